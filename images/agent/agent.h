@@ -1,0 +1,53 @@
+/* The agent: one static program, the arm of the harness wherever something runs.
+ *
+ *   agent init                    PID 1 of a UML or QEMU guest            (init.c)
+ *   agent run  [limits] -- ARGV   supervise a subject, framed             (supervise.c)
+ *   agent keep [limits] -- ARGV   own a guest on the host, unframed       (supervise.c)
+ *   agent facts                   measure this address space, as JSON     (facts.c)
+ *   agent idle                    PID 1 of a container: live while stdin  (init.c)
+ *
+ * `run` and `keep` share one promise: when whoever started them is gone (end of file on
+ * stdin, or on the owner's descriptor), everything below them is killed and reaped.
+ */
+#ifndef FOOTHOLD_AGENT_H
+#define FOOTHOLD_AGENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define EXIT_AGENT 120 /* the agent itself could not do what it was asked */
+
+/* main.c: small things that every part uses */
+void fail(const char *what, const char *subject) __attribute__((noreturn));
+void write_all(int fd, const void *data, size_t length);
+char *slurp(const char *path, size_t *length);
+unsigned long long number(const char *text);
+
+/* limits.c: what narrows a process before its first instruction */
+struct limits {
+	struct { int resource; unsigned long long value; } rlimit[16];
+	int rlimits;
+	int cpu;            /* -1: any */
+	const char *chdir;  /* NULL: stay */
+	const char *env[64];
+	int envs;
+};
+int limits_option(struct limits *limits, int argc, char **argv, int at);
+void limits_apply(const struct limits *limits);
+
+/* confine.c: a guest on the host sees only what it is handed */
+struct confinement {
+	struct { const char *path; int writable; } path[32];
+	int paths;
+};
+int confine_option(struct confinement *confinement, int argc, char **argv, int at);
+const char *confine(const struct confinement *confinement);
+
+int init_main(void);
+int idle_main(void);
+int facts_main(void);
+int run_main(int argc, char **argv);
+int keep_main(int argc, char **argv);
+
+#endif

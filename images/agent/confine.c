@@ -1,0 +1,98 @@
+/* A guest's process on the host sees the files that it is handed, and no network.
+ *
+ * UML reaches host files by hostfs, and root inside a UML guest may mount any directory that the
+ * UML process can open. So the process gets a root of its own: user, mount, network and IPC
+ * namespaces of its own, a tmpfs as root, and the handed paths bound into it under their own names. */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* --ro PATH, --rw PATH: hand a file or directory of the host to the guest's process. */
+int confine_option(struct confinement *confinement, int argc, char **argv, int at)
+{
+	int writable = !strcmp(argv[at], "--rw");
+	if (at + 1 >= argc || confinement->paths == 32 || (!writable && strcmp(argv[at], "--ro")))
+		return 0;
+	confinement->path[confinement->paths].path = argv[at + 1];
+	confinement->path[confinement->paths++].writable = writable;
+	return 2;
+}
+
+static int put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+/* Make every directory above PATH, below ROOT, and an empty file or directory for PATH itself. */
+static void make_place(const char *root, const char *path, int directory)
+{
+	char whole[4096];
+	snprintf(whole, sizeof whole, "%s%s", root, path);
+	for (char *slash = whole + strlen(root) + 1; (slash = strchr(slash, '/')); slash++) {
+		*slash = 0;
+		mkdir(whole, 0755);
+		*slash = '/';
+	}
+	if (directory)
+		mkdir(whole, 0755);
+	else
+		close(open(whole, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+}
+
+/* NULL when done, else the name of the step that the host refused (errno says why). */
+const char *confine(const struct confinement *confinement)
+{
+	static const char root[] = "/tmp";
+	int source[32];
+	struct stat status[32];
+	char text[64], from[64], to[4096];
+	uid_t uid = getuid();
+	gid_t gid = getgid();
+	for (int i = 0; i < confinement->paths; i++) {
+		source[i] = open(confinement->path[i].path, O_PATH | O_CLOEXEC);
+		if (source[i] < 0 || fstat(source[i], &status[i]) < 0)
+			return confinement->path[i].path;
+	}
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) < 0)
+		return "new namespaces";
+	put("/proc/self/setgroups", "deny");
+	snprintf(text, sizeof text, "%u %u 1", uid, uid);
+	if (!put("/proc/self/uid_map", text))
+		return "user map";
+	snprintf(text, sizeof text, "%u %u 1", gid, gid);
+	if (!put("/proc/self/gid_map", text))
+		return "group map";
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("tmpfs", root, "tmpfs", MS_NOSUID, "mode=755") < 0)
+		return "root of its own";
+	for (int i = 0; i < confinement->paths; i++) {
+		const char *path = confinement->path[i].path;
+		make_place(root, path, S_ISDIR(status[i].st_mode));
+		snprintf(from, sizeof from, "/proc/self/fd/%d", source[i]);
+		snprintf(to, sizeof to, "%s%s", root, path);
+		if (mount(from, to, NULL, MS_BIND | MS_REC, NULL) < 0)
+			return path;
+		/* flags that the source has locked must be repeated, or the kernel refuses */
+		unsigned long keep = MS_BIND | MS_REMOUNT | MS_RDONLY;
+		if (!confinement->path[i].writable && mount(NULL, to, NULL, keep, NULL) < 0 &&
+		    mount(NULL, to, NULL, keep | MS_NOSUID | MS_NODEV, NULL) < 0 &&
+		    mount(NULL, to, NULL, keep | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+			return path;
+	}
+	if (chdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		return "pivot";
+	return NULL;
+}

@@ -1,0 +1,335 @@
+/* Start one program, watch it, and leave nothing of it behind.
+ *
+ * `run` speaks frames, so that a subject's output, its maps and its end can never be mistaken
+ * for one another. Every frame is one letter, a length (4 bytes, little endian), that many bytes.
+ *
+ *   to us (stdin)     i bytes for the subject's stdin     c close the subject's stdin
+ *                     m send /proc/PID/maps               k kill it
+ *   from us (stdout)  s {"pid":N} it runs                 o e  its stdout, stderr
+ *                     m its maps                          f text: it could not be started
+ *                     x {"status":…} its end, always the last frame
+ *
+ * `keep` passes its own descriptors on to the child and only watches: its owner is whoever holds
+ * the other end of --owner FD.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHUNK 3500 /* bytes of a frame: a UML serial line stalls at 4,095 unread (measured) */
+
+static void send_frame(char kind, const void *data, size_t length)
+{
+	unsigned char head[5] = { (unsigned char)kind, (unsigned char)length, (unsigned char)(length >> 8),
+	                          (unsigned char)(length >> 16), (unsigned char)(length >> 24) };
+	write_all(1, head, sizeof head);
+	write_all(1, data, length);
+}
+
+/* How many processes have us as their parent; each is sent SIGKILL. */
+static int kill_children(void)
+{
+	int found = 0;
+	pid_t self = getpid();
+	DIR *proc = opendir("/proc");
+	for (struct dirent *entry; proc && (entry = readdir(proc));) {
+		int pid = atoi(entry->d_name);
+		char path[64];
+		if (pid <= 0)
+			continue;
+		snprintf(path, sizeof path, "/proc/%d/stat", pid);
+		char *stat = slurp(path, NULL);
+		/* the name in parentheses may hold anything: the fields begin after the last one */
+		char *after = stat ? strrchr(stat, ')') : NULL;
+		int parent = 0;
+		if (after && sscanf(after + 1, " %*c %d", &parent) == 1 && parent == self) {
+			kill(pid, SIGKILL);
+			found++;
+		}
+		free(stat);
+	}
+	if (proc)
+		closedir(proc);
+	return found;
+}
+
+/* Kill whatever is left below us. Orphans come to us (child subreaper), so the tree shrinks
+ * until it is gone. Answers how many processes had outlived their leader. */
+static int sweep(pid_t leader)
+{
+	int outlived = 0;
+	kill(-leader, SIGKILL);
+	for (int round = 0; round < 1000; round++) {
+		int children = kill_children();
+		if (round == 0)
+			outlived = children;
+		if (children == 0)
+			break;
+		while (waitpid(-1, NULL, round ? 0 : WNOHANG) > 0)
+			;
+	}
+	return outlived;
+}
+
+static int child_signals(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* In the child: undo what we set up for ourselves, and die if we die. */
+static void become_subject(pid_t supervisor)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	setpgid(0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != supervisor)
+		_exit(EXIT_AGENT);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+}
+
+static double seconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Has the leader ended? Reaps everything else that has. */
+static int reap(int signals, pid_t leader, int *status, struct rusage *usage, int *wanted)
+{
+	struct signalfd_siginfo info;
+	while (read(signals, &info, sizeof info) == sizeof info)
+		if (info.ssi_signo != SIGCHLD)
+			*wanted = 1; /* somebody asks us to stop */
+	int ended = 0;
+	struct rusage one;
+	int result;
+	for (pid_t pid; (pid = wait4(-1, &result, WNOHANG, &one)) > 0;)
+		if (pid == leader) {
+			ended = 1;
+			*status = result;
+			*usage = one;
+		}
+	return ended;
+}
+
+static void send_end(int status, const struct rusage *usage, double wall, int outlived)
+{
+	char text[320];
+	int length = snprintf(text, sizeof text,
+		"{\"status\":%d,\"signal\":%d,\"wall\":%.6f,\"user\":%.6f,\"system\":%.6f,"
+		"\"max_rss\":%lld,\"minor_faults\":%lld,\"outlived\":%d}",
+		WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0, wall,
+		(double)usage->ru_utime.tv_sec + (double)usage->ru_utime.tv_usec / 1e6,
+		(double)usage->ru_stime.tv_sec + (double)usage->ru_stime.tv_usec / 1e6,
+		(long long)usage->ru_maxrss * 1024, (long long)usage->ru_minflt, outlived);
+	send_frame('x', text, (size_t)length);
+}
+
+static void send_maps(pid_t pid)
+{
+	char path[64];
+	size_t length = 0;
+	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+	char *maps = slurp(path, &length);
+	send_frame('m', maps ? maps : "", length);
+	free(maps);
+}
+
+/* Commands from the harness, reassembled from however they arrive. */
+struct commands {
+	unsigned char buffer[65536];
+	size_t have;
+};
+
+/* Returns 0 when the harness has gone or speaks nonsense. */
+static int obey(struct commands *in, pid_t pid, int *subject_stdin)
+{
+	ssize_t got = read(0, in->buffer + in->have, sizeof in->buffer - in->have);
+	if (got < 0 && (errno == EINTR || errno == EAGAIN))
+		return 1;
+	if (got <= 0)
+		return 0;
+	in->have += (size_t)got;
+	while (in->have >= 5) {
+		unsigned char *head = in->buffer;
+		size_t length = head[1] | (size_t)head[2] << 8 | (size_t)head[3] << 16 | (size_t)head[4] << 24;
+		if (length > sizeof in->buffer - 5)
+			return 0;
+		if (in->have < 5 + length)
+			break;
+		if (head[0] == 'i' && *subject_stdin >= 0)
+			write_all(*subject_stdin, head + 5, length);
+		else if (head[0] == 'c' && *subject_stdin >= 0) {
+			close(*subject_stdin);
+			*subject_stdin = -1;
+		} else if (head[0] == 'm')
+			send_maps(pid);
+		else if (head[0] == 'k')
+			kill(-pid, SIGKILL);
+		in->have -= 5 + length;
+		memmove(in->buffer, in->buffer + 5 + length, in->have);
+	}
+	return 1;
+}
+
+/* Pass on what one of the subject's outputs has. Closes it at its end. */
+static void forward(char kind, int *fd)
+{
+	char buffer[CHUNK];
+	ssize_t got = read(*fd, buffer, sizeof buffer);
+	if (got > 0)
+		send_frame(kind, buffer, (size_t)got);
+	else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
+		close(*fd);
+		*fd = -1;
+	}
+}
+
+static char **after_dashes(int argc, char **argv, int at)
+{
+	if (at + 1 < argc && !strcmp(argv[at], "--"))
+		return argv + at + 1;
+	errno = EINVAL;
+	fail("expected an option or -- PROGRAM, got", at < argc ? argv[at] : "nothing");
+}
+
+int run_main(int argc, char **argv)
+{
+	struct limits limits = { .cpu = -1 };
+	int at = 2;
+	for (int taken; at < argc && (taken = limits_option(&limits, argc, argv, at)) > 0; at += taken)
+		;
+	char **program = after_dashes(argc, argv, at);
+	int in[2], out[2], err[2], report[2];
+	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC))
+		fail("cannot make", "pipes");
+	int signals = child_signals();
+	pid_t self = getpid(), pid = fork();
+	if (pid < 0)
+		fail("cannot fork for", program[0]);
+	if (pid == 0) {
+		become_subject(self);
+		dup2(report[1], 3);
+		fcntl(3, F_SETFD, FD_CLOEXEC);
+		dup2(in[0], 0);
+		dup2(out[1], 1);
+		dup2(3, 2); /* what limits_apply has to complain of is not the subject's stderr */
+		fcntl(3, F_SETFD, FD_CLOEXEC);
+		limits_apply(&limits);
+		dup2(err[1], 2);
+		execvp(program[0], program);
+		dprintf(3, "cannot execute %s: %s", program[0], strerror(errno));
+		_exit(EXIT_AGENT);
+	}
+	setpgid(pid, pid);
+	close(in[0]), close(out[1]), close(err[1]), close(report[1]);
+	char text[512];
+	/* exec closes the other end: an empty read means that the subject runs */
+	ssize_t complaint = read(report[0], text, sizeof text);
+	if (complaint > 0) {
+		send_frame('f', text, (size_t)complaint);
+		waitpid(pid, NULL, 0);
+		return 0;
+	}
+	double start = seconds();
+	send_frame('s', text, (size_t)snprintf(text, sizeof text, "{\"pid\":%d}", (int)pid));
+
+	static struct commands commands;
+	int status = 0, ended = 0, harness = 1, wanted = 0;
+	struct rusage usage = { 0 };
+	while (!ended && harness && !wanted) {
+		struct pollfd fds[4] = { { 0, POLLIN, 0 }, { out[0], POLLIN, 0 }, { err[0], POLLIN, 0 }, { signals, POLLIN, 0 } };
+		if (poll(fds, 4, -1) < 0)
+			continue;
+		if (fds[1].revents)
+			forward('o', &out[0]);
+		if (fds[2].revents)
+			forward('e', &err[0]);
+		if (fds[0].revents)
+			harness = obey(&commands, pid, &in[1]);
+		if (fds[3].revents)
+			ended = reap(signals, pid, &status, &usage, &wanted);
+	}
+	double wall = seconds() - start;
+	int outlived = sweep(pid);
+	while (harness && out[0] >= 0) /* all writers are dead: what is in the pipes is the rest */
+		forward('o', &out[0]);
+	while (harness && err[0] >= 0)
+		forward('e', &err[0]);
+	if (ended && harness)
+		send_end(status, &usage, wall, outlived);
+	return ended ? 0 : EXIT_AGENT;
+}
+
+int keep_main(int argc, char **argv)
+{
+	struct limits limits = { .cpu = -1 };
+	struct confinement confinement = { .paths = 0 };
+	int at = 2, owner = -1;
+	for (int taken = 1; at < argc && taken > 0; at += taken) {
+		taken = limits_option(&limits, argc, argv, at);
+		if (!taken)
+			taken = confine_option(&confinement, argc, argv, at);
+		if (!taken && !strcmp(argv[at], "--owner") && at + 1 < argc) {
+			owner = (int)number(argv[at + 1]);
+			fcntl(owner, F_SETFD, FD_CLOEXEC);
+			taken = 2;
+		}
+	}
+	char **program = after_dashes(argc, argv, at);
+	int signals = child_signals();
+	pid_t self = getpid(), pid = fork();
+	if (pid < 0)
+		fail("cannot fork for", program[0]);
+	if (pid == 0) {
+		become_subject(self);
+		const char *refused = confinement.paths ? confine(&confinement) : NULL;
+		if (refused)
+			fail("cannot confine the guest:", refused);
+		limits_apply(&limits);
+		execv(program[0], program);
+		fail("cannot execute", program[0]);
+	}
+	setpgid(pid, pid);
+	int status = 0, ended = 0, wanted = 0;
+	struct rusage usage;
+	while (!ended && !wanted) {
+		struct pollfd fds[2] = { { signals, POLLIN, 0 }, { owner, POLLIN, 0 } };
+		if (poll(fds, 2, -1) < 0)
+			continue;
+		if (fds[0].revents)
+			ended = reap(signals, pid, &status, &usage, &wanted);
+		if (fds[1].revents)
+			wanted = 1; /* nothing is ever written there: it has been closed */
+	}
+	sweep(pid);
+	if (!ended)
+		return EXIT_AGENT;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}

