@@ -6,7 +6,8 @@
  * QEMU guests find /share and the modules (/modules/order) in their initramfs.
  *
  * dropbear -i wants a socket and refuses a tty, so a socket pair stands between the two, and the
- * loop below carries bytes. A session that ends is followed by another at the next byte. */
+ * loop below carries bytes. The line HELLO says to the host that the line is raw and somebody
+ * reads it: what came earlier would have been echoed, or lost. */
 #define _GNU_SOURCE
 #include "agent.h"
 
@@ -26,6 +27,8 @@
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+
+#define HELLO "foothold ready\n"
 
 static void give_up(const char *what, const char *subject)
 {
@@ -105,8 +108,8 @@ static int start_dropbear(const char *window)
 		dup2(pair[0], 1);
 		close(pair[0]), close(pair[1]);
 		setsid();
-		/* -s -j -k: keys only, no forwarding; stderr is the console, which is recorded */
-		execl("/usr/sbin/dropbear", "dropbear", "-i", "-E", "-s", "-j", "-k", "-r", "/share/hostkey",
+		/* -s -j -k: keys only, no forwarding */
+		execl("/usr/sbin/dropbear", "dropbear", "-i", "-s", "-j", "-k", "-r", "/share/hostkey",
 		      window ? "-W" : NULL, window, NULL);
 		give_up("cannot execute", "dropbear");
 	}
@@ -118,7 +121,7 @@ static int start_dropbear(const char *window)
 static void relay(int port, const char *window)
 {
 	char buffer[16384];
-	int session = -1;
+	int session = start_dropbear(window);
 	for (;;) {
 		struct pollfd fds[2] = { { port, POLLIN, 0 }, { session, POLLIN, 0 } };
 		int ready = poll(fds, 2, 1000);
@@ -128,7 +131,9 @@ static void relay(int port, const char *window)
 			continue;
 		if (fds[0].revents) {
 			ssize_t got = read(port, buffer, sizeof buffer);
-			if (got <= 0 && errno != EINTR && errno != EAGAIN) {
+			if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN)) {
+				fprintf(stderr, "foothold: the line to the host has ended: %s\n",
+				        got ? strerror(errno) : "end of file");
 				reboot(RB_POWER_OFF); /* the host has closed the line: nobody needs us */
 				return;
 			}
@@ -176,9 +181,12 @@ int init_main(void)
 	int tty = tcgetattr(line, &raw) == 0;
 	if (tty) {
 		cfmakeraw(&raw);
+		raw.c_cflag |= CLOCAL | CREAD; /* there is no modem */
+		raw.c_cc[VMIN] = 1;
+		raw.c_cc[VTIME] = 0;
 		tcsetattr(line, TCSANOW, &raw);
 	}
-	fprintf(stderr, "foothold: guest ready on %s\n", port);
+	write_all(line, HELLO, strlen(HELLO));
 	/* a UML line stalls for ever with 4,095 unread bytes under way: dropbear's window stays below */
 	relay(line, tty ? "2500" : NULL);
 	return 0;
