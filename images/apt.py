@@ -22,7 +22,9 @@ from images.errors import ImageError
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FRESH = 12 * 3600  # seconds for which a suite's index is believed without asking again
 # apt-get --print-uris: 'URI' file-name size SHA256:hash
-_LINE = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
+_LINE = re.compile(
+    r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$"
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -237,5 +239,3 @@ class Apt:
                 "is the mirror reachable? It comes from apt's configuration or FOOTHOLD_MIRROR",
             )
         return done.stdout
-
-

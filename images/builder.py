@@ -105,9 +105,7 @@ class Builder:
 
     def in_use(self) -> frozenset[Path]:
         """Name the entries that the recipes of today ask for, as far as the locks know them."""
-        return frozenset(
-            self.entry(name).path for name in self._recipes if self.ready(name)
-        )
+        return frozenset(self.entry(name).path for name in self._recipes if self.ready(name))
 
     def _recipe(self, name: str) -> Recipe:
         try:

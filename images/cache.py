@@ -258,9 +258,7 @@ def _seal(
 
 def _load(path: Path) -> Entry | None:
     try:
-        return Entry(
-            path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
-        )
+        return Entry(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest))
     except (OSError, msgspec.MsgspecError):
         return None
 

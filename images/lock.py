@@ -37,7 +37,9 @@ def read(path: Path) -> LockFile:
     except FileNotFoundError:
         return LockFile()
     except (OSError, msgspec.MsgspecError) as error:
-        raise ImageError(f"{path} is no lock file: {error}", "remove it, and build again") from error
+        raise ImageError(
+            f"{path} is no lock file: {error}", "remove it, and build again"
+        ) from error
 
 
 def write(path: Path, lock: LockFile) -> None:

@@ -79,7 +79,7 @@ def _make_tool(materials: Materials, out: Path) -> None:
 
 
 def _compile(toolchain: Path, out: Path, sources: list[Path], *flags: str) -> None:
-    argv = [
+    argv: list[str | Path] = [
         toolchain / "usr/bin/x86_64-linux-gnu-gcc-12", f"--sysroot={toolchain}",
         f"-B{toolchain}/usr/bin", "-O2", "-Wall", "-Wextra", "-Werror", *flags,
         "-o", out, *sorted(sources),
@@ -114,7 +114,16 @@ _STDLIB_LEFT_OUT = (
     "test", "idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo",
     "turtle.py", "sqlite3", "curses", "dbm", "venv", "config-3.11-x86_64-linux-gnu", "__pycache__",
 )  # fmt: skip
-_MODULES_LEFT_OUT = ("_ssl", "_hashlib", "_sqlite3", "_curses", "_dbm", "readline", "nis", "_tkinter")
+_MODULES_LEFT_OUT = (
+    "_ssl",
+    "_hashlib",
+    "_sqlite3",
+    "_curses",
+    "_dbm",
+    "readline",
+    "nis",
+    "_tkinter",
+)
 _ETC = {
     "passwd": "root:x:0:0:root:/root:/bin/sh\n",
     "group": "root:x:0:\n",
@@ -151,7 +160,9 @@ def _make_root(materials: Materials, out: Path) -> None:
     loader = _loader(packages)
     (out / "lib64" / loader.name).symlink_to(f"../lib/x86_64-linux-gnu/{loader.name}")
     shutil.copy2(loader.resolve(), out / "lib/x86_64-linux-gnu" / loader.name)
-    dynamic = [programs[p] for p in ("usr/bin/python3.11", "usr/sbin/dropbear", "usr/lib/sftp-server")]
+    dynamic = [
+        programs[p] for p in ("usr/bin/python3.11", "usr/sbin/dropbear", "usr/lib/sftp-server")
+    ]
     dynamic += (out / "usr/lib/python3.11/lib-dynload").glob("*.so")
     for library in elf.closure(dynamic, [packages / folder for folder in _LIBRARIES]):
         shutil.copy2(library.resolve(), out / "lib/x86_64-linux-gnu" / library.name)
@@ -162,7 +173,9 @@ def _make_root(materials: Materials, out: Path) -> None:
 
 
 def _link_applets(root: Path) -> None:
-    listed = subprocess.run([root / "bin/busybox", "--list"], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        [root / "bin/busybox", "--list"], capture_output=True, text=True, check=True
+    )
     for applet in listed.stdout.split():
         if applet != "busybox" and not (root / "usr/bin" / applet).exists():
             (root / "bin" / applet).symlink_to("busybox")
@@ -174,7 +187,7 @@ def _compile_stdlib(root: Path) -> None:
     The sources go: a .pyc in the place of its source (-b) is found with fewer system calls, and
     what QEMU has to load at boot is half as large. unchecked-hash: nobody looks for a source.
     """
-    argv = [
+    argv: list[str | Path] = [
         root / "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
         "--library-path", root / "lib/x86_64-linux-gnu",
         root / "usr/bin/python3.11", "-S", "-m", "compileall", "-b", "-qq", "-j", "0",
@@ -185,7 +198,9 @@ def _compile_stdlib(root: Path) -> None:
     }  # fmt: skip
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise ImageError(f"the guest's library does not compile: {done.stdout[-500:]}", "report this")
+        raise ImageError(
+            f"the guest's library does not compile: {done.stdout[-500:]}", "report this"
+        )
     for source in (root / "usr/lib/python3.11").rglob("*.py"):
         source.unlink()
 

@@ -1,0 +1,65 @@
+"""Errors carry blame: who has to act decides what the user is told and how the run ends."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Blame(StrEnum):
+    """Whose fault an error is."""
+
+    GUEST = "guest"
+    SUBJECT = "subject"
+    INFRASTRUCTURE = "infrastructure"
+    USAGE = "usage"
+    UNSUPPORTED = "unsupported"
+
+
+class FootholdError(Exception):
+    """Something went wrong; `hint` is the remedy, one sentence, possibly empty."""
+
+    blame = Blame.INFRASTRUCTURE
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class GuestError(FootholdError):
+    """A guest did not boot, died, hung, or flooded its console.
+
+    `console` holds the last lines it printed, `argv` the exact command line that started it.
+    """
+
+    blame = Blame.GUEST
+
+    def __init__(
+        self, message: str, hint: str = "", *, console: str = "", argv: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, hint)
+        self.console = console
+        self.argv = argv
+
+
+class SubjectError(FootholdError):
+    """A subject misbehaved beyond judging: endless, flooding, or not to be started."""
+
+    blame = Blame.SUBJECT
+
+
+class InfrastructureError(FootholdError):
+    """The laboratory itself failed."""
+
+    blame = Blame.INFRASTRUCTURE
+
+
+class UsageError(FootholdError):
+    """What the user asked for makes no sense as it stands."""
+
+    blame = Blame.USAGE
+
+
+class UnsupportedError(FootholdError):
+    """This machine cannot do it; `hint` says what would have to be there."""
+
+    blame = Blame.UNSUPPORTED

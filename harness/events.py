@@ -1,0 +1,96 @@
+"""A run is one stream of typed events. Whoever wants to know listens; nobody else prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from harness.cells import Cell
+from harness.facts import Facts
+from harness.verdict import Verdict
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="event", kw_only=True):
+    """Something that happened; `at` is seconds since the epoch, filled in by the bus."""
+
+    at: float = 0.0
+
+
+class RunStarted(Event, frozen=True, tag="run-started"):
+    """The cells are known and the run begins. `command` is how it was asked for."""
+
+    run: str
+    plan: str
+    directory: str
+    command: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+
+class Progress(Event, frozen=True, tag="progress"):
+    """Something takes time: a download, a build. `what` is one line; `guest` may be empty."""
+
+    what: str
+    guest: str = ""
+
+
+class GuestBooting(Event, frozen=True, tag="guest-booting"):
+    """A guest's process has been started with exactly this command line."""
+
+    guest: str
+    argv: tuple[str, ...]
+
+
+class GuestReady(Event, frozen=True, tag="guest-ready"):
+    """A guest answers. `notes` records what is out of the ordinary: accelerator, work-arounds."""
+
+    guest: str
+    seconds: float
+    facts: Facts
+    provenance: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+class GuestFailed(Event, frozen=True, tag="guest-failed"):
+    """A guest did not boot, or died."""
+
+    guest: str
+    message: str
+    hint: str
+    blame: str
+    console: str
+    argv: tuple[str, ...]
+
+
+class GuestStopped(Event, frozen=True, tag="guest-stopped"):
+    """A guest is gone, and nothing of it is left."""
+
+    guest: str
+
+
+class CellStarted(Event, frozen=True, tag="cell-started"):
+    """A cell's subject is about to be started."""
+
+    cell: str
+
+
+class CellFinished(Event, frozen=True, tag="cell-finished"):
+    """A cell has its verdict."""
+
+    cell: str
+    verdict: Verdict
+
+
+class RunFinished(Event, frozen=True, tag="run-finished"):
+    """The run is over; `interrupted` if the user ended it. `counts` is cells by result."""
+
+    seconds: float
+    counts: dict[str, int]
+    interrupted: bool = False
+
+
+AnyEvent = (
+    RunStarted | Progress | GuestBooting | GuestReady | GuestFailed | GuestStopped
+    | CellStarted | CellFinished | RunFinished
+)  # fmt: skip
+Emit = Callable[[AnyEvent], None]

@@ -1,0 +1,41 @@
+"""What was seen of one supervised program: bytes and numbers, no opinion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a program ended, as the agent saw it. Times in seconds, memory in bytes.
+
+    `status` is -1 if a signal ended it, `outlived` counts processes that had to be killed after it.
+    """
+
+    status: int
+    signal: int = 0
+    wall: float = 0.0
+    user: float = 0.0
+    system: float = 0.0
+    max_rss: int = 0
+    minor_faults: int = 0
+    outlived: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """One program, from its start to its end.
+
+    `maps` is /proc/PID/maps as the agent read it while the program was held, by the moment
+    (`reserved`, `end`). `cut` names what was bounded: `stdout`, `stderr`.
+    """
+
+    argv: tuple[str, ...]
+    pid: int
+    ending: Ending
+    stdout: bytes
+    stderr: bytes
+    maps: Mapping[str, str] = field(default_factory=dict)
+    cut: tuple[str, ...] = ()
+    seconds: float = 0.0
