@@ -1,0 +1,133 @@
+"""The arena: the addresses the heap lives at (Go: mallocinit and MHeap_SysAlloc, MHeap_MapBits)."""
+
+from .death import Throw
+from .policy import ARENA_HIGH, BITMAP_HIGH
+from .sizes import BITMAP_CHUNK, MAX_ARENA_32, PAGE_MASK, WORDS_PER_BITMAP_WORD
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from .sysmem import SysMem
+
+    class Arena(Protocol):
+        """What the heap asks of its arena, whichever the generation."""
+
+        path: str
+        base: int
+        length: int
+        bitmap: int
+        bitmap_size: int
+        arena_start: int
+        arena_used: int
+        arena_end: int
+
+        def reserve(self) -> None:
+            """Find a place, or throw."""
+
+        def sys_alloc(self, n: int) -> int:
+            """Take n bytes, usable and with their part of the bitmap, or give 0."""
+
+        def top(self, v: int) -> int:
+            """Where the bitmap of v's neighbourhood begins: see `bitmap`."""
+
+
+ARENA_LOW = 512 << 20
+GO_END = 0x2443A68  # the end of the image of the program whose traces are the reference
+GO_IMAGE = GO_END - 0x400C00  # its text, data and bss
+
+
+class ContiguousArena:
+    """One arena with its bitmap below it, from which the heap grows upward: Go of 2012.
+
+    end: the end of the program's image, which the low arena is placed behind.
+    image: bytes of text, data and bss, which memlimit takes off.
+    path: `high`, `low`, `low-grown` once the kernel gave a block beyond the reservation, `refused`
+    as long as there is none. All other fields are addresses and bytes, 0 before `reserve`.
+    """
+
+    __slots__ = (
+        "_bitmap_mapped", "_end", "_image", "_mem", "_top", "arena_end", "arena_start",
+        "arena_used", "base", "bitmap", "bitmap_size", "length", "path",
+    )  # fmt: skip
+
+    def __init__(self, mem: "SysMem", end: int = GO_END, image: int = GO_IMAGE) -> None:
+        self._mem = mem
+        self._end = end
+        self._image = image
+        self._bitmap_mapped = self._top = 0
+        self.base = self.length = self.bitmap = self.bitmap_size = 0
+        self.arena_start = self.arena_used = self.arena_end = 0
+        self.path = "refused"
+
+    def reserve(self) -> None:
+        """The first half of `runtime·mallocinit`: high if it can be had, else low."""
+        mem = self._mem
+        p = 0
+        path, arena_size, bitmap_size = "high", ARENA_HIGH, BITMAP_HIGH
+        limit = mem.memlimit(self._image) if mem.policy.reads_limit else 0
+        if limit == 0 or limit > 1 << 30:
+            p = mem.sys_reserve(mem.policy.hints[0], bitmap_size + arena_size)
+        if p == 0 and mem.policy.falls_back:
+            path, arena_size, bitmap_size = "low", ARENA_LOW, MAX_ARENA_32 // WORDS_PER_BITMAP_WORD
+            if 0 < limit < arena_size + bitmap_size:
+                bitmap_size = limit // 9 & ~PAGE_MASK
+                arena_size = bitmap_size * 8
+            want = self._end + (1 << 18) + (1 << 20) - 1 & ~((1 << 20) - 1)
+            p = mem.sys_reserve(want, bitmap_size + arena_size)
+            if (
+                p & PAGE_MASK and mem.policy.reads_limit
+            ):  # came with memlimit, and lacks its newline
+                mem.console.printf(
+                    f"runtime: SysReserve returned unaligned address {p:#x}; "
+                    f"asked for {bitmap_size + arena_size:#x}"
+                )
+        if p == 0:
+            raise Throw("runtime: cannot reserve arena virtual address space")
+        if p & PAGE_MASK:
+            raise Throw("runtime: SysReserve returned unaligned address")
+        self.path = path
+        self.base = self.bitmap = p
+        self.length = bitmap_size + arena_size
+        self.bitmap_size = bitmap_size
+        self.arena_start = self.arena_used = p + bitmap_size
+        self.arena_end = self.arena_start + arena_size
+        self._top = (self.arena_start >> 3) - 1 + (self.arena_start >> 7)
+
+    def sys_alloc(self, n: int) -> int:
+        """`runtime·MHeap_SysAlloc`: n bytes of heap, or 0."""
+        mem = self._mem
+        if n <= self.arena_end - self.arena_used:
+            p = self.arena_used
+            mem.sys_map(p, n)
+            self.arena_used += n
+            self._map_bits()
+            return p
+        if self.bitmap >= mem.policy.careful_from:
+            return 0  # the reservation is all there is
+        p = mem.sys_alloc(n)
+        if p == 0:
+            return 0
+        if p < self.arena_start or p + n - self.arena_start >= MAX_ARENA_32:
+            mem.console.printf("runtime: memory allocated by OS not in usable range\n")
+            mem.sys_free(p, n)
+            return 0
+        self.path = "low-grown"
+        if p + n > self.arena_used:
+            # What lay between is given up: nothing will ever be taken from there again.
+            self.arena_used = p + n
+            self.arena_end = max(self.arena_end, self.arena_used)
+            self._map_bits()
+        return p
+
+    def _map_bits(self) -> None:
+        """`runtime·MHeap_MapBits`: make the bitmap, which grows downward, cover what is used."""
+        n = (self.arena_used - self.arena_start) // WORDS_PER_BITMAP_WORD
+        n = n + BITMAP_CHUNK - 1 & ~(BITMAP_CHUNK - 1)
+        if self._bitmap_mapped < n:
+            self._mem.sys_map(self.arena_start - n, n - self._bitmap_mapped)
+            self._bitmap_mapped = n
+
+    def top(self, v: int) -> int:
+        """The same for every address: there is one bitmap."""
+        return self._top

@@ -1,0 +1,125 @@
+"""Central free lists, one for each size class (Go: mcentral.c)."""
+
+from .death import Throw
+from .sizes import PAGE_SHIFT
+from .span import MSpan, SpanList
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .bitmap import HeapBitmap
+    from .death import Console
+    from .heap import MHeap
+    from .kernel import Words
+
+
+class MCentral:
+    """The spans of one size class: `nonempty` with free blocks, `empty` without. Go: `MCentral`.
+
+    nfree: free blocks in all of them. Blocks travel as lists linked through their first words.
+    """
+
+    __slots__ = (
+        "_bitmap", "_console", "_heap", "_npages", "_size", "_words", "empty", "nfree", "nonempty",
+        "sizeclass",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        sizeclass: int,
+        size: int,
+        npages: int,
+        heap: "MHeap",
+        bitmap: "HeapBitmap",
+        words: "Words",
+        console: "Console",
+    ) -> None:
+        self.sizeclass = sizeclass
+        self.nfree = 0
+        self.nonempty = SpanList()
+        self.empty = SpanList()
+        self._size = size
+        self._npages = npages
+        self._heap = heap
+        self._bitmap = bitmap
+        self._words = words
+        self._console = console
+
+    def alloc_list(self, n: int) -> tuple[int, int]:
+        """`runtime·MCentral_AllocList`: up to n blocks as (count, first); (0, 0) without memory.
+
+        Grows once at most, and only if there is nothing at all to begin with.
+        """
+        if not self.nonempty and not self._grow():
+            return 0, 0
+        words = self._words
+        first = last = self._alloc()
+        count = 1
+        while count < n and self.nonempty:
+            v = self._alloc()
+            words[last >> 3] = v
+            last = v
+            count += 1
+        words[last >> 3] = 0
+        self.nfree -= count
+        return count, first
+
+    def _alloc(self) -> int:
+        """`MCentral_Alloc`: one block of the front span, which must be there."""
+        span = self.nonempty.first
+        span.ref += 1
+        v = span.freelist
+        span.freelist = self._words[v >> 3]
+        if span.freelist == 0:
+            SpanList.remove(span)
+            self.empty.insert(span, self._console)
+        return v
+
+    def free_list(self, v: int) -> None:
+        """`runtime·MCentral_FreeList`: take back the linked blocks from v on."""
+        while v:
+            following = self._words[v >> 3]
+            self._free(v)
+            v = following
+
+    def _free(self, v: int) -> None:
+        """`MCentral_Free`: take one block back; a span with none left out goes to the heap."""
+        span = self._heap.lookup(v)
+        if span is None or span.ref == 0:
+            raise Throw("invalid free")
+        if span.freelist == 0:
+            SpanList.remove(span)
+            self.nonempty.insert(span, self._console)
+        self._words[v >> 3] = span.freelist
+        span.freelist = v
+        self.nfree += 1
+        span.ref -= 1
+        if span.ref == 0:
+            start = span.start << PAGE_SHIFT
+            length = span.npages << PAGE_SHIFT
+            SpanList.remove(span)
+            self._bitmap.unmarkspan(start, length)
+            self._words[start >> 3] = 1  # needs zeroing
+            span.freelist = 0
+            self.nfree -= length // self._size
+            self._heap.free(span, acct=False)
+
+    def _grow(self) -> bool:
+        """`MCentral_Grow`: a span from the heap, carved into blocks in ascending order."""
+        span: MSpan | None = self._heap.alloc(self._npages, self.sizeclass, acct=False)
+        if span is None:
+            return False
+        size = self._size
+        start = span.start << PAGE_SHIFT
+        length = span.npages << PAGE_SHIFT
+        n = length // size
+        words = self._words
+        span.limit = start + size * n
+        span.freelist = start
+        last = span.limit - size
+        for v in range(start, last, size):
+            words[v >> 3] = v + size
+        words[last >> 3] = 0
+        self._bitmap.markspan(start, size, n, leftover=size * n < length)
+        self.nfree += n
+        self.nonempty.insert(span, self._console)
+        return True

@@ -1,0 +1,51 @@
+"""What the allocator asks of a kernel: four calls and a view of memory. No code runs here.
+
+`realkernel.RealKernel` asks the kernel underneath, `modelkernel.ModelKernel` an address space held
+in memory, `trace.Traced` wraps either; the allocator cannot tell them apart.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Words(Protocol):
+        """All of memory as 64-bit words in the machine's order: `words[address >> 3]`."""
+
+        def __getitem__(self, index: int, /) -> int: ...
+        def __setitem__(self, index: int, value: int, /) -> None: ...
+
+    class Kernel(Protocol):
+        """The system calls of the 2012 runtime. Errors come back as negative errno, as raw calls do."""
+
+        name: str
+        page_size: int
+        words: Words
+
+        def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
+            """mmap(2) of anonymous memory: fd -1, offset 0. The address, or a negative errno."""
+
+        def munmap(self, addr: int, length: int) -> int:
+            """munmap(2). 0, or a negative errno."""
+
+        def mincore(self, addr: int, length: int) -> int:
+            """mincore(2), its vector thrown away. 0 when all is mapped, or a negative errno."""
+
+        def getrlimit(self) -> int:
+            """getrlimit(2): the soft RLIMIT_AS in bytes (RLIM_INFINITY for none), or a negative errno."""
+
+        def clear(self, addr: int, length: int) -> None:
+            """Fill `length` bytes at `addr` with zero: memory, not a call."""
+
+
+PROT_NONE = 0
+PROT_RWX = 7
+PROT_RW = 3
+MAP_ANON = 0x22  # MAP_ANON | MAP_PRIVATE: the runtime never maps otherwise
+MAP_FIXED = 0x10
+
+EPERM = 1
+ENOMEM = 12
+EACCES = 13
+EINVAL = 22
+
+RLIM_INFINITY = (1 << 64) - 1

@@ -1,0 +1,271 @@
+"""A kernel held in memory: Linux's mmap, munmap, mincore and RLIMIT_AS over a made-up address space."""
+
+from bisect import bisect_right
+
+from .kernel import EINVAL, ENOMEM, MAP_FIXED, PROT_RW, RLIM_INFINITY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .kernel import Words
+
+PAGE = 4096
+MIN_ADDRESS = 65536  # vm.mmap_min_addr
+TOP_GAP = 128 << 20  # between the top of the address space and the first mapping: stack, vdso
+BOTTOM_UP_BASE = 0x40000000  # where User-Mode Linux begins
+WORDS_OF_PAGE = PAGE // 8
+
+
+class Fault(Exception):
+    """An access to memory that is not mapped for it: a segmentation fault in the model."""
+
+
+class ModelKernel:
+    """An address space of `task_size` bytes. It is a `kernel.Kernel`; all is in bytes.
+
+    top_down: placement without a hint goes down from `mmap_base` (by default a bit below the top),
+    else up from it (0x40000000). hints_honoured: whether a free hint is taken. occupied: ranges
+    (from, to) mapped from the beginning, as an image and libraries are; they count for rlimit_as,
+    the soft RLIMIT_AS (None for none). failures: (call, n, errno): the n-th call of that name,
+    counted from 1, fails.
+    """
+
+    name = "model"
+    page_size = PAGE
+
+    def __init__(
+        self,
+        task_size: int = (1 << 47) - PAGE,
+        *,
+        top_down: bool = True,
+        mmap_base: int | None = None,
+        hints_honoured: bool = True,
+        occupied: "Iterable[tuple[int, int]]" = (),
+        rlimit_as: int | None = None,
+        failures: "Iterable[tuple[str, int, int]]" = (),
+    ) -> None:
+        if task_size < 2 * MIN_ADDRESS or task_size % PAGE:
+            raise ValueError(
+                f"a task size of {task_size:#x} is not a number of pages above 128 KiB"
+            )
+        self.task_size = task_size
+        self.top_down = top_down
+        if mmap_base is None:
+            mmap_base = max(task_size - TOP_GAP, task_size // 2) if top_down else BOTTOM_UP_BASE
+        self.mmap_base = min(mmap_base, task_size) & ~(PAGE - 1)
+        self.hints_honoured = hints_honoured
+        self.rlimit_as = RLIM_INFINITY if rlimit_as is None else rlimit_as
+        self._failures = {(call, n): errno for call, n, errno in failures}
+        self._counts: dict[str, int] = {}
+        self._starts: list[
+            int
+        ] = []  # mapped ranges, sorted and disjoint: starts, ends, protections
+        self._ends: list[int] = []
+        self._prots: list[int] = []
+        self.total = 0
+        """Bytes mapped, which RLIMIT_AS limits."""
+        self._memory = Memory(self._writable)
+        self.words: Words = self._memory
+        for start, end in occupied:
+            if start % PAGE or end % PAGE or not 0 <= start < end <= task_size:
+                raise ValueError(f"the range {start:#x}-{end:#x} is not in the address space")
+            self._replace(start, end, 0)
+
+    def maps(self) -> list[tuple[int, int, int]]:
+        """The mapped ranges as (from, to, protection), in order."""
+        return list(zip(self._starts, self._ends, self._prots, strict=True))
+
+    def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
+        """mmap(2), anonymous and private."""
+        errno = self._failure("mmap")
+        if errno:
+            return -errno
+        if length == 0:
+            return -EINVAL
+        length = length + PAGE - 1 & ~(PAGE - 1)
+        if length > self.task_size:
+            return -ENOMEM
+        if flags & MAP_FIXED:
+            if addr % PAGE:
+                return -EINVAL
+            if addr > self.task_size - length:
+                return -ENOMEM
+        else:
+            addr = self._place(addr, length)
+            if addr < 0:
+                return addr
+        if self.total + length - self._mapped(addr, addr + length) > self.rlimit_as & ~(PAGE - 1):
+            return -ENOMEM
+        self._replace(addr, addr + length, prot)
+        return addr
+
+    def munmap(self, addr: int, length: int) -> int:
+        """munmap(2); what is not mapped is no error."""
+        errno = self._failure("munmap")
+        if errno:
+            return -errno
+        if addr % PAGE or length == 0 or addr > self.task_size or length > self.task_size - addr:
+            return -EINVAL
+        self._replace(addr, addr + length + PAGE - 1 & ~(PAGE - 1), None)
+        return 0
+
+    def mincore(self, addr: int, length: int) -> int:
+        """mincore(2): whether all of the range is mapped."""
+        errno = self._failure("mincore")
+        if errno:
+            return -errno
+        if addr % PAGE:
+            return -EINVAL
+        length = length + PAGE - 1 & ~(PAGE - 1)
+        if addr + length > self.task_size:
+            return -ENOMEM
+        return 0 if self._mapped(addr, addr + length) == length else -ENOMEM
+
+    def getrlimit(self) -> int:
+        """getrlimit(2) of RLIMIT_AS."""
+        errno = self._failure("getrlimit")
+        return -errno if errno else self.rlimit_as
+
+    def clear(self, addr: int, length: int) -> None:
+        """Zero bytes, which must be writable."""
+        self._memory.clear(addr, length)
+
+    def _failure(self, call: str) -> int:
+        self._counts[call] = self._counts.get(call, 0) + 1
+        return self._failures.get((call, self._counts[call]), 0)
+
+    def _place(self, hint: int, length: int) -> int:
+        """Where a mapping without MAP_FIXED goes: Linux's get_unmapped_area."""
+        if hint and self.hints_honoured:
+            hint = max(hint + PAGE - 1 & ~(PAGE - 1), MIN_ADDRESS)
+            if hint <= self.task_size - length and not self._mapped(hint, hint + length):
+                return hint
+        if self.top_down:
+            addr = self._highest(length)
+            if addr >= 0:
+                return addr
+            return self._lowest(length, max(self.task_size // 3 & ~(PAGE - 1), MIN_ADDRESS))
+        return self._lowest(length, self.mmap_base)
+
+    def _highest(self, length: int) -> int:
+        ceiling = self.mmap_base
+        for at in range(len(self._starts) - 1, -1, -1):
+            if self._ends[at] <= ceiling - length:
+                break
+            ceiling = min(ceiling, self._starts[at])
+        addr = ceiling - length
+        return addr if addr >= MIN_ADDRESS else -ENOMEM
+
+    def _lowest(self, length: int, floor: int) -> int:
+        for start, end in zip(self._starts, self._ends, strict=True):
+            if end <= floor:
+                continue
+            if start >= floor + length:
+                break
+            floor = end
+        return floor if floor + length <= self.task_size else -ENOMEM
+
+    def _mapped(self, start: int, end: int) -> int:
+        """How many bytes of a range are mapped."""
+        total = 0
+        at = max(bisect_right(self._starts, start) - 1, 0)
+        while at < len(self._starts) and self._starts[at] < end:
+            total += max(0, min(end, self._ends[at]) - max(start, self._starts[at]))
+            at += 1
+        return total
+
+    def _replace(self, start: int, end: int, prot: int | None) -> None:
+        """Put one mapping, or with None a hole, in place of all there is between start and end."""
+        starts, ends, prots = self._starts, self._ends, self._prots
+        self.total -= self._mapped(start, end)
+        self._memory.forget(start, end)
+        low = bisect_right(starts, start)
+        if low and ends[low - 1] > start:
+            low -= 1
+        high = low
+        pieces: list[tuple[int, int, int]] = []
+        while high < len(starts) and starts[high] < end:
+            if starts[high] < start:
+                pieces.append((starts[high], start, prots[high]))
+            if ends[high] > end:
+                pieces.append((end, ends[high], prots[high]))
+            high += 1
+        if prot is not None:
+            pieces.append((start, end, prot))
+            pieces.sort()
+            self.total += end - start
+            if (
+                len(pieces) == 1
+            ):  # join with equal neighbours, so that a growing heap stays one range
+                if low and ends[low - 1] == start and prots[low - 1] == prot:
+                    low -= 1
+                    pieces = [(starts[low], end, prot)]
+                if high < len(starts) and starts[high] == end and prots[high] == prot:
+                    pieces = [(pieces[0][0], ends[high], prot)]
+                    high += 1
+        starts[low:high] = [piece[0] for piece in pieces]
+        ends[low:high] = [piece[1] for piece in pieces]
+        prots[low:high] = [piece[2] for piece in pieces]
+
+    def _writable(self, addr: int) -> tuple[int, int]:
+        """The range around an address that can be read and written; (0, 0) if it cannot."""
+        at = bisect_right(self._starts, addr) - 1
+        if at >= 0 and addr < self._ends[at] and self._prots[at] & PROT_RW == PROT_RW:
+            return self._starts[at], self._ends[at]
+        return 0, 0
+
+
+class Memory:
+    """Sparse contents: pages of words, made when first written. Raises Fault where none is mapped."""
+
+    __slots__ = ("_high", "_low", "_pages", "_writable")
+
+    def __init__(self, writable: "Callable[[int], tuple[int, int]]") -> None:
+        self._writable = writable
+        self._pages: dict[int, list[int]] = {}
+        self._low = self._high = 0  # words of the range that the last access was in
+
+    def __getitem__(self, index: int) -> int:
+        if not self._low <= index < self._high:
+            self._find(index)
+        page = self._pages.get(index >> 9)
+        return page[index & 511] if page is not None else 0
+
+    def __setitem__(self, index: int, value: int) -> None:
+        if not self._low <= index < self._high:
+            self._find(index)
+        page = self._pages.get(index >> 9)
+        if page is None:
+            page = self._pages[index >> 9] = [0] * WORDS_OF_PAGE
+        assert 0 <= value < 1 << 64, "a word has 64 bits"
+        page[index & 511] = value
+
+    def _find(self, index: int) -> None:
+        low, high = self._writable(index << 3)
+        if low == high:
+            raise Fault(f"no memory for use at {index << 3:#x}")
+        self._low, self._high = low >> 3, high >> 3
+
+    def clear(self, addr: int, length: int) -> None:
+        """Zero bytes, a multiple of 8 at a multiple of 8."""
+        index, end = addr >> 3, addr + length >> 3
+        while index < end:
+            if not self._low <= index < self._high:
+                self._find(index)
+            upto = min(end, (index | 511) + 1)
+            page = self._pages.get(index >> 9)
+            if page is not None:
+                page[index & 511 : (index & 511) + upto - index] = [0] * (upto - index)
+            index = upto
+
+    def forget(self, start: int, end: int) -> None:
+        """Drop the contents of pages whose mapping changes."""
+        self._low = self._high = 0
+        first, last = start >> 12, end >> 12
+        if last - first > len(self._pages):
+            for page in [page for page in self._pages if first <= page < last]:
+                del self._pages[page]
+        else:
+            for page in range(first, last):
+                self._pages.pop(page, None)

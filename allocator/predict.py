@@ -1,0 +1,114 @@
+"""Prediction: the allocator run on a model kernel, and what came of it as a value. Host only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from .arena import GO_END, GO_IMAGE
+from .death import Console, Death, Throw
+from .malloc import Runtime
+from .modelkernel import ModelKernel
+from .policy import Policy
+from .trace import Call, Traced
+from .workload import parse, run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a policy does on an address space.
+
+    path: `high`, `low`, `low-grown` or `refused` (no arena that could be used). outcome: `allocates`
+    or `dies`; status: the exit status; message: what was thrown, empty when nothing was; printed:
+    the lines on fd 2 before it. reason: the path and the outcome in a sentence. calls: all of them,
+    in order. addresses: of the arena, by the names in the report. stats: by Go's names.
+    """
+
+    path: str
+    outcome: str
+    status: int
+    message: str
+    printed: tuple[str, ...]
+    reason: str
+    calls: tuple[Call, ...]
+    addresses: Mapping[str, int] = field(default_factory=dict)
+    stats: Mapping[str, int] = field(default_factory=dict)
+
+
+def predict(
+    policy: Policy,
+    kernel: ModelKernel,
+    *,
+    end: int = GO_END,
+    image: int = GO_IMAGE,
+    workload: str = "default",
+) -> Prediction:
+    """Run `workload` (see `allocator.workload`) under `policy` on `kernel`, which is used up by it.
+
+    `end` is the address of the image's end, `image` its bytes. Raises ValueError for an unknown
+    workload; a death of the runtime is a result.
+    """
+    parse(workload)
+    calls: list[Call] = []
+    console = Console()
+    runtime = Runtime(Traced(kernel, calls.append), policy, console, end, image)
+    message, status, ready = "", 0, False
+    try:
+        runtime.mallocinit()
+        ready = True
+        run(runtime, workload)
+    except Death as death:
+        message, status = death.message, death.status
+        if not isinstance(death, Throw):
+            message = ""
+    arena = runtime.arena
+    path = arena.path if ready else "refused"
+    return Prediction(
+        path=path,
+        outcome="dies" if status else "allocates",
+        status=status,
+        message=message,
+        printed=tuple(console.lines),
+        reason=_reason(policy, kernel, runtime, calls, path, message or " ".join(console.lines)),
+        calls=tuple(calls),
+        addresses=MappingProxyType(
+            {
+                name: getattr(arena, name)
+                for name in ("base", "length", "bitmap", "bitmap_size", "arena_start", "arena_used")
+            }
+            | {"arena_end": arena.arena_end}
+        ),
+        stats=MappingProxyType(runtime.stats().as_dict() if ready else runtime.mstats.as_dict()),
+    )
+
+
+def _reason(
+    policy: Policy,
+    kernel: ModelKernel,
+    runtime: Runtime,
+    calls: list[Call],
+    path: str,
+    death: str,
+) -> str:
+    """Why it went that way, from the calls that were made."""
+    hint = policy.hints[0]
+    parts = []
+    tried = [call for call in calls if call.name == "mmap" and call.args[0] == hint]
+    if tried and tried[0].result == hint:
+        parts.append(f"{hint:#x} was granted")
+    elif tried:
+        got = tried[0].result
+        moved = f"the kernel gave {got:#x} instead" if got > 0 else f"mmap gave errno {-got}"
+        beyond = hint >= kernel.task_size
+        parts.append(
+            f"{hint:#x} was refused ({moved}"
+            + (f"; the address space ends at {kernel.task_size:#x})" if beyond else ")")
+        )
+    elif calls:
+        parts.append(f"{hint:#x} was not tried, because of the address-space limit")
+    if path in ("low", "low-grown"):
+        parts.append(f"the low arena is at {runtime.arena.base:#x}")
+    if path == "low-grown":
+        parts.append("and grew past its reservation")
+    if death:
+        parts.append(f"and it died: {death}")
+    return ", ".join(parts)

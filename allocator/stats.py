@@ -1,0 +1,57 @@
+"""The statistics, by Go's own names (Go: `MStats` in malloc.h)."""
+
+
+class MStats:
+    """Bytes and counts of the runtime's own life. All start at 0.
+
+    `sys` counts what was asked of the kernel for use, the heap bitmap included, and is not undone
+    when a request fails; reservations are never in it.
+    """
+
+    __slots__ = (
+        "alloc",
+        "buckhash_sys",
+        "heap_alloc",
+        "heap_idle",
+        "heap_inuse",
+        "heap_objects",
+        "heap_sys",
+        "mcache_inuse",
+        "mcache_sys",
+        "mspan_inuse",
+        "mspan_sys",
+        "nfree",
+        "nlookup",
+        "nmalloc",
+        "stacks_inuse",
+        "stacks_sys",
+        "sys",
+        "total_alloc",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        for name in self.__slots__:
+            setattr(self, name, 0)
+
+    alloc: int
+    total_alloc: int
+    sys: int
+    nlookup: int
+    nmalloc: int
+    nfree: int
+    heap_alloc: int
+    heap_sys: int
+    heap_idle: int
+    heap_inuse: int
+    heap_objects: int
+    stacks_inuse: int
+    stacks_sys: int
+    mspan_inuse: int
+    mspan_sys: int
+    mcache_inuse: int
+    mcache_sys: int
+    buckhash_sys: int
+
+    def as_dict(self) -> dict[str, int]:
+        """All of them, in Go's order."""
+        return {name: getattr(self, name) for name in self.__slots__}

@@ -1,0 +1,161 @@
+"""What the subject does with its allocator, and the checks that it got what it asked for.
+
+Names: `none` (mallocinit alone), `default`, `hello` (what the reference program of 2012 did),
+`grow:SIZE` (blocks of a MiB until SIZE is held), `grow-N` (the same, N MiB), `block:SIZE` (one
+block).
+"""
+
+from .death import Throw
+from .sizes import BUCK_HASH_BYTES, GC_WORK_CHUNK, PAGE_SIZE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .malloc import Runtime
+
+MIB = 1 << 20
+SMALL_PER_CLASS = 3  # neighbours on both sides of one, which is what an overlap would show in
+LARGE = (32769, 100_000, 256 << 10, 1 * MIB, 3 * MIB)  # a page more, odd, below and past a growth
+
+
+class Broken(Exception):
+    """Memory that the allocator gave did not keep what was written there, or was given twice."""
+
+
+class Outcome:
+    """How many blocks a workload held, small (up to 32 KiB) and large, and their bytes."""
+
+    __slots__ = ("large", "name", "nbytes", "small")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.small = self.large = self.nbytes = 0
+
+
+class Held:
+    """Blocks that are held, each filled with a pattern of its own, by address."""
+
+    __slots__ = ("_blocks", "_outcome", "_runtime", "_words")
+
+    def __init__(self, runtime: "Runtime", outcome: Outcome) -> None:
+        self._runtime = runtime
+        self._words = runtime.kernel.words
+        self._outcome = outcome
+        self._blocks: dict[int, int] = {}
+
+    def take(self, size: int) -> int:
+        """Allocate, and write the pattern."""
+        v = self._runtime.malloc(size)
+        words = self._words
+        for i in self._places(v, size):
+            if words[i] != 0:
+                raise Broken(f"the new block of {size} bytes at {v:#x} is not zero at {i << 3:#x}")
+            words[i] = i ^ size
+        self._blocks[v] = size
+        outcome = self._outcome
+        if size <= 32768:
+            outcome.small += 1
+        else:
+            outcome.large += 1
+        outcome.nbytes += size
+        return v
+
+    def check(self) -> None:
+        """Whether all patterns stand, and whether no two blocks overlap."""
+        words = self._words
+        end = 0
+        for v, size in sorted(self._blocks.items()):
+            if v < end:
+                raise Broken(f"the block of {size} bytes at {v:#x} overlaps the one before it")
+            end = v + size
+            for i in self._places(v, size):
+                if words[i] != i ^ size:
+                    raise Broken(f"the block of {size} bytes at {v:#x} changed at {i << 3:#x}")
+
+    def drop(self, every: int = 1) -> None:
+        """Free each `every`-th block."""
+        for v in list(self._blocks)[::every]:
+            self._runtime.free(v)
+            del self._blocks[v]
+
+    @staticmethod
+    def _places(v: int, size: int) -> "range | tuple[int, ...]":
+        """Words to write: all of a block up to 64 bytes, both ends of a longer one."""
+        first, last = v >> 3, (v + size >> 3) - 1
+        return range(first, last + 1) if size <= 64 else (first, first + 1, last - 1, last)
+
+
+def run(runtime: "Runtime", name: str) -> Outcome:
+    """Run the workload of that name, which must be known. Throws, or raises Broken."""
+    outcome = Outcome(name)
+    kind, amount = parse(name)
+    if kind == "default":
+        _default(runtime, outcome)
+    elif kind == "hello":
+        _hello(runtime, outcome)
+    elif kind == "grow":
+        held = Held(runtime, outcome)
+        for _ in range(0, amount, MIB):
+            held.take(MIB)
+        held.check()
+    elif kind == "block":
+        held = Held(runtime, outcome)
+        held.take(amount)
+        held.check()
+    return outcome
+
+
+def parse(name: str) -> tuple[str, int]:
+    """(kind, bytes) of a workload's name. Raises ValueError, which says what there is."""
+    from .options import parse_size
+
+    if name in ("none", "default", "hello"):
+        return name, 0
+    kind, _, amount = name.partition(":")
+    if kind in ("grow", "block") and amount:
+        return kind, parse_size(amount)
+    if name.startswith("grow-") and name[5:].isascii() and name[5:].isdigit():
+        return "grow", int(name[5:]) * MIB
+    raise ValueError(
+        f"no workload {name!r}: use none, default, hello, grow:SIZE, grow-MIB or block:SIZE"
+    )
+
+
+def _default(runtime: "Runtime", outcome: Outcome) -> None:
+    """Blocks of every class and some large ones; half are freed and taken again; then all go."""
+    held = Held(runtime, outcome)
+    sizes = [size for size in runtime.classes.size[1:] for _ in range(SMALL_PER_CLASS)]
+    sizes += LARGE
+    for size in sizes:
+        held.take(size)
+    held.check()
+    held.drop(every=2)
+    held.check()
+    for size in sizes[::2]:
+        held.take(size)
+    held.check()
+    held.drop()
+
+
+def _hello(runtime: "Runtime", outcome: Outcome) -> None:
+    """What the reference program did, as far as the kernel could see.
+
+    The start of the runtime gives the main goroutine its stack, runs a first collection, whose work
+    chunk stays, and allocates blocks that take up 26 pages; which ones they were the trace does not
+    say, so here it is one of each of the 26 smallest classes that have a page to a span. The block
+    of 1 MiB is sampled by the profiler, which therefore makes its table.
+    """
+    runtime.stackalloc.alloc()
+    if runtime.mem.sys_alloc(GC_WORK_CHUNK) == 0:
+        runtime.console.printf("panic: invalid memory address or nil pointer dereference\n")
+        raise Throw("panic during gc")
+    held = Held(runtime, outcome)
+    classes = runtime.classes
+    for sizeclass, npages in enumerate(classes.allocnpages[:28]):
+        if npages == 1:
+            held.take(classes.size[sizeclass])
+    held.take(MIB)
+    runtime.mstats.buckhash_sys += BUCK_HASH_BYTES
+    if runtime.mem.sys_alloc(BUCK_HASH_BYTES) == 0:
+        runtime.console.printf(f"unexpected fault address {PAGE_SIZE:#x}\n")
+        raise Throw("fault")
+    held.check()
