@@ -70,7 +70,7 @@ def _main(argv: list[str]) -> int:
         page_size=kernel.page_size,
         end=end,
         kernel=kernel.name,
-        python="%d.%d.%d" % sys.version_info[:3],
+        python=".".join(map(str, sys.version_info[:3])),
     )
     if chosen.trace:
         from .trace import Call, Traced

@@ -32,7 +32,7 @@ class HeapBitmap:
         self.arena = arena
 
     def markallocated(self, v: int, n: int, noptr: bool = False) -> None:
-        """`runtime·markallocated`: the block of n bytes at v is in use."""
+        """`runtime·markallocated`: the block of n bytes at v is used."""
         self._check(v, n, "markallocated: bad pointer")
         i = v >> 3
         b = self.arena.top(v) - (i >> 4)
@@ -41,12 +41,12 @@ class HeapBitmap:
         self.words[b] = bits | NO_POINTERS[s] if noptr else bits
 
     def markfreed(self, v: int, n: int) -> None:
-        """`runtime·markfreed`: the block of n bytes at v is free; its throw has the other's text."""
+        """`runtime·markfreed`: the block is free. Its throw has the other's text."""
         self._check(v, n, "markallocated: bad pointer")
         self._mark_boundary(v)
 
     def markspan(self, v: int, size: int, n: int, leftover: bool) -> None:
-        """`runtime·markspan`: n blocks of `size` bytes begin at v; `leftover` marks their end too."""
+        """`runtime·markspan`: n blocks of `size` bytes at v; `leftover` marks their end too."""
         self._check(v, size * n, "markspan: bad pointer")
         for p in range(v, v + size * (n + leftover), size) if size else [v]:
             self._mark_boundary(p)

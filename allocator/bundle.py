@@ -1,15 +1,19 @@
-"""The deployed form: one zip file that any Python 3.11 or later runs. Host only.
+"""The deployed form: one zip file that any Python from 3.11 on runs. Host only.
 
-Everything about it serves the start. It is not compressed, so that no decompressor is loaded. Beside
-each source lies its bytecode for the Python that built it, never checked against the source; other
-versions pass it over and compile. And it has a `runpy` of its own: to run a zip the interpreter puts
-it first on its path and then imports `runpy`, whose standard form costs as much as ctypes.
+Everything about it serves the start. It is not compressed, so that no decompressor is loaded.
+Beside the sources lies their bytecode for the Python that built it, in one piece, which `boot`
+knows how to use; other versions compile the sources. And it has a `contextlib` and a `functools` of
+its own: to run a zip file the interpreter puts it first on its path and imports `runpy`, which in
+3.11 leads to these two for the sake of two decorators, and they cost as much as `ctypes`.
 """
 
 import importlib.util
 import marshal
 import zipfile
 from pathlib import Path
+from types import CodeType
+
+from .boot import PACKAGE, bytecode_name
 
 MODULES = (
     "__init__", "__main__", "arena", "bitmap", "cache", "central", "death", "fixalloc", "heap",
@@ -18,43 +22,42 @@ MODULES = (
 )  # fmt: skip
 """What is deployed: all but what runs on the host only."""
 
-RUNPY = '''\
-"""Runs the zip file that it lies in: all of `runpy` that the interpreter asks for."""
-
-import sys
-
-
-def _run_module_as_main(name, alter_argv=True):
-    """Run the program, whatever the name: there is one only."""
-    from allocator.__main__ import main
-
-    sys.exit(main())
-'''
-MAIN = '"""For those who import this file rather than run it."""\n'
-UNCHECKED_HASH = (0b01).to_bytes(4, "little")
+DECORATORS = {
+    "contextlib.py": "def contextmanager(function):\n    return function\n",
+    "functools.py": "def wraps(wrapped):\n    return lambda function: function\n",
+}
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write(path: Path) -> None:
     """Write the file; the same sources and the same Python give the same bytes. Raises OSError."""
     here = Path(__file__).parent
-    sources = {f"allocator/{name}.py": (here / f"{name}.py").read_bytes() for name in MODULES}
-    sources["runpy.py"] = RUNPY.encode()
-    sources["__main__.py"] = MAIN.encode()
+    sources = {name: (here / f"{name}.py").read_bytes() for name in MODULES}
+    entries = {f"{PACKAGE}/{name}.py": source for name, source in sources.items()}
+    entries["__main__.py"] = (here / "boot.py").read_bytes()
+    entries["__main__.pyc"] = _pyc("__main__.py", entries["__main__.py"])
+    entries |= {name: source.encode() for name, source in DECORATORS.items()}
+    entries |= {f"{name}c": _pyc(name, source.encode()) for name, source in DECORATORS.items()}
+    codes = {_full_name(name): _compile(f"{PACKAGE}/{name}.py", sources[name]) for name in MODULES}
+    entries[bytecode_name(importlib.util.MAGIC_NUMBER)] = marshal.dumps(codes)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, source in sorted(sources.items()):
-            _add(archive, name, source)
-            _add(archive, name + "c", _bytecode(name, source))
+        for name, data in sorted(entries.items()):
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.external_attr = 0o644 << 16
+            entry.create_system = 3  # Unix, wherever it was built
+            archive.writestr(entry, data)
 
 
-def _bytecode(name: str, source: bytes) -> bytes:
-    code = compile(source, name, "exec", dont_inherit=True, optimize=0)
-    header = importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + importlib.util.source_hash(source)
-    return header + marshal.dumps(code)
+def _full_name(name: str) -> str:
+    return PACKAGE if name == "__init__" else f"{PACKAGE}.{name}"
 
 
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    entry = zipfile.ZipInfo(name, EPOCH)
-    entry.external_attr = 0o644 << 16
-    entry.create_system = 3
-    archive.writestr(entry, data)
+def _compile(name: str, source: bytes) -> CodeType:
+    code: CodeType = compile(source, name, "exec", dont_inherit=True, optimize=0)
+    return code
+
+
+def _pyc(name: str, source: bytes) -> bytes:
+    """A .pyc that is not checked against its source (PEP 552)."""
+    header = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
+    return header + importlib.util.source_hash(source) + marshal.dumps(_compile(name, source))

@@ -72,14 +72,18 @@ class MCache:
         return first
 
     def free(self, v: int, sizeclass: int) -> None:
-        """`runtime·MCache_Free`: a list that is too long, or a cache too big, gives some back."""
+        """`runtime·MCache_Free`: put a block at the front of its list."""
         blocks = self.lists[sizeclass]
         self._words[v >> 3] = blocks.list
         blocks.list = v
         blocks.nlist += 1
         self.size += blocks.size
+        self.give_back(blocks)
+
+    def give_back(self, blocks: MCacheList) -> None:
+        """The end of `runtime·MCache_Free`: release what is too much, here and then in all."""
         if blocks.nlist >= MAX_MCACHE_LIST_LEN:
-            self._release(blocks, self.classes.transfercount[sizeclass])
+            self._release(blocks, self.classes.transfercount[blocks.sizeclass])
         if self.size >= MAX_MCACHE_SIZE:
             self._scavenge()
 

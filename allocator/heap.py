@@ -5,6 +5,8 @@ from .fixalloc import FixAlloc
 from .sizes import HEAP_ALLOC_CHUNK, MAX_MHEAP_LIST, MSPAN_SIZE, PAGE_SHIFT
 from .span import SPAN_DEAD, SPAN_FREE, SPAN_IN_USE, MSpan, SpanList, SpanTable
 
+UINTPTR = (1 << 64) - 1
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,11 +21,12 @@ class MHeap:
     """All pages of one runtime. Sizes are in pages of 4 KiB unless they say bytes. Go: `MHeap`.
 
     free: lists of free spans by exact length, 0 to 255 pages. large: longer ones. map: page number
-    to span. The first word of a free span's memory says whether it needs zeroing before use.
+    to span. small: the same, of spans in use for small classes only. The first word of a free span's memory says whether it needs zeroing before use.
     """
 
     __slots__ = (
         "_alloc", "_console", "_kernel", "_stats", "_words", "arena", "free_lists", "large", "map",
+        "small",
         "spanalloc",
     )  # fmt: skip
 
@@ -44,6 +47,7 @@ class MHeap:
         self.free_lists = [SpanList() for _ in range(MAX_MHEAP_LIST)]
         self.large = SpanList()
         self.map = SpanTable()
+        self.small: dict[int, MSpan] = {}
 
     def alloc(self, npage: int, sizeclass: int, acct: bool) -> MSpan | None:
         """`runtime·MHeap_Alloc`: a span of npage pages; `acct` counts it as one object."""
@@ -90,6 +94,9 @@ class MHeap:
             self._kernel.clear(span.start << PAGE_SHIFT, npage << PAGE_SHIFT)
         span.sizeclass = sizeclass
         self.map.set(span.start, span, npage)
+        if sizeclass:
+            for page in range(span.start, span.start + npage):
+                self.small[page] = span
         return span
 
     def _first_fit(self, npage: int) -> MSpan | None:
@@ -101,7 +108,7 @@ class MHeap:
     def _best_fit(self, npage: int) -> MSpan | None:
         """`BestFit`: the shortest large span that is long enough, the lowest of several."""
         best = None
-        for span in self.large:
+        for span in self.large.values():
             if span.npages >= npage and (
                 best is None or (span.npages, span.start) < (best.npages, best.start)
             ):
@@ -109,12 +116,13 @@ class MHeap:
         return best
 
     def _grow(self, npage: int) -> bool:
-        """`MHeap_Grow`: at least npage pages more, a MiB at a time, or just enough if that fails."""
+        """`MHeap_Grow`: npage pages more, a MiB at a time, or just enough if that fails."""
         need = npage + 15 & ~15
-        ask = max(need << PAGE_SHIFT, HEAP_ALLOC_CHUNK)
+        exact = need << PAGE_SHIFT & UINTPTR  # wraps for sizes near 2**64, and then a MiB is asked
+        ask = max(exact, HEAP_ALLOC_CHUNK)
         v = self.arena.sys_alloc(ask)
-        if v == 0 and ask > need << PAGE_SHIFT:
-            ask = need << PAGE_SHIFT
+        if v == 0 and ask > exact:
+            ask = exact
             v = self.arena.sys_alloc(ask)
         if v == 0:
             self._console.printf(
@@ -136,6 +144,9 @@ class MHeap:
         if acct:
             stats.heap_alloc -= span.npages << PAGE_SHIFT
             stats.heap_objects -= 1
+        if span.sizeclass:
+            for page in range(span.start, span.start + span.npages):
+                del self.small[page]
         self._free_locked(span)
 
     def _free_locked(self, span: MSpan) -> None:

@@ -15,23 +15,23 @@ if TYPE_CHECKING:
         def __setitem__(self, index: int, value: int, /) -> None: ...
 
     class Kernel(Protocol):
-        """The system calls of the 2012 runtime. Errors come back as negative errno, as raw calls do."""
+        """The system calls of the runtime, raw: an error is a negative errno."""
 
         name: str
         page_size: int
         words: Words
 
         def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
-            """mmap(2) of anonymous memory: fd -1, offset 0. The address, or a negative errno."""
+            """Map anonymous memory (fd -1, offset 0): its address, or a negative errno."""
 
         def munmap(self, addr: int, length: int) -> int:
-            """munmap(2). 0, or a negative errno."""
+            """Unmap: 0, or a negative errno."""
 
         def mincore(self, addr: int, length: int) -> int:
-            """mincore(2), its vector thrown away. 0 when all is mapped, or a negative errno."""
+            """Ask whether all is mapped: 0, or a negative errno. The vector is lost."""
 
         def getrlimit(self) -> int:
-            """getrlimit(2): the soft RLIMIT_AS in bytes (RLIM_INFINITY for none), or a negative errno."""
+            """Ask for the soft RLIMIT_AS in bytes: that, RLIM_INFINITY, or a negative errno."""
 
         def clear(self, addr: int, length: int) -> None:
             """Fill `length` bytes at `addr` with zero: memory, not a call."""

@@ -2,7 +2,7 @@
 
 from .arena import GO_END, GO_IMAGE, ContiguousArena
 from .bitmap import HeapBitmap
-from .cache import MCache
+from .cache import MCache, MCacheList
 from .central import MCentral
 from .death import Console, Throw
 from .fixalloc import FixAlloc
@@ -10,6 +10,8 @@ from .heap import MHeap
 from .policy import ARENAS
 from .sizes import (
     FIXED_STACK,
+    MAX_MCACHE_LIST_LEN,
+    MAX_MCACHE_SIZE,
     MAX_SMALL_SIZE,
     MCACHE_SIZE,
     PAGE_MASK,
@@ -28,6 +30,26 @@ if TYPE_CHECKING:
 
 FLAG_NO_POINTERS = 1
 FLAG_NO_GC = 4
+FREE_TO_ALLOCATED = [ALLOCATED[s] | BOUNDARY[s] for s in range(16)]
+UINTPTR_MAX = (1 << 64) - 1
+
+
+class ListOfSize(dict[int, MCacheList]):
+    """Sizes in bytes to the cache's list for them, found once each; an empty one for all others."""
+
+    __slots__ = ("_none", "_of", "of_class")
+
+    def __init__(self, mcache: MCache) -> None:
+        super().__init__()
+        self.of_class = mcache.lists
+        self._of = mcache.classes.of
+        self._none = MCacheList(0, 0)
+
+    def __missing__(self, size: int) -> MCacheList:
+        if not 0 <= size <= MAX_SMALL_SIZE:
+            return self._none
+        blocks = self[size] = self.of_class[self._of[size]]
+        return blocks
 
 
 class Runtime:
@@ -58,6 +80,7 @@ class Runtime:
             self.arena = ContiguousArena(self.mem, end, image)
         self._words = kernel.words
         self._mallocing = False
+        self._top = 0  # of the bitmap; 0 where there are several
         self._large_nmalloc = self._large_bytes = self._large_total = self._nlookup = 0
         self._small_bytes = self._small_objects = 0
         self.stackalloc: FixAlloc[int] = FixAlloc(FIXED_STACK, self.mem.sys_alloc, int)
@@ -80,6 +103,10 @@ class Runtime:
             lambda address: MCache(address, self.kernel, classes, central),
         )
         self.mcache = cachealloc.alloc()
+        self._lists = ListOfSize(self.mcache)
+        self._small = self.heap.small
+        if isinstance(self.arena, ContiguousArena):
+            self._top = self.arena.top(self.arena.arena_start)
         self.mstats.mcache_inuse = cachealloc.inuse
         self.mstats.mcache_sys = cachealloc.sys
         self.free(self.malloc(1))
@@ -89,7 +116,37 @@ class Runtime:
 
         Up to 32 KiB the block is of a size class, above it is of whole pages. Throws `out of
         memory`, and whatever the layers below throw.
+
+        A block that is in the cache is handed out right here: this is MCache.alloc and
+        HeapBitmap.markallocated written out once more, for three calls would take half the time.
         """
+        blocks = self._lists[size]
+        v = blocks.list
+        top = self._top
+        if v == 0 or flag or not zeroed or not top or self._mallocing:
+            return self._mallocgc(size, flag, zeroed)
+        words = self._words
+        i = v >> 3
+        blocks.list = words[i]
+        words[i] = 0
+        nbytes = blocks.size
+        if nbytes == 16:
+            words[i + 1] = 0  # sooner done than asked whether it must be
+        elif nbytes > 8 and words[i + 1] != 0:
+            self.kernel.clear(v, nbytes)
+        blocks.nmalloc += 1
+        blocks.nlist -= 1
+        if blocks.nlist < blocks.nlistmin:
+            blocks.nlistmin = blocks.nlist
+        self.mcache.size -= nbytes
+        b = top - (i >> 4)
+        words[b] ^= FREE_TO_ALLOCATED[i & 15]
+        return v
+
+    def _mallocgc(self, size: int, flag: int, zeroed: bool) -> int:
+        """All of `malloc`, in the runtime's own steps."""
+        if not 0 <= size <= UINTPTR_MAX:
+            raise ValueError(f"a size of {size} bytes is not between 0 and {UINTPTR_MAX}")
         if self._mallocing:
             raise Throw("malloc/free - deadlock")
         self._mallocing = True
@@ -116,7 +173,36 @@ class Runtime:
         return v
 
     def free(self, v: int) -> None:
-        """`runtime·free`: give the block at v back. 0 is nil and ignored."""
+        """`runtime·free`: give the block at v back. 0 is nil and ignored.
+
+        A small block that fits into the cache is taken back right here, as in `malloc`.
+        """
+        span = self._small.get(v >> PAGE_SHIFT)
+        top = self._top
+        if span is None or v >= span.limit or not top or self._mallocing:
+            self._free(v)
+            return
+        blocks = self._lists.of_class[span.sizeclass]
+        self._nlookup += 1
+        nbytes = blocks.size
+        words = self._words
+        i = v >> 3
+        if nbytes > 8:
+            words[i + 1] = 1  # needs zeroing
+        b = top - (i >> 4)
+        s = i & 15
+        words[b] = words[b] & KEEP[s] | BOUNDARY[s]
+        words[i] = blocks.list
+        blocks.list = v
+        blocks.nfree += 1
+        blocks.nlist += 1
+        mcache = self.mcache
+        mcache.size += nbytes
+        if blocks.nlist >= MAX_MCACHE_LIST_LEN or mcache.size >= MAX_MCACHE_SIZE:
+            mcache.give_back(blocks)
+
+    def _free(self, v: int) -> None:
+        """All of `free`, in the runtime's own steps."""
         if v == 0:
             return
         if self._mallocing:
@@ -127,11 +213,11 @@ class Runtime:
             self.console.printf(f"free {v:#x}: not an allocated block\n")
             raise Throw("free runtime·mlookup")
         if span.sizeclass == 0:
-            start = span.start << PAGE_SHIFT
-            self._words[start >> 3] = 1  # needs zeroing
-            self.bitmap.markfreed(v, span.npages << PAGE_SHIFT)
+            length = span.npages << PAGE_SHIFT
+            self._words[span.start << PAGE_SHIFT - 3] = 1  # needs zeroing
+            self.bitmap.markfreed(v, length)
             self.bitmap.unmarkspan(v, 1 << PAGE_SHIFT)
-            self._large_bytes -= span.npages << PAGE_SHIFT
+            self._large_bytes -= length
             self.heap.free(span, acct=True)
         else:
             blocks = self.mcache.lists[span.sizeclass]

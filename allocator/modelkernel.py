@@ -1,4 +1,4 @@
-"""A kernel held in memory: Linux's mmap, munmap, mincore and RLIMIT_AS over a made-up address space."""
+"""A kernel held in memory: mmap, munmap, mincore and RLIMIT_AS as Linux has them."""
 
 from bisect import bisect_right
 
@@ -77,7 +77,7 @@ class ModelKernel:
         return list(zip(self._starts, self._ends, self._prots, strict=True))
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
-        """mmap(2), anonymous and private."""
+        """Map anonymous, private memory."""
         errno = self._failure("mmap")
         if errno:
             return -errno
@@ -101,7 +101,7 @@ class ModelKernel:
         return addr
 
     def munmap(self, addr: int, length: int) -> int:
-        """munmap(2); what is not mapped is no error."""
+        """Unmap; what is not mapped is no error."""
         errno = self._failure("munmap")
         if errno:
             return -errno
@@ -111,7 +111,7 @@ class ModelKernel:
         return 0
 
     def mincore(self, addr: int, length: int) -> int:
-        """mincore(2): whether all of the range is mapped."""
+        """Say whether all of the range is mapped."""
         errno = self._failure("mincore")
         if errno:
             return -errno
@@ -123,7 +123,7 @@ class ModelKernel:
         return 0 if self._mapped(addr, addr + length) == length else -ENOMEM
 
     def getrlimit(self) -> int:
-        """getrlimit(2) of RLIMIT_AS."""
+        """Say what RLIMIT_AS is."""
         errno = self._failure("getrlimit")
         return -errno if errno else self.rlimit_as
 
@@ -217,7 +217,7 @@ class ModelKernel:
 
 
 class Memory:
-    """Sparse contents: pages of words, made when first written. Raises Fault where none is mapped."""
+    """Sparse contents: pages of words, made when first written. Raises Fault off them."""
 
     __slots__ = ("_high", "_low", "_pages", "_writable")
 

@@ -12,7 +12,7 @@ runtime itself printed; exit status 0, or the runtime's own (2, 3), or 1 if memo
   --workload NAME   none, default, hello, grow:SIZE, grow-MIB, block:SIZE (default)
   --hold            wait for a line on standard input once the arena is reserved, and at the end
   --trace           put every call to the kernel into the report
-  --end ADDRESS     end of the image, which the low arena follows (this process's; 0x2443a68 was Go's)
+  --end ADDRESS     end of the image, before the low arena (this process's; Go's is 0x2443a68)
   --image SIZE      text, data and bss, which the policy memlimit takes off (Go's)
   --kernel KIND     real, or model: an address space held in memory (real), with
     --task-size SIZE      its size in bytes, or in bits up to 64 (47)
@@ -32,7 +32,7 @@ class UsageError(Exception):
 
 
 class Options(Value):
-    """The command line, read. `end` is None for this process's own; `model` None for the real kernel."""
+    """The command line, read. `end` None is this process's own, `model` None the real kernel."""
 
     __slots__ = ("end", "help", "hold", "image", "model", "policy", "trace", "workload")
     policy: str
@@ -142,12 +142,12 @@ def _model(given: dict[str, list[str]]) -> Model | None:
 
 
 def task_size_of(number: int) -> int:
-    """Bytes of an address space given in bytes or, up to 64, in bits: 47 is one page below 1<<47."""
+    """Bytes of an address space given in bytes or, up to 64, in bits, less one page."""
     return (1 << number) - 4096 if number <= 64 else number
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `4096`, `0x1000`, `300M`, `2G` (also K, T, P). Raises ValueError, telling the form."""
+    """Bytes of `4096`, `0x1000`, `300M`, `2G`, also K, T, P. Raises ValueError."""
     digits, unit = text.strip(), 1
     if digits[:2].lower() != "0x" and digits[-1:].upper() in ("K", "M", "G", "T", "P"):
         unit = 1024 ** (" KMGTP".index(digits[-1].upper()))

@@ -19,12 +19,8 @@ BITMAP_HIGH = 1 << 30
 # How SysReserve treats an address that is not to be reserved whole.
 ASSUME: "Final" = "assume"  # say yes, without a call
 PROBE: "Final" = "probe"  # map 64 KiB there as a hint, unmap them again
-PROBE_FIXED: "Final" = (
-    "probe-fixed"  # the same; where the hint is not taken and all is free, MAP_FIXED
-)
-ARENAS: "Final" = (
-    "arenas"  # no contiguous arena: 64 MiB at a time, at the first hint that is granted
-)
+PROBE_FIXED: "Final" = "probe-fixed"  # and, led astray though all is free, MAP_FIXED
+ARENAS: "Final" = "arenas"  # no contiguous arena: 64 MiB at a time, at a hint that is granted
 
 
 class Policy(Value):
@@ -134,8 +130,8 @@ def _policies() -> "Mapping[str, Policy]":
             explanation=(
                 "As `grsec`, but RLIMIT_AS is asked first. What it leaves, less the image and 64 "
                 "MiB (taken off twice, by a slip, so that the difference can wrap round), decides: "
-                "up to 1 GiB the high address is not even tried, and the low arena shrinks to eight "
-                "ninths of it. Path over limit is therefore not monotonic."
+                "up to 1 GiB the high address is not even tried, and the low arena shrinks to "
+                "eight ninths of it. Path over limit is therefore not monotonic."
             ),
             reserve=PROBE_FIXED,
             falls_back=True,
@@ -152,8 +148,8 @@ def _policies() -> "Mapping[str, Policy]":
             explanation=(
                 "Go since 1.11 (linux/amd64, riscv64): no contiguous arena. Memory is reserved in "
                 "arenas of 64 MiB at the first of 128 hints (0xc0<<32, then 1 TiB apart) that the "
-                "kernel grants; a hint that is refused is dropped for good, and when all are gone any "
-                "place that the kernel gives is taken, aligned by hand."
+                "kernel grants; a hint that is refused is dropped for good, and when all are gone "
+                "any place that the kernel gives is taken, aligned by hand."
             ),
             reserve=ARENAS,
             falls_back=True,

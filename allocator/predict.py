@@ -17,10 +17,10 @@ from .workload import parse, run
 class Prediction:
     """What a policy does on an address space.
 
-    path: `high`, `low`, `low-grown` or `refused` (no arena that could be used). outcome: `allocates`
-    or `dies`; status: the exit status; message: what was thrown, empty when nothing was; printed:
-    the lines on fd 2 before it. reason: the path and the outcome in a sentence. calls: all of them,
-    in order. addresses: of the arena, by the names in the report. stats: by Go's names.
+    path: `high`, `low`, `low-grown` or `refused` (no usable arena). outcome: `allocates` or
+    `dies`. status: the exit status. message: what was thrown, empty when nothing was. printed: the
+    lines on fd 2 before it. reason: path and outcome in a sentence. calls: all of them, in order.
+    addresses: of the arena, by the names in the report. stats: by Go's names.
     """
 
     path: str

@@ -37,25 +37,25 @@ class RealKernel:
         self.words: Words = memoryview(everything).cast("B").cast("Q")
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
-        """mmap(2), fd -1, offset 0."""
+        """Map anonymous memory."""
         result: int = self._libc.mmap(addr, length, prot, flags, -1, 0)
         return -ctypes.get_errno() if result == -1 else result
 
     def munmap(self, addr: int, length: int) -> int:
-        """munmap(2)."""
+        """Unmap."""
         return -ctypes.get_errno() if self._libc.munmap(addr, length) else 0
 
     def mincore(self, addr: int, length: int) -> int:
-        """mincore(2); at most 4096 pages at a time, which is what the runtime asks."""
+        """Ask of 4096 pages at most, which is what the runtime does."""
         return -ctypes.get_errno() if self._libc.mincore(addr, length, self._residency) else 0
 
     def getrlimit(self) -> int:
-        """getrlimit(2) of RLIMIT_AS."""
+        """Ask for RLIMIT_AS."""
         limit = (ctypes.c_uint64 * 2)()
         return -ctypes.get_errno() if self._libc.getrlimit(RLIMIT_AS, limit) else limit[0]
 
     def clear(self, addr: int, length: int) -> None:
-        """memset(3)."""
+        """Zero bytes."""
         ctypes.memset(addr, 0, length)
 
     def end(self, otherwise: int) -> int:

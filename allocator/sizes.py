@@ -1,4 +1,4 @@
-"""Size classes (Go: msize.c), computed at start as `InitSizes` does, and the constants (malloc.h)."""
+"""Size classes (Go: msize.c), computed as `InitSizes` does, and constants (malloc.h)."""
 
 from .death import Throw
 
@@ -23,7 +23,7 @@ MCACHE_SIZE = 2024
 
 
 class SizeClasses:
-    """The tables of `InitSizes`, each indexed by class: bytes, pages of a span, objects moved at once.
+    """The tables of `InitSizes`, by class: bytes, pages of a span, blocks moved at once.
 
     `of` maps a size in bytes to its class and remembers: `of[24] == 3`.
     """
@@ -65,7 +65,7 @@ class SizeToClass(dict[int, int]):
 
 
 def init_sizes(max_small_size: int = MAX_SMALL_SIZE) -> tuple[list[int], list[int]]:
-    """Choose the classes: (bytes of each, pages of a span of each). Go: the first half of `InitSizes`.
+    """Choose the classes: (bytes, pages of a span) of each. Go: `InitSizes`, its first half.
 
     A candidate that fits as often into as many pages as the class before it takes that class's
     place, so that no two classes waste each other's room.

@@ -4,8 +4,6 @@ from .death import Throw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .death import Console
 
 SPAN_IN_USE = 0
@@ -49,46 +47,38 @@ class MSpan:
         return self
 
 
-class SpanList:
-    """Spans, the one inserted last at the front. Go: a ring of MSpans with a head."""
+class SpanList(dict[int, MSpan]):
+    """Spans by record address, the one inserted last at the front. Go: a ring with a head.
 
-    __slots__ = ("_spans",)
+    A dict keeps the order, finds a span at once, and is false when empty.
+    """
 
-    def __init__(self) -> None:
-        self._spans: dict[int, MSpan] = {}  # by record address; the front is the end
-
-    def __bool__(self) -> bool:
-        return bool(self._spans)
-
-    def __iter__(self) -> "Iterator[MSpan]":
-        return iter(reversed(self._spans.values()))
+    __slots__ = ()
 
     @property
     def first(self) -> MSpan:
         """The span at the front; there must be one."""
-        return next(reversed(self._spans.values()))
+        return next(reversed(self.values()))
 
     def insert(self, span: MSpan, console: "Console") -> None:
         """`runtime·MSpanList_Insert`: at the front; throws if the span stands in a list."""
         if span.list is not None:
-            spans = span.list.neighbours(span)
-            console.printf(
-                f"failed MSpanList_Insert {span.address:#x} {spans[0]:#x} {spans[1]:#x}\n"
-            )
+            after, before = span.list.neighbours(span)
+            console.printf(f"failed MSpanList_Insert {span.address:#x} {after:#x} {before:#x}\n")
             raise Throw("MSpanList_Insert")
-        self._spans[span.address] = span
+        self[span.address] = span
         span.list = self
 
     @staticmethod
     def remove(span: MSpan) -> None:
         """`runtime·MSpanList_Remove`: out of the list it stands in, if it stands in one."""
         if span.list is not None:
-            del span.list._spans[span.address]
+            del span.list[span.address]
             span.list = None
 
     def neighbours(self, span: MSpan) -> tuple[int, int]:
-        """Record addresses of the span after and before this one, 0 where Go has the list's head."""
-        addresses = [0, *reversed(self._spans), 0]
+        """Record addresses of the span after and before this one, 0 for the list's head."""
+        addresses = [0, *reversed(self), 0]
         at = addresses.index(span.address)
         return addresses[at + 1], addresses[at - 1]
 

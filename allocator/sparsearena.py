@@ -1,4 +1,4 @@
-"""Arenas of 64 MiB, wherever a hint is granted (Go since 1.11: mheap.sysAlloc, sysReserveAligned)."""
+"""Arenas of 64 MiB, wherever a hint is granted (Go since 1.11: mheap.sysAlloc)."""
 
 from .death import Throw
 from .kernel import MAP_ANON, PROT_NONE
@@ -15,8 +15,8 @@ BITMAP_BYTES = HEAP_ARENA_BYTES // WORDS_PER_BITMAP_WORD
 class SparseArena:
     """The heap's addresses under the policies with `ARENAS`.
 
-    The calls for the arenas are those of Go 1.11. The bitmap of an arena is ours: 4 MiB by SysAlloc,
-    where Go has a record of another layout. `base` is the first arena, `arena_start` and
+    The calls for the arenas are those of Go 1.11. The bitmap of an arena is ours: 4 MiB by
+    SysAlloc, where Go has a record of another layout. `base` is the first arena, `arena_start` and
     `arena_used` span all of them. path: `high` at a hint, `low` where the kernel chose.
     """
 

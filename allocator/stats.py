@@ -1,5 +1,12 @@
 """The statistics, by Go's own names (Go: `MStats` in malloc.h)."""
 
+NAMES = (
+    "alloc", "total_alloc", "sys", "nlookup", "nmalloc", "nfree",
+    "heap_alloc", "heap_sys", "heap_idle", "heap_inuse", "heap_objects",
+    "stacks_inuse", "stacks_sys", "mspan_inuse", "mspan_sys", "mcache_inuse", "mcache_sys",
+    "buckhash_sys",
+)  # fmt: skip
+
 
 class MStats:
     """Bytes and counts of the runtime's own life. All start at 0.
@@ -8,29 +15,10 @@ class MStats:
     when a request fails; reservations are never in it.
     """
 
-    __slots__ = (
-        "alloc",
-        "buckhash_sys",
-        "heap_alloc",
-        "heap_idle",
-        "heap_inuse",
-        "heap_objects",
-        "heap_sys",
-        "mcache_inuse",
-        "mcache_sys",
-        "mspan_inuse",
-        "mspan_sys",
-        "nfree",
-        "nlookup",
-        "nmalloc",
-        "stacks_inuse",
-        "stacks_sys",
-        "sys",
-        "total_alloc",
-    )  # fmt: skip
+    __slots__ = NAMES
 
     def __init__(self) -> None:
-        for name in self.__slots__:
+        for name in NAMES:
             setattr(self, name, 0)
 
     alloc: int
@@ -54,4 +42,4 @@ class MStats:
 
     def as_dict(self) -> dict[str, int]:
         """All of them, in Go's order."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in NAMES}

@@ -42,7 +42,7 @@ class SysMem:
         return -p if -4095 < p < 0 else p & UINTPTR
 
     def munmap(self, v: int, n: int) -> None:
-        """`runtime·munmap`: an error means that the runtime is broken, and it crashes on purpose."""
+        """`runtime·munmap`: it crashes on purpose if there is an error."""
         if self.kernel.munmap(v, n) != 0:
             # `notok` writes to address 0xf1, which becomes a nil dereference.
             self.console.printf("panic: invalid memory address or nil pointer dereference\n")

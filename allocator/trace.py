@@ -47,25 +47,25 @@ class Traced:
         self.clear = kernel.clear
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
-        """As mmap(2) is."""
+        """Map, and tell."""
         result = self._kernel.mmap(addr, length, prot, flags)
         self._tell(Call(name="mmap", args=(addr, length, prot, flags), result=result))
         return result
 
     def munmap(self, addr: int, length: int) -> int:
-        """As munmap(2) is."""
+        """Unmap, and tell."""
         result = self._kernel.munmap(addr, length)
         self._tell(Call(name="munmap", args=(addr, length), result=result))
         return result
 
     def mincore(self, addr: int, length: int) -> int:
-        """As mincore(2) is."""
+        """Ask what is mapped, and tell."""
         result = self._kernel.mincore(addr, length)
         self._tell(Call(name="mincore", args=(addr, length), result=result))
         return result
 
     def getrlimit(self) -> int:
-        """As getrlimit(2) is, of RLIMIT_AS."""
+        """Ask for the limit, and tell."""
         result = self._kernel.getrlimit()
         self._tell(Call(name="getrlimit", args=(), result=result))
         return result
