@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class MHeap:
     """All pages of one runtime. Sizes are in pages of 4 KiB unless they say bytes. Go: `MHeap`.
 
-    free: lists of free spans by exact length, 0 to 255 pages. large: longer ones. map: page number
-    to span. small: the same, of spans in use for small classes only. The first word of a free span's memory says whether it needs zeroing before use.
+    free_lists: free spans by exact length, 0 to 255 pages. large: longer ones. map: page number to
+    span. small: the same, of the spans in use for small classes alone. The first word of a free
+    span's memory says whether it needs zeroing before use.
     """
 
     __slots__ = (

@@ -1,7 +1,7 @@
 """The allocator as a program sees it (Go: malloc.goc): mallocinit, malloc, free, mlookup."""
 
 from .arena import GO_END, GO_IMAGE, ContiguousArena
-from .bitmap import HeapBitmap
+from .bitmap import ALLOCATED, BOUNDARY, KEEP, HeapBitmap
 from .cache import MCache, MCacheList
 from .central import MCentral
 from .death import Console, Throw
