@@ -1,0 +1,1 @@
+"""Plans that are shipped: `foothold run NAME` reads NAME.toml from here."""
