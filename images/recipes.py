@@ -40,7 +40,7 @@ class Recipe:
     make: Callable[[Materials, Path], None]
     packages: PackageSet | None = None
     needs: tuple[str, ...] = ()
-    sources: tuple[Path, ...] = field(default=(Path(__file__),))
+    sources: tuple[Path, ...] = field(default=(Path(__file__), Path(elf.__file__)))
     space: int = 300 * MIB
 
 

@@ -38,7 +38,7 @@ void limits_apply(const struct limits *limits);
 
 /* confine.c: a guest on the host sees only what it is handed */
 struct confinement {
-	struct { const char *path; int writable; } path[32];
+	struct { const char *path; enum { READ_ONLY, WRITABLE, EMPTY } how; } path[32];
 	int paths;
 };
 int confine_option(struct confinement *confinement, int argc, char **argv, int at);
@@ -46,6 +46,7 @@ const char *confine(const struct confinement *confinement);
 
 int init_main(void);
 int idle_main(void);
+void facts_write(int fd);
 int facts_main(void);
 int run_main(int argc, char **argv);
 int keep_main(int argc, char **argv);

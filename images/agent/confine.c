@@ -17,15 +17,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* --ro PATH, --rw PATH: hand a file or directory of the host to the guest's process. */
+/* --ro PATH, --rw PATH: hand a file or directory of the host to the guest's process.
+ * --tmpfs PATH: an empty one of its own, executable (UML maps its memory file from there). */
 int confine_option(struct confinement *confinement, int argc, char **argv, int at)
 {
-	int writable = !strcmp(argv[at], "--rw");
-	if (at + 1 >= argc || confinement->paths == 32 || (!writable && strcmp(argv[at], "--ro")))
-		return 0;
-	confinement->path[confinement->paths].path = argv[at + 1];
-	confinement->path[confinement->paths++].writable = writable;
-	return 2;
+	static const char *names[] = { "--ro", "--rw", "--tmpfs" };
+	for (int how = READ_ONLY; how <= EMPTY; how++)
+		if (at + 1 < argc && confinement->paths < 32 && !strcmp(argv[at], names[how])) {
+			confinement->path[confinement->paths].path = argv[at + 1];
+			confinement->path[confinement->paths++].how = how;
+			return 2;
+		}
+	return 0;
 }
 
 static int put(const char *path, const char *text)
@@ -62,11 +65,6 @@ const char *confine(const struct confinement *confinement)
 	char text[64], from[64], to[4096];
 	uid_t uid = getuid();
 	gid_t gid = getgid();
-	for (int i = 0; i < confinement->paths; i++) {
-		source[i] = open(confinement->path[i].path, O_PATH | O_CLOEXEC);
-		if (source[i] < 0 || fstat(source[i], &status[i]) < 0)
-			return confinement->path[i].path;
-	}
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) < 0)
 		return "new namespaces";
 	put("/proc/self/setgroups", "deny");
@@ -76,18 +74,33 @@ const char *confine(const struct confinement *confinement)
 	snprintf(text, sizeof text, "%u %u 1", gid, gid);
 	if (!put("/proc/self/gid_map", text))
 		return "group map";
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("tmpfs", root, "tmpfs", MS_NOSUID, "mode=755") < 0)
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return "private mounts";
+	/* opened in the new namespace, or they could not be bound; before the root hides them */
+	for (int i = 0; i < confinement->paths; i++) {
+		if (confinement->path[i].how == EMPTY)
+			continue;
+		source[i] = open(confinement->path[i].path, O_PATH | O_CLOEXEC);
+		if (source[i] < 0 || fstat(source[i], &status[i]) < 0)
+			return confinement->path[i].path;
+	}
+	if (mount("tmpfs", root, "tmpfs", MS_NOSUID, "mode=755") < 0)
 		return "root of its own";
 	for (int i = 0; i < confinement->paths; i++) {
 		const char *path = confinement->path[i].path;
-		make_place(root, path, S_ISDIR(status[i].st_mode));
+		int empty = confinement->path[i].how == EMPTY;
+		make_place(root, path, empty || S_ISDIR(status[i].st_mode));
 		snprintf(from, sizeof from, "/proc/self/fd/%d", source[i]);
 		snprintf(to, sizeof to, "%s%s", root, path);
+		if (empty && mount("tmpfs", to, "tmpfs", MS_NOSUID, "mode=1777") < 0)
+			return path;
+		if (empty)
+			continue;
 		if (mount(from, to, NULL, MS_BIND | MS_REC, NULL) < 0)
 			return path;
 		/* flags that the source has locked must be repeated, or the kernel refuses */
 		unsigned long keep = MS_BIND | MS_REMOUNT | MS_RDONLY;
-		if (!confinement->path[i].writable && mount(NULL, to, NULL, keep, NULL) < 0 &&
+		if (confinement->path[i].how == READ_ONLY && mount(NULL, to, NULL, keep, NULL) < 0 &&
 		    mount(NULL, to, NULL, keep | MS_NOSUID | MS_NODEV, NULL) < 0 &&
 		    mount(NULL, to, NULL, keep | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 			return path;

@@ -63,7 +63,7 @@ static long long file_number(const char *path)
 	return value;
 }
 
-int facts_main(void)
+void facts_write(int fd)
 {
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	uint64_t top = sizeof(void *) == 8 ? (uint64_t)1 << 62 : 0xfffff000u;
@@ -87,7 +87,7 @@ int facts_main(void)
 	getrlimit(RLIMIT_STACK, &stack);
 	struct utsname name;
 	uname(&name);
-	printf("{\"schema\":1,\"machine\":\"%s\",\"release\":\"%s\",\"pointer_size\":%zu,\"page_size\":%zu,"
+	dprintf(fd, "{\"schema\":1,\"machine\":\"%s\",\"release\":\"%s\",\"pointer_size\":%zu,\"page_size\":%zu,"
 	       "\"task_size\":%llu,\"lowest\":%llu,\"placement\":\"%s\",\"first\":%llu,"
 	       "\"hint_high\":{\"asked\":%llu,\"got\":%llu,\"errno\":%d},"
 	       "\"hint_low\":{\"asked\":%llu,\"got\":%llu,\"errno\":%d},"
@@ -102,5 +102,10 @@ int facts_main(void)
 	       stack.rlim_cur == RLIM_INFINITY ? -1LL : (long long)stack.rlim_cur,
 	       file_number("/proc/sys/vm/overcommit_memory"), file_number("/proc/sys/vm/max_map_count"),
 	       file_number("/proc/sys/kernel/randomize_va_space"));
+}
+
+int facts_main(void)
+{
+	facts_write(1);
 	return 0;
 }

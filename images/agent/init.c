@@ -6,8 +6,9 @@
  * QEMU guests find /share and the modules (/modules/order) in their initramfs.
  *
  * dropbear -i wants a socket and refuses a tty, so a socket pair stands between the two, and the
- * loop below carries bytes. The line HELLO says to the host that the line is raw and somebody
- * reads it: what came earlier would have been echoed, or lost. */
+ * loop below carries bytes. The first line from here, HELLO and what was measured of this
+ * address space, says to the host that the line is raw and somebody reads it: what came earlier
+ * would have been echoed, or lost. */
 #define _GNU_SOURCE
 #include "agent.h"
 
@@ -28,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HELLO "foothold ready\n"
+#define HELLO "foothold "
 
 static void give_up(const char *what, const char *subject)
 {
@@ -187,6 +188,7 @@ int init_main(void)
 		tcsetattr(line, TCSANOW, &raw);
 	}
 	write_all(line, HELLO, strlen(HELLO));
+	facts_write(line);
 	/* a UML line stalls for ever with 4,095 unread bytes under way: dropbear's window stays below */
 	relay(line, tty ? "2500" : NULL);
 	return 0;

@@ -235,16 +235,13 @@ int run_main(int argc, char **argv)
 		fail("cannot fork for", program[0]);
 	if (pid == 0) {
 		become_subject(self);
-		dup2(report[1], 3);
-		fcntl(3, F_SETFD, FD_CLOEXEC);
 		dup2(in[0], 0);
 		dup2(out[1], 1);
-		dup2(3, 2); /* what limits_apply has to complain of is not the subject's stderr */
-		fcntl(3, F_SETFD, FD_CLOEXEC);
+		dup2(report[1], 2); /* what limits_apply complains of is not the subject's stderr */
 		limits_apply(&limits);
 		dup2(err[1], 2);
 		execvp(program[0], program);
-		dprintf(3, "cannot execute %s: %s", program[0], strerror(errno));
+		dprintf(report[1], "cannot execute %s: %s", program[0], strerror(errno));
 		_exit(EXIT_AGENT);
 	}
 	setpgid(pid, pid);

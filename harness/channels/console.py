@@ -1,0 +1,161 @@
+"""A guest's console: always recorded, bounded, and watched for signs of death.
+
+The guest is hostile: it may print without end, in one line, in binary. What is kept in memory is a
+tail; what goes to disk is cut at MOST. Reading is pexpect's, in one thread; `expect` is for people
+and tests who want to talk to it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import termios
+import threading
+import tty
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import pexpect
+from pexpect import fdpexpect
+
+MOST = 16 << 20  # bytes of a console that are recorded; a guest that prints more is ended
+TAIL = 8192  # bytes kept in memory, for messages
+LONGEST = 4096  # bytes of a line that are searched
+
+
+@dataclass(frozen=True)
+class Death:
+    """A line that means that a guest will not go on, why, and what to do."""
+
+    pattern: re.Pattern[str]
+    meaning: str
+    hint: str = ""
+
+
+def _death(pattern: str, meaning: str, hint: str = "") -> Death:
+    return Death(re.compile(pattern), meaning, hint)
+
+
+# Each has been seen: tests/data/consoles holds a recorded console for it.
+DEATHS = (
+    _death(
+        r"ptrace set fp regs failed, errno = 14",
+        "this UML kernel cannot restore the floating-point state on this host (AMX)",
+        "UML before 6.13 needs the xstate shim here; it must not be switched off",
+    ),
+    _death(
+        r"UML ran out of memory on the host side",
+        "the UML kernel ran out of mappings or memory on the host",
+        "raise vm.max_map_count, or free memory; the guest must not be used further",
+    ),
+    _death(r"VFS: Unable to mount root fs", "the kernel found no root file system"),
+    _death(r"Kernel panic - not syncing: (?P<why>.*)", "kernel panic"),
+    _death(r"KVM internal error\. Suberror: (?P<why>.*)", "KVM is there but does not work"),
+    _death(r"KVM: entry failed", "KVM is there but does not work"),
+    _death(r"BUG: unable to handle (?P<why>.*)", "kernel bug"),
+    _death(r"^(?:\[[ .\d]+\] )?Oops: (?P<why>.*)", "kernel oops"),
+    _death(r"foothold: guest cannot go on: (?P<why>.*)", "the guest's agent gave up"),
+    _death(r"qemu-system-\S+: (?P<why>(?!warning:).*)", "QEMU refused"),
+    _death(r"error while loading shared libraries: (?P<why>.*)", "a library is missing"),
+)
+
+
+def diagnose(line: str) -> tuple[str, str] | None:
+    """Say what a console line means, as (message, hint), if it means death."""
+    for death in DEATHS:
+        if match := death.pattern.search(line):
+            why = (match.groupdict().get("why") or "").strip()
+            return (f"{death.meaning}: {why}" if why else death.meaning, death.hint)
+    return None
+
+
+class Console:
+    """The console of one guest, on a pseudo-terminal whose other end the guest's process gets.
+
+    `on_death(message, hint)` is called at most once, from the reading thread.
+    """
+
+    def __init__(self, log: Path, on_death: Callable[[str, str], None]) -> None:
+        master, self.guest_end = os.openpty()
+        tty.setraw(self.guest_end, termios.TCSANOW)
+        self._master = master
+        self._on_death = on_death
+        self._log = log.open("wb", buffering=0)
+        self._written = 0
+        self._tail = bytearray()
+        self._line = bytearray()
+        self._told = False
+        self._guard = threading.Lock()
+        self._child = fdpexpect.fdspawn(master, timeout=None, maxread=65536)
+        self._thread = threading.Thread(target=self._read, name=f"console {log}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read; the guest's end has been handed over and is closed here."""
+        os.close(self.guest_end)
+        self._thread.start()
+
+    @property
+    def tail(self) -> str:
+        """The last lines, as text."""
+        with self._guard:
+            text = bytes(self._tail).decode(errors="replace")
+        return "\n".join(line.rstrip() for line in text.splitlines()[-20:])
+
+    def send(self, data: bytes) -> None:
+        """Type on the console."""
+        self._child.send(data)
+
+    def join(self, seconds: float) -> None:
+        """Wait until the console has ended, at most that long."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+
+    def close(self) -> None:
+        """Stop reading; the log is whole."""
+        self.join(2)
+        self._log.close()
+        os.close(self._master)
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data: bytes = self._child.read_nonblocking(65536, timeout=None)  # type: ignore[assignment]
+            except (pexpect.EOF, OSError, ValueError):
+                return
+            self._record(data)
+
+    def _record(self, data: bytes) -> None:
+        room = MOST - self._written
+        if room > 0:
+            self._log.write(data[:room])
+        self._written += len(data)
+        with self._guard:
+            self._tail += data
+            del self._tail[:-TAIL]
+        if self._written > MOST:
+            self._die(f"the guest flooded its console: more than {MOST >> 20} MiB", "")
+        self._line += data
+        *lines, rest = self._line.split(b"\n")
+        self._line = bytearray(rest[-LONGEST:])
+        for line in lines[-500:] if self._written > MOST else lines:
+            found = diagnose(line[:LONGEST].decode(errors="replace").rstrip())
+            if found:
+                self._die(*found)
+
+    def _die(self, message: str, hint: str) -> None:
+        if not self._told:
+            self._told = True
+            self._on_death(message, hint)

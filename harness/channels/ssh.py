@@ -1,0 +1,168 @@
+"""SSH over a socket that we made: no network, no port, and the guest's host key is known before."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import socket
+import struct
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import paramiko
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from harness.deadline import Deadline
+from harness.errors import GuestError
+
+# paramiko reports a guest's death on its own logger: we say it ourselves, with the console's tail
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").propagate = False
+
+
+class Keys:
+    """The keys of one boot of one guest: its host key, and ours. Neither is used twice."""
+
+    def __init__(self) -> None:
+        self._host = Ed25519PrivateKey.generate()
+        self._client = Ed25519PrivateKey.generate()
+
+    def install(self, share: Path) -> None:
+        """Write what the guest needs into its share: its host key, and whom it lets in."""
+        key = share / "hostkey"
+        key.touch(0o600)
+        key.write_bytes(self._dropbear())
+        (share / "authorized_keys").write_bytes(_public_line(self._client) + b"\n")
+
+    @property
+    def host(self) -> paramiko.Ed25519Key:
+        """The key that the guest must show."""
+        return _as_paramiko(self._host)
+
+    @property
+    def client(self) -> paramiko.Ed25519Key:
+        """The key by which we are let in."""
+        return _as_paramiko(self._client)
+
+    def _dropbear(self) -> bytes:
+        """Return the host key in dropbear's own format (signkey.c, ed25519.c of dropbear)."""
+        raw = serialization.Encoding.Raw
+        private = self._host.private_bytes(
+            raw, serialization.PrivateFormat.Raw, serialization.NoEncryption()
+        )
+        public = self._host.public_key().public_bytes(raw, serialization.PublicFormat.Raw)
+        return b"".join(
+            struct.pack(">I", len(part)) + part for part in (b"ssh-ed25519", private + public)
+        )
+
+
+def _public_line(key: Ed25519PrivateKey) -> bytes:
+    return key.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+
+
+def _as_paramiko(key: Ed25519PrivateKey) -> paramiko.Ed25519Key:
+    import io
+
+    text = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.NoEncryption(),
+    ).decode()
+    return paramiko.Ed25519Key.from_private_key(io.StringIO(text))
+
+
+class Ssh:
+    """A connection to a guest that has said hello."""
+
+    def __init__(self, line: socket.socket, keys: Keys, deadline: Deadline) -> None:
+        self._transport = paramiko.Transport(line)
+        # what we never use would only make the key exchange longer
+        options = self._transport.get_security_options()
+        options.kex = [k for k in options.kex if k.startswith("curve25519")] or options.kex
+        options.key_types = ["ssh-ed25519"]
+        self._transport.banner_timeout = deadline.remaining
+        self._transport.handshake_timeout = deadline.remaining
+        self._transport.auth_timeout = deadline.remaining
+        done = threading.Event()
+        try:
+            self._transport.start_client(event=done)
+            done.wait(deadline.remaining)
+            if not self._transport.is_active() or not done.is_set():
+                raise GuestError("the guest does not speak SSH", "is dropbear in its root?")
+            shown = self._transport.get_remote_server_key()
+            if shown.asbytes() != keys.host.asbytes():
+                raise GuestError(
+                    "the guest shows a host key that is not its own",
+                    "something else answers on its line: do not trust it",
+                )
+            self._transport.auth_publickey("root", keys.client)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            self.close()
+            raise GuestError(f"the guest does not let us in: {error}") from error
+        except GuestError:
+            self.close()
+            raise
+
+    def open(self, argv: Sequence[str], deadline: Deadline) -> SshStream:
+        """Start a program. SSH carries a command line, so argv is quoted for the guest's shell."""
+        try:
+            channel = self._transport.open_session(timeout=deadline.remaining)
+            channel.exec_command("exec " + shlex.join(argv))
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise OSError(f"the SSH connection is gone: {error}") from error
+        return SshStream(channel)
+
+    def push(self, source: Path, target: str) -> None:
+        """Copy a file into the guest by SFTP."""
+        with self._sftp() as sftp:
+            sftp.put(str(source), target)
+
+    def pull(self, source: str, target: Path) -> None:
+        """Copy a file out of the guest by SFTP; `target` is ours to choose, never the guest's."""
+        with self._sftp() as sftp:
+            sftp.get(source, str(target), max_concurrent_prefetch_requests=8)
+
+    def _sftp(self) -> paramiko.SFTPClient:
+        client = paramiko.SFTPClient.from_transport(self._transport)
+        if client is None:
+            raise OSError("the guest offers no SFTP")
+        return client
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._transport.close()
+
+
+class SshStream:
+    """A program in a guest, over one SSH channel."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def send(self, data: bytes) -> None:
+        """Send all of it."""
+        self._channel.sendall(data)
+
+    def receive(self, deadline: Deadline) -> bytes:
+        """Return some bytes, none at the end."""
+        # a wait of 0 would mean not to wait at all, which paramiko answers at once
+        self._channel.settimeout(max(deadline.remaining, 0.001))
+        return self._channel.recv(65536)
+
+    def complaint(self) -> str:
+        """Return what the program said on stderr."""
+        self._channel.settimeout(1)
+        try:
+            return self._channel.recv_stderr(4096).decode(errors="replace").strip()
+        except OSError:
+            return ""
+
+    def close(self) -> None:
+        """End it. dropbear 2022.83 refuses the next channel unless the exit status was read."""
+        if self._channel.get_transport().is_active() and self._channel.eof_received:
+            self._channel.status_event.wait(2)
+        self._channel.close()

@@ -1,0 +1,67 @@
+"""A stream is a program's stdin and stdout in some guest, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from collections.abc import Sequence
+from typing import Protocol
+
+from harness.deadline import Deadline
+
+
+class Stream(Protocol):
+    """Bytes to and from one program."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of it. Raises OSError if the program or its guest is gone."""
+
+    def receive(self, deadline: Deadline) -> bytes:
+        """Return some bytes, none at the end. Raises TimeoutError at the deadline."""
+
+    def complaint(self) -> str:
+        """Return what the program said on stderr, which is never the subject's. After the end."""
+
+    def close(self) -> None:
+        """End it: the agent at the other end kills all that it supervises."""
+
+
+class PipeStream:
+    """A program on this machine, over pipes."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._in, self._out = self._process.stdin, self._process.stdout
+        self._err = self._process.stderr
+
+    def send(self, data: bytes) -> None:
+        """Send all of it."""
+        self._in.write(data)
+        self._in.flush()
+
+    def receive(self, deadline: Deadline) -> bytes:
+        """Return some bytes, none at the end."""
+        ready, _, _ = select.select([self._out], [], [], deadline.remaining)
+        if not ready:
+            raise TimeoutError
+        return os.read(self._out.fileno(), 65536)
+
+    def complaint(self) -> str:
+        """Return what the agent said on stderr."""
+        return self._err.read(4096).decode(errors="replace").strip()
+
+    def close(self) -> None:
+        """End it, and reap it."""
+        for file in (self._in, self._out):
+            file.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, 9)
+            self._process.wait()
+        self._err.close()

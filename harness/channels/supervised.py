@@ -1,0 +1,165 @@
+"""A subject under the agent's supervision: `agent run` at the other end of a stream.
+
+The frames are those of images/agent/supervise.c: one letter, a length of 4 bytes (little endian),
+that many bytes. A subject that holds (it says so in its report) has its maps read and is let go
+by one message, so that a hold costs one round trip.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from harness.cells import Limits
+from harness.channels.stream import Stream
+from harness.deadline import Deadline
+from harness.errors import SubjectError
+from harness.record import Ending, Record
+
+MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; beyond, a subject is ended
+MOST_FRAME = 16 << 20  # bytes; the agent sends no longer frame
+_HOLD = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
+
+
+_T = TypeVar("_T")
+
+
+class LostContactError(Exception):
+    """The stream ended before the subject did: its guest is dying, or the agent is."""
+
+
+class _Pid(msgspec.Struct):
+    pid: int
+
+
+def agent_argv(agent: str, limits: Limits, argv: Sequence[str]) -> list[str]:
+    """Return the command line of the agent that runs `argv` under `limits`."""
+    words = [agent, "run"]
+    if limits.rlimit_as is not None:
+        words += ["--rlimit", f"as={limits.rlimit_as}"]
+    return [*words, "--", *argv]
+
+
+def supervise(
+    stream: Stream,
+    argv: Sequence[str],
+    deadline: Deadline,
+    *,
+    on_hold: Callable[[str], None] = lambda _: None,
+) -> Record:
+    """Run a subject to its end and return what was seen of it.
+
+    At each hold its maps are read, `on_hold` is told, and it goes on. Raises SubjectError if it
+    cannot be started, prints more than MOST_OUTPUT, or outlives the deadline (it is dead then);
+    LostContactError if the guest goes first.
+    """
+    return _Supervision(stream, tuple(argv), on_hold).run(deadline)
+
+
+class _Supervision:
+    def __init__(
+        self, stream: Stream, argv: tuple[str, ...], on_hold: Callable[[str], None]
+    ) -> None:
+        self._stream = stream
+        self._argv = argv
+        self._on_hold = on_hold
+        self._pid = 0
+        self._output = {b"o": bytearray(), b"e": bytearray()}
+        self._scanned = 0
+        self._holds: list[str] = []
+        self._maps: dict[str, str] = {}
+
+    def run(self, deadline: Deadline) -> Record:
+        started = time.monotonic()
+        buffer = bytearray()
+        while True:
+            try:
+                data = self._stream.receive(deadline)
+            except TimeoutError:
+                raise self._endless(started) from None
+            except OSError as error:
+                raise LostContactError(str(error)) from error
+            if not data:
+                raise LostContactError(self._stream.complaint())
+            buffer += data
+            while len(buffer) >= 5:
+                (length,) = struct.unpack_from("<I", buffer, 1)
+                if length > MOST_FRAME:
+                    raise LostContactError(f"a frame of {length} bytes: this is not our agent")
+                if len(buffer) < 5 + length:
+                    break
+                kind, payload = bytes(buffer[:1]), bytes(buffer[5 : 5 + length])
+                del buffer[: 5 + length]
+                if kind == b"x":
+                    return self._record(_decode(payload, Ending), time.monotonic() - started)
+                self._frame(kind, payload)
+
+    def _frame(self, kind: bytes, payload: bytes) -> None:
+        if kind == b"s":
+            self._pid = _decode(payload, _Pid).pid
+        elif kind == b"f":
+            raise SubjectError(
+                f"the subject could not be started: {payload.decode(errors='replace')}"
+            )
+        elif kind == b"m":
+            if self._holds:
+                self._maps[self._holds.pop(0)] = payload.decode(errors="replace")
+        elif kind in self._output:
+            self._take_output(kind, payload)
+        else:
+            raise LostContactError(f"a frame of kind {kind!r}: this is not our agent")
+
+    def _take_output(self, kind: bytes, payload: bytes) -> None:
+        output = self._output[kind]
+        output += payload
+        if len(output) > MOST_OUTPUT:
+            name = "stdout" if kind == b"o" else "stderr"
+            raise SubjectError(
+                f"the subject was ended: it printed more than {MOST_OUTPUT >> 20} MiB on {name}"
+            )
+        if kind == b"o":
+            # only whole lines are looked at, each once
+            end = output.rfind(b"\n") + 1
+            for match in _HOLD.finditer(output[self._scanned : end]):
+                moment = match[1].decode()
+                self._holds.append(moment)
+                self._on_hold(moment)
+                self._tell(b"m", b"")
+                self._tell(b"i", b"\n")
+            self._scanned = max(self._scanned, end)
+
+    def _tell(self, kind: bytes, data: bytes) -> None:
+        try:
+            self._stream.send(kind + struct.pack("<I", len(data)) + data)
+        except OSError as error:
+            raise LostContactError(str(error)) from error
+
+    def _endless(self, started: float) -> SubjectError:
+        tail = bytes(self._output[b"e"][-500:] or self._output[b"o"][-500:])
+        return SubjectError(
+            f"the subject was ended: it was still running after {time.monotonic() - started:.1f} s",
+            f"its last words: {tail.decode(errors='replace').strip() or 'none'}",
+        )
+
+    def _record(self, ending: Ending, seconds: float) -> Record:
+        return Record(
+            argv=self._argv,
+            pid=self._pid,
+            ending=ending,
+            stdout=bytes(self._output[b"o"]),
+            stderr=bytes(self._output[b"e"]),
+            maps=self._maps,
+            seconds=seconds,
+        )
+
+
+def _decode(payload: bytes, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except msgspec.MsgspecError as error:
+        raise LostContactError(f"the agent speaks nonsense: {error}") from error

@@ -1,0 +1,58 @@
+"""Which guests there are. A name says what a guest is: UML guests carry their kernel's release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from harness.errors import UsageError
+from harness.guests.container import Container
+from harness.guests.guest import Guest, Workplace
+from harness.guests.native import Native
+from harness.guests.qemu import X86_64, Qemu
+from harness.guests.uml import Uml
+from images.builder import Builder
+
+# alias -> image: which suite's kernel a UML guest boots
+_UML = {"uml-bookworm": "uml-bookworm", "uml-trixie": "uml-trixie", "uml-testing": "uml-forky"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A guest that can be booted, and how long it takes, relatively: for ordering."""
+
+    name: str
+    make: Callable[[Workplace], Guest]
+    weight: float
+
+
+def catalogue(builder: Builder) -> Mapping[str, Kind]:
+    """Return all guests by canonical name. Asks the mirror only if no lock names the kernels."""
+    kinds = [
+        Kind("native", lambda place: Native("native", place), 1.0),
+        Kind("docker", lambda place: Container("docker", place), 2.0),
+        Kind("qemu-x86_64", lambda place: Qemu("qemu-x86_64", X86_64, place), 10.0),
+    ]
+    for image in _UML.values():
+        release = builder.uml_release(image)
+        kinds.append(_uml(f"uml-{release}", image, release))
+    return {kind.name: kind for kind in kinds}
+
+
+def _uml(name: str, image: str, release: str) -> Kind:
+    return Kind(name, lambda place: Uml(name, image, release, place), 2.0)
+
+
+def known_guests(builder: Builder) -> dict[str, str]:
+    """Return every name by which a guest may be called, with its canonical name."""
+    names = {name: name for name in catalogue(builder)}
+    names.update({alias: f"uml-{builder.uml_release(image)}" for alias, image in _UML.items()})
+    return names
+
+
+def make(builder: Builder, name: str, workplace: Workplace) -> Guest:
+    """Return a guest that is not booted yet, by canonical name."""
+    kinds = catalogue(builder)
+    if name not in kinds:
+        raise UsageError(f"unknown guest {name!r}", f"guests are: {', '.join(kinds)}")
+    return kinds[name].make(workplace)

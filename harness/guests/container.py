@@ -1,0 +1,214 @@
+"""A container of a Docker engine that is there, from the same root file system as the others.
+
+PID 1 is the agent, which lives as long as our attachment to its stdin: the engine closes it when we
+die, and the container goes with us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.cells import Limits
+from harness.channels.container import ExecStream
+from harness.channels.supervised import LostContactError, agent_argv, supervise
+from harness.deadline import Deadline
+from harness.errors import GuestError
+from harness.facts import Facts, parse_facts
+from harness.guests.guest import Boot, Support, Workplace
+from harness.guests.machine import AGENT
+from harness.record import Record
+from images import apt
+
+REPOSITORY = "foothold-root"
+LABEL = "org.foothold-lab.guest"
+
+
+class Container:
+    """A container without network, without capabilities, with nothing of the host in it."""
+
+    scale = 1.5
+    share = "/share"
+    python = "/usr/bin/python3"
+
+    def __init__(self, name: str, workplace: Workplace) -> None:
+        self.name = name
+        self.boot_record = Boot()
+        self._place = workplace
+        self._client: Any = None
+        self._container: Any = None
+        self._attached: Any = None
+
+    def supported(self) -> Support:
+        """Docker needs an engine that answers us, and the root file system."""
+        import docker
+        from docker.errors import DockerException
+
+        try:
+            client = docker.from_env(timeout=10)
+            try:
+                client.ping()
+            finally:
+                client.close()
+        except (DockerException, OSError) as error:
+            return _why_no_engine(error)
+        if not self._place.builder.ready("root") and (why := apt.available()):
+            return Support(False, f"the root file system is not built yet, and cannot be: {why}",
+                           "build the images on a Debian machine, or install apt")  # fmt: skip
+        return Support(True)
+
+    def boot(self, deadline: Deadline) -> Facts:
+        """Create and start the container, and measure its address space; see `Guest.boot`."""
+        import docker
+        from docker.errors import DockerException
+
+        root = self._place.builder.image("root")
+        try:
+            self._client = docker.from_env(timeout=max(5, int(deadline.remaining)))
+            image = self._image(root)
+            settings = {
+                "network_mode": "none", "cap_drop": ["ALL"], "auto_remove": True,
+                "stdin_open": True,
+                "security_opt": ["no-new-privileges"], "labels": {LABEL: self.name},
+                "tmpfs": {"/tmp": "mode=1777"}, "pids_limit": 4096,
+            }  # fmt: skip
+            self.boot_record.argv = (AGENT, "idle")
+            self._container = self._client.containers.create(
+                image, list(self.boot_record.argv), **settings
+            )
+            self._container.put_archive("/share", _tar_of(self._place.share))
+            self._attached = self._client.api.attach_socket(
+                self._container.id, params={"stdin": 1, "stream": 1}
+            )
+            self._container.start()
+            self.boot_record.provenance.update(
+                {
+                    "engine": self._client.version()["Version"],
+                    "image": image,
+                    "container": self._container.short_id,
+                    "root": root.name,
+                }
+            )
+            return self._measure(deadline)
+        except (DockerException, OSError) as error:
+            raise GuestError(
+                f"the Docker engine refuses: {error}", "look into the engine's own log"
+            ) from error
+
+    def run(
+        self,
+        argv: Sequence[str],
+        limits: Limits,
+        deadline: Deadline,
+        on_hold: Callable[[str], None] = lambda _: None,
+    ) -> Record:
+        """See `Guest.run`."""
+        from docker.errors import DockerException
+
+        try:
+            stream = ExecStream(
+                self._client.api, self._container.id, agent_argv(AGENT, limits, argv)
+            )
+        except (DockerException, OSError) as error:
+            raise GuestError(f"the container takes no more programs: {error}") from error
+        try:
+            return supervise(stream, argv, deadline, on_hold=on_hold)
+        except LostContactError as error:
+            raise GuestError(
+                f"the container went away under the subject: {error}", console=self.diagnose()
+            ) from error
+        finally:
+            stream.close()
+
+    def push(self, source: Path, target: str) -> None:
+        """See `Guest.push`."""
+        place = Path(target)
+        self._container.put_archive(str(place.parent), _tar_of(source, place.name))
+
+    def pull(self, source: str, target: Path) -> None:
+        """See `Guest.pull`."""
+        stream, _ = self._container.get_archive(source)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+            # names in a guest's archive are not trusted: its one file's bytes are all we take
+            for member in archive:
+                if member.isfile() and (file := archive.extractfile(member)):
+                    target.write_bytes(file.read())
+                    return
+        raise GuestError(f"{source} is no file in the container")
+
+    def diagnose(self) -> str:
+        """Return what the container printed last."""
+        from docker.errors import DockerException
+
+        with contextlib.suppress(DockerException, OSError, AttributeError):
+            return str(self._container.logs(tail=20).decode(errors="replace"))
+        return ""
+
+    def stop(self) -> None:
+        """Remove the container."""
+        from docker.errors import DockerException
+
+        container, self._container = self._container, None
+        if container is not None:
+            with contextlib.suppress(DockerException, OSError):
+                container.remove(force=True)
+        if self._attached is not None:
+            with contextlib.suppress(OSError):
+                self._attached.close()
+            self._attached = None
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _image(self, root: Path) -> str:
+        """Return the image of our root, importing it if the engine does not have it yet."""
+        tag = root.name.rpartition("-")[2]
+        name = f"{REPOSITORY}:{tag}"
+        if not self._client.images.list(name=name):
+            self._client.api.import_image_from_data(
+                _tar_of(root, "."), repository=REPOSITORY, tag=tag
+            )
+        return name
+
+    def _measure(self, deadline: Deadline) -> Facts:
+        stream = ExecStream(self._client.api, self._container.id, [AGENT, "facts"])
+        answer = b""
+        try:
+            while data := stream.receive(deadline):
+                answer += data
+        except TimeoutError:
+            raise GuestError("the agent does not answer", console=self.diagnose()) from None
+        finally:
+            stream.close()
+        return parse_facts(answer)
+
+
+def _why_no_engine(error: Exception) -> Support:
+    text = str(error)
+    if "Permission denied" in text or isinstance(error, PermissionError):
+        return Support(
+            False, "the Docker engine is there but refuses this user",
+            "add the user to the group docker, or run as root",
+        )  # fmt: skip
+    return Support(
+        False, "no Docker engine answers",
+        "install and start one: `apt-get install docker.io`, then `dockerd` as root",
+    )  # fmt: skip
+
+
+def _tar_of(path: Path, name: str = ".") -> bytes:
+    """Pack a file or a directory's contents, owned by root."""
+    buffer = io.BytesIO()
+
+    def by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = "root"
+        return member
+
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.add(path, name, filter=by_root)
+    return buffer.getvalue()

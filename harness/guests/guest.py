@@ -1,0 +1,91 @@
+"""A guest is six verbs and no more; what is common to all guests is written once, above them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from harness.cells import Limits
+from harness.deadline import Deadline
+from harness.facts import Facts
+from harness.record import Record
+from images.builder import Builder
+
+BOOT_SECONDS = 20.0  # of a guest of ordinary speed; one booted in 1.2 s at its slowest (measured)
+
+
+@dataclass(frozen=True)
+class Support:
+    """Can this machine run a guest of this kind? If not: why, and the remedy."""
+
+    ok: bool
+    reason: str = ""
+    remedy: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a guest is given: `directory` for its console and command line, `share` with the files
+    that it hands in read-only, the processor it is pinned to (None: any), the images.
+    """
+
+    directory: Path
+    share: Path
+    builder: Builder
+    cpu: int | None = None
+
+
+@dataclass
+class Boot:
+    """What is recorded of a boot: exactly what was started, from what, and what was unusual."""
+
+    argv: tuple[str, ...] = ()
+    provenance: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class Guest(Protocol):
+    """Somewhere with an address space of its own in which a program can run.
+
+    `scale` is how many times slower than native it is expected to be: deadlines are multiplied by
+    it. `share` is where the workplace's files are inside, `python` the interpreter there.
+    """
+
+    name: str
+    scale: float
+    share: str
+    python: str
+    boot_record: Boot
+
+    def supported(self) -> Support:
+        """Say whether this machine can boot it; quick, boots nothing, downloads nothing."""
+
+    def boot(self, deadline: Deadline) -> Facts:
+        """Start it, and return its address space as measured. Raises GuestError."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        limits: Limits,
+        deadline: Deadline,
+        on_hold: Callable[[str], None] = lambda _: None,
+    ) -> Record:
+        """Run a program to its end under supervision.
+
+        Raises SubjectError if it misbehaves, GuestError if the guest goes first.
+        """
+
+    def push(self, source: Path, target: str) -> None:
+        """Copy a file in."""
+
+    def pull(self, source: str, target: Path) -> None:
+        """Copy a file out, to a place of our choosing."""
+
+    def diagnose(self) -> str:
+        """What can still be learnt of it, dying or dead: its console's last lines."""
+
+    def stop(self) -> None:
+        """End it; nothing of it is left. May be called at any time, and twice."""

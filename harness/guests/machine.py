@@ -1,0 +1,215 @@
+"""A guest that is a process on the host with a kernel inside: what UML and QEMU share.
+
+The process is kept by the agent, which kills everything below it as soon as the pipe that we hold
+is closed, be it by `stop` or because we are dead. Its console is a pseudo-terminal, its line to us
+one end of a socket pair; we made both, so there is no name, no port and nothing to wait for but the
+guest's own hello.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.cells import Limits
+from harness.channels.console import Console
+from harness.channels.ssh import Keys, Ssh
+from harness.channels.supervised import LostContactError, agent_argv, supervise
+from harness.deadline import Deadline
+from harness.errors import GuestError, SubjectError
+from harness.facts import LARGEST, Facts, parse_facts
+from harness.record import Record
+
+AGENT = "/init"  # the agent's place in every root of ours
+HELLO = b"foothold "  # images/agent/init.c
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start one. `argv` is made when the line's descriptor is known.
+
+    `keep` are options of `agent keep`: confinement, working directory, environment.
+    """
+
+    agent: Path
+    argv: Callable[[int], Sequence[str]]
+    directory: Path
+    keep: tuple[str, ...] = ()
+    cpu: int | None = None
+    keys: Keys = field(default_factory=Keys)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Fate:
+    """Why a guest will not go on: the first reason counts, and wakes whoever waits."""
+
+    def __init__(self) -> None:
+        self._known = threading.Event()
+        self._guard = threading.Lock()
+        self.message = ""
+        self.hint = ""
+
+    def seal(self, message: str, hint: str = "") -> bool:
+        with self._guard:
+            if self._known.is_set():
+                return False
+            self.message, self.hint = message, hint
+            self._known.set()
+            return True
+
+    def wait(self, seconds: float) -> bool:
+        return self._known.wait(seconds)
+
+    @property
+    def sealed(self) -> bool:
+        return self._known.is_set()
+
+
+class Machine:
+    """A running process with a kernel inside."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._fate = _Fate()
+        self._stopping = False
+        self._ssh: Ssh | None = None
+        self._line, theirs = socket.socketpair()
+        owned, self._owner = os.pipe()
+        self._console = Console(launch.directory / "console.log", self._doomed)
+        keep = [str(launch.agent), "keep", "--owner", str(owned), *launch.keep]
+        if launch.cpu is not None:
+            keep += ["--cpu", str(launch.cpu)]
+        for name, value in launch.environment.items():
+            keep += ["--env", f"{name}={value}"]
+        self.argv = (*keep, "--", *launch.argv(theirs.fileno()))
+        (launch.directory / "command.json").write_text(
+            json.dumps({"argv": self.argv, "shell": shlex.join(self.argv)}, indent=1) + "\n"
+        )
+        try:
+            self._process = subprocess.Popen(
+                self.argv, stdin=self._console.guest_end, stdout=self._console.guest_end,
+                stderr=self._console.guest_end, pass_fds=(theirs.fileno(), owned),
+                start_new_session=True,
+            )  # fmt: skip
+        finally:
+            os.close(owned)
+            theirs.close()
+        self._console.start()
+        self._watcher = threading.Thread(target=self._watch, name="guest exit", daemon=True)
+        self._watcher.start()
+
+    def connect(self, deadline: Deadline) -> Facts:
+        """Wait for the guest's hello, and log in. Raises GuestError with the console's tail."""
+        try:
+            facts = parse_facts(self._hello(deadline))
+            self._ssh = Ssh(self._line, self._launch.keys, deadline)
+        except GuestError as error:
+            raise self._explain(str(error), error.hint) from error
+        except OSError as error:
+            raise self._explain(f"the guest does not answer: {error}") from error
+        return facts
+
+    def run(
+        self,
+        argv: Sequence[str],
+        limits: Limits,
+        deadline: Deadline,
+        on_hold: Callable[[str], None],
+    ) -> Record:
+        """Run a program under the guest's agent."""
+        assert self._ssh, "connect first"
+        try:
+            stream = self._ssh.open(agent_argv(AGENT, limits, argv), deadline)
+        except OSError as error:
+            raise self._explain(f"the guest takes no more programs: {error}") from error
+        try:
+            return supervise(stream, argv, deadline, on_hold=on_hold)
+        except LostContactError as error:
+            raise self._explain(f"the guest went away under the subject: {error}") from error
+        except SubjectError:
+            if self._fate.wait(0.2):
+                raise self._explain("") from None
+            raise
+        finally:
+            stream.close()
+
+    def push(self, source: Path, target: str) -> None:
+        """Copy a file in by SFTP."""
+        assert self._ssh, "connect first"
+        self._ssh.push(source, target)
+
+    def pull(self, source: str, target: Path) -> None:
+        """Copy a file out by SFTP."""
+        assert self._ssh, "connect first"
+        self._ssh.pull(source, target)
+
+    def diagnose(self) -> str:
+        """Return the console's last lines."""
+        return self._console.tail
+
+    def stop(self) -> None:
+        """Kill it and everything below it, and wait until it is gone."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._fate.seal("the guest was stopped")
+        os.close(self._owner)  # its keeper kills and reaps everything, then ends
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, 9)
+            self._process.wait()
+        if self._ssh:
+            self._ssh.close()
+        self._line.close()
+        self._watcher.join(5)
+        self._console.close()
+
+    def _hello(self, deadline: Deadline) -> bytes:
+        """Read the guest's first line, and not a byte more: SSH begins behind it."""
+        while True:
+            self._line.settimeout(max(deadline.remaining, 0.001))
+            try:
+                seen = self._line.recv(LARGEST, socket.MSG_PEEK)
+            except TimeoutError:
+                quiet = "printed nothing at all" if not self._console.tail else "did not get ready"
+                raise GuestError(f"the guest {quiet} before its deadline") from None
+            end = seen.find(b"\n") + 1
+            if not seen:
+                raise GuestError("the guest ended before it was ready")
+            if end == 0 and len(seen) == LARGEST:
+                raise GuestError("the guest's first line has no end")
+            if end:
+                line = self._line.recv(end)
+                self._line.settimeout(None)
+                if not line.startswith(HELLO):
+                    raise GuestError(f"the guest's first line is no hello: {line[:80]!r}")
+                return line[len(HELLO) :]
+            # part of a line: wait for more than what has been seen
+            self._fate.wait(0.005)
+
+    def _doomed(self, message: str, hint: str) -> None:
+        """The console has shown that the guest will not go on: end all waiting for it."""
+        if self._fate.seal(message, hint):
+            with contextlib.suppress(OSError):
+                self._line.shutdown(socket.SHUT_RDWR)
+
+    def _watch(self) -> None:
+        status = self._process.wait()
+        # what it printed last is being read: a panic says more than an exit status
+        self._console.join(1)
+        self._doomed(f"the guest's process ended by itself, status {status}", "")
+
+    def _explain(self, what: str, hint: str = "") -> GuestError:
+        """Turn a symptom into an error that names the cause, if one becomes known soon."""
+        if self._fate.wait(1.5):
+            what, hint = self._fate.message, self._fate.hint or hint
+        return GuestError(what, hint, console=self._console.tail, argv=self.argv)

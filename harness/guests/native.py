@@ -1,0 +1,89 @@
+"""This machine itself, as it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.cells import Limits
+from harness.channels.stream import PipeStream
+from harness.channels.supervised import LostContactError, agent_argv, supervise
+from harness.deadline import Deadline
+from harness.errors import GuestError
+from harness.facts import Facts, parse_facts
+from harness.guests.guest import Boot, Support, Workplace
+from harness.record import Record
+from images import apt
+
+
+class Native:
+    """The host as a guest: nothing to boot, nothing to confine, the subject under our agent."""
+
+    scale = 1.0
+
+    def __init__(self, name: str, workplace: Workplace) -> None:
+        self.name = name
+        self.boot_record = Boot()
+        self.share = str(workplace.share.absolute())
+        # the interpreter itself, not the virtual environment's link to it
+        self.python = os.path.realpath(sys.executable)
+        self._place = workplace
+        self._agent = ""
+
+    def supported(self) -> Support:
+        """Native needs the agent, or the means to build it."""
+        if not self._place.builder.ready("agent") and (why := apt.available()):
+            return Support(False, f"the agent is not built yet, and cannot be: {why}",
+                           "build the images on a Debian machine, or install apt")  # fmt: skip
+        return Support(True)
+
+    def boot(self, deadline: Deadline) -> Facts:
+        """Measure this process's own address space, through the agent."""
+        agent = self._place.builder.image("agent") / "agent"
+        self._agent = str(agent)
+        self.boot_record.argv = (self._agent, "facts")
+        self.boot_record.provenance["agent"] = agent.parent.name
+        stream = PipeStream(self.boot_record.argv)
+        answer = b""
+        try:
+            while data := stream.receive(deadline):
+                answer += data
+        except (OSError, TimeoutError) as error:
+            raise GuestError(f"the agent does not answer: {error}") from error
+        finally:
+            stream.close()
+        return parse_facts(answer)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        limits: Limits,
+        deadline: Deadline,
+        on_hold: Callable[[str], None] = lambda _: None,
+    ) -> Record:
+        """See `Guest.run`."""
+        stream = PipeStream(agent_argv(self._agent, limits, argv))
+        try:
+            return supervise(stream, argv, deadline, on_hold=on_hold)
+        except LostContactError as error:
+            raise GuestError(f"the agent was killed under the subject: {error}") from error
+        finally:
+            stream.close()
+
+    def push(self, source: Path, target: str) -> None:
+        """See `Guest.push`."""
+        shutil.copy2(source, target)
+
+    def pull(self, source: str, target: Path) -> None:
+        """See `Guest.pull`."""
+        shutil.copy2(source, target)
+
+    def diagnose(self) -> str:
+        """A host has no console that would be ours."""
+        return ""
+
+    def stop(self) -> None:
+        """Nothing was started that still runs."""

@@ -1,0 +1,246 @@
+"""QEMU: an emulated or virtual machine with a Debian cloud kernel."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cells import Limits
+from harness.deadline import Deadline
+from harness.errors import GuestError
+from harness.facts import Facts
+from harness.guests.guest import Boot, Support, Workplace
+from harness.guests.machine import Launch, Machine
+from harness.record import Record
+from images import apt, initramfs
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What differs between machines that QEMU emulates.
+
+    `scale` is how many times slower than native a program is under TCG (measured, with a margin).
+    """
+
+    name: str
+    system: str
+    machine: str
+    processor: str
+    console: str
+    memory: int  # MiB
+    kernel: str
+    tool: str
+    scale: float
+    boot_line: tuple[str, ...]
+
+
+X86_64 = Architecture(
+    name="x86_64",
+    system="qemu-system-x86_64",
+    machine="q35",  # microvm is quicker, but with ACPI it hung in 5 of 58 boots (measured)
+    processor="qemu64,+rdrand",  # without rdrand a small root has no random numbers: Python dies
+    console="ttyS0",
+    memory=256,
+    kernel="cloud-x86_64",
+    tool="qemu-x86_64",
+    scale=15.0,
+    boot_line=(
+        "quiet", "panic=-1", "cryptomgr.notests=1", "rodata=off", "mitigations=off", "lpj=4000000",
+        "tsc=reliable", "no_timer_check",
+        "initcall_blacklist=jent_mod_init,crypto_kdf108_init,load_system_certificate_list,"
+        "bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init,trace_eval_init",
+    ),
+)  # fmt: skip
+
+
+class Qemu:
+    """A QEMU guest. KVM is tried by booting with it, once for each boot of the host: /dev/kvm may
+    be there and not work. `accelerators` are tried in turn.
+    """
+
+    share = "/share"
+    python = "/usr/bin/python3"
+
+    def __init__(
+        self,
+        name: str,
+        architecture: Architecture,
+        workplace: Workplace,
+        *,
+        accelerators: Sequence[str] = ("kvm", "tcg"),
+        kernel: Path | None = None,
+        append: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.scale = architecture.scale
+        self.boot_record = Boot()
+        self._architecture = architecture
+        self._place = workplace
+        self._accelerators = tuple(accelerators)
+        self._kernel = kernel
+        self._append = tuple(append)
+        self._machine: Machine | None = None
+
+    def supported(self) -> Support:
+        """QEMU needs its images, or the means to make them; an accelerator it can do without."""
+        builder = self._place.builder
+        needed = (self._architecture.tool, self._architecture.kernel, "initramfs")
+        if not all(builder.ready(name) for name in needed) and (why := apt.available()):
+            return Support(False, f"its images are not built yet, and cannot be: {why}",
+                           "build the images on a Debian machine, or install apt")  # fmt: skip
+        return Support(True, notes=(f"KVM: {_Kvm(builder.cache.root).reason() or 'to be tried'}",))
+
+    def boot(self, deadline: Deadline) -> Facts:
+        """Boot with the first accelerator that works; see `Guest.boot`."""
+        builder = self._place.builder
+        tool = builder.image(self._architecture.tool)
+        cloud = builder.image(self._architecture.kernel)
+        root = builder.image("initramfs")
+        kernel = self._own_kernel() if self._kernel else cloud / "vmlinux"
+        keys = Launch(Path(), lambda _: (), Path()).keys
+        keys.install(self._place.share)
+        initrd = self._place.directory / "initramfs.cpio"
+        with initrd.open("wb") as out:
+            for part in (root / "root.cpio", cloud / "modules.cpio"):
+                with part.open("rb") as file:
+                    shutil.copyfileobj(file, out, 1 << 20)
+            out.write(initramfs.archive(self._place.share, prefix="share/"))
+        self.boot_record.provenance.update(
+            {
+                "kernel": kernel.parent.name,
+                "release": (cloud / "release").read_text().strip(),
+                "qemu": tool.name,
+                "initramfs": root.name,
+            }
+        )
+        kvm = _Kvm(builder.cache.root)
+        without_kvm = ""
+        for accelerator in self._accelerators:
+            last = accelerator == self._accelerators[-1]
+            if accelerator == "kvm" and not last and (reason := kvm.reason()):
+                self.boot_record.notes.append(f"no KVM: {reason}")
+                continue
+            launch = Launch(
+                builder.image("agent") / "agent",
+                lambda line, a=accelerator: self._command(tool, kernel, initrd, line, a),  # type: ignore[misc]
+                self._place.directory,
+                cpu=self._place.cpu,
+                keys=keys,
+                environment={
+                    "QEMU_MODULE_DIR": str(tool / "usr/lib/x86_64-linux-gnu/qemu"),
+                },
+            )
+            self._machine = Machine(launch)
+            self.boot_record.argv = self._machine.argv
+            try:
+                facts = self._machine.connect(deadline)
+            except GuestError as error:
+                if last:
+                    raise
+                self._machine.stop()
+                without_kvm = str(error)
+                self.boot_record.notes.append(f"no KVM: {error}")
+                continue
+            self.boot_record.provenance["accelerator"] = accelerator
+            if accelerator == "kvm":
+                self.scale = 2.0
+            elif without_kvm:
+                # all else being equal it boots without: so it is KVM that does not work
+                kvm.does_not_work(without_kvm)
+            return facts
+        raise GuestError("no accelerator was given to try", "give kvm, tcg or both")
+
+    def run(
+        self,
+        argv: Sequence[str],
+        limits: Limits,
+        deadline: Deadline,
+        on_hold: Callable[[str], None] = lambda _: None,
+    ) -> Record:
+        """See `Guest.run`."""
+        return self._booted().run(argv, limits, deadline, on_hold)
+
+    def push(self, source: Path, target: str) -> None:
+        """See `Guest.push`."""
+        self._booted().push(source, target)
+
+    def pull(self, source: str, target: Path) -> None:
+        """See `Guest.pull`."""
+        self._booted().pull(source, target)
+
+    def diagnose(self) -> str:
+        """See `Guest.diagnose`."""
+        return self._machine.diagnose() if self._machine else ""
+
+    def stop(self) -> None:
+        """See `Guest.stop`."""
+        if self._machine:
+            self._machine.stop()
+        (self._place.directory / "initramfs.cpio").unlink(missing_ok=True)
+
+    def _booted(self) -> Machine:
+        assert self._machine, "boot first"
+        return self._machine
+
+    def _own_kernel(self) -> Path:
+        """Return the user's kernel in the form that QEMU starts quickest."""
+        assert self._kernel
+        data = self._kernel.read_bytes()
+        if data[:4] == b"\x7fELF":
+            return self._kernel
+        unpacked = self._place.directory / "vmlinux"
+        unpacked.write_bytes(initramfs.vmlinux(data))
+        return unpacked
+
+    def _command(
+        self, tool: Path, kernel: Path, initrd: Path, line: int, accelerator: str
+    ) -> list[str]:
+        this = self._architecture
+        tcg = accelerator == "tcg"
+        append = (f"console={this.console}", *this.boot_line, "foothold.port=/dev/vport0p1")
+        return [
+            str(tool / "usr/bin" / this.system), "-M", this.machine,
+            "-cpu", this.processor if tcg else "max",
+            "-accel", "tcg,thread=single" if tcg else "kvm",
+            "-m", f"{this.memory}M", "-nodefaults", "-no-user-config", "-display", "none",
+            "-no-reboot",
+            "-L", str(tool / "usr/share/qemu"), "-L", str(tool / "usr/share/seabios"),
+            "-kernel", str(kernel), "-initrd", str(initrd),
+            "-append", " ".join((*append, *self._append)),
+            "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+            "-chardev", f"socket,id=line,fd={line}",
+            "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",
+        ]  # fmt: skip
+
+
+class _Kvm:
+    """Does KVM work here? Remembered in the cache until the host boots again."""
+
+    def __init__(self, cache: Path) -> None:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self._memory = cache / "probes" / f"kvm-{boot}.json"
+
+    def reason(self) -> str:
+        """Say why not; empty if nothing speaks against trying."""
+        device = Path("/dev/kvm")
+        if not device.exists():
+            return "/dev/kvm is absent: no module, or virtualization is off"
+        try:
+            with device.open("rb+", buffering=0):
+                pass
+        except OSError as error:
+            return f"/dev/kvm: {error.strerror}; add the user to the group kvm"
+        try:
+            return str(json.loads(self._memory.read_text())["reason"])
+        except (OSError, ValueError, KeyError):
+            return ""
+
+    def does_not_work(self, reason: str) -> None:
+        """Remember that a guest with KVM failed."""
+        self._memory.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._memory.with_suffix(".new")
+        fresh.write_text(json.dumps({"reason": reason}))
+        fresh.replace(self._memory)

@@ -1,0 +1,197 @@
+"""User-Mode Linux: a kernel that is a process, with a directory of the host as its root."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.cells import Limits
+from harness.deadline import Deadline
+from harness.errors import GuestError
+from harness.facts import Facts
+from harness.guests.guest import Boot, Support, Workplace
+from harness.guests.host import examine
+from harness.guests.machine import Launch, Machine
+from harness.record import Record
+from images import apt
+
+# bytes that a kernel before 6.13 exchanges with a tracer (HOST_FP_SIZE, arch/x86/um/user-offsets.c)
+XSTATE_BUFFER = 2696
+REGSET_SINCE = (6, 13)  # 3f17fed21491: the host's whole area is saved
+SECCOMP_SINCE = (6, 16)  # b1e1bd2e6943
+MEMORY = 128  # MiB
+
+# Stock Debian kernels need a second without these: the RAID6 benchmark (0.85 s), the delay
+# calibration (0.1 s) and 256 legacy pseudo-terminals. Measured; see docs/guests.md.
+_QUICK = (
+    "quiet",
+    "lpj=33562624",
+    "initcall_blacklist=raid6_select_algo,raid6_init",
+    "pty.legacy_count=0",
+)
+
+
+class Uml:
+    """A UML guest. `release` is its kernel's (`6.12`), `image` the name of its image.
+
+    `shim` decides about the AMX work-around: None asks the host. `kernel` is a kernel of the
+    user's own, started in its own directory.
+    """
+
+    scale = 2.0
+    share = "/share"
+    python = "/usr/bin/python3"
+
+    def __init__(
+        self,
+        name: str,
+        image: str,
+        release: str,
+        workplace: Workplace,
+        *,
+        shim: bool | None = None,
+        kernel: Path | None = None,
+        append: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.boot_record = Boot()
+        self._image = image
+        self._release = tuple(int(part) for part in release.split("."))
+        self._place = workplace
+        self._shim = shim
+        self._kernel = kernel
+        self._append = tuple(append)
+        self._machine: Machine | None = None
+
+    def supported(self) -> Support:
+        """UML needs x86-64, ptrace, an executable tmpfs, its images or the means to make them."""
+        host = examine()
+        if platform.machine() != "x86_64":
+            return Support(False, f"UML kernels are for x86_64, this is {platform.machine()}",
+                           "run on an x86_64 machine")  # fmt: skip
+        if host.ptrace:
+            return Support(
+                False,
+                f"this machine refuses ptrace (errno {host.ptrace})",
+                "allow it: `--cap-add SYS_PTRACE` in a container, else kernel.yama.ptrace_scope=1",
+            )
+        if host.namespaces and not host.executable_tmpfs:
+            return Support(
+                False,
+                "/dev/shm is not executable, and UML maps its memory from there",
+                "mount -o remount,exec /dev/shm",
+            )
+        if not self._ready() and (why := apt.available()):
+            return Support(False, f"the kernel is not built yet, and cannot be: {why}",
+                           "build the images on a Debian machine, or install apt")  # fmt: skip
+        notes = []
+        if self._needs_shim():
+            notes.append(self._shim_note())
+        if host.namespaces:
+            notes.append(f"not confined: this host refuses namespaces (errno {host.namespaces})")
+        return Support(True, notes=tuple(notes))
+
+    def boot(self, deadline: Deadline) -> Facts:
+        """Boot from the shared root, read-only; see `Guest.boot`."""
+        builder = self._place.builder
+        root = builder.image("root")
+        agent = builder.image("agent") / "agent"
+        kernel = self._kernel or builder.image(self._image) / "linux"
+        if not kernel.is_file():
+            raise GuestError(f"{kernel} is no file", "give the path of a UML kernel, `linux`")
+        with kernel.open("rb") as file:
+            if file.read(4) != b"\x7fELF":
+                raise GuestError(
+                    f"{kernel} is no kernel: not an ELF program", "is it a UML kernel?"
+                )
+        share = self._place.share.absolute()
+        host = examine()
+        keep = ["--chdir", str(kernel.parent)]
+        if host.namespaces == 0:
+            for path in ("/proc", str(root), str(kernel.parent), str(share)):
+                keep += ["--ro", path]
+            keep += ["--rw", "/dev/null", "--tmpfs", "/dev/shm", "--tmpfs", "/run/uml"]
+            self.boot_record.notes.append("confined to its root and its share")
+        else:
+            self.boot_record.notes.append(f"not confined (errno {host.namespaces})")
+        if self._needs_shim():
+            library = builder.image("shim") / "xstate.so"
+            keep += ["--env", f"LD_PRELOAD={library}"]
+            if host.namespaces == 0:
+                keep += ["--ro", str(library.parent)]
+            self.boot_record.notes.append(self._shim_note())
+        launch = Launch(
+            agent,
+            lambda line: self._command(kernel, root, share, line, confined=host.namespaces == 0),
+            self._place.directory,
+            tuple(keep),
+            self._place.cpu,
+        )
+        launch.keys.install(share)
+        self.boot_record.provenance.update(
+            {"kernel": str(kernel), "root": root.name, "agent": agent.parent.name}
+        )
+        self._machine = Machine(launch)
+        self.boot_record.argv = self._machine.argv
+        return self._machine.connect(deadline)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        limits: Limits,
+        deadline: Deadline,
+        on_hold: Callable[[str], None] = lambda _: None,
+    ) -> Record:
+        """See `Guest.run`."""
+        return self._booted().run(argv, limits, deadline, on_hold)
+
+    def push(self, source: Path, target: str) -> None:
+        """See `Guest.push`."""
+        self._booted().push(source, target)
+
+    def pull(self, source: str, target: Path) -> None:
+        """See `Guest.pull`."""
+        self._booted().pull(source, target)
+
+    def diagnose(self) -> str:
+        """See `Guest.diagnose`."""
+        return self._machine.diagnose() if self._machine else ""
+
+    def stop(self) -> None:
+        """See `Guest.stop`."""
+        if self._machine:
+            self._machine.stop()
+
+    def _booted(self) -> Machine:
+        assert self._machine, "boot first"
+        return self._machine
+
+    def _ready(self) -> bool:
+        builder = self._place.builder
+        return (self._kernel is not None or builder.ready(self._image)) and builder.ready("root")
+
+    def _needs_shim(self) -> bool:
+        if self._shim is not None:
+            return self._shim
+        return self._release < REGSET_SINCE and examine().xstate > XSTATE_BUFFER
+
+    def _shim_note(self) -> str:
+        return (
+            f"xstate shim preloaded: this host's floating-point state has {examine().xstate} "
+            f"bytes, a UML kernel before 6.13 restores {XSTATE_BUFFER}"
+        )
+
+    def _command(
+        self, kernel: Path, root: Path, share: Path, line: int, *, confined: bool
+    ) -> list[str]:
+        # the console is stdin and stdout, the line to us /dev/ttyS0; hostfs is the root
+        command = [
+            f"./{kernel.name}", f"mem={MEMORY}M", "con=null", "con0=fd:0,fd:1", f"ssl0=fd:{line}",
+            "root=/dev/root", "rootfstype=hostfs", f"rootflags={root}", "ro", "init=/init",
+            f"uml_dir={'/run/uml' if confined else self._place.directory}/",
+            *_QUICK, "foothold.port=/dev/ttyS0", f"foothold.share={share}",
+        ]  # fmt: skip
+        if self._release >= SECCOMP_SINCE:
+            command.append("seccomp=on")
+        return [*command, *self._append]

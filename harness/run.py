@@ -1,0 +1,301 @@
+"""The orchestrator: cells go in, events come out. What is common to all guests is done here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import events, subjects, witnesses
+from harness.cells import Cell
+from harness.deadline import Deadline
+from harness.errors import Blame, FootholdError, GuestError, InfrastructureError, UnsupportedError
+from harness.events import Emit
+from harness.facts import Facts
+from harness.guests.catalogue import Kind, catalogue
+from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
+from harness.oracle import predict
+from harness.record import Record
+from harness.verdict import Result, Verdict
+from images.builder import Builder
+from images.errors import ImageError
+
+CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is done. `jobs` guests live at once, each pinned to a processor of its own."""
+
+    directory: Path
+    builder: Builder
+    jobs: int = 0
+    fresh: bool = False
+    require: frozenset[str] = frozenset()
+    plan: str = ""
+    command: tuple[str, ...] = ()
+
+    @property
+    def processors(self) -> list[int]:
+        """The processors that guests are pinned to, one for each job."""
+        usable = sorted(os.sched_getaffinity(0))
+        wanted = self.jobs or len(usable)
+        return [usable[i % len(usable)] for i in range(wanted)]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run came to: cells by result, and required guests that were not to be had."""
+
+    counts: dict[str, int]
+    interrupted: bool = False
+    required_missing: tuple[str, ...] = ()
+
+
+def run(cells: Sequence[Cell], options: Options, emit: Emit) -> Summary:
+    """Run all cells, one boot for all cells of a guest, and tell `emit` everything.
+
+    Long guests first. On KeyboardInterrupt every guest is ended, cells without a verdict are left
+    out, and the summary says so.
+    """
+    return _Run(options, emit).all(cells)
+
+
+def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
+    """Boot one guest, and return its address space as measured."""
+    kind = catalogue(options.builder)[guest]
+    one = _Run(options, emit)
+    with one.processor() as cpu, one.booted(kind, guest, cpu) as (_, facts):
+        return facts
+
+
+@dataclass
+class _Run:
+    options: Options
+    emit: Emit
+    counts: Counter[str] = field(default_factory=Counter)
+    missing: list[str] = field(default_factory=list)
+    _alive: set[Guest] = field(default_factory=set)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _free: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._free = self.options.processors
+
+    def all(self, cells: Sequence[Cell]) -> Summary:
+        started = time.monotonic()
+        self.emit(
+            events.RunStarted(
+                run=self.options.directory.name, plan=self.options.plan,
+                directory=str(self.options.directory), command=self.options.command,
+                cells=tuple(cells),
+            )
+        )  # fmt: skip
+        kinds = catalogue(self.options.builder)
+        groups: dict[str, list[Cell]] = {}
+        for cell in cells:
+            groups.setdefault(cell.guest, []).append(cell)
+        order = sorted(groups, key=lambda name: -kinds[name].weight * len(groups[name]))
+        interrupted = False
+        pool = ThreadPoolExecutor(len(self._free), thread_name_prefix="guest")
+        try:
+            futures = [pool.submit(self._guest, kinds[name], groups[name]) for name in order]
+            _wait(futures)
+        except KeyboardInterrupt:
+            interrupted = True
+            self._end_everything()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        summary = Summary(dict(self.counts), interrupted, tuple(self.missing))
+        self.emit(
+            events.RunFinished(
+                seconds=time.monotonic() - started,
+                counts=summary.counts,
+                interrupted=interrupted,
+            )
+        )
+        return summary
+
+    @contextlib.contextmanager
+    def processor(self) -> Iterator[int]:
+        """A processor that no other guest is pinned to."""
+        with self._guard:
+            cpu = self._free.pop(0)
+        try:
+            yield cpu
+        finally:
+            with self._guard:
+                self._free.append(cpu)
+
+    @contextlib.contextmanager
+    def booted(self, kind: Kind, label: str, cpu: int) -> Iterator[tuple[Guest, Facts]]:
+        """A guest that answers; gone afterwards. `label` names its directory in the run."""
+        directory = self.options.directory / "guests" / label
+        share = directory / "share"
+        share.mkdir(parents=True, exist_ok=True)
+        subjects.deploy(share)
+        guest = kind.make(Workplace(directory, share, self.options.builder, cpu))
+        support = guest.supported()
+        if not support.ok:
+            raise UnsupportedError(support.reason, support.remedy)
+        started = time.monotonic()
+        with self._guard:
+            if self._stopping.is_set():
+                raise InfrastructureError("the run is being ended")
+            self._alive.add(guest)
+        try:
+            facts = guest.boot(Deadline.after(BOOT_SECONDS * max(1.0, guest.scale / 3)))
+            record = guest.boot_record
+            self.emit(events.GuestBooting(guest=kind.name, argv=record.argv))
+            self.emit(
+                events.GuestReady(
+                    guest=kind.name, seconds=time.monotonic() - started, facts=facts,
+                    provenance=record.provenance, notes=tuple(record.notes),
+                )
+            )  # fmt: skip
+            yield guest, facts
+        finally:
+            guest.stop()
+            with self._guard:
+                self._alive.discard(guest)
+            self.emit(events.GuestStopped(guest=kind.name))
+
+    def _guest(self, kind: Kind, cells: list[Cell]) -> None:
+        """Take all cells of one guest to their verdicts, whatever happens to the guest."""
+        waiting = list(cells)
+        with self.processor() as cpu:
+            while waiting and not self._stopping.is_set():
+                batch = waiting[:1] if self.options.fresh else waiting
+                before = len(waiting)
+                try:
+                    with self.booted(kind, self._label(kind, cells, batch), cpu) as (guest, facts):
+                        for cell in list(batch):
+                            if self._stopping.is_set():
+                                return
+                            verdict = self._cell(cell, guest, facts)
+                            waiting.remove(cell)
+                            self._finish(verdict)
+                            if verdict.blame is Blame.GUEST:
+                                break  # a guest that has been hurt is not used again
+                except UnsupportedError as error:
+                    self._unsupported(kind, waiting, error)
+                    return
+                except (FootholdError, ImageError, OSError) as error:
+                    if self._stopping.is_set():
+                        return
+                    self._lost(kind, waiting, error)
+                    return
+                if len(waiting) == before:
+                    return
+
+    def _label(self, kind: Kind, cells: list[Cell], batch: list[Cell]) -> str:
+        """Name a boot's directory: a guest that boots more than once gets one for each."""
+        done = len(cells) - len(batch) if not self.options.fresh else cells.index(batch[0])
+        return kind.name if done == 0 else f"{kind.name}+{done}"
+
+    def _cell(self, cell: Cell, guest: Guest, facts: Facts) -> Verdict:
+        self.emit(events.CellStarted(cell=cell.id))
+        started = time.monotonic()
+        directory = self.options.directory / "cells" / cell.id
+        notes = tuple(guest.boot_record.notes)
+        argv = subjects.command(cell, guest)
+        try:
+            record = guest.run(argv, cell.limits, Deadline.after(CELL_SECONDS * guest.scale))
+        except FootholdError as error:
+            console = error.console if isinstance(error, GuestError) else guest.diagnose()
+            return Verdict(
+                cell=cell.id, result=Result.ERROR, seconds=time.monotonic() - started,
+                declared=cell.declared, findings=(str(error),), blame=error.blame, hint=error.hint,
+                notes=notes, console=console, command=cell.command, artefacts=str(directory),
+            )  # fmt: skip
+        predicted = predict(facts, cell.limits, cell.policy)
+        verdict = witnesses.judge(
+            cell,
+            predicted,
+            witnesses.observe(record),
+            seconds=time.monotonic() - started,
+            notes=notes,
+            console=guest.diagnose(),
+            artefacts=str(directory),
+        )
+        keep(record, directory)
+        return verdict
+
+    def _finish(self, verdict: Verdict) -> None:
+        with self._guard:
+            self.counts[verdict.result.value] += 1
+        self.emit(events.CellFinished(cell=verdict.cell, verdict=verdict))
+
+    def _unsupported(self, kind: Kind, cells: Iterable[Cell], error: UnsupportedError) -> None:
+        self._say_lost(kind, error, error.hint, Blame.UNSUPPORTED)
+        required = kind.name in self.options.require
+        if required:
+            with self._guard:
+                self.missing.append(kind.name)
+        for cell in list(cells):
+            self._finish(
+                Verdict(
+                    cell=cell.id, result=Result.FAIL if required else Result.UNSUPPORTED,
+                    seconds=0.0, declared=cell.declared, findings=(str(error),),
+                    blame=Blame.UNSUPPORTED, hint=error.hint, command=cell.command,
+                )
+            )  # fmt: skip
+
+    def _lost(self, kind: Kind, cells: Iterable[Cell], error: Exception) -> None:
+        """The guest could not be booted: none of its cells can be answered."""
+        blame = error.blame if isinstance(error, FootholdError) else Blame.INFRASTRUCTURE
+        hint = error.hint if isinstance(error, FootholdError | ImageError) else ""
+        self._say_lost(kind, error, hint, blame)
+        console = error.console if isinstance(error, GuestError) else ""
+        for cell in list(cells):
+            self._finish(
+                Verdict(
+                    cell=cell.id, result=Result.ERROR, seconds=0.0, declared=cell.declared,
+                    findings=(str(error),), blame=blame, hint=hint, console=console,
+                    command=cell.command,
+                )
+            )  # fmt: skip
+
+    def _say_lost(self, kind: Kind, error: Exception, hint: str, blame: Blame) -> None:
+        guest_error = error if isinstance(error, GuestError) else None
+        self.emit(
+            events.GuestFailed(
+                guest=kind.name, message=str(error), hint=hint, blame=blame.value,
+                console=guest_error.console if guest_error else "",
+                argv=guest_error.argv if guest_error else (),
+            )
+        )  # fmt: skip
+
+    def _end_everything(self) -> None:
+        self._stopping.set()
+        with self._guard:
+            alive = list(self._alive)
+        for guest in alive:
+            guest.stop()
+
+
+def support(kind: Kind, builder: Builder, scratch: Path) -> Support:
+    """Say whether this machine can boot a guest, for the doctor."""
+    return kind.make(Workplace(scratch, scratch, builder)).supported()
+
+
+def keep(record: Record, directory: Path) -> None:
+    """Write what was seen of a subject into its cell's directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "stdout.jsonl").write_bytes(record.stdout)
+    (directory / "stderr").write_bytes(record.stderr)
+    for moment, maps in record.maps.items():
+        # a moment's name comes from the guest: \w only, see supervised.py
+        (directory / f"maps-{moment}").write_text(maps)
+
+
+def _wait(futures: list[Future[None]]) -> None:
+    for future in futures:
+        future.result()

@@ -1,0 +1,27 @@
+"""Subjects: what is deployed into a guest's share, and how it is started there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from allocator import bundle
+from harness.cells import Cell
+from harness.guests.guest import Guest
+
+FILE = "allocator.pyz"
+
+
+def deploy(share: Path) -> None:
+    """Put the default subject, as one file, into the directory that a guest will see."""
+    bundle.write(share / FILE)
+
+
+def command(cell: Cell, guest: Guest) -> tuple[str, ...]:
+    """Return the command line of a cell's subject inside its guest.
+
+    -I and -S: nothing of the guest's own configuration or site packages plays a part.
+    """
+    return (
+        guest.python, "-I", "-S", f"{guest.share}/{FILE}",
+        "--policy", cell.policy, "--workload", cell.workload, "--hold",
+    )  # fmt: skip
