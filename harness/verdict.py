@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from harness.errors import Blame
@@ -44,6 +44,10 @@ class Expectation:
     message: str = ""
     reason: str = ""
 
+    def agrees(self, other: Expectation) -> bool:
+        """Is the other the same in all but its reason?"""
+        return replace(self, reason="") == replace(other, reason="")
+
     def __str__(self) -> str:
         return describe(self.path, self.outcome, self.status, self.message)
 
@@ -62,6 +66,12 @@ class Observation:
     message: str
     evidence: Mapping[str, str] = field(default_factory=dict)
     contradictions: tuple[str, ...] = ()
+
+    def is_as(self, expected: Expectation) -> bool:
+        """Is it what was expected, in path, outcome, status and message?"""
+        seen = (self.path, self.outcome, self.status, self.message)
+        asked = (expected.path, expected.outcome, expected.status, expected.message)
+        return seen == asked and not self.signal
 
     def __str__(self) -> str:
         if self.signal:
@@ -97,4 +107,5 @@ def describe(path: Path, outcome: Outcome, status: int, message: str) -> str:
     """Write a path and an outcome as one phrase, for tables and sentences."""
     if outcome is Outcome.ALLOCATES:
         return f"{path}, allocates"
-    return f"dies, status {status}: {message}" if message else f"dies, status {status}"
+    dies = "dies" if path is Path.REFUSED else f"{path}, dies"
+    return f"{dies}, status {status}: {message}" if message else f"{dies}, status {status}"

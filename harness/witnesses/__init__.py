@@ -1,0 +1,6 @@
+"""Witnesses: independent accounts of what happened, joined into one observation, and judged."""
+
+from harness.witnesses.judge import judge
+from harness.witnesses.observe import observe
+
+__all__ = ["judge", "observe"]

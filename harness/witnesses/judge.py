@@ -1,0 +1,55 @@
+"""The triple agreement: observed, predicted and declared must be one and the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.cells import Cell
+from harness.errors import Blame
+from harness.verdict import Expectation, Observation, Result, Verdict
+
+
+def judge(
+    cell: Cell,
+    predicted: Expectation | None,
+    observed: Observation,
+    *,
+    seconds: float,
+    notes: Sequence[str] = (),
+    console: str = "",
+    artefacts: str = "",
+) -> Verdict:
+    """Compare what was observed with what was predicted and declared, and those with each other.
+
+    Path, outcome, status and message count. Every disagreement is one finding; so is every
+    contradiction between witnesses.
+    """
+    declared = cell.declared
+    findings = [f"the witnesses disagree: {each}" for each in observed.contradictions]
+    if declared and not observed.is_as(declared):
+        findings.append(f"the plan expects {declared}; observed: {observed}")
+    if predicted and not observed.is_as(predicted):
+        findings.append(
+            f"the oracle predicts {predicted}, since {predicted.reason}; observed: {observed}"
+        )
+    if declared and predicted and not declared.agrees(predicted):
+        findings.append(
+            f"the plan expects {declared}; the oracle predicts {predicted}, since "
+            f"{predicted.reason}"
+        )
+    if not declared and not predicted:
+        findings.append(f"nothing was expected; observed: {observed}")
+    return Verdict(
+        cell.id,
+        Result.FAIL if findings else Result.PASS,
+        seconds,
+        predicted,
+        declared,
+        observed,
+        tuple(findings),
+        Blame.SUBJECT if findings else None,
+        notes=tuple(notes),
+        console=console if findings else "",
+        command=cell.command,
+        artefacts=artefacts,
+    )

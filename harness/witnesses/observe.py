@@ -1,0 +1,208 @@
+"""Joining the witnesses: where two of them disagree, both are named and quoted."""
+
+from __future__ import annotations
+
+from harness.cells import Cell
+from harness.record import Record
+from harness.verdict import Observation, Outcome, Path
+from harness.witnesses.maps import Mapping, MapsError, Sighting, is_usable, parse_maps, sight
+from harness.witnesses.report import (
+    Broken,
+    End,
+    Exit,
+    Report,
+    Reserved,
+    Start,
+    Throw,
+    Workload,
+    read_report,
+)
+
+LONGEST_MESSAGE = 500  # characters
+MOMENTS = ("reserved", "end")
+
+
+def observe(record: Record, cell: Cell | None = None) -> Observation:
+    """Join the subject's report, the kernel's maps and the way the process ended.
+
+    With `cell`, the report must also be about what the cell asked for. Never raises: what cannot
+    be understood is a contradiction in words.
+    """
+    return _Inquiry(record, cell).observation()
+
+
+class _Inquiry:
+    """One record, looked at from all sides; `_against` collects the contradictions."""
+
+    def __init__(self, record: Record, cell: Cell | None) -> None:
+        self._record = record
+        self._cell = cell
+        self._report = read_report(record.stdout)
+        self._message = _last_line(record.stderr)
+        self._maps: dict[str, tuple[Mapping, ...]] = {}
+        self._against: list[str] = list(self._report.problems)
+
+    def observation(self) -> Observation:
+        """Hear every witness, then say what happened."""
+        for what in self._record.cut:
+            self._against.append(f"the subject wrote more to {what} than is kept")
+        self._read_maps()
+        sightings = {moment: sight(maps) for moment, maps in self._maps.items()}
+        self._compare_start()
+        self._compare_holds()
+        self._compare_paths(sightings)
+        self._compare_heap()
+        self._compare_ending()
+        path, outcome = self._path(sightings), self._outcome()
+        ending = self._record.ending
+        return Observation(
+            path,
+            outcome,
+            ending.status,
+            ending.signal,
+            self._message if outcome is not Outcome.ALLOCATES else "",
+            self._evidence(sightings),
+            tuple(self._against),
+        )
+
+    def _read_maps(self) -> None:
+        for moment in MOMENTS:
+            if moment in self._record.maps:
+                try:
+                    self._maps[moment] = parse_maps(self._record.maps[moment])
+                except MapsError as error:
+                    self._against.append(f"the maps at {moment} cannot be read: {error}")
+
+    def _compare_start(self) -> None:
+        start = self._report.one(Start)
+        if start is None:
+            return
+        told: list[tuple[str, object, object]] = [
+            ("pid", start.pid, self._record.pid),
+            ("kernel", start.kernel, "real"),
+        ]
+        if self._cell:
+            told.append(("policy", start.policy, self._cell.policy))
+            told.append(("workload", start.workload, self._cell.workload))
+        for what, said, true in told:
+            if said != true:
+                self._against.append(f"the report says {what} {said}; it is {true}")
+
+    def _compare_holds(self) -> None:
+        for moment in self._report.holds:
+            if moment not in self._record.maps:
+                self._against.append(
+                    f"the report says that it held at {moment}; there are no maps of that moment"
+                )
+        for moment in self._record.maps:
+            if moment not in self._report.holds:
+                self._against.append(
+                    f"there are maps of the moment {moment}; the report says of no hold there"
+                )
+        for moment in self._report.claims:
+            if moment not in self._report.holds:
+                self._against.append(
+                    f"the report says {moment} without a hold: no maps bear it out"
+                )
+
+    def _compare_paths(self, sightings: dict[str, Sighting]) -> None:
+        for moment, said in self._report.claims.items():
+            seen = sightings.get(moment)
+            if seen is None:
+                continue
+            if said.path is not seen.path:
+                self._against.append(
+                    f"the report says {said.path}; the maps at {moment} show "
+                    f"{seen.path or 'no such thing'}: {seen.line}"
+                )
+            elif seen.path is not Path.HIGH and isinstance(said, Reserved):
+                if said.base != seen.base:
+                    self._against.append(
+                        f"the report says reserved at {said.base:#x}; the maps show {seen.line}"
+                    )
+            elif seen.path is Path.HIGH and said.arena_start != seen.base:
+                self._against.append(
+                    f"the report says that the arena starts at {said.arena_start:#x}; the maps "
+                    f"show {seen.line}"
+                )
+
+    def _compare_heap(self) -> None:
+        """Whether the heap that the report claims is memory that can be read and written."""
+        for moment, said in self._report.claims.items():
+            maps = self._maps.get(moment)
+            if maps is None or said.path is Path.LOW_GROWN:
+                continue  # low-grown: between two blocks lies what was never taken
+            if said.arena_start >= said.arena_used:
+                self._against.append(f"the report says of no heap at {moment}")
+            elif not is_usable(maps, said.arena_start, said.arena_used):
+                self._against.append(
+                    f"the report says of a heap {said.arena_start:#x}-{said.arena_used:#x}; "
+                    f"the maps at {moment} do not show all of it readable and writable"
+                )
+
+    def _compare_ending(self) -> None:
+        ending, report = self._record.ending, self._report
+        how = f"signal {ending.signal}" if ending.signal else f"status {ending.status}"
+        death = report.one(Throw) or report.one(Exit)
+        if death and (ending.signal or death.status != ending.status):
+            self._against.append(f"the report says status {death.status}; it ended with {how}")
+        if isinstance(death, Throw) and self._message != f"throw: {death.message}":
+            self._against.append(
+                f"the report says throw: {death.message}; the last line on stderr is "
+                f"{self._message!r}"
+            )
+        if report.one(End) and (ending.signal or ending.status):
+            self._against.append(f"the report says that it ended well; it ended with {how}")
+        if broken := report.one(Broken):
+            self._against.append(f"memory did not hold what was written to it: {broken.message}")
+        if not death and not report.one(End) and not ending.signal and ending.status == 0:
+            self._against.append("it ended with status 0; its report has no end")
+
+    def _path(self, sightings: dict[str, Sighting]) -> Path | None:
+        """What the maps showed last; refused if it died before there was anything to show."""
+        for moment in reversed(MOMENTS):
+            if moment in sightings:
+                return sightings[moment].path
+        report = self._report
+        refused = report.path is Path.REFUSED and not report.holds and not self._record.maps
+        return Path.REFUSED if refused else None
+
+    def _outcome(self) -> Outcome | None:
+        ending, report = self._record.ending, self._report
+        if ending.signal or ending.status:
+            return Outcome.DIES
+        proven = report.one(Workload) and report.one(End) and "end" in self._maps
+        return Outcome.ALLOCATES if proven and not self._against else None
+
+    def _evidence(self, sightings: dict[str, Sighting]) -> dict[str, str]:
+        evidence = {"report": _told(self._report)}
+        for moment in MOMENTS:
+            if moment in sightings:
+                seen = sightings[moment]
+                evidence[f"maps at {moment}"] = f"{seen.path or 'unclear'}: {seen.line}"
+        if not sightings:
+            evidence["maps"] = "none were read: the subject never held"
+        ending = self._record.ending
+        how = f"signal {ending.signal}" if ending.signal else f"status {ending.status}"
+        evidence["ending"] = f"{how}; stderr ends: {self._message}" if self._message else how
+        return evidence
+
+
+def _told(report: Report) -> str:
+    """The report in one line."""
+    if end := report.one(End):
+        heap = f"heap {end.arena_start:#x}-{end.arena_used:#x}"
+        work = report.one(Workload)
+        done = f", {work.small} small and {work.large} large blocks" if work else ""
+        return f"{end.path}: {heap}{done}"
+    if broken := report.one(Broken):
+        return f"broken: {broken.message}"
+    if death := report.one(Throw) or report.one(Exit):
+        return f"{report.path}: died, status {death.status}: {death.message}"
+    return f"{report.path or 'nothing'}, and no end"
+
+
+def _last_line(stderr: bytes) -> str:
+    """The last line that is not blank, bounded."""
+    lines = stderr[-(8 << 10) :].decode(errors="backslashreplace").strip().splitlines()
+    return lines[-1].strip()[:LONGEST_MESSAGE] if lines else ""

@@ -1,0 +1,226 @@
+"""The subject's own witness: its report, JSON lines on its standard output.
+
+A subject may be broken or hostile, so its report is bounded, checked against a schema and against
+the one order in which events can come. What is wrong with it becomes a sentence, never an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+import msgspec
+
+from harness.verdict import Path
+
+LONGEST_LINE = 64 << 10  # bytes
+MOST_LINES = 200_000  # a traced run of the default workload has some hundreds
+E = TypeVar("E", bound="ReportEvent")
+
+
+class ReportEvent(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="event", forbid_unknown_fields=True
+):
+    """One line. Addresses and sizes in bytes."""
+
+
+class Start(ReportEvent, frozen=True, tag="start"):
+    """The subject runs. `end` is where its image ends, `kernel` real or model."""
+
+    schema: Literal[1]
+    pid: int
+    policy: str
+    workload: str
+    pointer_size: int
+    page_size: int
+    end: int
+    kernel: str
+    python: str
+
+
+class Reserved(ReportEvent, frozen=True, tag="reserved"):
+    """The arena has its place, with the bitmap below it; the first heap is mapped."""
+
+    path: Path
+    base: int
+    length: int
+    bitmap: int
+    bitmap_size: int
+    arena_start: int
+    arena_used: int
+    arena_end: int
+
+
+class Hold(ReportEvent, frozen=True, tag="hold"):
+    """The subject waits, for its maps to be read."""
+
+    at: Literal["reserved", "end"]
+
+
+class Workload(ReportEvent, frozen=True, tag="workload"):
+    """Everything was allocated, written, read back and freed: blocks, and their bytes."""
+
+    name: str
+    small: int
+    large: int
+    bytes: int
+    verified: bool
+
+
+class End(ReportEvent, frozen=True, tag="end"):
+    """The subject is done."""
+
+    path: Path
+    arena_start: int
+    arena_used: int
+    arena_end: int
+    stats: dict[str, int]
+
+
+class Throw(ReportEvent, frozen=True, tag="throw"):
+    """The runtime died by a throw; `printed` stood on stderr before it."""
+
+    message: str
+    printed: tuple[str, ...]
+    status: int
+
+
+class Exit(ReportEvent, frozen=True, tag="exit"):
+    """The runtime left without a throw, having printed why."""
+
+    message: str
+    printed: tuple[str, ...]
+    status: int
+
+
+class Broken(ReportEvent, frozen=True, tag="broken"):
+    """Memory was not what had been written to it."""
+
+    message: str
+
+
+class Call(ReportEvent, frozen=True, tag="call"):
+    """A system call, if it was asked for."""
+
+    name: str
+    args: tuple[int, ...]
+    result: int
+
+
+_Line = Start | Reserved | Hold | Workload | End | Throw | Exit | Broken | Call
+_DECODER: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
+_DEATHS = frozenset({"throw", "exit"})
+# after each step, those that may come next; the last ones lead nowhere
+_NEXT = {
+    "": {"start"},
+    "start": {"reserved"} | _DEATHS,
+    "reserved": {"hold reserved", "workload", "broken"} | _DEATHS,
+    "hold reserved": {"workload", "broken"} | _DEATHS,
+    "workload": {"hold end", "end"} | _DEATHS,
+    "hold end": {"end"} | _DEATHS,
+    "end": set(),
+    "throw": set(),
+    "exit": set(),
+    "broken": set(),
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the subject said, as far as it made sense. `problems` are sentences."""
+
+    events: tuple[ReportEvent, ...] = ()
+    problems: tuple[str, ...] = ()
+    holds: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        holds = tuple(each.at for each in self.events if isinstance(each, Hold))
+        object.__setattr__(self, "holds", holds)
+
+    def one(self, kind: type[E]) -> E | None:
+        """Return the event of that kind; None if it did not come."""
+        return next((each for each in self.events if isinstance(each, kind)), None)
+
+    @property
+    def claims(self) -> dict[str, Reserved | End]:
+        """What it says of its arena, by the moment."""
+        said = {"reserved": self.one(Reserved), "end": self.one(End)}
+        return {moment: event for moment, event in said.items() if event}
+
+    @property
+    def path(self) -> Path | None:
+        """The path it claims last; refused if it died before any reservation."""
+        for event in (self.one(End), self.one(Reserved)):
+            if event:
+                return event.path
+        return Path.REFUSED if self.one(Throw) or self.one(Exit) else None
+
+
+def read_report(stdout: bytes) -> Report:
+    """Read a report; nothing after the first line that makes no sense is believed."""
+    events: list[ReportEvent] = []
+    problems: list[str] = []
+    step = ""
+    lines = stdout.split(b"\n")
+    if lines.pop():
+        problems.append("the report ends within a line")
+    if len(lines) > MOST_LINES:
+        problems.append(f"the report has more than {MOST_LINES} lines")
+    for number, line in enumerate(lines[:MOST_LINES], start=1):
+        try:
+            event = _decode(line)
+        except ValueError as error:
+            problems.append(f"line {number} of the report: {error}")
+            break
+        if isinstance(event, Call) and step:
+            continue
+        name = _step(event)
+        if name not in _NEXT[step]:
+            after = f"after {step}" if step else "at the beginning"
+            problems.append(f"line {number} of the report: {name} {after}")
+            break
+        events.append(event)
+        step = name
+    if not problems and _NEXT[step]:
+        problems.append(f"the report ends after {step}" if step else "the report is empty")
+    return Report(tuple(events), tuple(problems) + _inconsistencies(events))
+
+
+def _decode(line: bytes) -> _Line:
+    if len(line) > LONGEST_LINE:
+        raise ValueError(f"it is {len(line)} bytes long")
+    try:
+        return _DECODER.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        shown = line[:120].decode(errors="backslashreplace")
+        raise ValueError(f"{error}: {shown!r}") from error
+
+
+def _step(event: _Line) -> str:
+    name = str(type(event).__struct_config__.tag)
+    return f"{name} {event.at}" if isinstance(event, Hold) else name
+
+
+def _inconsistencies(events: list[ReportEvent]) -> tuple[str, ...]:
+    """Say where the report's own numbers contradict each other."""
+    report = Report(tuple(events))
+    reserved, end = report.one(Reserved), report.one(End)
+    wrong = []
+    if reserved:
+        if reserved.base + reserved.length != reserved.arena_end:
+            wrong.append("the reservation does not end with the arena")
+        if reserved.bitmap + reserved.bitmap_size != reserved.arena_start:
+            wrong.append("the bitmap does not end where the arena starts")
+        if not reserved.arena_start <= reserved.arena_used <= reserved.arena_end:
+            wrong.append("arena_used lies outside of the arena")
+    if reserved and end:
+        if reserved.arena_start != end.arena_start:
+            wrong.append("the arena has moved")
+        if not end.arena_start <= end.arena_used <= end.arena_end:
+            wrong.append("at the end, arena_used lies outside of the arena")
+        if end.path != reserved.path and end.path is not Path.LOW_GROWN:
+            wrong.append(f"the path changes from {reserved.path} to {end.path}")
+    workload = report.one(Workload)
+    if workload and not (workload.verified and workload.small > 0 and workload.large > 0):
+        wrong.append("the workload is not verified, or allocated nothing")
+    return tuple(f"the report contradicts itself: {each}" for each in wrong)
