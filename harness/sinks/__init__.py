@@ -1,0 +1,84 @@
+"""Sinks: they listen to a run's events and tell somebody. Nothing flows back from them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from harness.events import AnyEvent
+
+
+class Sink(Protocol):
+    """Whoever listens. Called by one thread at a time, in the order in which things happened."""
+
+    def __call__(self, event: AnyEvent) -> None:
+        """Take note of an event."""
+
+    def close(self) -> None:
+        """The run is over, finished or not: write what is still to be written."""
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+class Bus:
+    """Hands each event to every sink, one at a time, stamped with the time of day.
+
+    A sink that raises is closed and dropped, with a note on stderr: the run goes on without it.
+    `complain` takes that note.
+    """
+
+    def __init__(
+        self, sinks: Sequence[Sink], complain: Callable[[str], object] = _complain
+    ) -> None:
+        self._sinks = list(sinks)
+        self._complain = complain
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __call__(self, event: AnyEvent) -> None:
+        """Tell all sinks. Safe from any thread."""
+        with self._lock:
+            event = msgspec.structs.replace(event, at=event.at or time.time())
+            for sink in list(self._sinks):
+                try:
+                    sink(event)
+                except Exception as error:
+                    self._sinks.remove(sink)
+                    self._drop(sink, error)
+                    self._shut(sink)
+
+    def close(self) -> None:
+        """Close all sinks; what they raise is told and held against nobody."""
+        with self._lock:
+            while self._sinks:
+                self._shut(self._sinks.pop(0))
+
+    def _shut(self, sink: Sink) -> None:
+        try:
+            sink.close()
+        except Exception as error:
+            self._drop(sink, error)
+
+    def _drop(self, sink: Sink, error: Exception) -> None:
+        self._complain(
+            f"foothold: {type(sink).__name__} fails and is left out from here on: "
+            f"{type(error).__name__}: {error}"
+        )

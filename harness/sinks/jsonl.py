@@ -1,0 +1,25 @@
+"""Every event as a line of JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from harness.events import AnyEvent
+
+
+class JsonLines:
+    """Appends each event to a file, at once: whoever reads along sees it."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+
+    def __call__(self, event: AnyEvent) -> None:
+        """Append the event."""
+        self._file.write(msgspec.json.encode(event) + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,106 @@
+"""JUnit's XML, as GitHub, GitLab and Jenkins read it: a suite for each guest, a case for a cell."""
+
+from __future__ import annotations
+
+import datetime
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from harness.cells import Cell
+from harness.events import AnyEvent
+from harness.sinks.files import write_whole
+from harness.sinks.result import RunResult
+from harness.sinks.text import xml_text
+from harness.verdict import Result, Verdict
+
+_TAGS = {
+    Result.FAIL: "failure",
+    Result.ERROR: "error",
+    Result.UNSUPPORTED: "skipped",
+}
+
+
+class Junit:
+    """Writes the file when the run is over, whole, also if the run was interrupted."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._result = RunResult()
+
+    def __call__(self, event: AnyEvent) -> None:
+        """Take note of an event."""
+        self._result(event)
+
+    def close(self) -> None:
+        """Write the file."""
+        root = suites(self._result)
+        ET.indent(root)
+        write_whole(self._path, ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
+
+
+def suites(result: RunResult) -> ET.Element:
+    """Return a run as a `testsuites` element. A cell that was not reached is an error."""
+    root = ET.Element("testsuites", name="foothold")
+    stamp = _stamp(result)
+    for guest in result.guests:
+        suite = ET.SubElement(root, "testsuite", name=xml_text(guest), timestamp=stamp)
+        if ready := result.guests[guest].ready:
+            properties = ET.SubElement(suite, "properties")
+            for name, value in sorted(ready.provenance.items()):
+                ET.SubElement(properties, "property", name=xml_text(name), value=xml_text(value))
+        for cell in result.of_guest(guest):
+            suite.append(_case(cell, result.verdicts.get(cell.id)))
+        _count(suite, [suite])
+    _count(root, list(root))
+    return root
+
+
+def _case(cell: Cell, verdict: Verdict | None) -> ET.Element:
+    case = ET.Element(
+        "testcase",
+        classname=f"foothold.{cell.guest.replace('.', '_')}",  # a dot would make a level of its own
+        name=f"{cell.limits} {cell.policy}",
+        time=f"{verdict.seconds if verdict else 0:.3f}",
+    )
+    if verdict is None:
+        ET.SubElement(case, "error", message="not run: the run ended before it")
+        return case
+    if tag := _TAGS.get(verdict.result):
+        message = verdict.findings[0] if verdict.findings else verdict.result.value
+        if verdict.result is Result.UNSUPPORTED and verdict.hint:
+            message = f"{message}: {verdict.hint}"
+        detail = ET.SubElement(case, tag, message=xml_text(message))
+        if tag != "skipped":
+            detail.set("type", verdict.blame or verdict.result)
+            detail.text = xml_text("\n".join(_details(verdict)))
+    if verdict.observed:
+        evidence = "\n".join(f"{who}: {said}" for who, said in verdict.observed.evidence.items())
+        ET.SubElement(case, "system-out").text = xml_text(evidence)
+    if verdict.console:
+        ET.SubElement(case, "system-err").text = xml_text(verdict.console)
+    return case
+
+
+def _details(verdict: Verdict) -> list[str]:
+    lines = [*verdict.findings]
+    if verdict.hint:
+        lines.append(f"remedy: {verdict.hint}")
+    if verdict.command:
+        lines.append(f"again: {' '.join(verdict.command)}")
+    if verdict.artefacts:
+        lines.append(f"kept in: {verdict.artefacts}")
+    return lines
+
+
+def _count(element: ET.Element, suites: list[ET.Element]) -> None:
+    """Set the totals that readers show without looking at the cases."""
+    cases = [case for suite in suites for case in suite.iter("testcase")]
+    element.set("tests", str(len(cases)))
+    for name, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        element.set(name, str(sum(1 for case in cases if case.find(tag) is not None)))
+    element.set("time", f"{sum(float(case.get('time', 0)) for case in cases):.3f}")
+
+
+def _stamp(result: RunResult) -> str:
+    at = result.started.at if result.started else 0.0
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")

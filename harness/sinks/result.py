@@ -1,0 +1,83 @@
+"""A run so far, gathered from its events: what every sink that writes at the end needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from harness.cells import Cell
+from harness.events import (
+    AnyEvent,
+    CellFinished,
+    GuestBooting,
+    GuestFailed,
+    GuestReady,
+    RunFinished,
+    RunStarted,
+)
+from harness.verdict import Result, Verdict
+
+
+@dataclass
+class GuestResult:
+    """What became of one guest; with `--fresh`, of its last boot."""
+
+    argv: tuple[str, ...] = ()
+    ready: GuestReady | None = None
+    failed: GuestFailed | None = None
+
+
+@dataclass
+class RunResult:
+    """What became of a run. Cells without a verdict were not reached."""
+
+    started: RunStarted | None = None
+    finished: RunFinished | None = None
+    guests: dict[str, GuestResult] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+
+    def __call__(self, event: AnyEvent) -> None:
+        """Take an event in."""
+        if isinstance(event, RunStarted):
+            self.started = event
+            for cell in event.cells:
+                self.guests.setdefault(cell.guest, GuestResult())
+        elif isinstance(event, RunFinished):
+            self.finished = event
+        elif isinstance(event, CellFinished):
+            self.verdicts[event.cell] = event.verdict
+        elif isinstance(event, GuestBooting):
+            self.guests.setdefault(event.guest, GuestResult()).argv = event.argv
+        elif isinstance(event, GuestReady):
+            self.guests.setdefault(event.guest, GuestResult()).ready = event
+        elif isinstance(event, GuestFailed):
+            self.guests.setdefault(event.guest, GuestResult()).failed = event
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells of the run, in the plan's order."""
+        return self.started.cells if self.started else ()
+
+    def of_guest(self, guest: str) -> list[Cell]:
+        """Return the cells of one guest."""
+        return [cell for cell in self.cells if cell.guest == guest]
+
+    def is_done(self, guest: str) -> bool:
+        """Has every cell of the guest its verdict?"""
+        return all(cell.id in self.verdicts for cell in self.of_guest(guest))
+
+    def with_result(self, *wanted: Result) -> Iterator[Verdict]:
+        """Verdicts that came to one of these, in the plan's order."""
+        for cell in self.cells:
+            verdict = self.verdicts.get(cell.id)
+            if verdict and verdict.result in wanted:
+                yield verdict
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Cells by result, every result named, and those not reached as `not-run`."""
+        counts = {
+            each.value: sum(1 for verdict in self.verdicts.values() if verdict.result is each)
+            for each in Result
+        }
+        return counts | {"not-run": len(self.cells) - len(self.verdicts)}

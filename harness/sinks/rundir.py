@@ -1,0 +1,71 @@
+"""The run's directory: what anyone needs to know later about this run.
+
+RUN/run.json                  the run: cells, command, plan; at the end counts and seconds
+RUN/events.jsonl              every event
+RUN/guests/NAME/              console.log (written by the guest), command.json, facts.json
+RUN/cells/GUEST/LIMITS/POLICY/  stdout.jsonl, stderr, maps-* (by `run`), verdict.json
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from harness import __version__
+from harness.events import (
+    AnyEvent,
+    CellFinished,
+    GuestBooting,
+    GuestFailed,
+    GuestReady,
+    RunFinished,
+    RunStarted,
+)
+from harness.sinks.files import write_whole
+from harness.sinks.jsonl import JsonLines
+
+SCHEMA = 1
+
+
+class RunDirectory:
+    """Writes each file as soon as it is known, whole."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lines = JsonLines(directory / "events.jsonl")
+        self._started: RunStarted | None = None
+
+    def __call__(self, event: AnyEvent) -> None:
+        """Write what the event makes known."""
+        self._lines(event)
+        if isinstance(event, RunStarted):
+            self._started = event
+            self._run(None)
+        elif isinstance(event, RunFinished):
+            self._run(event)
+        elif isinstance(event, GuestBooting) or (isinstance(event, GuestFailed) and event.argv):
+            self._write(f"guests/{event.guest}/command.json", {"argv": event.argv})
+        elif isinstance(event, GuestReady):
+            self._write(f"guests/{event.guest}/facts.json", event.facts)
+        elif isinstance(event, CellFinished):
+            self._write(f"cells/{event.cell}/verdict.json", event.verdict)
+
+    def close(self) -> None:
+        """Close the list of events."""
+        self._lines.close()
+
+    def _run(self, finished: RunFinished | None) -> None:
+        self._write(
+            "run.json",
+            {
+                "schema": SCHEMA,
+                "foothold": __version__,
+                "started": self._started,
+                "finished": finished,
+            },
+        )
+
+    def _write(self, name: str, value: object) -> None:
+        text = msgspec.json.format(msgspec.json.encode(value), indent=1)
+        write_whole(self._directory / name, text + b"\n")

@@ -1,0 +1,318 @@
+"""What a person sees of a run: a live table on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import IO, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from harness.cells import Cell
+from harness.events import (
+    AnyEvent,
+    CellFinished,
+    CellStarted,
+    GuestBooting,
+    GuestFailed,
+    GuestReady,
+    Progress,
+    RunFinished,
+    RunStarted,
+)
+from harness.sinks.result import RunResult
+from harness.sinks.text import clean, clean_lines
+from harness.verdict import Result, Verdict
+
+_STYLES = {
+    Result.PASS: "green",
+    Result.FAIL: "bold red",
+    Result.ERROR: "bold magenta",
+    Result.UNSUPPORTED: "yellow",
+}
+_CONSOLE_LINES = 8
+
+
+def is_live(stream: IO[str]) -> bool:
+    """Can this stream show a table that changes? Not a pipe, not TERM=dumb, not with NO_COLOR."""
+    return (
+        stream.isatty()
+        and os.environ.get("TERM", "dumb") not in ("dumb", "")
+        and not os.environ.get("NO_COLOR")
+    )
+
+
+class _Display(Protocol):
+    """How progress is shown; the end of a run looks the same in all of them."""
+
+    def show(self, event: AnyEvent, result: RunResult) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Terminal:
+    """Shows a run on a stream. `live` as in `is_live`; `quiet` leaves the end of it alone.
+
+    Everything that came out of a guest is cleaned before it is shown.
+    """
+
+    def __init__(self, stream: IO[str], *, live: bool, quiet: bool = False) -> None:
+        self._console = Console(
+            file=stream, highlight=False, markup=False, emoji=False, soft_wrap=not live,
+            no_color=not live, force_terminal=live,
+        )  # fmt: skip
+        self._result = RunResult()
+        self._display: _Display
+        if quiet:
+            self._display = _Silent()
+        elif live:
+            self._display = _LiveTable(self._console, self._result)
+        else:
+            self._display = _Lines(self._console)
+
+    def __call__(self, event: AnyEvent) -> None:
+        """Show the event; at the end of the run, what there is to know of it."""
+        self._result(event)
+        self._display.show(event, self._result)
+        if isinstance(event, RunFinished):
+            self._display.close()
+            for line in _ending(self._result):
+                self._console.print(line)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._display.close()
+
+
+class _Silent:
+    def show(self, event: AnyEvent, result: RunResult) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _Lines:
+    """A line for everything that happens, for logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def show(self, event: AnyEvent, result: RunResult) -> None:
+        if text := self._line(event, result):
+            self._console.print(text)
+
+    def close(self) -> None:
+        pass
+
+    def _line(self, event: AnyEvent, result: RunResult) -> str:
+        if isinstance(event, Progress):
+            guest = f"{event.guest}: " if event.guest else ""
+            return guest + clean(event.what)
+        if isinstance(event, GuestReady):
+            return f"{event.guest}: {_ready(event)}"
+        if isinstance(event, GuestFailed):
+            return f"{event.guest}: {_failed(event)}"
+        if isinstance(event, CellFinished):
+            verdict = event.verdict
+            if verdict.result is Result.UNSUPPORTED:
+                return ""  # its guest has said so
+            seen = _observed(verdict)
+            return f"{verdict.result:<6} {event.cell:<34} {seen}  {verdict.seconds:.2f} s"
+        return ""
+
+
+class _LiveTable:
+    """Guests at work in a table that changes; those that are done scroll away above it."""
+
+    def __init__(self, console: Console, result: RunResult) -> None:
+        self._console = console
+        self._result = result
+        self._lock = threading.RLock()  # the table is drawn by a thread of its own
+        self._state: dict[str, Text] = {}
+        self._since: dict[str, float] = {}
+        self._running: dict[str, float] = {}
+        self._printed: set[str] = set()
+        self._progress = ""
+        self._live = Live(
+            console=console, get_renderable=self._draw, refresh_per_second=8, transient=True
+        )
+
+    def show(self, event: AnyEvent, result: RunResult) -> None:
+        with self._lock:
+            self._note(event)
+            done = [
+                guest for guest in result.guests
+                if result.cells and guest not in self._printed and result.is_done(guest)
+            ]  # fmt: skip
+            self._printed.update(done)
+        if isinstance(event, RunStarted):
+            self._live.start()
+        for guest in done:
+            self._console.print(self._table(guest))
+
+    def close(self) -> None:
+        if self._live.is_started:
+            with self._lock:
+                left = [guest for guest in self._result.guests if guest not in self._printed]
+                left = [guest for guest in left if self._has_verdict(guest)]
+                self._printed.update(self._result.guests)
+            self._live.stop()
+            for guest in left:
+                self._console.print(self._table(guest))
+
+    def _note(self, event: AnyEvent) -> None:
+        if isinstance(event, Progress):
+            if event.guest:
+                self._state[event.guest] = Text(clean(event.what), "cyan")
+            else:
+                self._progress = clean(event.what)
+        elif isinstance(event, GuestBooting):
+            self._state[event.guest] = Text("boots", "cyan")
+        elif isinstance(event, GuestReady):
+            self._state[event.guest] = Text(_ready(event), "dim")
+            self._progress = ""
+        elif isinstance(event, GuestFailed):
+            self._state[event.guest] = Text(_failed(event), "yellow")
+        elif isinstance(event, CellStarted):
+            self._running[event.cell] = time.monotonic()
+        elif isinstance(event, CellFinished):
+            self._running.pop(event.cell, None)
+
+    def _has_verdict(self, guest: str) -> bool:
+        return any(cell.id in self._result.verdicts for cell in self._result.of_guest(guest))
+
+    def _draw(self) -> RenderableType:
+        """What is at work now. Called by the drawing thread."""
+        with self._lock:
+            shown: list[RenderableType] = []
+            waiting = []
+            for guest in self._result.guests:
+                if guest in self._printed:
+                    continue
+                if guest in self._state or self._has_verdict(guest):
+                    shown.append(self._table(guest))
+                else:
+                    waiting.append(guest)
+            if waiting:
+                shown.append(Text(f"waiting: {', '.join(waiting)}", "dim"))
+            if self._progress:
+                shown.append(Text(self._progress, "cyan"))
+            return Group(*shown)
+
+    def _table(self, guest: str) -> RenderableType:
+        head = Text.assemble((guest, "bold"), "  ", self._state.get(guest, Text()))
+        head.no_wrap, head.overflow = True, "ellipsis"
+        verdicts = [self._result.verdicts.get(cell.id) for cell in self._result.of_guest(guest)]
+        if all(each and each.result is Result.UNSUPPORTED for each in verdicts):
+            return head
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+        table.add_column(width=2)
+        table.add_column("limits", min_width=14)
+        table.add_column("policy", min_width=8)
+        table.add_column("expected", ratio=1)
+        table.add_column("observed", ratio=1)
+        table.add_column("time", justify="right", min_width=7)
+        for cell, verdict in zip(self._result.of_guest(guest), verdicts, strict=True):
+            table.add_row("", *self._row(cell, verdict))
+        return Group(head, table)
+
+    def _row(self, cell: Cell, verdict: Verdict | None) -> Iterator[Text]:
+        yield Text(str(cell.limits))
+        yield Text(cell.policy)
+        if verdict is None:
+            since = self._running.get(cell.id)
+            yield Text(str(cell.declared or ""), "dim")
+            yield Text("runs" if since else "", "cyan")
+            yield Text(f"{time.monotonic() - since:.1f} s" if since else "", "cyan")
+            return
+        yield Text(clean(str(verdict.declared or verdict.predicted or ""), 120))
+        yield Text(clean(_observed(verdict), 120), _STYLES[verdict.result])
+        yield Text(f"{verdict.seconds:.2f} s")
+
+
+def _observed(verdict: Verdict) -> str:
+    """What was seen, or why nothing was."""
+    if verdict.observed:
+        return clean(str(verdict.observed), 300)
+    return clean(verdict.findings[0], 300) if verdict.findings else verdict.result.value
+
+
+def _ready(event: GuestReady) -> str:
+    facts = event.facts
+    text = f"ready in {event.seconds:.2f} s; {facts.release}, {facts.bits} bits"
+    return "; ".join([clean(text, 200), *(clean(note, 200) for note in event.notes)])
+
+
+def _failed(event: GuestFailed) -> str:
+    kind = "unsupported" if event.blame == "unsupported" else "failed"
+    return f"{kind}: {clean(event.message, 300)}"
+
+
+def _ending(result: RunResult) -> Iterator[Text]:
+    """What is told at the end: what failed, what could not be tried, the sum of it."""
+    for verdict in result.with_result(Result.FAIL, Result.ERROR):
+        yield Text("")
+        yield from _failure(verdict)
+    yield from _unsupported(result)
+    yield Text("")
+    yield _summary(result)
+
+
+def _failure(verdict: Verdict) -> Iterator[Text]:
+    yield Text.assemble((verdict.result.upper(), _STYLES[verdict.result]), f"  {verdict.cell}")
+    for finding in verdict.findings:
+        yield Text(f"  {clean(finding)}")
+    if verdict.observed:
+        for who, said in verdict.observed.evidence.items():
+            yield Text(f"    {clean(who)}: {clean(said, 400)}", "dim")
+    for note in verdict.notes:
+        yield Text(f"    note: {clean(note, 400)}", "dim")
+    if lines := clean_lines(verdict.console, _CONSOLE_LINES):
+        yield Text("  the console's last lines:")
+        for line in lines:
+            yield Text(f"    | {line}", "dim")
+    if verdict.hint:
+        yield Text(f"  remedy: {clean(verdict.hint)}")
+    if verdict.artefacts:
+        yield Text(f"  kept in: {clean(verdict.artefacts)}")
+    if verdict.command:
+        yield Text(f"  again:   {clean(' '.join(verdict.command))}")
+
+
+def _unsupported(result: RunResult) -> Iterator[Text]:
+    """Each guest once, with the remedy."""
+    told = set()
+    guests = {cell.id: cell.guest for cell in result.cells}
+    for verdict in result.with_result(Result.UNSUPPORTED):
+        guest = guests[verdict.cell]
+        if guest not in told:
+            told.add(guest)
+            yield Text("")
+            reason = verdict.findings[0] if verdict.findings else "this machine cannot boot it"
+            yield Text.assemble(("UNSUPPORTED", "yellow"), f"  {guest}: {clean(reason)}")
+            if verdict.hint:
+                yield Text(f"  remedy: {clean(verdict.hint)}")
+
+
+def _summary(result: RunResult) -> Text:
+    styles = {each.value: style for each, style in _STYLES.items()}
+    words = {"pass": "passed", "fail": "failed", "error": "in error", "not-run": "not run"}
+    total = len(result.cells)
+    text = Text(f"{total} cell{'s' if total != 1 else ''}: ")
+    parts = [
+        Text(f"{count} {words.get(name, name)}", styles.get(name, ""))
+        for name, count in result.counts.items()
+        if count
+    ]
+    text.append_text(Text(", ").join(parts))
+    if result.finished:
+        text.append(f" in {result.finished.seconds:.1f} s")
+        if result.finished.interrupted:
+            text.append("; interrupted", "bold yellow")
+    return text
