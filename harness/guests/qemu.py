@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,13 @@ X86_64 = Architecture(
 )  # fmt: skip
 
 
+# a nested KVM may offer arch-capabilities and then refuse the MSR behind it (measured)
+_KVM_PROCESSOR = "max,-arch-capabilities"
+_KVM_SECONDS = (
+    8.0  # a guest boots in about one where KVM works; where it does not, it may just hang
+)
+
+
 class Qemu:
     """A QEMU guest. KVM is tried by booting with it, once for each boot of the host: /dev/kvm may
     be there and not work. `accelerators` are tried in turn.
@@ -91,7 +99,7 @@ class Qemu:
         if not all(builder.ready(name) for name in needed) and (why := apt.available()):
             return Support(False, f"its images are not built yet, and cannot be: {why}",
                            "build the images on a Debian machine, or install apt")  # fmt: skip
-        return Support(True, notes=(f"KVM: {_Kvm(builder.cache.root).reason() or 'to be tried'}",))
+        return Support(True, notes=(f"KVM: {Kvm(builder.cache.root).reason() or 'to be tried'}",))
 
     def boot(self, deadline: Deadline) -> Facts:
         """Boot with the first accelerator that works; see `Guest.boot`."""
@@ -116,7 +124,7 @@ class Qemu:
                 "initramfs": root.name,
             }
         )
-        kvm = _Kvm(builder.cache.root)
+        kvm = Kvm(builder.cache.root)
         without_kvm = ""
         for accelerator in self._accelerators:
             last = accelerator == self._accelerators[-1]
@@ -136,7 +144,8 @@ class Qemu:
             self._machine = Machine(launch)
             self.boot_record.argv = self._machine.argv
             try:
-                facts = self._machine.connect(deadline)
+                patience = deadline if last else deadline.within(_KVM_SECONDS)
+                facts = self._machine.connect(patience)
             except GuestError as error:
                 if last:
                     raise
@@ -203,7 +212,7 @@ class Qemu:
         append = (f"console={this.console}", *this.boot_line, "foothold.port=/dev/vport0p1")
         return [
             str(tool / "usr/bin" / this.system), "-M", this.machine,
-            "-cpu", this.processor if tcg else "max",
+            "-cpu", this.processor if tcg else _KVM_PROCESSOR,
             "-accel", "tcg,thread=single" if tcg else "kvm",
             "-m", f"{this.memory}M", "-nodefaults", "-no-user-config", "-display", "none",
             "-no-reboot",
@@ -216,7 +225,7 @@ class Qemu:
         ]  # fmt: skip
 
 
-class _Kvm:
+class Kvm:
     """Does KVM work here? Remembered in the cache until the host boots again."""
 
     def __init__(self, cache: Path) -> None:
@@ -225,18 +234,25 @@ class _Kvm:
 
     def reason(self) -> str:
         """Say why not; empty if nothing speaks against trying."""
-        device = Path("/dev/kvm")
-        if not device.exists():
-            return "/dev/kvm is absent: no module, or virtualization is off"
         try:
-            with device.open("rb+", buffering=0):
+            with Path("/dev/kvm").open("rb+", buffering=0):
                 pass
+        except FileNotFoundError:
+            return "/dev/kvm is absent"
         except OSError as error:
-            return f"/dev/kvm: {error.strerror}; add the user to the group kvm"
+            return f"/dev/kvm: {error.strerror}"
         try:
             return str(json.loads(self._memory.read_text())["reason"])
         except (OSError, ValueError, KeyError):
             return ""
+
+    def remedy(self) -> str:
+        """Say what would make KVM usable."""
+        if not Path("/dev/kvm").exists():
+            return "load the kvm module, or allow virtualization in the firmware or the cloud"
+        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            return "add the user to the group kvm"
+        return f"if the host has changed, remove {self._memory}"
 
     def does_not_work(self, reason: str) -> None:
         """Remember that a guest with KVM failed."""

@@ -1,0 +1,113 @@
+"""What this machine can do, and the remedy for what it cannot. Probed by use, nothing is booted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.guests.catalogue import catalogue
+from harness.guests.guest import Support, Workplace
+from harness.guests.host import Host, examine as examine_host
+from harness.guests.qemu import Kvm
+from harness.guests.uml import XSTATE_BUFFER
+from images import apt
+from images.builder import Builder
+from images.errors import ImageError
+
+ROOM = 1 << 30  # bytes that a first run downloads and builds (measured: 0.9 GB)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the examination. `guest` is a guest's name, or what of the host was looked at.
+
+    A check that is not `ok` and names a guest makes that guest unsupported here.
+    """
+
+    guest: str
+    ok: bool
+    reason: str
+    remedy: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def examine(builder: Builder) -> list[Check]:
+    """Look at everything that a run of all guests would need; downloads nothing."""
+    host = examine_host()
+    checks = [_packages(), _disk(builder), _ptrace(host), _namespaces(host), _tmpfs(host),
+              _xstate(host), _kvm(builder)]  # fmt: skip
+    try:
+        kinds = catalogue(builder)
+    except ImageError as error:
+        return [*checks, Check("guests", False, str(error), error.hint)]
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        for kind in kinds.values():
+            support = kind.make(Workplace(scratch, scratch, builder)).supported()
+            checks.append(_guest(kind.name, support))
+    return checks
+
+
+def _guest(name: str, support: Support) -> Check:
+    reason = support.reason or "can be booted"
+    return Check(name, support.ok, reason, support.remedy, support.notes)
+
+
+def _packages() -> Check:
+    why = apt.available()
+    if why:
+        return Check("packages", False, why, "use a Debian machine, or set FOOTHOLD_MIRROR")
+    return Check("packages", True, "Debian's packages can be had by this machine's apt")
+
+
+def _disk(builder: Builder) -> Check:
+    place = builder.cache.root
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK):
+        return Check("disk", False, f"{place} is not writable", "set FOOTHOLD_CACHE")
+    free = shutil.disk_usage(place).free
+    if free < ROOM:
+        return Check("disk", False, f"{free >> 20} MiB free for images at {place}",
+                     "free a GiB, run `foothold images prune`, or set FOOTHOLD_CACHE")  # fmt: skip
+    return Check("disk", True, f"{free >> 30} GiB free for images")
+
+
+def _ptrace(host: Host) -> Check:
+    if host.ptrace:
+        return Check("ptrace", False, f"refused: {os.strerror(host.ptrace)}",
+                     "`--cap-add SYS_PTRACE` in a container, else kernel.yama.ptrace_scope=1")  # fmt: skip
+    return Check("ptrace", True, "a child can be traced")
+
+
+def _namespaces(host: Host) -> Check:
+    if host.namespaces:
+        return Check("namespaces", False, f"refused: {os.strerror(host.namespaces)}; UML guests are "
+                     "not confined then", "allow user namespaces")  # fmt: skip
+    return Check("namespaces", True, "UML guests can be confined")
+
+
+def _tmpfs(host: Host) -> Check:
+    if not host.executable_tmpfs:
+        return Check("tmpfs", host.namespaces == 0, "/dev/shm is absent or not executable",
+                     "mount -o remount,exec /dev/shm")  # fmt: skip
+    return Check("tmpfs", True, "/dev/shm is executable")
+
+
+def _xstate(host: Host) -> Check:
+    area = f"this host's floating-point state has {host.xstate} bytes"
+    if host.xstate > XSTATE_BUFFER:
+        return Check("xstate", True, f"{area}: UML before 6.13 restores {XSTATE_BUFFER} and would "
+                     "panic with errno = 14; it runs with the xstate shim")  # fmt: skip
+    return Check("xstate", True, f"{area}, which every UML kernel restores")
+
+
+def _kvm(builder: Builder) -> Check:
+    kvm = Kvm(builder.cache.root)
+    if reason := kvm.reason():
+        return Check("kvm", True, f"not used: {reason}; QEMU emulates (TCG), about 15 times slower",
+                     kvm.remedy())  # fmt: skip
+    return Check("kvm", True, "there; whether it works is tried by the first QEMU guest")

@@ -1,0 +1,101 @@
+"""A Docker engine for the tests: one that answers, else (as root) one of our own.
+
+`python -m tests.engine COMMAND…` runs COMMAND with an engine, and ends what it started. Without an
+engine, and without the right to start one, COMMAND runs all the same: the tests that need it say so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = "docker.io"
+SECONDS = 60  # an engine is there after 2 s, in a slow container after 10 (measured)
+
+
+def answers(address: str | None = None) -> bool:
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.DockerClient(address, timeout=5) if address else docker.from_env(timeout=5)
+        with contextlib.closing(client):
+            return bool(client.ping())
+    except (DockerException, OSError):
+        return False
+
+
+def install() -> bool:
+    """Install the engine from Debian's package. True if there is one now."""
+    if shutil.which("dockerd"):
+        return True
+    say(f"installing {PACKAGE}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for argv in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", PACKAGE]):
+        subprocess.run(argv, env=environment, stdout=subprocess.DEVNULL, check=False)
+    return shutil.which("dockerd") is not None
+
+
+@contextlib.contextmanager
+def engine() -> Iterator[None]:
+    if answers():
+        yield
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get") or not install():
+        say("no Docker engine, and none can be started here: the tests with containers are skipped")
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="foothold-engine-") as folder:
+        home = Path(folder)
+        address = f"unix://{home}/docker.sock"
+        with (home / "log").open("wb") as log:
+            daemon = subprocess.Popen(
+                [
+                    "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none",
+                    "--data-root", f"{home}/data", "--exec-root", f"{home}/exec",
+                    "--pidfile", f"{home}/pid", "-H", address,
+                ],
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        try:
+            deadline = time.monotonic() + SECONDS
+            while not answers(address):
+                if daemon.poll() is not None or time.monotonic() > deadline:
+                    say("dockerd does not start: " + (home / "log").read_text()[-2000:])
+                    break
+                time.sleep(0.1)
+            else:
+                os.environ["DOCKER_HOST"] = address
+            yield
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            try:
+                daemon.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(daemon.pid, signal.SIGKILL)
+                daemon.wait()
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"tests.engine: {text}\n")
+
+
+if __name__ == "__main__":
+    with engine():
+        # Ctrl-C reaches the command as well, which ends the guests of its own
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise SystemExit(
+            subprocess.run(
+                sys.argv[1:],
+                check=False,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            ).returncode
+        )
