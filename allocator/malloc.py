@@ -87,7 +87,7 @@ class Runtime:
 
     def mallocinit(self) -> None:
         """`runtime·mallocinit`: tables, arena, heap, cache, and one block to see that it works."""
-        self.classes = classes = SizeClasses()
+        self.classes = classes = SizeClasses(self.console.printf)
         self.arena.reserve()
         self.bitmap = HeapBitmap(self._words, self.arena)
         self.heap = MHeap(self.kernel, self.arena, self.mem.sys_alloc, self.mstats, self.console)

@@ -2,11 +2,16 @@
 
 from .death import Throw
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
 PAGE_MASK = PAGE_SIZE - 1
 MAX_SMALL_SIZE = 32 << 10
 NUM_SIZE_CLASSES = 61  # class 0 stands for "not small"
+FIRST_ALIGN = 8
 FIX_ALLOC_CHUNK = 128 << 10
 MAX_MCACHE_LIST_LEN = 256
 MAX_MCACHE_SIZE = 2 << 20
@@ -30,8 +35,11 @@ class SizeClasses:
 
     __slots__ = ("allocnpages", "of", "size", "transfercount")
 
-    def __init__(self) -> None:
+    def __init__(self, printf: "Callable[[str], object]" = str) -> None:
         self.size, self.allocnpages = init_sizes()
+        if len(self.size) != NUM_SIZE_CLASSES:
+            printf(f"sizeclass={len(self.size)} NumSizeClasses={NUM_SIZE_CLASSES}\n")
+            raise Throw("InitSizes - bad NumSizeClasses")
         self.transfercount = [0] + [min(max(65536 // size, 2), 32) for size in self.size[1:]]
         self.of = SizeToClass(self.size)
 
@@ -64,15 +72,15 @@ class SizeToClass(dict[int, int]):
         return sizeclass
 
 
-def init_sizes(max_small_size: int = MAX_SMALL_SIZE) -> tuple[list[int], list[int]]:
+def init_sizes() -> tuple[list[int], list[int]]:
     """Choose the classes: (bytes, pages of a span) of each. Go: `InitSizes`, its first half.
 
     A candidate that fits as often into as many pages as the class before it takes that class's
     place, so that no two classes waste each other's room.
     """
     sizes, npages = [0], [0]
-    size = align = 8
-    while size <= max_small_size:
+    size = align = FIRST_ALIGN
+    while size <= MAX_SMALL_SIZE:
         if size & (size - 1) == 0:
             if size >= 2048:
                 align = 256

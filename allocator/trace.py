@@ -29,8 +29,16 @@ class Call(Value):
             prot, flags = rest
             shown.append({0: "NONE", 3: "RW", 7: "RWX"}.get(prot, str(prot)))
             shown.append("FIXED" if flags & MAP_FIXED else "hint" if addr else "anywhere")
-        result = f"{self.result:#x}" if self.result > 0 else str(self.result)
+        result = f"{self.result:#x}" if self.result >= 0x1000 else _errno(self.result)
         return f"{self.name}({', '.join(shown)}) = {result}"
+
+
+def _errno(result: int) -> str:
+    if result >= 0:
+        return str(result)
+    from errno import errorcode
+
+    return "-" + errorcode.get(-result, str(-result))
 
 
 class Traced:

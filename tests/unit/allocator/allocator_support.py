@@ -1,0 +1,40 @@
+"""What the tests of the allocator share: runtimes on model kernels, and their calls."""
+
+from typing import Any
+
+from allocator.death import Console
+from allocator.malloc import Runtime
+from allocator.modelkernel import ModelKernel
+from allocator.policy import POLICIES
+from allocator.trace import Call, Traced
+
+MIB = 1 << 20
+GIB = 1 << 30
+UML_61 = 0x7FC0000000
+
+
+class Lab:
+    """A runtime that has not begun, the kernel under it, its calls and what it printed."""
+
+    def __init__(
+        self, policy: str = "after", kernel: ModelKernel | None = None, end: int | None = None, **of_kernel: Any
+    ) -> None:
+        self.kernel = ModelKernel(**of_kernel) if kernel is None else kernel
+        self.calls: list[Call] = []
+        self.console = Console()
+        more = {} if end is None else {"end": end}
+        self.runtime = Runtime(
+            Traced(self.kernel, self.calls.append), POLICIES[policy], self.console, **more
+        )
+
+    def begin(self) -> Runtime:
+        self.runtime.mallocinit()
+        return self.runtime
+
+    def since(self, n: int) -> list[str]:
+        return [str(call) for call in self.calls[n:]]
+
+
+def uml(policy: str = "after", **of_kernel: Any) -> Lab:
+    """As User-Mode Linux 6.1: 39 bits less a bit, placed from the bottom up."""
+    return Lab(policy, task_size=UML_61, top_down=False, **of_kernel)

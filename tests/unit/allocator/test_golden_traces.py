@@ -1,0 +1,104 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allocator.modelkernel import ModelKernel
+from allocator.options import parse_size
+from allocator.policy import POLICIES
+from allocator.predict import predict
+from allocator.trace import Call
+
+GOLDEN = json.loads((Path(__file__).parents[2] / "data/golden/startup.json").read_text("utf-8"))
+CASES = GOLDEN["cases"]
+ROOT = Path(__file__).parents[3]
+
+
+def expected(case: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for line in case["calls"]:
+        lines += GOLDEN[line] if line in GOLDEN else [line]
+    return lines
+
+
+def model(kernel: dict[str, Any]) -> ModelKernel:
+    made = dict(kernel)
+    for name in ("task_size", "rlimit_as"):
+        if name in made:
+            made[name] = parse_size(made[name])
+    if "occupied" in made:
+        made["occupied"] = [tuple(map(parse_size, pair)) for pair in made["occupied"]]
+    return ModelKernel(**made)
+
+
+def compare(calls: list[str], wanted: list[str]) -> None:
+    """Equal, where a wanted result of * may be any address."""
+    shown = [
+        f"{call.rpartition(' = ')[0]} = *" if want.endswith("= *") and "= -" not in call else call
+        for call, want in zip(calls, wanted, strict=False)
+    ]
+    assert shown + calls[len(wanted) :] == wanted
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_on_the_model_every_call_is_as_observed(case: dict[str, Any]) -> None:
+    outcome = predict(
+        POLICIES[case["policy"]], model(case["kernel"]), workload=case["workload"]
+    )
+    compare([str(call) for call in outcome.calls], expected(case))
+    assert (outcome.path, outcome.status) == (case["path"], case["status"])
+    stderr = "".join(line + "\n" for line in outcome.printed)
+    if outcome.message:
+        stderr += f"throw: {outcome.message}\n"
+    assert stderr == case["stderr"]
+    if case["workload"] == "hello" and outcome.status == 0:
+        assert outcome.stats["sys"] == 5110008
+        assert outcome.stats["heap_sys"] == 2097152
+
+
+@pytest.mark.skipif(sys.maxsize < 1 << 32, reason="the policies are for 64 bits")
+@pytest.mark.parametrize("case", CASES[:2], ids=[case["name"] for case in CASES[:2]])
+def test_on_the_kernel_underneath_the_same_calls_are_made(case: dict[str, Any]) -> None:
+    argv = ["--trace", "--policy", case["policy"], "--workload", "hello"]
+    done = subprocess.run(
+        [sys.executable, "-m", "allocator", *argv], cwd=ROOT, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    calls = [
+        str(Call(name=event["name"], args=tuple(event["args"]), result=event["result"]))
+        for event in events
+        if event["event"] == "call"
+    ]
+    if calls[0].endswith("= 0xf800000000") or case["policy"] == "before":
+        compare(calls, expected(case))
+        end = events[-1]
+        assert (end["event"], end["path"], end["stats"]["sys"]) == ("end", "high", 5110008)
+    else:  # a machine whose address space has no such place
+        assert events[-1]["event"] in ("end", "throw") and events[-1].get("path") != "high"
+
+
+def test_the_big_block_of_hello_is_where_it_was() -> None:
+    """Observed: arena_start + 0x1a000, on both paths."""
+    from allocator_support import Lab, uml
+
+    from allocator.workload import run
+
+    for lab, start in ((Lab(), 0xF840000000), (uml(), 0xA500000)):
+        runtime = lab.begin()
+        run(runtime, "hello")
+        assert runtime.mlookup(start + 0x1A000) == (start + 0x1A000, 1 << 20)
+
+
+def test_limits_do_not_change_the_path_of_after_natively() -> None:
+    for mib in (128, 192, 300, 512, 1024, 2048, 20480):
+        outcome = predict(POLICIES["after"], ModelKernel(rlimit_as=mib << 20), workload="grow-64")
+        assert (outcome.path, outcome.status) == ("high", 0)
+
+
+def test_golden_files_name_no_machine() -> None:
+    assert os.fspath(ROOT) not in json.dumps(GOLDEN)

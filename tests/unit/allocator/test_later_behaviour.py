@@ -1,0 +1,366 @@
+"""What happens after the start: growth past the reservation, its ceiling, conflicts, exhaustion."""
+
+import pytest
+from allocator_support import GIB, MIB, UML_61, Lab, uml
+
+from allocator.death import Exit, Throw
+from allocator.modelkernel import ModelKernel
+from allocator.policy import POLICIES
+from allocator.predict import predict
+
+PROBE_TAKEN = ((0xF800000000, 0xF800001000),)
+
+
+def block(lab: Lab, nbytes: int) -> tuple[int, list[str]]:
+    """Allocate, and give the calls that it took."""
+    before = len(lab.calls)
+    return lab.runtime.malloc(nbytes), lab.since(before)
+
+
+def test_low_growth_past_512_mib_takes_what_the_kernel_gives_and_maps_the_gap() -> None:
+    lab = uml()
+    arena = lab.begin().arena
+    assert (arena.arena_start, arena.arena_end) == (0xA500000, 0x2A500000)
+    v, calls = block(lab, 511 * MIB)
+    assert (v, arena.path) == (0xA501000, "low")
+    v, calls = block(lab, 8 * MIB)
+    assert arena.path == "low-grown"
+    assert calls[0] == "mmap(NULL, 8388608, RWX, anywhere) = 0x40050000"
+    used = 0x40050000 + 8 * MIB
+    assert arena.arena_used == arena.arena_end == used
+    need = (used - 0xA500000) // 16
+    need = (need + 8191) // 8192 * 8192
+    assert calls[1:] == [
+        f"mmap({0xA500000 - need:#x}, {need - 512 * MIB // 16}, RWX, FIXED) = "
+        f"{0xA500000 - need:#x}"
+    ]
+    v, calls = block(lab, 4 * MIB)  # the tail of the reservation is given up: SysAlloc from now on
+    assert calls[0].startswith("mmap(NULL, 4194304, RWX, anywhere) = ")
+
+
+def test_a_request_larger_than_what_is_left_skips_the_tail_for_good() -> None:
+    lab = uml()
+    runtime = lab.begin()
+    block(lab, 256 * MIB)
+    v, calls = block(lab, 300 * MIB)
+    assert v >= 0x40000000 and "anywhere" in calls[0]
+    v, calls = block(lab, 2 * MIB)
+    assert "anywhere" in calls[0]
+    assert runtime.arena.arena_used == runtime.arena.arena_end
+
+
+def test_low_growth_ends_2_gib_above_the_arena_when_placed_from_the_bottom_up() -> None:
+    lab = uml()
+    lab.begin()
+    with pytest.raises(Throw, match="^out of memory$"):
+        for _ in range(100):
+            lab.runtime.malloc(64 * MIB)
+    arena = lab.runtime.arena
+    assert arena.path == "low-grown"
+    assert 2 * GIB - 65 * MIB < arena.arena_used - arena.arena_start < 2 * GIB
+    assert lab.console.lines[0] == "runtime: memory allocated by OS not in usable range"
+    assert lab.console.lines[1].startswith(
+        "runtime: out of memory: cannot allocate 67108864-byte block ("
+    )
+    assert len(lab.console.lines) == 2
+    assert str(lab.calls[-1]).startswith("munmap(") and lab.calls[-1].args[1] == 64 * MIB
+
+
+def test_exactly_2_gib_is_already_too_much() -> None:
+    """p + n - arena_start must stay below 2 GiB, the last byte included."""
+    for gap, works in ((0, False), (4096, True)):
+        lab = Lab(
+            task_size=UML_61, top_down=False, mmap_base=0xA500000 + 2 * GIB - 600 * MIB - gap
+        )
+        runtime = lab.begin()
+        runtime.malloc(100 * MIB)
+        base = lab.kernel.maps()[-1][1]
+        fill = 0xA500000 + 2 * GIB - gap - 512 * MIB - base
+        assert lab.kernel.mmap(base, fill, 0, 0x32) == base
+        if works:
+            assert runtime.malloc(512 * MIB) == 0xA500000 + 2 * GIB - gap - 512 * MIB
+        else:
+            with pytest.raises(Throw, match="^out of memory$"):
+                runtime.malloc(512 * MIB)
+
+
+def test_low_growth_is_refused_at_once_when_placed_from_the_top_down() -> None:
+    lab = Lab(occupied=PROBE_TAKEN)
+    runtime = lab.begin()
+    runtime.malloc(511 * MIB)
+    sys_before = runtime.stats().sys
+    with pytest.raises(Throw, match="^out of memory$"):
+        runtime.malloc(40000 * 100)
+    assert lab.console.lines == [
+        "runtime: memory allocated by OS not in usable range",
+        f"runtime: out of memory: cannot allocate 4063232-byte block ({512 * MIB} in use)",
+    ]
+    assert runtime.stats().sys == sys_before  # SysFree took it off again
+    assert runtime.arena.path == "low"
+
+
+def test_a_small_request_that_fails_tries_again_with_less_and_says_so_once() -> None:
+    lab = Lab(occupied=PROBE_TAKEN)
+    runtime = lab.begin()
+    runtime.malloc(511 * MIB)
+    runtime.malloc(255 * 4096)
+    with pytest.raises(Throw, match="^out of memory$"):
+        runtime.malloc(40000)
+    assert lab.console.lines == [
+        "runtime: memory allocated by OS not in usable range",
+        "runtime: memory allocated by OS not in usable range",
+        f"runtime: out of memory: cannot allocate 65536-byte block ({512 * MIB} in use)",
+    ]
+
+
+def test_low_growth_that_the_kernel_refuses_outright() -> None:
+    lab = uml(rlimit_as=700 * MIB)
+    runtime = lab.begin()
+    runtime.malloc(500 * MIB)
+    with pytest.raises(Throw, match="^out of memory$"):
+        runtime.malloc(100 * MIB)
+    assert lab.console.lines == [
+        "runtime: out of memory: cannot allocate 104857600-byte block (525336576 in use)"
+    ]
+    assert runtime.stats().sys > 600 * MIB  # what failed is counted, and never taken off
+
+
+def test_sixteen_gib_and_no_more() -> None:
+    lab = Lab()
+    runtime = lab.begin()
+    for _ in range(15):
+        runtime.malloc(GIB)
+    calls = len(lab.calls)
+    with pytest.raises(Throw, match="^out of memory$"):
+        runtime.malloc(GIB)
+    assert lab.since(calls) == []  # the reservation is all there is
+    assert lab.console.lines == [
+        f"runtime: out of memory: cannot allocate {GIB}-byte block ({15 * GIB + MIB} in use)"
+    ]
+
+
+def test_growth_that_does_not_make_256_pages_is_in_vain_and_silent() -> None:
+    lab = Lab()
+    runtime = lab.begin()
+    for _ in range(15):
+        runtime.malloc(GIB)
+    runtime.malloc(GIB - MIB - 128 * 1024)
+    runtime.malloc(255 * 4096)
+    heap_sys = runtime.stats().heap_sys
+    calls = len(lab.calls)
+    with pytest.raises(Throw, match="^out of memory$"):
+        runtime.malloc(40000)
+    assert lab.console.lines == []
+    assert runtime.stats().heap_sys == heap_sys + 65536
+    assert len(lab.since(calls)) == 2  # heap and bitmap, mapped for nothing
+
+
+def test_a_size_near_2_to_the_64_wraps_round_asks_for_a_mib_and_dies_silently() -> None:
+    lab = Lab()
+    runtime = lab.begin()
+    heap_sys = runtime.stats().heap_sys
+    with pytest.raises(Throw, match="^out of memory$"):
+        runtime.malloc((1 << 64) - 1)
+    assert lab.console.lines == []
+    assert runtime.stats().heap_sys == heap_sys + MIB
+
+
+def test_an_occupied_heap_is_a_conflict_and_the_first_mapping_is_leaked() -> None:
+    lab = Lab(occupied=((0xF840100000, 0xF840200000),))
+    lab.begin()
+    with pytest.raises(Throw, match="^runtime: address space conflict$"):
+        lab.runtime.malloc(MIB)
+    got = lab.calls[-2].result
+    assert lab.calls[-2].name == "mmap" and lab.calls[-1].name == "mincore"
+    assert lab.console.lines == [
+        f"runtime: address space conflict: map(0xf840100000) = {got:#x}"
+    ]
+
+
+def test_a_partly_occupied_step_counts_as_free_and_is_overwritten() -> None:
+    lab = Lab(occupied=((0xF840180000, 0xF840181000),))
+    lab.begin()
+    v, calls = block(lab, MIB)
+    assert calls[1] == "mincore(0xf840100000, 1048576) = -ENOMEM"
+    assert calls[2].startswith("munmap(")
+    assert calls[3] == "mmap(0xf840100000, 1048576, RWX, FIXED) = 0xf840100000"
+
+
+def test_mincore_asks_in_steps_of_16_mib_and_stops_at_the_first_full_one() -> None:
+    start = 0xF840100000
+    lab = Lab(occupied=((start + 16 * MIB, start + 32 * MIB),))
+    lab.begin()
+    with pytest.raises(Throw, match="^runtime: address space conflict$"):
+        lab.runtime.malloc(40 * MIB)
+    asked = [(call.args[0] - start, call.args[1]) for call in lab.calls if call.name == "mincore"]
+    assert asked == [(0, 16 * MIB), (16 * MIB, 16 * MIB)]
+
+
+def test_an_error_other_than_enomem_shows_as_a_conflict_with_a_tiny_address() -> None:
+    for errno in (1, 13, 22):
+        lab = Lab("before", failures=[("mmap", 2, errno), ("mmap", 3, errno)])
+        with pytest.raises(Throw, match="^runtime: address space conflict$"):
+            lab.begin()
+        assert lab.console.lines == [
+            f"runtime: address space conflict: map(0xf840000000) = {errno:#x}"
+        ]
+
+
+def test_errno_4095_is_not_taken_for_an_error() -> None:
+    lab = Lab("after", failures=[("mmap", 2, 4095)], occupied=PROBE_TAKEN)
+    with pytest.raises(Throw, match="^runtime: cannot reserve arena virtual address space$"):
+        lab.begin()  # SysReserve's own test, on the negated result, still catches it
+    lab = Lab("before", failures=[("mmap", 2, 4095)])
+    with pytest.raises(Exit):
+        lab.begin()  # SysMap unmaps what is no address, and crashes on purpose
+    assert str(lab.calls[-1]) == f"munmap({(1 << 64) - 4095:#x}, 1048576) = -EINVAL"
+
+
+def test_low_hint_not_honoured_leads_into_a_conflict() -> None:
+    """The arena lands high, is taken for unreserved, and so its reservation stands in its way."""
+    lab = Lab(occupied=(*PROBE_TAKEN, (0x2500000, 0x2600000)))
+    with pytest.raises(Throw, match="^runtime: address space conflict$"):
+        lab.begin()
+    assert [call.name for call in lab.calls] == ["mmap", "mmap", "mmap", "mmap", "mincore"]
+    assert lab.calls[-1].result == 0
+
+
+def test_the_stray_probe_stays_mapped() -> None:
+    lab = uml()
+    lab.begin()
+    assert (0x40000000, 0x40010000, 0) in lab.kernel.maps()
+
+
+def test_hints_ignored_after_falls_back_where_grsec_does_not() -> None:
+    after = Lab(hints_honoured=False)
+    with pytest.raises(Throw, match="^runtime: address space conflict$"):
+        after.begin()
+    grsec = Lab("grsec", hints_honoured=False)
+    assert grsec.begin().arena.path == "high"
+    calls = grsec.since(0)
+    assert calls[1] == "mincore(0xf800000000, 65536) = -ENOMEM"
+    assert calls[3:5] == [
+        "mmap(0xf800000000, 65536, NONE, FIXED) = 0xf800000000",
+        "munmap(0xf800000000, 65536) = 0",
+    ]
+
+
+@pytest.mark.parametrize("policy", ["after", "grsec", "memlimit"])
+def test_the_low_path_serves_39_bits(policy: str) -> None:
+    lab = uml(policy)
+    assert lab.begin().arena.path == "low"
+
+
+@pytest.mark.parametrize(
+    ("mib", "path", "length"),
+    [
+        (64, "high", 0),
+        (112, "high", 0),
+        (113, "high", 0),
+        (192, "high", 0),
+        (193, "refused", 0),
+        (195, "low", 0),
+        (200, "low", 7815168),
+        (300, "low", 112693248),
+        (512, "low", 334983168),
+        (800, "low", 636973056),
+        (1024, "low", 671088640),
+        (1216, "low", 671088640),
+        (1217, "high", 0),
+        (2047, "high", 0),
+        (2048, "high", 0),
+    ],
+)
+def test_memlimit_goes_to_and_fro_with_the_limit(mib: int, path: str, length: int) -> None:
+    outcome = predict(POLICIES["memlimit"], ModelKernel(rlimit_as=mib * MIB), workload="none")
+    assert outcome.path == path
+    if length:
+        assert outcome.addresses["length"] == length
+    tried = any(call.args[:1] == (0xF800000000,) for call in outcome.calls)
+    assert tried == (path == "high")
+    assert outcome.calls[0].name == "getrlimit"
+
+
+def test_memlimit_without_an_answer_or_with_a_vast_limit_is_no_limit() -> None:
+    for kernel in (ModelKernel(failures=[("getrlimit", 1, 1)]), ModelKernel(rlimit_as=0x7FFFFFFF)):
+        assert predict(POLICIES["memlimit"], kernel, workload="none").path == "high"
+
+
+def test_an_unaligned_reservation_is_refused_with_memlimits_extra_line() -> None:
+    class Crooked(ModelKernel):
+        def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
+            result = super().mmap(addr, length, prot, flags)
+            return result + 8 if length > 64 << 20 else result
+
+    for policy, lines in (
+        ("after", []),
+        (
+            "memlimit",
+            ["runtime: SysReserve returned unaligned address 0x2500008; asked for 0x28000000"],
+        ),
+    ):
+        lab = Lab(policy, Crooked(UML_61, top_down=False))
+        with pytest.raises(Throw, match="^runtime: SysReserve returned unaligned address$"):
+            lab.begin()
+        assert lab.console.lines == lines
+
+
+class TestModern:
+    def test_the_first_hint_serves_and_is_followed_upward(self) -> None:
+        lab = Lab("modern")
+        runtime = lab.begin()
+        assert lab.since(0)[1:3] == [
+            "mmap(0xc000000000, 67108864, NONE, hint) = 0xc000000000",
+            "mmap(0xc000000000, 67108864, RW, FIXED) = 0xc000000000",
+        ]
+        assert (runtime.arena.path, runtime.arena.base) == ("high", 0xC000000000)
+        v, calls = block(lab, 100 * MIB)
+        assert calls[0] == "mmap(0xc004000000, 134217728, NONE, hint) = 0xc004000000"
+        assert v == 0xC000001000  # from the first arena into the next
+
+    def test_arm64_begins_lower(self) -> None:
+        lab = Lab("modern-arm64", task_size=(1 << 39) - 4096)
+        assert lab.begin().arena.base == 0x4000000000
+
+    def test_a_taken_hint_is_given_back_and_dropped(self) -> None:
+        lab = Lab("modern", occupied=((0xC000000000, 0xC000001000),))
+        runtime = lab.begin()
+        assert lab.calls[2].name == "munmap"
+        assert runtime.arena.base == 0x1C000000000
+
+    def test_without_any_hint_the_kernels_place_is_cut_to_an_arena(self) -> None:
+        lab = Lab("modern", task_size=(1 << 38) - 4096)
+        runtime = lab.begin()
+        assert runtime.arena.path == "low"
+        assert runtime.arena.base % (64 * MIB) == 0
+        hints = [call for call in lab.calls if call.name == "mmap" and call.args[0] & 0xC0 << 32]
+        assert len([call for call in hints if call.args[2] == 0]) == 128
+        cut = next(at for at, call in enumerate(lab.calls) if call.args[:2] == (0, 128 * MIB))
+        assert [call.name for call in lab.calls[cut + 1 : cut + 3]] == ["munmap", "munmap"]
+        v, calls = block(lab, 60 * MIB)
+        v, calls = block(lab, 60 * MIB)
+        assert runtime.mlookup(v) == (v, 60 * MIB)
+        runtime.free(v)
+
+    def test_an_aligned_gift_is_kept_whole(self) -> None:
+        lab = Lab("modern", task_size=1 << 38, mmap_base=0x3000000000)
+        lab.kernel.mmap(0x3000000000 - 64 * MIB - 131072, 64 * MIB + 131072, 0, 0x32)
+        lab = Lab("modern", ModelKernel(1 << 38, top_down=False, mmap_base=0x1000000000))
+        arena = lab.begin().arena
+        assert arena.arena_end - arena.base in (64 * MIB, 128 * MIB)
+
+    def test_no_memory_at_all(self) -> None:
+        lab = Lab("modern", rlimit_as=MIB)
+        with pytest.raises(Throw, match="^out of memory$"):
+            lab.begin()
+        assert lab.console.lines[-1].startswith("runtime: out of memory: cannot allocate ")
+
+    def test_no_memory_for_the_bitmap(self) -> None:
+        lab = Lab("modern", rlimit_as=66 * MIB)
+        with pytest.raises(Throw, match="^out of memory allocating heap arena metadata$"):
+            lab.begin()
+
+    def test_no_memory_to_back_a_reservation(self) -> None:
+        lab = Lab("modern", failures=[("mmap", 3, 12)])
+        with pytest.raises(Throw, match="^runtime: out of memory$"):
+            lab.begin()

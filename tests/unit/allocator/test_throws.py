@@ -1,0 +1,248 @@
+"""Every text that the runtime can throw or print, and its exit status."""
+
+import pytest
+from allocator_support import MIB, Lab, uml
+
+from allocator.death import Console, Exit, Throw
+from allocator.fixalloc import FixAlloc
+from allocator.modelkernel import ModelKernel
+from allocator.policy import POLICIES
+from allocator.predict import predict
+from allocator.span import MSpan, SpanList
+
+
+def thrown(message: str) -> "pytest.RaisesContext[Throw]":  # type: ignore[name-defined]
+    import re
+
+    return pytest.raises(Throw, match=f"^{re.escape(message)}$")
+
+
+def test_no_reservation() -> None:
+    with thrown("runtime: cannot reserve arena virtual address space") as caught:
+        uml(rlimit_as=300 * MIB).begin()
+    assert caught.value.status == 2
+
+
+def test_access_denied_leaves_without_a_throw() -> None:
+    lab = Lab(failures=[("mmap", 2, 13)])
+    with pytest.raises(Exit) as caught:
+        lab.begin()
+    assert caught.value.status == 2
+    assert lab.console.lines == [
+        "runtime: mmap: access denied",
+        "if you're running SELinux, enable execmem for this process.",
+    ]
+
+
+def test_no_record_for_the_cache() -> None:
+    lab = Lab(failures=[("mmap", 2, 12)])
+    with thrown("out of memory (FixAlloc)"):
+        lab.begin()
+    assert lab.runtime.mstats.sys == 131072  # counted before it was tried
+
+
+def test_a_fixed_mapping_that_fails() -> None:
+    lab = uml(failures=[("mmap", 4, 12)])
+    with thrown("runtime: out of memory"):
+        lab.begin()
+    lab = uml(failures=[("mmap", 4, 1)])
+    with thrown("runtime: cannot map pages in arena address space"):
+        lab.begin()
+
+
+def test_reentry() -> None:
+    class Meddling(ModelKernel):
+        lab: Lab
+        act = False
+
+        def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
+            if self.act:
+                self.meddle()
+            return super().mmap(addr, length, prot, flags)
+
+        def meddle(self) -> None:
+            self.lab.runtime.malloc(8)
+
+    class Freeing(Meddling):
+        def meddle(self) -> None:
+            self.lab.runtime.free(self.v)
+
+    for kind in (Meddling, Freeing):
+        kernel = kind()
+        lab = kernel.lab = Lab(kernel=kernel)
+        kernel.v = lab.begin().malloc(8)
+        kernel.act = True
+        with thrown("malloc/free - deadlock"):
+            lab.runtime.malloc(2 * MIB)
+
+
+@pytest.mark.parametrize("v", [1, 0xF840000000 - 1, 0xF840500000, 1 << 63])
+def test_free_of_what_was_never_a_block(v: int) -> None:
+    lab = Lab()
+    lab.begin()
+    with thrown("free runtime·mlookup"):
+        lab.runtime.free(v)
+    assert lab.console.lines == [f"free {v:#x}: not an allocated block"]
+
+
+def test_free_in_the_tail_of_a_span_past_its_last_block() -> None:
+    lab = Lab()
+    runtime = lab.begin()
+    v = runtime.malloc(48)
+    with thrown("free runtime·mlookup"):
+        runtime.free((v & ~4095) + 85 * 48)
+    assert runtime.mlookup((v & ~4095) + 85 * 48) is None
+
+
+def test_free_of_nil_is_nothing() -> None:
+    Lab().begin().free(0)
+
+
+def test_a_block_returned_to_a_span_that_is_free_is_invalid() -> None:
+    lab = Lab()
+    runtime = lab.begin()
+    v = runtime.malloc(8)
+    runtime.mcache.release_all()
+    runtime.free(v)
+    runtime.mcache.release_all()
+    with thrown("invalid free"):
+        runtime.mcache.central[1].free_list(v)
+    with thrown("invalid free"):
+        runtime.mcache.central[1].free_list(runtime.arena.arena_used - 8)
+
+
+def test_free_of_a_free_span() -> None:
+    lab = Lab()
+    runtime = lab.begin()
+    span = runtime.heap.lookup(runtime.malloc(MIB))
+    assert span is not None
+    runtime.heap.free(span, acct=True)
+    with thrown("MHeap_FreeLocked - invalid free"):
+        runtime.heap.free(span, acct=True)
+    assert lab.console.lines == [
+        f"MHeap_FreeLocked - span {span.address:#x} ptr {span.start << 12:#x} state 1 ref 0"
+    ]
+
+
+def test_free_lists_that_lie() -> None:
+    lab = Lab()
+    runtime = lab.begin()
+    span = runtime.heap.lookup(runtime.malloc(MIB))
+    assert span is not None
+    runtime.heap.free(span, acct=True)
+    spans = runtime.heap.large.first
+    spans.state = 0
+    with thrown("MHeap_AllocLocked - MSpan not free"):
+        runtime.malloc(MIB)
+    spans.state = 1
+    SpanList.remove(spans)
+    runtime.heap.free_lists[200].insert(spans, lab.console)
+    spans.npages = 3
+    runtime.heap.free_lists[255].clear()
+    with thrown("MHeap_AllocLocked - bad npages"):
+        lab.runtime._mallocing = False
+        runtime.malloc(200 * 4096)
+
+
+def test_a_span_inserted_twice() -> None:
+    console = Console()
+    spans = SpanList()
+    first, second, third = MSpan(0x1000), MSpan(0x2000), MSpan(0x3000)
+    for span in (first, second, third):
+        spans.insert(span, console)
+    with thrown("MSpanList_Insert"):
+        SpanList().insert(second, console)
+    assert console.lines == ["failed MSpanList_Insert 0x2000 0x1000 0x3000"]
+    SpanList.remove(second)
+    SpanList.remove(second)
+    assert list(spans) == [0x1000, 0x3000] and spans.first is third
+
+
+def test_bitmap_checks() -> None:
+    runtime = Lab().begin()
+    bitmap, start = runtime.bitmap, runtime.arena.arena_start
+    used = runtime.arena.arena_used
+    for v, n in ((start - 8, 8), (used - 8, 16)):
+        with thrown("markallocated: bad pointer"):
+            bitmap.markallocated(v, n)
+        with thrown("markallocated: bad pointer"):
+            bitmap.markfreed(v, n)
+        with thrown("markspan: bad pointer"):
+            bitmap.markspan(v, n, 1, False)
+        with thrown("markspan: bad pointer"):
+            bitmap.unmarkspan(v, n)
+    with thrown("markspan: unaligned pointer"):
+        bitmap.unmarkspan(start + 64, 128)
+    with thrown("unmarkspan: unaligned length"):
+        bitmap.unmarkspan(start, 64)
+
+
+def test_bits_of_each_group() -> None:
+    runtime = Lab().begin()
+    v = runtime.malloc(64)
+    assert runtime.bitmap.bits(v) == (True, False, False, False)
+    w = runtime.malloc(64, flag=1)
+    assert runtime.bitmap.bits(w) == (True, True, False, False)
+    x = runtime.malloc(64, flag=4)  # not for the collector: never marked as allocated
+    assert runtime.bitmap.bits(x) == (False, True, False, False)
+    runtime.free(w)
+    assert runtime.bitmap.bits(w) == (False, True, False, False)
+    assert runtime.bitmap.bits(v + 8) == (False, False, False, False)
+
+
+def test_zeroing_only_when_asked() -> None:
+    runtime = Lab().begin()
+    words = runtime.kernel.words
+    for size in (8, 16, 48, 100_000):
+        v = runtime.malloc(size)
+        for i in range(v >> 3, v + size >> 3):
+            assert words[i] == 0
+            words[i] = 7
+        runtime.free(v)
+        assert runtime.malloc(size, zeroed=False) == v
+        assert words[(v >> 3) + 1] != 0 or size in (8, 100_000)
+        runtime.free(v)
+        assert runtime.malloc(size) == v
+        assert not any(words[i] for i in range(v >> 3, v + size >> 3))
+
+
+@pytest.mark.parametrize("size", [-1, 1 << 64])
+def test_sizes_that_are_none(size: int) -> None:
+    with pytest.raises(ValueError, match="is not between 0 and"):
+        Lab().begin().malloc(size)
+
+
+def test_start_up_allocations_that_nobody_checks() -> None:
+    work = predict(POLICIES["after"], ModelKernel(failures=[("mmap", 7, 12)]), workload="hello")
+    assert (work.message, work.status) == ("panic during gc", 2)
+    assert work.printed == ("panic: invalid memory address or nil pointer dereference",)
+    table = predict(POLICIES["after"], ModelKernel(failures=[("mmap", 10, 12)]), workload="hello")
+    assert (table.message, table.status) == ("fault", 2)
+    assert table.printed[0].startswith("unexpected fault address 0x")
+
+
+def test_fixalloc_reuses_last_in_first_out_and_loses_the_rest_of_a_chunk() -> None:
+    asked: list[int] = []
+
+    def alloc(n: int) -> int:
+        asked.append(n)
+        return 0x100000 * len(asked)
+
+    records: FixAlloc[int] = FixAlloc(50000, alloc, int)
+    a, b = records.alloc(), records.alloc()
+    assert (a, b, records.alloc()) == (0x100000, 0x100000 + 50000, 0x200000)
+    records.free(a)
+    records.free(b)
+    assert (records.alloc(), records.alloc()) == (b, a)
+    assert (records.inuse, records.sys, asked) == (150000, 262144, [131072, 131072])
+
+
+def test_console_joins_what_lacks_its_newline() -> None:
+    written: list[str] = []
+    console = Console(written.append)
+    console.printf("a\nb")
+    console.printf("c\n")
+    console.printf("")
+    console.printf("d\n")
+    assert console.lines == ["a", "bc", "d"]
+    assert "".join(written) == "a\nbc\nd\n"
