@@ -65,6 +65,11 @@ class Bus:
                     self._drop(sink, error)
                     self._shut(sink)
 
+    def add(self, sink: Sink) -> None:
+        """Let another one listen from now on."""
+        with self._lock:
+            self._sinks.append(sink)
+
     def close(self) -> None:
         """Close all sinks; what they raise is told and held against nobody."""
         with self._lock:

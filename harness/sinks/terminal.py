@@ -153,6 +153,8 @@ class _LiveTable:
             self._printed.update(done)
         if isinstance(event, RunStarted):
             self._live.start()
+        elif isinstance(event, Progress) and not self._live.is_started:
+            self._console.print(Text(clean(event.what), "cyan"))
         for guest in done:
             self._console.print(self._table(guest))
 
@@ -262,6 +264,8 @@ def _ending(result: RunResult) -> Iterator[Text]:
     yield from _unsupported(result)
     yield Text("")
     yield _summary(result)
+    if result.started:
+        yield Text(f"kept in {clean(result.started.directory)}", "dim")
 
 
 def _failure(verdict: Verdict) -> Iterator[Text]:

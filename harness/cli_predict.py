@@ -1,0 +1,108 @@
+"""`foothold predict` and `foothold policies`: what must happen, without a boot."""
+
+from __future__ import annotations
+
+import textwrap
+
+import click
+
+import allocator.predict
+from allocator.modelkernel import ModelKernel
+from allocator.policy import POLICIES
+from harness import oracle
+from harness.cells import Limits
+from harness.errors import UsageError
+from harness.facts import Facts, Hint
+from harness.sizes import parse_size
+from harness.verdict import Expectation, Outcome, Path
+
+PAGE = 4096
+
+
+@click.command()
+@click.option("--task-size", default="47", metavar="N", help="In bits up to 64, or in bytes.")
+@click.option("--rlimit-as", metavar="SIZE", help="RLIMIT_AS; unlimited by default.")
+@click.option("--policy", default="after", metavar="P", help="See `foothold policies`.")
+@click.option("--bottom-up", is_flag=True, help="The kernel places upward, as UML does.")
+@click.option("--calls/--no-calls", default=True, help="Show the system calls.")
+def predict(
+    task_size: str, rlimit_as: str | None, policy: str, bottom_up: bool, calls: bool
+) -> int:
+    """Say what the allocator must come to in an address space.
+
+    Two answers that share no code: the oracle's, from the facts, and that of the allocator itself
+    on a model of the kernel. If they differ, the exit code is 1.
+    """
+    if policy not in POLICIES:
+        raise UsageError(f"unknown policy {policy!r}", f"policies are: {', '.join(POLICIES)}")
+    facts = _facts(_task_size(task_size), bottom_up=bottom_up)
+    limits = Limits(parse_size(rlimit_as) if rlimit_as else None)
+    modelled = _modelled(facts, limits, policy)
+    foretold = None
+    if policy in oracle.POLICIES:
+        foretold = oracle.predict(facts, limits, policy)
+        click.echo(f"{foretold}\n  oracle: {foretold.reason}")
+    else:
+        click.echo(f"{_expectation(modelled)}\n  oracle: knows {', '.join(oracle.POLICIES)} alone")
+    click.echo(f"  model:  {modelled.reason}")
+    if calls:
+        click.echo("  calls:")
+        for call in modelled.calls:
+            click.echo(f"    {call}")
+    if foretold and not foretold.agrees(_expectation(modelled)):
+        click.echo(f"  the model comes to something else: {_expectation(modelled)}")
+        return 1
+    return 0
+
+
+@click.command()
+def policies() -> None:
+    """Explain the policies: generations of Go's reservation logic."""
+    for policy in POLICIES.values():
+        click.echo(f"{policy.name}  ({policy.date}, {policy.commit})")
+        click.echo(textwrap.indent(textwrap.fill(policy.explanation, 90), "    "))
+
+
+def _task_size(text: str) -> int:
+    """Read bytes, or bits: 47 bits of x86-64 end a page early, as Linux has it."""
+    size = parse_size(text)
+    if size > 64:
+        if size < 1 << 20 or size % PAGE:
+            raise UsageError(
+                f"a task size of {text} is too small, or no number of pages",
+                "give it in bits, such as 39, or in bytes, such as 0x7fc0000000",
+            )
+        return size
+    if not 32 < size <= 64:
+        raise UsageError(f"an address space of {size} bits", "64-bit kernels have 33 to 64")
+    return (1 << size) - PAGE
+
+
+def _facts(task_size: int, *, bottom_up: bool) -> Facts:
+    """An address space of this size that is otherwise as everywhere."""
+    first = 0x40000000 if bottom_up else task_size - (1 << 30)
+    high = oracle.HIGH if task_size >= oracle.HIGH + (64 << 10) else first
+    return Facts(
+        schema=1, machine="x86_64", release="", pointer_size=8, page_size=PAGE,
+        task_size=task_size, lowest=0x10000,
+        placement="bottom-up" if bottom_up else "top-down", first=first,
+        hint_high=Hint(oracle.HIGH, high, 0), hint_low=Hint(0x10000000, 0x10000000, 0),
+        rlimit_as=-1, rlimit_data=-1, rlimit_stack=-1, overcommit=0, max_map_count=65530, aslr=2,
+    )  # fmt: skip
+
+
+def _modelled(facts: Facts, limits: Limits, policy: str) -> allocator.predict.Prediction:
+    room = limits.rlimit_as
+    kernel = ModelKernel(
+        facts.task_size,
+        top_down=facts.placement == "top-down",
+        rlimit_as=None if room is None else max(room - oracle.FOOTPRINT, 0),
+    )
+    return allocator.predict.predict(POLICIES[policy], kernel)
+
+
+def _expectation(modelled: allocator.predict.Prediction) -> Expectation:
+    message = f"throw: {modelled.message}" if modelled.message else ""
+    return Expectation(
+        Path(modelled.path), Outcome(modelled.outcome), modelled.status, message, modelled.reason
+    )
