@@ -1,4 +1,4 @@
-"""Deadlines are objects, passed down: an inner one ends before its outer one, so that logs survive."""
+"""Deadlines are objects, passed down: an inner one ends before its outer one, logs survive."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from harness.guests.catalogue import catalogue
 from harness.guests.guest import Support, Workplace
-from harness.guests.host import Host, examine as examine_host
+from harness.guests.host import Host
+from harness.guests.host import examine as examine_host
 from harness.guests.qemu import Kvm
 from harness.guests.uml import XSTATE_BUFFER
 from images import apt
@@ -78,15 +79,15 @@ def _disk(builder: Builder) -> Check:
 
 def _ptrace(host: Host) -> Check:
     if host.ptrace:
-        return Check("ptrace", False, f"refused: {os.strerror(host.ptrace)}",
-                     "`--cap-add SYS_PTRACE` in a container, else kernel.yama.ptrace_scope=1")  # fmt: skip
+        remedy = "`--cap-add SYS_PTRACE` in a container, else kernel.yama.ptrace_scope=1"
+        return Check("ptrace", False, f"refused: {os.strerror(host.ptrace)}", remedy)
     return Check("ptrace", True, "a child can be traced")
 
 
 def _namespaces(host: Host) -> Check:
     if host.namespaces:
-        return Check("namespaces", False, f"refused: {os.strerror(host.namespaces)}; UML guests are "
-                     "not confined then", "allow user namespaces")  # fmt: skip
+        why = f"refused: {os.strerror(host.namespaces)}; UML guests are not confined then"
+        return Check("namespaces", False, why, "allow user namespaces")
     return Check("namespaces", True, "UML guests can be confined")
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import lzma
 import os
 import stat
 import struct
+import zlib
 from pathlib import Path
 
 import lz4.block
@@ -67,7 +67,7 @@ def vmlinux(bz_image: bytes) -> bytes:
     payload = bz_image[start : start + length]
     # the last four bytes of the payload are the unpacked size, which is not part of the stream
     if payload[:2] == b"\x1f\x8b":
-        return gzip.decompress(payload)
+        return zlib.decompressobj(wbits=31).decompress(payload)
     if payload[:6] == b"\xfd7zXZ\0":
         return lzma.LZMADecompressor().decompress(payload)
     if payload[:4] == b"\x28\xb5\x2f\xfd":

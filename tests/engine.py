@@ -1,7 +1,8 @@
 """A Docker engine for the tests: one that answers, else (as root) one of our own.
 
 `python -m tests.engine COMMAND…` runs COMMAND with an engine, and ends what it started. Without an
-engine, and without the right to start one, COMMAND runs all the same: the tests that need it say so.
+engine, and without the right to start one, COMMAND runs all the same, and the tests that need an
+engine say that they are skipped.
 """
 
 from __future__ import annotations

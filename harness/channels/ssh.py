@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness.deadline import Deadline
 from harness.errors import GuestError
 
+PARTING = 10.0  # seconds for a program's exit status to come; it is there within 0.01 s
+
 # paramiko reports a guest's death on its own logger: we say it ourselves, with the console's tail
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
@@ -162,7 +164,16 @@ class SshStream:
             return ""
 
     def close(self) -> None:
-        """End it. dropbear 2022.83 refuses the next channel unless the exit status was read."""
-        if self._channel.get_transport().is_active() and self._channel.eof_received:
-            self._channel.status_event.wait(2)
-        self._channel.close()
+        """End it: the agent sees the end of its stdin, kills what still runs, and exits.
+
+        dropbear 2022.83 may refuse the next channel if this one is closed before its exit status
+        has come (measured), so that is waited for.
+        """
+        try:
+            if self._channel.get_transport().is_active():
+                self._channel.shutdown_write()
+                self._channel.status_event.wait(PARTING)
+        except OSError:
+            pass  # the connection is gone, and the program with it
+        finally:
+            self._channel.close()

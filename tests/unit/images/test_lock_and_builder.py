@@ -1,0 +1,159 @@
+"""What goes in: locks, suites that have moved on, keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from images import lock
+from images.apt import Deb, PackageSet
+from images.builder import Builder
+from images.cache import Cache
+from images.errors import ImageError, MovedOn
+from images.recipes import RECIPES, Materials, Recipe, release
+
+SET = PackageSet("trixie", ("user-mode-linux",))
+
+
+def deb(version: str, package: str = "user-mode-linux") -> Deb:
+    return Deb(package, version, "trixie", f"{package}_{version}_amd64.deb", 10, version * 8)
+
+
+class FakeApt:
+    """A suite whose packages are what `there` says."""
+
+    def __init__(self, there: Sequence[Deb]) -> None:
+        self.there = list(there)
+        self.here: set[Deb] = set()
+        self.fetched: list[Deb] = []
+
+    def resolve(self, wanted: PackageSet, *, refresh: bool = False) -> list[Deb]:
+        return self.there
+
+    def has(self, each: Deb) -> bool:
+        return each in self.here
+
+    def fetch(self, wanted: PackageSet, debs: Sequence[Deb]) -> list[Path]:
+        missing = [each for each in debs if each not in self.here]
+        assert set(missing) <= set(self.there), "asked for what the suite does not have"
+        self.fetched += missing
+        self.here |= set(missing)
+        return [Path(each.file) for each in debs]
+
+    def unpack(self, files: Sequence[Path], tree: Path) -> None:
+        tree.mkdir(parents=True)
+        for file in files:
+            (tree / file.name).write_text(file.name)
+
+
+def make(materials: Materials, out: Path) -> None:
+    for path in sorted(materials.packages.iterdir()):
+        (out / path.name).write_text(path.read_text())
+
+
+def builder(
+    root: Path, apt: FakeApt, said: list[str] | None = None, *, locked: bool = False
+) -> Builder:
+    one = Builder(
+        Cache(root), locked=locked, say=(said if said is not None else []).append,
+        recipes={"uml": Recipe("uml", make, SET, space=0)},
+    )  # fmt: skip
+    one._apt = apt  # type: ignore[assignment]
+    return one
+
+
+def test_a_first_build_locks_what_it_took_and_a_second_downloads_nothing(tmp_path: Path) -> None:
+    apt = FakeApt([deb("6.12um1")])
+    first = builder(tmp_path, apt).image("uml")
+    assert [path.name for path in first.glob("*.deb")] == ["user-mode-linux_6.12um1_amd64.deb"]
+    apt.there = []  # the mirror is gone: nobody may ask it
+    again = builder(tmp_path, apt)
+    assert again.ready("uml")
+    assert again.image("uml") == first
+    assert again.uml_release("uml") == "6.12"
+    assert apt.fetched == [deb("6.12um1")]
+
+
+def test_a_suite_that_moved_on_is_followed_and_told(tmp_path: Path) -> None:
+    lock.choose(SET, [deb("6.12um1")], tmp_path / "lock.json")
+    said: list[str] = []
+    image = builder(tmp_path, FakeApt([deb("6.13um1")]), said).image("uml")
+    assert (image / "user-mode-linux_6.13um1_amd64.deb").exists()
+    [notice] = [line for line in said if "moved on" in line]
+    assert "user-mode-linux 6.12um1 -> 6.13um1" in notice
+    assert lock.chosen(SET, tmp_path / "lock.json") == [deb("6.13um1")]
+
+
+def test_locked_refuses_a_suite_that_moved_on(tmp_path: Path) -> None:
+    lock.choose(SET, [deb("6.12um1")], tmp_path / "lock.json")
+    with pytest.raises(MovedOn, match=r"6\.12um1 -> 6\.13um1") as caught:
+        builder(tmp_path, FakeApt([deb("6.13um1")]), locked=True).image("uml")
+    assert "--update" in caught.value.hint
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_package_that_is_here_is_built_although_the_suite_moved_on(tmp_path: Path) -> None:
+    lock.choose(SET, [deb("6.12um1")], tmp_path / "lock.json")
+    apt = FakeApt([deb("6.13um1")])
+    apt.here = {deb("6.12um1")}
+    image = builder(tmp_path, apt, locked=True).image("uml")
+    assert (image / "user-mode-linux_6.12um1_amd64.deb").exists()
+
+
+def test_update_takes_what_there_is(tmp_path: Path) -> None:
+    apt = FakeApt([deb("6.12um1")])
+    one = builder(tmp_path, apt)
+    one.image("uml")
+    apt.there = [deb("6.14um1")]
+    assert one.update(["uml"]) == ["uml: user-mode-linux 6.12um1 -> 6.14um1"]
+    assert one.uml_release("uml") == "6.14"
+    assert one.update(["uml"]) == []
+
+
+def test_the_tested_lock_is_taken_until_the_user_chose_otherwise(tmp_path: Path) -> None:
+    tested, own = tmp_path / "tested.json", tmp_path / "own.json"
+    lock.write(tested, lock.LockFile(sets={SET.name: [deb("6.12um1")]}))
+    assert lock.chosen(SET, own, tested) == [deb("6.12um1")]
+    lock.choose(SET, [deb("6.13um1")], own, tested)
+    assert lock.chosen(SET, own, tested) == [deb("6.13um1")]
+    # a new release of ours tested something newer: the old choice has had its day
+    lock.write(tested, lock.LockFile(sets={SET.name: [deb("6.14um1")]}))
+    assert lock.chosen(SET, own, tested) == [deb("6.14um1")]
+
+
+def test_a_garbled_lock_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lock.json").write_text('{"sets": 3}')
+    with pytest.raises(ImageError, match="is no lock file"):
+        lock.read(tmp_path / "lock.json")
+
+
+def test_an_unknown_image_names_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ImageError) as caught:
+        builder(tmp_path, FakeApt([])).image("umm")
+    assert "uml" in caught.value.hint
+
+
+def test_the_key_depends_on_packages_and_place(tmp_path: Path) -> None:
+    one = builder(tmp_path / "a", FakeApt([deb("6.12um1")])).image("uml")
+    two = builder(tmp_path / "a", FakeApt([deb("6.13um1")]))
+    two.update(["uml"])
+    assert two.image("uml").name != one.name
+    elsewhere = builder(tmp_path / "b", FakeApt([deb("6.12um1")])).image("uml")
+    assert elsewhere.name != one.name
+
+
+def test_the_committed_lock_names_every_package_of_every_recipe() -> None:
+    tested = lock.read(lock.TESTED)
+    for recipe in RECIPES.values():
+        if recipe.packages:
+            debs = tested.sets[recipe.packages.name]
+            assert all(len(each.sha256) == 64 and each.size and each.version for each in debs)
+            assert all(each.suite == recipe.packages.suite for each in debs)
+    assert "http" not in json.dumps(json.loads(lock.TESTED.read_text()))
+    for name, expected in (("uml-bookworm", "6.1"), ("uml-trixie", "6.12")):
+        packages = RECIPES[name].packages
+        assert packages
+        assert release(tested.sets[packages.name]) == expected
