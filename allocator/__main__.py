@@ -21,6 +21,8 @@ def main(argv: list[str] | None = None) -> int:
         return _main(sys.argv[1:] if argv is None else argv)
     except options.UsageError as error:
         return _fail(str(error))
+    except ImportError as error:
+        return _fail(f"Python cannot load what it needs ({error}): see its installation and limits")
     except MemoryError:
         return _fail("no memory for Python itself: raise the address-space limit (RLIMIT_AS)")
     except BrokenPipeError:

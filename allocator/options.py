@@ -8,7 +8,8 @@ usage: python3 -m allocator [options]        (in a guest: python3 -I -S allocato
 Allocate as Go's runtime of 2012 did, and report it as JSON lines. Standard error has what the
 runtime itself printed; exit status 0, or the runtime's own (2, 3), or 1 if memory was broken.
 
-  --policy NAME     which reservation logic: {policies} (after)
+  --policy NAME     which reservation logic (after):
+                    {policies}
   --workload NAME   none, default, hello, grow:SIZE, grow-MIB, block:SIZE (default)
   --hold            wait for a line on standard input once the arena is reserved, and at the end
   --trace           put every call to the kernel into the report

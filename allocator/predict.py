@@ -8,7 +8,7 @@ from .arena import GO_END, GO_IMAGE
 from .death import Console, Death, Throw
 from .malloc import Runtime
 from .modelkernel import ModelKernel
-from .policy import Policy
+from .policy import ASSUME, Policy
 from .trace import Call, Traced
 from .workload import parse, run
 
@@ -93,18 +93,18 @@ def _reason(
     hint = policy.hints[0]
     parts = []
     tried = [call for call in calls if call.name == "mmap" and call.args[0] == hint]
-    if tried and tried[0].result == hint:
-        parts.append(f"{hint:#x} was granted")
-    elif tried:
-        got = tried[0].result
-        moved = f"the kernel gave {got:#x} instead" if got > 0 else f"mmap gave errno {-got}"
-        beyond = hint >= kernel.task_size
-        parts.append(
-            f"{hint:#x} was refused ({moved}"
-            + (f"; the address space ends at {kernel.task_size:#x})" if beyond else ")")
-        )
-    elif calls:
+    if policy.reserve == ASSUME:
+        parts.append(f"{hint:#x} was taken for granted")
+    elif not tried:
         parts.append(f"{hint:#x} was not tried, because of the address-space limit")
+    elif any(call.result == hint for call in tried):
+        parts.append(f"{hint:#x} was granted")
+    else:
+        got = tried[0].result
+        how = f"the kernel gave {got:#x} instead" if got > 0 else f"mmap gave errno {-got}"
+        if hint >= kernel.task_size:
+            how += f"; the address space ends at {kernel.task_size:#x}"
+        parts.append(f"{hint:#x} was refused ({how})")
     if path in ("low", "low-grown"):
         parts.append(f"the low arena is at {runtime.arena.base:#x}")
     if path == "low-grown":

@@ -17,7 +17,11 @@ class Lab:
     """A runtime that has not begun, the kernel under it, its calls and what it printed."""
 
     def __init__(
-        self, policy: str = "after", kernel: ModelKernel | None = None, end: int | None = None, **of_kernel: Any
+        self,
+        policy: str = "after",
+        kernel: ModelKernel | None = None,
+        end: int | None = None,
+        **of_kernel: Any,
     ) -> None:
         self.kernel = ModelKernel(**of_kernel) if kernel is None else kernel
         self.calls: list[Call] = []

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 def expected(case: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for line in case["calls"]:
-        lines += GOLDEN[line] if line in GOLDEN else [line]
+        lines += GOLDEN.get(line, [line])
     return lines
 
 
@@ -46,9 +46,7 @@ def compare(calls: list[str], wanted: list[str]) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_on_the_model_every_call_is_as_observed(case: dict[str, Any]) -> None:
-    outcome = predict(
-        POLICIES[case["policy"]], model(case["kernel"]), workload=case["workload"]
-    )
+    outcome = predict(POLICIES[case["policy"]], model(case["kernel"]), workload=case["workload"])
     compare([str(call) for call in outcome.calls], expected(case))
     assert (outcome.path, outcome.status) == (case["path"], case["status"])
     stderr = "".join(line + "\n" for line in outcome.printed)

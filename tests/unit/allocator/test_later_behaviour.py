@@ -31,8 +31,7 @@ def test_low_growth_past_512_mib_takes_what_the_kernel_gives_and_maps_the_gap() 
     need = (used - 0xA500000) // 16
     need = (need + 8191) // 8192 * 8192
     assert calls[1:] == [
-        f"mmap({0xA500000 - need:#x}, {need - 512 * MIB // 16}, RWX, FIXED) = "
-        f"{0xA500000 - need:#x}"
+        f"mmap({0xA500000 - need:#x}, {need - 512 * MIB // 16}, RWX, FIXED) = {0xA500000 - need:#x}"
     ]
     v, calls = block(lab, 4 * MIB)  # the tail of the reservation is given up: SysAlloc from now on
     assert calls[0].startswith("mmap(NULL, 4194304, RWX, anywhere) = ")
@@ -49,10 +48,24 @@ def test_a_request_larger_than_what_is_left_skips_the_tail_for_good() -> None:
     assert runtime.arena.arena_used == runtime.arena.arena_end
 
 
+def test_a_block_below_what_is_used_changes_nothing() -> None:
+    lab = uml(occupied=((0x40100000, 0x60000000),))
+    arena = lab.begin().arena
+    block(lab, 511 * MIB)
+    v, calls = block(lab, 8 * MIB)
+    assert v == 0x60000000
+    used = arena.arena_used
+    lab.kernel.munmap(0x40100000, 0x10000000)
+    v, calls = block(lab, 8 * MIB)
+    assert v == 0x40100000 - (0x40100000 - 0x40050000)
+    assert (len(calls), arena.arena_used) == (1, used)
+    assert lab.runtime.mlookup(v + 5) == (v, 8 * MIB)
+
+
 def test_low_growth_ends_2_gib_above_the_arena_when_placed_from_the_bottom_up() -> None:
     lab = uml()
     lab.begin()
-    with pytest.raises(Throw, match="^out of memory$"):
+    with pytest.raises(Throw, match=r"^out of memory$"):
         for _ in range(100):
             lab.runtime.malloc(64 * MIB)
     arena = lab.runtime.arena
@@ -67,11 +80,9 @@ def test_low_growth_ends_2_gib_above_the_arena_when_placed_from_the_bottom_up() 
 
 
 def test_exactly_2_gib_is_already_too_much() -> None:
-    """p + n - arena_start must stay below 2 GiB, the last byte included."""
+    """P + n - arena_start must stay below 2 GiB, the last byte included."""
     for gap, works in ((0, False), (4096, True)):
-        lab = Lab(
-            task_size=UML_61, top_down=False, mmap_base=0xA500000 + 2 * GIB - 600 * MIB - gap
-        )
+        lab = Lab(task_size=UML_61, top_down=False, mmap_base=0xA500000 + 2 * GIB - 600 * MIB - gap)
         runtime = lab.begin()
         runtime.malloc(100 * MIB)
         base = lab.kernel.maps()[-1][1]
@@ -80,7 +91,7 @@ def test_exactly_2_gib_is_already_too_much() -> None:
         if works:
             assert runtime.malloc(512 * MIB) == 0xA500000 + 2 * GIB - gap - 512 * MIB
         else:
-            with pytest.raises(Throw, match="^out of memory$"):
+            with pytest.raises(Throw, match=r"^out of memory$"):
                 runtime.malloc(512 * MIB)
 
 
@@ -89,7 +100,7 @@ def test_low_growth_is_refused_at_once_when_placed_from_the_top_down() -> None:
     runtime = lab.begin()
     runtime.malloc(511 * MIB)
     sys_before = runtime.stats().sys
-    with pytest.raises(Throw, match="^out of memory$"):
+    with pytest.raises(Throw, match=r"^out of memory$"):
         runtime.malloc(40000 * 100)
     assert lab.console.lines == [
         "runtime: memory allocated by OS not in usable range",
@@ -104,7 +115,7 @@ def test_a_small_request_that_fails_tries_again_with_less_and_says_so_once() -> 
     runtime = lab.begin()
     runtime.malloc(511 * MIB)
     runtime.malloc(255 * 4096)
-    with pytest.raises(Throw, match="^out of memory$"):
+    with pytest.raises(Throw, match=r"^out of memory$"):
         runtime.malloc(40000)
     assert lab.console.lines == [
         "runtime: memory allocated by OS not in usable range",
@@ -117,7 +128,7 @@ def test_low_growth_that_the_kernel_refuses_outright() -> None:
     lab = uml(rlimit_as=700 * MIB)
     runtime = lab.begin()
     runtime.malloc(500 * MIB)
-    with pytest.raises(Throw, match="^out of memory$"):
+    with pytest.raises(Throw, match=r"^out of memory$"):
         runtime.malloc(100 * MIB)
     assert lab.console.lines == [
         "runtime: out of memory: cannot allocate 104857600-byte block (525336576 in use)"
@@ -131,7 +142,7 @@ def test_sixteen_gib_and_no_more() -> None:
     for _ in range(15):
         runtime.malloc(GIB)
     calls = len(lab.calls)
-    with pytest.raises(Throw, match="^out of memory$"):
+    with pytest.raises(Throw, match=r"^out of memory$"):
         runtime.malloc(GIB)
     assert lab.since(calls) == []  # the reservation is all there is
     assert lab.console.lines == [
@@ -148,7 +159,7 @@ def test_growth_that_does_not_make_256_pages_is_in_vain_and_silent() -> None:
     runtime.malloc(255 * 4096)
     heap_sys = runtime.stats().heap_sys
     calls = len(lab.calls)
-    with pytest.raises(Throw, match="^out of memory$"):
+    with pytest.raises(Throw, match=r"^out of memory$"):
         runtime.malloc(40000)
     assert lab.console.lines == []
     assert runtime.stats().heap_sys == heap_sys + 65536
@@ -159,7 +170,7 @@ def test_a_size_near_2_to_the_64_wraps_round_asks_for_a_mib_and_dies_silently() 
     lab = Lab()
     runtime = lab.begin()
     heap_sys = runtime.stats().heap_sys
-    with pytest.raises(Throw, match="^out of memory$"):
+    with pytest.raises(Throw, match=r"^out of memory$"):
         runtime.malloc((1 << 64) - 1)
     assert lab.console.lines == []
     assert runtime.stats().heap_sys == heap_sys + MIB
@@ -168,19 +179,17 @@ def test_a_size_near_2_to_the_64_wraps_round_asks_for_a_mib_and_dies_silently() 
 def test_an_occupied_heap_is_a_conflict_and_the_first_mapping_is_leaked() -> None:
     lab = Lab(occupied=((0xF840100000, 0xF840200000),))
     lab.begin()
-    with pytest.raises(Throw, match="^runtime: address space conflict$"):
+    with pytest.raises(Throw, match=r"^runtime: address space conflict$"):
         lab.runtime.malloc(MIB)
     got = lab.calls[-2].result
     assert lab.calls[-2].name == "mmap" and lab.calls[-1].name == "mincore"
-    assert lab.console.lines == [
-        f"runtime: address space conflict: map(0xf840100000) = {got:#x}"
-    ]
+    assert lab.console.lines == [f"runtime: address space conflict: map(0xf840100000) = {got:#x}"]
 
 
 def test_a_partly_occupied_step_counts_as_free_and_is_overwritten() -> None:
     lab = Lab(occupied=((0xF840180000, 0xF840181000),))
     lab.begin()
-    v, calls = block(lab, MIB)
+    _v, calls = block(lab, MIB)
     assert calls[1] == "mincore(0xf840100000, 1048576) = -ENOMEM"
     assert calls[2].startswith("munmap(")
     assert calls[3] == "mmap(0xf840100000, 1048576, RWX, FIXED) = 0xf840100000"
@@ -190,7 +199,7 @@ def test_mincore_asks_in_steps_of_16_mib_and_stops_at_the_first_full_one() -> No
     start = 0xF840100000
     lab = Lab(occupied=((start + 16 * MIB, start + 32 * MIB),))
     lab.begin()
-    with pytest.raises(Throw, match="^runtime: address space conflict$"):
+    with pytest.raises(Throw, match=r"^runtime: address space conflict$"):
         lab.runtime.malloc(40 * MIB)
     asked = [(call.args[0] - start, call.args[1]) for call in lab.calls if call.name == "mincore"]
     assert asked == [(0, 16 * MIB), (16 * MIB, 16 * MIB)]
@@ -199,7 +208,7 @@ def test_mincore_asks_in_steps_of_16_mib_and_stops_at_the_first_full_one() -> No
 def test_an_error_other_than_enomem_shows_as_a_conflict_with_a_tiny_address() -> None:
     for errno in (1, 13, 22):
         lab = Lab("before", failures=[("mmap", 2, errno), ("mmap", 3, errno)])
-        with pytest.raises(Throw, match="^runtime: address space conflict$"):
+        with pytest.raises(Throw, match=r"^runtime: address space conflict$"):
             lab.begin()
         assert lab.console.lines == [
             f"runtime: address space conflict: map(0xf840000000) = {errno:#x}"
@@ -208,7 +217,7 @@ def test_an_error_other_than_enomem_shows_as_a_conflict_with_a_tiny_address() ->
 
 def test_errno_4095_is_not_taken_for_an_error() -> None:
     lab = Lab("after", failures=[("mmap", 2, 4095)], occupied=PROBE_TAKEN)
-    with pytest.raises(Throw, match="^runtime: cannot reserve arena virtual address space$"):
+    with pytest.raises(Throw, match=r"^runtime: cannot reserve arena virtual address space$"):
         lab.begin()  # SysReserve's own test, on the negated result, still catches it
     lab = Lab("before", failures=[("mmap", 2, 4095)])
     with pytest.raises(Exit):
@@ -219,7 +228,7 @@ def test_errno_4095_is_not_taken_for_an_error() -> None:
 def test_low_hint_not_honoured_leads_into_a_conflict() -> None:
     """The arena lands high, is taken for unreserved, and so its reservation stands in its way."""
     lab = Lab(occupied=(*PROBE_TAKEN, (0x2500000, 0x2600000)))
-    with pytest.raises(Throw, match="^runtime: address space conflict$"):
+    with pytest.raises(Throw, match=r"^runtime: address space conflict$"):
         lab.begin()
     assert [call.name for call in lab.calls] == ["mmap", "mmap", "mmap", "mmap", "mincore"]
     assert lab.calls[-1].result == 0
@@ -233,7 +242,7 @@ def test_the_stray_probe_stays_mapped() -> None:
 
 def test_hints_ignored_after_falls_back_where_grsec_does_not() -> None:
     after = Lab(hints_honoured=False)
-    with pytest.raises(Throw, match="^runtime: address space conflict$"):
+    with pytest.raises(Throw, match=r"^runtime: address space conflict$"):
         after.begin()
     grsec = Lab("grsec", hints_honoured=False)
     assert grsec.begin().arena.path == "high"
@@ -300,7 +309,7 @@ def test_an_unaligned_reservation_is_refused_with_memlimits_extra_line() -> None
         ),
     ):
         lab = Lab(policy, Crooked(UML_61, top_down=False))
-        with pytest.raises(Throw, match="^runtime: SysReserve returned unaligned address$"):
+        with pytest.raises(Throw, match=r"^runtime: SysReserve returned unaligned address$"):
             lab.begin()
         assert lab.console.lines == lines
 
@@ -338,29 +347,39 @@ class TestModern:
         cut = next(at for at, call in enumerate(lab.calls) if call.args[:2] == (0, 128 * MIB))
         assert [call.name for call in lab.calls[cut + 1 : cut + 3]] == ["munmap", "munmap"]
         v, calls = block(lab, 60 * MIB)
-        v, calls = block(lab, 60 * MIB)
+        v, _calls = block(lab, 60 * MIB)
         assert runtime.mlookup(v) == (v, 60 * MIB)
         runtime.free(v)
 
     def test_an_aligned_gift_is_kept_whole(self) -> None:
-        lab = Lab("modern", task_size=1 << 38, mmap_base=0x3000000000)
-        lab.kernel.mmap(0x3000000000 - 64 * MIB - 131072, 64 * MIB + 131072, 0, 0x32)
-        lab = Lab("modern", ModelKernel(1 << 38, top_down=False, mmap_base=0x1000000000))
+        base = 0x1000000000
+        lab = Lab("modern", task_size=1 << 38, top_down=False, mmap_base=base - 131072)
         arena = lab.begin().arena
-        assert arena.arena_end - arena.base in (64 * MIB, 128 * MIB)
+        assert (arena.base, arena.arena_end) == (base, base + 128 * MIB)
+
+    def test_beside_a_gift_the_heap_grows_up_and_then_down(self) -> None:
+        lab = Lab("modern", task_size=1 << 38)
+        base = lab.begin().arena.base
+        before = len(lab.calls)
+        v, _ = block(lab, 100 * MIB)  # above it stands what was mapped before
+        assert [call.args[0] for call in lab.calls[before:][:3:2]] == [
+            base + 64 * MIB,
+            base - 128 * MIB,
+        ]
+        assert v == lab.runtime.arena.arena_start == base - 128 * MIB
 
     def test_no_memory_at_all(self) -> None:
         lab = Lab("modern", rlimit_as=MIB)
-        with pytest.raises(Throw, match="^out of memory$"):
+        with pytest.raises(Throw, match=r"^out of memory$"):
             lab.begin()
         assert lab.console.lines[-1].startswith("runtime: out of memory: cannot allocate ")
 
     def test_no_memory_for_the_bitmap(self) -> None:
         lab = Lab("modern", rlimit_as=66 * MIB)
-        with pytest.raises(Throw, match="^out of memory allocating heap arena metadata$"):
+        with pytest.raises(Throw, match=r"^out of memory allocating heap arena metadata$"):
             lab.begin()
 
     def test_no_memory_to_back_a_reservation(self) -> None:
         lab = Lab("modern", failures=[("mmap", 3, 12)])
-        with pytest.raises(Throw, match="^runtime: out of memory$"):
+        with pytest.raises(Throw, match=r"^runtime: out of memory$"):
             lab.begin()

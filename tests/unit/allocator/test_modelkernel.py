@@ -76,9 +76,7 @@ ADDRESSES = st.one_of(
 LENGTHS = st.one_of(st.integers(0, 12).map(lambda n: n * PAGE), st.integers(0, TASK + PAGE))
 CALLS = st.lists(
     st.one_of(
-        st.tuples(
-            st.just("mmap"), ADDRESSES, LENGTHS, st.sampled_from([0, 3, 7]), st.booleans()
-        ),
+        st.tuples(st.just("mmap"), ADDRESSES, LENGTHS, st.sampled_from([0, 3, 7]), st.booleans()),
         st.tuples(st.sampled_from(["munmap", "mincore"]), ADDRESSES, LENGTHS),
     ),
     max_size=40,

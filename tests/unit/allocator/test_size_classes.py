@@ -40,19 +40,19 @@ def test_every_size_goes_to_the_smallest_class_that_holds_it() -> None:
 
 @pytest.mark.parametrize("size", [-1, 32769, 1 << 40])
 def test_a_size_without_a_class_throws(size: int) -> None:
-    with pytest.raises(Throw, match="^SizeToClass - invalid size$"):
+    with pytest.raises(Throw, match=r"^SizeToClass - invalid size$"):
         SizeClasses().of[size]
 
 
 def test_a_wrong_number_of_classes_throws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("allocator.sizes.NUM_SIZE_CLASSES", 60)
     printed: list[str] = []
-    with pytest.raises(Throw, match="^InitSizes - bad NumSizeClasses$"):
+    with pytest.raises(Throw, match=r"^InitSizes - bad NumSizeClasses$"):
         SizeClasses(printed.append)
     assert printed == ["sizeclass=61 NumSizeClasses=60\n"]
 
 
 def test_a_step_that_is_no_power_of_two_throws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("allocator.sizes.FIRST_ALIGN", 24)
-    with pytest.raises(Throw, match="^InitSizes - bug$"):
+    with pytest.raises(Throw, match=r"^InitSizes - bug$"):
         init_sizes()

@@ -94,6 +94,13 @@ def test_free_in_the_tail_of_a_span_past_its_last_block() -> None:
     assert runtime.mlookup((v & ~4095) + 85 * 48) is None
 
 
+def test_lookup_finds_nothing_outside() -> None:
+    runtime = Lab().begin()
+    assert runtime.mlookup(0) is None
+    assert runtime.mlookup(1 << 63) is None
+    assert runtime.mlookup(runtime.malloc(8) + 4096) is None
+
+
 def test_free_of_nil_is_nothing() -> None:
     Lab().begin().free(0)
 

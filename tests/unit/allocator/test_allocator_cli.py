@@ -1,0 +1,326 @@
+"""The program: its report, its exit statuses, and how it takes bad input."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from allocator import __main__ as program
+from allocator import options
+from allocator.report import dumps, write
+from allocator.workload import Broken
+
+ROOT = Path(__file__).parents[3]
+MODEL = ["--kernel", "model"]
+UML = [*MODEL, "--task-size", "0x7fc0000000", "--placement", "bottom-up"]
+
+
+def run(*argv: str, stdin: str = "", **more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "allocator", *argv],
+        cwd=ROOT, capture_output=True, text=True, input=stdin, check=False, **more,
+    )  # fmt: skip
+
+
+def call(capfd: pytest.CaptureFixture[str], *argv: str) -> tuple[int, list[dict], str]:
+    """Run in this process: (status, events, standard error)."""
+    status = program.main(list(argv))
+    out, err = capfd.readouterr()
+    return status, [json.loads(line) for line in out.splitlines()], err
+
+
+def test_the_report_of_the_default_workload(capfd: pytest.CaptureFixture[str]) -> None:
+    status, events, err = call(capfd, *MODEL)
+    assert (status, err) == (0, "")
+    assert [event["event"] for event in events] == ["start", "reserved", "workload", "end"]
+    start, reserved, workload, end = events
+    assert start == {
+        "event": "start", "schema": 1, "pid": os.getpid(), "policy": "after",
+        "workload": "default", "pointer_size": 8, "page_size": 4096, "end": 0x2443A68,
+        "kernel": "model", "python": ".".join(map(str, sys.version_info[:3])),
+    }  # fmt: skip
+    assert reserved == {
+        "event": "reserved", "path": "high", "base": 0xF800000000, "length": 17 << 30,
+        "bitmap": 0xF800000000, "bitmap_size": 1 << 30, "arena_start": 0xF840000000,
+        "arena_used": 0xF840100000, "arena_end": 0xFC40000000,
+    }  # fmt: skip
+    assert workload["name"] == "default" and workload["verified"] is True
+    assert workload["small"] >= 180 and workload["large"] >= 5
+    assert end["path"] == "high" and end["stats"]["heap_alloc"] == 0
+    assert list(end["stats"])[:3] == ["alloc", "total_alloc", "sys"]
+
+
+def test_on_the_real_kernel() -> None:
+    done = run("--workload", "hello")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr, events[-1]["event"]) == (0, "", "end")
+    assert events[0]["kernel"] == "real" and events[0]["end"] > 0
+
+
+def test_a_death_is_reported_and_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    status, events, err = call(capfd, *UML, "--rlimit-as", "300M")
+    assert (status, err) == (
+        2, "throw: runtime: cannot reserve arena virtual address space\n",
+    )  # fmt: skip
+    assert events[-1] == {
+        "event": "throw", "message": "runtime: cannot reserve arena virtual address space",
+        "printed": [], "status": 2,
+    }  # fmt: skip
+
+
+def test_what_was_printed_before_a_death(capfd: pytest.CaptureFixture[str]) -> None:
+    status, events, err = call(capfd, *MODEL, "--workload", "block:17G")
+    assert status == 2
+    line = "runtime: out of memory: cannot allocate 18253611008-byte block (1048576 in use)"
+    assert err == f"{line}\nthrow: out of memory\n"
+    assert events[-1]["printed"] == [line]
+
+
+def test_leaving_without_a_throw(capfd: pytest.CaptureFixture[str]) -> None:
+    status, events, err = call(capfd, *MODEL, "--fail", "mmap:2:13")
+    assert (status, events[-1]["event"], events[-1]["status"]) == (2, "exit", 2)
+    assert err.startswith("runtime: mmap: access denied\nif you're running SELinux, ")
+
+
+def test_trace(capfd: pytest.CaptureFixture[str]) -> None:
+    _, events, _ = call(capfd, *UML, "--workload", "none", "--trace", "--policy=memlimit")
+    calls = [event for event in events if event["event"] == "call"]
+    assert calls[0] == {
+        "event": "call", "name": "getrlimit", "args": [], "result": (1 << 64) - 1,
+    }  # fmt: skip
+    assert calls[2] == {
+        "event": "call", "name": "mincore", "args": [0xF800000000, 65536], "result": -12,
+    }  # fmt: skip
+
+
+def test_hold_waits_twice(capfd: pytest.CaptureFixture[str]) -> None:
+    done = run(*MODEL, "--hold", stdin="go\n")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event.get("at", event["event"]) for event in events] == [
+        "start", "reserved", "reserved", "workload", "end", "end",
+    ]  # fmt: skip
+    assert done.returncode == 0
+
+
+def test_hold_keeps_the_arena_alive() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "allocator", "--hold"],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    with process:
+        events = {}
+        for line in process.stdout:
+            event = json.loads(line)
+            events[event["event"]] = event
+            if event["event"] == "hold":
+                start = events["reserved"]["arena_start"]
+                maps = Path(f"/proc/{process.pid}/maps").read_text()
+                assert any(
+                    int(row.split("-")[0], 16) <= start < int(row.split("-")[1].split()[0], 16)
+                    for row in maps.splitlines()
+                )
+                process.stdin.write("\n")
+                process.stdin.flush()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "workload", ["grow:5M", "grow-3", "block:100", "block:0", "block:100k", "none", "hello"]
+)
+def test_workloads(workload: str, capfd: pytest.CaptureFixture[str]) -> None:
+    status, events, err = call(capfd, *MODEL, "--workload", workload)
+    assert (status, err, events[-1]["event"]) == (0, "", "end")
+
+
+def test_low_grown_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    _, events, _ = call(capfd, *UML, "--workload", "grow-600")
+    assert (events[1]["path"], events[-1]["path"]) == ("low", "low-grown")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--nonsense"], "unknown argument '--nonsense': see --help"),
+        (["stray"], "unknown argument 'stray'"),
+        (["--policy"], "--policy needs a value"),
+        (["--hold=1"], "--hold takes no value"),
+        (["--policy", "never"], "no policy 'never': use before, after, grsec, memlimit, modern"),
+        (["--workload", "sleep"], "no workload 'sleep': use none, default, hello"),
+        (["--workload", "grow:lots"], "'lots' is no size"),
+        (["--workload", "grow:"], "no workload 'grow:'"),
+        (["--workload", "grow-x"], "no workload 'grow-x'"),
+        (["--workload", "block:-1"], "'-1' is no size: write 4096, 0x1000, 300M or 2G"),
+        (["--end", "300XB"], "--end: '300XB' is no size"),
+        (["--end", "0xZZ"], "--end: '0xZZ' is no size"),
+        (["--end", "1" * 50], "is no size"),
+        (["--end", "99999999999P"], "too large: a size has at most 64 bits"),
+        (["--kernel", "hurd"], "unknown kernel 'hurd': use real or model"),
+        (["--task-size", "39"], "--task-size is for the model kernel only: add --kernel model"),
+        ([*MODEL, "--task-size", "100000"], "is not a number of pages above 128 KiB"),
+        ([*MODEL, "--placement", "sideways"], "use top-down or bottom-up"),
+        ([*MODEL, "--occupied", "1G"], "write two addresses as FROM-TO"),
+        ([*MODEL, "--occupied", "2G-1G"], "must be whole pages, and FROM below TO"),
+        ([*MODEL, "--occupied", "0-0x1000000000000"], "is not in the address space"),
+        ([*MODEL, "--fail", "brk:1:12"], "write CALL:N:ERRNO, as mmap:2:12"),
+        ([*MODEL, "--fail", "mmap:0:12"], "write CALL:N:ERRNO"),
+    ],
+)
+def test_bad_input(argv: list[str], says: str, capfd: pytest.CaptureFixture[str]) -> None:
+    status, events, err = call(capfd, *argv)
+    assert (status, events) == (2, [])
+    assert err.startswith("allocator: ") and err.count("\n") == 1
+    assert says in err
+
+
+def test_model_options(capfd: pytest.CaptureFixture[str]) -> None:
+    status, events, _ = call(
+        capfd, *MODEL, "--task-size", "47", "--mmap-base", "0x7f0000000000", "--ignore-hints",
+        "--policy", "grsec", "--occupied", "0x10000-0x20000", "--image", "1M", "--end", "4M",
+        "--workload", "none", "--trace",
+    )  # fmt: skip
+    assert status == 0
+    assert events[1]["result"] == 0x7F0000000000 - 65536
+    assert events[0]["end"] == 4 << 20
+
+
+def test_the_real_kernel_is_the_default(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In this process without its arena, which would stay: the runtime never unmaps."""
+    monkeypatch.setattr("allocator.realkernel.RealKernel.mmap", lambda *_: -12)
+    status, events, err = call(capfd)
+    assert (status, events[0]["kernel"]) == (2, "real")
+    assert err == "throw: runtime: cannot reserve arena virtual address space\n"
+
+
+def test_help(capfd: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["-h"]) == 0
+    out, err = capfd.readouterr()
+    assert "before, after, grsec, memlimit, modern" in out and err == ""
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_a_policy_for_other_pointers(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.maxsize", (1 << 31) - 1)
+    status, events, err = call(capfd)
+    assert (status, events) == (2, [])
+    assert err == (
+        "allocator: the policy after is not known for pointers of 4 bytes: use a 64-bit Python\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (MemoryError(), 2, "no memory for Python itself: raise the address-space limit"),
+        (ImportError("no _ctypes"), 2, "Python cannot load what it needs (no _ctypes)"),
+        (BrokenPipeError(), 2, "nobody reads the report"),
+        (OSError(28, "No space left on device"), 2, "cannot be written: No space left on device"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_trouble_is_told_in_a_line(
+    error: BaseException,
+    status: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(options, "parse", fail)
+    assert program.main([]) == status
+    err = capfd.readouterr().err
+    assert says in err and err.count("\n") == (1 if says else 0)
+
+
+def test_limits_below_what_python_needs_never_end_in_a_traceback() -> None:
+    """Whatever the limit: a report, or a line of ours or of the interpreter's own."""
+    for mib in (12, 16, 20, 24, 28, 32, 48):
+
+        def limit(mib: int = mib) -> None:
+            resource.setrlimit(resource.RLIMIT_AS, (mib << 20, mib << 20))
+
+        done = run("--workload", "none", preexec_fn=limit)
+        if done.stdout:
+            assert "Traceback" not in done.stderr
+            assert done.returncode in (0, 2)
+
+
+def test_a_closed_reader_is_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "allocator"],
+        cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 2
+    assert done.stderr == b"allocator: nobody reads the report: standard output is closed\n"
+
+
+def test_broken_memory_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from allocator.malloc import Runtime
+
+    given: list[int] = []
+    malloc = Runtime.malloc
+
+    def twice(self: Runtime, size: int, flag: int = 0, zeroed: bool = True) -> int:
+        v = malloc(self, size, flag, zeroed)
+        given.append(v)
+        return given[-2] if len(given) == 5 else v
+
+    monkeypatch.setattr(Runtime, "malloc", twice)
+    status, events, _ = call(capfd, *MODEL)
+    assert status == 1
+    assert events[-1]["event"] == "broken" and "is not zero" in events[-1]["message"]
+
+
+def test_held_blocks_are_checked() -> None:
+    from allocator_support import Lab
+
+    from allocator.workload import Held, Outcome
+
+    runtime = Lab().begin()
+    held = Held(runtime, Outcome("test"))
+    v = held.take(1000)
+    runtime.kernel.words[v >> 3] ^= 1
+    with pytest.raises(Broken, match=f"the block of 1000 bytes at {v:#x} changed at {v:#x}"):
+        held.check()
+    runtime.kernel.words[v >> 3] ^= 1
+    held.check()
+    held._blocks[v + 8] = 16
+    with pytest.raises(Broken, match="overlaps"):
+        held.check()
+
+
+def test_json_is_json() -> None:
+    value = {
+        "a": [1, -5, True, False, None, ()],
+        'quoted " \\ and \n, runtime·mlookup, \U0001f600': "x",
+        "n": 1 << 64,
+    }
+    assert json.loads(dumps(value)) == json.loads(json.dumps(value))
+
+
+def test_partial_writes_are_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+
+    def one_byte(_: int, data: bytes) -> int:
+        written.append(data[:1])
+        return 1
+
+    monkeypatch.setattr(os, "write", one_byte)
+    write(1, "abc")
+    monkeypatch.undo()
+    assert b"".join(written) == b"abc"
