@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 
 from harness.errors import UsageError
@@ -24,8 +25,11 @@ class Limits:
             return cls()
         name, equals, value = text.partition("=")
         if name.strip() != "rlimit_as" or not equals:
+            near = difflib.get_close_matches(name.strip(), ("none", "rlimit_as=SIZE"), n=1)
+            meant = f": did you mean {near[0]}?" if near else ""
             raise UsageError(
-                f"unknown limit {text!r}", "limits are: none, rlimit_as=SIZE (for example 300M)"
+                f"unknown limit {text!r}{meant}",
+                "limits are: none, rlimit_as=SIZE (for example rlimit_as=300M)",
             )
         return cls(rlimit_as=parse_size(value))
 

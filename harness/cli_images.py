@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from images import lock
-from images.builder import Builder
-from images.cache import Cache, size_of
-from images.recipes import RECIPES
+if TYPE_CHECKING:
+    from images.builder import Builder
 
 
 @click.group()
 def images() -> None:
     """Build, list and prune what guests are made of."""
+
+
+def _builder(*, locked: bool = False) -> Builder:
+    from images.builder import Builder
+
+    return Builder(locked=locked, say=_say)
 
 
 def _say(what: str) -> None:
@@ -30,7 +35,9 @@ def build(names: tuple[str, ...], update: bool, locked: bool) -> None:
     """Build images (all of them by default) and what they need; those that are there stay."""
     if update and locked:
         raise click.UsageError("--update changes the lock, --locked forbids it: give one of them")
-    builder = Builder(locked=locked, say=_say)
+    from images.recipes import RECIPES
+
+    builder = _builder(locked=locked)
     if update:
         for change in builder.update(names or RECIPES):
             _say(change)
@@ -41,6 +48,8 @@ def build(names: tuple[str, ...], update: bool, locked: bool) -> None:
 @images.command("list")
 def list_() -> None:
     """List the finished images in the cache: name, size in MiB, age in days, path."""
+    from images.cache import Cache, size_of
+
     for entry in Cache().entries():
         size, age = size_of(entry.path) / (1 << 20), (time.time() - entry.manifest.created) / 86400
         damage = entry.damage()
@@ -51,7 +60,7 @@ def list_() -> None:
 @images.command()
 def prune() -> None:
     """Remove images that today's recipes and locks do not ask for."""
-    builder = Builder(say=_say)
+    builder = _builder()
     removed = builder.cache.prune(builder.in_use())
     for path, size in removed:
         click.echo(f"removed {path.name}, {size / (1 << 20):.1f} MiB")
@@ -59,10 +68,13 @@ def prune() -> None:
 
 
 @images.command("lock")
-@click.argument("file", default=lock.TESTED, type=click.Path(path_type=Path, dir_okay=False))
-def lock_(file: Path) -> None:
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+def lock_(file: Path | None) -> None:
     """Write which packages go into every image; into this checkout's own lock by default."""
-    found = Builder(say=_say).locks()
+    from images import lock
+
+    file = file or lock.TESTED
+    found = _builder().locks()
     lock.write(file, found)
     count = sum(len(debs) for debs in found.sets.values())
     click.echo(f"{file}: {count} packages in {len(found.sets)} sets")

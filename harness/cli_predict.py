@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 import click
 
-import allocator.predict
-from allocator.modelkernel import ModelKernel
-from allocator.policy import POLICIES
-from harness import oracle
-from harness.cells import Limits
 from harness.errors import UsageError
-from harness.facts import Facts, Hint
-from harness.sizes import parse_size
-from harness.verdict import Expectation, Outcome, Path
+
+if TYPE_CHECKING:
+    from allocator.predict import Prediction
+    from harness.cells import Limits
+    from harness.facts import Facts
+    from harness.verdict import Expectation
 
 PAGE = 4096
 
@@ -33,6 +32,11 @@ def predict(
     Two answers that share no code: the oracle's, from the facts, and that of the allocator itself
     on a model of the kernel. If they differ, the exit code is 1.
     """
+    from allocator.policy import POLICIES
+    from harness import oracle
+    from harness.cells import Limits
+    from harness.sizes import parse_size
+
     if policy not in POLICIES:
         raise UsageError(f"unknown policy {policy!r}", f"policies are: {', '.join(POLICIES)}")
     facts = _facts(_task_size(task_size), bottom_up=bottom_up)
@@ -58,6 +62,8 @@ def predict(
 @click.command()
 def policies() -> None:
     """Explain the policies: generations of Go's reservation logic."""
+    from allocator.policy import POLICIES
+
     for policy in POLICIES.values():
         click.echo(f"{policy.name}  ({policy.date}, {policy.commit})")
         click.echo(textwrap.indent(textwrap.fill(policy.explanation, 90), "    "))
@@ -65,6 +71,8 @@ def policies() -> None:
 
 def _task_size(text: str) -> int:
     """Read bytes, or bits: 47 bits of x86-64 end a page early, as Linux has it."""
+    from harness.sizes import parse_size
+
     size = parse_size(text)
     if size > 64:
         if size < 1 << 20 or size % PAGE:
@@ -80,28 +88,38 @@ def _task_size(text: str) -> int:
 
 def _facts(task_size: int, *, bottom_up: bool) -> Facts:
     """An address space of this size that is otherwise as everywhere."""
+    from harness.facts import Facts, Hint
+    from harness.oracle import HIGH
+
     first = 0x40000000 if bottom_up else task_size - (1 << 30)
-    high = oracle.HIGH if task_size >= oracle.HIGH + (64 << 10) else first
+    high = HIGH if task_size >= HIGH + PROBE else first
     return Facts(
         schema=1, machine="x86_64", release="", pointer_size=8, page_size=PAGE,
         task_size=task_size, lowest=0x10000,
         placement="bottom-up" if bottom_up else "top-down", first=first,
-        hint_high=Hint(oracle.HIGH, high, 0), hint_low=Hint(0x10000000, 0x10000000, 0),
+        hint_high=Hint(HIGH, high, 0), hint_low=Hint(0x10000000, 0x10000000, 0),
         rlimit_as=-1, rlimit_data=-1, rlimit_stack=-1, overcommit=0, max_map_count=65530, aslr=2,
     )  # fmt: skip
 
 
-def _modelled(facts: Facts, limits: Limits, policy: str) -> allocator.predict.Prediction:
+def _modelled(facts: Facts, limits: Limits, policy: str) -> Prediction:
+    from allocator.modelkernel import ModelKernel
+    from allocator.policy import POLICIES
+    from allocator.predict import predict as run_on
+    from harness.oracle import FOOTPRINT
+
     room = limits.rlimit_as
     kernel = ModelKernel(
         facts.task_size,
         top_down=facts.placement == "top-down",
-        rlimit_as=None if room is None else max(room - oracle.FOOTPRINT, 0),
+        rlimit_as=None if room is None else max(room - FOOTPRINT, 0),
     )
-    return allocator.predict.predict(POLICIES[policy], kernel)
+    return run_on(POLICIES[policy], kernel)
 
 
-def _expectation(modelled: allocator.predict.Prediction) -> Expectation:
+def _expectation(modelled: Prediction) -> Expectation:
+    from harness.verdict import Expectation, Outcome, Path
+
     message = f"throw: {modelled.message}" if modelled.message else ""
     return Expectation(
         Path(modelled.path), Outcome(modelled.outcome), modelled.status, message, modelled.reason

@@ -152,6 +152,9 @@ class _LiveTable:
             ]  # fmt: skip
             self._printed.update(done)
         if isinstance(event, RunStarted):
+            head = _grid()
+            head.add_row("", "limits", "policy", "expected", "observed", "time", style="dim")
+            self._console.print(head)
             self._live.start()
         elif isinstance(event, Progress) and not self._live.is_started:
             self._console.print(Text(clean(event.what), "cyan"))
@@ -213,13 +216,7 @@ class _LiveTable:
         verdicts = [self._result.verdicts.get(cell.id) for cell in self._result.of_guest(guest)]
         if all(each and each.result is Result.UNSUPPORTED for each in verdicts):
             return head
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
-        table.add_column(width=2)
-        table.add_column("limits", min_width=14)
-        table.add_column("policy", min_width=8)
-        table.add_column("expected", ratio=1)
-        table.add_column("observed", ratio=1)
-        table.add_column("time", justify="right", min_width=7)
+        table = _grid()
         for cell, verdict in zip(self._result.of_guest(guest), verdicts, strict=True):
             table.add_row("", *self._row(cell, verdict))
         return Group(head, table)
@@ -236,6 +233,18 @@ class _LiveTable:
         yield Text(clean(str(verdict.declared or verdict.predicted or ""), 120))
         yield Text(clean(_observed(verdict), 120), _STYLES[verdict.result])
         yield Text(f"{verdict.seconds:.2f} s")
+
+
+def _grid() -> Table:
+    """A table whose columns are where they are in every other one."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False, expand=True)
+    table.add_column(width=2)
+    table.add_column(width=14)
+    table.add_column(width=8)
+    table.add_column(ratio=1)
+    table.add_column(ratio=1)
+    table.add_column(justify="right", width=8)
+    return table
 
 
 def _observed(verdict: Verdict) -> str:
@@ -258,9 +267,9 @@ def _failed(event: GuestFailed) -> str:
 
 def _ending(result: RunResult) -> Iterator[Text]:
     """What is told at the end: what failed, what could not be tried, the sum of it."""
-    for verdict in result.with_result(Result.FAIL, Result.ERROR):
+    for verdict, *same in _alike(result):
         yield Text("")
-        yield from _failure(verdict)
+        yield from _failure(verdict, [each.cell for each in same])
     yield from _unsupported(result)
     yield Text("")
     yield _summary(result)
@@ -268,8 +277,20 @@ def _ending(result: RunResult) -> Iterator[Text]:
         yield Text(f"kept in {clean(result.started.directory)}", "dim")
 
 
-def _failure(verdict: Verdict) -> Iterator[Text]:
+def _alike(result: RunResult) -> list[list[Verdict]]:
+    """Group what went wrong: a guest that does not boot is told once, not for each cell."""
+    guests = {cell.id: cell.guest for cell in result.cells}
+    groups: dict[tuple[str, Result, tuple[str, ...]], list[Verdict]] = {}
+    for verdict in result.with_result(Result.FAIL, Result.ERROR):
+        same = (guests[verdict.cell], verdict.result, verdict.findings)
+        groups.setdefault(same, []).append(verdict)
+    return list(groups.values())
+
+
+def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
     yield Text.assemble((verdict.result.upper(), _STYLES[verdict.result]), f"  {verdict.cell}")
+    if same:
+        yield Text(f"  and the same of {', '.join(same)}")
     for finding in verdict.findings:
         yield Text(f"  {clean(finding)}")
     if verdict.observed:
