@@ -89,7 +89,7 @@ def _task_size(text: str) -> int:
 def _facts(task_size: int, *, bottom_up: bool) -> Facts:
     """An address space of this size that is otherwise as everywhere."""
     from harness.facts import Facts, Hint
-    from harness.oracle import HIGH
+    from harness.oracle import HIGH, PROBE
 
     first = 0x40000000 if bottom_up else task_size - (1 << 30)
     high = HIGH if task_size >= HIGH + PROBE else first
