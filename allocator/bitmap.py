@@ -13,7 +13,13 @@ from .death import Throw
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .arena import Arena
+    from .cache import MCacheList
     from .kernel import Words
+
+    Place = tuple[int, int, int, int, int, int, MCacheList]
+    """Of a small block: its first and second word and its bitmap word, as indices of words; what to
+    exclusive-or that with to make a free block an allocated one; what to keep of it and what to set
+    to make the block free; the list in the cache that it goes to."""
 
 ALLOCATED = [1 << s for s in range(16)]
 BOUNDARY = [1 << 16 + s for s in range(16)]
@@ -23,13 +29,30 @@ KEEP = [(1 << 64) - 1 ^ 0x0001_0001_0001_0001 << s for s in range(16)]
 
 
 class HeapBitmap:
-    """Writes the bitmap of one arena in the kernel's memory. Addresses and sizes in bytes."""
+    """Writes the bitmap of one arena in the kernel's memory. Addresses and sizes in bytes.
 
-    __slots__ = ("arena", "words")
+    places: the blocks whose `Place` is known, by address. It only saves working them out again.
+    """
+
+    __slots__ = ("arena", "places", "words")
 
     def __init__(self, words: "Words", arena: "Arena") -> None:
         self.words = words
         self.arena = arena
+        self.places: dict[int, Place] = {}
+
+    def place(self, v: int, blocks: "MCacheList") -> "Place":
+        """The place of the small block at v, which belongs to that list."""
+        i = v >> 3
+        s = i & 15
+        second = i + 1 if blocks.size > 8 else i
+        toggle = ALLOCATED[s] | BOUNDARY[s]
+        return i, second, self.arena.top(v) - (i >> 4), toggle, KEEP[s], BOUNDARY[s], blocks
+
+    def forget(self, v: int, limit: int, size: int) -> None:
+        """Drop the places of the blocks of `size` bytes from v to limit, which are no more."""
+        for block in range(v, limit, size):
+            self.places.pop(block, None)
 
     def markallocated(self, v: int, n: int, noptr: bool = False) -> None:
         """`runtime·markallocated`: the block of n bytes at v is used."""

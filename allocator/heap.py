@@ -21,13 +21,12 @@ class MHeap:
     """All pages of one runtime. Sizes are in pages of 4 KiB unless they say bytes. Go: `MHeap`.
 
     free_lists: free spans by exact length, 0 to 255 pages. large: longer ones. map: page number to
-    span. small: the same, of the spans in use for small classes alone. The first word of a free
-    span's memory says whether it needs zeroing before use.
+    span. The first word of a free span's memory says whether it needs zeroing before use.
     """
 
     __slots__ = (
         "_alloc", "_console", "_kernel", "_stats", "_words", "arena", "free_lists", "large", "map",
-        "small",
+
         "spanalloc",
     )  # fmt: skip
 
@@ -48,7 +47,6 @@ class MHeap:
         self.free_lists = [SpanList() for _ in range(MAX_MHEAP_LIST)]
         self.large = SpanList()
         self.map = SpanTable()
-        self.small: dict[int, MSpan] = {}
 
     def alloc(self, npage: int, sizeclass: int, acct: bool) -> MSpan | None:
         """`runtime·MHeap_Alloc`: a span of npage pages; `acct` counts it as one object."""
@@ -95,9 +93,6 @@ class MHeap:
             self._kernel.clear(span.start << PAGE_SHIFT, npage << PAGE_SHIFT)
         span.sizeclass = sizeclass
         self.map.set(span.start, span, npage)
-        if sizeclass:
-            for page in range(span.start, span.start + npage):
-                self.small[page] = span
         return span
 
     def _first_fit(self, npage: int) -> MSpan | None:
@@ -145,9 +140,6 @@ class MHeap:
         if acct:
             stats.heap_alloc -= span.npages << PAGE_SHIFT
             stats.heap_objects -= 1
-        if span.sizeclass:
-            for page in range(span.start, span.start + span.npages):
-                del self.small[page]
         self._free_locked(span)
 
     def _free_locked(self, span: MSpan) -> None:

@@ -1,7 +1,7 @@
 """The allocator as a program sees it (Go: malloc.goc): mallocinit, malloc, free, mlookup."""
 
 from .arena import GO_END, GO_IMAGE, ContiguousArena
-from .bitmap import ALLOCATED, BOUNDARY, KEEP, HeapBitmap
+from .bitmap import HeapBitmap
 from .cache import MCache, MCacheList
 from .central import MCentral
 from .death import Console, Throw
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 FLAG_NO_POINTERS = 1
 FLAG_NO_GC = 4
-FREE_TO_ALLOCATED = [ALLOCATED[s] | BOUNDARY[s] for s in range(16)]
 UINTPTR_MAX = (1 << 64) - 1
 
 
@@ -80,7 +79,6 @@ class Runtime:
             self.arena = ContiguousArena(self.mem, end, image)
         self._words = kernel.words
         self._mallocing = False
-        self._top = 0  # of the bitmap; 0 where there are several
         self._large_nmalloc = self._large_bytes = self._large_total = self._nlookup = 0
         self._small_bytes = self._small_objects = 0
         self.stackalloc: FixAlloc[int] = FixAlloc(FIXED_STACK, self.mem.sys_alloc, int)
@@ -104,9 +102,7 @@ class Runtime:
         )
         self.mcache = cachealloc.alloc()
         self._lists = ListOfSize(self.mcache)
-        self._small = self.heap.small
-        if isinstance(self.arena, ContiguousArena):
-            self._top = self.arena.top(self.arena.arena_start)
+        self._places = self.bitmap.places
         self.mstats.mcache_inuse = cachealloc.inuse
         self.mstats.mcache_sys = cachealloc.sys
         self.free(self.malloc(1))
@@ -115,32 +111,31 @@ class Runtime:
         """`runtime·mallocgc` without its collector: a block of at least `size` bytes, its address.
 
         Up to 32 KiB the block is of a size class, above it is of whole pages. Throws `out of
-        memory`, and whatever the layers below throw.
+        memory`, and whatever the layers below throw; ValueError for what is no size.
 
-        A block that is in the cache is handed out right here: this is MCache.alloc and
-        HeapBitmap.markallocated written out once more, for three calls would take half the time.
+        A block that was handed out before and lies in the cache is dealt with right here:
+        MCache.alloc and HeapBitmap.markallocated once more, but with all that can be known of a
+        block worked out beforehand (`bitmap.Place`). It takes a quarter of the time.
         """
         blocks = self._lists[size]
         v = blocks.list
-        top = self._top
-        if v == 0 or flag or not zeroed or not top or self._mallocing:
+        place = self._places.get(v)
+        if place is None or flag or not zeroed or self._mallocing:
             return self._mallocgc(size, flag, zeroed)
+        first, second, b, toggle, _, _, _ = place
         words = self._words
-        i = v >> 3
-        blocks.list = words[i]
-        words[i] = 0
-        nbytes = blocks.size
-        if nbytes == 16:
-            words[i + 1] = 0  # sooner done than asked whether it must be
-        elif nbytes > 8 and words[i + 1] != 0:
-            self.kernel.clear(v, nbytes)
+        blocks.list = words[first]
+        words[first] = 0
+        if blocks.size <= 16:
+            words[second] = 0  # sooner done than asked whether it must be
+        elif words[second] != 0:
+            self.kernel.clear(v, blocks.size)
         blocks.nmalloc += 1
-        blocks.nlist -= 1
-        if blocks.nlist < blocks.nlistmin:
-            blocks.nlistmin = blocks.nlist
-        self.mcache.size -= nbytes
-        b = top - (i >> 4)
-        words[b] ^= FREE_TO_ALLOCATED[i & 15]
+        blocks.nlist = nlist = blocks.nlist - 1
+        if nlist < blocks.nlistmin:
+            blocks.nlistmin = nlist
+        self.mcache.size -= blocks.size
+        words[b] ^= toggle
         return v
 
     def _mallocgc(self, size: int, flag: int, zeroed: bool) -> int:
@@ -156,6 +151,7 @@ class Runtime:
             blocks = self.mcache.lists[sizeclass]
             blocks.nmalloc += 1
             size = blocks.size
+            self._places[v] = self.bitmap.place(v, blocks)
         else:
             npages = (size >> PAGE_SHIFT) + (size & PAGE_MASK != 0)
             span = self.heap.alloc(npages, 0, acct=True)
@@ -175,30 +171,23 @@ class Runtime:
     def free(self, v: int) -> None:
         """`runtime·free`: give the block at v back. 0 is nil and ignored.
 
-        A small block that fits into the cache is taken back right here, as in `malloc`.
+        A small block goes back into the cache right here, as in `malloc`.
         """
-        span = self._small.get(v >> PAGE_SHIFT)
-        top = self._top
-        if span is None or v >= span.limit or not top or self._mallocing:
+        place = self._places.get(v)
+        if place is None or self._mallocing:
             self._free(v)
             return
-        blocks = self._lists.of_class[span.sizeclass]
-        self._nlookup += 1
-        nbytes = blocks.size
+        first, second, b, _, keep, boundary, blocks = place
         words = self._words
-        i = v >> 3
-        if nbytes > 8:
-            words[i + 1] = 1  # needs zeroing
-        b = top - (i >> 4)
-        s = i & 15
-        words[b] = words[b] & KEEP[s] | BOUNDARY[s]
-        words[i] = blocks.list
+        words[second] = 1  # needs zeroing; in a block of 8 bytes this is the first word, see below
+        words[b] = words[b] & keep | boundary
+        words[first] = blocks.list
         blocks.list = v
         blocks.nfree += 1
-        blocks.nlist += 1
+        blocks.nlist = nlist = blocks.nlist + 1
         mcache = self.mcache
-        mcache.size += nbytes
-        if blocks.nlist >= MAX_MCACHE_LIST_LEN or mcache.size >= MAX_MCACHE_SIZE:
+        mcache.size = size = mcache.size + blocks.size
+        if nlist >= MAX_MCACHE_LIST_LEN or size >= MAX_MCACHE_SIZE:
             mcache.give_back(blocks)
 
     def _free(self, v: int) -> None:
@@ -209,6 +198,8 @@ class Runtime:
             raise Throw("malloc/free - deadlock")
         self._mallocing = True
         span = self._span_of(v)
+        if span is None or span.sizeclass == 0:
+            self._nlookup += 1  # those of small blocks are counted by class
         if span is None:
             self.console.printf(f"free {v:#x}: not an allocated block\n")
             raise Throw("free runtime·mlookup")
@@ -229,7 +220,6 @@ class Runtime:
         self._mallocing = False
 
     def _span_of(self, v: int) -> "MSpan | None":
-        self._nlookup += 1
         span = self.heap.lookup_maybe(v)
         if span is None or (span.sizeclass != 0 and v >= span.limit):
             return None
@@ -240,6 +230,7 @@ class Runtime:
 
         Any address may be asked for. A block of a small class need not be allocated to be found.
         """
+        self._nlookup += 1
         span = self._span_of(v)
         if span is None:
             return None
@@ -265,7 +256,7 @@ class Runtime:
         stats.alloc = small + self._large_bytes
         stats.total_alloc = self._large_total + sum(b.nmalloc * b.size for b in lists)
         stats.nmalloc = self._large_nmalloc + sum(blocks.nmalloc for blocks in lists)
-        stats.nlookup = self._nlookup
+        stats.nlookup = self._nlookup + sum(blocks.nfree for blocks in lists)
         stats.stacks_inuse = self.stackalloc.inuse
         stats.stacks_sys = self.stackalloc.sys
         return stats

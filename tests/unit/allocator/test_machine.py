@@ -153,7 +153,7 @@ class Machine(RuleBasedStateMachine):
         assert stats.mspan_inuse == 72 * sum(
             len(spans) for spans in [*runtime.heap.free_lists, runtime.heap.large]
         )
-        assert not runtime.heap.small
+        assert not runtime.bitmap.places
         self.let_go()
 
     def let_go(self) -> None:
