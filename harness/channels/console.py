@@ -23,6 +23,7 @@ from pexpect import fdpexpect
 MOST = 16 << 20  # bytes of a console that are recorded; a guest that prints more is ended
 TAIL = 8192  # bytes kept in memory, for messages
 LONGEST = 4096  # bytes of a line that are searched
+LINES = 50  # of the tail are shown: a panic and its trace are about 30
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Console:
         """The last lines, as text."""
         with self._guard:
             text = bytes(self._tail).decode(errors="replace")
-        return "\n".join(line.rstrip() for line in text.splitlines()[-20:])
+        return "\n".join(line.rstrip() for line in text.splitlines()[-LINES:])
 
     def send(self, data: bytes) -> None:
         """Type on the console."""

@@ -211,5 +211,6 @@ class Machine:
     def _explain(self, what: str, hint: str = "") -> GuestError:
         """Turn a symptom into an error that names the cause, if one becomes known soon."""
         if self._fate.wait(1.5):
+            self._console.join(0.5)  # what a dying kernel prints last is the best that there is
             what, hint = self._fate.message, self._fate.hint or hint
         return GuestError(what, hint, console=self._console.tail, argv=self.argv)

@@ -1,0 +1,108 @@
+"""Real guests. Images come from the user's cache and are built if they are not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from harness import events, subjects
+from harness.deadline import Deadline
+from harness.facts import Facts
+from harness.guests.catalogue import catalogue, known_guests
+from harness.guests.guest import Guest, Workplace
+from harness.guests.uml import Uml
+from harness.plan import Known, find, load
+from harness.run import Options, Summary, run
+from harness.verdict import Verdict
+from images.builder import Builder
+
+BOOT = 120.0  # seconds; the machine may be busy
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "guests" in Path(item.path).parts:
+            item.add_marker(pytest.mark.guests)
+
+
+@pytest.fixture(scope="session")
+def builder() -> Builder:
+    return Builder()
+
+
+@pytest.fixture
+def place(tmp_path: Path, builder: Builder) -> Workplace:
+    share = tmp_path / "share"
+    share.mkdir()
+    subjects.deploy(share)
+    return Workplace(tmp_path, share, builder, max(os.sched_getaffinity(0)))
+
+
+Boot = Callable[[Guest], Facts]
+
+
+@pytest.fixture
+def boot() -> Iterator[Boot]:
+    """Boot guests that are gone when the test is."""
+    alive: list[Guest] = []
+
+    def start(guest: Guest) -> Facts:
+        support = guest.supported()
+        if not support.ok:
+            pytest.skip(f"{guest.name}: {support.reason}; {support.remedy}")
+        alive.append(guest)
+        return guest.boot(Deadline.after(BOOT))
+
+    yield start
+    for guest in alive:
+        guest.stop()
+
+
+@pytest.fixture
+def uml(builder: Builder) -> Callable[..., Uml]:
+    """A UML guest of bookworm's, with an option or two."""
+
+    def make(place: Workplace, image: str = "uml-bookworm", **options: object) -> Uml:
+        release = builder.uml_release(image)
+        return Uml(f"uml-{release}", image, release, place, **options)  # type: ignore[arg-type]
+
+    return make
+
+
+@dataclass
+class Happened:
+    """A run, and everything that it said."""
+
+    summary: Summary
+    directory: Path
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    events: list[events.AnyEvent] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def default_plan(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Happened:
+    """The default plan on everything that this machine supports, once for all tests."""
+    known = Known(known_guests(builder), ("before", "after"))
+    cells = load(find("default"), known).cells()
+    return happen(cells, builder, tmp_path_factory.mktemp("run"))
+
+
+def happen(
+    cells: Sequence[object], builder: Builder, directory: Path, **options: object
+) -> Happened:
+    seen: list[events.AnyEvent] = []
+    summary = run(
+        cells,  # type: ignore[arg-type]
+        Options(directory, builder, **options),  # type: ignore[arg-type]
+        seen.append,
+    )
+    verdicts = {each.cell: each.verdict for each in seen if isinstance(each, events.CellFinished)}
+    return Happened(summary, directory, verdicts, seen)
+
+
+def names(builder: Builder) -> list[str]:
+    return sorted(catalogue(builder))

@@ -1,0 +1,113 @@
+"""The table of 2012: every guest, every limit, both policies, for real."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import Blame
+from harness.events import GuestReady
+from harness.verdict import Outcome, Result
+from harness.verdict import Path as Way
+from images.builder import Builder
+from tests.guests.conftest import Happened
+
+NO_MEMORY = "throw: runtime: out of memory"
+NO_ARENA = "throw: runtime: cannot reserve arena virtual address space"
+HIGH = (Way.HIGH, Outcome.ALLOCATES, 0, "")
+LOW = (Way.LOW, Outcome.ALLOCATES, 0, "")
+LIMITS = ("none", "rlimit_as=300M", "rlimit_as=800M", "rlimit_as=2G")
+GUESTS = ("native", "docker", "qemu-x86_64", "uml-bookworm", "uml-trixie", "uml-testing")
+THREE_LEVELS = ("uml-bookworm", "uml-trixie")
+
+
+def happened_in_2012(guest: str, limit: str, policy: str) -> tuple[Way, Outcome, int, str]:
+    """What the real runtime did, from its traces; nothing of ours is asked."""
+    if guest not in THREE_LEVELS:
+        return HIGH
+    if policy == "before":
+        return (Way.REFUSED, Outcome.DIES, 2, NO_MEMORY)
+    if limit == "rlimit_as=300M":
+        return (Way.REFUSED, Outcome.DIES, 2, NO_ARENA)
+    return LOW
+
+
+def canonical(guest: str, builder: Builder) -> str:
+    from harness.guests.catalogue import known_guests
+
+    return known_guests(builder)[guest]
+
+
+@pytest.mark.parametrize("policy", ["before", "after"])
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("guest", GUESTS)
+def test_the_port_does_what_the_runtime_did(
+    guest: str, limit: str, policy: str, default_plan: Happened, builder: Builder
+) -> None:
+    verdict = default_plan.verdicts[f"{canonical(guest, builder)}/{limit}/{policy}"]
+    if verdict.result is Result.UNSUPPORTED:
+        assert verdict.blame is Blame.UNSUPPORTED
+        assert verdict.hint, "an unsupported guest names its remedy"
+        pytest.skip(f"{guest}: {verdict.findings[0]}; {verdict.hint}")
+    assert verdict.result is Result.PASS, verdict.findings
+    seen, path = verdict.observed, happened_in_2012(guest, limit, policy)
+    assert seen is not None
+    assert (seen.path, seen.outcome, seen.status, seen.message) == path
+    assert verdict.predicted is not None
+    assert (verdict.predicted.path, verdict.predicted.outcome) == path[:2]
+
+
+@pytest.mark.parametrize(
+    ("guest", "bits", "levels", "honoured"),
+    [
+        ("native", 47, 4, True), ("docker", 47, 4, True), ("qemu-x86_64", 47, 4, True),
+        ("uml-bookworm", 39, 3, False), ("uml-trixie", 39, 3, False), ("uml-testing", 47, 4, True),
+    ],
+)  # fmt: skip
+def test_address_spaces_are_measured(
+    guest: str, bits: int, levels: int, honoured: bool, default_plan: Happened, builder: Builder
+) -> None:
+    name = canonical(guest, builder)
+    ready = [e for e in default_plan.events if isinstance(e, GuestReady) and e.guest == name]
+    if not ready:
+        pytest.skip(f"{guest} was not booted here")
+    facts = ready[0].facts
+    assert (facts.bits, facts.levels, facts.hint_high.honoured) == (bits, levels, honoured)
+    assert facts.hint_low.honoured
+    assert facts.page_size == 4096
+    assert facts.placement == ("bottom-up" if guest.startswith("uml") else "top-down")
+
+
+def test_one_boot_serves_all_cells(default_plan: Happened) -> None:
+    booted = [each.guest for each in default_plan.events if isinstance(each, GuestReady)]
+    assert len(booted) == len(set(booted)) >= 4
+
+
+def test_the_run_directory_holds_the_evidence(default_plan: Happened, builder: Builder) -> None:
+    name = canonical("uml-bookworm", builder)
+    guest = default_plan.directory / "guests" / name
+    command = json.loads((guest / "command.json").read_text())
+    assert "con0=fd:0,fd:1" in command["argv"]
+    assert (guest / "console.log").exists()
+    cell = default_plan.directory / "cells" / name / "none" / "after"
+    maps = (cell / "maps-reserved").read_text()
+    report = [json.loads(line) for line in (cell / "stdout.jsonl").read_text().splitlines()]
+    reserved = next(each for each in report if each["event"] == "reserved")
+    # 640 MiB, unbroken, from where the report says
+    at = reserved["base"]
+    for line in maps.splitlines():
+        low, high = (int(word, 16) for word in line.split()[0].split("-"))
+        if low == at:
+            at = high
+    assert at - reserved["base"] >= 671088640
+
+
+def test_no_guest_survives_a_run(default_plan: Happened) -> None:
+    mine = str(default_plan.directory)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            assert mine not in (process / "cmdline").read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue

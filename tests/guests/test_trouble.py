@@ -1,0 +1,194 @@
+"""Guests that die, hang, flood and vanish: told at once, with cause, console and command line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.cells import Cell, Limits
+from harness.channels import console
+from harness.deadline import Deadline
+from harness.errors import GuestError, SubjectError
+from harness.guests.guest import Workplace
+from harness.guests.qemu import X86_64, Qemu
+from harness.guests.uml import Uml
+from harness.verdict import Outcome, Result
+from harness.verdict import Path as Way
+from images.builder import Builder
+from tests.guests.conftest import Boot, happen
+
+MakeUml = Callable[..., Uml]
+
+
+def boot_failure(guest: Uml | Qemu, seconds: float) -> GuestError:
+    try:
+        with pytest.raises(GuestError) as caught:
+            guest.boot(Deadline.after(seconds))
+        return caught.value
+    finally:
+        guest.stop()
+
+
+def test_a_panic_at_boot_is_told_at_once(place: Workplace, uml: MakeUml) -> None:
+    started = time.monotonic()
+    error = boot_failure(uml(place, append=["init=/nowhere"]), 60)
+    assert time.monotonic() - started < 30, "it must not wait for the deadline"
+    assert "kernel panic: Requested init /nowhere failed" in str(error)
+    assert "Kernel panic" in error.console
+    assert any("init=/nowhere" in word for word in error.argv)
+    assert "Kernel panic" in (place.directory / "console.log").read_text(errors="replace")
+
+
+def test_a_panic_under_qemu_is_told_at_once(place: Workplace) -> None:
+    guest = Qemu("q", X86_64, place, accelerators=["tcg"], append=["rdinit=/nowhere", "root=/none"])
+    error = boot_failure(guest, 120)
+    assert "panic" in str(error) or "no root file system" in str(error)
+    assert error.console
+
+
+def test_a_guest_that_hangs_without_a_word_is_ended(place: Workplace, uml: MakeUml) -> None:
+    started = time.monotonic()
+    error = boot_failure(uml(place, append=["init=/bin/cat"]), 3)
+    assert 2.5 < time.monotonic() - started < 20
+    assert "before its deadline" in str(error)
+
+
+def test_a_kernel_that_is_no_kernel_is_told(place: Workplace, uml: MakeUml, tmp_path: Path) -> None:
+    fake = tmp_path / "linux"
+    fake.write_text("#!/bin/sh\nexit 0\n")
+    assert "not an ELF program" in str(boot_failure(uml(place, kernel=fake), 10))
+    assert "is no file" in str(boot_failure(uml(place, kernel=tmp_path / "absent"), 10))
+
+
+def test_an_elf_program_that_is_no_kernel_is_told(
+    place: Workplace, uml: MakeUml, builder: Builder
+) -> None:
+    error = boot_failure(uml(place, kernel=builder.image("agent") / "agent"), 10)
+    assert "ended by itself, status 120" in str(error)
+    assert "usage: agent" in error.console
+
+
+def test_a_guest_that_floods_its_console_is_ended(
+    place: Workplace, uml: MakeUml, boot: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a UML console takes about 80 kB/s (measured): the bound of 16 MiB would take minutes
+    monkeypatch.setattr(console, "MOST", 200_000)
+    guest = uml(place)
+    boot(guest)
+    flood = ["/bin/sh", "-c", "yes | head -c 1000000000 > /dev/console"]
+    with pytest.raises(GuestError, match="flooded its console"):
+        guest.run(flood, Limits(), Deadline.after(120))
+    assert (place.directory / "console.log").stat().st_size == 200_000
+
+
+def test_a_guest_that_powers_off_under_a_subject_is_told(
+    place: Workplace, uml: MakeUml, boot: Boot
+) -> None:
+    guest = uml(place)
+    boot(guest)
+    with pytest.raises(GuestError, match="ended by itself, status 0"):
+        guest.run(["/bin/busybox", "poweroff", "-f"], Limits(), Deadline.after(60))
+
+
+def test_a_subject_that_never_ends_is_ended_and_the_guest_goes_on(
+    place: Workplace, uml: MakeUml, boot: Boot
+) -> None:
+    guest = uml(place)
+    boot(guest)
+    with pytest.raises(SubjectError, match="still running after"):
+        guest.run(["/bin/busybox", "sleep", "1000"], Limits(), Deadline.after(1))
+    left = guest.run(["/bin/busybox", "ps"], Limits(), Deadline.after(60))
+    assert b"sleep" not in left.stdout
+
+
+def test_a_subject_that_prints_without_end_is_ended(
+    place: Workplace, uml: MakeUml, boot: Boot
+) -> None:
+    guest = uml(place)
+    boot(guest)
+    with pytest.raises(SubjectError, match="printed more than 4 MiB on stdout"):
+        guest.run(["/bin/busybox", "yes"], Limits(), Deadline.after(120))
+    assert guest.run(["/bin/busybox", "true"], Limits(), Deadline.after(60)).ending.status == 0
+
+
+def test_a_subject_that_is_not_there_is_told(place: Workplace, uml: MakeUml, boot: Boot) -> None:
+    guest = uml(place)
+    boot(guest)
+    with pytest.raises(SubjectError, match="cannot execute /nowhere: No such file"):
+        guest.run(["/nowhere"], Limits(), Deadline.after(60))
+
+
+def test_what_outlives_a_subject_is_ended(place: Workplace, uml: MakeUml, boot: Boot) -> None:
+    guest = uml(place)
+    boot(guest)
+    daemon = ["/bin/sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo started"]
+    record = guest.run(daemon, Limits(), Deadline.after(60))
+    assert record.stdout == b"started\n"
+    assert record.ending.outlived >= 1
+    assert b"sleep" not in guest.run(["/bin/busybox", "ps"], Limits(), Deadline.after(60)).stdout
+
+
+def test_a_limit_holds_for_the_subject(place: Workplace, uml: MakeUml, boot: Boot) -> None:
+    guest = uml(place)
+    boot(guest)
+    record = guest.run(["/bin/sh", "-c", "ulimit -v"], Limits(300 << 20), Deadline.after(60))
+    assert record.stdout == b"307200\n"
+
+
+def test_a_guest_sees_nothing_of_the_host(
+    place: Workplace, uml: MakeUml, boot: Boot, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("of the host")
+    guest = uml(place)
+    boot(guest)
+    if any("not confined" in note for note in guest.boot_record.notes):
+        pytest.skip("this host refuses namespaces")
+    script = (
+        "mkdir -p /tmp/h; mount -t hostfs none /tmp/h -o /; ls /tmp/h /tmp/h/etc; ls /sys/class/net"
+    )
+    record = guest.run(["/bin/sh", "-c", script], Limits(), Deadline.after(60))
+    assert b"run" in record.stdout, "the mount itself works: it is the host that is not there"
+    assert b"etc" not in record.stdout.split()
+    assert b"home" not in record.stdout.split()
+    script = (
+        f"cat /tmp/h{tmp_path}/secret /tmp/h/../../..{tmp_path}/secret; ls -d /sys/class/net/eth*"
+    )
+    record = guest.run(["/bin/sh", "-c", script], Limits(), Deadline.after(60))
+    assert record.stdout == b""
+
+
+def test_files_go_in_and_out(place: Workplace, uml: MakeUml, boot: Boot, tmp_path: Path) -> None:
+    guest = uml(place)
+    boot(guest)
+    data = bytes(range(256)) * 1000
+    (tmp_path / "in").write_bytes(data)
+    guest.push(tmp_path / "in", "/tmp/file")
+    guest.pull("/tmp/file", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == data
+
+
+def test_a_run_goes_on_after_a_guest_was_hurt(
+    builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cell under which the guest went is an error; the others get a guest of their own."""
+    from harness import subjects
+
+    guest = f"uml-{builder.uml_release('uml-trixie')}"
+    cells = [Cell(guest, Limits(), policy) for policy in ("before", "after")]
+    real = subjects.command
+    monkeypatch.setattr(
+        subjects, "command",
+        lambda cell, guest: (
+            ("/bin/busybox", "poweroff", "-f") if cell.policy == "before" else real(cell, guest)
+        ),
+    )  # fmt: skip
+    happened = happen(cells, builder, tmp_path)
+    hurt, whole = (happened.verdicts[cell.id] for cell in cells)
+    assert hurt.result is Result.ERROR
+    assert "ended by itself" in hurt.findings[0]
+    assert whole.result is Result.PASS
+    assert whole.observed
+    assert (whole.observed.path, whole.observed.outcome) == (Way.LOW, Outcome.ALLOCATES)

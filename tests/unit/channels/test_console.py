@@ -1,0 +1,103 @@
+"""Consoles: recorded, bounded, and read for signs of death."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness.channels import console
+from harness.channels.console import Console, diagnose
+
+CONSOLES = Path(__file__).parents[2] / "data" / "consoles"
+
+
+class Told:
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, str]] = []
+        self.event = threading.Event()
+
+    def __call__(self, message: str, hint: str) -> None:
+        self.messages.append((message, hint))
+        self.event.set()
+
+
+def play(tmp_path: Path, data: bytes, told: Told) -> Console:
+    """A console on which a guest prints `data` and ends."""
+    one = Console(tmp_path / "console.log", told)
+    guest = os.dup(one.guest_end)
+    one.start()
+    view = memoryview(data)
+    while view:
+        view = view[os.write(guest, view[:65536]) :]
+    os.close(guest)
+    one.join(30)
+    return one
+
+
+def test_everything_is_recorded_to_the_byte(tmp_path: Path) -> None:
+    data = b"a line\r\n\x1b[31mred\x1b[0m \x00\xff\n" + b"x" * 10000
+    with play(tmp_path, data, Told()):
+        pass
+    assert (tmp_path / "console.log").read_bytes() == data
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound that a pseudo-terminal reaches in a moment."""
+    monkeypatch.setattr(console, "MOST", 1 << 20)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_flood_is_cut_told_and_costs_no_memory(tmp_path: Path) -> None:
+    told = Told()
+    with play(tmp_path, b"y\n" * (1 << 20), told) as one:
+        assert len(one._tail) <= console.TAIL
+    assert (tmp_path / "console.log").stat().st_size == console.MOST
+    assert told.messages == [("the guest flooded its console: more than 1 MiB", "")]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_flood_without_a_line_end_is_cut_as_well(tmp_path: Path) -> None:
+    told = Told()
+    with play(tmp_path, b"\0" * (2 << 20), told) as one:
+        assert len(one._line) <= console.LONGEST
+    assert told.event.is_set()
+
+
+def test_death_is_told_once_even_if_it_comes_in_pieces(tmp_path: Path) -> None:
+    told = Told()
+    one = Console(tmp_path / "console.log", told)
+    guest = os.dup(one.guest_end)
+    one.start()
+    for piece in (
+        b"Kernel pan",
+        b"ic - not syn",
+        b"cing: no init\nKernel panic - not syncing: two\n",
+    ):
+        os.write(guest, piece)
+    assert told.event.wait(10)
+    os.close(guest)
+    one.close()
+    assert told.messages == [("kernel panic: no init", "")]
+
+
+def recorded() -> list[Path]:
+    return sorted(CONSOLES.glob("*.log"))
+
+
+@pytest.mark.parametrize("log", recorded(), ids=lambda path: path.stem)
+def test_recorded_consoles_mean_what_they_meant(log: Path) -> None:
+    """Each real console, and in `.expected` what it must be taken for (`-`: a healthy guest)."""
+    found = [
+        meaning for line in log.read_text(errors="replace").splitlines()
+        if (meaning := diagnose(line))
+    ]  # fmt: skip
+    expected = log.with_suffix(".expected").read_text().strip()
+    assert (found[0][0] if found else "-") == expected
+
+
+def test_there_are_recorded_consoles() -> None:
+    assert len(recorded()) >= 6

@@ -1,0 +1,131 @@
+"""Subjects under supervision: the frames, the bounds, the holds, and agents that lie."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections import deque
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.cells import Limits
+from harness.channels.supervised import (
+    MOST_OUTPUT,
+    LostContactError,
+    agent_argv,
+    supervise,
+)
+from harness.deadline import Deadline
+from harness.errors import SubjectError
+
+ENDING = {"status": 0, "signal": 0, "wall": 0.5, "user": 0.25, "system": 0.25, "max_rss": 4096,
+          "minor_faults": 1, "outlived": 0}  # fmt: skip
+
+
+def frame(kind: str, data: bytes | object) -> bytes:
+    payload = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return kind.encode() + struct.pack("<I", len(payload)) + payload
+
+
+class Script:
+    """An agent that says what it is told to say, in the pieces that it is told."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = deque(pieces)
+        self.heard: list[bytes] = []
+
+    def send(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    def receive(self, deadline: Deadline) -> bytes:
+        if not self._pieces:
+            raise TimeoutError
+        return self._pieces.popleft()
+
+    def complaint(self) -> str:
+        return "the agent's own words"
+
+    def close(self) -> None:
+        pass
+
+
+def watch(*pieces: bytes) -> object:
+    return supervise(Script(pieces), ["subject"], Deadline.after(5))
+
+
+@given(st.lists(st.tuples(st.sampled_from("oe"), st.binary(max_size=300))), st.integers(1, 50))
+def test_output_arrives_whole_however_it_is_cut(output: list[tuple[str, bytes]], size: int) -> None:
+    stream = frame("s", {"pid": 7})
+    stream += b"".join(frame(kind, data) for kind, data in output) + frame("x", ENDING)
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    record = supervise(Script(pieces), ["subject"], Deadline.after(5))
+    assert record.stdout == b"".join(data for kind, data in output if kind == "o")
+    assert record.stderr == b"".join(data for kind, data in output if kind == "e")
+    assert (record.pid, record.ending.status, record.ending.wall) == (7, 0, 0.5)
+
+
+def test_a_hold_reads_the_maps_and_lets_go() -> None:
+    hold = b'{"event":"hold","at":"reserved"}\n'
+    script = Script(
+        [frame("s", {"pid": 7}), frame("o", b'{"event":"start"}\n' + hold[:10]),
+         frame("o", hold[10:]), frame("m", b"00400000-00401000 r--p\n"),
+         frame("o", b'{"event":"hold","at":"end"}\n'), frame("m", b"later\n"), frame("x", ENDING)]
+    )  # fmt: skip
+    seen: list[str] = []
+    record = supervise(script, ["subject"], Deadline.after(5), on_hold=seen.append)
+    assert seen == ["reserved", "end"]
+    assert record.maps == {"reserved": "00400000-00401000 r--p\n", "end": "later\n"}
+    assert b"".join(script.heard) == (frame("m", b"") + frame("i", b"\n")) * 2
+
+
+@given(st.lists(st.binary(max_size=200)))
+def test_an_agent_that_speaks_nonsense_is_no_traceback(pieces: list[bytes]) -> None:
+    with pytest.raises((LostContactError, SubjectError)):
+        watch(*pieces)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b""], [frame("s", {"pid": "x"})], [frame("q", b"")], [b"o" + b"\xff" * 4],
+        [frame("x", {"status": "done"})], [frame("x", b"\xff")],
+    ],
+)  # fmt: skip
+def test_nonsense_and_early_ends_are_lost_contact(pieces: list[bytes]) -> None:
+    with pytest.raises(LostContactError):
+        watch(*pieces)
+
+
+def test_a_maps_frame_that_nobody_asked_for_is_ignored() -> None:
+    record = supervise(
+        Script([frame("s", {"pid": 7}), frame("m", b"lies"), frame("x", ENDING)]), ["s"],
+        Deadline.after(5),
+    )  # fmt: skip
+    assert record.maps == {}
+
+
+def test_an_endless_subject_is_told_with_its_last_words() -> None:
+    with pytest.raises(SubjectError, match="still running after") as caught:
+        watch(frame("s", {"pid": 7}), frame("e", b"working on it"))
+    assert "working on it" in caught.value.hint
+
+
+def test_a_flood_is_ended() -> None:
+    chunk = frame("e", b"y" * 65536)
+    with pytest.raises(SubjectError, match="printed more than 4 MiB on stderr"):
+        watch(frame("s", {"pid": 7}), *([chunk] * (MOST_OUTPUT // 65536 + 1)))
+
+
+def test_a_subject_that_cannot_start_is_told() -> None:
+    with pytest.raises(SubjectError, match="cannot execute x: No such file"):
+        watch(frame("f", b"cannot execute x: No such file"))
+
+
+def test_limits_become_options_of_the_agent() -> None:
+    assert agent_argv("/init", Limits(), ["a", "b"]) == ["/init", "run", "--", "a", "b"]
+    assert agent_argv("/init", Limits(300 << 20), ["a"]) == [
+        "/init", "run", "--rlimit", "as=314572800", "--", "a",
+    ]  # fmt: skip
