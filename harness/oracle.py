@@ -22,6 +22,7 @@ LOW_LENGTH = 640 << 20  # 128 MiB of bitmap and 512 MiB of arena
 LOW_BASE = 0x2500000  # behind the image of a small program of 2012
 BELOW_4G = 0xFFFFFFFF  # from here on, mappings are not taken as reserved
 HEAP = 8 << 20  # heap, bitmap and spans of the default workload: 6,946,816 bytes, rounded up
+BESIDE_LOW = 1 << 20  # what is not in the reservation: two chunks of 128 KiB, the strayed probe
 FOOTPRINT = 32 << 20  # a Python with ctypes, before it reserves: 12 to 26 MiB on Debian's
 
 OUT_OF_MEMORY = "throw: runtime: out of memory"
@@ -114,7 +115,7 @@ def _low(space: Space, why: str) -> Expectation:
             f"{why}, and low hints are not honoured either ({hint.asked:#x} gave {hint.got:#x}), "
             "so the reservation lands above 4G, where it is not taken as reserved",
         )
-    if not space.fits(LOW_LENGTH + HEAP):
+    if not space.fits(LOW_LENGTH + BESIDE_LOW):
         return _dies(OUT_OF_MEMORY, f"{why}, and {space.narrowed} has no room beside the low arena")
     return _allocates(Path.LOW, f"{why}, and 640M are to be had at {LOW_BASE:#x}")
 

@@ -1,0 +1,120 @@
+"""Values to test with: facts as they were measured, records as they were kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from harness.cells import Cell, Limits
+from harness.events import CellFinished, GuestReady, RunFinished, RunStarted
+from harness.facts import Facts, Hint
+from harness.plan import Known
+from harness.record import Ending, Record
+from harness.verdict import Expectation, Observation, Outcome, Result, Verdict
+from harness.verdict import Path as Way
+
+RECORDED = Path(__file__).parent / "recorded"
+HIGH = 0xF8 << 32
+
+KNOWN = Known(
+    {
+        "native": "native",
+        "uml-bookworm": "uml-6.1",
+        "uml-6.1": "uml-6.1",
+        "uml-trixie": "uml-6.12",
+        "uml-6.12": "uml-6.12",
+        "uml-testing": "uml-7.2",
+        "uml-7.2": "uml-7.2",
+        "qemu-x86_64": "qemu-x86_64",
+        "docker": "docker",
+    },
+    ("before", "after"),
+)
+
+OUT_OF_MEMORY = "throw: runtime: out of memory"
+CANNOT_RESERVE = "throw: runtime: cannot reserve arena virtual address space"
+HIGH_ALLOCATES = Expectation(Way.HIGH, Outcome.ALLOCATES)
+LOW_ALLOCATES = Expectation(Way.LOW, Outcome.ALLOCATES)
+DIES = Expectation(Way.REFUSED, Outcome.DIES, 2, OUT_OF_MEMORY)
+
+
+def facts(
+    task_size: int = 0x7FFFFFFFF000,
+    *,
+    high: int | None = None,
+    low: int = 0x10000000,
+    pointer_size: int = 8,
+    rlimit_as: int = -1,
+) -> Facts:
+    """An address space; `high` and `low` are what the hints gave, by default as asked if it fits."""
+    if high is None:
+        high = HIGH if task_size > HIGH else 0x40000000
+    return Facts(
+        schema=1, machine="x86_64", release="6.12.113", pointer_size=pointer_size, page_size=4096,
+        task_size=task_size, lowest=0x10000, placement="bottom-up", first=0x40000000,
+        hint_high=Hint(HIGH, high, 0), hint_low=Hint(0x10000000, low, 0),
+        rlimit_as=rlimit_as, rlimit_data=-1, rlimit_stack=8 << 20, overcommit=0,
+        max_map_count=65530, aslr=2,
+    )  # fmt: skip
+
+
+def recorded(path: str, *, without: str = "", replace: tuple[str, str] = ("", "")) -> Record:
+    """A record of the real subject: `high`, `low` or `refused`.
+
+    `without` leaves one line of the report out, `replace` changes its text.
+    """
+    report = (RECORDED / f"{path}.jsonl").read_text()
+    pid = json.loads(report.splitlines()[0])["pid"]
+    if without:
+        lines = report.splitlines(keepends=True)
+        report = "".join(line for line in lines if without not in line)
+    report = report.replace(*replace) if replace[0] else report
+    if path == "refused":
+        return Record((), pid, Ending(2), report.encode(), f"{OUT_OF_MEMORY}\n".encode())
+    maps = {
+        "reserved": (RECORDED / f"{path}-reserved.maps").read_text(),
+        "end": (RECORDED / f"{path}.maps").read_text(),
+    }
+    return Record((), pid, Ending(0), report.encode(), b"", maps)
+
+
+def observation(expected: Expectation, **changes: object) -> Observation:
+    """Exactly what was expected."""
+    values: dict[str, object] = {
+        "path": expected.path, "outcome": expected.outcome, "status": expected.status,
+        "signal": 0, "message": expected.message, "evidence": {"report": "says so"},
+    }  # fmt: skip
+    return Observation(**(values | changes))  # type: ignore[arg-type]
+
+
+def cell(guest: str = "native", policy: str = "after", rlimit: int | None = None) -> Cell:
+    return Cell(guest, Limits(rlimit), policy, declared=HIGH_ALLOCATES)
+
+
+def verdict(one: Cell, result: Result = Result.PASS, *findings: str, **more: object) -> Verdict:
+    values: dict[str, object] = {
+        "cell": one.id, "result": result, "seconds": 0.25, "declared": one.declared,
+        "findings": findings, "command": one.command,
+    }  # fmt: skip
+    return Verdict(**(values | more))  # type: ignore[arg-type]
+
+
+def started(*cells: Cell) -> RunStarted:
+    return RunStarted(
+        at=1_700_000_000.0, run="r", plan="default", directory="/runs/r",
+        command=("foothold", "run"), cells=cells,
+    )  # fmt: skip
+
+
+def ready(guest: str = "native", *notes: str) -> GuestReady:
+    return GuestReady(
+        guest=guest, seconds=0.5, facts=facts(), provenance={"kernel": "6.12"}, notes=notes
+    )
+
+
+def done(one: Cell, result: Result = Result.PASS, *findings: str, **more: object) -> CellFinished:
+    return CellFinished(cell=one.id, verdict=verdict(one, result, *findings, **more))
+
+
+def finished(interrupted: bool = False, **counts: int) -> RunFinished:
+    return RunFinished(seconds=1.5, counts=counts, interrupted=interrupted)

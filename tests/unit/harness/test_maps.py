@@ -1,0 +1,165 @@
+"""The maps: reading them strictly, and seeing the path in them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.verdict import Path
+from harness.witnesses.maps import LARGEST, Mapping, MapsError, is_usable, parse_maps, sight
+from tests.unit.harness.samples import RECORDED
+
+MIB = 1 << 20
+ARENA = 0xF840000000
+
+
+def written(mappings: list[Mapping]) -> str:
+    """What the kernel writes for these: names begin in column 74."""
+    lines = []
+    for each in mappings:
+        line = f"{each.start:08x}-{each.end:08x} {each.permissions} {each.offset:08x} 00:00 0 "
+        lines.append(f"{line:<73}{each.name}" if each.name else line)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def low(base: int = 0x2500000, heap: int = MIB, bitmap: int = 64 << 10) -> list[Mapping]:
+    arena, end = base + 128 * MIB, base + 640 * MIB
+    return [
+        Mapping(base, arena - bitmap, "---p", 0),
+        Mapping(arena - bitmap, arena + heap, "rwxp", 0),
+        Mapping(arena + heap, end, "---p", 0),
+    ]
+
+
+names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20)
+permissions = st.sampled_from(["r--p", "rw-p", "r-xp", "rwxp", "---p", "rw-s", "r--s"])
+
+
+@st.composite
+def mappings(draw: st.DrawFn) -> list[Mapping]:
+    edges = sorted(draw(st.sets(st.integers(0, (1 << 52) - 1), max_size=20)))
+    pairs = zip(edges[::2], edges[1::2], strict=False)
+    return [
+        Mapping(
+            start << 12, end << 12, draw(permissions), draw(st.integers(0, 1 << 40)),
+            draw(st.one_of(st.just(""), names)),
+        )
+        for start, end in pairs
+    ]  # fmt: skip
+
+
+@given(mappings())
+def test_maps_read_as_they_were_written(there: list[Mapping]) -> None:
+    assert parse_maps(written(there)) == tuple(there)
+
+
+@given(st.text(max_size=200))
+def test_garbage_is_an_error_in_words(text: str) -> None:
+    try:
+        parse_maps(text)
+    except MapsError as error:
+        assert len(str(error)) < 1000
+    else:
+        assert text == ""
+
+
+@given(mappings().filter(bool), st.integers(0), st.text(min_size=1, max_size=3))
+def test_garbled_maps_never_raise_anything_else(there: list[Mapping], at: int, text: str) -> None:
+    whole = written(there)
+    at %= len(whole)
+    try:
+        parsed = parse_maps(whole[:at] + text + whole[at:])
+        sight(parsed)
+    except MapsError:
+        pass
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "f840000000-f840100000 rwxp 00000000 00:00 0",  # cut: no newline
+        "f840100000-f840000000 rwxp 00000000 00:00 0\n",
+        "f840000000-f840000000 rwxp 00000000 00:00 0\n",
+        "f840000000-f840100000 rwx 00000000 00:00 0\n",
+        "f840000000-f840100000 rwxp 00000000 00:00 12\n",  # an inode without a name
+        "-1-f840100000 rwxp 00000000 00:00 0\n",
+        "f840000000-f840100000 rwxp 00000000 00:00 0\n\n",
+        "1000-3000 r--p 0 00:00 0\n2000-4000 r--p 0 00:00 0\n",
+        "F840000000-f840100000 rwxp 00000000 00:00 0\n",
+        "11111111111111111-22222222222222222 rwxp 00000000 00:00 0\n",
+    ],
+)
+def test_lines_that_no_kernel_writes(line: str) -> None:
+    with pytest.raises(MapsError):
+        parse_maps(line)
+
+
+def test_endless_maps_are_refused_unread() -> None:
+    with pytest.raises(MapsError, match="longer than"):
+        parse_maps("x" * (LARGEST + 1))
+
+
+@pytest.mark.parametrize(
+    ("file", "path", "base"),
+    [
+        ("high-reserved", Path.HIGH, ARENA), ("high", Path.HIGH, ARENA),
+        ("low-reserved", Path.LOW, 0x4C00000), ("low", Path.LOW, 0x4C00000),
+    ],
+)  # fmt: skip
+def test_what_real_kernels_showed(file: str, path: Path, base: int) -> None:
+    seen = sight(parse_maps((RECORDED / f"{file}.maps").read_text()))
+    assert (seen.path, seen.base) == (path, base)
+
+
+@pytest.mark.parametrize(
+    ("there", "path"),
+    [
+        ([], None),
+        ([Mapping(ARENA - 0x10000, ARENA + MIB, "rwxp", 0)], Path.HIGH),
+        ([Mapping(ARENA, ARENA + MIB, "rw-p", 0)], None),  # 2012's heap is executable
+        ([Mapping(ARENA, ARENA + MIB, "---p", 0)], None),  # reserved, not in use
+        ([Mapping(ARENA, ARENA + MIB, "rwxp", 0, "/lib/x.so")], None),
+        ([Mapping(ARENA, ARENA + MIB, "rwxs", 0)], None),
+        ([Mapping(ARENA - MIB, ARENA, "rwxp", 0)], None),  # ends where it should begin
+        (low(), Path.LOW),
+        (low(0x10000), Path.LOW),
+        (low(0x1_0000_0000), None),  # above 4 GiB
+        (low()[1:], None),  # no bitmap reserved below
+        (low()[:2], None),  # no tail
+        ([low()[0], low()[2]], None),  # nothing in use between
+        ([Mapping(0x2500000, 0x2500000 + 640 * MIB, "---p", 0)], None),
+        ([Mapping(0x2500000, 0x2500000 + 640 * MIB, "rwxp", 0)], Path.LOW_GROWN),
+        (low(heap=512 * MIB - 4096, bitmap=32 * MIB), Path.LOW),
+        (low(bitmap=33 * MIB, heap=511 * MIB), Path.LOW_GROWN),
+        ([*low(), Mapping(ARENA, ARENA + MIB, "rwxp", 0)], None),  # both: neither
+    ],
+)
+def test_the_path_is_seen_in_the_maps_alone(there: list[Mapping], path: Path | None) -> None:
+    seen = sight(there)
+    assert seen.path is path
+    assert seen.line
+
+
+@given(mappings())
+def test_no_path_without_an_arena(there: list[Mapping]) -> None:
+    seen = sight(there)
+    if seen.path is Path.HIGH:
+        assert any(each.start <= ARENA < each.end for each in there)
+    if seen.path in (Path.LOW, Path.LOW_GROWN):
+        assert sum(each.length for each in there if each.end <= 1 << 32) >= 640 * MIB
+
+
+def test_usable_is_all_of_it_or_not() -> None:
+    there = [
+        Mapping(0x1000, 0x2000, "rw-p", 0),
+        Mapping(0x2000, 0x3000, "rwxp", 0),
+        Mapping(0x3000, 0x4000, "r--p", 0),
+        Mapping(0x5000, 0x6000, "rw-p", 0),
+    ]
+    assert is_usable(there, 0x1000, 0x3000)
+    assert is_usable(there, 0x1800, 0x2800)
+    assert not is_usable(there, 0x1000, 0x3001)
+    assert not is_usable(there, 0x0, 0x2000)
+    assert not is_usable(there, 0x2000, 0x6000)
+    assert not is_usable([], 0x1000, 0x2000)

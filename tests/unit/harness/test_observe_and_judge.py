@@ -1,0 +1,216 @@
+"""Joining the witnesses and judging: what is believed, and who disagrees with whom."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.cells import Cell, Limits
+from harness.errors import Blame
+from harness.record import Ending, Record
+from harness.verdict import Expectation, Outcome, Path, Result
+from harness.witnesses import judge, observe
+from tests.unit.harness import samples
+from tests.unit.harness.samples import DIES, HIGH_ALLOCATES, LOW_ALLOCATES, recorded
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("high", HIGH_ALLOCATES), ("low", LOW_ALLOCATES), ("refused", DIES)],
+)
+def test_what_real_subjects_did(path: str, expected: Expectation) -> None:
+    seen = observe(recorded(path))
+    assert seen.contradictions == ()
+    assert seen.is_as(expected)
+    assert set(seen.evidence) >= {"report", "ending"}
+    assert any(who.startswith("maps") for who in seen.evidence)
+
+
+def test_the_report_must_be_about_the_cell() -> None:
+    cell = Cell("g", Limits(), "before")
+    assert observe(recorded("refused"), cell).contradictions == ()
+    [told] = observe(recorded("high"), cell).contradictions
+    assert told == "the report says policy after; it is before"
+
+
+def lying(kind: str) -> Record:
+    """A record in which one witness has been bent."""
+    high, low, refused = recorded("high"), recorded("low"), recorded("refused")
+    kinds = {
+        "maps of another": dataclasses.replace(high, maps=low.maps),
+        "maps empty": dataclasses.replace(high, maps={"reserved": "", "end": ""}),
+        "maps garbled": dataclasses.replace(high, maps={**high.maps, "end": "\x1b[2Jhello"}),
+        "maps missing": dataclasses.replace(high, maps={}),
+        "maps of too much": dataclasses.replace(refused, maps=high.maps),
+        "pid": dataclasses.replace(high, pid=1),
+        "status": dataclasses.replace(high, ending=Ending(1)),
+        "signal": dataclasses.replace(high, ending=Ending(-1, 9)),
+        "died well": dataclasses.replace(refused, ending=Ending(0)),
+        "other throw": dataclasses.replace(refused, stderr=b"throw: fault\n"),
+        "no throw": dataclasses.replace(refused, stderr=b""),
+        "cut": dataclasses.replace(high, cut=("stdout",)),
+        "no report": dataclasses.replace(high, stdout=b""),
+        "no hold": recorded("high", without='"hold","at":"end"'),
+        "heap": recorded("high", replace=('"arena_used":1066231922688', '"arena_used":1083405500416')),
+        "no heap": recorded("high", replace=('"arena_used":1066231922688', '"arena_used":1066225631232')),
+        "kernel": recorded("high", replace=('"real"', '"model"')),
+        "base": recorded("low", replace=('"base":79691776,"length":671088640,"bitmap":79691776,"bitmap_size":134217728', '"base":79687680,"length":671092736,"bitmap":79687680,"bitmap_size":134221824')),
+    }  # fmt: skip
+    return kinds[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("maps of another", "the report says high; the maps at end show low: 640M reserved at"),
+        ("maps empty", "the report says high; the maps at end show no such thing: no arena"),
+        ("maps garbled", "the maps at end cannot be read: "),
+        ("maps missing", "it held at end; there are no maps"),
+        ("maps of too much", "there are maps of the moment end; the report says of no hold"),
+        ("pid", "it is 1"),
+        ("status", "the report says that it ended well; it ended with status 1"),
+        ("signal", "the report says that it ended well; it ended with signal 9"),
+        ("died well", "the report says status 2; it ended with status 0"),
+        ("other throw", "the last line on stderr is 'throw: fault'"),
+        ("no throw", "the last line on stderr is ''"),
+        ("cut", "more to stdout than is kept"),
+        ("no report", "the report is empty"),
+        ("no hold", "end without a hold: no maps bear it out"),
+        ("heap", "the maps at end do not show all of it readable and writable"),
+        ("no heap", "no heap at end"),
+        ("kernel", "the report says kernel model; it is real"),
+        ("base", "the report says reserved at 0x4bff000; the maps show"),
+    ],
+)
+def test_two_witnesses_that_disagree_are_both_named(kind: str, told: str) -> None:
+    seen = observe(lying(kind))
+    assert any(told in each for each in seen.contradictions), seen.contradictions
+    assert seen.outcome is not Outcome.ALLOCATES
+    assert judge(samples.cell(), None, seen, seconds=0.1).result is Result.FAIL
+
+
+def test_a_word_alone_proves_nothing() -> None:
+    """A subject that says all the right things about memory which it does not have."""
+    honest = recorded("high")
+    liar = recorded("low", replace=("x", "x"))
+    seen = observe(dataclasses.replace(liar, stdout=honest.stdout, pid=honest.pid))
+    assert seen.path is Path.LOW
+    assert seen.contradictions
+
+
+def test_death_after_the_reservation_keeps_the_path_that_was_seen() -> None:
+    low = recorded("low")
+    report = b"".join(low.stdout.splitlines(keepends=True)[:3])
+    report += b'{"event":"throw","message":"out of memory","printed":["x"],"status":2}\n'
+    seen = observe(
+        Record((), low.pid, Ending(2), report, b"x\nthrow: out of memory\n",
+               {"reserved": low.maps["reserved"]})
+    )  # fmt: skip
+    assert seen.contradictions == ()
+    assert str(seen) == "low, dies, status 2: throw: out of memory"
+
+
+def test_broken_memory_is_a_contradiction() -> None:
+    low = recorded("low")
+    report = b"".join(low.stdout.splitlines(keepends=True)[:3])
+    report += b'{"event":"broken","message":"the block at 0x1 changed"}\n'
+    seen = observe(dataclasses.replace(
+        low, stdout=report, ending=Ending(1), maps={"reserved": low.maps["reserved"]}
+    ))  # fmt: skip
+    assert any("the block at 0x1 changed" in each for each in seen.contradictions)
+
+
+def test_a_signal_ends_it_whatever_else() -> None:
+    seen = observe(Record((), 1, Ending(-1, 11), b"", b""))
+    assert str(seen) == "killed by signal 11"
+    assert not seen.is_as(DIES)
+
+
+@given(st.binary(max_size=100), st.binary(max_size=100), st.text(max_size=60), st.integers(0, 255))
+def test_no_record_raises(stdout: bytes, stderr: bytes, maps: str, status: int) -> None:
+    seen = observe(Record((), 1, Ending(status), stdout, stderr, {"reserved": maps}))
+    assert seen.contradictions
+
+
+def test_agreement_of_all_three_passes() -> None:
+    one = samples.cell()
+    verdict = judge(
+        one, HIGH_ALLOCATES, samples.observation(HIGH_ALLOCATES), seconds=1.0,
+        notes=["no KVM"], console="boot", artefacts="/runs/r",
+    )  # fmt: skip
+    assert verdict.result is Result.PASS
+    assert verdict.findings == ()
+    assert verdict.blame is None
+    assert verdict.console == ""
+    assert (verdict.notes, verdict.artefacts) == (("no KVM",), "/runs/r")
+
+
+def test_a_subject_that_dies_as_expected_passes() -> None:
+    one = dataclasses.replace(samples.cell(policy="before"), declared=DIES)
+    assert judge(one, DIES, samples.observation(DIES), seconds=1).result is Result.PASS
+
+
+WHY = dataclasses.replace(LOW_ALLOCATES, reason="the probe was moved")
+
+
+@pytest.mark.parametrize(
+    ("declared", "predicted", "observed", "findings"),
+    [
+        (LOW_ALLOCATES, WHY, DIES, [
+            f"the plan expects low, allocates; observed: dies, status 2: {samples.OUT_OF_MEMORY}",
+            "the oracle predicts low, allocates, since the probe was moved; observed: dies, "
+            f"status 2: {samples.OUT_OF_MEMORY}",
+        ]),
+        (HIGH_ALLOCATES, WHY, LOW_ALLOCATES, [
+            "the plan expects high, allocates; observed: low, allocates",
+            "the plan expects high, allocates; the oracle predicts low, allocates, since the "
+            "probe was moved",
+        ]),
+        (HIGH_ALLOCATES, WHY, HIGH_ALLOCATES, [
+            "the oracle predicts low, allocates, since the probe was moved; observed: high, "
+            "allocates",
+            "the plan expects high, allocates; the oracle predicts low, allocates, since the "
+            "probe was moved",
+        ]),
+        (None, WHY, LOW_ALLOCATES, []),
+        (LOW_ALLOCATES, None, LOW_ALLOCATES, []),
+        (None, None, LOW_ALLOCATES, ["nothing was expected; observed: low, allocates"]),
+    ],
+)  # fmt: skip
+def test_each_disagreement_is_one_sentence(
+    declared: Expectation | None, predicted: Expectation | None, observed: Expectation,
+    findings: list[str],
+) -> None:  # fmt: skip
+    one = dataclasses.replace(samples.cell(), declared=declared)
+    verdict = judge(one, predicted, samples.observation(observed), seconds=1, console="boot")
+    assert list(verdict.findings) == findings
+    assert verdict.result is (Result.FAIL if findings else Result.PASS)
+    if findings:
+        assert (verdict.blame, verdict.console) == (Blame.SUBJECT, "boot")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": 3}, {"message": "throw: out of memory"}, {"path": Path.LOW},
+        {"outcome": Outcome.ALLOCATES}, {"signal": 9}, {"path": None}, {"outcome": None},
+    ],
+)  # fmt: skip
+def test_path_outcome_status_and_message_all_count(change: dict[str, object]) -> None:
+    one = dataclasses.replace(samples.cell(), declared=DIES)
+    verdict = judge(one, DIES, samples.observation(DIES, **change), seconds=1)
+    assert verdict.result is Result.FAIL
+    assert len(verdict.findings) == 2
+    for finding in verdict.findings:
+        expected, _, observed = finding.partition("; observed: ")
+        assert not expected.endswith(observed), "a sentence that says the same twice"
+
+
+def test_the_recorded_reports_are_what_the_subject_writes() -> None:
+    for path in ("high", "low"):
+        for line in recorded(path).stdout.splitlines():
+            assert json.loads(line)["event"]

@@ -1,0 +1,232 @@
+"""Plans: what they say, and what is said of a plan that makes no sense."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import UsageError
+from harness.plan import PlanFile, find, load, shipped
+from tests.unit.harness.samples import CANNOT_RESERVE, KNOWN, OUT_OF_MEMORY
+
+SMALL = """\
+schema = 1
+name = "small"
+
+[axes]
+guests = ["native", "uml-bookworm"]
+limits = ["none", "rlimit_as=300M"]
+policies = ["before", "after"]
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    path = tmp_path / "plan.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def read(path: Path, more: str = "", old: str = "", new: str = "") -> PlanFile:
+    text = path.read_text() + more
+    path.write_text(text.replace(old, new) if old else text)
+    return load(path, KNOWN)
+
+
+def default() -> PlanFile:
+    return load(find("default"), KNOWN)
+
+
+def test_the_default_plan_is_the_product_of_its_axes() -> None:
+    cells = default().cells()
+    assert len(cells) == 6 * 4 * 2 == len({cell.id for cell in cells})
+    assert cells[0].id == "native/none/before"
+    assert {cell.guest for cell in cells} == {
+        "native", "uml-6.1", "uml-6.12", "uml-7.2", "qemu-x86_64", "docker"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", default().cells(), ids=lambda cell: cell.id)
+def test_the_default_plan_expects_what_was_observed_in_2012(cell) -> None:  # type: ignore[no-untyped-def]
+    three_levels = cell.guest in ("uml-6.1", "uml-6.12")
+    if not three_levels:
+        expected = "high, allocates"
+    elif cell.policy == "before":
+        expected = f"dies, status 2: {OUT_OF_MEMORY}"
+    elif str(cell.limits) == "rlimit_as=300M":
+        expected = f"dies, status 2: {CANNOT_RESERVE}"
+    else:
+        expected = "low, allocates"
+    assert str(cell.declared) == expected
+
+
+def test_the_command_line_replaces_an_axis() -> None:
+    cells = default().cells(["uml-testing"], ["rlimit_as=2048M", "rlimit_as=5G"], ["after"])
+    assert [cell.id for cell in cells] == [
+        "uml-7.2/rlimit_as=2G/after", "uml-7.2/rlimit_as=5G/after"
+    ]  # fmt: skip
+    assert str(cells[0].declared) == "high, allocates"
+    assert cells[1].declared is None
+
+
+def test_a_guest_by_two_names_is_one_guest() -> None:
+    assert len(default().cells(["uml-6.1", "uml-bookworm"], ["none"], ["after"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("guests", "limits", "policies", "told"),
+    [
+        (["uml-bookwrm"], [], [], "unknown guest 'uml-bookwrm': did you mean uml-bookworm"),
+        ([], ["300XB"], [], "unknown limit"),
+        ([], ["rlimit_as=300XB"], [], "'300XB' is no size"),
+        ([], [], ["aftr"], "unknown policy 'aftr': did you mean after"),
+    ],
+)
+def test_unknown_words_on_the_command_line(
+    guests: list[str], limits: list[str], policies: list[str], told: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(told)):
+        default().cells(guests, limits, policies)
+
+
+def test_exclude_takes_away_and_include_adds(plan: Path) -> None:
+    read_plan = read(
+        plan,
+        """
+[[exclude]]
+guests = ["uml-*"]
+policies = ["before"]
+
+[[include]]
+guests = ["docker", "native"]
+limits = ["none"]
+policies = ["after"]
+""",
+    )
+    ids = [cell.id for cell in read_plan.cells()]
+    assert "uml-6.1/none/before" not in ids
+    assert "docker/none/after" in ids
+    assert len(ids) == len(set(ids)) == 8 - 2 + 1
+    assert [cell.id for cell in read_plan.cells(["docker"], ["none"], ["before"])] == [
+        "docker/none/before"
+    ]
+    assert len(read_plan.cells(["docker"])) == 4
+
+
+def test_nothing_left_is_an_error(plan: Path) -> None:
+    nothing = read(plan, '\n[[exclude]]\nguests = ["*"]\n')
+    with pytest.raises(UsageError, match="no cell is left"):
+        nothing.cells()
+
+
+def test_the_first_expectation_that_matches_counts(plan: Path) -> None:
+    read_plan = read(
+        plan,
+        """
+[[expect]]
+guests = ["uml-6.1"]
+limits = ["rlimit_as=*"]
+path = "refused"
+outcome = "dies"
+status = 2
+message = "m"
+
+[[expect]]
+limits = ["rlimit_as=307200K", "none"]
+path = "high"
+outcome = "allocates"
+""",
+    )
+    declared = {cell.id: str(cell.declared) for cell in read_plan.cells(policies=["after"])}
+    assert declared == {
+        "native/none/after": "high, allocates",
+        "native/rlimit_as=300M/after": "high, allocates",
+        "uml-6.1/none/after": "high, allocates",
+        "uml-6.1/rlimit_as=300M/after": "dies, status 2: m",
+    }
+
+
+def test_required_guests_are_canonical(plan: Path) -> None:
+    required = read(plan, old="[axes]", new='require = ["uml-bookworm"]\n[axes]').require
+    assert required == {"uml-6.1"}
+
+
+EXPECT = '\n[[expect]]\nguests = ["native"]\npath = "high"\noutcome = "allocates"\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "told", "hint"),
+    [
+        ('"native"', '"natve"', 5, "axes.guests[0]: unknown guest 'natve': did you mean native",
+         "uml-testing"),
+        ("limits", "limit", 6, "axes: unknown key 'limit': did you mean limits", "policies"),
+        ("300M", "300XB", 6, "axes.limits[1]: '300XB' is no size", "300M"),
+        ("rlimit_as", "rlimitas", 6, "axes.limits[1]: unknown limit 'rlimitas=300M'", "none"),
+        ('"after"]', '"later"]', 7, "axes.policies[1]: unknown policy 'later'", "before, after"),
+        ('["native", "uml-bookworm"]', "[]", 5, "axes.guests: an empty axis", ""),
+        ('["native", "uml-bookworm"]', '"native"', 5, "axes.guests: expected a list, got str", ""),
+        ("schema = 1", "schema = 2", 1, "schema: this version of Foothold reads schema = 1", ""),
+        ('"small"', "3", 2, "name: Expected str, got int", ""),
+        ("name", "nam", 2, "unknown key 'nam': did you mean name", "description"),
+        ("[axes]", "[axis]", 4, "unknown key 'axis': did you mean axes", ""),
+        ("allocates", "alocates", 12, "unknown outcome 'alocates': did you mean allocates", "dies"),
+        ('"high"', '"hi"', 11, "unknown path 'hi'", "low-grown"),
+        ("outcome", "outcom", 12, "expect[0]: unknown key 'outcom': did you mean outcome", "path"),
+        ('guests = ["native"]\npath', 'guests = ["uml-5*"]\npath', 10, "matches none", "docker"),
+        ("allocates", "dies", 9, "expect[0].status: the subject dies, so it needs a status", ""),
+        ('"high"', '"refused"', 11, "nothing allocates where the reservation is refused", ""),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_place_and_what_is_right(
+    plan: Path, old: str, new: str, line: int, told: str, hint: str
+) -> None:
+    with pytest.raises(UsageError) as error:
+        read(plan, EXPECT, old, new)
+    assert str(error.value).startswith(f"{plan}:{line}: ")
+    assert told in str(error.value)
+    assert hint in error.value.hint
+
+
+@pytest.mark.parametrize("text", ["schema = ", "\x00", "[axes", "- yaml: true", "{}"])
+def test_what_is_no_toml_is_told_so(plan: Path, text: str) -> None:
+    plan.write_text(text)
+    with pytest.raises(UsageError, match="this is no TOML") as error:
+        load(plan, KNOWN)
+    assert str(plan) in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"#" * (2 << 20)], ids=["binary", "huge"])
+def test_other_files_are_refused(plan: Path, content: bytes) -> None:
+    plan.write_bytes(content)
+    with pytest.raises(UsageError):
+        load(plan, KNOWN)
+
+
+def test_a_plan_is_found_by_name_or_path(plan: Path) -> None:
+    assert find("default").name == "default.toml"
+    assert find(str(plan)) == plan
+    assert "default" in shipped()
+
+
+@pytest.mark.parametrize("name", ["nightly", "nightly.toml", "/nowhere/x.toml", "/"])
+def test_a_plan_that_is_not_there_names_those_that_are_shipped(name: str) -> None:
+    with pytest.raises(UsageError) as error:
+        find(name)
+    assert "default" in error.value.hint
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=60), st.integers(0, len(SMALL)))
+def test_no_plan_leads_to_anything_but_a_usage_error(
+    tmp_path_factory: pytest.TempPathFactory, text: str, at: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "garbled.toml"
+    path.write_text(SMALL[:at] + text + SMALL[at:], errors="replace")
+    try:
+        load(path, KNOWN).cells()
+    except UsageError as error:
+        assert str(path) in str(error)

@@ -1,0 +1,138 @@
+"""The report: what is believed of it, and what is not."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.verdict import Path
+from harness.witnesses.report import (
+    LONGEST_LINE,
+    Call,
+    End,
+    Reserved,
+    Start,
+    Throw,
+    Workload,
+    read_report,
+)
+from tests.unit.harness.samples import RECORDED
+
+
+def lines(path: str) -> list[bytes]:
+    return (RECORDED / f"{path}.jsonl").read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "path", "holds"),
+    [
+        ("high", Path.HIGH, ("reserved", "end")),
+        ("low", Path.LOW, ("reserved", "end")),
+        ("refused", Path.REFUSED, ()),
+    ],
+)
+def test_real_reports(file: str, path: Path, holds: tuple[str, ...]) -> None:
+    report = read_report(b"".join(lines(file)))
+    assert report.problems == ()
+    assert (report.path, report.holds) == (path, holds)
+
+
+def test_a_report_reads_as_it_was_written() -> None:
+    events = (
+        Start(
+            schema=1, pid=7, policy="after", workload="default", pointer_size=8, page_size=4096,
+            end=1, kernel="real", python="3.11.2",
+        ),
+        Reserved(
+            path=Path.LOW, base=0, length=640, bitmap=0, bitmap_size=128, arena_start=128,
+            arena_used=129, arena_end=640,
+        ),
+        Workload(name="default", small=1, large=1, bytes=2, verified=True),
+        End(path=Path.LOW, arena_start=128, arena_used=130, arena_end=640, stats={"sys": 1}),
+    )  # fmt: skip
+    text = b"".join(msgspec.json.encode(event) + b"\n" for event in events)
+    report = read_report(text)
+    assert report.events == events
+    assert report.problems == ()
+
+
+def test_calls_may_come_anywhere_after_the_start() -> None:
+    call = msgspec.json.encode(Call(name="mmap", args=(0, 1), result=-12)) + b"\n"
+    start, *rest = lines("high")
+    assert read_report(start + call + call + b"".join(rest)).problems == ()
+    assert "call at the beginning" in read_report(call + start).problems[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b"", "the report is empty"),
+        (b"Traceback (most recent call last):\n", "line 1 of the report: JSON is malformed"),
+        (b'{"event":"start"', "ends within a line"),
+        (b'{"event":"boom"}\n', "line 1 of the report: Invalid value 'boom'"),
+        (b'{"no":"event"}\n', "line 1"),
+        (b"[]\n", "line 1"),
+        (b"\xff\xfe\n", "line 1"),
+        (b"[" * 5000 + b"\n", "line 1"),
+        (b'{"event":"hold","at":"reserved"}\n', "hold reserved at the beginning"),
+        (lines("high")[0], "the report ends after start"),
+        (b"".join(lines("high")[:-1]), "the report ends after hold end"),
+        (lines("high")[0] * 2, "line 2 of the report: start after start"),
+        (b"".join(lines("high") + lines("refused")[1:]), "throw after end"),
+        (b"".join(lines("high")[:2] + lines("high")[3:3] + lines("high")[4:]), "after reserved"),
+        (b" " * (LONGEST_LINE + 1) + b"\n", "bytes long"),
+        (lines("high")[0].replace(b'"pid":', b'"pid":"'), "line 1"),
+        (lines("high")[0].replace(b'"schema":1', b'"schema":2'), "line 1"),
+        (lines("high")[0].replace(b'"pid":', b'"pip":1,"pid":'), "unknown field `pip`"),
+    ],
+)
+def test_what_makes_no_sense_is_a_problem_in_words(text: bytes, problem: str) -> None:
+    problems = read_report(text).problems
+    assert any(problem in each for each in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (b'"base":1065151889408', b'"base":4096', "does not end with the arena"),
+        (b'"bitmap_size":1073741824', b'"bitmap_size":1', "bitmap does not end"),
+        (b'"arena_used":1066226679808', b'"arena_used":1', "outside of the arena"),
+        (b'"end","path":"high"', b'"end","path":"low"', "the path changes from high to low"),
+        (b'"verified":true', b'"verified":false', "not verified"),
+        (b'"small":270', b'"small":0', "allocated nothing"),
+    ],
+)
+def test_numbers_that_contradict_each_other(old: bytes, new: bytes, problem: str) -> None:
+    text = b"".join(lines("high"))
+    assert old in text
+    problems = read_report(text.replace(old, new)).problems
+    assert any(problem in each for each in problems), problems
+
+
+def test_nothing_is_believed_after_the_first_nonsense() -> None:
+    start, *rest = lines("high")
+    report = read_report(start + b"nonsense\n" + b"".join(rest))
+    assert report.one(Start)
+    assert report.one(End) is None
+    assert report.path is None
+
+
+def test_a_throw_after_the_reservation_keeps_its_path() -> None:
+    report = read_report(b"".join(lines("low")[:3]) + lines("refused")[1])
+    assert report.path is Path.LOW
+    assert report.one(Throw)
+
+
+@given(st.binary(max_size=300))
+def test_garbage_never_raises(text: bytes) -> None:
+    assert read_report(text).problems
+
+
+@given(st.data())
+def test_garbled_reports_never_raise(data: st.DataObject) -> None:
+    text = b"".join(lines(data.draw(st.sampled_from(["high", "low", "refused"]))))
+    at = data.draw(st.integers(0, len(text)))
+    upto = data.draw(st.integers(at, len(text)))
+    read_report(text[:at] + data.draw(st.binary(max_size=4)) + text[upto:])

@@ -1,0 +1,187 @@
+"""Cells, sizes, deadlines, facts, verdicts, events and errors."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import errors, events
+from harness.cells import Cell, Limits
+from harness.deadline import Deadline
+from harness.errors import Blame, FootholdError, GuestError, UsageError
+from harness.facts import LARGEST, Facts, Hint, parse_facts
+from harness.sizes import format_size, parse_size
+from harness.verdict import Outcome, Path, describe
+from tests.unit.harness import samples
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0), ("4096", 4096), ("300M", 300 << 20), ("300m", 300 << 20), ("2G", 2 << 30),
+        ("2GiB", 2 << 30), ("2 GB", 2 << 30), ("64K", 64 << 10), ("1T", 1 << 40),
+        ("0x2443a68", 0x2443A68), (" 7 ", 7),
+    ],
+)  # fmt: skip
+def test_sizes_are_read_in_binary_units(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "300XB", "M", "-1", "1.5G", "3 0M", "0x", "9999999T", "1e9", "²M", "M300"]
+)
+def test_what_is_no_size_is_told_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError) as told:
+        parse_size(text)
+    assert told.value.hint
+
+
+@given(st.integers(0, (1 << 63) - 1))
+def test_a_size_reads_as_it_was_written(size: int) -> None:
+    assert parse_size(format_size(size)) == size
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0"), (1023, "1023"), (300 << 20, "300M"), (2 << 30, "2G")]
+)
+def test_sizes_are_written_with_the_largest_unit(size: int, text: str) -> None:
+    assert format_size(size) == text
+
+
+@given(st.one_of(st.none(), st.integers(0, 1 << 50)))
+def test_limits_read_as_they_were_written(size: int | None) -> None:
+    assert Limits.parse(str(Limits(size))) == Limits(size)
+
+
+@pytest.mark.parametrize("text", ["rlimit-as=300M", "300M", "", "None", "rlimit_as", "cgroup=1G"])
+def test_an_unknown_limit_is_told_with_those_there_are(text: str) -> None:
+    with pytest.raises(UsageError, match="unknown limit") as told:
+        Limits.parse(text)
+    assert "rlimit_as=SIZE" in told.value.hint
+
+
+def test_a_limit_almost_right_is_recognised() -> None:
+    with pytest.raises(UsageError, match="did you mean rlimit_as"):
+        Limits.parse("rlimit-as=300M")
+
+
+def test_a_cell_has_a_name_and_a_command_of_its_own() -> None:
+    one = Cell("uml-6.1", Limits(300 << 20), "after")
+    assert one.id == "uml-6.1/rlimit_as=300M/after"
+    assert " ".join(one.command) == (
+        "./foothold run --guest uml-6.1 --limit rlimit_as=300M --policy after"
+    )
+
+
+def test_cells_are_the_same_whatever_is_declared_of_them() -> None:
+    one = samples.cell()
+    assert one.declared
+    assert one == Cell("native", Limits(), "after")
+
+
+def test_deadlines_nest_inside_each_other() -> None:
+    outer = Deadline.after(10)
+    inner = outer.within(100)
+    assert inner.at < outer.at
+    assert outer.within(1).remaining <= 1
+    assert not outer.expired
+
+
+def test_a_deadline_in_the_past_has_nothing_left() -> None:
+    past = Deadline(time.monotonic() - 1)
+    assert past.expired
+    assert past.remaining == 0.0
+    assert past.within(5).expired
+
+
+@pytest.mark.parametrize(
+    ("task_size", "bits", "levels"),
+    [
+        (0x7FFFFFFFF000, 47, 4),  # x86-64
+        (0x7FC0000000, 39, 3), (0x7F80000000, 39, 3),  # UML 6.1, 6.12
+        (0x7F8000000000, 47, 4),  # UML 7.2
+        (0x4000000000, 38, 3),  # riscv64, sv39
+        (0xFFFFFFFFFF000, 52, 5), (0x1000000000000, 48, 4),
+    ],
+)  # fmt: skip
+def test_width_and_levels_follow_from_the_task_size(task_size: int, bits: int, levels: int) -> None:
+    measured = samples.facts(task_size)
+    assert (measured.bits, measured.levels) == (bits, levels)
+
+
+def test_a_hint_is_honoured_where_it_was_asked_and_nowhere_else() -> None:
+    assert Hint(0x1000, 0x1000, 0).honoured
+    assert not Hint(0x1000, 0x2000, 0).honoured
+    assert not Hint(0, 0, 12).honoured
+
+
+def test_facts_read_as_they_were_written() -> None:
+    assert parse_facts(msgspec.json.encode(samples.facts())) == samples.facts()
+
+
+@given(st.binary(max_size=200))
+def test_facts_that_make_no_sense_are_the_guests_fault(text: bytes) -> None:
+    with pytest.raises(GuestError, match="cannot be read"):
+        parse_facts(text)
+
+
+def test_endless_facts_are_not_read_to_the_end() -> None:
+    with pytest.raises(GuestError):
+        parse_facts(msgspec.json.encode(samples.facts())[:-1] + b" " * LARGEST + b"}")
+
+
+@pytest.mark.parametrize(
+    ("phrase", "value"),
+    [
+        ("high, allocates", (Path.HIGH, Outcome.ALLOCATES, 0, "")),
+        ("dies, status 2: throw: x", (Path.REFUSED, Outcome.DIES, 2, "throw: x")),
+        ("dies, status 2", (Path.REFUSED, Outcome.DIES, 2, "")),
+        ("low, dies, status 2: throw: x", (Path.LOW, Outcome.DIES, 2, "throw: x")),
+    ],
+)
+def test_an_outcome_is_one_phrase(phrase: str, value: tuple[Path, Outcome, int, str]) -> None:
+    assert describe(*value) == phrase
+
+
+def test_a_signal_is_said_before_all_else() -> None:
+    seen = samples.observation(samples.DIES, signal=11)
+    assert str(seen) == "killed by signal 11"
+    assert str(samples.observation(samples.DIES, path=None)) == "unclear, status 2"
+
+
+def test_every_error_says_who_is_to_blame_and_what_to_do() -> None:
+    kinds = [each for each in vars(errors).values() if isinstance(each, type)]
+    for kind in kinds:
+        if issubclass(kind, FootholdError):
+            assert kind("message", "hint").hint == "hint"
+            assert isinstance(kind.blame, Blame)
+    assert GuestError("m", console="c", argv=("a",)).console == "c"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        samples.started(samples.cell()),
+        samples.ready("uml-6.1", "a note"),
+        samples.done(samples.cell()),
+        samples.finished(),
+        events.Progress(what="building"),
+        events.GuestFailed(
+            guest="g", message="m", hint="h", blame="guest", console="", argv=("a",)
+        ),
+    ],
+)
+def test_events_read_as_they_were_written(event: events.AnyEvent) -> None:
+    again = msgspec.json.decode(msgspec.json.encode(event), type=events.AnyEvent)
+    assert again == event
+
+
+def test_facts_are_values() -> None:
+    with pytest.raises(AttributeError):
+        samples.facts().task_size = 1  # type: ignore[misc]
+    assert isinstance(hash(samples.facts()), int)
+    assert Facts.__dataclass_fields__.keys() >= {"task_size", "hint_high"}
