@@ -80,6 +80,42 @@ def test_on_the_kernel_underneath_the_same_calls_are_made(case: dict[str, Any]) 
         assert events[-1]["event"] in ("end", "throw") and events[-1].get("path") != "high"
 
 
+OCCUPY = """
+import ctypes, sys
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_ssize_t
+libc.mmap.argtypes = [ctypes.c_size_t] * 2 + [ctypes.c_int] * 3 + [ctypes.c_ssize_t]
+libc.mmap(0xF800000000, 4096, 0, 0x32, -1, 0)
+from allocator.__main__ import main
+sys.exit(main(["--trace", "--workload", "hello", "--end", "0x22443a68"]))
+"""
+
+
+@pytest.mark.skipif(sys.maxsize < 1 << 32, reason="the policies are for 64 bits")
+def test_on_the_kernel_underneath_the_low_path_is_taken_when_the_probe_fails() -> None:
+    """The end is given well above Python's own, so that the low arena is where it is asked for."""
+    done = subprocess.run(
+        [sys.executable, "-c", OCCUPY], cwd=ROOT, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    calls = [event["args"] for event in events if event["event"] == "call"]
+    assert calls == [
+        [0xF800000000, 65536, 0, 0x22],
+        [0x22500000, 671088640, 0, 0x22],
+        [0, 131072, 7, 0x22],
+        [0x2A500000, 1048576, 7, 0x32],
+        [0x2A4F0000, 65536, 7, 0x32],
+        [0, 131072, 7, 0x22],
+        [0, 131072, 7, 0x22],
+        [0, 1048576, 7, 0x22],
+        [0x2A600000, 1048576, 7, 0x32],
+        [0x2A4E0000, 65536, 7, 0x32],
+        [0, 1439992, 7, 0x22],
+    ]
+    assert (events[-1]["path"], events[-1]["stats"]["sys"]) == ("low", 5110008)
+
+
 def test_the_big_block_of_hello_is_where_it_was() -> None:
     """Observed: arena_start + 0x1a000, on both paths."""
     from allocator_support import Lab, uml

@@ -346,7 +346,7 @@ class TestModern:
         assert len([call for call in hints if call.args[2] == 0]) == 128
         cut = next(at for at, call in enumerate(lab.calls) if call.args[:2] == (0, 128 * MIB))
         assert [call.name for call in lab.calls[cut + 1 : cut + 3]] == ["munmap", "munmap"]
-        v, calls = block(lab, 60 * MIB)
+        v, _ = block(lab, 60 * MIB)
         v, _calls = block(lab, 60 * MIB)
         assert runtime.mlookup(v) == (v, 60 * MIB)
         runtime.free(v)

@@ -1,0 +1,112 @@
+"""How fast the allocator is, as ratios to what the same Python does in the same run.
+
+malloc and free pairs are compared with calling an empty method; the start of the deployed file,
+from spawning it to its end, with a Python that imports ctypes and leaves. All are medians.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter_ns
+
+from allocator import bundle
+from allocator.malloc import Runtime
+from allocator.policy import POLICIES
+from allocator.realkernel import RealKernel
+
+ROUNDS = 25
+STARTS = 40
+MIXED = (8, 16, 24, 48, 100, 256, 500, 1000, 2048, 4000, 10000, 32768)
+GOALS = {"malloc+free 16": 12.0, "start, to mallocinit": 1.4}
+
+
+class Empty:
+    """What a pair is measured against."""
+
+    def method(self) -> None:
+        """Do nothing."""
+
+
+def main() -> None:
+    """Print the table. Reserves an arena in this process, so it runs once in each."""
+    print(f"Python {sys.version.split()[0]}, medians of {ROUNDS} rounds and of {STARTS} starts")
+    print(f"{'what':28}{'median':>14}{'ratio':>9}{'goal':>7}")
+    _table(_pairs(), "ns", "empty method call")
+    _table(_starts(), "us", "python -c 'import ctypes'")
+
+
+def _table(medians: dict[str, float], unit: str, base: str) -> None:
+    for name, median in medians.items():
+        goal = f"{GOALS[name]:7.1f}" if name in GOALS else ""
+        print(f"{name:28}{median:>11.0f} {unit}{median / medians[base]:>9.2f}{goal}")
+
+
+def _pairs() -> dict[str, float]:
+    """Nanoseconds of one call or one pair, the loop around it included everywhere."""
+    runtime = Runtime(RealKernel(), POLICIES["after"])
+    runtime.mallocinit()
+    malloc, free, method = runtime.malloc, runtime.free, Empty().method
+    kept = [malloc(size) for size in (16, *MIXED)]  # so that no span goes back to the heap
+    sizes = MIXED * 8
+
+    def empty(n: int) -> None:
+        for _ in range(n):
+            method()
+
+    def small(n: int) -> None:
+        for _ in range(n):
+            free(malloc(16))
+
+    def mixed(n: int) -> None:
+        for _ in range(n // len(sizes)):
+            blocks = [malloc(size) for size in sizes]
+            for v in blocks:
+                free(v)
+
+    def large(n: int) -> None:
+        for _ in range(n):
+            free(malloc(100_000))
+
+    measured: list[tuple[str, Callable[[int], None], int]] = [
+        ("empty method call", empty, 20_000),
+        ("malloc+free 16", small, 5_000),
+        ("malloc+free mixed, 96 held", mixed, 1_920),
+        ("malloc+free 100000", large, 200),
+    ]
+    times: dict[str, list[float]] = {name: [] for name, _, _ in measured}
+    for _ in range(ROUNDS):
+        for name, function, n in measured:
+            begin = perf_counter_ns()
+            function(n)
+            times[name].append((perf_counter_ns() - begin) / n)
+    for v in kept:
+        free(v)
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def _starts() -> dict[str, float]:
+    """Microseconds from spawn to end, one of each kind in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "allocator.pyz"
+        bundle.write(archive)
+        python = [sys.executable, "-I", "-S"]
+        commands = {
+            "python -c 'import ctypes'": [*python, "-c", "import ctypes"],
+            "start, to mallocinit": [*python, str(archive), "--workload", "none"],
+            "start, hello": [*python, str(archive), "--workload", "hello"],
+            "start, default workload": [*python, str(archive)],
+        }
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(STARTS):
+            for name, argv in commands.items():
+                begin = perf_counter_ns()
+                subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
+                times[name].append((perf_counter_ns() - begin) / 1000)
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+if __name__ == "__main__":
+    main()
