@@ -41,10 +41,17 @@ class _Commands(click.Group):
         return _LAZY[name]()
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="foothold")
-def foothold() -> None:
+@click.pass_context
+def foothold(context: click.Context) -> None:
     """Where in the address space does a program find its foothold, and can it allocate there?"""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @click.command()

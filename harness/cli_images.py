@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from images.builder import Builder
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def images() -> None:
     """Build, list and prune what guests are made of."""
 

@@ -46,7 +46,7 @@ def facts(
     pointer_size: int = 8,
     rlimit_as: int = -1,
 ) -> Facts:
-    """An address space; `high` and `low` are what the hints gave, by default as asked if it fits."""
+    """An address space; `high` and `low` are what the hints gave, as asked if they fit."""
     if high is None:
         high = HIGH if task_size > HIGH else 0x40000000
     return Facts(

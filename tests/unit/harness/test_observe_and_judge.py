@@ -37,6 +37,11 @@ def test_the_report_must_be_about_the_cell() -> None:
     assert told == "the report says policy after; it is before"
 
 
+USED = '"arena_used":1066231922688'
+BASE = '"base":79691776,"length":671088640,"bitmap":79691776,"bitmap_size":134217728'
+BASE_A_PAGE_LOWER = '"base":79687680,"length":671092736,"bitmap":79687680,"bitmap_size":134221824'
+
+
 def lying(kind: str) -> Record:
     """A record in which one witness has been bent."""
     high, low, refused = recorded("high"), recorded("low"), recorded("refused")
@@ -55,10 +60,10 @@ def lying(kind: str) -> Record:
         "cut": dataclasses.replace(high, cut=("stdout",)),
         "no report": dataclasses.replace(high, stdout=b""),
         "no hold": recorded("high", without='"hold","at":"end"'),
-        "heap": recorded("high", replace=('"arena_used":1066231922688', '"arena_used":1083405500416')),
-        "no heap": recorded("high", replace=('"arena_used":1066231922688', '"arena_used":1066225631232')),
+        "heap": recorded("high", replace=(USED, '"arena_used":1083405500416')),
+        "no heap": recorded("high", replace=(USED, '"arena_used":1066225631232')),
         "kernel": recorded("high", replace=('"real"', '"model"')),
-        "base": recorded("low", replace=('"base":79691776,"length":671088640,"bitmap":79691776,"bitmap_size":134217728', '"base":79687680,"length":671092736,"bitmap":79687680,"bitmap_size":134221824')),
+        "base": recorded("low", replace=(BASE, BASE_A_PAGE_LOWER)),
     }  # fmt: skip
     return kinds[kind]
 

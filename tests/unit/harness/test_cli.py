@@ -1,0 +1,321 @@
+"""The command line: exit codes, and words instead of tracebacks. The laboratory is a fake."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import cli, doctor, run
+from harness.cells import Cell
+from harness.errors import GuestError, InfrastructureError
+from harness.events import Emit
+from harness.guests import catalogue
+from harness.verdict import Result
+from images.errors import ImageError
+from tests.unit.harness import samples
+
+Lab = Callable[[tuple[Cell, ...], run.Options, Emit], run.Summary]
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing of the user's is touched, and no mirror is asked."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("FOOTHOLD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FOOTHOLD_DEBUG", raising=False)
+    monkeypatch.setattr(catalogue, "known_guests", lambda _: dict(samples.KNOWN.aliases))
+    monkeypatch.setattr(cli, "_stop_as_by_ctrl_c", lambda: None)
+    return tmp_path
+
+
+class Laboratory:
+    """Gives every cell the same result; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.result: Result | BaseException = Result.PASS
+        self.summary: dict[str, object] = {}
+        self.cells: tuple[Cell, ...] = ()
+        self.options: run.Options | None = None
+
+    def __call__(self, cells: tuple[Cell, ...], options: run.Options, emit: Emit) -> run.Summary:
+        self.cells, self.options = cells, options
+        emit(samples.started(*cells))
+        if isinstance(self.result, BaseException):
+            raise self.result
+        for cell in cells:
+            emit(samples.done(cell, self.result, *([] if self.result is Result.PASS else ["no"])))
+        counts = {self.result.value: len(cells)}
+        emit(samples.finished(**counts))
+        return dataclasses.replace(run.Summary(counts), **self.summary)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> Laboratory:
+    fake = Laboratory()
+    monkeypatch.setattr(run, "run", fake)
+    return fake
+
+
+NATIVE = ["run", "--guest", "native", "--limit", "none", "--policy", "after"]
+
+
+@pytest.mark.parametrize(
+    ("result", "summary", "code"),
+    [
+        (Result.PASS, {}, 0),
+        (Result.UNSUPPORTED, {}, 0),
+        (Result.FAIL, {}, 1),
+        (Result.ERROR, {}, 3),
+        (Result.UNSUPPORTED, {"required_missing": ("native",)}, 1),
+        (Result.PASS, {"interrupted": True}, 130),
+        (Result.PASS, {"counts": {"fail": 1, "error": 1}}, 1),
+        (Result.PASS, {"counts": {}}, 3),  # a cell without a result
+        (GuestError("the guest hung", "look"), {}, 3),
+        (ImageError("no mirror", "connect"), {}, 3),
+        (KeyboardInterrupt(), {}, 130),
+        (OSError(28, "No space left on device", "/x"), {}, 3),
+        (RuntimeError("a bug"), {}, 3),
+    ],
+)
+def test_exit_codes(
+    lab: Laboratory, result: Result | BaseException, summary: dict[str, object], code: int
+) -> None:
+    lab.result, lab.summary = result, summary
+    assert cli.main(NATIVE) == code
+
+
+def test_what_is_asked_for_reaches_the_laboratory(lab: Laboratory, tmp_path: Path) -> None:
+    directory = tmp_path / "here"
+    asked = ["-j", "3", "--fresh", "--locked", "--require", "uml-bookworm", "--guest",
+             "uml-6.1", "--run-dir", str(directory)]  # fmt: skip
+    assert cli.main([*NATIVE, *asked]) == 0
+    assert [cell.id for cell in lab.cells] == ["native/none/after", "uml-6.1/none/after"]
+    options = lab.options
+    assert options is not None
+    assert (options.jobs, options.fresh, options.plan) == (3, True, "default")
+    assert options.require == {"uml-6.1"}
+    assert options.directory == directory
+    assert (directory / "run.json").exists()
+
+
+def test_a_run_has_a_directory_of_its_own_and_says_which(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path
+) -> None:
+    for _ in range(2):
+        assert cli.main(NATIVE) == 0
+    runs = sorted((at_home / "state/foothold/runs").iterdir())
+    assert len(runs) == 2
+    assert all((each / "events.jsonl").exists() for each in runs)
+    assert "kept in /runs/r" in capsys.readouterr().out
+
+
+def test_json_on_stdout_leaves_it_to_the_document(
+    lab: Laboratory, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.main([*NATIVE, "--json", "-", "--junit", str(tmp_path / "x.xml")]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["counts"]["pass"] == 1
+    assert "1 cell: 1 passed" in err
+    assert (tmp_path / "x.xml").read_bytes().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), InfrastructureError("broke", "mend")])
+def test_files_are_whole_however_a_run_ends(
+    lab: Laboratory, tmp_path: Path, failure: BaseException
+) -> None:
+    lab.result = failure
+    files = [tmp_path / "x.json", tmp_path / "x.xml"]
+    assert cli.main([*NATIVE, "--json", str(files[0]), "--junit", str(files[1])]) in (3, 130)
+    whole = json.loads(files[0].read_text())
+    assert (whole["interrupted"], whole["counts"]["not-run"]) == (True, 1)
+    assert b'errors="1"' in files[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "remedy"),
+    [
+        (["run", "nightly"], "nightly: there is no such plan", "default"),
+        (["run", "--guest", "uml"], "unknown guest 'uml'", "uml-bookworm"),
+        (["run", "--limit", "rlimit_as=300XB"], "'300XB' is no size", "300M"),
+        (["run", "--limit", "memory=1G"], "unknown limit 'memory=1G'", "rlimit_as=SIZE"),
+        (["run", "--policy", "befor"], "did you mean before", "after"),
+        (["run", "--guest", "native", "--require", "docker"], "docker is required", "--guest"),
+        (["run", "-j", "0"], "-j", "foothold run --help"),
+        (["run", "--nonsense"], "No such option", "foothold run --help"),
+        (["images"], "Missing command", "foothold images --help"),
+        (["walk"], "No such command 'walk'", "foothold --help"),
+        (["predict", "--policy", "befor"], "unknown policy", "memlimit"),
+        (["predict", "--task-size", "12"], "12 bits", "33 to 64"),
+        (["predict", "--task-size", "0x1001000123"], "0x1001000123", "39"),
+        (["predict", "--task-size", "lots"], "'lots' is no size", "300M"),
+        (["images", "build", "--update", "--locked"], "--update", "--help"),
+        (["facts", "nativ"], "did you mean native", "docker"),
+    ],
+)
+def test_usage_errors_are_two_lines_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], at_home: Path, arguments: list[str], told: str, remedy: str
+) -> None:
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    first, second = err.splitlines()
+    assert first.startswith("foothold: ")
+    assert told in first
+    assert second.startswith("  remedy: ")
+    assert remedy in second
+    assert out == ""
+    assert not (at_home / "state").exists(), "nothing is left of a run that never was"
+
+
+def test_a_directory_that_holds_a_run_is_not_used_again(lab: Laboratory, tmp_path: Path) -> None:
+    asked = [*NATIVE, "--run-dir", str(tmp_path / "d")]
+    assert cli.main(asked) == 0
+    assert cli.main(asked) == 2
+
+
+def test_a_directory_that_cannot_be_made(
+    lab: Laboratory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert cli.main([*NATIVE, "--run-dir", str(tmp_path / "file/d")]) == 3
+    assert "--run-dir" in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_told_and_hurts_nobody(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*NATIVE, "--junit", "/proc/none/x.xml"]) == 0
+    assert "Junit fails" in capsys.readouterr().err
+
+
+def test_the_unforeseen_is_one_line_and_its_details_are_kept(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path
+) -> None:
+    lab.result = RuntimeError("a bug")
+    assert cli.main(NATIVE) == 3
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert "unforeseen RuntimeError: a bug; the details are in " in err
+    [kept] = (at_home / "state/foothold/crashes").iterdir()
+    assert "Traceback" in kept.read_text()
+
+
+def test_developers_get_their_traceback(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTHOLD_DEBUG", "1")
+    lab.result = RuntimeError("a bug")
+    assert cli.main(NATIVE) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_elsewhere_than_on_linux(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert cli.main(["run"]) == 3
+    assert "darwin" in capsys.readouterr().err
+
+
+def test_plan_lists_cells_and_what_is_declared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "--guest", "uml-bookworm", "--policy", "after"]) == 0
+    out = capsys.readouterr().out
+    assert "uml-6.1/none/after            low, allocates\n" in out
+    assert out.endswith("4 cells\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first", "reason"),
+    [
+        (["--task-size", "39"], "low, allocates", "beyond the task size 0x7ffffff000"),
+        (["--task-size", "0x7fc0000000", "--rlimit-as", "300M"],
+         f"dies, status 2: {samples.CANNOT_RESERVE}", "640M"),
+        (["--task-size", "0x7fc0000000", "--policy", "before"],
+         f"dies, status 2: {samples.OUT_OF_MEMORY}", "nothing else is tried"),
+        ([], "high, allocates", "is granted"),
+        (["--task-size", "39", "--bottom-up"], "low, allocates", "0x40000000"),
+        (["--policy", "memlimit", "--rlimit-as", "1G"], "low, allocates", "knows before, after"),
+    ],
+)  # fmt: skip
+def test_predict_asks_the_oracle_and_the_model(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], first: str, reason: str
+) -> None:
+    assert cli.main(["predict", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == first
+    assert reason in out
+    assert "    mmap(" in out
+
+
+def test_policies_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["policies"]) == 0
+    out = capsys.readouterr().out
+    assert "after  (2012-02-08, 0fd3bb7e7)" in out
+
+
+def test_doctor_says_the_remedy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = [
+        doctor.Check("native", True, "can be booted", "", ("fine",)),
+        doctor.Check("docker", False, "no engine answers", "start one", ()),
+    ]
+    monkeypatch.setattr(doctor, "examine", lambda _: checks)
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "ok  native  can be booted" in out
+    assert "note: fine" in out
+    assert "no  docker  no engine answers\n            remedy: start one" in out
+
+
+def test_facts_are_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "facts_of", lambda guest, options, emit: samples.facts())
+    assert cli.main(["facts", "uml-bookworm"]) == 0
+    assert json.loads(capsys.readouterr().out)["task_size"] == 0x7FFFFFFFF000
+
+
+def test_images_of_an_empty_cache(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["images", "list"]) == 0
+    assert cli.main(["images", "build", "nope"]) == 3
+    assert "there is no image 'nope'" in capsys.readouterr().err
+
+
+def spawn(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness.cli", *arguments], capture_output=True, text=True,
+        check=False, cwd=Path(__file__).parents[3], timeout=60, **options,  # type: ignore[call-overload]
+    )  # fmt: skip
+
+
+def test_help_imports_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "harness.cli", "--help"], capture_output=True,
+        text=True, check=True, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    for module in ("paramiko", "docker", "rich", "pexpect", "msgspec", "images.builder"):
+        assert f" {module}\n" not in done.stderr, module
+
+
+def test_a_reader_that_leaves_is_no_trouble() -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -m harness.cli predict | true"], capture_output=True,
+        text=True, check=False, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert done.stderr == ""
+
+
+def test_the_version() -> None:
+    assert spawn("--version").stdout.startswith("foothold, version ")
+
+
+def test_no_argument_shows_the_help() -> None:
+    done = spawn()
+    assert "Commands:" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,58 @@
+"""The real allocator on this machine: what it writes is what the witnesses read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cells import Cell, Limits
+from harness.record import Ending, Record
+from harness.verdict import Outcome
+from harness.verdict import Path as Way
+from harness.witnesses import observe
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(*arguments: str) -> Record:
+    """Start the allocator, read its maps whenever it holds, and keep what there is to see."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "allocator", "--hold", *arguments], cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        stdout, maps = b"", {}
+        for line in process.stdout:
+            stdout += line
+            if line.startswith(b'{"event":"hold"'):
+                moment = "end" if b'"end"' in line else "reserved"
+                maps[moment] = Path(f"/proc/{process.pid}/maps").read_text()
+                process.stdin.write(b"\n")
+                process.stdin.flush()
+        stderr = process.stderr.read()
+        return Record((), process.pid, Ending(process.wait()), stdout, stderr, maps)
+
+
+@pytest.mark.parametrize("policy", ["before", "after"])
+def test_the_allocator_is_understood(policy: str) -> None:
+    seen = observe(run("--policy", policy), Cell("native", Limits(), policy))
+    assert seen.contradictions == ()
+    assert seen.outcome is Outcome.ALLOCATES
+    assert seen.path in (Way.HIGH, Way.LOW)
+
+
+def test_a_trace_does_not_disturb() -> None:
+    assert observe(run("--policy", "after", "--trace")).contradictions == ()
+
+
+def test_a_subject_that_only_pretends_is_found_out() -> None:
+    """On the model of a kernel, it says all the right words and maps nothing."""
+    seen = observe(run("--policy", "after", "--kernel", "model"))
+    assert "the report says kernel model; it is real" in seen.contradictions
+    assert any("no arena" in each for each in seen.contradictions)
+    assert seen.outcome is None

@@ -1,0 +1,257 @@
+"""The bus, the files that a run leaves, and text from guests."""
+
+from __future__ import annotations
+
+import json
+import threading
+import unicodedata
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import events
+from harness.events import AnyEvent
+from harness.sinks import Bus
+from harness.sinks.files import write_whole
+from harness.sinks.jsonl import JsonLines
+from harness.sinks.junit import Junit, suites
+from harness.sinks.result import RunResult
+from harness.sinks.rundir import RunDirectory
+from harness.sinks.summary_json import SummaryJson
+from harness.sinks.text import clean, clean_lines, xml_text
+from harness.verdict import Result
+from tests.unit.harness import samples
+
+
+class Listener:
+    def __init__(self, fails_at: int = -1) -> None:
+        self.heard: list[AnyEvent] = []
+        self.closed = 0
+        self._fails_at = fails_at
+
+    def __call__(self, event: AnyEvent) -> None:
+        if len(self.heard) == self._fails_at:
+            raise OSError(28, "No space left on device")
+        self.heard.append(event)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def a_run() -> list[AnyEvent]:
+    """One cell of each result, and one that was not reached."""
+    native, uml, docker = samples.cell(), samples.cell("uml-6.1"), samples.cell("docker")
+    lost = samples.cell("qemu-x86_64")
+    late = samples.cell("qemu-x86_64", "before")
+    seen = samples.observation(samples.LOW_ALLOCATES, evidence={"maps": "\x1b[31m low"})
+    return [
+        samples.started(native, uml, docker, lost, late),
+        events.GuestBooting(guest="native", argv=("agent", "keep")),
+        samples.ready("native"),
+        events.CellStarted(cell=native.id),
+        samples.done(native, observed=samples.observation(samples.HIGH_ALLOCATES)),
+        samples.done(
+            uml, Result.FAIL, "the plan expects high", observed=seen, console="\x1b[2Jpanic",
+            hint="look",
+        ),
+        samples.done(docker, Result.UNSUPPORTED, "no engine answers", hint="start one"),
+        events.GuestFailed(
+            guest="qemu-x86_64", message="hung", hint="", blame="guest", console="...",
+            argv=("qemu", "-x"),
+        ),
+        samples.done(lost, Result.ERROR, "hung"),
+        events.GuestStopped(guest="native"),
+    ]  # fmt: skip
+
+
+def test_the_bus_stamps_and_tells_everybody_in_order() -> None:
+    one, two = Listener(), Listener()
+    with Bus([one]) as bus:
+        bus(events.Progress(what="a"))
+        bus.add(two)
+        bus(events.Progress(what="b", at=7.0))
+    assert [event.what for event in one.heard if isinstance(event, events.Progress)] == ["a", "b"]
+    assert one.heard[0].at > 1_600_000_000
+    assert two.heard[0].at == 7.0
+    assert (one.closed, two.closed) == (1, 1)
+
+
+def test_a_sink_that_fails_is_dropped_and_hurts_nobody() -> None:
+    told: list[str] = []
+    bad, good = Listener(fails_at=1), Listener()
+    with Bus([bad, good], complain=told.append) as bus:
+        for what in "abc":
+            bus(events.Progress(what=what))
+    assert (len(bad.heard), len(good.heard)) == (1, 3)
+    assert (bad.closed, good.closed) == (1, 1)
+    assert told == [
+        "foothold: Listener fails and is left out from here on: OSError: [Errno 28] No space left "
+        "on device"
+    ]
+
+
+def test_a_sink_that_cannot_close_keeps_no_other_from_closing() -> None:
+    class Stuck(Listener):
+        def close(self) -> None:
+            raise OSError("stuck")
+
+    told: list[str] = []
+    good = Listener()
+    Bus([Stuck(), good], complain=told.append).close()
+    assert good.closed == 1
+    assert "stuck" in told[0]
+
+
+def test_many_threads_may_speak_at_once() -> None:
+    inside = 0
+
+    class Careful(Listener):
+        def __call__(self, event: AnyEvent) -> None:
+            nonlocal inside
+            inside += 1
+            assert inside == 1
+            super().__call__(event)
+            inside -= 1
+
+    sink, told = Careful(), list[str]()
+    with Bus([sink], complain=told.append) as bus:
+        threads = [
+            threading.Thread(target=lambda: [bus(events.Progress(what="x")) for _ in range(100)])
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(sink.heard) == 800
+    assert told == []
+
+
+def test_every_event_is_a_line_at_once(tmp_path: Path) -> None:
+    sink = JsonLines(tmp_path / "new" / "events.jsonl")
+    for event in a_run():
+        sink(event)
+    lines = (tmp_path / "new" / "events.jsonl").read_bytes().splitlines()
+    assert [msgspec.json.decode(line, type=events.AnyEvent) for line in lines] == a_run()
+    sink.close()
+
+
+def test_the_run_as_one_document(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "run.json"
+    sink = SummaryJson(str(path))
+    for event in [*a_run(), samples.finished(**{"pass": 1})]:
+        sink(event)
+    assert not path.exists()
+    sink.close()
+    whole = json.loads(path.read_text())
+    assert (whole["schema"], whole["plan"], whole["interrupted"]) == (1, "default", False)
+    assert whole["counts"] == {"pass": 1, "fail": 1, "error": 1, "unsupported": 1, "not-run": 1}
+    assert [each["id"] for each in whole["cells"]][:2] == [
+        "native/none/after", "uml-6.1/none/after"
+    ]  # fmt: skip
+    assert whole["cells"][1]["verdict"]["findings"] == ["the plan expects high"]
+    assert whole["cells"][4]["verdict"] is None
+    assert whole["guests"]["native"]["facts"]["task_size"] == 0x7FFFFFFFF000
+    assert whole["guests"]["native"]["argv"] == ["agent", "keep"]
+    assert whole["guests"]["qemu-x86_64"]["failure"]["message"] == "hung"
+    assert whole["guests"]["qemu-x86_64"]["argv"] == ["qemu", "-x"]
+
+
+def test_the_document_on_standard_output(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    SummaryJson("-").close()
+    assert json.loads(capsysbinary.readouterr().out)["interrupted"] is True
+
+
+def test_junit_counts_and_says_what_a_ci_shows(tmp_path: Path) -> None:
+    path = tmp_path / "out.xml"
+    sink = Junit(str(path))
+    for event in a_run():
+        sink(event)
+    sink.close()
+    root = ET.parse(path).getroot()
+    assert {name: root.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "5", "failures": "1", "errors": "2", "skipped": "1"
+    }  # fmt: skip
+    by_name = {suite.get("name"): suite for suite in root}
+    failure = by_name["uml-6.1"].find("testcase/failure")
+    assert failure is not None
+    assert failure.get("message") == "the plan expects high"
+    assert "remedy: look" in (failure.text or "")
+    assert "--guest uml-6.1" in (failure.text or "")
+    output = by_name["uml-6.1"].findtext("testcase/system-out")
+    assert output == "maps: \\x1b[31m low"
+    skipped = by_name["docker"].find("testcase/skipped")
+    assert skipped is not None
+    assert skipped.get("message") == "no engine answers: start one"
+    late = by_name["qemu-x86_64"].findall("testcase/error")[-1]
+    assert "not run" in (late.get("message") or "")
+    case = by_name["uml-6.1"].find("testcase")
+    assert case is not None
+    assert (case.get("classname"), case.get("name")) == ("foothold.uml-6_1", "none after")
+
+
+def test_junit_of_a_run_that_never_began() -> None:
+    assert suites(RunResult()).get("tests") == "0"
+
+
+def test_the_runs_directory(tmp_path: Path) -> None:
+    sink = RunDirectory(tmp_path)
+    first, *rest = a_run()
+    sink(first)
+    assert json.loads((tmp_path / "run.json").read_text())["finished"] is None
+    for event in [*rest, samples.finished()]:
+        sink(event)
+    sink.close()
+    whole = json.loads((tmp_path / "run.json").read_text())
+    assert whole["started"]["plan"] == "default"
+    assert whole["finished"]["seconds"] == 1.5
+    verdict = json.loads((tmp_path / "cells/uml-6.1/none/after/verdict.json").read_text())
+    assert verdict["result"] == "fail"
+    facts = json.loads((tmp_path / "guests/native/facts.json").read_text())
+    assert facts["release"] == "6.12.113"
+    command = json.loads((tmp_path / "guests/qemu-x86_64/command.json").read_text())
+    assert command == {"argv": ["qemu", "-x"]}
+    assert len((tmp_path / "events.jsonl").read_bytes().splitlines()) == len(a_run()) + 1
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_whole(path, b"old")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_device_is_written_and_not_replaced() -> None:
+    write_whole(Path("/dev/null"), b"gone")
+    assert not Path("/dev/null").is_file()
+
+
+@given(st.text(max_size=300))
+def test_clean_text_moves_no_cursor(text: str) -> None:
+    shown = clean(text, 100)
+    assert all(unicodedata.category(char)[0] != "C" for char in shown)
+    assert "\n" not in shown
+
+
+def test_clean_text_says_what_was_there() -> None:
+    assert clean("a\x1b[2Jb\r\u202e\x9b") == "a\\x1b[2Jb\\x0d\\u202e\\x9b"
+    assert clean("größer → ok") == "größer → ok"
+    assert len(clean("x" * 10_000, 100)) == 99
+    assert clean_lines("a\nb\nc\x07", most=2) == ["b", "c\\x07"]
+
+
+@given(st.text())
+def test_any_text_fits_into_xml(text: str) -> None:
+    element = ET.Element("a")
+    element.text = xml_text(text)
+    again = ET.fromstring(ET.tostring(element, encoding="utf-8"))
+    assert (again.text or "").replace("\r\n", "\n").replace("\r", "\n") == (
+        xml_text(text).replace("\r\n", "\n").replace("\r", "\n")
+    )

@@ -1,0 +1,148 @@
+"""What a person sees."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from harness import events
+from harness.sinks.terminal import Terminal, is_live
+from harness.verdict import Result
+from tests.unit.harness import samples
+from tests.unit.harness.test_sinks import a_run
+
+
+class Screen(io.StringIO):
+    def __init__(self, tty: bool = True) -> None:
+        super().__init__()
+        self._tty = tty
+
+    def isatty(self) -> bool:
+        return self._tty
+
+
+def shown(stream: list[events.AnyEvent], *, live: bool = False, quiet: bool = False) -> str:
+    screen = Screen()
+    terminal = Terminal(screen, live=live, quiet=quiet)
+    for event in stream:
+        terminal(event)
+    terminal.close()
+    return screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("tty", "environment", "live"),
+    [
+        (True, {"TERM": "xterm"}, True),
+        (False, {"TERM": "xterm"}, False),
+        (True, {"TERM": "dumb"}, False),
+        (True, {}, False),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_a_table_changes_only_where_it_can(
+    monkeypatch: pytest.MonkeyPatch, tty: bool, environment: dict[str, str], live: bool
+) -> None:
+    for name in ("TERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_live(Screen(tty)) is live
+
+
+def test_plain_lines() -> None:
+    text = shown([*a_run(), samples.finished()])
+    assert "\x1b" not in text
+    lines = text.splitlines()
+    assert "native: ready in 0.50 s; 6.12.113, 47 bits" in lines
+    assert any(re.match(r"pass +native/none/after +high, allocates +0.25 s", x) for x in lines)
+    assert "5 cells: 1 passed, 1 failed, 1 in error, 1 unsupported, 1 not run in 1.5 s" in lines
+    assert lines[-1] == "kept in /runs/r"
+
+
+def test_a_failure_comes_with_all_there_is_to_know() -> None:
+    text = shown([*a_run(), samples.finished()])
+    _, _, failure = text.partition("FAIL  uml-6.1/none/after")
+    failure, _, _ = failure.partition("\n\n")
+    for told in (
+        "  the plan expects high\n",
+        "    maps: \\x1b[31m low\n",
+        "    | \\x1b[2Jpanic\n",
+        "  remedy: look\n",
+        "  again:   ./foothold run --guest uml-6.1 --limit none --policy after",
+    ):
+        assert told in failure
+
+
+def test_an_unsupported_guest_is_told_once_with_its_remedy() -> None:
+    cells = [samples.cell("docker", policy) for policy in ("before", "after")]
+    lost = [samples.done(x, Result.UNSUPPORTED, "no engine", hint="start one") for x in cells]
+    text = shown([samples.started(*cells), *lost, samples.finished()])
+    assert text.count("no engine") == 1
+    assert "UNSUPPORTED  docker: no engine\n  remedy: start one\n" in text
+
+
+def test_what_fails_alike_is_told_once() -> None:
+    cells = [samples.cell("uml-6.1", policy) for policy in ("before", "after")]
+    lost = [samples.done(x, Result.ERROR, "it hung") for x in cells]
+    text = shown([samples.started(*cells), *lost, samples.finished()], quiet=True)
+    assert text.count("it hung") == 1
+    assert "and the same of uml-6.1/none/after" in text
+
+
+def test_quiet_is_quiet_until_the_end() -> None:
+    text = shown([*a_run(), samples.finished()], quiet=True)
+    assert "ready in" not in text
+    assert "FAIL  uml-6.1/none/after" in text
+    assert "5 cells" in text
+
+
+def test_an_interrupted_run_says_so() -> None:
+    text = shown([*a_run(), samples.finished(interrupted=True)])
+    assert "1 not run in 1.5 s; interrupted" in text
+
+
+def test_the_live_table_ends_with_every_guest_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    text = shown([events.Progress(what="building root"), *a_run(), samples.finished()], live=True)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    assert "building root" in plain
+    assert re.search(r"limits +policy +expected +observed +time", plain)
+    assert re.search(r"none +after +high, allocates +low, allocates +0.25 s", plain)
+    assert "unsupported" in plain
+    assert text.endswith("kept in /runs/r\x1b[0m\n")
+    assert "\x1b[?25h" in text, "the cursor is shown again"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_nothing_of_a_guest_reaches_the_terminal_raw(live: bool) -> None:
+    evil = "\x1b]0;owned\x07\x9b[bold]\x1b[2J\r[/red]"
+    one = samples.cell("uml-6.1")
+    seen = samples.observation(samples.DIES, message=evil, evidence={"report": evil})
+    text = shown(
+        [
+            samples.started(one),
+            events.Progress(what=evil, guest="uml-6.1"),
+            samples.ready("uml-6.1", evil),
+            events.CellStarted(cell=one.id),
+            events.GuestFailed(
+                guest="uml-6.1", message=evil, hint="", blame="guest", console=evil, argv=()
+            ),
+            samples.done(one, Result.FAIL, evil, observed=seen, console=evil, notes=(evil,)),
+            samples.finished(),
+        ],
+        live=live,
+    )
+    assert "\x1b]0" not in text
+    assert "\x1b[2J" not in text
+    assert "\x07" not in text
+    assert "\x9b" not in text
+    assert "\r[/red]" not in text
+    assert "\\x1b]0;owned" in text
+
+
+def test_a_run_that_breaks_off_leaves_the_terminal_as_it_was() -> None:
+    text = shown(a_run()[:4], live=True)
+    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")
