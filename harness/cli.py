@@ -7,6 +7,7 @@ What takes long to import is imported where it is used, so that `foothold --help
 from __future__ import annotations
 
 import datetime
+import io
 import os
 import secrets
 import signal
@@ -113,7 +114,7 @@ def run(
                 fresh=fresh,
                 require=required,
                 plan=read.name,
-                command=("foothold", *sys.argv[1:]),
+                command=("foothold", *map(_printable, sys.argv[1:])),
             ),
             bus,
         )
@@ -218,6 +219,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from images.errors import ImageError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # no locale is a reason to fail
     if not sys.platform.startswith("linux"):
         return _say(FAILED, f"this is {sys.platform}; guests can only be had on Linux", "")
     try:
@@ -333,6 +337,11 @@ def _stop_as_by_ctrl_c() -> None:
     """Let SIGTERM and SIGHUP end a run as Ctrl-C does: guests stopped, files whole."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+
+
+def _printable(argument: str) -> str:
+    """An argument that is not UTF-8 has to be written down all the same."""
+    return argument.encode(errors="backslashreplace").decode()
 
 
 def _exit_code(summary: Summary, cells: int) -> int:

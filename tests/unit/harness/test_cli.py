@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -319,3 +320,10 @@ def test_no_argument_shows_the_help() -> None:
     done = spawn()
     assert "Commands:" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_any_locale_will_do() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = spawn("run", "größer", env=environment)
+    assert done.returncode == 2
+    assert "there is no such plan" in done.stderr

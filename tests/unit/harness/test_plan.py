@@ -206,6 +206,17 @@ def test_other_files_are_refused(plan: Path, content: bytes) -> None:
         load(plan, KNOWN)
 
 
+def test_the_plan_in_the_documentation_can_be_read(plan: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/reading-a-verdict.md").read_text()
+    plan.write_text(page.partition("```toml\n")[2].partition("```")[0])
+    written = load(plan, KNOWN)
+    cells = {cell.id: str(cell.declared) for cell in written.cells()}
+    assert len(cells) == 4 + 2 + 1
+    assert cells["docker/none/after"] == "high, allocates"
+    assert cells["uml-6.12/rlimit_as=300M/after"] == f"dies, status 2: {CANNOT_RESERVE}"
+    assert cells["uml-6.12/none/after"] == "None"
+
+
 def test_a_plan_is_found_by_name_or_path(plan: Path) -> None:
     assert find("default").name == "default.toml"
     assert find(str(plan)) == plan
