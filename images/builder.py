@@ -36,16 +36,21 @@ class Builder:
         self._locked = locked
         self._say = say
         self._recipes = recipes
+        self._checked: dict[str, Entry] = {}
 
     def image(self, name: str) -> Path:
         """Return the directory of a finished image, making it and all that it needs if need be."""
         return self.entry(name).path
 
     def entry(self, name: str) -> Entry:
-        """As `image`, with its manifest."""
-        recipe = self._recipe(name)
+        """As `image`, with its manifest. An image is checked for damage once in our life."""
+        if name not in self._checked:
+            self._checked[name] = self._obtain(self._recipe(name))
+        return self._checked[name]
+
+    def _obtain(self, recipe: Recipe) -> Entry:
         needs = {each: self.entry(each) for each in recipe.needs}
-        debs = self.packages(name)
+        debs = self.packages(recipe.name)
         while True:
             key = self._key(recipe, debs, needs)
             if entry := self.cache.get(recipe.name, key):
@@ -60,12 +65,17 @@ class Builder:
     def ready(self, name: str) -> bool:
         """Is the image in the cache, undamaged? Asks no mirror, builds nothing."""
         recipe = self._recipe(name)
+        if name in self._checked:
+            return True
         if recipe.packages and not lock.chosen(recipe.packages, self._own_lock):
             return False
         if not all(self.ready(each) for each in recipe.needs):
             return False
         needs = {each: self.entry(each) for each in recipe.needs}
-        return self.cache.get(name, self._key(recipe, self.packages(name), needs)) is not None
+        entry = self.cache.get(name, self._key(recipe, self.packages(name), needs))
+        if entry:
+            self._checked[name] = entry
+        return entry is not None
 
     def packages(self, name: str) -> list[Deb]:
         """Name the packages that go into an image; asks the mirror only if no lock knows them."""
@@ -93,6 +103,7 @@ class Builder:
             if old != new:
                 lock.choose(wanted, new, self._own_lock)
                 changes.append(f"{name}: {lock.difference(old, new)}")
+        self._checked.clear()
         return changes
 
     def locks(self) -> lock.LockFile:

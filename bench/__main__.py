@@ -1,0 +1,5 @@
+"""`python -m bench`: every table, guests first."""
+
+from bench import guests
+
+guests.main()

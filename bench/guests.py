@@ -1,0 +1,218 @@
+"""Guests against the least that they could cost.
+
+Bare boot: the same kernel, root and pinning, with a ctypes mmap of 64 KiB at 0xF8<<32 as the only
+program, then power off. What is on top of it is ours: SSH, the agent, the subject's own work, two
+readings of its maps, the verdict.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import subjects
+from harness.cells import Cell, Limits
+from harness.deadline import Deadline
+from harness.events import AnyEvent
+from harness.guests.catalogue import Kind, catalogue, known_guests
+from harness.guests.guest import Guest, Workplace
+from harness.oracle import predict
+from harness.plan import Known, find, load
+from harness.run import Options, run
+from harness.verdict import Result
+from harness.witnesses import judge, observe
+from images.builder import Builder
+
+PROBE = (
+    "c=__import__('ctypes');l=c.CDLL(None);l.mmap.restype=c.c_void_p;"
+    "l.mmap(c.c_void_p(0xf8<<32),65536,0,0x22,-1,0);l.reboot(0x4321fedc)"
+)
+CPU = max(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: medians in seconds, their ratio, and the goal for the ratio (or the seconds)."""
+
+    what: str
+    ours: float
+    reference: float | None
+    goal: float
+
+    @property
+    def measure(self) -> float:
+        return self.ours if self.reference is None else self.ours / self.reference
+
+    def __str__(self) -> str:
+        reference = "" if self.reference is None else f"{self.reference:8.3f}"
+        unit = " s" if self.reference is None else "  "
+        verdict = "met" if self.measure <= self.goal else "MISSED"
+        return (
+            f"{self.what:44} {self.ours:8.3f} {reference:8} "
+            f"{self.measure:6.2f}{unit} {self.goal:6.2f}{unit} {verdict}"
+        )
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+@contextmanager
+def workplace(builder: Builder) -> Iterator[Workplace]:
+    with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
+        share = Path(folder) / "share"
+        share.mkdir()
+        subjects.deploy(share)
+        yield Workplace(Path(folder), share, builder, CPU)
+
+
+def cell(guest: Guest, facts: object, question: Cell) -> None:
+    """One cell, as the orchestrator does it; a cell that does not pass is no benchmark."""
+    record = guest.run(subjects.command(question, guest), question.limits, Deadline.after(120))
+    predicted = predict(facts, question.limits, question.policy)  # type: ignore[arg-type]
+    verdict = judge(question, predicted, observe(record), seconds=0)
+    assert verdict.result is Result.PASS, verdict.findings
+
+
+def boot_with_one_cell(kind: Kind, builder: Builder) -> float:
+    """Seconds from spawn to verdict."""
+    with workplace(builder) as place:
+        guest = kind.make(place)
+        guest.supported()  # what a run asks once, before anything is spawned
+        try:
+            return seconds(
+                lambda: cell(
+                    guest, guest.boot(Deadline.after(120)), Cell(kind.name, Limits(), "after")
+                )
+            )
+        finally:
+            guest.stop()
+
+
+def bare_boot(kind: Kind, builder: Builder) -> float:
+    """Seconds from spawn to power off of the same command line, with the probe as init."""
+    with workplace(builder) as place:
+        guest = kind.make(place)
+        try:
+            guest.boot(Deadline.after(120))
+            argv = list(guest.boot_record.argv)
+        finally:
+            guest.stop()
+        words = argv[argv.index("--") + 1 :]
+        words = [word for word in words if not word.startswith(("ssl0=", "foothold.", "uml_dir="))]
+        words = ["init=/usr/bin/python3" if word == "init=/init" else word for word in words]
+        words += [f"uml_dir={place.directory}/", "--", "-I", "-S", "-c", PROBE]
+        directory = argv[argv.index("--chdir") + 1]
+        return seconds(
+            lambda: subprocess.run(
+                ["taskset", "-c", str(CPU), *words], cwd=directory, stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=60,
+            )
+        )  # fmt: skip
+
+
+def medians(times: int, *works: Callable[[], float]) -> list[float]:
+    """Take turns, so that a drift of the machine hits all alike; one round is not counted."""
+    rounds = [[work() for work in works] for _ in range(times + 1)][1:]
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
+
+
+def uml_lines(builder: Builder, times: int) -> Iterator[Line]:
+    for name, kind in catalogue(builder).items():
+        if not name.startswith("uml"):
+            continue
+        ours, bare = medians(
+            times,
+            lambda kind=kind: boot_with_one_cell(kind, builder),  # type: ignore[misc]
+            lambda kind=kind: bare_boot(kind, builder),  # type: ignore[misc]
+        )
+        yield Line(f"{name}: one cell, spawn to verdict / bare boot", ours, bare, 2.0)
+
+
+def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
+    for name, kind in catalogue(builder).items():
+        if name in ("native", "docker"):
+            continue
+        with workplace(builder) as place:
+            guest = kind.make(place)
+            try:
+                facts = guest.boot(Deadline.after(120))
+                question = Cell(name, Limits(), "after")
+                by_hand = [
+                    word for word in subjects.command(question, guest) if word != "--hold"
+                ]
+
+                def hand(guest: Guest = guest, by_hand: list[str] = by_hand) -> float:
+                    record = guest.run(by_hand, Limits(), Deadline.after(120))
+                    assert record.ending.status == 0
+                    return record.ending.wall
+
+                def ours(guest: Guest = guest, facts: object = facts, q: Cell = question) -> float:
+                    return seconds(lambda: cell(guest, facts, q))
+
+                mine, theirs = medians(times, ours, hand)
+            finally:
+                guest.stop()
+        yield Line(f"{name}: one more cell / the subject by hand", mine, theirs, 1.5)
+
+
+def native_line(builder: Builder, times: int) -> Line:
+    with workplace(builder) as place:
+        guest = catalogue(builder)["native"].make(place)
+        facts = guest.boot(Deadline.after(60))
+        root = Path(subjects.__file__).parents[1]
+        argv = [sys.executable, "-m", "allocator", "--policy", "after"]
+        mine, theirs = medians(
+            times,
+            lambda: seconds(lambda: cell(guest, facts, Cell("native", Limits(), "after"))),
+            lambda: seconds(
+                lambda: subprocess.run(argv, cwd=root, stdout=subprocess.DEVNULL, check=True)
+            ),
+        )
+    return Line("native: one cell / python3 -m allocator", mine, theirs, 2.0)
+
+
+def default_plan_line(builder: Builder, times: int) -> Line:
+    known = Known(known_guests(builder), ("before", "after"))
+    cells = load(find("default"), known).cells()
+    unsupported: set[str] = set()
+
+    def once() -> float:
+        def listen(event: AnyEvent) -> None:
+            result = getattr(event, "verdict", None)
+            if result and result.result is Result.UNSUPPORTED:
+                unsupported.add(result.cell.split("/")[0])
+
+        with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
+            return seconds(lambda: run(cells, Options(Path(folder), builder), listen))
+
+    [took] = medians(times, once)
+    left_out = f" (without {', '.join(sorted(unsupported))})" if unsupported else ""
+    return Line(f"the default plan, {len(cells)} cells{left_out}", took, None, 12.0)
+
+
+def main(times: int = 7) -> None:
+    """Print the table."""
+    builder = Builder()
+    print(f"guests on processor {CPU}, medians of {times}, in turns; seconds")
+    print(f"{'':44} {'ours':>8} {'ref.':>8} {'ratio':>8} {'goal':>8}")
+    for line in uml_lines(builder, times):
+        print(line, flush=True)
+    for line in cell_lines(builder, times):
+        print(line, flush=True)
+    print(native_line(builder, times), flush=True)
+    print(default_plan_line(builder, max(3, times // 2)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
