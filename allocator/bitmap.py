@@ -85,6 +85,11 @@ class HeapBitmap:
         for p in range(v, v + n, 128):
             words[self.arena.top(p) - (p >> 7)] = 0
 
+    def setblockspecial(self, v: int) -> None:
+        """`runtime·setblockspecial`: the block at v is known to the profiler."""
+        i = v >> 3
+        self.words[self.arena.top(v) - (i >> 4)] |= SPECIAL[i & 15]
+
     def bits(self, v: int) -> tuple[bool, bool, bool, bool]:
         """The four bits of the word at v: allocated, boundary or no pointers, marked, special."""
         i = v >> 3

@@ -7,6 +7,7 @@ from .central import MCentral
 from .death import Console, Throw
 from .fixalloc import FixAlloc
 from .heap import MHeap
+from .mprof import FLAG_NO_PROFILING, RATE, MProf
 from .policy import ARENAS
 from .sizes import (
     FIXED_STACK,
@@ -79,6 +80,7 @@ class Runtime:
             self.arena = ContiguousArena(self.mem, end, image)
         self._words = kernel.words
         self._mallocing = False
+        self.mprof: MProf | None = None  # as MemProfileRate 0; a workload may switch it on
         self._large_nmalloc = self._large_bytes = self._large_total = self._nlookup = 0
         self._small_bytes = self._small_objects = 0
         self.stackalloc: FixAlloc[int] = FixAlloc(FIXED_STACK, self.mem.sys_alloc, int)
@@ -166,6 +168,9 @@ class Runtime:
         if not flag & FLAG_NO_GC:
             self.bitmap.markallocated(v, size, bool(flag & FLAG_NO_POINTERS))
         self._mallocing = False
+        if self.mprof is not None and size >= RATE and not flag & FLAG_NO_PROFILING:
+            self.bitmap.setblockspecial(v)
+            self.mprof.malloc(v)
         return v
 
     def free(self, v: int) -> None:
@@ -205,11 +210,14 @@ class Runtime:
             raise Throw("free runtime·mlookup")
         if span.sizeclass == 0:
             length = span.npages << PAGE_SHIFT
+            special = self.bitmap.bits(v)[3]
             self._words[span.start << PAGE_SHIFT - 3] = 1  # needs zeroing
             self.bitmap.markfreed(v, length)
             self.bitmap.unmarkspan(v, 1 << PAGE_SHIFT)
             self._large_bytes -= length
             self.heap.free(span, acct=True)
+            if special and self.mprof is not None:
+                self.mprof.free()
         else:
             blocks = self.mcache.lists[span.sizeclass]
             if blocks.size > 8:

@@ -1,12 +1,13 @@
 """What the subject does with its allocator, and the checks that it got what it asked for.
 
-Names: `none` (mallocinit alone), `default`, `hello` (what the reference program of 2012 did),
-`grow:SIZE` (blocks of a MiB until SIZE is held), `grow-N` (the same, N MiB), `block:SIZE` (one
-block).
+Names: `none` (mallocinit alone), `default`; and as programs of 2012, with all that the runtime does
+before main, `hello` (a block of a MiB, as the reference program), `grow:SIZE` (blocks of a MiB
+until SIZE is held), `grow-N` (the same, N MiB), `block:SIZE` (one block).
 """
 
 from .death import Throw
-from .sizes import BUCK_HASH_BYTES, GC_WORK_CHUNK, PAGE_SIZE
+from .mprof import MProf
+from .sizes import GC_WORK_CHUNK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,16 +91,14 @@ def run(runtime: "Runtime", name: str) -> Outcome:
     kind, amount = parse(name)
     if kind == "default":
         _default(runtime, outcome)
-    elif kind == "hello":
-        _hello(runtime, outcome)
-    elif kind == "grow":
+    elif kind != "none":
+        _start_up(runtime)
         held = Held(runtime, outcome)
-        for _ in range(0, amount, MIB):
-            held.take(MIB)
-        held.check()
-    elif kind == "block":
-        held = Held(runtime, outcome)
-        held.take(amount)
+        if kind == "block":
+            held.take(amount)
+        else:
+            for _ in range(0, amount, MIB):
+                held.take(MIB)
         held.check()
     return outcome
 
@@ -108,8 +107,10 @@ def parse(name: str) -> tuple[str, int]:
     """(kind, bytes) of a workload's name. Raises ValueError, which says what there is."""
     from .options import parse_size
 
-    if name in ("none", "default", "hello"):
+    if name in ("none", "default"):
         return name, 0
+    if name == "hello":
+        return "grow", MIB
     kind, _, amount = name.partition(":")
     if kind in ("grow", "block") and amount:
         return kind, parse_size(amount)
@@ -136,26 +137,19 @@ def _default(runtime: "Runtime", outcome: Outcome) -> None:
     held.drop()
 
 
-def _hello(runtime: "Runtime", outcome: Outcome) -> None:
-    """What the reference program did, as far as the kernel could see.
+def _start_up(runtime: "Runtime") -> None:
+    """What the runtime does between mallocinit and main, as far as the kernel can see.
 
-    The start of the runtime gives the main goroutine its stack, runs a first collection, whose work
-    chunk stays, and allocates blocks that take up 26 pages; which ones they were the trace does not
-    say, so here it is one of each of the 26 smallest classes that have a page to a span. The block
-    of 1 MiB is sampled by the profiler, which therefore makes its table.
+    The main goroutine gets its stack; a first collection makes its work chunk, which stays; blocks
+    are allocated that take up 26 pages. Which ones they are the traces do not say: here it is one
+    of each of the 26 smallest classes with a page to a span. From then on the profiler samples.
     """
     runtime.stackalloc.alloc()
     if runtime.mem.sys_alloc(GC_WORK_CHUNK) == 0:
         runtime.console.printf("panic: invalid memory address or nil pointer dereference\n")
         raise Throw("panic during gc")
-    held = Held(runtime, outcome)
     classes = runtime.classes
-    for sizeclass, npages in enumerate(classes.allocnpages[:28]):
+    for size, npages in zip(classes.size[1:28], classes.allocnpages[1:28], strict=True):
         if npages == 1:
-            held.take(classes.size[sizeclass])
-    held.take(MIB)
-    runtime.mstats.buckhash_sys += BUCK_HASH_BYTES
-    if runtime.mem.sys_alloc(BUCK_HASH_BYTES) == 0:
-        runtime.console.printf(f"unexpected fault address {PAGE_SIZE:#x}\n")
-        raise Throw("fault")
-    held.check()
+            runtime.malloc(size)
+    runtime.mprof = MProf(runtime)

@@ -7,6 +7,7 @@ from allocator.death import Exit, Throw
 from allocator.modelkernel import ModelKernel
 from allocator.policy import POLICIES
 from allocator.predict import predict
+from allocator.workload import run
 
 PROBE_TAKEN = ((0xF800000000, 0xF800001000),)
 
@@ -312,6 +313,32 @@ def test_an_unaligned_reservation_is_refused_with_memlimits_extra_line() -> None
         with pytest.raises(Throw, match=r"^runtime: SysReserve returned unaligned address$"):
             lab.begin()
         assert lab.console.lines == lines
+
+
+def test_the_profiler_takes_17_pages_for_each_mib_of_addresses_with_a_large_block() -> None:
+    """So 20 blocks of a MiB grow the heap by more than 20 MiB."""
+    lab = Lab()
+    runtime = lab.begin()
+    run(runtime, "grow-20")
+    stats = runtime.stats()
+    pages = 1 + 25 + 20 * (256 + 17) + 2  # self-test and start, blocks and tables, entries
+    assert stats.heap_inuse == pages * 4096
+    assert stats.heap_sys == 22 * MIB
+    assert stats.buckhash_sys == 1439992
+
+
+def test_a_sampled_block_is_special_until_it_is_freed() -> None:
+    runtime = Lab().begin()
+    run(runtime, "block:512K")
+    v = runtime.malloc(600 << 10)
+    assert runtime.bitmap.bits(v) == (True, False, False, True)
+    small = runtime.malloc(100 << 10)
+    assert runtime.bitmap.bits(small) == (True, False, False, False)
+    runtime.free(v)
+    runtime.free(small)
+    assert runtime.bitmap.bits(v) == (False, False, False, False)
+    entries = runtime.mprof._entries if runtime.mprof else 0
+    assert entries == 63
 
 
 class TestModern:
