@@ -67,6 +67,8 @@ class Plain:
         if addr % PAGE:
             return -22
         pages = range(addr // PAGE, -(-(addr + length) // PAGE))
+        if pages.stop > self.kernel.task_size // PAGE:
+            return -12
         return 0 if all(page in self.pages for page in pages) else -12
 
 

@@ -253,3 +253,52 @@ def test_console_joins_what_lacks_its_newline() -> None:
     console.printf("d\n")
     assert console.lines == ["a", "bc", "d"]
     assert "".join(written) == "a\nbc\nd\n"
+
+
+def test_a_list_that_is_too_long_gives_a_transfer_back() -> None:
+    runtime = Lab().begin()
+    blocks = [runtime.malloc(64) for _ in range(300)]
+    runtime.mcache.release_all()
+    central = runtime.mcache.central[5]
+    before = central.nfree
+    for v in blocks[:255]:
+        runtime.free(v)
+    assert (runtime.mcache.lists[5].nlist, central.nfree) == (255, before)
+    runtime.free(blocks[255])
+    assert (runtime.mcache.lists[5].nlist, central.nfree) == (256 - 32, before + 32)
+    runtime.free(blocks[256])
+    assert runtime.mcache.lists[5].list == blocks[256]
+
+
+def test_a_cache_that_is_too_big_gives_half_of_what_it_did_without_back() -> None:
+    runtime = Lab().begin()
+    small = [runtime.malloc(1024) for _ in range(32)]
+    for v in small:
+        runtime.free(v)
+    lists = runtime.mcache.lists
+    assert [lists[29].nlist, lists[29].nlistmin] == [32, 0]
+    big = [runtime.malloc(32768) for _ in range(130)]
+    for v in big[:62]:
+        runtime.free(v)
+    assert runtime.mcache.size < 2 << 20
+    runtime.free(
+        big[62]
+    )  # 2 MiB are reached: nothing was without use since the start, so all stays
+    assert [lists[29].nlist, lists[29].nlistmin] == [32, 32]
+    assert [lists[60].nlist, lists[60].nlistmin] == [63, 63]
+    runtime.free(big[63])
+    assert lists[29].nlist == lists[29].nlistmin == 16
+    assert lists[60].nlist == lists[60].nlistmin == 64 - 31
+
+
+def test_a_lone_spare_block_is_given_back_whole() -> None:
+    runtime = Lab().begin()
+    lists = runtime.mcache.lists
+    runtime.mcache._scavenge()
+    assert lists[1].nlistmin == 32
+    runtime.mcache._release(lists[1], 31)
+    assert (lists[1].nlist, lists[1].nlistmin) == (1, 1)
+    runtime.mcache._scavenge()
+    assert lists[1].nlist == 0
+    assert runtime.mcache.central[1].nfree == 0  # its span is empty and went back to the heap
+    assert runtime.stats().heap_inuse == 0
