@@ -145,6 +145,8 @@ class _Run:
         support = guest.supported()
         if not support.ok:
             raise UnsupportedError(support.reason, support.remedy)
+        for image in kind.images:  # before the deadline of the boot begins
+            self.options.builder.image(image)
         started = time.monotonic()
         with self._guard:
             if self._stopping.is_set():

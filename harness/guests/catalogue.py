@@ -9,7 +9,7 @@ from harness.errors import UsageError
 from harness.guests.container import Container
 from harness.guests.guest import Guest, Workplace
 from harness.guests.native import Native
-from harness.guests.qemu import X86_64, Qemu
+from harness.guests.qemu import X86_64, Architecture, Qemu
 from harness.guests.uml import Uml
 from images.builder import Builder
 
@@ -19,9 +19,13 @@ _UML = {"uml-bookworm": "uml-bookworm", "uml-trixie": "uml-trixie", "uml-testing
 
 @dataclass(frozen=True)
 class Kind:
-    """A guest that can be booted, and how long it takes, relatively: for ordering."""
+    """A guest that can be booted, from these images.
+
+    `weight` says how long it takes, relatively: the longest is started first.
+    """
 
     name: str
+    images: tuple[str, ...]
     make: Callable[[Workplace], Guest]
     weight: float
 
@@ -29,9 +33,9 @@ class Kind:
 def catalogue(builder: Builder) -> Mapping[str, Kind]:
     """Return all guests by canonical name. Asks the mirror only if no lock names the kernels."""
     kinds = [
-        Kind("native", lambda place: Native("native", place), 1.0),
-        Kind("docker", lambda place: Container("docker", place), 2.0),
-        Kind("qemu-x86_64", lambda place: Qemu("qemu-x86_64", X86_64, place), 10.0),
+        Kind("native", ("agent",), lambda place: Native("native", place), 1.0),
+        Kind("docker", ("root",), lambda place: Container("docker", place), 2.0),
+        _qemu(X86_64),
     ]
     for image in _UML.values():
         release = builder.uml_release(image)
@@ -40,7 +44,14 @@ def catalogue(builder: Builder) -> Mapping[str, Kind]:
 
 
 def _uml(name: str, image: str, release: str) -> Kind:
-    return Kind(name, lambda place: Uml(name, image, release, place), 2.0)
+    images = ("agent", "root", "shim", image)
+    return Kind(name, images, lambda place: Uml(name, image, release, place), 2.0)
+
+
+def _qemu(this: Architecture) -> Kind:
+    name = f"qemu-{this.name}"
+    images = ("agent", "initramfs", this.kernel, this.tool)
+    return Kind(name, images, lambda place: Qemu(name, this, place), 10.0)
 
 
 def known_guests(builder: Builder) -> dict[str, str]:
