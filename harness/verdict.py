@@ -77,7 +77,8 @@ class Observation:
         if self.signal:
             return f"killed by signal {self.signal}"
         if self.path is None or self.outcome is None:
-            return f"unclear, status {self.status}"
+            told = f"unclear, status {self.status}"
+            return f"{told}: {self.message}" if self.message else told
         return describe(self.path, self.outcome, self.status, self.message)
 
 

@@ -73,15 +73,22 @@ def test_a_guest_has_limits_of_its_own() -> None:
 
 def test_the_footprint_counts() -> None:
     limits = Limits(700 * MIB)
-    assert predict(facts(UML_6_1), limits, "after", 32 * MIB).agrees(LOW_ALLOCATES)
-    assert predict(facts(UML_6_1), limits, "after", 100 * MIB).agrees(REFUSED)
+    assert predict(facts(UML_6_1), limits, "after", 59 * MIB).agrees(LOW_ALLOCATES)
+    assert predict(facts(UML_6_1), limits, "after", 61 * MIB).agrees(REFUSED)
 
 
 @pytest.mark.parametrize("policy", ["before", "after"])
-def test_no_room_for_any_heap(policy: str) -> None:
-    foretold = predict(facts(), Limits(33 * MIB), policy)
-    assert (foretold.outcome, foretold.message) == (Outcome.DIES, OUT_OF_MEMORY)
-    assert "33M" in foretold.reason
+@pytest.mark.parametrize(
+    ("room", "path"), [(1, Path.REFUSED), (2, Path.HIGH), (6, Path.HIGH)], ids=str
+)
+def test_no_room_for_the_heap(policy: str, room: int, path: Path) -> None:
+    """The model of the kernel comes to the same."""
+    limits = Limits(oracle.FOOTPRINT + room * MIB)
+    foretold = predict(facts(), limits, policy)
+    assert foretold.agrees(Expectation(path, Outcome.DIES, 2, OUT_OF_MEMORY))
+    assert "RLIMIT_AS of" in foretold.reason
+    model = allocator.predict.predict(POLICIES[policy], ModelKernel(rlimit_as=room * MIB))
+    assert (model.path, f"throw: {model.message}") == (foretold.path, foretold.message)
 
 
 def test_a_hint_that_is_ignored_within_the_address_space() -> None:

@@ -150,7 +150,9 @@ def test_an_outcome_is_one_phrase(phrase: str, value: tuple[Path, Outcome, int, 
 def test_a_signal_is_said_before_all_else() -> None:
     seen = samples.observation(samples.DIES, signal=11)
     assert str(seen) == "killed by signal 11"
-    assert str(samples.observation(samples.DIES, path=None)) == "unclear, status 2"
+    assert str(samples.observation(samples.DIES, path=None, message="m")) == (
+        "unclear, status 2: m"
+    )
 
 
 def test_every_error_says_who_is_to_blame_and_what_to_do() -> None:
