@@ -41,7 +41,8 @@ class Limits:
 class Cell:
     """One question: what happens to this subject, in this guest, under these limits?
 
-    `declared` is what the plan expects, if it says so.
+    `declared` is what the plan expects, if it says so; `plan` is what to call that plan on the
+    command line, empty for the default one.
     """
 
     guest: str
@@ -50,6 +51,7 @@ class Cell:
     subject: str = "allocator"
     workload: str = "default"
     declared: Expectation | None = field(default=None, compare=False)
+    plan: str = field(default="", compare=False)
 
     @property
     def id(self) -> str:
@@ -59,7 +61,8 @@ class Cell:
     @property
     def command(self) -> tuple[str, ...]:
         """The command line that runs this cell alone."""
+        plan = (self.plan,) if self.plan else ()
         return (
-            "./foothold", "run", "--guest", self.guest, "--limit", str(self.limits),
+            "./foothold", "run", *plan, "--guest", self.guest, "--limit", str(self.limits),
             "--policy", self.policy,
         )  # fmt: skip

@@ -56,7 +56,7 @@ def foothold(context: click.Context) -> None:
 
 
 @click.command()
-@click.argument("plan", default="default")
+@click.argument("plan", default="default", metavar="[PLAN]")
 @click.option("--guest", "guests", multiple=True, metavar="G", help="This guest instead.")
 @click.option("--limit", "limits", multiple=True, metavar="L", help="none, or rlimit_as=SIZE.")
 @click.option("--policy", "policies", multiple=True, metavar="P", help="This policy instead.")
@@ -122,7 +122,7 @@ def run(
 
 
 @click.command()
-@click.argument("plan", default="default")
+@click.argument("plan", default="default", metavar="[PLAN]")
 @click.option("--guest", "guests", multiple=True, metavar="G", help="This guest instead.")
 @click.option("--limit", "limits", multiple=True, metavar="L", help="none, or rlimit_as=SIZE.")
 @click.option("--policy", "policies", multiple=True, metavar="P", help="This policy instead.")

@@ -27,6 +27,7 @@ from harness.errors import UsageError
 from harness.verdict import Expectation, Outcome
 
 SHIPPED = Path(plans.__file__).parent
+DEFAULT = "default"
 T = TypeVar("T")
 LARGEST = 1 << 20  # bytes; nobody writes a longer plan by hand
 
@@ -164,15 +165,25 @@ class PlanFile:
                 and (not policies or policy in asked.policies)
             )  # fmt: skip
         cells = tuple(
-            Cell(guest, limit, policy, declared=self._declared(guest, limit, policy))
+            Cell(
+                guest, limit, policy,
+                declared=self._declared(guest, limit, policy), plan=self._called,
+            )
             for guest, limit, policy in dict.fromkeys(planned)
-        )
+        )  # fmt: skip
         if not cells:
             raise UsageError(
                 f"{self.source}: no cell is left of plan {self.name}",
                 "what was asked for is what its [[exclude]] takes away",
             )
         return cells
+
+    @property
+    def _called(self) -> str:
+        """What to call this plan on the command line."""
+        if self.source.parent != SHIPPED:
+            return str(self.source)
+        return "" if self.source.stem == DEFAULT else self.source.stem
 
     def _excluded(self, guest: str, limits: Limits, policy: str) -> bool:
         names = self.known.names(guest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def _details(verdict: Verdict) -> list[str]:
     if verdict.hint:
         lines.append(f"remedy: {verdict.hint}")
     if verdict.command:
-        lines.append(f"again: {' '.join(verdict.command)}")
+        lines.append(f"again: {shlex.join(verdict.command)}")
     if verdict.artefacts:
         lines.append(f"kept in: {verdict.artefacts}")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 import time
 from collections.abc import Iterator
@@ -82,7 +83,7 @@ class Terminal:
         if isinstance(event, RunFinished):
             self._display.close()
             for line in _ending(self._result):
-                self._console.print(line)
+                self._console.print(line, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -307,7 +308,7 @@ def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
     if verdict.artefacts:
         yield Text(f"  kept in: {clean(verdict.artefacts)}")
     if verdict.command:
-        yield Text(f"  again:   {clean(' '.join(verdict.command))}")
+        yield Text(f"  again:   {clean(shlex.join(verdict.command))}")
 
 
 def _unsupported(result: RunResult) -> Iterator[Text]:

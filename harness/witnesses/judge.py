@@ -28,15 +28,12 @@ def judge(
     findings = [f"the witnesses disagree: {each}" for each in observed.contradictions]
     if declared and not observed.is_as(declared):
         findings.append(f"the plan expects {declared}; observed: {observed}")
+    since = f", since {predicted.reason}" if predicted and predicted.reason else ""
     if predicted and not observed.is_as(predicted):
-        findings.append(
-            f"the oracle predicts {predicted}, since {predicted.reason}; observed: {observed}"
-        )
+        findings.append(f"the oracle predicts {predicted}{since}; observed: {observed}")
+        since = ""  # told once
     if declared and predicted and not declared.agrees(predicted):
-        findings.append(
-            f"the plan expects {declared}; the oracle predicts {predicted}, since "
-            f"{predicted.reason}"
-        )
+        findings.append(f"the plan expects {declared}; the oracle predicts {predicted}{since}")
     if not declared and not predicted:
         findings.append(f"nothing was expected; observed: {observed}")
     return Verdict(

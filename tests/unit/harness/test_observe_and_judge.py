@@ -178,8 +178,7 @@ WHY = dataclasses.replace(LOW_ALLOCATES, reason="the probe was moved")
         (HIGH_ALLOCATES, WHY, HIGH_ALLOCATES, [
             "the oracle predicts low, allocates, since the probe was moved; observed: high, "
             "allocates",
-            "the plan expects high, allocates; the oracle predicts low, allocates, since the "
-            "probe was moved",
+            "the plan expects high, allocates; the oracle predicts low, allocates",
         ]),
         (None, WHY, LOW_ALLOCATES, []),
         (LOW_ALLOCATES, None, LOW_ALLOCATES, []),

@@ -150,6 +150,11 @@ outcome = "allocates"
     }
 
 
+def test_a_cell_is_repeated_under_its_own_plan(plan: Path) -> None:
+    assert default().cells()[0].command[:4] == ("./foothold", "run", "--guest", "native")
+    assert load(plan, KNOWN).cells()[0].command[:4] == ("./foothold", "run", str(plan), "--guest")
+
+
 def test_required_guests_are_canonical(plan: Path) -> None:
     required = read(plan, old="[axes]", new='require = ["uml-bookworm"]\n[axes]').require
     assert required == {"uml-6.1"}
