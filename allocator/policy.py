@@ -26,7 +26,7 @@ ARENAS: "Final" = "arenas"  # no contiguous arena: 64 MiB at a time, at a hint t
 class Policy(Value):
     """One generation of the reservation logic.
 
-    name, date (of the commit), commit, explanation: for people.
+    name, date, commit (or the first release that has it), explanation: for people.
     reserve: ASSUME, PROBE, PROBE_FIXED or ARENAS, as told above.
     falls_back: whether a refused high address leads to the low arena, or to death.
     careful_from: mappings at this address and above are not taken as reserved, so SysMap looks
@@ -71,7 +71,7 @@ def _policies() -> "Mapping[str, Policy]":
     policies = (
         Policy(
             name="before",
-            date="2012-02-07",
+            date="2012-02-08",
             commit="04048891c",
             explanation=(
                 "The high address is taken for granted: 17 GiB at 0xf800000000 are assumed to be "
@@ -143,8 +143,8 @@ def _policies() -> "Mapping[str, Policy]":
         ),
         Policy(
             name="modern",
-            date="2018-02-15",
-            commit="2b415549b",
+            date="2018-08-24",
+            commit="go1.11",
             explanation=(
                 "Go since 1.11 (linux/amd64, riscv64): no contiguous arena. Memory is reserved in "
                 "arenas of 64 MiB at the first of 128 hints (0xc0<<32, then 1 TiB apart) that the "
@@ -161,8 +161,8 @@ def _policies() -> "Mapping[str, Policy]":
         ),
         Policy(
             name="modern-arm64",
-            date="2018-02-15",
-            commit="2b415549b",
+            date="2018-08-24",
+            commit="go1.11",
             explanation=(
                 "As `modern`, on linux/arm64: the hints begin at 0x40<<32, which exists even where "
                 "three page-table levels leave an address space of 39 bits."
