@@ -118,7 +118,8 @@ def run(
             ),
             bus,
         )
-    return _exit_code(summary, len(cells))
+    code = _exit_code(summary, len(cells))
+    return FAILED if code == OK and bus.failed else code  # a report that was asked for is missing
 
 
 @click.command()

@@ -32,12 +32,13 @@ class Bus:
     """Hands each event to every sink, one at a time, stamped with the time of day.
 
     A sink that raises is closed and dropped, with a note on stderr: the run goes on without it.
-    `complain` takes that note.
+    `complain` takes that note; `failed` counts those sinks.
     """
 
     def __init__(
         self, sinks: Sequence[Sink], complain: Callable[[str], object] = _complain
     ) -> None:
+        self.failed = 0
         self._sinks = list(sinks)
         self._complain = complain
         self._lock = threading.Lock()
@@ -83,6 +84,7 @@ class Bus:
             self._drop(sink, error)
 
     def _drop(self, sink: Sink, error: Exception) -> None:
+        self.failed += 1
         self._complain(
             f"foothold: {type(sink).__name__} fails and is left out from here on: "
             f"{type(error).__name__}: {error}"

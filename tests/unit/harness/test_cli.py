@@ -187,10 +187,13 @@ def test_a_directory_that_cannot_be_made(
     assert "--run-dir" in capsys.readouterr().err
 
 
-def test_a_report_that_cannot_be_written_is_told_and_hurts_nobody(
-    lab: Laboratory, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("result", "code"), [(Result.PASS, 3), (Result.FAIL, 1)])
+def test_a_report_that_cannot_be_written_is_told_and_does_not_hurt_the_run(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str], result: Result, code: int
 ) -> None:
-    assert cli.main([*NATIVE, "--junit", "/proc/none/x.xml"]) == 0
+    lab.result = result
+    assert cli.main([*NATIVE, "--junit", "/proc/none/x.xml"]) == code
+    assert lab.cells
     assert "Junit fails" in capsys.readouterr().err
 
 
