@@ -148,9 +148,7 @@ def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
             try:
                 facts = guest.boot(Deadline.after(120))
                 question = Cell(name, Limits(), "after")
-                by_hand = [
-                    word for word in subjects.command(question, guest) if word != "--hold"
-                ]
+                by_hand = [word for word in subjects.command(question, guest) if word != "--hold"]
 
                 def hand(guest: Guest = guest, by_hand: list[str] = by_hand) -> float:
                     record = guest.run(by_hand, Limits(), Deadline.after(120))

@@ -35,17 +35,20 @@ class Progress(Event, frozen=True, tag="progress"):
 
 
 class GuestBooting(Event, frozen=True, tag="guest-booting"):
-    """A guest's process has been started with exactly this command line."""
+    """A guest is about to be started."""
 
     guest: str
-    argv: tuple[str, ...]
 
 
 class GuestReady(Event, frozen=True, tag="guest-ready"):
-    """A guest answers. `notes` records what is out of the ordinary: accelerator, work-arounds."""
+    """A guest answers; it was started with exactly `argv`.
+
+    `notes` records what is out of the ordinary: accelerator, work-arounds.
+    """
 
     guest: str
     seconds: float
+    argv: tuple[str, ...]
     facts: Facts
     provenance: dict[str, str]
     notes: tuple[str, ...] = ()

@@ -153,13 +153,13 @@ class _Run:
                 raise InfrastructureError("the run is being ended")
             self._alive.add(guest)
         try:
+            self.emit(events.GuestBooting(guest=kind.name))
             facts = guest.boot(Deadline.after(BOOT_SECONDS * max(1.0, guest.scale / 3)))
             record = guest.boot_record
-            self.emit(events.GuestBooting(guest=kind.name, argv=record.argv))
             self.emit(
                 events.GuestReady(
                     guest=kind.name, seconds=time.monotonic() - started, facts=facts,
-                    provenance=record.provenance, notes=tuple(record.notes),
+                    argv=record.argv, provenance=record.provenance, notes=tuple(record.notes),
                 )
             )  # fmt: skip
             yield guest, facts
@@ -217,18 +217,17 @@ class _Run:
                 declared=cell.declared, findings=(str(error),), blame=error.blame, hint=error.hint,
                 notes=notes, console=console, command=cell.command, artefacts=str(directory),
             )  # fmt: skip
+        keep(record, directory)
         predicted = predict(facts, cell.limits, cell.policy)
-        verdict = witnesses.judge(
+        return witnesses.judge(
             cell,
             predicted,
-            witnesses.observe(record),
+            witnesses.observe(record, cell),
             seconds=time.monotonic() - started,
             notes=notes,
             console=guest.diagnose(),
             artefacts=str(directory),
         )
-        keep(record, directory)
-        return verdict
 
     def _finish(self, verdict: Verdict) -> None:
         with self._guard:

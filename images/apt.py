@@ -130,7 +130,7 @@ class Apt:
         if not debs:
             raise ImageError(
                 f"{wanted.suite} has no {' '.join(wanted.packages)}",
-                "is FOOTHOLD_MIRROR (or the machine's apt configuration) a complete Debian archive?",
+                "is the mirror a complete Debian archive? It is FOOTHOLD_MIRROR, or what apt uses",
             )
         return sorted(debs)
 

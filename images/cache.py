@@ -233,7 +233,7 @@ def _unusable(root: Path, error: OSError) -> ImageError:
 
 def _sha256(path: Path) -> str:
     if path.is_symlink():
-        return hashlib.sha256(os.readlink(path).encode()).hexdigest()
+        return hashlib.sha256(str(path.readlink()).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

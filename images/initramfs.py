@@ -33,7 +33,7 @@ def archive(tree: Path, *, prefix: str = "") -> bytes:
             path = Path(folder) / name
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode):
-                data = os.readlink(path).encode()
+                data = str(path.readlink()).encode()
             elif stat.S_ISREG(mode):
                 data = path.read_bytes()
             elif stat.S_ISDIR(mode):

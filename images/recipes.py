@@ -153,7 +153,7 @@ def _make_root(materials: Materials, out: Path) -> None:
         packages / "usr/lib/python3.11", out / "usr/lib/python3.11",
         ignore=lambda _, names: [
             name for name in names
-            if name in _STDLIB_LEFT_OUT or name.startswith(tuple(f"{m}." for m in _MODULES_LEFT_OUT))
+            if name in _STDLIB_LEFT_OUT or name.partition(".")[0] in _MODULES_LEFT_OUT
         ],
     )  # fmt: skip
     shutil.copy2(materials.images["agent"] / "agent", out / "init")

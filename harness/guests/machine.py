@@ -9,9 +9,7 @@ guest's own hello.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shlex
 import socket
 import subprocess
 import threading
@@ -90,9 +88,6 @@ class Machine:
         for name, value in launch.environment.items():
             keep += ["--env", f"{name}={value}"]
         self.argv = (*keep, "--", *launch.argv(theirs.fileno()))
-        (launch.directory / "command.json").write_text(
-            json.dumps({"argv": self.argv, "shell": shlex.join(self.argv)}, indent=1) + "\n"
-        )
         try:
             self._process = subprocess.Popen(
                 self.argv, stdin=self._console.guest_end, stdout=self._console.guest_end,

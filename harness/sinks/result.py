@@ -9,7 +9,6 @@ from harness.cells import Cell
 from harness.events import (
     AnyEvent,
     CellFinished,
-    GuestBooting,
     GuestFailed,
     GuestReady,
     RunFinished,
@@ -46,10 +45,9 @@ class RunResult:
             self.finished = event
         elif isinstance(event, CellFinished):
             self.verdicts[event.cell] = event.verdict
-        elif isinstance(event, GuestBooting):
-            self.guests.setdefault(event.guest, GuestResult()).argv = event.argv
         elif isinstance(event, GuestReady):
-            self.guests.setdefault(event.guest, GuestResult()).ready = event
+            guest = self.guests.setdefault(event.guest, GuestResult())
+            guest.ready, guest.argv = event, event.argv
         elif isinstance(event, GuestFailed):
             self.guests.setdefault(event.guest, GuestResult()).failed = event
 

@@ -8,6 +8,7 @@ RUN/cells/GUEST/LIMITS/POLICY/  stdout.jsonl, stderr, maps-* (by `run`), verdict
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,6 @@ from harness import __version__
 from harness.events import (
     AnyEvent,
     CellFinished,
-    GuestBooting,
     GuestFailed,
     GuestReady,
     RunFinished,
@@ -44,9 +44,10 @@ class RunDirectory:
             self._run(None)
         elif isinstance(event, RunFinished):
             self._run(event)
-        elif isinstance(event, GuestBooting) or (isinstance(event, GuestFailed) and event.argv):
-            self._write(f"guests/{event.guest}/command.json", {"argv": event.argv})
+        elif isinstance(event, GuestFailed):
+            self._command(event)
         elif isinstance(event, GuestReady):
+            self._command(event)
             self._write(f"guests/{event.guest}/facts.json", event.facts)
         elif isinstance(event, CellFinished):
             self._write(f"cells/{event.cell}/verdict.json", event.verdict)
@@ -54,6 +55,11 @@ class RunDirectory:
     def close(self) -> None:
         """Close the list of events."""
         self._lines.close()
+
+    def _command(self, event: GuestReady | GuestFailed) -> None:
+        if event.argv:
+            whole = {"argv": event.argv, "shell": shlex.join(event.argv)}
+            self._write(f"guests/{event.guest}/command.json", whole)
 
     def _run(self, finished: RunFinished | None) -> None:
         self._write(

@@ -40,7 +40,7 @@ static void send_frame(char kind, const void *data, size_t length)
 	write_all(1, data, length);
 }
 
-/* How many processes have us as their parent; each is sent SIGKILL. */
+/* How many living processes have us as their parent; each is sent SIGKILL. */
 static int kill_children(void)
 {
 	int found = 0;
@@ -56,7 +56,8 @@ static int kill_children(void)
 		/* the name in parentheses may hold anything: the fields begin after the last one */
 		char *after = stat ? strrchr(stat, ')') : NULL;
 		int parent = 0;
-		if (after && sscanf(after + 1, " %*c %d", &parent) == 1 && parent == self) {
+		char state = 0;
+		if (after && sscanf(after + 1, " %c %d", &state, &parent) == 2 && parent == self && state != 'Z') {
 			kill(pid, SIGKILL);
 			found++;
 		}
@@ -68,19 +69,22 @@ static int kill_children(void)
 }
 
 /* Kill whatever is left below us. Orphans come to us (child subreaper), so the tree shrinks
- * until it is gone. Answers how many processes had outlived their leader. */
+ * until it is gone. Never waits for one process: an orphan that has just come to us has not been
+ * sent SIGKILL yet (a UML 6.1 kernel's processes come so). At most about ten seconds, for what
+ * hangs in the kernel. Answers how many processes had outlived their leader. */
 static int sweep(pid_t leader)
 {
 	int outlived = 0;
 	kill(-leader, SIGKILL);
-	for (int round = 0; round < 1000; round++) {
+	for (int round = 0; round < 10000; round++) {
 		int children = kill_children();
 		if (round == 0)
 			outlived = children;
-		if (children == 0)
-			break;
-		while (waitpid(-1, NULL, round ? 0 : WNOHANG) > 0)
+		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
+		if (children == 0 && waitpid(-1, NULL, WNOHANG) < 0)
+			break; /* ECHILD: nobody is left, not even a zombie */
+		poll(NULL, 0, 1);
 	}
 	return outlived;
 }

@@ -108,7 +108,12 @@ def started(*cells: Cell) -> RunStarted:
 
 def ready(guest: str = "native", *notes: str) -> GuestReady:
     return GuestReady(
-        guest=guest, seconds=0.5, facts=facts(), provenance={"kernel": "6.12"}, notes=notes
+        guest=guest,
+        seconds=0.5,
+        argv=("agent", "keep"),
+        facts=facts(),
+        provenance={"kernel": "6.12"},
+        notes=notes,
     )
 
 

@@ -50,7 +50,7 @@ def a_run() -> list[AnyEvent]:
     seen = samples.observation(samples.LOW_ALLOCATES, evidence={"maps": "\x1b[31m low"})
     return [
         samples.started(native, uml, docker, lost, late),
-        events.GuestBooting(guest="native", argv=("agent", "keep")),
+        events.GuestBooting(guest="native"),
         samples.ready("native"),
         events.CellStarted(cell=native.id),
         samples.done(native, observed=samples.observation(samples.HIGH_ALLOCATES)),
@@ -214,7 +214,7 @@ def test_the_runs_directory(tmp_path: Path) -> None:
     facts = json.loads((tmp_path / "guests/native/facts.json").read_text())
     assert facts["release"] == "6.12.113"
     command = json.loads((tmp_path / "guests/qemu-x86_64/command.json").read_text())
-    assert command == {"argv": ["qemu", "-x"]}
+    assert command == {"argv": ["qemu", "-x"], "shell": "qemu -x"}
     assert len((tmp_path / "events.jsonl").read_bytes().splitlines()) == len(a_run()) + 1
 
 
