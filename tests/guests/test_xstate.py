@@ -1,0 +1,110 @@
+"""The AMX work-around: the short write goes through, and nothing that it does not cover is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.cells import Cell, Limits
+from harness.deadline import Deadline
+from harness.guests import uml as uml_module
+from harness.guests.guest import Workplace
+from harness.guests.host import Host, examine
+from harness.guests.uml import XSTATE_BUFFER, Uml
+from harness.subjects import command
+from harness.witnesses import observe
+from images.builder import Builder
+from tests.guests.conftest import Boot
+
+SHORT = (
+    1088  # bytes: less than the whole area of every host with AVX-512, more than the legacy part
+)
+
+
+@pytest.fixture(scope="module")
+def tracer(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    toolchain = builder.image("toolchain")
+    out = tmp_path_factory.mktemp("tracer") / "tracer"
+    source = Path(__file__).with_name("xstate_tracer.c")
+    subprocess.run(
+        [toolchain / "usr/bin/x86_64-linux-gnu-gcc-12", f"--sysroot={toolchain}",
+         f"-B{toolchain}/usr/bin", "-O1", "-o", out, source],
+        check=True,
+    )  # fmt: skip
+    return out
+
+
+def trace(tracer: Path, preload: Path | None) -> dict[str, int]:
+    if examine().xstate <= SHORT:
+        pytest.skip(f"this host's area has {examine().xstate} bytes: no write is too short for it")
+    environment = {**os.environ, **({"LD_PRELOAD": str(preload)} if preload else {})}
+    done = subprocess.run(
+        [tracer, str(SHORT)], env=environment, capture_output=True, check=True, timeout=60
+    )
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
+
+
+def test_without_the_shim_a_short_write_is_refused(tracer: Path) -> None:
+    assert trace(tracer, None)["set"] == -14
+
+
+def test_with_the_shim_it_goes_through_and_the_rest_is_kept(tracer: Path, builder: Builder) -> None:
+    found = trace(tracer, builder.image("shim") / "xstate.so")
+    assert found["set"] == 0
+    assert found["changed"] == 1, "what was written is there"
+    assert found["rest_kept"] == 1, "what was not written is as it was"
+    assert found["whole"] == examine().xstate
+
+
+def test_every_other_request_is_passed_on_as_libc_would(tracer: Path, builder: Builder) -> None:
+    plain, shimmed = trace(tracer, None), trace(tracer, builder.image("shim") / "xstate.so")
+    for name in ("first", "got", "second", "peeked", "peek_errno", "bad", "bad_errno", "getregs"):
+        assert shimmed[name] == plain[name], name
+    assert (shimmed["peeked"], shimmed["peek_errno"]) == (-1, 0)
+
+
+@pytest.mark.parametrize("image", ["uml-bookworm", "uml-trixie"])
+def test_a_guest_with_the_shim_runs_and_says_so(
+    image: str, place: Workplace, uml: Callable[..., Uml], boot: Boot
+) -> None:
+    guest = uml(place, image, shim=True)
+    boot(guest)
+    assert any("xstate shim" in note for note in guest.boot_record.notes)
+    assert any(word.startswith("LD_PRELOAD=") for word in guest.boot_record.argv)
+    sums = "import math; print(sum(math.sin(i) * math.sqrt(i) for i in range(100000)))"
+    record = guest.run(["/usr/bin/python3", "-c", sums], Limits(), Deadline.after(60))
+    local = subprocess.run([guest_python(), "-c", sums], capture_output=True, check=True)
+    assert record.stdout == local.stdout
+    cell = Cell(guest.name, Limits(), "after")
+    record = guest.run(command(cell, guest), Limits(), Deadline.after(60))
+    assert str(observe(record, cell)) == "low, allocates"
+
+
+def guest_python() -> str:
+    import sys
+
+    return sys.executable
+
+
+@pytest.mark.parametrize(
+    ("area", "release", "needed"),
+    [
+        (XSTATE_BUFFER + 8, "6.1", True), (11008, "6.12", True), (11008, "6.13", False),
+        (11008, "7.2", False), (XSTATE_BUFFER, "6.1", False), (2432, "6.12", False),
+        (0, "6.1", False),
+    ],
+)  # fmt: skip
+def test_the_host_decides(
+    area: int, release: str, needed: bool, place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(ptrace=0, namespaces=0, xstate=area, executable_tmpfs=True)
+    monkeypatch.setattr(uml_module, "examine", lambda: host)
+    support = Uml("uml", "uml-bookworm", release, place).supported()
+    assert support.ok
+    assert any("xstate shim" in note for note in support.notes) is needed
