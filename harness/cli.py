@@ -226,6 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not sys.platform.startswith("linux"):
         return _say(FAILED, f"this is {sys.platform}; guests can only be had on Linux", "")
     try:
+        # the launcher has held Ctrl-C back until somebody is there to answer it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         result = foothold.main(
             args=None if argv is None else list(argv), prog_name="foothold", standalone_mode=False
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import shlex
 import socket
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import paramiko
@@ -67,8 +69,6 @@ def _public_line(key: Ed25519PrivateKey) -> bytes:
 
 
 def _as_paramiko(key: Ed25519PrivateKey) -> paramiko.Ed25519Key:
-    import io
-
     text = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.OpenSSH,
@@ -128,11 +128,16 @@ class Ssh:
         with self._sftp() as sftp:
             sftp.get(source, str(target), max_concurrent_prefetch_requests=8)
 
-    def _sftp(self) -> paramiko.SFTPClient:
+    @contextlib.contextmanager
+    def _sftp(self) -> Iterator[paramiko.SFTPClient]:
         client = paramiko.SFTPClient.from_transport(self._transport)
         if client is None:
             raise OSError("the guest offers no SFTP")
-        return client
+        try:
+            yield client
+        finally:
+            if channel := client.get_channel():
+                _part_from(channel)
 
     def close(self) -> None:
         """Drop the connection."""
@@ -164,16 +169,21 @@ class SshStream:
             return ""
 
     def close(self) -> None:
-        """End it: the agent sees the end of its stdin, kills what still runs, and exits.
+        """End it: the agent sees the end of its stdin, kills what still runs, and exits."""
+        _part_from(self._channel)
 
-        dropbear 2022.83 may refuse the next channel if this one is closed before its exit status
-        has come (measured), so that is waited for.
-        """
-        try:
-            if self._channel.get_transport().is_active():
-                self._channel.shutdown_write()
-                self._channel.status_event.wait(PARTING)
-        except OSError:
-            pass  # the connection is gone, and the program with it
-        finally:
-            self._channel.close()
+
+def _part_from(channel: paramiko.Channel) -> None:
+    """End a program's stdin, wait until it has exited, and close.
+
+    dropbear 2022.83 may refuse the next channel if this one is closed before its exit status has
+    come (measured), so that is waited for.
+    """
+    try:
+        if channel.get_transport().is_active():
+            channel.shutdown_write()
+            channel.status_event.wait(PARTING)
+    except OSError:
+        pass  # the connection is gone, and the program with it
+    finally:
+        channel.close()

@@ -75,11 +75,11 @@ static int kill_children(void)
 static int sweep(pid_t leader)
 {
 	int outlived = 0;
-	kill(-leader, SIGKILL);
 	for (int round = 0; round < 10000; round++) {
 		int children = kill_children();
 		if (round == 0)
 			outlived = children;
+		kill(-leader, SIGKILL);
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
 		if (children == 0 && waitpid(-1, NULL, WNOHANG) < 0)

@@ -17,6 +17,8 @@ from harness.guests.guest import Guest, Workplace
 from harness.guests.uml import Uml
 from harness.plan import Known, find, load
 from harness.run import Options, Summary, run
+from harness.sinks import Bus
+from harness.sinks.rundir import RunDirectory
 from harness.verdict import Verdict
 from images.builder import Builder
 
@@ -91,15 +93,29 @@ def default_plan(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> 
     return happen(cells, builder, tmp_path_factory.mktemp("run"))
 
 
+@dataclass
+class Listener:
+    """Keeps all events."""
+
+    seen: list[events.AnyEvent]
+
+    def __call__(self, event: events.AnyEvent) -> None:
+        self.seen.append(event)
+
+    def close(self) -> None:
+        pass
+
+
 def happen(
     cells: Sequence[object], builder: Builder, directory: Path, **options: object
 ) -> Happened:
     seen: list[events.AnyEvent] = []
-    summary = run(
-        cells,  # type: ignore[arg-type]
-        Options(directory, builder, **options),  # type: ignore[arg-type]
-        seen.append,
-    )
+    with Bus([Listener(seen), RunDirectory(directory)]) as bus:
+        summary = run(
+            cells,  # type: ignore[arg-type]
+            Options(directory, builder, **options),  # type: ignore[arg-type]
+            bus,
+        )
     verdicts = {each.cell: each.verdict for each in seen if isinstance(each, events.CellFinished)}
     return Happened(summary, directory, verdicts, seen)
 
