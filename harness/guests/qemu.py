@@ -150,8 +150,8 @@ class Qemu:
                 if last:
                     raise
                 self._machine.stop()
-                without_kvm = str(error)
-                self.boot_record.notes.append(f"no KVM: {error}")
+                without_kvm = f"tried by booting, and {error}"
+                self.boot_record.notes.append(f"no KVM: {without_kvm}")
                 continue
             self.boot_record.provenance["accelerator"] = accelerator
             if accelerator == "kvm":
