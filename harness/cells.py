@@ -42,7 +42,8 @@ class Cell:
     """One question: what happens to this subject, in this guest, under these limits?
 
     `declared` is what the plan expects, if it says so; `plan` is what to call that plan on the
-    command line, empty for the default one.
+    command line, empty for the default one; `where` is what names the guest there, if it is not
+    `--guest NAME`.
     """
 
     guest: str
@@ -52,6 +53,7 @@ class Cell:
     workload: str = "default"
     declared: Expectation | None = field(default=None, compare=False)
     plan: str = field(default="", compare=False)
+    where: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def id(self) -> str:
@@ -63,6 +65,6 @@ class Cell:
         """The command line that runs this cell alone."""
         plan = (self.plan,) if self.plan else ()
         return (
-            "./foothold", "run", *plan, "--guest", self.guest, "--limit", str(self.limits),
-            "--policy", self.policy,
+            "./foothold", "run", *plan, *(self.where or ("--guest", self.guest)),
+            "--limit", str(self.limits), "--policy", self.policy,
         )  # fmt: skip

@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from harness import __version__
 from harness.errors import Blame, FootholdError, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
+    from harness.guests.own import OwnKernels
     from harness.plan import Known, PlanFile
     from harness.run import Summary
     from images.builder import Builder
@@ -60,6 +62,8 @@ def foothold(context: click.Context) -> None:
 @click.option("--guest", "guests", multiple=True, metavar="G", help="This guest instead.")
 @click.option("--limit", "limits", multiple=True, metavar="L", help="none, or rlimit_as=SIZE.")
 @click.option("--policy", "policies", multiple=True, metavar="P", help="This policy instead.")
+@click.option("--uml", type=click.Path(path_type=Path), metavar="FILE", help="A UML kernel.")
+@click.option("--kernel", type=click.Path(path_type=Path), metavar="FILE", help="One for QEMU.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), metavar="N", help="Guests at once.")
 @click.option("--json", "json_file", metavar="FILE", help="All of it as JSON; - is stdout.")
 @click.option("--junit", "junit_file", metavar="FILE", help="All of it as JUnit's XML.")
@@ -73,6 +77,8 @@ def run(
     guests: tuple[str, ...],
     limits: tuple[str, ...],
     policies: tuple[str, ...],
+    uml: Path | None,
+    kernel: Path | None,
     jobs: int | None,
     json_file: str | None,
     junit_file: str | None,
@@ -82,9 +88,13 @@ def run(
     fresh: bool,
     quiet: bool,
 ) -> int:
-    """Run a plan: a shipped one by its name, or a TOML file."""
+    """Run a plan: a shipped one by its name, or a TOML file.
+
+    With --uml or --kernel, on a kernel of your own instead of the plan's guests.
+    """
     from harness import events
     from harness import run as laboratory
+    from harness.guests.own import OwnKernels
     from harness.sinks import Bus
     from harness.sinks.junit import Junit
     from harness.sinks.rundir import RunDirectory
@@ -95,8 +105,11 @@ def run(
     stream = sys.stderr if json_file == "-" else sys.stdout
     with Bus([Terminal(stream, live=is_live(stream), quiet=quiet)]) as bus:
         builder = Builder(locked=locked, say=lambda what: bus(events.Progress(what=what)))
-        read = _plan(plan, builder)
-        cells = read.cells(guests, limits, policies)
+        own = OwnKernels(uml, kernel)
+        own.check()
+        read = _plan(plan, builder, own)
+        cells = read.cells((*own.guests, *guests), limits, policies)
+        cells = tuple(replace(cell, where=own.where(cell.guest)) for cell in cells)
         required = _required(read, require, {cell.guest for cell in cells})
         directory = _run_directory(run_dir)
         bus.add(RunDirectory(directory))
@@ -110,6 +123,7 @@ def run(
             laboratory.Options(
                 directory=directory,
                 builder=builder,
+                own=own,
                 jobs=jobs or 0,
                 fresh=fresh,
                 require=required,
@@ -287,19 +301,19 @@ def _builder() -> Builder:
     return Builder(say=lambda what: click.echo(what, err=True))
 
 
-def _known(builder: Builder) -> Known:
-    from harness.guests.catalogue import known_guests
+def _known(builder: Builder, own: OwnKernels | None = None) -> Known:
+    from harness.guests.catalogue import NO_OWN, known_guests
     from harness.oracle import POLICIES
     from harness.plan import Known
 
-    return Known(known_guests(builder), tuple(POLICIES))
+    return Known(known_guests(builder, own or NO_OWN), tuple(POLICIES))
 
 
-def _plan(name: str, builder: Builder) -> PlanFile:
+def _plan(name: str, builder: Builder, own: OwnKernels | None = None) -> PlanFile:
     from harness.plan import find, load
 
     path = find(name)
-    return load(path, _known(builder))
+    return load(path, _known(builder, own))
 
 
 def _required(plan: PlanFile, asked: Sequence[str], guests: set[str]) -> frozenset[str]:

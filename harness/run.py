@@ -18,8 +18,9 @@ from harness.deadline import Deadline
 from harness.errors import Blame, FootholdError, GuestError, InfrastructureError, UnsupportedError
 from harness.events import Emit
 from harness.facts import Facts
-from harness.guests.catalogue import Kind, catalogue
+from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
+from harness.guests.own import OwnKernels
 from harness.oracle import predict
 from harness.record import Record
 from harness.verdict import Result, Verdict
@@ -35,6 +36,7 @@ class Options:
 
     directory: Path
     builder: Builder
+    own: OwnKernels = NO_OWN
     jobs: int = 0
     fresh: bool = False
     require: frozenset[str] = frozenset()
@@ -69,7 +71,7 @@ def run(cells: Sequence[Cell], options: Options, emit: Emit) -> Summary:
 
 def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
     """Boot one guest, and return its address space as measured."""
-    kind = catalogue(options.builder)[guest]
+    kind = catalogue(options.builder, options.own)[guest]
     one = _Run(options, emit)
     with one.processor() as cpu, one.booted(kind, guest, cpu) as (_, facts):
         return facts
@@ -98,7 +100,7 @@ class _Run:
                 cells=tuple(cells),
             )
         )  # fmt: skip
-        kinds = catalogue(self.options.builder)
+        kinds = catalogue(self.options.builder, self.options.own)
         groups: dict[str, list[Cell]] = {}
         for cell in cells:
             groups.setdefault(cell.guest, []).append(cell)

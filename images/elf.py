@@ -15,6 +15,8 @@ from pathlib import Path
 
 from images.errors import ImageError
 
+X86_64 = 62  # e_machine; elf(5)
+
 
 def is_elf(path: Path) -> bool:
     """Does the file begin as ELF does?"""

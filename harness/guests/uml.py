@@ -111,6 +111,9 @@ class Uml:
         if host.namespaces == 0:
             for path in ("/proc", str(root), str(kernel.parent), str(share)):
                 keep += ["--ro", path]
+            if self._kernel:  # it was linked with this machine's libraries
+                for folder in ("/lib", "/lib64", "/usr/lib"):
+                    keep += ["--ro", folder] if Path(folder).exists() else []
             keep += ["--rw", "/dev/null", "--tmpfs", "/dev/shm", "--tmpfs", "/run/uml"]
             self.boot_record.notes.append("confined to its root and its share")
         else:

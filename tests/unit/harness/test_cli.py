@@ -30,7 +30,7 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("FOOTHOLD_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FOOTHOLD_DEBUG", raising=False)
-    monkeypatch.setattr(catalogue, "known_guests", lambda _: dict(samples.KNOWN.aliases))
+    monkeypatch.setattr(catalogue, "known_guests", lambda *_: dict(samples.KNOWN.aliases))
     monkeypatch.setattr(cli, "_stop_as_by_ctrl_c", lambda: None)
     return tmp_path
 
