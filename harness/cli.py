@@ -257,7 +257,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImageError as error:
         return _say(FAILED, str(error), error.hint)
     except (KeyboardInterrupt, click.Abort):
-        return _say(INTERRUPTED, "interrupted", "")
+        code = _say(INTERRUPTED, "interrupted", "")
+        if argv is None:
+            # CPython remembers an interrupt that passed through exec(), even one that was caught,
+            # and would end the process by SIGINT instead of with our exit code
+            sys.stdout.flush()
+            os._exit(code)
+        return code
     except BrokenPipeError:
         # nobody reads on; what is still buffered must not be complained about at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -77,7 +77,7 @@ def test_a_guest_with_the_shim_runs_and_says_so(
     boot(guest)
     assert any("xstate shim" in note for note in guest.boot_record.notes)
     assert any(word.startswith("LD_PRELOAD=") for word in guest.boot_record.argv)
-    sums = "import math; print(sum(math.sin(i) * math.sqrt(i) for i in range(100000)))"
+    sums = "import math; print(math.fsum(math.sin(i) * math.sqrt(i) for i in range(100000)))"
     record = guest.run(["/usr/bin/python3", "-c", sums], Limits(), Deadline.after(60))
     local = subprocess.run([guest_python(), "-c", sums], capture_output=True, check=True)
     assert record.stdout == local.stdout
