@@ -257,13 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImageError as error:
         return _say(FAILED, str(error), error.hint)
     except (KeyboardInterrupt, click.Abort):
-        code = _say(INTERRUPTED, "interrupted", "")
-        if argv is None:
-            # CPython remembers an interrupt that passed through exec(), even one that was caught,
-            # and would end the process by SIGINT instead of with our exit code
-            sys.stdout.flush()
-            os._exit(code)
-        return code
+        return _say(INTERRUPTED, "interrupted", "")
     except BrokenPipeError:
         # nobody reads on; what is still buffered must not be complained about at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -378,5 +372,16 @@ def _exit_code(summary: Summary, cells: int) -> int:
     return OK
 
 
+def program() -> None:
+    """Be the program `foothold`: run the process's command line, and end the process."""
+    code = main()
+    if code == INTERRUPTED:
+        # CPython remembers an interrupt that passed through exec(), even one that was caught, and
+        # would end the process by SIGINT instead of with our exit code
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()
