@@ -16,6 +16,7 @@ import hashlib
 import os
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -89,6 +90,7 @@ class Cache:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
+        self._threads: dict[str, threading.Lock] = {}
 
     def path(self, name: str, key: str) -> Path:
         """Where the entry is, or will be: known before it is built."""
@@ -166,8 +168,20 @@ class Cache:
     ) -> Iterator[int]:
         """Hold the lock called `name`; yields its descriptor, for children who must hold it too.
 
-        Raises BlockingIOError if somebody else has it and `wait` is false.
+        Raises BlockingIOError if somebody else has it and `wait` is false. Waiting for another
+        process is told; threads of this one wait for each other silently.
         """
+        ours = self._threads.setdefault(name, threading.Lock())
+        if not ours.acquire(blocking=wait):
+            raise BlockingIOError(errno.EWOULDBLOCK, "another thread holds it", name)
+        try:
+            with self._flocked(name, wait=wait, say=say) as descriptor:
+                yield descriptor
+        finally:
+            ours.release()
+
+    @contextlib.contextmanager
+    def _flocked(self, name: str, *, wait: bool, say: Callable[[str], None]) -> Iterator[int]:
         folder = self.root / "locks"
         try:
             folder.mkdir(parents=True, exist_ok=True)
