@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from .cache import MCacheList
     from .kernel import Words
 
-    Place = tuple[int, int, int, int, int, int, MCacheList]
-    """Of a small block: its first and second word and its bitmap word, as indices of words; what to
-    exclusive-or that with to make a free block an allocated one; what to keep of it and what to set
-    to make the block free; the list in the cache that it goes to."""
+    Place = tuple[int, int, bool, int, int, int, int, MCacheList]
+    """Of a small block: its first and second word, as indices of words, and whether that is all of
+    it; its bitmap word, what to exclusive-or that with to make a free block an allocated one, what
+    to keep of it and what to set to make the block free; the list in the cache that it goes to."""
 
 ALLOCATED = [1 << s for s in range(16)]
 BOUNDARY = [1 << 16 + s for s in range(16)]
@@ -45,9 +45,10 @@ class HeapBitmap:
         """The place of the small block at v, which belongs to that list."""
         i = v >> 3
         s = i & 15
+        b = self.arena.top(v) - (i >> 4)
         second = i + 1 if blocks.size > 8 else i
         toggle = ALLOCATED[s] | BOUNDARY[s]
-        return i, second, self.arena.top(v) - (i >> 4), toggle, KEEP[s], BOUNDARY[s], blocks
+        return i, second, blocks.size <= 16, b, toggle, KEEP[s], BOUNDARY[s], blocks
 
     def forget(self, v: int, limit: int, size: int) -> None:
         """Drop the places of the blocks of `size` bytes from v to limit, which are no more."""

@@ -13,24 +13,31 @@ class MCacheList:
     """The free blocks of one class. Go: `MCacheList`.
 
     list: address of the first, linked through first words, 0 for none. nlist: how many. nlistmin:
-    the fewest since the last scavenge. nmalloc, nfree: blocks handed out and taken back, ever.
+    the fewest since the last scavenge. limit: a free that makes nlist as much as that ends in
+    `MCache.give_back`. net: blocks from the central list less those given back to it. nfree: blocks
+    taken back, ever.
     """
 
-    __slots__ = ("list", "nfree", "nlist", "nlistmin", "nmalloc", "size", "sizeclass")
+    __slots__ = ("limit", "list", "net", "nfree", "nlist", "nlistmin", "size", "sizeclass")
 
     def __init__(self, sizeclass: int, size: int) -> None:
         self.sizeclass = sizeclass
         self.size = size
-        self.list = self.nlist = self.nlistmin = self.nmalloc = self.nfree = 0
+        self.list = self.nlist = self.nlistmin = self.limit = self.net = self.nfree = 0
+
+    @property
+    def nmalloc(self) -> int:
+        """Blocks handed out, ever: it follows from the other counts."""
+        return self.net + self.nfree - self.nlist
 
 
 class MCache:
     """The lists of all classes, filled from and emptied into the central ones. Go: `MCache`.
 
-    address: where its record lies. size: bytes of free blocks held.
+    address: where its record lies.
     """
 
-    __slots__ = ("_kernel", "_words", "address", "central", "classes", "lists", "size")
+    __slots__ = ("_kernel", "_words", "address", "central", "classes", "lists")
 
     def __init__(
         self, address: int, kernel: "Kernel", classes: SizeClasses, central: "list[MCentral]"
@@ -40,8 +47,13 @@ class MCache:
         self._words = kernel.words
         self.classes = classes
         self.central = central
-        self.size = 0
         self.lists = [MCacheList(sizeclass, size) for sizeclass, size in enumerate(classes.size)]
+        self._set_limits()
+
+    @property
+    def size(self) -> int:
+        """Bytes of free blocks held."""
+        return sum([blocks.nlist * blocks.size for blocks in self.lists])
 
     def alloc(self, sizeclass: int, zeroed: bool = True) -> int:
         """`runtime·MCache_Alloc`: a block, its contents zero if wanted. Throws `out of memory`."""
@@ -55,7 +67,6 @@ class MCache:
         blocks.nlist -= 1
         if blocks.nlist < blocks.nlistmin:
             blocks.nlistmin = blocks.nlist
-        self.size -= blocks.size
         words[i] = 0
         if zeroed and blocks.size > 8 and words[i + 1] != 0:
             self._kernel.clear(v, blocks.size)
@@ -68,7 +79,9 @@ class MCache:
             raise Throw("out of memory")
         blocks.list = first
         blocks.nlist = n
-        self.size += n * blocks.size
+        blocks.net += n
+        if n >= blocks.limit:
+            self._set_limits()
         return first
 
     def free(self, v: int, sizeclass: int) -> None:
@@ -76,16 +89,34 @@ class MCache:
         blocks = self.lists[sizeclass]
         self._words[v >> 3] = blocks.list
         blocks.list = v
+        blocks.nfree += 1
         blocks.nlist += 1
-        self.size += blocks.size
-        self.give_back(blocks)
+        if blocks.nlist >= blocks.limit:
+            self.give_back(blocks)
 
     def give_back(self, blocks: MCacheList) -> None:
-        """The end of `runtime·MCache_Free`: release what is too much, here and then in all."""
+        """The end of `runtime·MCache_Free`: release what is too much, here and then in all.
+
+        It may be left out as long as the list is below its limit: it would find nothing to do.
+        """
         if blocks.nlist >= MAX_MCACHE_LIST_LEN:
             self._release(blocks, self.classes.transfercount[blocks.sizeclass])
         if self.size >= MAX_MCACHE_SIZE:
             self._scavenge()
+        self._set_limits()
+
+    def _set_limits(self) -> None:
+        """Let each list grow by an equal share of what the whole cache may still grow by.
+
+        While every list is below its limit, none is too long and all of them are not too big, so
+        that nobody has to count bytes. A cache that is too big, as a refill leaves it, is looked at
+        with each free.
+        """
+        room = MAX_MCACHE_SIZE - 1 - self.size
+        share = room // len(self.lists)
+        for blocks in self.lists[1:]:
+            longest = blocks.nlist + share // blocks.size
+            blocks.limit = min(longest + 1, MAX_MCACHE_LIST_LEN) if room >= 0 else 0
 
     def _scavenge(self) -> None:
         """Give back half of what each class did without since the last time."""
@@ -106,8 +137,8 @@ class MCache:
         blocks.list = words[last >> 3]
         words[last >> 3] = 0
         blocks.nlist -= n
+        blocks.net -= n
         blocks.nlistmin = min(blocks.nlistmin, blocks.nlist)
-        self.size -= n * blocks.size
         self.central[blocks.sizeclass].free_list(first)
 
     def release_all(self) -> None:

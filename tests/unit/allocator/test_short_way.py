@@ -1,0 +1,163 @@
+"""The short way of malloc and free against the long one, step by step, over random programs."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from allocator_support import Lab, uml
+
+from allocator.malloc import FLAG_NO_GC, FLAG_NO_POINTERS, Runtime
+from allocator.modelkernel import ModelKernel
+from allocator.mprof import FLAG_NO_PROFILING
+from allocator.sizes import MAX_MCACHE_SIZE, SizeClasses
+from allocator.stats import NAMES
+
+CLASS_SIZES = SizeClasses().size[1:]
+FLAGS = (0, 0, 0, FLAG_NO_POINTERS, FLAG_NO_GC, FLAG_NO_PROFILING)
+
+
+class ShortWay:
+    """The runtime as a program uses it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.kernel: ModelKernel = lab.kernel
+        self.runtime = lab.begin()
+
+    def malloc(self, size: int, flag: int, zeroed: bool) -> int:
+        return self.runtime.malloc(size, flag, zeroed)
+
+    def free(self, v: int) -> None:
+        self.runtime.free(v)
+
+    def cache(self) -> Any:
+        """What the cache holds, as every free decides anew what it may hold."""
+        return [
+            (blocks.list, blocks.nlist, blocks.nlistmin, blocks.nmalloc, blocks.nfree)
+            for blocks in self.runtime.mcache.lists
+        ]
+
+    def memory(self) -> dict[int, list[int]]:
+        """All pages that are not zero: blocks, links, needs-zero marks and heap bitmap."""
+        return {at: page for at, page in self.kernel._memory._pages.items() if any(page)}
+
+
+class LongWay(ShortWay):
+    """The runtime's own steps, with no limits: each free looks whether anything is too much."""
+
+    runtime: Runtime
+
+    def malloc(self, size: int, flag: int, zeroed: bool) -> int:
+        return self.runtime._mallocgc(size, flag, zeroed)
+
+    def free(self, v: int) -> None:
+        for blocks in self.runtime.mcache.lists:
+            blocks.limit = 0
+        self.runtime._free(v)
+
+
+class Both:
+    """Both ways at once, and the blocks that are held."""
+
+    def __init__(self, make: Callable[[], Lab]) -> None:
+        self.short = ShortWay(make())
+        self.long = LongWay(make())
+        self.held: list[int] = []
+
+    def malloc(self, size: int, flag: int = 0, zeroed: bool = True) -> None:
+        v = self.short.malloc(size, flag, zeroed)
+        assert v == self.long.malloc(size, flag, zeroed)
+        self.held.append(v)
+
+    def free(self, at: int) -> None:
+        """Free the block at that place of the list, another takes the place; compare caches."""
+        self.held[at], self.held[-1] = self.held[-1], self.held[at]
+        v = self.held.pop()
+        self.short.free(v)
+        self.long.free(v)
+        assert self.short.cache() == self.long.cache()
+
+    def write(self, v: int) -> None:
+        """As a program does: into the first and the last word."""
+        base, length = self.short.runtime.mlookup(v) or (0, 0)
+        assert (base, length) == self.long.runtime.mlookup(v)
+        for way in (self.short, self.long):
+            way.kernel.words[v >> 3] = way.kernel.words[(v + length >> 3) - 1] = ~v & (1 << 64) - 1
+
+    def collect(self) -> None:
+        """What the end of a collection does to the cache."""
+        self.short.runtime.mcache.release_all()
+        self.long.runtime.mcache.release_all()
+
+    def compare(self) -> None:
+        assert self.short.cache() == self.long.cache()
+        assert self.short.memory() == self.long.memory()
+        stats, same_stats = self.short.runtime.stats(), self.long.runtime.stats()
+        assert all(getattr(stats, name) == getattr(same_stats, name) for name in NAMES)
+        assert self.short.runtime.by_size() == self.long.runtime.by_size()
+
+
+LABS = {"high": Lab, "low": uml, "modern": lambda: Lab("modern")}
+
+
+@pytest.mark.parametrize("lab", LABS)
+@pytest.mark.parametrize("seed", range(3))
+def test_both_ways_do_the_same(lab: str, seed: int) -> None:
+    """Few sizes and many blocks, so that lists grow too long and spans come and go."""
+    both, random = Both(LABS[lab]), Random(seed)
+    for _ in range(12):
+        sizes = [*random.sample(CLASS_SIZES, 3), random.randrange(33000), 40_000]
+        for _ in range(random.randrange(700)):
+            size = random.choice(sizes[:3]) if random.random() < 0.98 else random.choice(sizes)
+            both.malloc(size, random.choice(FLAGS), random.random() < 0.8)
+            if random.random() < 0.5:
+                both.write(both.held[-1])
+            if random.random() < 0.1:
+                both.free(random.randrange(len(both.held)))
+        for _ in range(random.randrange(len(both.held) + 1)):
+            both.free(random.randrange(len(both.held)))
+        if random.random() < 0.2:
+            both.collect()
+        both.compare()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_both_ways_scavenge_at_the_same_free(seed: int) -> None:
+    """A cache that comes to 2 MiB by way of all its lists, and stays about there for a while."""
+    both, random = Both(Lab), Random(seed)
+    for size in CLASS_SIZES:
+        for _ in range(min(250, 60_000 // size + 1)):
+            both.malloc(size)
+    both.collect()
+    scavenges = 0
+    for _ in range(11_000):
+        before = both.short.runtime.mcache.size
+        if both.held and random.random() < 0.8:
+            both.free(random.randrange(len(both.held)))
+            scavenges += both.short.runtime.mcache.size < before
+        else:
+            both.malloc(random.choice(CLASS_SIZES))
+    both.compare()
+    assert scavenges >= 3
+
+
+def test_a_refill_that_makes_the_cache_too_big_is_seen_by_the_next_free() -> None:
+    """Also by one that only puts back what a malloc just took."""
+    both = Both(Lab)
+    for _ in range(64):
+        both.malloc(2048)
+    for at in range(31, 0, -1):
+        both.free(2 * at)  # each second one, so that its span has a block to refill from
+    for _ in range(63):
+        both.malloc(32768)
+    both.collect()
+    for _ in range(63):
+        both.free(len(both.held) - 1)  # 32 KiB less than too big
+    for size in (2048, 16):
+        both.malloc(size)
+    assert both.short.runtime.mcache.size >= MAX_MCACHE_SIZE
+    both.malloc(16)
+    before = both.short.cache()
+    both.free(len(both.held) - 1)
+    assert [blocks[2] for blocks in before] != [blocks[2] for blocks in both.short.cache()]
+    both.compare()
