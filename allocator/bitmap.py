@@ -8,18 +8,14 @@ bits stand in groups of 16, a bit of each group for each heap word:
     32-47 marked, 48-63 special.
 """
 
+from .cache import BitmapWord, Place
 from .death import Throw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .arena import Arena
     from .cache import MCacheList
-    from .kernel import Words
-
-    Place = tuple[int, int, bool, int, int, int, int, MCacheList]
-    """Of a small block: its first and second word, as indices of words, and whether that is all of
-    it; its bitmap word, what to exclusive-or that with to make a free block an allocated one, what
-    to keep of it and what to set to make the block free; the list in the cache that it goes to."""
+    from .kernel import Kernel
 
 ALLOCATED = [1 << s for s in range(16)]
 BOUNDARY = [1 << 16 + s for s in range(16)]
@@ -31,29 +27,40 @@ KEEP = [(1 << 64) - 1 ^ 0x0001_0001_0001_0001 << s for s in range(16)]
 class HeapBitmap:
     """Writes the bitmap of one arena in the kernel's memory. Addresses and sizes in bytes.
 
-    places: the blocks whose `Place` is known, by address. It only saves working them out again.
+    places: by address, the `Place` of blocks that the short ways of malloc and free can deal with:
+    free ones in the cache's lists, and allocated ones with nothing but the allocated bit.
+    near: the words from the reserved bitmap on, all of them if none is reserved.
+    mirror: by index, the bitmap words of those; whoever writes such a word writes it there too.
     """
 
-    __slots__ = ("arena", "places", "words")
+    __slots__ = ("_begin", "arena", "mirror", "near", "places", "words")
 
-    def __init__(self, words: "Words", arena: "Arena") -> None:
-        self.words = words
+    def __init__(self, kernel: "Kernel", arena: "Arena") -> None:
+        self.words = kernel.words
+        self.near = kernel.words_from(arena.bitmap)
+        self._begin = arena.bitmap >> 3
         self.arena = arena
         self.places: dict[int, Place] = {}
+        self.mirror: dict[int, BitmapWord] = {}
 
     def place(self, v: int, blocks: "MCacheList") -> "Place":
-        """The place of the small block at v, which belongs to that list."""
-        i = v >> 3
-        s = i & 15
-        b = self.arena.top(v) - (i >> 4)
-        second = i + 1 if blocks.size > 8 else i
-        toggle = ALLOCATED[s] | BOUNDARY[s]
-        return i, second, blocks.size <= 16, b, toggle, KEEP[s], BOUNDARY[s], blocks
+        """The place of the small block at v, which belongs to that list and is free."""
+        place = self.places.get(v)
+        if place is None:
+            i = v >> 3
+            s = i & 15
+            b = self.arena.top(v) - (i >> 4)
+            cell = self.mirror.get(b)
+            if cell is None:
+                cell = self.mirror[b] = BitmapWord(self.words[b])
+            toggle = ALLOCATED[s] | BOUNDARY[s]
+            place = Place(v, blocks, i - self._begin, b - self._begin, cell, toggle)
+            self.places[v] = place
+        return place
 
-    def forget(self, v: int, limit: int, size: int) -> None:
-        """Drop the places of the blocks of `size` bytes from v to limit, which are no more."""
-        for block in range(v, limit, size):
-            self.places.pop(block, None)
+    def forget(self, v: int) -> None:
+        """Leave the block at v, if it is a small one, to the long ways."""
+        self.places.pop(v, None)
 
     def markallocated(self, v: int, n: int, noptr: bool = False) -> None:
         """`runtime·markallocated`: the block of n bytes at v is used."""
@@ -62,7 +69,7 @@ class HeapBitmap:
         b = self.arena.top(v) - (i >> 4)
         s = i & 15
         bits = self.words[b] & KEEP[s] | ALLOCATED[s]
-        self.words[b] = bits | NO_POINTERS[s] if noptr else bits
+        self._write(b, bits | NO_POINTERS[s] if noptr else bits)
 
     def markfreed(self, v: int, n: int) -> None:
         """`runtime·markfreed`: the block is free. Its throw has the other's text."""
@@ -84,12 +91,16 @@ class HeapBitmap:
             raise Throw("unmarkspan: unaligned length")
         words = self.words
         for p in range(v, v + n, 128):
-            words[self.arena.top(p) - (p >> 7)] = 0
+            b = self.arena.top(p) - (p >> 7)
+            words[b] = 0
+            self.mirror.pop(b, None)
 
     def setblockspecial(self, v: int) -> None:
         """`runtime·setblockspecial`: the block at v is known to the profiler."""
         i = v >> 3
-        self.words[self.arena.top(v) - (i >> 4)] |= SPECIAL[i & 15]
+        b = self.arena.top(v) - (i >> 4)
+        self._write(b, self.words[b] | SPECIAL[i & 15])
+        self.forget(v)
 
     def bits(self, v: int) -> tuple[bool, bool, bool, bool]:
         """The four bits of the word at v: allocated, boundary or no pointers, marked, special."""
@@ -101,7 +112,12 @@ class HeapBitmap:
         i = v >> 3
         b = self.arena.top(v) - (i >> 4)
         s = i & 15
-        self.words[b] = self.words[b] & KEEP[s] | BOUNDARY[s]
+        self._write(b, self.words[b] & KEEP[s] | BOUNDARY[s])
+
+    def _write(self, b: int, bits: int) -> None:
+        self.words[b] = bits
+        if b in self.mirror:
+            self.mirror[b].bits = bits
 
     def _check(self, v: int, n: int, message: str) -> None:
         if v + n > self.arena.arena_used or v < self.arena.arena_start:

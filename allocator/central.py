@@ -97,7 +97,6 @@ class MCentral:
             start = span.start << PAGE_SHIFT
             length = span.npages << PAGE_SHIFT
             SpanList.remove(span)
-            self._bitmap.forget(start, span.limit, self._size)
             self._bitmap.unmarkspan(start, length)
             self._words[start >> 3] = 1  # needs zeroing
             span.freelist = 0

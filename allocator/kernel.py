@@ -33,6 +33,9 @@ if TYPE_CHECKING:
         def getrlimit(self) -> int:
             """Ask for the soft RLIMIT_AS in bytes: that, RLIM_INFINITY, or a negative errno."""
 
+        def words_from(self, address: int) -> Words:
+            """The words from an address on: short indices are faster ones."""
+
         def clear(self, addr: int, length: int) -> None:
             """Fill `length` bytes at `addr` with zero: memory, not a call."""
 

@@ -23,7 +23,7 @@ from .sysmem import SysMem
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .arena import Arena
-    from .cache import MCacheList
+    from .cache import MCacheList, Place
     from .kernel import Kernel
     from .policy import Policy
     from .span import MSpan
@@ -70,7 +70,8 @@ class Runtime:
         """`runtime·mallocinit`: tables, arena, heap, cache, and one block to see that it works."""
         self.classes = classes = SizeClasses(self.console.printf)
         self.arena.reserve()
-        self.bitmap = HeapBitmap(self._words, self.arena)
+        self.bitmap = HeapBitmap(self.kernel, self.arena)
+        self._near = self.bitmap.near
         self.heap = MHeap(self.kernel, self.arena, self.mem.sys_alloc, self.mstats, self.console)
         central = [
             MCentral(sizeclass, size, npages, self.heap, self.bitmap, self._words, self.console)
@@ -81,62 +82,59 @@ class Runtime:
         cachealloc = FixAlloc(
             MCACHE_SIZE,
             self.mem.sys_alloc,
-            lambda address: MCache(address, self.kernel, classes, central),
+            lambda address: MCache(address, self.kernel, self.bitmap, classes, central),
         )
         self.mcache = cachealloc.alloc()
-        self._list_of: dict[int, MCacheList] = {}  # by size in bytes, as they come up
-        self._places = self.bitmap.places
+        self._lists: dict[int, MCacheList] = {}  # by size in bytes, as they come up
+        self._list_of: dict[int, MCacheList] = {}  # the tables of the short ways: see `_enter`
+        self._places: dict[int, Place] = {}
         self.mstats.mcache_inuse = cachealloc.inuse
         self.mstats.mcache_sys = cachealloc.sys
         self.free(self.malloc(1))
 
-    def malloc(self, size: int, flag: int = 0, zeroed: bool = True) -> int:
+    def malloc(self, size: int) -> int:
+        """`runtime·mal`: a block of at least `size` bytes, all zero; its address.
+
+        It is `mallocgc` without flags. A block that was handed out before and lies in the cache is
+        dealt with right here: MCache_Alloc and markallocated once more, write by write, but with
+        nothing read back that a `Place` knows; it takes a fifth of the time. Whatever is not known
+        goes the long way. So the runtime finds a link that a program spoilt by writing to a free
+        block later than Go does, or never, and what follows a second free of a block is not Go's.
+        """
+        try:
+            blocks = self._list_of[size]
+        except KeyError:
+            return self.mallocgc(size)
+        place = blocks.head
+        following = place.next
+        if following is None:
+            return self.mallocgc(size)
+        near = self._near
+        near[place.first] = 0
+        if not blocks.two_words:
+            if near[place.second] != 0:
+                self.kernel.clear(place.v, blocks.size)
+        else:
+            near[place.second] = 0  # sooner done than asked whether it must be
+        cell = place.cell
+        near[place.word] = cell.bits = cell.bits ^ place.toggle
+        blocks.head = following
+        return place.v
+
+    def mallocgc(self, size: int, flag: int = 0, zeroed: bool = True) -> int:
         """`runtime·mallocgc` without its collector: a block of at least `size` bytes, its address.
 
         Up to 32 KiB the block is of a size class, above it is of whole pages. Throws `out of
         memory`, and whatever the layers below throw; ValueError for what is no size.
-
-        A block that was handed out before and lies in the cache is dealt with right here, for an
-        ordinary request. This is `_mallocgc` (MCache_Alloc and markallocated) once more, step by
-        step, with all that can be known of size and block worked out beforehand; it takes a fifth
-        of the time. What is not known, be it the address 0 of an empty list, is a KeyError, and
-        goes the long way. A free block has no bit but its boundary, hence the exclusive or.
         """
-        if not flag and zeroed and not self._mallocing:
-            try:
-                blocks = self._list_of[size]
-                v = blocks.list
-                first, second, is_all, b, toggle, _, _, _ = self._places[v]
-            except KeyError:
-                pass
-            else:
-                words = self._words
-                blocks.list = words[first]
-                words[first] = 0
-                if is_all:
-                    words[second] = 0  # sooner done than asked whether it must be
-                elif words[second] != 0:
-                    self.kernel.clear(v, blocks.size)
-                blocks.nlist = nlist = blocks.nlist - 1
-                if nlist < blocks.nlistmin:
-                    blocks.nlistmin = nlist
-                words[b] ^= toggle
-                return v
-        return self._mallocgc(size, flag, zeroed)
-
-    def _mallocgc(self, size: int, flag: int, zeroed: bool) -> int:
-        """All of `malloc`, in the runtime's own steps."""
         if not 0 <= size <= UINTPTR_MAX:
             raise ValueError(f"a size of {size} bytes is not between 0 and {UINTPTR_MAX}")
-        if self._mallocing:
-            raise Throw("malloc/free - deadlock")
-        self._mallocing = True
+        self._enter()
         if size <= MAX_SMALL_SIZE:
             sizeclass = self.classes.of[size]
             v = self.mcache.alloc(sizeclass, zeroed)
-            blocks = self._list_of[size] = self.mcache.lists[sizeclass]
+            blocks = self._lists[size] = self.mcache.lists[sizeclass]
             size = blocks.size
-            self._places[v] = self.bitmap.place(v, blocks)
         else:
             npages = (size >> PAGE_SHIFT) + (size & PAGE_MASK != 0)
             span = self.heap.alloc(npages, 0, acct=True)
@@ -150,7 +148,9 @@ class Runtime:
             self.bitmap.markspan(v, 0, 0, leftover=True)
         if not flag & FLAG_NO_GC:
             self.bitmap.markallocated(v, size, bool(flag & FLAG_NO_POINTERS))
-        self._mallocing = False
+        if flag & (FLAG_NO_GC | FLAG_NO_POINTERS):
+            self.bitmap.forget(v)
+        self._leave()
         if self.mprof is not None and size >= RATE and not flag & FLAG_NO_PROFILING:
             self.bitmap.setblockspecial(v)
             self.mprof.malloc(v)
@@ -162,31 +162,31 @@ class Runtime:
         A small block goes back into the cache right here: `_free` (markfreed and MCache_Free) once
         more, as in `malloc`.
         """
-        if not self._mallocing:
-            try:
-                first, second, _, b, _, keep, boundary, blocks = self._places[v]
-            except KeyError:
-                pass
-            else:
-                words = self._words
-                words[second] = 1  # needs zeroing; of 8 bytes the first, which the link replaces
-                words[b] = words[b] & keep | boundary
-                words[first] = blocks.list
-                blocks.list = v
-                blocks.nfree += 1
-                blocks.nlist = nlist = blocks.nlist + 1
-                if nlist >= blocks.limit:
-                    self.mcache.give_back(blocks)
-                return
-        self._free(v)
+        try:
+            place = self._places[v]
+        except KeyError:
+            self._free(v)
+            return
+        near = self._near
+        near[place.second] = 1  # needs zeroing; of 8 bytes the first, which the link replaces
+        cell = place.cell
+        near[place.word] = cell.bits = cell.bits ^ place.toggle
+        blocks = place.blocks
+        place.next = head = blocks.head
+        near[place.first] = head.v
+        place.depth = depth = head.depth + 1
+        blocks.head = place
+        blocks.nfree += 1
+        if depth >= blocks.limit:
+            self._enter()
+            self.mcache.give_back(blocks)
+            self._leave()
 
     def _free(self, v: int) -> None:
         """All of `free`, in the runtime's own steps."""
         if v == 0:
             return
-        if self._mallocing:
-            raise Throw("malloc/free - deadlock")
-        self._mallocing = True
+        self._enter()
         span = self._span_of(v)
         if span is None or span.sizeclass == 0:
             self._nlookup += 1  # those of small blocks are counted by class
@@ -209,7 +209,19 @@ class Runtime:
                 self._words[(v >> 3) + 1] = 1  # needs zeroing
             self.bitmap.markfreed(v, blocks.size)
             self.mcache.free(v, span.sizeclass)
+        self._leave()
+
+    def _enter(self) -> None:
+        """Begin a long way: until it has ended, which a throw prevents, there is no way in."""
+        if self._mallocing:
+            raise Throw("malloc/free - deadlock")
+        self._mallocing = True
+        self._list_of, self._places = {}, {}
+
+    def _leave(self) -> None:
+        """End a long way: the short ones are open again."""
         self._mallocing = False
+        self._list_of, self._places = self._lists, self.bitmap.places
 
     def _span_of(self, v: int) -> "MSpan | None":
         span = self.heap.lookup_maybe(v)

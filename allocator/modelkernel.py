@@ -127,6 +127,10 @@ class ModelKernel:
         errno = self._failure("getrlimit")
         return -errno if errno else self.rlimit_as
 
+    def words_from(self, address: int) -> "Words":
+        """Words."""
+        return WordsFrom(self.words, address >> 3)
+
     def clear(self, addr: int, length: int) -> None:
         """Zero bytes, which must be writable."""
         self._memory.clear(addr, length)
@@ -214,6 +218,22 @@ class ModelKernel:
         if at >= 0 and addr < self._ends[at] and self._prots[at] & PROT_RW == PROT_RW:
             return self._starts[at], self._ends[at]
         return 0, 0
+
+
+class WordsFrom:
+    """Words from one of them on."""
+
+    __slots__ = ("_begin", "_words")
+
+    def __init__(self, words: "Words", begin: int) -> None:
+        self._words = words
+        self._begin = begin
+
+    def __getitem__(self, index: int) -> int:
+        return self._words[self._begin + index]
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self._words[self._begin + index] = value
 
 
 class Memory:

@@ -40,12 +40,12 @@ class MProf:
                 # Nobody looks; the bucket's address is a hash of return addresses.
                 runtime.console.printf(f"unexpected fault address {PAGE_SIZE:#x}\n")
                 raise Throw("fault")
-            runtime.malloc(BUCKET, FLAG_NO_PROFILING)
+            runtime.mallocgc(BUCKET, FLAG_NO_PROFILING)
         if v >> 20 not in self._mibs:
-            runtime.malloc(ADDR_HASH, FLAG_NO_PROFILING)
+            runtime.mallocgc(ADDR_HASH, FLAG_NO_PROFILING)
             self._mibs.add(v >> 20)
         if self._entries == 0:
-            runtime.malloc(ADDR_ENTRIES * ADDR_ENTRY, FLAG_NO_PROFILING, zeroed=False)
+            runtime.mallocgc(ADDR_ENTRIES * ADDR_ENTRY, FLAG_NO_PROFILING, zeroed=False)
             self._entries = ADDR_ENTRIES
         self._entries -= 1
 

@@ -20,7 +20,7 @@ class RealKernel:
     """
 
     name = "real"
-    __slots__ = ("_libc", "_residency", "page_size", "words")
+    __slots__ = ("_libc", "_residency", "_words", "page_size", "words")
 
     def __init__(self) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -35,7 +35,8 @@ class RealKernel:
         # All of memory as one array of words; an index is an address divided by 8. A memoryview
         # writes format L, an unsigned long, in two thirds of the time that it takes for Q.
         everything = (ctypes.c_uint64 * (1 << 53)).from_address(0)
-        self.words: Words = memoryview(everything).cast("B").cast("L")
+        self._words = memoryview(everything).cast("B").cast("L")
+        self.words: Words = self._words
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
         """Map anonymous memory."""
@@ -54,6 +55,10 @@ class RealKernel:
         """Ask for RLIMIT_AS."""
         limit = (ctypes.c_uint64 * 2)()
         return -ctypes.get_errno() if self._libc.getrlimit(RLIMIT_AS, limit) else limit[0]
+
+    def words_from(self, address: int) -> "Words":
+        """Words."""
+        return self._words[address >> 3 :]
 
     def clear(self, addr: int, length: int) -> None:
         """Zero bytes."""

@@ -44,7 +44,7 @@ def _errno(result: int) -> str:
 class Traced:
     """Hands each call on to `kernel`, and what came of it to `tell`."""
 
-    __slots__ = ("_kernel", "_tell", "clear", "name", "page_size", "words")
+    __slots__ = ("_kernel", "_tell", "clear", "name", "page_size", "words", "words_from")
 
     def __init__(self, kernel: "Kernel", tell: "Callable[[Call], object]") -> None:
         self._kernel = kernel
@@ -53,6 +53,7 @@ class Traced:
         self.page_size = kernel.page_size
         self.words = kernel.words
         self.clear = kernel.clear
+        self.words_from = kernel.words_from
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
         """Map, and tell."""

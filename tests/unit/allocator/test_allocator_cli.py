@@ -274,8 +274,8 @@ def test_broken_memory_is_noticed(
     given: list[int] = []
     malloc = Runtime.malloc
 
-    def twice(self: Runtime, size: int, flag: int = 0, zeroed: bool = True) -> int:
-        v = malloc(self, size, flag, zeroed)
+    def twice(self: Runtime, size: int) -> int:
+        v = malloc(self, size)
         given.append(v)
         return given[-2] if len(given) == 5 else v
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from allocator.death import Console
-from allocator.malloc import Runtime
+from allocator.malloc import FLAG_NO_POINTERS, Runtime
 from allocator.policy import POLICIES
 from allocator.realkernel import RealKernel
 from allocator.sizes import PAGE_SHIFT, SizeClasses
@@ -61,7 +61,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=blocks, size=SIZES, noptr=st.booleans())
     def malloc(self, size: int, noptr: bool) -> int:
-        v = self.runtime.malloc(size, flag=int(noptr))
+        runtime = self.runtime
+        v = runtime.mallocgc(size, FLAG_NO_POINTERS) if noptr else runtime.malloc(size)
         base, room = self.runtime.mlookup(v) or (0, 0)
         assert (base, room >= max(size, 1)) == (v, True)
         assert v % (8 if room < 16 else 16 if room < 4096 and room & 15 == 0 else 8) == 0

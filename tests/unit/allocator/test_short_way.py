@@ -25,7 +25,9 @@ class ShortWay:
         self.runtime = lab.begin()
 
     def malloc(self, size: int, flag: int, zeroed: bool) -> int:
-        return self.runtime.malloc(size, flag, zeroed)
+        if flag or not zeroed:
+            return self.runtime.mallocgc(size, flag, zeroed)
+        return self.runtime.malloc(size)
 
     def free(self, v: int) -> None:
         self.runtime.free(v)
@@ -36,6 +38,28 @@ class ShortWay:
             (blocks.list, blocks.nlist, blocks.nlistmin, blocks.nmalloc, blocks.nfree)
             for blocks in self.runtime.mcache.lists
         ]
+
+    def check_places(self) -> None:
+        """All that a `Place` claims, held against memory."""
+        words, bitmap = self.kernel.words, self.runtime.bitmap
+        assert all(cell.bits == words[b] for b, cell in bitmap.mirror.items())
+        for v, place in bitmap.places.items():
+            b = bitmap.arena.top(v) - (v >> 7)
+            assert place.v == v and place.cell is bitmap.mirror[b]
+            assert place.first - place.word == (v >> 3) - b
+        for blocks in self.runtime.mcache.lists:
+            v, place, known = blocks.list, blocks.head, set()
+            for depth in range(blocks.nlist, 0, -1):
+                known.add(v)
+                assert place is None or (place.v, place.depth) == (v, depth)
+                assert place is None or place is bitmap.places[v]
+                assert depth != blocks.nlistmin or place is None or place.next is None
+                v = words[v >> 3]
+                place = (place and place.next) or (bitmap.places.get(v) if v else blocks.end)
+            assert v == 0 and (place, place.next) == (blocks.end, None)
+            known |= {v for v in bitmap.places if bitmap.bits(v) == (True, False, False, False)}
+            for place in bitmap.places.values():
+                assert place.blocks is not blocks or place.v in known
 
     def memory(self) -> dict[int, list[int]]:
         """All pages that are not zero: blocks, links, needs-zero marks and heap bitmap."""
@@ -48,7 +72,7 @@ class LongWay(ShortWay):
     runtime: Runtime
 
     def malloc(self, size: int, flag: int, zeroed: bool) -> int:
-        return self.runtime._mallocgc(size, flag, zeroed)
+        return self.runtime.mallocgc(size, flag, zeroed)
 
     def free(self, v: int) -> None:
         for blocks in self.runtime.mcache.lists:
@@ -90,6 +114,8 @@ class Both:
         self.long.runtime.mcache.release_all()
 
     def compare(self) -> None:
+        for way in (self.short, self.long):
+            way.check_places()
         assert self.short.cache() == self.long.cache()
         assert self.short.memory() == self.long.memory()
         stats, same_stats = self.short.runtime.stats(), self.long.runtime.stats()

@@ -188,9 +188,9 @@ def test_bits_of_each_group() -> None:
     runtime = Lab().begin()
     v = runtime.malloc(64)
     assert runtime.bitmap.bits(v) == (True, False, False, False)
-    w = runtime.malloc(64, flag=1)
+    w = runtime.mallocgc(64, flag=1)
     assert runtime.bitmap.bits(w) == (True, True, False, False)
-    x = runtime.malloc(64, flag=4)  # not for the collector: never marked as allocated
+    x = runtime.mallocgc(64, flag=4)  # not for the collector: never marked as allocated
     assert runtime.bitmap.bits(x) == (False, True, False, False)
     runtime.free(w)
     assert runtime.bitmap.bits(w) == (False, True, False, False)
@@ -206,7 +206,7 @@ def test_zeroing_only_when_asked() -> None:
             assert words[i] == 0
             words[i] = 7
         runtime.free(v)
-        assert runtime.malloc(size, zeroed=False) == v
+        assert runtime.mallocgc(size, zeroed=False) == v
         assert words[(v >> 3) + 1] != 0 or size in (8, 100_000)
         runtime.free(v)
         assert runtime.malloc(size) == v
