@@ -88,17 +88,20 @@ def _task_size(text: str) -> int:
 
 def _facts(task_size: int, *, bottom_up: bool) -> Facts:
     """An address space of this size that is otherwise as everywhere."""
-    from harness.facts import Facts, Hint
+    from harness.facts import Cgroup, Facts, Hint, Tools
     from harness.oracle import HIGH, PROBE
 
     first = 0x40000000 if bottom_up else task_size - (1 << 30)
     high = HIGH if task_size >= HIGH + PROBE else first
     return Facts(
-        schema=1, machine="x86_64", release="", pointer_size=8, page_size=PAGE,
+        schema=2, machine="x86_64", release="", pointer_size=8, page_size=PAGE,
         task_size=task_size, lowest=0x10000,
         placement="bottom-up" if bottom_up else "top-down", first=first,
         hint_high=Hint(HIGH, high, 0), hint_low=Hint(0x10000000, 0x10000000, 0),
-        rlimit_as=-1, rlimit_data=-1, rlimit_stack=-1, overcommit=0, max_map_count=65530, aslr=2,
+        hint_beyond=Hint(task_size, first, 0), aslr=0, aslr_bits=0,
+        rlimit_as=-1, rlimit_data=-1, rlimit_stack=8 << 20, rlimit_memlock=8 << 20,
+        overcommit=0, commit_limit=-1, committed=-1, memory=-1, max_map_count=65530,
+        cgroup=Cgroup(), tools=Tools(),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@
  *   agent run  [limits] -- ARGV   supervise a subject, framed             (supervise.c)
  *   agent keep [limits] -- ARGV   own a guest on the host, unframed       (supervise.c)
  *   agent facts                   measure this address space, as JSON     (facts.c)
+ *   agent where                   one place in it: what facts starts to see chance at work
  *   agent idle                    PID 1 of a container: live while stdin  (init.c)
  *
  * `run` and `keep` share one promise: when whoever started them is gone (end of file on
@@ -23,6 +24,7 @@ void fail(const char *what, const char *subject) __attribute__((noreturn));
 void write_all(int fd, const void *data, size_t length);
 char *slurp(const char *path, size_t *length);
 unsigned long long number(const char *text);
+int put_text(const char *path, const char *text);
 
 /* limits.c: what narrows a process before its first instruction */
 struct limits {
@@ -44,10 +46,21 @@ struct confinement {
 int confine_option(struct confinement *confinement, int argc, char **argv, int at);
 const char *confine(const struct confinement *confinement);
 
+/* group.c: the memory cgroup */
+struct memory_group {
+	int version;     /* 0: there is none here */
+	long long limit; /* bytes of our own, -1: none */
+};
+void group_mount(void);
+struct memory_group group_now(void);
+void group_make(unsigned long long bytes, char *path, size_t room);
+void group_join(const char *path);
+
 int init_main(void);
 int idle_main(void);
 void facts_write(int fd);
 int facts_main(void);
+int where_main(void);
 int run_main(int argc, char **argv);
 int keep_main(int argc, char **argv);
 

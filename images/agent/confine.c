@@ -31,15 +31,6 @@ int confine_option(struct confinement *confinement, int argc, char **argv, int a
 	return 0;
 }
 
-static int put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	int done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	if (fd >= 0)
-		close(fd);
-	return done;
-}
-
 /* Make every directory above PATH, below ROOT, and an empty file or directory for PATH itself. */
 static void make_place(const char *root, const char *path, int directory)
 {
@@ -67,12 +58,12 @@ const char *confine(const struct confinement *confinement)
 	gid_t gid = getgid();
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) < 0)
 		return "new namespaces";
-	put("/proc/self/setgroups", "deny");
+	put_text("/proc/self/setgroups", "deny");
 	snprintf(text, sizeof text, "%u %u 1", uid, uid);
-	if (!put("/proc/self/uid_map", text))
+	if (!put_text("/proc/self/uid_map", text))
 		return "user map";
 	snprintf(text, sizeof text, "%u %u 1", gid, gid);
-	if (!put("/proc/self/gid_map", text))
+	if (!put_text("/proc/self/gid_map", text))
 		return "group map";
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return "private mounts";

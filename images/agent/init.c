@@ -164,6 +164,7 @@ int init_main(void)
 	char *share = parameter(cmdline ? cmdline : "", "foothold.share");
 	mount_or_say("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount_or_say("sysfs", "/sys", "sysfs", 0, NULL);
+	group_mount();
 	mount_or_say("tmpfs", "/tmp", "tmpfs", 0, "mode=1777");
 	mount_or_say("tmpfs", "/root", "tmpfs", 0, "mode=700");
 	mount_or_say("tmpfs", "/run", "tmpfs", 0, "mode=755");

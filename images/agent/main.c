@@ -54,6 +54,16 @@ char *slurp(const char *path, size_t *length)
 	return text;
 }
 
+/* Write all of a short text into a file that is there (of /proc, /sys); 1 when it was taken. */
+int put_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
 unsigned long long number(const char *text)
 {
 	char *end;
@@ -75,6 +85,8 @@ int main(int argc, char **argv)
 		return keep_main(argc, argv);
 	if (!strcmp(role, "facts"))
 		return facts_main();
+	if (!strcmp(role, "where"))
+		return where_main();
 	if (!strcmp(role, "idle"))
 		return idle_main();
 	if (!strcmp(role, "init") || getpid() == 1)
