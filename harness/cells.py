@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 
-from harness.errors import UsageError
-from harness.sizes import format_size, parse_size
+from harness.limits import Limits
 from harness.verdict import Expectation
 
-
-@dataclass(frozen=True, order=True)
-class Limits:
-    """What narrows the address space inside a guest, applied before the subject's first
-    instruction. Sizes in bytes; None leaves the guest's own.
-    """
-
-    rlimit_as: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Limits:
-        """Read `none` or `rlimit_as=300M`. Raises UsageError, naming what is possible."""
-        if text.strip() == "none":
-            return cls()
-        name, equals, value = text.partition("=")
-        if name.strip() != "rlimit_as" or not equals:
-            near = difflib.get_close_matches(name.strip(), ("none", "rlimit_as=SIZE"), n=1)
-            meant = f": did you mean {near[0]}?" if near else ""
-            raise UsageError(
-                f"unknown limit {text!r}{meant}",
-                "limits are: none, rlimit_as=SIZE (for example rlimit_as=300M)",
-            )
-        return cls(rlimit_as=parse_size(value))
-
-    def __str__(self) -> str:
-        return "none" if self.rlimit_as is None else f"rlimit_as={format_size(self.rlimit_as)}"
+__all__ = ["Cell", "Limits"]
 
 
 @dataclass(frozen=True)

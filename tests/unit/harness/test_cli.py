@@ -144,7 +144,7 @@ def test_files_are_whole_however_a_run_ends(
         (["run", "nightly"], "nightly: there is no such plan", "default"),
         (["run", "--guest", "uml"], "unknown guest 'uml'", "uml-bookworm"),
         (["run", "--limit", "rlimit_as=300XB"], "'300XB' is no size", "300M"),
-        (["run", "--limit", "memory=1G"], "unknown limit 'memory=1G'", "rlimit_as=SIZE"),
+        (["run", "--limit", "cgroup=1G"], "unknown limit 'cgroup=1G'", "rlimit_as=SIZE"),
         (["run", "--policy", "befor"], "did you mean before", "after"),
         (["run", "--guest", "native", "--require", "docker"], "docker is required", "--guest"),
         (["run", "-j", "0"], "-j", "foothold run --help"),
