@@ -34,9 +34,31 @@ struct limits {
 	const char *chdir;  /* NULL: stay */
 	const char *env[64];
 	int envs;
+	unsigned long persona;     /* of personality(2) */
+	unsigned long long memory; /* bytes of a cgroup of its own; 0: none */
+	char group[256];           /* that cgroup's directory */
+	struct { char path[128], before[32]; const char *value; } setting[4];
+	int settings;              /* of the whole guest, below /proc/sys */
 };
 int limits_option(struct limits *limits, int argc, char **argv, int at);
+void limits_enter(struct limits *limits);
 void limits_apply(const struct limits *limits);
+void limits_leave(struct limits *limits);
+
+/* bend.c: faults */
+#define MOST_FAULTS 16
+struct range { uint64_t start, end; };
+struct failure { int kind; unsigned nth, seen; int error; };
+struct bend {
+	struct range occupy[MOST_FAULTS], ignore;
+	struct failure fail[MOST_FAULTS];
+	int occupied, failures;
+	char complaint[256]; /* why the subject was ended, if a fault could not be brought about */
+};
+int bend_option(struct bend *bend, int argc, char **argv, int at);
+void bend_child(const struct bend *bend);
+void bend_start(struct bend *bend, pid_t pid);
+int bend_stop(struct bend *bend, pid_t tid, int status);
 
 /* confine.c: a guest on the host sees only what it is handed */
 struct confinement {
@@ -55,6 +77,7 @@ void group_mount(void);
 struct memory_group group_now(void);
 void group_make(unsigned long long bytes, char *path, size_t room);
 void group_join(const char *path);
+void group_remove(const char *path);
 
 int init_main(void);
 int idle_main(void);

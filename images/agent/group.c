@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,13 @@ void group_make(unsigned long long bytes, char *path, size_t room)
 	snprintf(text, sizeof text, "%llu", bytes);
 	if (!put_text(file, text))
 		fail("cannot limit the cgroup", file);
+}
+
+/* Its last member may be gone a moment before the kernel says so. */
+void group_remove(const char *path)
+{
+	for (int tries = 0; rmdir(path) < 0 && errno == EBUSY && tries < 500; tries++)
+		poll(NULL, 0, 1);
 }
 
 /* In the child: become a member, and so will all its children be. */

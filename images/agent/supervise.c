@@ -123,8 +123,8 @@ static double seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* Has the leader ended? Reaps everything else that has. */
-static int reap(int signals, pid_t leader, int *status, struct rusage *usage, int *wanted)
+/* Has the leader ended? Reaps everything else that has; a stop is for the faults. */
+static int reap(int signals, pid_t leader, struct bend *bend, int *status, struct rusage *usage, int *wanted)
 {
 	struct signalfd_siginfo info;
 	while (read(signals, &info, sizeof info) == sizeof info)
@@ -133,8 +133,10 @@ static int reap(int signals, pid_t leader, int *status, struct rusage *usage, in
 	int ended = 0;
 	struct rusage one;
 	int result;
-	for (pid_t pid; (pid = wait4(-1, &result, WNOHANG, &one)) > 0;)
-		if (pid == leader) {
+	for (pid_t pid; (pid = wait4(-1, &result, WNOHANG | __WALL, &one)) > 0;)
+		if (bend_stop(bend, pid, result))
+			continue;
+		else if (pid == leader) {
 			ended = 1;
 			*status = result;
 			*usage = one;
@@ -226,14 +228,19 @@ static char **after_dashes(int argc, char **argv, int at)
 int run_main(int argc, char **argv)
 {
 	struct limits limits = { .cpu = -1 };
+	struct bend bend = { .occupied = 0 };
 	int at = 2;
-	for (int taken; at < argc && (taken = limits_option(&limits, argc, argv, at)) > 0; at += taken)
-		;
+	for (int taken = 1; at < argc && taken > 0; at += taken) {
+		taken = limits_option(&limits, argc, argv, at);
+		if (!taken)
+			taken = bend_option(&bend, argc, argv, at);
+	}
 	char **program = after_dashes(argc, argv, at);
 	int in[2], out[2], err[2], report[2];
 	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC))
 		fail("cannot make", "pipes");
 	int signals = child_signals();
+	limits_enter(&limits);
 	pid_t self = getpid(), pid = fork();
 	if (pid < 0)
 		fail("cannot fork for", program[0]);
@@ -243,6 +250,7 @@ int run_main(int argc, char **argv)
 		dup2(out[1], 1);
 		dup2(report[1], 2); /* what limits_apply complains of is not the subject's stderr */
 		limits_apply(&limits);
+		bend_child(&bend);
 		dup2(err[1], 2);
 		execvp(program[0], program);
 		dprintf(report[1], "cannot execute %s: %s", program[0], strerror(errno));
@@ -250,12 +258,14 @@ int run_main(int argc, char **argv)
 	}
 	setpgid(pid, pid);
 	close(in[0]), close(out[1]), close(err[1]), close(report[1]);
+	bend_start(&bend, pid);
 	char text[512];
 	/* exec closes the other end: an empty read means that the subject runs */
 	ssize_t complaint = read(report[0], text, sizeof text);
 	if (complaint > 0) {
 		send_frame('f', text, (size_t)complaint);
 		waitpid(pid, NULL, 0);
+		limits_leave(&limits);
 		return 0;
 	}
 	double start = seconds();
@@ -275,15 +285,18 @@ int run_main(int argc, char **argv)
 		if (fds[0].revents)
 			harness = obey(&commands, pid, &in[1]);
 		if (fds[3].revents)
-			ended = reap(signals, pid, &status, &usage, &wanted);
+			ended = reap(signals, pid, &bend, &status, &usage, &wanted);
 	}
 	double wall = seconds() - start;
 	int outlived = sweep(pid);
+	limits_leave(&limits);
 	while (harness && out[0] >= 0) /* all writers are dead: what is in the pipes is the rest */
 		forward('o', &out[0]);
 	while (harness && err[0] >= 0)
 		forward('e', &err[0]);
-	if (ended && harness)
+	if (*bend.complaint)
+		send_frame('f', bend.complaint, strlen(bend.complaint));
+	else if (ended && harness)
 		send_end(status, &usage, wall, outlived);
 	return ended ? 0 : EXIT_AGENT;
 }
@@ -292,6 +305,7 @@ int keep_main(int argc, char **argv)
 {
 	struct limits limits = { .cpu = -1 };
 	struct confinement confinement = { .paths = 0 };
+	struct bend unbent = { .occupied = 0 };
 	int at = 2, owner = -1;
 	for (int taken = 1; at < argc && taken > 0; at += taken) {
 		taken = limits_option(&limits, argc, argv, at);
@@ -325,7 +339,7 @@ int keep_main(int argc, char **argv)
 		if (poll(fds, 2, -1) < 0)
 			continue;
 		if (fds[0].revents)
-			ended = reap(signals, pid, &status, &usage, &wanted);
+			ended = reap(signals, pid, &unbent, &status, &usage, &wanted);
 		if (fds[1].revents)
 			wanted = 1; /* nothing is ever written there: it has been closed */
 	}
