@@ -20,6 +20,7 @@ from harness.events import Emit
 from harness.facts import Facts
 from harness.guests.catalogue import Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
+from harness.guests.narrowing import measure, possible
 from harness.oracle import predict
 from harness.record import Record
 from harness.verdict import Result, Verdict
@@ -207,9 +208,17 @@ class _Run:
         started = time.monotonic()
         directory = self.options.directory / "cells" / cell.id
         notes = tuple(guest.boot_record.notes)
+        if not (support := possible(guest, facts, cell.limits)).ok:
+            return Verdict(
+                cell=cell.id, result=Result.UNSUPPORTED, seconds=0.0, declared=cell.declared,
+                findings=(support.reason,), blame=Blame.UNSUPPORTED, hint=support.remedy,
+                command=cell.command,
+            )  # fmt: skip
         argv = subjects.command(cell, guest)
+        deadline = Deadline.after(CELL_SECONDS * guest.scale)
         try:
-            record = guest.run(argv, cell.limits, Deadline.after(CELL_SECONDS * guest.scale))
+            facts = measure(guest, facts, cell.limits, deadline)
+            record = guest.run(argv, cell.limits, deadline)
         except FootholdError as error:
             console = error.console if isinstance(error, GuestError) else guest.diagnose()
             return Verdict(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -39,10 +39,30 @@ class _Pid(msgspec.Struct):
 
 def agent_argv(agent: str, limits: Limits, argv: Sequence[str]) -> list[str]:
     """Return the command line of the agent that runs `argv` under `limits`."""
-    words = [agent, "run"]
-    if limits.rlimit_as is not None:
-        words += ["--rlimit", f"as={limits.rlimit_as}"]
-    return [*words, "--", *argv]
+    return [agent, "run", *_options(limits), "--", *argv]
+
+
+def _options(limits: Limits) -> Iterator[str]:
+    """The agent's words for limits: images/agent/limits.c and bend.c."""
+    for name in ("as", "data", "stack"):
+        if (size := getattr(limits, f"rlimit_{name}")) is not None:
+            yield from ("--rlimit", f"{name}={size}")
+    if limits.memory is not None:
+        yield from ("--memory", str(limits.memory))
+    if limits.overcommit is not None:
+        yield from ("--sysctl", f"vm/overcommit_memory={limits.overcommit}")
+    if limits.max_map_count is not None:
+        yield from ("--sysctl", f"vm/max_map_count={limits.max_map_count}")
+    if limits.no_aslr:
+        yield from ("--layout", "fixed")
+    if limits.legacy_layout:
+        yield from ("--layout", "legacy")
+    for each in limits.occupied:
+        yield from ("--occupy", str(each))
+    if limits.hints_ignored:
+        yield from ("--ignore-hints", str(limits.hints_ignored))
+    for failure in limits.fail:
+        yield from ("--fail", f"{failure.call}:{failure.nth}:{failure.number}")
 
 
 def supervise(

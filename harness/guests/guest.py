@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,11 @@ from harness.deadline import Deadline
 from harness.facts import Facts
 from harness.record import Record
 from images.builder import Builder
+
+HOSTS_OWN: Mapping[str, str] = {
+    "overcommit": "vm.overcommit_memory is the whole host's, and not ours to change",
+    "max_map_count": "vm.max_map_count is the whole host's, and not ours to change",
+}  # limits that a guest on the host's own kernel cannot do, and why
 
 BOOT_SECONDS = 20.0  # of a guest of ordinary speed; one booted in 1.2 s at its slowest (measured)
 
@@ -51,13 +56,16 @@ class Guest(Protocol):
     """Somewhere with an address space of its own in which a program can run.
 
     `scale` is how many times slower than native it is expected to be: deadlines are multiplied by
-    it. `share` is where the workplace's files are inside, `python` the interpreter there.
+    it. `share` is where the workplace's files are inside, `python` the interpreter there, `agent`
+    our agent. `unable` names the fields of Limits that its kind can never do, each with the reason.
     """
 
     name: str
     scale: float
     share: str
     python: str
+    agent: str
+    unable: Mapping[str, str]
     boot_record: Boot
 
     def supported(self) -> Support:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
 from harness.guests.guest import Boot, Support, Workplace
-from harness.guests.machine import Launch, Machine
+from harness.guests.machine import AGENT, Launch, Machine
 from harness.record import Record
 from images import apt, initramfs
 
@@ -71,6 +71,8 @@ class Qemu:
 
     share = "/share"
     python = "/usr/bin/python3"
+    agent = AGENT
+    unable: Mapping[str, str] = {}
 
     def __init__(
         self,

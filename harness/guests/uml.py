@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.cells import Limits
@@ -12,7 +12,7 @@ from harness.errors import GuestError
 from harness.facts import Facts
 from harness.guests.guest import Boot, Support, Workplace
 from harness.guests.host import examine
-from harness.guests.machine import Launch, Machine
+from harness.guests.machine import AGENT, Launch, Machine
 from harness.record import Record
 from images import apt
 
@@ -42,6 +42,8 @@ class Uml:
     scale = 2.0
     share = "/share"
     python = "/usr/bin/python3"
+    agent = AGENT
+    unable: Mapping[str, str] = {}
 
     def __init__(
         self,
