@@ -67,6 +67,7 @@ def foothold(context: click.Context) -> None:
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
 @click.option("--locked", is_flag=True, help="Only packages that the lock names.")
 @click.option("--fresh", is_flag=True, help="Boot each guest anew for every cell.")
+@click.option("--trace/--no-trace", default=True, help="System calls as the third witness.")
 @click.option("-q", "--quiet", is_flag=True, help="Only what failed, and the sum.")
 def run(
     plan: str,
@@ -80,6 +81,7 @@ def run(
     run_dir: Path | None,
     locked: bool,
     fresh: bool,
+    trace: bool,
     quiet: bool,
 ) -> int:
     """Run a plan: a shipped one by its name, or a TOML file."""
@@ -112,6 +114,7 @@ def run(
                 builder=builder,
                 jobs=jobs or 0,
                 fresh=fresh,
+                trace=trace,
                 require=required,
                 plan=read.name,
                 command=("foothold", *map(_printable, sys.argv[1:])),

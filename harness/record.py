@@ -28,7 +28,8 @@ class Record:
     """One program, from its start to its end.
 
     `maps` is /proc/PID/maps as the agent read it while the program was held, by the moment
-    (`reserved`, `end`). `cut` names what was bounded: `stdout`, `stderr`.
+    (`reserved`, `end`). `trace` is what strace wrote of its system calls, None if nobody traced it.
+    `cut` names what was bounded: `stdout`, `stderr`, `trace`.
     """
 
     argv: tuple[str, ...]
@@ -37,5 +38,6 @@ class Record:
     stdout: bytes
     stderr: bytes
     maps: Mapping[str, str] = field(default_factory=dict)
+    trace: bytes | None = None
     cut: tuple[str, ...] = ()
     seconds: float = 0.0

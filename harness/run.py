@@ -32,12 +32,16 @@ CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s ther
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is done. `jobs` guests live at once, each pinned to a processor of its own."""
+    """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
+
+    With `trace`, the subject's system calls are the third witness.
+    """
 
     directory: Path
     builder: Builder
     jobs: int = 0
     fresh: bool = False
+    trace: bool = True
     require: frozenset[str] = frozenset()
     plan: str = ""
     command: tuple[str, ...] = ()
@@ -207,18 +211,18 @@ class _Run:
         self.emit(events.CellStarted(cell=cell.id))
         started = time.monotonic()
         directory = self.options.directory / "cells" / cell.id
-        notes = tuple(guest.boot_record.notes)
+        trace, notes = self._traceable(guest, facts, cell)
         if not (support := possible(guest, facts, cell.limits)).ok:
             return Verdict(
                 cell=cell.id, result=Result.UNSUPPORTED, seconds=0.0, declared=cell.declared,
                 findings=(support.reason,), blame=Blame.UNSUPPORTED, hint=support.remedy,
                 command=cell.command,
             )  # fmt: skip
-        argv = subjects.command(cell, guest)
+        argv = subjects.command(cell, guest, trace=trace)
         deadline = Deadline.after(CELL_SECONDS * guest.scale)
         try:
             facts = measure(guest, facts, cell.limits, deadline)
-            record = guest.run(argv, cell.limits, deadline)
+            record = guest.run(argv, cell.limits, deadline, trace=trace)
         except FootholdError as error:
             console = error.console if isinstance(error, GuestError) else guest.diagnose()
             return Verdict(
@@ -237,6 +241,17 @@ class _Run:
             console=guest.diagnose(),
             artefacts=str(directory),
         )
+
+    def _traceable(self, guest: Guest, facts: Facts, cell: Cell) -> tuple[bool, tuple[str, ...]]:
+        """Say whether a cell's subject is traced, and what its verdict has to note."""
+        notes = tuple(guest.boot_record.notes)
+        if not self.options.trace:
+            return False, (*notes, "not traced: report and maps are the witnesses")
+        if facts.tools.ptrace:
+            return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")
+        if cell.limits.faults:
+            return False, (*notes, "not traced: a program has one tracer, and faults need it")
+        return True, notes
 
     def _finish(self, verdict: Verdict) -> None:
         with self._guard:
@@ -301,6 +316,8 @@ def keep(record: Record, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "stdout.jsonl").write_bytes(record.stdout)
     (directory / "stderr").write_bytes(record.stderr)
+    if record.trace is not None:
+        (directory / "strace").write_bytes(record.trace)
     for moment, maps in record.maps.items():
         # a moment's name comes from the guest: \w only, see supervised.py
         (directory / f"maps-{moment}").write_text(maps)

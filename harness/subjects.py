@@ -16,12 +16,14 @@ def deploy(share: Path) -> None:
     bundle.write(share / FILE)
 
 
-def command(cell: Cell, guest: Guest) -> tuple[str, ...]:
+def command(cell: Cell, guest: Guest, *, trace: bool) -> tuple[str, ...]:
     """Return the command line of a cell's subject inside its guest.
 
-    -I and -S: nothing of the guest's own configuration or site packages plays a part.
+    -I and -S: nothing of the guest's own configuration or site packages plays a part. With
+    `trace` it reports its calls, for the trace to be held against.
     """
     return (
         guest.python, "-I", "-S", f"{guest.share}/{FILE}",
         "--policy", cell.policy, "--workload", cell.workload, "--hold",
+        *(("--trace",) if trace else ()),
     )  # fmt: skip

@@ -18,10 +18,11 @@ import msgspec
 from harness.cells import Limits
 from harness.channels.stream import Stream
 from harness.deadline import Deadline
-from harness.errors import SubjectError
+from harness.errors import InfrastructureError, SubjectError
 from harness.record import Ending, Record
 
 MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; beyond, a subject is ended
+MOST_TRACE = 4 << 20  # bytes of a trace that are kept; 40,000 calls
 MOST_FRAME = 16 << 20  # bytes; the agent sends no longer frame
 _HOLD = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
 
@@ -37,9 +38,12 @@ class _Pid(msgspec.Struct):
     pid: int
 
 
-def agent_argv(agent: str, limits: Limits, argv: Sequence[str]) -> list[str]:
-    """Return the command line of the agent that runs `argv` under `limits`."""
-    return [agent, "run", *_options(limits), "--", *argv]
+def agent_argv(
+    agent: str, limits: Limits, argv: Sequence[str], strace: str | None = None
+) -> list[str]:
+    """Return the command line of the agent that runs `argv` under `limits`, and under `strace`."""
+    trace = ("--trace", strace) if strace else ()
+    return [agent, "run", *trace, *_options(limits), "--", *argv]
 
 
 def _options(limits: Limits) -> Iterator[str]:
@@ -76,7 +80,7 @@ def supervise(
 
     At each hold its maps are read, `on_hold` is told, and it goes on. Raises SubjectError if it
     cannot be started, prints more than MOST_OUTPUT, or outlives the deadline (it is dead then);
-    LostContactError if the guest goes first.
+    InfrastructureError if it cannot be traced; LostContactError if the guest goes first.
     """
     return _Supervision(stream, tuple(argv), on_hold).run(deadline)
 
@@ -90,6 +94,8 @@ class _Supervision:
         self._on_hold = on_hold
         self._pid = 0
         self._output = {b"o": bytearray(), b"e": bytearray()}
+        self._trace: bytearray | None = None
+        self._cut: list[str] = []
         self._scanned = 0
         self._holds: list[str] = []
         self._maps: dict[str, str] = {}
@@ -123,9 +129,9 @@ class _Supervision:
         if kind == b"s":
             self._pid = _decode(payload, _Pid).pid
         elif kind == b"f":
-            raise SubjectError(
-                f"the subject could not be started: {payload.decode(errors='replace')}"
-            )
+            raise self._not_started(payload.decode(errors="replace"))
+        elif kind == b"t":
+            self._take_trace(payload)
         elif kind == b"m":
             if self._holds:
                 self._maps[self._holds.pop(0)] = payload.decode(errors="replace")
@@ -153,6 +159,22 @@ class _Supervision:
                 self._tell(b"i", b"\n")
             self._scanned = max(self._scanned, end)
 
+    def _take_trace(self, payload: bytes) -> None:
+        self._trace = self._trace or bytearray()
+        room = MOST_TRACE - len(self._trace)
+        self._trace += payload[:room]
+        if len(payload) > room and "trace" not in self._cut:
+            self._cut.append("trace")
+
+    def _not_started(self, complaint: str) -> SubjectError | InfrastructureError:
+        if self._pid:
+            return SubjectError(f"the subject could not be started: {complaint}")
+        said = bytes(self._trace or b"").decode(errors="replace").strip()
+        return InfrastructureError(
+            f"the subject could not be traced: {said[-500:] or 'strace said nothing'}",
+            "--no-trace does without",
+        )
+
     def _tell(self, kind: bytes, data: bytes) -> None:
         try:
             self._stream.send(kind + struct.pack("<I", len(data)) + data)
@@ -174,6 +196,8 @@ class _Supervision:
             stdout=bytes(self._output[b"o"]),
             stderr=bytes(self._output[b"e"]),
             maps=self._maps,
+            trace=None if self._trace is None else bytes(self._trace),
+            cut=tuple(self._cut),
             seconds=seconds,
         )
 

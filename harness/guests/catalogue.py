@@ -33,7 +33,7 @@ class Kind:
 def catalogue(builder: Builder) -> Mapping[str, Kind]:
     """Return all guests by canonical name. Asks the mirror only if no lock names the kernels."""
     kinds = [
-        Kind("native", ("agent",), lambda place: Native("native", place), 1.0),
+        Kind("native", ("agent", "strace"), lambda place: Native("native", place), 1.0),
         Kind("docker", ("root",), lambda place: Container("docker", place), 2.0),
         _qemu(X86_64),
     ]

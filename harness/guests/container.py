@@ -21,7 +21,7 @@ from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts, parse_facts
 from harness.guests.guest import HOSTS_OWN, Boot, Support, Workplace
-from harness.guests.machine import AGENT
+from harness.guests.machine import AGENT, STRACE
 from harness.record import Record
 from images import apt
 
@@ -111,6 +111,8 @@ class Container:
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None] = lambda _: None,
+        *,
+        trace: bool = False,
     ) -> Record:
         """See `Guest.run`."""
         from docker.errors import DockerException
@@ -119,7 +121,8 @@ class Container:
         try:
             if limits.memory is not None:
                 self._limit_memory(limits.memory)
-            stream = ExecStream(self._client.api, self._container.id, agent_argv(AGENT, own, argv))
+            command = agent_argv(AGENT, own, argv, STRACE if trace else None)
+            stream = ExecStream(self._client.api, self._container.id, command)
         except (DockerException, OSError) as error:
             raise GuestError(f"the container takes no more programs: {error}") from error
         try:

@@ -80,8 +80,10 @@ class Guest(Protocol):
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None] = lambda _: None,
+        *,
+        trace: bool = False,
     ) -> Record:
-        """Run a program to its end under supervision.
+        """Run a program to its end under supervision, and if asked for with its calls traced.
 
         Raises SubjectError if it misbehaves, GuestError if the guest goes first.
         """

@@ -27,6 +27,7 @@ from harness.facts import LARGEST, Facts, parse_facts
 from harness.record import Record
 
 AGENT = "/init"  # the agent's place in every root of ours
+STRACE = "/usr/bin/strace"  # likewise
 HELLO = b"foothold "  # images/agent/init.c
 
 
@@ -118,11 +119,14 @@ class Machine:
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None],
+        *,
+        trace: bool = False,
     ) -> Record:
         """Run a program under the guest's agent."""
         assert self._ssh, "connect first"
         try:
-            stream = self._ssh.open(agent_argv(AGENT, limits, argv), deadline)
+            command = agent_argv(AGENT, limits, argv, STRACE if trace else None)
+            stream = self._ssh.open(command, deadline)
         except OSError as error:
             raise self._explain(f"the guest takes no more programs: {error}") from error
         try:

@@ -64,9 +64,12 @@ class Native:
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None] = lambda _: None,
+        *,
+        trace: bool = False,
     ) -> Record:
         """See `Guest.run`."""
-        stream = PipeStream(agent_argv(self.agent, limits, argv))
+        strace = str(self._place.builder.image("strace") / "usr/bin/strace") if trace else None
+        stream = PipeStream(agent_argv(self.agent, limits, argv, strace))
         try:
             return supervise(stream, argv, deadline, on_hold=on_hold)
         except LostContactError as error:

@@ -144,9 +144,11 @@ class Uml:
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None] = lambda _: None,
+        *,
+        trace: bool = False,
     ) -> Record:
         """See `Guest.run`."""
-        return self._booted().run(argv, limits, deadline, on_hold)
+        return self._booted().run(argv, limits, deadline, on_hold, trace=trace)
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""

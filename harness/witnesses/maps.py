@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.ledger import Fate, Ledger, Reservation
 from harness.verdict import Path
 
 LARGEST = 8 << 20  # characters; 65,530 mappings, the most that Linux allows, take about 5 MiB
@@ -17,6 +18,7 @@ LOW_LENGTH = 640 << 20  # the low reservation: 128 MiB of bitmap, then 512 MiB o
 LOW_BITMAP = 128 << 20
 LOW_ARENA = 512 << 20
 HEAP_PER_BITMAP = 16  # bytes of heap that a byte of bitmap covers
+_ANONYMOUS = frozenset({"PRIVATE", "ANONYMOUS"})
 FOUR_GIB = 4 << 30
 
 _LINE = re.compile(
@@ -48,6 +50,11 @@ class Mapping:
     def anonymous(self) -> bool:
         """Is it private memory without a file or a name?"""
         return not self.name and self.permissions.endswith("p")
+
+    @property
+    def is_heap(self) -> bool:
+        """Is it heap memory of 2012, which was executable?"""
+        return self.anonymous and self.permissions == "rwxp"
 
     @property
     def usable(self) -> bool:
@@ -129,10 +136,29 @@ def is_usable(mappings: Sequence[Mapping], start: int, end: int) -> bool:
     return False
 
 
+def is_covered(mappings: Sequence[Mapping], start: int, end: int, protection: str) -> bool:
+    """Is all of [start, end) mapped with this protection (`rw-`)?"""
+    for each in mappings:
+        if each.start <= start < each.end and each.permissions[:3] == protection:
+            start = each.end
+        if start >= end:
+            return True
+    return False
+
+
+def ledger_of(mappings: Sequence[Mapping]) -> Ledger:
+    """Return the kernel's own ledger: what is there, with no word of who asked for what."""
+    return tuple(
+        Reservation(
+            None, each.length, each.permissions[:3], _ANONYMOUS, each.start, "", (Fate.HELD,)
+        )
+        for each in mappings if each.anonymous
+    )  # fmt: skip
+
+
 def _holds(mapping: Mapping, address: int) -> bool:
     """Does heap memory of 2012, which is executable, hold this address?"""
-    inside = mapping.start <= address < mapping.end
-    return inside and mapping.anonymous and mapping.permissions == "rwxp"
+    return mapping.start <= address < mapping.end and mapping.is_heap
 
 
 def _runs(mappings: Sequence[Mapping]) -> list[list[Mapping]]:

@@ -2,6 +2,7 @@
  *
  *   agent init                    PID 1 of a UML or QEMU guest            (init.c)
  *   agent run  [limits] -- ARGV   supervise a subject, framed             (supervise.c)
+ *   agent exec …                  the last step of a traced subject       (trace.c)
  *   agent keep [limits] -- ARGV   own a guest on the host, unframed       (supervise.c)
  *   agent facts                   measure this address space, as JSON     (facts.c)
  *   agent where                   one place in it: what facts starts to see chance at work
@@ -79,12 +80,20 @@ void group_make(unsigned long long bytes, char *path, size_t room);
 void group_join(const char *path);
 void group_remove(const char *path);
 
+/* supervise.c, trace.c: how a subject is started */
+char **run_options(struct limits *limits, struct bend *bend, const char **strace, int argc, char **argv, int at);
+void become_program(const struct limits *limits, const struct bend *bend, char **program, int report, int err)
+	__attribute__((noreturn));
+void become_traced(const char *strace, const struct limits *limits, char **options, int count, char **program,
+                   int trace, int report, int err) __attribute__((noreturn));
+
 int init_main(void);
 int idle_main(void);
 void facts_write(int fd);
 int facts_main(void);
 int where_main(void);
 int run_main(int argc, char **argv);
+int exec_main(int argc, char **argv);
 int keep_main(int argc, char **argv);
 
 #endif

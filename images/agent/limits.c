@@ -46,6 +46,10 @@ int limits_option(struct limits *limits, int argc, char **argv, int at)
 		limits->memory = number(value);
 		return 2;
 	}
+	if (!strcmp(argv[at], "--group")) { /* of `exec`: what limits_enter of its supervisor has made */
+		snprintf(limits->group, sizeof limits->group, "%s", value);
+		return 2;
+	}
 	if (!strcmp(argv[at], "--sysctl") && limits->settings < 4 && strchr(value, '=')) {
 		int i = limits->settings++, name = (int)strcspn(value, "=");
 		snprintf(limits->setting[i].path, sizeof limits->setting[i].path, "/proc/sys/%.*s", name, value);

@@ -81,6 +81,8 @@ int main(int argc, char **argv)
 	const char *role = argc > 1 ? argv[1] : "";
 	if (!strcmp(role, "run"))
 		return run_main(argc, argv);
+	if (!strcmp(role, "exec") && argc > 4)
+		return exec_main(argc, argv);
 	if (!strcmp(role, "keep"))
 		return keep_main(argc, argv);
 	if (!strcmp(role, "facts"))
