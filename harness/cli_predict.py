@@ -42,18 +42,14 @@ def predict(
     facts = _facts(_task_size(task_size), bottom_up=bottom_up)
     limits = Limits(parse_size(rlimit_as) if rlimit_as else None)
     modelled = _modelled(facts, limits, policy)
-    foretold = None
-    if policy in oracle.POLICIES:
-        foretold = oracle.predict(facts, limits, policy)
-        click.echo(f"{foretold}\n  oracle: {foretold.reason}")
-    else:
-        click.echo(f"{_expectation(modelled)}\n  oracle: knows {', '.join(oracle.POLICIES)} alone")
+    foretold = oracle.predict(facts, limits, policy, oracle.Process(unsure=0))
+    click.echo(f"{foretold}\n  oracle: {foretold.reason}")
     click.echo(f"  model:  {modelled.reason}")
     if calls:
         click.echo("  calls:")
         for call in modelled.calls:
             click.echo(f"    {call}")
-    if foretold and not foretold.agrees(_expectation(modelled)):
+    if not foretold.agrees(_expectation(modelled)):
         click.echo(f"  the model comes to something else: {_expectation(modelled)}")
         return 1
     return 0

@@ -23,7 +23,7 @@ from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
 from harness.guests.narrowing import measure, possible
 from harness.oracle import predict
 from harness.record import Record
-from harness.verdict import Result, Verdict
+from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
 
@@ -213,16 +213,15 @@ class _Run:
         directory = self.options.directory / "cells" / cell.id
         trace, notes = self._traceable(guest, facts, cell)
         if not (support := possible(guest, facts, cell.limits)).ok:
-            return Verdict(
-                cell=cell.id, result=Result.UNSUPPORTED, seconds=0.0, declared=cell.declared,
-                findings=(support.reason,), blame=Blame.UNSUPPORTED, hint=support.remedy,
-                command=cell.command,
-            )  # fmt: skip
+            return _unsupported_cell(cell, support.reason, support.remedy)
         argv = subjects.command(cell, guest, trace=trace)
         deadline = Deadline.after(CELL_SECONDS * guest.scale)
         try:
             facts = measure(guest, facts, cell.limits, deadline)
+            predicted, notes = _prediction(cell, facts, notes)
             record = guest.run(argv, cell.limits, deadline, trace=trace)
+        except UnsupportedError as error:
+            return _unsupported_cell(cell, str(error), error.hint)
         except FootholdError as error:
             console = error.console if isinstance(error, GuestError) else guest.diagnose()
             return Verdict(
@@ -231,7 +230,6 @@ class _Run:
                 notes=notes, console=console, command=cell.command, artefacts=str(directory),
             )  # fmt: skip
         keep(record, directory)
-        predicted = predict(facts, cell.limits, cell.policy)
         return witnesses.judge(
             cell,
             predicted,
@@ -304,6 +302,29 @@ class _Run:
             alive = list(self._alive)
         for guest in alive:
             guest.stop()
+
+
+def _prediction(
+    cell: Cell, facts: Facts, notes: tuple[str, ...]
+) -> tuple[Expectation | None, tuple[str, ...]]:
+    """What the oracle says; or None with a note, if it cannot tell and the plan can.
+
+    Raises UnsupportedError if neither says what to expect.
+    """
+    try:
+        return predict(facts, cell.limits, cell.policy), notes
+    except UnsupportedError as error:
+        if cell.declared is None:
+            raise
+        return None, (*notes, f"no prediction: {error}")
+
+
+def _unsupported_cell(cell: Cell, reason: str, remedy: str) -> Verdict:
+    """The verdict on a question that cannot be asked in this guest."""
+    return Verdict(
+        cell=cell.id, result=Result.UNSUPPORTED, seconds=0.0, declared=cell.declared,
+        findings=(reason,), blame=Blame.UNSUPPORTED, hint=remedy, command=cell.command,
+    )  # fmt: skip
 
 
 def support(kind: Kind, builder: Builder, scratch: Path) -> Support:
