@@ -31,7 +31,7 @@ class Hint:
 
 @dataclass(frozen=True)
 class Cgroup:
-    """The memory cgroup: version 1 or 2, or 0 where there is none; bytes of our own, -1: no limit."""
+    """The memory cgroup: version 1, 2, or 0 where there is none; bytes of ours, -1 for no limit."""
 
     version: int = 0
     limit: int = -1

@@ -1,4 +1,4 @@
-"""An address space as a subject finds it: facts and limits, joined. Sizes and addresses in bytes."""
+"""An address space as a subject finds it: facts and limits, joined. All in bytes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ DATA = 5 << 20  # the same, private and writable: 4.8 MiB (measured)
 UNSURE = 8 << 20  # what a kernel has promised changes by that much while nobody looks
 FEWEST_MAPS = 200  # such a Python has 55 mappings when it holds, and more on the way (measured)
 FIRST_CALLS = 256 << 10  # the tables that come before the heap; without them it dies otherwise
+BEHIND_IMAGE = Range(0x2500000, 0x8000000)  # of Go's program; of a Python and its heap
 LEAST_MEMORY = 32 << 20  # it touches 10 MiB, the default workload 7 more (measured)
 
 
@@ -31,7 +32,7 @@ class Process:
     size: int = FOOTPRINT
     data: int = DATA
     unsure: int = 512 << 10
-    low: Range = Range(0x2500000, 0x8000000)
+    low: Range = BEHIND_IMAGE
 
 
 ALLOCATOR = Process()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 import allocator.predict
 from allocator.modelkernel import ModelKernel
 from allocator.policy import POLICIES
