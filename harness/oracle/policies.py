@@ -101,7 +101,7 @@ def _modern(first: int, space: Space) -> Expectation:
     hints = [i << 40 | first for i in range(128)]
     refused = [space.refusal(hint, ARENA, nth) for nth, hint in enumerate(hints, start=1)]
     granted = [hint for hint, why in zip(hints, refused, strict=True) if not why]
-    # of the kernel's choice an arena more is asked for, and the ends are cut off (that it is aligned
+    # where the kernel chooses, an arena more is asked for, and cut off (that it is aligned
     # as it comes, and stays whole, happens once in 16384 places)
     size = ARENA if granted else 2 * ARENA
     why = "" if granted else f"{refused[0]}, as all hints, and "
@@ -183,10 +183,11 @@ def _conflicts(space: Space, reason: str, nth: int, reserved: int = 0) -> Expect
     """All of the heap's place is taken, so that its `nth` hint goes astray; or fails, which is told
     as something else if it is for want of memory.
     """
-    if lacking := space.lacks(reserved, TABLES // 2 + MIB):
-        return _dies(OUT_OF_MEMORY, f"{reason}, and {lacking} has no room to try elsewhere")
-    if space.failure(nth) == "ENOMEM":
+    error = space.failure(nth)  # comes before the kernel has a say
+    if error == "ENOMEM":
         return _dies(OUT_OF_MEMORY, f"{reason}, and the next mapping fails with ENOMEM")
+    if not error and (lacking := space.lacks(reserved, TABLES // 2 + MIB)):
+        return _dies(OUT_OF_MEMORY, f"{reason}, and {lacking} has no room to try elsewhere")
     return _dies(CONFLICT, reason)
 
 
