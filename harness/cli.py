@@ -58,7 +58,7 @@ def foothold(context: click.Context) -> None:
 @click.command()
 @click.argument("plan", default="default", metavar="[PLAN]")
 @click.option("--guest", "guests", multiple=True, metavar="G", help="This guest instead.")
-@click.option("--limit", "limits", multiple=True, metavar="L", help="none, or rlimit_as=SIZE.")
+@click.option("--limit", "limits", multiple=True, metavar="L", help="none, rlimit_as=300M, …")
 @click.option("--policy", "policies", multiple=True, metavar="P", help="This policy instead.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), metavar="N", help="Guests at once.")
 @click.option("--json", "json_file", metavar="FILE", help="All of it as JSON; - is stdout.")
@@ -128,7 +128,7 @@ def run(
 @click.command()
 @click.argument("plan", default="default", metavar="[PLAN]")
 @click.option("--guest", "guests", multiple=True, metavar="G", help="This guest instead.")
-@click.option("--limit", "limits", multiple=True, metavar="L", help="none, or rlimit_as=SIZE.")
+@click.option("--limit", "limits", multiple=True, metavar="L", help="none, rlimit_as=300M, …")
 @click.option("--policy", "policies", multiple=True, metavar="P", help="This policy instead.")
 def plan(
     plan: str, guests: tuple[str, ...], limits: tuple[str, ...], policies: tuple[str, ...]
@@ -199,6 +199,12 @@ def _policies() -> click.Command:
     return cli_predict.policies
 
 
+def _atlas() -> click.Command:
+    from harness import cli_atlas
+
+    return cli_atlas.atlas
+
+
 def _images() -> click.Command:
     from harness import cli_images
 
@@ -211,6 +217,7 @@ _LAZY: dict[str, Callable[[], click.Command]] = {
     "predict": _predict,
     "policies": _policies,
     "facts": lambda: facts,
+    "atlas": _atlas,
     "doctor": lambda: doctor,
     "images": _images,
 }

@@ -248,3 +248,9 @@ def test_the_allocator_does_under_limits_what_the_oracle_foretells(
         verdict = happened.verdicts[cell.id]
         assert verdict.result in (Result.PASS, Result.UNSUPPORTED), (cell.id, verdict.findings)
         assert verdict.result is Result.PASS or verdict.hint
+
+
+def test_facts_go_in_one_piece_through_the_line(booted: Booted) -> None:
+    """A UML line stalls at 4,095 bytes that nobody has read: a hello is shorter."""
+    record = booted.guest.run([booted.guest.agent, "facts"], Limits(), Deadline.after(60))
+    assert len(record.stdout) < 4000
