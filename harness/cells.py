@@ -15,7 +15,8 @@ class Cell:
     """One question: what happens to this subject, in this guest, under these limits?
 
     `declared` is what the plan expects, if it says so; `plan` is what to call that plan on the
-    command line, empty for the default one.
+    command line, empty for the default one. A program of the user's has no policy; `asked` is how
+    it was given on the command line.
     """
 
     guest: str
@@ -25,11 +26,17 @@ class Cell:
     workload: str = "default"
     declared: Expectation | None = field(default=None, compare=False)
     plan: str = field(default="", compare=False)
+    asked: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def id(self) -> str:
         """A name that is unique in a run, and a relative path."""
-        return f"{self.guest}/{self.limits}/{self.policy}"
+        return f"{self.guest}/{self.limits}/{self.variant}"
+
+    @property
+    def variant(self) -> str:
+        """What runs: the allocator's policy, or the program."""
+        return self.policy or self.subject
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -37,5 +44,5 @@ class Cell:
         plan = (self.plan,) if self.plan else ()
         return (
             "./foothold", "run", *plan, "--guest", self.guest, "--limit", str(self.limits),
-            "--policy", self.policy,
+            *(("--policy", self.policy) if self.policy else self.asked),
         )  # fmt: skip

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness import __version__
+from harness.cli_subject import Asked, subject_options
 from harness.errors import Blame, FootholdError, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def foothold(context: click.Context) -> None:
 @click.option("--fresh", is_flag=True, help="Boot each guest anew for every cell.")
 @click.option("--trace/--no-trace", default=True, help="System calls as the third witness.")
 @click.option("-q", "--quiet", is_flag=True, help="Only what failed, and the sum.")
+@subject_options
 def run(
     plan: str,
     guests: tuple[str, ...],
@@ -83,6 +85,7 @@ def run(
     fresh: bool,
     trace: bool,
     quiet: bool,
+    asked: Asked,
 ) -> int:
     """Run a plan: a shipped one by its name, or a TOML file."""
     from harness import events
@@ -98,7 +101,10 @@ def run(
     with Bus([Terminal(stream, live=is_live(stream), quiet=quiet)]) as bus:
         builder = Builder(locked=locked, say=lambda what: bus(events.Progress(what=what)))
         read = _plan(plan, builder)
-        cells = read.cells(guests, limits, policies)
+        if asked.subject and policies:
+            raise UsageError("a program of yours has no policy", "leave --policy, or --subject")
+        subject = asked.resolve()
+        cells = asked.cells(read.cells(guests, limits, policies), subject)
         required = _required(read, require, {cell.guest for cell in cells})
         directory = _run_directory(run_dir)
         bus.add(RunDirectory(directory))
@@ -115,6 +121,7 @@ def run(
                 jobs=jobs or 0,
                 fresh=fresh,
                 trace=trace,
+                subject=subject,
                 require=required,
                 plan=read.name,
                 command=("foothold", *map(_printable, sys.argv[1:])),

@@ -49,7 +49,8 @@ class Fate(StrEnum):
 class Reservation:
     """One request for addresses. `asked` is 0 if any will do, None if this witness cannot know.
 
-    `given` is None if it was refused, then `errno` is its name. `became` is in order of time.
+    `given` is None if it was refused, then `errno` is its name. `became` is in order of time;
+    `within` says that it was put into what the program had reserved already.
     """
 
     asked: int | None
@@ -59,6 +60,7 @@ class Reservation:
     given: int | None
     errno: str = ""
     became: tuple[Fate, ...] = field(default=(), compare=False)
+    within: bool = field(default=False, compare=False)
 
     @property
     def answer(self) -> Answer:
@@ -91,7 +93,7 @@ class Reservation:
         size = format_size(self.length) if self.length % 1024 == 0 else str(self.length)
         request = f"{size} {self.protection} at {where}"
         if self.asked is None:
-            request = f"{size} {self.protection}"
+            return f"{size} {self.protection} at {self.given or 0:#x}"
         if self.answer is Answer.REFUSED:
             return f"{request}: refused, {self.errno}"
         became = f", {', '.join(self.became)}" if self.became else ""
@@ -219,8 +221,9 @@ class _Space:
         if reservation.given is None:
             return
         end = reservation.given + _whole_pages(reservation.length)
-        self._carve(reservation.given, end, Fate.REPLACED)
         place = len(self._ledger) - 1
+        if self._carve(reservation.given, end, Fate.REPLACED):
+            self._ledger[place] = replace(reservation, within=True)
         self._insert(Piece(reservation.given, end, reservation.protection, place))
 
     def _carve(self, start: int, end: int, fate: Fate) -> list[Piece]:

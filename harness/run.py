@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from harness import events, subjects, witnesses
 from harness.cells import Cell
 from harness.deadline import Deadline
@@ -23,10 +25,12 @@ from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
 from harness.guests.narrowing import measure, possible
 from harness.oracle import predict
 from harness.record import Record
+from harness.subjects import Subject
 from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
 
+PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what is used of it
 CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
 
 
@@ -34,7 +38,8 @@ CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s ther
 class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
-    With `trace`, the subject's system calls are the third witness.
+    With `trace`, the subject's system calls are the third witness. `subject` is what runs in
+    every cell.
     """
 
     directory: Path
@@ -42,6 +47,7 @@ class Options:
     jobs: int = 0
     fresh: bool = False
     trace: bool = True
+    subject: Subject = subjects.ALLOCATOR
     require: frozenset[str] = frozenset()
     plan: str = ""
     command: tuple[str, ...] = ()
@@ -145,8 +151,11 @@ class _Run:
         directory = self.options.directory / "guests" / label
         share = directory / "share"
         share.mkdir(parents=True, exist_ok=True)
-        subjects.deploy(share)
-        guest = kind.make(Workplace(directory, share, self.options.builder, cpu))
+        subject = self.options.subject
+        subjects.deploy(share, subject)
+        memory = None if subject.reports else PROGRAM_MEMORY
+        place = Workplace(directory, share, self.options.builder, cpu, subject.root, memory)
+        guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
             raise UnsupportedError(support.reason, support.remedy)
@@ -214,12 +223,16 @@ class _Run:
         trace, notes = self._traceable(guest, facts, cell)
         if not (support := possible(guest, facts, cell.limits)).ok:
             return _unsupported_cell(cell, support.reason, support.remedy)
-        argv = subjects.command(cell, guest, trace=trace)
-        deadline = Deadline.after(CELL_SECONDS * guest.scale)
+        subject = self.options.subject
+        argv = subjects.command(cell, guest, subject, trace=trace)
+        how = subjects.supervision(subject, guest, trace=trace)
+        deadline = Deadline.after(max(CELL_SECONDS * guest.scale, 2 * (how.patience or 0)))
+        predicted = None
         try:
             facts = measure(guest, facts, cell.limits, deadline)
-            predicted, notes = _prediction(cell, facts, notes)
-            record = guest.run(argv, cell.limits, deadline, trace=trace)
+            if subject.reports:
+                predicted, notes = _prediction(cell, facts, notes)
+            record = guest.run(argv, cell.limits, deadline, how=how)
         except UnsupportedError as error:
             return _unsupported_cell(cell, str(error), error.hint)
         except FootholdError as error:
@@ -230,10 +243,11 @@ class _Run:
                 notes=notes, console=console, command=cell.command, artefacts=str(directory),
             )  # fmt: skip
         keep(record, directory)
+        reported = witnesses.observe(record, cell) if subject.reports else None
         return witnesses.judge(
             cell,
             predicted,
-            witnesses.observe(record, cell),
+            reported or witnesses.observe_program(record),
             seconds=time.monotonic() - started,
             notes=notes,
             console=guest.diagnose(),
@@ -336,6 +350,7 @@ def keep(record: Record, directory: Path) -> None:
     """Write what was seen of a subject into its cell's directory."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "stdout.jsonl").write_bytes(record.stdout)
+    (directory / "ending.json").write_bytes(msgspec.json.encode(record.ending))
     (directory / "stderr").write_bytes(record.stderr)
     if record.trace is not None:
         (directory / "strace").write_bytes(record.trace)

@@ -136,8 +136,8 @@ _ETC = {
 def _make_root(materials: Materials, out: Path) -> None:
     """Make a small root file system: Python with ctypes, dropbear, SFTP, busybox, strace, agent."""
     packages = materials.packages
-    for folder in ("bin", "dev", "etc", "modules", "proc", "root", "run", "sbin", "share", "sys",
-                   "tmp", "usr/bin", "usr/lib", "usr/sbin", "usr/lib/x86_64-linux-gnu",
+    for folder in ("bin", "dev", "etc", "host", "modules", "proc", "root", "run", "sbin", "share",
+                   "sys", "tmp", "usr/bin", "usr/lib", "usr/sbin", "usr/lib/x86_64-linux-gnu",
                    "lib/x86_64-linux-gnu", "lib64"):  # fmt: skip
         (out / folder).mkdir(parents=True, exist_ok=True)
     programs = {

@@ -19,7 +19,7 @@ from harness.cells import Limits
 from harness.channels.stream import Stream
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError, SubjectError
-from harness.record import Ending, Record
+from harness.record import UNTRACED, Ending, Record, Supervision
 
 MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; beyond, a subject is ended
 MOST_TRACE = 4 << 20  # bytes of a trace that are kept; 40,000 calls
@@ -39,11 +39,24 @@ class _Pid(msgspec.Struct):
 
 
 def agent_argv(
-    agent: str, limits: Limits, argv: Sequence[str], strace: str | None = None
+    agent: str,
+    limits: Limits,
+    argv: Sequence[str],
+    how: Supervision = UNTRACED,
+    strace: str = "",
 ) -> list[str]:
-    """Return the command line of the agent that runs `argv` under `limits`, and under `strace`."""
-    trace = ("--trace", strace) if strace else ()
-    return [agent, "run", *trace, *_options(limits), "--", *argv]
+    """Return the command line of the agent that runs `argv` under `limits`, watched like that.
+
+    `strace` is the path of that program, beside the agent.
+    """
+    words = ["--trace", strace] if how.trace else []
+    for name, value in how.environment.items():
+        words += ["--env", f"{name}={value}"]
+    if how.root:
+        words += ["--chroot", how.root]
+    if how.directory:
+        words += ["--chdir", how.directory]
+    return [agent, "run", *words, *_options(limits), "--", *argv]
 
 
 def _options(limits: Limits) -> Iterator[str]:
@@ -75,20 +88,28 @@ def supervise(
     deadline: Deadline,
     *,
     on_hold: Callable[[str], None] = lambda _: None,
+    patience: float | None = None,
 ) -> Record:
     """Run a subject to its end and return what was seen of it.
 
-    At each hold its maps are read, `on_hold` is told, and it goes on. Raises SubjectError if it
-    cannot be started, prints more than MOST_OUTPUT, or outlives the deadline (it is dead then);
+    At each hold its maps are read, `on_hold` is told, and it goes on. After `patience` seconds
+    it is ended, its maps having been read as those of the moment `running`. Raises SubjectError if
+    it cannot be started, prints more than MOST_OUTPUT, or outlives the deadline (it is dead then);
     InfrastructureError if it cannot be traced; LostContactError if the guest goes first.
     """
-    return _Supervision(stream, tuple(argv), on_hold).run(deadline)
+    return _Supervision(stream, tuple(argv), on_hold, patience).run(deadline)
 
 
 class _Supervision:
     def __init__(
-        self, stream: Stream, argv: tuple[str, ...], on_hold: Callable[[str], None]
+        self,
+        stream: Stream,
+        argv: tuple[str, ...],
+        on_hold: Callable[[str], None],
+        patience: float | None,
     ) -> None:
+        self._patience = None if patience is None else Deadline.after(patience)
+        self._running = False
         self._stream = stream
         self._argv = argv
         self._on_hold = on_hold
@@ -104,10 +125,14 @@ class _Supervision:
         started = time.monotonic()
         buffer = bytearray()
         while True:
+            until = self._next(deadline)
             try:
-                data = self._stream.receive(deadline)
+                data = self._stream.receive(until)
             except TimeoutError:
-                raise self._endless(started) from None
+                if until is deadline:
+                    raise self._endless(started) from None
+                self._end()
+                continue
             except OSError as error:
                 raise LostContactError(str(error)) from error
             if not data:
@@ -124,6 +149,19 @@ class _Supervision:
                 if kind == b"x":
                     return self._record(_decode(payload, Ending), time.monotonic() - started)
                 self._frame(kind, payload)
+
+    def _next(self, deadline: Deadline) -> Deadline:
+        """Until when to wait: for our patience to end, once, or for the deadline."""
+        if self._patience and not self._running:
+            return min(self._patience, deadline, key=lambda each: each.at)
+        return deadline
+
+    def _end(self) -> None:
+        """Read the maps of what still runs, and end it."""
+        self._running = True
+        self._holds.append("running")
+        self._tell(b"m", b"")
+        self._tell(b"k", b"")
 
     def _frame(self, kind: bytes, payload: bytes) -> None:
         if kind == b"s":
@@ -199,6 +237,7 @@ class _Supervision:
             trace=None if self._trace is None else bytes(self._trace),
             cut=tuple(self._cut),
             seconds=seconds,
+            running=self._running,
         )
 
 

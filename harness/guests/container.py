@@ -20,9 +20,9 @@ from harness.channels.supervised import LostContactError, agent_argv, supervise
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts, parse_facts
-from harness.guests.guest import HOSTS_OWN, Boot, Support, Workplace
+from harness.guests.guest import HOSTS_OWN, LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
 from harness.guests.machine import AGENT, STRACE
-from harness.record import Record
+from harness.record import UNTRACED, Record, Supervision
 from images import apt
 
 REPOSITORY = "foothold-root"
@@ -34,6 +34,7 @@ class Container:
 
     scale = 1.5
     share = "/share"
+    root = ""
     python = "/usr/bin/python3"
     agent = AGENT
     unable = HOSTS_OWN
@@ -52,6 +53,8 @@ class Container:
         import docker
         from docker.errors import DockerException
 
+        if self._place.root == "host":
+            return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
         try:
             client = docker.from_env(timeout=10)
             try:
@@ -111,8 +114,7 @@ class Container:
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None] = lambda _: None,
-        *,
-        trace: bool = False,
+        how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`."""
         from docker.errors import DockerException
@@ -121,12 +123,12 @@ class Container:
         try:
             if limits.memory is not None:
                 self._limit_memory(limits.memory)
-            command = agent_argv(AGENT, own, argv, STRACE if trace else None)
+            command = agent_argv(AGENT, own, argv, how, STRACE)
             stream = ExecStream(self._client.api, self._container.id, command)
         except (DockerException, OSError) as error:
             raise GuestError(f"the container takes no more programs: {error}") from error
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold)
+            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
         except LostContactError as error:
             raise GuestError(
                 f"the container went away under the subject: {error}", console=self.diagnose()

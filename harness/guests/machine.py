@@ -24,7 +24,7 @@ from harness.channels.supervised import LostContactError, agent_argv, supervise
 from harness.deadline import Deadline
 from harness.errors import GuestError, SubjectError
 from harness.facts import LARGEST, Facts, parse_facts
-from harness.record import Record
+from harness.record import UNTRACED, Record, Supervision
 
 AGENT = "/init"  # the agent's place in every root of ours
 STRACE = "/usr/bin/strace"  # likewise
@@ -119,18 +119,17 @@ class Machine:
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None],
-        *,
-        trace: bool = False,
+        how: Supervision = UNTRACED,
     ) -> Record:
         """Run a program under the guest's agent."""
         assert self._ssh, "connect first"
         try:
-            command = agent_argv(AGENT, limits, argv, STRACE if trace else None)
+            command = agent_argv(AGENT, limits, argv, how, STRACE)
             stream = self._ssh.open(command, deadline)
         except OSError as error:
             raise self._explain(f"the guest takes no more programs: {error}") from error
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold)
+            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
         except LostContactError as error:
             raise self._explain(f"the guest went away under the subject: {error}") from error
         except SubjectError:

@@ -15,7 +15,7 @@ from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts, parse_facts
 from harness.guests.guest import HOSTS_OWN, Boot, Support, Workplace
-from harness.record import Record
+from harness.record import UNTRACED, Record, Supervision
 from images import apt
 
 
@@ -23,6 +23,7 @@ class Native:
     """The host as a guest: nothing to boot, nothing to confine, the subject under our agent."""
 
     scale = 1.0
+    root = ""  # its own is the host's
     unable: Mapping[str, str] = {**HOSTS_OWN, "memory": "the host's cgroups are not ours to change"}
 
     def __init__(self, name: str, workplace: Workplace) -> None:
@@ -64,14 +65,13 @@ class Native:
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None] = lambda _: None,
-        *,
-        trace: bool = False,
+        how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`."""
-        strace = str(self._place.builder.image("strace") / "usr/bin/strace") if trace else None
-        stream = PipeStream(agent_argv(self.agent, limits, argv, strace))
+        strace = str(self._place.builder.image("strace") / "usr/bin/strace") if how.trace else ""
+        stream = PipeStream(agent_argv(self.agent, limits, argv, how, strace))
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold)
+            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
         except LostContactError as error:
             raise GuestError(f"the agent was killed under the subject: {error}") from error
         finally:

@@ -32,6 +32,7 @@ struct limits {
 	struct { int resource; unsigned long long value; } rlimit[16];
 	int rlimits;
 	int cpu;            /* -1: any */
+	const char *chroot; /* NULL: the root that there is */
 	const char *chdir;  /* NULL: stay */
 	const char *env[64];
 	int envs;
@@ -63,7 +64,7 @@ int bend_stop(struct bend *bend, pid_t tid, int status);
 
 /* confine.c: a guest on the host sees only what it is handed */
 struct confinement {
-	struct { const char *path; enum { READ_ONLY, WRITABLE, EMPTY } how; } path[32];
+	struct { const char *path; enum { READ_ONLY, WRITABLE, EMPTY, WHOLE } how; } path[32];
 	int paths;
 };
 int confine_option(struct confinement *confinement, int argc, char **argv, int at);

@@ -19,7 +19,7 @@ static const struct { const char *name; int resource; } resources[] = {
 };
 
 /* Take one option at argv[at] if it is one of ours; answer how many words were taken.
- *   --rlimit NAME=BYTES   --cpu N   --chdir DIR   --env NAME=VALUE
+ *   --rlimit NAME=BYTES   --cpu N   --chroot DIR   --chdir DIR   --env NAME=VALUE
  *   --layout fixed|legacy   --memory BYTES   --sysctl vm/NAME=VALUE                       */
 int limits_option(struct limits *limits, int argc, char **argv, int at)
 {
@@ -58,6 +58,10 @@ int limits_option(struct limits *limits, int argc, char **argv, int at)
 	}
 	if (!strcmp(argv[at], "--cpu")) {
 		limits->cpu = (int)number(value);
+		return 2;
+	}
+	if (!strcmp(argv[at], "--chroot")) {
+		limits->chroot = value;
 		return 2;
 	}
 	if (!strcmp(argv[at], "--chdir")) {
@@ -108,12 +112,14 @@ void limits_apply(const struct limits *limits)
 		if (sched_setaffinity(0, sizeof set, &set) < 0)
 			fail("cannot pin to processor", NULL);
 	}
+	if (*limits->group)
+		group_join(limits->group);
+	if (limits->chroot && (chroot(limits->chroot) < 0 || chdir("/") < 0))
+		fail("cannot have for its root", limits->chroot);
 	if (limits->chdir && chdir(limits->chdir) < 0)
 		fail("cannot enter", limits->chdir);
 	for (int i = 0; i < limits->envs; i++)
 		putenv((char *)limits->env[i]);
-	if (*limits->group)
-		group_join(limits->group);
 	if (limits->persona && personality((unsigned long)personality(0xffffffff) | limits->persona) < 0)
 		fail("cannot choose the layout of its memory", NULL);
 	for (int i = 0; i < limits->rlimits; i++) {

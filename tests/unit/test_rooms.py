@@ -24,7 +24,7 @@ MAY = {
     "sinks": VALUES,
     "channels": VALUES,
     "guests": VALUES | {"channels", "images"},
-    "subjects": VALUES | {"guests", "allocator"},
+    "subjects": VALUES | {"guests", "allocator", "images"},
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from harness.channels.supervised import (
 )
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError, SubjectError
+from harness.record import Supervision
 
 ENDING = {"status": 0, "signal": 0, "wall": 0.5, "user": 0.25, "system": 0.25, "max_rss": 4096,
           "minor_faults": 1, "outlived": 0}  # fmt: skip
@@ -149,5 +150,10 @@ def test_limits_become_options_of_the_agent() -> None:
     assert agent_argv("/init", Limits(300 << 20), ["a"]) == [
         "/init", "run", "--rlimit", "as=314572800", "--", "a",
     ]  # fmt: skip
-    traced = agent_argv("/init", Limits(), ["a"], "/bin/strace")
-    assert traced == ["/init", "run", "--trace", "/bin/strace", "--", "a"]
+    traced = agent_argv(
+        "/init", Limits(), ["a"], Supervision(True, {"K": "V"}, "/d", "/host"), "/bin/strace"
+    )
+    assert traced == [
+        "/init", "run", "--trace", "/bin/strace", "--env", "K=V", "--chroot", "/host",
+        "--chdir", "/d", "--", "a",
+    ]  # fmt: skip
