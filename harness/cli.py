@@ -304,10 +304,10 @@ def _builder() -> Builder:
 
 def _known(builder: Builder) -> Known:
     from harness.guests.catalogue import known_guests
-    from harness.oracle import POLICIES
     from harness.plan import Known
+    from harness.witnesses.maps import POLICIES
 
-    return Known(known_guests(builder), tuple(POLICIES))
+    return Known(known_guests(builder), POLICIES)
 
 
 def _plan(name: str, builder: Builder) -> PlanFile:

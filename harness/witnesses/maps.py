@@ -17,6 +17,8 @@ HIGH_ARENA = 0xF840000000
 LOW_LENGTH = 640 << 20  # the low reservation: 128 MiB of bitmap, then 512 MiB of arena
 LOW_BITMAP = 128 << 20
 LOW_ARENA = 512 << 20
+SMALLEST = 16 << 20  # a smaller one is nothing to tell from other memory
+POLICIES = ("before", "after", "grsec", "memlimit")  # those whose arenas are known here
 HEAP_PER_BITMAP = 16  # bytes of heap that a byte of bitmap covers
 _ANONYMOUS = frozenset({"PRIVATE", "ANONYMOUS"})
 FOUR_GIB = 4 << 30
@@ -107,7 +109,8 @@ def sight(mappings: Sequence[Mapping]) -> Sighting:
 
     high: executable anonymous memory at 0xf840000000, and no 640 MiB reserved below 4 GiB. low:
     those 640 MiB, in use across the arena's start and reserved at their end. low-grown: the same,
-    with a bitmap that covers more heap than the 512 MiB of the reservation.
+    with a bitmap that covers more heap than the 512 MiB of the reservation. Under RLIMIT_AS a low
+    reservation may be smaller; then a ninth of it is bitmap (2012-02-24).
     """
     high = next((each for each in mappings if _holds(each, HIGH_ARENA)), None)
     low = next((run for run in map(_trimmed, _runs(mappings)) if _is_low(run)), None)
@@ -115,6 +118,11 @@ def sight(mappings: Sequence[Mapping]) -> Sighting:
         return Sighting(None, 0, f"two arenas: {high} and {low[0].start:x}-{low[-1].end:x}")
     if high:
         return Sighting(Path.HIGH, HIGH_ARENA, f"{high} holds {HIGH_ARENA:#x}")
+    small = next((run for run in _runs(mappings) if _is_small(run)), None)
+    if small and not low:
+        length = _reserved(small)
+        line = f"{length >> 20}M reserved at {small[0].start:#x}, a ninth of them bitmap"
+        return Sighting(Path.LOW, small[0].start, line)
     if not low:
         return Sighting(None, 0, f"no arena: nothing at {HIGH_ARENA:#x}, no 640M below 4G")
     base = low[0].start
@@ -178,11 +186,24 @@ def _trimmed(run: list[Mapping]) -> list[Mapping]:
     """Leave out what lies right below a reservation and is one mapping with it, as a probe that
     went astray does on a kernel that places upward: 640 MiB end where the reserved tail ends.
     """
-    tails = [each.end for each in run if each.permissions == "---p"]
-    start = max(tails, default=0) - LOW_LENGTH
+    start = run[0].start + _reserved(run) - LOW_LENGTH
     if not run[0].start < start < run[0].end:
         return run
     return [replace(run[0], start=start), *run[1:]]
+
+
+def _reserved(run: Sequence[Mapping]) -> int:
+    """Bytes from the beginning of a run to the end of its last reserved mapping; 0 without one."""
+    return max((each.end - run[0].start for each in run if each.permissions == "---p"), default=0)
+
+
+def _is_small(run: Sequence[Mapping]) -> bool:
+    """Is it a low arena that RLIMIT_AS has made smaller, in use across the arena's start?"""
+    length = _reserved(run)
+    ninth = length // 9
+    whole = SMALLEST <= length < LOW_LENGTH and length % (9 * 4096) == 0
+    reserved = run[0].permissions == "---p"
+    return whole and reserved and any(_holds(each, run[0].start + ninth) for each in run)
 
 
 def _is_low(run: Sequence[Mapping]) -> bool:
