@@ -79,11 +79,12 @@ static int kill_children(pid_t spared)
 static int sweep(pid_t leader, pid_t spared)
 {
 	int outlived = 0;
-	kill(-leader, SIGKILL);
 	for (int round = 0; round < 10000; round++) {
 		int children = kill_children(spared);
-		if (round == 0)
+		if (round == 0) { /* counted before its group is killed, where they may be as well */
 			outlived = children;
+			kill(-leader, SIGKILL);
+		}
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
 		if (children == 0 && (spared || waitpid(-1, NULL, WNOHANG) < 0))

@@ -17,6 +17,7 @@ from harness.guests.guest import Guest, Workplace
 from harness.guests.uml import Uml
 from harness.plan import Known, find, load
 from harness.run import Options, Summary, run
+from harness.sinks.rundir import RunDirectory
 from harness.verdict import Verdict
 from images.builder import Builder
 
@@ -95,10 +96,16 @@ def happen(
     cells: Sequence[object], builder: Builder, directory: Path, **options: object
 ) -> Happened:
     seen: list[events.AnyEvent] = []
+    kept = RunDirectory(directory)
+
+    def tell(event: events.AnyEvent) -> None:
+        seen.append(event)
+        kept(event)
+
     summary = run(
         cells,  # type: ignore[arg-type]
         Options(directory, builder, **options),  # type: ignore[arg-type]
-        seen.append,
+        tell,
     )
     verdicts = {each.cell: each.verdict for each in seen if isinstance(each, events.CellFinished)}
     return Happened(summary, directory, verdicts, seen)
