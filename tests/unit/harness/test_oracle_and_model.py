@@ -1,7 +1,7 @@
 """The oracle against the allocator on a model of the kernel, over random address spaces.
 
-They share no code. Where they differ, one of them is wrong about Go or about Linux. Where the oracle
-says that it cannot tell, nothing is compared: that is one space in twenty, and less.
+They share no code. Where they differ, one of them is wrong about Go or about Linux. Where the
+oracle says that it cannot tell, nothing is compared: that is one space in twenty, and less.
 """
 
 from __future__ import annotations
