@@ -6,7 +6,7 @@ The rooms, from the ground up. Imports run downwards only; a test holds that.
   `ledger` `verdict` `events`
 * `oracle`      facts, limits and policy -> what must happen (pure)
 * `plan`        which cells: reading plan files
-* `witnesses`   the subject's report, the kernel's maps, the traced calls -> one observation; judging
+* `witnesses`   report, maps and traced calls -> one observation; judging it
 * `channels/`   how to talk to a guest: console, SSH, container, pipe; supervised programs over any
 * `guests/`     the kinds of guest behind one protocol; they know `channels` and `images`
 * `subjects`    what is deployed and how it is started
