@@ -78,7 +78,9 @@ def workplace(builder: Builder) -> Iterator[Workplace]:
 
 def cell(guest: Guest, facts: object, question: Cell) -> None:
     """One cell, as the orchestrator does it; a cell that does not pass is no benchmark."""
-    record = guest.run(subjects.command(question, guest), question.limits, Deadline.after(120))
+    record = guest.run(
+        subjects.command(question, guest, trace=False), question.limits, Deadline.after(120)
+    )
     predicted = predict(facts, question.limits, question.policy)  # type: ignore[arg-type]
     verdict = judge(question, predicted, observe(record), seconds=0)
     assert verdict.result is Result.PASS, verdict.findings
@@ -148,7 +150,11 @@ def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
             try:
                 facts = guest.boot(Deadline.after(120))
                 question = Cell(name, Limits(), "after")
-                by_hand = [word for word in subjects.command(question, guest) if word != "--hold"]
+                by_hand = [
+                    word
+                    for word in subjects.command(question, guest, trace=False)
+                    if word != "--hold"
+                ]
 
                 def hand(guest: Guest = guest, by_hand: list[str] = by_hand) -> float:
                     record = guest.run(by_hand, Limits(), Deadline.after(120))

@@ -3,10 +3,10 @@
 The rooms, from the ground up. Imports run downwards only; a test holds that.
 
 * values, which import nothing of ours but each other: `errors` `deadline` `cells` `facts`
-  `verdict` `events`
+  `ledger` `verdict` `events`
 * `oracle`      facts, limits and policy -> what must happen (pure)
 * `plan`        which cells: reading plan files
-* `witnesses`   the subject's report and the kernel's maps -> one observation; judging it
+* `witnesses`   report, maps and traced calls -> one observation; judging it
 * `channels/`   how to talk to a guest: console, SSH, container, pipe; supervised programs over any
 * `guests/`     the kinds of guest behind one protocol; they know `channels` and `images`
 * `subjects`    what is deployed and how it is started

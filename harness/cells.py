@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 
-from harness.errors import UsageError
-from harness.sizes import format_size, parse_size
+from harness.limits import Limits
 from harness.verdict import Expectation
 
-
-@dataclass(frozen=True, order=True)
-class Limits:
-    """What narrows the address space inside a guest, applied before the subject's first
-    instruction. Sizes in bytes; None leaves the guest's own.
-    """
-
-    rlimit_as: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Limits:
-        """Read `none` or `rlimit_as=300M`. Raises UsageError, naming what is possible."""
-        if text.strip() == "none":
-            return cls()
-        name, equals, value = text.partition("=")
-        if name.strip() != "rlimit_as" or not equals:
-            near = difflib.get_close_matches(name.strip(), ("none", "rlimit_as=SIZE"), n=1)
-            meant = f": did you mean {near[0]}?" if near else ""
-            raise UsageError(
-                f"unknown limit {text!r}{meant}",
-                "limits are: none, rlimit_as=SIZE (for example rlimit_as=300M)",
-            )
-        return cls(rlimit_as=parse_size(value))
-
-    def __str__(self) -> str:
-        return "none" if self.rlimit_as is None else f"rlimit_as={format_size(self.rlimit_as)}"
+__all__ = ["Cell", "Limits"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +16,7 @@ class Cell:
 
     `declared` is what the plan expects, if it says so; `plan` is what to call that plan on the
     command line, empty for the default one; `where` is what names the guest there, if it is not
-    `--guest NAME`.
+    `--guest NAME`. A program of the user's has no policy; `asked` is how it was given there.
     """
 
     guest: str
@@ -54,11 +27,17 @@ class Cell:
     declared: Expectation | None = field(default=None, compare=False)
     plan: str = field(default="", compare=False)
     where: tuple[str, ...] = field(default=(), compare=False)
+    asked: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def id(self) -> str:
         """A name that is unique in a run, and a relative path."""
-        return f"{self.guest}/{self.limits}/{self.policy}"
+        return f"{self.guest}/{self.limits}/{self.variant}"
+
+    @property
+    def variant(self) -> str:
+        """What runs: the allocator's policy, or the program."""
+        return self.policy or self.subject
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -66,5 +45,6 @@ class Cell:
         plan = (self.plan,) if self.plan else ()
         return (
             "./foothold", "run", *plan, *(self.where or ("--guest", self.guest)),
-            "--limit", str(self.limits), "--policy", self.policy,
+            "--limit", str(self.limits),
+            *(("--policy", self.policy) if self.policy else self.asked),
         )  # fmt: skip

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness import __version__
+from harness.cli_subject import Asked, subject_options
 from harness.errors import Blame, FootholdError, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def foothold(context: click.Context) -> None:
 @click.command()
 @click.argument("plan", default="default", metavar="[PLAN]")
 @click.option("--guest", "guests", multiple=True, metavar="G", help="This guest instead.")
-@click.option("--limit", "limits", multiple=True, metavar="L", help="none, or rlimit_as=SIZE.")
+@click.option("--limit", "limits", multiple=True, metavar="L", help="none, rlimit_as=300M, …")
 @click.option("--policy", "policies", multiple=True, metavar="P", help="This policy instead.")
 @click.option("--uml", type=click.Path(path_type=Path), metavar="FILE", help="A UML kernel.")
 @click.option("--kernel", type=click.Path(path_type=Path), metavar="FILE", help="One for QEMU.")
@@ -71,7 +72,9 @@ def foothold(context: click.Context) -> None:
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
 @click.option("--locked", is_flag=True, help="Only packages that the lock names.")
 @click.option("--fresh", is_flag=True, help="Boot each guest anew for every cell.")
+@click.option("--trace/--no-trace", default=True, help="System calls as the third witness.")
 @click.option("-q", "--quiet", is_flag=True, help="Only what failed, and the sum.")
+@subject_options
 def run(
     plan: str,
     guests: tuple[str, ...],
@@ -86,7 +89,9 @@ def run(
     run_dir: Path | None,
     locked: bool,
     fresh: bool,
+    trace: bool,
     quiet: bool,
+    asked: Asked,
 ) -> int:
     """Run a plan: a shipped one by its name, or a TOML file.
 
@@ -108,7 +113,10 @@ def run(
         own = OwnKernels(uml, kernel)
         own.check()
         read = _plan(plan, builder, own)
-        cells = read.cells((*own.guests, *guests), limits, policies)
+        if asked.subject and policies:
+            raise UsageError("a program of yours has no policy", "leave --policy, or --subject")
+        subject = asked.resolve()
+        cells = asked.cells(read.cells((*own.guests, *guests), limits, policies), subject)
         cells = tuple(replace(cell, where=own.where(cell.guest)) for cell in cells)
         required = _required(read, require, {cell.guest for cell in cells})
         directory = _run_directory(run_dir)
@@ -126,6 +134,8 @@ def run(
                 own=own,
                 jobs=jobs or 0,
                 fresh=fresh,
+                trace=trace,
+                subject=subject,
                 require=required,
                 plan=read.name,
                 command=("foothold", *map(_printable, sys.argv[1:])),
@@ -139,7 +149,7 @@ def run(
 @click.command()
 @click.argument("plan", default="default", metavar="[PLAN]")
 @click.option("--guest", "guests", multiple=True, metavar="G", help="This guest instead.")
-@click.option("--limit", "limits", multiple=True, metavar="L", help="none, or rlimit_as=SIZE.")
+@click.option("--limit", "limits", multiple=True, metavar="L", help="none, rlimit_as=300M, …")
 @click.option("--policy", "policies", multiple=True, metavar="P", help="This policy instead.")
 def plan(
     plan: str, guests: tuple[str, ...], limits: tuple[str, ...], policies: tuple[str, ...]
@@ -210,6 +220,12 @@ def _policies() -> click.Command:
     return cli_predict.policies
 
 
+def _atlas() -> click.Command:
+    from harness import cli_atlas
+
+    return cli_atlas.atlas
+
+
 def _images() -> click.Command:
     from harness import cli_images
 
@@ -222,6 +238,7 @@ _LAZY: dict[str, Callable[[], click.Command]] = {
     "predict": _predict,
     "policies": _policies,
     "facts": lambda: facts,
+    "atlas": _atlas,
     "doctor": lambda: doctor,
     "images": _images,
 }
@@ -303,10 +320,10 @@ def _builder() -> Builder:
 
 def _known(builder: Builder, own: OwnKernels | None = None) -> Known:
     from harness.guests.catalogue import NO_OWN, known_guests
-    from harness.oracle import POLICIES
     from harness.plan import Known
+    from harness.witnesses.maps import POLICIES
 
-    return Known(known_guests(builder, own or NO_OWN), tuple(POLICIES))
+    return Known(known_guests(builder, own or NO_OWN), POLICIES)
 
 
 def _plan(name: str, builder: Builder, own: OwnKernels | None = None) -> PlanFile:

@@ -42,18 +42,14 @@ def predict(
     facts = _facts(_task_size(task_size), bottom_up=bottom_up)
     limits = Limits(parse_size(rlimit_as) if rlimit_as else None)
     modelled = _modelled(facts, limits, policy)
-    foretold = None
-    if policy in oracle.POLICIES:
-        foretold = oracle.predict(facts, limits, policy)
-        click.echo(f"{foretold}\n  oracle: {foretold.reason}")
-    else:
-        click.echo(f"{_expectation(modelled)}\n  oracle: knows {', '.join(oracle.POLICIES)} alone")
+    foretold = oracle.predict(facts, limits, policy, oracle.Process(unsure=0))
+    click.echo(f"{foretold}\n  oracle: {foretold.reason}")
     click.echo(f"  model:  {modelled.reason}")
     if calls:
         click.echo("  calls:")
         for call in modelled.calls:
             click.echo(f"    {call}")
-    if foretold and not foretold.agrees(_expectation(modelled)):
+    if not foretold.agrees(_expectation(modelled)):
         click.echo(f"  the model comes to something else: {_expectation(modelled)}")
         return 1
     return 0
@@ -88,17 +84,20 @@ def _task_size(text: str) -> int:
 
 def _facts(task_size: int, *, bottom_up: bool) -> Facts:
     """An address space of this size that is otherwise as everywhere."""
-    from harness.facts import Facts, Hint
+    from harness.facts import Cgroup, Facts, Hint, Tools
     from harness.oracle import HIGH, PROBE
 
     first = 0x40000000 if bottom_up else task_size - (1 << 30)
     high = HIGH if task_size >= HIGH + PROBE else first
     return Facts(
-        schema=1, machine="x86_64", release="", pointer_size=8, page_size=PAGE,
+        schema=2, machine="x86_64", release="", pointer_size=8, page_size=PAGE,
         task_size=task_size, lowest=0x10000,
         placement="bottom-up" if bottom_up else "top-down", first=first,
         hint_high=Hint(HIGH, high, 0), hint_low=Hint(0x10000000, 0x10000000, 0),
-        rlimit_as=-1, rlimit_data=-1, rlimit_stack=-1, overcommit=0, max_map_count=65530, aslr=2,
+        hint_beyond=Hint(task_size, first, 0), aslr=0, aslr_bits=0,
+        rlimit_as=-1, rlimit_data=-1, rlimit_stack=8 << 20, rlimit_memlock=8 << 20,
+        overcommit=0, commit_limit=-1, committed=-1, memory=-1, max_map_count=65530,
+        cgroup=Cgroup(), tools=Tools(),
     )  # fmt: skip
 
 

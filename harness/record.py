@@ -7,6 +7,24 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class Supervision:
+    """How a program is started and watched. `directory` is where it starts, empty: anywhere; `root`
+    the directory that it has for its root, empty: the guest's own.
+
+    After `patience` seconds, if given, its maps are read as the moment `running`, and it is ended.
+    """
+
+    trace: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    directory: str = ""
+    root: str = ""
+    patience: float | None = None
+
+
+UNTRACED = Supervision()
+
+
+@dataclass(frozen=True)
 class Ending:
     """How a program ended, as the agent saw it. Times in seconds, memory in bytes.
 
@@ -28,7 +46,9 @@ class Record:
     """One program, from its start to its end.
 
     `maps` is /proc/PID/maps as the agent read it while the program was held, by the moment
-    (`reserved`, `end`). `cut` names what was bounded: `stdout`, `stderr`.
+    (`reserved`, `end`). `trace` is what strace wrote of its system calls, None if nobody traced it.
+    `cut` names what was bounded: `stdout`, `stderr`, `trace`. `running` says that we ended it when
+    our patience was at its end.
     """
 
     argv: tuple[str, ...]
@@ -37,5 +57,7 @@ class Record:
     stdout: bytes
     stderr: bytes
     maps: Mapping[str, str] = field(default_factory=dict)
+    trace: bytes | None = None
     cut: tuple[str, ...] = ()
     seconds: float = 0.0
+    running: bool = False

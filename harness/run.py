@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from harness import events, subjects, witnesses
 from harness.cells import Cell
 from harness.deadline import Deadline
@@ -20,25 +22,34 @@ from harness.events import Emit
 from harness.facts import Facts
 from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
+from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
 from harness.oracle import predict
 from harness.record import Record
-from harness.verdict import Result, Verdict
+from harness.subjects import Subject
+from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
 
+PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what is used of it
 CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is done. `jobs` guests live at once, each pinned to a processor of its own."""
+    """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
+
+    With `trace`, the subject's system calls are the third witness. `subject` is what runs in
+    every cell.
+    """
 
     directory: Path
     builder: Builder
     own: OwnKernels = NO_OWN
     jobs: int = 0
     fresh: bool = False
+    trace: bool = True
+    subject: Subject = subjects.ALLOCATOR
     require: frozenset[str] = frozenset()
     plan: str = ""
     command: tuple[str, ...] = ()
@@ -142,8 +153,11 @@ class _Run:
         directory = self.options.directory / "guests" / label
         share = directory / "share"
         share.mkdir(parents=True, exist_ok=True)
-        subjects.deploy(share)
-        guest = kind.make(Workplace(directory, share, self.options.builder, cpu))
+        subject = self.options.subject
+        subjects.deploy(share, subject)
+        memory = None if subject.reports else PROGRAM_MEMORY
+        place = Workplace(directory, share, self.options.builder, cpu, subject.root, memory)
+        guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
             raise UnsupportedError(support.reason, support.remedy)
@@ -208,10 +222,21 @@ class _Run:
         self.emit(events.CellStarted(cell=cell.id))
         started = time.monotonic()
         directory = self.options.directory / "cells" / cell.id
-        notes = tuple(guest.boot_record.notes)
-        argv = subjects.command(cell, guest)
+        trace, notes = self._traceable(guest, facts, cell)
+        if not (support := possible(guest, facts, cell.limits)).ok:
+            return _unsupported_cell(cell, support.reason, support.remedy)
+        subject = self.options.subject
+        argv = subjects.command(cell, guest, subject, trace=trace)
+        how = subjects.supervision(subject, guest, trace=trace)
+        deadline = Deadline.after(max(CELL_SECONDS * guest.scale, 2 * (how.patience or 0)))
+        predicted = None
         try:
-            record = guest.run(argv, cell.limits, Deadline.after(CELL_SECONDS * guest.scale))
+            facts = measure(guest, facts, cell.limits, deadline)
+            if subject.reports:
+                predicted, notes = _prediction(cell, facts, notes)
+            record = guest.run(argv, cell.limits, deadline, how=how)
+        except UnsupportedError as error:
+            return _unsupported_cell(cell, str(error), error.hint)
         except FootholdError as error:
             console = error.console if isinstance(error, GuestError) else guest.diagnose()
             return Verdict(
@@ -220,16 +245,27 @@ class _Run:
                 notes=notes, console=console, command=cell.command, artefacts=str(directory),
             )  # fmt: skip
         keep(record, directory)
-        predicted = predict(facts, cell.limits, cell.policy)
+        reported = witnesses.observe(record, cell) if subject.reports else None
         return witnesses.judge(
             cell,
             predicted,
-            witnesses.observe(record, cell),
+            reported or witnesses.observe_program(record),
             seconds=time.monotonic() - started,
             notes=notes,
             console=guest.diagnose(),
             artefacts=str(directory),
         )
+
+    def _traceable(self, guest: Guest, facts: Facts, cell: Cell) -> tuple[bool, tuple[str, ...]]:
+        """Say whether a cell's subject is traced, and what its verdict has to note."""
+        notes = tuple(guest.boot_record.notes)
+        if not self.options.trace:
+            return False, (*notes, "not traced: report and maps are the witnesses")
+        if facts.tools.ptrace:
+            return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")
+        if cell.limits.faults:
+            return False, (*notes, "not traced: a program has one tracer, and faults need it")
+        return True, notes
 
     def _finish(self, verdict: Verdict) -> None:
         with self._guard:
@@ -284,6 +320,29 @@ class _Run:
             guest.stop()
 
 
+def _prediction(
+    cell: Cell, facts: Facts, notes: tuple[str, ...]
+) -> tuple[Expectation | None, tuple[str, ...]]:
+    """What the oracle says; or None with a note, if it cannot tell and the plan can.
+
+    Raises UnsupportedError if neither says what to expect.
+    """
+    try:
+        return predict(facts, cell.limits, cell.policy), notes
+    except UnsupportedError as error:
+        if cell.declared is None:
+            raise
+        return None, (*notes, f"no prediction: {error}")
+
+
+def _unsupported_cell(cell: Cell, reason: str, remedy: str) -> Verdict:
+    """The verdict on a question that cannot be asked in this guest."""
+    return Verdict(
+        cell=cell.id, result=Result.UNSUPPORTED, seconds=0.0, declared=cell.declared,
+        findings=(reason,), blame=Blame.UNSUPPORTED, hint=remedy, command=cell.command,
+    )  # fmt: skip
+
+
 def support(kind: Kind, builder: Builder, scratch: Path) -> Support:
     """Say whether this machine can boot a guest, for the doctor."""
     return kind.make(Workplace(scratch, scratch, builder)).supported()
@@ -293,7 +352,10 @@ def keep(record: Record, directory: Path) -> None:
     """Write what was seen of a subject into its cell's directory."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "stdout.jsonl").write_bytes(record.stdout)
+    (directory / "ending.json").write_bytes(msgspec.json.encode(record.ending))
     (directory / "stderr").write_bytes(record.stderr)
+    if record.trace is not None:
+        (directory / "strace").write_bytes(record.trace)
     for moment, maps in record.maps.items():
         # a moment's name comes from the guest: \w only, see supervised.py
         (directory / f"maps-{moment}").write_text(maps)

@@ -1,27 +1,209 @@
-"""Subjects: what is deployed into a guest's share, and how it is started there."""
+"""Subjects: what is under test, what of it is deployed, and how it is started in a guest."""
 
 from __future__ import annotations
 
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from allocator import bundle
 from harness.cells import Cell
+from harness.errors import UsageError
 from harness.guests.guest import Guest
+from harness.record import Supervision
+from images import elf
 
 FILE = "allocator.pyz"
+PLACE = "subject"  # the directory of the share that has a subject's files
+SHARE = "{share}"  # stands in a subject's words for where the share is in the guest
+PATIENCE = 10.0  # seconds after which a program that reports nothing counts as running
+Root = Literal["image", "host"]
+
+# e_machine: elf(5), include/uapi/linux/elf-em.h
+_MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64", 21: "ppc64le",
+             22: "s390x", 258: "loongarch64", 8: "mips"}  # fmt: skip
+# where a guest with the host's root has a file system of its own (images/agent/init.c)
+_COVERED = ("/tmp", "/root", "/run", "/proc", "/sys", "/dev", "/var/tmp")
 
 
-def deploy(share: Path) -> None:
-    """Put the default subject, as one file, into the directory that a guest will see."""
+@dataclass(frozen=True)
+class Subject:
+    """A program under test. `argv` may speak of SHARE; `files` are its names in PLACE, with where
+    they are on this machine. A subject that `reports` speaks the allocator's language.
+    """
+
+    name: str
+    argv: tuple[str, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    root: Root = "image"
+    reports: bool = False
+    patience: float = PATIENCE
+
+
+ALLOCATOR = Subject("allocator", reports=True)
+
+
+def deploy(share: Path, subject: Subject = ALLOCATOR) -> None:
+    """Put a subject's files into the directory that a guest will see.
+
+    Raises UsageError if one of them cannot be read.
+    """
     bundle.write(share / FILE)
+    for name, source in subject.files.items():
+        target = share / PLACE / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copy2(source, target)
+        except OSError as error:
+            raise UsageError(f"{source} cannot be read: {error.strerror}") from error
 
 
-def command(cell: Cell, guest: Guest) -> tuple[str, ...]:
+def command(
+    cell: Cell, guest: Guest, subject: Subject = ALLOCATOR, *, trace: bool
+) -> tuple[str, ...]:
     """Return the command line of a cell's subject inside its guest.
 
-    -I and -S: nothing of the guest's own configuration or site packages plays a part.
+    The allocator is started with -I and -S, so that nothing of the guest's own configuration or
+    site packages plays a part. With `trace` it reports its calls, for the trace to be held against.
     """
+    if not subject.reports:
+        return tuple(word.replace(SHARE, guest.share) for word in subject.argv)
     return (
         guest.python, "-I", "-S", f"{guest.share}/{FILE}",
         "--policy", cell.policy, "--workload", cell.workload, "--hold",
+        *(("--trace",) if trace else ()),
     )  # fmt: skip
+
+
+def supervision(subject: Subject, guest: Guest, *, trace: bool) -> Supervision:
+    """Say how a subject is watched in a guest."""
+    if subject.reports:
+        return Supervision(trace)
+    return Supervision(
+        trace,
+        subject.environment,
+        f"{guest.share}/{PLACE}" if subject.files else "",
+        guest.root,
+        subject.patience * guest.scale,
+    )
+
+
+def of_program(
+    program: str,
+    arguments: Sequence[str] = (),
+    *,
+    files: Sequence[str] = (),
+    environment: Sequence[str] = (),
+    root: Root = "image",
+    patience: float = PATIENCE,
+) -> Subject:
+    """Make a subject of any program of this machine, with what it needs to run in a guest.
+
+    A dynamically linked program brings its loader and libraries, as its own loader finds them here;
+    with `root="host"` nothing is brought but what the guest covers. Raises UsageError for what
+    cannot run: another machine's, another libc's, a script without interpreter.
+    """
+    path = _find(program)
+    brought = {Path(each).name: _readable(each) for each in files}
+    subject = Subject(
+        path.name, (), brought, dict(_assignment(each) for each in environment), root, False,
+        patience,
+    )  # fmt: skip
+    interpreter = _check(path)
+    if root == "host" and not _is_covered(path):
+        return replace(subject, argv=(str(path), *arguments))
+    here = f"{SHARE}/{PLACE}"
+    own = {**brought, path.name: path}
+    if root == "host" or interpreter is None:
+        return replace(subject, argv=(f"{here}/{path.name}", *arguments), files=own)
+    libraries = _libraries(path, interpreter)
+    own.update({f"lib/{name}": library for name, library in libraries.items()})
+    loader = (f"{here}/lib/{interpreter.name}", "--library-path", f"{here}/lib")
+    return replace(subject, argv=(*loader, f"{here}/{path.name}", *arguments), files=own)
+
+
+def _find(program: str) -> Path:
+    """Find it as a shell would, and by its real name if its directory is of no meaning to it."""
+    found = shutil.which(program)
+    if not found:
+        there = Path(program).exists()
+        why = "is there but may not be executed" if there else "is no program of this machine"
+        raise UsageError(f"{program} {why}", "give the path of one, for example ./server")
+    return Path(found).absolute()
+
+
+def _readable(name: str) -> Path:
+    path = Path(name).absolute()
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise UsageError(f"--file {name}: there is no such file that can be read")
+    return path
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise UsageError(f"--env {text}: this is no assignment", "write NAME=VALUE")
+    return name, value
+
+
+def _is_covered(path: Path) -> bool:
+    return any(path.is_relative_to(each) for each in _COVERED)
+
+
+def _check(path: Path) -> Path | None:
+    """Return the loader of a dynamically linked program, None if it needs none, or complain."""
+    machine = elf.machine(path)
+    if machine is None:
+        _check_script(path)
+        return None
+    here = platform.machine()
+    if _MACHINES.get(machine) != here:
+        name = _MACHINES.get(machine, f"ELF machine {machine}")
+        raise UsageError(f"{path} is for {name}; the guests here are {here}",
+                         f"build it for {here}")  # fmt: skip
+    loader = elf.interpreter(path)
+    if loader is None:
+        return None
+    if not Path(loader).exists():
+        libc = "musl" if "musl" in loader else "another libc"
+        raise UsageError(
+            f"{path} is made for {libc}: its loader {loader} is not on this machine",
+            "link it statically, or run Foothold where it runs",
+        )
+    return Path(loader)
+
+
+def _check_script(path: Path) -> None:
+    with path.open("rb") as file:
+        first = file.readline(256)
+    if not first.startswith(b"#!"):
+        raise UsageError(
+            f"{path} is neither an ELF program nor a script that names its interpreter",
+            "begin it with #!/bin/sh, or what it is written in",
+        )
+
+
+def _libraries(path: Path, loader: Path) -> dict[str, Path]:
+    """Ask the program's own loader which libraries it would take; nothing of it is executed."""
+    argv = [str(loader), "--list", str(path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    found = {loader.name: loader}
+    for line in done.stdout.splitlines():
+        name, arrow, place = line.strip().partition(" => ")
+        if arrow and place.startswith("not found"):
+            raise UsageError(
+                f"{path} needs {name}, which is not on this machine",
+                "install it, or name its directory in LD_LIBRARY_PATH",
+            )
+        if arrow and place.startswith("/"):
+            found[Path(name).name] = Path(place.rpartition(" (")[0])
+    if done.returncode:
+        raise UsageError(f"{path} cannot be loaded: {done.stderr.strip() or done.stdout.strip()}")
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -23,6 +24,7 @@ class Outcome(StrEnum):
 
     ALLOCATES = "allocates"
     DIES = "dies"
+    STARTS = "starts"
 
 
 class Result(StrEnum):
@@ -36,19 +38,52 @@ class Result(StrEnum):
 
 @dataclass(frozen=True)
 class Expectation:
-    """What must happen. `message` is the last line on stderr of a subject that dies."""
+    """What must happen. `message` is the last line on stderr of a subject that dies.
 
-    path: Path
-    outcome: Outcome
+    Of a program that reports nothing less can be asked: any path, any outcome (None), and for a
+    death a regular expression that what it printed must match instead of status and message.
+    """
+
+    path: Path | None
+    outcome: Outcome | None
     status: int = 0
     message: str = ""
     reason: str = ""
+    pattern: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Expectation:
+        """Read `starts`, `path:high`, `path:low`, `path:refused` or `dies:REGEX`.
+
+        Raises ValueError, saying what is wrong.
+        """
+        kind, colon, rest = text.partition(":")
+        if text == "starts":
+            return cls(None, Outcome.STARTS)
+        if kind == "path" and rest in (Path.HIGH, Path.LOW, Path.REFUSED):
+            return cls(Path(rest), None)
+        if kind == "dies" and colon:
+            try:
+                re.compile(rest)
+            except re.error as error:
+                raise ValueError(f"{rest!r} is no regular expression: {error}") from error
+            return cls(None, Outcome.DIES, pattern=rest)
+        raise ValueError(f"{text!r}: write starts, path:high, path:low, path:refused or dies:REGEX")
 
     def agrees(self, other: Expectation) -> bool:
         """Is the other the same in all but its reason?"""
         return replace(self, reason="") == replace(other, reason="")
 
+    @property
+    def partial(self) -> bool:
+        """Does it ask for less than all?"""
+        return self.path is None or self.outcome is None
+
     def __str__(self) -> str:
+        if self.outcome is None:
+            return f"path {self.path}"
+        if self.pattern:
+            return f"dies, saying /{self.pattern}/"
         return describe(self.path, self.outcome, self.status, self.message)
 
 
@@ -56,7 +91,8 @@ class Expectation:
 class Observation:
     """What the witnesses saw, already agreed between them, or what they say apart.
 
-    `evidence` holds one line per witness, `contradictions` what two of them disagree on.
+    `evidence` holds one line per witness, `contradictions` what two of them disagree on, `said` the
+    last that it printed.
     """
 
     path: Path | None
@@ -66,14 +102,24 @@ class Observation:
     message: str
     evidence: Mapping[str, str] = field(default_factory=dict)
     contradictions: tuple[str, ...] = ()
+    said: str = ""
 
     def is_as(self, expected: Expectation) -> bool:
         """Is it what was expected, in path, outcome, status and message?"""
+        if expected.partial:
+            return self._is_partly(expected)
         seen = (self.path, self.outcome, self.status, self.message)
         asked = (expected.path, expected.outcome, expected.status, expected.message)
         return seen == asked and not self.signal
 
+    def _is_partly(self, expected: Expectation) -> bool:
+        path = expected.path in (None, self.path)
+        outcome = expected.outcome in (None, self.outcome)
+        return path and outcome and bool(re.search(expected.pattern, self.said))
+
     def __str__(self) -> str:
+        if self.outcome is Outcome.STARTS:
+            return describe(self.path, self.outcome, 0, "")
         if self.signal:
             return f"killed by signal {self.signal}"
         if self.path is None or self.outcome is None:
@@ -104,9 +150,10 @@ class Verdict:
     artefacts: str = ""
 
 
-def describe(path: Path, outcome: Outcome, status: int, message: str) -> str:
+def describe(path: Path | None, outcome: Outcome, status: int, message: str) -> str:
     """Write a path and an outcome as one phrase, for tables and sentences."""
-    if outcome is Outcome.ALLOCATES:
-        return f"{path}, allocates"
-    dies = "dies" if path is Path.REFUSED else f"{path}, dies"
+    where = f"{path}, " if path else ""
+    if outcome is not Outcome.DIES:
+        return f"{where}{outcome}"
+    dies = "dies" if path is Path.REFUSED else f"{where}dies"
     return f"{dies}, status {status}: {message}" if message else f"{dies}, status {status}"

@@ -33,6 +33,25 @@ def machine(path: Path) -> int | None:
     return int(struct.unpack_from("<H" if head[5] == 1 else ">H", head, 18)[0])
 
 
+def interpreter(path: Path) -> str | None:
+    """Return the loader that a program asks for (PT_INTERP), or None if it needs none; elf(5)."""
+    with path.open("rb") as file:
+        head = file.read(64)
+        wide, order = head[4] == 2, "<" if head[5] == 1 else ">"
+        layout, at = ("Q", 32) if wide else ("I", 28)
+        (table,) = struct.unpack_from(order + layout, head, at)
+        size, count = struct.unpack_from(order + "HH", head, 54 if wide else 42)
+        file.seek(table)
+        for entry in [file.read(size) for _ in range(count)]:
+            (kind,) = struct.unpack_from(order + "I", entry)
+            if kind == 3:  # PT_INTERP
+                places = (8, 32) if wide else (4, 16)
+                offset, length = (struct.unpack_from(order + layout, entry, n)[0] for n in places)
+                file.seek(offset)
+                return file.read(min(length, 4096)).rstrip(b"\0").decode(errors="replace")
+    return None
+
+
 def relocate(program: Path, interpreter: str, run_path: str) -> None:
     """Set a program's interpreter and run path.
 

@@ -134,16 +134,17 @@ _ETC = {
 
 
 def _make_root(materials: Materials, out: Path) -> None:
-    """Make a small root file system: Python with ctypes, dropbear, SFTP, busybox, the agent."""
+    """Make a small root file system: Python with ctypes, dropbear, SFTP, busybox, strace, agent."""
     packages = materials.packages
-    for folder in ("bin", "dev", "etc", "modules", "proc", "root", "run", "sbin", "share", "sys",
-                   "tmp", "usr/bin", "usr/lib", "usr/sbin", "usr/lib/x86_64-linux-gnu",
+    for folder in ("bin", "dev", "etc", "host", "modules", "proc", "root", "run", "sbin", "share",
+                   "sys", "tmp", "usr/bin", "usr/lib", "usr/sbin", "usr/lib/x86_64-linux-gnu",
                    "lib/x86_64-linux-gnu", "lib64"):  # fmt: skip
         (out / folder).mkdir(parents=True, exist_ok=True)
     programs = {
         "usr/bin/python3.11": packages / "usr/bin/python3.11",
         "usr/sbin/dropbear": packages / "usr/sbin/dropbear",
         "usr/lib/sftp-server": packages / "usr/lib/openssh/sftp-server",
+        "usr/bin/strace": packages / "usr/bin/strace",
         "bin/busybox": packages / "bin/busybox",
     }
     for place, program in programs.items():
@@ -160,9 +161,7 @@ def _make_root(materials: Materials, out: Path) -> None:
     loader = _loader(packages)
     (out / "lib64" / loader.name).symlink_to(f"../lib/x86_64-linux-gnu/{loader.name}")
     shutil.copy2(loader.resolve(), out / "lib/x86_64-linux-gnu" / loader.name)
-    dynamic = [
-        programs[p] for p in ("usr/bin/python3.11", "usr/sbin/dropbear", "usr/lib/sftp-server")
-    ]
+    dynamic = [program for place, program in programs.items() if place != "bin/busybox"]
     dynamic += (out / "usr/lib/python3.11/lib-dynload").glob("*.so")
     for library in elf.closure(dynamic, [packages / folder for folder in _LIBRARIES]):
         shutil.copy2(library.resolve(), out / "lib/x86_64-linux-gnu" / library.name)
@@ -250,8 +249,9 @@ RECIPES: Mapping[str, Recipe] = {
                sources=(Path(__file__), *sorted(SHIM.glob("*.c")))),
         Recipe("root", _make_root,
                PackageSet("bookworm", ("python3-minimal", "libpython3-stdlib", "busybox-static",
-                                       "dropbear-bin", "openssh-sftp-server")),
+                                       "dropbear-bin", "openssh-sftp-server", "strace")),
                needs=("agent",)),
+        Recipe("strace", _make_tool, PackageSet("bookworm", ("strace",)), space=60 * MIB),
         Recipe("initramfs", _make_initramfs, needs=("root",), space=60 * MIB,
                sources=(Path(__file__), Path(initramfs.__file__))),
         Recipe("qemu-x86_64", _make_tool, PackageSet("bookworm", ("qemu-system-x86",)),

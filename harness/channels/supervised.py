@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -18,10 +18,11 @@ import msgspec
 from harness.cells import Limits
 from harness.channels.stream import Stream
 from harness.deadline import Deadline
-from harness.errors import SubjectError
-from harness.record import Ending, Record
+from harness.errors import InfrastructureError, SubjectError
+from harness.record import UNTRACED, Ending, Record, Supervision
 
 MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; beyond, a subject is ended
+MOST_TRACE = 4 << 20  # bytes of a trace that are kept; 40,000 calls
 MOST_FRAME = 16 << 20  # bytes; the agent sends no longer frame
 _HOLD = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
 
@@ -37,12 +38,48 @@ class _Pid(msgspec.Struct):
     pid: int
 
 
-def agent_argv(agent: str, limits: Limits, argv: Sequence[str]) -> list[str]:
-    """Return the command line of the agent that runs `argv` under `limits`."""
-    words = [agent, "run"]
-    if limits.rlimit_as is not None:
-        words += ["--rlimit", f"as={limits.rlimit_as}"]
-    return [*words, "--", *argv]
+def agent_argv(
+    agent: str,
+    limits: Limits,
+    argv: Sequence[str],
+    how: Supervision = UNTRACED,
+    strace: str = "",
+) -> list[str]:
+    """Return the command line of the agent that runs `argv` under `limits`, watched like that.
+
+    `strace` is the path of that program, beside the agent.
+    """
+    words = ["--trace", strace] if how.trace else []
+    for name, value in how.environment.items():
+        words += ["--env", f"{name}={value}"]
+    if how.root:
+        words += ["--chroot", how.root]
+    if how.directory:
+        words += ["--chdir", how.directory]
+    return [agent, "run", *words, *_options(limits), "--", *argv]
+
+
+def _options(limits: Limits) -> Iterator[str]:
+    """The agent's words for limits: images/agent/limits.c and bend.c."""
+    for name in ("as", "data", "stack"):
+        if (size := getattr(limits, f"rlimit_{name}")) is not None:
+            yield from ("--rlimit", f"{name}={size}")
+    if limits.memory is not None:
+        yield from ("--memory", str(limits.memory))
+    if limits.overcommit is not None:
+        yield from ("--sysctl", f"vm/overcommit_memory={limits.overcommit}")
+    if limits.max_map_count is not None:
+        yield from ("--sysctl", f"vm/max_map_count={limits.max_map_count}")
+    if limits.no_aslr:
+        yield from ("--layout", "fixed")
+    if limits.legacy_layout:
+        yield from ("--layout", "legacy")
+    for each in limits.occupied:
+        yield from ("--occupy", str(each))
+    if limits.hints_ignored:
+        yield from ("--ignore-hints", str(limits.hints_ignored))
+    for failure in limits.fail:
+        yield from ("--fail", f"{failure.call}:{failure.nth}:{failure.number}")
 
 
 def supervise(
@@ -51,25 +88,35 @@ def supervise(
     deadline: Deadline,
     *,
     on_hold: Callable[[str], None] = lambda _: None,
+    patience: float | None = None,
 ) -> Record:
     """Run a subject to its end and return what was seen of it.
 
-    At each hold its maps are read, `on_hold` is told, and it goes on. Raises SubjectError if it
-    cannot be started, prints more than MOST_OUTPUT, or outlives the deadline (it is dead then);
-    LostContactError if the guest goes first.
+    At each hold its maps are read, `on_hold` is told, and it goes on. After `patience` seconds
+    it is ended, its maps having been read as those of the moment `running`. Raises SubjectError if
+    it cannot be started, prints more than MOST_OUTPUT, or outlives the deadline (it is dead then);
+    InfrastructureError if it cannot be traced; LostContactError if the guest goes first.
     """
-    return _Supervision(stream, tuple(argv), on_hold).run(deadline)
+    return _Supervision(stream, tuple(argv), on_hold, patience).run(deadline)
 
 
 class _Supervision:
     def __init__(
-        self, stream: Stream, argv: tuple[str, ...], on_hold: Callable[[str], None]
+        self,
+        stream: Stream,
+        argv: tuple[str, ...],
+        on_hold: Callable[[str], None],
+        patience: float | None,
     ) -> None:
+        self._patience = None if patience is None else Deadline.after(patience)
+        self._running = False
         self._stream = stream
         self._argv = argv
         self._on_hold = on_hold
         self._pid = 0
         self._output = {b"o": bytearray(), b"e": bytearray()}
+        self._trace: bytearray | None = None
+        self._cut: list[str] = []
         self._scanned = 0
         self._holds: list[str] = []
         self._maps: dict[str, str] = {}
@@ -78,10 +125,14 @@ class _Supervision:
         started = time.monotonic()
         buffer = bytearray()
         while True:
+            until = self._next(deadline)
             try:
-                data = self._stream.receive(deadline)
+                data = self._stream.receive(until)
             except TimeoutError:
-                raise self._endless(started) from None
+                if until is deadline:
+                    raise self._endless(started) from None
+                self._end()
+                continue
             except OSError as error:
                 raise LostContactError(str(error)) from error
             if not data:
@@ -99,13 +150,26 @@ class _Supervision:
                     return self._record(_decode(payload, Ending), time.monotonic() - started)
                 self._frame(kind, payload)
 
+    def _next(self, deadline: Deadline) -> Deadline:
+        """Until when to wait: for our patience to end, once, or for the deadline."""
+        if self._patience and not self._running:
+            return min(self._patience, deadline, key=lambda each: each.at)
+        return deadline
+
+    def _end(self) -> None:
+        """Read the maps of what still runs, and end it."""
+        self._running = True
+        self._holds.append("running")
+        self._tell(b"m", b"")
+        self._tell(b"k", b"")
+
     def _frame(self, kind: bytes, payload: bytes) -> None:
         if kind == b"s":
             self._pid = _decode(payload, _Pid).pid
         elif kind == b"f":
-            raise SubjectError(
-                f"the subject could not be started: {payload.decode(errors='replace')}"
-            )
+            raise self._not_started(payload.decode(errors="replace"))
+        elif kind == b"t":
+            self._take_trace(payload)
         elif kind == b"m":
             if self._holds:
                 self._maps[self._holds.pop(0)] = payload.decode(errors="replace")
@@ -133,6 +197,22 @@ class _Supervision:
                 self._tell(b"i", b"\n")
             self._scanned = max(self._scanned, end)
 
+    def _take_trace(self, payload: bytes) -> None:
+        self._trace = self._trace or bytearray()
+        room = MOST_TRACE - len(self._trace)
+        self._trace += payload[:room]
+        if len(payload) > room and "trace" not in self._cut:
+            self._cut.append("trace")
+
+    def _not_started(self, complaint: str) -> SubjectError | InfrastructureError:
+        if self._pid:
+            return SubjectError(f"the subject could not be started: {complaint}")
+        said = bytes(self._trace or b"").decode(errors="replace").strip()
+        return InfrastructureError(
+            f"the subject could not be traced: {said[-500:] or 'strace said nothing'}",
+            "--no-trace does without",
+        )
+
     def _tell(self, kind: bytes, data: bytes) -> None:
         try:
             self._stream.send(kind + struct.pack("<I", len(data)) + data)
@@ -154,7 +234,10 @@ class _Supervision:
             stdout=bytes(self._output[b"o"]),
             stderr=bytes(self._output[b"e"]),
             maps=self._maps,
+            trace=None if self._trace is None else bytes(self._trace),
+            cut=tuple(self._cut),
             seconds=seconds,
+            running=self._running,
         )
 
 

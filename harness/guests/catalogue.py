@@ -39,7 +39,7 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     Asks the mirror only if no lock names the kernels.
     """
     kinds = [
-        Kind("native", ("agent",), lambda place: Native("native", place), 1.0),
+        Kind("native", ("agent", "strace"), lambda place: Native("native", place), 1.0),
         Kind("docker", ("root",), lambda place: Container("docker", place), 2.0),
         _qemu(X86_64),
     ]

@@ -10,6 +10,7 @@ import contextlib
 import io
 import tarfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from harness.channels.supervised import LostContactError, agent_argv, supervise
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts, parse_facts
-from harness.guests.guest import Boot, Support, Workplace
-from harness.guests.machine import AGENT
-from harness.record import Record
+from harness.guests.guest import HOSTS_OWN, LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
+from harness.guests.machine import AGENT, STRACE
+from harness.record import UNTRACED, Record, Supervision
 from images import apt
 
 REPOSITORY = "foothold-root"
@@ -33,7 +34,10 @@ class Container:
 
     scale = 1.5
     share = "/share"
+    root = ""
     python = "/usr/bin/python3"
+    agent = AGENT
+    unable = HOSTS_OWN
 
     def __init__(self, name: str, workplace: Workplace) -> None:
         self.name = name
@@ -42,12 +46,15 @@ class Container:
         self._client: Any = None
         self._container: Any = None
         self._attached: Any = None
+        self._memory = 0
 
     def supported(self) -> Support:
         """Docker needs an engine that answers us, and the root file system."""
         import docker
         from docker.errors import DockerException
 
+        if self._place.root == "host":
+            return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
         try:
             client = docker.from_env(timeout=10)
             try:
@@ -93,7 +100,9 @@ class Container:
                     "root": root.name,
                 }
             )
-            return self._measure(deadline)
+            facts = self._measure(deadline)
+            self._memory = facts.memory
+            return facts
         except (DockerException, OSError) as error:
             raise GuestError(
                 f"the Docker engine refuses: {error}", "look into the engine's own log"
@@ -105,24 +114,31 @@ class Container:
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None] = lambda _: None,
+        how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`."""
         from docker.errors import DockerException
 
+        own = replace(limits, memory=None)  # the engine has made a cgroup already
         try:
-            stream = ExecStream(
-                self._client.api, self._container.id, agent_argv(AGENT, limits, argv)
-            )
+            if limits.memory is not None:
+                self._limit_memory(limits.memory)
+            command = agent_argv(AGENT, own, argv, how, STRACE)
+            stream = ExecStream(self._client.api, self._container.id, command)
         except (DockerException, OSError) as error:
             raise GuestError(f"the container takes no more programs: {error}") from error
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold)
+            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
         except LostContactError as error:
             raise GuestError(
                 f"the container went away under the subject: {error}", console=self.diagnose()
             ) from error
         finally:
             stream.close()
+            if limits.memory is not None:
+                # an engine never lifts a limit: what the machine has is none
+                with contextlib.suppress(DockerException, OSError):
+                    self._limit_memory(self._memory)
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""
@@ -173,6 +189,10 @@ class Container:
                 _tar_of(root, "."), repository=REPOSITORY, tag=tag
             )
         return name
+
+    def _limit_memory(self, size: int) -> None:
+        """Set the limit of the container's cgroup, without swap."""
+        self._container.update(mem_limit=size, memswap_limit=size)
 
     def _measure(self, deadline: Deadline) -> Facts:
         stream = ExecStream(self._client.api, self._container.id, [AGENT, "facts"])

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from harness.cells import Limits
 from harness.deadline import Deadline
 from harness.facts import Facts
-from harness.record import Record
+from harness.record import UNTRACED, Record, Supervision
 from images.builder import Builder
+
+NO_HOST_ROOT = "the root of this machine can be had in native and UML guests alone"
+LEAVE_ROOT = "leave --root host: the program then brings its own libraries"
+HOSTS_OWN: Mapping[str, str] = {
+    "overcommit": "vm.overcommit_memory is the whole host's, and not ours to change",
+    "max_map_count": "vm.max_map_count is the whole host's, and not ours to change",
+}  # limits that a guest on the host's own kernel cannot do, and why
 
 BOOT_SECONDS = 20.0  # of a guest of ordinary speed; one booted in 1.2 s at its slowest (measured)
 
@@ -29,13 +36,17 @@ class Support:
 @dataclass(frozen=True)
 class Workplace:
     """What a guest is given: `directory` for its console and command line, `share` with the files
-    that it hands in read-only, the processor it is pinned to (None: any), the images.
+    that it hands in read-only, the processor it is pinned to (None: any), the images; and what a
+    subject has for its root file system: that of the images, or read-only this machine's own.
+    `memory` in MiB is what a guest with memory of its own has; None: what the allocator needs.
     """
 
     directory: Path
     share: Path
     builder: Builder
     cpu: int | None = None
+    root: Literal["image", "host"] = "image"
+    memory: int | None = None
 
 
 @dataclass
@@ -51,13 +62,18 @@ class Guest(Protocol):
     """Somewhere with an address space of its own in which a program can run.
 
     `scale` is how many times slower than native it is expected to be: deadlines are multiplied by
-    it. `share` is where the workplace's files are inside, `python` the interpreter there.
+    it. `share` is where the workplace's files are for a subject, `root` the directory that subjects
+    have for their root (empty: the guest's own), `python` the interpreter there, `agent` our agent.
+    `unable` names the fields of Limits that its kind can never do, each with the reason.
     """
 
     name: str
     scale: float
     share: str
+    root: str
     python: str
+    agent: str
+    unable: Mapping[str, str]
     boot_record: Boot
 
     def supported(self) -> Support:
@@ -72,6 +88,7 @@ class Guest(Protocol):
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None] = lambda _: None,
+        how: Supervision = UNTRACED,
     ) -> Record:
         """Run a program to its end under supervision.
 

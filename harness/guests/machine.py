@@ -24,9 +24,10 @@ from harness.channels.supervised import LostContactError, agent_argv, supervise
 from harness.deadline import Deadline
 from harness.errors import GuestError, SubjectError
 from harness.facts import LARGEST, Facts, parse_facts
-from harness.record import Record
+from harness.record import UNTRACED, Record, Supervision
 
 AGENT = "/init"  # the agent's place in every root of ours
+STRACE = "/usr/bin/strace"  # likewise
 HELLO = b"foothold "  # images/agent/init.c
 
 
@@ -118,15 +119,17 @@ class Machine:
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None],
+        how: Supervision = UNTRACED,
     ) -> Record:
         """Run a program under the guest's agent."""
         assert self._ssh, "connect first"
         try:
-            stream = self._ssh.open(agent_argv(AGENT, limits, argv), deadline)
+            command = agent_argv(AGENT, limits, argv, how, STRACE)
+            stream = self._ssh.open(command, deadline)
         except OSError as error:
             raise self._explain(f"the guest takes no more programs: {error}") from error
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold)
+            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
         except LostContactError as error:
             raise self._explain(f"the guest went away under the subject: {error}") from error
         except SubjectError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.cells import Limits
@@ -14,8 +14,8 @@ from harness.channels.supervised import LostContactError, agent_argv, supervise
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts, parse_facts
-from harness.guests.guest import Boot, Support, Workplace
-from harness.record import Record
+from harness.guests.guest import HOSTS_OWN, Boot, Support, Workplace
+from harness.record import UNTRACED, Record, Supervision
 from images import apt
 
 
@@ -23,6 +23,8 @@ class Native:
     """The host as a guest: nothing to boot, nothing to confine, the subject under our agent."""
 
     scale = 1.0
+    root = ""  # its own is the host's
+    unable: Mapping[str, str] = {**HOSTS_OWN, "memory": "the host's cgroups are not ours to change"}
 
     def __init__(self, name: str, workplace: Workplace) -> None:
         self.name = name
@@ -31,7 +33,7 @@ class Native:
         # the interpreter itself, not the virtual environment's link to it
         self.python = os.path.realpath(sys.executable)
         self._place = workplace
-        self._agent = ""
+        self.agent = ""
 
     def supported(self) -> Support:
         """Native needs the agent, or the means to build it."""
@@ -43,8 +45,8 @@ class Native:
     def boot(self, deadline: Deadline) -> Facts:
         """Measure this process's own address space, through the agent."""
         agent = self._place.builder.image("agent") / "agent"
-        self._agent = str(agent)
-        self.boot_record.argv = (self._agent, "facts")
+        self.agent = str(agent)
+        self.boot_record.argv = (self.agent, "facts")
         self.boot_record.provenance["agent"] = agent.parent.name
         stream = PipeStream(self.boot_record.argv)
         answer = b""
@@ -63,11 +65,13 @@ class Native:
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None] = lambda _: None,
+        how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`."""
-        stream = PipeStream(agent_argv(self._agent, limits, argv))
+        strace = str(self._place.builder.image("strace") / "usr/bin/strace") if how.trace else ""
+        stream = PipeStream(agent_argv(self.agent, limits, argv, how, strace))
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold)
+            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
         except LostContactError as error:
             raise GuestError(f"the agent was killed under the subject: {error}") from error
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from harness.cells import Limits
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
-from harness.guests.guest import Boot, Support, Workplace
-from harness.guests.machine import Launch, Machine
-from harness.record import Record
+from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
+from harness.guests.machine import AGENT, Launch, Machine
+from harness.record import UNTRACED, Record, Supervision
 from images import apt, initramfs
 
 
@@ -70,7 +70,10 @@ class Qemu:
     """
 
     share = "/share"
+    root = ""
     python = "/usr/bin/python3"
+    agent = AGENT
+    unable: Mapping[str, str] = {}
 
     def __init__(
         self,
@@ -95,6 +98,8 @@ class Qemu:
     def supported(self) -> Support:
         """QEMU needs its images, or the means to make them; an accelerator it can do without."""
         builder = self._place.builder
+        if self._place.root == "host":
+            return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
         needed = (self._architecture.tool, self._architecture.kernel, "initramfs")
         if not all(builder.ready(name) for name in needed) and (why := apt.available()):
             return Support(False, f"its images are not built yet, and cannot be: {why}",
@@ -168,9 +173,10 @@ class Qemu:
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None] = lambda _: None,
+        how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`."""
-        return self._booted().run(argv, limits, deadline, on_hold)
+        return self._booted().run(argv, limits, deadline, on_hold, how)
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""
@@ -214,8 +220,8 @@ class Qemu:
             str(tool / "usr/bin" / this.system), "-M", this.machine,
             "-cpu", this.processor if tcg else _KVM_PROCESSOR,
             "-accel", "tcg,thread=single" if tcg else "kvm",
-            "-m", f"{this.memory}M", "-nodefaults", "-no-user-config", "-display", "none",
-            "-no-reboot",
+            "-m", f"{self._place.memory or this.memory}M",
+            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-L", str(tool / "usr/share/qemu"), "-L", str(tool / "usr/share/seabios"),
             "-kernel", str(kernel), "-initrd", str(initrd),
             "-append", " ".join((*append, *self._append)),

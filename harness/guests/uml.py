@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.cells import Limits
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
-from harness.guests.guest import Boot, Support, Workplace
+from harness.guests.guest import LEAVE_ROOT, Boot, Support, Workplace
 from harness.guests.host import examine
-from harness.guests.machine import Launch, Machine
-from harness.record import Record
+from harness.guests.machine import AGENT, Launch, Machine
+from harness.record import UNTRACED, Record, Supervision
 from images import apt
 
 # bytes that a kernel before 6.13 exchanges with a tracer (HOST_FP_SIZE, arch/x86/um/user-offsets.c)
@@ -40,8 +40,9 @@ class Uml:
     """
 
     scale = 2.0
-    share = "/share"
     python = "/usr/bin/python3"
+    agent = AGENT
+    unable: Mapping[str, str] = {}
 
     def __init__(
         self,
@@ -59,6 +60,8 @@ class Uml:
         self._image = image
         self._release = tuple(int(part) for part in release.split("."))
         self._place = workplace
+        self.root = "/host" if workplace.root == "host" else ""
+        self.share = "/run/share" if self.root else "/share"
         self._shim = shim
         self._kernel = kernel
         self._append = tuple(append)
@@ -75,6 +78,13 @@ class Uml:
                 False,
                 f"this machine refuses ptrace (errno {host.ptrace})",
                 "allow it: `--cap-add SYS_PTRACE` in a container, else kernel.yama.ptrace_scope=1",
+            )
+        if host.namespaces and self._place.root == "host":
+            return Support(
+                False,
+                f"this machine refuses namespaces (errno {host.namespaces}), so its root could not "
+                "be handed in read-only",
+                LEAVE_ROOT,
             )
         if host.namespaces and not host.executable_tmpfs:
             return Support(
@@ -114,6 +124,8 @@ class Uml:
             if self._kernel:  # it was linked with this machine's libraries
                 for folder in ("/lib", "/lib64", "/usr/lib"):
                     keep += ["--ro", folder] if Path(folder).exists() else []
+            if self.root:
+                keep += ["--root", self.root]
             keep += ["--rw", "/dev/null", "--tmpfs", "/dev/shm", "--tmpfs", "/run/uml"]
             self.boot_record.notes.append("confined to its root and its share")
         else:
@@ -145,9 +157,10 @@ class Uml:
         limits: Limits,
         deadline: Deadline,
         on_hold: Callable[[str], None] = lambda _: None,
+        how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`."""
-        return self._booted().run(argv, limits, deadline, on_hold)
+        return self._booted().run(argv, limits, deadline, on_hold, how)
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""
@@ -190,11 +203,14 @@ class Uml:
     ) -> list[str]:
         # the console is stdin and stdout, the line to us /dev/ttyS0; hostfs is the root
         command = [
-            f"./{kernel.name}", f"mem={MEMORY}M", "con=null", "con0=fd:0,fd:1", f"ssl0=fd:{line}",
+            f"./{kernel.name}", f"mem={self._place.memory or MEMORY}M",
+            "con=null", "con0=fd:0,fd:1", f"ssl0=fd:{line}",
             "root=/dev/root", "rootfstype=hostfs", f"rootflags={root}", "ro", "init=/init",
             f"uml_dir={'/run/uml' if confined else self._place.directory}/",
             *_QUICK, "foothold.port=/dev/ttyS0", f"foothold.share={share}",
         ]  # fmt: skip
+        if self.root:
+            command.append(f"foothold.host={self.root}")
         if self._release >= SECCOMP_SINCE:
             command.append("seccomp=on")
         return [*command, *self._append]

@@ -60,7 +60,7 @@ def _case(cell: Cell, verdict: Verdict | None) -> ET.Element:
     case = ET.Element(
         "testcase",
         classname=f"foothold.{cell.guest.replace('.', '_')}",  # a dot would make a level of its own
-        name=f"{cell.limits} {cell.policy}",
+        name=f"{cell.limits} {cell.variant}",
         time=f"{verdict.seconds if verdict else 0:.3f}",
     )
     if verdict is None:

@@ -224,7 +224,7 @@ class _LiveTable:
 
     def _row(self, cell: Cell, verdict: Verdict | None) -> Iterator[Text]:
         yield Text(str(cell.limits))
-        yield Text(cell.policy)
+        yield Text(cell.variant)
         if verdict is None:
             since = self._running.get(cell.id)
             yield Text(str(cell.declared or ""), "dim")

@@ -2,5 +2,6 @@
 
 from harness.witnesses.judge import judge
 from harness.witnesses.observe import observe
+from harness.witnesses.program import observe_program
 
-__all__ = ["judge", "observe"]
+__all__ = ["judge", "observe", "observe_program"]

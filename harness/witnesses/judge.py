@@ -34,7 +34,7 @@ def judge(
         since = ""  # told once
     if declared and predicted and not declared.agrees(predicted):
         findings.append(f"the plan expects {declared}; the oracle predicts {predicted}{since}")
-    if not declared and not predicted:
+    if not declared and not predicted and not observed.contradictions:
         findings.append(f"nothing was expected; observed: {observed}")
     return Verdict(
         cell.id,

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from harness.ledger import Fate, Ledger, Reservation
 from harness.verdict import Path
 
 LARGEST = 8 << 20  # characters; 65,530 mappings, the most that Linux allows, take about 5 MiB
@@ -16,7 +17,10 @@ HIGH_ARENA = 0xF840000000
 LOW_LENGTH = 640 << 20  # the low reservation: 128 MiB of bitmap, then 512 MiB of arena
 LOW_BITMAP = 128 << 20
 LOW_ARENA = 512 << 20
+SMALLEST = 16 << 20  # a smaller one is nothing to tell from other memory
+POLICIES = ("before", "after", "grsec", "memlimit")  # those whose arenas are known here
 HEAP_PER_BITMAP = 16  # bytes of heap that a byte of bitmap covers
+_ANONYMOUS = frozenset({"PRIVATE", "ANONYMOUS"})
 FOUR_GIB = 4 << 30
 
 _LINE = re.compile(
@@ -48,6 +52,11 @@ class Mapping:
     def anonymous(self) -> bool:
         """Is it private memory without a file or a name?"""
         return not self.name and self.permissions.endswith("p")
+
+    @property
+    def is_heap(self) -> bool:
+        """Is it heap memory of 2012, which was executable?"""
+        return self.anonymous and self.permissions == "rwxp"
 
     @property
     def usable(self) -> bool:
@@ -100,14 +109,20 @@ def sight(mappings: Sequence[Mapping]) -> Sighting:
 
     high: executable anonymous memory at 0xf840000000, and no 640 MiB reserved below 4 GiB. low:
     those 640 MiB, in use across the arena's start and reserved at their end. low-grown: the same,
-    with a bitmap that covers more heap than the 512 MiB of the reservation.
+    with a bitmap that covers more heap than the 512 MiB of the reservation. Under RLIMIT_AS a low
+    reservation may be smaller; then a ninth of it is bitmap (2012-02-24).
     """
     high = next((each for each in mappings if _holds(each, HIGH_ARENA)), None)
-    low = next((run for run in _runs(mappings) if _is_low(run)), None)
+    low = next((run for run in map(_trimmed, _runs(mappings)) if _is_low(run)), None)
     if high and low:
         return Sighting(None, 0, f"two arenas: {high} and {low[0].start:x}-{low[-1].end:x}")
     if high:
         return Sighting(Path.HIGH, HIGH_ARENA, f"{high} holds {HIGH_ARENA:#x}")
+    small = next((run for run in _runs(mappings) if _is_small(run)), None)
+    if small and not low:
+        length = _reserved(small)
+        line = f"{length >> 20}M reserved at {small[0].start:#x}, a ninth of them bitmap"
+        return Sighting(Path.LOW, small[0].start, line)
     if not low:
         return Sighting(None, 0, f"no arena: nothing at {HIGH_ARENA:#x}, no 640M below 4G")
     base = low[0].start
@@ -129,10 +144,29 @@ def is_usable(mappings: Sequence[Mapping], start: int, end: int) -> bool:
     return False
 
 
+def is_covered(mappings: Sequence[Mapping], start: int, end: int, protection: str) -> bool:
+    """Is all of [start, end) mapped with this protection (`rw-`)?"""
+    for each in mappings:
+        if each.start <= start < each.end and each.permissions[:3] == protection:
+            start = each.end
+        if start >= end:
+            return True
+    return False
+
+
+def ledger_of(mappings: Sequence[Mapping]) -> Ledger:
+    """Return the kernel's own ledger: what is there, with no word of who asked for what."""
+    return tuple(
+        Reservation(
+            None, each.length, each.permissions[:3], _ANONYMOUS, each.start, "", (Fate.HELD,)
+        )
+        for each in mappings if each.anonymous
+    )  # fmt: skip
+
+
 def _holds(mapping: Mapping, address: int) -> bool:
     """Does heap memory of 2012, which is executable, hold this address?"""
-    inside = mapping.start <= address < mapping.end
-    return inside and mapping.anonymous and mapping.permissions == "rwxp"
+    return mapping.start <= address < mapping.end and mapping.is_heap
 
 
 def _runs(mappings: Sequence[Mapping]) -> list[list[Mapping]]:
@@ -146,6 +180,30 @@ def _runs(mappings: Sequence[Mapping]) -> list[list[Mapping]]:
         else:
             runs.append([each])
     return runs
+
+
+def _trimmed(run: list[Mapping]) -> list[Mapping]:
+    """Leave out what lies right below a reservation and is one mapping with it, as a probe that
+    went astray does on a kernel that places upward: 640 MiB end where the reserved tail ends.
+    """
+    start = run[0].start + _reserved(run) - LOW_LENGTH
+    if not run[0].start < start < run[0].end:
+        return run
+    return [replace(run[0], start=start), *run[1:]]
+
+
+def _reserved(run: Sequence[Mapping]) -> int:
+    """Bytes from the beginning of a run to the end of its last reserved mapping; 0 without one."""
+    return max((each.end - run[0].start for each in run if each.permissions == "---p"), default=0)
+
+
+def _is_small(run: Sequence[Mapping]) -> bool:
+    """Is it a low arena that RLIMIT_AS has made smaller, in use across the arena's start?"""
+    length = _reserved(run)
+    ninth = length // 9
+    whole = SMALLEST <= length < LOW_LENGTH and length % (9 * 4096) == 0
+    reserved = run[0].permissions == "---p"
+    return whole and reserved and any(_holds(each, run[0].start + ninth) for each in run)
 
 
 def _is_low(run: Sequence[Mapping]) -> bool:

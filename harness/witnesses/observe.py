@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from harness.cells import Cell
+from harness.ledger import FIXED, Account, settle
 from harness.record import Record
 from harness.verdict import Observation, Outcome, Path
+from harness.witnesses.agreement import compare, match
 from harness.witnesses.maps import Mapping, MapsError, Sighting, is_usable, parse_maps, sight
 from harness.witnesses.report import (
     Broken,
@@ -17,13 +19,15 @@ from harness.witnesses.report import (
     Workload,
     read_report,
 )
+from harness.witnesses.strace import doubts, parse_trace, story_of
 
 LONGEST_MESSAGE = 500  # characters
+MOST_TOLD = 3  # reservations in a line of evidence
 MOMENTS = ("reserved", "end")
 
 
 def observe(record: Record, cell: Cell | None = None) -> Observation:
-    """Join the subject's report, the kernel's maps and the way the process ended.
+    """Join the subject's report, the kernel's maps, the traced calls and the way it ended.
 
     With `cell`, the report must also be about what the cell asked for. Never raises: what cannot
     be understood is a contradiction in words.
@@ -40,6 +44,7 @@ class _Inquiry:
         self._report = read_report(record.stdout)
         self._message = _last_line(record.stderr)
         self._maps: dict[str, tuple[Mapping, ...]] = {}
+        self._told: dict[str, str] = {}
         self._against: list[str] = list(self._report.problems)
 
     def observation(self) -> Observation:
@@ -53,6 +58,7 @@ class _Inquiry:
         self._compare_paths(sightings)
         self._compare_heap()
         self._compare_ending()
+        self._compare_trace()
         path, outcome = self._path(sightings), self._outcome()
         ending = self._record.ending
         return Observation(
@@ -158,6 +164,23 @@ class _Inquiry:
         if not death and not report.one(End) and not ending.signal and ending.status == 0:
             self._against.append("it ended with status 0; its report has no end")
 
+    def _compare_trace(self) -> None:
+        """Hold report and maps against the calls as strace saw them, if it did."""
+        if self._record.trace is None:
+            return
+        trace = parse_trace(self._record.trace)
+        story = story_of(trace, self._record.pid)
+        self._told["trace"] = _traced(settle(story.steps))
+        if trace.said:
+            self._told["strace itself"] = "; ".join(trace.said)
+        self._against += doubts(trace, story, self._record.ending)
+        matching = match(self._report, story.steps)
+        self._against += matching.against
+        for moment, count in matching.moments.items():
+            if moment in self._maps:
+                account = settle(story.steps[:count])
+                self._against += compare(account, self._maps[moment], moment)
+
     def _path(self, sightings: dict[str, Sighting]) -> Path | None:
         """What the maps showed last; refused if it died before there was anything to show."""
         for moment in reversed(MOMENTS):
@@ -182,6 +205,7 @@ class _Inquiry:
                 evidence[f"maps at {moment}"] = f"{seen.path or 'unclear'}: {seen.line}"
         if not sightings:
             evidence["maps"] = "none were read: the subject never held"
+        evidence.update(self._told)
         ending = self._record.ending
         how = f"signal {ending.signal}" if ending.signal else f"status {ending.status}"
         evidence["ending"] = f"{how}; stderr ends: {self._message}" if self._message else how
@@ -200,6 +224,13 @@ def _told(report: Report) -> str:
     if death := report.one(Throw) or report.one(Exit):
         return f"{report.path}: died, status {death.status}: {death.message}"
     return f"{report.path or 'nothing'}, and no end"
+
+
+def _traced(account: Account) -> str:
+    """The reservations that matter, in one line."""
+    telling = [str(each) for each in account.ledger if each.tells and not each.flags & FIXED]
+    more = f" and {len(telling) - MOST_TOLD} more" if len(telling) > MOST_TOLD else ""
+    return "; ".join(telling[:MOST_TOLD]) + more if telling else "nothing large or hinted"
 
 
 def _last_line(stderr: bytes) -> str:

@@ -106,6 +106,9 @@ class Call(ReportEvent, frozen=True, tag="call"):
     args: tuple[int, ...]
     result: int
 
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(f'{each:#x}' for each in self.args)}) = {self.result:#x}"
+
 
 _Line = Start | Reserved | Hold | Workload | End | Throw | Exit | Broken | Call
 _DECODER: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
@@ -127,10 +130,15 @@ _NEXT = {
 
 @dataclass(frozen=True)
 class Report:
-    """What the subject said, as far as it made sense. `problems` are sentences."""
+    """What the subject said, as far as it made sense. `problems` are sentences.
+
+    `calls` are its system calls, `marks` says how many of them came before each hold.
+    """
 
     events: tuple[ReportEvent, ...] = ()
     problems: tuple[str, ...] = ()
+    calls: tuple[Call, ...] = ()
+    marks: tuple[tuple[str, int], ...] = ()
     holds: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -140,6 +148,10 @@ class Report:
     def one(self, kind: type[E]) -> E | None:
         """Return the event of that kind; None if it did not come."""
         return next((each for each in self.events if isinstance(each, kind)), None)
+
+    def held_after(self, calls: int) -> list[str]:
+        """Name the moments at which it held after so many calls."""
+        return [moment for moment, count in self.marks if count == calls]
 
     @property
     def claims(self) -> dict[str, Reserved | End]:
@@ -160,6 +172,8 @@ def read_report(stdout: bytes) -> Report:
     """Read a report; nothing after the first line that makes no sense is believed."""
     events: list[ReportEvent] = []
     problems: list[str] = []
+    calls: list[Call] = []
+    marks: list[tuple[str, int]] = []
     step = ""
     lines = stdout.split(b"\n")
     if lines.pop():
@@ -173,6 +187,7 @@ def read_report(stdout: bytes) -> Report:
             problems.append(f"line {number} of the report: {error}")
             break
         if isinstance(event, Call) and step:
+            calls.append(event)
             continue
         name = _step(event)
         if name not in _NEXT[step]:
@@ -180,10 +195,14 @@ def read_report(stdout: bytes) -> Report:
             problems.append(f"line {number} of the report: {name} {after}")
             break
         events.append(event)
+        if isinstance(event, Hold):
+            marks.append((event.at, len(calls)))
         step = name
     if not problems and _NEXT[step]:
         problems.append(f"the report ends after {step}" if step else "the report is empty")
-    return Report(tuple(events), tuple(problems) + _inconsistencies(events))
+    return Report(
+        tuple(events), tuple(problems) + _inconsistencies(events), tuple(calls), tuple(marks)
+    )
 
 
 def _decode(line: bytes) -> _Line:

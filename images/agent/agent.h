@@ -2,8 +2,10 @@
  *
  *   agent init                    PID 1 of a UML or QEMU guest            (init.c)
  *   agent run  [limits] -- ARGV   supervise a subject, framed             (supervise.c)
+ *   agent exec …                  the last step of a traced subject       (trace.c)
  *   agent keep [limits] -- ARGV   own a guest on the host, unframed       (supervise.c)
  *   agent facts                   measure this address space, as JSON     (facts.c)
+ *   agent where                   one place in it: what facts starts to see chance at work
  *   agent idle                    PID 1 of a container: live while stdin  (init.c)
  *
  * `run` and `keep` share one promise: when whoever started them is gone (end of file on
@@ -23,32 +25,76 @@ void fail(const char *what, const char *subject) __attribute__((noreturn));
 void write_all(int fd, const void *data, size_t length);
 char *slurp(const char *path, size_t *length);
 unsigned long long number(const char *text);
+int put_text(const char *path, const char *text);
 
 /* limits.c: what narrows a process before its first instruction */
 struct limits {
 	struct { int resource; unsigned long long value; } rlimit[16];
 	int rlimits;
 	int cpu;            /* -1: any */
+	const char *chroot; /* NULL: the root that there is */
 	const char *chdir;  /* NULL: stay */
 	const char *env[64];
 	int envs;
+	unsigned long persona;     /* of personality(2) */
+	unsigned long long memory; /* bytes of a cgroup of its own; 0: none */
+	char group[256];           /* that cgroup's directory */
+	struct { char path[128], before[32]; const char *value; } setting[4];
+	int settings;              /* of the whole guest, below /proc/sys */
 };
 int limits_option(struct limits *limits, int argc, char **argv, int at);
+void limits_enter(struct limits *limits);
 void limits_apply(const struct limits *limits);
+void limits_leave(struct limits *limits);
+
+/* bend.c: faults */
+#define MOST_FAULTS 16
+struct range { uint64_t start, end; };
+struct failure { int kind; unsigned nth, seen; int error; };
+struct bend {
+	struct range occupy[MOST_FAULTS], ignore;
+	struct failure fail[MOST_FAULTS];
+	int occupied, failures;
+	char complaint[256]; /* why the subject was ended, if a fault could not be brought about */
+};
+int bend_option(struct bend *bend, int argc, char **argv, int at);
+void bend_child(const struct bend *bend);
+void bend_start(struct bend *bend, pid_t pid);
+int bend_stop(struct bend *bend, pid_t tid, int status);
 
 /* confine.c: a guest on the host sees only what it is handed */
 struct confinement {
-	struct { const char *path; enum { READ_ONLY, WRITABLE, EMPTY } how; } path[32];
+	struct { const char *path; enum { READ_ONLY, WRITABLE, EMPTY, WHOLE } how; } path[32];
 	int paths;
 };
 int confine_option(struct confinement *confinement, int argc, char **argv, int at);
 const char *confine(const struct confinement *confinement);
 
+/* group.c: the memory cgroup */
+struct memory_group {
+	int version;     /* 0: there is none here */
+	long long limit; /* bytes of our own, -1: none */
+};
+void group_mount(void);
+struct memory_group group_now(void);
+void group_make(unsigned long long bytes, char *path, size_t room);
+void group_join(const char *path);
+void group_remove(const char *path);
+
+/* supervise.c, trace.c: how a subject is started */
+char **run_options(struct limits *limits, struct bend *bend, const char **strace, int argc, char **argv, int at);
+void become_program(const struct limits *limits, const struct bend *bend, char **program, int report, int err)
+	__attribute__((noreturn));
+void become_traced(const char *strace, const struct limits *limits, char **options, int count, char **program,
+                   int trace, int report, int err) __attribute__((noreturn));
+
 int init_main(void);
 int idle_main(void);
 void facts_write(int fd);
 int facts_main(void);
+int where_main(void);
 int run_main(int argc, char **argv);
+int exec_main(int argc, char **argv);
 int keep_main(int argc, char **argv);
 
 #endif

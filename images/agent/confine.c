@@ -18,26 +18,18 @@
 #include <unistd.h>
 
 /* --ro PATH, --rw PATH: hand a file or directory of the host to the guest's process.
- * --tmpfs PATH: an empty one of its own, executable (UML maps its memory file from there). */
+ * --tmpfs PATH: an empty one of its own, executable (UML maps its memory file from there).
+ * --root PATH: the whole root of the host, with all that is mounted in it, read-only at PATH. */
 int confine_option(struct confinement *confinement, int argc, char **argv, int at)
 {
-	static const char *names[] = { "--ro", "--rw", "--tmpfs" };
-	for (int how = READ_ONLY; how <= EMPTY; how++)
+	static const char *names[] = { "--ro", "--rw", "--tmpfs", "--root" };
+	for (int how = READ_ONLY; how <= WHOLE; how++)
 		if (at + 1 < argc && confinement->paths < 32 && !strcmp(argv[at], names[how])) {
 			confinement->path[confinement->paths].path = argv[at + 1];
 			confinement->path[confinement->paths++].how = how;
 			return 2;
 		}
 	return 0;
-}
-
-static int put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	int done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	if (fd >= 0)
-		close(fd);
-	return done;
 }
 
 /* Make every directory above PATH, below ROOT, and an empty file or directory for PATH itself. */
@@ -56,6 +48,14 @@ static void make_place(const char *root, const char *path, int directory)
 		close(open(whole, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 }
 
+/* Nothing mounted at PATH or below it can be written to. Needs Linux 5.12. */
+static int all_read_only(const char *path)
+{
+	struct { uint64_t set, clear, propagation, userns; } change = { 1 /* MOUNT_ATTR_RDONLY */, 0, 0, 0 };
+	return (int)syscall(442 /* mount_setattr, of every machine */, AT_FDCWD, path, 0x8000 /* AT_RECURSIVE */,
+	                    &change, sizeof change);
+}
+
 /* NULL when done, else the name of the step that the host refused (errno says why). */
 const char *confine(const struct confinement *confinement)
 {
@@ -67,12 +67,12 @@ const char *confine(const struct confinement *confinement)
 	gid_t gid = getgid();
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) < 0)
 		return "new namespaces";
-	put("/proc/self/setgroups", "deny");
+	put_text("/proc/self/setgroups", "deny");
 	snprintf(text, sizeof text, "%u %u 1", uid, uid);
-	if (!put("/proc/self/uid_map", text))
+	if (!put_text("/proc/self/uid_map", text))
 		return "user map";
 	snprintf(text, sizeof text, "%u %u 1", gid, gid);
-	if (!put("/proc/self/gid_map", text))
+	if (!put_text("/proc/self/gid_map", text))
 		return "group map";
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return "private mounts";
@@ -80,7 +80,7 @@ const char *confine(const struct confinement *confinement)
 	for (int i = 0; i < confinement->paths; i++) {
 		if (confinement->path[i].how == EMPTY)
 			continue;
-		source[i] = open(confinement->path[i].path, O_PATH | O_CLOEXEC);
+		source[i] = open(confinement->path[i].how == WHOLE ? "/" : confinement->path[i].path, O_PATH | O_CLOEXEC);
 		if (source[i] < 0 || fstat(source[i], &status[i]) < 0)
 			return confinement->path[i].path;
 	}
@@ -98,6 +98,8 @@ const char *confine(const struct confinement *confinement)
 			continue;
 		if (mount(from, to, NULL, MS_BIND | MS_REC, NULL) < 0)
 			return path;
+		if (confinement->path[i].how == WHOLE && all_read_only(to) < 0)
+			return "everything read-only";
 		/* flags that the source has locked must be repeated, or the kernel refuses */
 		unsigned long keep = MS_BIND | MS_REMOUNT | MS_RDONLY;
 		if (confinement->path[i].how == READ_ONLY && mount(NULL, to, NULL, keep, NULL) < 0 &&

@@ -1,22 +1,31 @@
 /* Measure this process's address space and say what was found, as one JSON object.
  *
  * Everything is found by mapping, nothing is looked up: the task size is the lowest address at
- * which MAP_FIXED_NOREPLACE answers neither success nor EEXIST. */
+ * which MAP_FIXED_NOREPLACE answers neither success nor EEXIST. What the kernel alone knows
+ * (modes, limits, its promises of memory) is read where it says so. The answer stays below 4,095
+ * bytes, at which a UML line stalls. */
 #define _GNU_SOURCE
 #include "agent.h"
 
 #include <errno.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
+#define PROBE 65536 /* bytes of a mapping whose place is of interest; Go's probe of 2012 as well */
+#define STARTS 6    /* a bit that is random stays the same in all of them once in 32 times */
 
 static size_t page;
 
@@ -44,64 +53,148 @@ static uint64_t boundary(uint64_t low, uint64_t high)
 	return high;
 }
 
-/* Where a 64 KiB mapping goes that asks for this address without insisting; errno if refused. */
-static uint64_t hint(uint64_t address, int *refused)
+static void *anywhere(uint64_t address)
 {
-	void *got = mmap((void *)address, 65536, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	*refused = got == MAP_FAILED ? errno : 0;
-	if (got == MAP_FAILED)
-		return 0;
-	munmap(got, 65536);
-	return (uint64_t)got;
+	return mmap((void *)address, PROBE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+/* Where a mapping goes that asks for this address without insisting, as a member of the object. */
+static void say_hint(int fd, const char *name, uint64_t address)
+{
+	void *got = anywhere(address);
+	int refused = got == MAP_FAILED ? errno : 0;
+	dprintf(fd, "\"%s\":{\"asked\":%llu,\"got\":%llu,\"errno\":%d},", name, (unsigned long long)address,
+	        refused ? 0ULL : (unsigned long long)got, refused);
+	if (!refused)
+		munmap(got, PROBE);
 }
 
 static long long file_number(const char *path)
 {
 	char *text = slurp(path, NULL);
-	long long value = text && *text ? atoll(text) : -1;
+	long long value = text && *text >= '0' && *text <= '9' ? atoll(text) : -1;
 	free(text);
 	return value;
+}
+
+/* Bytes of a line of /proc/meminfo, which has KiB; -1 if it is not there. */
+static long long meminfo(const char *text, const char *name)
+{
+	const char *at = text ? strstr(text, name) : NULL;
+	return at ? atoll(at + strlen(name)) * 1024 : -1;
+}
+
+static long long soft_limit(int resource)
+{
+	struct rlimit limit;
+	if (getrlimit(resource, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return -1;
+	return (long long)limit.rlim_cur;
+}
+
+/* `agent where`: the place of the kernel's first mapping in a program of its own. */
+int where_main(void)
+{
+	uint64_t place = (uint64_t)anywhere(0);
+	write_all(1, &place, sizeof place);
+	return 0;
+}
+
+/* Start our own file once, and say where its first mapping went; 0 if it could not be started. */
+static uint64_t place_elsewhere(void)
+{
+	int ends[2], status = -1;
+	uint64_t place = 0;
+	if (pipe(ends) < 0)
+		return 0;
+	pid_t pid = vfork();
+	if (pid == 0) {
+		dup2(ends[1], 1);
+		execl("/proc/self/exe", "agent", "where", NULL);
+		_exit(EXIT_AGENT);
+	}
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 && read(ends[0], &place, sizeof place) < 0)
+		place = 0;
+	close(ends[0]), close(ends[1]);
+	return place;
+}
+
+/* How many bits of that place are another in another program: the highest that differs among a
+ * few starts, down to the page. Two that agree are proof enough that there is no chance in it, and
+ * a start takes milliseconds in UML. -1: our own file cannot be started here. */
+static int random_bits(void)
+{
+	uint64_t first = place_elsewhere(), differ = 0;
+	for (int i = 1; i < STARTS && first; i++) {
+		uint64_t place = place_elsewhere();
+		if (!place)
+			return -1;
+		differ |= place ^ first;
+		if (!differ)
+			break;
+	}
+	int bits = first ? 0 : -1;
+	for (differ /= page; differ; differ >>= 1)
+		bits++;
+	return bits;
+}
+
+/* May a child be traced? 0 or errno: containers and hardened kernels refuse. */
+static int tracing(void)
+{
+	pid_t pid = vfork();
+	if (pid == 0)
+		_exit(ptrace(PTRACE_TRACEME, 0, 0, 0) < 0 ? errno : 0);
+	int status;
+	return pid < 0 || waitpid(pid, &status, 0) < 0 ? errno : WEXITSTATUS(status);
+}
+
+static int trace_filters(void)
+{
+	uint32_t action = SECCOMP_RET_TRACE;
+	return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) < 0 ? errno : 0;
+}
+
+static int compat_layouts(void)
+{
+	int now = personality(0xffffffff);
+	int refused = personality((unsigned long)now | ADDR_NO_RANDOMIZE) < 0 ? errno : 0;
+	personality((unsigned long)now);
+	return refused;
 }
 
 void facts_write(int fd)
 {
 	page = (size_t)sysconf(_SC_PAGESIZE);
-	uint64_t top = sizeof(void *) == 8 ? (uint64_t)1 << 62 : 0xfffff000u;
-	uint64_t middle = sizeof(void *) == 8 ? (uint64_t)1 << 36 : 1u << 30;
-	uint64_t task_size = within(top) ? top + page : boundary(middle, top);
+	int wide = sizeof(void *) == 8;
+	uint64_t top = wide ? (uint64_t)1 << 62 : 0xfffff000u;
+	uint64_t task_size = within(top) ? top + page : boundary(wide ? (uint64_t)1 << 36 : 1u << 30, top);
 	uint64_t lowest = within(0) ? 0 : boundary(0, 1u << 28);
-
-	int refused_high, refused_low, ignored;
-	uint64_t first = hint(0, &ignored);
-	void *one = mmap(NULL, 65536, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	void *two = mmap(NULL, 65536, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	int top_down = two < one;
-	munmap(one, 65536), munmap(two, 65536);
-	uint64_t asked_high = sizeof(void *) == 8 ? (uint64_t)0xf8 << 32 : 0xb0000000u;
-	uint64_t got_high = hint(asked_high, &refused_high);
-	uint64_t got_low = hint(0x10000000u, &refused_low);
-
-	struct rlimit as, data, stack;
-	getrlimit(RLIMIT_AS, &as);
-	getrlimit(RLIMIT_DATA, &data);
-	getrlimit(RLIMIT_STACK, &stack);
+	void *one = anywhere(0), *two = anywhere(0);
+	munmap(one, PROBE), munmap(two, PROBE);
 	struct utsname name;
 	uname(&name);
-	dprintf(fd, "{\"schema\":1,\"machine\":\"%s\",\"release\":\"%s\",\"pointer_size\":%zu,\"page_size\":%zu,"
-	       "\"task_size\":%llu,\"lowest\":%llu,\"placement\":\"%s\",\"first\":%llu,"
-	       "\"hint_high\":{\"asked\":%llu,\"got\":%llu,\"errno\":%d},"
-	       "\"hint_low\":{\"asked\":%llu,\"got\":%llu,\"errno\":%d},"
-	       "\"rlimit_as\":%lld,\"rlimit_data\":%lld,\"rlimit_stack\":%lld,"
-	       "\"overcommit\":%lld,\"max_map_count\":%lld,\"aslr\":%lld}\n",
-	       name.machine, name.release, sizeof(void *), page, (unsigned long long)task_size,
-	       (unsigned long long)lowest, top_down ? "top-down" : "bottom-up", (unsigned long long)first,
-	       (unsigned long long)asked_high, (unsigned long long)got_high, refused_high, 0x10000000ULL,
-	       (unsigned long long)got_low, refused_low,
-	       as.rlim_cur == RLIM_INFINITY ? -1LL : (long long)as.rlim_cur,
-	       data.rlim_cur == RLIM_INFINITY ? -1LL : (long long)data.rlim_cur,
-	       stack.rlim_cur == RLIM_INFINITY ? -1LL : (long long)stack.rlim_cur,
-	       file_number("/proc/sys/vm/overcommit_memory"), file_number("/proc/sys/vm/max_map_count"),
-	       file_number("/proc/sys/kernel/randomize_va_space"));
+	char *memory = slurp("/proc/meminfo", NULL);
+	struct memory_group group = group_now();
+
+	dprintf(fd, "{\"schema\":2,\"machine\":\"%s\",\"release\":\"%s\",\"pointer_size\":%zu,\"page_size\":%zu,"
+	        "\"task_size\":%llu,\"lowest\":%llu,\"placement\":\"%s\",\"first\":%llu,", name.machine, name.release,
+	        sizeof(void *), page, (unsigned long long)task_size, (unsigned long long)lowest,
+	        two < one ? "top-down" : "bottom-up", (unsigned long long)one);
+	say_hint(fd, "hint_high", wide ? (uint64_t)0xf8 << 32 : 0xb0000000u);
+	say_hint(fd, "hint_low", 0x10000000u);
+	say_hint(fd, "hint_beyond", task_size);
+	dprintf(fd, "\"aslr\":%lld,\"aslr_bits\":%d,\"rlimit_as\":%lld,\"rlimit_data\":%lld,\"rlimit_stack\":%lld,"
+	        "\"rlimit_memlock\":%lld,\"overcommit\":%lld,\"commit_limit\":%lld,\"committed\":%lld,"
+	        "\"memory\":%lld,\"max_map_count\":%lld,\"cgroup\":{\"version\":%d,\"limit\":%lld},"
+	        "\"tools\":{\"ptrace\":%d,\"seccomp\":%d,\"personality\":%d}}\n",
+	        file_number("/proc/sys/kernel/randomize_va_space"), random_bits(), soft_limit(RLIMIT_AS),
+	        soft_limit(RLIMIT_DATA), soft_limit(RLIMIT_STACK), soft_limit(RLIMIT_MEMLOCK),
+	        file_number("/proc/sys/vm/overcommit_memory"), meminfo(memory, "CommitLimit:"),
+	        meminfo(memory, "Committed_AS:"), meminfo(memory, "MemTotal:"),
+	        file_number("/proc/sys/vm/max_map_count"), group.version, group.limit, tracing(), trace_filters(),
+	        compat_layouts());
+	free(memory);
 }
 
 int facts_main(void)

@@ -3,6 +3,7 @@
  * The kernel's command line says where things are:
  *   foothold.port=DEVICE   the line to the host (UML: /dev/ttyS0, QEMU: /dev/vport0p1)
  *   foothold.share=DIR     UML only: a directory of the host, mounted read-only on /share
+ *   foothold.host=DIR      UML only: the host's root, mounted read-only on /host for subjects
  * QEMU guests find /share and the modules (/modules/order) in their initramfs.
  *
  * dropbear -i wants a socket and refuses a tty, so a socket pair stands between the two, and the
@@ -55,6 +56,26 @@ static char *parameter(const char *cmdline, const char *key)
 			return strndup(value, strcspn(value, " \n"));
 		}
 	return NULL;
+}
+
+/* The host's root, for a subject to have as its own: what must be writable is, and empty; what the
+ * kernel tells is this guest's; the share is at /run/share. */
+static void mount_host(const char *host)
+{
+	static const char *ours[] = { "proc", "sys", "dev", "share" };
+	static const char *empty[] = { "tmp", "root", "run", "var/tmp" };
+	char here[64], there[64];
+	mount_or_say("none", "/host", "hostfs", MS_RDONLY, host);
+	for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
+		snprintf(there, sizeof there, "/host/%s", empty[i]);
+		mount_or_say("tmpfs", there, "tmpfs", 0, i == 1 ? "mode=700" : "mode=1777");
+	}
+	mkdir("/host/run/share", 0755);
+	for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+		snprintf(here, sizeof here, "/%s", ours[i]);
+		snprintf(there, sizeof there, i == 3 ? "/host/run/%s" : "/host/%s", ours[i]);
+		mount_or_say(here, there, "bind", MS_BIND | MS_REC, NULL);
+	}
 }
 
 static void load_modules(void)
@@ -162,8 +183,10 @@ int init_main(void)
 	char *cmdline = slurp("/proc/cmdline", NULL);
 	char *port = parameter(cmdline ? cmdline : "", "foothold.port");
 	char *share = parameter(cmdline ? cmdline : "", "foothold.share");
+	char *host = parameter(cmdline ? cmdline : "", "foothold.host");
 	mount_or_say("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount_or_say("sysfs", "/sys", "sysfs", 0, NULL);
+	group_mount();
 	mount_or_say("tmpfs", "/tmp", "tmpfs", 0, "mode=1777");
 	mount_or_say("tmpfs", "/root", "tmpfs", 0, "mode=700");
 	mount_or_say("tmpfs", "/run", "tmpfs", 0, "mode=755");
@@ -171,6 +194,8 @@ int init_main(void)
 	mount_or_say("devpts", "/dev/pts", "devpts", 0, "ptmxmode=666");
 	if (share)
 		mount_or_say("none", "/share", "hostfs", MS_RDONLY, share);
+	if (host)
+		mount_host(host);
 	if (!port)
 		give_up("no foothold.port on", "the kernel's command line");
 	load_modules();

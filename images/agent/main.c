@@ -54,6 +54,16 @@ char *slurp(const char *path, size_t *length)
 	return text;
 }
 
+/* Write all of a short text into a file that is there (of /proc, /sys); 1 when it was taken. */
+int put_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
 unsigned long long number(const char *text)
 {
 	char *end;
@@ -71,10 +81,14 @@ int main(int argc, char **argv)
 	const char *role = argc > 1 ? argv[1] : "";
 	if (!strcmp(role, "run"))
 		return run_main(argc, argv);
+	if (!strcmp(role, "exec") && argc > 4)
+		return exec_main(argc, argv);
 	if (!strcmp(role, "keep"))
 		return keep_main(argc, argv);
 	if (!strcmp(role, "facts"))
 		return facts_main();
+	if (!strcmp(role, "where"))
+		return where_main();
 	if (!strcmp(role, "idle"))
 		return idle_main();
 	if (!strcmp(role, "init") || getpid() == 1)

@@ -1,13 +1,14 @@
 /* Start one program, watch it, and leave nothing of it behind.
  *
- * `run` speaks frames, so that a subject's output, its maps and its end can never be mistaken
- * for one another. Every frame is one letter, a length (4 bytes, little endian), that many bytes.
+ * `run` speaks frames, so that a subject's output, its maps, its trace and its end can never be
+ * mistaken for one another. Every frame is one letter, a length (4 bytes, little endian), that many bytes.
  *
  *   to us (stdin)     i bytes for the subject's stdin     c close the subject's stdin
  *                     m send /proc/PID/maps               k kill it
  *   from us (stdout)  s {"pid":N} it runs                 o e  its stdout, stderr
- *                     m its maps                          f text: it could not be started
- *                     x {"status":…} its end, always the last frame
+ *                     m its maps                          t what its tracer writes
+ *                     f text: it could not be started, or if no s came, not traced
+ *                     x {"status":…} its end; f or x is always the last frame
  *
  * `keep` passes its own descriptors on to the child and only watches: its owner is whoever holds
  * the other end of --owner FD.
@@ -31,6 +32,8 @@
 #include <unistd.h>
 
 #define CHUNK 3500 /* bytes of a frame: a UML serial line stalls at 4,095 unread (measured) */
+#define MOST_TRACE (5 << 20) /* bytes of a trace that are passed on; the harness keeps fewer */
+#define PARTING 5.0 /* seconds that a tracer has to write down the end of what it traced */
 
 static void send_frame(char kind, const void *data, size_t length)
 {
@@ -40,8 +43,8 @@ static void send_frame(char kind, const void *data, size_t length)
 	write_all(1, data, length);
 }
 
-/* How many living processes have us as their parent; each is sent SIGKILL. */
-static int kill_children(void)
+/* How many living processes have us as their parent; each is sent SIGKILL. One may be spared. */
+static int kill_children(pid_t spared)
 {
 	int found = 0;
 	pid_t self = getpid();
@@ -49,7 +52,7 @@ static int kill_children(void)
 	for (struct dirent *entry; proc && (entry = readdir(proc));) {
 		int pid = atoi(entry->d_name);
 		char path[64];
-		if (pid <= 0)
+		if (pid <= 0 || pid == spared)
 			continue;
 		snprintf(path, sizeof path, "/proc/%d/stat", pid);
 		char *stat = slurp(path, NULL);
@@ -71,18 +74,20 @@ static int kill_children(void)
 /* Kill whatever is left below us. Orphans come to us (child subreaper), so the tree shrinks
  * until it is gone. Never waits for one process: an orphan that has just come to us has not been
  * sent SIGKILL yet (a UML 6.1 kernel's processes come so). At most about ten seconds, for what
- * hangs in the kernel. Answers how many processes had outlived their leader. */
-static int sweep(pid_t leader)
+ * hangs in the kernel. Answers how many processes had outlived their leader. A tracer is SPARED
+ * (0: none): it ends by itself when it has written down the end of what it traced. */
+static int sweep(pid_t leader, pid_t spared)
 {
 	int outlived = 0;
 	for (int round = 0; round < 10000; round++) {
-		int children = kill_children();
-		if (round == 0)
+		int children = kill_children(spared);
+		if (round == 0) { /* counted before its group is killed, where they may be as well */
 			outlived = children;
-		kill(-leader, SIGKILL);
+			kill(-leader, SIGKILL);
+		}
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
-		if (children == 0 && waitpid(-1, NULL, WNOHANG) < 0)
+		if (children == 0 && (spared || waitpid(-1, NULL, WNOHANG) < 0))
 			break; /* ECHILD: nobody is left, not even a zombie */
 		poll(NULL, 0, 1);
 	}
@@ -123,8 +128,8 @@ static double seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* Has the leader ended? Reaps everything else that has. */
-static int reap(int signals, pid_t leader, int *status, struct rusage *usage, int *wanted)
+/* Has the leader ended? Reaps everything else that has; a stop is for the faults. */
+static int reap(int signals, pid_t leader, struct bend *bend, int *status, struct rusage *usage, int *wanted)
 {
 	struct signalfd_siginfo info;
 	while (read(signals, &info, sizeof info) == sizeof info)
@@ -133,8 +138,10 @@ static int reap(int signals, pid_t leader, int *status, struct rusage *usage, in
 	int ended = 0;
 	struct rusage one;
 	int result;
-	for (pid_t pid; (pid = wait4(-1, &result, WNOHANG, &one)) > 0;)
-		if (pid == leader) {
+	for (pid_t pid; (pid = wait4(-1, &result, WNOHANG | __WALL, &one)) > 0;)
+		if (bend_stop(bend, pid, result))
+			continue;
+		else if (pid == leader) {
 			ended = 1;
 			*status = result;
 			*usage = one;
@@ -223,17 +230,92 @@ static char **after_dashes(int argc, char **argv, int at)
 	fail("expected an option or -- PROGRAM, got", at < argc ? argv[at] : "nothing");
 }
 
+/* The options of `run` from argv[at] on: limits, faults, and --trace STRACE. Answers the program. */
+char **run_options(struct limits *limits, struct bend *bend, const char **strace, int argc, char **argv, int at)
+{
+	for (int taken = 1; at < argc && taken > 0; at += taken) {
+		taken = limits_option(limits, argc, argv, at);
+		if (!taken)
+			taken = bend_option(bend, argc, argv, at);
+		if (!taken && !strcmp(argv[at], "--trace") && at + 1 < argc) {
+			*strace = argv[at + 1];
+			taken = 2;
+		}
+	}
+	return after_dashes(argc, argv, at);
+}
+
+/* What the child says of its own start: "+TRACER\n", then perhaps a complaint. */
+struct start {
+	char text[512];
+	size_t have;
+	double since; /* seconds of the clock; 0: not yet */
+	pid_t tracer;
+	const char *complaint;
+};
+
+static void hear(struct start *start, int *fd, pid_t pid)
+{
+	ssize_t got = read(*fd, start->text + start->have, sizeof start->text - 1 - start->have);
+	if (got < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (got <= 0) {
+		close(*fd);
+		*fd = -1;
+		return;
+	}
+	start->text[start->have += (size_t)got] = 0;
+	char *end = strchr(start->text, '\n');
+	if (!end)
+		return;
+	start->complaint = end + 1;
+	if (start->since > 0)
+		return;
+	char text[32];
+	start->tracer = atoi(start->text + 1);
+	start->since = seconds();
+	send_frame('s', text, (size_t)snprintf(text, sizeof text, "{\"pid\":%d}", (int)pid));
+}
+
+/* What the tracer writes comes in half lines: whole frames cost a guest's line far less. */
+struct trace {
+	char buffer[CHUNK];
+	size_t have, passed;
+};
+
+static void flush_trace(struct trace *trace)
+{
+	send_frame('t', trace->buffer, trace->have);
+	trace->passed += trace->have;
+	trace->have = 0;
+}
+
+/* Beyond MOST_TRACE, what comes is read and dropped, so that the tracer does not wait for us. */
+static void take_trace(struct trace *trace, int *fd)
+{
+	ssize_t got = read(*fd, trace->buffer + trace->have, sizeof trace->buffer - trace->have);
+	if (got > 0 && trace->passed < MOST_TRACE)
+		trace->have += (size_t)got;
+	else if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN)) {
+		close(*fd);
+		*fd = -1;
+	}
+	if (trace->have == sizeof trace->buffer)
+		flush_trace(trace);
+}
+
 int run_main(int argc, char **argv)
 {
 	struct limits limits = { .cpu = -1 };
-	int at = 2;
-	for (int taken; at < argc && (taken = limits_option(&limits, argc, argv, at)) > 0; at += taken)
-		;
-	char **program = after_dashes(argc, argv, at);
-	int in[2], out[2], err[2], report[2];
-	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC))
+	struct bend bend = { .occupied = 0 };
+	const char *strace = NULL;
+	char **program = run_options(&limits, &bend, &strace, argc, argv, 2);
+	int in[2], out[2], err[2], report[2], trace[2];
+	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC) ||
+	    pipe2(trace, O_CLOEXEC))
 		fail("cannot make", "pipes");
 	int signals = child_signals();
+	limits_enter(&limits);
 	pid_t self = getpid(), pid = fork();
 	if (pid < 0)
 		fail("cannot fork for", program[0]);
@@ -241,57 +323,73 @@ int run_main(int argc, char **argv)
 		become_subject(self);
 		dup2(in[0], 0);
 		dup2(out[1], 1);
-		dup2(report[1], 2); /* what limits_apply complains of is not the subject's stderr */
-		limits_apply(&limits);
-		dup2(err[1], 2);
-		execvp(program[0], program);
-		dprintf(report[1], "cannot execute %s: %s", program[0], strerror(errno));
-		_exit(EXIT_AGENT);
+		if (strace)
+			become_traced(strace, &limits, argv + 2, (int)(program - 1 - (argv + 2)), program,
+			              trace[1], report[1], err[1]);
+		become_program(&limits, &bend, program, report[1], err[1]);
 	}
 	setpgid(pid, pid);
-	close(in[0]), close(out[1]), close(err[1]), close(report[1]);
-	char text[512];
-	/* exec closes the other end: an empty read means that the subject runs */
-	ssize_t complaint = read(report[0], text, sizeof text);
-	if (complaint > 0) {
-		send_frame('f', text, (size_t)complaint);
-		waitpid(pid, NULL, 0);
-		return 0;
-	}
-	double start = seconds();
-	send_frame('s', text, (size_t)snprintf(text, sizeof text, "{\"pid\":%d}", (int)pid));
+	close(in[0]), close(out[1]), close(err[1]), close(report[1]), close(trace[1]);
+	bend_start(&bend, pid);
+	fcntl(report[0], F_SETFL, O_NONBLOCK); /* a tracer holds the other end as long as it lives */
 
 	static struct commands commands;
+	static struct trace log;
+	struct start start = { .complaint = "" };
 	int status = 0, ended = 0, harness = 1, wanted = 0;
 	struct rusage usage = { 0 };
 	while (!ended && harness && !wanted) {
-		struct pollfd fds[4] = { { 0, POLLIN, 0 }, { out[0], POLLIN, 0 }, { err[0], POLLIN, 0 }, { signals, POLLIN, 0 } };
-		if (poll(fds, 4, -1) < 0)
+		struct pollfd fds[6] = { { report[0], POLLIN, 0 }, { out[0], POLLIN, 0 }, { err[0], POLLIN, 0 },
+		                         { trace[0], POLLIN, 0 }, { 0, POLLIN, 0 }, { signals, POLLIN, 0 } };
+		if (poll(fds, 6, -1) < 0)
 			continue;
+		if (fds[0].revents) /* first: that it runs is told before what it says */
+			hear(&start, &report[0], pid);
 		if (fds[1].revents)
 			forward('o', &out[0]);
 		if (fds[2].revents)
 			forward('e', &err[0]);
-		if (fds[0].revents)
-			harness = obey(&commands, pid, &in[1]);
 		if (fds[3].revents)
-			ended = reap(signals, pid, &status, &usage, &wanted);
+			take_trace(&log, &trace[0]);
+		if (fds[4].revents)
+			harness = obey(&commands, pid, &in[1]);
+		if (fds[5].revents)
+			ended = reap(signals, pid, &bend, &status, &usage, &wanted);
 	}
-	double wall = seconds() - start;
-	int outlived = sweep(pid);
+	double end = seconds();
+	int outlived = sweep(pid, ended && harness ? start.tracer : 0);
+	while (harness && ended && trace[0] >= 0 && seconds() < end + PARTING) {
+		struct pollfd rest = { trace[0], POLLIN, 0 };
+		if (poll(&rest, 1, 100) > 0)
+			take_trace(&log, &trace[0]);
+	}
+	if (start.tracer)
+		sweep(pid, 0);
+	limits_leave(&limits);
+	if (log.have && harness)
+		flush_trace(&log);
 	while (harness && out[0] >= 0) /* all writers are dead: what is in the pipes is the rest */
 		forward('o', &out[0]);
 	while (harness && err[0] >= 0)
 		forward('e', &err[0]);
-	if (ended && harness)
-		send_end(status, &usage, wall, outlived);
-	return ended ? 0 : EXIT_AGENT;
+	if (report[0] >= 0)
+		hear(&start, &report[0], pid);
+	if (!ended || !harness)
+		return EXIT_AGENT;
+	if (*bend.complaint)
+		start.complaint = bend.complaint;
+	if (start.since > 0 && !*start.complaint)
+		send_end(status, &usage, end - start.since, outlived);
+	else
+		send_frame('f', start.complaint, strlen(start.complaint));
+	return 0;
 }
 
 int keep_main(int argc, char **argv)
 {
 	struct limits limits = { .cpu = -1 };
 	struct confinement confinement = { .paths = 0 };
+	struct bend unbent = { .occupied = 0 };
 	int at = 2, owner = -1;
 	for (int taken = 1; at < argc && taken > 0; at += taken) {
 		taken = limits_option(&limits, argc, argv, at);
@@ -325,11 +423,11 @@ int keep_main(int argc, char **argv)
 		if (poll(fds, 2, -1) < 0)
 			continue;
 		if (fds[0].revents)
-			ended = reap(signals, pid, &status, &usage, &wanted);
+			ended = reap(signals, pid, &unbent, &status, &usage, &wanted);
 		if (fds[1].revents)
 			wanted = 1; /* nothing is ever written there: it has been closed */
 	}
-	sweep(pid);
+	sweep(pid, 0);
 	if (!ended)
 		return EXIT_AGENT;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

@@ -181,8 +181,9 @@ def test_a_run_goes_on_after_a_guest_was_hurt(
     real = subjects.command
     monkeypatch.setattr(
         subjects, "command",
-        lambda cell, guest: (
-            ("/bin/busybox", "poweroff", "-f") if cell.policy == "before" else real(cell, guest)
+        lambda cell, guest, subject, *, trace: (
+            ("/bin/busybox", "poweroff", "-f") if cell.policy == "before"
+            else real(cell, guest, subject, trace=trace)
         ),
     )  # fmt: skip
     happened = happen(cells, builder, tmp_path)

@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OURS = {"allocator", "harness", "images", "plans", "tests", "bench"}
-VALUES = {"errors", "deadline", "sizes", "cells", "facts", "verdict", "record", "events"}
+VALUES = {
+    "errors", "deadline", "sizes", "limits", "cells", "facts", "ledger", "verdict", "record",
+    "events",
+}  # fmt: skip
 # room of the harness -> the rooms, and packages, that it may know
 MAY = {
     **dict.fromkeys(VALUES, VALUES),
@@ -21,7 +24,7 @@ MAY = {
     "sinks": VALUES,
     "channels": VALUES,
     "guests": VALUES | {"channels", "images"},
-    "subjects": VALUES | {"guests", "allocator"},
+    "subjects": VALUES | {"guests", "allocator", "images"},
 }  # fmt: skip
 
 

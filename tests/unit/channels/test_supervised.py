@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from harness.cells import Limits
 from harness.channels.supervised import (
     MOST_OUTPUT,
+    MOST_TRACE,
     LostContactError,
     agent_argv,
     supervise,
 )
 from harness.deadline import Deadline
-from harness.errors import SubjectError
+from harness.errors import InfrastructureError, SubjectError
+from harness.record import Supervision
 
 ENDING = {"status": 0, "signal": 0, "wall": 0.5, "user": 0.25, "system": 0.25, "max_rss": 4096,
           "minor_faults": 1, "outlived": 0}  # fmt: skip
@@ -121,11 +123,52 @@ def test_a_flood_is_ended() -> None:
 
 def test_a_subject_that_cannot_start_is_told() -> None:
     with pytest.raises(SubjectError, match="cannot execute x: No such file"):
-        watch(frame("f", b"cannot execute x: No such file"))
+        watch(frame("s", b'{"pid":7}') + frame("f", b"cannot execute x: No such file"))
+
+
+def test_a_trace_is_kept_and_bounded() -> None:
+    chunk = frame("t", b"7 brk(NULL) = 0x1\n" * 100)
+    begun = frame("s", {"pid": 7})
+    record = watch(begun, chunk, chunk, frame("x", ENDING))
+    assert record.trace == b"7 brk(NULL) = 0x1\n" * 200
+    assert record.cut == ()
+    assert watch(begun, frame("x", ENDING)).trace is None
+    flood = watch(begun, *([frame("t", b"y" * 65536)] * 80), frame("x", ENDING))
+    assert len(flood.trace or b"") == MOST_TRACE
+    assert flood.cut == ("trace",)
+
+
+def test_a_subject_that_cannot_be_traced_is_the_laboratorys_fault() -> None:
+    said = frame("t", b"strace: PTRACE_SEIZE: Operation not permitted\n")
+    with pytest.raises(InfrastructureError, match="PTRACE_SEIZE: Operation not permitted") as it:
+        watch(said + frame("f", b""))
+    assert "--no-trace" in it.value.hint
 
 
 def test_limits_become_options_of_the_agent() -> None:
     assert agent_argv("/init", Limits(), ["a", "b"]) == ["/init", "run", "--", "a", "b"]
     assert agent_argv("/init", Limits(300 << 20), ["a"]) == [
         "/init", "run", "--rlimit", "as=314572800", "--", "a",
+    ]  # fmt: skip
+    traced = agent_argv(
+        "/init", Limits(), ["a"], Supervision(True, {"K": "V"}, "/d", "/host"), "/bin/strace"
+    )
+    assert traced == [
+        "/init", "run", "--trace", "/bin/strace", "--env", "K=V", "--chroot", "/host",
+        "--chdir", "/d", "--", "a",
+    ]  # fmt: skip
+
+
+def test_every_limit_reaches_the_agent() -> None:
+    text = (
+        "rlimit_data=1M+rlimit_stack=2M+memory=64M+overcommit=2+max_map_count=200+no-aslr"
+        "+layout=legacy+occupied=0x1000000-0x2000000+hints=ignored@0x3000000-0x4000000"
+        "+fail=mmap:3:ENOMEM"
+    )
+    words = agent_argv("/init", Limits.parse(text), ["a"])[2:-2]
+    assert list(zip(words[::2], words[1::2], strict=True)) == [
+        ("--rlimit", "data=1048576"), ("--rlimit", "stack=2097152"), ("--memory", "67108864"),
+        ("--sysctl", "vm/overcommit_memory=2"), ("--sysctl", "vm/max_map_count=200"),
+        ("--layout", "fixed"), ("--layout", "legacy"), ("--occupy", "0x1000000-0x2000000"),
+        ("--ignore-hints", "0x3000000-0x4000000"), ("--fail", "mmap:3:12"),
     ]  # fmt: skip

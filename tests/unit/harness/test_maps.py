@@ -163,3 +163,28 @@ def test_usable_is_all_of_it_or_not() -> None:
     assert not is_usable(there, 0x0, 0x2000)
     assert not is_usable(there, 0x2000, 0x6000)
     assert not is_usable([], 0x1000, 0x2000)
+
+
+def test_a_probe_gone_astray_right_below_the_reservation_is_not_part_of_it() -> None:
+    """As in UML with hints ignored (seen): both are PROT_NONE, so the kernel joins them."""
+    text = (
+        "405d9000-48589000 ---p 00000000 00:00 0 \n48589000-48be9000 rwxp 00000000 00:00 0 \n"
+        "48be9000-685e9000 ---p 00000000 00:00 0 \n685e9000-68629000 rwxp 00000000 00:00 0 \n"
+    )
+    seen = sight(parse_maps(text))
+    assert (seen.path, seen.base) == (Path.LOW, 0x405E9000)
+
+
+def test_a_smaller_low_arena_has_a_ninth_of_bitmap() -> None:
+    """As memlimit makes it of 300M (seen): 112693248 bytes."""
+    base, length = 0x2500000, 112_693_248
+    arena = base + length // 9
+    text = (
+        f"{base:08x}-{arena - 0x60000:08x} ---p 00000000 00:00 0 \n"
+        f"{arena - 0x60000:08x}-{arena + 0x600000:08x} rwxp 00000000 00:00 0 \n"
+        f"{arena + 0x600000:08x}-{base + length:08x} ---p 00000000 00:00 0 \n"
+    )
+    seen = sight(parse_maps(text))
+    assert (seen.path, seen.base) == (Path.LOW, base)
+    other = text.replace(f"{base + length:08x}", f"{base + length + 4096:08x}")
+    assert sight(parse_maps(other)).path is None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import allocator.predict
 from allocator.modelkernel import ModelKernel
 from allocator.policy import POLICIES
 from harness import oracle
 from harness.cells import Limits
-from harness.errors import UsageError
-from harness.oracle import predict
+from harness.errors import UnsupportedError, UsageError
+from harness.oracle import Process, predict
 from harness.verdict import Expectation, Outcome, Path
 from tests.unit.harness.samples import (
     CANNOT_RESERVE,
@@ -73,8 +73,10 @@ def test_a_guest_has_limits_of_its_own() -> None:
 
 def test_the_footprint_counts() -> None:
     limits = Limits(700 * MIB)
-    assert predict(facts(UML_6_1), limits, "after", 59 * MIB).agrees(LOW_ALLOCATES)
-    assert predict(facts(UML_6_1), limits, "after", 61 * MIB).agrees(REFUSED)
+    assert predict(facts(UML_6_1), limits, "after", Process(59 * MIB)).agrees(LOW_ALLOCATES)
+    assert predict(facts(UML_6_1), limits, "after", Process(61 * MIB)).agrees(REFUSED)
+    with pytest.raises(UnsupportedError, match="too close"):
+        predict(facts(UML_6_1), limits, "after", Process(60 * MIB))
 
 
 @pytest.mark.parametrize("policy", ["before", "after"])
@@ -84,7 +86,7 @@ def test_the_footprint_counts() -> None:
 def test_no_room_for_the_heap(policy: str, room: int, path: Path) -> None:
     """The model of the kernel comes to the same."""
     limits = Limits(oracle.FOOTPRINT + room * MIB)
-    foretold = predict(facts(), limits, policy)
+    foretold = predict(facts(), limits, policy, Process(unsure=0))
     assert foretold.agrees(Expectation(path, Outcome.DIES, 2, OUT_OF_MEMORY))
     assert "RLIMIT_AS of" in foretold.reason
     model = allocator.predict.predict(POLICIES[policy], ModelKernel(rlimit_as=room * MIB))
@@ -102,7 +104,9 @@ def test_a_hint_that_is_ignored_within_the_address_space() -> None:
 
 def test_all_hints_ignored() -> None:
     """The low reservation lands far up, where it is not taken as reserved (measured)."""
-    strange = facts(high=0x7F0000000000, low=0x7F0000000000)
+    strange = replace(
+        facts(high=0x7F0000000000, low=0x7F0000000000), placement="top-down", first=0x7F0000000000
+    )
     foretold = predict(strange, Limits(), "after")
     assert foretold.message == "throw: runtime: address space conflict"
 
@@ -113,40 +117,69 @@ def test_the_arena_ends_beyond_a_probe_that_was_granted() -> None:
 
 
 def test_an_unknown_policy_is_told_with_those_there_are() -> None:
-    with pytest.raises(UsageError, match="unknown policy 'memlimit'") as told:
-        predict(facts(), Limits(), "memlimit")
-    assert told.value.hint == "policies are: before, after"
+    with pytest.raises(UsageError, match="unknown policy 'later'") as told:
+        predict(facts(), Limits(), "later")
+    assert told.value.hint == "policies are: before, after, grsec, memlimit, modern, modern-arm64"
+
+
+@pytest.mark.parametrize(
+    ("limit", "policy", "path", "message"),
+    [
+        # a kernel as grsecurity's: after falls back and fails, grsec was made for it
+        ("hints=ignored", "before", Path.HIGH, ""),
+        ("hints=ignored", "after", Path.REFUSED, oracle.CONFLICT),
+        ("hints=ignored", "grsec", Path.HIGH, ""),
+        ("hints=ignored@0xf800000000-0x10000000000", "after", Path.LOW, ""),
+        ("hints=ignored@0x100000000-0x800000000000", "modern", Path.LOW, ""),
+        # somebody else lives at the high address
+        ("occupied=0xf800000000-0xfc00000000", "before", Path.REFUSED, oracle.CONFLICT),
+        ("occupied=0xf800000000-0xfc00000000", "after", Path.LOW, ""),
+        ("occupied=0xf800000000-0xfc00000000", "grsec", Path.LOW, ""),
+        ("occupied=0xc000000000-0xc100000000", "modern", Path.HIGH, ""),
+        ("fail=hinted:1:ENOMEM", "before", Path.HIGH, ""),
+        ("fail=hinted:1:ENOMEM", "after", Path.LOW, ""),
+        ("fail=hinted:1:ENOMEM", "grsec", Path.HIGH, ""),
+        ("fail=hinted:1:ENOMEM+fail=hinted:2:ENOMEM", "after", Path.REFUSED, CANNOT_RESERVE),
+        ("rlimit_as=300M", "memlimit", Path.LOW, ""),
+        ("rlimit_as=150M", "memlimit", Path.HIGH, ""),
+        ("rlimit_as=1400M", "memlimit", Path.HIGH, ""),
+        ("rlimit_data=9M", "after", Path.HIGH, OUT_OF_MEMORY),
+        ("rlimit_data=32M", "after", Path.HIGH, ""),
+        ("memory=64M", "after", Path.HIGH, ""),
+        ("overcommit=1", "modern", Path.HIGH, ""),
+        ("overcommit=2", "after", Path.HIGH, ""),
+    ],
+)
+def test_every_limit_has_its_consequence(limit: str, policy: str, path: Path, message: str) -> None:
+    """On four levels of page table, top-down, in a guest of 128 MiB."""
+    space = replace(facts(NATIVE), placement="top-down", first=0x7F8000000000)
+    foretold = predict(space, Limits.parse(limit), policy)
+    assert (foretold.path, foretold.message) == (path, message), foretold.reason
+    assert foretold.reason
+
+
+@pytest.mark.parametrize(
+    ("limit", "policy", "why"),
+    [
+        ("fail=mmap:3:ENOMEM", "after", "whose the failing mmap is"),
+        ("max_map_count=60", "after", "too few for an interpreter"),
+        ("memory=16M", "after", "too little for an interpreter"),
+        ("rlimit_as=14M", "after", "may not start"),
+        ("occupied=0xf840000000-0xf840010000", "after", "partly in the way"),
+        ("occupied=0x2000000-0x2600000+hints=ignored@0xf800000000-0xf900000000", "after", "image"),
+        ("overcommit=2", "modern", ""),
+        ("rlimit_as=201M", "memlimit", "how the heap grows"),
+    ],
+)
+def test_what_it_cannot_tell_is_told_with_a_remedy(limit: str, policy: str, why: str) -> None:
+    if why:
+        with pytest.raises(UnsupportedError, match=why) as told:
+            predict(facts(NATIVE), Limits.parse(limit), policy)
+        assert told.value.hint
+    else:
+        assert predict(facts(NATIVE), Limits.parse(limit), policy).message == OUT_OF_MEMORY
 
 
 def test_pointers_of_four_bytes_are_another_story() -> None:
     with pytest.raises(UsageError, match="4 bytes"):
         predict(facts(0xC0000000, pointer_size=4), Limits(), "after")
-
-
-@given(
-    st.one_of(
-        st.sampled_from([UML_6_1, UML_6_12, UML_7_2, NATIVE]),
-        st.integers(1 << 20, 1 << 40).map(lambda pages: pages << 12),
-    ),
-    st.one_of(st.none(), st.integers(0, 64).map(lambda n: n * 64 * MIB)),
-    st.sampled_from(["before", "after"]),
-)
-def test_the_oracle_and_the_allocator_on_a_model_agree(
-    task_size: int, rlimit: int | None, policy: str
-) -> None:
-    """They share no code; where they differ, one of them is wrong about 2012."""
-    if rlimit is not None and rlimit < oracle.FOOTPRINT + oracle.HEAP:
-        return  # a subject that does not start: which throw comes first is nobody's promise
-    kernel = ModelKernel(
-        task_size, top_down=False,
-        rlimit_as=None if rlimit is None else rlimit - oracle.FOOTPRINT,
-    )  # fmt: skip
-    model = allocator.predict.predict(POLICIES[policy], kernel, workload="none")
-    end = oracle.HIGH_ARENA
-    if end - (1 << 30) < task_size < end + oracle.HEAP:
-        return  # the edge within which the probe is granted and the heap is not
-    foretold = predict(facts(task_size), Limits(rlimit), policy)
-    assert (model.path, model.outcome, model.status) == (
-        foretold.path, foretold.outcome, foretold.status,
-    )  # fmt: skip
-    assert foretold.message == (f"throw: {model.message}" if model.message else "")

@@ -62,6 +62,7 @@ def test_an_unknown_limit_is_told_with_those_there_are(text: str) -> None:
     with pytest.raises(UsageError, match="unknown limit") as told:
         Limits.parse(text)
     assert "rlimit_as=SIZE" in told.value.hint
+    assert "fail=CALL:N:ERRNO" in told.value.hint
 
 
 def test_a_limit_almost_right_is_recognised() -> None:

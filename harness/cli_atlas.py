@@ -1,0 +1,154 @@
+"""`foothold atlas`: the address spaces of all guests, as measured, side by side."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.errors import FootholdError, UsageError
+
+if TYPE_CHECKING:
+    from harness.facts import Facts, Hint
+    from images.builder import Builder
+
+_HEAD = """\
+# The atlas
+
+Every guest's address space as measured inside it, before anything else ran there. Made by
+`foothold atlas --markdown`; `foothold facts GUEST` has all that is known of one. What a host's own
+kernel decides (native, docker) is that of the machine on which this was made.
+"""
+
+
+@click.command()
+@click.argument("guests", nargs=-1, metavar="[GUEST]…")
+@click.option("--json", "as_json", is_flag=True, help="All facts of all guests as JSON.")
+@click.option("--markdown", is_flag=True, help="The table as docs/atlas.md has it.")
+def atlas(guests: tuple[str, ...], as_json: bool, markdown: bool) -> int:
+    """Boot all guests, or those named, and print what their address spaces are like."""
+    import msgspec
+
+    from images.builder import Builder
+
+    if as_json and markdown:
+        raise UsageError("one table cannot be both", "give --json or --markdown")
+    builder = Builder(say=lambda what: click.echo(what, err=True))
+    measured, missing = _measure(guests, builder)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(measured), indent=1))
+    elif markdown:
+        click.echo(_markdown(measured, missing), nl=False)
+    else:
+        click.echo(_table(measured))
+    for guest, why in missing.items():
+        click.echo(f"{guest}: {why}", err=True)
+    return 0 if measured else 3
+
+
+def _measure(
+    asked: Sequence[str], builder: Builder
+) -> tuple[Mapping[str, Facts], Mapping[str, str]]:
+    """Boot one guest after another; say of those that cannot be booted why."""
+    from harness import run as laboratory
+    from harness.guests.catalogue import catalogue, known_guests
+    from harness.plan import Known
+    from harness.sinks import Bus
+    from harness.sinks.terminal import Terminal
+
+    known = Known(known_guests(builder), ())
+    names = tuple(dict.fromkeys(map(known.guest, asked))) or tuple(catalogue(builder))
+    measured: dict[str, Facts] = {}
+    missing: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="foothold-") as directory:
+        options = laboratory.Options(directory=Path(directory), builder=builder, jobs=1)
+        with Bus([Terminal(sys.stderr, live=False)]) as bus:
+            for name in names:
+                try:
+                    measured[name] = laboratory.facts_of(name, options, bus)
+                except FootholdError as error:
+                    missing[name] = f"{error}; {error.hint}" if error.hint else str(error)
+    return measured, missing
+
+
+def _hint(hint: Hint) -> str:
+    import os
+
+    if hint.errno:
+        return f"refused: {os.strerror(hint.errno)}"
+    return "granted" if hint.honoured else f"moved to {hint.got:#x}"
+
+
+def _beyond(facts: Facts) -> str:
+    """Beyond the task size a place by lot says nothing: only that the hint did not count."""
+    hint = facts.hint_beyond
+    return _hint(hint) if hint.errno or hint.got == facts.first else "moved"
+
+
+def _size(size: int) -> str:
+    return "none" if size < 0 else f"{size >> 20}M"
+
+
+def _cgroup(facts: Facts) -> str:
+    if not facts.cgroup.version:
+        return "none"
+    limit = "" if facts.cgroup.limit < 0 else f", {_size(facts.cgroup.limit)}"
+    return f"v{facts.cgroup.version}{limit}"
+
+
+_ROWS: Mapping[str, Callable[[Facts], str]] = {
+    "kernel": lambda facts: facts.release,
+    "machine": lambda facts: f"{facts.machine}, {facts.pointer_size * 8} bits",
+    "page": lambda facts: f"{facts.page_size >> 10}K",
+    "task size": lambda facts: f"{facts.task_size:#x}",
+    "width, levels": lambda facts: f"{facts.bits} bits, {facts.levels}",
+    "lowest": lambda facts: f"{facts.lowest:#x}",
+    "placement": lambda facts: facts.placement,
+    "first": lambda facts: f"{facts.first:#x}",
+    "hint at 0xf800000000": lambda facts: _hint(facts.hint_high),
+    "hint at 0x10000000": lambda facts: _hint(facts.hint_low),
+    "hint beyond": _beyond,
+    "ASLR mode, bits seen": lambda facts: f"{facts.aslr}, {facts.aslr_bits}",
+    "overcommit": lambda facts: str(facts.overcommit),
+    "may promise": lambda facts: _size(facts.commit_limit),
+    "memory": lambda facts: _size(facts.memory),
+    "memory cgroup": _cgroup,
+    "max_map_count": lambda facts: str(facts.max_map_count),
+    "RLIMIT_AS": lambda facts: _size(facts.rlimit_as),
+    "RLIMIT_DATA": lambda facts: _size(facts.rlimit_data),
+    "RLIMIT_STACK": lambda facts: _size(facts.rlimit_stack),
+}
+
+
+def _table(measured: Mapping[str, Facts]) -> str:
+    """Guests as columns, since what is told of each is more than there are of them."""
+    columns = [["", *_ROWS]]
+    columns += [
+        [name, *(tell(facts) for tell in _ROWS.values())] for name, facts in measured.items()
+    ]
+    widths = [max(map(len, column)) for column in columns]
+    lines = zip(*columns, strict=True)
+    return "\n".join(
+        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _markdown(measured: Mapping[str, Facts], missing: Mapping[str, str]) -> str:
+    import platform
+
+    lines = [_HEAD, f"| | {' | '.join(measured)} |", "|---" * (len(measured) + 1) + "|"]
+    for row, tell in _ROWS.items():
+        # whose machine it was made on is nobody's business
+        told = (
+            "the host's" if row == "kernel" and facts.release == platform.release() else tell(facts)
+            for facts in measured.values()
+        )
+        lines.append(f"| {row} | {' | '.join(told)} |")
+    if missing:
+        lines += ["", *(f"Not measured: {name}: {why}." for name, why in missing.items())]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,74 @@
+"""Limits in a guest: can it do them, and what is its address space like under them?"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from harness.deadline import Deadline
+from harness.facts import Facts, parse_facts
+from harness.guests.guest import Guest, Support
+from harness.limits import Limits
+
+# what moves the kernel's own choices, or its promises; the others the oracle can add up by itself
+_MOVING = frozenset({"rlimit_stack", "overcommit", "max_map_count", "no_aslr", "legacy_layout"})
+_OTHER_GUEST = "take a guest with a kernel of its own: UML or QEMU"
+
+
+def possible(guest: Guest, facts: Facts, limits: Limits) -> Support:
+    """Say whether a subject can run there under these limits; if not, why, and the remedy."""
+    for name in limits.named:
+        if name in guest.unable:
+            return Support(False, guest.unable[name], _OTHER_GUEST)
+    if limits.memory is not None and not facts.cgroup.version:
+        return Support(False, "its kernel has no memory cgroup", "take another guest")
+    if (limits.no_aslr or limits.legacy_layout) and (error := facts.tools.personality):
+        return Support(
+            False,
+            f"personality(2) is refused here: {os.strerror(error)}",
+            "in a container: allow it in the engine's seccomp profile; else take UML or QEMU",
+        )
+    return _faults(facts, limits) if limits.faults else Support(True)
+
+
+def measure(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
+    """Return the guest's facts as they are under these limits, faults left aside.
+
+    Measured again only where a limit moves what was measured. Raises GuestError.
+    """
+    if not _MOVING & set(limits.named):
+        return facts
+    moving = replace(limits.without_faults, rlimit_as=None, rlimit_data=None, memory=None)
+    return parse_facts(guest.run([guest.agent, "facts"], moving, deadline).stdout)
+
+
+def _faults(facts: Facts, limits: Limits) -> Support:
+    if facts.machine != "x86_64":
+        return Support(
+            False, f"faults are known for x86_64 alone, this is {facts.machine}",
+            "take an x86_64 guest",
+        )  # fmt: skip
+    for what, error in (("ptrace", facts.tools.ptrace), ("seccomp", facts.tools.seccomp)):
+        if error:
+            return Support(
+                False, f"faults need {what}, which is refused here: {os.strerror(error)}",
+                "in a container: allow it in the engine's seccomp profile; else take UML or QEMU",
+            )  # fmt: skip
+    for each in limits.occupied:
+        if each.end > facts.task_size:
+            return Support(
+                False, f"{each} cannot be occupied: the address space ends at {facts.task_size:#x}",
+                "give a range below that",
+            )  # fmt: skip
+        if each.start < facts.lowest:
+            return Support(
+                False, f"{each} cannot be occupied: the lowest address is {facts.lowest:#x}",
+                "give a range above that",
+            )  # fmt: skip
+    taken = sum(each.length for each in limits.occupied)
+    if limits.rlimit_as is not None and taken >= limits.rlimit_as:
+        return Support(
+            False, "the occupied ranges count for RLIMIT_AS, and are more than it",
+            "occupy less, or allow more",
+        )  # fmt: skip
+    return Support(True)

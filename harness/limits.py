@@ -1,0 +1,244 @@
+"""Limits: what narrows an address space inside a guest. Frozen values, words and JSON both ways.
+
+A limit is separate from a guest and composes with any subject: `rlimit_as=300M+overcommit=2`. The
+last three words are faults: what a kernel might do, brought about by a tracer (images/agent/bend.c)
+in the same way for every program.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.errors import UsageError
+from harness.sizes import format_size, parse_size
+
+CALLS = ("mmap", "hinted", "munmap", "mprotect", "mremap", "madvise", "mincore", "getrlimit")
+
+
+@dataclass(frozen=True, order=True)
+class Range:
+    """Addresses from `start` up to `end`, which is not among them."""
+
+    start: int
+    end: int
+
+    @classmethod
+    def parse(cls, text: str) -> Range:
+        """Read `0xc000000000-0xc100000000`. Raises UsageError."""
+        start, dash, end = text.partition("-")
+        one = cls(parse_size(start), parse_size(end)) if dash else cls(0, 0)
+        if not one.start < one.end or one.start % 4096 or one.end % 4096:
+            raise UsageError(
+                f"{text!r} is no range of addresses",
+                "write two addresses, whole pages, as START-END: 0xc000000000-0xc100000000",
+            )
+        return one
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+    def meets(self, start: int, length: int) -> bool:
+        """Have the two an address in common?"""
+        return self.start < start + length and start < self.end
+
+    def __contains__(self, address: int) -> bool:
+        return self.start <= address < self.end
+
+    def __str__(self) -> str:
+        return f"{self.start:#x}-{self.end:#x}"
+
+
+EVERYWHERE = Range(0, 1 << 62)
+
+
+@dataclass(frozen=True, order=True)
+class Failure:
+    """The n-th call of a kind fails, counted from the program's first instruction over all its
+    threads and children. `hinted` is an mmap of anonymous memory that asks for an address without
+    insisting on it: of those a loader makes none, so that the first is the program's own.
+    """
+
+    call: str
+    nth: int
+    errno: str
+
+    @classmethod
+    def parse(cls, text: str) -> Failure:
+        """Read `mmap:3:ENOMEM`. Raises UsageError."""
+        call, _, rest = text.partition(":")
+        nth, _, name = rest.partition(":")
+        counts = nth.isascii() and nth.isdigit() and 0 < int(nth) < 1 << 31
+        if call not in CALLS or not counts or name not in errno.errorcode.values():
+            raise UsageError(
+                f"{text!r} is no failure of a call",
+                f"write CALL:N:ERRNO, as mmap:3:ENOMEM; calls are: {', '.join(CALLS)}",
+            )
+        return cls(call, int(nth), name)
+
+    @property
+    def number(self) -> int:
+        """The errno; the common ones are the same on all machines."""
+        return int(getattr(errno, self.errno))
+
+    def __str__(self) -> str:
+        return f"{self.call}:{self.nth}:{self.errno}"
+
+
+@functools.total_ordering
+@dataclass(frozen=True)
+class Limits:
+    """What narrows the address space inside a guest, applied before the subject's first
+    instruction. Sizes in bytes; None leaves the guest's own.
+
+    memory: of a cgroup. overcommit, max_map_count: vm.*, of the whole guest, set back afterwards.
+    legacy_layout: personality(2) ADDR_COMPAT_LAYOUT. occupied: ranges that are mapped, PROT_NONE.
+    hints_ignored: the range in which an address without MAP_FIXED counts as none.
+    """
+
+    rlimit_as: int | None = None
+    rlimit_data: int | None = None
+    rlimit_stack: int | None = None
+    memory: int | None = None
+    overcommit: int | None = None
+    max_map_count: int | None = None
+    no_aslr: bool = False
+    legacy_layout: bool = False
+    occupied: tuple[Range, ...] = ()
+    hints_ignored: Range | None = None
+    fail: tuple[Failure, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Limits:
+        """Read `none`, `rlimit_as=300M`, or several words joined by `+`.
+
+        Raises UsageError, naming what is possible.
+        """
+        if text.strip() == "none":
+            return cls()
+        limits = cls()
+        for part in text.split("+"):
+            limits = _take(limits, part.strip(), text)
+        return limits
+
+    def __str__(self) -> str:
+        return "+".join(self._words()) or "none"
+
+    def __lt__(self, other: Limits) -> bool:
+        return self._order() < other._order()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The fields that are not as the guest has them."""
+        return tuple(name for name in _FIELDS if getattr(self, name) != getattr(Limits(), name))
+
+    @property
+    def faults(self) -> bool:
+        """Is a tracer needed to bring it about?"""
+        return bool(self.occupied or self.hints_ignored or self.fail)
+
+    @property
+    def without_faults(self) -> Limits:
+        """The same as far as a kernel does it by itself."""
+        return replace(self, occupied=(), hints_ignored=None, fail=())
+
+    def _words(self) -> Iterator[str]:
+        for name, word in _WORDS.items():
+            value = getattr(self, word.field)
+            if value == getattr(Limits(), word.field):
+                continue
+            for each in value if word.repeated else (value,):
+                written = word.write(each)
+                yield f"{name}={written}" if written else name
+
+    def _order(self) -> list[Any]:
+        """None is less than anything."""
+        values = [getattr(self, name) for name in _FIELDS]
+        return [(value is not None, value if value is not None else 0) for value in values]
+
+
+@dataclass(frozen=True)
+class _Word:
+    """How one limit is written, and read into its field."""
+
+    field: str
+    usage: str
+    read: Callable[[str], object]
+    write: Callable[[Any], str]
+    repeated: bool = False
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise UsageError(f"{text!r} is none of its values", f"write {' or '.join(allowed)}")
+        return text
+
+    return read
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
+        raise UsageError(f"{text!r} is no count", "write a number such as 200")
+    return int(text)
+
+
+def _band(text: str) -> Range:
+    word, at, band = text.partition("@")
+    _one_of("ignored")(word)
+    return Range.parse(band) if at else EVERYWHERE
+
+
+def _size(field: str) -> _Word:
+    return _Word(field, f"{field}=SIZE", parse_size, format_size)
+
+
+_WORDS: Mapping[str, _Word] = {
+    "rlimit_as": _size("rlimit_as"),
+    "rlimit_data": _size("rlimit_data"),
+    "rlimit_stack": _size("rlimit_stack"),
+    "memory": _size("memory"),
+    "overcommit": _Word(
+        "overcommit", "overcommit=0|1|2", lambda text: int(_one_of("0", "1", "2")(text)), str
+    ),
+    "max_map_count": _Word("max_map_count", "max_map_count=N", _count, str),
+    "no-aslr": _Word("no_aslr", "no-aslr", lambda text: not _one_of("")(text), lambda _: ""),
+    "layout": _Word(
+        "legacy_layout", "layout=legacy", lambda text: bool(_one_of("legacy")(text)),
+        lambda _: "legacy",
+    ),
+    "occupied": _Word("occupied", "occupied=START-END", Range.parse, str, repeated=True),
+    "hints": _Word(
+        "hints_ignored", "hints=ignored[@START-END]", _band,
+        lambda band: "ignored" if band == EVERYWHERE else f"ignored@{band}",
+    ),
+    "fail": _Word("fail", "fail=CALL:N:ERRNO", Failure.parse, str, repeated=True),
+}  # fmt: skip
+_FIELDS = tuple(word.field for word in _WORDS.values())
+
+
+def _take(limits: Limits, part: str, whole: str) -> Limits:
+    """Return the limits with one more word. Raises UsageError."""
+    name, equals, value = part.partition("=")
+    word = _WORDS.get(name.strip())
+    if word is None or bool(equals) != ("=" in word.usage):
+        usages = {"none": "none"} | {each: known.usage for each, known in _WORDS.items()}
+        near = difflib.get_close_matches(name.strip(), usages, n=1)
+        meant = f": did you mean {usages[near[0]]}?" if near else ""
+        raise UsageError(
+            f"unknown limit {part!r}{meant}",
+            f"limits are: none, {', '.join(each.usage for each in _WORDS.values())}; "
+            "several are joined by +: rlimit_as=300M+overcommit=2",
+        )
+    read: Any = word.read(value.strip())
+    if word.repeated:
+        read = (*getattr(limits, word.field), read)
+    elif word.field in limits.named:
+        raise UsageError(f"{name.strip()} stands twice in {whole!r}", "give each limit once")
+    return replace(limits, **{word.field: read})

@@ -1,0 +1,248 @@
+"""What each generation of Go's reservation logic asks of a kernel, and makes of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from harness.errors import UnsupportedError, UsageError
+from harness.facts import Facts
+from harness.limits import Limits
+from harness.oracle.space import ALLOCATOR, BELOW_4G, Process, Space
+from harness.sizes import format_size
+from harness.verdict import Expectation, Outcome, Path
+
+HIGH = 0xF8 << 32  # where 17 GiB were taken for granted; the bitmap first,
+HIGH_ARENA = HIGH + (1 << 30)  # then the arena
+PROBE = 64 << 10
+LOW_LENGTH = 640 << 20  # 128 MiB of bitmap and 512 MiB of arena
+MIB = 1 << 20
+
+# what the default workload maps, to the byte (golden traces)
+TABLES = 256 << 10  # of spans and caches, anywhere; half of them before the heap
+FIRST_HEAP = TABLES + (1 << 20) + (64 << 10)  # what mallocinit maps: with heap and bitmap
+HEAP = TABLES + (6 << 20) + (384 << 10)  # and what there is in the end
+FIRST_BITMAP, LAST_BITMAP = 64 << 10, 192 << 10  # each behind its piece of heap
+
+IMAGE = 33_828_456  # text, data and bss of the program of 2012, which memlimit takes off
+SMALLEST_ARENA = 16 * MIB  # where a shrunk arena leaves less, it matters how the heap grows
+ARENA = 64 * MIB  # of Go 1.11, whose bitmap is 4 MiB here
+METADATA = 4 * MIB
+
+NO_TABLE = "throw: out of memory (FixAlloc)"
+NO_METADATA = "throw: out of memory allocating heap arena metadata"
+NO_ARENA = "throw: out of memory"
+OUT_OF_MEMORY = "throw: runtime: out of memory"
+CANNOT_RESERVE = "throw: runtime: cannot reserve arena virtual address space"
+CONFLICT = "throw: runtime: address space conflict"
+
+
+def predict(facts: Facts, limits: Limits, policy: str, process: Process = ALLOCATOR) -> Expectation:
+    """Say what the default workload must come to, and why in one sentence.
+
+    `facts` are those under the limits (`harness.guests.narrowing.measure`) where limits move what
+    is measured. Raises UsageError for a policy that is not known, or not for such pointers;
+    UnsupportedError where facts and limits do not decide.
+    """
+    if policy not in POLICIES:
+        raise UsageError(f"unknown policy {policy!r}", f"policies are: {', '.join(POLICIES)}")
+    if facts.pointer_size != 8:
+        raise UsageError(
+            f"policy {policy} is not known for pointers of {facts.pointer_size} bytes",
+            "take a 64-bit guest",
+        )
+    return POLICIES[policy](Space(facts, limits, process))
+
+
+def _before(space: Space) -> Expectation:
+    """The arena is taken for granted; the first mapping of the heap shows whether it is there."""
+    return _high(space, 1, "nothing else is tried")
+
+
+def _after(space: Space) -> Expectation:
+    """A probe decides between the high arena and the low one."""
+    if why := space.refusal(HIGH, PROBE, 1):
+        return _low(space, why, 2, stray=_astray(space))
+    return _high(space, 2, "the probe is granted")
+
+
+def _grsec(space: Space) -> Expectation:
+    """A probe that went astray insists, unless all of its place is taken."""
+    if space.facts.task_size < HIGH + PROBE:
+        return _low(space, space.refusal(HIGH, PROBE, 0), 2)
+    if space.refusal(HIGH, PROBE, 1) and space.taken(HIGH, PROBE) == PROBE:
+        return _low(space, f"{HIGH:#x} is occupied", 2, stray=_astray(space))
+    return _high(space, 2, "the probe insists")
+
+
+def _memlimit(space: Space) -> Expectation:
+    """RLIMIT_AS decides whether the high arena is tried, and how large the low one is.
+
+    What is used is taken off twice, and unsigned: little room wraps round to very much.
+    """
+    end, used = space.rlimit_as, IMAGE + (64 << 20)
+    if end is None or end >= 0x7FFFFFFF or end < used + 16 * MIB:
+        return _grsec(space)
+    left = (end - 2 * used) % (1 << 64)
+    if left > 1 << 30:
+        return _grsec(space)
+    length = LOW_LENGTH if left >= LOW_LENGTH else left // 9 // 4096 * 4096 * 9
+    if length < SMALLEST_ARENA:
+        raise UnsupportedError(
+            f"memlimit leaves {format_size(length)} for arena and bitmap: whether that is enough "
+            "depends on how the heap grows",
+            "allow more",
+        )
+    why = f"RLIMIT_AS leaves {left >> 20}M, so that {HIGH:#x} is not tried"
+    return _low(space, why, 1, length)
+
+
+def _modern(first: int, space: Space) -> Expectation:
+    """Arenas of 64 MiB at the first hint that is granted, or wherever the kernel likes."""
+    hints = [i << 40 | first for i in range(128)]
+    refused = [space.refusal(hint, ARENA, nth) for nth, hint in enumerate(hints, start=1)]
+    granted = [hint for hint, why in zip(hints, refused, strict=True) if not why]
+    # where the kernel chooses, an arena more is asked for, and cut off (that it is aligned
+    # as it comes, and stays whole, happens once in 16384 places)
+    size = ARENA if granted else 2 * ARENA
+    why = "" if granted else f"{refused[0]}, as all hints, and "
+    first = TABLES // 2
+    if lacking := space.lacks(size, first):
+        return _dies(NO_ARENA, f"{why}{lacking} has no room for {size >> 20}M")
+    if not granted and space.elsewhere(size) is None:
+        return _dies(NO_ARENA, f"{why}{size >> 20}M are not to be had anywhere")
+    if lacking := space.lacks(0, first + ARENA, largest=ARENA, last=ARENA):
+        return _dies(OUT_OF_MEMORY, f"{why}64M are reserved, but {lacking}")
+    if lacking := space.lacks(0, first + ARENA + METADATA):
+        return _dies(
+            NO_METADATA, f"{why}64M are mapped, but {lacking} has no room for their bitmap"
+        )
+    if lacking := space.lacks(0, TABLES + ARENA + METADATA):
+        return _dies(NO_TABLE, f"{why}64M are mapped, but {lacking} has no room for more")
+    if granted:
+        return _allocates(Path.HIGH, f"64M are to be had at {granted[0]:#x}")
+    return _allocates(Path.LOW, f"{refused[0]}, as all hints; the kernel gives 64M elsewhere")
+
+
+def _high(space: Space, nth: int, before: str) -> Expectation:
+    """The heap is mapped where the arena must be: at first as a hint, then with MAP_FIXED unless
+    all of that place is taken. `nth` is the number of the first of those hints.
+    """
+    end = HIGH_ARENA + HEAP
+    if space.facts.task_size < end:
+        return _dies(
+            OUT_OF_MEMORY,
+            f"{HIGH_ARENA:#x} lies beyond the task size {space.facts.task_size:#x}, and {before}",
+        )
+    if taken := space.taken(HIGH_ARENA - MIB, HEAP + MIB):
+        if space.taken(HIGH_ARENA, MIB) == MIB:
+            return _conflicts(space, f"{HIGH_ARENA:#x} is occupied, and {before}", nth)
+        raise UnsupportedError(
+            f"{format_size(taken)} of the place of the heap are occupied: mappings that are "
+            "partly in the way are overwritten",
+            f"occupy all from {HIGH_ARENA:#x} to {end:#x}, or nothing there",
+        )
+    if space.lacks(0, HEAP):
+        return _starves(space, Path.HIGH)
+    if why := space.refusal(HIGH_ARENA, MIB, 0):
+        return _allocates(Path.HIGH, f"{why}, but it is free, and so MAP_FIXED takes it")
+    return _allocates(
+        Path.HIGH,
+        f"{HIGH_ARENA:#x} lies below the task size {space.facts.task_size:#x} and is granted",
+    )
+
+
+def _low(space: Space, why: str, nth: int, length: int = LOW_LENGTH, stray: int = 0) -> Expectation:
+    """Bitmap and arena are reserved behind the image, or wherever the kernel then likes.
+
+    `why` the high arena is not to be had; `stray` bytes of a probe are still mapped.
+    """
+    size = format_size(length) if length == LOW_LENGTH else f"{length >> 20}M"
+    if space.failure(nth):
+        return _dies(CANNOT_RESERVE, f"{why}, and {space.refusal(0, 0, nth)}")
+    base = _low_base(space, length, nth)
+    if base is None:
+        return _dies(CANNOT_RESERVE, f"{why}, and {size} are not to be had anywhere")
+    if lacking := space.lacks(length + stray, 0):
+        return _dies(
+            CANNOT_RESERVE, f"{why}, and {lacking} has no room for the {size} of the low arena"
+        )
+    arena = base + length // (5 if length == LOW_LENGTH else 9)
+    in_the_way = arena >= BELOW_4G  # it dies before it makes the second table
+    if lacking := space.lacks(length + stray, TABLES // 2 if in_the_way else TABLES):
+        return _dies(NO_TABLE, f"{why}, and {lacking} has no room beside the low arena")
+    if in_the_way:
+        where = f"the reservation lands at {base:#x}, above 4G, where it is not taken as reserved"
+        return _conflicts(space, f"{why}, and {where}", nth + 1, length + stray)
+    # heap and bitmap are in the reservation, the tables are not
+    if space.lacks(length + stray + TABLES - HEAP, HEAP, last=LAST_BITMAP):
+        return _starves(space, Path.LOW, length + stray + TABLES, f"{why}, and ")
+    return _allocates(Path.LOW, f"{why}, and {size} are to be had at {base:#x}")
+
+
+def _conflicts(space: Space, reason: str, nth: int, reserved: int = 0) -> Expectation:
+    """All of the heap's place is taken, so that its `nth` hint goes astray; or fails, which is told
+    as something else if it is for want of memory.
+    """
+    error = space.failure(nth)  # comes before the kernel has a say
+    if error == "ENOMEM":
+        return _dies(OUT_OF_MEMORY, f"{reason}, and the next mapping fails with ENOMEM")
+    if not error and (lacking := space.lacks(reserved, TABLES // 2 + MIB)):
+        return _dies(OUT_OF_MEMORY, f"{reason}, and {lacking} has no room to try elsewhere")
+    return _dies(CONFLICT, reason)
+
+
+def _low_base(space: Space, length: int, nth: int) -> int | None:
+    """Where the low reservation comes to lie."""
+    asked = space.process.low
+    nearest = space.refusal(asked.start, length, nth)
+    furthest = space.refusal(asked.end, length, nth)
+    if not nearest and not furthest:
+        return asked.start
+    if not nearest or not furthest:
+        raise UnsupportedError(
+            f"{nearest or furthest}: whether the low arena meets that depends on where the "
+            "subject's image ends",
+            f"leave {asked.start:#x} to {asked.end + length:#x} alone, or take all of it",
+        )
+    return space.elsewhere(length)
+
+
+def _astray(space: Space) -> int:
+    """Bytes of a probe that the kernel put elsewhere, where it stays: none if it failed."""
+    return 0 if space.failure(1) else PROBE
+
+
+def _allocates(path: Path, reason: str) -> Expectation:
+    return Expectation(path, Outcome.ALLOCATES, reason=reason)
+
+
+def _starves(space: Space, path: Path, mapped: int = 0, since: str = "") -> Expectation:
+    """There is no room for all of the heap; what there is room for shows in path and message.
+
+    `mapped` bytes are taken whatever the heap uses of them.
+    """
+
+    def lacks(used: int, last: int = 0) -> str:
+        return space.lacks(max(mapped - used, 0), used, last=last if mapped else 0)
+
+    reason = f"{since}{lacks(HEAP, LAST_BITMAP)} has no room for a heap of 7M"
+    if not lacks(FIRST_HEAP):
+        return _dies(OUT_OF_MEMORY, reason, path)
+    # the second of the two tables is the last of what comes first
+    return _dies(
+        OUT_OF_MEMORY if lacks(FIRST_HEAP - TABLES // 2, FIRST_BITMAP) else NO_TABLE, reason
+    )
+
+
+def _dies(message: str, reason: str, path: Path = Path.REFUSED) -> Expectation:
+    return Expectation(path, Outcome.DIES, 2, message, reason)
+
+
+POLICIES: Mapping[str, Callable[[Space], Expectation]] = {
+    "before": _before,
+    "after": _after,
+    "grsec": _grsec,
+    "memlimit": _memlimit,
+    "modern": lambda space: _modern(0xC0 << 32, space),
+    "modern-arm64": lambda space: _modern(0x40 << 32, space),
+}

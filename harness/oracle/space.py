@@ -1,0 +1,198 @@
+"""An address space as a subject finds it: facts and limits, joined. All in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.errors import UnsupportedError
+from harness.facts import Facts
+from harness.limits import Limits, Range
+from harness.sizes import format_size
+
+BELOW_4G = 0xFFFFFFFF  # from here on, mappings are not taken as reserved
+FOOTPRINT = 14 << 20  # a Python 3.11 with ctypes, before it reserves: 12.6 to 13.8 MiB (measured)
+DATA = 5 << 20  # the same, private and writable: 4.8 MiB (measured)
+UNSURE = 8 << 20  # what a kernel has promised changes by that much while nobody looks
+FEWEST_MAPS = 200  # such a Python has 55 mappings when it holds, and more on the way (measured)
+FIRST_CALLS = 256 << 10  # the tables that come before the heap; without them it dies otherwise
+BEHIND_IMAGE = Range(0x2500000, 0x8000000)  # of Go's program; of a Python and its heap
+LEAST_MEMORY = 32 << 20  # it touches 10 MiB, the default workload 7 more (measured)
+
+
+@dataclass(frozen=True)
+class Process:
+    """What must be known of the subject's process before it reserves.
+
+    `size` is its address space, `data` what of it is private and writable, both known but for
+    `unsure`. It will ask for its low arena somewhere from `low.start` to `low.end` (behind its
+    image and heap, whose end is drawn by lot).
+    """
+
+    size: int = FOOTPRINT
+    data: int = DATA
+    unsure: int = 512 << 10
+    low: Range = BEHIND_IMAGE
+
+
+ALLOCATOR = Process()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a limit leaves to the subject, and that limit in words.
+
+    `reserved`: a reservation, PROT_NONE, counts as well. `data`: a mapping that replaces another
+    is let pass, and counted from then on (Linux takes off what a MAP_FIXED replaces before it asks
+    RLIMIT_DATA, whatever that was: mmap_region). `sure` is how far from its end one has to be.
+    """
+
+    left: int
+    words: str
+    reserved: bool = False
+    data: bool = False
+    sure: int = 0
+
+
+class Space:
+    """What the kernel will answer, as far as facts and limits decide it."""
+
+    def __init__(self, facts: Facts, limits: Limits, process: Process = ALLOCATOR) -> None:
+        self.facts = facts
+        self.process = process
+        self._limits = limits
+        self._budgets = tuple(self._find_budgets())
+        self._check()
+
+    @property
+    def rlimit_as(self) -> int | None:
+        """The smallest RLIMIT_AS there is, None for none."""
+        own = self.facts.rlimit_as
+        ends = [each for each in (self._limits.rlimit_as, own) if each is not None and each >= 0]
+        return min(ends, default=None)
+
+    def lacks(self, reserved: int, used: int, *, largest: int = 1 << 20, last: int = 0) -> str:
+        """Say which limit has no room for so much, reserved and used; empty if all have.
+
+        `used` counts for every limit, `reserved` is what is reserved beyond it. `largest` is the
+        largest single mapping among what is used, `last` the last one if that is within a
+        reservation. Raises UnsupportedError if it is too close.
+        """
+        for budget in self._budgets:
+            spare = budget.left - used
+            spare += (last if budget.data else 0) - (reserved if budget.reserved else 0)
+            if abs(spare) < budget.sure:
+                raise UnsupportedError(
+                    f"{budget.words}: too close to what is needed to foretell",
+                    "take another value of that limit",
+                )
+            if spare < 0:
+                return budget.words
+        if self._overcommit == 0 and 0 <= self.facts.memory < largest:
+            return f"overcommit mode 0 promises at most {format_size(self.facts.memory)} at once"
+        return ""
+
+    def refusal(self, address: int, length: int, nth: int) -> str:
+        """Say why a mapping that asks for this address without MAP_FIXED does not get it; empty if
+        it does. It is the subject's `nth` that asks so.
+        """
+        facts, limits = self.facts, self._limits
+        if error := self.failure(nth):
+            return f"the mapping that asks for {address:#x} fails with {error}"
+        if address + length > facts.task_size:
+            return f"{address:#x} lies beyond the task size {facts.task_size:#x}"
+        if limits.hints_ignored and address in limits.hints_ignored:
+            return f"the hint {address:#x} is ignored"
+        hint = facts.hint_high if address > BELOW_4G else facts.hint_low
+        if not hint.honoured and hint.asked + length <= facts.task_size:
+            went = f"it gave {hint.got:#x}" if not hint.errno else f"errno {hint.errno}"
+            return f"the kernel does not honour a hint such as {hint.asked:#x} ({went})"
+        for each in limits.occupied:
+            if each.meets(address, length):
+                return f"{each} is occupied"
+        return ""
+
+    def failure(self, nth: int) -> str:
+        """With which errno the subject's `nth` mapping that asks for an address fails, if it does,
+        wherever that is.
+        """
+        return next((each.errno for each in self._limits.fail if each.nth == nth), "")
+
+    def taken(self, address: int, length: int) -> int:
+        """How many bytes of a range are occupied."""
+        end = address + length
+        total = 0
+        for each in sorted(self._limits.occupied):  # which do not overlap, or they could not be had
+            total += max(0, min(end, each.end) - max(address, each.start))
+        return total
+
+    def elsewhere(self, length: int) -> int | None:
+        """Where a mapping goes that the kernel places, but for the process's own; None: nowhere."""
+        occupied = sorted(self._limits.occupied)
+        if self.facts.placement == "bottom-up":
+            floor = self.facts.first
+            for each in occupied:
+                if floor < each.end and each.start < floor + length:
+                    floor = each.end
+            return floor if floor + length <= self.facts.task_size else None
+        ceiling = min(self.facts.first + (64 << 10), self.facts.task_size)
+        for each in reversed(occupied):
+            if each.start < ceiling and ceiling - length < each.end:
+                ceiling = each.start
+        return ceiling - length if ceiling - length >= self.facts.lowest else None
+
+    @property
+    def _overcommit(self) -> int:
+        asked = self._limits.overcommit
+        return self.facts.overcommit if asked is None else asked
+
+    def _find_budgets(self) -> Iterator[Budget]:
+        facts, limits, process = self.facts, self._limits, self.process
+        if (size := self.rlimit_as) is not None:
+            own = process.size + sum(each.length for each in limits.occupied)
+            words = f"RLIMIT_AS of {format_size(size)} less {format_size(own)} of its own"
+            yield Budget(size - own, words, reserved=True, sure=process.unsure)
+        datas = [each for each in (limits.rlimit_data, facts.rlimit_data) if each not in (None, -1)]
+        for size in datas:
+            assert size is not None
+            words = (
+                f"RLIMIT_DATA of {format_size(size)} less {format_size(process.data)} of its own"
+            )
+            yield Budget(size - process.data, words, data=True, sure=process.unsure)
+        if self._overcommit == 2:
+            if facts.commit_limit < 0 or facts.committed < 0:
+                raise UnsupportedError(
+                    "overcommit mode 2, and the kernel does not say what it may promise",
+                    "mount /proc in the guest",
+                )
+            left = facts.commit_limit - facts.committed - facts.memory // 32 - process.data
+            words = f"overcommit mode 2 leaves {format_size(max(left, 0) >> 20 << 20)} to promise"
+            yield Budget(left, words, sure=UNSURE)
+
+    def _check(self) -> None:
+        """Raise UnsupportedError for limits under which something else than addresses decides."""
+        limits = self._limits
+        others = sorted({each.call for each in limits.fail} - {"hinted"})
+        if others:
+            raise UnsupportedError(
+                f"the oracle cannot tell whose the failing {others[0]} is: a loader and an "
+                "interpreter make such calls as well",
+                "take fail=hinted:N:ERRNO, or declare in the plan what is expected",
+            )
+        if limits.max_map_count is not None and limits.max_map_count < FEWEST_MAPS:
+            raise UnsupportedError(
+                f"{limits.max_map_count} mappings may be too few for an interpreter to start",
+                f"allow {FEWEST_MAPS}, or declare in the plan what is expected",
+            )
+        if limits.memory is not None and limits.memory < LEAST_MEMORY:
+            raise UnsupportedError(
+                f"{format_size(limits.memory)} of memory may be too little for an interpreter: "
+                "the kernel kills what has most",
+                f"allow {format_size(LEAST_MEMORY)}, or declare in the plan what is expected",
+            )
+        for budget in self._budgets:
+            if budget.left < FIRST_CALLS:
+                raise UnsupportedError(
+                    f"{budget.words}: the subject may not start, or die of its first table",
+                    "allow more, or declare in the plan what is expected",
+                )

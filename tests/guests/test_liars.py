@@ -1,0 +1,196 @@
+"""Subjects that lie or run wild, in a real guest: each is bounded, and named."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import events, subjects
+from harness.cells import Cell, Limits
+from harness.errors import Blame
+from harness.run import Options, run
+from harness.subjects import Subject, of_program
+from harness.verdict import Expectation, Outcome, Result, Verdict
+from harness.verdict import Path as Way
+from images.builder import Builder
+
+GUESTS = ("native", "uml-bookworm", "uml-testing")
+
+
+def verdict(
+    subject: Subject, guest: str, builder: Builder, directory: Path, expect: str = "starts"
+) -> Verdict:
+    """One cell of the subject, for real."""
+    from harness.guests.catalogue import known_guests
+
+    name = known_guests(builder)[guest]
+    cell = Cell(name, Limits(), "", subject.name, declared=Expectation.parse(expect))
+    seen: list[events.AnyEvent] = []
+    run([cell], Options(directory, builder, jobs=1, subject=subject), seen.append)
+    [done] = [each.verdict for each in seen if isinstance(each, events.CellFinished)]
+    if done.result is Result.UNSUPPORTED:
+        pytest.skip(done.findings[0])
+    return done
+
+
+def script(directory: Path, text: str, name: str = "subject.sh") -> str:
+    path = directory / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_one_that_leaves_a_daemon_behind(guest: str, builder: Builder, tmp_path: Path) -> None:
+    daemon = script(tmp_path, "setsid sleep 1000 >/dev/null 2>&1 </dev/null &\nexit 0")
+    done = verdict(of_program(daemon), guest, builder, tmp_path / "run")
+    assert done.observed
+    assert (done.result, done.observed.contradictions) == (Result.PASS, ())
+    assert "which were ended" in done.observed.evidence["left behind"]
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_one_that_never_ends(guest: str, builder: Builder, tmp_path: Path) -> None:
+    server = script(tmp_path, "while :; do sleep 1; done")
+    started = time.monotonic()
+    done = verdict(of_program(server, patience=0.5), guest, builder, tmp_path / "run")
+    assert time.monotonic() - started < 30
+    assert done.observed
+    assert (done.result, done.observed.outcome) == (Result.PASS, Outcome.STARTS)
+    assert "was still running after" in done.observed.evidence["ending"]
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_one_that_prints_a_gigabyte(guest: str, builder: Builder, tmp_path: Path) -> None:
+    flood = script(tmp_path, "yes 0123456789 | head -c 1000000000")
+    done = verdict(of_program(flood), guest, builder, tmp_path / "run")
+    assert (done.result, done.blame) == (Result.ERROR, Blame.SUBJECT)
+    assert "it printed more than 4 MiB on stdout" in done.findings[0]
+
+
+def test_one_that_closes_its_outputs(builder: Builder, tmp_path: Path) -> None:
+    mute = script(tmp_path, "exec >&- 2>&- <&-; sleep 0.1; exit 7")
+    done = verdict(of_program(mute), "uml-bookworm", builder, tmp_path / "run")
+    assert done.observed
+    assert (done.result, done.observed.status) == (Result.FAIL, 7)
+
+
+def test_one_that_kills_its_tracer(builder: Builder, tmp_path: Path) -> None:
+    """The trace ends before the subject does: nobody takes the rest on trust."""
+    murder = script(
+        tmp_path,
+        "while read key value; do [ $key = TracerPid: ] && kill -9 $value; done </proc/$$/status\n"
+        "exit 0",
+    )
+    done = verdict(of_program(murder), "uml-testing", builder, tmp_path / "run")
+    assert done.result is Result.FAIL
+    assert any("the trace ends before the subject" in each for each in done.findings)
+
+
+LIAR = """
+import os, sys
+line = {"schema": 1, "pid": os.getpid(), "policy": "after", "workload": "default",
+        "pointer_size": 8, "page_size": 4096, "end": 1, "kernel": "real", "python": "3"}
+import json
+def say(event, **more):
+    print(json.dumps({"event": event, **more}, separators=(",", ":")), flush=True)
+def hold(at):
+    say("hold", at=at)
+    sys.stdin.readline()
+high = {"path": "high", "arena_start": 0xf840000000, "arena_used": 0xf840100000,
+        "arena_end": 0xfc40000000}
+say("start", **line)
+say("call", name="mmap", args=[0xf840000000, 1 << 20, 7, 0x22], result=0xf840000000)
+say("reserved", base=0xf800000000, length=0x440000000, bitmap=0xf800000000,
+    bitmap_size=1 << 30, **high)
+hold("reserved")
+say("workload", name="default", small=270, large=8, bytes=1, verified=True)
+hold("end")
+say("end", stats={}, **high)
+"""
+
+
+def test_one_whose_report_is_perfect_and_false(
+    builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.guests.catalogue import known_guests
+
+    monkeypatch.setattr(
+        subjects, "command",
+        lambda cell, guest, subject, *, trace: (guest.python, "-I", "-S", "-c", LIAR),
+    )  # fmt: skip
+    cell = Cell(known_guests(builder)["uml-testing"], Limits(), "after")
+    seen: list[events.AnyEvent] = []
+    run([cell], Options(tmp_path / "run", builder, jobs=1), seen.append)
+    [done] = [each.verdict for each in seen if isinstance(each, events.CellFinished)]
+    assert done.result is Result.FAIL
+    told = "\n".join(done.findings)
+    assert "the report says high; the maps at reserved show no such thing" in told
+    assert "the report says mmap(0xf840000000, 0x100000, 0x7, 0x22) = 0xf840000000" in told
+    assert "the trace shows no such call" in told
+
+
+PROGRAM = r"""
+#include <stdio.h>
+#include <sys/mman.h>
+int main(void) {
+    char *want = (char *)(0xf8UL << 32), *got;
+    got = mmap(want, 17UL << 30, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (got != want) {
+        if (got != MAP_FAILED) munmap(got, 17UL << 30);
+        got = mmap((void *)0x10000000, 640 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+    if (got == MAP_FAILED) { fprintf(stderr, "no address space\n"); return 3; }
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A dynamically linked program, made with the images' own compiler."""
+    folder = tmp_path_factory.mktemp("program")
+    (folder / "reserve.c").write_text(PROGRAM)
+    toolchain = builder.image("toolchain")
+    subprocess.run(
+        [toolchain / "usr/bin/x86_64-linux-gnu-gcc-12", f"--sysroot={toolchain}",
+         f"-B{toolchain}/usr/bin", "-o", folder / "reserve", folder / "reserve.c"],
+        check=True,
+    )  # fmt: skip
+    return str(folder / "reserve")
+
+
+@pytest.mark.parametrize("root", ["image", "host"])
+@pytest.mark.parametrize(
+    ("guest", "path", "told"),
+    [
+        ("native", Way.HIGH, "17G --- at 0xf800000000: honoured"),
+        ("uml-testing", Way.HIGH, "17G --- at 0xf800000000: honoured"),
+        ("uml-bookworm", Way.LOW, "gave it back, and asked for less; 640M --- at 0x10000000"),
+    ],
+)  # fmt: skip
+def test_any_program_with_its_own_libraries_and_with_the_hosts_root(
+    root: subjects.Root, guest: str, path: Way, told: str, compiled: str, builder: Builder,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    subject = of_program(compiled, root=root)
+    done = verdict(subject, guest, builder, tmp_path, f"path:{path}")
+    assert done.observed
+    assert (done.result, done.observed.path) == (Result.PASS, path), done
+    assert told in done.observed.evidence["trace"]
+
+
+def test_with_the_hosts_root_nothing_can_be_written_there(builder: Builder, tmp_path: Path) -> None:
+    where = tmp_path / "victim"
+    where.touch()
+    test = script(
+        tmp_path,
+        "for d in /etc /usr /var /; do touch $d/foothold-was-here && exit 9; done 2>/dev/null\n"
+        f"echo hello > /tmp/mine && [ ! -e {where} ]",
+    )
+    done = verdict(of_program(test, root="host"), "uml-testing", builder, tmp_path / "run")
+    assert done.result is Result.PASS, done
+    assert not Path("/etc/foothold-was-here").exists()

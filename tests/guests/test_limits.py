@@ -1,0 +1,256 @@
+"""Every limit in every guest: that it holds for a subject, that it goes again, and that the
+allocator does under it what the oracle foretells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness import subjects
+from harness.cells import Cell
+from harness.deadline import Deadline
+from harness.errors import SubjectError
+from harness.facts import Facts
+from harness.guests.catalogue import catalogue, known_guests
+from harness.guests.guest import Guest, Workplace
+from harness.guests.narrowing import measure, possible
+from harness.limits import Limits
+from harness.record import Record
+from harness.verdict import Result
+from images.builder import Builder
+from tests.guests.conftest import BOOT, happen
+
+GUESTS = ("native", "docker", "qemu-x86_64", "uml-bookworm", "uml-trixie", "uml-testing")
+
+# what a program sees: places of mappings by three ways of asking, from three kinds of task
+PLACES = """
+import ctypes, json, os, sys, threading
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_ssize_t
+libc.mmap.argtypes = [ctypes.c_size_t] * 2 + [ctypes.c_int] * 3 + [ctypes.c_ssize_t]
+def mmap(address, prot=0, flags=0x22, length=65536):
+    got = libc.mmap(address, length, prot, flags, -1, 0)
+    return got if got != -1 else -ctypes.get_errno()
+seen = {"one": mmap(0x3000000000), "two": mmap(0x3100000000), "fixed": mmap(0x3000000000, 3, 0x32)}
+thread = threading.Thread(target=lambda: seen.update(thread=mmap(0x3200000000)))
+thread.start(); thread.join()
+print(json.dumps(seen), flush=True)
+if os.fork() == 0:
+    print(json.dumps({"child": mmap(0x3300000000)}), flush=True)
+    os._exit(0)
+os.wait()
+"""
+ONE, TWO = 0x3000000000, 0x3100000000
+
+
+@dataclass
+class Booted:
+    guest: Guest
+    facts: Facts
+
+    def python(self, limit: str, code: str) -> Record:
+        """Run a program under a limit that this guest can do; else the test is skipped."""
+        limits = Limits.parse(limit)
+        support = possible(self.guest, self.facts, limits)
+        if not support.ok:
+            assert support.remedy
+            pytest.skip(f"{self.guest.name}: {support.reason}; {support.remedy}")
+        argv = [self.guest.python, "-I", "-S", "-c", code]
+        return self.guest.run(argv, limits, Deadline.after(60 * self.guest.scale))
+
+    def places(self, limit: str) -> dict[str, int]:
+        record = self.python(limit, PLACES)
+        assert record.ending.status == 0, record.stderr
+        seen: dict[str, int] = {}
+        for line in record.stdout.splitlines():
+            seen |= json.loads(line)
+        return seen
+
+
+@pytest.fixture(scope="module", params=GUESTS)
+def booted(
+    request: pytest.FixtureRequest, builder: Builder, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Booted]:
+    directory = tmp_path_factory.mktemp("guest")
+    share = directory / "share"
+    share.mkdir()
+    subjects.deploy(share)
+    kind = catalogue(builder)[known_guests(builder)[request.param]]
+    guest = kind.make(Workplace(directory, share, builder))
+    if not (support := guest.supported()).ok:
+        pytest.skip(f"{request.param}: {support.reason}; {support.remedy}")
+    for image in kind.images:
+        builder.image(image)
+    try:
+        yield Booted(guest, guest.boot(Deadline.after(BOOT)))
+    finally:
+        guest.stop()
+
+
+def test_nothing_is_bent_without_a_fault(booted: Booted) -> None:
+    seen = booted.places("none")
+    assert (seen["one"], seen["two"]) == (ONE, TWO)
+    assert (seen["thread"], seen["child"]) == (0x3200000000, 0x3300000000)
+
+
+def test_hints_are_ignored_in_threads_and_children_too(booted: Booted) -> None:
+    seen = booted.places("hints=ignored")
+    assert seen["fixed"] == ONE, "MAP_FIXED insists"
+    for name, asked in {
+        "one": ONE,
+        "two": TWO,
+        "thread": 0x3200000000,
+        "child": 0x3300000000,
+    }.items():
+        assert seen[name] > 0
+        assert seen[name] != asked
+
+
+def test_hints_are_ignored_in_a_band_alone(booted: Booted) -> None:
+    seen = booted.places("hints=ignored@0x3000000000-0x3100000000")
+    assert seen["one"] != ONE
+    assert seen["two"] == TWO
+
+
+def test_a_range_is_occupied_before_the_first_instruction(booted: Booted) -> None:
+    seen = booted.places("occupied=0x3000000000-0x3040000000+occupied=0x3300000000-0x3300001000")
+    assert seen["one"] not in range(0x3000000000, 0x3040000000)
+    assert seen["two"] == TWO
+    assert seen["child"] != 0x3300000000
+    after_exec = booted.python(
+        "occupied=0x3000000000-0x3040000000",
+        "import os; os.execv('/bin/cat', ['cat', '/proc/self/maps'])",
+    )
+    assert b"3000000000-3040000000 ---p" in after_exec.stdout
+
+
+def test_a_range_that_cannot_be_had_is_told(booted: Booted) -> None:
+    limits = Limits.parse("occupied=0x3000000000-0x3040000000+occupied=0x3000000000-0x3000001000")
+    if not possible(booted.guest, booted.facts, limits).ok:
+        pytest.skip("no faults here")
+    with pytest.raises(SubjectError, match="cannot occupy 0x3000000000-0x3000001000: File exists"):
+        booted.guest.run(["/bin/true"], limits, Deadline.after(60))
+
+
+def test_the_nth_call_fails_counted_over_threads_and_children(booted: Booted) -> None:
+    seen = booted.places("fail=hinted:2:EAGAIN+fail=hinted:4:ENOMEM")
+    assert (seen["one"], seen["two"], seen["thread"]) == (ONE, -11, 0x3200000000)
+    assert seen["child"] == -12
+
+
+def test_calls_of_other_kinds_fail(booted: Booted) -> None:
+    code = (
+        "import ctypes; libc = ctypes.CDLL(None, use_errno=True); libc.mincore(0, 4096, 0);"
+        "print(ctypes.get_errno())"
+    )
+    assert booted.python("fail=mincore:1:EFBIG", code).stdout == b"27\n"
+    lost = booted.python("fail=mmap:1:ENOMEM", "")
+    assert lost.ending.signal or lost.ending.status, "the loader cannot map the first library"
+
+
+def test_address_space_is_limited(booted: Booted) -> None:
+    code = PLACES.partition("seen =")[0] + "print(mmap(0, 0, 0x22, 400 << 20) > 0)"
+    assert booted.python("none", code).stdout == b"True\n"
+    assert booted.python("rlimit_as=300M", code).stdout == b"False\n"
+
+
+def test_data_is_limited_and_reservations_are_not(booted: Booted) -> None:
+    code = PLACES.partition("seen =")[0] + (
+        "print(mmap(0, 0, 0x22, 1 << 30) > 0, mmap(0, 3, 0x22, 64 << 20))"
+    )
+    assert booted.python("rlimit_data=32M", code).stdout == b"True -12\n"
+
+
+def test_the_stack_is_limited(booted: Booted) -> None:
+    code = "import resource; print(resource.getrlimit(resource.RLIMIT_STACK)[0])"
+    assert booted.python("rlimit_stack=1M", code).stdout == b"1048576\n"
+
+
+def test_a_memory_cgroup_kills_what_touches_more(booted: Booted) -> None:
+    code = "block = bytearray(56 << 20); print(len(block))"
+    assert booted.python("none", code).ending.status == 0
+    assert booted.python("memory=32M", code).ending.signal == 9
+    assert booted.python("none", code).ending.status == 0, "and the limit has gone"
+
+
+def test_promises_are_counted_and_the_mode_is_set_back(booted: Booted) -> None:
+    mode = "print(open('/proc/sys/vm/overcommit_memory').read().strip())"
+    before = booted.python("none", mode).stdout
+    code = PLACES.partition("seen =")[0] + "print(mmap(0, 3, 0x22, 1 << 34))"
+    assert booted.python("overcommit=2", mode).stdout == b"2\n"
+    assert booted.python("overcommit=2", code).stdout == b"-12\n"
+    assert int(booted.python("overcommit=1", code).stdout) > 0
+    assert booted.python("none", mode).stdout == before
+
+
+def test_mappings_are_counted_and_the_number_is_set_back(booted: Booted) -> None:
+    code = PLACES.partition("seen =")[0] + (
+        "print(min(mmap(ONE + i * 8192, 0, 0x22, 4096) for i in range(400)))"
+    ).replace("ONE", str(ONE))
+    assert int(booted.python("none", code).stdout) > 0
+    assert booted.python("max_map_count=200", code).stdout == b"-12\n"
+    assert int(booted.python("none", code).stdout) > 0
+
+
+def test_places_are_not_drawn_by_lot(booted: Booted) -> None:
+    limits = Limits.parse("no-aslr")
+    if not (support := possible(booted.guest, booted.facts, limits)).ok:
+        assert support.remedy
+        pytest.skip(support.reason)
+    measured = measure(booted.guest, booted.facts, limits, Deadline.after(60))
+    assert measured.aslr_bits == 0
+
+
+def test_the_old_layout_goes_upward(booted: Booted) -> None:
+    limits = Limits.parse("layout=legacy")
+    if not (support := possible(booted.guest, booted.facts, limits)).ok:
+        assert support.remedy
+        pytest.skip(support.reason)
+    measured = measure(booted.guest, booted.facts, limits, Deadline.after(60))
+    assert measured.placement == "bottom-up"
+
+
+def test_facts_are_complete_and_quick(booted: Booted) -> None:
+    facts = booted.facts
+    assert facts.memory > 0
+    assert facts.commit_limit > 0
+    assert facts.max_map_count > 0
+    assert facts.cgroup.version in (1, 2)
+    assert not facts.hint_beyond.honoured
+    upward = booted.guest.name.startswith("uml")
+    assert facts.aslr_bits == 0 if upward else facts.aslr_bits > 16
+    ending = booted.guest.run([booted.guest.agent, "facts"], Limits(), Deadline.after(60)).ending
+    assert ending.wall < 0.060 * booted.guest.scale
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_the_allocator_does_under_limits_what_the_oracle_foretells(
+    guest: str, builder: Builder, tmp_path: Path
+) -> None:
+    """And an unsupported one says what would help."""
+    limits = (
+        "hints=ignored", "occupied=0xf800000000-0xfc00000000", "fail=hinted:1:ENOMEM",
+        "fail=hinted:2:ENOMEM", "rlimit_data=9M", "rlimit_data=32M", "overcommit=2", "memory=64M",
+        "no-aslr", "layout=legacy+hints=ignored", "rlimit_as=300M+overcommit=2", "rlimit_stack=1M",
+    )  # fmt: skip
+    name = known_guests(builder)[guest]
+    cells = [
+        Cell(name, Limits.parse(limit), policy)
+        for limit in limits for policy in ("before", "after", "grsec")
+    ]  # fmt: skip
+    happened = happen(cells, builder, tmp_path)
+    for cell in cells:
+        verdict = happened.verdicts[cell.id]
+        assert verdict.result in (Result.PASS, Result.UNSUPPORTED), (cell.id, verdict.findings)
+        assert verdict.result is Result.PASS or verdict.hint
+
+
+def test_facts_go_in_one_piece_through_the_line(booted: Booted) -> None:
+    """A UML line stalls at 4,095 bytes that nobody has read: a hello is shorter."""
+    record = booted.guest.run([booted.guest.agent, "facts"], Limits(), Deadline.after(60))
+    assert len(record.stdout) < 4000

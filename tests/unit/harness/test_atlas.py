@@ -1,0 +1,55 @@
+"""The table of all guests: what was measured, and nothing that was not."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import cli, cli_atlas
+from harness.facts import Cgroup, Hint
+from tests.unit.harness.samples import facts
+
+ATLAS = Path(__file__).parents[3] / "docs/atlas.md"
+MEASURED = {
+    "native": facts(),
+    "uml-6.12": replace(facts(0x7F80000000), hint_beyond=Hint(0x7F80000000, 0, 12)),
+}
+
+
+def test_guests_stand_side_by_side() -> None:
+    lines = {line[:20].strip(): line for line in cli_atlas._table(MEASURED).splitlines()}
+    assert re.search(r"granted +moved to 0x40000000", lines["hint at 0xf800000000"])
+    assert re.search(r"47 bits, 4 +39 bits, 3", lines["width, levels"])
+    assert "refused: Cannot allocate memory" in lines["hint beyond"]
+
+
+def test_a_cgroup_is_told_with_its_limit() -> None:
+    one = replace(facts(), cgroup=Cgroup(2, 64 << 20))
+    none = replace(facts(), cgroup=Cgroup())
+    assert re.search(r"memory cgroup +v2, 64M +none", cli_atlas._table({"a": one, "b": none}))
+
+
+def test_markdown_says_what_is_missing() -> None:
+    text = cli_atlas._markdown(MEASURED, {"docker": "no Docker engine answers"})
+    assert "Not measured: docker: no Docker engine answers." in text
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert widths == {4}
+
+
+def test_the_atlas_that_is_kept_has_every_row() -> None:
+    text = ATLAS.read_text()
+    assert text.startswith(cli_atlas._HEAD)
+    for row in cli_atlas._ROWS:
+        assert f"\n| {row} |" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--json", "--markdown"], "cannot be both"), (["nowhere"], "unknown guest 'nowhere'")],
+)
+def test_usage(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["atlas", *words]) == 2
+    assert told in capsys.readouterr().err

@@ -1,0 +1,107 @@
+"""What becomes of reservations: replaced, unmapped, protected, moved."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.ledger import (
+    Answer,
+    Fate,
+    Map,
+    Protect,
+    Remap,
+    Reservation,
+    Step,
+    Unmap,
+    flags_of,
+    protection_of,
+    settle,
+)
+
+PAGE = 4096
+ANYWHERE = flags_of(0x22)
+
+
+def mapped(at: int, pages: int, *, fixed: bool = False, protection: str = "---") -> Map:
+    flags = flags_of(0x32 if fixed else 0x22)
+    return Map(Reservation(at * PAGE, pages * PAGE, protection, flags, at * PAGE))
+
+
+def test_words() -> None:
+    assert flags_of(0x4022) == {"PRIVATE", "ANONYMOUS", "NORESERVE"}
+    assert flags_of(0x22 | 1 << 30) == {"PRIVATE", "ANONYMOUS", "0x40000000"}
+    assert [protection_of(bits) for bits in (0, 3, 7, 5)] == ["---", "rw-", "rwx", "r-x"]
+    refused = Reservation(0xF8 << 32, 17 << 30, "---", ANYWHERE, None, "ENOMEM")
+    assert str(refused) == "17G --- at 0xf800000000: refused, ENOMEM"
+    assert (refused.answer, refused.hinted, refused.tells) == (Answer.REFUSED, True, True)
+    moved = Reservation(0xF8 << 32, 1 << 16, "rw-", ANYWHERE, 1 << 30, "", (Fate.HELD,))
+    assert str(moved) == "64K rw- at 0xf800000000: moved, 0x40000000, held"
+    assert str(Reservation(0, 4096, "rw-", ANYWHERE, 8192)) == "4K rw- at anywhere: placed, 0x2000"
+
+
+def test_a_reservation_from_which_pieces_are_taken() -> None:
+    steps: list[Step] = [
+        mapped(100, 10), mapped(102, 2, fixed=True, protection="rwx"),
+        Protect(105 * PAGE, PAGE, "rw-"), Unmap(108 * PAGE, 2 * PAGE),
+    ]  # fmt: skip
+    account = settle(steps)
+    assert [each.became for each in account.ledger] == [
+        (Fate.REPLACED, Fate.PROTECTED, Fate.UNMAPPED, Fate.HELD), (Fate.HELD,),
+    ]  # fmt: skip
+    assert [(p.start // PAGE, p.end // PAGE, p.protection, p.of) for p in account.layout] == [
+        (100, 102, "---", 0), (102, 104, "rwx", 1), (104, 105, "---", 0), (105, 106, "rw-", 0),
+        (106, 108, "---", 0),
+    ]  # fmt: skip
+
+
+def test_mremap_moves() -> None:
+    steps: list[Step] = [
+        mapped(10, 4, protection="rw-"),
+        Remap(10 * PAGE, 4 * PAGE, 50 * PAGE, 8 * PAGE),
+    ]
+    account = settle(steps)
+    assert [each.became for each in account.ledger] == [(Fate.UNMAPPED,), (Fate.HELD,)]
+    assert [(p.start // PAGE, p.end // PAGE, p.protection) for p in account.layout] == [
+        (50, 58, "rw-")
+    ]
+
+
+AT, PAGES = st.integers(0, 40), st.integers(1, 9)
+STEPS = st.lists(
+    st.one_of(
+        st.builds(lambda a, n: mapped(a, n, fixed=True, protection="rw-"), AT, PAGES),
+        st.builds(lambda a, n: Unmap(a * PAGE, n * PAGE), AT, PAGES),
+        st.builds(lambda a, n: Protect(a * PAGE, n * PAGE, "r--"), AT, PAGES),
+    ),
+    max_size=25,
+)
+
+
+@given(STEPS)
+def test_the_layout_is_what_page_by_page_would_give(steps: list[Step]) -> None:
+    pages: dict[int, str] = {}
+    for step in steps:
+        if isinstance(step, Map):
+            first, count = step.reservation.given or 0, step.reservation.length
+        else:
+            assert isinstance(step, Unmap | Protect)
+            first, count = step.start, step.length
+        for page in range(first // PAGE, (first + count) // PAGE):
+            if isinstance(step, Map):
+                pages[page] = step.reservation.protection
+            elif isinstance(step, Unmap):
+                pages.pop(page, None)
+            elif page in pages:
+                pages[page] = step.protection
+    account = settle(steps)
+    told = {
+        page: piece.protection
+        for piece in account.layout for page in range(piece.start // PAGE, piece.end // PAGE)
+    }  # fmt: skip
+    assert told == pages
+    assert sum(piece.end - piece.start for piece in account.layout) == len(pages) * PAGE
+    assert list(account.layout) == sorted(account.layout, key=lambda piece: piece.start)
+    held = {piece.of for piece in account.layout}
+    for place, reservation in enumerate(account.ledger):
+        assert (Fate.HELD in reservation.became) == (place in held)

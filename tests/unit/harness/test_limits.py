@@ -1,0 +1,75 @@
+"""Limits as words and as JSON: what was written is read again, what makes no sense is told."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import UsageError
+from harness.limits import CALLS, EVERYWHERE, Failure, Limits, Range
+
+sizes = st.none() | st.integers(0, 1 << 50)
+ranges = st.tuples(st.integers(0, 1 << 40), st.integers(1, 1 << 40)).map(
+    lambda pair: Range(pair[0] << 12, pair[0] + pair[1] << 12)
+)
+failures = st.builds(
+    Failure, st.sampled_from(CALLS), st.integers(1, 1000), st.sampled_from(["ENOMEM", "EACCES"])
+)
+limits = st.builds(
+    Limits, rlimit_as=sizes, rlimit_data=sizes, rlimit_stack=sizes, memory=sizes,
+    overcommit=st.none() | st.integers(0, 2), max_map_count=st.none() | st.integers(1, 65530),
+    no_aslr=st.booleans(), legacy_layout=st.booleans(),
+    occupied=st.lists(ranges, max_size=3).map(tuple),
+    hints_ignored=st.none() | st.just(EVERYWHERE) | ranges,
+    fail=st.lists(failures, max_size=3).map(tuple),
+)  # fmt: skip
+
+
+@given(limits)
+def test_limits_are_read_as_they_were_written(one: Limits) -> None:
+    assert Limits.parse(str(one)) == one
+    assert msgspec.json.decode(msgspec.json.encode(one), type=Limits) == one
+
+
+@given(limits, limits)
+def test_limits_have_an_order(one: Limits, other: Limits) -> None:
+    assert (one < other) + (other < one) + (one == other) == 1
+
+
+@given(limits)
+def test_what_is_named_is_what_differs(one: Limits) -> None:
+    assert (one.named == ()) == (one == Limits()) == (str(one) == "none")
+    assert not one.without_faults.faults
+    assert one.faults == (one.without_faults != one)
+
+
+def test_words_have_one_spelling() -> None:
+    text = "hints=ignored+rlimit_as=307200K+fail=mmap:3:ENOMEM+no-aslr"
+    assert str(Limits.parse(text)) == "rlimit_as=300M+no-aslr+hints=ignored+fail=mmap:3:ENOMEM"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("overcommit=3", "'3' is none of its values"),
+        ("layout=new", "'new' is none of its values"),
+        ("rlimit_as=300M+rlimit_as=1G", "rlimit_as stands twice"),
+        ("no-aslr=1", "unknown limit"),
+        ("max_map_count=0", "'0' is no count"),
+        ("occupied=0x1000", "no range of addresses"),
+        ("occupied=0x2000-0x1000", "no range of addresses"),
+        ("occupied=0x1001-0x2000", "no range of addresses"),
+        ("fail=brk:1:ENOMEM", "no failure of a call"),
+        ("fail=mmap:0:ENOMEM", "no failure of a call"),
+        ("fail=mmap:1:12", "no failure of a call"),
+        ("hints=honoured", "none of its values"),
+        ("none+rlimit_as=1G", "unknown limit 'none'"),
+        ("rlimit_as=300M+", "unknown limit ''"),
+    ],
+)
+def test_nonsense_is_told(text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told) as error:
+        Limits.parse(text)
+    assert error.value.hint

@@ -1,0 +1,84 @@
+"""What a guest cannot do is told with a remedy; what moves its facts has them measured again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import msgspec
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import GuestError
+from harness.facts import Cgroup, Tools
+from harness.guests.guest import HOSTS_OWN, Guest
+from harness.guests.narrowing import measure, possible
+from harness.limits import Limits
+from harness.record import Ending, Record
+from tests.unit.harness.samples import facts
+
+MEASURED = facts(0x7F80000000)
+
+
+@dataclass
+class Stub:
+    """A guest that answers with facts of its own."""
+
+    unable: dict[str, str] = field(default_factory=dict)
+    answer: bytes = msgspec.json.encode(replace(MEASURED, first=0x50000000))
+    agent: str = "/init"
+    asked: list[Limits] = field(default_factory=list)
+
+    def run(self, argv: list[str], limits: Limits, deadline: Deadline) -> Record:
+        assert argv == ["/init", "facts"]
+        self.asked.append(limits)
+        return Record((), 1, Ending(0), self.answer, b"")
+
+
+def a_guest(**values: object) -> Guest:
+    return cast("Guest", Stub(**values))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("limit", "changes", "why"),
+    [
+        ("overcommit=2", {}, "the whole host's"),
+        ("max_map_count=200+rlimit_as=1G", {}, "the whole host's"),
+        ("memory=64M", {"cgroup": Cgroup()}, "no memory cgroup"),
+        ("no-aslr", {"tools": Tools(personality=1)}, "Operation not permitted"),
+        ("layout=legacy", {"tools": Tools(personality=1)}, "personality"),
+        ("hints=ignored", {"tools": Tools(ptrace=1)}, "ptrace"),
+        ("fail=mmap:1:ENOMEM", {"tools": Tools(seccomp=22)}, "seccomp"),
+        ("hints=ignored", {"machine": "aarch64"}, "aarch64"),
+        ("occupied=0x7f00000000-0x8000000000", {}, "ends at 0x7f80000000"),
+        ("occupied=0x1000-0x2000", {}, "lowest address is 0x10000"),
+        ("occupied=0x40000000-0x80000000+rlimit_as=1G", {}, "count for RLIMIT_AS"),
+    ],
+)
+def test_what_cannot_be_done_is_told(limit: str, changes: dict[str, object], why: str) -> None:
+    where = replace(MEASURED, **changes)  # type: ignore[arg-type]
+    support = possible(a_guest(unable=HOSTS_OWN), where, Limits.parse(limit))
+    assert not support.ok
+    assert why in support.reason
+    assert support.remedy
+
+
+@pytest.mark.parametrize(
+    "limit", ["none", "rlimit_as=1G+memory=64M", "occupied=0x40000000-0x50000000", "no-aslr"]
+)
+def test_the_rest_can_be_done(limit: str) -> None:
+    assert possible(a_guest(unable=HOSTS_OWN), MEASURED, Limits.parse(limit)).ok
+
+
+def test_facts_are_measured_again_only_where_a_limit_moves_them() -> None:
+    stub = Stub()
+    still = Limits.parse("rlimit_as=1G+hints=ignored+memory=64M")
+    assert measure(cast("Guest", stub), MEASURED, still, Deadline.after(1)) is MEASURED
+    moving = Limits.parse("rlimit_as=1G+no-aslr+hints=ignored+memory=64M+overcommit=2")
+    assert measure(cast("Guest", stub), MEASURED, moving, Deadline.after(1)).first == 0x50000000
+    assert [str(each) for each in stub.asked] == ["overcommit=2+no-aslr"]
+
+
+def test_facts_that_are_none_are_told() -> None:
+    with pytest.raises(GuestError, match="cannot be read"):
+        measure(a_guest(answer=b"{"), MEASURED, Limits.parse("no-aslr"), Deadline.after(1))

@@ -1,0 +1,160 @@
+"""Reading strace's logs: real ones of every guest, and whatever else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.ledger import Answer, Fate, Map, settle
+from harness.record import Ending
+from harness.witnesses.strace import Story, Trace, doubts, parse_trace, story_of
+
+RECORDED = Path(__file__).parents[2] / "data" / "strace"
+GUESTS = ("native", "qemu-x86_64", "uml-6.1", "uml-6.12", "uml-7.2")
+
+
+def read(name: str) -> tuple[Trace, Story]:
+    log = (RECORDED / f"{name}.log").read_bytes()
+    trace = parse_trace(log)
+    return trace, story_of(trace, int(log.split()[0]))
+
+
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.log")), ids=lambda path: path.stem)
+def test_every_line_of_a_real_log_is_understood(path: Path) -> None:
+    trace, story = read(path.stem)
+    assert (trace.unknown, trace.quoted, story.unread) == (0, (), ())
+    assert story.programs
+    assert story.ending
+    assert len(trace.calls) > 40
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_the_arena_of_2012_as_the_kernel_was_asked_for_it(guest: str) -> None:
+    _, story = read(f"{guest}-after")
+    probe, *rest = (each for each in settle(story.steps).ledger if each.tells)
+    assert (probe.asked, probe.length, probe.protection) == (0xF8 << 32, 65536, "---")
+    if guest in ("uml-6.1", "uml-6.12"):
+        assert probe.answer is Answer.MOVED
+        arena = next(each for each in rest if each.length == 640 << 20)
+        assert arena.answer is Answer.HONOURED
+        assert arena.became == (Fate.REPLACED, Fate.HELD)
+    else:
+        assert (probe.answer, probe.became) == (Answer.HONOURED, (Fate.UNMAPPED,))
+        assert rest[0].given == 0xF840000000
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_threads_are_one_address_space(guest: str) -> None:
+    trace, story = read(f"{guest}-threads")
+    assert (story.threads, story.children) == (4, 0)
+    blocks = [
+        step for step in story.steps
+        if isinstance(step, Map) and step.reservation.length == 1 << 20
+        and "SHARED" in step.reservation.flags
+    ]  # fmt: skip
+    assert len(blocks) == 80, "each of those that were interrupted by another thread is whole"
+    assert len(trace.endings) == 5
+    assert not trace.open
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_children_and_signals(guest: str) -> None:
+    trace, story = read(f"{guest}-family")
+    assert story.programs == ("/bin/sh",)
+    assert (story.threads, story.children) == (0, 3)
+    assert story.ending == "killed by SIGKILL"
+    assert any("SIGCHLD" in each for each in trace.signals)
+    assert doubts(trace, story, Ending(-1, 9)) == []
+
+
+def test_each_execve_begins_a_new_address_space() -> None:
+    _, story = read("uml-7.2-exec")
+    assert story.programs == ("/bin/sh", "/bin/sh", "/usr/bin/python3")
+    refused = [each for each in settle(story.steps).ledger if each.answer is Answer.REFUSED]
+    assert [(each.length >> 20, each.errno) for each in refused] == [
+        (1024, "ENOMEM"),
+        (1025, "ENOMEM"),
+    ]
+
+
+def test_a_death_by_signal() -> None:
+    trace, story = read("uml-6.12-segv")
+    assert "SIGSEGV" in trace.signals[0]
+    assert doubts(trace, story, Ending(-1, 11)) == []
+    assert doubts(trace, story, Ending(0)) == [
+        "the trace says killed by SIGSEGV; the agent saw it exited with 0"
+    ]
+
+
+MMAP = "7 mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0"
+
+
+@pytest.mark.parametrize(
+    ("lines", "name", "result", "errno"),
+    [
+        (f"{MMAP}) = 0x1000", "mmap", 0x1000, ""),
+        (f"{MMAP}) = -1 ENOMEM (Cannot allocate memory)", "mmap", -1, "ENOMEM"),
+        (f"{MMAP}) = -1 ENOMEM (Cannot allocate memory) (INJECTED)", "mmap", -1, "ENOMEM"),
+        (f"{MMAP} <unfinished ...>\n8 brk(NULL) = 0x1\n7 <... mmap resumed>) = 0x2000",
+         "mmap", 0x2000, ""),
+        ("7 exit_group(0) = ?", "exit_group", None, ""),
+        ("7 munmap(0x1000, 1) = ? ERESTARTNOINTR (To be restarted)", "munmap", None,
+         "ERESTARTNOINTR"),
+        ('7 execve("/a, \\"b", ["x)", "{"], 0x7f /* 3 vars */) = 0', "execve", 0, ""),
+        ("7 prlimit64(0, RLIMIT_AS, NULL, {rlim_cur=1, rlim_max=2}) = 0", "prlimit64", 0, ""),
+    ],
+)  # fmt: skip
+def test_lines(lines: str, name: str, result: int | None, errno: str) -> None:
+    trace = parse_trace(f"{lines}\n".encode())
+    call = next(each for each in trace.calls if each.pid == 7)
+    assert (call.name, call.result, call.errno, trace.unknown) == (name, result, errno, 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "hello", "7 hello", "7 mmap(", f"{MMAP})", f"{MMAP}) = fine", "7 <... mmap resumed>) = 0x1",
+        "7 +++ exited with grace +++", "7 --- SIG ---", f"{MMAP}]) = 0x1", '7 execve("a) = 0',
+        f"{MMAP}) = 5 ENOMEM (what)", "mmap(NULL) = 0", "\x1b[2J", "",
+    ],
+)  # fmt: skip
+def test_what_strace_does_not_write_is_counted_and_quoted(line: str) -> None:
+    trace = parse_trace(f"{line}\n".encode())
+    assert (trace.unknown, trace.quoted) == (1, (line[:200],))
+
+
+def test_a_log_that_breaks_off_says_so() -> None:
+    log = (RECORDED / "uml-6.1-after.log").read_bytes()[:-30]
+    trace = parse_trace(log)
+    story = story_of(trace, int(log.split()[0]))
+    assert "the trace ends before the subject" in doubts(trace, story, Ending(0))
+    assert trace.unknown == 1
+
+
+def test_what_strace_complains_of_is_kept_apart() -> None:
+    trace = parse_trace(b"/usr/bin/strace: Exit of unknown pid 12 ignored\n")
+    assert (trace.said, trace.unknown) == (("Exit of unknown pid 12 ignored",), 0)
+
+
+def test_a_call_whose_arguments_make_no_sense_is_named() -> None:
+    log = b'7 execve("/init", [], 0) = 0\n7 execve("/a", [], 0) = 0\n7 munmap(some, 1) = 0\n'
+    assert story_of(parse_trace(log), 7).unread == ("munmap(some, 1) = 0",)
+
+
+@given(st.binary(max_size=300), st.integers(0, 99))
+def test_nothing_raises(log: bytes, pid: int) -> None:
+    trace = parse_trace(log)
+    doubts(trace, story_of(trace, pid), Ending(0))
+
+
+@given(st.data())
+def test_a_bent_log_is_read_to_its_end(data: st.DataObject) -> None:
+    log = (RECORDED / "uml-7.2-after.log").read_bytes()
+    at = data.draw(st.integers(0, len(log) - 1))
+    bent = log[:at] + data.draw(st.sampled_from([b"", b"\n", b"x", b"("])) + log[at + 1 :]
+    trace = parse_trace(bent)
+    settle(story_of(trace, int(log.split()[0])).steps)
+    assert trace.unknown <= 2, "a byte spoils the lines that it stands in, and no more"

@@ -1,0 +1,87 @@
+"""Any program as the subject: what it brings, and what is said of what cannot run."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.subjects import of_program
+
+
+def program(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    path.chmod(0o755)
+    return str(path)
+
+
+def elf(machine: int, interpreter: bytes = b"") -> bytes:
+    """Make the smallest file that says this of itself."""
+    head = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    head += struct.pack(
+        "<HHIQQQIHHHHHH", 2, machine, 1, 0, 64, 0, 0, 64, 56, bool(interpreter), 0, 0, 0
+    )
+    entry = struct.pack("<IIQQQQQQ", 3, 4, 120, 0, 0, len(interpreter), 0, 1)
+    return head + entry + interpreter
+
+
+def test_a_dynamic_program_brings_loader_and_libraries() -> None:
+    subject = of_program("/bin/ls", ["-l", "{x}"], environment=["A=b=c"])
+    names = set(subject.files)
+    assert {"ls", "lib/libc.so.6", "lib/ld-linux-x86-64.so.2"} <= names
+    assert subject.argv[:3] == (
+        "{share}/subject/lib/ld-linux-x86-64.so.2", "--library-path", "{share}/subject/lib"
+    )  # fmt: skip
+    assert subject.argv[3:] == ("{share}/subject/ls", "-l", "{x}")
+    assert all(path.is_file() for path in subject.files.values())
+    assert subject.environment == {"A": "b=c"}
+
+
+def test_with_the_hosts_root_nothing_is_brought_but_what_is_covered(tmp_path: Path) -> None:
+    assert of_program("ls", root="host").argv == (shutil.which("ls"),)
+    script = program(tmp_path / "run", b"#!/bin/sh\nexit 0\n")
+    covered = str(tmp_path).startswith("/tmp/")
+    brought = of_program(script, root="host")
+    assert brought.argv == (("{share}/subject/run",) if covered else (script,))
+
+
+def test_a_static_program_and_a_script_are_copied_as_they_are(tmp_path: Path) -> None:
+    static = of_program(program(tmp_path / "static", elf(62)))
+    assert static.argv == ("{share}/subject/static",)
+    config = tmp_path / "config.toml"
+    config.touch()
+    script = of_program(program(tmp_path / "s.py", b"#!/usr/bin/python3\n"), files=[str(config)])
+    assert set(script.files) == {"s.py", "config.toml"}
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (elf(183), "is for aarch64; the guests here are x86_64"),
+        (elf(3), "is for i386"),
+        (elf(4242), "is for ELF machine 4242"),
+        (elf(62, b"/lib/ld-musl-nowhere.so.1\0"), "is made for musl: its loader /lib/ld-musl-"),
+        (elf(62, b"/lib/ld-uclibc.so.0\0"), "is made for another libc"),
+        (b"echo hello\n", "neither an ELF program nor a script"),
+        (b"", "neither an ELF program nor a script"),
+    ],
+)
+def test_what_cannot_run_is_told(tmp_path: Path, data: bytes, told: str) -> None:
+    with pytest.raises(UsageError, match=told) as caught:
+        of_program(program(tmp_path / "x", data))
+    assert caught.value.hint
+
+
+def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no program of this machine"):
+        of_program("./nothing-of-this-name")
+    (tmp_path / "plain").touch()
+    with pytest.raises(UsageError, match="may not be executed"):
+        of_program(str(tmp_path / "plain"))
+    with pytest.raises(UsageError, match="--file absent"):
+        of_program("ls", files=["absent"])
+    with pytest.raises(UsageError, match="--env NAME: this is no assignment"):
+        of_program("ls", environment=["NAME"])

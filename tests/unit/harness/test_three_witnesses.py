@@ -1,0 +1,91 @@
+"""Report, maps and trace of one subject: they agree, and each lie is told with both lines."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from harness.record import Ending, Record
+from harness.verdict import Outcome
+from harness.verdict import Path as Way
+from harness.witnesses import observe
+
+RECORDED = Path(__file__).parent / "recorded" / "traced"
+
+
+def record(path: str) -> Record:
+    """What was seen of the allocator in uml-6.12 (low) and uml-7.2 (high)."""
+    folder = RECORDED / path
+    trace = (folder / "strace").read_bytes()
+    maps = {moment: (folder / f"maps-{moment}").read_text() for moment in ("reserved", "end")}
+    stdout = (folder / "stdout.jsonl").read_bytes()
+    return Record((), int(trace.split()[0]), Ending(0), stdout, b"", maps, trace)
+
+
+@pytest.mark.parametrize(("path", "told"), [
+    ("high", "64K --- at 0xf800000000: honoured, 0xf800000000, unmapped"),
+    ("low", "64K --- at 0xf800000000: moved, 0x405d9000, held; 640M --- at 0x4c00000: honoured"),
+])  # fmt: skip
+def test_three_witnesses_agree(path: str, told: str) -> None:
+    seen = observe(record(path))
+    assert seen.contradictions == ()
+    assert (seen.path, seen.outcome) == (Way(path), Outcome.ALLOCATES)
+    assert seen.evidence["trace"].startswith(told)
+
+
+def bent(path: str, what: str, old: str, new: str) -> Record:
+    """A record in which one witness says something else."""
+    one = record(path)
+    if what == "report":
+        assert old.encode() in one.stdout
+        return dataclasses.replace(one, stdout=one.stdout.replace(old.encode(), new.encode()))
+    if what == "trace":
+        assert old.encode() in (one.trace or b"")
+        trace = (one.trace or b"").replace(old.encode(), new.encode())
+        return dataclasses.replace(one, trace=trace)
+    assert old in one.maps["end"]
+    maps = {moment: text.replace(old, new) for moment, text in one.maps.items()}
+    return dataclasses.replace(one, maps=maps)
+
+
+PROBE = '{"event":"call","name":"mmap","args":[1065151889408,65536,0,34],"result":1065151889408}'
+MOVED = "mmap(0xf800000000, 65536, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0xf800000000"
+
+
+@pytest.mark.parametrize(
+    ("path", "what", "old", "new", "told"),
+    [
+        ("high", "report", f"{PROBE}\n", "", f"the trace shows {MOVED}; the report says nothing"),
+        ("high", "report", PROBE, PROBE.replace("65536", "131072"),
+         f"the report says mmap(0xf800000000, 0x20000, 0x0, 0x22) = 0xf800000000; the trace shows "
+         f"{MOVED}"),
+        ("high", "report", PROBE, PROBE.replace('"mmap"', '"munmap"').replace(",0,34", "")
+         .replace('"result":1065151889408', '"result":0'), "the trace shows"),
+        ("low", "trace", "671088640, PROT_NONE", "671088640, PROT_READ", "the report says mmap("),
+        ("low", "trace", "= 0x405d9000", "= 0x505d9000", "= 0x505d9000"),
+        ("low", "maps", "04c00000-", "04c01000-", "the maps at end show 4c01000-"),
+        ("low", "trace", "exited with 0", "exited with 1", "the agent saw it exited with 0"),
+        ("low", "trace", "+++ exited with 0 +++\n", "", "the trace ends before the subject"),
+        ("low", "trace", "+++ exited", "+++ left", "are none that strace writes: '"),
+    ],
+)  # fmt: skip
+def test_a_lie_is_told_with_both_lines(path: str, what: str, old: str, new: str, told: str) -> None:
+    seen = observe(bent(path, what, old, new))
+    assert any(told in each for each in seen.contradictions), seen.contradictions
+    assert seen.outcome is None, "nobody is believed"
+
+
+def test_memory_that_the_trace_does_not_account_for() -> None:
+    one = record("high")
+    stray = "7000000000-7010000000 rw-p 00000000 00:00 0 \n"
+    maps = {}
+    for moment, text in one.maps.items():
+        lines = [*text.splitlines(keepends=True), stray]
+        maps[moment] = "".join(sorted(lines, key=lambda line: int(line.partition("-")[0], 16)))
+    seen = observe(dataclasses.replace(one, maps=maps))
+    [told, _] = seen.contradictions
+    assert told == (
+        "the maps at reserved show 7000000000-7010000000 rw-p; the trace does not account for it"
+    )
