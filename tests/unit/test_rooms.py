@@ -71,7 +71,7 @@ def test_images_know_neither_harness_nor_allocator(path: Path) -> None:
     assert not {name.partition(".")[0] for name in imported(path)} & (OURS - {"images"})
 
 
-@pytest.mark.parametrize("room", MAY)
+@pytest.mark.parametrize("room", sorted(MAY))
 def test_imports_run_downwards_only(room: str) -> None:
     single, package = ROOT / "harness" / f"{room}.py", ROOT / "harness" / room
     files = [single] if single.exists() else sorted(package.rglob("*.py"))

@@ -103,7 +103,7 @@ def spaces(draw: st.DrawFn) -> Facts:
 
 
 @pytest.mark.parametrize("policy", oracle.POLICIES)
-@settings(max_examples=int(os.environ.get("FOOTHOLD_EXAMPLES", "300")), deadline=None)
+@settings(max_examples=int(os.environ.get("FOOTHOLD_EXAMPLES", "150")), deadline=None)
 @given(spaces(), few | limits)
 def test_the_oracle_and_the_allocator_on_a_model_agree(
     policy: str, space: Facts, narrowed: Limits
