@@ -76,11 +76,11 @@ def workplace(builder: Builder) -> Iterator[Workplace]:
         yield Workplace(Path(folder), share, builder, CPU)
 
 
-def cell(guest: Guest, facts: object, question: Cell) -> None:
+def cell(guest: Guest, facts: object, question: Cell, *, trace: bool = False) -> None:
     """One cell, as the orchestrator does it; a cell that does not pass is no benchmark."""
-    record = guest.run(
-        subjects.command(question, guest, trace=False), question.limits, Deadline.after(120)
-    )
+    argv = subjects.command(question, guest, trace=trace)
+    how = subjects.supervision(subjects.ALLOCATOR, guest, trace=trace)
+    record = guest.run(argv, question.limits, Deadline.after(120), how=how)
     predicted = predict(facts, question.limits, question.policy)  # type: ignore[arg-type]
     verdict = judge(question, predicted, observe(record), seconds=0)
     assert verdict.result is Result.PASS, verdict.findings
@@ -170,6 +170,31 @@ def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
         yield Line(f"{name}: one more cell / the subject by hand", mine, theirs, 1.5)
 
 
+def trace_lines(builder: Builder, times: int) -> Iterator[Line]:
+    for name, kind in catalogue(builder).items():
+        with workplace(builder) as place:
+            guest = kind.make(place)
+            if not guest.supported().ok:
+                continue
+            try:
+                facts = guest.boot(Deadline.after(120))
+                question = Cell(name, Limits(), "after")
+
+                def once(
+                    trace: bool, guest: Guest = guest, facts: object = facts, q: Cell = question
+                ) -> float:
+                    return seconds(lambda: cell(guest, facts, q, trace=trace))
+
+                traced, untraced = medians(
+                    times,
+                    lambda once=once: once(True),  # type: ignore[misc]
+                    lambda once=once: once(False),  # type: ignore[misc]
+                )
+            finally:
+                guest.stop()
+        yield Line(f"{name}: a cell, traced / untraced", traced, untraced, 2.0)
+
+
 def native_line(builder: Builder, times: int) -> Line:
     with workplace(builder) as place:
         guest = catalogue(builder)["native"].make(place)
@@ -215,6 +240,8 @@ def main(times: int = 7) -> None:
     for line in cell_lines(builder, times):
         print(line, flush=True)
     print(native_line(builder, times), flush=True)
+    for line in trace_lines(builder, times):
+        print(line, flush=True)
     print(default_plan_line(builder, max(3, times // 2)), flush=True)
 
 
