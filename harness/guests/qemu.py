@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cells import Limits
+from harness.channels.ssh import Keys
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
@@ -113,7 +114,7 @@ class Qemu:
         cloud = builder.image(self._architecture.kernel)
         root = builder.image("initramfs")
         kernel = self._own_kernel() if self._kernel else cloud / "vmlinux"
-        keys = Launch(Path(), lambda _: (), Path()).keys
+        keys = Keys()
         keys.install(self._place.share)
         initrd = self._place.directory / "initramfs.cpio"
         with initrd.open("wb") as out:

@@ -14,7 +14,7 @@ from harness.guests.guest import LEAVE_ROOT, Boot, Support, Workplace
 from harness.guests.host import examine
 from harness.guests.machine import AGENT, Launch, Machine
 from harness.record import UNTRACED, Record, Supervision
-from images import apt
+from images import apt, elf
 
 # bytes that a kernel before 6.13 exchanges with a tracer (HOST_FP_SIZE, arch/x86/um/user-offsets.c)
 XSTATE_BUFFER = 2696
@@ -110,11 +110,8 @@ class Uml:
         kernel = self._kernel or builder.image(self._image) / "linux"
         if not kernel.is_file():
             raise GuestError(f"{kernel} is no file", "give the path of a UML kernel, `linux`")
-        with kernel.open("rb") as file:
-            if file.read(4) != b"\x7fELF":
-                raise GuestError(
-                    f"{kernel} is no kernel: not an ELF program", "is it a UML kernel?"
-                )
+        if not elf.is_elf(kernel):
+            raise GuestError(f"{kernel} is no kernel: not an ELF program", "is it a UML kernel?")
         share = self._place.share.absolute()
         host = examine()
         keep = ["--chdir", str(kernel.parent)]
