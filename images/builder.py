@@ -12,8 +12,9 @@ import msgspec
 from images import lock
 from images.apt import Apt, Deb
 from images.cache import Cache, Entry
+from images.catalogue import RECIPES
 from images.errors import ImageError, MovedOn
-from images.recipes import RECIPES, Materials, Recipe, release
+from images.recipes import Materials, Recipe, release
 
 
 class Builder:

@@ -60,7 +60,7 @@ def _loader(tree: Path) -> Path:
     raise ImageError(f"no dynamic loader below {tree}", "report this")
 
 
-def _make_tool(materials: Materials, out: Path) -> None:
+def make_tool(materials: Materials, out: Path) -> None:
     """Move unpacked packages in, and let each of their programs run with their own libraries."""
     shutil.copytree(materials.packages, out, symlinks=True, dirs_exist_ok=True)
     loader = materials.target / _loader(out).relative_to(out)
@@ -89,17 +89,19 @@ def _compile(toolchain: Path, out: Path, sources: list[Path], *flags: str) -> No
         raise ImageError(f"{out.name} does not compile: {done.stderr.strip()}", "report this")
 
 
-def _make_agent(materials: Materials, out: Path) -> None:
+def make_agent(materials: Materials, out: Path) -> None:
+    """Make the agent: one static program."""
     _compile(materials.images["toolchain"], out / "agent", list(AGENT.glob("*.c")), "-static")
 
 
-def _make_shim(materials: Materials, out: Path) -> None:
+def make_shim(materials: Materials, out: Path) -> None:
+    """Make the library that mends UML's floating-point state (images/shim)."""
     _compile(
         materials.images["toolchain"], out / "xstate.so", list(SHIM.glob("*.c")), "-shared", "-fPIC"
     )
 
 
-def _make_uml(materials: Materials, out: Path) -> None:
+def make_uml(materials: Materials, out: Path) -> None:
     """Make a UML kernel that runs with its own suite's libc, started from its own directory."""
     (out / "lib").mkdir()
     shutil.copy2(materials.packages / "usr/bin/linux.uml", out / "linux")
@@ -133,7 +135,7 @@ _ETC = {
 }
 
 
-def _make_root(materials: Materials, out: Path) -> None:
+def make_root(materials: Materials, out: Path) -> None:
     """Make a small root file system: Python with ctypes, dropbear, SFTP, busybox, strace, agent."""
     packages = materials.packages
     for folder in ("bin", "dev", "etc", "host", "modules", "proc", "root", "run", "sbin", "share",
@@ -204,7 +206,8 @@ def _compile_stdlib(root: Path) -> None:
         source.unlink()
 
 
-def _make_initramfs(materials: Materials, out: Path) -> None:
+def make_initramfs(materials: Materials, out: Path) -> None:
+    """Pack the root file system for QEMU."""
     (out / "root.cpio").write_bytes(initramfs.archive(materials.images["root"]))
 
 
@@ -213,7 +216,7 @@ _VIRTIO = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_
            "virtio_pci", "virtio_console")  # fmt: skip
 
 
-def _make_cloud_kernel(materials: Materials, out: Path) -> None:
+def make_cloud_kernel(materials: Materials, out: Path) -> None:
     """Make a PVH kernel out of a Debian kernel package, and an archive of the modules it needs."""
     [image] = (materials.packages / "boot").glob("vmlinuz-*")
     (out / "vmlinux").write_bytes(initramfs.vmlinux(image.read_bytes()))
@@ -231,34 +234,3 @@ def _make_cloud_kernel(materials: Materials, out: Path) -> None:
     (modules / "order").write_text("".join(order))
     (out / "modules.cpio").write_bytes(initramfs.archive(modules, prefix="modules/"))
     (out / "release").write_text(image.name.removeprefix("vmlinuz-") + "\n")
-
-
-def _uml(suite: str) -> Recipe:
-    packages = PackageSet(suite, ("user-mode-linux",), only=("user-mode-linux", "libc6"))
-    return Recipe(f"uml-{suite}", _make_uml, packages)
-
-
-RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe("toolchain", _make_tool, PackageSet("bookworm", ("gcc-12", "libc6-dev")),
-               space=700 * MIB),
-        Recipe("agent", _make_agent, needs=("toolchain",), space=4 * MIB,
-               sources=(Path(__file__), *sorted(AGENT.glob("*.[ch]")))),
-        Recipe("shim", _make_shim, needs=("toolchain",), space=4 * MIB,
-               sources=(Path(__file__), *sorted(SHIM.glob("*.c")))),
-        Recipe("root", _make_root,
-               PackageSet("bookworm", ("python3-minimal", "libpython3-stdlib", "busybox-static",
-                                       "dropbear-bin", "openssh-sftp-server", "strace")),
-               needs=("agent",)),
-        Recipe("strace", _make_tool, PackageSet("bookworm", ("strace",)), space=60 * MIB),
-        Recipe("initramfs", _make_initramfs, needs=("root",), space=60 * MIB,
-               sources=(Path(__file__), Path(initramfs.__file__))),
-        Recipe("qemu-x86_64", _make_tool, PackageSet("bookworm", ("qemu-system-x86",)),
-               space=600 * MIB),
-        Recipe("cloud-x86_64", _make_cloud_kernel,
-               PackageSet("bookworm", ("linux-image-cloud-amd64",), only=(r"linux-image-6.*",)),
-               sources=(Path(__file__), Path(initramfs.__file__))),
-        _uml("bookworm"), _uml("trixie"), _uml("forky"),
-    )
-}  # fmt: skip

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, cli_atlas
+from harness.cli import atlas as cli_atlas
+from harness.cli import door
 from harness.facts import Cgroup, Hint
 from tests.unit.harness.samples import facts
 
@@ -51,5 +52,5 @@ def test_the_atlas_that_is_kept_has_every_row() -> None:
     [(["--json", "--markdown"], "cannot be both"), (["nowhere"], "unknown guest 'nowhere'")],
 )
 def test_usage(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["atlas", *words]) == 2
+    assert door.main(["atlas", *words]) == 2
     assert told in capsys.readouterr().err

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, doctor, run
+from harness import doctor, run
 from harness.cells import Cell
+from harness.cli import door
+from harness.cli import facts as cli_facts
+from harness.cli import run as cli_run
 from harness.errors import GuestError, InfrastructureError
 from harness.events import Emit
 from harness.guests import catalogue
@@ -31,7 +34,8 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FOOTHOLD_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FOOTHOLD_DEBUG", raising=False)
     monkeypatch.setattr(catalogue, "known_guests", lambda *_: dict(samples.KNOWN.aliases))
-    monkeypatch.setattr(cli, "_stop_as_by_ctrl_c", lambda: None)
+    for module in (cli_facts, cli_run):
+        monkeypatch.setattr(module, "stop_as_by_ctrl_c", lambda: None)
     return tmp_path
 
 
@@ -88,14 +92,14 @@ def test_exit_codes(
     lab: Laboratory, result: Result | BaseException, summary: dict[str, object], code: int
 ) -> None:
     lab.result, lab.summary = result, summary
-    assert cli.main(NATIVE) == code
+    assert door.main(NATIVE) == code
 
 
 def test_what_is_asked_for_reaches_the_laboratory(lab: Laboratory, tmp_path: Path) -> None:
     directory = tmp_path / "here"
     asked = ["-j", "3", "--fresh", "--locked", "--require", "uml-bookworm", "--guest",
              "uml-6.1", "--run-dir", str(directory)]  # fmt: skip
-    assert cli.main([*NATIVE, *asked]) == 0
+    assert door.main([*NATIVE, *asked]) == 0
     assert [cell.id for cell in lab.cells] == ["native/none/after", "uml-6.1/none/after"]
     options = lab.options
     assert options is not None
@@ -109,7 +113,7 @@ def test_a_run_has_a_directory_of_its_own_and_says_which(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path
 ) -> None:
     for _ in range(2):
-        assert cli.main(NATIVE) == 0
+        assert door.main(NATIVE) == 0
     runs = sorted((at_home / "state/foothold/runs").iterdir())
     assert len(runs) == 2
     assert all((each / "events.jsonl").exists() for each in runs)
@@ -119,7 +123,7 @@ def test_a_run_has_a_directory_of_its_own_and_says_which(
 def test_json_on_stdout_leaves_it_to_the_document(
     lab: Laboratory, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert cli.main([*NATIVE, "--json", "-", "--junit", str(tmp_path / "x.xml")]) == 0
+    assert door.main([*NATIVE, "--json", "-", "--junit", str(tmp_path / "x.xml")]) == 0
     out, err = capfd.readouterr()
     assert json.loads(out)["counts"]["pass"] == 1
     assert "1 cell: 1 passed" in err
@@ -132,7 +136,7 @@ def test_files_are_whole_however_a_run_ends(
 ) -> None:
     lab.result = failure
     files = [tmp_path / "x.json", tmp_path / "x.xml"]
-    assert cli.main([*NATIVE, "--json", str(files[0]), "--junit", str(files[1])]) in (3, 130)
+    assert door.main([*NATIVE, "--json", str(files[0]), "--junit", str(files[1])]) in (3, 130)
     whole = json.loads(files[0].read_text())
     assert (whole["interrupted"], whole["counts"]["not-run"]) == (True, 1)
     assert b'errors="1"' in files[1].read_bytes()
@@ -162,7 +166,7 @@ def test_files_are_whole_however_a_run_ends(
 def test_usage_errors_are_two_lines_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], at_home: Path, arguments: list[str], told: str, remedy: str
 ) -> None:
-    assert cli.main(arguments) == 2
+    assert door.main(arguments) == 2
     out, err = capsys.readouterr()
     first, second = err.splitlines()
     assert first.startswith("foothold: ")
@@ -175,15 +179,15 @@ def test_usage_errors_are_two_lines_and_exit_code_2(
 
 def test_a_directory_that_holds_a_run_is_not_used_again(lab: Laboratory, tmp_path: Path) -> None:
     asked = [*NATIVE, "--run-dir", str(tmp_path / "d")]
-    assert cli.main(asked) == 0
-    assert cli.main(asked) == 2
+    assert door.main(asked) == 0
+    assert door.main(asked) == 2
 
 
 def test_a_directory_that_cannot_be_made(
     lab: Laboratory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    assert cli.main([*NATIVE, "--run-dir", str(tmp_path / "file/d")]) == 3
+    assert door.main([*NATIVE, "--run-dir", str(tmp_path / "file/d")]) == 3
     assert "--run-dir" in capsys.readouterr().err
 
 
@@ -192,7 +196,7 @@ def test_a_report_that_cannot_be_written_is_told_and_does_not_hurt_the_run(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], result: Result, code: int
 ) -> None:
     lab.result = result
-    assert cli.main([*NATIVE, "--junit", "/proc/none/x.xml"]) == code
+    assert door.main([*NATIVE, "--junit", "/proc/none/x.xml"]) == code
     assert lab.cells
     assert "Junit fails" in capsys.readouterr().err
 
@@ -201,7 +205,7 @@ def test_the_unforeseen_is_one_line_and_its_details_are_kept(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path
 ) -> None:
     lab.result = RuntimeError("a bug")
-    assert cli.main(NATIVE) == 3
+    assert door.main(NATIVE) == 3
     err = capsys.readouterr().err
     assert "Traceback" not in err
     assert "unforeseen RuntimeError: a bug; the details are in " in err
@@ -214,7 +218,7 @@ def test_developers_get_their_traceback(
 ) -> None:
     monkeypatch.setenv("FOOTHOLD_DEBUG", "1")
     lab.result = RuntimeError("a bug")
-    assert cli.main(NATIVE) == 3
+    assert door.main(NATIVE) == 3
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -222,12 +226,12 @@ def test_elsewhere_than_on_linux(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert cli.main(["run"]) == 3
+    assert door.main(["run"]) == 3
     assert "darwin" in capsys.readouterr().err
 
 
 def test_plan_lists_cells_and_what_is_declared(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["plan", "--guest", "uml-bookworm", "--policy", "after"]) == 0
+    assert door.main(["plan", "--guest", "uml-bookworm", "--policy", "after"]) == 0
     out = capsys.readouterr().out
     assert "uml-6.1/none/after            low, allocates\n" in out
     assert out.endswith("4 cells\n")
@@ -249,7 +253,7 @@ def test_plan_lists_cells_and_what_is_declared(capsys: pytest.CaptureFixture[str
 def test_predict_asks_the_oracle_and_the_model(
     capsys: pytest.CaptureFixture[str], arguments: list[str], first: str, reason: str
 ) -> None:
-    assert cli.main(["predict", *arguments]) == 0
+    assert door.main(["predict", *arguments]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[0] == first
     assert reason in out
@@ -257,7 +261,7 @@ def test_predict_asks_the_oracle_and_the_model(
 
 
 def test_policies_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["policies"]) == 0
+    assert door.main(["policies"]) == 0
     out = capsys.readouterr().out
     assert "after  (2012-02-08, 0fd3bb7e7)" in out
 
@@ -270,7 +274,7 @@ def test_doctor_says_the_remedy(
         doctor.Check("docker", False, "no engine answers", "start one", ()),
     ]
     monkeypatch.setattr(doctor, "examine", lambda _: checks)
-    assert cli.main(["doctor"]) == 0
+    assert door.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "ok  native  can be booted" in out
     assert "note: fine" in out
@@ -281,13 +285,13 @@ def test_facts_are_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "facts_of", lambda guest, options, emit: samples.facts())
-    assert cli.main(["facts", "uml-bookworm"]) == 0
+    assert door.main(["facts", "uml-bookworm"]) == 0
     assert json.loads(capsys.readouterr().out)["task_size"] == 0x7FFFFFFFF000
 
 
 def test_images_of_an_empty_cache(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["images", "list"]) == 0
-    assert cli.main(["images", "build", "nope"]) == 3
+    assert door.main(["images", "list"]) == 0
+    assert door.main(["images", "build", "nope"]) == 3
     assert "there is no image 'nope'" in capsys.readouterr().err
 
 

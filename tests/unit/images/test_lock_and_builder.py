@@ -12,8 +12,9 @@ from images import lock
 from images.apt import Deb, PackageSet
 from images.builder import Builder
 from images.cache import Cache
+from images.catalogue import RECIPES
 from images.errors import ImageError, MovedOn
-from images.recipes import RECIPES, Materials, Recipe, release
+from images.recipes import Materials, Recipe, release
 
 SET = PackageSet("trixie", ("user-mode-linux",))
 

@@ -35,7 +35,7 @@ def build(names: tuple[str, ...], update: bool, locked: bool) -> None:
     """Build images (all of them by default) and what they need; those that are there stay."""
     if update and locked:
         raise click.UsageError("--update changes the lock, --locked forbids it: give one of them")
-    from images.recipes import RECIPES
+    from images.catalogue import RECIPES
 
     builder = _builder(locked=locked)
     if update:

@@ -1,0 +1,60 @@
+"""What several commands do alike: find a plan, a builder, a place for what is kept."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import secrets
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from harness.guests.own import OwnKernels
+    from harness.plan import Known, PlanFile
+    from images.builder import Builder
+
+OK, FINDING, USAGE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+
+
+def builder() -> Builder:
+    """Make a builder that says on stderr what takes time."""
+    from images.builder import Builder
+
+    return Builder(say=lambda what: click.echo(what, err=True))
+
+
+def known(builder: Builder, own: OwnKernels | None = None) -> Known:
+    """Return the words that a plan may use here."""
+    from harness.guests.catalogue import NO_OWN, known_guests
+    from harness.plan import Known
+    from harness.witnesses.maps import POLICIES
+
+    return Known(known_guests(builder, own or NO_OWN), POLICIES)
+
+
+def read_plan(name: str, builder: Builder, own: OwnKernels | None = None) -> PlanFile:
+    """Find and read a plan. Raises UsageError."""
+    from harness.plan import find, load
+
+    path = find(name)
+    return load(path, known(builder, own))
+
+
+def state() -> Path:
+    """Return the directory of what is kept from run to run."""
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local/state").absolute() / "foothold"
+
+
+def name_of_now() -> str:
+    """Make a name from the time, that no other process makes."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+def stop_as_by_ctrl_c() -> None:
+    """Let SIGTERM and SIGHUP end a run as Ctrl-C does: guests stopped, files whole."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
