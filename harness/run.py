@@ -222,7 +222,7 @@ class _Run:
         self.emit(events.CellStarted(cell=cell.id))
         started = time.monotonic()
         directory = self.options.directory / "cells" / cell.id
-        trace, notes = self._traceable(guest, facts, cell)
+        trace, notes = self._traceable(guest, facts)
         if not (support := possible(guest, facts, cell.limits)).ok:
             return _unsupported_cell(cell, support.reason, support.remedy)
         subject = self.options.subject
@@ -256,15 +256,13 @@ class _Run:
             artefacts=str(directory),
         )
 
-    def _traceable(self, guest: Guest, facts: Facts, cell: Cell) -> tuple[bool, tuple[str, ...]]:
-        """Say whether a cell's subject is traced, and what its verdict has to note."""
+    def _traceable(self, guest: Guest, facts: Facts) -> tuple[bool, tuple[str, ...]]:
+        """Say whether subjects are traced there, and what their verdicts have to note."""
         notes = tuple(guest.boot_record.notes)
         if not self.options.trace:
             return False, (*notes, "not traced: report and maps are the witnesses")
         if facts.tools.ptrace:
             return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")
-        if cell.limits.faults:
-            return False, (*notes, "not traced: a program has one tracer, and faults need it")
         return True, notes
 
     def _finish(self, verdict: Verdict) -> None:

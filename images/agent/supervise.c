@@ -277,31 +277,42 @@ static void hear(struct start *start, int *fd, pid_t pid)
 	send_frame('s', text, (size_t)snprintf(text, sizeof text, "{\"pid\":%d}", (int)pid));
 }
 
-/* What the tracer writes comes in half lines: whole frames cost a guest's line far less. */
-struct trace {
+/* What a tracer writes comes in half lines: whole frames cost a guest's line far less. */
+static struct {
 	char buffer[CHUNK];
 	size_t have, passed;
-};
+} trace_log;
 
-static void flush_trace(struct trace *trace)
+static void flush_trace(void)
 {
-	send_frame('t', trace->buffer, trace->have);
-	trace->passed += trace->have;
-	trace->have = 0;
+	send_frame('t', trace_log.buffer, trace_log.have);
+	trace_log.passed += trace_log.have;
+	trace_log.have = 0;
 }
 
-/* Beyond MOST_TRACE, what comes is read and dropped, so that the tracer does not wait for us. */
-static void take_trace(struct trace *trace, int *fd)
+/* Beyond MOST_TRACE it is dropped. */
+void pass_trace(const char *text, size_t length)
 {
-	ssize_t got = read(*fd, trace->buffer + trace->have, sizeof trace->buffer - trace->have);
-	if (got > 0 && trace->passed < MOST_TRACE)
-		trace->have += (size_t)got;
-	else if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN)) {
+	while (length > 0 && trace_log.passed < MOST_TRACE) {
+		size_t room = sizeof trace_log.buffer - trace_log.have, part = length < room ? length : room;
+		memcpy(trace_log.buffer + trace_log.have, text, part);
+		trace_log.have += part, text += part, length -= part;
+		if (trace_log.have == sizeof trace_log.buffer)
+			flush_trace();
+	}
+}
+
+/* All is read, also what is dropped, so that strace does not wait for us. */
+static void take_trace(int *fd)
+{
+	char buffer[CHUNK];
+	ssize_t got = read(*fd, buffer, sizeof buffer);
+	if (got > 0)
+		pass_trace(buffer, (size_t)got);
+	else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
 		close(*fd);
 		*fd = -1;
 	}
-	if (trace->have == sizeof trace->buffer)
-		flush_trace(trace);
 }
 
 int run_main(int argc, char **argv)
@@ -314,6 +325,10 @@ int run_main(int argc, char **argv)
 	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC) ||
 	    pipe2(trace, O_CLOEXEC))
 		fail("cannot make", "pipes");
+	if (strace && bend_wanted(&bend)) { /* a program has one tracer: the one that bends it tells */
+		bend.told = 1;
+		strace = NULL;
+	}
 	int signals = child_signals();
 	limits_enter(&limits);
 	pid_t self = getpid(), pid = fork();
@@ -334,7 +349,6 @@ int run_main(int argc, char **argv)
 	fcntl(report[0], F_SETFL, O_NONBLOCK); /* a tracer holds the other end as long as it lives */
 
 	static struct commands commands;
-	static struct trace log;
 	struct start start = { .complaint = "" };
 	int status = 0, ended = 0, harness = 1, wanted = 0;
 	struct rusage usage = { 0 };
@@ -350,7 +364,7 @@ int run_main(int argc, char **argv)
 		if (fds[2].revents)
 			forward('e', &err[0]);
 		if (fds[3].revents)
-			take_trace(&log, &trace[0]);
+			take_trace(&trace[0]);
 		if (fds[4].revents)
 			harness = obey(&commands, pid, &in[1]);
 		if (fds[5].revents)
@@ -361,13 +375,13 @@ int run_main(int argc, char **argv)
 	while (harness && ended && trace[0] >= 0 && seconds() < end + PARTING) {
 		struct pollfd rest = { trace[0], POLLIN, 0 };
 		if (poll(&rest, 1, 100) > 0)
-			take_trace(&log, &trace[0]);
+			take_trace(&trace[0]);
 	}
 	if (start.tracer)
 		sweep(pid, 0);
 	limits_leave(&limits);
-	if (log.have && harness)
-		flush_trace(&log);
+	if (trace_log.have && harness)
+		flush_trace();
 	while (harness && out[0] >= 0) /* all writers are dead: what is in the pipes is the rest */
 		forward('o', &out[0]);
 	while (harness && err[0] >= 0)
