@@ -21,9 +21,9 @@ MOST_UNKNOWN = 5  # lines that are quoted
 SHOWN = 200  # characters of a line that is quoted
 
 _PID = re.compile(r"(?P<pid>\d{1,10}) +(?P<rest>.*)")
-_NAME = r"(?P<name>[a-z_][a-z0-9_]*)"
+_NAME = r"(?P<name>[a-z_][a-z0-9_]*|\?\?\?)"  # a call that it came too late to look at
 _RESULT = (
-    r" += (?:(?P<hex>0x[0-9a-f]+)|(?P<number>-?\d+)|(?P<none>\?))"
+    r" += (?:(?P<hex>0x[0-9a-f]+)|(?P<number>-?\d+)|(?P<none>\?)(?: <unavailable>)?)"
     r"(?: (?P<errno>E[A-Z0-9]+) \([^()]*\))?(?: \([^()]*\))*"
 )
 _WHOLE = re.compile(rf"{_NAME}\((?P<args>.*)\){_RESULT}")
@@ -286,7 +286,7 @@ def _steps(call: Call) -> Iterator[Step]:
 
     Raises ValueError or IndexError if its arguments are not those of such a call.
     """
-    if call.name in ("mmap", "mmap2"):
+    if call.name in ("mmap", "mmap2") and call.result is not None:
         yield _mapped(call)
     elif call.name == "munmap" and call.result == 0:
         yield Unmap(_number(call.args[0]), _number(call.args[1]), call.line)

@@ -55,8 +55,8 @@ struct bend {
 	struct range occupy[MOST_FAULTS], ignore;
 	struct failure fail[MOST_FAULTS];
 	int occupied, failures;
-	uint64_t ceiling; /* where the address space ends; 0: where it does */
-	int told;         /* a trace is wanted as well */
+	uint64_t ceiling;    /* where the address space ends; 0: where it does */
+	int told;            /* a trace is wanted as well */
 	char complaint[256]; /* why the subject was ended, if a fault could not be brought about */
 };
 int bend_option(struct bend *bend, int argc, char **argv, int at);
@@ -84,8 +84,13 @@ void group_make(unsigned long long bytes, char *path, size_t room);
 void group_join(const char *path);
 void group_remove(const char *path);
 
-/* supervise.c, trace.c: how a subject is started */
+/* frames.c: to the harness */
+#define CHUNK 3500 /* bytes of a frame: a UML serial line stalls at 4,095 unread (measured) */
+void send_frame(char kind, const void *data, size_t length);
 void pass_trace(const char *text, size_t length);
+void flush_trace(void);
+
+/* supervise.c, trace.c: how a subject is started */
 char **run_options(struct limits *limits, struct bend *bend, const char **strace, int argc, char **argv, int at);
 void become_program(const struct limits *limits, const struct bend *bend, char **program, int report, int err)
 	__attribute__((noreturn));

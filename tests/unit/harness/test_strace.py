@@ -103,6 +103,8 @@ MMAP = "7 mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0"
         ("7 exit_group(0) = ?", "exit_group", None, ""),
         ("7 munmap(0x1000, 1) = ? ERESTARTNOINTR (To be restarted)", "munmap", None,
          "ERESTARTNOINTR"),
+        ("7 ???( <unfinished ...>\n7 <... ??? resumed>) = ?", "???", None, ""),
+        (f"{MMAP}) = ? <unavailable>", "mmap", None, ""),
         ('7 execve("/a, \\"b", ["x)", "{"], 0x7f /* 3 vars */) = 0', "execve", 0, ""),
         ("7 prlimit64(0, RLIMIT_AS, NULL, {rlim_cur=1, rlim_max=2}) = 0", "prlimit64", 0, ""),
     ],
