@@ -113,14 +113,18 @@ static int remap(const struct bend *bend, struct thread *thread)
 	uint64_t *arguments = thread->made.arguments;
 	uint64_t start = arguments[0], before = whole_pages(arguments[1]), after = whole_pages(arguments[2]);
 	uint64_t flags = arguments[3], target = arguments[4];
-	if (start % PAGE || !after || after > bend->ceiling)
-		return EINVAL;
+	if (start % PAGE || !after)
+		return 0; /* the kernel has a word for that */
 	if (flags & MREMAP_FIXED) {
+		if (after > bend->ceiling)
+			return EINVAL;
 		if (target > bend->ceiling - after && !space_holds(thread->space, target, target + after))
 			return EINVAL;
 		claim(thread, target, after);
 		return 0;
 	}
+	if (after > bend->ceiling)
+		return ENOMEM;
 	if (flags & MREMAP_DONTUNMAP || !before)
 		return flags & MREMAP_MAYMOVE ? move(bend, thread) : 0;
 	if (after <= before)
