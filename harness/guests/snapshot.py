@@ -108,7 +108,10 @@ class Monitor:
         descriptors: tuple[int, ...] = (),
     ) -> None:
         asked = {"execute": name, "arguments": arguments or {}}
-        socket.send_fds(self._socket, [json.dumps(asked).encode() + b"\n"], descriptors)
+        try:
+            socket.send_fds(self._socket, [json.dumps(asked).encode() + b"\n"], descriptors)
+        except OSError as error:
+            raise GuestError(f"QEMU's monitor has ended: {error}") from error
         while True:
             message = self._message()
             if error := message.get("error"):
