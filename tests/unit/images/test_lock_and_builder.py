@@ -59,7 +59,7 @@ def builder(
     root: Path, apt: FakeApt, said: list[str] | None = None, *, locked: bool = False
 ) -> Builder:
     one = Builder(
-        Cache(root), locked=locked, say=(said if said is not None else []).append,
+        Cache(root), locked=locked, say=lambda what, **_: said.append(what) if said is not None else None,
         recipes={"uml": Recipe("uml", make, SET, space=0)},
     )  # fmt: skip
     one._apt = apt  # type: ignore[assignment]
