@@ -202,7 +202,7 @@ def test_the_old_layout_goes_upward(booted: Booted) -> None:
     assert measured.placement == "bottom-up"
 
 
-def test_facts_are_complete_and_quick(booted: Booted) -> None:
+def test_facts_are_complete(booted: Booted) -> None:
     facts = booted.facts
     assert facts.memory > 0
     assert facts.commit_limit > 0
@@ -211,8 +211,6 @@ def test_facts_are_complete_and_quick(booted: Booted) -> None:
     assert not facts.hint_beyond.honoured
     upward = booted.guest.name.startswith("uml")
     assert facts.aslr_bits == 0 if upward else facts.aslr_bits > 16
-    ending = booted.guest.run([booted.guest.agent, "facts"], Limits(), Deadline.after(60)).ending
-    assert ending.wall < 0.060 * booted.guest.scale
 
 
 @pytest.mark.parametrize("guest", GUESTS)
