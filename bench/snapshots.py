@@ -1,9 +1,9 @@
 """Guests that go on from a snapshot, against those that boot, and against virtme-ng if it is here.
 
 `python -m bench.snapshots [--vng KERNEL]`: KERNEL is a kernel that virtme-ng can boot (one with 9p,
-as Debian's linux-image-amd64), given as `vng --run` takes it. Both are then asked the same: a ctypes
-mmap of 64 KiB at 0xF8<<32, end to end, from the command to its answer. virtme-ng shows its guest
-the whole of this machine's files, so that the work is not quite equal.
+as Debian's linux-image-amd64), given as `vng --run` takes it. Both are then asked the same: a
+ctypes mmap of 64 KiB at 0xF8<<32, end to end, from the command to its answer. virtme-ng shows its
+guest the whole of this machine's files, so that the work is not quite equal.
 """
 
 from __future__ import annotations
