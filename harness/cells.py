@@ -20,6 +20,7 @@ class Cell:
     a question is asked more than once. `declared` is what the plan expects, if it says so; `plan`
     is what to call that plan on the command line, empty for the default one; `where` is what names
     the guest there, if it is not `--guest NAME`; `asked` is how subject and workload are given.
+    `deadline` is in seconds, of a guest of native speed; None: as many as is usual.
     """
 
     guest: str
@@ -32,6 +33,9 @@ class Cell:
     plan: str = field(default="", compare=False)
     where: tuple[str, ...] = field(default=(), compare=False)
     asked: tuple[str, ...] = field(default=(), compare=False)
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    deadline: float | None = field(default=None, compare=False)
+    trace: bool = field(default=True, compare=False)
 
     @property
     def id(self) -> str:
