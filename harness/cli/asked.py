@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from harness.errors import UsageError
-from harness.plan import settings
+from harness.plan import kinds, settings
 from harness.plan.kinds import FLAG, TAG
 from harness.plan.settings import Option, Setting, Shape
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from harness.plan import PlanFile, Program, Selection, Shard
 
 F = TypeVar("F", bound=Callable[..., Any])
-_TAG = Setting("tags", (), TAG, "", (), Shape.LIST,
+_TAG = Setting("tags", (), TAG, "", (), Shape.SET,
                option=Option("--tag", "T", "Only cells with this tag."))  # fmt: skip
 _SETTABLE = [
     each for each in settings.SETTINGS if each.option and settings.EXCLUDE not in each.sections
@@ -96,13 +97,10 @@ class Asked:
 
     def value(self, key: str, plan: PlanFile) -> Any:
         """Return what was given for a setting, read; None if nothing was. Raises UsageError."""
-        [setting] = [each for each in _CHOOSING if each.key == key]
         given = self.words[key]
         if given is None or isinstance(given, bool):
             return given
-        if isinstance(given, tuple):
-            return tuple(_read(setting, each, plan) for each in given)
-        return _read(setting, given, plan)
+        return _all(key, given, plan) if isinstance(given, tuple) else _read(key, given, plan)
 
     def _subjects(self, plan: PlanFile) -> tuple[PlanFile, tuple[str, ...]]:
         """A name that the plan knows is that subject; a program of the same name is given by its
@@ -111,8 +109,8 @@ class Asked:
         names: list[str] = []
         programs = 0
         for given in self.words["subjects"]:
-            if given in plan.known.all_subjects:
-                names.append(given)
+            if given in plan.known.all_subjects or kinds.is_wild(given):
+                names += _all("subjects", (given,), plan)
                 continue
             program = self._program(given, plan)
             try:
@@ -158,7 +156,14 @@ class Asked:
         )
 
 
-def _read(setting: Setting, word: str, plan: PlanFile) -> object:
+def _all(key: str, words: tuple[str, ...], plan: PlanFile) -> tuple[Any, ...]:
+    """Read each of several words; a pattern that stands for several is all of them."""
+    values = (_read(key, each, plan) for each in words)
+    return tuple(itertools.chain(*(v if isinstance(v, tuple) else (v,) for v in values)))
+
+
+def _read(key: str, word: str, plan: PlanFile) -> object:
+    [setting] = [each for each in _CHOOSING if each.key == key]
     assert setting.option
     try:
         return setting.kind.read(setting.kind.of_word(word), plan.known)

@@ -111,22 +111,48 @@ def choice(what: str, *words: str | StrEnum) -> Kind:
     return Kind(", ".join(f'"{each}"' for each in words), read)
 
 
-def pattern(kind: Kind, there_are: Callable[[Known], Collection[str]] = lambda _: ()) -> Kind:
+def pattern(kind: Kind, there_are: Callable[[Known], Collection[str]] | None = None) -> Kind:
     """Return the kind of words of this one that may have shell wildcards. A pattern has to match
-    one of those that there are; everything else has to be a word, and is brought to its one
-    spelling.
+    one of those that there are, if that is known; everything else has to be a word, and is brought
+    to its one spelling.
     """
 
     def read(value: object, known: Known) -> str:
         word = _text(value)
-        if not set(word) & set("*?["):
+        if not is_wild(word):
             return str(kind.read(word, known))
-        words = there_are(known)
-        if words and not any(fnmatchcase(each, word) for each in words):
-            raise UsageError(f"{word!r} matches none of them", f"there is: {', '.join(words)}")
+        if there_are:
+            _matching(word, there_are(known))
         return word
 
     return Kind(f"{kind.name} or pattern", read)
+
+
+def several(kind: Kind, there_are: Callable[[Known], Collection[str]]) -> Kind:
+    """Return the kind of words that stand for one of this kind, or as a pattern for all those that
+    match: a tuple.
+    """
+
+    def read(value: object, known: Known) -> object:
+        word = _text(value)
+        if not is_wild(word):
+            return kind.read(word, known)
+        matching = _matching(word, there_are(known))
+        return tuple(dict.fromkeys(kind.read(each, known) for each in matching))
+
+    return Kind(f"{kind.name} or pattern", read)
+
+
+def is_wild(word: str) -> bool:
+    """Is it a pattern, and no word?"""
+    return bool(set(word) & set("*?["))
+
+
+def _matching(word: str, words: Collection[str]) -> list[str]:
+    matching = [each for each in words if fnmatchcase(each, word)]
+    if not matching:
+        raise UsageError(f"{word!r} matches none of them", f"there is: {', '.join(words)}")
+    return matching
 
 
 TEXT = Kind("text", lambda value, known: _text(value))

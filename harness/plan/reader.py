@@ -134,13 +134,26 @@ class _Reader:
                            replace(place, word=key))
                 for key, each in found.items()
             )  # fmt: skip
+        return self._list(setting, found, place)
+
+    def _list(self, setting: Setting, found: Any, place: Place) -> tuple[object, ...]:
+        """Read each value of a list; a pattern that stands for several is all of them."""
         if not isinstance(found, list):
             hint = f'write ["{found}"]' if isinstance(found, str) else ""
             raise self._wrong(place, UsageError(str(unlike("a list", found)), hint))
-        return tuple(
-            self._read(setting, each, replace(place, nth=n, word=str(each)))
-            for n, each in enumerate(found)
-        )
+        values: list[object] = []
+        seen: set[object] = set()
+        for n, each in enumerate(found):
+            here = replace(place, nth=n, word=str(each))
+            value = self._read(setting, each, here)
+            if setting.shape is Shape.SET and value in seen:
+                same = f"{value} is there already, by this name or another"
+                raise self._wrong(here, UsageError(same, "name each once"))
+            for one in value if isinstance(value, tuple) else (value,):
+                if setting.shape is Shape.LIST or one not in seen:
+                    values.append(one)
+                seen.add(one)
+        return tuple(values)
 
     def _read(self, setting: Setting, found: object, place: Place) -> object:
         try:
@@ -154,13 +167,6 @@ class _Reader:
             if not found:
                 empty = UsageError("an empty axis makes no cell", "name at least one, or leave it")
                 raise self._wrong(table.at(key), empty)
-            seen = set()
-            for n, each in enumerate(found):
-                if each in seen:
-                    same = f"{each} is there already, by this name or another"
-                    twice = replace(table.at(key), nth=n, word=str(each))
-                    raise self._wrong(twice, UsageError(same, "name each once"))
-                seen.add(each)
             if key in _ALLOCATORS and key in table.given and ALLOCATOR not in subjects:
                 alone = UsageError(
                     f"only the allocator has {key}, and it is not among the subjects",

@@ -39,6 +39,7 @@ def _row(setting: Setting, section: str) -> str:
     value = {
         Shape.ONE: setting.kind.name,
         Shape.LIST: f"[{setting.kind.name}, …]",
+        Shape.SET: f"[{setting.kind.name}, …]",
         Shape.NAMED: f"{{NAME = {setting.kind.name}, …}}",
     }[setting.shape]
     default = "as in the plan" if _is_the_plans(setting, section) else _default(setting)

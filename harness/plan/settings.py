@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from harness.cells import ALLOCATOR
 from harness.plan import kinds
 from harness.plan.kinds import Kind
+from harness.plan.words import Known
 from harness.verdict import Outcome, Path
 
 
 class Shape(Enum):
-    """How often something may stand in a file: a value or table once, many in a list, many by
-    their names.
+    """How often something may stand in a file: a value or table once; many in a list, or in one
+    that has each once; many by their names.
     """
 
-    ONE = "once"
-    LIST = "a list"
+    ONE = "one"
+    LIST = "list"
+    SET = "set"
     NAMED = "by name"
 
 
@@ -85,7 +88,6 @@ class Setting:
 PLAN, AXES, EXCLUDE, INCLUDE, EXPECT, CELLS, SUBJECT = (
     "", "axes", "exclude", "include", "expect", "cells", "subject",
 )  # fmt: skip
-ANY = ("*",)
 
 SECTIONS: Mapping[str, Section] = {
     each.key: each for each in (
@@ -108,19 +110,21 @@ SECTIONS: Mapping[str, Section] = {
 def _axis(
     key: str,
     kind: Kind,
-    like: Kind,
+    there_are: Callable[[Known], Collection[str]] | None,
     text: str,
     option: Option,
     default: object,
-    otherwise: str = "",
 ) -> tuple[Setting, Setting]:
-    """An axis is a list of words where cells are made, and of patterns where they are matched."""
-    what = key.replace("_", " ")
+    """An axis is a list of words where cells are made, and of patterns where they are matched. If
+    it is known which words there are, a pattern can stand for all those that match.
+    """
+    word = kinds.several(kind, there_are) if there_are else kind
+    like = f"Cells with one of these {key}."
+    matched = (EXCLUDE, EXPECT, CELLS)
     return (
-        Setting(key, (AXES, INCLUDE), kind, text, default, Shape.LIST, otherwise, option),
-        Setting(key, (EXCLUDE, EXPECT, CELLS), like, f"Cells with one of these {what}.",
-                ANY, Shape.LIST),
-    )  # fmt: skip
+        Setting(key, (AXES, INCLUDE), word, text, default, Shape.SET, option=option),
+        Setting(key, matched, kinds.pattern(kind, there_are), like, ("*",), Shape.SET),
+    )
 
 
 _EXPECT = "`starts`, `path:high`, `path:low`, `path:refused`, `dies:REGEX` or `anything`."
@@ -129,26 +133,25 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("name", (PLAN,), kinds.LINE, "What the plan is called."),
     Setting("description", (PLAN,), kinds.LINE, "What it is for, in a line.", ""),
     Setting("tags", (PLAN, CELLS), kinds.TAG,
-            "Words by which cells can be chosen, with `--tag`.", (), Shape.LIST),
+            "Words by which cells can be chosen, with `--tag`.", (), Shape.SET),
     Setting("require", (PLAN,), kinds.GUEST,
             "Guests that have to be there: that one is unsupported is a failure.", (),
-            Shape.LIST, option=Option("--require", "G", "Fail if this guest is unsupported.")),
+            Shape.SET, option=Option("--require", "G", "Fail if this guest is unsupported.")),
     Setting("complete", (PLAN,), kinds.FLAG,
             "A cell of which nothing is declared is a mistake in the plan.", False),
-    *_axis("guests", kinds.GUEST, kinds.pattern(kinds.GUEST, lambda known: known.aliases),
+    *_axis("guests", kinds.GUEST, lambda known: known.aliases,
            "Where subjects run.", Option("--guest", "G", "This guest instead."), REQUIRED),
-    *_axis("limits", kinds.LIMIT, kinds.pattern(kinds.LIMIT),
+    *_axis("limits", kinds.LIMIT, None,
            "What narrows the address space there: see limits.md.",
            Option("--limit", "L", "none, rlimit_as=300M, …"), ("none",)),
-    *_axis("subjects", kinds.SUBJECT,
-           kinds.pattern(kinds.SUBJECT, lambda known: known.all_subjects),
+    *_axis("subjects", kinds.SUBJECT, lambda known: known.all_subjects,
            "What runs: `allocator`, a `[subject.NAME]` of this plan, or a packaged one.",
            Option("--subject", "S", "This subject instead: a name that the plan knows, or a "
-                  "program."), ("allocator",)),
-    *_axis("policies", kinds.POLICY, kinds.pattern(kinds.POLICY, lambda known: known.policies),
-           "The allocator's generations; other subjects have none: see `foothold policies`.",
+                  "program."), (ALLOCATOR,)),
+    *_axis("policies", kinds.POLICY, lambda known: known.policies,
+           "The allocator's generations: see `foothold policies`. Other subjects have none.",
            Option("--policy", "P", "The allocator's policy."), ("after",)),
-    *_axis("workloads", kinds.WORKLOAD, kinds.pattern(kinds.WORKLOAD),
+    *_axis("workloads", kinds.WORKLOAD, None,
            "What the allocator does with its heap: `none`, `default`, `hello`, `grow:SIZE`, "
            "`block:SIZE`.", Option("--workload", "W", "And what it does."), ("default",)),
     Setting("expect", (EXPECT,), kinds.EXPECTATION, _EXPECT, None,

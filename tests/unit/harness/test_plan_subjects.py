@@ -195,3 +195,14 @@ def test_repeats_have_names_of_their_own() -> None:
     one = Cell("native", Limits(), "after", repeat=2)
     assert one.id == "native/none/after~2"
     assert replace(one, repeat=1).id == "native/none/after"
+
+
+def test_a_pattern_in_an_axis_is_all_that_match(tmp_path: Path) -> None:
+    plan = read(tmp_path, '["native", "uml-bookworm"]', '["docker", "uml-*"]')
+    assert plan.axes.guests == ("docker", "uml-6.1", "uml-6.12", "uml-7.2")
+    _, cells = asked("server", "go-*", guests=("uml-*",)).cells(plan)
+    assert len(cells) == 3 * 2
+    with pytest.raises(UsageError, match=r"--subject: 'rust-\*' matches none of them"):
+        asked("rust-*").cells(plan)
+    with pytest.raises(UsageError, match="native is there already"):
+        read(tmp_path, '["native", "uml-bookworm"]', '["*", "native"]')
