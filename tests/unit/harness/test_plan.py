@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from harness.plan import Axes, PlanFile, Selection, find, load, shipped
 from tests.unit.harness.samples import CANNOT_RESERVE, KNOWN, OUT_OF_MEMORY
 
+DOCS = Path(__file__).parents[3] / "docs"
 SMALL = """\
 schema = 1
 name = "small"
@@ -203,14 +204,21 @@ def test_other_files_are_refused(plan: Path, content: bytes) -> None:
 
 
 def test_the_plan_in_the_documentation_can_be_read(plan: Path) -> None:
-    page = (Path(__file__).parents[3] / "docs/reading-a-verdict.md").read_text()
+    page = (DOCS / "plans.md").read_text()
     plan.write_text(page.partition("```toml\n")[2].partition("```")[0])
     written = load(plan, KNOWN)
     cells = {cell.id: str(cell.declared) for cell in written.cells()}
-    assert len(cells) == 4 + 2 + 1
+    assert len(cells) == (6 + 2 * 3) + 2 * 4 + 1
     assert cells["docker/none/after"] == "high, allocates"
     assert cells["uml-6.12/rlimit_as=300M/after"] == f"dies, status 2: {CANNOT_RESERVE}"
     assert cells["uml-6.12/none/after"] == "None"
+    assert cells["uml-6.12/none/server"] == cells["native/none/server~3"] == "starts"
+    assert cells["uml-6.12/rlimit_as=300M/server"] == "dies, saying /cannot allocate/"
+
+
+def test_the_pages_name_every_shipped_plan() -> None:
+    page = (DOCS / "plans.md").read_text()
+    assert all(f"| `{name}` |" in page for name in shipped())
 
 
 def test_a_plan_is_found_by_name_or_path(plan: Path) -> None:
@@ -219,7 +227,7 @@ def test_a_plan_is_found_by_name_or_path(plan: Path) -> None:
     assert "default" in shipped()
 
 
-@pytest.mark.parametrize("name", ["nightly", "nightly.toml", "/nowhere/x.toml", "/"])
+@pytest.mark.parametrize("name", ["nightli", "nightly.toml", "/nowhere/x.toml", "/"])
 def test_a_plan_that_is_not_there_names_those_that_are_shipped(name: str) -> None:
     with pytest.raises(UsageError) as error:
         find(name)

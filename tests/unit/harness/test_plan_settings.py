@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -348,3 +350,28 @@ def test_words_that_make_no_sense(
 ) -> None:
     assert door.main(["plan", *words]) == 2
     assert f"foothold: {told}" in capsys.readouterr().err
+
+
+def commands(page: str) -> list[str]:
+    """The command lines of `run` and `plan` in a page of the documentation."""
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(r"\./foothold ((?:run|plan) [^`)\n]+)", text)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("command", [*commands("ci.md"), *commands("plans.md")])
+def test_commands_in_the_documentation_are_understood(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of `run` by `plan`, which chooses cells in the same way."""
+    shutil.copy(find("default"), tmp_path / "mine.toml")
+    (tmp_path / "server").touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    for variable, value in {"$CI_NODE_INDEX": "2", "$CI_NODE_TOTAL": "4"}.items():
+        command = command.replace(variable, value)
+    words = shlex.split(command.replace("--subject server", "--subject ./server"))
+    for option in ("--junit", "--run-dir", "--json"):  # of `run` alone
+        if option in words:
+            at = words.index(option)
+            del words[at : at + 2]
+    assert door.main(["plan", *words[1:]]) == 0
