@@ -40,17 +40,16 @@ class Cell:
     @property
     def id(self) -> str:
         """A name that is unique in a run, and a relative path."""
-        again = f"~{self.repeat}" if self.repeat > 1 else ""
-        return f"{self.guest}/{self.limits}/{self.variant}{again}"
+        return f"{self.guest}/{self.limits}/{self.variant}"
 
     @property
     def variant(self) -> str:
-        """What runs: the allocator's policy, with its workload if it is another one than usual; or
-        the program.
+        """What runs: the allocator's policy, with its workload if it is another one than usual, or
+        the program; and for which time, from the second on.
         """
-        if not self.policy:
-            return self.subject
-        return self.policy if self.workload == "default" else f"{self.policy}+{self.workload}"
+        workload = f"+{self.workload}" if self.workload not in ("default", "") else ""
+        again = f"~{self.repeat}" if self.repeat > 1 else ""
+        return f"{self.policy or self.subject}{workload if self.policy else ''}{again}"
 
     @property
     def command(self) -> tuple[str, ...]:

@@ -100,6 +100,7 @@ def run(
                 own=own,
                 jobs=jobs,
                 fresh=read.fresh if fresh is None else fresh,
+                trace=asked.value("trace", read) is not False,
                 subjects=subjects_of(cells, read, packaged(builder)),
                 require=required & {cell.guest for cell in cells},
                 plan=read.name,

@@ -234,6 +234,11 @@ def test_a_plan_that_is_not_there_names_those_that_are_shipped(name: str) -> Non
     assert "default" in error.value.hint
 
 
+def test_the_nearest_plan_is_named() -> None:
+    with pytest.raises(UsageError, match="there is no such plan: did you mean nightly"):
+        find("nightli")
+
+
 @settings(max_examples=200)
 @given(st.text(max_size=60), st.integers(0, len(SMALL)))
 def test_no_plan_leads_to_anything_but_a_usage_error(
