@@ -28,14 +28,21 @@ _SETTABLE = [
 # the axes first: that is what is asked for most
 _CHOOSING = (*sorted((*_SETTABLE, _TAG), key=lambda each: settings.AXES not in each.sections),)
 _OF_RUNS = ("require", "fresh", "jobs")  # what changes no cell
-_OF_PROGRAMS = ("args", "files", "env", "root", "patience")
+OF_PROGRAMS = tuple(
+    each.key for each in _SETTABLE if each.sections == (settings.SUBJECT,)
+)  # what describes a program of the user's
 
 
 def plan_options(*, run: bool = False) -> Callable[[F], F]:
-    """Add these options to a command, which gets them as one argument, `asked`; with `run` also
-    those that change no cell.
+    """Add the options that choose cells to a command, which gets them as one argument, `asked`;
+    with `run` also those that change no cell.
     """
-    chosen = [each for each in _CHOOSING if run or each.key not in _OF_RUNS]
+    return setting_options(*(each.key for each in _CHOOSING if run or each.key not in _OF_RUNS))
+
+
+def setting_options(*keys: str) -> Callable[[F], F]:
+    """Add the options of these settings to a command, which gets them as one argument, `asked`."""
+    chosen = [each for each in _CHOOSING if each.key in keys]
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
@@ -74,7 +81,7 @@ class Asked:
         """Return the cells that were asked for, of these guests besides; and the plan, which also
         knows the program that was given. Raises UsageError.
         """
-        plan, subjects = self._subjects(plan)
+        plan, subjects = self.subjects(plan, self.words["subjects"])
         selection = self._selection(plan, guests, subjects)
         more = self.again("expect", "deadline", "trace")
         cells = plan.cells(selection)
@@ -102,13 +109,15 @@ class Asked:
             return given
         return _all(key, given, plan) if isinstance(given, tuple) else _read(key, given, plan)
 
-    def _subjects(self, plan: PlanFile) -> tuple[PlanFile, tuple[str, ...]]:
-        """A name that the plan knows is that subject; a program of the same name is given by its
-        path.
+    def subjects(self, plan: PlanFile, asked: tuple[str, ...]) -> tuple[PlanFile, tuple[str, ...]]:
+        """Return the names of the subjects that are asked for by these words, and the plan, which
+        also knows the program among them. Raises UsageError.
+
+        A name that the plan knows is that subject; a program of the same name is given by its path.
         """
         names: list[str] = []
         programs = 0
-        for given in self.words["subjects"]:
+        for given in asked:
             if given in plan.known.all_subjects or kinds.is_wild(given):
                 names += _all("subjects", (given,), plan)
                 continue
@@ -120,7 +129,7 @@ class Asked:
                 raise UsageError(f"--subject {given}: {error}", hint) from error
             names.append(program.name)
             programs += 1
-        described = self.again(*_OF_PROGRAMS)
+        described = self.again(*OF_PROGRAMS)
         if described and programs != 1:
             raise UsageError(
                 f"{described[0]} is for a program of yours", "name one with --subject PROGRAM"
@@ -131,9 +140,9 @@ class Asked:
         from harness.plan import Program
         from harness.subjects import called
 
-        said = {key: self.value(key, plan) for key in _OF_PROGRAMS}
+        said = {key: self.value(key, plan) for key in OF_PROGRAMS}
         return Program(
-            called(given), given, asked=("--subject", given, *self.again(*_OF_PROGRAMS)),
+            called(given), given, asked=("--subject", given, *self.again(*OF_PROGRAMS)),
             **{key: value for key, value in said.items() if value is not None},
         )  # fmt: skip
 
