@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.cli import door
 from harness.errors import UsageError
@@ -375,3 +377,36 @@ def test_commands_in_the_documentation_are_understood(
             at = words.index(option)
             del words[at : at + 2]
     assert door.main(["plan", *words[1:]]) == 0
+
+
+VALUES = st.sampled_from([
+    "1", "-1", "1.5", "nan", "true", '""', '"x"', '"*"', '"native"', '"starts"', "[]", '["*"]',
+    '["x"]', '["native", "native"]', "[1]", "[[]]", "{}", '{ a = "b" }', "{ a = {} }", "1979-05-27",
+    '["none"]', '"\\u0007"', '["\\u0000"]', '"[a-"', '["[!"]',
+])  # fmt: skip
+KEYS = st.sampled_from([each.key for each in SETTINGS] + [key for key in SECTIONS if key] + ["x"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_stands_where_only_usage_errors_come_of_it(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    lines = PLAN.splitlines()
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        key, equals, _ = lines[at].partition(" = ")
+        if equals and data.draw(st.booleans()):
+            lines[at] = f"{key} = {data.draw(VALUES)}"
+        else:
+            lines.insert(at, f"{data.draw(KEYS)} = {data.draw(VALUES)}")
+    if data.draw(st.booleans()):
+        lines.append(f"[[{data.draw(KEYS)}]]\n{data.draw(KEYS)} = {data.draw(VALUES)}")
+    path = tmp_path_factory.getbasetemp() / "whatever.toml"
+    path.write_text("\n".join(lines))
+    try:
+        cells = load(path, KNOWN).cells()
+    except UsageError as error:
+        assert str(error).startswith(str(path))
+    else:
+        assert len(cells) == len({cell.id for cell in cells})
