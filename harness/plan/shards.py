@@ -10,7 +10,7 @@ from harness.cells import Cell
 from harness.errors import UsageError
 
 MOST = 1000
-_NEAR = 0.25  # of a shard: so much out of balance is worth a boot that is saved
+NEAR = 4  # a quarter of a shard out of balance is worth a boot that is saved
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,14 @@ class Shard:
         return tuple(cell for cell in cells if cell in mine)
 
     def _cut(self, number: int, borders: Sequence[int]) -> int:
-        """Where the first `number` parts end: at a border of guests if there is one near."""
-        each = borders[-1] / self.count
-        exact = number * each
-        nearest = min(borders, key=lambda border: abs(border - exact))
-        return nearest if abs(nearest - exact) <= _NEAR * each else round(exact)
+        """Where the first `number` parts end: at a border of guests if there is one near. In whole
+        numbers, so that it is the same everywhere.
+        """
+        total = borders[-1]
+        nearest = min(borders, key=lambda border: abs(border * self.count - number * total))
+        if NEAR * abs(nearest * self.count - number * total) <= total:
+            return nearest
+        return (2 * number * total + self.count) // (2 * self.count)
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
