@@ -268,7 +268,7 @@ class _Run:
         self.emit(events.CellStarted(cell=cell.id))
         started = time.monotonic()
         directory = self.options.directory / "cells" / cell.id
-        trace, notes = self._traceable(guest, facts)
+        trace, notes = self._traceable(guest, facts, cell)
         if not (support := possible(guest, facts, cell.limits)).ok:
             return _unsupported_cell(cell, support.reason, support.remedy)
         subject = self.options.subjects[cell.subject]
@@ -303,8 +303,8 @@ class _Run:
             artefacts=str(directory),
         )
 
-    def _traceable(self, guest: Guest, facts: Facts) -> tuple[bool, tuple[str, ...]]:
-        """Say whether subjects are traced there, and what their verdicts have to note."""
+    def _traceable(self, guest: Guest, facts: Facts, cell: Cell) -> tuple[bool, tuple[str, ...]]:
+        """Say whether a cell's subject is traced, and what its verdict has to note."""
         notes = tuple(guest.boot_record.notes)
         if not (self.options.trace and cell.trace):
             return False, (*notes, "not traced: report and maps are the witnesses")
