@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from harness import events, subjects, witnesses
-from harness.cells import Cell
+from harness.cells import ALLOCATOR, Cell
 from harness.deadline import Deadline
 from harness.errors import Blame, FootholdError, GuestError, InfrastructureError, UnsupportedError
 from harness.events import Emit
@@ -26,7 +26,7 @@ from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
 from harness.oracle import predict
 from harness.record import Record
-from harness.subjects import Subject
+from harness.subjects import Root, Subject
 from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
@@ -39,8 +39,8 @@ CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s ther
 class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
-    With `trace`, the subject's system calls are the third witness. `subject` is what runs in
-    every cell.
+    With `trace`, the subject's system calls are the third witness. `subjects` are what runs in
+    cells, by name.
     """
 
     directory: Path
@@ -49,7 +49,7 @@ class Options:
     jobs: int = 0
     fresh: bool = False
     trace: bool = True
-    subject: Subject = subjects.ALLOCATOR
+    subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
     require: frozenset[str] = frozenset()
     plan: str = ""
     command: tuple[str, ...] = ()
@@ -112,14 +112,15 @@ class _Run:
             )
         )  # fmt: skip
         kinds = catalogue(self.options.builder, self.options.own)
-        groups: dict[str, list[Cell]] = {}
+        groups: dict[tuple[str, Root], list[Cell]] = {}
         for cell in cells:
-            groups.setdefault(cell.guest, []).append(cell)
-        order = sorted(groups, key=lambda name: -kinds[name].weight * len(groups[name]))
+            root = self.options.subjects[cell.subject].root
+            groups.setdefault((cell.guest, root), []).append(cell)
+        order = sorted(groups.items(), key=lambda group: -kinds[group[0][0]].weight * len(group[1]))
         interrupted = False
         pool = ThreadPoolExecutor(len(self._free), thread_name_prefix="guest")
         try:
-            futures = [pool.submit(self._guest, kinds[name], groups[name]) for name in order]
+            futures = [pool.submit(self._guest, kinds[name], group) for (name, _), group in order]
             _wait(futures)
         except KeyboardInterrupt:
             interrupted = True
@@ -148,15 +149,18 @@ class _Run:
                 self._free.append(cpu)
 
     @contextlib.contextmanager
-    def booted(self, kind: Kind, label: str, cpu: int) -> Iterator[tuple[Guest, Facts]]:
-        """A guest that answers; gone afterwards. `label` names its directory in the run."""
+    def booted(
+        self, kind: Kind, label: str, cpu: int, deployed: Sequence[Subject] = (subjects.ALLOCATOR,)
+    ) -> Iterator[tuple[Guest, Facts]]:
+        """A guest that answers, with these subjects, which have one root; gone afterwards. `label`
+        names its directory in the run.
+        """
         directory = self.options.directory / "guests" / label
         share = directory / "share"
         share.mkdir(parents=True, exist_ok=True)
-        subject = self.options.subject
-        subjects.deploy(share, subject)
-        memory = None if subject.reports else PROGRAM_MEMORY
-        place = Workplace(directory, share, self.options.builder, cpu, subject.root, memory)
+        subjects.deploy(share, deployed)
+        memory = None if all(each.reports for each in deployed) else PROGRAM_MEMORY
+        place = Workplace(directory, share, self.options.builder, cpu, deployed[0].root, memory)
         guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
@@ -186,14 +190,18 @@ class _Run:
             self.emit(events.GuestStopped(guest=kind.name))
 
     def _guest(self, kind: Kind, cells: list[Cell]) -> None:
-        """Take all cells of one guest to their verdicts, whatever happens to the guest."""
+        """Take cells of one guest, whose subjects have one root, to their verdicts, whatever
+        happens to the guest.
+        """
         waiting = list(cells)
+        deployed = [self.options.subjects[name] for name in dict.fromkeys(c.subject for c in cells)]
         with self.processor() as cpu:
             while waiting and not self._stopping.is_set():
                 batch = waiting[:1] if self.options.fresh else waiting
                 before = len(waiting)
+                label = self._label(kind, cells, batch, deployed[0].root)
                 try:
-                    with self.booted(kind, self._label(kind, cells, batch), cpu) as (guest, facts):
+                    with self.booted(kind, label, cpu, deployed) as (guest, facts):
                         for cell in list(batch):
                             if self._stopping.is_set():
                                 return
@@ -213,10 +221,11 @@ class _Run:
                 if len(waiting) == before:
                     return
 
-    def _label(self, kind: Kind, cells: list[Cell], batch: list[Cell]) -> str:
+    def _label(self, kind: Kind, cells: list[Cell], batch: list[Cell], root: Root) -> str:
         """Name a boot's directory: a guest that boots more than once gets one for each."""
         done = len(cells) - len(batch) if not self.options.fresh else cells.index(batch[0])
-        return kind.name if done == 0 else f"{kind.name}+{done}"
+        name = kind.name if root == "image" else f"{kind.name}+{root}"
+        return name if done == 0 else f"{name}+{done}"
 
     def _cell(self, cell: Cell, guest: Guest, facts: Facts) -> Verdict:
         self.emit(events.CellStarted(cell=cell.id))
@@ -225,7 +234,7 @@ class _Run:
         trace, notes = self._traceable(guest, facts, cell)
         if not (support := possible(guest, facts, cell.limits)).ok:
             return _unsupported_cell(cell, support.reason, support.remedy)
-        subject = self.options.subject
+        subject = self.options.subjects[cell.subject]
         argv = subjects.command(cell, guest, subject, trace=trace)
         how = subjects.supervision(subject, guest, trace=trace)
         deadline = Deadline.after(max(CELL_SECONDS * guest.scale, 2 * (how.patience or 0)))
@@ -328,7 +337,7 @@ def _prediction(
     Raises UnsupportedError if neither says what to expect.
     """
     try:
-        return predict(facts, cell.limits, cell.policy), notes
+        return predict(facts, cell.limits, cell.policy, workload=cell.workload), notes
     except UnsupportedError as error:
         if cell.declared is None:
             raise

@@ -35,7 +35,7 @@ class Builder:
         self._apt = Apt(self.cache, say)
         self._own_lock = self.cache.root / "lock.json"
         self._locked = locked
-        self._say = say
+        self.say = say
         self._recipes = recipes
         self._checked: dict[str, Entry] = {}
 
@@ -48,6 +48,17 @@ class Builder:
         if name not in self._checked:
             self._checked[name] = self._obtain(self._recipe(name))
         return self._checked[name]
+
+    def obtain(
+        self,
+        name: str,
+        key: str,
+        build: Callable[[Path], Mapping[str, object]],
+        *,
+        need: int = 0,
+    ) -> Entry:
+        """Return an entry of the cache that no recipe makes; see `Cache.obtain`."""
+        return self.cache.obtain(name, key, build, need=need, say=self.say)
 
     def _obtain(self, recipe: Recipe) -> Entry:
         needs = {each: self.entry(each) for each in recipe.needs}
@@ -143,7 +154,7 @@ class Builder:
     ) -> Entry:
         def make(out: Path) -> Mapping[str, object]:
             self._check_lock(recipe, debs)
-            self._say(f"building {recipe.name}")
+            self.say(f"building {recipe.name}")
             with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
                 packages = Path(scratch) / "packages"
                 if recipe.packages:
@@ -155,7 +166,7 @@ class Builder:
                 "images": {name: entry.manifest.key for name, entry in needs.items()},
             }
 
-        return self.cache.obtain(recipe.name, key, make, need=recipe.space, say=self._say)
+        return self.cache.obtain(recipe.name, key, make, need=recipe.space, say=self.say)
 
     def _check_lock(self, recipe: Recipe, debs: list[Deb]) -> None:
         """Raise MovedOn if a package that is not here yet is no longer in its suite."""
@@ -173,5 +184,5 @@ class Builder:
         assert recipe.packages is not None
         new = self._apt.resolve(recipe.packages)
         lock.choose(recipe.packages, new, self._own_lock)
-        self._say(f"{moved}; building with what it has now")
+        self.say(f"{moved}; building with what it has now")
         return new

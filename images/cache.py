@@ -146,6 +146,11 @@ class Cache:
             if entry := _load(path):
                 yield entry
 
+    def discard(self, entry: Entry) -> None:
+        """Remove an entry that is of no use, unless somebody is about to replace it."""
+        with contextlib.suppress(BlockingIOError), self.locked(entry.path.name, wait=False):
+            _remove(entry.path)
+
     def prune(self, keep: frozenset[Path]) -> list[tuple[Path, int]]:
         """Remove every entry but `keep`, and what dead builders left; answer (path, bytes) each.
 

@@ -6,6 +6,7 @@ import datetime
 import os
 import secrets
 import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import click
 if TYPE_CHECKING:
     from harness.guests.own import OwnKernels
     from harness.plan import Known, PlanFile
+    from harness.subjects import Subject
     from images.builder import Builder
 
 OK, FINDING, USAGE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
@@ -32,7 +34,14 @@ def known(builder: Builder, own: OwnKernels | None = None) -> Known:
     from harness.plan import Known
     from harness.witnesses.maps import POLICIES
 
-    return Known(known_guests(builder, own or NO_OWN), POLICIES)
+    return Known(
+        known_guests(builder, own or NO_OWN), POLICIES, dict.fromkeys(packaged(builder), "")
+    )
+
+
+def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
+    """Return the catalogue of packaged subjects: what makes each of them, by name."""
+    return {}
 
 
 def read_plan(name: str, builder: Builder, own: OwnKernels | None = None) -> PlanFile:

@@ -60,7 +60,7 @@ def _uml(name: str, image: str, release: str, kernel: Path | None = None) -> Kin
 
 def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kind:
     name = name or f"qemu-{this.name}"
-    images = ("agent", "initramfs", this.kernel, this.tool)
+    images = ("agent", this.initrd, this.kernel, this.tool)
     return Kind(name, images, lambda place: Qemu(name, this, place, kernel=kernel), 10.0)
 
 

@@ -39,6 +39,7 @@ class Workplace:
     that it hands in read-only, the processor it is pinned to (None: any), the images; and what a
     subject has for its root file system: that of the images, or read-only this machine's own.
     `memory` in MiB is what a guest with memory of its own has; None: what the allocator needs.
+    Without `snapshots` every boot is a cold one.
     """
 
     directory: Path
@@ -47,6 +48,7 @@ class Workplace:
     cpu: int | None = None
     root: Literal["image", "host"] = "image"
     memory: int | None = None
+    snapshots: bool = True
 
 
 @dataclass
