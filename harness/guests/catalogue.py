@@ -24,13 +24,16 @@ _UML = {"uml-bookworm": "uml-bookworm", "uml-trixie": "uml-trixie", "uml-testing
 class Kind:
     """A guest that can be booted, from these images.
 
-    `weight` says how long it takes, relatively: the longest is started first.
+    `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
+    only their proportions matter. `memory` is what it takes of the host's, in MiB, at most.
     """
 
     name: str
     images: tuple[str, ...]
     make: Callable[[Workplace], Guest]
     weight: float
+    boot: float = 0.1
+    memory: int = 64
 
 
 def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
@@ -39,8 +42,8 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     Asks the mirror only if no lock names the kernels.
     """
     kinds = [
-        Kind("native", ("agent", "strace"), lambda place: Native("native", place), 1.0),
-        Kind("docker", ("root",), lambda place: Container("docker", place), 2.0),
+        Kind("native", ("agent", "strace"), lambda place: Native("native", place), 0.06),
+        Kind("docker", ("root",), lambda place: Container("docker", place), 0.15, 0.6, 128),
         _qemu(X86_64),
     ]
     for image in _UML.values():
@@ -55,13 +58,15 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
 
 def _uml(name: str, image: str, release: str, kernel: Path | None = None) -> Kind:
     images = ("agent", "root", "shim", *([] if kernel else [image]))
-    return Kind(name, images, lambda place: Uml(name, image, release, place, kernel=kernel), 2.0)
+    return Kind(
+        name, images, lambda place: Uml(name, image, release, place, kernel=kernel), 0.2, 0.2, 192
+    )
 
 
 def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kind:
     name = name or f"qemu-{this.name}"
     images = ("agent", this.initrd, this.kernel, this.tool)
-    return Kind(name, images, lambda place: Qemu(name, this, place, kernel=kernel), 10.0)
+    return Kind(name, images, lambda place: Qemu(name, this, place, kernel=kernel), 0.35, 0.5, 384)
 
 
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:

@@ -114,8 +114,8 @@ class Monitor:
             raise GuestError(f"QEMU's monitor has ended: {error}") from error
         while True:
             message = self._message()
-            if error := message.get("error"):
-                raise GuestError(f"QEMU refuses {name}: {error.get('desc')}")
+            if refusal := message.get("error"):
+                raise GuestError(f"QEMU refuses {name}: {refusal.get('desc')}")
             if "return" in message:
                 return
 
