@@ -44,9 +44,12 @@ class Progress(Event, frozen=True, tag="progress"):
 class GuestBooting(Event, frozen=True, tag="guest-booting"):
     """A guest is about to be started from these images: each with the name of its entry in the
     cache, which holds a hash of all that went into it; of a file of the user's, its own hash.
+
+    `boot` names this one boot, in all events: RUN/guests/BOOT is its directory.
     """
 
     guest: str
+    boot: str = ""
     images: Mapping[str, str] = {}
 
 
@@ -62,6 +65,7 @@ class GuestReady(Event, frozen=True, tag="guest-ready"):
     facts: Facts
     provenance: dict[str, str]
     notes: tuple[str, ...] = ()
+    boot: str = ""
 
 
 class GuestFailed(Event, frozen=True, tag="guest-failed"):
@@ -73,12 +77,14 @@ class GuestFailed(Event, frozen=True, tag="guest-failed"):
     blame: str
     console: str
     argv: tuple[str, ...]
+    boot: str = ""
 
 
 class GuestStopped(Event, frozen=True, tag="guest-stopped"):
     """A guest is gone, and nothing of it is left."""
 
     guest: str
+    boot: str = ""
 
 
 class CellStarted(Event, frozen=True, tag="cell-started"):
@@ -92,13 +98,15 @@ class CellRetried(Event, frozen=True, tag="cell-retried"):
 
     cell: str
     attempt: Attempt
+    boot: str = ""
 
 
 class CellFinished(Event, frozen=True, tag="cell-finished"):
-    """A cell has its verdict."""
+    """A cell has its verdict, from this boot if it came so far."""
 
     cell: str
     verdict: Verdict
+    boot: str = ""
 
 
 class RunFinished(Event, frozen=True, tag="run-finished"):

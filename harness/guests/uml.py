@@ -142,7 +142,11 @@ class Uml:
         )
         launch.keys.install(share)
         self.boot_record.provenance.update(
-            {"kernel": str(kernel), "root": root.name, "agent": agent.parent.name}
+            {
+                "kernel": str(kernel) if self._kernel else kernel.parent.name,
+                "root": root.name,
+                "agent": agent.parent.name,
+            }
         )
         self._machine = Machine(launch)
         self.boot_record.argv = self._machine.argv

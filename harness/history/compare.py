@@ -6,18 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.history.noise import usual
-from harness.history.rows import Boot, KeptCell, Run
+from harness.history.reader import Kept
+from harness.history.rows import Boot, KeptCell
 from harness.history.space import lasting, steady
 from harness.verdict import Result
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two: its cells by name, its guests each with the boot that speaks for it."""
-
-    run: Run
-    cells: Mapping[str, KeptCell]
-    guests: Mapping[str, Boot]
 
 
 @dataclass(frozen=True)
@@ -82,10 +74,10 @@ class Comparison:
         return not any(told)
 
 
-def compare(a: Side, b: Side, earlier: Mapping[str, Sequence[float]]) -> Comparison:
-    """Compare two runs; `earlier` is how long b's cells took before b, newest first, in seconds."""
-    asked_a = {name: cell for name, cell in a.cells.items() if cell.result}
-    asked_b = {name: cell for name, cell in b.cells.items() if cell.result}
+def compare(a: Kept, b: Kept, earlier: Mapping[str, Sequence[float]]) -> Comparison:
+    """Compare two runs; `earlier` is how long b's questions took before b: seconds, newest first."""
+    asked_a = {cell.name: cell for cell in a.cells if cell.result}
+    asked_b = {cell.name: cell for cell in b.cells if cell.result}
     both = [(asked_a[name], cell) for name, cell in asked_b.items() if name in asked_a]
     new = [_change(asked_a.get(name), cell) for name, cell in asked_b.items()
            if _is_new_failure(asked_a.get(name), cell)]  # fmt: skip
@@ -134,7 +126,7 @@ def _phrase(cell: KeptCell) -> str:
 
 def _slower(cells: Iterable[KeptCell], earlier: Mapping[str, Sequence[float]]) -> Iterator[Slower]:
     for cell in cells:
-        known = usual(earlier.get(cell.name, ()))
+        known = usual(earlier.get(cell.question, ()))
         if known and _has_answer(cell) and cell.seconds and cell.seconds > known.most:
             yield Slower(cell.name, cell.seconds, known.median, known.most, known.samples)
 

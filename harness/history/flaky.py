@@ -36,7 +36,7 @@ def flaky(database: Database, plan: str = "") -> list[Flaky]:
     """
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in database.rows(_CANDIDATES, plan):
-        groups[row["name"], row["setting"]].append(row)
+        groups[row["question"], row["setting"]].append(row)
     found = [one for rows in groups.values() for one in _among(rows)]
     return sorted(found, key=lambda one: (-_changes(one) / one.runs, one.cell))
 
@@ -44,13 +44,13 @@ def flaky(database: Database, plan: str = "") -> list[Flaky]:
 # the groups are found in an index alone; the rest is looked up for these few
 _CANDIDATES = """
     WITH suspects AS (
-        SELECT name, setting FROM cells WHERE came IS NOT NULL AND setting IS NOT NULL
-        GROUP BY name, setting HAVING min(came) <> max(came)
-        UNION SELECT name, setting FROM cells WHERE flaky
+        SELECT question, setting FROM cells WHERE came IS NOT NULL AND setting IS NOT NULL
+        GROUP BY question, setting HAVING min(came) <> max(came)
+        UNION SELECT question, setting FROM cells WHERE flaky
     )
-    SELECT c.name, c.setting, c.came, c.flaky, b.likeness, r.name AS run
+    SELECT c.question, c.setting, c.came, c.flaky, b.likeness, r.name AS run
     FROM suspects s
-    JOIN cells c ON c.name = s.name AND c.setting IS s.setting AND c.came IS NOT NULL
+    JOIN cells c ON c.question = s.question AND c.setting IS s.setting AND c.came IS NOT NULL
     JOIN runs r ON r.id = c.run
     LEFT JOIN boots b ON b.id = c.boot
     WHERE ? IN ('', r.plan)
@@ -68,7 +68,7 @@ def _among(rows: list[Row]) -> Iterator[Flaky]:
         if len(came) > 1 or retried:
             rare = min(came, key=lambda each: came[each])
             seen = [row["run"] for row in part if row["flaky"] or row["came"] == rare]
-            yield Flaky(part[0]["name"], dict(came), len(retried), seen[-1])
+            yield Flaky(part[0]["question"], dict(came), len(retried), seen[-1])
 
 
 def _changes(one: Flaky) -> int:

@@ -108,21 +108,21 @@ def add(database: Database, directory: Path) -> Run:
 
 
 def earlier(database: Database, kept: Kept) -> Mapping[str, Sequence[float]]:
-    """Return for each cell of a run how long it took in earlier runs, in seconds, newest first."""
+    """Return how long each question of a run took in earlier runs, in seconds, newest first."""
     times: dict[str, list[float]] = defaultdict(list)
     query = """
-        SELECT name, seconds FROM (
-            SELECT c.name, c.seconds, row_number() OVER (
-                PARTITION BY c.name ORDER BY r.started DESC, r.id DESC
+        SELECT question, seconds FROM (
+            SELECT c.question, c.seconds, row_number() OVER (
+                PARTITION BY c.question ORDER BY r.started DESC, r.id DESC
             ) AS place
             FROM cells c JOIN runs r ON r.id = c.run
             WHERE c.result IN ('pass', 'fail') AND r.started < ?
-              AND c.name IN (SELECT value FROM json_each(?))
-        ) WHERE place <= ? ORDER BY name, place
+              AND c.question IN (SELECT value FROM json_each(?))
+        ) WHERE place <= ? ORDER BY question, place
     """
-    names = msgspec.json.encode([cell.name for cell in kept.cells]).decode()
-    for row in database.rows(query, kept.run.started, names, MOST):
-        times[row["name"]].append(row["seconds"])
+    asked = sorted({cell.question for cell in kept.cells})
+    for row in database.rows(query, kept.run.started, msgspec.json.encode(asked).decode(), MOST):
+        times[row["question"]].append(row["seconds"])
     return times
 
 

@@ -66,10 +66,12 @@ class Run:
 class Boot:
     """A boot of a guest; facts None if it never answered, then `failure` says why.
 
-    Facts as JSON has them: an older Foothold may have measured other ones.
+    `name` is that of its directory in the run. Facts are as JSON has them: an older Foothold may
+    have measured other ones.
     """
 
     id: int
+    name: str
     guest: str
     seconds: float | None
     images: Mapping[str, str]
@@ -85,8 +87,8 @@ class Boot:
         facts = _json(row["facts"], dict[str, object]) if row["facts"] else None
         names = dict[str, str]
         return cls(
-            row["id"], row["guest"], row["seconds"], _json(row["images"], names), facts,
-            _json(row["provenance"], names), _json(row["notes"], tuple[str, ...]),
+            row["id"], row["name"], row["guest"], row["seconds"], _json(row["images"], names),
+            facts, _json(row["provenance"], names), _json(row["notes"], tuple[str, ...]),
             _json(row["argv"], tuple[str, ...]), row["failure"],
         )  # fmt: skip
 
@@ -100,11 +102,12 @@ class Boot:
 class KeptCell:
     """A cell of a run, without the whole of its verdict; result None if it has none.
 
-    `boot` is the id of the boot in which it ran last.
+    `question` is its name but for which repeat it is, `boot` the id of its boot.
     """
 
     id: int
     name: str
+    question: str
     guest: str
     limits: str
     subject: str
@@ -126,9 +129,9 @@ class KeptCell:
         result = Result(row["result"]) if row["result"] else None
         findings = _json(row["findings"], tuple[str, ...]) if row["findings"] != "[]" else ()
         return cls(
-            row["id"], row["name"], row["guest"], row["limits"], row["subject"], row["policy"],
-            result, row["path"], row["outcome"], row["status"], row["blame"], findings,
-            row["seconds"], row["retries"], bool(row["flaky"]), row["boot"],
+            row["id"], row["name"], row["question"], row["guest"], row["limits"],
+            row["subject"], row["policy"], result, row["path"], row["outcome"], row["status"],
+            row["blame"], findings, row["seconds"], row["retries"], bool(row["flaky"]), row["boot"],
         )  # fmt: skip
 
     @property

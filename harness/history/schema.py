@@ -47,6 +47,7 @@ MIGRATIONS = (
             CREATE TABLE boots (
                 id INTEGER PRIMARY KEY,
                 run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+                name TEXT NOT NULL,
                 guest TEXT NOT NULL,
                 seconds REAL,
                 images TEXT NOT NULL DEFAULT '{}',
@@ -59,13 +60,15 @@ MIGRATIONS = (
             )
             """,
             "CREATE INDEX boots_of_run ON boots (run)",
-            # result NULL: the cell has no verdict (yet). setting, came: see space
+            # result NULL: the cell has no verdict (yet). question: the name without its repeat;
+            # setting, came: see space
             """
             CREATE TABLE cells (
                 id INTEGER PRIMARY KEY,
                 run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
                 boot INTEGER REFERENCES boots ON DELETE SET NULL,
                 name TEXT NOT NULL,
+                question TEXT NOT NULL,
                 guest TEXT NOT NULL,
                 limits TEXT NOT NULL,
                 subject TEXT NOT NULL,
@@ -87,8 +90,8 @@ MIGRATIONS = (
             """,
             # covering: the counts of a run, the times of a cell, its verdicts by setting
             "CREATE INDEX cells_by_result ON cells (run, result)",
-            "CREATE INDEX cells_by_time ON cells (name, run, result, seconds)",
-            "CREATE INDEX cells_by_setting ON cells (name, setting, came)",
+            "CREATE INDEX cells_by_time ON cells (question, run, result, seconds)",
+            "CREATE INDEX cells_by_setting ON cells (question, setting, came)",
             "CREATE INDEX cells_flaky ON cells (run) WHERE flaky",
             # apart, so that a look through cells does not have to step over them; JSON, deflated
             """

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,6 @@ from harness.events import (
     GuestBooting,
     GuestFailed,
     GuestReady,
-    GuestStopped,
     RunFinished,
     RunStarted,
 )
@@ -61,13 +60,12 @@ class History:
                     self._recorder.close()
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Boot:
-    """The last boot of a guest: its row, from what, and whether it has answered."""
+    """The row of a boot, and what it was made from."""
 
     row: int
     images: Mapping[str, str]
-    answered: bool = False
 
 
 class Recorder:
@@ -91,16 +89,13 @@ class Recorder:
             if isinstance(event, RunStarted):
                 self._start(event)
             elif isinstance(event, GuestBooting):
-                self._booting(event.guest, event.images)
+                self._booting(event, event.images)
             elif isinstance(event, GuestReady):
                 self._ready(event)
             elif isinstance(event, GuestFailed):
                 self._failed(event)
-            elif isinstance(event, GuestStopped):
-                if (boot := self._boots.get(event.guest)) and boot.answered:
-                    del self._boots[event.guest]  # what comes now did not happen in it
             elif isinstance(event, CellFinished):
-                self._finish(self._cells[event.cell], event.verdict)
+                self._finish(self._cells[event.cell], event.verdict, event.boot)
             elif isinstance(event, RunFinished):
                 state = State.INTERRUPTED if event.interrupted else State.FINISHED
                 self._end(state, event.seconds)
@@ -124,6 +119,7 @@ class Recorder:
             self._insert(
                 "cells", run=self._run, name=cell.id, guest=cell.guest, limits=str(cell.limits),
                 subject=cell.subject, policy=cell.policy, workload=cell.workload,
+                question=replace(cell, repeat=1).id,
             )  # fmt: skip
 
     def _free_name(self, name: str) -> str:
@@ -132,14 +128,17 @@ class Recorder:
         names = itertools.chain([name], (f"{name}+{n}" for n in itertools.count(2)))
         return next(each for each in names if not self._database.value(known, each))
 
-    def _booting(self, guest: str, images: Mapping[str, str]) -> _Boot:
-        row = self._insert("boots", run=self._run, guest=guest, images=_json(images))
-        self._boots[guest] = _Boot(row, images)
-        return self._boots[guest]
+    def _booting(
+        self, event: GuestBooting | GuestReady | GuestFailed, images: Mapping[str, str]
+    ) -> _Boot:
+        row = self._insert(
+            "boots", run=self._run, name=event.boot, guest=event.guest, images=_json(images)
+        )
+        self._boots[event.boot] = _Boot(row, images)
+        return self._boots[event.boot]
 
     def _ready(self, event: GuestReady) -> None:
-        boot = self._boots.get(event.guest) or self._booting(event.guest, {})
-        boot.answered = True
+        boot = self._boots.get(event.boot) or self._booting(event, {})
         self._update(
             "boots", boot.row, seconds=event.seconds, facts=_json(event.facts),
             provenance=_json(event.provenance), notes=_json(event.notes), argv=_json(event.argv),
@@ -147,12 +146,12 @@ class Recorder:
         )  # fmt: skip
 
     def _failed(self, event: GuestFailed) -> None:
-        boot = self._boots.get(event.guest) or self._booting(event.guest, {})
+        boot = self._boots.get(event.boot) or self._booting(event, {})
         self._update("boots", boot.row, failure=event.message, argv=_json(event.argv))
 
-    def _finish(self, cell: Cell, verdict: Verdict) -> None:
+    def _finish(self, cell: Cell, verdict: Verdict, name: str) -> None:
         assert self._started
-        boot, seen = self._boots.get(cell.guest), verdict.observed
+        boot, seen = self._boots.get(name), verdict.observed
         known = boot and boot.images
         row = self._database.value(
             "SELECT id FROM cells WHERE run = ? AND name = ?", self._run, cell.id
