@@ -15,6 +15,7 @@ from harness.cli.common import (
     FINDING,
     INTERRUPTED,
     OK,
+    history_file,
     name_of_now,
     packaged,
     read_plan,
@@ -42,6 +43,21 @@ if TYPE_CHECKING:
 @click.option("--junit", "junit_file", metavar="FILE", help="All of it as JUnit's XML.")
 @click.option("--require", multiple=True, metavar="G", help="Fail if this guest is unsupported.")
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
+@click.option(
+    "--history",
+    "history",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The history that this run goes into.",
+)
+@click.option("--no-history", is_flag=True, help="Leave no trace of it there.")
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 100),
+    default=0,
+    metavar="N",
+    help="Ask what does not pass again, in a fresh guest.",
+)
 @click.option("--locked", is_flag=True, help="Only packages that the lock names.")
 @click.option("--fresh", is_flag=True, help="Boot each guest anew for every cell.")
 @click.option("--trace/--no-trace", default=True, help="System calls as the third witness.")
@@ -60,6 +76,9 @@ def run(
     junit_file: str | None,
     require: tuple[str, ...],
     run_dir: Path | None,
+    history: Path | None,
+    no_history: bool,
+    retries: int,
     locked: bool,
     fresh: bool,
     trace: bool,
@@ -73,6 +92,7 @@ def run(
     from harness import events
     from harness import run as laboratory
     from harness.guests.own import OwnKernels
+    from harness.history.writer import History
     from harness.sinks import Bus
     from harness.sinks.junit import Junit
     from harness.sinks.rundir import RunDirectory
@@ -94,6 +114,8 @@ def run(
         required = _required(read, require, {cell.guest for cell in cells})
         directory = _run_directory(run_dir)
         bus.add(RunDirectory(directory))
+        if not no_history:
+            bus.add(History(history_file(history)))
         if json_file:
             bus.add(SummaryJson(json_file))
         if junit_file:
@@ -107,6 +129,7 @@ def run(
                 own=own,
                 jobs=jobs or 0,
                 fresh=fresh,
+                retries=retries,
                 trace=trace,
                 subjects=subjects_of(cells, read, packaged(builder)),
                 require=required,

@@ -16,8 +16,9 @@ from harness.cells import Cell
 from harness.events import RunStarted
 from harness.verdict import Observation, Result, Verdict
 
-# of facts: what is drawn by lot at every start (ASLR), or moves while a machine works
-BY_LOT = ("first", "aslr_bits", "committed")
+# of facts: what is drawn by lot at every start (the host's ASLR decides even how much of its memory
+# a UML kernel can use), or moves while a machine works
+BY_LOT = ("first", "aslr_bits", "memory", "commit_limit", "committed")
 HINTS = ("hint_high", "hint_low", "hint_beyond")
 # of provenance: what is new in every boot
 _NEW = ("container",)
