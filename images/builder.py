@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import msgspec
 
 from images import lock
 from images.apt import Apt, Deb
-from images.cache import Cache, Entry
+from images.cache import Cache, Entry, size_of
 from images.catalogue import RECIPES
 from images.errors import ImageError, MovedOn
+from images.progress import Say, silence
 from images.recipes import Materials, Recipe, release
 
 
@@ -28,7 +30,7 @@ class Builder:
         cache: Cache | None = None,
         *,
         locked: bool = False,
-        say: Callable[[str], None] = lambda _: None,
+        say: Say = silence,
         recipes: Mapping[str, Recipe] = RECIPES,
     ) -> None:
         self.cache = cache or Cache()
@@ -155,12 +157,15 @@ class Builder:
         def make(out: Path) -> Mapping[str, object]:
             self._check_lock(recipe, debs)
             self.say(f"building {recipe.name}")
+            started = time.monotonic()
             with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
                 packages = Path(scratch) / "packages"
                 if recipe.packages:
                     self._apt.unpack(self._apt.fetch(recipe.packages, debs), packages)
                 images = {name: entry.path for name, entry in needs.items()}
                 recipe.make(Materials(packages, images, self.cache.path(recipe.name, key)), out)
+            size, seconds = size_of(out) >> 20, time.monotonic() - started
+            self.say(f"built {recipe.name} in {seconds:.1f} s: {size} MiB")
             return {
                 "packages": msgspec.to_builtins(debs),
                 "images": {name: entry.manifest.key for name, entry in needs.items()},

@@ -12,12 +12,14 @@ from harness.guests.guest import Guest, Workplace
 from harness.guests.native import Native
 from harness.guests.own import QEMU, UML, OwnKernels, uml_release
 from harness.guests.qemu import X86_64, Architecture, Qemu
-from harness.guests.uml import Uml
+from harness.guests.uml import Mode, Uml, has_seccomp
 from images.builder import Builder
 
 NO_OWN = OwnKernels()
 # alias -> image: which suite's kernel a UML guest boots
 _UML = {"uml-bookworm": "uml-bookworm", "uml-trixie": "uml-trixie", "uml-testing": "uml-forky"}
+
+PTRACE = "-ptrace"  # the same kernel without its seccomp mode: their bugs differ
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     for image in _UML.values():
         release = builder.uml_release(image)
         kinds.append(_uml(f"uml-{release}", image, release))
+        if has_seccomp(release):
+            kinds.append(_uml(f"uml-{release}{PTRACE}", image, release, mode="ptrace"))
     if own.uml:
         kinds.append(_uml(UML, "", uml_release(own.uml), own.uml.absolute()))
     if own.qemu:
@@ -57,12 +61,15 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     return {kind.name: kind for kind in kinds}
 
 
-def _uml(name: str, image: str, release: str, kernel: Path | None = None) -> Kind:
+def _uml(
+    name: str, image: str, release: str, kernel: Path | None = None, mode: Mode = "seccomp"
+) -> Kind:
     images = ("agent", "root", "shim", *([] if kernel else [image]))
-    return Kind(
-        name, images, lambda place: Uml(name, image, release, place, kernel=kernel), 0.2, 0.2, 192,
-        (kernel,) if kernel else (),
-    )  # fmt: skip
+
+    def make(place: Workplace) -> Guest:
+        return Uml(name, image, release, place, kernel=kernel, mode=mode)
+
+    return Kind(name, images, make, 0.2, 0.2, 192, (kernel,) if kernel else ())
 
 
 def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kind:
@@ -77,7 +84,11 @@ def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kin
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:
     """Return every name by which a guest may be called, with its canonical name."""
     names = {name: name for name in catalogue(builder, own)}
-    names.update({alias: f"uml-{builder.uml_release(image)}" for alias, image in _UML.items()})
+    for alias, image in _UML.items():
+        name = f"uml-{builder.uml_release(image)}"
+        names[alias] = name
+        if f"{name}{PTRACE}" in names:
+            names[f"{alias}{PTRACE}"] = f"{name}{PTRACE}"
     return names
 
 

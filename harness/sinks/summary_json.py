@@ -20,9 +20,10 @@ class SummaryJson:
     """Writes the document when the run is over; `-` is standard output.
 
     Its shape: `schema`, `foothold` (version), `run`, `plan`, `command`, `directory`, `started`
-    (seconds since the epoch), `seconds`, `interrupted`, `counts` (cells by result), `guests` (by
-    name: `argv`, `seconds`, `facts`, `provenance`, `notes`, `failure`), `cells` (each with `guest`,
-    `limits`, `policy`, `subject`, `workload` and its `verdict`, null if it was not reached).
+    (seconds since the epoch), `seconds`, `interrupted`, `counts` (cells by result), `flaky` (ids of
+    cells that came to something else when they were asked again), `guests` (by name: `argv`,
+    `seconds`, `facts`, `provenance`, `notes`, `failure`), `cells` (each with `guest`, `limits`,
+    `policy`, `subject`, `workload` and its `verdict`, null if it was not reached).
     """
 
     def __init__(self, path: str) -> None:
@@ -57,6 +58,7 @@ def document(result: RunResult) -> dict[str, object]:
         "seconds": finished.seconds if finished else None,
         "interrupted": finished.interrupted if finished else True,
         "counts": result.counts,
+        "flaky": [name for name, verdict in result.verdicts.items() if verdict.flaky],
         "guests": {name: _guest(result, name) for name in result.guests},
         "cells": [_cell(result, cell) for cell in result.cells],
     }
