@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.common import FAILED, FINDING, OK
-from harness.cli.history import counted, database_option, json_option, plan_option, say_json
+from harness.cli.history import (
+    counted,
+    database_option,
+    json_option,
+    opened,
+    plan_option,
+    say_json,
+)
 
 if TYPE_CHECKING:
-    from harness.history.compare import Change, Comparison, GuestChange
+    from harness.history.compare import Change, Comparison, Other
     from harness.history.reader import Kept
 
 _MOST = 12  # names in a list that nobody reads to its end
@@ -32,10 +39,9 @@ def compare(a: str, b: str, plan: str, as_json: bool, file: Path) -> int:
     """
     from harness.history import reader
     from harness.history.compare import compare as side_by_side
-    from harness.history.database import Database
     from harness.history.rows import State
 
-    with Database(file, reading=not (Path(a).is_dir() and Path(b).is_dir())) as database:
+    with opened(file, a, b) as database:
         before, now = (reader.find(database, word, plan) for word in (a, b))
         found = side_by_side(before, now, reader.earlier(database, now))
     whole = now.run.state is State.FINISHED
@@ -62,14 +68,15 @@ def _told(found: Comparison, before: Kept, now: Kept) -> Iterator[str]:
     yield from _section("repaired", "green", _changes(found.repaired))
     yield from _section("another path", "yellow", _changes(paths))
     yield from _section("no answer any more", "yellow", _changes(found.lost))
-    yield from _section("passed only when they were asked again", "yellow", found.flaky)
+    yield from _section("came to something else when they were asked again", "yellow", found.flaky)
     yield from _section(
         "slower than noise explains", "yellow",
         (f"{each.cell}: {each.seconds:.2f} s; usual is {each.usual:.2f} s, at most {each.most:.2f}"
          f" s, by {each.samples} earlier runs" for each in found.slower),
     )  # fmt: skip
-    yield from _section("kernels and images", "yellow", _guests(found.kernels))
-    yield from _section("facts", "yellow", _guests(found.facts))
+    yield from _section("the runs themselves", "", _others(found.made))
+    yield from _section("kernels and images", "yellow", _others(found.kernels))
+    yield from _section("facts", "yellow", _others(found.facts))
     yield from _section("only in A", "", _some(found.only_a))
     yield from _section("only in B", "", _some(found.only_b))
 
@@ -91,9 +98,10 @@ def _changes(changes: Iterable[Change]) -> Iterator[str]:
             yield f"    {each.finding}"
 
 
-def _guests(changes: Iterable[GuestChange]) -> Iterator[str]:
+def _others(changes: Iterable[Other]) -> Iterator[str]:
     for each in changes:
-        yield f"{each.guest}: {each.what} {each.before} → {each.now}"
+        of = f"{each.guest}: " if each.guest else ""
+        yield f"{of}{each.what} {each.before or 'none'} → {each.now or 'none'}"
 
 
 def _some(names: tuple[str, ...]) -> Iterator[str]:

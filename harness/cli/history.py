@@ -12,6 +12,7 @@ import click
 from harness.cli.common import OK, history_file
 
 if TYPE_CHECKING:
+    from harness.history.database import Database
     from harness.history.rows import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,10 +72,9 @@ def flaky(plan: str, as_json: bool, file: Path) -> int:
     Nothing else: subject, images, kernels, facts, Foothold itself and what the plan declares are
     the same. Cells that passed only when they were asked again are among them.
     """
-    from harness.history.database import Database
     from harness.history.flaky import flaky as find
 
-    with Database(file, reading=True) as database:
+    with opened(file) as database:
         found = find(database, plan)
     if as_json:
         say_json(found)
@@ -90,6 +90,14 @@ def flaky(plan: str, as_json: bool, file: Path) -> int:
     for line in columns(rows):
         click.echo(line)
     return OK
+
+
+def opened(file: Path, *runs: str) -> Database:
+    """Open the history to read it; if there is none, directories can still be looked into."""
+    from harness.history.database import MEMORY, Database
+
+    elsewhere = bool(runs) and all(Path(run).is_dir() for run in runs)
+    return Database(MEMORY if elsewhere and not file.exists() else file, reading=not elsewhere)
 
 
 def say_json(value: object) -> None:

@@ -17,6 +17,7 @@ from harness.cli.history import (
     json_option,
     made_with,
     moment,
+    opened,
     plan_option,
     say_json,
 )
@@ -40,9 +41,8 @@ def show(run: str, cell: str, plan: str, as_json: bool, file: Path) -> int:
     beginning of it, or its directory. CELL is its name, or a part of it that no other has.
     """
     from harness.history import reader
-    from harness.history.database import Database
 
-    with Database(file, reading=not Path(run).is_dir()) as database:
+    with opened(file, run) as database:
         kept = reader.find(database, run, plan)
         if not cell:
             whole = {"run": kept.run, "boots": kept.boots, "cells": kept.cells}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from harness.history.noise import usual
 from harness.history.reader import Kept
-from harness.history.rows import Boot, KeptCell
+from harness.history.rows import Boot, KeptCell, Run
 from harness.history.space import lasting, steady
 from harness.verdict import Result
 
@@ -23,8 +23,10 @@ class Change:
 
 
 @dataclass(frozen=True)
-class GuestChange:
-    """Something of a guest that is not what it was: a fact, an image, a release."""
+class Other:
+    """Something that is not what it was, of a guest (a fact, an image, a release) or of the run
+    itself (what it was made with, its subjects): then `guest` is empty.
+    """
 
     guest: str
     what: str
@@ -48,8 +50,8 @@ class Comparison:
     """What is different in run `b`, seen from run `a`.
 
     `new_failures` did not fail in `a` or were not in it; `lost` had an answer in `a` and have none
-    now; `flaky` passed in `b` only when they were asked again; `kernels` are guests whose kernel or
-    images changed under one name.
+    now; `flaky` came to something else when they were asked again; `made` is what the runs were
+    made with, `kernels` are guests whose kernel or images changed under one name.
     """
 
     a: str
@@ -60,8 +62,9 @@ class Comparison:
     lost: tuple[Change, ...]
     flaky: tuple[str, ...]
     slower: tuple[Slower, ...]
-    kernels: tuple[GuestChange, ...]
-    facts: tuple[GuestChange, ...]
+    made: tuple[Other, ...]
+    kernels: tuple[Other, ...]
+    facts: tuple[Other, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     both: int
@@ -70,7 +73,7 @@ class Comparison:
     def same(self) -> bool:
         """Is nothing different?"""
         told = (self.new_failures, self.repaired, self.paths, self.lost, self.flaky, self.slower,
-                self.kernels, self.facts, self.only_a, self.only_b)  # fmt: skip
+                self.made, self.kernels, self.facts, self.only_a, self.only_b)  # fmt: skip
         return not any(told)
 
 
@@ -88,9 +91,10 @@ def compare(a: Kept, b: Kept, earlier: Mapping[str, Sequence[float]]) -> Compari
         tuple(new),
         tuple(_change(x, y) for x, y in both if x.bad and y.result is Result.PASS),
         tuple(_change(x, y) for x, y in both if _went_elsewhere(x, y)),
-        tuple(_change(x, y) for x, y in both if _has_answer(x) and not _has_answer(y)),
+        tuple(_change(x, y) for x, y in both if _is_lost(x, y)),
         tuple(cell.name for cell in asked_b.values() if cell.flaky),
         tuple(_slower(asked_b.values(), earlier)),
+        tuple(_made(a.run, b.run)),
         tuple(change for x, y in guests for change in _kernels(x, y)),
         tuple(change for x, y in guests for change in _facts(x, y)),
         tuple(name for name in asked_a if name not in asked_b),
@@ -109,6 +113,10 @@ def _is_new_failure(before: KeptCell | None, now: KeptCell) -> bool:
 def _went_elsewhere(before: KeptCell, now: KeptCell) -> bool:
     was, goes = (before.path, before.outcome), (now.path, now.outcome)
     return any(was) and any(goes) and was != goes
+
+
+def _is_lost(before: KeptCell, now: KeptCell) -> bool:
+    return _has_answer(before) and not _has_answer(now) and not _is_new_failure(before, now)
 
 
 def _has_answer(cell: KeptCell) -> bool:
@@ -131,28 +139,38 @@ def _slower(cells: Iterable[KeptCell], earlier: Mapping[str, Sequence[float]]) -
             yield Slower(cell.name, cell.seconds, known.median, known.most, known.samples)
 
 
-def _kernels(before: Boot, now: Boot) -> Iterator[GuestChange]:
+def _made(before: Run, now: Run) -> Iterator[Other]:
+    origins = asdict(before.origin), asdict(now.origin)
+    for old, new in (origins, (before.subjects, now.subjects)):
+        for name in sorted(old.keys() & new.keys()):
+            if old[name] != new[name]:
+                yield Other("", name, old[name], new[name])
+    if before.traced != now.traced:
+        yield Other("", "traced", str(before.traced), str(now.traced))
+
+
+def _kernels(before: Boot, now: Boot) -> Iterator[Other]:
     if before.release and now.release and before.release != now.release:
-        yield GuestChange(now.guest, "release", before.release, now.release)
+        yield Other(now.guest, "release", before.release, now.release)
     for what in sorted(before.images.keys() | now.images.keys()):
         was, became = before.images.get(what, "none"), now.images.get(what, "none")
         if was != became:
-            yield GuestChange(now.guest, f"image {what}", was, became)
+            yield Other(now.guest, f"image {what}", was, became)
     if before.facts is not None and now.facts is not None:
         for what, was in sorted(lasting(before.provenance).items()):
             became = now.provenance.get(what, "none")
             if was != became and became not in now.images.values():
-                yield GuestChange(now.guest, what, was, became)
+                yield Other(now.guest, what, was, became)
 
 
-def _facts(before: Boot, now: Boot) -> Iterator[GuestChange]:
+def _facts(before: Boot, now: Boot) -> Iterator[Other]:
     """Of guests that have both answered: what is measured otherwise, and is not by lot."""
     if before.facts is None or now.facts is None:
         return
     old, new = steady(before.facts), steady(now.facts)
     for name in sorted((old.keys() | new.keys()) - {"release", "schema"}):
         if old.get(name) != new.get(name):
-            yield GuestChange(now.guest, name, _plain(old.get(name)), _plain(new.get(name)))
+            yield Other(now.guest, name, _plain(old.get(name)), _plain(new.get(name)))
 
 
 def _plain(value: object) -> str:

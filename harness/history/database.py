@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -70,8 +71,15 @@ class Database:
     ) -> None:
         self.close()
 
+    @functools.cached_property
+    def scratch(self) -> Database:
+        """Another one, in memory, for runs that are not in this one; closed with it."""
+        return Database(MEMORY)
+
     def close(self) -> None:
         """Close it; the last to do so merges the write-ahead log into the file."""
+        if "scratch" in vars(self):
+            self.scratch.close()
         with self._in_words():
             self._connection.close()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import UsageError
-from harness.history.database import MEMORY, Database, HistoryError
+from harness.history.database import Database, HistoryError
 from harness.history.noise import MOST
 from harness.history.rows import Boot, KeptCell, Run
 from harness.history.writer import replay
@@ -97,14 +97,11 @@ def find(database: Database, word: str, plan: str = "") -> Kept:
 
 def add(database: Database, directory: Path) -> Run:
     """Take a run from its directory into the history. Raises UsageError if it is there."""
-    with Database(MEMORY) as scratch:
-        replay(directory, scratch)
-        [run] = runs(scratch)
+    run = _replayed(database.scratch, directory)
     known = "SELECT name FROM runs WHERE started = ? AND directory = ?"
     if name := database.value(known, run.started, run.directory):
         raise UsageError(f"{directory} is in the history already, as {name}")
-    replay(directory, database)
-    return next(_runs(database, "SELECT * FROM runs ORDER BY id DESC LIMIT 1"))
+    return _replayed(database, directory)
 
 
 def earlier(database: Database, kept: Kept) -> Mapping[str, Sequence[float]]:
@@ -136,9 +133,12 @@ def _in_directory(database: Database, directory: Path) -> Kept:
     )
     if found:
         return _kept(database, found[0])
-    scratch = Database(MEMORY)
-    replay(directory, scratch)
-    return _kept(scratch, runs(scratch)[0])
+    return _kept(database.scratch, _replayed(database.scratch, directory))
+
+
+def _replayed(database: Database, directory: Path) -> Run:
+    replay(directory, database)
+    return next(_runs(database, "SELECT * FROM runs ORDER BY id DESC LIMIT 1"))
 
 
 def _runs(database: Database, query: str, *values: object) -> Iterator[Run]:

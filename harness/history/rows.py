@@ -23,7 +23,7 @@ class State(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
     INTERRUPTED = "interrupted"  # the user ended it
-    BROKEN = "broken"  # an error of the laboratory did
+    BROKEN = "broken"  # it broke off: an error of the laboratory
     KILLED = "killed"  # its process is gone, and had no time to say anything
 
 
@@ -31,8 +31,8 @@ class State(StrEnum):
 class Run:
     """A run. Times in seconds, `started` since the epoch; `seconds` None if it did not finish.
 
-    `counts` has cells by result, and those without a verdict as `not-run`; `flaky` of them passed
-    only when they were asked again.
+    `counts` has cells by result, and those without a verdict as `not-run`; `flaky` of them came to
+    something else when they were asked again. `subjects` has the hash of each by its name.
     """
 
     id: int
@@ -41,6 +41,7 @@ class Run:
     command: tuple[str, ...]
     directory: str
     origin: Origin
+    subjects: Mapping[str, str]
     traced: bool
     started: float
     seconds: float | None
@@ -58,7 +59,8 @@ class Run:
         command = _json(row["command"], tuple[str, ...])
         return cls(
             row["id"], row["name"], row["plan"], command, row["directory"], origin,
-            bool(row["traced"]), row["started"], row["seconds"], state, counts, flaky,
+            _json(row["subjects"], dict[str, str]), bool(row["traced"]), row["started"],
+            row["seconds"], state, counts, flaky,
         )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ MIGRATIONS = (
                 code TEXT NOT NULL,
                 python TEXT NOT NULL,
                 kernel TEXT NOT NULL,
+                subjects TEXT NOT NULL,
                 traced INTEGER NOT NULL,
                 started REAL NOT NULL,
                 seconds REAL,

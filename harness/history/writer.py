@@ -111,8 +111,8 @@ class Recorder:
         self._cells = {cell.id: cell for cell in event.cells}
         self._run = self._insert(
             "runs", name=self._free_name(event.run), plan=event.plan, command=_json(event.command),
-            directory=event.directory, traced=event.trace, started=event.at, state=State.RUNNING,
-            process=self._writer, **asdict(event.origin),
+            directory=event.directory, subjects=_json(event.subjects), traced=event.trace,
+            started=event.at, state=State.RUNNING, process=self._writer, **asdict(event.origin),
         )  # fmt: skip
         self._ended = False
         for cell in event.cells:
