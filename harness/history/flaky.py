@@ -13,7 +13,7 @@ from harness.history.database import Database
 @dataclass(frozen=True)
 class Flaky:
     """A cell, what it came to in one and the same setting and how often, and how often of these it
-    passed only when it was asked again. `last` is the newest run that saw a change.
+    came to something else when it was asked again. `last` is the newest run that was not as usual.
     """
 
     cell: str
@@ -66,9 +66,9 @@ def _among(rows: list[Row]) -> Iterator[Flaky]:
         came = Counter(row["came"] for row in part)
         retried = [row for row in part if row["flaky"]]
         if len(came) > 1 or retried:
-            rare = min(came, key=lambda each: came[each])
-            seen = [row["run"] for row in part if row["flaky"] or row["came"] == rare]
-            yield Flaky(part[0]["question"], dict(came), len(retried), seen[-1])
+            [(usual, _)] = came.most_common(1)
+            odd = [row["run"] for row in part if row["flaky"] or row["came"] != usual]
+            yield Flaky(part[0]["question"], dict(came), len(retried), odd[-1])
 
 
 def _changes(one: Flaky) -> int:

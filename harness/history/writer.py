@@ -27,6 +27,8 @@ from harness.history.database import Database
 from harness.history.rows import State
 from harness.verdict import Verdict
 
+_HINT = "give the directory of a run, with its events.jsonl"
+
 
 class History:
     """A sink. The database is opened when a run begins, so that its errors are a sink's errors."""
@@ -99,6 +101,11 @@ class Recorder:
             elif isinstance(event, RunFinished):
                 state = State.INTERRUPTED if event.interrupted else State.FINISHED
                 self._end(state, event.seconds)
+
+    @property
+    def begun(self) -> bool:
+        """Has a run been written?"""
+        return self._started is not None
 
     def close(self) -> None:
         """Say of a run that has no end by now that it broke off."""
@@ -190,6 +197,8 @@ def replay(directory: Path, database: Database) -> None:
     with database.transaction():
         for event in itertools.dropwhile(_is_before, _events(directory / "events.jsonl")):
             recorder(event)
+        if not recorder.begun:
+            raise UsageError(f"{directory} holds no run", _HINT)
         recorder.close()
 
 
@@ -198,18 +207,17 @@ def _is_before(event: AnyEvent) -> bool:
 
 
 def _events(path: Path) -> Iterator[AnyEvent]:
-    hint = "give the directory of a run, with its events.jsonl"
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", hint) from error
+        raise UsageError(f"{path}: {error.strerror}", _HINT) from error
     for number, line in enumerate(lines, 1):
         if not line.endswith(b"\n"):
             return  # it was killed while it wrote
         try:
             yield msgspec.json.decode(line, type=AnyEvent)
         except msgspec.MsgspecError as error:
-            raise UsageError(f"{path}:{number}: this is no event: {error}", hint) from error
+            raise UsageError(f"{path}:{number}: this is no event: {error}", _HINT) from error
 
 
 def _json(value: object) -> str:
