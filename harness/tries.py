@@ -66,6 +66,6 @@ class Tries:
             return verdict
         attempts = tuple(each.as_attempt() for each in before)
         told = "; ".join(f"{each.result}: {(each.findings or ('',))[0]}" for each in before)
-        now = "flaky: passed" if verdict.result is Result.PASS else "asked"
+        now = "flaky: passed" if verdict.result is Result.PASS else "not passed either"
         note = f"{now} at try {len(before) + 1}; before that {told}"
         return replace(verdict, attempts=attempts, notes=(*verdict.notes, note))
