@@ -98,8 +98,8 @@ def test_exit_codes(
 
 def test_what_is_asked_for_reaches_the_laboratory(lab: Laboratory, tmp_path: Path) -> None:
     directory = tmp_path / "here"
-    asked = ["-j", "3", "--fresh", "--locked", "--retries", "2", "--require", "uml-bookworm", "--guest",
-             "uml-6.1", "--run-dir", str(directory)]  # fmt: skip
+    asked = ["-j", "3", "--fresh", "--locked", "--retries", "2", "--require", "uml-bookworm",
+             "--guest", "uml-6.1", "--run-dir", str(directory)]  # fmt: skip
     assert door.main([*NATIVE, *asked]) == 0
     assert [cell.id for cell in lab.cells] == ["native/none/after", "uml-6.1/none/after"]
     options = lab.options
