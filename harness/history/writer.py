@@ -81,7 +81,7 @@ class Recorder:
         self._writer = writer
         self._run = 0
         self._started: RunStarted | None = None
-        self._cells: dict[str, Cell] = {}
+        self._cells: dict[str, tuple[int, Cell]] = {}
         self._boots: dict[str, _Boot] = {}
         self._ended = True
 
@@ -97,7 +97,7 @@ class Recorder:
             elif isinstance(event, GuestFailed):
                 self._failed(event)
             elif isinstance(event, CellFinished):
-                self._finish(self._cells[event.cell], event.verdict, event.boot)
+                self._finish(*self._cells[event.cell], event.verdict, event.boot)
             elif isinstance(event, RunFinished):
                 state = State.INTERRUPTED if event.interrupted else State.FINISHED
                 self._end(state, event.seconds)
@@ -115,7 +115,6 @@ class Recorder:
 
     def _start(self, event: RunStarted) -> None:
         self._started = event
-        self._cells = {cell.id: cell for cell in event.cells}
         self._run = self._insert(
             "runs", name=self._free_name(event.run), plan=event.plan, command=_json(event.command),
             directory=event.directory, subjects=_json(event.subjects), traced=event.trace,
@@ -123,11 +122,13 @@ class Recorder:
         )  # fmt: skip
         self._ended = False
         for cell in event.cells:
-            self._insert(
-                "cells", run=self._run, name=cell.id, guest=cell.guest, limits=str(cell.limits),
+            name = cell.id
+            row = self._insert(
+                "cells", run=self._run, name=name, guest=cell.guest, limits=str(cell.limits),
                 subject=cell.subject, policy=cell.policy, workload=cell.workload,
-                question=replace(cell, repeat=1).id,
+                question=replace(cell, repeat=1).id if cell.repeat > 1 else name,
             )  # fmt: skip
+            self._cells[name] = row, cell
 
     def _free_name(self, name: str) -> str:
         """A directory of the user's choosing may have held a run before this one."""
@@ -156,13 +157,10 @@ class Recorder:
         boot = self._boots.get(event.boot) or self._booting(event, {})
         self._update("boots", boot.row, failure=event.message, argv=_json(event.argv))
 
-    def _finish(self, cell: Cell, verdict: Verdict, name: str) -> None:
+    def _finish(self, row: int, cell: Cell, verdict: Verdict, name: str) -> None:
         assert self._started
         boot, seen = self._boots.get(name), verdict.observed
         known = boot and boot.images
-        row = self._database.value(
-            "SELECT id FROM cells WHERE run = ? AND name = ?", self._run, cell.id
-        )
         self._update(
             "cells", row, boot=boot.row if boot else None,
             setting=space.setting(self._started, cell, known) if known else None,
