@@ -5,11 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness import run as laboratory
+from harness.cells import Cell, Limits
+from harness.deadline import Deadline
+from harness.errors import GuestError
+from harness.facts import Facts
+from harness.guests.catalogue import catalogue
+from harness.guests.native import Native
+from harness.history import reader
+from harness.history.database import MEMORY, Database
 from images.builder import Builder
+from tests.guests.conftest import happen
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,3 +75,35 @@ def test_a_second_try_is_told_and_counts_as_flaky(tmp_path: Path) -> None:
     assert "native/none/moody: pass (starts) → fail" in text
     [flaky] = json.loads(foothold("flaky", "--json"))
     assert sorted(flaky["came"].values()) == [1, 1], "another run of it failed, for no reason"
+
+
+class Moody(Native):
+    """The real guest, which does not come up when it is booted for the first time."""
+
+    boots = 0
+
+    def boot(self, deadline: Deadline) -> Facts:
+        Moody.boots += 1
+        if Moody.boots == 1:
+            raise GuestError("the agent does not answer")
+        return super().boot(deadline)
+
+
+def test_a_guest_that_did_not_come_up_is_booted_again_for_all_its_cells(
+    builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = replace(catalogue(builder)["native"], make=lambda place: Moody("native", place))
+    monkeypatch.setattr(laboratory, "catalogue", lambda *_: {"native": kind})
+    cells = [Cell("native", Limits(), policy) for policy in ("before", "after")]
+    happened = happen(cells, builder, tmp_path, retries=1)
+    assert happened.summary.counts == {"pass": 2}
+    assert Moody.boots == 2, "one boot for both"
+    for verdict in happened.verdicts.values():
+        assert [each.findings for each in verdict.attempts] == [("the agent does not answer",)]
+    told = [type(each).__name__ for each in happened.events]
+    assert told.count("GuestFailed") == 1
+    assert told.count("CellRetried") == told.count("CellFinished") == 2
+    with Database(MEMORY) as database:
+        kept = reader.find(database, str(tmp_path))
+    assert [boot.failure for boot in kept.boots] == ["the agent does not answer", ""]
+    assert {cell.boot for cell in kept.cells} == {kept.boots[1].id}
