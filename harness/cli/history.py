@@ -82,11 +82,11 @@ def flaky(plan: str, as_json: bool, file: Path) -> int:
     if not found:
         click.echo("no cell changed its verdict while nothing else changed", err=True)
         return OK
-    rows = [("cell", "came to", "at a later try", "last seen in")]
+    rows = [("cell", "last seen in", "later tries", "came to")]
     for one in found:
         came = sorted(one.came.items(), key=lambda each: -each[1])
         told = ", ".join(f"{count} x {phrase}" for phrase, count in came)
-        rows.append((one.cell, told, str(one.retried or ""), one.last))
+        rows.append((one.cell, one.last, str(one.retried or ""), told))
     for line in columns(rows):
         click.echo(line)
     return OK
@@ -111,11 +111,10 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Write rows one below the other, each column as wide as it must be; the first is the head."""
     from harness.sinks.text import clean
 
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for number, row in enumerate(rows):
-        line = "  ".join(
-            clean(word, 400).ljust(width) for word, width in zip(row, widths, strict=True)
-        )
+    shown = [[clean(word, 400) for word in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for number, row in enumerate(shown):
+        line = "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True))
         yield click.style(line.rstrip(), dim=True) if number == 0 else line.rstrip()
 
 

@@ -80,9 +80,9 @@ def _run(kept: Kept) -> Iterator[str]:
     yield ""
     yield from columns(
         [
-            ("result", "cell", "seen", "time", ""),
-            *((cell.result or "not run", cell.name, _seen(cell), _seconds(cell.seconds),
-               _tries(cell)) for cell in kept.cells),
+            ("result", "cell", "time", "seen"),
+            *((cell.result or "not run", cell.name, _seconds(cell.seconds), _seen(cell))
+              for cell in kept.cells),
         ]
     )  # fmt: skip
 
@@ -92,15 +92,12 @@ def _booted(boot: Boot) -> str:
 
 
 def _seen(cell: KeptCell) -> str:
-    if cell.bad and cell.findings:
-        return f"{cell.seen}: {cell.findings[0]}" if cell.path or cell.outcome else cell.findings[0]
-    return cell.seen if cell.result else ""
-
-
-def _tries(cell: KeptCell) -> str:
-    if not cell.retries:
-        return ""
-    return f"flaky: asked {cell.retries + 1} times" if cell.flaky else f"{cell.retries + 1} tries"
+    """What was seen, what is wrong with it, and at which try, if it was not the first."""
+    told = [cell.seen] if cell.path or cell.outcome else []
+    told += cell.findings[:1] if cell.result != "pass" else []
+    flaky = "flaky, " if cell.flaky else ""
+    again = f" ({flaky}at try {cell.retries + 1})" if cell.retries else ""
+    return ": ".join(told) + again
 
 
 def _seconds(seconds: float | None) -> str:

@@ -43,8 +43,9 @@ class Kept:
         if len(found) == 1:
             return found[0]
         fits = "several cells" if found else "no cell"
-        some = ", ".join(cell.name for cell in (found or self.cells)[:6])
-        raise UsageError(f"{name!r} names {fits} of {self.run.name}", f"there is: {some}, …")
+        some = [cell.name for cell in (found or self.cells)]
+        hint = f"there is: {', '.join(some[:6])}{', …' if len(some) > 6 else ''}"
+        raise UsageError(f"{name!r} names {fits} of {self.run.name}", hint)
 
     def verdict(self, cell: KeptCell) -> Verdict | None:
         """Return the whole verdict on a cell, None if it has none. Raises HistoryError."""
@@ -58,15 +59,12 @@ class Kept:
             ) from error
 
 
-def runs(database: Database, plan: str = "", limit: int = -1) -> list[Run]:
-    """Return runs, the newest first."""
-    return list(
-        _runs(
-            database,
-            "SELECT * FROM runs WHERE ? IN ('', plan) ORDER BY started DESC, id DESC LIMIT ?",
-            plan, limit,
-        )
-    )  # fmt: skip
+def runs(database: Database, plan: str = "", limit: int = -1, skip: int = 0) -> list[Run]:
+    """Return runs, the newest first; of these so many are skipped."""
+    query = (
+        "SELECT * FROM runs WHERE ? IN ('', plan) ORDER BY started DESC, id DESC LIMIT ? OFFSET ?"
+    )
+    return list(_runs(database, query, plan, limit, skip))
 
 
 def find(database: Database, word: str, plan: str = "") -> Kept:
@@ -76,8 +74,7 @@ def find(database: Database, word: str, plan: str = "") -> Kept:
     Raises UsageError.
     """
     if match := _LAST.fullmatch(word):
-        back = int(match[1] or 0)
-        found = runs(database, plan, back + 1)[back:]
+        found = runs(database, plan, 1, int(match[1] or 0))
         if not found:
             of = f" of the plan {plan!r}" if plan else ""
             raise UsageError(f"there is no run {word}{of} in {database.path}", _which(database))
