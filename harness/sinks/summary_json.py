@@ -23,7 +23,8 @@ class SummaryJson:
     (seconds since the epoch), `seconds`, `interrupted`, `counts` (cells by result), `flaky` (ids of
     cells that came to something else when they were asked again), `guests` (by name: `argv`,
     `seconds`, `facts`, `provenance`, `notes`, `failure`), `cells` (each with `guest`, `limits`,
-    `policy`, `subject`, `workload` and its `verdict`, null if it was not reached).
+    `policy`, `subject`, `workload`, `repeat`, `tags` and its `verdict`, null if it was not
+    reached).
     """
 
     def __init__(self, path: str) -> None:
@@ -85,5 +86,7 @@ def _cell(result: RunResult, cell: Cell) -> dict[str, object]:
         "policy": cell.policy,
         "subject": cell.subject,
         "workload": cell.workload,
+        "repeat": cell.repeat,
+        "tags": cell.tags,
         "verdict": result.verdicts.get(cell.id),
     }
