@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from sqlite3 import Row
 
@@ -12,8 +12,9 @@ from harness.history.database import Database
 
 @dataclass(frozen=True)
 class Flaky:
-    """A cell, what it came to in one and the same setting and how often, and how often of these it
-    came to something else when it was asked again. `last` is the newest run that was not as usual.
+    """A cell; what it came to, and how often, in those settings in which it came to more than one
+    thing; how often of these it came to something else when it was asked again. `last` is the
+    newest run that was not as usual.
     """
 
     cell: str
@@ -23,7 +24,7 @@ class Flaky:
 
     @property
     def runs(self) -> int:
-        """How many runs have asked it in that setting."""
+        """How many times it was asked in those settings."""
         return sum(self.came.values())
 
 
@@ -34,42 +35,64 @@ def flaky(database: Database, plan: str = "") -> list[Flaky]:
     are the same, and what the guest says of itself is; of a guest that never answered nothing is
     known but the former.
     """
-    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in database.rows(_CANDIDATES, plan):
-        groups[row["question"], row["setting"]].append(row)
-    found = [one for rows in groups.values() for one in _among(rows)]
-    return sorted(found, key=lambda one: (-_changes(one) / one.runs, one.cell))
+    settings: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in database.rows(_SUSPECTS, plan):
+        settings[row["question"], row["setting"]].append(row)
+    changed: dict[str, list[_Changed]] = defaultdict(list)
+    for (question, _), rows in settings.items():
+        changed[question] += _among(rows)
+    found = [_told(question, parts) for question, parts in changed.items() if parts]
+    return sorted(found, key=lambda one: (-_odd(one.came, one.retried) / one.runs, one.cell))
 
 
-# the groups are found in an index alone; the rest is looked up for these few
-_CANDIDATES = """
+# in which settings a cell came to more than one thing is found in an index alone; each row is what
+# it came to there, how often, and the newest run of these
+_SUSPECTS = """
     WITH suspects AS (
         SELECT question, setting FROM cells WHERE came IS NOT NULL AND setting IS NOT NULL
         GROUP BY question, setting HAVING min(came) <> max(came)
         UNION SELECT question, setting FROM cells WHERE flaky
     )
-    SELECT c.question, c.setting, c.came, c.flaky, b.likeness, r.name AS run
+    SELECT c.question, c.setting, c.came, c.flaky, b.likeness,
+           count(*) AS times, max(r.started) AS started, r.name AS run
     FROM suspects s
     JOIN cells c ON c.question = s.question AND c.setting IS s.setting AND c.came IS NOT NULL
     JOIN runs r ON r.id = c.run
     LEFT JOIN boots b ON b.id = c.boot
     WHERE ? IN ('', r.plan)
-    ORDER BY r.started, r.id
+    GROUP BY c.question, c.setting, c.came, c.flaky, b.likeness
 """
 
 
-def _among(rows: list[Row]) -> Iterator[Flaky]:
+@dataclass(frozen=True)
+class _Changed:
+    """A cell in one setting and one likeness: what it came to, and its newest odd run."""
+
+    came: Counter[str]
+    retried: int
+    last: tuple[float, str]
+
+
+def _among(rows: Iterable[Row]) -> Iterator[_Changed]:
     """Part one setting by what guests were like; verdicts without a guest belong to each part."""
     likes = {row["likeness"] for row in rows if row["likeness"]} or {None}
     for like in sorted(likes, key=str):
         part = [row for row in rows if row["likeness"] in (like, None)]
-        came = Counter(row["came"] for row in part)
-        retried = [row for row in part if row["flaky"]]
+        came: Counter[str] = Counter()
+        for row in part:
+            came[row["came"]] += row["times"]
+        retried = sum(row["times"] for row in part if row["flaky"])
         if len(came) > 1 or retried:
             [(usual, _)] = came.most_common(1)
-            odd = [row["run"] for row in part if row["flaky"] or row["came"] != usual]
-            yield Flaky(part[0]["question"], dict(came), len(retried), odd[-1])
+            odd = (row for row in part if row["flaky"] or row["came"] != usual)
+            yield _Changed(came, retried, max((row["started"], row["run"]) for row in odd))
 
 
-def _changes(one: Flaky) -> int:
-    return one.runs - max(one.came.values()) + one.retried
+def _told(question: str, parts: list[_Changed]) -> Flaky:
+    came = sum((part.came for part in parts), Counter[str]())
+    retried = sum(part.retried for part in parts)
+    return Flaky(question, dict(came), retried, max(part.last for part in parts)[1])
+
+
+def _odd(came: Mapping[str, int], retried: int) -> int:
+    return sum(came.values()) - max(came.values()) + retried

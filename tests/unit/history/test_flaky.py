@@ -111,6 +111,19 @@ def test_another_expectation_is_a_reason(database: Database) -> None:
     assert flaky(database) == []
 
 
+def test_a_cell_is_told_once_whatever_it_was_asked_with(database: Database) -> None:
+    for n, (code, verdict) in enumerate(
+        [("1", made.passes), ("1", made.fails), ("2", made.passes), ("2", made.fails),
+         ("2", made.passes), ("3", made.passes)]
+    ):  # fmt: skip
+        origin = replace(made.HERE, code=code)
+        made.Made(f"n{n}", float(n), {CELL: verdict(CELL)}, origin=origin).write(database)
+    [one] = flaky(database)
+    assert one.came == {"pass high allocates": 3, "fail low allocates": 2}
+    assert one.last == "n3"
+    assert one.runs == 5, "with the third code it has come to one thing so far"
+
+
 def test_repeats_of_one_run_can_disagree(database: Database) -> None:
     again = replace(CELL, repeat=2)
     made.Made("r", 1.0, {CELL: made.passes(CELL), again: made.fails(again)}).write(database)
