@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "atlas": "atlas",
     "doctor": "facts",
     "images": "images",
+    "schema": "schema",
 }
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from harness import events
 from harness.events import AnyEvent
 from harness.sinks import Bus
+from harness.sinks.document import Document
 from harness.sinks.files import write_whole
 from harness.sinks.jsonl import JsonLines
 from harness.sinks.junit import Junit, suites
@@ -50,7 +51,7 @@ def a_run() -> list[AnyEvent]:
     seen = samples.observation(samples.LOW_ALLOCATES, evidence={"maps": "\x1b[31m low"})
     return [
         samples.started(native, uml, docker, lost, late),
-        events.GuestBooting(guest="native"),
+        events.GuestBooting(guest="native", images={"agent": "agent-1"}),
         samples.ready("native"),
         events.CellStarted(cell=native.id),
         samples.done(native, observed=samples.observation(samples.HIGH_ALLOCATES)),
@@ -140,6 +141,18 @@ def test_every_event_is_a_line_at_once(tmp_path: Path) -> None:
     sink.close()
 
 
+def test_the_document_is_of_the_schema_that_is_printed(tmp_path: Path) -> None:
+    sink = SummaryJson(str(tmp_path / "out.json"))
+    for event in a_run():
+        sink(event)
+    sink.close()
+    data = (tmp_path / "out.json").read_bytes()
+    read = msgspec.json.decode(data, type=Document, strict=True)
+    assert msgspec.json.encode(read) == msgspec.json.encode(msgspec.json.decode(data))
+    described = msgspec.json.schema(Document)
+    assert {"Document", "Verdict", "Facts"} <= set(described["$defs"])
+
+
 def test_the_run_as_one_document(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "run.json"
     sink = SummaryJson(str(path))
@@ -157,6 +170,7 @@ def test_the_run_as_one_document(tmp_path: Path) -> None:
     assert whole["cells"][4]["verdict"] is None
     assert whole["guests"]["native"]["facts"]["task_size"] == 0x7FFFFFFFF000
     assert whole["guests"]["native"]["argv"] == ["agent", "keep"]
+    assert whole["guests"]["native"]["images"] == {"agent": "agent-1"}
     assert whole["guests"]["qemu-x86_64"]["failure"]["message"] == "hung"
     assert whole["guests"]["qemu-x86_64"]["argv"] == ["qemu", "-x"]
 
@@ -222,6 +236,7 @@ def test_the_document_names_flaky_cells(tmp_path: Path) -> None:
     sink.close()
     whole = json.loads((tmp_path / "x.json").read_text())
     assert whole["flaky"] == [one.id]
+    assert whole["origin"].keys() == {"version", "revision", "code", "python", "kernel"}
     assert whole["cells"][0]["verdict"]["attempts"][0]["findings"] == ["it failed"]
 
 
