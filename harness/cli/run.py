@@ -38,6 +38,18 @@ if TYPE_CHECKING:
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), metavar="N", help="Guests at once.")
 @click.option("--json", "json_file", metavar="FILE", help="All of it as JSON; - is stdout.")
 @click.option("--junit", "junit_file", metavar="FILE", help="All of it as JUnit's XML.")
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="All of it as one HTML page.",
+)
+@click.option(
+    "--github/--no-github",
+    default=None,
+    help="Annotations and a summary for GitHub. [where GITHUB_ACTIONS is set]",
+)
 @click.option("--require", multiple=True, metavar="G", help="Fail if this guest is unsupported.")
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
 @click.option("--locked", is_flag=True, help="Only packages that the lock names.")
@@ -55,6 +67,8 @@ def run(
     jobs: int | None,
     json_file: str | None,
     junit_file: str | None,
+    html_file: Path | None,
+    github: bool | None,
     require: tuple[str, ...],
     run_dir: Path | None,
     locked: bool,
@@ -70,7 +84,9 @@ def run(
     from harness import events
     from harness import run as laboratory
     from harness.guests.own import OwnKernels
+    from harness.report.sink import Html
     from harness.sinks import Bus
+    from harness.sinks.github import GitHub, is_github
     from harness.sinks.junit import Junit
     from harness.sinks.rundir import RunDirectory
     from harness.sinks.summary_json import SummaryJson
@@ -95,6 +111,10 @@ def run(
             bus.add(SummaryJson(json_file))
         if junit_file:
             bus.add(Junit(junit_file))
+        if html_file:
+            bus.add(Html(html_file, directory))
+        if is_github() if github is None else github:
+            bus.add(GitHub(stream))
         stop_as_by_ctrl_c()
         summary = laboratory.run(
             cells,
