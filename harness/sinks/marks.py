@@ -11,8 +11,8 @@ from harness.verdict import Outcome, Verdict
 
 SHAPES = {"pass": "✓", "fail": "✗", "error": "!", "unsupported": "–", "not-run": "·"}
 WORDS = {
-    "pass": "as expected", "fail": "not as expected", "error": "in error", "unsupported": "unsupported",
-    "not-run": "not reached",
+    "pass": "as expected", "fail": "not as expected", "error": "in error",
+    "unsupported": "unsupported", "not-run": "not reached",
 }  # fmt: skip
 _IN_FRAGMENTS = "/=+@:~!$&()*,;"
 PAIRED = 3  # so many variants stand beside each other; more of them get a part of the table each

@@ -12,7 +12,7 @@ function reveal() {
   for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
   const cell = target.closest("details.cell");
   if (!cell) return;
-  cell.hidden = false;
+  cell.hidden = cell.closest(".group").hidden = false;
   cell.scrollIntoView({ block: "start" });
   target.focus({ preventScroll: true });
 }

@@ -153,7 +153,7 @@ def test_the_summary_is_text_whatever_a_guest_says() -> None:
 
 def test_a_summary_is_never_longer_than_github_takes() -> None:
     cells = [samples.cell(rlimit=n << 12) for n in range(1, 400)]
-    done = [samples.done(each, Result.FAIL, f"{each.id} {'x!' * 1000}") for each in cells]
+    done = [samples.done(each, Result.FAIL, f"{each.id} {'@' * 2000}") for each in cells]
     text = summary(gathered([samples.started(*cells), *done]))
     assert len(text.encode()) < 1024 << 10
     assert text.rstrip().endswith("see the report.")

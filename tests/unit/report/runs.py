@@ -112,3 +112,17 @@ def hostile(directory: Path) -> Path:
     console.parent.mkdir(parents=True, exist_ok=True)
     console.write_bytes(raw)
     return directory
+
+
+def large(directory: Path, count: int = 432) -> Path:
+    """As many cells as the plan `limits` has, of six guests."""
+    guests = ("native", "docker", "uml-6.1", "uml-6.12", "uml-7.2", "qemu-x86_64")
+    cells = [
+        samples.cell(guests[n % 6], ("before", "after")[n // 6 % 2], (n // 12 + 1) << 20)
+        for n in range(count)
+    ]
+    happened = [samples.started(*cells), *(ready(guest, UML) for guest in guests)]
+    happened += [
+        samples.done(cell, observed=samples.observation(samples.LOW_ALLOCATES)) for cell in cells
+    ]
+    return write(directory, [*happened, samples.finished()], evidence=False)
