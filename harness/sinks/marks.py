@@ -69,7 +69,7 @@ def mark(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> Mark:
     dies = bool(seen and seen.outcome is Outcome.DIES and path != "refused")
     anchor = "_".join(cell.id.split())  # an id may hold anything but blanks
     told = f"{seen}" if seen else (verdict.findings[0] if verdict and verdict.findings else "")
-    parts = [cell.guest, str(cell.limits), cell.variant, WORDS[result], told]
+    parts = [*cell.id.split("/"), WORDS[result], told]
     if changed:
         parts.append("changed since the earlier run")
     return Mark(
