@@ -159,7 +159,9 @@ def _witnesses(evidence: Evidence) -> Iterator[Testimony]:
         yield Testimony("path", claimed, shown)
         for moment in MOMENTS:
             seen = sightings.get(moment)
-            yield Testimony(_when(moment), _claim(report, moment), seen.line if seen else "")
+            one = Testimony(_when(moment), _claim(report, moment), seen.line if seen else "")
+            if one.report or one.maps:
+                yield one
     for moment, maps in evidence.maps.items():
         if moment not in MOMENTS or not report:
             largest = sorted(ledger_of(maps), key=lambda each: -each.length)[:3]
@@ -168,7 +170,7 @@ def _witnesses(evidence: Evidence) -> Iterator[Testimony]:
     mappings = list(evidence.maps.values())[-1] if evidence.maps else ()
     yield Testimony(
         "reservations",
-        f"{len(report.calls)} calls" if report else "",
+        f"{len(report.calls)} calls" if report and report.calls else "",
         f"{len(mappings)} mappings" if mappings else "",
         "; ".join(asked[:3]) or ("nothing large, nothing with a hint" if story else ""),
     )

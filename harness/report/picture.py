@@ -83,11 +83,14 @@ class Lane:
 
 @dataclass(frozen=True)
 class Request:
-    """An arrow from the address that was asked for to the one that was given; None is nowhere."""
+    """An arrow from the address that was asked for to the one that was given; None is nowhere.
+    `width` is how far what was asked for would have reached.
+    """
 
     y: float
     asked: float | None
     given: float | None
+    width: float
     answer: str
     labels: tuple[Label, ...]
 
@@ -150,7 +153,7 @@ def draw(
     return Picture(
         floor + _FOOT + (_ZOOM if zoom else 0),
         floor,
-        tuple(_hatches(axis, facts, [each for each, _ in asked], occupied)),
+        tuple(_hatches(axis, facts, occupied)),
         _end(axis, facts),
         requests,
         max(0, len(asked) - MOST_REQUESTS),
@@ -179,9 +182,7 @@ def _end(axis: Axis, facts: Facts) -> Label:
     return Label(x, f"task size {facts.task_size:#x}", anchor)
 
 
-def _hatches(
-    axis: Axis, facts: Facts, asked: Sequence[Reservation], occupied: Sequence[Range]
-) -> Iterator[Hatch]:
+def _hatches(axis: Axis, facts: Facts, occupied: Sequence[Range]) -> Iterator[Hatch]:
     def hatch(kind: str, start: int, end: int, title: str) -> Hatch:
         x = axis.x(start)
         return Hatch(kind, x, max(axis.x(end) - x, _THIN / 2), title)
@@ -192,9 +193,6 @@ def _hatches(
     )
     for each in occupied:
         yield hatch("occupied", each.start, each.end, f"occupied before it began: {each}")
-    for one in asked[:MOST_REQUESTS]:
-        if one.answer is Answer.REFUSED and one.asked:
-            yield hatch("refused", one.asked, one.asked + one.length, f"refused: {one}")
 
 
 def _grouped(axis: Axis, asked: Sequence[Reservation]) -> list[tuple[Reservation, int]]:
@@ -232,7 +230,8 @@ def _request(axis: Axis, one: Reservation, more: int, y: float) -> Request:
         there = given if given is not None else LEFT
         told = "given" if one.answer is Answer.HONOURED else f"given {one.given:#x}"
         labels = (_label(there, f"{what} {where}: {told}{again}"),)
-    return Request(y, asked, given, one.answer.value, labels)
+    reach = axis.x((one.asked or 0) + one.length) - asked if asked is not None else 0.0
+    return Request(y, asked, given, reach, one.answer.value, labels)
 
 
 def _label(x: float, text: str) -> Label:

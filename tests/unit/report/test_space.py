@@ -146,11 +146,12 @@ def test_what_was_refused_or_occupied_is_hatched() -> None:
     refused = Reservation(0x10000000, 640 << 20, "---", ANONYMOUS, None, "ENOMEM")
     drawn = draw(AXIS, NARROW, (), (refused,), None, [Range(0xC000000000, 0xC100000000)])
     kinds = {hatch.kind: hatch for hatch in drawn.hatches}
-    assert set(kinds) == {"below", "beyond", "occupied", "refused"}
-    assert kinds["refused"].x == AXIS.x(0x10000000)
+    assert set(kinds) == {"below", "beyond", "occupied"}
     assert kinds["occupied"].x == AXIS.x(0xC000000000)
     (request,) = drawn.requests
     assert request.given is None
+    assert request.asked == AXIS.x(0x10000000)
+    assert request.width == AXIS.x(0x10000000 + (640 << 20)) - request.asked
     assert request.labels[0].text == "640M --- at 0x10000000: refused, ENOMEM"
 
 
