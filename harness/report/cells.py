@@ -42,6 +42,9 @@ class Testimony:
     maps: str = ""
     trace: str = ""
 
+    def __bool__(self) -> bool:
+        return bool(self.report or self.maps or self.trace)
+
 
 @dataclass(frozen=True)
 class CellView:
@@ -109,7 +112,7 @@ def _view(
     return CellView(
         cell, mine, verdict,
         told=tuple(_told(verdict)),
-        witnesses=tuple(_witnesses(evidence)),
+        witnesses=tuple(filter(None, _witnesses(evidence))),
         space=segments,
         moment=_moment(evidence),
         picture=drawing,
@@ -159,9 +162,7 @@ def _witnesses(evidence: Evidence) -> Iterator[Testimony]:
         yield Testimony("path", claimed, shown)
         for moment in MOMENTS:
             seen = sightings.get(moment)
-            one = Testimony(_when(moment), _claim(report, moment), seen.line if seen else "")
-            if one.report or one.maps:
-                yield one
+            yield Testimony(_when(moment), _claim(report, moment), seen.line if seen else "")
     for moment, maps in evidence.maps.items():
         if moment not in MOMENTS or not report:
             largest = sorted(ledger_of(maps), key=lambda each: -each.length)[:3]
