@@ -272,7 +272,8 @@ class _Run:
         subject = self.options.subjects[cell.subject]
         argv = subjects.command(cell, guest, subject, trace=trace)
         how = subjects.supervision(subject, guest, trace=trace)
-        deadline = Deadline.after(max(CELL_SECONDS * guest.scale, 2 * (how.patience or 0)))
+        seconds = cell.deadline or CELL_SECONDS
+        deadline = Deadline.after(max(seconds * guest.scale, 2 * (how.patience or 0)))
         predicted = None
         try:
             facts = measure(guest, facts, cell.limits, deadline)
@@ -303,7 +304,7 @@ class _Run:
     def _traceable(self, guest: Guest, facts: Facts, cell: Cell) -> tuple[bool, tuple[str, ...]]:
         """Say whether a cell's subject is traced, and what its verdict has to note."""
         notes = tuple(guest.boot_record.notes)
-        if not self.options.trace:
+        if not (self.options.trace and cell.trace):
             return False, (*notes, "not traced: report and maps are the witnesses")
         if facts.tools.ptrace:
             return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")

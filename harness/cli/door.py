@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "atlas": "atlas",
     "doctor": "facts",
     "images": "images",
+    "schema": "schema",
 }
 
 

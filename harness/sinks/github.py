@@ -159,16 +159,17 @@ def _matrix(result: RunResult) -> str:
     """A table of limits and guests; several variants of a field stand behind each other."""
     marks = [mark(cell, result.verdicts.get(cell.id)) for cell in result.cells]
     whole = matrix(result.cells, marks)
-    each = max(1, len(whole.sub))
-    told = f" ({_plain(', '.join(whole.sub))})" if each > 1 else ""
+    beside = max(1, len(whole.sub))
+    told = f" ({_plain(', '.join(whole.sub))})" if beside > 1 else ""
     text = ""
     for part in whole.parts:
         head = [f"{_plain(part.name)} limits{told}".strip(), *map(_plain, whole.guests)]
         text += f"\n| {' | '.join(head)} |\n{'|---' * len(head)}|\n"
         for line in part.lines:
+            each = [" ".join(map(_shown, field)) for field in line.fields]
             fields = [
-                ", ".join(_shown(one) for field in line.fields[at : at + each] for one in field)
-                for at in range(0, len(line.fields), each)
+                ", ".join(filter(None, each[at : at + beside]))
+                for at in range(0, len(each), beside)
             ]
             text += f"| {_plain(line.limits)} | {' | '.join(fields)} |\n"
     return text

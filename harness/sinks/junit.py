@@ -68,7 +68,7 @@ def _case(cell: Cell, verdict: Verdict | None) -> ET.Element:
     case = ET.Element(
         "testcase",
         classname=xml_text(f"foothold.{cell.guest.replace('.', '_')}"),  # a dot would make a level
-        name=xml_text(f"{cell.limits} {cell.id.removeprefix(f'{cell.guest}/{cell.limits}/')}"),
+        name=xml_text(f"{cell.limits} {cell.variant}"),
         time=f"{verdict.seconds if verdict else 0:.3f}",
     )
     if verdict is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from harness.cells import Cell
@@ -79,8 +79,9 @@ def mark(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> Mark:
 
 
 def matrix(cells: Sequence[Cell], marks: Sequence[Mark]) -> Matrix:
-    """Arrange the marks of a run's cells."""
+    """Arrange the marks of a run's cells; those of a question that was repeated share a field."""
     guests = tuple(dict.fromkeys(cell.guest for cell in cells))
+    cells = [replace(cell, repeat=1) for cell in cells]
     variants = tuple(dict.fromkeys(cell.variant for cell in cells))
     limits = tuple(dict.fromkeys(str(cell.limits) for cell in cells))
     at: dict[tuple[str, str, str], list[Mark]] = {}

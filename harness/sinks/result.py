@@ -89,7 +89,7 @@ class RunResult:
         if bad:
             return f"{bad} of {answered} cells {'is' if bad == 1 else 'are'} not as expected"
         if not answered:
-            return "No cell has an answer"
+            return "No cell has an answer" if total else "There was no cell to run"
         if answered == 1:
             return "The cell is as expected"
         return f"{'All ' if answered == total else ''}{answered} cells are as expected"

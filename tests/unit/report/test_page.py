@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -138,6 +138,23 @@ def test_more_variants_than_stand_beside_each_other(tmp_path: Path) -> None:
     directory = runs.write(tmp_path / "run", [samples.started(*cells)], evidence=False)
     page = render(read_run(directory)).decode()
     assert page.count('<tr class="part">') == 4
+
+
+def test_what_was_asked_twice_stands_in_one_field(tmp_path: Path) -> None:
+    again = replace(samples.cell(), repeat=2)
+    directory = runs.write(
+        tmp_path / "run", [samples.started(samples.cell(), again)], evidence=False
+    )
+    page = parsed(render(read_run(directory)))
+    assert {"#native/none/after", "#native/none/after~2"} <= set(page.attributes("href"))
+    assert [tag for tag, _ in page.tags].count("td") == 1
+
+
+def test_a_run_of_no_cells_has_a_page(tmp_path: Path) -> None:
+    directory = runs.write(
+        tmp_path / "run", [samples.started(), samples.finished()], evidence=False
+    )
+    assert "There was no cell to run" in "".join(parsed(render(read_run(directory))).text)
 
 
 @pytest.mark.parametrize(
