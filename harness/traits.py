@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping
 
 from harness.facts import Facts, Hint
 
+_ERRNOS = 4096  # include/linux/err.h, MAX_ERRNO
+
 
 def _hint(hint: Hint) -> str:
     if hint.errno:
-        return f"refused: {os.strerror(hint.errno)}"
+        known = 0 < hint.errno < _ERRNOS  # whatever a guest says
+        return f"refused: {os.strerror(hint.errno) if known else f'errno {hint.errno}'}"
     return "granted" if hint.honoured else f"moved to {hint.got:#x}"
 
 

@@ -45,7 +45,8 @@ class Axis:
     @classmethod
     def of(cls, facts: Sequence[Facts]) -> Axis:
         """Make an axis on which all these address spaces have room."""
-        return cls(max((log2(each.task_size) for each in facts), default=47.0) + _MARGIN)
+        widest = max((each.task_size for each in facts), default=1 << 47)
+        return cls(log2(max(widest, 2 << LOWEST)) + _MARGIN)
 
     def x(self, address: int) -> float:
         """Say where an address stands; those off the axis stand at its ends."""

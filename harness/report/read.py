@@ -38,6 +38,14 @@ class Run:
     result: RunResult
     notes: tuple[str, ...] = ()
 
+    def inside(self, name: str) -> Path | None:
+        """Return a file or directory of the run; None if there is none, or it leads out of it."""
+        try:
+            path = (self.directory / name).resolve(strict=True)
+            return path if path.is_relative_to(self.directory.resolve()) else None
+        except (OSError, ValueError):  # a name from a damaged list may be anything
+            return None
+
     @property
     def started(self) -> RunStarted:
         """How it began: there is no run without."""
@@ -79,6 +87,13 @@ def read_run(directory: Path) -> Run:
     result = RunResult()
     result(head.started)
     notes = list(_events(directory / "events.jsonl", result))
+    mine = {cell.id for cell in result.cells}
+    verdicts = result.verdicts.items()
+    if strangers := [cell for cell, one in verdicts if cell not in mine or cell != one.cell]:
+        raise UsageError(
+            f"{directory} has a verdict of no cell of its own: {strangers[0][:200]!r}",
+            "the run directory is damaged",
+        )
     if head.finished and not result.finished:
         result(head.finished)
     if not result.finished:
@@ -137,8 +152,8 @@ def read_evidence(run: Run, cell: str, *, reports: bool) -> Evidence:
 
     `reports` says whether its subject is one that reports.
     """
-    folder = run.directory / "cells" / cell
-    if not folder.resolve().is_relative_to(run.directory.resolve()) or not folder.is_dir():
+    folder = run.inside(f"cells/{cell}")
+    if folder is None or not folder.is_dir():
         return Evidence()
     files = _Files(folder)
     trace = files.read("strace")

@@ -77,13 +77,20 @@ def summarise(run: Run, views: list[CellView]) -> Summary:
     by_id = {view.cell.id: view for view in views}
     return Summary(
         run.result.headline,
-        f"{datetime.datetime.fromtimestamp(run.started.at, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC",
+        _time(run.started.at),
         finished.seconds if finished else None,
         counts,
         tuple(_findings(run, by_id, Result.FAIL, Result.ERROR)),
         tuple(_findings(run, by_id, Result.UNSUPPORTED)),
         shlex.join(run.started.command),
     )
+
+
+def _time(at: float) -> str:
+    try:
+        return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError, OSError):  # a damaged directory may say anything
+        return "at a time that makes no sense"
 
 
 def _counts(run: Run) -> Iterator[Count]:
@@ -130,9 +137,9 @@ def _state(guest: GuestResult) -> str:
 
 def _console(run: Run, name: str, guest: GuestResult) -> str:
     """The last of what its kernel and init printed."""
-    path = run.directory / "guests" / name / "console.log"
+    path = run.inside(f"guests/{name}/console.log")
     text = guest.failed.console if guest.failed else ""
-    if path.resolve().is_relative_to(run.directory.resolve()) and path.is_file():
+    if path and path.is_file():
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL))
             text = file.read(TAIL).decode(errors="backslashreplace") or text

@@ -20,7 +20,7 @@ PACKAGES = ("chromium", "chromium-driver")
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--window-size=1280,900",
+    "--disable-dev-shm-usage", "--window-size=1280,900",
 )  # fmt: skip
 SECONDS = 120  # for a page to load; the machine may be busy
 

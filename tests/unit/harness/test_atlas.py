@@ -34,6 +34,11 @@ def test_a_cgroup_is_told_with_its_limit() -> None:
     assert re.search(r"memory cgroup +v2, 64M +none", cli_atlas._table({"a": one, "b": none}))
 
 
+def test_an_errno_that_is_none_is_told_as_it_is() -> None:
+    odd = replace(facts(), hint_low=Hint(0x10000000, 0, 1 << 80))
+    assert TRAITS["hint at 0x10000000"](odd) == f"refused: errno {1 << 80}"
+
+
 def test_markdown_says_what_is_missing() -> None:
     text = cli_atlas._markdown(MEASURED, {"docker": "no Docker engine answers"})
     assert "Not measured: docker: no Docker engine answers." in text

@@ -85,6 +85,11 @@ def test_a_run_that_was_killed_is_read_as_far_as_it_goes(directory: Path) -> Non
     assert "no end" in run.notes[1]
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "\0", "../../..", "nowhere"])
+def test_names_may_be_anything(directory: Path, name: str) -> None:
+    assert read_run(directory).inside(name) is None
+
+
 def damage(directory: Path, how: str) -> Path:
     if how == "nowhere":
         return directory / "nowhere"
@@ -102,6 +107,9 @@ def damage(directory: Path, how: str) -> Path:
         (directory / "run.json").write_text('{"schema": 99}')
     elif how == "no cells":
         (directory / "run.json").write_text('{"schema": 1, "foothold": "0", "started": null}')
+    elif how == "a stranger":
+        path = directory / "events.jsonl"
+        path.write_bytes(path.read_bytes().replace(b'"cell":"native', b'"cell":"nowhere'))
     elif how == "a bad line":
         path = directory / "events.jsonl"
         lines = path.read_bytes().split(b"\n")
@@ -122,6 +130,7 @@ def damage(directory: Path, how: str) -> Path:
         ("another schema", "has schema 99; this Foothold reads 1"),
         ("no cells", "ended before it had cells"),
         ("a bad line", "events.jsonl, line 3: "),
+        ("a stranger", "a verdict of no cell of its own: 'nowhere/none/after'"),
     ],
 )
 def test_what_is_no_run_is_told_in_words(directory: Path, how: str, told: str) -> None:
