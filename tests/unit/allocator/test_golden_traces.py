@@ -138,6 +138,16 @@ def test_the_big_block_of_hello_is_where_it_was() -> None:
         assert runtime.mlookup(start + 0x1A000) == (start + 0x1A000, 1 << 20)
 
 
+@pytest.mark.parametrize(("pointer_size", "mib"), [(8, 69), (4, 67)])
+def test_64_blocks_of_a_mib_and_the_profilers_tables_take_as_much_heap_as_they_did(
+    pointer_size: int, mib: int
+) -> None:
+    """Observed without a collector (GOGC=off)."""
+    kernel = ModelKernel(pointer_size=pointer_size)
+    outcome = predict(POLICIES["after"], kernel, workload="grow-64")
+    assert outcome.stats["heap_sys"] == mib << 20
+
+
 def test_limits_do_not_change_the_path_of_after_natively() -> None:
     for mib in (128, 192, 300, 512, 1024, 2048, 20480):
         outcome = predict(POLICIES["after"], ModelKernel(rlimit_as=mib << 20), workload="grow-64")
