@@ -6,7 +6,7 @@ from .width import WIDTHS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
 
     from .kernel import Words
 
@@ -107,5 +107,5 @@ class Halves:
             self._high[index - self.LENGTH] = value
 
 
-def _words(kind: "type[ctypes.Array[Any]]", form: str, address: int) -> memoryview:
+def _words(kind: "type[ctypes.Array[Any]]", form: "Literal['I', 'L']", address: int) -> memoryview:
     return memoryview(kind.from_address(address)).cast("B").cast(form)
