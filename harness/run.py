@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
-from harness import events, subjects, witnesses
-from harness.cells import Cell
+from harness import events, origin, subjects, witnesses
+from harness.cells import ALLOCATOR, Cell
 from harness.deadline import Deadline
 from harness.errors import Blame, FootholdError, GuestError, InfrastructureError, UnsupportedError
 from harness.events import Emit
@@ -26,7 +27,9 @@ from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
 from harness.oracle import predict
 from harness.record import Record
-from harness.subjects import Subject
+from harness.schedule import Job, Schedule, memory_here
+from harness.subjects import Root, Subject
+from harness.tries import Tries
 from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
@@ -39,8 +42,8 @@ CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s ther
 class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
-    With `trace`, the subject's system calls are the third witness. `subject` is what runs in
-    every cell.
+    With `trace`, the subject's system calls are the third witness. `subjects` are what runs in
+    cells, by name. A cell that does not pass is asked up to `retries` times again.
     """
 
     directory: Path
@@ -48,8 +51,9 @@ class Options:
     own: OwnKernels = NO_OWN
     jobs: int = 0
     fresh: bool = False
+    retries: int = 0
     trace: bool = True
-    subject: Subject = subjects.ALLOCATOR
+    subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
     require: frozenset[str] = frozenset()
     plan: str = ""
     command: tuple[str, ...] = ()
@@ -74,18 +78,51 @@ class Summary:
 def run(cells: Sequence[Cell], options: Options, emit: Emit) -> Summary:
     """Run all cells, one boot for all cells of a guest, and tell `emit` everything.
 
-    Long guests first. On KeyboardInterrupt every guest is ended, cells without a verdict are left
+    On KeyboardInterrupt every guest is ended, cells without a verdict are left
     out, and the summary says so.
     """
     return _Run(options, emit).all(cells)
 
 
-def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
-    """Boot one guest, and return its address space as measured."""
+@dataclass(frozen=True)
+class Opened:
+    """A guest that answers, and can be asked: one cell after another, of any of its subjects."""
+
+    guest: Guest
+    facts: Facts
+    _run: _Run
+
+    def ask(self, cell: Cell, subject: Subject, directory: Path) -> Verdict:
+        """Take one cell to its verdict; its evidence is kept below `directory`.
+
+        Raises UsageError if a file of the subject's cannot be read.
+        """
+        share = self._run.options.directory / "guests" / self.guest.name / "share"
+        subjects.hand_in(
+            self.guest, share, subject, Deadline.after(CELL_SECONDS * self.guest.scale)
+        )
+        options = replace(self._run.options, directory=directory, subjects={cell.subject: subject})
+        return _Run(options, self._run.emit).ask(cell, self.guest, self.facts)
+
+
+@contextlib.contextmanager
+def opened(guest: str, options: Options, emit: Emit) -> Iterator[Opened]:
+    """Boot one guest, by canonical name; it is gone afterwards.
+
+    Raises UnsupportedError if this machine cannot, GuestError if it does not come up.
+    """
     kind = catalogue(options.builder, options.own)[guest]
     one = _Run(options, emit)
-    with one.processor() as cpu, one.booted(kind, guest, cpu) as (_, facts):
-        return facts
+    with one.booted(kind, guest, options.processors[0], list(options.subjects.values())) as (
+        booted, facts,
+    ):  # fmt: skip
+        yield Opened(booted, facts, one)
+
+
+def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
+    """Boot one guest, and return its address space as measured."""
+    with opened(guest, options, emit) as booted:
+        return booted.facts
 
 
 @dataclass
@@ -97,10 +134,6 @@ class _Run:
     _alive: set[Guest] = field(default_factory=set)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _stopping: threading.Event = field(default_factory=threading.Event)
-    _free: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._free = self.options.processors
 
     def all(self, cells: Sequence[Cell]) -> Summary:
         started = time.monotonic()
@@ -108,21 +141,28 @@ class _Run:
             events.RunStarted(
                 run=self.options.directory.name, plan=self.options.plan,
                 directory=str(self.options.directory), command=self.options.command,
-                cells=tuple(cells),
+                cells=tuple(cells), origin=origin.here(), trace=self.options.trace,
+                subjects={
+                    name: subjects.digest(self.options.subjects[name])
+                    for name in sorted({cell.subject for cell in cells})
+                },
             )
         )  # fmt: skip
         kinds = catalogue(self.options.builder, self.options.own)
-        groups: dict[str, list[Cell]] = {}
+        groups: dict[tuple[str, Root], list[Cell]] = {}
         for cell in cells:
-            groups.setdefault(cell.guest, []).append(cell)
-        order = sorted(groups, key=lambda name: -kinds[name].weight * len(groups[name]))
+            root = self.options.subjects[cell.subject].root
+            groups.setdefault((cell.guest, root), []).append(cell)
+        processors = self.options.processors
+        jobs = [self._job(kinds[name], group) for (name, _), group in groups.items()]
+        schedule = Schedule(jobs, processors, memory_here())
         interrupted = False
-        pool = ThreadPoolExecutor(len(self._free), thread_name_prefix="guest")
+        pool = ThreadPoolExecutor(len(processors), thread_name_prefix="guest")
         try:
-            futures = [pool.submit(self._guest, kinds[name], groups[name]) for name in order]
-            _wait(futures)
+            _wait([pool.submit(self._jobs, schedule) for _ in processors])
         except KeyboardInterrupt:
             interrupted = True
+            schedule.stop()
             self._end_everything()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -136,46 +176,55 @@ class _Run:
         )
         return summary
 
-    @contextlib.contextmanager
-    def processor(self) -> Iterator[int]:
-        """A processor that no other guest is pinned to."""
-        with self._guard:
-            cpu = self._free.pop(0)
-        try:
-            yield cpu
-        finally:
-            with self._guard:
-                self._free.append(cpu)
+    def _job(self, kind: Kind, cells: list[Cell]) -> Job[tuple[Kind, list[Cell]]]:
+        memory = kind.memory
+        if memory and not all(self.options.subjects[cell.subject].reports for cell in cells):
+            memory += PROGRAM_MEMORY
+        return Job((kind, cells), kind.boot + kind.weight * len(cells), memory)
+
+    def _jobs(self, schedule: Schedule[tuple[Kind, list[Cell]]]) -> None:
+        """What one thread does: one guest after another."""
+        while True:
+            with schedule.next() as job:
+                if job is None:
+                    return
+                (kind, cells), cpu = job
+                self._guest(kind, cells, cpu)
 
     @contextlib.contextmanager
-    def booted(self, kind: Kind, label: str, cpu: int) -> Iterator[tuple[Guest, Facts]]:
-        """A guest that answers; gone afterwards. `label` names its directory in the run."""
+    def booted(
+        self, kind: Kind, label: str, cpu: int, deployed: Sequence[Subject] = (subjects.ALLOCATOR,)
+    ) -> Iterator[tuple[Guest, Facts]]:
+        """A guest that answers, with these subjects, which have one root; gone afterwards. `label`
+        names its directory in the run.
+        """
         directory = self.options.directory / "guests" / label
         share = directory / "share"
         share.mkdir(parents=True, exist_ok=True)
-        subject = self.options.subject
-        subjects.deploy(share, subject)
-        memory = None if subject.reports else PROGRAM_MEMORY
-        place = Workplace(directory, share, self.options.builder, cpu, subject.root, memory)
+        subjects.deploy(share, deployed)
+        memory = None if all(each.reports for each in deployed) else PROGRAM_MEMORY
+        place = Workplace(directory, share, self.options.builder, cpu, deployed[0].root, memory)
         guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
             raise UnsupportedError(support.reason, support.remedy)
-        for image in kind.images:  # before the deadline of the boot begins
-            self.options.builder.image(image)
+        # before the deadline of the boot begins
+        images = {name: self.options.builder.image(name).name for name in kind.images}
+        images |= {str(path): subjects.hash_of(path) for path in kind.files}
         started = time.monotonic()
         with self._guard:
             if self._stopping.is_set():
                 raise InfrastructureError("the run is being ended")
             self._alive.add(guest)
         try:
-            self.emit(events.GuestBooting(guest=kind.name))
+            self.emit(events.GuestBooting(guest=kind.name, boot=label, images=images))
             facts = guest.boot(Deadline.after(BOOT_SECONDS * max(1.0, guest.scale / 3)))
             record = guest.boot_record
             self.emit(
                 events.GuestReady(
                     guest=kind.name, seconds=time.monotonic() - started, facts=facts,
                     argv=record.argv, provenance=record.provenance, notes=tuple(record.notes),
+                    boot=label,
                 )
             )  # fmt: skip
             yield guest, facts
@@ -183,52 +232,48 @@ class _Run:
             guest.stop()
             with self._guard:
                 self._alive.discard(guest)
-            self.emit(events.GuestStopped(guest=kind.name))
+            self.emit(events.GuestStopped(guest=kind.name, boot=label))
 
-    def _guest(self, kind: Kind, cells: list[Cell]) -> None:
-        """Take all cells of one guest to their verdicts, whatever happens to the guest."""
-        waiting = list(cells)
-        with self.processor() as cpu:
-            while waiting and not self._stopping.is_set():
-                batch = waiting[:1] if self.options.fresh else waiting
-                before = len(waiting)
-                try:
-                    with self.booted(kind, self._label(kind, cells, batch), cpu) as (guest, facts):
-                        for cell in list(batch):
-                            if self._stopping.is_set():
-                                return
-                            verdict = self._cell(cell, guest, facts)
-                            waiting.remove(cell)
-                            self._finish(verdict)
-                            if verdict.blame is Blame.GUEST:
-                                break  # a guest that has been hurt is not used again
-                except UnsupportedError as error:
-                    self._unsupported(kind, waiting, error)
-                    return
-                except (FootholdError, ImageError, OSError) as error:
-                    if self._stopping.is_set():
-                        return
-                    self._lost(kind, waiting, error)
-                    return
-                if len(waiting) == before:
-                    return
+    def _guest(self, kind: Kind, cells: list[Cell], cpu: int) -> None:
+        """Take cells of one guest, whose subjects have one root, to their verdicts, whatever
+        happens to the guest.
+        """
+        tries = Tries(list(cells), self.options.retries, self.options.fresh)
+        deployed = [self.options.subjects[name] for name in dict.fromkeys(c.subject for c in cells)]
+        labels = _labels(kind.name, deployed[0].root)
+        while (batch := tries.batch()) and not self._stopping.is_set():
+            label = next(labels)
+            try:
+                with self.booted(kind, label, cpu, deployed) as (guest, facts):
+                    for cell in batch:
+                        if self._stopping.is_set():
+                            break
+                        verdict = self.ask(cell, guest, facts, tries.number(cell))
+                        if verdict.result is Result.ERROR and self._stopping.is_set():
+                            break  # no answer: its guest was ended under it
+                        self._take(tries, cell, verdict, label)
+                        if verdict.blame is Blame.GUEST:
+                            break  # a guest that has been hurt is not used again
+            except (FootholdError, ImageError, OSError) as error:
+                if not self._stopping.is_set():
+                    self._lost(kind, tries, error, label)
+        for verdict in tries.give_up():
+            self._finish(verdict)
 
-    def _label(self, kind: Kind, cells: list[Cell], batch: list[Cell]) -> str:
-        """Name a boot's directory: a guest that boots more than once gets one for each."""
-        done = len(cells) - len(batch) if not self.options.fresh else cells.index(batch[0])
-        return kind.name if done == 0 else f"{kind.name}+{done}"
-
-    def _cell(self, cell: Cell, guest: Guest, facts: Facts) -> Verdict:
+    def ask(self, cell: Cell, guest: Guest, facts: Facts, number: int = 1) -> Verdict:
         self.emit(events.CellStarted(cell=cell.id))
         started = time.monotonic()
         directory = self.options.directory / "cells" / cell.id
+        if number > 1:
+            directory /= f"try-{number}"
         trace, notes = self._traceable(guest, facts, cell)
         if not (support := possible(guest, facts, cell.limits)).ok:
             return _unsupported_cell(cell, support.reason, support.remedy)
-        subject = self.options.subject
+        subject = self.options.subjects[cell.subject]
         argv = subjects.command(cell, guest, subject, trace=trace)
         how = subjects.supervision(subject, guest, trace=trace)
-        deadline = Deadline.after(max(CELL_SECONDS * guest.scale, 2 * (how.patience or 0)))
+        seconds = cell.deadline or CELL_SECONDS
+        deadline = Deadline.after(max(seconds * guest.scale, 2 * (how.patience or 0)))
         predicted = None
         try:
             facts = measure(guest, facts, cell.limits, deadline)
@@ -259,7 +304,7 @@ class _Run:
     def _traceable(self, guest: Guest, facts: Facts, cell: Cell) -> tuple[bool, tuple[str, ...]]:
         """Say whether a cell's subject is traced, and what its verdict has to note."""
         notes = tuple(guest.boot_record.notes)
-        if not self.options.trace:
+        if not (self.options.trace and cell.trace):
             return False, (*notes, "not traced: report and maps are the witnesses")
         if facts.tools.ptrace:
             return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")
@@ -267,50 +312,43 @@ class _Run:
             return False, (*notes, "not traced: a program has one tracer, and faults need it")
         return True, notes
 
-    def _finish(self, verdict: Verdict) -> None:
+    def _take(self, tries: Tries, cell: Cell, verdict: Verdict, boot: str, **how: bool) -> None:
+        if final := tries.take(cell, verdict, **how):
+            self._finish(final, boot)
+        else:
+            self.emit(events.CellRetried(cell=cell.id, attempt=verdict.as_attempt(), boot=boot))
+
+    def _finish(self, verdict: Verdict, boot: str = "") -> None:
         with self._guard:
             self.counts[verdict.result.value] += 1
-        self.emit(events.CellFinished(cell=verdict.cell, verdict=verdict))
+        self.emit(events.CellFinished(cell=verdict.cell, verdict=verdict, boot=boot))
 
-    def _unsupported(self, kind: Kind, cells: Iterable[Cell], error: UnsupportedError) -> None:
-        self._say_lost(kind, error, error.hint, Blame.UNSUPPORTED)
-        required = kind.name in self.options.require
-        if required:
-            with self._guard:
-                self.missing.append(kind.name)
-        for cell in list(cells):
-            self._finish(
-                Verdict(
-                    cell=cell.id, result=Result.FAIL if required else Result.UNSUPPORTED,
-                    seconds=0.0, declared=cell.declared, findings=(str(error),),
-                    blame=Blame.UNSUPPORTED, hint=error.hint, command=cell.command,
-                )
-            )  # fmt: skip
-
-    def _lost(self, kind: Kind, cells: Iterable[Cell], error: Exception) -> None:
-        """The guest could not be booted: none of its cells can be answered."""
+    def _lost(self, kind: Kind, tries: Tries, error: Exception, boot: str) -> None:
+        """The guest was not to be had: none of its cells can be answered now."""
         blame = error.blame if isinstance(error, FootholdError) else Blame.INFRASTRUCTURE
         hint = error.hint if isinstance(error, FootholdError | ImageError) else ""
-        self._say_lost(kind, error, hint, blame)
         console = error.console if isinstance(error, GuestError) else ""
-        for cell in list(cells):
-            self._finish(
-                Verdict(
-                    cell=cell.id, result=Result.ERROR, seconds=0.0, declared=cell.declared,
-                    findings=(str(error),), blame=blame, hint=hint, console=console,
-                    command=cell.command,
-                )
-            )  # fmt: skip
-
-    def _say_lost(self, kind: Kind, error: Exception, hint: str, blame: Blame) -> None:
-        guest_error = error if isinstance(error, GuestError) else None
+        argv = error.argv if isinstance(error, GuestError) else ()
         self.emit(
             events.GuestFailed(
-                guest=kind.name, message=str(error), hint=hint, blame=blame.value,
-                console=guest_error.console if guest_error else "",
-                argv=guest_error.argv if guest_error else (),
+                guest=kind.name, message=str(error), hint=hint, blame=blame.value, console=console,
+                argv=argv, boot=boot,
             )
         )  # fmt: skip
+        result = Result.ERROR
+        if blame is Blame.UNSUPPORTED:
+            required = kind.name in self.options.require
+            result = Result.FAIL if required else Result.UNSUPPORTED
+            if required:
+                with self._guard:
+                    self.missing.append(kind.name)
+        for cell in list(tries.waiting):
+            verdict = Verdict(
+                cell=cell.id, result=result, seconds=0.0, declared=cell.declared,
+                findings=(str(error),), blame=blame, hint=hint, console=console,
+                command=cell.command,
+            )  # fmt: skip
+            self._take(tries, cell, verdict, boot, ran=False)
 
     def _end_everything(self) -> None:
         self._stopping.set()
@@ -328,7 +366,7 @@ def _prediction(
     Raises UnsupportedError if neither says what to expect.
     """
     try:
-        return predict(facts, cell.limits, cell.policy), notes
+        return predict(facts, cell.limits, cell.policy, workload=cell.workload), notes
     except UnsupportedError as error:
         if cell.declared is None:
             raise
@@ -359,6 +397,12 @@ def keep(record: Record, directory: Path) -> None:
     for moment, maps in record.maps.items():
         # a moment's name comes from the guest: \w only, see supervised.py
         (directory / f"maps-{moment}").write_text(maps)
+
+
+def _labels(name: str, root: Root) -> Iterator[str]:
+    """Name the boots of a guest: one that boots more than once has a directory for each."""
+    name = name if root == "image" else f"{name}+{root}"
+    return itertools.chain([name], (f"{name}+{n}" for n in itertools.count(1)))
 
 
 def _wait(futures: list[Future[None]]) -> None:

@@ -20,12 +20,17 @@ from harness.errors import Blame, FootholdError
 COMMANDS: Mapping[str, str] = {
     "run": "run",
     "plan": "plan",
+    "history": "history",
+    "show": "show",
+    "compare": "compare",
+    "flaky": "history",
     "predict": "predict",
     "policies": "predict",
     "facts": "facts",
     "atlas": "atlas",
     "doctor": "facts",
     "images": "images",
+    "schema": "schema",
 }
 
 

@@ -15,6 +15,7 @@ from harness.verdict import Expectation, Outcome, Path
 HIGH = 0xF8 << 32  # where 17 GiB were taken for granted; the bitmap first,
 HIGH_ARENA = HIGH + (1 << 30)  # then the arena
 PROBE = 64 << 10
+SMALLER = ("none", "hello")  # workloads that map less than the default one
 SMALLEST_ARENA = 16 * MIB  # where a shrunk arena leaves less, it matters how the heap grows
 ARENA = 64 * MIB  # of Go 1.11, whose bitmap is 4 MiB here
 METADATA = 4 * MIB
@@ -30,9 +31,15 @@ CONFLICT = "throw: runtime: address space conflict"
 
 
 def predict(
-    facts: Facts, limits: Limits, policy: str, process: Process | None = None
+    facts: Facts,
+    limits: Limits,
+    policy: str,
+    process: Process | None = None,
+    *,
+    workload: str = "default",
 ) -> Expectation:
-    """Say what the default workload must come to, and why in one sentence.
+    """Say what the default workload must come to, and why in one sentence; of any other workload,
+    as much as is decided before it begins.
 
     `facts` are those under the limits (`harness.guests.narrowing.measure`) where limits move what
     is measured. Raises UsageError for a policy that is not known, UnsupportedError for one that is
@@ -43,7 +50,15 @@ def predict(
     if why := unknown(facts, policy):
         raise UnsupportedError(why, "take a 64-bit guest")
     known = POLICIES if facts.pointer_size == 8 else NARROW
-    return known[policy](Space(facts, limits, process))
+    told = known[policy](Space(facts, limits, process))
+    if workload == "default" or told.path is Path.REFUSED:
+        return told
+    if told.path is Path.LOW and workload not in SMALLER:
+        raise UnsupportedError(
+            f"whether the low arena is grown beyond its reservation depends on {workload}",
+            "declare what is expected",
+        )
+    return Expectation(told.path, None, reason=told.reason)
 
 
 def unknown(facts: Facts, policy: str) -> str:
