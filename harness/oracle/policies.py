@@ -16,6 +16,7 @@ HIGH = 0xF8 << 32  # where 17 GiB were taken for granted; the bitmap first,
 HIGH_ARENA = HIGH + (1 << 30)  # then the arena
 PROBE = 64 << 10
 SMALLER = ("none", "hello")  # workloads that map less than the default one
+SPARSE = ("modern", "modern-arm64")  # policies whose heap is in arenas, with no end to outgrow
 SMALLEST_ARENA = 16 * MIB  # where a shrunk arena leaves less, it matters how the heap grows
 ARENA = 64 * MIB  # of Go 1.11, whose bitmap is 4 MiB here
 METADATA = 4 * MIB
@@ -53,7 +54,7 @@ def predict(
     told = known[policy](Space(facts, limits, process))
     if workload == "default" or told.path is Path.REFUSED:
         return told
-    if told.path is Path.LOW and workload not in SMALLER:
+    if told.path is Path.LOW and workload not in SMALLER and policy not in SPARSE:
         raise UnsupportedError(
             f"whether the low arena is grown beyond its reservation depends on {workload}",
             "declare what is expected",
