@@ -23,8 +23,9 @@ from harness.events import Emit
 from harness.facts import Facts
 from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
-from harness.guests.narrowing import measure, possible
+from harness.guests.narrowing import measure, narrowed, possible
 from harness.guests.own import OwnKernels
+from harness.limits import Limits
 from harness.oracle import predict, unknown
 from harness.record import Record
 from harness.schedule import Job, Schedule, memory_here
@@ -119,10 +120,11 @@ def opened(guest: str, options: Options, emit: Emit) -> Iterator[Opened]:
         yield Opened(booted, facts, one)
 
 
-def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
-    """Boot one guest, and return its address space as measured."""
+def facts_of(guest: str, options: Options, emit: Emit, limits: Limits | None = None) -> Facts:
+    """Boot one guest, and return its address space as measured, under limits if there are some."""
     with opened(guest, options, emit) as booted:
-        return booted.facts
+        deadline = Deadline.after(CELL_SECONDS * booted.guest.scale)
+        return narrowed(booted.guest, booted.facts, limits or Limits(), deadline)
 
 
 @dataclass
@@ -311,8 +313,6 @@ class _Run:
             return False, (*notes, "not traced: report and maps are the witnesses")
         if facts.tools.ptrace:
             return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")
-        if cell.limits.faults:
-            return False, (*notes, "not traced: a program has one tracer, and faults need it")
         return True, notes
 
     def _take(self, tries: Tries, cell: Cell, verdict: Verdict, boot: str, **how: bool) -> None:
