@@ -17,7 +17,8 @@ RECORDED = Path(__file__).parent / "recorded" / "traced"
 
 def record(path: str) -> Record:
     """What was seen of the allocator in uml-6.12 (low), uml-7.2 (high), and of an i386 Python on a
-    64-bit kernel (its execve lines shortened)."""
+    64-bit kernel (its execve lines shortened).
+    """
     folder = RECORDED / path
     trace = (folder / "strace").read_bytes()
     maps = {moment: (folder / f"maps-{moment}").read_text() for moment in ("reserved", "end")}
