@@ -7,9 +7,18 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class Window:
+    """The size of a terminal, in characters."""
+
+    rows: int = 24
+    columns: int = 80
+
+
+@dataclass(frozen=True)
 class Supervision:
     """How a program is started and watched. `directory` is where it starts, empty: anywhere; `root`
-    the directory that it has for its root, empty: the guest's own.
+    the directory that it has for its root, empty: the guest's own. With a `terminal` it has one of
+    that size instead of pipes.
 
     After `patience` seconds, if given, its maps are read as the moment `running`, and it is ended.
     """
@@ -19,6 +28,7 @@ class Supervision:
     directory: str = ""
     root: str = ""
     patience: float | None = None
+    terminal: Window | None = None
 
 
 UNTRACED = Supervision()

@@ -40,7 +40,7 @@ class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
     With `trace`, the subject's system calls are the third witness. `subject` is what runs in
-    every cell.
+    every cell; `here` is a directory of the host to have at hand in a guest.
     """
 
     directory: Path
@@ -50,6 +50,7 @@ class Options:
     fresh: bool = False
     trace: bool = True
     subject: Subject = subjects.ALLOCATOR
+    here: Path | None = None
     require: frozenset[str] = frozenset()
     plan: str = ""
     command: tuple[str, ...] = ()
@@ -80,11 +81,18 @@ def run(cells: Sequence[Cell], options: Options, emit: Emit) -> Summary:
     return _Run(options, emit).all(cells)
 
 
-def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
-    """Boot one guest, and return its address space as measured."""
+@contextlib.contextmanager
+def booted(guest: str, options: Options, emit: Emit) -> Iterator[tuple[Guest, Facts]]:
+    """Boot one guest, for whoever has something to do in it; gone afterwards."""
     kind = catalogue(options.builder, options.own)[guest]
     one = _Run(options, emit)
-    with one.processor() as cpu, one.booted(kind, guest, cpu) as (_, facts):
+    with one.processor() as cpu, one.booted(kind, guest, cpu) as pair:
+        yield pair
+
+
+def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
+    """Boot one guest, and return its address space as measured."""
+    with booted(guest, options, emit) as (_, facts):
         return facts
 
 
@@ -156,7 +164,8 @@ class _Run:
         subject = self.options.subject
         subjects.deploy(share, subject)
         memory = None if subject.reports else PROGRAM_MEMORY
-        place = Workplace(directory, share, self.options.builder, cpu, subject.root, memory)
+        here = self.options.here
+        place = Workplace(directory, share, self.options.builder, cpu, subject.root, memory, here)
         guest = kind.make(place)
         support = guest.supported()
         if not support.ok:

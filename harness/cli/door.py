@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "facts": "facts",
     "atlas": "atlas",
     "doctor": "facts",
+    "shell": "shell",
     "images": "images",
 }
 

@@ -13,14 +13,16 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.cells import Limits
 from harness.channels.console import Console
+from harness.channels.frames import LostContactError
 from harness.channels.ssh import Keys, Ssh
-from harness.channels.supervised import LostContactError, agent_argv, supervise
+from harness.channels.stream import Stream
+from harness.channels.supervised import agent_argv, supervise
 from harness.deadline import Deadline
 from harness.errors import GuestError, SubjectError
 from harness.facts import LARGEST, Facts, parse_facts
@@ -122,6 +124,19 @@ class Machine:
         how: Supervision = UNTRACED,
     ) -> Record:
         """Run a program under the guest's agent."""
+        with self.open(argv, limits, deadline, how) as stream:
+            try:
+                return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
+            except SubjectError:
+                if self._fate.wait(0.2):
+                    raise self._explain("") from None
+                raise
+
+    @contextlib.contextmanager
+    def open(
+        self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
+    ) -> Iterator[Stream]:
+        """Start a program under the guest's agent."""
         assert self._ssh, "connect first"
         try:
             command = agent_argv(AGENT, limits, argv, how, STRACE)
@@ -129,13 +144,9 @@ class Machine:
         except OSError as error:
             raise self._explain(f"the guest takes no more programs: {error}") from error
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
+            yield stream
         except LostContactError as error:
             raise self._explain(f"the guest went away under the subject: {error}") from error
-        except SubjectError:
-            if self._fate.wait(0.2):
-                raise self._explain("") from None
-            raise
         finally:
             stream.close()
 

@@ -6,14 +6,17 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cells import Limits
 from harness.channels.ssh import Keys
+from harness.channels.stream import Stream
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
+from harness.guests import here
 from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
 from harness.guests.machine import AGENT, Launch, Machine
 from harness.record import UNTRACED, Record, Supervision
@@ -110,6 +113,8 @@ class Qemu:
     def boot(self, deadline: Deadline) -> Facts:
         """Boot with the first accelerator that works; see `Guest.boot`."""
         builder = self._place.builder
+        if self._place.here:
+            here.check(self._place.here)
         tool = builder.image(self._architecture.tool)
         cloud = builder.image(self._architecture.kernel)
         root = builder.image("initramfs")
@@ -165,6 +170,8 @@ class Qemu:
             elif without_kvm:
                 # all else being equal it boots without: so it is KVM that does not work
                 kvm.does_not_work(without_kvm)
+            if self._place.here:
+                here.copy(self._place.here, self, self._place.directory, deadline)
             return facts
         raise GuestError("no accelerator was given to try", "give kvm, tcg or both")
 
@@ -178,6 +185,12 @@ class Qemu:
     ) -> Record:
         """See `Guest.run`."""
         return self._booted().run(argv, limits, deadline, on_hold, how)
+
+    def open(
+        self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
+    ) -> AbstractContextManager[Stream]:
+        """See `Guest.open`."""
+        return self._booted().open(argv, limits, deadline, how)
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""

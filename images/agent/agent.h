@@ -64,7 +64,7 @@ int bend_stop(struct bend *bend, pid_t tid, int status);
 
 /* confine.c: a guest on the host sees only what it is handed */
 struct confinement {
-	struct { const char *path; enum { READ_ONLY, WRITABLE, EMPTY, WHOLE } how; } path[32];
+	struct { const char *source, *path; enum { READ_ONLY, WRITABLE, EMPTY, TREE } how; } path[32];
 	int paths;
 };
 int confine_option(struct confinement *confinement, int argc, char **argv, int at);
@@ -82,11 +82,25 @@ void group_join(const char *path);
 void group_remove(const char *path);
 
 /* supervise.c, trace.c: how a subject is started */
-char **run_options(struct limits *limits, struct bend *bend, const char **strace, int argc, char **argv, int at);
+struct manner {
+	const char *strace;           /* NULL: untraced */
+	unsigned short rows, columns; /* of its terminal; 0: it has none */
+	int plain;                    /* text for a person instead of frames */
+};
+char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at);
 void become_program(const struct limits *limits, const struct bend *bend, char **program, int report, int err)
 	__attribute__((noreturn));
 void become_traced(const char *strace, const struct limits *limits, char **options, int count, char **program,
                    int trace, int report, int err) __attribute__((noreturn));
+
+/* terminal.c: a subject on a terminal of its own */
+int terminal_make(const struct manner *manner, int in[2], int out[2], int err[2]);
+void terminal_take(int terminal);
+void terminal_resize(int fd, int rows, int columns);
+
+/* plain.c: what a person reads */
+void plain_show(char kind, const void *data, size_t length);
+int plain_held(void);
 
 int init_main(void);
 int idle_main(void);

@@ -25,6 +25,7 @@ MAY = {
     "channels": VALUES,
     "guests": VALUES | {"channels", "images"},
     "subjects": VALUES | {"guests", "allocator", "images"},
+    "desk": VALUES | {"channels", "guests", "subjects", "images"},
 }  # fmt: skip
 
 
