@@ -16,25 +16,29 @@ from harness.cli.common import (
     INTERRUPTED,
     OK,
     name_of_now,
+    packaged,
     read_plan,
     state,
     stop_as_by_ctrl_c,
 )  # fmt: skip
-from harness.cli.subject import Asked, subject_options
-from harness.errors import InfrastructureError, UsageError
+from harness.cli.kernels import kernel_options
+from harness.cli.subject import Asked, subject_options, subjects_of
+from harness.errors import Blame, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
+    from harness.guests.own import OwnKernels
     from harness.plan import PlanFile
     from harness.run import Summary
+
+SKIP, ABORT = 125, 255  # of `git bisect run`: no answer about this one; stop here
 
 
 @click.command()
 @click.argument("plan", default="default", metavar="[PLAN]")
 @click.option("--guest", "guests", multiple=True, metavar="G", help="This guest instead.")
 @click.option("--limit", "limits", multiple=True, metavar="L", help="none, rlimit_as=300M, …")
-@click.option("--policy", "policies", multiple=True, metavar="P", help="This policy instead.")
-@click.option("--uml", type=click.Path(path_type=Path), metavar="FILE", help="A UML kernel.")
-@click.option("--kernel", type=click.Path(path_type=Path), metavar="FILE", help="One for QEMU.")
+@click.option("--policy", "policies", multiple=True, metavar="P", help="The allocator's policy.")
+@click.option("--workload", "workloads", multiple=True, metavar="W", help="And this one for it.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), metavar="N", help="Guests at once.")
 @click.option("--json", "json_file", metavar="FILE", help="All of it as JSON; - is stdout.")
 @click.option("--junit", "junit_file", metavar="FILE", help="All of it as JUnit's XML.")
@@ -44,14 +48,14 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Boot each guest anew for every cell.")
 @click.option("--trace/--no-trace", default=True, help="System calls as the third witness.")
 @click.option("-q", "--quiet", is_flag=True, help="Only what failed, and the sum.")
+@kernel_options
 @subject_options
 def run(
     plan: str,
     guests: tuple[str, ...],
     limits: tuple[str, ...],
     policies: tuple[str, ...],
-    uml: Path | None,
-    kernel: Path | None,
+    workloads: tuple[str, ...],
     jobs: int | None,
     json_file: str | None,
     junit_file: str | None,
@@ -62,14 +66,17 @@ def run(
     trace: bool,
     quiet: bool,
     asked: Asked,
+    own: OwnKernels,
 ) -> int:
     """Run a plan: a shipped one by its name, or a TOML file.
 
-    With --uml or --kernel, on a kernel of your own instead of the plan's guests.
+    With --uml or --kernel, on a kernel of your own instead of the plan's guests. If --expect is
+    given as well, the exit code is one for `git bisect run`: 0 as expected, 1 not so, 125 for a
+    kernel that is not there or does not boot, 255 if the laboratory failed; and the question is
+    one cell, with no limit and the policy `after`, if nothing else is asked for.
     """
     from harness import events
     from harness import run as laboratory
-    from harness.guests.own import OwnKernels
     from harness.sinks import Bus
     from harness.sinks.junit import Junit
     from harness.sinks.rundir import RunDirectory
@@ -79,14 +86,26 @@ def run(
 
     stream = sys.stderr if json_file == "-" else sys.stdout
     with Bus([Terminal(stream, live=is_live(stream), quiet=quiet)]) as bus:
-        builder = Builder(locked=locked, say=lambda what: bus(events.Progress(what=what)))
-        own = OwnKernels(uml, kernel)
-        own.check()
+
+        def say(what: str, /, *, passing: bool = False) -> None:
+            bus(events.Progress(what=what, passing=passing))
+
+        builder = Builder(locked=locked, say=say)
+        bisecting = bool(own.guests and asked.expect)
+        try:
+            own.check()
+        except UsageError as error:
+            if not bisecting:
+                raise
+            click.echo(f"foothold: {error}: this kernel is skipped", err=True)
+            return SKIP
+        if bisecting:
+            limits, policies = limits or ("none",), policies or ("after",)
         read = read_plan(plan, builder, own)
-        if asked.subject and policies:
-            raise UsageError("a program of yours has no policy", "leave --policy, or --subject")
-        subject = asked.resolve()
-        cells = asked.cells(read.cells((*own.guests, *guests), limits, policies), subject)
+        read, subjects = asked.plan(read)
+        cells = asked.declare(
+            read.cells((*own.guests, *guests), limits, policies, subjects, workloads)
+        )
         cells = tuple(replace(cell, where=own.where(cell.guest)) for cell in cells)
         required = _required(read, require, {cell.guest for cell in cells})
         directory = _run_directory(run_dir)
@@ -105,13 +124,15 @@ def run(
                 jobs=jobs or 0,
                 fresh=fresh,
                 trace=trace,
-                subject=subject,
+                subjects=subjects_of(cells, read, packaged(builder)),
                 require=required,
                 plan=read.name,
                 command=("foothold", *map(_printable, sys.argv[1:])),
             ),
             bus,
         )
+    if bisecting:
+        return _bisect_code(summary, len(cells))
     code = _exit_code(summary, len(cells))
     return FAILED if code == OK and bus.failed else code  # a report that was asked for is missing
 
@@ -155,3 +176,15 @@ def _exit_code(summary: Summary, cells: int) -> int:
     if summary.counts.get("error") or sum(summary.counts.values()) < cells:
         return FAILED
     return OK
+
+
+def _bisect_code(summary: Summary, cells: int) -> int:
+    """Say it to `git bisect run`: a kernel without an answer is passed over, but a laboratory that
+    fails would call every kernel the same, and stops it.
+    """
+    code = _exit_code(summary, cells)
+    if code in (INTERRUPTED, FINDING):
+        return code
+    if Blame.INFRASTRUCTURE in summary.blames or sum(summary.counts.values()) < cells:
+        return ABORT
+    return SKIP if summary.blames else OK

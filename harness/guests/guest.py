@@ -44,6 +44,7 @@ class Workplace:
     subject has for its root file system: that of the images, or read-only this machine's own.
     `memory` in MiB is what a guest with memory of its own has; None: what the allocator needs.
     `here` is a directory of the host to have at hand in the guest, read-only on HERE.
+    Without `snapshots` every boot is a cold one.
     """
 
     directory: Path
@@ -53,6 +54,7 @@ class Workplace:
     root: Literal["image", "host"] = "image"
     memory: int | None = None
     here: Path | None = None
+    snapshots: bool = True
 
 
 @dataclass

@@ -1,64 +1,37 @@
-"""A directory of the host in a guest that cannot mount it: a copy, over the line that there is."""
+"""A directory of the host in a guest that cannot mount it: a copy, handed in with its parcel."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tarfile
 from pathlib import Path
 
-from harness.cells import Limits
-from harness.deadline import Deadline
-from harness.errors import GuestError, UsageError
-from harness.guests.guest import HERE, Guest
+from harness.errors import UsageError
+from harness.guests.guest import HERE
+from images import initramfs
 
-MOST = 16 << 20  # bytes; the line takes about 4 MB/s (measured), and the guest has them in memory
+MOST = 32 << 20  # bytes; a guest has them in its memory, and once more while they are unpacked
 
 
-class TooLargeError(UsageError):
-    """The directory is more than a guest takes."""
+class CannotBringError(UsageError):
+    """The directory cannot be copied into a guest."""
 
 
 def check(directory: Path) -> None:
-    """Raise TooLargeError if a directory is more than can be copied into a guest."""
+    """Raise CannotBringError if a directory is more than can be copied, or may not be read."""
+    remedy = "--share another directory, or take a UML guest, which sees any"
     total = 0
     for folder, _, names in os.walk(directory):
-        total += sum(_size(Path(folder) / name) for name in names)
+        for path in (Path(folder) / name for name in names):
+            if not path.is_symlink() and not os.access(path, os.R_OK):
+                raise CannotBringError(f"{path} may not be read, and cannot be copied", remedy)
+            total += path.lstat().st_size
         if total > MOST:
-            raise TooLargeError(
+            raise CannotBringError(
                 f"{directory} has more than {MOST >> 20} MiB, and this guest can only have a copy",
-                "--share a smaller directory, or take a UML guest, which sees any",
+                remedy,
             )
 
 
-def copy(directory: Path, guest: Guest, scratch: Path, deadline: Deadline) -> None:
-    """Copy a directory into a guest, to HERE."""
-    parcel = scratch / "here.tar"
-    _pack(directory, parcel)
-    try:
-        guest.push(parcel, "/tmp/here.tar")
-    finally:
-        parcel.unlink()
-    argv = ("tar", "-x", "-f", "/tmp/here.tar", "-C", HERE)
-    done = guest.run(argv, Limits(), deadline)
-    if done.ending.status:
-        why = done.stderr.decode(errors="replace").strip()
-        raise GuestError(f"{directory} cannot be unpacked in the guest: {why}")
-    guest.run(("rm", "/tmp/here.tar"), Limits(), deadline)
-
-
-def _pack(directory: Path, parcel: Path) -> None:
-    """Pack files, directories and links; what we may not read stays out, and so do devices."""
-    with tarfile.open(parcel, "w") as archive:
-        for folder, names, files in os.walk(directory):
-            for path in (Path(folder) / name for name in sorted(names + files)):
-                if path.is_symlink() or path.is_dir() or path.is_file():
-                    with contextlib.suppress(OSError):
-                        archive.add(path, path.relative_to(directory), recursive=False)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except OSError:
-        return 0  # it has gone since it was listed
+def pack(directory: Path) -> bytes:
+    """Return a directory as an archive that is laid over a guest's root."""
+    return initramfs.archive(directory, prefix=f"{HERE.strip('/')}/")

@@ -101,6 +101,8 @@ void terminal_resize(int fd, int rows, int columns);
 /* plain.c: what a person reads */
 void plain_show(char kind, const void *data, size_t length);
 int plain_held(void);
+/* parcel.c: what the host hands in before it logs in */
+void parcel_take(int line);
 
 int init_main(void);
 int idle_main(void);

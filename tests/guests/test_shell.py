@@ -178,8 +178,8 @@ def test_what_makes_no_sense_is_told() -> None:
 
 def test_a_directory_that_is_too_large_for_a_copy_is_told(tmp_path: Path) -> None:
     with (tmp_path / "large").open("wb") as file:
-        file.truncate(17 << 20)
+        file.truncate(33 << 20)
     done = run("qemu-x86_64", "--share", str(tmp_path), "--", "ls")
     assert done.returncode == 2
-    assert b"more than 16 MiB" in done.stderr
-    assert b"remedy: --share a smaller directory" in done.stderr
+    assert b"more than 32 MiB" in done.stderr
+    assert b"remedy: --share another directory" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 from harness import doctor, run
 from harness.cells import Cell
 from harness.cli import door
-from harness.cli import facts as cli_facts
+from harness.cli import kernels as cli_kernels
 from harness.cli import run as cli_run
 from harness.errors import GuestError, InfrastructureError
 from harness.events import Emit
@@ -34,7 +35,7 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FOOTHOLD_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FOOTHOLD_DEBUG", raising=False)
     monkeypatch.setattr(catalogue, "known_guests", lambda *_: dict(samples.KNOWN.aliases))
-    for module in (cli_facts, cli_run):
+    for module in (cli_kernels, cli_run):
         monkeypatch.setattr(module, "stop_as_by_ctrl_c", lambda: None)
     return tmp_path
 
@@ -284,7 +285,8 @@ def test_doctor_says_the_remedy(
 def test_facts_are_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "facts_of", lambda guest, options, emit: samples.facts())
+    pair = (None, samples.facts())
+    monkeypatch.setattr(run, "booted", lambda *_: contextlib.nullcontext(pair))
     assert door.main(["facts", "uml-bookworm"]) == 0
     assert json.loads(capsys.readouterr().out)["task_size"] == 0x7FFFFFFFF000
 
