@@ -7,10 +7,11 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -36,13 +37,23 @@ PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what 
 CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
 
 
+class Keeper(Protocol):
+    """Takes over guests whose cells are done, and ends them when it likes."""
+
+    def wants(self, verdicts: Sequence[Verdict], /) -> bool:
+        """Is a guest wanted in which these cells ran?"""
+
+    def take(self, label: str, guest: Guest, facts: Facts, end: Callable[[], None], /) -> None:
+        """Take it over."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
     With `trace`, the subject's system calls are the third witness. `subjects` are what runs in
-    cells, by name. `here` is a directory of the host to have at hand in a guest, `memory` what a
-    guest has, in MiB, if not what its subjects need.
+    cells, by name. `keeper` may take guests over. `here` is a directory of the host to have at
+    hand in a guest, `memory` what a guest has, in MiB, if not what its subjects need.
     """
 
     directory: Path
@@ -52,6 +63,7 @@ class Options:
     fresh: bool = False
     trace: bool = True
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
+    keeper: Keeper | None = None
     here: Path | None = None
     memory: int | None = None
     require: frozenset[str] = frozenset()
@@ -223,7 +235,9 @@ class _Run:
             before = len(waiting)
             label = self._label(kind, cells, batch, deployed[0].root)
             try:
-                with self.booted(kind, label, cpu, deployed) as (guest, facts):
+                with contextlib.ExitStack() as stack:
+                    guest, facts = stack.enter_context(self.booted(kind, label, cpu, deployed))
+                    verdicts = []
                     for cell in list(batch):
                         if self._stopping.is_set():
                             return
@@ -232,6 +246,11 @@ class _Run:
                         self._finish(verdict)
                         if verdict.blame is Blame.GUEST:
                             break  # a guest that has been hurt is not used again
+                        verdicts.append(verdict)
+                    else:
+                        keeper = self.options.keeper
+                        if keeper and keeper.wants(verdicts):
+                            keeper.take(label, guest, facts, stack.pop_all().close)
             except UnsupportedError as error:
                 self._unsupported(kind, waiting, error)
                 return

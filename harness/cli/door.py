@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "atlas": "atlas",
     "doctor": "facts",
     "shell": "shell",
+    "gdb": "gdb",
     "images": "images",
 }
 

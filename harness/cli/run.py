@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from harness.cli.common import (
     state,
     stop_as_by_ctrl_c,
 )  # fmt: skip
+from harness.cli.keep import Keep, check, keep_options, stay
 from harness.cli.kernels import kernel_options
 from harness.cli.subject import Asked, subject_options, subjects_of
 from harness.errors import Blame, InfrastructureError, UsageError
@@ -48,6 +50,7 @@ SKIP, ABORT = 125, 255  # of `git bisect run`: no answer about this one; stop he
 @click.option("--fresh", is_flag=True, help="Boot each guest anew for every cell.")
 @click.option("--trace/--no-trace", default=True, help="System calls as the third witness.")
 @click.option("-q", "--quiet", is_flag=True, help="Only what failed, and the sum.")
+@keep_options
 @kernel_options
 @subject_options
 def run(
@@ -65,6 +68,8 @@ def run(
     fresh: bool,
     trace: bool,
     quiet: bool,
+    keep: Keep | None,
+    keep_for: float | None,
     asked: Asked,
     own: OwnKernels,
 ) -> int:
@@ -77,6 +82,7 @@ def run(
     """
     from harness import events
     from harness import run as laboratory
+    from harness.desk.kept import Kept
     from harness.sinks import Bus
     from harness.sinks.junit import Junit
     from harness.sinks.rundir import RunDirectory
@@ -84,8 +90,11 @@ def run(
     from harness.sinks.terminal import Terminal, is_live
     from images.builder import Builder
 
+    check(keep, keep_for)
     stream = sys.stderr if json_file == "-" else sys.stdout
-    with Bus([Terminal(stream, live=is_live(stream), quiet=quiet)]) as bus:
+    bus = Bus([Terminal(stream, live=is_live(stream), quiet=quiet)])
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(bus)
 
         def say(what: str, /, *, passing: bool = False) -> None:
             bus(events.Progress(what=what, passing=passing))
@@ -109,6 +118,7 @@ def run(
         cells = tuple(replace(cell, where=own.where(cell.guest)) for cell in cells)
         required = _required(read, require, {cell.guest for cell in cells})
         directory = _run_directory(run_dir)
+        kept = stack.enter_context(Kept(directory, keep or "failed"))
         bus.add(RunDirectory(directory))
         if json_file:
             bus.add(SummaryJson(json_file))
@@ -124,6 +134,7 @@ def run(
                 jobs=jobs or 0,
                 fresh=fresh,
                 trace=trace,
+                keeper=kept if keep else None,
                 subjects=subjects_of(cells, read, packaged(builder)),
                 require=required,
                 plan=read.name,
@@ -131,6 +142,9 @@ def run(
             ),
             bus,
         )
+        bus.close()  # what was asked for is written: nobody need wait for it
+        if not summary.interrupted:
+            stay(kept, keep_for)
     if bisecting:
         return _bisect_code(summary, len(cells))
     code = _exit_code(summary, len(cells))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from harness.cli.common import builder
+from harness.cli.keep import run_directory
 from harness.cli.kernels import guest_of, kernel_options, one_guest
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="GUEST [-- COMMAND...]")
+@click.argument("words", nargs=-1, metavar="GUEST|RUN/GUEST [-- COMMAND...]")
 @click.option("--limit", default="none", metavar="L", help="Narrow it: rlimit_as=300M, …")
 @click.option(
     "--share",
@@ -52,15 +53,22 @@ def shell(
     /share/allocator.pyz. Every key goes to the guest, Ctrl-C too; Ctrl-] three times leaves a
     guest that hangs. The exit code is that of the shell or of COMMAND, 128 and the number of
     the signal that ended it.
+
+    RUN/GUEST is a guest that `foothold run --keep` keeps; RUN may be `last`.
     """
     from harness.cells import Limits
     from harness.desk import shell as desk
+    from harness.desk.kept import visit
     from harness.desk.terminal import Streams
     from harness.guests.here import CannotBringError
     from harness.run import PROGRAM_MEMORY
     from harness.subjects import ALLOCATOR
 
     streams = Streams()
+    run, slash, label = words[0].rpartition("/") if words else ("", "", "")
+    if slash:
+        asked = desk.Wanted.by(streams, words[1:], Limits.parse(limit))
+        return visit(run_directory(run), label, asked, streams)
     maker = builder()
     name, command = guest_of(words, own, maker)
     wanted = desk.Wanted.by(streams, command, Limits.parse(limit))

@@ -18,7 +18,7 @@ from harness.guests.narrowing import possible
 from harness.record import Supervision, Window
 from harness.subjects import is_covered
 
-_START_SECONDS = 60.0
+START_SECONDS = 60.0  # for a program to be started, on a busy machine
 _OURS = ("TERM", "COLORTERM")  # what a program has to know of the terminal that it writes to
 
 
@@ -93,5 +93,5 @@ def shell(guest: Guest, facts: Facts, wanted: Wanted, streams: Streams) -> int:
     Raises GuestError if the guest goes first, SubjectError if the program cannot be started.
     """
     argv, limits, how = prepare(guest, facts, wanted)
-    with guest.open(argv, limits, Deadline.after(_START_SECONDS), how) as stream:
+    with guest.open(argv, limits, Deadline.after(START_SECONDS), how) as stream:
         return converse(Conversation(stream), streams)

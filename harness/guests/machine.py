@@ -179,6 +179,19 @@ class Machine:
         assert self._ssh, "connect first"
         self._ssh.pull(source, target)
 
+    @property
+    def process(self) -> int:
+        """The process that the keeper keeps: the kernel, or QEMU. Raises GuestError if it is gone.
+
+        Source: proc(5), the fourth field of /proc/PID/stat, which follows a name in parentheses.
+        """
+        for each in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = each.read_text(errors="replace").rpartition(")")[2].split()
+                if int(fields[1]) == self._process.pid:
+                    return int(each.parent.name)
+        raise self._explain("the guest's process is gone")
+
     def diagnose(self) -> str:
         """Return the console's last lines."""
         return self._console.tail

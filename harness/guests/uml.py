@@ -217,6 +217,11 @@ class Uml:
         if self._machine:
             self._machine.stop()
 
+    @property
+    def process(self) -> int:
+        """The process on the host that is its kernel. Raises GuestError if it is gone."""
+        return self._booted().process
+
     def _booted(self) -> Machine:
         assert self._machine, "boot first"
         return self._machine
