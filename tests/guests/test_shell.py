@@ -6,64 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pexpect
 import pytest
 
 from images.builder import Builder
+from tests.guests.conftest import Sit
+from tests.guests.person import PROMPT
 
 SHELL = [sys.executable, "-m", "harness.cli", "shell"]
 GUESTS = ("native", "uml-bookworm", "uml-testing", "qemu-x86_64", "docker")
-# busybox asks the terminal where its cursor is, and goes on without an answer
-PROMPT = r"[\w.-]+:\S*[#$] (\x1b\[6n)?$"
-
-
-class Person:
-    """Somebody at a terminal of 30 lines and 100 columns."""
-
-    def __init__(self, *words: str, directory: Path) -> None:
-        environment = {
-            **os.environ, "TERM": "xterm-256color", "PS1": "native:$ ", "SHELL": "/bin/sh",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        }  # fmt: skip
-        self.tty: pexpect.spawn[str] = pexpect.spawn(
-            SHELL[0], [*SHELL[1:], *words], encoding="utf-8", timeout=60, dimensions=(30, 100),
-            env=environment, cwd=str(directory),
-        )  # fmt: skip
-        self.before = termios.tcgetattr(self.tty.child_fd)
-
-    def types(self, line: str) -> str:
-        """Type a line, and return what is there before the next prompt."""
-        self.tty.sendline(line)
-        self.tty.expect_exact(line)
-        self.tty.expect(PROMPT)
-        return str(self.tty.before)
-
-    def leaves(self, line: str) -> int:
-        """Type the last line, and return the exit status."""
-        self.tty.sendline(line)
-        self.tty.expect(pexpect.EOF)
-        self.tty.wait()
-        return int(self.tty.exitstatus if self.tty.exitstatus is not None else -1)
-
-
-Sit = Callable[..., Person]
-
-
-@pytest.fixture
-def sit(tmp_path: Path) -> Iterator[Sit]:
-    people: list[Person] = []
-
-    def down(*words: str) -> Person:
-        people.append(Person(*words, directory=tmp_path))
-        return people[-1]
-
-    yield down
-    for each in people:
-        each.tty.close(force=True)
 
 
 @pytest.fixture
@@ -86,8 +39,8 @@ def test_a_person_at_a_terminal(
 ) -> None:
     supported(guest)
     (tmp_path / "mine").write_text("a file of the host\n")
-    person = sit(guest, "--share", str(tmp_path))
-    person.tty.expect(PROMPT)
+    person = sit("shell", guest, "--share", str(tmp_path))
+    person.sees(PROMPT)
 
     assert "30 100" in person.types("stty size")
     person.tty.setwinsize(51, 132)
@@ -96,14 +49,14 @@ def test_a_person_at_a_terminal(
     person.tty.sendline("sleep 1000")
     person.tty.expect_exact("sleep 1000")
     person.tty.send("\x03")
-    person.tty.expect(PROMPT)
+    person.sees(PROMPT)
     assert "130" in person.types("echo $?")
 
     person.tty.sendline("sleep 1000")
     person.tty.expect_exact("sleep 1000")
     person.tty.send("\x1a")
     person.tty.expect("Stopped")
-    person.tty.expect(PROMPT)
+    person.sees(PROMPT)
     assert "sleep 1000" in person.types("jobs")
     person.types("kill %1; fg || true")
 
@@ -118,35 +71,34 @@ def test_a_person_at_a_terminal(
 
 
 def test_the_terminal_is_as_it_was_even_if_the_shell_is_killed(sit: Sit) -> None:
-    person = sit("native")
-    person.tty.expect(PROMPT)
-    assert termios.tcgetattr(person.tty.child_fd) != person.before
+    person = sit("shell", "native")
+    person.sees(PROMPT)
+    assert person.now != person.before
     person.tty.kill(signal.SIGTERM)
-    person.tty.expect(pexpect.EOF)
-    person.tty.wait()
-    assert person.tty.exitstatus == 130
-    assert termios.tcgetattr(person.tty.child_fd) == person.before
+    assert person.leaves() == 130
+    assert person.now == person.before
 
 
 def test_the_way_out_of_a_guest_that_hangs(sit: Sit) -> None:
     person = sit(
-        "uml-bookworm", "--", "sh", "-c", "trap '' INT; stty raw -echo; echo on; sleep 1000"
+        "shell",
+        "uml-bookworm",
+        "--",
+        "sh",
+        "-c",
+        "trap '' INT; stty raw -echo; echo on; sleep 1000",
     )
     person.tty.expect("on")
     person.tty.send("\x03\x1d\x1d\x1d")
-    person.tty.expect(pexpect.EOF)
-    person.tty.wait()
-    assert person.tty.exitstatus == 130
+    assert person.leaves() == 130
 
 
 def test_limits_are_there_to_be_tried_by_hand(sit: Sit) -> None:
-    person = sit("uml-bookworm", "--limit", "rlimit_as=300M+hints=ignored")
-    person.tty.expect(PROMPT)
+    person = sit("shell", "uml-bookworm", "--limit", "rlimit_as=300M+hints=ignored")
+    person.sees(PROMPT)
     assert "307200" in person.types("ulimit -v")
     person.tty.send("\x04")
-    person.tty.expect(pexpect.EOF)
-    person.tty.wait()
-    assert person.tty.exitstatus == 0
+    assert person.leaves() == 0
 
 
 def run(*words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
