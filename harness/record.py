@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
 
 
 @dataclass(frozen=True)
@@ -71,3 +74,15 @@ class Record:
     cut: tuple[str, ...] = ()
     seconds: float = 0.0
     running: bool = False
+
+    def write(self, directory: Path) -> None:
+        """Write it into a directory of its own, a file for each kind of evidence."""
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "stdout.jsonl").write_bytes(self.stdout)
+        (directory / "ending.json").write_bytes(msgspec.json.encode(self.ending))
+        (directory / "stderr").write_bytes(self.stderr)
+        if self.trace is not None:
+            (directory / "strace").write_bytes(self.trace)
+        for moment, maps in self.maps.items():
+            # a moment's name comes from the guest: \w only, see supervised.py
+            (directory / f"maps-{moment}").write_text(maps)

@@ -7,13 +7,11 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from harness import events, subjects, witnesses
 from harness.cells import ALLOCATOR, Cell
@@ -26,25 +24,17 @@ from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
 from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
 from harness.oracle import predict
-from harness.record import Record
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
 from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
 
+if TYPE_CHECKING:
+    from harness.desk.kept import Kept
+
 PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what is used of it
 CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
-
-
-class Keeper(Protocol):
-    """Takes over guests whose cells are done, and ends them when it likes."""
-
-    def wants(self, verdicts: Sequence[Verdict], /) -> bool:
-        """Is a guest wanted in which these cells ran?"""
-
-    def take(self, label: str, guest: Guest, facts: Facts, end: Callable[[], None], /) -> None:
-        """Take it over."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +53,7 @@ class Options:
     fresh: bool = False
     trace: bool = True
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
-    keeper: Keeper | None = None
+    keeper: Kept | None = None
     here: Path | None = None
     memory: int | None = None
     require: frozenset[str] = frozenset()
@@ -99,19 +89,39 @@ def run(cells: Sequence[Cell], options: Options, emit: Emit) -> Summary:
     return _Run(options, emit).all(cells)
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A guest that answers, and can be asked: one cell after another, of any of its subjects."""
+
+    guest: Guest
+    facts: Facts
+    _run: _Run
+
+    def ask(self, cell: Cell, subject: Subject, directory: Path) -> Verdict:
+        """Take one cell to its verdict; its evidence is kept below `directory`.
+
+        Raises UsageError if a file of the subject's cannot be read.
+        """
+        share = self._run.options.directory / "guests" / self.guest.name / "share"
+        subjects.hand_in(
+            self.guest, share, subject, Deadline.after(CELL_SECONDS * self.guest.scale)
+        )
+        options = replace(self._run.options, directory=directory, subjects={cell.subject: subject})
+        return _Run(options, self._run.emit).ask(cell, self.guest, self.facts)
+
+
 @contextlib.contextmanager
-def booted(guest: str, options: Options, emit: Emit) -> Iterator[tuple[Guest, Facts]]:
-    """Boot one guest, for whoever has something to do in it; gone afterwards."""
+def opened(guest: str, options: Options, emit: Emit) -> Iterator[Opened]:
+    """Boot one guest, by canonical name; it is gone afterwards.
+
+    Raises UnsupportedError if this machine cannot, GuestError if it does not come up.
+    """
     kind = catalogue(options.builder, options.own)[guest]
     one = _Run(options, emit)
-    with one.booted(kind, guest, options.processors[0], tuple(options.subjects.values())) as pair:
-        yield pair
-
-
-def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
-    """Boot one guest, and return its address space as measured."""
-    with booted(guest, options, emit) as (_, facts):
-        return facts
+    with one.booted(kind, guest, options.processors[0], list(options.subjects.values())) as (
+        booted, facts,
+    ):  # fmt: skip
+        yield Opened(booted, facts, one)
 
 
 @dataclass
@@ -241,7 +251,7 @@ class _Run:
                     for cell in list(batch):
                         if self._stopping.is_set():
                             return
-                        verdict = self._cell(cell, guest, facts)
+                        verdict = self.ask(cell, guest, facts)
                         waiting.remove(cell)
                         self._finish(verdict)
                         if verdict.blame is Blame.GUEST:
@@ -268,7 +278,7 @@ class _Run:
         name = kind.name if root == "image" else f"{kind.name}+{root}"
         return name if done == 0 else f"{name}+{done}"
 
-    def _cell(self, cell: Cell, guest: Guest, facts: Facts) -> Verdict:
+    def ask(self, cell: Cell, guest: Guest, facts: Facts) -> Verdict:
         self.emit(events.CellStarted(cell=cell.id))
         started = time.monotonic()
         directory = self.options.directory / "cells" / cell.id
@@ -278,7 +288,8 @@ class _Run:
         subject = self.options.subjects[cell.subject]
         argv = subjects.command(cell, guest, subject, trace=trace)
         how = subjects.supervision(subject, guest, trace=trace)
-        deadline = Deadline.after(max(CELL_SECONDS * guest.scale, 2 * (how.patience or 0)))
+        seconds = cell.deadline or CELL_SECONDS
+        deadline = Deadline.after(max(seconds * guest.scale, 2 * (how.patience or 0)))
         predicted = None
         try:
             facts = measure(guest, facts, cell.limits, deadline)
@@ -294,7 +305,7 @@ class _Run:
                 declared=cell.declared, findings=(str(error),), blame=error.blame, hint=error.hint,
                 notes=notes, console=console, command=cell.command, artefacts=str(directory),
             )  # fmt: skip
-        keep(record, directory)
+        record.write(directory)
         reported = witnesses.observe(record, cell) if subject.reports else None
         return witnesses.judge(
             cell,
@@ -309,7 +320,7 @@ class _Run:
     def _traceable(self, guest: Guest, facts: Facts, cell: Cell) -> tuple[bool, tuple[str, ...]]:
         """Say whether a cell's subject is traced, and what its verdict has to note."""
         notes = tuple(guest.boot_record.notes)
-        if not self.options.trace:
+        if not (self.options.trace and cell.trace):
             return False, (*notes, "not traced: report and maps are the witnesses")
         if facts.tools.ptrace:
             return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")
@@ -398,19 +409,6 @@ def _unsupported_cell(cell: Cell, reason: str, remedy: str) -> Verdict:
 def support(kind: Kind, builder: Builder, scratch: Path) -> Support:
     """Say whether this machine can boot a guest, for the doctor."""
     return kind.make(Workplace(scratch, scratch, builder)).supported()
-
-
-def keep(record: Record, directory: Path) -> None:
-    """Write what was seen of a subject into its cell's directory."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "stdout.jsonl").write_bytes(record.stdout)
-    (directory / "ending.json").write_bytes(msgspec.json.encode(record.ending))
-    (directory / "stderr").write_bytes(record.stderr)
-    if record.trace is not None:
-        (directory / "strace").write_bytes(record.trace)
-    for moment, maps in record.maps.items():
-        # a moment's name comes from the guest: \w only, see supervised.py
-        (directory / f"maps-{moment}").write_text(maps)
 
 
 def _wait(futures: list[Future[None]]) -> None:

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "shell": "shell",
     "gdb": "gdb",
     "images": "images",
+    "schema": "schema",
     "completion": "completion",
     "man": "man",
 }

@@ -76,11 +76,11 @@ def one_guest(
     with (
         tempfile.TemporaryDirectory(prefix="foothold-") as directory,
         Bus([Terminal(sys.stderr, live=False, quiet=quiet)]) as bus,
-        laboratory.booted(
+        laboratory.opened(
             name, laboratory.Options(Path(directory), builder, jobs=1, **options), bus
-        ) as pair,
+        ) as opened,
     ):
-        yield pair
+        yield opened.guest, opened.facts
 
 
 def _kernels(

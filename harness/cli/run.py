@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.asked import Asked, chosen_shard, plan_options, shard_option
 from harness.cli.common import (
     FAILED,
     FINDING,
@@ -24,10 +25,11 @@ from harness.cli.common import (
 )  # fmt: skip
 from harness.cli.keep import Keep, check, keep_options, stay
 from harness.cli.kernels import kernel_options
-from harness.cli.subject import Asked, subject_options, subjects_of
+from harness.cli.subject import subjects_of
 from harness.errors import Blame, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
+    from harness.cells import Cell
     from harness.guests.own import OwnKernels
     from harness.plan import PlanFile
     from harness.run import Summary
@@ -37,40 +39,26 @@ SKIP, ABORT = 125, 255  # of `git bisect run`: no answer about this one; stop he
 
 @click.command()
 @click.argument("plan", default="default", metavar="[PLAN]")
-@click.option("--guest", "guests", multiple=True, metavar="G", help="This guest instead.")
-@click.option("--limit", "limits", multiple=True, metavar="L", help="none, rlimit_as=300M, …")
-@click.option("--policy", "policies", multiple=True, metavar="P", help="The allocator's policy.")
-@click.option("--workload", "workloads", multiple=True, metavar="W", help="And this one for it.")
-@click.option("-j", "--jobs", type=click.IntRange(1, 64), metavar="N", help="Guests at once.")
+@plan_options(run=True)
+@shard_option
 @click.option("--json", "json_file", metavar="FILE", help="All of it as JSON; - is stdout.")
 @click.option("--junit", "junit_file", metavar="FILE", help="All of it as JUnit's XML.")
-@click.option("--require", multiple=True, metavar="G", help="Fail if this guest is unsupported.")
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
 @click.option("--locked", is_flag=True, help="Only packages that the lock names.")
-@click.option("--fresh", is_flag=True, help="Boot each guest anew for every cell.")
-@click.option("--trace/--no-trace", default=True, help="System calls as the third witness.")
 @click.option("-q", "--quiet", is_flag=True, help="Only what failed, and the sum.")
 @keep_options
 @kernel_options
-@subject_options
 def run(
     plan: str,
-    guests: tuple[str, ...],
-    limits: tuple[str, ...],
-    policies: tuple[str, ...],
-    workloads: tuple[str, ...],
-    jobs: int | None,
+    asked: Asked,
+    shard: str | None,
     json_file: str | None,
     junit_file: str | None,
-    require: tuple[str, ...],
     run_dir: Path | None,
     locked: bool,
-    fresh: bool,
-    trace: bool,
     quiet: bool,
     keep: Keep | None,
     keep_for: float | None,
-    asked: Asked,
     own: OwnKernels,
 ) -> int:
     """Run a plan: a shipped one by its name, or a TOML file.
@@ -100,7 +88,7 @@ def run(
             bus(events.Progress(what=what, passing=passing))
 
         builder = Builder(locked=locked, say=say)
-        bisecting = bool(own.guests and asked.expect)
+        bisecting = bool(own.guests and asked.words["expect"])
         try:
             own.check()
         except UsageError as error:
@@ -109,14 +97,17 @@ def run(
             click.echo(f"foothold: {error}: this kernel is skipped", err=True)
             return SKIP
         if bisecting:
-            limits, policies = limits or ("none",), policies or ("after",)
+            asked = asked.by_default(limits=("none",))
+            if not asked.words["subjects"]:
+                asked = asked.by_default(policies=("after",))
         read = read_plan(plan, builder, own)
-        read, subjects = asked.plan(read)
-        cells = asked.declare(
-            read.cells((*own.guests, *guests), limits, policies, subjects, workloads)
+        read, cells = asked.cells(read, own.guests)
+        required = _required(read, asked.value("require", read), cells)
+        jobs = asked.value("jobs", read) or read.jobs or 0
+        fresh = asked.value("fresh", read)
+        cells = tuple(
+            replace(each, where=own.where(each.guest)) for each in chosen_shard(shard).of(cells)
         )
-        cells = tuple(replace(cell, where=own.where(cell.guest)) for cell in cells)
-        required = _required(read, require, {cell.guest for cell in cells})
         directory = _run_directory(run_dir)
         kept = stack.enter_context(Kept(directory, keep or "failed"))
         bus.add(RunDirectory(directory))
@@ -131,12 +122,12 @@ def run(
                 directory=directory,
                 builder=builder,
                 own=own,
-                jobs=jobs or 0,
-                fresh=fresh,
-                trace=trace,
+                jobs=jobs,
+                fresh=read.fresh if fresh is None else fresh,
+                trace=asked.value("trace", read) is not False,
                 keeper=kept if keep else None,
                 subjects=subjects_of(cells, read, packaged(builder)),
-                require=required,
+                require=required & {cell.guest for cell in cells},
                 plan=read.name,
                 command=("foothold", *map(_printable, sys.argv[1:])),
             ),
@@ -151,15 +142,15 @@ def run(
     return FAILED if code == OK and bus.failed else code  # a report that was asked for is missing
 
 
-def _required(plan: PlanFile, asked: Sequence[str], guests: set[str]) -> frozenset[str]:
+def _required(plan: PlanFile, asked: Sequence[str], cells: Sequence[Cell]) -> frozenset[str]:
     """Return the guests that must be there; those asked for by hand must also have cells."""
-    names = frozenset(plan.known.guest(each) for each in asked)
-    if idle := sorted(names - guests):
+    guests = {cell.guest for cell in cells}
+    if idle := sorted(set(asked) - guests):
         raise UsageError(
             f"{', '.join(idle)} is required and has no cell in this run",
             "add it with --guest, or leave --require",
         )
-    return names | plan.require & guests
+    return plan.require & guests | frozenset(asked)
 
 
 def _run_directory(chosen: Path | None) -> Path:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -146,7 +147,7 @@ def test_files_are_whole_however_a_run_ends(
 @pytest.mark.parametrize(
     ("arguments", "told", "remedy"),
     [
-        (["run", "nightly"], "nightly: there is no such plan", "default"),
+        (["run", "nightli"], "nightli: there is no such plan", "default"),
         (["run", "--guest", "uml"], "unknown guest 'uml'", "uml-bookworm"),
         (["run", "--limit", "rlimit_as=300XB"], "'300XB' is no size", "300M"),
         (["run", "--limit", "cgroup=1G"], "unknown limit 'cgroup=1G'", "rlimit_as=SIZE"),
@@ -285,8 +286,8 @@ def test_doctor_says_the_remedy(
 def test_facts_are_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair = (None, samples.facts())
-    monkeypatch.setattr(run, "booted", lambda *_: contextlib.nullcontext(pair))
+    booted = SimpleNamespace(guest=None, facts=samples.facts())
+    monkeypatch.setattr(run, "opened", lambda *_: contextlib.nullcontext(booted))
     assert door.main(["facts", "uml-bookworm"]) == 0
     assert json.loads(capsys.readouterr().out)["task_size"] == 0x7FFFFFFFF000
 
