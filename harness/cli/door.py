@@ -22,6 +22,10 @@ _COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks what it may offer
 COMMANDS: Mapping[str, str] = {
     "run": "run",
     "plan": "plan",
+    "history": "history",
+    "show": "show",
+    "compare": "compare",
+    "flaky": "history",
     "predict": "predict",
     "policies": "predict",
     "facts": "facts",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.errors import UsageError
 from harness.guests.container import Container
@@ -23,7 +24,7 @@ PTRACE = "-ptrace"  # the same kernel without its seccomp mode: their bugs diffe
 
 @dataclass(frozen=True)
 class Kind:
-    """A guest that can be booted, from these images.
+    """A guest that can be booted, from these images, and from `files` of the user's own.
 
     `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
     only their proportions matter. `memory` is what it takes of the host's, in MiB, at most.
@@ -35,6 +36,7 @@ class Kind:
     weight: float
     boot: float = 0.1
     memory: int = 64
+    files: tuple[Path, ...] = ()
 
 
 def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
@@ -66,7 +68,7 @@ def _uml(name: str, image: str, release: str, own: OwnKernels, mode: Mode = "sec
     def make(place: Workplace) -> Guest:
         return Uml(name, image, release, place, kernel=kernel, append=own.append, mode=mode)
 
-    return Kind(name, images, make, 0.2, 0.2, 192)
+    return Kind(name, images, make, 0.2, 0.2, 192, (kernel,) if kernel else ())
 
 
 def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> Kind:
@@ -78,7 +80,8 @@ def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> Kind:
     def make(place: Workplace) -> Guest:
         return Qemu(name, this, place, kernel=kernel, initrd=initrd, append=own.append)
 
-    return Kind(name, images, make, 0.35, 0.5, 384)
+    files = tuple(each for each in (kernel, initrd) if each)
+    return Kind(name, images, make, 0.35, 0.5, 384, files)
 
 
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:
