@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from harness import events, origin, subjects, witnesses
 from harness.cells import ALLOCATOR, Cell
@@ -23,17 +22,18 @@ from harness.events import Emit
 from harness.facts import Facts
 from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
-from harness.guests.narrowing import measure, narrowed, possible
+from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
-from harness.limits import Limits
 from harness.oracle import predict, unknown
-from harness.record import Record
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
 from harness.tries import Tries
 from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
+
+if TYPE_CHECKING:
+    from harness.desk.kept import Kept
 
 PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what is used of it
 CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
@@ -44,7 +44,9 @@ class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
     With `trace`, the subject's system calls are the third witness. `subjects` are what runs in
-    cells, by name. A cell that does not pass is asked up to `retries` times again.
+    cells, by name. A cell that does not pass is asked up to `retries` times again. `keeper` may
+    take guests over. `here` is a directory of the host to have at hand in a guest, `memory` what a
+    guest has, in MiB, if not what its subjects need.
     """
 
     directory: Path
@@ -55,6 +57,9 @@ class Options:
     retries: int = 0
     trace: bool = True
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
+    keeper: Kept | None = None
+    here: Path | None = None
+    memory: int | None = None
     require: frozenset[str] = frozenset()
     plan: str = ""
     command: tuple[str, ...] = ()
@@ -69,10 +74,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to: cells by result, and required guests that were not to be had."""
+    """What a run came to: cells by result, required guests that were not to be had, and who is to
+    blame for cells that have no answer.
+    """
 
     counts: dict[str, int]
     interrupted: bool = False
+    blames: frozenset[Blame] = frozenset()
     required_missing: tuple[str, ...] = ()
 
 
@@ -120,19 +128,13 @@ def opened(guest: str, options: Options, emit: Emit) -> Iterator[Opened]:
         yield Opened(booted, facts, one)
 
 
-def facts_of(guest: str, options: Options, emit: Emit, limits: Limits | None = None) -> Facts:
-    """Boot one guest, and return its address space as measured, under limits if there are some."""
-    with opened(guest, options, emit) as booted:
-        deadline = Deadline.after(CELL_SECONDS * booted.guest.scale)
-        return narrowed(booted.guest, booted.facts, limits or Limits(), deadline)
-
-
 @dataclass
 class _Run:
     options: Options
     emit: Emit
     counts: Counter[str] = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
+    _blames: set[Blame] = field(default_factory=set)
     _alive: set[Guest] = field(default_factory=set)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -168,7 +170,8 @@ class _Run:
             self._end_everything()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        summary = Summary(dict(self.counts), interrupted, tuple(self.missing))
+        blames = frozenset(self._blames)
+        summary = Summary(dict(self.counts), interrupted, blames, tuple(self.missing))
         self.emit(
             events.RunFinished(
                 seconds=time.monotonic() - started,
@@ -204,8 +207,13 @@ class _Run:
         share = directory / "share"
         share.mkdir(parents=True, exist_ok=True)
         subjects.deploy(share, deployed)
-        memory = None if all(each.reports for each in deployed) else PROGRAM_MEMORY
-        place = Workplace(directory, share, self.options.builder, cpu, deployed[0].root, memory)
+        memory = self.options.memory
+        if memory is None and not all(each.reports for each in deployed):
+            memory = PROGRAM_MEMORY
+        place = Workplace(
+            directory, share, self.options.builder, cpu, deployed[0].root, memory,
+            self.options.here,
+        )  # fmt: skip
         guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
@@ -246,7 +254,9 @@ class _Run:
         while (batch := tries.batch()) and not self._stopping.is_set():
             label = next(labels)
             try:
-                with self.booted(kind, label, cpu, deployed) as (guest, facts):
+                with contextlib.ExitStack() as stack:
+                    guest, facts = stack.enter_context(self.booted(kind, label, cpu, deployed))
+                    verdicts = []
                     for cell in batch:
                         if self._stopping.is_set():
                             break
@@ -256,6 +266,11 @@ class _Run:
                         self._take(tries, cell, verdict, label)
                         if verdict.blame is Blame.GUEST:
                             break  # a guest that has been hurt is not used again
+                        verdicts.append(verdict)
+                    else:
+                        keeper = self.options.keeper
+                        if keeper and keeper.wants(verdicts):
+                            keeper.take(label, guest, facts, stack.pop_all().close)
             except (FootholdError, ImageError, OSError) as error:
                 if not self._stopping.is_set():
                     self._lost(kind, tries, error, label)
@@ -291,7 +306,7 @@ class _Run:
                 declared=cell.declared, findings=(str(error),), blame=error.blame, hint=error.hint,
                 notes=notes, console=console, command=cell.command, artefacts=str(directory),
             )  # fmt: skip
-        keep(record, directory)
+        record.write(directory)
         if subject.reports:
             observed = witnesses.observe(record, cell, facts.pointer_size)
         else:
@@ -324,6 +339,8 @@ class _Run:
     def _finish(self, verdict: Verdict, boot: str = "") -> None:
         with self._guard:
             self.counts[verdict.result.value] += 1
+            if verdict.blame and verdict.result is not Result.FAIL:
+                self._blames.add(verdict.blame)
         self.emit(events.CellFinished(cell=verdict.cell, verdict=verdict, boot=boot))
 
     def _lost(self, kind: Kind, tries: Tries, error: Exception, boot: str) -> None:
@@ -389,19 +406,6 @@ def _unsupported_cell(cell: Cell, reason: str, remedy: str) -> Verdict:
 def support(kind: Kind, builder: Builder, scratch: Path) -> Support:
     """Say whether this machine can boot a guest, for the doctor."""
     return kind.make(Workplace(scratch, scratch, builder)).supported()
-
-
-def keep(record: Record, directory: Path) -> None:
-    """Write what was seen of a subject into its cell's directory."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "stdout.jsonl").write_bytes(record.stdout)
-    (directory / "ending.json").write_bytes(msgspec.json.encode(record.ending))
-    (directory / "stderr").write_bytes(record.stderr)
-    if record.trace is not None:
-        (directory / "strace").write_bytes(record.trace)
-    for moment, maps in record.maps.items():
-        # a moment's name comes from the guest: \w only, see supervised.py
-        (directory / f"maps-{moment}").write_text(maps)
 
 
 def _labels(name: str, root: Root) -> Iterator[str]:

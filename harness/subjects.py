@@ -169,7 +169,7 @@ def of_program(
         root, False, patience,
     )  # fmt: skip
     interpreter = _check(path)
-    if root == "host" and not _is_covered(path):
+    if root == "host" and not is_covered(path):
         return replace(subject, argv=(str(path), *arguments))
     here = f"{SHARE}/{subject.place}"
     own = {**brought, path.name: path}
@@ -210,7 +210,8 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _is_covered(path: Path) -> bool:
+def is_covered(path: Path) -> bool:
+    """Has a guest with the host's root a file system of its own there?"""
     return any(path.is_relative_to(each) for each in _COVERED)
 
 

@@ -68,7 +68,8 @@ def _measure(
         with Bus([Terminal(sys.stderr, live=False)]) as bus:
             for name in names:
                 try:
-                    measured[name] = laboratory.facts_of(name, options, bus)
+                    with laboratory.opened(name, options, bus) as opened:
+                        measured[name] = opened.facts
                 except FootholdError as error:
                     missing[name] = f"{error}; {error.hint}" if error.hint else str(error)
     return measured, missing

@@ -27,6 +27,7 @@ MAY = {
     "channels": VALUES,
     "guests": VALUES | {"channels", "images"},
     "subjects": VALUES | {"guests", "allocator", "images"},
+    "desk": VALUES | {"channels", "guests", "subjects", "images"},
     "tries": VALUES,
 }  # fmt: skip
 

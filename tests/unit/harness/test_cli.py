@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -9,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness import doctor, run
 from harness.cells import Cell
 from harness.cli import door
-from harness.cli import facts as cli_facts
+from harness.cli import kernels as cli_kernels
 from harness.cli import run as cli_run
 from harness.errors import GuestError, InfrastructureError
 from harness.events import Emit
@@ -35,7 +37,7 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("FOOTHOLD_DEBUG", "FOOTHOLD_HISTORY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(catalogue, "known_guests", lambda *_: dict(samples.KNOWN.aliases))
-    for module in (cli_facts, cli_run):
+    for module in (cli_kernels, cli_run):
         monkeypatch.setattr(module, "stop_as_by_ctrl_c", lambda: None)
     return tmp_path
 
@@ -377,7 +379,8 @@ def test_doctor_says_the_remedy(
 def test_facts_are_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "facts_of", lambda guest, options, emit, limits: samples.facts())
+    booted = SimpleNamespace(guest=None, facts=samples.facts())
+    monkeypatch.setattr(run, "opened", lambda *_: contextlib.nullcontext(booted))
     assert door.main(["facts", "uml-bookworm"]) == 0
     assert json.loads(capsys.readouterr().out)["task_size"] == 0x7FFFFFFFF000
 
