@@ -11,7 +11,8 @@ class Supervision:
     """How a program is started and watched. `directory` is where it starts, empty: anywhere; `root`
     the directory that it has for its root, empty: the guest's own.
 
-    After `patience` seconds, if given, its maps are read as the moment `running`, and it is ended.
+    After `patience` seconds, if given, its maps are read as the moment `running`, and it is ended;
+    likewise as soon as a line of its output matches the regular expression `says`.
     """
 
     trace: bool = False
@@ -19,6 +20,7 @@ class Supervision:
     directory: str = ""
     root: str = ""
     patience: float | None = None
+    says: str = ""
 
 
 UNTRACED = Supervision()
@@ -48,7 +50,7 @@ class Record:
     `maps` is /proc/PID/maps as the agent read it while the program was held, by the moment
     (`reserved`, `end`). `trace` is what strace wrote of its system calls, None if nobody traced it.
     `cut` names what was bounded: `stdout`, `stderr`, `trace`. `running` says that we ended it when
-    our patience was at its end.
+    our patience was at its end, or that it had `said` what it says when it has started.
     """
 
     argv: tuple[str, ...]
@@ -61,3 +63,4 @@ class Record:
     cut: tuple[str, ...] = ()
     seconds: float = 0.0
     running: bool = False
+    said: bool = False

@@ -25,14 +25,13 @@ from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
 from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
 from harness.oracle import predict
-from harness.record import Record
 from harness.subjects import Root, Subject
+from harness.trial import Trial, deadline_for, run_trial
 from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
 
 PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what is used of it
-CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
 
 
 @dataclass(frozen=True)
@@ -160,12 +159,15 @@ class _Run:
         share.mkdir(parents=True, exist_ok=True)
         subjects.deploy(share, deployed)
         memory = None if all(each.reports for each in deployed) else PROGRAM_MEMORY
-        place = Workplace(directory, share, self.options.builder, cpu, deployed[0].root, memory)
+        images = tuple(dict.fromkeys(each.image for each in deployed if each.image))
+        place = Workplace(
+            directory, share, self.options.builder, cpu, deployed[0].root, memory, images
+        )
         guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
             raise UnsupportedError(support.reason, support.remedy)
-        for image in kind.images:  # before the deadline of the boot begins
+        for image in kind.needs(images):  # before the deadline of the boot begins
             self.options.builder.image(image)
         started = time.monotonic()
         with self._guard:
@@ -235,15 +237,13 @@ class _Run:
         if not (support := possible(guest, facts, cell.limits)).ok:
             return _unsupported_cell(cell, support.reason, support.remedy)
         subject = self.options.subjects[cell.subject]
-        argv = subjects.command(cell, guest, subject, trace=trace)
-        how = subjects.supervision(subject, guest, trace=trace)
-        deadline = Deadline.after(max(CELL_SECONDS * guest.scale, 2 * (how.patience or 0)))
+        deadline = deadline_for(subject, guest)
         predicted = None
         try:
             facts = measure(guest, facts, cell.limits, deadline)
             if subject.reports:
                 predicted, notes = _prediction(cell, facts, notes)
-            record = guest.run(argv, cell.limits, deadline, how=how)
+            trial = run_trial(cell, subject, guest, deadline, trace=trace)
         except UnsupportedError as error:
             return _unsupported_cell(cell, str(error), error.hint)
         except FootholdError as error:
@@ -253,12 +253,13 @@ class _Run:
                 declared=cell.declared, findings=(str(error),), blame=error.blame, hint=error.hint,
                 notes=notes, console=console, command=cell.command, artefacts=str(directory),
             )  # fmt: skip
-        keep(record, directory)
-        reported = witnesses.observe(record, cell) if subject.reports else None
+        keep(trial, directory, reports=subject.reports)
+        if trial.untraced:
+            notes = (*notes, "run again without a tracer, under which it did not come to an end")
         return witnesses.judge(
             cell,
             predicted,
-            reported or witnesses.observe_program(record),
+            trial.observation,
             seconds=time.monotonic() - started,
             notes=notes,
             console=guest.diagnose(),
@@ -357,12 +358,15 @@ def support(kind: Kind, builder: Builder, scratch: Path) -> Support:
     return kind.make(Workplace(scratch, scratch, builder)).supported()
 
 
-def keep(record: Record, directory: Path) -> None:
-    """Write what was seen of a subject into its cell's directory."""
+def keep(trial: Trial, directory: Path, *, reports: bool) -> None:
+    """Write what was seen of a subject into its cell's directory: output and ending of the run that
+    counts, maps and trace of the one that was traced.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "stdout.jsonl").write_bytes(record.stdout)
-    (directory / "ending.json").write_bytes(msgspec.json.encode(record.ending))
-    (directory / "stderr").write_bytes(record.stderr)
+    record, counts = trial.record, trial.untraced or trial.record
+    (directory / ("stdout.jsonl" if reports else "stdout")).write_bytes(counts.stdout)
+    (directory / "ending.json").write_bytes(msgspec.json.encode(counts.ending))
+    (directory / "stderr").write_bytes(counts.stderr)
     if record.trace is not None:
         (directory / "strace").write_bytes(record.trace)
     for moment, maps in record.maps.items():

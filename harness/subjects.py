@@ -35,8 +35,12 @@ _COVERED = ("/tmp", "/root", "/run", "/proc", "/sys", "/dev", "/var/tmp")
 @dataclass(frozen=True)
 class Subject:
     """A program under test. `argv` may speak of SHARE; `files` are its names in its directory of
-    the share, `place`, with where they are on this machine. A subject that `reports` speaks the
+    the share, `place`, with where they are on this machine; or it lies in an `image`, which guests
+    show at its own place, and starts in a `directory` of that. A subject that `reports` speaks the
     allocator's language.
+
+    Of another one it can be known what it `says` when it has started, a regular expression that is
+    found on a line of its output; and whether it `ends` by itself, or is ended then.
     """
 
     name: str
@@ -46,6 +50,10 @@ class Subject:
     root: Root = "image"
     reports: bool = False
     patience: float = PATIENCE
+    image: str = ""
+    directory: str = ""
+    says: str = ""
+    ends: bool = False
 
     @property
     def place(self) -> str:
@@ -96,9 +104,10 @@ def supervision(subject: Subject, guest: Guest, *, trace: bool) -> Supervision:
     return Supervision(
         trace,
         subject.environment,
-        f"{guest.share}/{subject.place}" if subject.files else "",
+        subject.directory or (f"{guest.share}/{subject.place}" if subject.files else ""),
         guest.root,
         subject.patience * guest.scale,
+        "" if subject.ends else subject.says,
     )
 
 

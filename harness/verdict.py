@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     ALLOCATES = "allocates"
     DIES = "dies"
     STARTS = "starts"
+    HANGS = "hangs"  # it still ran, and had not said that it has started
 
 
 class Result(StrEnum):

@@ -32,16 +32,18 @@ def known(builder: Builder, own: OwnKernels | None = None) -> Known:
     """Return the words that a plan may use here."""
     from harness.guests.catalogue import NO_OWN, known_guests
     from harness.plan import Known
+    from harness.runtimes import RUNTIMES
     from harness.witnesses.maps import POLICIES
 
-    return Known(
-        known_guests(builder, own or NO_OWN), POLICIES, dict.fromkeys(packaged(builder), "")
-    )
+    titles = {name: runtime.title for name, runtime in RUNTIMES.items()}
+    return Known(known_guests(builder, own or NO_OWN), POLICIES, titles)
 
 
 def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
     """Return the catalogue of packaged subjects: what makes each of them, by name."""
-    return {}
+    from harness import runtimes
+
+    return runtimes.packaged(builder)
 
 
 def read_plan(name: str, builder: Builder, own: OwnKernels | None = None) -> PlanFile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from harness.guests.native import Native
 from harness.guests.own import QEMU, UML, OwnKernels, uml_release
 from harness.guests.qemu import X86_64, Architecture, Qemu
 from harness.guests.uml import Uml
+from images import disks
 from images.builder import Builder
 
 NO_OWN = OwnKernels()
@@ -24,13 +25,21 @@ _UML = {"uml-bookworm": "uml-bookworm", "uml-trixie": "uml-trixie", "uml-testing
 class Kind:
     """A guest that can be booted, from these images.
 
-    `weight` says how long it takes, relatively: the longest is started first.
+    `weight` says how long it takes, relatively: the longest is started first. With `disks`, it sees
+    an image that is to be shown as a file system of its own.
     """
 
     name: str
     images: tuple[str, ...]
     make: Callable[[Workplace], Guest]
     weight: float
+    disks: bool = False
+
+    def needs(self, shown: Sequence[str]) -> tuple[str, ...]:
+        """The images that have to be there before it boots, with these to be shown."""
+        if not (self.disks and shown):
+            return (*self.images, *shown)
+        return (*self.images, *(disks.DISK + name for name in shown), disks.MODULES)
 
 
 def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
@@ -61,7 +70,7 @@ def _uml(name: str, image: str, release: str, kernel: Path | None = None) -> Kin
 def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kind:
     name = name or f"qemu-{this.name}"
     images = ("agent", "initramfs", this.kernel, this.tool)
-    return Kind(name, images, lambda place: Qemu(name, this, place, kernel=kernel), 10.0)
+    return Kind(name, images, lambda place: Qemu(name, this, place, kernel=kernel), 10.0, True)
 
 
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:

@@ -18,7 +18,7 @@ from harness.cells import Limits
 from harness.channels.container import ExecStream
 from harness.channels.supervised import LostContactError, agent_argv, supervise
 from harness.deadline import Deadline
-from harness.errors import GuestError
+from harness.errors import GuestError, UnsupportedError
 from harness.facts import Facts, parse_facts
 from harness.guests.guest import HOSTS_OWN, LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
 from harness.guests.machine import AGENT, STRACE
@@ -82,6 +82,10 @@ class Container:
                 "stdin_open": True,
                 "security_opt": ["no-new-privileges"], "labels": {LABEL: self.name},
                 "tmpfs": {"/tmp": "mode=1777"}, "pids_limit": 4096,
+                "mounts": [
+                    docker.types.Mount(str(path), str(path), type="bind", read_only=True)
+                    for path in self._place.shown()
+                ],
             }  # fmt: skip
             self.boot_record.argv = (AGENT, "idle")
             self._container = self._client.containers.create(
@@ -104,6 +108,11 @@ class Container:
             self._memory = facts.memory
             return facts
         except (DockerException, OSError) as error:
+            if "bind source path does not exist" in str(error):
+                raise UnsupportedError(
+                    "the Docker engine does not see this machine's files: it cannot show an image",
+                    "use an engine that runs on this machine",
+                ) from error
             raise GuestError(
                 f"the Docker engine refuses: {error}", "look into the engine's own log"
             ) from error
@@ -128,7 +137,7 @@ class Container:
         except (DockerException, OSError) as error:
             raise GuestError(f"the container takes no more programs: {error}") from error
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
+            return supervise(stream, argv, deadline, on_hold=on_hold, how=how)
         except LostContactError as error:
             raise GuestError(
                 f"the container went away under the subject: {error}", console=self.diagnose()

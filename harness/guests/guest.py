@@ -39,6 +39,7 @@ class Workplace:
     that it hands in read-only, the processor it is pinned to (None: any), the images; and what a
     subject has for its root file system: that of the images, or read-only this machine's own.
     `memory` in MiB is what a guest with memory of its own has; None: what the allocator needs.
+    `images` are those that it shows, read-only, at the place that they have on this machine.
     """
 
     directory: Path
@@ -47,6 +48,11 @@ class Workplace:
     cpu: int | None = None
     root: Literal["image", "host"] = "image"
     memory: int | None = None
+    images: tuple[str, ...] = ()
+
+    def shown(self) -> tuple[Path, ...]:
+        """Where the images that are to be shown are, on this machine and in the guest."""
+        return tuple(self.builder.image(name) for name in self.images)
 
 
 @dataclass

@@ -29,6 +29,7 @@ from harness.record import UNTRACED, Record, Supervision
 AGENT = "/init"  # the agent's place in every root of ours
 STRACE = "/usr/bin/strace"  # likewise
 HELLO = b"foothold "  # images/agent/init.c
+SHOWN = "shown"  # the file of the share that says what is to be mounted: images/agent/show.c
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Machine:
         except OSError as error:
             raise self._explain(f"the guest takes no more programs: {error}") from error
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
+            return supervise(stream, argv, deadline, on_hold=on_hold, how=how)
         except LostContactError as error:
             raise self._explain(f"the guest went away under the subject: {error}") from error
         except SubjectError:

@@ -71,7 +71,7 @@ class Native:
         strace = str(self._place.builder.image("strace") / "usr/bin/strace") if how.trace else ""
         stream = PipeStream(agent_argv(self.agent, limits, argv, how, strace))
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
+            return supervise(stream, argv, deadline, on_hold=on_hold, how=how)
         except LostContactError as error:
             raise GuestError(f"the agent was killed under the subject: {error}") from error
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
 from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
-from harness.guests.machine import AGENT, Launch, Machine
+from harness.guests.machine import AGENT, SHOWN, Launch, Machine
 from harness.record import UNTRACED, Record, Supervision
-from images import apt, initramfs
+from images import apt, disks, initramfs
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,18 @@ class Qemu:
         kernel = self._own_kernel() if self._kernel else cloud / "vmlinux"
         keys = Keys()
         keys.install(self._place.share)
+        parts = [root / "root.cpio", cloud / "modules.cpio"]
+        drives = [builder.image(disks.DISK + name) / disks.FILE for name in self._place.images]
+        if drives:
+            parts.append(builder.image(disks.MODULES) / "modules.cpio")
+            lines = (
+                f"{disks.TYPE} /dev/vd{chr(ord('a') + n)} {path}\n"
+                for n, path in enumerate(self._place.shown())
+            )
+            (self._place.share / SHOWN).write_text("".join(lines))
         initrd = self._place.directory / "initramfs.cpio"
         with initrd.open("wb") as out:
-            for part in (root / "root.cpio", cloud / "modules.cpio"):
+            for part in parts:
                 with part.open("rb") as file:
                     shutil.copyfileobj(file, out, 1 << 20)
             out.write(initramfs.archive(self._place.share, prefix="share/"))
@@ -139,7 +148,9 @@ class Qemu:
                 continue
             launch = Launch(
                 builder.image("agent") / "agent",
-                lambda line, a=accelerator: self._command(tool, kernel, initrd, line, a),  # type: ignore[misc]
+                lambda line, a=accelerator: [  # type: ignore[misc]
+                    *self._command(tool, kernel, initrd, line, a), *_drives(drives)
+                ],
                 self._place.directory,
                 cpu=self._place.cpu,
                 keys=keys,
@@ -230,6 +241,14 @@ class Qemu:
             "-chardev", f"socket,id=line,fd={line}",
             "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",
         ]  # fmt: skip
+
+
+def _drives(files: Sequence[Path]) -> Iterator[str]:
+    """Options for disks, which the guest sees in this order."""
+    for n, disk in enumerate(files):
+        file = str(disk).replace(",", ",,")  # as QEMU wants it
+        yield from ("-drive", f"file={file},format=raw,if=none,id=disk{n},readonly=on")
+        yield from ("-device", f"virtio-blk-pci,drive=disk{n}")
 
 
 class Kvm:

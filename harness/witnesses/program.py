@@ -6,6 +6,7 @@ of it, and what the program did then.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from harness.ledger import Account, Answer, Ledger, Map, Reservation, Step, Unmap, settle
@@ -21,8 +22,14 @@ MOST_SAID = 4096  # characters of what it printed last
 LONGEST_MESSAGE = 500
 
 
-def observe_program(record: Record) -> Observation:
+def observe_program(
+    record: Record, untraced: Record | None = None, *, says: str = "", ends: bool = False
+) -> Observation:
     """Join trace, maps and ending. Never raises: what cannot be understood is a contradiction.
+
+    It has started if it ended with status 0, having printed what matches `says`; or, unless it
+    `ends` by itself, if it has said so, or nothing is known that it says, and it still ran when our
+    patience was over. If it was run again without a tracer, that run is its ending.
 
     The path is where the largest of the telling reservations that were given went: `low` below
     4 GiB, else `high`; `refused` if there were some and none was given; None if there were none.
@@ -34,25 +41,32 @@ def observe_program(record: Record) -> Observation:
         ledger = _hear_trace(record, evidence, against)
     elif RUNNING in record.maps:
         ledger = _hear_maps(record, evidence, against)
-    stopped = record.running and record.ending.signal == _KILLED
-    evidence["ending"] = (
-        _how(record.ending)
-        if not stopped
-        else (f"it was still running after {record.ending.wall:.1f} s, and was ended")
-    )
-    if record.ending.outlived and not stopped:
-        evidence["left behind"] = f"{record.ending.outlived} processes, which were ended"
-    evidence["took"] = _took(record.ending)
     for what in record.cut:
         evidence[f"cut {what}"] = "there was more than is kept"
-    well = stopped or not (record.ending.signal or record.ending.status)
+    if untraced:
+        evidence["ending, traced"] = _how(record)
+        record = untraced
+    evidence["ending, not traced" if untraced else "ending"] = _how(record)
+    ending, stopped = record.ending, _was_stopped(record)
+    if ending.outlived and not stopped:
+        evidence["left behind"] = f"{ending.outlived} processes, which were ended"
+    evidence["took"] = _took(ending)
+    silent = bool(says) and not (record.said or _has_said(record, says))
     said = _said(record)
+    outcome, message = Outcome.STARTS, ""
+    if stopped:
+        if ends or silent:
+            outcome = Outcome.HANGS
+    elif ending.signal or ending.status or silent:
+        outcome = Outcome.DIES
+        well = not (ending.signal or ending.status)
+        message = f"it ended without having said /{says}/" if well else _last_line(said)
     return Observation(
         _path(ledger),
-        Outcome.STARTS if well else Outcome.DIES,
-        0 if stopped else record.ending.status,
-        0 if stopped else record.ending.signal,
-        "" if well else _last_line(said),
+        outcome,
+        0 if stopped else ending.status,
+        0 if stopped else ending.signal,
+        message,
         evidence,
         tuple(against),
         said,
@@ -60,6 +74,15 @@ def observe_program(record: Record) -> Observation:
 
 
 _KILLED = 9
+
+
+def _was_stopped(record: Record) -> bool:
+    return record.running and record.ending.signal == _KILLED
+
+
+def _has_said(record: Record, says: str) -> bool:
+    pattern = re.compile(says.encode(), re.MULTILINE)
+    return any(pattern.search(each) for each in (record.stdout, record.stderr))
 
 
 def _hear_trace(record: Record, evidence: dict[str, str], against: list[str]) -> Ledger:
@@ -174,7 +197,14 @@ def _largest(ledger: Ledger) -> str:
     return "; ".join(str(each) for each in largest) or "nothing anonymous"
 
 
-def _how(ending: Ending) -> str:
+def _how(record: Record) -> str:
+    ending = record.ending
+    if _was_stopped(record):
+        after = f"after {ending.wall:.1f} s"
+        return (
+            f"it said that it has started {after}, and was ended" if record.said
+            else f"it was still running {after}, and was ended"
+        )  # fmt: skip
     return f"signal {ending.signal}" if ending.signal else f"status {ending.status}"
 
 

@@ -4,7 +4,8 @@
  *   foothold.port=DEVICE   the line to the host (UML: /dev/ttyS0, QEMU: /dev/vport0p1)
  *   foothold.share=DIR     UML only: a directory of the host, mounted read-only on /share
  *   foothold.host=DIR      UML only: the host's root, mounted read-only on /host for subjects
- * QEMU guests find /share and the modules (/modules/order) in their initramfs.
+ * QEMU guests find /share and the modules (/modules/order) in their initramfs. What else of the host
+ * is to be seen stands in /share/shown (show.c).
  *
  * dropbear -i wants a socket and refuses a tty, so a socket pair stands between the two, and the
  * loop below carries bytes. The first line from here, HELLO and what was measured of this
@@ -199,6 +200,7 @@ int init_main(void)
 	if (!port)
 		give_up("no foothold.port on", "the kernel's command line");
 	load_modules();
+	show_directories();
 	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
 	setenv("HOME", "/root", 1);
 	install_key();

@@ -33,6 +33,7 @@
 
 #define CHUNK 3500 /* bytes of a frame: a UML serial line stalls at 4,095 unread (measured) */
 #define MOST_TRACE (5 << 20) /* bytes of a trace that are passed on; the harness keeps fewer */
+#define MOST_OUTPUT (5 << 20) /* likewise of each output */
 #define PARTING 5.0 /* seconds that a tracer has to write down the end of what it traced */
 
 static void send_frame(char kind, const void *data, size_t length)
@@ -209,14 +210,18 @@ static int obey(struct commands *in, pid_t pid, int *subject_stdin)
 	return 1;
 }
 
-/* Pass on what one of the subject's outputs has. Closes it at its end. */
+/* Pass on what one of the subject's outputs has; beyond MOST_OUTPUT, read and drop it, so that the
+ * subject does not wait for us. Closes it at its end. */
 static void forward(char kind, int *fd)
 {
-	char buffer[CHUNK];
-	ssize_t got = read(*fd, buffer, sizeof buffer);
-	if (got > 0)
+	static size_t passed[2];
+	static char buffer[1 << 16];
+	size_t *sum = &passed[kind == 'e'];
+	ssize_t got = read(*fd, buffer, *sum < MOST_OUTPUT ? CHUNK : sizeof buffer);
+	if (got > 0 && *sum < MOST_OUTPUT) {
+		*sum += (size_t)got;
 		send_frame(kind, buffer, (size_t)got);
-	else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
+	} else if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN)) {
 		close(*fd);
 		*fd = -1;
 	}
