@@ -25,6 +25,7 @@ from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
 from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
 from harness.oracle import predict
+from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
 from harness.trial import Trial, deadline_for, run_trial
 from harness.verdict import Expectation, Result, Verdict
@@ -73,7 +74,7 @@ class Summary:
 def run(cells: Sequence[Cell], options: Options, emit: Emit) -> Summary:
     """Run all cells, one boot for all cells of a guest, and tell `emit` everything.
 
-    Long guests first. On KeyboardInterrupt every guest is ended, cells without a verdict are left
+    On KeyboardInterrupt every guest is ended, cells without a verdict are left
     out, and the summary says so.
     """
     return _Run(options, emit).all(cells)
@@ -83,7 +84,7 @@ def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
     """Boot one guest, and return its address space as measured."""
     kind = catalogue(options.builder, options.own)[guest]
     one = _Run(options, emit)
-    with one.processor() as cpu, one.booted(kind, guest, cpu) as (_, facts):
+    with one.booted(kind, guest, options.processors[0]) as (_, facts):
         return facts
 
 
@@ -96,10 +97,6 @@ class _Run:
     _alive: set[Guest] = field(default_factory=set)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _stopping: threading.Event = field(default_factory=threading.Event)
-    _free: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._free = self.options.processors
 
     def all(self, cells: Sequence[Cell]) -> Summary:
         started = time.monotonic()
@@ -115,14 +112,16 @@ class _Run:
         for cell in cells:
             root = self.options.subjects[cell.subject].root
             groups.setdefault((cell.guest, root), []).append(cell)
-        order = sorted(groups.items(), key=lambda group: -kinds[group[0][0]].weight * len(group[1]))
+        processors = self.options.processors
+        jobs = [self._job(kinds[name], group) for (name, _), group in groups.items()]
+        schedule = Schedule(jobs, processors, memory_here())
         interrupted = False
-        pool = ThreadPoolExecutor(len(self._free), thread_name_prefix="guest")
+        pool = ThreadPoolExecutor(len(processors), thread_name_prefix="guest")
         try:
-            futures = [pool.submit(self._guest, kinds[name], group) for (name, _), group in order]
-            _wait(futures)
+            _wait([pool.submit(self._jobs, schedule) for _ in processors])
         except KeyboardInterrupt:
             interrupted = True
+            schedule.stop()
             self._end_everything()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -136,16 +135,20 @@ class _Run:
         )
         return summary
 
-    @contextlib.contextmanager
-    def processor(self) -> Iterator[int]:
-        """A processor that no other guest is pinned to."""
-        with self._guard:
-            cpu = self._free.pop(0)
-        try:
-            yield cpu
-        finally:
-            with self._guard:
-                self._free.append(cpu)
+    def _job(self, kind: Kind, cells: list[Cell]) -> Job[tuple[Kind, list[Cell]]]:
+        memory = kind.memory
+        if memory and not all(self.options.subjects[cell.subject].reports for cell in cells):
+            memory += PROGRAM_MEMORY
+        return Job((kind, cells), kind.boot + kind.weight * len(cells), memory)
+
+    def _jobs(self, schedule: Schedule[tuple[Kind, list[Cell]]]) -> None:
+        """What one thread does: one guest after another."""
+        while True:
+            with schedule.next() as job:
+                if job is None:
+                    return
+                (kind, cells), cpu = job
+                self._guest(kind, cells, cpu)
 
     @contextlib.contextmanager
     def booted(
@@ -161,7 +164,7 @@ class _Run:
         memory = None if all(each.reports for each in deployed) else PROGRAM_MEMORY
         images = tuple(dict.fromkeys(each.image for each in deployed if each.image))
         place = Workplace(
-            directory, share, self.options.builder, cpu, deployed[0].root, memory, images
+            directory, share, self.options.builder, cpu, deployed[0].root, memory, images=images
         )
         guest = kind.make(place)
         support = guest.supported()
@@ -191,37 +194,36 @@ class _Run:
                 self._alive.discard(guest)
             self.emit(events.GuestStopped(guest=kind.name))
 
-    def _guest(self, kind: Kind, cells: list[Cell]) -> None:
+    def _guest(self, kind: Kind, cells: list[Cell], cpu: int) -> None:
         """Take cells of one guest, whose subjects have one root, to their verdicts, whatever
         happens to the guest.
         """
         waiting = list(cells)
         deployed = [self.options.subjects[name] for name in dict.fromkeys(c.subject for c in cells)]
-        with self.processor() as cpu:
-            while waiting and not self._stopping.is_set():
-                batch = waiting[:1] if self.options.fresh else waiting
-                before = len(waiting)
-                label = self._label(kind, cells, batch, deployed[0].root)
-                try:
-                    with self.booted(kind, label, cpu, deployed) as (guest, facts):
-                        for cell in list(batch):
-                            if self._stopping.is_set():
-                                return
-                            verdict = self._cell(cell, guest, facts)
-                            waiting.remove(cell)
-                            self._finish(verdict)
-                            if verdict.blame is Blame.GUEST:
-                                break  # a guest that has been hurt is not used again
-                except UnsupportedError as error:
-                    self._unsupported(kind, waiting, error)
+        while waiting and not self._stopping.is_set():
+            batch = waiting[:1] if self.options.fresh else waiting
+            before = len(waiting)
+            label = self._label(kind, cells, batch, deployed[0].root)
+            try:
+                with self.booted(kind, label, cpu, deployed) as (guest, facts):
+                    for cell in list(batch):
+                        if self._stopping.is_set():
+                            return
+                        verdict = self._cell(cell, guest, facts)
+                        waiting.remove(cell)
+                        self._finish(verdict)
+                        if verdict.blame is Blame.GUEST:
+                            break  # a guest that has been hurt is not used again
+            except UnsupportedError as error:
+                self._unsupported(kind, waiting, error)
+                return
+            except (FootholdError, ImageError, OSError) as error:
+                if self._stopping.is_set():
                     return
-                except (FootholdError, ImageError, OSError) as error:
-                    if self._stopping.is_set():
-                        return
-                    self._lost(kind, waiting, error)
-                    return
-                if len(waiting) == before:
-                    return
+                self._lost(kind, waiting, error)
+                return
+            if len(waiting) == before:
+                return
 
     def _label(self, kind: Kind, cells: list[Cell], batch: list[Cell], root: Root) -> str:
         """Name a boot's directory: a guest that boots more than once gets one for each."""

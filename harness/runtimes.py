@@ -110,7 +110,7 @@ RUNTIMES: Mapping[str, Runtime] = {
 
 
 def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
-    """Return what makes each subject of the catalogue, by name; that builds its image if need be."""
+    """Return what makes each subject of the catalogue, by name, building its image if need be."""
 
     def maker(name: str) -> Callable[[], Subject]:
         return lambda: subject(name, builder)

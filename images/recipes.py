@@ -206,9 +206,11 @@ def _compile_stdlib(root: Path) -> None:
         source.unlink()
 
 
-def make_initramfs(materials: Materials, out: Path) -> None:
-    """Pack the root file system for QEMU."""
-    (out / "root.cpio").write_bytes(initramfs.archive(materials.images["root"]))
+def make_initrd(materials: Materials, out: Path) -> None:
+    """Pack what QEMU boots: the root file system, and the modules of the kernel beside it."""
+    [kernel] = (path for name, path in materials.images.items() if name != "root")
+    modules = initramfs.archive(kernel / "modules", prefix="modules/")
+    (out / "initrd.cpio").write_bytes(initramfs.archive(materials.images["root"]) + modules)
 
 
 # in the order in which they are loaded: what a virtio serial port needs
@@ -217,7 +219,7 @@ _VIRTIO = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_
 
 
 def make_cloud_kernel(materials: Materials, out: Path) -> None:
-    """Make a PVH kernel out of a Debian kernel package, and an archive of the modules it needs."""
+    """Make a PVH kernel out of a Debian kernel package, with the modules that it needs."""
     [image] = (materials.packages / "boot").glob("vmlinuz-*")
     (out / "vmlinux").write_bytes(initramfs.vmlinux(image.read_bytes()))
     modules = out / "modules"
@@ -232,5 +234,4 @@ def make_cloud_kernel(materials: Materials, out: Path) -> None:
             shutil.copy2(present[name], modules / present[name].name)
             order.append(f"/modules/{present[name].name}\n")
     (modules / "order").write_text("".join(order))
-    (out / "modules.cpio").write_bytes(initramfs.archive(modules, prefix="modules/"))
     (out / "release").write_text(image.name.removeprefix("vmlinuz-") + "\n")

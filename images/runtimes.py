@@ -137,16 +137,27 @@ def make_go(materials: Materials, out: Path) -> None:
 
 
 def make_java(materials: Materials, out: Path) -> None:
-    """Take the virtual machine, compile a hello, and dump its class archive as Debian's package does
-    when it is installed.
+    """Take the virtual machine, compile a hello, and dump its class archives as Debian's package
+    does when it is installed.
     """
     home = f"usr/lib/jvm/java-{JAVA}-openjdk-amd64"
     shutil.rmtree(materials.packages / home / "legal")
     _take(materials, out, [f"{home}/bin/java"], [home], libraries=f"{home}/lib")
     (out / "jdk").symlink_to(home)
     # not where it will be yet: the loader is started by hand, and told where to look
-    java = [out / "jdk/lib" / _LOADER, "--library-path", out / "jdk/lib", out / "jdk/bin/java"]
-    compiler = ["-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", out, HELLO / "Hello.java"]
+    java: list[str | Path] = [
+        out / "jdk/lib" / _LOADER,
+        "--library-path",
+        out / "jdk/lib",
+        out / "jdk/bin/java",
+    ]
+    compiler: list[str | Path] = [
+        "-m",
+        "jdk.compiler/com.sun.tools.javac.Main",
+        "-d",
+        out,
+        HELLO / "Hello.java",
+    ]
     _run([*java, *compiler], "Hello.java does not compile", JAVA_HOME=out / "jdk")
     _run([*java, "-Xshare:dump"], "the class archive cannot be dumped")
 
@@ -229,7 +240,7 @@ def make_erlang(materials: Materials, out: Path) -> None:
     libraries = (materials.packages / "usr/lib/erlang/lib").glob("*")
     trees = [f"usr/lib/erlang/lib/{each.name}" for each in libraries
              if each.name.startswith(("kernel-", "stdlib-"))]  # fmt: skip
-    programs = [f"{own}/{name}" for name in ("erlexec", "beam.smp", "erl_child_setup", "inet_gethost")]
+    programs = [f"{own}/{name}" for name in ("erlexec", "beam.smp", "erl_child_setup")]
     _take(materials, out, programs, [*trees, "usr/lib/erlang/bin"])
     (out / "bin").symlink_to(own)
 

@@ -82,7 +82,11 @@ def run(
 
     stream = sys.stderr if json_file == "-" else sys.stdout
     with Bus([Terminal(stream, live=is_live(stream), quiet=quiet)]) as bus:
-        builder = Builder(locked=locked, say=lambda what: bus(events.Progress(what=what)))
+
+        def say(what: str, /, *, passing: bool = False) -> None:
+            bus(events.Progress(what=what, passing=passing))
+
+        builder = Builder(locked=locked, say=say)
         own = OwnKernels(uml, kernel)
         own.check()
         read = read_plan(plan, builder, own)

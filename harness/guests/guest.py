@@ -39,7 +39,8 @@ class Workplace:
     that it hands in read-only, the processor it is pinned to (None: any), the images; and what a
     subject has for its root file system: that of the images, or read-only this machine's own.
     `memory` in MiB is what a guest with memory of its own has; None: what the allocator needs.
-    `images` are those that it shows, read-only, at the place that they have on this machine.
+    Without `snapshots` every boot is a cold one. `images` are those that it shows, read-only, at
+    the place that they have on this machine.
     """
 
     directory: Path
@@ -48,6 +49,7 @@ class Workplace:
     cpu: int | None = None
     root: Literal["image", "host"] = "image"
     memory: int | None = None
+    snapshots: bool = True
     images: tuple[str, ...] = ()
 
     def shown(self) -> tuple[Path, ...]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +17,13 @@ from harness.channels.ssh import Keys
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
+from harness.guests import snapshot
 from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
 from harness.guests.machine import AGENT, SHOWN, Launch, Machine
+from harness.guests.snapshot import Monitor, Snapshot
 from harness.record import UNTRACED, Record, Supervision
 from images import apt, disks, initramfs
+from images.errors import ImageError
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Architecture:
     console: str
     memory: int  # MiB
     kernel: str
+    initrd: str
     tool: str
     scale: float
     boot_line: tuple[str, ...]
@@ -47,6 +54,7 @@ X86_64 = Architecture(
     console="ttyS0",
     memory=256,
     kernel="cloud-x86_64",
+    initrd="initrd-x86_64",
     tool="qemu-x86_64",
     scale=15.0,
     boot_line=(
@@ -63,6 +71,18 @@ _KVM_PROCESSOR = "max,-arch-capabilities"
 _KVM_SECONDS = (
     8.0  # a guest boots in about one where KVM works; where it does not, it may just hang
 )
+
+
+_RESTORE_SECONDS = 10.0  # a restored guest answers within half of one (measured)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The files that a guest is made of: QEMU's image, the kernel, the initramfs."""
+
+    tool: Path
+    kernel: Path
+    initrd: Path
 
 
 class Qemu:
@@ -101,7 +121,7 @@ class Qemu:
         builder = self._place.builder
         if self._place.root == "host":
             return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
-        needed = (self._architecture.tool, self._architecture.kernel, "initramfs")
+        needed = (self._architecture.tool, self._architecture.initrd)
         if not all(builder.ready(name) for name in needed) and (why := apt.available()):
             return Support(False, f"its images are not built yet, and cannot be: {why}",
                            "build the images on a Debian machine, or install apt")  # fmt: skip
@@ -109,75 +129,158 @@ class Qemu:
 
     def boot(self, deadline: Deadline) -> Facts:
         """Boot with the first accelerator that works; see `Guest.boot`."""
+        parts = self._parts()
+        keys = Keys()
+        keys.install(self._place.share)
+        self._write_shown()
+        kvm = Kvm(self._place.builder.cache.root)
+        without_kvm = ""
+        for accelerator in self._accelerators:
+            if accelerator == "tcg":
+                facts = self._emulated(parts, keys, deadline)
+                if without_kvm:
+                    # all else being equal it boots without: so it is KVM that does not work
+                    kvm.does_not_work(without_kvm)
+                return facts
+            last = accelerator == self._accelerators[-1]
+            if not last and (reason := kvm.reason()):
+                self.boot_record.notes.append(f"no KVM: {reason}")
+                continue
+            try:
+                patience = deadline if last else deadline.within(_KVM_SECONDS)
+                facts = self._cold(parts, keys, accelerator, patience)
+            except GuestError as error:
+                if last:
+                    raise
+                self._booted().stop()
+                without_kvm = f"tried by booting, and {error}"
+                self.boot_record.notes.append(f"no KVM: {without_kvm}")
+                continue
+            self.scale = 2.0
+            return facts
+        raise GuestError("no accelerator was given to try", "give kvm, tcg or both")
+
+    def _parts(self) -> _Parts:
         builder = self._place.builder
         tool = builder.image(self._architecture.tool)
         cloud = builder.image(self._architecture.kernel)
-        root = builder.image("initramfs")
+        initrd = builder.image(self._architecture.initrd)
         kernel = self._own_kernel() if self._kernel else cloud / "vmlinux"
-        keys = Keys()
-        keys.install(self._place.share)
-        parts = [root / "root.cpio", cloud / "modules.cpio"]
-        drives = [builder.image(disks.DISK + name) / disks.FILE for name in self._place.images]
-        if drives:
-            parts.append(builder.image(disks.MODULES) / "modules.cpio")
-            lines = (
-                f"{disks.TYPE} /dev/vd{chr(ord('a') + n)} {path}\n"
-                for n, path in enumerate(self._place.shown())
-            )
-            (self._place.share / SHOWN).write_text("".join(lines))
-        initrd = self._place.directory / "initramfs.cpio"
-        with initrd.open("wb") as out:
-            for part in parts:
-                with part.open("rb") as file:
-                    shutil.copyfileobj(file, out, 1 << 20)
-            out.write(initramfs.archive(self._place.share, prefix="share/"))
         self.boot_record.provenance.update(
             {
                 "kernel": kernel.parent.name,
                 "release": (cloud / "release").read_text().strip(),
                 "qemu": tool.name,
-                "initramfs": root.name,
+                "initrd": initrd.name,
             }
         )
-        kvm = Kvm(builder.cache.root)
-        without_kvm = ""
-        for accelerator in self._accelerators:
-            last = accelerator == self._accelerators[-1]
-            if accelerator == "kvm" and not last and (reason := kvm.reason()):
-                self.boot_record.notes.append(f"no KVM: {reason}")
-                continue
-            launch = Launch(
-                builder.image("agent") / "agent",
-                lambda line, a=accelerator: [  # type: ignore[misc]
-                    *self._command(tool, kernel, initrd, line, a), *_drives(drives)
-                ],
-                self._place.directory,
-                cpu=self._place.cpu,
-                keys=keys,
-                environment={
-                    "QEMU_MODULE_DIR": str(tool / "usr/lib/x86_64-linux-gnu/qemu"),
-                },
+        return _Parts(tool, kernel, initrd / "initrd.cpio")
+
+    def _write_shown(self) -> None:
+        """Say in the share which modules and file systems show the images: images/agent/show.c."""
+        if not self._place.images:
+            return
+        lines = []
+        for module in disks.modules(self._place.builder.image(disks.MODULES)):
+            shutil.copy2(module, self._place.share)
+            lines.append(f"module none {self.share}/{module.name}\n")
+        for n, path in enumerate(self._place.shown()):
+            lines.append(f"{disks.TYPE} /dev/vd{chr(ord('a') + n)} {path}\n")
+        (self._place.share / SHOWN).write_text("".join(lines))
+
+    def _drives(self) -> Iterator[str]:
+        """Options for the images' disks, which the guest sees in this order."""
+        for n, name in enumerate(self._place.images):
+            disk = self._place.builder.image(disks.DISK + name) / disks.FILE
+            file = str(disk).replace(",", ",,")  # as QEMU wants it
+            yield from ("-drive", f"file={file},format=raw,if=none,id=disk{n},readonly=on")
+            yield from ("-device", f"virtio-blk-pci,drive=disk{n}")
+
+    def _emulated(self, parts: _Parts, keys: Keys, deadline: Deadline) -> Facts:
+        """Go on from the snapshot; boot cold if that cannot be had, or does not answer. A guest
+        with disks is another machine with each set of them, and always boots cold.
+        """
+        if self._kernel or not self._place.snapshots or self._place.images:
+            return self._cold(parts, keys, "tcg", deadline)
+        cache = self._place.builder.cache
+        try:
+            entry = self._place.builder.obtain(
+                f"snapshot-{self.name}",
+                snapshot.key(self._command(parts, 0, "tcg", ())),
+                lambda directory: self._save(parts, Snapshot(directory), keys, deadline),
+                need=self._memory << 20,
             )
-            self._machine = Machine(launch)
-            self.boot_record.argv = self._machine.argv
+        except (GuestError, ImageError) as error:
+            self.boot_record.notes.append(f"booted cold: no snapshot could be made: {error}")
+            return self._cold(parts, keys, "tcg", deadline)
+        saved = Snapshot(entry.path)
+        try:
+            return self._restored(parts, saved, keys, deadline.within(_RESTORE_SECONDS))
+        except (GuestError, OSError) as error:
+            self.stop()
+            cache.discard(entry)
+            self.boot_record.provenance.pop("snapshot", None)
+            self.boot_record.notes.append(f"booted cold: its snapshot was thrown away: {error}")
+        return self._cold(parts, keys, "tcg", deadline)
+
+    def _cold(self, parts: _Parts, keys: Keys, accelerator: str, deadline: Deadline) -> Facts:
+        self._start(parts, keys, accelerator)
+        self._booted().ready(deadline)
+        return self._booted().connect(deadline)
+
+    def _save(
+        self, parts: _Parts, into: Snapshot, keys: Keys, deadline: Deadline
+    ) -> Mapping[str, object]:
+        """Boot a guest to the point where it waits for its parcel, and save it."""
+        self._place.builder.say(f"saving a snapshot of {self.name} (once)")
+        ours, theirs = socket.socketpair()
+        with ours, theirs, into.state.open("wb") as state:
+            extra = into.to_save(self._memory, theirs.fileno())
+            self._start(parts, keys, "tcg", extra, (theirs.fileno(),))
             try:
-                patience = deadline if last else deadline.within(_KVM_SECONDS)
-                facts = self._machine.connect(patience)
-            except GuestError as error:
-                if last:
-                    raise
-                self._machine.stop()
-                without_kvm = f"tried by booting, and {error}"
-                self.boot_record.notes.append(f"no KVM: {without_kvm}")
-                continue
-            self.boot_record.provenance["accelerator"] = accelerator
-            if accelerator == "kvm":
-                self.scale = 2.0
-            elif without_kvm:
-                # all else being equal it boots without: so it is KVM that does not work
-                kvm.does_not_work(without_kvm)
-            return facts
-        raise GuestError("no accelerator was given to try", "give kvm, tcg or both")
+                self._booted().ready(deadline)
+                Monitor(ours, deadline).save(state.fileno())
+            finally:
+                self.stop()
+        return dict(self.boot_record.provenance)
+
+    def _restored(self, parts: _Parts, saved: Snapshot, keys: Keys, deadline: Deadline) -> Facts:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, saved.state.open("rb") as state:
+            extra = saved.to_restore(self._memory, theirs.fileno())
+            self._start(parts, keys, "tcg", extra, (theirs.fileno(),))
+            Monitor(ours, deadline).restore(state.fileno())
+            self.boot_record.provenance["snapshot"] = saved.directory.name
+            return self._booted().connect(deadline)
+
+    def _start(
+        self,
+        parts: _Parts,
+        keys: Keys,
+        accelerator: str,
+        extra: Sequence[str] = (),
+        descriptors: tuple[int, ...] = (),
+    ) -> None:
+        """Start QEMU; what an earlier one was is forgotten."""
+        launch = Launch(
+            self._place.builder.image("agent") / "agent",
+            lambda line: self._command(parts, line, accelerator, extra),
+            self._place.directory,
+            cpu=self._place.cpu,
+            keys=keys,
+            environment={"QEMU_MODULE_DIR": str(parts.tool / "usr/lib/x86_64-linux-gnu/qemu")},
+            descriptors=descriptors,
+            parcel=self._parcel,
+        )
+        self._machine = Machine(launch)
+        self.boot_record.argv = self._machine.argv
+        self.boot_record.provenance["accelerator"] = accelerator
+
+    def _parcel(self) -> bytes:
+        """What the guest is handed as soon as it is ready: images/agent/parcel.c."""
+        files = initramfs.archive(self._place.share, prefix="share/")
+        seed = secrets.token_hex(32)
+        return f"parcel {seed} {time.time():.6f} {len(files)}\n".encode() + files
 
     def run(
         self,
@@ -206,7 +309,6 @@ class Qemu:
         """See `Guest.stop`."""
         if self._machine:
             self._machine.stop()
-        (self._place.directory / "initramfs.cpio").unlink(missing_ok=True)
 
     def _booted(self) -> Machine:
         assert self._machine, "boot first"
@@ -222,33 +324,32 @@ class Qemu:
         unpacked.write_bytes(initramfs.vmlinux(data))
         return unpacked
 
+    @property
+    def _memory(self) -> int:
+        return self._place.memory or self._architecture.memory
+
     def _command(
-        self, tool: Path, kernel: Path, initrd: Path, line: int, accelerator: str
+        self, parts: _Parts, line: int, accelerator: str, extra: Sequence[str]
     ) -> list[str]:
         this = self._architecture
         tcg = accelerator == "tcg"
-        append = (f"console={this.console}", *this.boot_line, "foothold.port=/dev/vport0p1")
+        append = (
+            f"console={this.console}", *this.boot_line,
+            "foothold.port=/dev/vport0p1", "foothold.parcel=1", *self._append,
+        )  # fmt: skip
         return [
-            str(tool / "usr/bin" / this.system), "-M", this.machine,
+            str(parts.tool / "usr/bin" / this.system), "-M", this.machine,
             "-cpu", this.processor if tcg else _KVM_PROCESSOR,
             "-accel", "tcg,thread=single" if tcg else "kvm",
-            "-m", f"{self._place.memory or this.memory}M",
+            "-m", f"{self._memory}M",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-L", str(tool / "usr/share/qemu"), "-L", str(tool / "usr/share/seabios"),
-            "-kernel", str(kernel), "-initrd", str(initrd),
-            "-append", " ".join((*append, *self._append)),
+            "-L", str(parts.tool / "usr/share/qemu"), "-L", str(parts.tool / "usr/share/seabios"),
+            "-kernel", str(parts.kernel), "-initrd", str(parts.initrd), "-append", " ".join(append),
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-chardev", f"socket,id=line,fd={line}",
             "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",
+            *self._drives(), *extra,
         ]  # fmt: skip
-
-
-def _drives(files: Sequence[Path]) -> Iterator[str]:
-    """Options for disks, which the guest sees in this order."""
-    for n, disk in enumerate(files):
-        file = str(disk).replace(",", ",,")  # as QEMU wants it
-        yield from ("-drive", f"file={file},format=raw,if=none,id=disk{n},readonly=on")
-        yield from ("-device", f"virtio-blk-pci,drive=disk{n}")
 
 
 class Kvm:

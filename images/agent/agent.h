@@ -73,6 +73,7 @@ const char *confine(const struct confinement *confinement);
 /* show.c: directories of the host that a guest shows at the same place */
 void make_place(const char *root, const char *path, int directory);
 void show_directories(void);
+void load_module(const char *file); /* of init.c */
 
 /* group.c: the memory cgroup */
 struct memory_group {
@@ -91,6 +92,9 @@ void become_program(const struct limits *limits, const struct bend *bend, char *
 	__attribute__((noreturn));
 void become_traced(const char *strace, const struct limits *limits, char **options, int count, char **program,
                    int trace, int report, int err) __attribute__((noreturn));
+
+/* parcel.c: what the host hands in before it logs in */
+void parcel_take(int line);
 
 int init_main(void);
 int idle_main(void);

@@ -4,8 +4,9 @@
  *   foothold.port=DEVICE   the line to the host (UML: /dev/ttyS0, QEMU: /dev/vport0p1)
  *   foothold.share=DIR     UML only: a directory of the host, mounted read-only on /share
  *   foothold.host=DIR      UML only: the host's root, mounted read-only on /host for subjects
- * QEMU guests find /share and the modules (/modules/order) in their initramfs. What else of the host
- * is to be seen stands in /share/shown (show.c).
+ *   foothold.parcel=1      QEMU only: /share comes over the line, before anything else (parcel.c)
+ * QEMU guests find their modules (/modules/order) in their initramfs. What else of the host is to be
+ * seen stands in /share/shown (show.c).
  *
  * dropbear -i wants a socket and refuses a tty, so a socket pair stands between the two, and the
  * loop below carries bytes. The first line from here, HELLO and what was measured of this
@@ -79,15 +80,19 @@ static void mount_host(const char *host)
 	}
 }
 
+void load_module(const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
+		give_up("cannot load module", file);
+	close(fd);
+}
+
 static void load_modules(void)
 {
 	char *order = slurp("/modules/order", NULL);
-	for (char *name = order ? strtok(order, "\n") : NULL; name; name = strtok(NULL, "\n")) {
-		int fd = open(name, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
-			give_up("cannot load module", name);
-		close(fd);
-	}
+	for (char *name = order ? strtok(order, "\n") : NULL; name; name = strtok(NULL, "\n"))
+		load_module(name);
 	free(order);
 }
 
@@ -185,6 +190,7 @@ int init_main(void)
 	char *port = parameter(cmdline ? cmdline : "", "foothold.port");
 	char *share = parameter(cmdline ? cmdline : "", "foothold.share");
 	char *host = parameter(cmdline ? cmdline : "", "foothold.host");
+	char *parcel = parameter(cmdline ? cmdline : "", "foothold.parcel");
 	mount_or_say("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount_or_say("sysfs", "/sys", "sysfs", 0, NULL);
 	group_mount();
@@ -200,10 +206,8 @@ int init_main(void)
 	if (!port)
 		give_up("no foothold.port on", "the kernel's command line");
 	load_modules();
-	show_directories();
 	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
 	setenv("HOME", "/root", 1);
-	install_key();
 	int line = open_port(port);
 	struct termios raw;
 	int tty = tcgetattr(line, &raw) == 0;
@@ -214,6 +218,10 @@ int init_main(void)
 		raw.c_cc[VTIME] = 0;
 		tcsetattr(line, TCSANOW, &raw);
 	}
+	if (parcel)
+		parcel_take(line);
+	show_directories();
+	install_key();
 	write_all(line, HELLO, strlen(HELLO));
 	facts_write(line);
 	/* a UML line stalls for ever with 4,095 unread bytes under way: dropbear's window stays below */

@@ -2,6 +2,7 @@
  * programs name their loader and libraries by where they lie. /share/shown has a line of each:
  *
  *   TYPE SOURCE DIRECTORY     `hostfs none /…` in UML, `squashfs /dev/vda /…` in QEMU
+ *   module none FILE          a kernel module that is needed for it
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -89,6 +90,10 @@ void show_directories(void)
 		if (sscanf(line, "%31s %255s %n", type, source, &at) != 2)
 			continue;
 		char *place = line + at;
+		if (!strcmp(type, "module")) {
+			load_module(place);
+			continue;
+		}
 		make_place("", place, 1);
 		if (mount(source, place, type, MS_RDONLY, strcmp(type, "hostfs") ? NULL : place) < 0)
 			complain("show", place);
