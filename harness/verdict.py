@@ -131,7 +131,7 @@ class Observation:
             return describe(self.path, self.outcome, 0, "")
         if self.signal:
             return f"killed by signal {self.signal}"
-        if self.path is None or self.outcome is None:
+        if self.outcome is None or (self.path is None and not self.said):
             told = f"unclear, status {self.status}"
             return f"{told}: {self.message}" if self.message else told
         return describe(self.path, self.outcome, self.status, self.message)

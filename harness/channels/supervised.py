@@ -127,13 +127,15 @@ class _Supervision:
         started = time.monotonic()
         buffer = bytearray()
         while True:
-            if self._patience and self._patience.expired and not self._running:
-                self._end()  # asked for every time: one that never pauses must not wear us out
+            until = self._next(deadline)
             try:
-                data = self._stream.receive(self._next(deadline))
+                if until.expired:  # whatever there is still to be read: some never pause
+                    raise TimeoutError
+                data = self._stream.receive(until)
             except TimeoutError:
-                if deadline.expired:
+                if until is deadline:
                     raise self._endless(started) from None
+                self._end()
                 continue
             except OSError as error:
                 raise LostContactError(str(error)) from error

@@ -16,6 +16,9 @@ from harness.witnesses.agreement import compare
 from harness.witnesses.maps import FOUR_GIB, MapsError, ledger_of, parse_maps
 from harness.witnesses.strace import Story, doubts, parse_trace, story_of
 
+_COMPLAINT = re.compile(
+    r"error|fatal|fail|cannot|can't|unable|abort|panic|exception|throw|out of memory|no memory", re.I
+)
 RUNNING = "running"  # the moment of the maps of a program that we have ended
 MOST_TOLD = 12  # reservations
 MOST_SAID = 4096  # characters of what it printed last
@@ -60,7 +63,7 @@ def observe_program(
     elif ending.signal or ending.status or silent:
         outcome = Outcome.DIES
         well = not (ending.signal or ending.status)
-        message = f"it ended without having said /{says}/" if well else _last_line(said)
+        message = f"it ended without having said /{says}/" if well else _complaint(record)
     return Observation(
         _path(ledger),
         outcome,
@@ -221,6 +224,10 @@ def _said(record: Record) -> str:
     return "\n".join(tail.decode(errors="backslashreplace").strip() for tail in tails if tail)
 
 
-def _last_line(said: str) -> str:
-    lines: Sequence[str] = said.splitlines()
-    return lines[-1].strip()[:LONGEST_MESSAGE] if lines else ""
+def _complaint(record: Record) -> str:
+    """The first line that sounds like one, else the last: what comes after it is often a dump."""
+    outputs = (record.stdout, record.stderr)
+    ends = [each[:MOST_SAID] + b"\n" + each[-MOST_SAID:] for each in outputs]
+    lines: Sequence[str] = b"\n".join(ends).decode(errors="backslashreplace").strip().splitlines()
+    telling = (line for line in lines if _COMPLAINT.search(line))
+    return next(telling, lines[-1] if lines else "").strip()[:LONGEST_MESSAGE]
