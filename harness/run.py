@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -80,12 +80,45 @@ def run(cells: Sequence[Cell], options: Options, emit: Emit) -> Summary:
     return _Run(options, emit).all(cells)
 
 
-def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
-    """Boot one guest, and return its address space as measured."""
+@dataclass(frozen=True)
+class Opened:
+    """A guest that answers, and can be asked: one cell after another, of any of its subjects."""
+
+    guest: Guest
+    facts: Facts
+    _run: _Run
+
+    def ask(self, cell: Cell, subject: Subject, directory: Path) -> Verdict:
+        """Take one cell to its verdict; its evidence is kept below `directory`.
+
+        Raises UsageError if a file of the subject's cannot be read.
+        """
+        share = self._run.options.directory / "guests" / self.guest.name / "share"
+        subjects.hand_in(
+            self.guest, share, subject, Deadline.after(CELL_SECONDS * self.guest.scale)
+        )
+        options = replace(self._run.options, directory=directory, subjects={cell.subject: subject})
+        return _Run(options, self._run.emit).ask(cell, self.guest, self.facts)
+
+
+@contextlib.contextmanager
+def opened(guest: str, options: Options, emit: Emit) -> Iterator[Opened]:
+    """Boot one guest, by canonical name; it is gone afterwards.
+
+    Raises UnsupportedError if this machine cannot, GuestError if it does not come up.
+    """
     kind = catalogue(options.builder, options.own)[guest]
     one = _Run(options, emit)
-    with one.booted(kind, guest, options.processors[0]) as (_, facts):
-        return facts
+    with one.booted(kind, guest, options.processors[0], list(options.subjects.values())) as (
+        booted, facts,
+    ):  # fmt: skip
+        yield Opened(booted, facts, one)
+
+
+def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
+    """Boot one guest, and return its address space as measured."""
+    with opened(guest, options, emit) as booted:
+        return booted.facts
 
 
 @dataclass
@@ -209,7 +242,7 @@ class _Run:
                     for cell in list(batch):
                         if self._stopping.is_set():
                             return
-                        verdict = self._cell(cell, guest, facts)
+                        verdict = self.ask(cell, guest, facts)
                         waiting.remove(cell)
                         self._finish(verdict)
                         if verdict.blame is Blame.GUEST:
@@ -231,7 +264,7 @@ class _Run:
         name = kind.name if root == "image" else f"{kind.name}+{root}"
         return name if done == 0 else f"{name}+{done}"
 
-    def _cell(self, cell: Cell, guest: Guest, facts: Facts) -> Verdict:
+    def ask(self, cell: Cell, guest: Guest, facts: Facts) -> Verdict:
         self.emit(events.CellStarted(cell=cell.id))
         started = time.monotonic()
         directory = self.options.directory / "cells" / cell.id

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from allocator import bundle
-from harness.cells import Cell
-from harness.errors import UsageError
+from harness.cells import Cell, Limits
+from harness.deadline import Deadline
+from harness.errors import GuestError, UsageError
 from harness.guests.guest import Guest
 from harness.record import Supervision
 from images import elf
@@ -78,6 +79,29 @@ def deploy(share: Path, subjects: Iterable[Subject] = (ALLOCATOR,)) -> None:
                 shutil.copy2(source, target)
             except OSError as error:
                 raise UsageError(f"{source} cannot be read: {error.strerror}") from error
+
+
+def hand_in(guest: Guest, share: Path, subject: Subject, deadline: Deadline) -> None:
+    """Put a subject's files into a guest that has been booted. Raises as `deploy`, or GuestError.
+
+    `share` is the directory that it was given when it was booted.
+    """
+    deploy(share, (subject,))
+    if guest.shares_live:
+        return
+    for name in subject.files:
+        target = f"{guest.share}/{subject.place}/{name}"
+        _must(guest, ("/bin/mkdir", "-p", target.rpartition("/")[0]), deadline)
+        guest.push(share / subject.place / name, target)
+        if os.access(share / subject.place / name, os.X_OK):
+            _must(guest, ("/bin/chmod", "755", target), deadline)
+
+
+def _must(guest: Guest, argv: Sequence[str], deadline: Deadline) -> None:
+    record = guest.run(argv, Limits(), deadline)
+    if record.ending.status:
+        why = record.stderr.decode(errors="replace").strip()
+        raise GuestError(f"a file cannot be handed in: {' '.join(argv)}: {why}")
 
 
 def command(

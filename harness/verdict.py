@@ -158,6 +158,15 @@ class Verdict:
     command: tuple[str, ...] = ()
     artefacts: str = ""
 
+    @property
+    def passed(self) -> bool:
+        """Is all as expected?"""
+        return self.result is Result.PASS
+
+    def __str__(self) -> str:
+        seen = f"{self.observed}" if self.observed else "nothing observed"
+        return "\n".join((f"{self.cell}: {self.result}: {seen}", *self.findings))
+
 
 def _is(seen: Outcome | None, asked: Outcome | None) -> bool:
     """One that allocates has started."""

@@ -70,7 +70,8 @@ class Guest(Protocol):
     """Somewhere with an address space of its own in which a program can run.
 
     `scale` is how many times slower than native it is expected to be: deadlines are multiplied by
-    it. `share` is where the workplace's files are for a subject, `root` the directory that subjects
+    it. `share` is where the workplace's files are for a subject; if it `shares_live`, what comes
+    into the workplace later is there as well. `root` the directory that subjects
     have for their root (empty: the guest's own), `python` the interpreter there, `agent` our agent.
     `unable` names the fields of Limits that its kind can never do, each with the reason.
     """
@@ -78,6 +79,7 @@ class Guest(Protocol):
     name: str
     scale: float
     share: str
+    shares_live: bool
     root: str
     python: str
     agent: str

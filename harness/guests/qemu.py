@@ -91,6 +91,7 @@ class Qemu:
     """
 
     share = "/share"
+    shares_live = False
     root = ""
     python = "/usr/bin/python3"
     agent = AGENT

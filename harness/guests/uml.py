@@ -52,6 +52,7 @@ class Uml:
     """
 
     scale = 2.0
+    shares_live = True
     python = "/usr/bin/python3"
     agent = AGENT
     unable: Mapping[str, str] = {}
