@@ -12,8 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
-
 from harness import events, subjects, witnesses
 from harness.cells import ALLOCATOR, Cell
 from harness.deadline import Deadline
@@ -27,7 +25,7 @@ from harness.guests.own import OwnKernels
 from harness.oracle import predict
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
-from harness.trial import Trial, deadline_for, run_trial
+from harness.trial import CELL_SECONDS, deadline_for, keep, run_trial
 from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
@@ -102,16 +100,15 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(guest: str, options: Options, emit: Emit) -> Iterator[Opened]:
-    """Boot one guest, by canonical name; it is gone afterwards.
+def opened(guest: str, options: Options, emit: Emit, cpu: int | None = None) -> Iterator[Opened]:
+    """Boot one guest, by canonical name, on a processor; it is gone afterwards.
 
     Raises UnsupportedError if this machine cannot, GuestError if it does not come up.
     """
     kind = catalogue(options.builder, options.own)[guest]
     one = _Run(options, emit)
-    with one.booted(kind, guest, options.processors[0], list(options.subjects.values())) as (
-        booted, facts,
-    ):  # fmt: skip
+    cpu = options.processors[0] if cpu is None else cpu
+    with one.booted(kind, guest, cpu, list(options.subjects.values())) as (booted, facts):
         yield Opened(booted, facts, one)
 
 
@@ -391,22 +388,6 @@ def _unsupported_cell(cell: Cell, reason: str, remedy: str) -> Verdict:
 def support(kind: Kind, builder: Builder, scratch: Path) -> Support:
     """Say whether this machine can boot a guest, for the doctor."""
     return kind.make(Workplace(scratch, scratch, builder)).supported()
-
-
-def keep(trial: Trial, directory: Path, *, reports: bool) -> None:
-    """Write what was seen of a subject into its cell's directory: output and ending of the run that
-    counts, maps and trace of the one that was traced.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    record, counts = trial.record, trial.untraced or trial.record
-    (directory / ("stdout.jsonl" if reports else "stdout")).write_bytes(counts.stdout)
-    (directory / "ending.json").write_bytes(msgspec.json.encode(counts.ending))
-    (directory / "stderr").write_bytes(counts.stderr)
-    if record.trace is not None:
-        (directory / "strace").write_bytes(record.trace)
-    for moment, maps in record.maps.items():
-        # a moment's name comes from the guest: \w only, see supervised.py
-        (directory / f"maps-{moment}").write_text(maps)
 
 
 def _wait(futures: list[Future[None]]) -> None:

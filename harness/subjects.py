@@ -144,6 +144,7 @@ def of_program(
     environment: Sequence[str] = (),
     root: Root = "image",
     patience: float = PATIENCE,
+    says: str = "",
 ) -> Subject:
     """Make a subject of any program of this machine, with what it needs to run in a guest. It is
     called as its file, if no name is given.
@@ -156,7 +157,7 @@ def of_program(
     brought = {Path(each).name: _readable(each) for each in files}
     subject = Subject(
         name or called(path.name), (), brought, dict(_assignment(each) for each in environment),
-        root, False, patience,
+        root, False, patience, says=says,
     )  # fmt: skip
     interpreter = _check(path)
     if root == "host" and not _is_covered(path):

@@ -8,6 +8,9 @@ the trace tells its way, and the second run how it ends.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
 
 from harness import subjects, witnesses
 from harness.cells import Cell
@@ -49,3 +52,19 @@ def run_trial(
         untraced = guest.run(argv, cell.limits, deadline, how=replace(how, trace=False))
     seen = witnesses.observe_program(record, untraced, says=subject.says, ends=subject.ends)
     return Trial(record, untraced, seen)
+
+
+def keep(trial: Trial, directory: Path, *, reports: bool) -> None:
+    """Write what was seen of a subject into its cell's directory: output and ending of the run that
+    counts, maps and trace of the one that was traced.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    record, counts = trial.record, trial.untraced or trial.record
+    (directory / ("stdout.jsonl" if reports else "stdout")).write_bytes(counts.stdout)
+    (directory / "ending.json").write_bytes(msgspec.json.encode(counts.ending))
+    (directory / "stderr").write_bytes(counts.stderr)
+    if record.trace is not None:
+        (directory / "strace").write_bytes(record.trace)
+    for moment, maps in record.maps.items():
+        # a moment's name comes from the guest: \w only, see supervised.py
+        (directory / f"maps-{moment}").write_text(maps)

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "policies": "predict",
     "facts": "facts",
     "atlas": "atlas",
+    "threshold": "threshold",
     "doctor": "facts",
     "images": "images",
 }

@@ -20,18 +20,22 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 Make = Callable[[], "Subject"]
-_OPTIONS = (
-    click.option("--subject", "subjects", multiple=True, metavar="S",
-                 help="This subject instead: a name that the plan knows, or a program."),
+_PROGRAM = (
     click.option("--arg", "arguments", multiple=True, metavar="A", help="One of its arguments."),
     click.option("--file", "files", multiple=True, metavar="F", help="A file beside it."),
     click.option("--env", "environment", multiple=True, metavar="K=V", help="In its environment."),
-    click.option("--expect", metavar="E",
-                 help="starts, path:high, path:low, path:refused, dies:REGEX, anything."),
     click.option("--root", type=click.Choice(["image", "host"]), default="image",
                  help="Its root file system: ours, or read-only this machine's own."),
     click.option("--patience", type=click.FloatRange(0.1, 3600), metavar="S",
                  help="Seconds after which it counts as running, and is ended (10)."),
+    click.option("--says", default="", metavar="REGEX",
+                 help="What it prints when it has started: it is ended then."),
+)  # fmt: skip
+_CELLS = (
+    click.option("--subject", "subjects", multiple=True, metavar="S",
+                 help="This subject instead: a name that the plan knows, or a program."),
+    click.option("--expect", metavar="E",
+                 help="starts, path:high, path:low, path:refused, dies:REGEX, anything."),
 )  # fmt: skip
 
 
@@ -39,13 +43,14 @@ _OPTIONS = (
 class Asked:
     """What was asked for, in the words of the command line."""
 
-    subjects: tuple[str, ...]
     arguments: tuple[str, ...]
     files: tuple[str, ...]
     environment: tuple[str, ...]
-    expect: str | None
     root: str
     patience: float | None
+    says: str
+    subjects: tuple[str, ...] = ()
+    expect: str | None = None
 
     def plan(self, plan: PlanFile) -> tuple[PlanFile, tuple[str, ...]]:
         """Return the plan, which also knows the program that was given, and the subjects asked for.
@@ -92,11 +97,13 @@ class Asked:
 
     def _program(self, given: str) -> Program:
         from harness.plan import Program
+        from harness.plan.words import regex
         from harness.subjects import called
 
         return Program(
             called(given), given, self.arguments, self.files, self.environment,
-            cast("Root", self.root), self.patience, asked=("--subject", given, *self._words()),
+            cast("Root", self.root), self.patience, regex(self.says),
+            asked=("--subject", given, *self._words()),
         )  # fmt: skip
 
     def _words(self) -> tuple[str, ...]:
@@ -110,6 +117,8 @@ class Asked:
             words += ["--root", self.root]
         if self.patience is not None:
             words += ["--patience", f"{self.patience:g}"]
+        if self.says:
+            words += ["--says", self.says]
         return tuple(words)
 
 
@@ -120,10 +129,17 @@ def subjects_of(
 
     Raises UsageError for a program that cannot run, ImageError if a packaged one cannot be built.
     """
+    return subjects_named([cell.subject for cell in cells], plan, packaged)
+
+
+def subjects_named(
+    names: Sequence[str], plan: PlanFile, packaged: Mapping[str, Make]
+) -> dict[str, Subject]:
+    """Return subjects that the plan knows, by name. Raises as `subjects_of`."""
     from harness import subjects
 
     found: dict[str, Subject] = {}
-    for name in dict.fromkeys(cell.subject for cell in cells):
+    for name in dict.fromkeys(names):
         if name == subjects.ALLOCATOR.name:
             found[name] = subjects.ALLOCATOR
         elif name in plan.programs:
@@ -139,20 +155,29 @@ def _of_program(this: Program) -> Subject:
     return subjects.of_program(
         this.program, this.arguments, name=this.name, files=this.files,
         environment=this.environment, root=this.root, patience=this.patience or subjects.PATIENCE,
+        says=this.says,
     )  # fmt: skip
 
 
 def subject_options(function: F) -> F:
     """Add the options to a command, which gets them as one argument, `asked`."""
+    return _together(function, (*_CELLS, *_PROGRAM))
 
+
+def program_options(function: F) -> F:
+    """Likewise those that describe a program, for a command whose subject is an argument."""
+    return _together(function, _PROGRAM)
+
+
+def _together(function: F, options: Sequence[Callable[..., Any]]) -> F:
     def together(**values: Any) -> Any:
-        names = Asked.__dataclass_fields__
+        names = [name for name in Asked.__dataclass_fields__ if name in values]
         asked = Asked(**{name: values.pop(name) for name in names})
         return function(asked=asked, **values)
 
     together.__doc__ = function.__doc__
     together.__name__ = function.__name__
     together.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         option(together)
     return cast("F", together)

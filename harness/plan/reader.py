@@ -15,7 +15,7 @@ from harness import verdict
 from harness.cells import ALLOCATOR, Limits
 from harness.errors import UsageError
 from harness.plan.values import Axes, Pattern, PlanFile, Program
-from harness.plan.words import Known, unknown, wild, workload
+from harness.plan.words import Known, regex, unknown, wild, workload
 from harness.verdict import Expectation, Outcome
 
 T = TypeVar("T")
@@ -57,6 +57,7 @@ class _Subject(_Table, frozen=True):
     env: dict[str, str] = {}
     root: Literal["image", "host"] = "image"
     patience: float | None = None
+    says: str = ""
     expect: str = "starts"
 
 
@@ -195,6 +196,7 @@ class _Reader:
             tuple(f"{name}={value}" for name, value in table.env.items()),
             table.root,
             table.patience,
+            next(self._each((table.says,), f"{key}.says", regex)),
             self._words(table.expect, f"{key}.expect"),
         )
 

@@ -20,7 +20,8 @@ STARTS = Expectation(None, Outcome.STARTS)
 @dataclass(frozen=True)
 class Program:
     """A program that a plan, or the command line, makes a subject: how it is started, and what is
-    expected of it where no `[[expect]]` says so. Seconds of patience; None: as many as is usual.
+    expected of it where no `[[expect]]` says so. Seconds of patience; None: as many as is usual. It
+    `says`, if that is known, something that matches when it has started.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Program:
     environment: tuple[str, ...] = ()
     root: Literal["image", "host"] = "image"
     patience: float | None = None
+    says: str = ""
     expect: Expectation = STARTS
     asked: tuple[str, ...] = ()
 

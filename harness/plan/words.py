@@ -69,3 +69,12 @@ def workload(name: str) -> str:
         there_is = "none, default, hello, grow:SIZE, grow-MIB, block:SIZE"
         raise UsageError(f"unknown workload {name!r}", f"there is: {there_is}")
     return name
+
+
+def regex(text: str) -> str:
+    """Return a regular expression if it is one. Raises UsageError."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise UsageError(f"{text!r} is no regular expression: {error}") from error
+    return text

@@ -17,7 +17,8 @@ from harness.witnesses.maps import FOUR_GIB, MapsError, ledger_of, parse_maps
 from harness.witnesses.strace import Story, doubts, parse_trace, story_of
 
 _COMPLAINT = re.compile(
-    r"error|fatal|fail|cannot|can't|unable|abort|panic|exception|throw|out of memory|no memory", re.I
+    r"error|fatal|fail|cannot|can't|unable|abort|panic|exception|throw|out of memory|no memory",
+    re.I,
 )
 RUNNING = "running"  # the moment of the maps of a program that we have ended
 MOST_TOLD = 12  # reservations

@@ -253,6 +253,30 @@ def doubts(trace: Trace, story: Story, ending: Ending) -> list[str]:
     return found
 
 
+def last_refusal(trace: Trace, pid: int) -> str:
+    """Say which request for memory was refused last to the subject or to what it started; empty if
+    none was. A heap that brk(2) does not move is refused without an errno.
+    """
+    executed = 0
+    last = ""
+    for call in trace.calls:
+        executed += call.pid == pid and call.name == "execve" and call.result == 0
+        if executed < 2 or call.name not in _ASKING:
+            continue
+        try:
+            asked = _number(call.args[0]) if call.name == "brk" else 0
+            if call.errno and call.name == "mmap":
+                last = f"mmap, {_mapped(call).reservation}"
+            elif call.errno or (call.result is not None and call.result < asked):
+                last = call.line
+        except (ValueError, IndexError):
+            continue
+    return last
+
+
+_ASKING = frozenset({"brk", "mmap", "mremap", "mprotect", "clone", "clone3", "fork", "vfork"})
+
+
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
