@@ -296,7 +296,7 @@ def _steps(call: Call) -> Iterator[Step]:
 
     Raises ValueError or IndexError if its arguments are not those of such a call.
     """
-    if call.name in ("mmap", "mmap2"):
+    if call.name in ("mmap", "mmap2") and (call.errno or call.result is not None):
         yield _mapped(call)
     elif call.name == "munmap" and call.result == 0:
         yield Unmap(_number(call.args[0]), _number(call.args[1]), call.line)
