@@ -34,37 +34,37 @@ def _java(title: str, *options: str) -> Runtime:
     says = "openjdk version" if options == ("-version",) else "^hello$"
     run = () if options == ("-version",) else ("-cp", _IMAGE, "Hello")
     argv = (f"{_IMAGE}/jdk/bin/java", *options, *run)
-    return Runtime(f"OpenJDK, {title}", "java", argv, says, "openjdk-25-jre-headless")
+    package = "openjdk-25-jre-headless"
+    return Runtime(f"OpenJDK{title}", "java", argv, says, package)
 
 
 def _node(title: str, code: str) -> Runtime:
     return Runtime(title, "node", (f"{_IMAGE}/usr/bin/node", "-e", code), "^hello$", "nodejs")
 
 
-def _c(title: str, program: str, **environment: str) -> Runtime:
+def _c(title: str, program: str, package: str, **environment: str) -> Runtime:
     return Runtime(
-        f"C, {title}", "sanitizers", (f"{_IMAGE}/{program}",), "^allocated$", "gcc-14",
-        environment, COMPILER,
+        title, "sanitizers", (f"{_IMAGE}/{program}",), "^allocated$", package, environment, COMPILER
     )  # fmt: skip
 
 
 def _malloc(title: str, library: str, package: str) -> Runtime:
     return Runtime(
-        f"C, {title}", "allocators", (f"{_IMAGE}/allocate",), "^allocated$", package,
+        title, "allocators", (f"{_IMAGE}/allocate",), "^allocated$", package,
         {"LD_PRELOAD": f"{_IMAGE}/lib/{library}"},
     )  # fmt: skip
 
 
 RUNTIMES: Mapping[str, Runtime] = {
     "go-hello": Runtime("Go", "go", (f"{_IMAGE}/hello",), "^hello from 0x", "golang-1.24-go"),
-    "java-version": _java("-version", "-version"),
-    "java-hello": _java("a hello"),
-    "java-serial": _java("a hello, serial collector", "-XX:+UseSerialGC"),
-    "java-g1": _java("a hello, G1", "-XX:+UseG1GC"),
-    "java-zgc": _java("a hello, ZGC", "-XX:+UseZGC"),
+    "java-version": _java(" -version", "-version"),
+    "java-hello": _java(""),
+    "java-serial": _java(", serial collector", "-XX:+UseSerialGC"),
+    "java-g1": _java(", G1", "-XX:+UseG1GC"),
+    "java-zgc": _java(", ZGC", "-XX:+UseZGC"),
     "node-hello": _node("Node.js", 'console.log("hello")'),
     "node-wasm": _node(
-        "Node.js, a WebAssembly memory",
+        "Node.js, WebAssembly",
         'new WebAssembly.Memory({initial: 1}); console.log("hello")',
     ),
     "jsc-hello": Runtime(
@@ -73,7 +73,7 @@ RUNTIMES: Mapping[str, Runtime] = {
     ),
     "ocaml-hello": Runtime("OCaml", "ocaml", (f"{_IMAGE}/hello",), "^hello$", "ocaml"),
     "haskell": Runtime(
-        "Haskell (alex, by GHC)", "haskell", (f"{_IMAGE}/usr/bin/alex", "--version"),
+        "Haskell's alex", "haskell", (f"{_IMAGE}/usr/bin/alex", "--version"),
         "^Alex version", "alex",
     ),
     "sbcl-hello": Runtime(
@@ -99,13 +99,13 @@ RUNTIMES: Mapping[str, Runtime] = {
         "CPython", "python", (f"{_IMAGE}/usr/bin/python3.13", "-I", "-c", "print('hello')"),
         "^hello$", "python3.13-minimal",
     ),
-    "c-glibc": _c("glibc's malloc", "plain"),
+    "c-glibc": _c("glibc's malloc", "plain", "libc6"),
     "c-jemalloc": _malloc("jemalloc", "libjemalloc.so.2", "libjemalloc2"),
     "c-mimalloc": _malloc("mimalloc", "libmimalloc.so.3", "libmimalloc3"),
     "c-tcmalloc": _malloc("tcmalloc", "libtcmalloc_minimal.so.4", "libtcmalloc-minimal4t64"),
     # the leak checker traces its own process, which strace does already
-    "c-asan": _c("AddressSanitizer", "address", ASAN_OPTIONS="detect_leaks=0"),
-    "c-tsan": _c("ThreadSanitizer", "thread"),
+    "c-asan": _c("AddressSanitizer", "address", "libasan8", ASAN_OPTIONS="detect_leaks=0"),
+    "c-tsan": _c("ThreadSanitizer", "thread", "libtsan2"),
 }  # fmt: skip
 
 

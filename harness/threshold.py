@@ -1,168 +1,22 @@
-"""The smallest limit under which a subject starts, by bisection inside one boot of a guest.
-
-Bisection finds one edge, and assumes that there is no other. So the ends are asked first (it must
-not start under the lowest and must start under the highest), and afterwards a place well above the
-edge and one well below it; what contradicts is told, for a reservation may fit under a small limit
-and fail under a larger one (docs/limits.md).
-"""
+"""The smallest limit under which a subject starts, found inside one boot of a guest."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from itertools import pairwise
+from dataclasses import replace
 
 from harness.cells import Cell, Limits
-from harness.errors import SubjectError, UsageError
+from harness.edge import HIGH, LOW, Edge, Threshold, search
+from harness.errors import SubjectError
 from harness.facts import Facts
 from harness.guests.guest import Guest
 from harness.record import Record
-from harness.sizes import format_size
 from harness.subjects import Subject
 from harness.trial import deadline_for, run_trial
 from harness.verdict import Observation, Outcome
 from harness.witnesses.strace import last_refusal, parse_trace
 
 KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
-LOW, HIGH = 1 << 20, 64 << 30  # bytes: where it is looked for
-FINENESS = 64  # the edge is known to a 64th of itself, if nothing else is asked for
-_PAGE = 4096
-
-
-class Edge(StrEnum):
-    """What a search came to."""
-
-    FOUND = "found"
-    BELOW = "starts under the lowest limit"
-    ABOVE = "does not start under the highest limit"
-    NEVER = "does not start without a limit"
-    SEVERAL = "starts under some limits and not under larger ones"
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A limit that was tried, in bytes, None for none; whether the subject started under it."""
-
-    size: int | None
-    starts: bool
-
-
-@dataclass(frozen=True)
-class Search:
-    """How the edge was looked for. `smallest` is the smallest limit known to be enough, `largest`
-    the largest known not to be; in bytes, None if there is none.
-    """
-
-    edge: Edge
-    smallest: int | None
-    largest: int | None
-    probes: tuple[Probe, ...]
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A search in a guest, and what happened under the largest limit that was not enough: the last
-    call by which the kernel refused memory, and what the subject said.
-    """
-
-    guest: str
-    subject: str
-    policy: str
-    kind: str
-    search: Search
-    refused: str = ""
-    observed: str = ""
-
-    def __str__(self) -> str:
-        search = self.search
-        if search.edge is Edge.FOUND and search.smallest and search.largest:
-            return f"{about(search.smallest)} (not under {about(search.largest)})"
-        if search.edge is Edge.BELOW and search.smallest:
-            return f"at most {about(search.smallest)}"
-        if search.edge is Edge.ABOVE and search.largest:
-            return f"more than {about(search.largest)}"
-        if search.edge is Edge.SEVERAL and search.smallest:
-            return f"{about(search.smallest)}, but {search.edge}"
-        return str(search.edge)
-
-
-def about(size: int) -> str:
-    """Write a size as people say it: in mebibytes, with a tenth where they are not whole."""
-    whole = size % (1 << 20) == 0 or size < 1 << 20
-    return format_size(size) if whole else f"{size / (1 << 20):.1f}M"
-
-
-def search(
-    starts: Callable[[int | None], bool], low: int = LOW, high: int = HIGH, precision: int = 0
-) -> Search:
-    """Find the edge between `low` and `high`, to `precision` bytes; 0: to a part of itself.
-
-    `starts` is asked of a limit in bytes, or of None. Raises UsageError if low is not below high.
-    """
-    if not 0 < low < high:
-        raise UsageError("the lowest limit must be below the highest", "give --from less than --to")
-    return _Search(starts, precision).between(low, high)
-
-
-class _Search:
-    def __init__(self, starts: Callable[[int | None], bool], precision: int) -> None:
-        self._starts = starts
-        self._precision = precision
-        self._probes: list[Probe] = []
-
-    def between(self, low: int, high: int) -> Search:
-        if not self._ask(None):
-            return self._told(Edge.NEVER)
-        if not self._ask(high):
-            return self._told(Edge.ABOVE)
-        if self._ask(low):
-            return self._told(Edge.BELOW)
-        while high - low > self._fine(low):
-            middle = _middle(low, high)
-            if self._ask(middle):
-                high = middle
-            else:
-                low = middle
-        self._doubt(low, high)
-        sizes = [(each.size, each.starts) for each in self._probes if each.size is not None]
-        several = any(not starts and size > high for size, starts in sizes) or any(
-            starts and size < low for size, starts in sizes
-        )
-        return Search(Edge.SEVERAL if several else Edge.FOUND, high, low, tuple(self._probes))
-
-    def _doubt(self, low: int, high: int) -> None:
-        """Ask once more on either side of the edge, in the widest gap that is there."""
-        asked = sorted(each.size for each in self._probes if each.size is not None)
-        for side in ([each for each in asked if each >= high], [s for s in asked if s <= low]):
-            gaps = [(wide / near, near, wide) for near, wide in pairwise(side)]
-            ratio, near, wide = max(gaps, default=(1.0, 0, 0))
-            if ratio > 2:
-                self._ask(_middle(near, wide))
-
-    def _fine(self, size: int) -> int:
-        return max(_PAGE, self._precision or size // FINENESS)
-
-    def _ask(self, size: int | None) -> bool:
-        self._probes.append(Probe(size, self._starts(size)))
-        return self._probes[-1].starts
-
-    def _told(self, edge: Edge) -> Search:
-        sizes = {each.starts: each.size for each in self._probes if each.size is not None}
-        return Search(edge, sizes.get(True), sizes.get(False), tuple(self._probes))
-
-
-def _middle(low: int, high: int) -> int:
-    """The geometric mean as long as they are far apart, else the middle; in whole pages, and in
-    whole mebibytes if there are some in between.
-    """
-    middle = math.isqrt(low * high) if high > 2 * low else (low + high) // 2
-    for unit in (1 << 20, _PAGE):
-        rounded = middle // unit * unit
-        if low < rounded < high:
-            return rounded
-    return middle
 
 
 def find(

@@ -233,6 +233,9 @@ def make_haskell(materials: Materials, out: Path) -> None:
     _take(materials, out, ["usr/bin/alex"])
 
 
+_ERLANG = ("erlexec", "beam.smp", "erl_child_setup", "inet_gethost")
+
+
 def make_erlang(materials: Materials, out: Path) -> None:
     """Take Erlang's emulator, what starts it, and the two libraries that it boots from."""
     [system] = (materials.packages / "usr/lib/erlang").glob("erts-*")
@@ -240,7 +243,7 @@ def make_erlang(materials: Materials, out: Path) -> None:
     libraries = (materials.packages / "usr/lib/erlang/lib").glob("*")
     trees = [f"usr/lib/erlang/lib/{each.name}" for each in libraries
              if each.name.startswith(("kernel-", "stdlib-"))]  # fmt: skip
-    programs = [f"{own}/{name}" for name in ("erlexec", "beam.smp", "erl_child_setup")]
+    programs = [f"{own}/{name}" for name in _ERLANG]
     _take(materials, out, programs, [*trees, "usr/lib/erlang/bin"])
     (out / "bin").symlink_to(own)
 

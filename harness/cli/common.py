@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.errors import InfrastructureError, UsageError
+
 if TYPE_CHECKING:
     from harness.guests.own import OwnKernels
     from harness.plan import Known, PlanFile
@@ -66,6 +68,20 @@ def state() -> Path:
     """Return the directory of what is kept from run to run."""
     home = os.environ.get("XDG_STATE_HOME")
     return (Path(home) if home else Path.home() / ".local/state").absolute() / "foothold"
+
+
+def run_directory(chosen: Path | None) -> Path:
+    """Make the run's directory, which no other run has."""
+    directory = (chosen or state() / "runs" / name_of_now()).absolute()
+    if (directory / "run.json").exists():
+        raise UsageError(f"{directory} holds a run already", "give --run-dir a new directory")
+    try:
+        directory.mkdir(parents=True, exist_ok=chosen is not None)
+    except OSError as error:
+        raise InfrastructureError(
+            f"{directory} cannot be made: {error.strerror}", "give --run-dir another directory"
+        ) from error
+    return directory
 
 
 def name_of_now() -> str:

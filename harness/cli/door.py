@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "facts": "facts",
     "atlas": "atlas",
     "threshold": "threshold",
+    "survey": "survey",
     "doctor": "facts",
     "images": "images",
 }

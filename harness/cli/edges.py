@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from harness import events
 from harness import run as laboratory
+from harness.edge import Threshold
 from harness.errors import FootholdError, UnsupportedError
 from harness.guests.catalogue import catalogue
 from harness.guests.guest import Guest
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Subject
-from harness.threshold import Threshold
 from images.errors import ImageError
 
 Find = Callable[[Subject, laboratory.Opened, Callable[[str], None]], Threshold]

@@ -15,14 +15,13 @@ from harness.cli.common import (
     FINDING,
     INTERRUPTED,
     OK,
-    name_of_now,
     packaged,
     read_plan,
-    state,
+    run_directory,
     stop_as_by_ctrl_c,
 )  # fmt: skip
 from harness.cli.subject import Asked, subject_options, subjects_of
-from harness.errors import InfrastructureError, UsageError
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.plan import PlanFile
@@ -96,7 +95,7 @@ def run(
         )
         cells = tuple(replace(cell, where=own.where(cell.guest)) for cell in cells)
         required = _required(read, require, {cell.guest for cell in cells})
-        directory = _run_directory(run_dir)
+        directory = run_directory(run_dir)
         bus.add(RunDirectory(directory))
         if json_file:
             bus.add(SummaryJson(json_file))
@@ -132,20 +131,6 @@ def _required(plan: PlanFile, asked: Sequence[str], guests: set[str]) -> frozens
             "add it with --guest, or leave --require",
         )
     return names | plan.require & guests
-
-
-def _run_directory(chosen: Path | None) -> Path:
-    """Make the run's directory, which no other run has."""
-    directory = (chosen or state() / "runs" / name_of_now()).absolute()
-    if (directory / "run.json").exists():
-        raise UsageError(f"{directory} holds a run already", "give --run-dir a new directory")
-    try:
-        directory.mkdir(parents=True, exist_ok=chosen is not None)
-    except OSError as error:
-        raise InfrastructureError(
-            f"{directory} cannot be made: {error.strerror}", "give --run-dir another directory"
-        ) from error
-    return directory
 
 
 def _printable(argument: str) -> str:

@@ -24,9 +24,9 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.cli.edges import Missing
+    from harness.edge import Threshold
     from harness.run import Opened
     from harness.subjects import Subject
-    from harness.threshold import Threshold
 
 _KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
 
@@ -144,7 +144,7 @@ def _write(file: str, found: Sequence[Threshold], missing: Sequence[Missing]) ->
 
 def _exit_code(found: Sequence[Threshold], missing: Sequence[Missing], *, asked_for: bool) -> int:
     """Starting nowhere, or under some limits and not under larger ones, is a finding."""
-    from harness.threshold import Edge
+    from harness.edge import Edge
 
     if any(each.search.edge in (Edge.NEVER, Edge.SEVERAL) for each in found):
         return FINDING

@@ -73,7 +73,9 @@ class Wish:
             return f"nothing ({self.errno})"
         if not self.refused:
             return f"{self.given or 0:#x}"
-        return f"nothing ({self.errno}) {self.refused} times, {self.given or 0:#x} {self.moved} times"
+        return (
+            f"nothing ({self.errno}) {self.refused} times, {self.given or 0:#x} {self.moved} times"
+        )
 
 
 def wishes(story: Story) -> tuple[Wish, ...]:
@@ -152,9 +154,15 @@ def _is_search(one: Wish, other: Wish) -> bool:
 
 
 def _size(one: Reservation) -> str:
-    """In whole mebibytes where there are many: nobody reads 1073741832K."""
-    whole = -(-one.length // (1 << 20)) << 20 if one.length >= LARGE else one.length
-    return format_size(whole)
+    """Three digits of what is large: nobody reads 1073741832K."""
+    if one.length < LARGE:
+        return format_size(one.length)
+    size: float = one.length >> 20
+    for unit, most in (("M", 10_000), ("G", 1000), ("T", 1 << 30)):
+        if size < most:
+            return f"{size:.0f}{unit}" if size >= 100 else f"{size:.3g}{unit}"
+        size /= 1024
+    raise AssertionError("no address space is as large")
 
 
 def _ordinal(number: int) -> str:

@@ -20,6 +20,7 @@ _COMPLAINT = re.compile(
     r"error|fatal|fail|cannot|can't|unable|abort|panic|exception|throw|out of memory|no memory",
     re.I,
 )
+TRACED = "ending, traced"  # evidence of a program that was run again without a tracer
 RUNNING = "running"  # the moment of the maps of a program that we have ended
 MOST_TOLD = 12  # reservations
 MOST_SAID = 4096  # characters of what it printed last
@@ -48,7 +49,7 @@ def observe_program(
     for what in record.cut:
         evidence[f"cut {what}"] = "there was more than is kept"
     if untraced:
-        evidence["ending, traced"] = _how(record)
+        evidence[TRACED] = _how(record)
         record = untraced
     evidence["ending, not traced" if untraced else "ending"] = _how(record)
     ending, stopped = record.ending, _was_stopped(record)
@@ -156,15 +157,17 @@ def reaction(story: Story, at: int) -> str:
     step = story.steps[at]
     assert isinstance(step, Map)
     asked = step.reservation
-    rest = story.steps[at + 1 :]
-    back = any(_gives_back(each, asked) for each in rest)
+    later = range(at + 1, len(story.steps))  # no copy: there may be thousands to be told of
+    back = asked.given is not None and any(_gives_back(story.steps[n], asked) for n in later)
     given = "gave it back, and " if back else ""
-    later = (each.reservation for each in rest if isinstance(each, Map))
-    following = next((each for each in later if _alone(each)), None)
+    maps = (
+        each.reservation for each in map(story.steps.__getitem__, later) if isinstance(each, Map)
+    )
+    following = next((each for each in maps if _alone(each)), None)
+    if asked.answer is Answer.MOVED and not back:
+        return "took it"
     if following is None:
         died = story.ending and story.ending != "exited with 0"
-        if asked.answer is Answer.MOVED and not back:
-            return "took it"
         return f"{given}gave up" if died else f"{given}went on without"
     if following.length < asked.length:
         return f"{given}asked for less"
@@ -184,7 +187,9 @@ def _alone(reservation: Reservation) -> bool:
 
 
 def _gives_back(step: Step, asked: Reservation) -> bool:
-    return isinstance(step, Unmap) and asked.given is not None and step.start == asked.given
+    """All of it: many a program asks for more than it needs, and cuts off what is not aligned."""
+    whole = (asked.given, asked.length)
+    return isinstance(step, Unmap) and (step.start, min(step.length, asked.length)) == whole
 
 
 def _path(ledger: Ledger) -> Path | None:
