@@ -20,6 +20,7 @@ from harness.events import Emit
 from harness.facts import Facts
 from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
+from harness.guests.machine import AGENT
 from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
 from harness.oracle import predict
@@ -269,6 +270,10 @@ class _Run:
         if not (support := possible(guest, facts, cell.limits)).ok:
             return _unsupported_cell(cell, support.reason, support.remedy)
         subject = self.options.subjects[cell.subject]
+        if guest.agent == AGENT and (
+            lack := subjects.lacks(subject, self.options.builder.image("root"))
+        ):
+            return _unsupported_cell(cell, lack, "take --root host, /bin/sh or Python 3.11")
         deadline = deadline_for(subject, guest)
         predicted = None
         try:

@@ -17,19 +17,21 @@ def images() -> None:
 
 @images.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="The runtimes' images as well.")
 @click.option("--update", is_flag=True, help="Take the packages that the suites have now.")
 @click.option("--locked", is_flag=True, help="Only packages that the lock names.")
-def build(names: tuple[str, ...], update: bool, locked: bool) -> None:
-    """Build images (all of them by default) and what they need; those that are there stay."""
+def build(names: tuple[str, ...], everything: bool, update: bool, locked: bool) -> None:
+    """Build images (those of the guests by default) and what they need; what is there stays."""
     if update and locked:
         raise click.UsageError("--update changes the lock, --locked forbids it: give one of them")
-    from images.catalogue import RECIPES
+    from images.catalogue import GUESTS, RECIPES
 
+    names = names or tuple(RECIPES if everything else GUESTS)
     maker = common.builder(locked=locked)
     if update:
-        for change in maker.update(names or RECIPES):
+        for change in maker.update(names):
             click.echo(change, err=True)
-    for name in names or RECIPES:
+    for name in names:
         click.echo(f"{name}  {maker.image(name)}")
 
 

@@ -4,6 +4,7 @@ those that a plan or the catalogue of packaged ones knows by name, or a program 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -64,6 +65,8 @@ class Asked:
             if plan.knows(given):
                 names.append(given)
                 continue
+            if "/" not in given and not shutil.which(given):
+                plan.subject(given)  # says which names there are
             program = self._program(given)
             if program.name in names or plan.knows(program.name):
                 raise UsageError(

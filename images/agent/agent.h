@@ -73,7 +73,7 @@ const char *confine(const struct confinement *confinement);
 /* show.c: directories of the host that a guest shows at the same place */
 void make_place(const char *root, const char *path, int directory);
 void show_directories(void);
-void load_module(const char *file); /* of init.c */
+int load_module(const char *file); /* of init.c */
 
 /* group.c: the memory cgroup */
 struct memory_group {

@@ -80,19 +80,24 @@ static void mount_host(const char *host)
 	}
 }
 
-void load_module(const char *file)
+/* 1 if the module is there now. */
+int load_module(const char *file)
 {
 	int fd = open(file, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
-		give_up("cannot load module", file);
-	close(fd);
+	int loaded = fd >= 0 && (syscall(SYS_finit_module, fd, "", 0) == 0 || errno == EEXIST);
+	int error = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = error;
+	return loaded;
 }
 
 static void load_modules(void)
 {
 	char *order = slurp("/modules/order", NULL);
 	for (char *name = order ? strtok(order, "\n") : NULL; name; name = strtok(NULL, "\n"))
-		load_module(name);
+		if (!load_module(name))
+			give_up("cannot load module", name);
 	free(order);
 }
 

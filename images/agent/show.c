@@ -91,7 +91,8 @@ void show_directories(void)
 			continue;
 		char *place = line + at;
 		if (!strcmp(type, "module")) {
-			load_module(place);
+			if (!load_module(place)) /* a kernel of the user's own may have it built in */
+				complain("load", place);
 			continue;
 		}
 		make_place("", place, 1);
