@@ -274,7 +274,7 @@ class _Run:
             lack := subjects.lacks(subject, self.options.builder.image("root"))
         ):
             return _unsupported_cell(cell, lack, "take --root host, /bin/sh or Python 3.11")
-        deadline = deadline_for(subject, guest)
+        deadline = deadline_for(cell, subject, guest)
         predicted = None
         try:
             facts = measure(guest, facts, cell.limits, deadline)
@@ -306,7 +306,7 @@ class _Run:
     def _traceable(self, guest: Guest, facts: Facts, cell: Cell) -> tuple[bool, tuple[str, ...]]:
         """Say whether a cell's subject is traced, and what its verdict has to note."""
         notes = tuple(guest.boot_record.notes)
-        if not self.options.trace:
+        if not (self.options.trace and cell.trace):
             return False, (*notes, "not traced: report and maps are the witnesses")
         if facts.tools.ptrace:
             return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")

@@ -62,7 +62,7 @@ def _once(
 ) -> tuple[Record | None, Observation | None]:
     """Run it; one that cannot be started has no record."""
     try:
-        trial = run_trial(cell, subject, guest, deadline_for(subject, guest), trace=trace)
+        trial = run_trial(cell, subject, guest, deadline_for(cell, subject, guest), trace=trace)
     except SubjectError:
         return None, None
     return trial.record, trial.observation

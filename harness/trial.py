@@ -32,10 +32,10 @@ class Trial:
     observation: Observation
 
 
-def deadline_for(subject: Subject, guest: Guest) -> Deadline:
+def deadline_for(cell: Cell, subject: Subject, guest: Guest) -> Deadline:
     """Return by when a trial has to be over, whatever the subject does."""
     patience = 0.0 if subject.reports else subject.patience
-    return Deadline.after(max(CELL_SECONDS, 3 * patience) * guest.scale)
+    return Deadline.after(max(cell.deadline or CELL_SECONDS, 3 * patience) * guest.scale)
 
 
 def run_trial(

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = {
     "survey": "survey",
     "doctor": "facts",
     "images": "images",
+    "schema": "schema",
 }
 
 

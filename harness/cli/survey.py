@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.asked import Asked, plan_options
 from harness.cli.common import (
     FAILED,
     INTERRUPTED,
@@ -35,11 +36,8 @@ PLAN = "runtimes"
 
 @click.command()
 @click.argument("plan", default=PLAN, metavar="[PLAN]")
-@click.option("--guest", "guests", multiple=True, metavar="G", help="In this guest alone.")
-@click.option("--subject", "subjects", multiple=True, metavar="S", help="This runtime alone.")
-@click.option("--limit", "limits", multiple=True, metavar="L", help="Under this limit alone.")
+@plan_options(run=True)
 @click.option("--thresholds/--no-thresholds", default=True, help="The smallest limits as well.")
-@click.option("-j", "--jobs", type=click.IntRange(1, 64), metavar="N", help="Guests at once.")
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
 @click.option(
     "--from",
@@ -48,34 +46,24 @@ PLAN = "runtimes"
     help="Write the page of this run again, and measure nothing.",
 )
 def survey(
-    plan: str,
-    guests: tuple[str, ...],
-    subjects: tuple[str, ...],
-    limits: tuple[str, ...],
-    thresholds: bool,
-    jobs: int | None,
-    run_dir: Path | None,
-    earlier: Path | None,
+    plan: str, asked: Asked, thresholds: bool, run_dir: Path | None, earlier: Path | None
 ) -> int:  # fmt: skip
-    """Run all runtimes in all guests, find the smallest limits, and print docs/survey.md."""
+    """Run all runtimes in all guests, find the smallest limits, and print docs/survey.md.
+
+    Cells are chosen as by `foothold run`.
+    """
     from harness.survey import markdown, read
 
     code = OK
     if earlier is None:
-        earlier, code = _measure(plan, guests, subjects, limits, thresholds, jobs or 0, run_dir)
+        earlier, code = _measure(plan, asked, run_dir, thresholds=thresholds)
     if code != INTERRUPTED:
         click.echo(markdown(read(earlier)), nl=False)
     return code
 
 
 def _measure(
-    plan: str,
-    guests: Sequence[str],
-    subjects: Sequence[str],
-    limits: Sequence[str],
-    thresholds: bool,
-    jobs: int,
-    run_dir: Path | None,
+    plan: str, asked: Asked, run_dir: Path | None, *, thresholds: bool
 ) -> tuple[Path, int]:
     from harness import run as laboratory
     from harness.runtimes import RUNTIMES
@@ -84,8 +72,7 @@ def _measure(
     from harness.sinks.terminal import Terminal
 
     maker = builder()
-    read = read_plan(plan, maker)
-    cells = read.cells(guests, limits, (), subjects)
+    read, cells = asked.cells(read_plan(plan, maker))
     if strange := {cell.subject for cell in cells} - set(RUNTIMES):
         raise UsageError(
             f"{', '.join(sorted(strange))}: a survey is of the catalogue's runtimes",
@@ -95,7 +82,8 @@ def _measure(
     with Bus([Terminal(sys.stderr, live=False), RunDirectory(directory)]) as bus:
         stop_as_by_ctrl_c()
         options = laboratory.Options(
-            directory=directory, builder=maker, jobs=jobs, plan=read.name,
+            directory=directory, builder=maker, plan=read.name,
+            jobs=asked.value("jobs", read) or read.jobs or 0,
             subjects=subjects_of(cells, read, packaged(maker)), command=("foothold", *sys.argv[1:]),
         )  # fmt: skip
         summary = laboratory.run(cells, options, bus)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.asked import OF_PROGRAMS, Asked, setting_options
 from harness.cli.common import (
     FAILED,
     FINDING,
@@ -19,7 +20,7 @@ from harness.cli.common import (
     read_plan,
     stop_as_by_ctrl_c,
 )  # fmt: skip
-from harness.cli.subject import Asked, program_options, subjects_named
+from harness.cli.subject import subjects_named
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
 
 @click.command()
 @click.argument("subject")
-@click.option("--guest", "guests", multiple=True, metavar="G", help="In this guest alone.")
+@setting_options("guests", "jobs", *OF_PROGRAMS)
 @click.option(
     "--limit-kind",
     "kind",
@@ -47,30 +48,24 @@ _KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
     "--precision", default="0", metavar="SIZE", help="How exactly (to a 64th of what is found)."
 )
 @click.option("--policy", metavar="P", help="The allocator's policy (after).")
-@click.option("-j", "--jobs", type=click.IntRange(1, 64), metavar="N", help="Guests at once.")
 @click.option("--json", "json_file", metavar="FILE", help="All that was tried; - is stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="Nothing of what is being tried.")
-@program_options
 def threshold(
     subject: str,
-    guests: tuple[str, ...],
+    asked: Asked,
     kind: str,
     low: str,
     high: str,
     precision: str,
     policy: str | None,
-    jobs: int | None,
     json_file: str | None,
     quiet: bool,
-    asked: Asked,
 ) -> int:  # fmt: skip
     """Find the smallest limit under which SUBJECT starts: a name of the catalogue, or a program.
 
     By bisection inside one boot of each guest. It is asked first whether it starts without any
     limit, under the highest, and not under the lowest.
     """
-    from dataclasses import replace
-
     from harness import run as laboratory
     from harness.cells import ALLOCATOR
     from harness.cli.edges import Edges
@@ -81,14 +76,15 @@ def threshold(
     from harness.threshold import find
 
     maker = builder()
-    plan, [name] = replace(asked, subjects=(subject,)).plan(read_plan("default", maker))
+    plan, [name] = asked.subjects(read_plan("default", maker), (subject,))
     if policy and name != ALLOCATOR:
         raise UsageError(f"{name}: only the allocator has policies", "leave --policy")
     chosen = plan.known.policy(policy or "after") if name == ALLOCATOR else ""
     lowest, highest, fine = parse_size(low), parse_size(high), parse_size(precision)
     if not 0 < lowest < highest:
         raise UsageError(f"--from {low} is not below --to {high}", "exchange them")
-    names = tuple(dict.fromkeys(map(plan.known.guest, guests))) or tuple(catalogue(maker))
+    guests = asked.value("guests", plan)
+    names = tuple(dict.fromkeys(guests)) or tuple(catalogue(maker))
     subjects = subjects_named([name], plan, packaged(maker))
 
     def search(one: Subject, booted: Opened, tell: Callable[[str], None]) -> Threshold:
@@ -103,7 +99,10 @@ def threshold(
         Bus([Terminal(sys.stderr, live=False, quiet=quiet)]) as bus,
     ):
         options = laboratory.Options(
-            directory=Path(directory), builder=maker, jobs=jobs or 0, subjects=subjects
+            directory=Path(directory),
+            builder=maker,
+            jobs=asked.value("jobs", plan) or 0,
+            subjects=subjects,
         )
         edges = Edges(options, bus, search)
         edges.all(names)
