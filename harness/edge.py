@@ -1,9 +1,9 @@
 """Looking for an edge by bisection: the smallest limit under which something starts.
 
 Bisection finds one edge, and assumes that there is no other. So the ends are asked first (it must
-not start under the lowest and must start under the highest), and afterwards a place well above the
-edge and one well below it; what contradicts is told, for a reservation may fit under a small limit
-and fail under a larger one (docs/limits.md).
+not start under the lowest and must start under the highest), and afterwards once in every wide gap;
+what contradicts is told, for a reservation may fit under a small limit and fail under a larger one
+(docs/limits.md).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Edge(StrEnum):
     FOUND = "found"
     BELOW = "starts under the lowest limit"
     ABOVE = "does not start under the highest limit"
-    NEVER = "does not start without a limit"
-    SEVERAL = "starts under some limits and not under larger ones"
+    NEVER = "does not start, with or without a limit"
+    SEVERAL = "does not always start under larger ones, or without"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Threshold:
         if search.edge is Edge.ABOVE and search.largest:
             return f"more than {about(search.largest)}"
         if search.edge is Edge.SEVERAL and search.smallest:
-            return f"{about(search.smallest)}, but {search.edge}"
+            return f"{about(search.smallest)}; it {search.edge}"
         return str(search.edge)
 
 
@@ -104,12 +104,11 @@ class _Search:
         self._probes: list[Probe] = []
 
     def between(self, low: int, high: int) -> Search:
-        if not self._ask(None):
-            return self._told(Edge.NEVER)
+        unlimited = self._ask(None)
         if not self._ask(high):
-            return self._told(Edge.ABOVE)
+            return self._told(Edge.ABOVE if unlimited else Edge.NEVER)
         if self._ask(low):
-            return self._told(Edge.BELOW)
+            return self._told(Edge.BELOW if unlimited else Edge.SEVERAL)
         while high - low > self._fine(low):
             middle = _middle(low, high)
             if self._ask(middle):
@@ -118,18 +117,14 @@ class _Search:
                 low = middle
         self._doubt(low, high)
         sizes = [(each.size, each.starts) for each in self._probes if each.size is not None]
-        several = any(not starts and size > high for size, starts in sizes) or any(
-            starts and size < low for size, starts in sizes
-        )
+        several = not unlimited or any(starts != (size >= high) for size, starts in sizes)
         return Search(Edge.SEVERAL if several else Edge.FOUND, high, low, tuple(self._probes))
 
     def _doubt(self, low: int, high: int) -> None:
-        """Ask once more on either side of the edge, in the widest gap that is there."""
+        """Ask once more in every wide gap that bisection has left, but for the edge itself."""
         asked = sorted(each.size for each in self._probes if each.size is not None)
-        for side in ([each for each in asked if each >= high], [s for s in asked if s <= low]):
-            gaps = [(wide / near, near, wide) for near, wide in pairwise(side)]
-            ratio, near, wide = max(gaps, default=(1.0, 0, 0))
-            if ratio > 2:
+        for near, wide in pairwise(asked):
+            if wide > 2 * near and (near, wide) != (low, high):
                 self._ask(_middle(near, wide))
 
     def _fine(self, size: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from harness.edge import Edge, Threshold, about
@@ -11,13 +12,15 @@ from harness.survey.reading import Seen, Survey
 from harness.survey.sentences import tell
 from harness.verdict import Outcome, Result
 
+# a program may name the image that it lies in: by where that is on this machine
+_STORED = re.compile(r"/\S*?/store/([a-z0-9_-]+)-[0-9a-f]{16}")
 NONE = "none"  # the limits of a cell without any
 _HEAD = """\
 # The survey
 
 Which runtime starts where, by which reservation, and under how little address space. Measured on
-{date} by `foothold survey`, which anybody can repeat: every runtime is Debian's package, and every
-guest boots for real. The sentences are made from the traces of the run; what stands between
+{date} by `foothold survey`, which anybody can repeat: every runtime is Debian's package, and
+every guest boots for real. The sentences are made from the traces of the run; what stands between
 quotation marks the program said itself.
 
 `native` and `docker` are the machine on which this was made, with {memory} of memory; the other
@@ -45,8 +48,9 @@ _FINDINGS = """\
 _LIMITS = """\
 ## The smallest limit
 
-The smallest RLIMIT_AS under which each starts, to a 64th of itself: under that less it does not.
-Without a tracer; below the limit it was then traced for what was refused last.
+The smallest RLIMIT_AS under which each starts; under a 64th less it does not. Found without a
+tracer; below the limit it was then traced, for what was refused last. A star: under larger limits,
+or without one, it does not always start.
 """
 
 
@@ -60,12 +64,25 @@ def markdown(survey: Survey) -> str:
         _reservations(survey), _LIMITS, _thresholds(survey), _below(survey), _agreement(survey),
         *(f"Not measured: {guest}: {why}.\n" for guest, why in survey.missing.items()),
     ]  # fmt: skip
-    return "\n".join(part for part in parts if part)
+    return _STORED.sub(r"\1", "\n".join(part for part in parts if part))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/").replace("<", "&lt;")
+
+
+def _wrapped(paragraph: str) -> str:
+    """Break a paragraph, or an item of a list, into lines as the other pages have them."""
+    indent = "  " if paragraph.startswith("* ") else ""
+    lines = textwrap.wrap(
+        paragraph, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines) + "\n"
 
 
 def _named(survey: Survey, subject: str) -> str:
@@ -78,7 +95,8 @@ def _versions(survey: Survey) -> str:
     versions = dict.fromkeys(
         f"{re.split(',| -', each.title)[0]} {each.version}" for each in survey.subjects.values()
     )
-    return f"Kernels: {', '.join(kernels)}.\nRuntimes: {', '.join(versions)}.\n"
+    told = (f"Kernels: {', '.join(kernels)}.", f"Runtimes: {', '.join(versions)}.")
+    return "".join(map(_wrapped, told))
 
 
 def _starts(survey: Survey) -> str:
@@ -98,7 +116,7 @@ def _word(seen: Seen) -> str:
     if observed is None or observed.outcome is None:
         return "unsupported" if seen.verdict.result is Result.UNSUPPORTED else "not known"
     if observed.outcome is not Outcome.STARTS:
-        return f"**{observed.outcome}**"
+        return f"**{observed.outcome}**{', not always' if seen.varied else ''}"
     return "starts" if all(each.granted for each in seen.wishes) else "*moved*"
 
 
@@ -127,7 +145,7 @@ def _findings(survey: Survey) -> str:
             if _word(seen) != "starts":
                 bits = dict.fromkeys(f"{survey.guests[guest].bits}" for guest in guests)
                 where = f"{', '.join(guests)} ({' and '.join(bits)} bits)"
-                lines.append(f"* **{_named(survey, subject)}**, {where}: {tell(seen)}\n")
+                lines.append(_wrapped(f"* **{_named(survey, subject)}**, {where}: {tell(seen)}"))
     return "".join(lines) or "Everything was.\n"
 
 
@@ -207,7 +225,7 @@ def _agreement(survey: Survey) -> str:
             enough is not None and size >= enough and not starts
         ):
             told = f"{_named(survey, subject)} in {guest} under {limits}: {observed}"
-            against.append(f"* {told}; its threshold is {found}\n")
+            against.append(_wrapped(f"* {told}; its threshold is {found}"))
         else:
             agree += 1
     if not agree and not against:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -14,7 +14,7 @@ from harness.errors import UsageError
 from harness.events import AnyEvent, GuestReady, RunStarted
 from harness.facts import Facts
 from harness.survey.digest import Wish, wishes
-from harness.verdict import Result, Verdict
+from harness.verdict import Outcome, Result, Verdict
 from harness.witnesses.program import TRACED
 from harness.witnesses.strace import parse_trace, story_of
 
@@ -42,13 +42,20 @@ class Found:
 @dataclass(frozen=True)
 class Seen:
     """A cell: its verdict, what its subject wished for, and the first lines that it printed. `cut`
-    says that the trace was ended before the subject was.
+    says that the trace was ended before the subject was. If the same was asked more than once, the
+    worst is what counts, and `varied` says that it was not always so.
     """
 
     verdict: Verdict
     wishes: tuple[Wish, ...]
     words: tuple[str, ...] = ()
     cut: bool = False
+    varied: bool = False
+
+    @property
+    def starts(self) -> bool:
+        """Is all well?"""
+        return self.verdict.observed is not None and self.verdict.observed.outcome is Outcome.STARTS
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,8 @@ def read(run: Path) -> Survey:
         raise UsageError(f"{run} holds no survey: {error}", "give the directory of one") from error
     started = next(each for each in events if isinstance(each, RunStarted))
     ready = {each.guest: each for each in events if isinstance(each, GuestReady)}
-    cells, missing = {}, {}
+    cells: dict[tuple[str, str, str], Seen] = {}
+    missing: dict[str, str] = {}
     for cell in started.cells:
         seen = _seen(run / "cells" / cell.id)
         if seen is None:
@@ -82,7 +90,8 @@ def read(run: Path) -> Survey:
         if seen.verdict.result is Result.UNSUPPORTED and cell.guest not in ready:
             missing[cell.guest] = seen.verdict.findings[0]
             continue
-        cells[cell.guest, str(cell.limits), cell.subject] = seen
+        key = (cell.guest, str(cell.limits), cell.subject)
+        cells[key] = _worse(cells[key], seen) if key in cells else seen
     order = dict.fromkeys(cell.guest for cell in started.cells if cell.guest in ready)
     return Survey(
         datetime.datetime.fromtimestamp(started.at, datetime.UTC).date(),
@@ -90,6 +99,11 @@ def read(run: Path) -> Survey:
         {guest: ready[guest].facts.release for guest in order},
         found.subjects, cells, found.thresholds, missing,
     )  # fmt: skip
+
+
+def _worse(one: Seen, other: Seen) -> Seen:
+    varied = one.varied or one.starts is not other.starts
+    return replace(other if one.starts else one, varied=varied)
 
 
 def _seen(directory: Path) -> Seen | None:

@@ -68,7 +68,9 @@ def quoted(seen: Seen) -> str:
     words = [_PREFIX.sub("", line) for line in seen.words]
     told = words if message in words else [message]
     text = " ".join(dict.fromkeys(f"{each.rstrip('.')}." for each in told if each))
-    return f"“{text[:_LONGEST]}{'…' if len(text) > _LONGEST else ''}”" if text else ""
+    if not text:
+        return ""
+    return f"“{text[:_LONGEST]}{'…' if len(text) > _LONGEST else ''}”".replace("<", "&lt;")
 
 
 def _times(count: int) -> str:

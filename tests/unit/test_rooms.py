@@ -24,6 +24,11 @@ MAY = {
     "sinks": VALUES,
     "channels": VALUES,
     "guests": VALUES | {"channels", "images"},
+    "edge": VALUES,
+    "trial": VALUES | {"guests", "subjects", "witnesses"},
+    "threshold": VALUES | {"edge", "guests", "subjects", "trial", "witnesses"},
+    "runtimes": VALUES | {"images", "subjects"},
+    "survey": VALUES | {"edge", "witnesses"},
     "subjects": VALUES | {"guests", "allocator", "images"},
 }  # fmt: skip
 
