@@ -25,7 +25,7 @@ PTRACE = "-ptrace"  # the same kernel without its seccomp mode: their bugs diffe
 
 @dataclass(frozen=True)
 class Kind:
-    """A guest that can be booted, from these images.
+    """A guest that can be booted, from these images, and from `files` of the user's own.
 
     `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
     only their proportions matter. `memory` is what it takes of the host's, in MiB, at most. With
@@ -38,6 +38,7 @@ class Kind:
     weight: float
     boot: float = 0.1
     memory: int = 64
+    files: tuple[Path, ...] = ()
     disks: bool = False
 
     def needs(self, shown: Sequence[str]) -> tuple[str, ...]:
@@ -77,15 +78,16 @@ def _uml(
     def make(place: Workplace) -> Guest:
         return Uml(name, image, release, place, kernel=kernel, mode=mode)
 
-    return Kind(name, images, make, 0.2, 0.2, 192)
+    return Kind(name, images, make, 0.2, 0.2, 192, (kernel,) if kernel else ())
 
 
 def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kind:
     name = name or f"qemu-{this.name}"
     images = ("agent", this.initrd, this.kernel, this.tool)
     return Kind(
-        name, images, lambda place: Qemu(name, this, place, kernel=kernel), 0.35, 0.5, 384, True
-    )
+        name, images, lambda place: Qemu(name, this, place, kernel=kernel), 0.35, 0.5, 384,
+        (kernel,) if kernel else (), True,
+    )  # fmt: skip
 
 
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Looking for an edge by bisection: found where there is one, and doubted where there are several."""
+"""Looking for an edge by bisection: found where there is one, doubted where there are several."""
 
 from __future__ import annotations
 

@@ -79,19 +79,24 @@ def test_what_is_left_out_is_glibcs_and_the_kernels_own() -> None:
     ("one", "told"),
     [
         (seen("uml-6.12-go"),
-         "It asks for 64M at 0xc000000000, and 63 times more, at last at 0x3fc000000000; the kernel "
-         "gives 0x84960000 and the like instead. It gives it back, asks for 128M anywhere, is given "
+         "It asks for 64M at 0xc000000000, and 63 times more, at last at "
+         "0x3fc000000000; the kernel "
+         "gives 0x84960000 and the like instead. It gives it back, asks for "
+         "128M anywhere, is given "
          "0x84960000, and starts."),
         (seen("uml-6.12-sbcl"),
-         "It asks for 165M at 0xb7ffb00000; the kernel gives 0x403eb000 instead. It takes that, and "
+         "It asks for 165M at 0xb7ffb00000; the kernel gives 0x403eb000 "
+         "instead. It takes that, and "
          "starts."),
         (seen("uml-6.12-haskell"),
-         "It asks for 1T at 0x4200000000, and 39 times more, at last at 0x4200027000 for 54.3G; the "
+         "It asks for 1T at 0x4200000000, and 39 times more, at last at "
+         "0x4200027000 for 54.3G; the "
          "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It takes that, "
          "and starts."),
         (seen("uml-6.12-tsan", Outcome.DIES, "ThreadSanitizer: CHECK failed",
               words=("ThreadSanitizer: CHECK failed",)),
-         "It asks for 1T exactly 0x720000000000; the kernel refuses (ENOMEM). It dies with status 1, "
+         "It asks for 1T exactly 0x720000000000; the kernel refuses (ENOMEM). "
+         "It dies with status 1, "
          "saying “ThreadSanitizer: CHECK failed.”"),
         (seen("uml-6.12-zgc", Outcome.DIES, "[1.790s][error][gc] Failed to reserve 500M",
               words=("[1.790s][error][gc] Failed to reserve 500M", "Error occurred"), cut=True),
@@ -99,7 +104,8 @@ def test_what_is_left_out_is_glibcs_and_the_kernels_own() -> None:
          "2000M, and on; the kernel refuses each time (ENOMEM). It dies with status 1, saying "
          "“Failed to reserve 500M. Error occurred.”"),
         (seen("uml-6.12-haskell", Outcome.HANGS),
-         "It asks for 1T at 0x4200000000, and 39 times more, at last at 0x4200027000 for 54.3G; the "
+         "It asks for 1T at 0x4200000000, and 39 times more, at last at "
+         "0x4200027000 for 54.3G; the "
          "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It comes to no "
          "end."),
         (seen("", Outcome.DIES, "==7==Shadow memory range interleaves"),
