@@ -91,8 +91,8 @@ class Expectation:
     def __str__(self) -> str:
         if self.outcome is None:
             return f"path {self.path}" if self.path else "anything"
-        if self.pattern:
-            return f"dies, saying /{self.pattern}/"
+        if self.outcome is Outcome.DIES and self.partial:
+            return f"dies, saying /{self.pattern}/" if self.pattern else "dies"
         return describe(self.path, self.outcome, self.status, self.message)
 
 

@@ -83,8 +83,9 @@ def wishes(story: Story) -> tuple[Wish, ...]:
     found: list[Wish] = []
     for one in _telling(story, settle(story.steps)):
         before = found[-1] if found else None
-        if before and _is_search(before, one):
-            found[-1] = replace(one, searched=before.count)
+        if search := next((each for each in found if _is_search(each, one)), None):
+            found.remove(search)
+            found.append(replace(one, searched=search.count))
         elif before and _alike(before, one):
             found[-1] = replace(
                 before, last=one.last, count=before.count + 1, then=one.then,
@@ -110,7 +111,7 @@ def main_wishes(of: Sequence[Wish]) -> tuple[Wish, ...]:
 
 def _telling(story: Story, account: Account) -> Iterator[Wish]:
     """Each request of the program's own that is large or asks for an address, as a wish."""
-    placed: list[tuple[int, int]] = []
+    arenas = [each for each in account.ledger if _is_arena(each)]
     place = -1
     for at, step in enumerate(story.steps):
         if not isinstance(step, Map):
@@ -119,16 +120,12 @@ def _telling(story: Story, account: Account) -> Iterator[Wish]:
         while account.ledger[place] != step.reservation:  # mremap has entries of its own
             place += 1
         one = account.ledger[place]
-        if one.given is not None and not one.asked:
-            placed.append((one.given, one.given + one.length))
-        if not one.tells or one.within:
+        if not one.tells or one.within or one in arenas or _is_next_to(one, arenas):
             continue
-        if _is_arena(one) or any(start <= (one.asked or 0) <= end for start, end in placed):
-            continue  # an address that the kernel itself had given is no wish of the program's
         refused, moved = one.answer is Answer.REFUSED, one.answer is Answer.MOVED
         yield Wish(
             one, one, 1, int(refused), int(moved), one.errno, one.given if moved else None, 0,
-            reaction(story, at) if refused or moved else "",
+            reaction(story, at, one) if refused or moved else "",
         )  # fmt: skip
 
 
@@ -136,6 +133,13 @@ def _is_arena(one: Reservation) -> bool:
     """Is it for a thread's malloc? Every program with threads has such."""
     wanted = one.protection == "---" and not one.flags & FIXED and not one.asked
     return wanted and one.length in _ARENAS and Fate.PROTECTED in one.became
+
+
+def _is_next_to(one: Reservation, arenas: Sequence[Reservation]) -> bool:
+    """Is it for one thread more, asked for where an arena's other half was given back?"""
+    near = any(each.given <= (one.asked or 0) <= each.given + each.length
+               for each in arenas if each.given is not None)  # fmt: skip
+    return near and one.hinted and one.length in _ARENAS
 
 
 def _alike(one: Wish, other: Wish) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from harness.edge import Edge, Threshold, about
 from harness.survey.digest import Wish, main_wishes
 from harness.survey.reading import Seen, Survey
-from harness.survey.sentences import tell
+from harness.survey.sentences import plain, tell
 from harness.verdict import Outcome, Result
 
 # a program may name the image that it lies in: by where that is on this machine
@@ -39,7 +39,7 @@ _RESERVATIONS = """\
 What each asks of the kernel: the largest reservations that want an address, the largest that does
 not care, and what was not granted. *exactly* insists on the address (MAP_FIXED, or
 MAP_FIXED_NOREPLACE), *at* is a hint; *that* is what was asked for. Guests with the same answers
-share a row, and its addresses are those of the first. The 64 MiB that glibc reserves for each
+share a row; its addresses and sizes are those of the first. The 64 MiB that glibc reserves for each
 thread's malloc are left out.
 """
 _FINDINGS = """\
@@ -135,13 +135,19 @@ def _groups(
 def _manner(seen: Seen) -> object:
     """What makes two guests alike: what became of it, and of its wishes, whatever the addresses."""
     ways = ((w.exact, bool(w.first.asked), bool(w.refused), bool(w.moved)) for w in seen.wishes)
-    return _word(seen), tuple(dict.fromkeys(ways))
+    return _word(seen), frozenset(ways)
+
+
+def _denial(seen: Seen) -> object:
+    """Likewise, of what it was not granted alone."""
+    denied = ((w.exact, bool(w.refused), bool(w.moved), w.then) for w in seen.wishes)
+    return _word(seen), frozenset(each for each in denied if each[1] or each[2])
 
 
 def _findings(survey: Survey) -> str:
     lines = []
     for subject in survey.subjects:
-        for guests, seen in _groups(survey, subject, _manner):
+        for guests, seen in _groups(survey, subject, _denial):
             if _word(seen) != "starts":
                 bits = dict.fromkeys(f"{survey.guests[guest].bits}" for guest in guests)
                 where = f"{', '.join(guests)} ({' and '.join(bits)} bits)"
@@ -204,7 +210,8 @@ def _below(survey: Survey) -> str:
             first.setdefault(each.subject, each)
     rows = (
         [_named(survey, subject), f"{about(first[subject].search.largest or 0)}, "
-         f"{first[subject].guest}", first[subject].refused or "nothing", first[subject].observed]
+         f"{first[subject].guest}", first[subject].refused.removeprefix("mmap, ") or "nothing",
+         plain(first[subject].observed)]
         for subject in survey.subjects if subject in first
     )  # fmt: skip
     return _table(["", "under", "refused last", "what became of it"], rows) if first else ""

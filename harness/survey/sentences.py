@@ -40,6 +40,9 @@ def _reaction(wish: Wish, after: Sequence[Wish], seen: Seen) -> str:
     if observed is None or observed.outcome is not Outcome.STARTS:
         return _ending(seen)
     back = "gives it back" if "gave it back" in wish.then else ""
+    if seen.cut:
+        went = f"{back}, and goes on so" if back else "goes on so"
+        return f"It {went} until its trace is ended; without a tracer it starts."
     if wish.then == "took it":
         return "It takes that, and starts."
     following = next((each for each in after if each.granted), None)
@@ -71,6 +74,16 @@ def quoted(seen: Seen) -> str:
     if not text:
         return ""
     return f"“{text[:_LONGEST]}{'…' if len(text) > _LONGEST else ''}”".replace("<", "&lt;")
+
+
+def plain(observed: str) -> str:
+    """Put an observation into the words of the page: no path, nothing of a log's own."""
+    what = re.sub(r"^(high|low|refused), ", "", observed)
+    ended, colon, message = what.partition(": ")
+    message = _PREFIX.sub("", message)
+    if what == Outcome.STARTS:
+        return "it starts, under a tracer"
+    return f"{ended}{colon}{message[: _LONGEST // 2]}{'…' if len(message) > _LONGEST // 2 else ''}"
 
 
 def _times(count: int) -> str:

@@ -9,7 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from harness.ledger import Account, Answer, Ledger, Map, Reservation, Step, Unmap, settle
+from harness.ledger import (
+    Account,
+    Answer,
+    Fate,
+    Ledger,
+    Map,
+    Reservation,
+    Step,
+    Unmap,
+    settle,
+)
 from harness.record import Ending, Record
 from harness.verdict import Observation, Outcome, Path
 from harness.witnesses.agreement import compare
@@ -140,7 +150,7 @@ def tell(story: Story, account: Account) -> Iterator[str]:
             continue
         then = ""
         if reservation.answer in (Answer.MOVED, Answer.REFUSED):
-            then = f", {reaction(story, at)}"
+            then = f", {reaction(story, at, reservation)}"
         yield f"{reservation}{then}"
 
 
@@ -152,13 +162,13 @@ def _next_map(ledger: Ledger, place: int, wanted: Reservation) -> int:
     return place
 
 
-def reaction(story: Story, at: int) -> str:
-    """Say what the program did when it did not get the addresses that it had asked for."""
-    step = story.steps[at]
-    assert isinstance(step, Map)
-    asked = step.reservation
+def reaction(story: Story, at: int, asked: Reservation) -> str:
+    """Say what the program did when it did not get the addresses that it had asked for, by the step
+    with this place in its story; the ledger says what became of it.
+    """
     later = range(at + 1, len(story.steps))  # no copy: there may be thousands to be told of
-    back = asked.given is not None and any(_gives_back(story.steps[n], asked) for n in later)
+    unused = asked.protection == "---" and asked.became == (Fate.UNMAPPED,)
+    back = unused or any(_gives_back(story.steps[n], asked) for n in later if asked.given)
     given = "gave it back, and " if back else ""
     maps = (
         each.reservation for each in map(story.steps.__getitem__, later) if isinstance(each, Map)

@@ -212,3 +212,23 @@ def test_the_last_that_was_refused_to_a_real_program() -> None:
     told = last_refusal(parse_trace(log), int(log.split()[0]))
     assert told == "mmap, 1073741832K --- at exactly 0x720000000000: refused, ENOMEM"
     assert story.ending == "killed by SIGSEGV"
+
+
+def test_a_thread_may_map_before_the_call_that_started_it_comes_back() -> None:
+    """As strace writes it down where a thread gets the processor at once."""
+    anon = "PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0"
+    log = [
+        '7 execve("/init", [], 0) = 0', '7 execve("/server", [], 0) = 0',
+        "7 clone3({flags=CLONE_VM|CLONE_THREAD} <unfinished ...>",
+        f"8 mmap(NULL, 134217728, {anon}) = 0x68000000",
+        "8 clone3({flags=CLONE_VM|CLONE_THREAD} <unfinished ...>",
+        f"9 mmap(NULL, 67108864, {anon}) = 0x58000000",
+        "8 <... clone3 resumed> => {parent_tid=[9]}, 88) = 9",
+        "7 <... clone3 resumed> => {parent_tid=[8]}, 88) = 8",
+        "7 clone3({flags=SIGCHLD} <unfinished ...>",
+        f"10 mmap(NULL, 4096, {anon}) = 0x1000",
+        "7 <... clone3 resumed>, 88) = 10",
+    ]  # fmt: skip
+    story = story_of(parse_trace("".join(f"{line}\n" for line in log).encode()), 7)
+    assert (story.threads, story.children) == (2, 1)
+    assert [each.length for each in settle(story.steps).ledger] == [128 << 20, 64 << 20]

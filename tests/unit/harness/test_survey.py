@@ -108,6 +108,10 @@ def test_what_is_left_out_is_glibcs_and_the_kernels_own() -> None:
          "0x4200027000 for 54.3G; the "
          "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It comes to no "
          "end."),
+        (seen("uml-6.12-go", cut=True),
+         "It asks for 64M at 0xc000000000, and 63 times more, at last at 0x3fc000000000; "
+         "the kernel gives 0x84960000 and the like instead. It gives it back, and goes on so until "
+         "its trace is ended; without a tracer it starts."),
         (seen("", Outcome.DIES, "==7==Shadow memory range interleaves"),
          "Nothing in its trace is large or wants an address. It dies with status 1, saying “Shadow "
          "memory range interleaves.”"),
@@ -177,7 +181,7 @@ def test_the_page(run: Path) -> None:
     )
     assert "| Go | 688M | 2G* |" in page
     assert "| ThreadSanitizer |  | never |" in page
-    assert "| Go | 680M, native | mmap, 32M rw- at anywhere: refused, ENOMEM | dies" in page
+    assert "| Go | 680M, native | 32M rw- at anywhere: refused, ENOMEM | dies, status 2 |" in page
     assert "Of 2 cells of the run under a limit, 1 agree with this." in page
     assert "* Go in uml-6.12 under rlimit_as=1G: low, starts; its threshold is 2G" in page
     assert all(len(line) <= 100 or line[0] == "|" for line in page.splitlines() if line)
