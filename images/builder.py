@@ -131,6 +131,7 @@ class Builder:
         """Hash all that goes in; the cache's place as well, since tools name their loader by it."""
         material = {
             "recipe": recipe.name,
+            "port": msgspec.to_builtins(recipe.port),
             "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in recipe.sources],
             "packages": [deb.sha256 for deb in debs],
             "needs": {name: entry.manifest.key for name, entry in needs.items()},
@@ -149,7 +150,8 @@ class Builder:
                 if recipe.packages:
                     self._apt.unpack(self._apt.fetch(recipe.packages, debs), packages)
                 images = {name: entry.path for name, entry in needs.items()}
-                recipe.make(Materials(packages, images, self.cache.path(recipe.name, key)), out)
+                target = self.cache.path(recipe.name, key)
+                recipe.make(Materials(packages, images, target, recipe.port), out)
             return {
                 "packages": msgspec.to_builtins(debs),
                 "images": {name: entry.manifest.key for name, entry in needs.items()},

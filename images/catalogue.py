@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from images import initramfs, recipes
+from images import elf, initramfs, kernels, recipes, roots
 from images.apt import PackageSet
+from images.kernels import make_kernel
+from images.ports import AMD64, ARM64, I386, PORTS, RISCV64, Port
 from images.recipes import (
     AGENT,
     MIB,
     SHIM,
     Recipe,
     make_agent,
-    make_cloud_kernel,
-    make_initramfs,
-    make_root,
     make_shim,
     make_tool,
     make_uml,
 )  # fmt: skip
+from images.roots import EMULATORS, make_initrd, make_root
 
 HERE = Path(recipes.__file__)
+_PACKING = (Path(roots.__file__), Path(initramfs.__file__))
+# what every root has
+_PROGRAMS = ("python3-minimal", "libpython3-stdlib", "busybox-static", "dropbear-bin",
+             "openssh-sftp-server", "strace")  # fmt: skip
 
 
 def _uml(suite: str) -> Recipe:
@@ -29,27 +33,49 @@ def _uml(suite: str) -> Recipe:
     return Recipe(f"uml-{suite}", make_uml, packages)
 
 
-RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe("toolchain", make_tool, PackageSet("bookworm", ("gcc-12", "libc6-dev")),
-               space=700 * MIB),
-        Recipe("agent", make_agent, needs=("toolchain",), space=4 * MIB,
-               sources=(HERE, *sorted(AGENT.glob("*.[ch]")))),
-        Recipe("shim", make_shim, needs=("toolchain",), space=4 * MIB,
-               sources=(HERE, *sorted(SHIM.glob("*.c")))),
-        Recipe("root", make_root,
-               PackageSet("bookworm", ("python3-minimal", "libpython3-stdlib", "busybox-static",
-                                       "dropbear-bin", "openssh-sftp-server", "strace")),
-               needs=("agent",)),
-        Recipe("strace", make_tool, PackageSet("bookworm", ("strace",)), space=60 * MIB),
-        Recipe("initramfs", make_initramfs, needs=("root",), space=60 * MIB,
-               sources=(HERE, Path(initramfs.__file__))),
-        Recipe("qemu-x86_64", make_tool, PackageSet("bookworm", ("qemu-system-x86",)),
-               space=600 * MIB),
-        Recipe("cloud-x86_64", make_cloud_kernel,
-               PackageSet("bookworm", ("linux-image-cloud-amd64",), only=(r"linux-image-6.*",)),
-               sources=(HERE, Path(initramfs.__file__))),
-        _uml("bookworm"), _uml("trixie"), _uml("forky"),
-    )
-}  # fmt: skip
+def _port(port: Port) -> Iterator[Recipe]:
+    """What every port has: a compiler, the agent, and a root file system."""
+    toolchain, agent = port.image("toolchain"), port.image("agent")
+    yield Recipe(toolchain, make_tool, PackageSet("bookworm", port.compilers), space=700 * MIB)
+    yield Recipe(agent, make_agent, needs=(toolchain,), port=port, space=4 * MIB,
+                 sources=(HERE, *sorted(AGENT.glob("*.[ch]"))))  # fmt: skip
+    yield Recipe(
+        port.image("root"), make_root, PackageSet(port.suite, _PROGRAMS, architecture=port.name),
+        needs=(agent, *((EMULATORS,) if port.foreign else ())), port=port,
+        sources=(HERE, Path(elf.__file__), Path(roots.__file__)),
+    )  # fmt: skip
+
+
+def _kernel(name: str, port: Port, suite: str, package: str) -> Iterator[Recipe]:
+    """A kernel of Debian's for QEMU, and what it boots from."""
+    packages = PackageSet(suite, (package,), only=(r"linux-image-\d.*", r"linux-binary-.*"),
+                          architecture=port.name)  # fmt: skip
+    yield Recipe(name, make_kernel, packages, port=port,
+                 sources=(HERE, Path(kernels.__file__), Path(initramfs.__file__)))  # fmt: skip
+    yield Recipe(f"initrd-{name}", make_initrd, needs=(port.image("root"), name), port=port,
+                 sources=(HERE, *_PACKING), space=60 * MIB)  # fmt: skip
+
+
+def _all() -> Iterator[Recipe]:
+    for port in PORTS.values():
+        yield from _port(port)
+    yield Recipe("shim", make_shim, needs=("toolchain",), space=4 * MIB,
+                 sources=(HERE, *sorted(SHIM.glob("*.c"))))  # fmt: skip
+    yield Recipe("strace", make_tool, PackageSet("bookworm", ("strace",)), space=60 * MIB)
+    for suite in ("bookworm", "trixie", "forky"):
+        yield _uml(suite)
+    for name, suite, *packages in (
+        ("qemu-x86_64", "bookworm", "qemu-system-x86"),
+        ("qemu-arm", "bookworm", "qemu-system-arm"),
+        ("qemu-riscv", "trixie", "qemu-system-riscv", "opensbi"),
+        (EMULATORS, "bookworm", "qemu-user"),
+    ):
+        yield Recipe(name, make_tool, PackageSet(suite, tuple(packages)), space=600 * MIB)
+    yield from _kernel("cloud-x86_64", AMD64, "bookworm", "linux-image-cloud-amd64")
+    yield from _kernel("cloud-arm64", ARM64, "bookworm", "linux-image-cloud-arm64")
+    yield from _kernel("cloud-arm64-trixie", ARM64, "trixie", "linux-image-cloud-arm64")
+    yield from _kernel("linux-i386", I386, "bookworm", "linux-image-686-pae")
+    yield from _kernel("linux-riscv64", RISCV64, "forky", "linux-image-riscv64")
+
+
+RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}

@@ -68,10 +68,10 @@ def check_bootable(path: Path) -> None:
         except ImageError as error:
             raise UsageError(f"{path}: {error}", hint) from error
     elif machine != elf.X86_64:
-        raise UsageError(f"{path} is an ELF file for machine {machine}, not x86-64", hint)
+        raise UsageError(f"{path} is an ELF file for {machine}, not x86-64", hint)
 
 
-def _machine(path: Path, hint: str) -> int | None:
+def _machine(path: Path, hint: str) -> str | None:
     try:
         return elf.machine(path)
     except OSError as error:

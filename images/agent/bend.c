@@ -6,7 +6,9 @@
  *
  * A seccomp filter stops the subject at the calls that are asked about and at no other, so that
  * all else costs nothing. Threads and children are followed; all of them die with us. What depends
- * on the machine is behind four small functions at the top. */
+ * on the machine is behind four small functions at the top; for machines that are not there, see
+ * unbent.c. */
+#ifdef __x86_64__
 #define _GNU_SOURCE
 #include "agent.h"
 
@@ -303,3 +305,4 @@ void bend_start(struct bend *bend, pid_t pid)
 			return;
 	}
 }
+#endif
