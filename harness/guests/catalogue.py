@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.guests.architectures import ARCHITECTURES, X86_64, Architecture
 from harness.guests.container import Container
 from harness.guests.guest import Guest, Workplace
 from harness.guests.native import Native
 from harness.guests.own import QEMU, UML, OwnKernels, uml_release
-from harness.guests.qemu import X86_64, Architecture, Qemu
+from harness.guests.qemu import Qemu
 from harness.guests.uml import Uml
 from images.builder import Builder
 
@@ -41,7 +42,7 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     kinds = [
         Kind("native", ("agent", "strace"), lambda place: Native("native", place), 1.0),
         Kind("docker", ("root",), lambda place: Container("docker", place), 2.0),
-        _qemu(X86_64),
+        *map(_qemu, ARCHITECTURES),
     ]
     for image in _UML.values():
         release = builder.uml_release(image)
@@ -60,7 +61,7 @@ def _uml(name: str, image: str, release: str, kernel: Path | None = None) -> Kin
 
 def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kind:
     name = name or f"qemu-{this.name}"
-    images = ("agent", "initramfs", this.kernel, this.tool)
+    images = ("agent", *this.images)
     return Kind(name, images, lambda place: Qemu(name, this, place, kernel=kernel), 10.0)
 
 

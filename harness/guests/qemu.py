@@ -1,4 +1,4 @@
-"""QEMU: an emulated or virtual machine with a Debian cloud kernel."""
+"""QEMU: an emulated or virtual machine with a kernel of Debian's."""
 
 from __future__ import annotations
 
@@ -14,49 +14,11 @@ from harness.channels.ssh import Keys
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
+from harness.guests.architectures import Architecture
 from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
 from harness.guests.machine import AGENT, Launch, Machine
 from harness.record import UNTRACED, Record, Supervision
 from images import apt, initramfs
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What differs between machines that QEMU emulates.
-
-    `scale` is how many times slower than native a program is under TCG (measured, with a margin).
-    """
-
-    name: str
-    system: str
-    machine: str
-    processor: str
-    console: str
-    memory: int  # MiB
-    kernel: str
-    tool: str
-    scale: float
-    boot_line: tuple[str, ...]
-
-
-X86_64 = Architecture(
-    name="x86_64",
-    system="qemu-system-x86_64",
-    machine="q35",  # microvm is quicker, but with ACPI it hung in 5 of 58 boots (measured)
-    processor="qemu64,+rdrand",  # without rdrand a small root has no random numbers: Python dies
-    console="ttyS0",
-    memory=256,
-    kernel="cloud-x86_64",
-    tool="qemu-x86_64",
-    scale=15.0,
-    boot_line=(
-        "quiet", "panic=-1", "cryptomgr.notests=1", "rodata=off", "mitigations=off", "lpj=4000000",
-        "tsc=reliable", "no_timer_check",
-        "initcall_blacklist=jent_mod_init,crypto_kdf108_init,load_system_certificate_list,"
-        "bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init,trace_eval_init",
-    ),
-)  # fmt: skip
-
 
 # a nested KVM may offer arch-capabilities and then refuse the MSR behind it (measured)
 _KVM_PROCESSOR = "max,-arch-capabilities"
@@ -65,9 +27,21 @@ _KVM_SECONDS = (
 )
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The files that a guest is made of: QEMU, the kernel, what that boots from, and the same with
+    what is handed in behind it.
+    """
+
+    tool: Path
+    kernel: Path
+    initrd: Path
+    initramfs: Path
+
+
 class Qemu:
     """A QEMU guest. KVM is tried by booting with it, once for each boot of the host: /dev/kvm may
-    be there and not work. `accelerators` are tried in turn.
+    be there and not work. `accelerators` are tried in turn, instead of the architecture's own.
     """
 
     share = "/share"
@@ -82,7 +56,7 @@ class Qemu:
         architecture: Architecture,
         workplace: Workplace,
         *,
-        accelerators: Sequence[str] = ("kvm", "tcg"),
+        accelerators: Sequence[str] = (),
         kernel: Path | None = None,
         append: Sequence[str] = (),
     ) -> None:
@@ -91,7 +65,7 @@ class Qemu:
         self.boot_record = Boot()
         self._architecture = architecture
         self._place = workplace
-        self._accelerators = tuple(accelerators)
+        self._accelerators = tuple(accelerators) or architecture.accelerators
         self._kernel = kernel
         self._append = tuple(append)
         self._machine: Machine | None = None
@@ -101,35 +75,20 @@ class Qemu:
         builder = self._place.builder
         if self._place.root == "host":
             return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
-        needed = (self._architecture.tool, self._architecture.kernel, "initramfs")
-        if not all(builder.ready(name) for name in needed) and (why := apt.available()):
+        if not all(map(builder.ready, self._architecture.images)) and (why := apt.available()):
             return Support(False, f"its images are not built yet, and cannot be: {why}",
                            "build the images on a Debian machine, or install apt")  # fmt: skip
+        if "kvm" not in self._accelerators:
+            return Support(True)
         return Support(True, notes=(f"KVM: {Kvm(builder.cache.root).reason() or 'to be tried'}",))
 
     def boot(self, deadline: Deadline) -> Facts:
         """Boot with the first accelerator that works; see `Guest.boot`."""
         builder = self._place.builder
-        tool = builder.image(self._architecture.tool)
-        cloud = builder.image(self._architecture.kernel)
-        root = builder.image("initramfs")
-        kernel = self._own_kernel() if self._kernel else cloud / "vmlinux"
+        parts = self._parts()
         keys = Keys()
         keys.install(self._place.share)
-        initrd = self._place.directory / "initramfs.cpio"
-        with initrd.open("wb") as out:
-            for part in (root / "root.cpio", cloud / "modules.cpio"):
-                with part.open("rb") as file:
-                    shutil.copyfileobj(file, out, 1 << 20)
-            out.write(initramfs.archive(self._place.share, prefix="share/"))
-        self.boot_record.provenance.update(
-            {
-                "kernel": kernel.parent.name,
-                "release": (cloud / "release").read_text().strip(),
-                "qemu": tool.name,
-                "initramfs": root.name,
-            }
-        )
+        self._pack(parts)
         kvm = Kvm(builder.cache.root)
         without_kvm = ""
         for accelerator in self._accelerators:
@@ -139,13 +98,11 @@ class Qemu:
                 continue
             launch = Launch(
                 builder.image("agent") / "agent",
-                lambda line, a=accelerator: self._command(tool, kernel, initrd, line, a),  # type: ignore[misc]
+                lambda line, a=accelerator: self._command(parts, line, a),  # type: ignore[misc]
                 self._place.directory,
                 cpu=self._place.cpu,
                 keys=keys,
-                environment={
-                    "QEMU_MODULE_DIR": str(tool / "usr/lib/x86_64-linux-gnu/qemu"),
-                },
+                environment={"QEMU_MODULE_DIR": str(parts.tool / "usr/lib/x86_64-linux-gnu/qemu")},
             )
             self._machine = Machine(launch)
             self.boot_record.argv = self._machine.argv
@@ -167,6 +124,28 @@ class Qemu:
                 kvm.does_not_work(without_kvm)
             return facts
         raise GuestError("no accelerator was given to try", "give kvm, tcg or both")
+
+    def _parts(self) -> Parts:
+        builder, this = self._place.builder, self._architecture
+        kernel = builder.image(this.kernel)
+        initrd = builder.image(this.initrd)
+        tool = builder.image(this.tool)
+        self.boot_record.provenance.update(
+            {
+                "kernel": kernel.name,
+                "release": (kernel / "release").read_text().strip(),
+                "qemu": tool.name,
+                "initrd": initrd.name,
+            }
+        )
+        file = self._own_kernel() if self._kernel else kernel / this.file
+        return Parts(tool, file, initrd / "initrd.cpio", self._place.directory / "initramfs.cpio")
+
+    def _pack(self, parts: Parts) -> None:
+        """Put what is handed in behind what it boots from."""
+        with parts.initramfs.open("wb") as out, parts.initrd.open("rb") as file:
+            shutil.copyfileobj(file, out, 1 << 20)
+            out.write(initramfs.archive(self._place.share, prefix="share/"))
 
     def run(
         self,
@@ -211,25 +190,36 @@ class Qemu:
         unpacked.write_bytes(initramfs.vmlinux(data))
         return unpacked
 
-    def _command(
-        self, tool: Path, kernel: Path, initrd: Path, line: int, accelerator: str
-    ) -> list[str]:
-        this = self._architecture
-        tcg = accelerator == "tcg"
-        append = (f"console={this.console}", *this.boot_line, "foothold.port=/dev/vport0p1")
-        return [
-            str(tool / "usr/bin" / this.system), "-M", this.machine,
-            "-cpu", this.processor if tcg else _KVM_PROCESSOR,
-            "-accel", "tcg,thread=single" if tcg else "kvm",
-            "-m", f"{self._place.memory or this.memory}M",
-            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-L", str(tool / "usr/share/qemu"), "-L", str(tool / "usr/share/seabios"),
-            "-kernel", str(kernel), "-initrd", str(initrd),
-            "-append", " ".join((*append, *self._append)),
-            "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-            "-chardev", f"socket,id=line,fd={line}",
-            "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",
-        ]  # fmt: skip
+    def _command(self, parts: Parts, line: int, accelerator: str) -> list[str]:
+        memory = self._place.memory or self._architecture.memory
+        return command(self._architecture, parts, line, accelerator, memory, self._append)
+
+
+def command(
+    this: Architecture,
+    parts: Parts,
+    line: int,
+    accelerator: str,
+    memory: int,
+    append: Sequence[str] = (),
+) -> list[str]:
+    """Return QEMU's command line. `line` is the descriptor of the guest's line to us, `memory` in
+    MiB, `append` goes to the end of the kernel's own.
+    """
+    tcg = accelerator == "tcg"
+    told = (f"console={this.console}", *this.boot_line, "foothold.port=/dev/vport0p1", *append)
+    return [
+        str(parts.tool / this.system), "-M", this.board,
+        "-cpu", this.processor if tcg else _KVM_PROCESSOR,
+        "-accel", "tcg,thread=single" if tcg else "kvm",
+        "-m", f"{memory}M",
+        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+        "-L", str(parts.tool / "usr/share/qemu"), "-L", str(parts.tool / "usr/share/seabios"),
+        "-kernel", str(parts.kernel), "-initrd", str(parts.initramfs), "-append", " ".join(told),
+        "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+        "-chardev", f"socket,id=line,fd={line}",
+        "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",
+    ]  # fmt: skip
 
 
 class Kvm:
