@@ -170,6 +170,25 @@ def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
         yield Line(f"{name}: one more cell / the subject by hand", mine, theirs, 1.5)
 
 
+def facts_lines(builder: Builder, times: int) -> Iterator[Line]:
+    for name, kind in catalogue(builder).items():
+        if not name.startswith("uml"):
+            continue
+        with workplace(builder) as place:
+            guest = kind.make(place)
+            try:
+                guest.boot(Deadline.after(120))
+
+                def once(guest: Guest = guest) -> float:
+                    argv = [guest.agent, "facts"]
+                    return guest.run(argv, Limits(), Deadline.after(60)).ending.wall
+
+                [took] = medians(times, once)
+            finally:
+                guest.stop()
+        yield Line(f"{name}: the facts", took, None, 0.06)
+
+
 def trace_lines(builder: Builder, times: int) -> Iterator[Line]:
     for name, kind in catalogue(builder).items():
         with workplace(builder) as place:
@@ -227,7 +246,7 @@ def default_plan_line(builder: Builder, times: int) -> Line:
 
     [took] = medians(times, once)
     left_out = f" (without {', '.join(sorted(unsupported))})" if unsupported else ""
-    return Line(f"the default plan, {len(cells)} cells{left_out}", took, None, 12.0)
+    return Line(f"the default plan, {len(cells)} cells{left_out}", took, None, 6.0)
 
 
 def main(times: int = 7) -> None:
@@ -240,6 +259,8 @@ def main(times: int = 7) -> None:
     for line in cell_lines(builder, times):
         print(line, flush=True)
     print(native_line(builder, times), flush=True)
+    for line in facts_lines(builder, times):
+        print(line, flush=True)
     for line in trace_lines(builder, times):
         print(line, flush=True)
     print(default_plan_line(builder, max(3, times // 2)), flush=True)

@@ -7,23 +7,27 @@ from dataclasses import dataclass, field
 from harness.limits import Limits
 from harness.verdict import Expectation
 
-__all__ = ["Cell", "Limits"]
+__all__ = ["ALLOCATOR", "Cell", "Limits"]
+
+ALLOCATOR = "allocator"  # the subject that has policies and workloads
 
 
 @dataclass(frozen=True)
 class Cell:
     """One question: what happens to this subject, in this guest, under these limits?
 
-    `declared` is what the plan expects, if it says so; `plan` is what to call that plan on the
-    command line, empty for the default one; `where` is what names the guest there, if it is not
-    `--guest NAME`. A program of the user's has no policy; `asked` is how it was given there.
+    Policy and workload are the allocator's; any other subject has none. `repeat` counts from 1, if
+    a question is asked more than once. `declared` is what the plan expects, if it says so; `plan`
+    is what to call that plan on the command line, empty for the default one; `where` is what names
+    the guest there, if it is not `--guest NAME`; `asked` is how subject and workload are given.
     """
 
     guest: str
     limits: Limits
     policy: str
-    subject: str = "allocator"
+    subject: str = ALLOCATOR
     workload: str = "default"
+    repeat: int = 1
     declared: Expectation | None = field(default=None, compare=False)
     plan: str = field(default="", compare=False)
     where: tuple[str, ...] = field(default=(), compare=False)
@@ -32,12 +36,17 @@ class Cell:
     @property
     def id(self) -> str:
         """A name that is unique in a run, and a relative path."""
-        return f"{self.guest}/{self.limits}/{self.variant}"
+        again = f"~{self.repeat}" if self.repeat > 1 else ""
+        return f"{self.guest}/{self.limits}/{self.variant}{again}"
 
     @property
     def variant(self) -> str:
-        """What runs: the allocator's policy, or the program."""
-        return self.policy or self.subject
+        """What runs: the allocator's policy, with its workload if it is another one than usual; or
+        the program.
+        """
+        if not self.policy:
+            return self.subject
+        return self.policy if self.workload == "default" else f"{self.policy}+{self.workload}"
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -46,5 +55,5 @@ class Cell:
         return (
             "./foothold", "run", *plan, *(self.where or ("--guest", self.guest)),
             "--limit", str(self.limits),
-            *(("--policy", self.policy) if self.policy else self.asked),
+            *(("--policy", self.policy) if self.policy else ()), *self.asked,
         )  # fmt: skip

@@ -28,9 +28,12 @@ class RunStarted(Event, frozen=True, tag="run-started"):
 
 
 class Progress(Event, frozen=True, tag="progress"):
-    """Something takes time: a download, a build. `what` is one line; `guest` may be empty."""
+    """Something takes time: a download, a build. `what` is one line; `guest` may be empty. What is
+    `passing` is of interest for a moment alone.
+    """
 
     what: str
+    passing: bool = False
     guest: str = ""
 
 

@@ -7,15 +7,15 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
 from harness import events, subjects, witnesses
-from harness.cells import Cell
+from harness.cells import ALLOCATOR, Cell
 from harness.deadline import Deadline
 from harness.errors import Blame, FootholdError, GuestError, InfrastructureError, UnsupportedError
 from harness.events import Emit
@@ -26,7 +26,8 @@ from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
 from harness.oracle import predict
 from harness.record import Record
-from harness.subjects import Subject
+from harness.schedule import Job, Schedule, memory_here
+from harness.subjects import Root, Subject
 from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
@@ -39,8 +40,8 @@ CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s ther
 class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
-    With `trace`, the subject's system calls are the third witness. `subject` is what runs in
-    every cell.
+    With `trace`, the subject's system calls are the third witness. `subjects` are what runs in
+    cells, by name.
     """
 
     directory: Path
@@ -49,7 +50,7 @@ class Options:
     jobs: int = 0
     fresh: bool = False
     trace: bool = True
-    subject: Subject = subjects.ALLOCATOR
+    subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
     require: frozenset[str] = frozenset()
     plan: str = ""
     command: tuple[str, ...] = ()
@@ -74,18 +75,51 @@ class Summary:
 def run(cells: Sequence[Cell], options: Options, emit: Emit) -> Summary:
     """Run all cells, one boot for all cells of a guest, and tell `emit` everything.
 
-    Long guests first. On KeyboardInterrupt every guest is ended, cells without a verdict are left
+    On KeyboardInterrupt every guest is ended, cells without a verdict are left
     out, and the summary says so.
     """
     return _Run(options, emit).all(cells)
 
 
-def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
-    """Boot one guest, and return its address space as measured."""
+@dataclass(frozen=True)
+class Opened:
+    """A guest that answers, and can be asked: one cell after another, of any of its subjects."""
+
+    guest: Guest
+    facts: Facts
+    _run: _Run
+
+    def ask(self, cell: Cell, subject: Subject, directory: Path) -> Verdict:
+        """Take one cell to its verdict; its evidence is kept below `directory`.
+
+        Raises UsageError if a file of the subject's cannot be read.
+        """
+        share = self._run.options.directory / "guests" / self.guest.name / "share"
+        subjects.hand_in(
+            self.guest, share, subject, Deadline.after(CELL_SECONDS * self.guest.scale)
+        )
+        options = replace(self._run.options, directory=directory, subjects={cell.subject: subject})
+        return _Run(options, self._run.emit).ask(cell, self.guest, self.facts)
+
+
+@contextlib.contextmanager
+def opened(guest: str, options: Options, emit: Emit) -> Iterator[Opened]:
+    """Boot one guest, by canonical name; it is gone afterwards.
+
+    Raises UnsupportedError if this machine cannot, GuestError if it does not come up.
+    """
     kind = catalogue(options.builder, options.own)[guest]
     one = _Run(options, emit)
-    with one.processor() as cpu, one.booted(kind, guest, cpu) as (_, facts):
-        return facts
+    with one.booted(kind, guest, options.processors[0], list(options.subjects.values())) as (
+        booted, facts,
+    ):  # fmt: skip
+        yield Opened(booted, facts, one)
+
+
+def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
+    """Boot one guest, and return its address space as measured."""
+    with opened(guest, options, emit) as booted:
+        return booted.facts
 
 
 @dataclass
@@ -97,10 +131,6 @@ class _Run:
     _alive: set[Guest] = field(default_factory=set)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _stopping: threading.Event = field(default_factory=threading.Event)
-    _free: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._free = self.options.processors
 
     def all(self, cells: Sequence[Cell]) -> Summary:
         started = time.monotonic()
@@ -112,17 +142,20 @@ class _Run:
             )
         )  # fmt: skip
         kinds = catalogue(self.options.builder, self.options.own)
-        groups: dict[str, list[Cell]] = {}
+        groups: dict[tuple[str, Root], list[Cell]] = {}
         for cell in cells:
-            groups.setdefault(cell.guest, []).append(cell)
-        order = sorted(groups, key=lambda name: -kinds[name].weight * len(groups[name]))
+            root = self.options.subjects[cell.subject].root
+            groups.setdefault((cell.guest, root), []).append(cell)
+        processors = self.options.processors
+        jobs = [self._job(kinds[name], group) for (name, _), group in groups.items()]
+        schedule = Schedule(jobs, processors, memory_here())
         interrupted = False
-        pool = ThreadPoolExecutor(len(self._free), thread_name_prefix="guest")
+        pool = ThreadPoolExecutor(len(processors), thread_name_prefix="guest")
         try:
-            futures = [pool.submit(self._guest, kinds[name], groups[name]) for name in order]
-            _wait(futures)
+            _wait([pool.submit(self._jobs, schedule) for _ in processors])
         except KeyboardInterrupt:
             interrupted = True
+            schedule.stop()
             self._end_everything()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -136,27 +169,34 @@ class _Run:
         )
         return summary
 
-    @contextlib.contextmanager
-    def processor(self) -> Iterator[int]:
-        """A processor that no other guest is pinned to."""
-        with self._guard:
-            cpu = self._free.pop(0)
-        try:
-            yield cpu
-        finally:
-            with self._guard:
-                self._free.append(cpu)
+    def _job(self, kind: Kind, cells: list[Cell]) -> Job[tuple[Kind, list[Cell]]]:
+        memory = kind.memory
+        if memory and not all(self.options.subjects[cell.subject].reports for cell in cells):
+            memory += PROGRAM_MEMORY
+        return Job((kind, cells), kind.boot + kind.weight * len(cells), memory)
+
+    def _jobs(self, schedule: Schedule[tuple[Kind, list[Cell]]]) -> None:
+        """What one thread does: one guest after another."""
+        while True:
+            with schedule.next() as job:
+                if job is None:
+                    return
+                (kind, cells), cpu = job
+                self._guest(kind, cells, cpu)
 
     @contextlib.contextmanager
-    def booted(self, kind: Kind, label: str, cpu: int) -> Iterator[tuple[Guest, Facts]]:
-        """A guest that answers; gone afterwards. `label` names its directory in the run."""
+    def booted(
+        self, kind: Kind, label: str, cpu: int, deployed: Sequence[Subject] = (subjects.ALLOCATOR,)
+    ) -> Iterator[tuple[Guest, Facts]]:
+        """A guest that answers, with these subjects, which have one root; gone afterwards. `label`
+        names its directory in the run.
+        """
         directory = self.options.directory / "guests" / label
         share = directory / "share"
         share.mkdir(parents=True, exist_ok=True)
-        subject = self.options.subject
-        subjects.deploy(share, subject)
-        memory = None if subject.reports else PROGRAM_MEMORY
-        place = Workplace(directory, share, self.options.builder, cpu, subject.root, memory)
+        subjects.deploy(share, deployed)
+        memory = None if all(each.reports for each in deployed) else PROGRAM_MEMORY
+        place = Workplace(directory, share, self.options.builder, cpu, deployed[0].root, memory)
         guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
@@ -185,47 +225,51 @@ class _Run:
                 self._alive.discard(guest)
             self.emit(events.GuestStopped(guest=kind.name))
 
-    def _guest(self, kind: Kind, cells: list[Cell]) -> None:
-        """Take all cells of one guest to their verdicts, whatever happens to the guest."""
+    def _guest(self, kind: Kind, cells: list[Cell], cpu: int) -> None:
+        """Take cells of one guest, whose subjects have one root, to their verdicts, whatever
+        happens to the guest.
+        """
         waiting = list(cells)
-        with self.processor() as cpu:
-            while waiting and not self._stopping.is_set():
-                batch = waiting[:1] if self.options.fresh else waiting
-                before = len(waiting)
-                try:
-                    with self.booted(kind, self._label(kind, cells, batch), cpu) as (guest, facts):
-                        for cell in list(batch):
-                            if self._stopping.is_set():
-                                return
-                            verdict = self._cell(cell, guest, facts)
-                            waiting.remove(cell)
-                            self._finish(verdict)
-                            if verdict.blame is Blame.GUEST:
-                                break  # a guest that has been hurt is not used again
-                except UnsupportedError as error:
-                    self._unsupported(kind, waiting, error)
+        deployed = [self.options.subjects[name] for name in dict.fromkeys(c.subject for c in cells)]
+        while waiting and not self._stopping.is_set():
+            batch = waiting[:1] if self.options.fresh else waiting
+            before = len(waiting)
+            label = self._label(kind, cells, batch, deployed[0].root)
+            try:
+                with self.booted(kind, label, cpu, deployed) as (guest, facts):
+                    for cell in list(batch):
+                        if self._stopping.is_set():
+                            return
+                        verdict = self.ask(cell, guest, facts)
+                        waiting.remove(cell)
+                        self._finish(verdict)
+                        if verdict.blame is Blame.GUEST:
+                            break  # a guest that has been hurt is not used again
+            except UnsupportedError as error:
+                self._unsupported(kind, waiting, error)
+                return
+            except (FootholdError, ImageError, OSError) as error:
+                if self._stopping.is_set():
                     return
-                except (FootholdError, ImageError, OSError) as error:
-                    if self._stopping.is_set():
-                        return
-                    self._lost(kind, waiting, error)
-                    return
-                if len(waiting) == before:
-                    return
+                self._lost(kind, waiting, error)
+                return
+            if len(waiting) == before:
+                return
 
-    def _label(self, kind: Kind, cells: list[Cell], batch: list[Cell]) -> str:
+    def _label(self, kind: Kind, cells: list[Cell], batch: list[Cell], root: Root) -> str:
         """Name a boot's directory: a guest that boots more than once gets one for each."""
         done = len(cells) - len(batch) if not self.options.fresh else cells.index(batch[0])
-        return kind.name if done == 0 else f"{kind.name}+{done}"
+        name = kind.name if root == "image" else f"{kind.name}+{root}"
+        return name if done == 0 else f"{name}+{done}"
 
-    def _cell(self, cell: Cell, guest: Guest, facts: Facts) -> Verdict:
+    def ask(self, cell: Cell, guest: Guest, facts: Facts) -> Verdict:
         self.emit(events.CellStarted(cell=cell.id))
         started = time.monotonic()
         directory = self.options.directory / "cells" / cell.id
         trace, notes = self._traceable(guest, facts, cell)
         if not (support := possible(guest, facts, cell.limits)).ok:
             return _unsupported_cell(cell, support.reason, support.remedy)
-        subject = self.options.subject
+        subject = self.options.subjects[cell.subject]
         argv = subjects.command(cell, guest, subject, trace=trace)
         how = subjects.supervision(subject, guest, trace=trace)
         deadline = Deadline.after(max(CELL_SECONDS * guest.scale, 2 * (how.patience or 0)))
@@ -328,7 +372,7 @@ def _prediction(
     Raises UnsupportedError if neither says what to expect.
     """
     try:
-        return predict(facts, cell.limits, cell.policy), notes
+        return predict(facts, cell.limits, cell.policy, workload=cell.workload), notes
     except UnsupportedError as error:
         if cell.declared is None:
             raise

@@ -7,20 +7,21 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from allocator import bundle
-from harness.cells import Cell
-from harness.errors import UsageError
+from harness.cells import Cell, Limits
+from harness.deadline import Deadline
+from harness.errors import GuestError, UsageError
 from harness.guests.guest import Guest
 from harness.record import Supervision
 from images import elf
 
 FILE = "allocator.pyz"
-PLACE = "subject"  # the directory of the share that has a subject's files
+PLACE = "subject"  # the directory of the share that has a directory of each subject's files
 SHARE = "{share}"  # stands in a subject's words for where the share is in the guest
 PATIENCE = 10.0  # seconds after which a program that reports nothing counts as running
 Root = Literal["image", "host"]
@@ -31,8 +32,9 @@ _COVERED = ("/tmp", "/root", "/run", "/proc", "/sys", "/dev", "/var/tmp")
 
 @dataclass(frozen=True)
 class Subject:
-    """A program under test. `argv` may speak of SHARE; `files` are its names in PLACE, with where
-    they are on this machine. A subject that `reports` speaks the allocator's language.
+    """A program under test. `argv` may speak of SHARE; `files` are its names in its directory of
+    the share, `place`, with where they are on this machine. A subject that `reports` speaks the
+    allocator's language.
     """
 
     name: str
@@ -43,23 +45,52 @@ class Subject:
     reports: bool = False
     patience: float = PATIENCE
 
+    @property
+    def place(self) -> str:
+        """The directory of its files, in the share."""
+        return f"{PLACE}/{self.name}"
+
 
 ALLOCATOR = Subject("allocator", reports=True)
 
 
-def deploy(share: Path, subject: Subject = ALLOCATOR) -> None:
-    """Put a subject's files into the directory that a guest will see.
+def deploy(share: Path, subjects: Iterable[Subject] = (ALLOCATOR,)) -> None:
+    """Put the files of subjects into the directory that a guest will see.
 
     Raises UsageError if one of them cannot be read.
     """
     bundle.write(share / FILE)
-    for name, source in subject.files.items():
-        target = share / PLACE / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copy2(source, target)
-        except OSError as error:
-            raise UsageError(f"{source} cannot be read: {error.strerror}") from error
+    for subject in subjects:
+        for name, source in subject.files.items():
+            target = share / subject.place / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copy2(source, target)
+            except OSError as error:
+                raise UsageError(f"{source} cannot be read: {error.strerror}") from error
+
+
+def hand_in(guest: Guest, share: Path, subject: Subject, deadline: Deadline) -> None:
+    """Put a subject's files into a guest that has been booted. Raises as `deploy`, or GuestError.
+
+    `share` is the directory that it was given when it was booted.
+    """
+    deploy(share, (subject,))
+    if guest.shares_live:
+        return
+    for name in subject.files:
+        target = f"{guest.share}/{subject.place}/{name}"
+        _must(guest, ("/bin/mkdir", "-p", target.rpartition("/")[0]), deadline)
+        guest.push(share / subject.place / name, target)
+        if os.access(share / subject.place / name, os.X_OK):
+            _must(guest, ("/bin/chmod", "755", target), deadline)
+
+
+def _must(guest: Guest, argv: Sequence[str], deadline: Deadline) -> None:
+    record = guest.run(argv, Limits(), deadline)
+    if record.ending.status:
+        why = record.stderr.decode(errors="replace").strip()
+        raise GuestError(f"a file cannot be handed in: {' '.join(argv)}: {why}")
 
 
 def command(
@@ -86,7 +117,7 @@ def supervision(subject: Subject, guest: Guest, *, trace: bool) -> Supervision:
     return Supervision(
         trace,
         subject.environment,
-        f"{guest.share}/{PLACE}" if subject.files else "",
+        f"{guest.share}/{subject.place}" if subject.files else "",
         guest.root,
         subject.patience * guest.scale,
     )
@@ -96,12 +127,14 @@ def of_program(
     program: str,
     arguments: Sequence[str] = (),
     *,
+    name: str = "",
     files: Sequence[str] = (),
     environment: Sequence[str] = (),
     root: Root = "image",
     patience: float = PATIENCE,
 ) -> Subject:
-    """Make a subject of any program of this machine, with what it needs to run in a guest.
+    """Make a subject of any program of this machine, with what it needs to run in a guest. It is
+    called as its file, if no name is given.
 
     A dynamically linked program brings its loader and libraries, as its own loader finds them here;
     with `root="host"` nothing is brought but what the guest covers. Raises UsageError for what
@@ -110,13 +143,13 @@ def of_program(
     path = _find(program)
     brought = {Path(each).name: _readable(each) for each in files}
     subject = Subject(
-        path.name, (), brought, dict(_assignment(each) for each in environment), root, False,
-        patience,
+        name or called(path.name), (), brought, dict(_assignment(each) for each in environment),
+        root, False, patience,
     )  # fmt: skip
     interpreter = _check(path)
     if root == "host" and not _is_covered(path):
         return replace(subject, argv=(str(path), *arguments))
-    here = f"{SHARE}/{PLACE}"
+    here = f"{SHARE}/{subject.place}"
     own = {**brought, path.name: path}
     if root == "host" or interpreter is None:
         return replace(subject, argv=(f"{here}/{path.name}", *arguments), files=own)
@@ -124,6 +157,11 @@ def of_program(
     own.update({f"lib/{name}": library for name, library in libraries.items()})
     loader = (f"{here}/lib/{interpreter.name}", "--library-path", f"{here}/lib")
     return replace(subject, argv=(*loader, f"{here}/{path.name}", *arguments), files=own)
+
+
+def called(program: str) -> str:
+    """Return the name of a program's file, without what cannot stand in the name of a subject."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", Path(program).name).strip(".") or "program"
 
 
 def _find(program: str) -> Path:

@@ -40,8 +40,9 @@ class Result(StrEnum):
 class Expectation:
     """What must happen. `message` is the last line on stderr of a subject that dies.
 
-    Of a program that reports nothing less can be asked: any path, any outcome (None), and for a
-    death a regular expression that what it printed must match instead of status and message.
+    Less can be asked, and of a program that reports nothing no more: any path, any outcome (None),
+    and for a death a regular expression that what it printed must match instead of status and
+    message.
     """
 
     path: Path | None
@@ -53,13 +54,15 @@ class Expectation:
 
     @classmethod
     def parse(cls, text: str) -> Expectation:
-        """Read `starts`, `path:high`, `path:low`, `path:refused` or `dies:REGEX`.
+        """Read `starts`, `path:high`, `path:low`, `path:refused`, `dies:REGEX` or `anything`.
 
         Raises ValueError, saying what is wrong.
         """
         kind, colon, rest = text.partition(":")
         if text == "starts":
             return cls(None, Outcome.STARTS)
+        if text == "anything":
+            return cls(None, None)
         if kind == "path" and rest in (Path.HIGH, Path.LOW, Path.REFUSED):
             return cls(Path(rest), None)
         if kind == "dies" and colon:
@@ -68,11 +71,16 @@ class Expectation:
             except re.error as error:
                 raise ValueError(f"{rest!r} is no regular expression: {error}") from error
             return cls(None, Outcome.DIES, pattern=rest)
-        raise ValueError(f"{text!r}: write starts, path:high, path:low, path:refused or dies:REGEX")
+        forms = "starts, path:high, path:low, path:refused, dies:REGEX or anything"
+        raise ValueError(f"{text!r}: write {forms}")
 
     def agrees(self, other: Expectation) -> bool:
-        """Is the other the same in all but its reason?"""
-        return replace(self, reason="") == replace(other, reason="")
+        """Is the other the same in all that both of them say, but the reason?"""
+        if not (self.partial or other.partial):
+            return replace(self, reason="") == replace(other, reason="")
+        path = None in (self.path, other.path) or self.path is other.path
+        outcome = None in (self.outcome, other.outcome) or _is(self.outcome, other.outcome)
+        return path and outcome and bool(re.search(self.pattern, other.message))
 
     @property
     def partial(self) -> bool:
@@ -81,7 +89,7 @@ class Expectation:
 
     def __str__(self) -> str:
         if self.outcome is None:
-            return f"path {self.path}"
+            return f"path {self.path}" if self.path else "anything"
         if self.pattern:
             return f"dies, saying /{self.pattern}/"
         return describe(self.path, self.outcome, self.status, self.message)
@@ -114,8 +122,8 @@ class Observation:
 
     def _is_partly(self, expected: Expectation) -> bool:
         path = expected.path in (None, self.path)
-        outcome = expected.outcome in (None, self.outcome)
-        return path and outcome and bool(re.search(expected.pattern, self.said))
+        outcome = expected.outcome is None or _is(self.outcome, expected.outcome)
+        return path and outcome and bool(re.search(expected.pattern, self.said or self.message))
 
     def __str__(self) -> str:
         if self.outcome is Outcome.STARTS:
@@ -148,6 +156,20 @@ class Verdict:
     console: str = ""
     command: tuple[str, ...] = ()
     artefacts: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Is all as expected?"""
+        return self.result is Result.PASS
+
+    def __str__(self) -> str:
+        seen = f"{self.observed}" if self.observed else "nothing observed"
+        return "\n".join((f"{self.cell}: {self.result}: {seen}", *self.findings))
+
+
+def _is(seen: Outcome | None, asked: Outcome | None) -> bool:
+    """One that allocates has started."""
+    return seen is asked or (asked is Outcome.STARTS and seen is Outcome.ALLOCATES)
 
 
 def describe(path: Path | None, outcome: Outcome, status: int, message: str) -> str:

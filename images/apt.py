@@ -6,18 +6,21 @@ the machine's apt configuration (`apt-get indextargets`), or from $FOOTHOLD_MIRR
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from images.cache import Cache
 from images.errors import ImageError
+from images.progress import Say, silence
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FRESH = 12 * 3600  # seconds for which a suite's index is believed without asking again
@@ -96,7 +99,7 @@ def mirror() -> str:
 class Apt:
     """Packages for the images of one cache."""
 
-    def __init__(self, cache: Cache, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, cache: Cache, say: Say = silence) -> None:
         self._cache = cache
         self._say = say
         self.debs = cache.root / "debs"
@@ -139,20 +142,50 @@ class Apt:
         missing = [deb for deb in debs if not self.has(deb)]
         if missing:
             total = sum(deb.size for deb in missing)
-            self._say(f"downloading {len(missing)} packages of {wanted.suite}, {total >> 20} MiB")
+            what = f"downloading {len(missing)} packages of {wanted.suite}"
+            self._say(f"{what}, {total >> 20} MiB")
+            started = time.monotonic()
             self._update(wanted, refresh=False)
             with self._cache.locked(self._lock(wanted)) as descriptor:
                 (self.debs / "partial").mkdir(parents=True, exist_ok=True)
-                self._apt(
-                    wanted, descriptor,
-                    "-o", f"Dir::Cache::archives={self.debs}",
-                    "--download-only", "--yes", "install",
-                    *(f"{deb.package}={deb.version}" for deb in missing),
-                )  # fmt: skip
+                with self._told(what, total) as status:
+                    self._apt(
+                        wanted, descriptor,
+                        "-o", f"Dir::Cache::archives={self.debs}", "-o", f"APT::Status-Fd={status}",
+                        "--download-only", "--yes", "install",
+                        *(f"{deb.package}={deb.version}" for deb in missing),
+                        keep=(status,),
+                    )  # fmt: skip
+            self._say(f"downloaded {total >> 20} MiB in {time.monotonic() - started:.1f} s")
         lost = [deb.file for deb in debs if not self.has(deb)]
         if lost:
             raise ImageError(f"apt did not deliver {', '.join(lost)}", "try again")
         return [self.debs / deb.file for deb in debs]
+
+    @contextlib.contextmanager
+    def _told(self, what: str, total: int) -> Iterator[int]:
+        """A descriptor on which apt-get says how far it is, which is passed on."""
+        read, write = os.pipe()
+
+        def listen() -> None:
+            told = -1
+            with os.fdopen(read, "rb") as lines:
+                for line in lines:
+                    # dlstatus:FILES:PERCENT:TEXT, README.progress-reporting of apt
+                    word, _, percent, *_ = [*line.split(b":"), b"", b""]
+                    with contextlib.suppress(ValueError):
+                        done = int(total * float(percent) / 100) >> 20
+                        if word == b"dlstatus" and done != told:
+                            told = done
+                            self._say(f"{what}, {done} of {total >> 20} MiB", passing=True)
+
+        listener = threading.Thread(target=listen, name="download", daemon=True)
+        listener.start()
+        try:
+            yield write
+        finally:
+            os.close(write)
+            listener.join()
 
     def has(self, deb: Deb) -> bool:
         """Is the package's file here? (apt has verified it before it moved it here.)"""
@@ -198,7 +231,9 @@ class Apt:
             self._apt(wanted, descriptor, "update")
             stamp.touch()
 
-    def _apt(self, wanted: PackageSet, held: int, *arguments: str) -> str:
+    def _apt(
+        self, wanted: PackageSet, held: int, *arguments: str, keep: tuple[int, ...] = ()
+    ) -> str:
         """Run apt-get; it holds the lock as well, so that it is safe should we be killed."""
         state = self._state(wanted)
         options = {
@@ -226,7 +261,7 @@ class Apt:
         flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         argv = ["apt-get", "-qq", *flags, *arguments]
         done = subprocess.run(
-            argv, capture_output=True, text=True, check=False, pass_fds=(held,),
+            argv, capture_output=True, text=True, check=False, pass_fds=(held, *keep),
             stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"},
         )  # fmt: skip
         if done.returncode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import msgspec
 
 from images import lock
 from images.apt import Apt, Deb
-from images.cache import Cache, Entry
+from images.cache import Cache, Entry, size_of
 from images.catalogue import RECIPES
 from images.errors import ImageError, MovedOn
+from images.progress import Say, silence
 from images.recipes import Materials, Recipe, release
 
 
@@ -28,14 +30,14 @@ class Builder:
         cache: Cache | None = None,
         *,
         locked: bool = False,
-        say: Callable[[str], None] = lambda _: None,
+        say: Say = silence,
         recipes: Mapping[str, Recipe] = RECIPES,
     ) -> None:
         self.cache = cache or Cache()
         self._apt = Apt(self.cache, say)
         self._own_lock = self.cache.root / "lock.json"
         self._locked = locked
-        self._say = say
+        self.say = say
         self._recipes = recipes
         self._checked: dict[str, Entry] = {}
 
@@ -48,6 +50,17 @@ class Builder:
         if name not in self._checked:
             self._checked[name] = self._obtain(self._recipe(name))
         return self._checked[name]
+
+    def obtain(
+        self,
+        name: str,
+        key: str,
+        build: Callable[[Path], Mapping[str, object]],
+        *,
+        need: int = 0,
+    ) -> Entry:
+        """Return an entry of the cache that no recipe makes; see `Cache.obtain`."""
+        return self.cache.obtain(name, key, build, need=need, say=self.say)
 
     def _obtain(self, recipe: Recipe) -> Entry:
         needs = {each: self.entry(each) for each in recipe.needs}
@@ -144,7 +157,8 @@ class Builder:
     ) -> Entry:
         def make(out: Path) -> Mapping[str, object]:
             self._check_lock(recipe, debs)
-            self._say(f"building {recipe.name}")
+            self.say(f"building {recipe.name}")
+            started = time.monotonic()
             with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
                 packages = Path(scratch) / "packages"
                 if recipe.packages:
@@ -152,12 +166,14 @@ class Builder:
                 images = {name: entry.path for name, entry in needs.items()}
                 target = self.cache.path(recipe.name, key)
                 recipe.make(Materials(packages, images, target, recipe.port), out)
+            size, seconds = size_of(out) >> 20, time.monotonic() - started
+            self.say(f"built {recipe.name} in {seconds:.1f} s: {size} MiB")
             return {
                 "packages": msgspec.to_builtins(debs),
                 "images": {name: entry.manifest.key for name, entry in needs.items()},
             }
 
-        return self.cache.obtain(recipe.name, key, make, need=recipe.space, say=self._say)
+        return self.cache.obtain(recipe.name, key, make, need=recipe.space, say=self.say)
 
     def _check_lock(self, recipe: Recipe, debs: list[Deb]) -> None:
         """Raise MovedOn if a package that is not here yet is no longer in its suite."""
@@ -175,5 +191,5 @@ class Builder:
         assert recipe.packages is not None
         new = self._apt.resolve(recipe.packages)
         lock.choose(recipe.packages, new, self._own_lock)
-        self._say(f"{moved}; building with what it has now")
+        self.say(f"{moved}; building with what it has now")
         return new

@@ -25,6 +25,7 @@ from pathlib import Path
 import msgspec
 
 from images.errors import ImageError, NoSpace
+from images.progress import Say, silence
 
 MANIFEST = "manifest.json"
 
@@ -108,7 +109,7 @@ class Cache:
         build: Callable[[Path], Mapping[str, object]],
         *,
         need: int = 0,
-        say: Callable[[str], None] = lambda _: None,
+        say: Say = silence,
     ) -> Entry:
         """Return the entry, building it first if it is not there or is damaged.
 
@@ -146,6 +147,11 @@ class Cache:
             if entry := _load(path):
                 yield entry
 
+    def discard(self, entry: Entry) -> None:
+        """Remove an entry that is of no use, unless somebody is about to replace it."""
+        with contextlib.suppress(BlockingIOError), self.locked(entry.path.name, wait=False):
+            _remove(entry.path)
+
     def prune(self, keep: frozenset[Path]) -> list[tuple[Path, int]]:
         """Remove every entry but `keep`, and what dead builders left; answer (path, bytes) each.
 
@@ -163,9 +169,7 @@ class Cache:
         return removed
 
     @contextlib.contextmanager
-    def locked(
-        self, name: str, *, wait: bool = True, say: Callable[[str], None] = lambda _: None
-    ) -> Iterator[int]:
+    def locked(self, name: str, *, wait: bool = True, say: Say = silence) -> Iterator[int]:
         """Hold the lock called `name`; yields its descriptor, for children who must hold it too.
 
         Raises BlockingIOError if somebody else has it and `wait` is false. Waiting for another
@@ -181,7 +185,7 @@ class Cache:
             ours.release()
 
     @contextlib.contextmanager
-    def _flocked(self, name: str, *, wait: bool, say: Callable[[str], None]) -> Iterator[int]:
+    def _flocked(self, name: str, *, wait: bool, say: Say) -> Iterator[int]:
         folder = self.root / "locks"
         try:
             folder.mkdir(parents=True, exist_ok=True)

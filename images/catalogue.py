@@ -22,7 +22,6 @@ from images.recipes import (
 from images.roots import EMULATORS, make_initrd, make_root
 
 HERE = Path(recipes.__file__)
-_PACKING = (Path(roots.__file__), Path(initramfs.__file__))
 # what every root has
 _PROGRAMS = ("python3-minimal", "libpython3-stdlib", "busybox-static", "dropbear-bin",
              "openssh-sftp-server", "strace")  # fmt: skip
@@ -46,14 +45,19 @@ def _port(port: Port) -> Iterator[Recipe]:
     )  # fmt: skip
 
 
-def _kernel(name: str, port: Port, suite: str, package: str) -> Iterator[Recipe]:
-    """A kernel of Debian's for QEMU, and what it boots from."""
+def _kernel(name: str, port: Port, suite: str, package: str) -> Recipe:
+    """A kernel of Debian's for QEMU."""
     packages = PackageSet(suite, (package,), only=(r"linux-image-\d.*", r"linux-binary-.*"),
                           architecture=port.name)  # fmt: skip
-    yield Recipe(name, make_kernel, packages, port=port,
-                 sources=(HERE, Path(kernels.__file__), Path(initramfs.__file__)))  # fmt: skip
-    yield Recipe(f"initrd-{name}", make_initrd, needs=(port.image("root"), name), port=port,
-                 sources=(HERE, *_PACKING), space=60 * MIB)  # fmt: skip
+    return Recipe(name, make_kernel, packages, port=port,
+                  sources=(HERE, Path(kernels.__file__), Path(initramfs.__file__)))  # fmt: skip
+
+
+def _initrd(name: str, port: Port, kernel: str) -> Recipe:
+    """What a kernel boots from: a port's root."""
+    sources = (HERE, Path(roots.__file__), Path(initramfs.__file__))
+    needs = (port.image("root"), kernel)
+    return Recipe(name, make_initrd, needs=needs, port=port, sources=sources, space=60 * MIB)
 
 
 def _all() -> Iterator[Recipe]:
@@ -71,11 +75,17 @@ def _all() -> Iterator[Recipe]:
         (EMULATORS, "bookworm", "qemu-user"),
     ):
         yield Recipe(name, make_tool, PackageSet(suite, tuple(packages)), space=600 * MIB)
-    yield from _kernel("cloud-x86_64", AMD64, "bookworm", "linux-image-cloud-amd64")
-    yield from _kernel("cloud-arm64", ARM64, "bookworm", "linux-image-cloud-arm64")
-    yield from _kernel("cloud-arm64-trixie", ARM64, "trixie", "linux-image-cloud-arm64")
-    yield from _kernel("linux-i386", I386, "bookworm", "linux-image-686-pae")
-    yield from _kernel("linux-riscv64", RISCV64, "forky", "linux-image-riscv64")
+    yield _kernel("cloud-x86_64", AMD64, "bookworm", "linux-image-cloud-amd64")
+    yield _kernel("linux-i386", I386, "bookworm", "linux-image-686-pae")
+    yield _kernel("cloud-arm64", ARM64, "bookworm", "linux-image-cloud-arm64")
+    yield _kernel("cloud-arm64-trixie", ARM64, "trixie", "linux-image-cloud-arm64")
+    yield _kernel("linux-riscv64", RISCV64, "forky", "linux-image-riscv64")
+    yield _initrd("initrd-x86_64", AMD64, "cloud-x86_64")
+    yield _initrd("initrd-i386", I386, "linux-i386")
+    yield _initrd("initrd-i386-cloud", I386, "cloud-x86_64")
+    yield _initrd("initrd-arm64", ARM64, "cloud-arm64")
+    yield _initrd("initrd-arm64-trixie", ARM64, "cloud-arm64-trixie")
+    yield _initrd("initrd-riscv64", RISCV64, "linux-riscv64")
 
 
 RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli import common
 from harness.errors import FootholdError, UsageError
 
 if TYPE_CHECKING:
@@ -33,11 +34,9 @@ def atlas(guests: tuple[str, ...], as_json: bool, markdown: bool) -> int:
     """Boot all guests, or those named, and print what their address spaces are like."""
     import msgspec
 
-    from images.builder import Builder
-
     if as_json and markdown:
         raise UsageError("one table cannot be both", "give --json or --markdown")
-    builder = Builder(say=lambda what: click.echo(what, err=True))
+    builder = common.builder()
     measured, missing = _measure(guests, builder)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(measured), indent=1))

@@ -6,6 +6,8 @@ import datetime
 import os
 import secrets
 import signal
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +16,24 @@ import click
 if TYPE_CHECKING:
     from harness.guests.own import OwnKernels
     from harness.plan import Known, PlanFile
+    from harness.subjects import Subject
     from images.builder import Builder
 
 OK, FINDING, USAGE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 
 
-def builder() -> Builder:
+def say(what: str, /, *, passing: bool = False) -> None:
+    """Say on stderr what takes time; what is passing only to a person, on one line."""
+    clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+    if clear or not passing:
+        click.echo(f"{clear}{what}", err=True, nl=not passing)
+
+
+def builder(*, locked: bool = False) -> Builder:
     """Make a builder that says on stderr what takes time."""
     from images.builder import Builder
 
-    return Builder(say=lambda what: click.echo(what, err=True))
+    return Builder(locked=locked, say=say)
 
 
 def known(builder: Builder, own: OwnKernels | None = None) -> Known:
@@ -32,7 +42,14 @@ def known(builder: Builder, own: OwnKernels | None = None) -> Known:
     from harness.plan import Known
     from harness.witnesses.maps import POLICIES
 
-    return Known(known_guests(builder, own or NO_OWN), POLICIES)
+    return Known(
+        known_guests(builder, own or NO_OWN), POLICIES, dict.fromkeys(packaged(builder), "")
+    )
+
+
+def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
+    """Return the catalogue of packaged subjects: what makes each of them, by name."""
+    return {}
 
 
 def read_plan(name: str, builder: Builder, own: OwnKernels | None = None) -> PlanFile:

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from images.builder import Builder
+from harness.cli import common
 
 
 @click.group(no_args_is_help=False)
 def images() -> None:
     """Build, list and prune what guests are made of."""
-
-
-def _builder(*, locked: bool = False) -> Builder:
-    from images.builder import Builder
-
-    return Builder(locked=locked, say=_say)
-
-
-def _say(what: str) -> None:
-    click.echo(what, err=True)
 
 
 @images.command()
@@ -37,12 +25,12 @@ def build(names: tuple[str, ...], update: bool, locked: bool) -> None:
         raise click.UsageError("--update changes the lock, --locked forbids it: give one of them")
     from images.catalogue import RECIPES
 
-    builder = _builder(locked=locked)
+    maker = common.builder(locked=locked)
     if update:
-        for change in builder.update(names or RECIPES):
-            _say(change)
+        for change in maker.update(names or RECIPES):
+            click.echo(change, err=True)
     for name in names or RECIPES:
-        click.echo(f"{name}  {builder.image(name)}")
+        click.echo(f"{name}  {maker.image(name)}")
 
 
 @images.command("list")
@@ -60,8 +48,8 @@ def list_() -> None:
 @images.command()
 def prune() -> None:
     """Remove images that today's recipes and locks do not ask for."""
-    builder = _builder()
-    removed = builder.cache.prune(builder.in_use())
+    maker = common.builder()
+    removed = maker.cache.prune(maker.in_use())
     for path, size in removed:
         click.echo(f"removed {path.name}, {size / (1 << 20):.1f} MiB")
     click.echo(f"{sum(size for _, size in removed) / (1 << 20):.1f} MiB are free again")
@@ -74,7 +62,7 @@ def lock_(file: Path | None) -> None:
     from images import lock
 
     file = file or lock.TESTED
-    found = _builder().locks()
+    found = common.builder().locks()
     lock.write(file, found)
     count = sum(len(debs) for debs in found.sets.values())
     click.echo(f"{file}: {count} packages in {len(found.sets)} sets")

@@ -16,11 +16,12 @@ from harness.cli.common import (
     INTERRUPTED,
     OK,
     name_of_now,
+    packaged,
     read_plan,
     state,
     stop_as_by_ctrl_c,
 )  # fmt: skip
-from harness.cli.subject import Asked, subject_options
+from harness.cli.subject import Asked, subject_options, subjects_of
 from harness.errors import InfrastructureError, UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 @click.argument("plan", default="default", metavar="[PLAN]")
 @click.option("--guest", "guests", multiple=True, metavar="G", help="This guest instead.")
 @click.option("--limit", "limits", multiple=True, metavar="L", help="none, rlimit_as=300M, …")
-@click.option("--policy", "policies", multiple=True, metavar="P", help="This policy instead.")
+@click.option("--policy", "policies", multiple=True, metavar="P", help="The allocator's policy.")
+@click.option("--workload", "workloads", multiple=True, metavar="W", help="And this one for it.")
 @click.option("--uml", type=click.Path(path_type=Path), metavar="FILE", help="A UML kernel.")
 @click.option("--kernel", type=click.Path(path_type=Path), metavar="FILE", help="One for QEMU.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), metavar="N", help="Guests at once.")
@@ -50,6 +52,7 @@ def run(
     guests: tuple[str, ...],
     limits: tuple[str, ...],
     policies: tuple[str, ...],
+    workloads: tuple[str, ...],
     uml: Path | None,
     kernel: Path | None,
     jobs: int | None,
@@ -79,14 +82,18 @@ def run(
 
     stream = sys.stderr if json_file == "-" else sys.stdout
     with Bus([Terminal(stream, live=is_live(stream), quiet=quiet)]) as bus:
-        builder = Builder(locked=locked, say=lambda what: bus(events.Progress(what=what)))
+
+        def say(what: str, /, *, passing: bool = False) -> None:
+            bus(events.Progress(what=what, passing=passing))
+
+        builder = Builder(locked=locked, say=say)
         own = OwnKernels(uml, kernel)
         own.check()
         read = read_plan(plan, builder, own)
-        if asked.subject and policies:
-            raise UsageError("a program of yours has no policy", "leave --policy, or --subject")
-        subject = asked.resolve()
-        cells = asked.cells(read.cells((*own.guests, *guests), limits, policies), subject)
+        read, subjects = asked.plan(read)
+        cells = asked.declare(
+            read.cells((*own.guests, *guests), limits, policies, subjects, workloads)
+        )
         cells = tuple(replace(cell, where=own.where(cell.guest)) for cell in cells)
         required = _required(read, require, {cell.guest for cell in cells})
         directory = _run_directory(run_dir)
@@ -105,7 +112,7 @@ def run(
                 jobs=jobs or 0,
                 fresh=fresh,
                 trace=trace,
-                subject=subject,
+                subjects=subjects_of(cells, read, packaged(builder)),
                 require=required,
                 plan=read.name,
                 command=("foothold", *map(_printable, sys.argv[1:])),

@@ -16,9 +16,9 @@ class Architecture:
     """A machine and its kernel.
 
     `name` is what its guest is called after `qemu-`, `port` Debian's, whose programs it runs.
-    `tool`, `kernel`: images. `system`, `board`, `processor`: QEMU's program in its image, -M, -cpu.
-    `file` is what of the kernel's image is started, `console` and `boot_line` what it is told.
-    `memory` in MiB. `scale` is how many times slower than native a program is when emulated
+    `tool`, `kernel`, `initrd`: images. `system`, `board`, `processor`: QEMU's program in its image,
+    -M, -cpu. `file` is what of the kernel's image is started, `console` and `boot_line` what that
+    is told. `memory` in MiB. `scale` is how many times slower than native an emulated program is
     (measured, with a margin). `accelerators` are tried in turn. `runs` names other machines whose
     programs it runs as well.
     """
@@ -30,6 +30,7 @@ class Architecture:
     processor: str
     tool: str
     kernel: str
+    initrd: str
     console: str
     boot_line: tuple[str, ...]
     scale: float
@@ -37,11 +38,6 @@ class Architecture:
     file: str = "kernel"
     accelerators: tuple[str, ...] = ("tcg",)
     runs: tuple[str, ...] = ()
-
-    @property
-    def initrd(self) -> str:
-        """The image of what it boots from."""
-        return f"initrd-{self.kernel}"
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -71,6 +67,7 @@ X86_64 = Architecture(
     processor="qemu64,+rdrand",  # without rdrand a small root has no random numbers: Python dies
     tool="qemu-x86_64",
     kernel="cloud-x86_64",
+    initrd="initrd-x86_64",
     console="ttyS0",
     boot_line=(
         *_QUICK, "mitigations=off", "lpj=4000000", "tsc=reliable", "no_timer_check",
@@ -93,10 +90,20 @@ I386_PAE = Architecture(
     processor="max",
     tool="qemu-x86_64",
     kernel="linux-i386",
+    initrd="initrd-i386",
     console="ttyS0",
     boot_line=(*_QUICK, _SKIPPED),
     scale=20.0,
     accelerators=("kvm", "tcg"),
+)
+# The same programs under a kernel of 64 bits have nearly all of the 4 GiB.
+I386_4G = replace(
+    I386_PAE,
+    name="i386-4g",
+    system=X86_64.system,
+    kernel=X86_64.kernel,
+    initrd="initrd-i386-cloud",
+    boot_line=X86_64.boot_line,
 )
 ARM64_VA48 = Architecture(
     name="arm64",
@@ -106,6 +113,7 @@ ARM64_VA48 = Architecture(
     processor="cortex-a57",
     tool="qemu-arm",
     kernel="cloud-arm64",
+    initrd="initrd-arm64",
     console="ttyAMA0",
     boot_line=(*_QUICK, _SKIPPED),
     scale=20.0,
@@ -115,6 +123,7 @@ ARM64_VA52 = replace(
     name="arm64-va52",
     processor="max,pauth-impdef=on",  # the architecture's own pointer authentication is slow
     kernel="cloud-arm64-trixie",  # bookworm's has 48 bits
+    initrd="initrd-arm64-trixie",
 )
 RISCV64_SV57 = Architecture(
     name="riscv64-sv57",
@@ -124,6 +133,7 @@ RISCV64_SV57 = Architecture(
     processor="rv64",
     tool="qemu-riscv",
     kernel="linux-riscv64",
+    initrd="initrd-riscv64",
     console="ttyS0",
     boot_line=(*_QUICK, _SKIPPED),
     scale=30.0,
@@ -135,5 +145,6 @@ RISCV64_SV39 = replace(
     RISCV64_SV57, name="riscv64-sv39", boot_line=(*RISCV64_SV57.boot_line, "no4lvl")
 )
 ARCHITECTURES = (
-    X86_64, X86_64_LA57, I386_PAE, ARM64_VA48, ARM64_VA52, RISCV64_SV39, RISCV64_SV48, RISCV64_SV57,
+    X86_64, X86_64_LA57, I386_PAE, I386_4G, ARM64_VA48, ARM64_VA52,
+    RISCV64_SV39, RISCV64_SV48, RISCV64_SV57,
 )  # fmt: skip

@@ -13,25 +13,30 @@ from harness.guests.guest import Guest, Workplace
 from harness.guests.native import Native
 from harness.guests.own import QEMU, UML, OwnKernels, uml_release
 from harness.guests.qemu import Qemu
-from harness.guests.uml import Uml
+from harness.guests.uml import Mode, Uml, has_seccomp
 from images.builder import Builder
 
 NO_OWN = OwnKernels()
 # alias -> image: which suite's kernel a UML guest boots
 _UML = {"uml-bookworm": "uml-bookworm", "uml-trixie": "uml-trixie", "uml-testing": "uml-forky"}
 
+PTRACE = "-ptrace"  # the same kernel without its seccomp mode: their bugs differ
+
 
 @dataclass(frozen=True)
 class Kind:
     """A guest that can be booted, from these images.
 
-    `weight` says how long it takes, relatively: the longest is started first.
+    `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
+    only their proportions matter. `memory` is what it takes of the host's, in MiB, at most.
     """
 
     name: str
     images: tuple[str, ...]
     make: Callable[[Workplace], Guest]
     weight: float
+    boot: float = 0.1
+    memory: int = 64
 
 
 def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
@@ -40,13 +45,15 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     Asks the mirror only if no lock names the kernels.
     """
     kinds = [
-        Kind("native", ("agent", "strace"), lambda place: Native("native", place), 1.0),
-        Kind("docker", ("root",), lambda place: Container("docker", place), 2.0),
+        Kind("native", ("agent", "strace"), lambda place: Native("native", place), 0.06),
+        Kind("docker", ("root",), lambda place: Container("docker", place), 0.15, 0.6, 128),
         *map(_qemu, ARCHITECTURES),
     ]
     for image in _UML.values():
         release = builder.uml_release(image)
         kinds.append(_uml(f"uml-{release}", image, release))
+        if has_seccomp(release):
+            kinds.append(_uml(f"uml-{release}{PTRACE}", image, release, mode="ptrace"))
     if own.uml:
         kinds.append(_uml(UML, "", uml_release(own.uml), own.uml.absolute()))
     if own.qemu:
@@ -54,21 +61,36 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     return {kind.name: kind for kind in kinds}
 
 
-def _uml(name: str, image: str, release: str, kernel: Path | None = None) -> Kind:
+def _uml(
+    name: str, image: str, release: str, kernel: Path | None = None, mode: Mode = "seccomp"
+) -> Kind:
     images = ("agent", "root", "shim", *([] if kernel else [image]))
-    return Kind(name, images, lambda place: Uml(name, image, release, place, kernel=kernel), 2.0)
+
+    def make(place: Workplace) -> Guest:
+        return Uml(name, image, release, place, kernel=kernel, mode=mode)
+
+    return Kind(name, images, make, 0.2, 0.2, 192)
 
 
 def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kind:
     name = name or f"qemu-{this.name}"
+    cell, memory = 0.35 * this.scale / X86_64.scale, this.memory + 128
     images = ("agent", *this.images)
-    return Kind(name, images, lambda place: Qemu(name, this, place, kernel=kernel), 10.0)
+
+    def make(place: Workplace) -> Guest:
+        return Qemu(name, this, place, kernel=kernel)
+
+    return Kind(name, images, make, cell, 0.5, memory)
 
 
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:
     """Return every name by which a guest may be called, with its canonical name."""
     names = {name: name for name in catalogue(builder, own)}
-    names.update({alias: f"uml-{builder.uml_release(image)}" for alias, image in _UML.items()})
+    for alias, image in _UML.items():
+        name = f"uml-{builder.uml_release(image)}"
+        names[alias] = name
+        if f"{name}{PTRACE}" in names:
+            names[f"{alias}{PTRACE}"] = f"{name}{PTRACE}"
     return names
 
 

@@ -34,6 +34,7 @@ class Container:
 
     scale = 1.5
     share = "/share"
+    shares_live = False
     root = ""
     python = "/usr/bin/python3"
     agent = AGENT

@@ -39,6 +39,7 @@ class Workplace:
     that it hands in read-only, the processor it is pinned to (None: any), the images; and what a
     subject has for its root file system: that of the images, or read-only this machine's own.
     `memory` in MiB is what a guest with memory of its own has; None: what the allocator needs.
+    Without `snapshots` every boot is a cold one.
     """
 
     directory: Path
@@ -47,6 +48,7 @@ class Workplace:
     cpu: int | None = None
     root: Literal["image", "host"] = "image"
     memory: int | None = None
+    snapshots: bool = True
 
 
 @dataclass
@@ -62,7 +64,8 @@ class Guest(Protocol):
     """Somewhere with an address space of its own in which a program can run.
 
     `scale` is how many times slower than native it is expected to be: deadlines are multiplied by
-    it. `share` is where the workplace's files are for a subject, `root` the directory that subjects
+    it. `share` is where the workplace's files are for a subject; if it `shares_live`, what comes
+    into the workplace later is there as well. `root` the directory that subjects
     have for their root (empty: the guest's own), `python` the interpreter there, `agent` our agent.
     `unable` names the fields of Limits that its kind can never do, each with the reason.
     """
@@ -70,6 +73,7 @@ class Guest(Protocol):
     name: str
     scale: float
     share: str
+    shares_live: bool
     root: str
     python: str
     agent: str

@@ -29,13 +29,15 @@ from harness.record import UNTRACED, Record, Supervision
 AGENT = "/init"  # the agent's place in every root of ours
 STRACE = "/usr/bin/strace"  # likewise
 HELLO = b"foothold "  # images/agent/init.c
+READY = b"foothold ready\n"  # images/agent/parcel.c
 
 
 @dataclass(frozen=True)
 class Launch:
     """How to start one. `argv` is made when the line's descriptor is known.
 
-    `keep` are options of `agent keep`: confinement, working directory, environment.
+    `keep` are options of `agent keep`: confinement, working directory, environment. `descriptors`
+    stay open in it beside the line. `parcel` is what the guest is handed before its hello.
     """
 
     agent: Path
@@ -45,6 +47,8 @@ class Launch:
     cpu: int | None = None
     keys: Keys = field(default_factory=Keys)
     environment: Mapping[str, str] = field(default_factory=dict)
+    descriptors: tuple[int, ...] = ()
+    parcel: Callable[[], bytes] | None = None
 
 
 class _Fate:
@@ -92,8 +96,8 @@ class Machine:
         try:
             self._process = subprocess.Popen(
                 self.argv, stdin=self._console.guest_end, stdout=self._console.guest_end,
-                stderr=self._console.guest_end, pass_fds=(theirs.fileno(), owned),
-                start_new_session=True,
+                stderr=self._console.guest_end, start_new_session=True,
+                pass_fds=(theirs.fileno(), owned, *launch.descriptors),
             )  # fmt: skip
         finally:
             os.close(owned)
@@ -102,9 +106,24 @@ class Machine:
         self._watcher = threading.Thread(target=self._watch, name="guest exit", daemon=True)
         self._watcher.start()
 
-    def connect(self, deadline: Deadline) -> Facts:
-        """Wait for the guest's hello, and log in. Raises GuestError with the console's tail."""
+    def ready(self, deadline: Deadline) -> None:
+        """Wait until the guest waits for its parcel. Raises GuestError with the console's tail."""
         try:
+            line = self._first_line(deadline)
+        except (GuestError, OSError) as error:
+            raise self._explain(str(error)) from error
+        if line != READY:
+            raise self._explain(f"the guest's first line is not {READY!r} but {line[:80]!r}")
+
+    def connect(self, deadline: Deadline) -> Facts:
+        """Hand in the parcel, wait for the guest's hello, and log in.
+
+        Raises GuestError with the console's tail.
+        """
+        try:
+            if self._launch.parcel:
+                self._line.settimeout(max(deadline.remaining, 0.001))
+                self._line.sendall(self._launch.parcel())
             facts = parse_facts(self._hello(deadline))
             self._ssh = Ssh(self._line, self._launch.keys, deadline)
         except GuestError as error:
@@ -172,7 +191,13 @@ class Machine:
         self._console.close()
 
     def _hello(self, deadline: Deadline) -> bytes:
-        """Read the guest's first line, and not a byte more: SSH begins behind it."""
+        line = self._first_line(deadline)
+        if not line.startswith(HELLO):
+            raise GuestError(f"the guest's first line is no hello: {line[:80]!r}")
+        return line[len(HELLO) :]
+
+    def _first_line(self, deadline: Deadline) -> bytes:
+        """Read one line of the guest's, and not a byte more: SSH may begin behind it."""
         while True:
             self._line.settimeout(max(deadline.remaining, 0.001))
             try:
@@ -188,9 +213,7 @@ class Machine:
             if end:
                 line = self._line.recv(end)
                 self._line.settimeout(None)
-                if not line.startswith(HELLO):
-                    raise GuestError(f"the guest's first line is no hello: {line[:80]!r}")
-                return line[len(HELLO) :]
+                return line
             # part of a line: wait for more than what has been seen
             self._fate.wait(0.005)
 

@@ -23,6 +23,7 @@ class Native:
     """The host as a guest: nothing to boot, nothing to confine, the subject under our agent."""
 
     scale = 1.0
+    shares_live = True
     root = ""  # its own is the host's
     unable: Mapping[str, str] = {**HOSTS_OWN, "memory": "the host's cgroups are not ours to change"}
 

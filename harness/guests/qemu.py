@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import secrets
+import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,14 @@ from harness.channels.ssh import Keys
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
+from harness.guests import snapshot
 from harness.guests.architectures import Architecture
 from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
 from harness.guests.machine import AGENT, Launch, Machine
+from harness.guests.snapshot import Monitor, Snapshot
 from harness.record import UNTRACED, Record, Supervision
 from images import apt, initramfs
+from images.errors import ImageError
 
 # a nested KVM may offer arch-capabilities and then refuse the MSR behind it (measured)
 _KVM_PROCESSOR = "max,-arch-capabilities"
@@ -27,16 +32,16 @@ _KVM_SECONDS = (
 )
 
 
+_RESTORE_SECONDS = 10.0  # a restored guest answers within half of one (measured)
+
+
 @dataclass(frozen=True)
 class Parts:
-    """The files that a guest is made of: QEMU, the kernel, what that boots from, and the same with
-    what is handed in behind it.
-    """
+    """The files that a guest is made of: QEMU's image, the kernel, the initramfs."""
 
     tool: Path
     kernel: Path
     initrd: Path
-    initramfs: Path
 
 
 class Qemu:
@@ -45,6 +50,7 @@ class Qemu:
     """
 
     share = "/share"
+    shares_live = False
     root = ""
     python = "/usr/bin/python3"
     agent = AGENT
@@ -84,44 +90,33 @@ class Qemu:
 
     def boot(self, deadline: Deadline) -> Facts:
         """Boot with the first accelerator that works; see `Guest.boot`."""
-        builder = self._place.builder
         parts = self._parts()
         keys = Keys()
         keys.install(self._place.share)
-        self._pack(parts)
-        kvm = Kvm(builder.cache.root)
+        kvm = Kvm(self._place.builder.cache.root)
         without_kvm = ""
         for accelerator in self._accelerators:
+            if accelerator == "tcg":
+                facts = self._emulated(parts, keys, deadline)
+                if without_kvm:
+                    # all else being equal it boots without: so it is KVM that does not work
+                    kvm.does_not_work(without_kvm)
+                return facts
             last = accelerator == self._accelerators[-1]
-            if accelerator == "kvm" and not last and (reason := kvm.reason()):
+            if not last and (reason := kvm.reason()):
                 self.boot_record.notes.append(f"no KVM: {reason}")
                 continue
-            launch = Launch(
-                builder.image("agent") / "agent",
-                lambda line, a=accelerator: self._command(parts, line, a),  # type: ignore[misc]
-                self._place.directory,
-                cpu=self._place.cpu,
-                keys=keys,
-                environment={"QEMU_MODULE_DIR": str(parts.tool / "usr/lib/x86_64-linux-gnu/qemu")},
-            )
-            self._machine = Machine(launch)
-            self.boot_record.argv = self._machine.argv
             try:
                 patience = deadline if last else deadline.within(_KVM_SECONDS)
-                facts = self._machine.connect(patience)
+                facts = self._cold(parts, keys, accelerator, patience)
             except GuestError as error:
                 if last:
                     raise
-                self._machine.stop()
+                self._booted().stop()
                 without_kvm = f"tried by booting, and {error}"
                 self.boot_record.notes.append(f"no KVM: {without_kvm}")
                 continue
-            self.boot_record.provenance["accelerator"] = accelerator
-            if accelerator == "kvm":
-                self.scale = 2.0
-            elif without_kvm:
-                # all else being equal it boots without: so it is KVM that does not work
-                kvm.does_not_work(without_kvm)
+            self.scale = 2.0
             return facts
         raise GuestError("no accelerator was given to try", "give kvm, tcg or both")
 
@@ -130,22 +125,100 @@ class Qemu:
         kernel = builder.image(this.kernel)
         initrd = builder.image(this.initrd)
         tool = builder.image(this.tool)
+        file = self._own_kernel() if self._kernel else kernel / this.file
         self.boot_record.provenance.update(
             {
-                "kernel": kernel.name,
+                "kernel": file.parent.name,
                 "release": (kernel / "release").read_text().strip(),
                 "qemu": tool.name,
                 "initrd": initrd.name,
             }
         )
-        file = self._own_kernel() if self._kernel else kernel / this.file
-        return Parts(tool, file, initrd / "initrd.cpio", self._place.directory / "initramfs.cpio")
+        return Parts(tool, file, initrd / "initrd.cpio")
 
-    def _pack(self, parts: Parts) -> None:
-        """Put what is handed in behind what it boots from."""
-        with parts.initramfs.open("wb") as out, parts.initrd.open("rb") as file:
-            shutil.copyfileobj(file, out, 1 << 20)
-            out.write(initramfs.archive(self._place.share, prefix="share/"))
+    def _emulated(self, parts: Parts, keys: Keys, deadline: Deadline) -> Facts:
+        """Go on from the snapshot; boot cold if that cannot be had, or does not answer."""
+        if self._kernel or not self._place.snapshots:
+            return self._cold(parts, keys, "tcg", deadline)
+        cache = self._place.builder.cache
+        try:
+            entry = self._place.builder.obtain(
+                f"snapshot-{self.name}",
+                snapshot.key(self._command(parts, 0, "tcg", ())),
+                lambda directory: self._save(parts, Snapshot(directory), keys, deadline),
+                need=self._memory << 20,
+            )
+        except (GuestError, ImageError) as error:
+            self.boot_record.notes.append(f"booted cold: no snapshot could be made: {error}")
+            return self._cold(parts, keys, "tcg", deadline)
+        saved = Snapshot(entry.path)
+        try:
+            return self._restored(parts, saved, keys, deadline.within(_RESTORE_SECONDS))
+        except (GuestError, OSError) as error:
+            self.stop()
+            cache.discard(entry)
+            self.boot_record.provenance.pop("snapshot", None)
+            self.boot_record.notes.append(f"booted cold: its snapshot was thrown away: {error}")
+        return self._cold(parts, keys, "tcg", deadline)
+
+    def _cold(self, parts: Parts, keys: Keys, accelerator: str, deadline: Deadline) -> Facts:
+        self._start(parts, keys, accelerator)
+        self._booted().ready(deadline)
+        return self._booted().connect(deadline)
+
+    def _save(
+        self, parts: Parts, into: Snapshot, keys: Keys, deadline: Deadline
+    ) -> Mapping[str, object]:
+        """Boot a guest to the point where it waits for its parcel, and save it."""
+        self._place.builder.say(f"saving a snapshot of {self.name} (once)")
+        ours, theirs = socket.socketpair()
+        with ours, theirs, into.state.open("wb") as state:
+            extra = into.to_save(self._memory, theirs.fileno())
+            self._start(parts, keys, "tcg", extra, (theirs.fileno(),))
+            try:
+                self._booted().ready(deadline)
+                Monitor(ours, deadline).save(state.fileno())
+            finally:
+                self.stop()
+        return dict(self.boot_record.provenance)
+
+    def _restored(self, parts: Parts, saved: Snapshot, keys: Keys, deadline: Deadline) -> Facts:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, saved.state.open("rb") as state:
+            extra = saved.to_restore(self._memory, theirs.fileno())
+            self._start(parts, keys, "tcg", extra, (theirs.fileno(),))
+            Monitor(ours, deadline).restore(state.fileno())
+            self.boot_record.provenance["snapshot"] = saved.directory.name
+            return self._booted().connect(deadline)
+
+    def _start(
+        self,
+        parts: Parts,
+        keys: Keys,
+        accelerator: str,
+        extra: Sequence[str] = (),
+        descriptors: tuple[int, ...] = (),
+    ) -> None:
+        """Start QEMU; what an earlier one was is forgotten."""
+        launch = Launch(
+            self._place.builder.image("agent") / "agent",
+            lambda line: self._command(parts, line, accelerator, extra),
+            self._place.directory,
+            cpu=self._place.cpu,
+            keys=keys,
+            environment={"QEMU_MODULE_DIR": str(parts.tool / "usr/lib/x86_64-linux-gnu/qemu")},
+            descriptors=descriptors,
+            parcel=self._parcel,
+        )
+        self._machine = Machine(launch)
+        self.boot_record.argv = self._machine.argv
+        self.boot_record.provenance["accelerator"] = accelerator
+
+    def _parcel(self) -> bytes:
+        """What the guest is handed as soon as it is ready: images/agent/parcel.c."""
+        files = initramfs.archive(self._place.share, prefix="share/")
+        seed = secrets.token_hex(32)
+        return f"parcel {seed} {time.time():.6f} {len(files)}\n".encode() + files
 
     def run(
         self,
@@ -174,7 +247,6 @@ class Qemu:
         """See `Guest.stop`."""
         if self._machine:
             self._machine.stop()
-        (self._place.directory / "initramfs.cpio").unlink(missing_ok=True)
 
     def _booted(self) -> Machine:
         assert self._machine, "boot first"
@@ -190,9 +262,16 @@ class Qemu:
         unpacked.write_bytes(initramfs.vmlinux(data))
         return unpacked
 
-    def _command(self, parts: Parts, line: int, accelerator: str) -> list[str]:
-        memory = self._place.memory or self._architecture.memory
-        return command(self._architecture, parts, line, accelerator, memory, self._append)
+    @property
+    def _memory(self) -> int:
+        return self._place.memory or self._architecture.memory
+
+    def _command(
+        self, parts: Parts, line: int, accelerator: str, extra: Sequence[str]
+    ) -> list[str]:
+        this = self._architecture
+        argv = command(this, parts, line, accelerator, self._memory, self._append)
+        return [*argv, *extra]
 
 
 def command(
@@ -204,10 +283,13 @@ def command(
     append: Sequence[str] = (),
 ) -> list[str]:
     """Return QEMU's command line. `line` is the descriptor of the guest's line to us, `memory` in
-    MiB, `append` goes to the end of the kernel's own.
+    MiB, `append` goes to the end of what the kernel is told.
     """
     tcg = accelerator == "tcg"
-    told = (f"console={this.console}", *this.boot_line, "foothold.port=/dev/vport0p1", *append)
+    told = (
+        f"console={this.console}", *this.boot_line,
+        "foothold.port=/dev/vport0p1", "foothold.parcel=1", *append,
+    )  # fmt: skip
     return [
         str(parts.tool / this.system), "-M", this.board,
         "-cpu", this.processor if tcg else _KVM_PROCESSOR,
@@ -215,7 +297,7 @@ def command(
         "-m", f"{memory}M",
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-L", str(parts.tool / "usr/share/qemu"), "-L", str(parts.tool / "usr/share/seabios"),
-        "-kernel", str(parts.kernel), "-initrd", str(parts.initramfs), "-append", " ".join(told),
+        "-kernel", str(parts.kernel), "-initrd", str(parts.initrd), "-append", " ".join(told),
         "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
         "-chardev", f"socket,id=line,fd={line}",
         "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",

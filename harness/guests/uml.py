@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from harness.cells import Limits
 from harness.deadline import Deadline
@@ -21,6 +22,7 @@ XSTATE_BUFFER = 2696
 REGSET_SINCE = (6, 13)  # 3f17fed21491: the host's whole area is saved
 SECCOMP_SINCE = (6, 16)  # b1e1bd2e6943
 MEMORY = 128  # MiB
+Mode = Literal["seccomp", "ptrace"]
 
 # Stock Debian kernels need a second without these: the RAID6 benchmark (0.85 s), the delay
 # calibration (0.1 s) and 256 legacy pseudo-terminals. Measured; see docs/guests.md.
@@ -32,14 +34,25 @@ _QUICK = (
 )
 
 
+def has_seccomp(release: str) -> bool:
+    """Can a UML kernel of this release (`6.12`) hold its processes by seccomp?"""
+    return _number(release) >= SECCOMP_SINCE
+
+
+def _number(release: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in release.split("."))
+
+
 class Uml:
     """A UML guest. `release` is its kernel's (`6.12`), `image` the name of its image.
 
     `shim` decides about the AMX work-around: None asks the host. `kernel` is a kernel of the
-    user's own, started in its own directory.
+    user's own, started in its own directory. `mode` is how it holds its processes; a kernel that
+    has no seccomp mode does it by ptrace.
     """
 
     scale = 2.0
+    shares_live = True
     python = "/usr/bin/python3"
     agent = AGENT
     unable: Mapping[str, str] = {}
@@ -54,17 +67,19 @@ class Uml:
         shim: bool | None = None,
         kernel: Path | None = None,
         append: Sequence[str] = (),
+        mode: Mode = "seccomp",
     ) -> None:
         self.name = name
         self.boot_record = Boot()
         self._image = image
-        self._release = tuple(int(part) for part in release.split("."))
+        self._release = _number(release)
         self._place = workplace
         self.root = "/host" if workplace.root == "host" else ""
         self.share = "/run/share" if self.root else "/share"
         self._shim = shim
         self._kernel = kernel
         self._append = tuple(append)
+        self._mode: Mode = mode if has_seccomp(release) else "ptrace"
         self._machine: Machine | None = None
 
     def supported(self) -> Support:
@@ -142,7 +157,12 @@ class Uml:
         )
         launch.keys.install(share)
         self.boot_record.provenance.update(
-            {"kernel": str(kernel), "root": root.name, "agent": agent.parent.name}
+            {
+                "kernel": str(kernel),
+                "root": root.name,
+                "agent": agent.parent.name,
+                "mode": self._mode,
+            }
         )
         self._machine = Machine(launch)
         self.boot_record.argv = self._machine.argv
@@ -208,6 +228,6 @@ class Uml:
         ]  # fmt: skip
         if self.root:
             command.append(f"foothold.host={self.root}")
-        if self._release >= SECCOMP_SINCE:
+        if self._mode == "seccomp":
             command.append("seccomp=on")
         return [*command, *self._append]

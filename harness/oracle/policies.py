@@ -23,6 +23,8 @@ FIRST_HEAP = TABLES + (1 << 20) + (64 << 10)  # what mallocinit maps: with heap 
 HEAP = TABLES + (6 << 20) + (384 << 10)  # and what there is in the end
 FIRST_BITMAP, LAST_BITMAP = 64 << 10, 192 << 10  # each behind its piece of heap
 
+SMALLER = ("none", "hello")  # workloads that map less than that
+
 IMAGE = 33_828_456  # text, data and bss of the program of 2012, which memlimit takes off
 SMALLEST_ARENA = 16 * MIB  # where a shrunk arena leaves less, it matters how the heap grows
 ARENA = 64 * MIB  # of Go 1.11, whose bitmap is 4 MiB here
@@ -36,8 +38,16 @@ CANNOT_RESERVE = "throw: runtime: cannot reserve arena virtual address space"
 CONFLICT = "throw: runtime: address space conflict"
 
 
-def predict(facts: Facts, limits: Limits, policy: str, process: Process = ALLOCATOR) -> Expectation:
-    """Say what the default workload must come to, and why in one sentence.
+def predict(
+    facts: Facts,
+    limits: Limits,
+    policy: str,
+    process: Process = ALLOCATOR,
+    *,
+    workload: str = "default",
+) -> Expectation:
+    """Say what the default workload must come to, and why in one sentence; of any other workload,
+    as much as is decided before it begins.
 
     `facts` are those under the limits (`harness.guests.narrowing.measure`) where limits move what
     is measured. Raises UsageError for a policy that is not known, or not for such pointers;
@@ -50,7 +60,15 @@ def predict(facts: Facts, limits: Limits, policy: str, process: Process = ALLOCA
             f"policy {policy} is not known for pointers of {facts.pointer_size} bytes",
             "take a 64-bit guest",
         )
-    return POLICIES[policy](Space(facts, limits, process))
+    told = POLICIES[policy](Space(facts, limits, process))
+    if workload == "default" or told.path is Path.REFUSED:
+        return told
+    if told.path is Path.LOW and workload not in SMALLER:
+        raise UnsupportedError(
+            f"whether the low arena is grown beyond its reservation depends on {workload}",
+            "declare what is expected",
+        )
+    return Expectation(told.path, None, reason=told.reason)
 
 
 def _before(space: Space) -> Expectation:

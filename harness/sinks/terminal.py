@@ -113,6 +113,8 @@ class _Lines:
 
     def _line(self, event: AnyEvent, result: RunResult) -> str:
         if isinstance(event, Progress):
+            if event.passing:
+                return ""
             guest = f"{event.guest}: " if event.guest else ""
             return guest + clean(event.what)
         if isinstance(event, GuestReady):

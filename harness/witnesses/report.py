@@ -240,6 +240,13 @@ def _inconsistencies(events: list[ReportEvent]) -> tuple[str, ...]:
         if end.path != reserved.path and end.path is not Path.LOW_GROWN:
             wrong.append(f"the path changes from {reserved.path} to {end.path}")
     workload = report.one(Workload)
-    if workload and not (workload.verified and workload.small > 0 and workload.large > 0):
+    if workload and not (workload.verified and _is_enough(workload)):
         wrong.append("the workload is not verified, or allocated nothing")
     return tuple(f"the report contradicts itself: {each}" for each in wrong)
+
+
+def _is_enough(workload: Workload) -> bool:
+    """Only `none` allocates nothing, and only the default one has to have blocks of both kinds."""
+    if workload.name == "default":
+        return workload.small > 0 and workload.large > 0
+    return workload.name == "none" or workload.small + workload.large > 0

@@ -88,6 +88,9 @@ void become_program(const struct limits *limits, const struct bend *bend, char *
 void become_traced(const char *strace, const struct limits *limits, char **options, int count, char **program,
                    int trace, int report, int err) __attribute__((noreturn));
 
+/* parcel.c: what the host hands in before it logs in */
+void parcel_take(int line);
+
 int init_main(void);
 int idle_main(void);
 void facts_write(int fd);

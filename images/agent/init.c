@@ -4,7 +4,8 @@
  *   foothold.port=DEVICE   the line to the host (UML: /dev/ttyS0, QEMU: /dev/vport0p1)
  *   foothold.share=DIR     UML only: a directory of the host, mounted read-only on /share
  *   foothold.host=DIR      UML only: the host's root, mounted read-only on /host for subjects
- * QEMU guests find /share and the modules (/modules/order) in their initramfs.
+ *   foothold.parcel=1      QEMU only: /share comes over the line, before anything else (parcel.c)
+ * QEMU guests find their modules (/modules/order) in their initramfs.
  *
  * dropbear -i wants a socket and refuses a tty, so a socket pair stands between the two, and the
  * loop below carries bytes. The first line from here, HELLO and what was measured of this
@@ -184,6 +185,7 @@ int init_main(void)
 	char *port = parameter(cmdline ? cmdline : "", "foothold.port");
 	char *share = parameter(cmdline ? cmdline : "", "foothold.share");
 	char *host = parameter(cmdline ? cmdline : "", "foothold.host");
+	char *parcel = parameter(cmdline ? cmdline : "", "foothold.parcel");
 	mount_or_say("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount_or_say("sysfs", "/sys", "sysfs", 0, NULL);
 	group_mount();
@@ -201,7 +203,6 @@ int init_main(void)
 	load_modules();
 	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
 	setenv("HOME", "/root", 1);
-	install_key();
 	int line = open_port(port);
 	struct termios raw;
 	int tty = tcgetattr(line, &raw) == 0;
@@ -212,6 +213,9 @@ int init_main(void)
 		raw.c_cc[VTIME] = 0;
 		tcsetattr(line, TCSANOW, &raw);
 	}
+	if (parcel)
+		parcel_take(line);
+	install_key();
 	write_all(line, HELLO, strlen(HELLO));
 	facts_write(line);
 	/* a UML line stalls for ever with 4,095 unread bytes under way: dropbear's window stays below */

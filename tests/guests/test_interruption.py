@@ -21,7 +21,14 @@ RUN = [sys.executable, "-m", "harness.cli", "run", "--guest", "native", "--guest
 
 @pytest.fixture(scope="module", autouse=True)
 def images(builder: Builder) -> None:
-    for name in ("root", "uml-bookworm", "uml-trixie", "qemu-x86_64", "cloud-x86_64", "initramfs"):
+    for name in (
+        "root",
+        "uml-bookworm",
+        "uml-trixie",
+        "qemu-x86_64",
+        "cloud-x86_64",
+        "initrd-x86_64",
+    ):
         builder.image(name)
 
 

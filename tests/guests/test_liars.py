@@ -29,7 +29,7 @@ def verdict(
     name = known_guests(builder)[guest]
     cell = Cell(name, Limits(), "", subject.name, declared=Expectation.parse(expect))
     seen: list[events.AnyEvent] = []
-    run([cell], Options(directory, builder, jobs=1, subject=subject), seen.append)
+    run([cell], Options(directory, builder, jobs=1, subjects={subject.name: subject}), seen.append)
     [done] = [each.verdict for each in seen if isinstance(each, events.CellFinished)]
     if done.result is Result.UNSUPPORTED:
         pytest.skip(done.findings[0])

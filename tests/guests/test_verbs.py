@@ -11,55 +11,59 @@ from harness.cells import Limits
 from harness.deadline import Deadline
 from harness.errors import SubjectError
 from harness.guests.catalogue import known_guests, make
-from harness.guests.guest import Guest, Workplace
+from harness.guests.guest import Workplace
+from harness.plugin.lab import Booted
 from images.builder import Builder
 from tests.guests.conftest import Boot
 
-GUESTS = ("native", "docker", "qemu-x86_64", "uml-bookworm", "uml-trixie", "uml-testing")
+UML = ("uml-bookworm", "uml-trixie", "uml-testing")
 SCRIPT = """
 import os, resource, sys
 print(resource.getrlimit(resource.RLIMIT_AS)[0], os.getpgid(0) == os.getpid(), sys.argv[1])
 print("and on stderr", file=sys.stderr)
 sys.exit(7)
 """
+pytestmark = pytest.mark.guest("native", "docker", "qemu-x86_64", *UML)
 
 
-@pytest.fixture(params=GUESTS)
-def guest(request: pytest.FixtureRequest, place: Workplace, boot: Boot, builder: Builder) -> Guest:
-    one = make(builder, known_guests(builder)[request.param], place)
-    boot(one)
-    return one
-
-
-def test_every_guest(guest: Guest, tmp_path: Path) -> None:
+def test_every_guest(guest: Booted, tmp_path: Path) -> None:
+    one = guest.guest
     odd = "two words, 'quotes', $HOME and ü"
-    argv = [guest.python, "-c", SCRIPT, odd]
-    record = guest.run(argv, Limits(512 << 20), Deadline.after(120))
+    argv = [one.python, "-c", SCRIPT, odd]
+    record = one.run(argv, Limits(512 << 20), Deadline.after(120))
     assert record.stdout.decode() == f"{512 << 20} True {odd}\n"
     assert record.stderr == b"and on stderr\n"
     assert (record.ending.status, record.ending.signal, record.ending.outlived) == (7, 0, 0)
     assert 0 < record.ending.wall <= record.seconds < 120
     assert record.ending.max_rss > 1 << 20
 
-    killed = guest.run([guest.python, "-c", "import os; os.abort()"], Limits(), Deadline.after(120))
+    killed = one.run([one.python, "-c", "import os; os.abort()"], Limits(), Deadline.after(120))
     assert (killed.ending.status, killed.ending.signal) == (-1, 6)
 
     with pytest.raises(SubjectError, match="cannot execute"):
-        guest.run(["/no/such/program"], Limits(), Deadline.after(120))
+        one.run(["/no/such/program"], Limits(), Deadline.after(120))
 
     data = os.urandom(100_000)
     (tmp_path / "in").write_bytes(data)
-    inside = str(tmp_path / "inside") if guest.name == "native" else "/tmp/inside"
-    guest.push(tmp_path / "in", inside)
-    guest.pull(inside, tmp_path / "out")
+    inside = str(tmp_path / "inside") if one.name == "native" else "/tmp/inside"
+    one.push(tmp_path / "in", inside)
+    one.pull(inside, tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == data
 
-    assert isinstance(guest.diagnose(), str)
-    guest.stop()
-    guest.stop()
+    assert isinstance(one.diagnose(), str)
 
 
-def test_maps_are_read_while_a_program_is_held(guest: Guest) -> None:
+@pytest.mark.parametrize("name", ["native", "uml-trixie", "qemu-x86_64"])
+def test_stopping_twice_does_no_harm(
+    name: str, place: Workplace, boot: Boot, builder: Builder
+) -> None:
+    one = make(builder, known_guests(builder)[name], place)
+    boot(one)
+    one.stop()
+    one.stop()
+
+
+def test_maps_are_read_while_a_program_is_held(guest: Booted) -> None:
     hold = (
         "import ctypes, sys\n"
         "libc = ctypes.CDLL(None); libc.mmap.restype = ctypes.c_void_p\n"
@@ -67,7 +71,7 @@ def test_maps_are_read_while_a_program_is_held(guest: Guest) -> None:
         'print(\'{"event":"hold","at":"now"}\', flush=True)\n'
         "sys.stdin.readline(); print(hex(at))\n"
     )
-    record = guest.run([guest.python, "-c", hold], Limits(), Deadline.after(120))
+    record = guest.guest.run([guest.guest.python, "-c", hold], Limits(), Deadline.after(120))
     at = int(record.stdout.split()[-1], 16)
     assert at == 0x20000000
     assert any(

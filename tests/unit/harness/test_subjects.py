@@ -33,9 +33,9 @@ def test_a_dynamic_program_brings_loader_and_libraries() -> None:
     names = set(subject.files)
     assert {"ls", "lib/libc.so.6", "lib/ld-linux-x86-64.so.2"} <= names
     assert subject.argv[:3] == (
-        "{share}/subject/lib/ld-linux-x86-64.so.2", "--library-path", "{share}/subject/lib"
+        "{share}/subject/ls/lib/ld-linux-x86-64.so.2", "--library-path", "{share}/subject/ls/lib"
     )  # fmt: skip
-    assert subject.argv[3:] == ("{share}/subject/ls", "-l", "{x}")
+    assert subject.argv[3:] == ("{share}/subject/ls/ls", "-l", "{x}")
     assert all(path.is_file() for path in subject.files.values())
     assert subject.environment == {"A": "b=c"}
 
@@ -45,12 +45,12 @@ def test_with_the_hosts_root_nothing_is_brought_but_what_is_covered(tmp_path: Pa
     script = program(tmp_path / "run", b"#!/bin/sh\nexit 0\n")
     covered = str(tmp_path).startswith("/tmp/")
     brought = of_program(script, root="host")
-    assert brought.argv == (("{share}/subject/run",) if covered else (script,))
+    assert brought.argv == (("{share}/subject/run/run",) if covered else (script,))
 
 
 def test_a_static_program_and_a_script_are_copied_as_they_are(tmp_path: Path) -> None:
     static = of_program(program(tmp_path / "static", elf(62)))
-    assert static.argv == ("{share}/subject/static",)
+    assert static.argv == ("{share}/subject/static/static",)
     config = tmp_path / "config.toml"
     config.touch()
     script = of_program(program(tmp_path / "s.py", b"#!/usr/bin/python3\n"), files=[str(config)])

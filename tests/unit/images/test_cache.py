@@ -62,7 +62,9 @@ def test_damage_is_noticed_and_mended(tmp_path: Path, damage: str, thorough: boo
         (entry.path / "link").symlink_to("deep/filx")
     assert entry.damage(thorough=thorough) is not None
     assert cache.get("thing", "k" * 64) is None
-    again = cache.obtain("thing", "k" * 64, put("contents"), say=said.append)  # type: ignore[arg-type]
+    again = cache.obtain(
+        "thing", "k" * 64, put("contents"), say=lambda what, **_: said.append(what)
+    )  # type: ignore[arg-type]
     assert again.damage(thorough=True) is None
     assert file.read_text() == "contents"
     assert any("damaged" in line for line in said)

@@ -59,7 +59,8 @@ def builder(
     root: Path, apt: FakeApt, said: list[str] | None = None, *, locked: bool = False
 ) -> Builder:
     one = Builder(
-        Cache(root), locked=locked, say=(said if said is not None else []).append,
+        Cache(root), locked=locked,
+        say=lambda what, **_: None if said is None else said.append(what),
         recipes={"uml": Recipe("uml", make, SET, space=0)},
     )  # fmt: skip
     one._apt = apt  # type: ignore[assignment]

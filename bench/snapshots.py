@@ -1,0 +1,116 @@
+"""Guests that go on from a snapshot, against those that boot, and against virtme-ng if it is here.
+
+`python -m bench.snapshots [--vng KERNEL]`: KERNEL is a kernel that virtme-ng can boot (one with 9p,
+as Debian's linux-image-amd64), given as `vng --run` takes it. Both are then asked the same: a
+ctypes mmap of 64 KiB at 0xF8<<32, end to end, from the command to its answer. virtme-ng shows its
+guest the whole of this machine's files, so that the work is not quite equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+
+from bench.guests import Line, cell, medians, seconds, workplace
+from harness.cells import Cell, Limits
+from harness.deadline import Deadline
+from harness.guests.catalogue import Kind, catalogue
+from images.builder import Builder
+
+ASK = (
+    "import ctypes; c = ctypes.CDLL(None); c.mmap.restype = ctypes.c_void_p;"
+    "print(hex(c.mmap(ctypes.c_void_p(0xf8 << 32), 65536, 0, 0x22, -1, 0)))"
+)
+
+
+def first_answer(kind: Kind, builder: Builder) -> float:
+    """Seconds from the start of QEMU to the first answer over SSH."""
+    with workplace(builder) as place:
+        guest = kind.make(place)
+        try:
+            return seconds(lambda: guest.boot(Deadline.after(120)))
+        finally:
+            guest.stop()
+
+
+def first_cell(kind: Kind, builder: Builder, *, snapshots: bool) -> float:
+    """Seconds from the start of QEMU to the verdict on one cell."""
+    with workplace(builder) as place:
+        guest = kind.make(replace(place, snapshots=snapshots))
+        try:
+            return seconds(
+                lambda: cell(
+                    guest, guest.boot(Deadline.after(120)), Cell(kind.name, Limits(), "after")
+                )
+            )
+        finally:
+            guest.stop()
+
+
+def first_question(kind: Kind, builder: Builder) -> float:
+    """Seconds from the start of QEMU to the answer to ASK."""
+    with workplace(builder) as place:
+        guest = kind.make(place)
+
+        def ask() -> None:
+            guest.boot(Deadline.after(120))
+            argv = [guest.python, "-I", "-S", "-c", ASK]
+            record = guest.run(argv, Limits(), Deadline.after(120))
+            assert record.stdout == b"0xf800000000\n", record
+
+        try:
+            return seconds(ask)
+        finally:
+            guest.stop()
+
+
+def virtme(kernel: str) -> float:
+    """Seconds that virtme-ng takes for the same."""
+    argv = ["vng", "--run", kernel, "--disable-kvm", "--memory", "256M", "--cpus", "1", "--",
+            "python3", "-I", "-S", "-c", f"'{ASK}'"]  # fmt: skip
+
+    def once() -> None:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
+        assert "0xf800000000" in done.stdout, done
+
+    return seconds(once)
+
+
+def lines(builder: Builder, times: int, kernel: str) -> Iterator[Line]:
+    """Each emulated guest that has a snapshot; those of other machines are no worse a test."""
+    for name, kind in catalogue(builder).items():
+        if not name.startswith("qemu-") or name.startswith("qemu-user"):
+            continue
+        [answer] = medians(times, lambda kind=kind: first_answer(kind, builder))  # type: ignore[misc]
+        yield Line(f"{name}: restored, to the first answer", answer, None, 0.5)
+        warm, cold = medians(
+            times,
+            lambda kind=kind: first_cell(kind, builder, snapshots=True),  # type: ignore[misc]
+            lambda kind=kind: first_cell(kind, builder, snapshots=False),  # type: ignore[misc]
+        )
+        yield Line(f"{name}: first cell, restored / cold", warm, cold, 0.35)
+    if kernel:
+        kind = catalogue(builder)["qemu-x86_64"]
+        ours, theirs = medians(
+            max(3, times // 2), lambda: first_question(kind, builder), lambda: virtme(kernel)
+        )
+        yield Line("qemu-x86_64: one question / virtme-ng", ours, theirs, 0.1)
+
+
+def main(times: int = 7) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.snapshots")
+    parser.add_argument("--vng", metavar="KERNEL", default="", help="compare with virtme-ng")
+    asked = parser.parse_args()
+    if asked.vng and not shutil.which("vng"):
+        parser.error("vng is not here: pip install virtme-ng, or leave --vng")
+    print(f"{'':44} {'ours':>8} {'ref.':>8} {'ratio':>8} {'goal':>8}")
+    for line in lines(Builder(), times, asked.vng):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The schedule: nothing is started that does not fit, nothing waits for ever."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.schedule import Job, Schedule, memory_here
+
+
+def jobs(*seconds: float, memory: int = 100) -> list[Job[int]]:
+    return [Job(n, each, memory) for n, each in enumerate(seconds)]
+
+
+def test_the_longest_first_each_on_a_processor_of_its_own() -> None:
+    schedule = Schedule(jobs(1, 3, 2), [4, 5], 1000)
+    with schedule.next() as first, schedule.next() as second:
+        assert (first, second) == ((1, 4), (2, 5))
+    with schedule.next() as third:
+        assert third is not None
+        assert third[0] == 0
+    with schedule.next() as none:
+        assert none is None
+
+
+def test_a_short_one_that_fits_goes_before_a_long_one_that_does_not() -> None:
+    wide = Job(0, 9.0, 600)
+    schedule = Schedule([wide, Job(1, 8.0, 600), Job(2, 1.0, 100)], [0, 1], 1000)
+    with schedule.next() as first, schedule.next() as second:
+        assert first is not None
+        assert second is not None
+        assert (first[0], second[0]) == (0, 2)
+
+
+def test_what_fits_nowhere_is_started_alone() -> None:
+    schedule = Schedule([Job("large", 1.0, 5000), Job("small", 9.0, 10)], [0, 1], 100)
+    with schedule.next() as small:
+        assert small == ("small", 0)
+        begun = threading.Event()
+        got: list[object] = []
+
+        def other() -> None:
+            with schedule.next() as job:
+                got.append(job)
+                begun.set()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert not begun.wait(0.05)  # while something else runs, it waits
+    assert begun.wait(10)
+    thread.join()
+    assert got == [("large", 1)]
+
+
+def test_a_schedule_that_is_stopped_wakes_those_who_wait() -> None:
+    schedule = Schedule([Job("a", 1.0, 100), Job("b", 1.0, 100)], [0, 1], 100)
+    got: list[object] = []
+
+    def other() -> None:
+        with schedule.next() as job:
+            got.append(job)
+
+    with schedule.next():
+        thread = threading.Thread(target=other)
+        thread.start()
+        schedule.stop()
+        thread.join(10)
+    assert got == [None]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 300)), min_size=1, max_size=12),
+    st.integers(1, 4), st.integers(1, 500),
+)  # fmt: skip
+def test_every_job_is_done_once_and_memory_is_never_overdrawn(
+    asked: list[tuple[int, int]], processors: int, memory: int
+) -> None:
+    work = [Job(n, float(seconds), size) for n, (seconds, size) in enumerate(asked)]
+    schedule = Schedule(work, range(processors), memory)
+    guard, running, done = threading.Lock(), [], []
+
+    def thread() -> None:
+        while True:
+            with schedule.next() as job:
+                if job is None:
+                    return
+                size = work[job[0]].memory
+                with guard:
+                    running.append(size)
+                    assert sum(running) <= memory or len(running) == 1
+                    done.append(job[0])
+                with guard:
+                    running.remove(size)
+
+    threads = [threading.Thread(target=thread) for _ in range(processors)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(30)
+        assert not each.is_alive()
+    assert sorted(done) == list(range(len(work)))
+
+
+# seconds of the guests of real runs on two processors, boot and cells together, and what the
+# catalogue's numbers made of them beforehand
+DEFAULT = ((1.1, 0.58), (1.9, 1.8), (2.9, 1.8), (2.4, 1.8), (1.6, 1.8), (3.3, 3.3))
+WIDE = (*DEFAULT, (4.1, 3.3), (4.4, 3.3), (3.0, 3.3), (0.9, 0.58), (3.9, 3.3), (2.2, 1.8))
+
+
+def packed(order: Sequence[float], processors: int) -> float:
+    free = [0.0] * processors
+    for seconds in order:
+        heapq.heappush(free, heapq.heappop(free) + seconds)
+    return max(free)
+
+
+def best(durations: Sequence[float]) -> float:
+    """The shortest time in which two processors can do it, by trying every way."""
+    return min(
+        max(sum(half), sum(durations) - sum(half))
+        for n in range(len(durations) + 1)
+        for half in itertools.combinations(durations, n)
+    )
+
+
+@pytest.mark.parametrize("measured", [DEFAULT, WIDE], ids=["default", "wide"])
+def test_within_a_third_of_the_best_packing(measured: Sequence[tuple[float, float]]) -> None:
+    schedule = Schedule([Job(true, guess, 1) for true, guess in measured], [0], 1000)
+    order = []
+    while True:
+        with schedule.next() as job:
+            if job is None:
+                break
+            order.append(job[0])
+    assert packed(order, 2) <= 1.3 * best([true for true, _ in measured])
+
+
+def test_there_is_memory_here() -> None:
+    assert 64 < memory_here() < 1 << 30

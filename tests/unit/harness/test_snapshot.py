@@ -1,0 +1,98 @@
+"""The monitor of QEMU, against a peer that answers as QEMU does, and one that does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import GuestError
+from harness.guests import snapshot
+from harness.guests.snapshot import Monitor, Snapshot
+
+GREETING: dict[str, Any] = {"QMP": {"version": {}, "capabilities": []}}
+OK: dict[str, Any] = {"return": {}}
+
+
+def migration(status: str) -> dict[str, Any]:
+    return {"event": "MIGRATION", "data": {"status": status}}
+
+
+class Peer:
+    """Says one list of messages for each command that it is given, and remembers the commands."""
+
+    def __init__(self, *answers: Sequence[dict[str, Any]]) -> None:
+        self.ours, self._theirs = socket.socketpair()
+        self.asked: list[dict[str, Any]] = []
+        self.descriptors: list[int] = []
+        self._answers = answers
+        self._thread = threading.Thread(target=self._talk, daemon=True)
+        self._thread.start()
+
+    def _talk(self) -> None:
+        with self._theirs:
+            self._say([GREETING])
+            for answer in self._answers:
+                data, descriptors, _, _ = socket.recv_fds(self._theirs, 65536, 4)
+                self.asked.append(json.loads(data))
+                self.descriptors += descriptors
+                self._say(answer)
+
+    def _say(self, messages: Sequence[dict[str, Any]]) -> None:
+        self._theirs.sendall(b"".join(json.dumps(each).encode() + b"\r\n" for each in messages))
+
+
+def test_saving_hands_the_file_over_and_waits_for_the_end(tmp_path: Path) -> None:
+    peer = Peer(
+        [OK], [OK], [OK],
+        [OK, {"event": "STOP"}, migration("setup"), migration("active"), migration("completed")],
+    )  # fmt: skip
+    with (tmp_path / "state").open("wb") as state:
+        Monitor(peer.ours, Deadline.after(5)).save(state.fileno())
+        [theirs] = peer.descriptors
+        assert os.fstat(theirs).st_ino == os.fstat(state.fileno()).st_ino
+        os.close(theirs)
+    assert [each["execute"] for each in peer.asked] == [
+        "qmp_capabilities", "migrate-set-capabilities", "getfd", "migrate",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ([[{"error": {"desc": "no such command"}}]], "refuses qmp_capabilities: no such command"),
+        ([[OK], [OK], [OK], [OK, migration("failed")]], "migration has failed"),
+        ([[OK], [OK]], "monitor has ended"),
+    ],
+)
+def test_what_goes_wrong_is_told(answers: list[Any], message: str) -> None:
+    peer = Peer(*answers)
+    with pytest.raises(GuestError, match=message):
+        Monitor(peer.ours, Deadline.after(5)).restore(0)
+
+
+def test_silence_ends_with_the_deadline() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(GuestError, match="does not answer"):
+        Monitor(ours, Deadline.after(0.05))
+
+
+def test_memory_is_shared_to_be_saved_and_private_to_go_on() -> None:
+    saved = Snapshot(Path("/s"))
+    file = "memory-backend-file,id=memory,size=256M,mem-path=/s/memory,share="
+    assert f"{file}on" in saved.to_save(256, 3)
+    restore = saved.to_restore(256, 3)
+    assert f"{file}off" in restore
+    assert restore[-2:] == ("-incoming", "defer")
+
+
+def test_the_key_is_that_of_the_whole_command_line() -> None:
+    assert snapshot.key(["a", "b"]) == snapshot.key(("a", "b"))
+    assert snapshot.key(["a", "b"]) != snapshot.key(["ab"])
