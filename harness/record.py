@@ -47,6 +47,8 @@ class Record:
 
     `maps` is /proc/PID/maps as the agent read it while the program was held, by the moment
     (`reserved`, `end`). `trace` is what strace wrote of its system calls, None if nobody traced it.
+    `emulator` is what an emulator that ran the program said of its calls and pages, None without
+    one; `maps` are that emulator's (harness/witnesses/emulator.py).
     `cut` names what was bounded: `stdout`, `stderr`, `trace`. `running` says that we ended it when
     our patience was at its end.
     """
@@ -58,6 +60,7 @@ class Record:
     stderr: bytes
     maps: Mapping[str, str] = field(default_factory=dict)
     trace: bytes | None = None
+    emulator: bytes | None = None
     cut: tuple[str, ...] = ()
     seconds: float = 0.0
     running: bool = False

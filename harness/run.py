@@ -305,7 +305,7 @@ class _Run:
         notes = tuple(guest.boot_record.notes)
         if not self.options.trace:
             return False, (*notes, "not traced: report and maps are the witnesses")
-        if facts.tools.ptrace:
+        if facts.tools.ptrace and guest.tracer == "strace":
             return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")
         if cell.limits.faults:
             return False, (*notes, "not traced: a program has one tracer, and faults need it")
@@ -398,7 +398,9 @@ def keep(record: Record, directory: Path) -> None:
     (directory / "stdout.jsonl").write_bytes(record.stdout)
     (directory / "ending.json").write_bytes(msgspec.json.encode(record.ending))
     (directory / "stderr").write_bytes(record.stderr)
-    if record.trace is not None:
+    if record.emulator is not None:  # which the trace is made of
+        (directory / "emulator.log").write_bytes(record.emulator)
+    elif record.trace is not None:
         (directory / "strace").write_bytes(record.trace)
     for moment, maps in record.maps.items():
         # a moment's name comes from the guest: \w only, see supervised.py

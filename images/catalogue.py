@@ -19,7 +19,7 @@ from images.recipes import (
     make_tool,
     make_uml,
 )  # fmt: skip
-from images.roots import EMULATORS, make_initrd, make_root
+from images.roots import EMULATORS, make_initrd, make_root, make_userland
 
 HERE = Path(recipes.__file__)
 # what every root has
@@ -33,16 +33,25 @@ def _uml(suite: str) -> Recipe:
 
 
 def _port(port: Port) -> Iterator[Recipe]:
-    """What every port has: a compiler, the agent, and a root file system."""
-    toolchain, agent = port.image("toolchain"), port.image("agent")
+    """What every port has: a compiler, the agent, and a root file system.
+
+    An agent that has changed leaves the userland, which takes long to make, as it is.
+    """
+    toolchain, agent, userland = map(port.image, ("toolchain", "agent", "userland"))
+    sources = (HERE, Path(elf.__file__), Path(roots.__file__))
     yield Recipe(toolchain, make_tool, PackageSet("bookworm", port.compilers), space=700 * MIB)
     yield Recipe(agent, make_agent, needs=(toolchain,), port=port, space=4 * MIB,
                  sources=(HERE, *sorted(AGENT.glob("*.[ch]"))))  # fmt: skip
     yield Recipe(
-        port.image("root"), make_root, PackageSet(port.suite, _PROGRAMS, architecture=port.name),
-        needs=(agent, *((EMULATORS,) if port.foreign else ())), port=port,
-        sources=(HERE, Path(elf.__file__), Path(roots.__file__)),
-    )  # fmt: skip
+        userland,
+        make_userland,
+        PackageSet(port.suite, _PROGRAMS, architecture=port.name),
+        needs=(EMULATORS,) if port.foreign else (),
+        port=port,
+        sources=sources,
+    )
+    yield Recipe(port.image("root"), make_root, needs=(userland, agent), port=port,
+                 sources=sources, space=60 * MIB)  # fmt: skip
 
 
 def _kernel(name: str, port: Port, suite: str, package: str) -> Recipe:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from images import elf, initramfs
+from images.cache import MANIFEST
 from images.errors import ImageError
 from images.recipes import Materials, folders, loader
 
@@ -43,7 +44,16 @@ _ETC = {
 
 
 def make_root(materials: Materials, out: Path) -> None:
-    """Make a small root file system: Python with ctypes, dropbear, SFTP, busybox, strace, agent."""
+    """Make a root file system: the userland, and the agent as its first program."""
+    shutil.copytree(
+        materials.image("userland"), out, symlinks=True, dirs_exist_ok=True,
+        ignore=lambda _, names: [name for name in names if name == MANIFEST],
+    )  # fmt: skip
+    shutil.copy2(materials.image("agent") / "agent", out / "init")
+
+
+def make_userland(materials: Materials, out: Path) -> None:
+    """Make a small root file system: Python with ctypes, dropbear, SFTP, busybox, strace."""
     packages, port = materials.packages, materials.port
     libraries = out / "lib" / port.libraries
     for folder in ("bin", "dev", "etc", "host", "modules", "proc", "root", "run", "sbin", "share",
@@ -64,7 +74,6 @@ def make_root(materials: Materials, out: Path) -> None:
     (out / "usr/bin/python3").symlink_to(python.name)
     stdlib = out / "usr/lib" / python.name
     shutil.copytree(packages / "usr/lib" / python.name, stdlib, ignore=_left_out)
-    shutil.copy2(materials.image("agent") / "agent", out / "init")
     ld = loader(packages, port)
     shutil.copy2(ld.resolve(), libraries / ld.name)
     (out / port.loader[1:]).symlink_to(f"../lib/{port.libraries}/{ld.name}")

@@ -1,4 +1,5 @@
-"""The machines that QEMU emulates, each with the kernel that boots on it. Frozen values.
+"""The machines that QEMU emulates: each with the kernel that boots on it, or for single programs
+alone. Frozen values.
 
 A new one is a value more (with the package of its kernel in `images.catalogue`), and a line of
 tests/guests/test_architectures.py. What was measured of them is in docs/guests.md.
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from images.ports import AMD64, ARM64, I386, RISCV64, Port
+from images.roots import EMULATORS
 
 
 @dataclass(frozen=True)
@@ -148,3 +150,32 @@ ARCHITECTURES = (
     X86_64, X86_64_LA57, I386_PAE, I386_4G, ARM64_VA48, ARM64_VA52,
     RISCV64_SV39, RISCV64_SV48, RISCV64_SV57,
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Emulation:
+    """A machine that qemu-user emulates for single programs, on the host's own kernel.
+
+    `name` is what its guest is called after `qemu-user-`. With `reserved` bytes, all addresses that
+    a program can have are taken beforehand: it has no others.
+    """
+
+    name: str
+    port: Port
+    scale: float
+    reserved: int = 0
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The images that it needs."""
+        return ("agent", self.port.image("agent"), self.port.image("root"), EMULATORS)
+
+
+_39_BITS = 1 << 39
+EMULATIONS = (
+    Emulation("riscv64", RISCV64, 12.0),
+    Emulation("riscv64-39bit", RISCV64, 12.0, _39_BITS),
+    Emulation("arm64", ARM64, 12.0),
+    Emulation("arm64-39bit", ARM64, 12.0, _39_BITS),
+    Emulation("i386", I386, 12.0),
+)

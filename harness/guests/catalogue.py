@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
-from harness.guests.architectures import ARCHITECTURES, X86_64, Architecture
+from harness.guests.architectures import (
+    ARCHITECTURES,
+    EMULATIONS,
+    X86_64,
+    Architecture,
+    Emulation,
+)
 from harness.guests.container import Container
 from harness.guests.guest import Guest, Workplace
 from harness.guests.native import Native
 from harness.guests.own import QEMU, UML, OwnKernels, uml_release
 from harness.guests.qemu import Qemu
 from harness.guests.uml import Mode, Uml, has_seccomp
+from harness.guests.user import QemuUser
+from images import elf
 from images.builder import Builder
 
 NO_OWN = OwnKernels()
@@ -29,6 +37,7 @@ class Kind:
 
     `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
     only their proportions matter. `memory` is what it takes of the host's, in MiB, at most.
+    `machines` names those whose programs it runs, as `images.elf.MACHINES` does.
     """
 
     name: str
@@ -37,6 +46,7 @@ class Kind:
     weight: float
     boot: float = 0.1
     memory: int = 64
+    machines: tuple[str, ...] = (elf.X86_64,)
 
 
 def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
@@ -48,6 +58,7 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
         Kind("native", ("agent", "strace"), lambda place: Native("native", place), 0.06),
         Kind("docker", ("root",), lambda place: Container("docker", place), 0.15, 0.6, 128),
         *map(_qemu, ARCHITECTURES),
+        *map(_user, EMULATIONS),
     ]
     for image in _UML.values():
         release = builder.uml_release(image)
@@ -80,7 +91,15 @@ def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kin
     def make(place: Workplace) -> Guest:
         return Qemu(name, this, place, kernel=kernel)
 
-    return Kind(name, images, make, cell, 0.5, memory)
+    return Kind(name, images, make, cell, 0.5, memory, this.programs)
+
+
+def _user(this: Emulation) -> Kind:
+    name = f"qemu-user-{this.name}"
+    machines = (this.port.machine,)
+    return Kind(
+        name, this.images, lambda place: QemuUser(name, this, place), 0.8, machines=machines
+    )
 
 
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:

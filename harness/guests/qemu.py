@@ -18,7 +18,7 @@ from harness.errors import GuestError
 from harness.facts import Facts
 from harness.guests import snapshot
 from harness.guests.architectures import Architecture
-from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
+from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Tracer, Workplace
 from harness.guests.machine import AGENT, Launch, Machine
 from harness.guests.snapshot import Monitor, Snapshot
 from harness.record import UNTRACED, Record, Supervision
@@ -54,6 +54,7 @@ class Qemu:
     root = ""
     python = "/usr/bin/python3"
     agent = AGENT
+    tracer: Tracer = "strace"
     unable: Mapping[str, str] = {}
 
     def __init__(

@@ -11,7 +11,7 @@ from harness.cells import Limits
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
-from harness.guests.guest import LEAVE_ROOT, Boot, Support, Workplace
+from harness.guests.guest import LEAVE_ROOT, Boot, Support, Tracer, Workplace
 from harness.guests.host import examine
 from harness.guests.machine import AGENT, Launch, Machine
 from harness.record import UNTRACED, Record, Supervision
@@ -55,6 +55,7 @@ class Uml:
     shares_live = True
     python = "/usr/bin/python3"
     agent = AGENT
+    tracer: Tracer = "strace"
     unable: Mapping[str, str] = {}
 
     def __init__(

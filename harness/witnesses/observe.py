@@ -6,8 +6,9 @@ from harness.cells import Cell
 from harness.ledger import FIXED, Account, settle
 from harness.record import Record
 from harness.verdict import Observation, Outcome, Path
+from harness.witnesses.accounts import Accounts
 from harness.witnesses.agreement import compare, match
-from harness.witnesses.maps import Mapping, MapsError, Sighting, is_usable, parse_maps, sight
+from harness.witnesses.maps import Mapping, MapsError, Sighting, is_usable, sight
 from harness.witnesses.report import (
     Broken,
     End,
@@ -19,7 +20,6 @@ from harness.witnesses.report import (
     Workload,
     read_report,
 )
-from harness.witnesses.strace import doubts, parse_trace, story_of
 
 LONGEST_MESSAGE = 500  # characters
 MOST_TOLD = 3  # reservations in a line of evidence
@@ -41,6 +41,7 @@ class _Inquiry:
     def __init__(self, record: Record, cell: Cell | None) -> None:
         self._record = record
         self._cell = cell
+        self._accounts = Accounts(record)
         self._report = read_report(record.stdout)
         self._message = _last_line(record.stderr)
         self._maps: dict[str, tuple[Mapping, ...]] = {}
@@ -75,7 +76,7 @@ class _Inquiry:
         for moment in MOMENTS:
             if moment in self._record.maps:
                 try:
-                    self._maps[moment] = parse_maps(self._record.maps[moment])
+                    self._maps[moment] = self._accounts.maps(moment)
                 except MapsError as error:
                     self._against.append(f"the maps at {moment} cannot be read: {error}")
 
@@ -166,14 +167,14 @@ class _Inquiry:
 
     def _compare_trace(self) -> None:
         """Hold report and maps against the calls as strace saw them, if it did."""
-        if self._record.trace is None:
+        calls = self._accounts.calls()
+        if calls is None:
             return
-        trace = parse_trace(self._record.trace)
-        story = story_of(trace, self._record.pid)
+        story = calls.story
         self._told["trace"] = _traced(settle(story.steps))
-        if trace.said:
-            self._told["strace itself"] = "; ".join(trace.said)
-        self._against += doubts(trace, story, self._record.ending)
+        if calls.said:
+            self._told["strace itself"] = "; ".join(calls.said)
+        self._against += calls.doubts
         matching = match(self._report, story.steps)
         self._against += matching.against
         for moment, count in matching.moments.items():

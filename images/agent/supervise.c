@@ -230,7 +230,8 @@ static char **after_dashes(int argc, char **argv, int at)
 	fail("expected an option or -- PROGRAM, got", at < argc ? argv[at] : "nothing");
 }
 
-/* The options of `run` from argv[at] on: limits, faults, and --trace STRACE. Answers the program. */
+/* The options of `run` from argv[at] on: limits, faults, and --trace STRACE, or --trace fd:N for a
+ * program that writes its trace itself, to that descriptor. Answers the program. */
 char **run_options(struct limits *limits, struct bend *bend, const char **strace, int argc, char **argv, int at)
 {
 	for (int taken = 1; at < argc && taken > 0; at += taken) {
@@ -323,6 +324,10 @@ int run_main(int argc, char **argv)
 		become_subject(self);
 		dup2(in[0], 0);
 		dup2(out[1], 1);
+		if (strace && !strncmp(strace, "fd:", 3)) { /* the program itself writes what it does */
+			dup2(trace[1], (int)number(strace + 3));
+			strace = NULL;
+		}
 		if (strace)
 			become_traced(strace, &limits, argv + 2, (int)(program - 1 - (argv + 2)), program,
 			              trace[1], report[1], err[1]);
