@@ -87,6 +87,7 @@ class Opened:
 
     guest: Guest
     facts: Facts
+    _kind: Kind
     _run: _Run
 
     def ask(self, cell: Cell, subject: Subject, directory: Path) -> Verdict:
@@ -94,6 +95,9 @@ class Opened:
 
         Raises UsageError if a file of the subject's cannot be read.
         """
+        support = self._run.suits(self._kind, subject)
+        if not support.ok:
+            return _unsupported_cell(cell, support.reason, support.remedy)
         share = self._run.options.directory / "guests" / self.guest.name / "share"
         subjects.hand_in(
             self.guest, share, subject, Deadline.after(CELL_SECONDS * self.guest.scale)
@@ -113,7 +117,7 @@ def opened(guest: str, options: Options, emit: Emit) -> Iterator[Opened]:
     with one.booted(kind, guest, options.processors[0], list(options.subjects.values())) as (
         booted, facts,
     ):  # fmt: skip
-        yield Opened(booted, facts, one)
+        yield Opened(booted, facts, kind, one)
 
 
 def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
@@ -229,7 +233,7 @@ class _Run:
         """Take cells of one guest, whose subjects have one root, to their verdicts, whatever
         happens to the guest.
         """
-        waiting = list(cells)
+        waiting = cells = list(self._suited(kind, cells))
         deployed = [self.options.subjects[name] for name in dict.fromkeys(c.subject for c in cells)]
         while waiting and not self._stopping.is_set():
             batch = waiting[:1] if self.options.fresh else waiting
@@ -255,6 +259,20 @@ class _Run:
                 return
             if len(waiting) == before:
                 return
+
+    def _suited(self, kind: Kind, cells: Iterable[Cell]) -> Iterator[Cell]:
+        """Leave out the cells whose subject is for another machine: they have their verdict."""
+        for cell in cells:
+            support = self.suits(kind, self.options.subjects[cell.subject])
+            if support.ok:
+                yield cell
+            else:
+                self._finish(_unsupported_cell(cell, support.reason, support.remedy))
+
+    def suits(self, kind: Kind, subject: Subject) -> Support:
+        kinds = catalogue(self.options.builder, self.options.own).values()
+        others = [each.name for each in kinds if subject.machine in each.machines]
+        return subjects.suits(subject, kind.name, kind.machines, others)
 
     def _label(self, kind: Kind, cells: list[Cell], batch: list[Cell], root: Root) -> str:
         """Name a boot's directory: a guest that boots more than once gets one for each."""

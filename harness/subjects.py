@@ -6,19 +6,20 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from allocator import bundle
+from harness import libraries
 from harness.cells import Cell, Limits
 from harness.deadline import Deadline
 from harness.errors import GuestError, UsageError
-from harness.guests.guest import Guest
+from harness.guests.guest import Guest, Support
 from harness.record import Supervision
 from images import elf
+from images.ports import PORTS
 
 FILE = "allocator.pyz"
 PLACE = "subject"  # the directory of the share that has a directory of each subject's files
@@ -34,7 +35,8 @@ _COVERED = ("/tmp", "/root", "/run", "/proc", "/sys", "/dev", "/var/tmp")
 class Subject:
     """A program under test. `argv` may speak of SHARE; `files` are its names in its directory of
     the share, `place`, with where they are on this machine. A subject that `reports` speaks the
-    allocator's language.
+    allocator's language. `machine` is the only one that runs it, empty for any; `linked` says that
+    it takes libraries of the guest's root.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Subject:
     root: Root = "image"
     reports: bool = False
     patience: float = PATIENCE
+    machine: str = ""
+    linked: bool = False
 
     @property
     def place(self) -> str:
@@ -132,31 +136,61 @@ def of_program(
     environment: Sequence[str] = (),
     root: Root = "image",
     patience: float = PATIENCE,
+    sysroot: Path | None = None,
 ) -> Subject:
-    """Make a subject of any program of this machine, with what it needs to run in a guest. It is
-    called as its file, if no name is given.
+    """Make a subject of any program, with what it needs to run in a guest. It is called as its
+    file, if no name is given.
 
-    A dynamically linked program brings its loader and libraries, as its own loader finds them here;
-    with `root="host"` nothing is brought but what the guest covers. Raises UsageError for what
-    cannot run: another machine's, another libc's, a script without interpreter.
+    A dynamically linked program brings its loader and libraries: those below `sysroot`, or as its
+    own loader finds them here; one of another machine without a sysroot has those of its guest's
+    root. With `root="host"` nothing is brought but what the guest covers. Raises UsageError for
+    what cannot run: another libc's, a machine's that no guest has, a script without interpreter.
     """
     path = _find(program)
+    machine = _machine(path)
     brought = {Path(each).name: _readable(each) for each in files}
     subject = Subject(
         name or called(path.name), (), brought, dict(_assignment(each) for each in environment),
-        root, False, patience,
+        root, False, patience, machine,
     )  # fmt: skip
-    interpreter = _check(path)
     if root == "host" and not _is_covered(path):
         return replace(subject, argv=(str(path), *arguments))
     here = f"{SHARE}/{subject.place}"
     own = {**brought, path.name: path}
-    if root == "host" or interpreter is None:
-        return replace(subject, argv=(f"{here}/{path.name}", *arguments), files=own)
-    libraries = _libraries(path, interpreter)
-    own.update({f"lib/{name}": library for name, library in libraries.items()})
-    loader = (f"{here}/lib/{interpreter.name}", "--library-path", f"{here}/lib")
-    return replace(subject, argv=(*loader, f"{here}/{path.name}", *arguments), files=own)
+    alone = replace(subject, argv=(f"{here}/{path.name}", *arguments), files=own)
+    loader = elf.interpreter(path) if machine else None
+    if root == "host" or loader is None:
+        return alone
+    if sysroot:
+        found = libraries.below(path, loader, sysroot)
+    elif machine == platform.machine():
+        found = libraries.here(path, loader)
+    else:
+        return replace(alone, linked=True)
+    own.update({f"lib/{name}": library for name, library in found.items()})
+    start = (f"{here}/lib/{Path(loader).name}", "--library-path", f"{here}/lib")
+    return replace(alone, argv=(*start, *alone.argv), files=own)
+
+
+def suits(subject: Subject, guest: str, machines: Sequence[str], others: Sequence[str]) -> Support:
+    """Say whether a guest that runs programs of these machines, its own first, runs the subject.
+
+    `others` are the guests that do.
+    """
+    if not subject.machine or subject.machine == machines[0]:
+        return Support(True)
+    if subject.machine in machines and not subject.linked:
+        return Support(True)
+    remedy = f"build it for {machines[0]}"
+    if others:
+        remedy = f"take {' or '.join(others)}, or {remedy}"
+    if subject.machine in machines:
+        why = f"{guest} has no libraries for programs of {subject.machine}"
+        return Support(False, why, "give them by --sysroot, or link it statically")
+    return Support(
+        False, f"{subject.name} is for {subject.machine}, {guest} runs programs of "
+        f"{' and '.join(machines)}", remedy
+    )  # fmt: skip
 
 
 def called(program: str) -> str:
@@ -192,26 +226,19 @@ def _is_covered(path: Path) -> bool:
     return any(path.is_relative_to(each) for each in _COVERED)
 
 
-def _check(path: Path) -> Path | None:
-    """Return the loader of a dynamically linked program, None if it needs none, or complain."""
+def _machine(path: Path) -> str:
+    """Name the machine that a program is for, empty for a script, or complain."""
     machine = elf.machine(path)
     if machine is None:
         _check_script(path)
-        return None
-    here = platform.machine()
-    if machine != here:
-        raise UsageError(f"{path} is for {machine}; the guests here are {here}",
-                         f"build it for {here}")  # fmt: skip
-    loader = elf.interpreter(path)
-    if loader is None:
-        return None
-    if not Path(loader).exists():
-        libc = "musl" if "musl" in loader else "another libc"
+        return ""
+    known = [port.machine for port in PORTS.values()]
+    if machine not in known:
         raise UsageError(
-            f"{path} is made for {libc}: its loader {loader} is not on this machine",
-            "link it statically, or run Foothold where it runs",
+            f"{path} is for {machine}, for which there is no guest",
+            f"build it for one of these: {', '.join(known)}",
         )
-    return Path(loader)
+    return machine
 
 
 def _check_script(path: Path) -> None:
@@ -222,22 +249,3 @@ def _check_script(path: Path) -> None:
             f"{path} is neither an ELF program nor a script that names its interpreter",
             "begin it with #!/bin/sh, or what it is written in",
         )
-
-
-def _libraries(path: Path, loader: Path) -> dict[str, Path]:
-    """Ask the program's own loader which libraries it would take; nothing of it is executed."""
-    argv = [str(loader), "--list", str(path)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
-    found = {loader.name: loader}
-    for line in done.stdout.splitlines():
-        name, arrow, place = line.strip().partition(" => ")
-        if arrow and place.startswith("not found"):
-            raise UsageError(
-                f"{path} needs {name}, which is not on this machine",
-                "install it, or name its directory in LD_LIBRARY_PATH",
-            )
-        if arrow and place.startswith("/"):
-            found[Path(name).name] = Path(place.rpartition(" (")[0])
-    if done.returncode:
-        raise UsageError(f"{path} cannot be loaded: {done.stderr.strip() or done.stdout.strip()}")
-    return found

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -30,6 +31,8 @@ _OPTIONS = (
                  help="starts, path:high, path:low, path:refused, dies:REGEX, anything."),
     click.option("--root", type=click.Choice(["image", "host"]), default="image",
                  help="Its root file system: ours, or read-only this machine's own."),
+    click.option("--sysroot", type=click.Path(exists=True, file_okay=False),
+                 help="Where the libraries of a program of another machine are."),
     click.option("--patience", type=click.FloatRange(0.1, 3600), metavar="S",
                  help="Seconds after which it counts as running, and is ended (10)."),
 )  # fmt: skip
@@ -45,6 +48,7 @@ class Asked:
     environment: tuple[str, ...]
     expect: str | None
     root: str
+    sysroot: str | None
     patience: float | None
 
     def plan(self, plan: PlanFile) -> tuple[PlanFile, tuple[str, ...]]:
@@ -96,7 +100,8 @@ class Asked:
 
         return Program(
             called(given), given, self.arguments, self.files, self.environment,
-            cast("Root", self.root), self.patience, asked=("--subject", given, *self._words()),
+            cast("Root", self.root), self.patience, sysroot=self.sysroot or "",
+            asked=("--subject", given, *self._words()),
         )  # fmt: skip
 
     def _words(self) -> tuple[str, ...]:
@@ -108,6 +113,8 @@ class Asked:
                 words += [name, value]
         if self.root != "image":
             words += ["--root", self.root]
+        if self.sysroot is not None:
+            words += ["--sysroot", self.sysroot]
         if self.patience is not None:
             words += ["--patience", f"{self.patience:g}"]
         return tuple(words)
@@ -139,6 +146,7 @@ def _of_program(this: Program) -> Subject:
     return subjects.of_program(
         this.program, this.arguments, name=this.name, files=this.files,
         environment=this.environment, root=this.root, patience=this.patience or subjects.PATIENCE,
+        sysroot=Path(this.sysroot) if this.sysroot else None,
     )  # fmt: skip
 
 

@@ -37,7 +37,8 @@ class Kind:
 
     `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
     only their proportions matter. `memory` is what it takes of the host's, in MiB, at most.
-    `machines` names those whose programs it runs, as `images.elf.MACHINES` does.
+    `machines` names those whose programs it runs, as `images.elf.MACHINES` does; its root has those
+    of the first.
     """
 
     name: str

@@ -57,6 +57,7 @@ class _Subject(_Table, frozen=True):
     env: dict[str, str] = {}
     root: Literal["image", "host"] = "image"
     patience: float | None = None
+    sysroot: str = ""
     expect: str = "starts"
 
 
@@ -196,6 +197,7 @@ class _Reader:
             table.root,
             table.patience,
             self._words(table.expect, f"{key}.expect"),
+            str(here / table.sysroot) if table.sysroot else "",
         )
 
     def _expect(self, expect: _Expect, key: str) -> tuple[Pattern, Expectation]:

@@ -21,6 +21,7 @@ STARTS = Expectation(None, Outcome.STARTS)
 class Program:
     """A program that a plan, or the command line, makes a subject: how it is started, and what is
     expected of it where no `[[expect]]` says so. Seconds of patience; None: as many as is usual.
+    `sysroot` is where its libraries are looked for, empty: on this machine.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Program:
     root: Literal["image", "host"] = "image"
     patience: float | None = None
     expect: Expectation = STARTS
+    sysroot: str = ""
     asked: tuple[str, ...] = ()
 
 

@@ -24,7 +24,8 @@ MAY = {
     "sinks": VALUES,
     "channels": VALUES,
     "guests": VALUES | {"channels", "images"},
-    "subjects": VALUES | {"guests", "allocator", "images"},
+    "libraries": VALUES | {"images"},
+    "subjects": VALUES | {"libraries", "guests", "allocator", "images"},
 }  # fmt: skip
 
 
