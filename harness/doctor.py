@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.guests.catalogue import catalogue
-from harness.guests.guest import Support, Workplace
+from harness.guests.guest import Support
 from harness.guests.host import Host
 from harness.guests.host import examine as examine_host
 from harness.guests.qemu import Kvm
@@ -47,8 +47,7 @@ def examine(builder: Builder) -> list[Check]:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         for kind in kinds.values():
-            support = kind.make(Workplace(scratch, scratch, builder)).supported()
-            checks.append(_guest(kind.name, support))
+            checks.append(_guest(kind.name, kind.support(builder, scratch)))
     return checks
 
 

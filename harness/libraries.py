@@ -48,6 +48,8 @@ def below(program: Path, loader: str, sysroot: Path) -> dict[str, Path]:
     names = [f"{lib}{end}" for end in (*(f"/{each}" for each in triplets), "")
              for lib in ("lib", "usr/lib", "lib64", "usr/lib64")]  # fmt: skip
     folders = [sysroot / name for name in names if (sysroot / name).is_dir()]
+    if not folders:
+        raise UsageError(f"--sysroot {sysroot}: there is no directory lib, nor usr/lib, in it")
     wanted, found = [Path(loader).name, *elf.needed(program)], dict[str, Path]()
     while wanted:
         name = wanted.pop()

@@ -12,20 +12,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
-
 from harness import events, subjects, witnesses
 from harness.cells import ALLOCATOR, Cell
 from harness.deadline import Deadline
 from harness.errors import Blame, FootholdError, GuestError, InfrastructureError, UnsupportedError
 from harness.events import Emit
+from harness.evidence import keep
 from harness.facts import Facts
 from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
 from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
 from harness.oracle import predict
-from harness.record import Record
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
 from harness.verdict import Expectation, Result, Verdict
@@ -290,7 +288,8 @@ class _Run:
         subject = self.options.subjects[cell.subject]
         argv = subjects.command(cell, guest, subject, trace=trace)
         how = subjects.supervision(subject, guest, trace=trace)
-        deadline = Deadline.after(max(CELL_SECONDS * guest.scale, 2 * (how.patience or 0)))
+        seconds = cell.deadline or CELL_SECONDS
+        deadline = Deadline.after(max(seconds * guest.scale, 2 * (how.patience or 0)))
         predicted = None
         try:
             facts = measure(guest, facts, cell.limits, deadline)
@@ -321,7 +320,7 @@ class _Run:
     def _traceable(self, guest: Guest, facts: Facts, cell: Cell) -> tuple[bool, tuple[str, ...]]:
         """Say whether a cell's subject is traced, and what its verdict has to note."""
         notes = tuple(guest.boot_record.notes)
-        if not self.options.trace:
+        if not (self.options.trace and cell.trace):
             return False, (*notes, "not traced: report and maps are the witnesses")
         if facts.tools.ptrace and guest.tracer == "strace":
             return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")
@@ -403,26 +402,6 @@ def _unsupported_cell(cell: Cell, reason: str, remedy: str) -> Verdict:
         cell=cell.id, result=Result.UNSUPPORTED, seconds=0.0, declared=cell.declared,
         findings=(reason,), blame=Blame.UNSUPPORTED, hint=remedy, command=cell.command,
     )  # fmt: skip
-
-
-def support(kind: Kind, builder: Builder, scratch: Path) -> Support:
-    """Say whether this machine can boot a guest, for the doctor."""
-    return kind.make(Workplace(scratch, scratch, builder)).supported()
-
-
-def keep(record: Record, directory: Path) -> None:
-    """Write what was seen of a subject into its cell's directory."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "stdout.jsonl").write_bytes(record.stdout)
-    (directory / "ending.json").write_bytes(msgspec.json.encode(record.ending))
-    (directory / "stderr").write_bytes(record.stderr)
-    if record.emulator is not None:  # which the trace is made of
-        (directory / "emulator.log").write_bytes(record.emulator)
-    elif record.trace is not None:
-        (directory / "strace").write_bytes(record.trace)
-    for moment, maps in record.maps.items():
-        # a moment's name comes from the guest: \w only, see supervised.py
-        (directory / f"maps-{moment}").write_text(maps)
 
 
 def _wait(futures: list[Future[None]]) -> None:

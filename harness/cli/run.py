@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.asked import Asked, chosen_shard, plan_options, shard_option
 from harness.cli.common import (
     FAILED,
     FINDING,
@@ -21,50 +22,37 @@ from harness.cli.common import (
     state,
     stop_as_by_ctrl_c,
 )  # fmt: skip
-from harness.cli.subject import Asked, subject_options, subjects_of
+from harness.cli.subject import subjects_of
 from harness.errors import InfrastructureError, UsageError
 
 if TYPE_CHECKING:
+    from harness.cells import Cell
     from harness.plan import PlanFile
     from harness.run import Summary
 
 
 @click.command()
 @click.argument("plan", default="default", metavar="[PLAN]")
-@click.option("--guest", "guests", multiple=True, metavar="G", help="This guest instead.")
-@click.option("--limit", "limits", multiple=True, metavar="L", help="none, rlimit_as=300M, …")
-@click.option("--policy", "policies", multiple=True, metavar="P", help="The allocator's policy.")
-@click.option("--workload", "workloads", multiple=True, metavar="W", help="And this one for it.")
+@plan_options(run=True)
+@shard_option
 @click.option("--uml", type=click.Path(path_type=Path), metavar="FILE", help="A UML kernel.")
 @click.option("--kernel", type=click.Path(path_type=Path), metavar="FILE", help="One for QEMU.")
-@click.option("-j", "--jobs", type=click.IntRange(1, 64), metavar="N", help="Guests at once.")
 @click.option("--json", "json_file", metavar="FILE", help="All of it as JSON; - is stdout.")
 @click.option("--junit", "junit_file", metavar="FILE", help="All of it as JUnit's XML.")
-@click.option("--require", multiple=True, metavar="G", help="Fail if this guest is unsupported.")
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
 @click.option("--locked", is_flag=True, help="Only packages that the lock names.")
-@click.option("--fresh", is_flag=True, help="Boot each guest anew for every cell.")
-@click.option("--trace/--no-trace", default=True, help="System calls as the third witness.")
 @click.option("-q", "--quiet", is_flag=True, help="Only what failed, and the sum.")
-@subject_options
 def run(
     plan: str,
-    guests: tuple[str, ...],
-    limits: tuple[str, ...],
-    policies: tuple[str, ...],
-    workloads: tuple[str, ...],
+    asked: Asked,
+    shard: str | None,
     uml: Path | None,
     kernel: Path | None,
-    jobs: int | None,
     json_file: str | None,
     junit_file: str | None,
-    require: tuple[str, ...],
     run_dir: Path | None,
     locked: bool,
-    fresh: bool,
-    trace: bool,
     quiet: bool,
-    asked: Asked,
 ) -> int:
     """Run a plan: a shipped one by its name, or a TOML file.
 
@@ -90,12 +78,13 @@ def run(
         own = OwnKernels(uml, kernel)
         own.check()
         read = read_plan(plan, builder, own)
-        read, subjects = asked.plan(read)
-        cells = asked.declare(
-            read.cells((*own.guests, *guests), limits, policies, subjects, workloads)
+        read, cells = asked.cells(read, own.guests)
+        required = _required(read, asked.value("require", read), cells)
+        jobs = asked.value("jobs", read) or read.jobs or 0
+        fresh = asked.value("fresh", read)
+        cells = tuple(
+            replace(each, where=own.where(each.guest)) for each in chosen_shard(shard).of(cells)
         )
-        cells = tuple(replace(cell, where=own.where(cell.guest)) for cell in cells)
-        required = _required(read, require, {cell.guest for cell in cells})
         directory = _run_directory(run_dir)
         bus.add(RunDirectory(directory))
         if json_file:
@@ -109,11 +98,11 @@ def run(
                 directory=directory,
                 builder=builder,
                 own=own,
-                jobs=jobs or 0,
-                fresh=fresh,
-                trace=trace,
+                jobs=jobs,
+                fresh=read.fresh if fresh is None else fresh,
+                trace=asked.value("trace", read) is not False,
                 subjects=subjects_of(cells, read, packaged(builder)),
-                require=required,
+                require=required & {cell.guest for cell in cells},
                 plan=read.name,
                 command=("foothold", *map(_printable, sys.argv[1:])),
             ),
@@ -123,15 +112,15 @@ def run(
     return FAILED if code == OK and bus.failed else code  # a report that was asked for is missing
 
 
-def _required(plan: PlanFile, asked: Sequence[str], guests: set[str]) -> frozenset[str]:
+def _required(plan: PlanFile, asked: Sequence[str], cells: Sequence[Cell]) -> frozenset[str]:
     """Return the guests that must be there; those asked for by hand must also have cells."""
-    names = frozenset(plan.known.guest(each) for each in asked)
-    if idle := sorted(names - guests):
+    guests = {cell.guest for cell in cells}
+    if idle := sorted(set(asked) - guests):
         raise UsageError(
             f"{', '.join(idle)} is required and has no cell in this run",
             "add it with --guest, or leave --require",
         )
-    return names | plan.require & guests
+    return plan.require & guests | frozenset(asked)
 
 
 def _run_directory(chosen: Path | None) -> Path:

@@ -15,7 +15,7 @@ from harness.guests.architectures import (
     Emulation,
 )
 from harness.guests.container import Container
-from harness.guests.guest import Guest, Workplace
+from harness.guests.guest import Guest, Support, Workplace
 from harness.guests.native import Native
 from harness.guests.own import QEMU, UML, OwnKernels, uml_release
 from harness.guests.qemu import Qemu
@@ -48,6 +48,10 @@ class Kind:
     boot: float = 0.1
     memory: int = 64
     machines: tuple[str, ...] = (elf.X86_64,)
+
+    def support(self, builder: Builder, scratch: Path) -> Support:
+        """Say whether this machine can boot it; nothing is booted."""
+        return self.make(Workplace(scratch, scratch, builder)).supported()
 
 
 def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:

@@ -22,7 +22,8 @@ class SummaryJson:
     Its shape: `schema`, `foothold` (version), `run`, `plan`, `command`, `directory`, `started`
     (seconds since the epoch), `seconds`, `interrupted`, `counts` (cells by result), `guests` (by
     name: `argv`, `seconds`, `facts`, `provenance`, `notes`, `failure`), `cells` (each with `guest`,
-    `limits`, `policy`, `subject`, `workload` and its `verdict`, null if it was not reached).
+    `limits`, `policy`, `subject`, `workload`, `repeat`, `tags` and its `verdict`, null if it was
+    not reached).
     """
 
     def __init__(self, path: str) -> None:
@@ -83,5 +84,7 @@ def _cell(result: RunResult, cell: Cell) -> dict[str, object]:
         "policy": cell.policy,
         "subject": cell.subject,
         "workload": cell.workload,
+        "repeat": cell.repeat,
+        "tags": cell.tags,
         "verdict": result.verdicts.get(cell.id),
     }

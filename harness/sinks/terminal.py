@@ -6,7 +6,7 @@ import os
 import shlex
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -155,7 +155,7 @@ class _LiveTable:
             ]  # fmt: skip
             self._printed.update(done)
         if isinstance(event, RunStarted):
-            head = _grid()
+            head = _grid(event.cells)
             head.add_row("", "limits", "policy", "expected", "observed", "time", style="dim")
             self._console.print(head)
             self._live.start()
@@ -219,7 +219,7 @@ class _LiveTable:
         verdicts = [self._result.verdicts.get(cell.id) for cell in self._result.of_guest(guest)]
         if all(each and each.result is Result.UNSUPPORTED for each in verdicts):
             return head
-        table = _grid()
+        table = _grid(self._result.cells)
         for cell, verdict in zip(self._result.of_guest(guest), verdicts, strict=True):
             table.add_row("", *self._row(cell, verdict))
         return Group(head, table)
@@ -238,12 +238,14 @@ class _LiveTable:
         yield Text(f"{verdict.seconds:.2f} s")
 
 
-def _grid() -> Table:
-    """A table whose columns are where they are in every other one."""
+def _grid(cells: Sequence[Cell]) -> Table:
+    """A table for some of these cells, whose columns are where they are in every other one."""
+    limits = max((len(str(cell.limits)) for cell in cells), default=0)
+    variant = max((len(cell.variant) for cell in cells), default=0)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False, expand=True)
     table.add_column(width=2)
-    table.add_column(width=14)
-    table.add_column(width=8)
+    table.add_column(width=min(max(limits, 14), 28))
+    table.add_column(width=min(max(variant, 8), 20))
     table.add_column(ratio=1)
     table.add_column(ratio=1)
     table.add_column(justify="right", width=8)
@@ -338,7 +340,7 @@ def _summary(result: RunResult) -> Text:
         for name, count in result.counts.items()
         if count
     ]
-    text.append_text(Text(", ").join(parts))
+    text.append_text(Text(", ").join(parts) if parts else Text("nothing to do"))
     if result.finished:
         text.append(f" in {result.finished.seconds:.1f} s")
         if result.finished.interrupted:

@@ -162,7 +162,7 @@ class _Reader:
         line = match.string[match.start() :]
         if joined:
             line = joined + line[line.rindex(" = ") :]
-        result = int(value, 0) if value else None
+        result = int(value, 16 if match["hex"] else 10) if value else None
         errno = match["errno"] or ""
         if errno and result not in (-1, None):
             return False

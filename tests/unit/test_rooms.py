@@ -24,6 +24,7 @@ MAY = {
     "sinks": VALUES,
     "channels": VALUES,
     "guests": VALUES | {"channels", "images"},
+    "evidence": VALUES,
     "libraries": VALUES | {"images"},
     "subjects": VALUES | {"libraries", "guests", "allocator", "images"},
 }  # fmt: skip

@@ -145,7 +145,7 @@ def test_files_are_whole_however_a_run_ends(
 @pytest.mark.parametrize(
     ("arguments", "told", "remedy"),
     [
-        (["run", "nightly"], "nightly: there is no such plan", "default"),
+        (["run", "nightli"], "nightli: there is no such plan", "default"),
         (["run", "--guest", "uml"], "unknown guest 'uml'", "uml-bookworm"),
         (["run", "--limit", "rlimit_as=300XB"], "'300XB' is no size", "300M"),
         (["run", "--limit", "cgroup=1G"], "unknown limit 'cgroup=1G'", "rlimit_as=SIZE"),

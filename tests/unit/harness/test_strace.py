@@ -150,6 +150,12 @@ def test_nothing_raises(log: bytes, pid: int) -> None:
     doubts(trace, story_of(trace, pid), Ending(0))
 
 
+def test_a_result_may_begin_with_a_zero() -> None:
+    line = b"227 mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, 3, 0) = 040161000\n"  # 0x lost its x
+    [call] = parse_trace(line).calls
+    assert call.result == 40161000
+
+
 @given(st.data())
 def test_a_bent_log_is_read_to_its_end(data: st.DataObject) -> None:
     log = (RECORDED / "uml-7.2-after.log").read_bytes()
