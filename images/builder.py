@@ -91,6 +91,22 @@ class Builder:
             self._checked[name] = entry
         return entry is not None
 
+    def to_download(self, names: Iterable[str]) -> int:
+        """Bytes of packages that building these images would download, as far as the locks know
+        them. Asks no mirror, builds nothing.
+        """
+        missing: set[Deb] = set()
+        waiting = list(names)
+        while waiting:
+            recipe = self._recipe(waiting.pop())
+            if self.ready(recipe.name):
+                continue
+            waiting += recipe.needs
+            if recipe.packages:
+                debs = lock.chosen(recipe.packages, self._own_lock)
+                missing.update(deb for deb in debs if not self._apt.has(deb))
+        return sum(deb.size for deb in missing)
+
     def packages(self, name: str) -> list[Deb]:
         """Name the packages that go into an image; asks the mirror only if no lock knows them."""
         recipe = self._recipe(name)

@@ -102,14 +102,14 @@ def _cgroup(facts: Facts) -> str:
 _ROWS: Mapping[str, Callable[[Facts], str]] = {
     "kernel": lambda facts: facts.release,
     "machine": lambda facts: f"{facts.machine}, {facts.pointer_size * 8} bits",
-    "page": lambda facts: f"{facts.page_size >> 10}K",
+    "page, huge page": lambda facts: f"{facts.page_size >> 10}K, {_size(facts.huge_page_size)}",
     "task size": lambda facts: f"{facts.task_size:#x}",
     "width, levels": lambda facts: f"{facts.bits} bits, {facts.levels}",
     "lowest": lambda facts: f"{facts.lowest:#x}",
     "placement": lambda facts: facts.placement,
     "first": lambda facts: f"{facts.first:#x}",
-    "hint at 0xf800000000": lambda facts: _hint(facts.hint_high),
-    "hint at 0x10000000": lambda facts: _hint(facts.hint_low),
+    "high hint": lambda facts: f"{facts.hint_high.asked:#x} {_hint(facts.hint_high)}",
+    "low hint": lambda facts: f"{facts.hint_low.asked:#x} {_hint(facts.hint_low)}",
     "hint beyond": _beyond,
     "ASLR mode, bits seen": lambda facts: f"{facts.aslr}, {facts.aslr_bits}",
     "overcommit": lambda facts: str(facts.overcommit),
@@ -123,8 +123,21 @@ _ROWS: Mapping[str, Callable[[Facts], str]] = {
 }
 
 
+def _families(measured: Mapping[str, Facts]) -> Mapping[str, Mapping[str, Facts]]:
+    """Group the guests by the machine that their programs are for, in the order of the first."""
+    families: dict[str, dict[str, Facts]] = {}
+    for name, facts in measured.items():
+        family = facts.machine if facts.pointer_size == 8 else "32 bits"
+        families.setdefault(family, {})[name] = facts
+    return families
+
+
 def _table(measured: Mapping[str, Facts]) -> str:
     """Guests as columns, since what is told of each is more than there are of them."""
+    return "\n\n".join(map(_columns, _families(measured).values()))
+
+
+def _columns(measured: Mapping[str, Facts]) -> str:
     columns = [["", *_ROWS]]
     columns += [
         [name, *(tell(facts) for tell in _ROWS.values())] for name, facts in measured.items()
@@ -140,14 +153,20 @@ def _table(measured: Mapping[str, Facts]) -> str:
 def _markdown(measured: Mapping[str, Facts], missing: Mapping[str, str]) -> str:
     import platform
 
-    lines = [_HEAD, f"| | {' | '.join(measured)} |", "|---" * (len(measured) + 1) + "|"]
-    for row, tell in _ROWS.items():
-        # whose machine it was made on is nobody's business
-        told = (
-            "the host's" if row == "kernel" and facts.release == platform.release() else tell(facts)
-            for facts in measured.values()
-        )
-        lines.append(f"| {row} | {' | '.join(told)} |")
+    lines = [_HEAD]
+    for family, members in _families(measured).items():
+        lines += [f"## {family}", "", f"| | {' | '.join(members)} |"]
+        lines.append("|---" * (len(members) + 1) + "|")
+        for row, tell in _ROWS.items():
+            # whose machine it was made on is nobody's business
+            told = (
+                "the host's"
+                if row == "kernel" and facts.release == platform.release()
+                else tell(facts)
+                for facts in members.values()
+            )
+            lines.append(f"| {row} | {' | '.join(told)} |")
+        lines.append("")
     if missing:
-        lines += ["", *(f"Not measured: {name}: {why}." for name, why in missing.items())]
-    return "\n".join(lines) + "\n"
+        lines += [f"Not measured: {name}: {why}." for name, why in missing.items()]
+    return "\n".join(lines).rstrip() + "\n"

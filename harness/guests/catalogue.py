@@ -62,14 +62,15 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     kinds = [
         Kind("native", ("agent", "strace"), lambda place: Native("native", place), 0.06),
         Kind("docker", ("root",), lambda place: Container("docker", place), 0.15, 0.6, 128),
-        *map(_qemu, ARCHITECTURES),
-        *map(_user, EMULATIONS),
+        _qemu(X86_64),
     ]
     for image in _UML.values():
         release = builder.uml_release(image)
         kinds.append(_uml(f"uml-{release}", image, release))
         if has_seccomp(release):
             kinds.append(_uml(f"uml-{release}{PTRACE}", image, release, mode="ptrace"))
+    kinds += [_qemu(each) for each in ARCHITECTURES if each is not X86_64]
+    kinds += map(_user, EMULATIONS)
     if own.uml:
         kinds.append(_uml(UML, "", uml_release(own.uml), own.uml.absolute()))
     if own.qemu:

@@ -16,12 +16,14 @@ from harness.witnesses.strace import Story
 @dataclass(frozen=True)
 class Calls:
     """A program's calls. `doubts` say what speaks against who wrote them down, `said` is what that
-    complained of itself.
+    complained of itself. If they are not `whole`, some are missing or have another's answer, so
+    that nothing can be held against them.
     """
 
     story: Story
     doubts: tuple[str, ...]
     said: tuple[str, ...] = ()
+    whole: bool = True
 
 
 class Accounts:
@@ -38,7 +40,8 @@ class Accounts:
             return None
         if self._log:
             story = emulator.story_of(self._log, record.pid)
-            return Calls(story, tuple(emulator.doubts(story, record.ending)))
+            against = emulator.doubts(story, record.ending)
+            return Calls(story, tuple(against), whole=not story.threads)
         trace = strace.parse_trace(record.trace)
         story = strace.story_of(trace, record.pid)
         return Calls(story, tuple(strace.doubts(trace, story, record.ending)), trace.said)

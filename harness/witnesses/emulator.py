@@ -143,7 +143,7 @@ def story_of(log: Log, pid: int) -> Story:
                 threads += 1
             else:
                 children += 1
-        elif call.name == "exit_group" and call.args:
+        elif call.name == "exit_group" and re.fullmatch(r"\d{1,10}", "".join(call.args)):
             ending = f"exited with {int(call.args[0]) & 0xFF}"
         else:
             try:

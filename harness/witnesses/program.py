@@ -92,7 +92,7 @@ def _hear_trace(
             against.append(f"the maps cannot be read: {error}")
         else:
             evidence[f"maps while {RUNNING}"] = _largest(ledger_of(maps))
-            against += compare(account, maps, RUNNING) if maps else []
+            against += compare(account, maps, RUNNING) if maps and calls.whole else []
     return account.ledger
 
 

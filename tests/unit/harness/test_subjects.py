@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.subjects import of_program
+from harness.subjects import ALLOCATOR, Subject, of_program, suits
 
 
 def program(path: Path, data: bytes) -> str:
@@ -84,3 +84,33 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
         of_program("ls", files=["absent"])
     with pytest.raises(UsageError, match="--env NAME: this is no assignment"):
         of_program("ls", environment=["NAME"])
+
+
+def test_a_program_carries_its_machine(tmp_path: Path) -> None:
+    foreign = of_program(program(tmp_path / "static", elf(183)))
+    assert (foreign.machine, foreign.linked) == ("aarch64", False)
+    linked = of_program(program(tmp_path / "linked", elf(183, b"/lib/ld-linux-aarch64.so.1\0")))
+    assert (linked.argv, linked.linked) == (("{share}/subject/linked/linked",), True)
+    assert of_program(program(tmp_path / "s.sh", b"#!/bin/sh\n")).machine == ""
+    assert ALLOCATOR.machine == ""
+
+
+@pytest.mark.parametrize(
+    ("machine", "linked", "machines", "why", "remedy"),
+    [
+        ("", False, ("riscv64",), "", ""),
+        ("i386", True, ("i386",), "", ""),
+        ("i386", False, ("x86_64", "i386"), "", ""),
+        ("i386", True, ("x86_64", "i386"), "g has no libraries for programs of i386",
+         "give them by --sysroot, or link it statically"),
+        ("riscv64", False, ("x86_64", "i386"),
+         "p is for riscv64, g runs programs of x86_64 and i386",
+         "take qemu-a or qemu-b, or build it for x86_64"),
+    ],
+)  # fmt: skip
+def test_which_guests_suit_a_program(
+    machine: str, linked: bool, machines: tuple[str, ...], why: str, remedy: str
+) -> None:
+    subject = Subject("p", machine=machine, linked=linked)
+    support = suits(subject, "g", machines, ["qemu-a", "qemu-b"])
+    assert (support.ok, support.reason, support.remedy) == (not why, why, remedy)
