@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "atlas": "atlas",
     "doctor": "facts",
     "images": "images",
+    "schema": "schema",
 }
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from harness import events
 from harness.events import AnyEvent
 from harness.sinks import Bus
+from harness.sinks.document import Document
 from harness.sinks.files import write_whole
 from harness.sinks.jsonl import JsonLines
 from harness.sinks.junit import Junit, suites
@@ -138,6 +139,18 @@ def test_every_event_is_a_line_at_once(tmp_path: Path) -> None:
     lines = (tmp_path / "new" / "events.jsonl").read_bytes().splitlines()
     assert [msgspec.json.decode(line, type=events.AnyEvent) for line in lines] == a_run()
     sink.close()
+
+
+def test_the_document_is_of_the_schema_that_is_printed(tmp_path: Path) -> None:
+    sink = SummaryJson(str(tmp_path / "out.json"))
+    for event in a_run():
+        sink(event)
+    sink.close()
+    data = (tmp_path / "out.json").read_bytes()
+    read = msgspec.json.decode(data, type=Document, strict=True)
+    assert msgspec.json.encode(read) == msgspec.json.encode(msgspec.json.decode(data))
+    described = msgspec.json.schema(Document)
+    assert {"Document", "Verdict", "Facts"} <= set(described["$defs"])
 
 
 def test_the_run_as_one_document(tmp_path: Path) -> None:
