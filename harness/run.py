@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness import events, subjects, witnesses
+from harness import events, origin, subjects, witnesses
 from harness.cells import ALLOCATOR, Cell
 from harness.deadline import Deadline
 from harness.errors import Blame, FootholdError, GuestError, InfrastructureError, UnsupportedError
@@ -26,6 +27,7 @@ from harness.guests.own import OwnKernels
 from harness.oracle import predict
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
+from harness.tries import Tries
 from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
@@ -39,7 +41,7 @@ class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
     With `trace`, the subject's system calls are the third witness. `subjects` are what runs in
-    cells, by name.
+    cells, by name. A cell that does not pass is asked up to `retries` times again.
     """
 
     directory: Path
@@ -47,6 +49,7 @@ class Options:
     own: OwnKernels = NO_OWN
     jobs: int = 0
     fresh: bool = False
+    retries: int = 0
     trace: bool = True
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
     require: frozenset[str] = frozenset()
@@ -140,7 +143,11 @@ class _Run:
             events.RunStarted(
                 run=self.options.directory.name, plan=self.options.plan,
                 directory=str(self.options.directory), command=self.options.command,
-                cells=tuple(cells),
+                cells=tuple(cells), origin=origin.here(), trace=self.options.trace,
+                subjects={
+                    name: subjects.digest(self.options.subjects[name])
+                    for name in sorted({cell.subject for cell in cells})
+                },
             )
         )  # fmt: skip
         kinds = catalogue(self.options.builder, self.options.own)
@@ -203,21 +210,23 @@ class _Run:
         support = guest.supported()
         if not support.ok:
             raise UnsupportedError(support.reason, support.remedy)
-        for image in kind.images:  # before the deadline of the boot begins
-            self.options.builder.image(image)
+        # before the deadline of the boot begins
+        images = {name: self.options.builder.image(name).name for name in kind.images}
+        images |= {str(path): subjects.hash_of(path) for path in kind.files}
         started = time.monotonic()
         with self._guard:
             if self._stopping.is_set():
                 raise InfrastructureError("the run is being ended")
             self._alive.add(guest)
         try:
-            self.emit(events.GuestBooting(guest=kind.name))
+            self.emit(events.GuestBooting(guest=kind.name, boot=label, images=images))
             facts = guest.boot(Deadline.after(BOOT_SECONDS * max(1.0, guest.scale / 3)))
             record = guest.boot_record
             self.emit(
                 events.GuestReady(
                     guest=kind.name, seconds=time.monotonic() - started, facts=facts,
                     argv=record.argv, provenance=record.provenance, notes=tuple(record.notes),
+                    boot=label,
                 )
             )  # fmt: skip
             yield guest, facts
@@ -225,40 +234,37 @@ class _Run:
             guest.stop()
             with self._guard:
                 self._alive.discard(guest)
-            self.emit(events.GuestStopped(guest=kind.name))
+            self.emit(events.GuestStopped(guest=kind.name, boot=label))
 
     def _guest(self, kind: Kind, cells: list[Cell], cpu: int) -> None:
         """Take cells of one guest, whose subjects have one root, to their verdicts, whatever
         happens to the guest.
         """
-        waiting = cells = list(self._suited(kind, cells))
+        if not (cells := list(self._suited(kind, cells))):
+            return
+        tries = Tries(cells, self.options.retries, self.options.fresh)
         deployed = [self.options.subjects[name] for name in dict.fromkeys(c.subject for c in cells)]
-        while waiting and not self._stopping.is_set():
-            batch = waiting[:1] if self.options.fresh else waiting
-            before = len(waiting)
-            label = self._label(kind, cells, batch, deployed[0].root)
+        labels = _labels(kind.name, deployed[0].root)
+        while (batch := tries.batch()) and not self._stopping.is_set():
+            label = next(labels)
             try:
                 with self.booted(kind, label, cpu, deployed) as (guest, facts):
-                    for cell in list(batch):
+                    for cell in batch:
                         if self._stopping.is_set():
-                            return
-                        verdict = self.ask(cell, guest, facts)
-                        waiting.remove(cell)
-                        self._finish(verdict)
+                            break
+                        verdict = self.ask(cell, guest, facts, tries.number(cell))
+                        if verdict.result is Result.ERROR and self._stopping.is_set():
+                            break  # no answer: its guest was ended under it
+                        self._take(tries, cell, verdict, label)
                         if verdict.blame is Blame.GUEST:
                             break  # a guest that has been hurt is not used again
-            except UnsupportedError as error:
-                self._unsupported(kind, waiting, error)
-                return
             except (FootholdError, ImageError, OSError) as error:
-                if self._stopping.is_set():
-                    return
-                self._lost(kind, waiting, error)
-                return
-            if len(waiting) == before:
-                return
+                if not self._stopping.is_set():
+                    self._lost(kind, tries, error, label)
+        for verdict in tries.give_up():
+            self._finish(verdict)
 
-    def _suited(self, kind: Kind, cells: Iterable[Cell]) -> Iterator[Cell]:
+    def _suited(self, kind: Kind, cells: Sequence[Cell]) -> Iterator[Cell]:
         """Leave out the cells whose subject is for another machine: they have their verdict."""
         for cell in cells:
             support = self.suits(kind, self.options.subjects[cell.subject])
@@ -272,16 +278,12 @@ class _Run:
         others = [each.name for each in kinds if subject.machine in each.machines]
         return subjects.suits(subject, kind.name, kind.machines, others)
 
-    def _label(self, kind: Kind, cells: list[Cell], batch: list[Cell], root: Root) -> str:
-        """Name a boot's directory: a guest that boots more than once gets one for each."""
-        done = len(cells) - len(batch) if not self.options.fresh else cells.index(batch[0])
-        name = kind.name if root == "image" else f"{kind.name}+{root}"
-        return name if done == 0 else f"{name}+{done}"
-
-    def ask(self, cell: Cell, guest: Guest, facts: Facts) -> Verdict:
+    def ask(self, cell: Cell, guest: Guest, facts: Facts, number: int = 1) -> Verdict:
         self.emit(events.CellStarted(cell=cell.id))
         started = time.monotonic()
         directory = self.options.directory / "cells" / cell.id
+        if number > 1:
+            directory /= f"try-{number}"
         trace, notes = self._traceable(guest, facts, cell)
         if not (support := possible(guest, facts, cell.limits)).ok:
             return _unsupported_cell(cell, support.reason, support.remedy)
@@ -328,50 +330,43 @@ class _Run:
             return False, (*notes, "not traced: a program has one tracer, and faults need it")
         return True, notes
 
-    def _finish(self, verdict: Verdict) -> None:
+    def _take(self, tries: Tries, cell: Cell, verdict: Verdict, boot: str, **how: bool) -> None:
+        if final := tries.take(cell, verdict, **how):
+            self._finish(final, boot)
+        else:
+            self.emit(events.CellRetried(cell=cell.id, attempt=verdict.as_attempt(), boot=boot))
+
+    def _finish(self, verdict: Verdict, boot: str = "") -> None:
         with self._guard:
             self.counts[verdict.result.value] += 1
-        self.emit(events.CellFinished(cell=verdict.cell, verdict=verdict))
+        self.emit(events.CellFinished(cell=verdict.cell, verdict=verdict, boot=boot))
 
-    def _unsupported(self, kind: Kind, cells: Iterable[Cell], error: UnsupportedError) -> None:
-        self._say_lost(kind, error, error.hint, Blame.UNSUPPORTED)
-        required = kind.name in self.options.require
-        if required:
-            with self._guard:
-                self.missing.append(kind.name)
-        for cell in list(cells):
-            self._finish(
-                Verdict(
-                    cell=cell.id, result=Result.FAIL if required else Result.UNSUPPORTED,
-                    seconds=0.0, declared=cell.declared, findings=(str(error),),
-                    blame=Blame.UNSUPPORTED, hint=error.hint, command=cell.command,
-                )
-            )  # fmt: skip
-
-    def _lost(self, kind: Kind, cells: Iterable[Cell], error: Exception) -> None:
-        """The guest could not be booted: none of its cells can be answered."""
+    def _lost(self, kind: Kind, tries: Tries, error: Exception, boot: str) -> None:
+        """The guest was not to be had: none of its cells can be answered now."""
         blame = error.blame if isinstance(error, FootholdError) else Blame.INFRASTRUCTURE
         hint = error.hint if isinstance(error, FootholdError | ImageError) else ""
-        self._say_lost(kind, error, hint, blame)
         console = error.console if isinstance(error, GuestError) else ""
-        for cell in list(cells):
-            self._finish(
-                Verdict(
-                    cell=cell.id, result=Result.ERROR, seconds=0.0, declared=cell.declared,
-                    findings=(str(error),), blame=blame, hint=hint, console=console,
-                    command=cell.command,
-                )
-            )  # fmt: skip
-
-    def _say_lost(self, kind: Kind, error: Exception, hint: str, blame: Blame) -> None:
-        guest_error = error if isinstance(error, GuestError) else None
+        argv = error.argv if isinstance(error, GuestError) else ()
         self.emit(
             events.GuestFailed(
-                guest=kind.name, message=str(error), hint=hint, blame=blame.value,
-                console=guest_error.console if guest_error else "",
-                argv=guest_error.argv if guest_error else (),
+                guest=kind.name, message=str(error), hint=hint, blame=blame.value, console=console,
+                argv=argv, boot=boot,
             )
         )  # fmt: skip
+        result = Result.ERROR
+        if blame is Blame.UNSUPPORTED:
+            required = kind.name in self.options.require
+            result = Result.FAIL if required else Result.UNSUPPORTED
+            if required:
+                with self._guard:
+                    self.missing.append(kind.name)
+        for cell in list(tries.waiting):
+            verdict = Verdict(
+                cell=cell.id, result=result, seconds=0.0, declared=cell.declared,
+                findings=(str(error),), blame=blame, hint=hint, console=console,
+                command=cell.command,
+            )  # fmt: skip
+            self._take(tries, cell, verdict, boot, ran=False)
 
     def _end_everything(self) -> None:
         self._stopping.set()
@@ -402,6 +397,12 @@ def _unsupported_cell(cell: Cell, reason: str, remedy: str) -> Verdict:
         cell=cell.id, result=Result.UNSUPPORTED, seconds=0.0, declared=cell.declared,
         findings=(reason,), blame=Blame.UNSUPPORTED, hint=remedy, command=cell.command,
     )  # fmt: skip
+
+
+def _labels(name: str, root: Root) -> Iterator[str]:
+    """Name the boots of a guest: one that boots more than once has a directory for each."""
+    name = name if root == "image" else f"{name}+{root}"
+    return itertools.chain([name], (f"{name}+{n}" for n in itertools.count(1)))
 
 
 def _wait(futures: list[Future[None]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -72,6 +73,24 @@ def deploy(share: Path, subjects: Iterable[Subject] = (ALLOCATOR,)) -> None:
                 shutil.copy2(source, target)
             except OSError as error:
                 raise UsageError(f"{source} cannot be read: {error.strerror}") from error
+
+
+def digest(subject: Subject) -> str:
+    """Hash all that a subject is: its words, its environment, its files."""
+    words = [subject.argv, sorted(subject.environment.items()), subject.root, subject.patience]
+    files = {name: hash_of(path) for name, path in sorted(subject.files.items())}
+    if subject.argv and subject.root == "host":  # it is where it is, and is not brought
+        files["argv"] = hash_of(Path(subject.argv[0]))
+    return hashlib.sha256(repr((words, files)).encode()).hexdigest()[:16]
+
+
+def hash_of(path: Path) -> str:
+    """Hash a file; empty if it cannot be read, which is told where it is needed."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError:
+        return ""
 
 
 def hand_in(guest: Guest, share: Path, subject: Subject, deadline: Deadline) -> None:

@@ -137,10 +137,23 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A try that did not pass, after which the cell was asked again. As in Verdict."""
+
+    result: Result
+    seconds: float
+    findings: tuple[str, ...] = ()
+    observed: Observation | None = None
+    blame: Blame | None = None
+    artefacts: str = ""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What one cell came to; seconds are wall time of the cell alone.
 
-    `findings` says in words which two of observation, prediction and plan disagree.
+    `findings` says in words which two of observation, prediction and plan disagree. `attempts` are
+    the tries before this one, the first one first.
     """
 
     cell: str
@@ -156,6 +169,18 @@ class Verdict:
     console: str = ""
     command: tuple[str, ...] = ()
     artefacts: str = ""
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def flaky(self) -> bool:
+        """Did it come to something else when it was asked again?"""
+        return any(each.result is not self.result for each in self.attempts)
+
+    def as_attempt(self) -> Attempt:
+        """Return it as a try of which another one follows."""
+        return Attempt(
+            self.result, self.seconds, self.findings, self.observed, self.blame, self.artefacts
+        )
 
     @property
     def passed(self) -> bool:

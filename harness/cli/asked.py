@@ -27,7 +27,7 @@ _SETTABLE = [
 ]
 # the axes first: that is what is asked for most
 _CHOOSING = (*sorted((*_SETTABLE, _TAG), key=lambda each: settings.AXES not in each.sections),)
-_OF_RUNS = ("require", "fresh", "jobs")  # what changes no cell
+_OF_RUNS = ("require", "fresh", "retries", "jobs")  # what changes no cell
 OF_PROGRAMS = tuple(
     each.key for each in _SETTABLE if each.sections == (settings.SUBJECT,)
 )  # what describes a program of the user's

@@ -66,6 +66,12 @@ def state() -> Path:
     return (Path(home) if home else Path.home() / ".local/state").absolute() / "foothold"
 
 
+def history_file(chosen: Path | None) -> Path:
+    """Return where the history is: as chosen, as FOOTHOLD_HISTORY says, or beside the runs."""
+    named = os.environ.get("FOOTHOLD_HISTORY")
+    return (chosen or (Path(named) if named else state() / "history.db")).absolute()
+
+
 def name_of_now() -> str:
     """Make a name from the time, that no other process makes."""
     return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"

@@ -20,6 +20,10 @@ from harness.errors import Blame, FootholdError
 COMMANDS: Mapping[str, str] = {
     "run": "run",
     "plan": "plan",
+    "history": "history",
+    "show": "show",
+    "compare": "compare",
+    "flaky": "history",
     "predict": "predict",
     "policies": "predict",
     "facts": "facts",

@@ -16,6 +16,7 @@ from harness.cli.common import (
     FINDING,
     INTERRUPTED,
     OK,
+    history_file,
     name_of_now,
     packaged,
     read_plan,
@@ -40,6 +41,13 @@ if TYPE_CHECKING:
 @click.option("--json", "json_file", metavar="FILE", help="All of it as JSON; - is stdout.")
 @click.option("--junit", "junit_file", metavar="FILE", help="All of it as JUnit's XML.")
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Remember it in this history.",
+)
+@click.option("--no-history", is_flag=True, help="Leave no trace of it in the history.")
 @click.option("--locked", is_flag=True, help="Only packages that the lock names.")
 @click.option("-q", "--quiet", is_flag=True, help="Only what failed, and the sum.")
 def run(
@@ -51,6 +59,8 @@ def run(
     json_file: str | None,
     junit_file: str | None,
     run_dir: Path | None,
+    history: Path | None,
+    no_history: bool,
     locked: bool,
     quiet: bool,
 ) -> int:
@@ -61,6 +71,7 @@ def run(
     from harness import events
     from harness import run as laboratory
     from harness.guests.own import OwnKernels
+    from harness.history.writer import History
     from harness.sinks import Bus
     from harness.sinks.junit import Junit
     from harness.sinks.rundir import RunDirectory
@@ -81,12 +92,14 @@ def run(
         read, cells = asked.cells(read, own.guests)
         required = _required(read, asked.value("require", read), cells)
         jobs = asked.value("jobs", read) or read.jobs or 0
-        fresh = asked.value("fresh", read)
+        fresh, retries = asked.value("fresh", read), asked.value("retries", read)
         cells = tuple(
             replace(each, where=own.where(each.guest)) for each in chosen_shard(shard).of(cells)
         )
         directory = _run_directory(run_dir)
         bus.add(RunDirectory(directory))
+        if not no_history:
+            bus.add(History(history_file(history)))
         if json_file:
             bus.add(SummaryJson(json_file))
         if junit_file:
@@ -100,6 +113,7 @@ def run(
                 own=own,
                 jobs=jobs,
                 fresh=read.fresh if fresh is None else fresh,
+                retries=read.retries if retries is None else retries,
                 trace=asked.value("trace", read) is not False,
                 subjects=subjects_of(cells, read, packaged(builder)),
                 require=required & {cell.guest for cell in cells},

@@ -33,7 +33,7 @@ PTRACE = "-ptrace"  # the same kernel without its seccomp mode: their bugs diffe
 
 @dataclass(frozen=True)
 class Kind:
-    """A guest that can be booted, from these images.
+    """A guest that can be booted, from these images, and from `files` of the user's own.
 
     `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
     only their proportions matter. `memory` is what it takes of the host's, in MiB, at most.
@@ -47,6 +47,7 @@ class Kind:
     weight: float
     boot: float = 0.1
     memory: int = 64
+    files: tuple[Path, ...] = ()
     machines: tuple[str, ...] = (elf.X86_64,)
 
     def support(self, builder: Builder, scratch: Path) -> Support:
@@ -86,7 +87,7 @@ def _uml(
     def make(place: Workplace) -> Guest:
         return Uml(name, image, release, place, kernel=kernel, mode=mode)
 
-    return Kind(name, images, make, 0.2, 0.2, 192)
+    return Kind(name, images, make, 0.2, 0.2, 192, (kernel,) if kernel else ())
 
 
 def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kind:
@@ -97,7 +98,8 @@ def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kin
     def make(place: Workplace) -> Guest:
         return Qemu(name, this, place, kernel=kernel)
 
-    return Kind(name, images, make, cell, 0.5, memory, this.programs)
+    files = (kernel,) if kernel else ()
+    return Kind(name, images, make, cell, 0.5, memory, files, this.programs)
 
 
 def _user(this: Emulation) -> Kind:

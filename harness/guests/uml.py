@@ -159,7 +159,7 @@ class Uml:
         launch.keys.install(share)
         self.boot_record.provenance.update(
             {
-                "kernel": str(kernel),
+                "kernel": str(kernel) if self._kernel else kernel.parent.name,
                 "root": root.name,
                 "agent": agent.parent.name,
                 "mode": self._mode,

@@ -53,6 +53,7 @@ class PlanFile:
     by_pattern: tuple[tuple[Pattern, Ways], ...]
     jobs: int | None
     fresh: bool
+    retries: int
     known: Known = field(repr=False)
 
     def with_program(self, program: Program) -> PlanFile:

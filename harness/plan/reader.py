@@ -67,7 +67,7 @@ class _Reader:
             ways=_ways(top),
             known=self._known,
             require=frozenset(top.values["require"]),
-            **top.only("name", "description", "jobs", "fresh"),
+            **top.only("name", "description", "jobs", "fresh", "retries"),
         )
         check(plan, self._source, complete=top.values["complete"])
         return plan

@@ -198,6 +198,10 @@ SETTINGS: tuple[Setting, ...] = (
             option=Option("--trace", help="System calls as the third witness.")),
     Setting("fresh", (PLAN,), kinds.FLAG, "A boot for each cell, not for each guest.", False,
             option=Option("--fresh", help="Boot each guest anew for every cell.")),
+    Setting("retries", (PLAN,), kinds.number(0, 100, whole=True),
+            "What does not pass is asked so many times again, each time in a guest that has booted "
+            "for it alone; its verdict says so.", 0,
+            option=Option("--retries", "N", "Ask what does not pass so often again.")),
     Setting("jobs", (PLAN,), kinds.number(1, 64, whole=True), "Guests at once.", None,
             otherwise="one for each processor",
             option=Option("--jobs", "N", "Guests at once.", "-j")),

@@ -11,6 +11,7 @@ from harness.cells import Cell
 from harness.events import GuestFailed
 from harness.facts import Facts
 from harness.limits import Limits
+from harness.origin import Origin
 from harness.sinks.result import RunResult
 from harness.verdict import Verdict
 
@@ -20,10 +21,12 @@ SCHEMA: Literal[1] = 1
 class GuestDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A guest: the command line that booted it, and what it was like; or why it was not to be had.
 
-    `seconds` is how long its boot took.
+    `seconds` is how long its boot took, `images` what it was booted from, each with the name of its
+    entry in the cache, which holds a hash of all that went into it.
     """
 
     argv: tuple[str, ...]
+    images: dict[str, str]
     seconds: float | None
     facts: Facts | None
     provenance: dict[str, str]
@@ -46,7 +49,9 @@ class CellDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """A run. `started` is in seconds since the epoch, `counts` are cells by result."""
+    """A run. `started` is in seconds since the epoch, `counts` are cells by result, `flaky` those
+    that came to something else when they were asked again; `subjects` has a hash of each.
+    """
 
     schema: Literal[1]
     foothold: str
@@ -58,6 +63,9 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None
     interrupted: bool
     counts: dict[str, int]
+    flaky: tuple[str, ...]
+    origin: Origin
+    subjects: dict[str, str]
     guests: dict[str, GuestDocument]
     cells: tuple[CellDocument, ...]
 
@@ -76,6 +84,9 @@ def document(result: RunResult) -> Document:
         seconds=finished.seconds if finished else None,
         interrupted=finished.interrupted if finished else True,
         counts=result.counts,
+        flaky=tuple(name for name, verdict in result.verdicts.items() if verdict.flaky),
+        origin=started.origin if started else Origin(),
+        subjects=dict(started.subjects) if started else {},
         guests={name: _guest(result, name) for name in result.guests},
         cells=tuple(_cell(result, cell) for cell in result.cells),
     )
@@ -86,6 +97,7 @@ def _guest(result: RunResult, name: str) -> GuestDocument:
     ready, failed = guest.ready, guest.failed
     return GuestDocument(
         argv=guest.argv or (failed.argv if failed else ()),
+        images=dict(guest.images),
         seconds=ready.seconds if ready else None,
         facts=ready.facts if ready else None,
         provenance=dict(ready.provenance) if ready else {},

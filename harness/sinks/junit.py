@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import shlex
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.cells import Cell
@@ -74,12 +75,26 @@ def _case(cell: Cell, verdict: Verdict | None) -> ET.Element:
         if tag != "skipped":
             detail.set("type", verdict.blame or verdict.result)
             detail.text = xml_text("\n".join(_details(verdict)))
+    case.extend(_tries(verdict))
     if verdict.observed:
         evidence = "\n".join(f"{who}: {said}" for who, said in verdict.observed.evidence.items())
         ET.SubElement(case, "system-out").text = xml_text(evidence)
     if verdict.console:
         ET.SubElement(case, "system-err").text = xml_text(verdict.console)
     return case
+
+
+def _tries(verdict: Verdict) -> Iterator[ET.Element]:
+    """Earlier tries, in the words of Maven Surefire, which Jenkins and others show as flaky."""
+    kind = "flaky" if verdict.result is Result.PASS else "rerun"
+    for attempt in verdict.attempts:
+        what = "Failure" if attempt.result is Result.FAIL else "Error"
+        message = attempt.findings[0] if attempt.findings else attempt.result.value
+        element = ET.Element(f"{kind}{what}", message=xml_text(message))
+        element.set("type", attempt.blame or attempt.result)
+        lines = [*attempt.findings, f"kept in: {attempt.artefacts}"]
+        ET.SubElement(element, "stackTrace").text = xml_text("\n".join(lines))
+        yield element
 
 
 def _details(verdict: Verdict) -> list[str]:

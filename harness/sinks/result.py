@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from harness.cells import Cell
 from harness.events import (
     AnyEvent,
     CellFinished,
+    GuestBooting,
     GuestFailed,
     GuestReady,
     RunFinished,
@@ -22,6 +23,7 @@ class GuestResult:
     """What became of one guest; with `--fresh`, of its last boot."""
 
     argv: tuple[str, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict)
     ready: GuestReady | None = None
     failed: GuestFailed | None = None
 
@@ -45,6 +47,8 @@ class RunResult:
             self.finished = event
         elif isinstance(event, CellFinished):
             self.verdicts[event.cell] = event.verdict
+        elif isinstance(event, GuestBooting):
+            self.guests.setdefault(event.guest, GuestResult()).images = event.images
         elif isinstance(event, GuestReady):
             guest = self.guests.setdefault(event.guest, GuestResult())
             guest.ready, guest.argv = event, event.argv

@@ -31,6 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.guests)
 
 
+@pytest.fixture(autouse=True)
+def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs of tests are not the user's."""
+    file = tmp_path / "history.db"
+    monkeypatch.setenv("FOOTHOLD_HISTORY", str(file))
+    return file
+
+
 @pytest.fixture(scope="session")
 def builder() -> Builder:
     return Builder()

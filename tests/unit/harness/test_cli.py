@@ -32,7 +32,8 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing of the user's is touched, and no mirror is asked."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("FOOTHOLD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("FOOTHOLD_DEBUG", raising=False)
+    for name in ("FOOTHOLD_DEBUG", "FOOTHOLD_HISTORY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(catalogue, "known_guests", lambda *_: dict(samples.KNOWN.aliases))
     for module in (cli_facts, cli_run):
         monkeypatch.setattr(module, "stop_as_by_ctrl_c", lambda: None)
@@ -97,13 +98,14 @@ def test_exit_codes(
 
 def test_what_is_asked_for_reaches_the_laboratory(lab: Laboratory, tmp_path: Path) -> None:
     directory = tmp_path / "here"
-    asked = ["-j", "3", "--fresh", "--locked", "--require", "uml-bookworm", "--guest",
-             "uml-6.1", "--run-dir", str(directory)]  # fmt: skip
+    asked = ["-j", "3", "--fresh", "--locked", "--retries", "2", "--require", "uml-bookworm",
+             "--guest", "uml-6.1", "--run-dir", str(directory)]  # fmt: skip
     assert door.main([*NATIVE, *asked]) == 0
     assert [cell.id for cell in lab.cells] == ["native/none/after", "uml-6.1/none/after"]
     options = lab.options
     assert options is not None
     assert (options.jobs, options.fresh, options.plan) == (3, True, "default")
+    assert options.retries == 2
     assert options.require == {"uml-6.1"}
     assert options.directory == directory
     assert (directory / "run.json").exists()
@@ -161,6 +163,11 @@ def test_files_are_whole_however_a_run_ends(
         (["predict", "--task-size", "lots"], "'lots' is no size", "300M"),
         (["images", "build", "--update", "--locked"], "--update", "--help"),
         (["facts", "nativ"], "did you mean native", "docker"),
+        (["history"], "there is no history in", "foothold run"),
+        (["show"], "there is no history in", "--history"),
+        (["compare", "a", "b"], "there is no history in", "--history"),
+        (["flaky", "--limit", "3"], "No such option", "foothold flaky --help"),
+        (["history", "--add", "/nowhere"], "/nowhere", "--help"),
     ],
 )
 def test_usage_errors_are_two_lines_and_exit_code_2(
@@ -199,6 +206,49 @@ def test_a_report_that_cannot_be_written_is_told_and_does_not_hurt_the_run(
     assert door.main([*NATIVE, "--junit", "/proc/none/x.xml"]) == code
     assert lab.cells
     assert "Junit fails" in capsys.readouterr().err
+
+
+def test_every_run_goes_into_the_history(
+    lab: Laboratory, at_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door.main(NATIVE) == 0
+    lab.result = Result.FAIL
+    assert door.main([*NATIVE, "--history", str(at_home / "other.db")]) == 1
+    assert door.main([*NATIVE, "--no-history"]) == 1
+    capsys.readouterr()
+    assert door.main(["history"]) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["run", "started", "plan"]
+    assert " finished " in line and "1 passed" in line
+    assert (at_home / "state/foothold/history.db").exists()
+    assert door.main(["history", "--history", str(at_home / "other.db")]) == 0
+    assert "1 failed" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_is_in_the_history(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.result = KeyboardInterrupt()
+    assert door.main(NATIVE) == 130
+    capsys.readouterr()
+    assert door.main(["history"]) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert " broken " in line, "this laboratory did not come to say that it was interrupted"
+    assert "1 not run" in line
+
+
+@pytest.mark.parametrize(("result", "code"), [(Result.PASS, 3), (Result.FAIL, 1)])
+def test_a_history_that_cannot_be_written_does_not_hurt_the_run(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path, result: Result, code: int
+) -> None:
+    (at_home / "file.db").write_text("this is something else, and it is not ours to change" * 9)
+    lab.result = result
+    assert door.main([*NATIVE, "--history", str(at_home / "file.db")]) == code
+    out, err = capsys.readouterr()
+    assert "1 cell: 1 " in out
+    assert err.count("History fails") == 1
+    assert "file.db is no SQLite database" in err
+    assert "remedy: choose another file with --history" in err
 
 
 def test_the_unforeseen_is_one_line_and_its_details_are_kept(

@@ -51,7 +51,7 @@ def a_run() -> list[AnyEvent]:
     seen = samples.observation(samples.LOW_ALLOCATES, evidence={"maps": "\x1b[31m low"})
     return [
         samples.started(native, uml, docker, lost, late),
-        events.GuestBooting(guest="native"),
+        events.GuestBooting(guest="native", images={"agent": "agent-1"}),
         samples.ready("native"),
         events.CellStarted(cell=native.id),
         samples.done(native, observed=samples.observation(samples.HIGH_ALLOCATES)),
@@ -170,6 +170,7 @@ def test_the_run_as_one_document(tmp_path: Path) -> None:
     assert whole["cells"][4]["verdict"] is None
     assert whole["guests"]["native"]["facts"]["task_size"] == 0x7FFFFFFFF000
     assert whole["guests"]["native"]["argv"] == ["agent", "keep"]
+    assert whole["guests"]["native"]["images"] == {"agent": "agent-1"}
     assert whole["guests"]["qemu-x86_64"]["failure"]["message"] == "hung"
     assert whole["guests"]["qemu-x86_64"]["argv"] == ["qemu", "-x"]
 
@@ -205,6 +206,46 @@ def test_junit_counts_and_says_what_a_ci_shows(tmp_path: Path) -> None:
     case = by_name["uml-6.1"].find("testcase")
     assert case is not None
     assert (case.get("classname"), case.get("name")) == ("foothold.uml-6_1", "none after")
+
+
+def test_junit_tells_of_every_try() -> None:
+    one, two = samples.cell(), samples.cell("uml-6.1")
+    failed = samples.verdict(one, Result.FAIL, "it failed", artefacts="/x").as_attempt()
+    hung = samples.verdict(one, Result.ERROR, "it hung").as_attempt()
+    result = RunResult()
+    for event in (
+        samples.started(one, two),
+        samples.done(one, attempts=(failed, hung)),
+        samples.done(two, Result.FAIL, "no", attempts=(failed,)),
+    ):
+        result(event)
+    flaky, rerun = suites(result).iter("testcase")
+    assert [each.tag for each in flaky] == ["flakyFailure", "flakyError"]
+    assert flaky[0].get("message") == "it failed"
+    assert flaky[0].findtext("stackTrace") == "it failed\nkept in: /x"
+    assert [each.tag for each in rerun] == ["failure", "rerunFailure"]
+    assert suites(result).get("failures") == "1"
+
+
+def test_the_document_names_flaky_cells(tmp_path: Path) -> None:
+    one = samples.cell()
+    failed = samples.verdict(one, Result.FAIL, "it failed").as_attempt()
+    sink = SummaryJson(str(tmp_path / "x.json"))
+    for event in (samples.started(one), samples.done(one, attempts=(failed,))):
+        sink(event)
+    sink.close()
+    whole = json.loads((tmp_path / "x.json").read_text())
+    assert whole["flaky"] == [one.id]
+    assert whole["origin"].keys() == {"version", "revision", "code", "python", "kernel"}
+    assert whole["cells"][0]["verdict"]["attempts"][0]["findings"] == ["it failed"]
+
+
+def test_a_guest_that_boots_twice_has_a_place_for_each(tmp_path: Path) -> None:
+    sink = RunDirectory(tmp_path)
+    for boot in ("native", "native+1"):
+        sink(msgspec.structs.replace(samples.ready("native"), boot=boot))
+    sink.close()
+    assert sorted(each.name for each in (tmp_path / "guests").iterdir()) == ["native", "native+1"]
 
 
 def test_junit_of_a_run_that_never_began() -> None:
