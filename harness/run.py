@@ -22,8 +22,9 @@ from harness.evidence import keep
 from harness.facts import Facts
 from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
-from harness.guests.narrowing import measure, possible
+from harness.guests.narrowing import measure, narrowed, possible
 from harness.guests.own import OwnKernels
+from harness.limits import Limits
 from harness.oracle import predict
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
@@ -121,10 +122,11 @@ def opened(guest: str, options: Options, emit: Emit) -> Iterator[Opened]:
         yield Opened(booted, facts, kind, one)
 
 
-def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
-    """Boot one guest, and return its address space as measured."""
+def facts_of(guest: str, options: Options, emit: Emit, limits: Limits | None = None) -> Facts:
+    """Boot one guest, and return its address space as measured, under limits if there are some."""
     with opened(guest, options, emit) as booted:
-        return booted.facts
+        deadline = Deadline.after(CELL_SECONDS * booted.guest.scale)
+        return narrowed(booted.guest, booted.facts, limits or Limits(), deadline)
 
 
 @dataclass
@@ -285,9 +287,9 @@ class _Run:
         if number > 1:
             directory /= f"try-{number}"
         trace, notes = self._traceable(guest, facts, cell)
-        if not (support := possible(guest, facts, cell.limits)).ok:
-            return _unsupported_cell(cell, support.reason, support.remedy)
         subject = self.options.subjects[cell.subject]
+        if not (support := possible(guest, facts, cell.limits, subject.machine)).ok:
+            return _unsupported_cell(cell, support.reason, support.remedy)
         argv = subjects.command(cell, guest, subject, trace=trace)
         how = subjects.supervision(subject, guest, trace=trace)
         seconds = cell.deadline or CELL_SECONDS
@@ -326,8 +328,6 @@ class _Run:
             return False, (*notes, "not traced: report and maps are the witnesses")
         if facts.tools.ptrace and guest.tracer == "strace":
             return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")
-        if cell.limits.faults:
-            return False, (*notes, "not traced: a program has one tracer, and faults need it")
         return True, notes
 
     def _take(self, tries: Tries, cell: Cell, verdict: Verdict, boot: str, **how: bool) -> None:

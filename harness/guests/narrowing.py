@@ -6,17 +6,23 @@ import os
 from dataclasses import replace
 
 from harness.deadline import Deadline
+from harness.errors import UnsupportedError
 from harness.facts import Facts, parse_facts
 from harness.guests.guest import Guest, Support
 from harness.limits import Limits
 
 # what moves the kernel's own choices, or its promises; the others the oracle can add up by itself
-_MOVING = frozenset({"rlimit_stack", "overcommit", "max_map_count", "no_aslr", "legacy_layout"})
+_MOVING = frozenset(
+    {"rlimit_stack", "overcommit", "max_map_count", "no_aslr", "legacy_layout", "ceiling"}
+)
 _OTHER_GUEST = "take a guest with a kernel of its own: UML or QEMU"
 
 
-def possible(guest: Guest, facts: Facts, limits: Limits) -> Support:
-    """Say whether a subject can run there under these limits; if not, why, and the remedy."""
+def possible(guest: Guest, facts: Facts, limits: Limits, machine: str = "") -> Support:
+    """Say whether a subject can run there under these limits; if not, why, and the remedy.
+
+    `machine` is the subject's, if it has another than its guest.
+    """
     for name in limits.named:
         if name in guest.unable:
             return Support(False, guest.unable[name], _OTHER_GUEST)
@@ -28,25 +34,36 @@ def possible(guest: Guest, facts: Facts, limits: Limits) -> Support:
             f"personality(2) is refused here: {os.strerror(error)}",
             "in a container: allow it in the engine's seccomp profile; else take UML or QEMU",
         )
-    return _faults(facts, limits) if limits.faults else Support(True)
+    return _faults(facts, limits, machine) if limits.faults else Support(True)
 
 
 def measure(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
-    """Return the guest's facts as they are under these limits, faults left aside.
+    """Return the guest's facts as they are under these limits, faults but a ceiling left aside.
 
     Measured again only where a limit moves what was measured. Raises GuestError.
     """
     if not _MOVING & set(limits.named):
         return facts
-    moving = replace(limits.without_faults, rlimit_as=None, rlimit_data=None, memory=None)
-    return parse_facts(guest.run([guest.agent, "facts"], moving, deadline).stdout)
+    moving = replace(
+        limits.without_faults, rlimit_as=None, rlimit_data=None, memory=None, ceiling=limits.ceiling
+    )
+    found = parse_facts(guest.run([guest.agent, "facts"], moving, deadline).stdout)
+    return replace(found, tools=facts.tools)  # a program that is traced cannot trace its own
 
 
-def _faults(facts: Facts, limits: Limits) -> Support:
-    if facts.machine != "x86_64":
+def narrowed(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
+    """Return the facts under limits. Raises UnsupportedError if the guest cannot do one of them."""
+    if not (support := possible(guest, facts, limits)).ok:
+        raise UnsupportedError(support.reason, support.remedy)
+    return measure(guest, facts, limits, deadline)
+
+
+def _faults(facts: Facts, limits: Limits, machine: str) -> Support:
+    machine = machine or (facts.machine if facts.pointer_size == 8 else "i386")
+    if machine != "x86_64":
         return Support(
-            False, f"faults are known for x86_64 alone, this is {facts.machine}",
-            "take an x86_64 guest",
+            False, f"faults are known for programs of x86_64 alone, this is {machine}",
+            "take an x86_64 guest, and a program for it",
         )  # fmt: skip
     for what, error in (("ptrace", facts.tools.ptrace), ("seccomp", facts.tools.seccomp)):
         if error:
@@ -54,10 +71,16 @@ def _faults(facts: Facts, limits: Limits) -> Support:
                 False, f"faults need {what}, which is refused here: {os.strerror(error)}",
                 "in a container: allow it in the engine's seccomp profile; else take UML or QEMU",
             )  # fmt: skip
+    end = facts.task_size if limits.ceiling is None else limits.ceiling
+    if end > facts.task_size:
+        return Support(
+            False, f"a ceiling at {end:#x} is none: the address space ends at {facts.task_size:#x}",
+            "give a lower one, or take a guest with more",
+        )  # fmt: skip
     for each in limits.occupied:
-        if each.end > facts.task_size:
+        if each.end > end:
             return Support(
-                False, f"{each} cannot be occupied: the address space ends at {facts.task_size:#x}",
+                False, f"{each} cannot be occupied: the address space ends at {end:#x}",
                 "give a range below that",
             )  # fmt: skip
         if each.start < facts.lowest:

@@ -334,7 +334,7 @@ def test_doctor_says_the_remedy(
 def test_facts_are_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "facts_of", lambda guest, options, emit: samples.facts())
+    monkeypatch.setattr(run, "facts_of", lambda guest, options, emit, limits: samples.facts())
     assert door.main(["facts", "uml-bookworm"]) == 0
     assert json.loads(capsys.readouterr().out)["task_size"] == 0x7FFFFFFFF000
 
