@@ -19,6 +19,7 @@ from harness.errors import Blame, FootholdError
 # a command, and the module of this room that has it
 COMMANDS: Mapping[str, str] = {
     "run": "run",
+    "report": "report",
     "plan": "plan",
     "history": "history",
     "show": "show",

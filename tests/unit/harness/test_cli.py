@@ -111,6 +111,32 @@ def test_what_is_asked_for_reaches_the_laboratory(lab: Laboratory, tmp_path: Pat
     assert (directory / "run.json").exists()
 
 
+def test_every_report_that_is_asked_for_is_written(
+    lab: Laboratory, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    lab.result = Result.FAIL
+    wanted = {"--json": "a.json", "--junit": "a.xml", "--html": "a.html"}
+    files = [word for name, file in wanted.items() for word in (name, str(tmp_path / file))]
+    assert door.main([*NATIVE, *files, "--github"]) == 1
+    assert {*wanted.values(), "summary.md"} <= {path.name for path in tmp_path.iterdir()}
+    assert b"1 of 1 cells is not as expected" in (tmp_path / "a.html").read_bytes()
+    assert "\n::error title=not as expected%3A native/none/after::no" in capsys.readouterr().out
+
+
+def test_github_is_told_where_it_is_and_not_elsewhere(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    assert door.main(NATIVE) == 0
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert door.main([*NATIVE, "--no-github"]) == 0
+    assert "::" not in capsys.readouterr().out
+    assert door.main(NATIVE) == 0
+    assert "::stop-commands::" in capsys.readouterr().out
+
+
 def test_a_run_has_a_directory_of_its_own_and_says_which(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path
 ) -> None:
