@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness import events, origin, subjects, witnesses
+from harness import bytecode, events, origin, subjects, witnesses
 from harness.cells import ALLOCATOR, Cell
 from harness.deadline import Deadline
 from harness.errors import Blame, FootholdError, GuestError, InfrastructureError, UnsupportedError
@@ -205,16 +205,17 @@ class _Run:
         directory = self.options.directory / "guests" / label
         share = directory / "share"
         share.mkdir(parents=True, exist_ok=True)
-        subjects.deploy(share, deployed)
+        builder, port = self.options.builder, kind.port
         memory = None if all(each.reports for each in deployed) else PROGRAM_MEMORY
-        place = Workplace(directory, share, self.options.builder, cpu, deployed[0].root, memory)
+        place = Workplace(directory, share, builder, cpu, deployed[0].root, memory)
         guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
             raise UnsupportedError(support.reason, support.remedy)
         # before the deadline of the boot begins
-        images = {name: self.options.builder.image(name).name for name in kind.images}
+        images = {name: builder.image(name).name for name in kind.images}
         images |= {str(path): subjects.hash_of(path) for path in kind.files}
+        subjects.deploy(share, deployed, bytecode.for_root(port, builder) if port else ())
         started = time.monotonic()
         with self._guard:
             if self._stopping.is_set():

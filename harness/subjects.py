@@ -59,12 +59,16 @@ class Subject:
 ALLOCATOR = Subject("allocator", reports=True)
 
 
-def deploy(share: Path, subjects: Iterable[Subject] = (ALLOCATOR,)) -> None:
-    """Put the files of subjects into the directory that a guest will see.
+def deploy(
+    share: Path, subjects: Iterable[Subject] = (ALLOCATOR,), bytecode: Iterable[Path] = ()
+) -> None:
+    """Put the files of subjects into the directory that a guest will see, and the allocator, with
+    its bytecode for other Pythons than ours (`harness.bytecode`).
 
     Raises UsageError if one of them cannot be read.
     """
-    bundle.write(share / FILE)
+    if not (share / FILE).exists():
+        bundle.write(share / FILE, bytecode)
     for subject in subjects:
         for name, source in subject.files.items():
             target = share / subject.place / name

@@ -14,6 +14,7 @@ from pathlib import Path
 from images import elf, initramfs
 from images.cache import MANIFEST
 from images.errors import ImageError
+from images.ports import Port
 from images.recipes import Materials, folders, loader
 
 EMULATORS = "qemu-user"  # the image with qemu-user's programs
@@ -83,8 +84,9 @@ def make_userland(materials: Materials, out: Path) -> None:
         shutil.copy2(library.resolve(), libraries / library.name)
     for name, text in _ETC.items():
         (out / "etc" / name).write_text(text)
-    _link_applets(materials, out)
-    _compile_stdlib(materials, out, python.name)
+    emulators = materials.images.get(EMULATORS)
+    _link_applets(port, out, emulators)
+    _compile_stdlib(port, out, emulators)
 
 
 def _left_out(_: str, names: list[str]) -> list[str]:
@@ -95,15 +97,22 @@ def _left_out(_: str, names: list[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def _run(
-    materials: Materials, root: Path, *argv: str, environment: Mapping[str, str] | None = None
+def run(
+    port: Port,
+    root: Path,
+    emulators: Path | None,
+    *argv: str,
+    environment: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a program of the root, by its path there, and return what it prints."""
-    port = materials.port
+    """Run a program of a port's root on this machine, and return what it prints.
+
+    `argv` begins with its path in the root; `emulators` is qemu-user's image, which a foreign port
+    needs. Raises ImageError if the program fails.
+    """
     program = str(root / argv[0])
     if port.foreign:
-        emulator = materials.images[EMULATORS] / "usr/bin" / port.emulator
-        start = [str(emulator), "-L", str(root), program]
+        assert emulators
+        start = [str(emulators / "usr/bin" / port.emulator), "-L", str(root), program]
     else:
         libraries = root / "lib" / port.libraries
         ld = str(libraries / Path(port.loader).name)
@@ -117,29 +126,42 @@ def _run(
     return done.stdout
 
 
-def _link_applets(materials: Materials, root: Path) -> None:
-    for applet in _run(materials, root, "bin/busybox", "--list").split():
+def python_of(root: Path) -> str:
+    """Name the Python of a root, `python3.11`."""
+    return (root / "usr/bin/python3").readlink().name
+
+
+def run_python(port: Port, root: Path, emulators: Path | None, *argv: str, path: str = "") -> str:
+    """Run the Python of a port's root on this machine; see `run`."""
+    return run(
+        port, root, emulators, f"usr/bin/{python_of(root)}", "-S", *argv,
+        environment={
+            "PYTHONHOME": str(root / "usr"), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": path,
+            "PATH": "/usr/bin:/bin",
+        },
+    )  # fmt: skip
+
+
+def _link_applets(port: Port, root: Path, emulators: Path | None) -> None:
+    for applet in run(port, root, emulators, "bin/busybox", "--list").split():
         if applet != "busybox" and not (root / "usr/bin" / applet).exists():
             (root / "bin" / applet).symlink_to("busybox")
 
 
-def _compile_stdlib(materials: Materials, root: Path, python: str) -> None:
+def _compile_stdlib(port: Port, root: Path, emulators: Path | None) -> None:
     """Compile the library by the guest's own Python: no package was configured, so nobody has.
 
     The sources go: a .pyc in the place of its source (-b) is found with fewer system calls, and
     what QEMU has to load at boot is half as large. unchecked-hash: nobody looks for a source.
     """
+    library = root / "usr/lib" / python_of(root)
     # helpers are started by their file, which only the host's own machine can
-    together = () if materials.port.foreign else ("-j", "0")
-    _run(
-        materials, root, f"usr/bin/{python}", "-S", "-m", "compileall", "-b", "-qq", *together,
-        "--invalidation-mode", "unchecked-hash", "-s", str(root), str(root / "usr/lib" / python),
-        environment={
-            "PYTHONHOME": str(root / "usr"), "PYTHONDONTWRITEBYTECODE": "1",
-            "PATH": "/usr/bin:/bin",
-        },
+    together = () if port.foreign else ("-j", "0")
+    run_python(
+        port, root, emulators, "-m", "compileall", "-b", "-qq", *together,
+        "--invalidation-mode", "unchecked-hash", "-s", str(root), str(library),
     )  # fmt: skip
-    for source in (root / "usr/lib" / python).rglob("*.py"):
+    for source in library.rglob("*.py"):
         source.unlink()
 
 

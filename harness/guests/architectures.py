@@ -46,11 +46,6 @@ class Architecture:
         """The images that a boot needs."""
         return (self.tool, self.kernel, self.initrd)
 
-    @property
-    def programs(self) -> tuple[str, ...]:
-        """The machines whose programs it runs, its own first."""
-        return (self.port.machine, *self.runs)
-
 
 _QUICK = ("quiet", "panic=-1", "cryptomgr.notests=1", "rodata=off")
 # initcalls that take long under emulation and that nobody misses (measured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ from harness.guests.own import QEMU, UML, OwnKernels, uml_release
 from harness.guests.qemu import Qemu
 from harness.guests.uml import Mode, Uml, has_seccomp
 from harness.guests.user import QemuUser
-from images import elf
 from images.builder import Builder
+from images.ports import AMD64, Port
 
 NO_OWN = OwnKernels()
 # alias -> image: which suite's kernel a UML guest boots
@@ -37,8 +38,8 @@ class Kind:
 
     `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
     only their proportions matter. `memory` is what it takes of the host's, in MiB, at most.
-    `machines` names those whose programs it runs, as `images.elf.MACHINES` does; its root has those
-    of the first.
+    `port` is the one whose root it has, None if it has none of ours; it `runs` programs of other
+    machines as well.
     """
 
     name: str
@@ -48,7 +49,13 @@ class Kind:
     boot: float = 0.1
     memory: int = 64
     files: tuple[Path, ...] = ()
-    machines: tuple[str, ...] = (elf.X86_64,)
+    port: Port | None = AMD64
+    runs: tuple[str, ...] = ()
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The machines whose programs it runs, named as by `images.elf`, its own first."""
+        return (self.port.machine if self.port else platform.machine(), *self.runs)
 
     def support(self, builder: Builder, scratch: Path) -> Support:
         """Say whether this machine can boot it; nothing is booted."""
@@ -61,7 +68,7 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     Asks the mirror only if no lock names the kernels.
     """
     kinds = [
-        Kind("native", ("agent", "strace"), lambda place: Native("native", place), 0.06),
+        Kind("native", ("agent", "strace"), lambda place: Native("native", place), 0.06, port=None),
         Kind("docker", ("root",), lambda place: Container("docker", place), 0.15, 0.6, 128),
         _qemu(X86_64),
     ]
@@ -99,15 +106,14 @@ def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kin
         return Qemu(name, this, place, kernel=kernel)
 
     files = (kernel,) if kernel else ()
-    return Kind(name, images, make, cell, 0.5, memory, files, this.programs)
+    return Kind(name, images, make, cell, 0.5, memory, files, this.port, this.runs)
 
 
 def _user(this: Emulation) -> Kind:
     name = f"qemu-user-{this.name}"
-    machines = (this.port.machine,)
     return Kind(
-        name, this.images, lambda place: QemuUser(name, this, place), 0.8, machines=machines
-    )
+        name, this.images, lambda place: QemuUser(name, this, place), 0.8, port=this.port
+    )  # fmt: skip
 
 
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:

@@ -26,6 +26,7 @@ MAY = {
     "report": VALUES | {"witnesses", "sinks"},
     "channels": VALUES,
     "guests": VALUES | {"channels", "images"},
+    "bytecode": VALUES | {"allocator", "images"},
     "evidence": VALUES,
     "libraries": VALUES | {"images"},
     "subjects": VALUES | {"libraries", "guests", "allocator", "images"},
