@@ -257,7 +257,7 @@ def _recipe(
     space: int = 200 * MIB,
 ) -> Recipe:
     own = PackageSet(SUITE, packages, only) if packages else None
-    return Recipe(name, make, own, needs, _SOURCES, space)
+    return Recipe(name, make, own, needs, sources=_SOURCES, space=space)
 
 
 _SOURCES = (
