@@ -9,9 +9,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import events, origin, subjects, witnesses
 from harness.cells import ALLOCATOR, Cell
@@ -22,10 +23,9 @@ from harness.facts import Facts
 from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
 from harness.guests.machine import AGENT
-from harness.guests.narrowing import measure, narrowed, possible
+from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
-from harness.limits import Limits
-from harness.oracle import predict
+from harness.oracle import predict, unknown
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
 from harness.trial import CELL_SECONDS, deadline_for, keep, run_trial
@@ -33,6 +33,9 @@ from harness.tries import Tries
 from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
+
+if TYPE_CHECKING:
+    from harness.desk.kept import Kept
 
 PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what is used of it
 
@@ -42,7 +45,9 @@ class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
     With `trace`, the subject's system calls are the third witness. `subjects` are what runs in
-    cells, by name. A cell that does not pass is asked up to `retries` times again.
+    cells, by name. A cell that does not pass is asked up to `retries` times again. `keeper` may
+    take guests over. `here` is a directory of the host to have at hand in a guest, `memory` what a
+    guest has, in MiB, if not what its subjects need.
     """
 
     directory: Path
@@ -53,6 +58,9 @@ class Options:
     retries: int = 0
     trace: bool = True
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
+    keeper: Kept | None = None
+    here: Path | None = None
+    memory: int | None = None
     require: frozenset[str] = frozenset()
     plan: str = ""
     command: tuple[str, ...] = ()
@@ -67,10 +75,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to: cells by result, and required guests that were not to be had."""
+    """What a run came to: cells by result, required guests that were not to be had, and who is to
+    blame for cells that have no answer.
+    """
 
     counts: dict[str, int]
     interrupted: bool = False
+    blames: frozenset[Blame] = frozenset()
     required_missing: tuple[str, ...] = ()
 
 
@@ -117,19 +128,13 @@ def opened(guest: str, options: Options, emit: Emit, cpu: int | None = None) -> 
         yield Opened(booted, facts, one)
 
 
-def facts_of(guest: str, options: Options, emit: Emit, limits: Limits | None = None) -> Facts:
-    """Boot one guest, and return its address space as measured, under limits if there are some."""
-    with opened(guest, options, emit) as booted:
-        deadline = Deadline.after(CELL_SECONDS * booted.guest.scale)
-        return narrowed(booted.guest, booted.facts, limits or Limits(), deadline)
-
-
 @dataclass
 class _Run:
     options: Options
     emit: Emit
     counts: Counter[str] = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
+    _blames: set[Blame] = field(default_factory=set)
     _alive: set[Guest] = field(default_factory=set)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -158,14 +163,16 @@ class _Run:
         interrupted = False
         pool = ThreadPoolExecutor(len(processors), thread_name_prefix="guest")
         try:
-            _wait([pool.submit(self._jobs, schedule) for _ in processors])
+            for future in [pool.submit(self._jobs, schedule) for _ in processors]:
+                future.result()
         except KeyboardInterrupt:
             interrupted = True
             schedule.stop()
             self._end_everything()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        summary = Summary(dict(self.counts), interrupted, tuple(self.missing))
+        blames = frozenset(self._blames)
+        summary = Summary(dict(self.counts), interrupted, blames, tuple(self.missing))
         self.emit(
             events.RunFinished(
                 seconds=time.monotonic() - started,
@@ -201,11 +208,14 @@ class _Run:
         share = directory / "share"
         share.mkdir(parents=True, exist_ok=True)
         subjects.deploy(share, deployed)
-        memory = None if all(each.reports for each in deployed) else PROGRAM_MEMORY
+        memory = self.options.memory
+        if memory is None and not all(each.reports for each in deployed):
+            memory = PROGRAM_MEMORY
         shown = tuple(dict.fromkeys(each.image for each in deployed if each.image))
         place = Workplace(
-            directory, share, self.options.builder, cpu, deployed[0].root, memory, images=shown
-        )
+            directory, share, self.options.builder, cpu, deployed[0].root, memory,
+            self.options.here, images=shown,
+        )  # fmt: skip
         guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
@@ -246,7 +256,9 @@ class _Run:
         while (batch := tries.batch()) and not self._stopping.is_set():
             label = next(labels)
             try:
-                with self.booted(kind, label, cpu, deployed) as (guest, facts):
+                with contextlib.ExitStack() as stack:
+                    guest, facts = stack.enter_context(self.booted(kind, label, cpu, deployed))
+                    verdicts = []
                     for cell in batch:
                         if self._stopping.is_set():
                             break
@@ -256,6 +268,11 @@ class _Run:
                         self._take(tries, cell, verdict, label)
                         if verdict.blame is Blame.GUEST:
                             break  # a guest that has been hurt is not used again
+                        verdicts.append(verdict)
+                    else:
+                        keeper = self.options.keeper
+                        if keeper and keeper.wants(verdicts):
+                            keeper.take(label, guest, facts, stack.pop_all().close)
             except (FootholdError, ImageError, OSError) as error:
                 if not self._stopping.is_set():
                     self._lost(kind, tries, error, label)
@@ -282,7 +299,9 @@ class _Run:
             facts = measure(guest, facts, cell.limits, deadline)
             if subject.reports:
                 predicted, notes = _prediction(cell, facts, notes)
-            trial = run_trial(cell, subject, guest, deadline, trace=trace)
+            trial = run_trial(
+                cell, subject, guest, deadline, trace=trace, pointers=facts.pointer_size
+            )
         except UnsupportedError as error:
             return _unsupported_cell(cell, str(error), error.hint)
         except FootholdError as error:
@@ -323,6 +342,8 @@ class _Run:
     def _finish(self, verdict: Verdict, boot: str = "") -> None:
         with self._guard:
             self.counts[verdict.result.value] += 1
+            if verdict.blame and verdict.result is not Result.FAIL:
+                self._blames.add(verdict.blame)
         self.emit(events.CellFinished(cell=verdict.cell, verdict=verdict, boot=boot))
 
     def _lost(self, kind: Kind, tries: Tries, error: Exception, boot: str) -> None:
@@ -365,8 +386,10 @@ def _prediction(
 ) -> tuple[Expectation | None, tuple[str, ...]]:
     """What the oracle says; or None with a note, if it cannot tell and the plan can.
 
-    Raises UnsupportedError if neither says what to expect.
+    Raises UnsupportedError if neither says what to expect, or the policy is none for such pointers.
     """
+    if why := unknown(facts, cell.policy):
+        raise UnsupportedError(why, "take a 64-bit guest")
     try:
         return predict(facts, cell.limits, cell.policy, workload=cell.workload), notes
     except UnsupportedError as error:
@@ -392,8 +415,3 @@ def _labels(name: str, root: Root) -> Iterator[str]:
     """Name the boots of a guest: one that boots more than once has a directory for each."""
     name = name if root == "image" else f"{name}+{root}"
     return itertools.chain([name], (f"{name}+{n}" for n in itertools.count(1)))
-
-
-def _wait(futures: list[Future[None]]) -> None:
-    for future in futures:
-        future.result()

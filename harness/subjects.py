@@ -153,7 +153,7 @@ def supervision(subject: Subject, guest: Guest, *, trace: bool) -> Supervision:
         subject.directory or (f"{guest.share}/{subject.place}" if subject.files else ""),
         guest.root,
         subject.patience * guest.scale,
-        "" if subject.ends else subject.says,
+        says="" if subject.ends else subject.says,
     )
 
 
@@ -184,7 +184,7 @@ def of_program(
     loader = _check(path)
     if loader is None and elf.machine(path) is None:
         subject = replace(subject, interpreter=_interpreter(path))
-    if root == "host" and not _is_covered(path):
+    if root == "host" and not is_covered(path):
         return replace(subject, argv=(str(path), *arguments))
     here = f"{SHARE}/{subject.place}"
     own = {**brought, path.name: path}
@@ -225,7 +225,8 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _is_covered(path: Path) -> bool:
+def is_covered(path: Path) -> bool:
+    """Has a guest with the host's root a file system of its own there?"""
     return any(path.is_relative_to(each) for each in _COVERED)
 
 

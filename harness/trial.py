@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
 from harness import subjects, witnesses
 from harness.cells import Cell
 from harness.deadline import Deadline
@@ -39,14 +37,23 @@ def deadline_for(cell: Cell, subject: Subject, guest: Guest) -> Deadline:
 
 
 def run_trial(
-    cell: Cell, subject: Subject, guest: Guest, deadline: Deadline, *, trace: bool
+    cell: Cell,
+    subject: Subject,
+    guest: Guest,
+    deadline: Deadline,
+    *,
+    trace: bool,
+    pointers: int = 8,
 ) -> Trial:
-    """Run a cell's subject and hear the witnesses. Raises what `Guest.run` does."""
+    """Run a cell's subject and hear the witnesses. Raises what `Guest.run` does.
+
+    `pointers` is the size of one there, in bytes.
+    """
     argv = subjects.command(cell, guest, subject, trace=trace)
     how = subjects.supervision(subject, guest, trace=trace)
     record = guest.run(argv, cell.limits, deadline, how=how)
     if subject.reports:
-        return Trial(record, None, witnesses.observe(record, cell))
+        return Trial(record, None, witnesses.observe(record, cell, pointers))
     untraced = None
     if trace and record.running and not record.said:
         untraced = guest.run(argv, cell.limits, deadline, how=replace(how, trace=False))
@@ -58,13 +65,6 @@ def keep(trial: Trial, directory: Path, *, reports: bool) -> None:
     """Write what was seen of a subject into its cell's directory: output and ending of the run that
     counts, maps and trace of the one that was traced.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    record, counts = trial.record, trial.untraced or trial.record
-    (directory / ("stdout.jsonl" if reports else "stdout")).write_bytes(counts.stdout)
-    (directory / "ending.json").write_bytes(msgspec.json.encode(counts.ending))
-    (directory / "stderr").write_bytes(counts.stderr)
-    if record.trace is not None:
-        (directory / "strace").write_bytes(record.trace)
-    for moment, maps in record.maps.items():
-        # a moment's name comes from the guest: \w only, see supervised.py
-        (directory / f"maps-{moment}").write_text(maps)
+    counts, traced = trial.untraced or trial.record, trial.record
+    whole = replace(counts, trace=traced.trace, maps=traced.maps)
+    whole.write(directory, "stdout.jsonl" if reports else "stdout")

@@ -55,7 +55,8 @@ class Expectation:
 
     @classmethod
     def parse(cls, text: str) -> Expectation:
-        """Read `starts`, `path:high`, `path:low`, `path:refused`, `dies:REGEX` or `anything`.
+        """Read `starts`, `path:high` (or just `high`), `path:low`, `path:refused`, `dies:REGEX` or
+        `anything`.
 
         Raises ValueError, saying what is wrong.
         """
@@ -64,8 +65,9 @@ class Expectation:
             return cls(None, Outcome.STARTS)
         if text == "anything":
             return cls(None, None)
-        if kind == "path" and rest in (Path.HIGH, Path.LOW, Path.REFUSED):
-            return cls(Path(rest), None)
+        path = rest if kind == "path" else text
+        if path in (Path.HIGH, Path.LOW, Path.REFUSED):
+            return cls(Path(path), None)
         if kind == "dies" and colon:
             try:
                 re.compile(rest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from images import disks, initramfs, recipes, runtimes
+from images import disks, fromsource, initramfs, recipes, runtimes
 from images.apt import PackageSet
 from images.recipes import (
     AGENT,
@@ -55,6 +55,7 @@ GUESTS: Mapping[str, Recipe] = {
 }  # fmt: skip
 RECIPES: Mapping[str, Recipe] = {
     **GUESTS,
+    **fromsource.RECIPES,
     **runtimes.RECIPES,
     **disks.recipes(runtimes.RUNTIMES, GUESTS["cloud-x86_64"]),
 }

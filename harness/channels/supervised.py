@@ -1,14 +1,12 @@
 """A subject under the agent's supervision: `agent run` at the other end of a stream.
 
-The frames are those of images/agent/supervise.c: one letter, a length of 4 bytes (little endian),
-that many bytes. A subject that holds (it says so in its report) has its maps read and is let go
+A subject that holds (it says so in its report) has its maps read and is let go
 by one message, so that a hold costs one round trip.
 """
 
 from __future__ import annotations
 
 import re
-import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -16,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from harness.cells import Limits
+from harness.channels.frames import Frames, LostContactError, frame
 from harness.channels.stream import Stream
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError, SubjectError
@@ -24,15 +23,10 @@ from harness.record import UNTRACED, Ending, Record, Supervision
 MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent passes on 5 MiB
 MOST_TRACE = 4 << 20  # bytes of a trace that are kept; 40,000 calls
 MOST_LINE = 64 << 10  # bytes of a line without an end that are looked at
-MOST_FRAME = 16 << 20  # bytes; the agent sends no longer frame
 _HOLD = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
 
 
 _T = TypeVar("_T")
-
-
-class LostContactError(Exception):
-    """The stream ended before the subject did: its guest is dying, or the agent is."""
 
 
 class _Pid(msgspec.Struct):
@@ -52,6 +46,8 @@ def agent_argv(
     faults.
     """
     words = ["--trace", strace] if how.trace else []
+    if how.terminal:
+        words += ["--terminal", f"{how.terminal.rows}x{how.terminal.columns}"]
     for name, value in how.environment.items():
         words += ["--env", f"{name}={value}"]
     if how.root:
@@ -128,7 +124,7 @@ class _Supervision:
 
     def run(self, deadline: Deadline) -> Record:
         started = time.monotonic()
-        buffer = bytearray()
+        frames = Frames()
         while True:
             until = self._next(deadline)
             try:
@@ -144,17 +140,9 @@ class _Supervision:
                 raise LostContactError(str(error)) from error
             if not data:
                 raise LostContactError(self._stream.complaint())
-            buffer += data
-            while len(buffer) >= 5:
-                (length,) = struct.unpack_from("<I", buffer, 1)
-                if length > MOST_FRAME:
-                    raise LostContactError(f"a frame of {length} bytes: this is not our agent")
-                if len(buffer) < 5 + length:
-                    break
-                kind, payload = bytes(buffer[:1]), bytes(buffer[5 : 5 + length])
-                del buffer[: 5 + length]
+            for kind, payload in frames.take(data):
                 if kind == b"x":
-                    return self._record(_decode(payload, Ending), time.monotonic() - started)
+                    return self._record(decode(payload, Ending), time.monotonic() - started)
                 self._frame(kind, payload)
 
     def _next(self, deadline: Deadline) -> Deadline:
@@ -172,7 +160,7 @@ class _Supervision:
 
     def _frame(self, kind: bytes, payload: bytes) -> None:
         if kind == b"s":
-            self._pid = _decode(payload, _Pid).pid
+            self._pid = decode(payload, _Pid).pid
         elif kind == b"f":
             raise self._not_started(payload.decode(errors="replace"))
         elif kind == b"t":
@@ -219,7 +207,7 @@ class _Supervision:
 
     def _tell(self, kind: bytes, data: bytes) -> None:
         try:
-            self._stream.send(kind + struct.pack("<I", len(data)) + data)
+            self._stream.send(frame(kind, data))
         except OSError as error:
             raise LostContactError(str(error)) from error
 
@@ -271,7 +259,8 @@ class _Output:
         return bytes(self.kept[self._seen :][:MOST_LINE])
 
 
-def _decode(payload: bytes, kind: type[_T]) -> _T:
+def decode(payload: bytes, kind: type[_T]) -> _T:
+    """Read what the agent says. Raises LostContactError if it makes no sense."""
     try:
         return msgspec.json.decode(payload, type=kind)
     except msgspec.MsgspecError as error:

@@ -88,6 +88,10 @@ class Asked:
         cells = plan.cells(selection)
         return plan, tuple(replace(each, asked=each.asked + more) for each in cells)
 
+    def by_default(self, **words: tuple[str, ...]) -> Asked:
+        """Return the same with these words for settings of which nothing was said."""
+        return Asked({**self.words, **{key: self.words[key] or words[key] for key in words}})
+
     def again(self, *keys: str) -> tuple[str, ...]:
         """Return the words that give these settings, or all, as they were given."""
         return tuple(

@@ -43,7 +43,7 @@ def known(builder: Builder, own: OwnKernels | None = None) -> Known:
     from harness.guests.catalogue import NO_OWN, known_guests
     from harness.plan import Known
     from harness.runtimes import RUNTIMES
-    from harness.witnesses.maps import POLICIES
+    from harness.witnesses.arenas import POLICIES
 
     titles = {name: runtime.title for name, runtime in RUNTIMES.items()}
     return Known(known_guests(builder, own or NO_OWN), POLICIES, titles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,23 +23,28 @@ from harness.cli.common import (
     run_directory,
     stop_as_by_ctrl_c,
 )  # fmt: skip
+from harness.cli.keep import Keep, check, keep_options, stay
+from harness.cli.kernels import kernel_options
 from harness.cli.subject import subjects_of
-from harness.errors import UsageError
+from harness.errors import Blame, UsageError
 
 if TYPE_CHECKING:
     from harness.cells import Cell
+    from harness.guests.own import OwnKernels
     from harness.plan import PlanFile
     from harness.run import Summary
+
+SKIP, ABORT = 125, 255  # of `git bisect run`: no answer about this one; stop here
 
 
 @click.command()
 @click.argument("plan", default="default", metavar="[PLAN]")
 @plan_options(run=True)
 @shard_option
-@click.option("--uml", type=click.Path(path_type=Path), metavar="FILE", help="A UML kernel.")
-@click.option("--kernel", type=click.Path(path_type=Path), metavar="FILE", help="One for QEMU.")
 @click.option("--json", "json_file", metavar="FILE", help="All of it as JSON; - is stdout.")
 @click.option("--junit", "junit_file", metavar="FILE", help="All of it as JUnit's XML.")
+@click.option("--html", "html_file", metavar="FILE", help="All of it as one HTML page.")
+@click.option("--github/--no-github", default=None, help="Annotations, a summary: on GitHub.")
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
 @click.option(
     "--history",
@@ -49,44 +55,67 @@ if TYPE_CHECKING:
 @click.option("--no-history", is_flag=True, help="Leave no trace of it in the history.")
 @click.option("--locked", is_flag=True, help="Only packages that the lock names.")
 @click.option("-q", "--quiet", is_flag=True, help="Only what failed, and the sum.")
+@keep_options
+@kernel_options
 def run(
     plan: str,
     asked: Asked,
     shard: str | None,
-    uml: Path | None,
-    kernel: Path | None,
     json_file: str | None,
     junit_file: str | None,
+    html_file: str | None,
+    github: bool | None,
     run_dir: Path | None,
     history: Path | None,
     no_history: bool,
     locked: bool,
     quiet: bool,
+    keep: Keep | None,
+    keep_for: float | None,
+    own: OwnKernels,
 ) -> int:
     """Run a plan: a shipped one by its name, or a TOML file.
 
-    With --uml or --kernel, on a kernel of your own instead of the plan's guests.
+    With --uml or --kernel, on a kernel of your own instead of the plan's guests. If --expect is
+    given as well, the exit code is one for `git bisect run`: 0 as expected, 1 not so, 125 for a
+    kernel that is not there or does not boot, 255 if the laboratory failed; and the question is
+    one cell, with no limit and the policy `after`, if nothing else is asked for.
     """
     from harness import events
     from harness import run as laboratory
-    from harness.guests.own import OwnKernels
+    from harness.desk.kept import Kept
     from harness.history.writer import History
+    from harness.report.sink import Html
     from harness.sinks import Bus
+    from harness.sinks.github import GitHub, is_github
     from harness.sinks.junit import Junit
     from harness.sinks.rundir import RunDirectory
     from harness.sinks.summary_json import SummaryJson
     from harness.sinks.terminal import Terminal, is_live
     from images.builder import Builder
 
+    check(keep, keep_for)
     stream = sys.stderr if json_file == "-" else sys.stdout
-    with Bus([Terminal(stream, live=is_live(stream), quiet=quiet)]) as bus:
+    bus = Bus([Terminal(stream, live=is_live(stream), quiet=quiet)])
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(bus)
 
         def say(what: str, /, *, passing: bool = False) -> None:
             bus(events.Progress(what=what, passing=passing))
 
         builder = Builder(locked=locked, say=say)
-        own = OwnKernels(uml, kernel)
-        own.check()
+        bisecting = bool(own.guests and asked.words["expect"])
+        try:
+            own.check()
+        except UsageError as error:
+            if not bisecting:
+                raise
+            click.echo(f"foothold: {error}: this kernel is skipped", err=True)
+            return SKIP
+        if bisecting:
+            asked = asked.by_default(limits=("none",))
+            if not asked.words["subjects"]:
+                asked = asked.by_default(policies=("after",))
         read = read_plan(plan, builder, own)
         read, cells = asked.cells(read, own.guests)
         required = _required(read, asked.value("require", read), cells)
@@ -96,6 +125,7 @@ def run(
             replace(each, where=own.where(each.guest)) for each in chosen_shard(shard).of(cells)
         )
         directory = run_directory(run_dir)
+        kept = stack.enter_context(Kept(directory, keep or "failed"))
         bus.add(RunDirectory(directory))
         if not no_history:
             bus.add(History(history_file(history)))
@@ -103,6 +133,10 @@ def run(
             bus.add(SummaryJson(json_file))
         if junit_file:
             bus.add(Junit(junit_file))
+        if html_file:
+            bus.add(Html(Path(html_file), directory))
+        if is_github() if github is None else github:
+            bus.add(GitHub(stream))
         stop_as_by_ctrl_c()
         summary = laboratory.run(
             cells,
@@ -114,6 +148,7 @@ def run(
                 fresh=read.fresh if fresh is None else fresh,
                 retries=read.retries if retries is None else retries,
                 trace=asked.value("trace", read) is not False,
+                keeper=kept if keep else None,
                 subjects=subjects_of(cells, read, packaged(builder)),
                 require=required & {cell.guest for cell in cells},
                 plan=read.name,
@@ -121,6 +156,11 @@ def run(
             ),
             bus,
         )
+        bus.close()  # what was asked for is written: nobody need wait for it
+        if not summary.interrupted:
+            stay(kept, keep_for)
+    if bisecting:
+        return _bisect_code(summary, len(cells))
     code = _exit_code(summary, len(cells))
     return FAILED if code == OK and bus.failed else code  # a report that was asked for is missing
 
@@ -150,3 +190,15 @@ def _exit_code(summary: Summary, cells: int) -> int:
     if summary.counts.get("error") or sum(summary.counts.values()) < cells:
         return FAILED
     return OK
+
+
+def _bisect_code(summary: Summary, cells: int) -> int:
+    """Say it to `git bisect run`: a kernel without an answer is passed over, but a laboratory that
+    fails would call every kernel the same, and stops it.
+    """
+    code = _exit_code(summary, cells)
+    if code in (INTERRUPTED, FINDING):
+        return code
+    if Blame.INFRASTRUCTURE in summary.blames or sum(summary.counts.values()) < cells:
+        return ABORT
+    return SKIP if summary.blames else OK

@@ -9,15 +9,17 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cells import Limits
 from harness.channels.ssh import Keys
+from harness.channels.stream import Stream
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
-from harness.guests import snapshot
+from harness.guests import here, snapshot
 from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
 from harness.guests.machine import AGENT, SHOWN, Launch, Machine
 from harness.guests.snapshot import Monitor, Snapshot
@@ -105,6 +107,7 @@ class Qemu:
         *,
         accelerators: Sequence[str] = ("kvm", "tcg"),
         kernel: Path | None = None,
+        initrd: Path | None = None,
         append: Sequence[str] = (),
     ) -> None:
         self.name = name
@@ -114,6 +117,7 @@ class Qemu:
         self._place = workplace
         self._accelerators = tuple(accelerators)
         self._kernel = kernel
+        self._initrd = initrd
         self._append = tuple(append)
         self._machine: Machine | None = None
 
@@ -130,6 +134,8 @@ class Qemu:
 
     def boot(self, deadline: Deadline) -> Facts:
         """Boot with the first accelerator that works; see `Guest.boot`."""
+        if self._place.here:
+            here.check(self._place.here)
         parts = self._parts()
         keys = Keys()
         keys.install(self._place.share)
@@ -175,7 +181,8 @@ class Qemu:
                 "initrd": initrd.name,
             }
         )
-        return _Parts(tool, kernel, initrd / "initrd.cpio")
+        archive = initrd / "initrd.cpio"
+        return _Parts(tool, kernel, self._with_own(archive) if self._initrd else archive)
 
     def _write_shown(self) -> None:
         """Say in the share which modules and file systems show the images: images/agent/show.c."""
@@ -201,7 +208,8 @@ class Qemu:
         """Go on from the snapshot; boot cold if that cannot be had, or does not answer. A guest
         with disks is another machine with each set of them, and always boots cold.
         """
-        if self._kernel or not self._place.snapshots or self._place.images:
+        known = not (self._kernel or self._append or self._place.images)
+        if not (known and self._place.snapshots):
             return self._cold(parts, keys, "tcg", deadline)
         cache = self._place.builder.cache
         try:
@@ -280,6 +288,8 @@ class Qemu:
     def _parcel(self) -> bytes:
         """What the guest is handed as soon as it is ready: images/agent/parcel.c."""
         files = initramfs.archive(self._place.share, prefix="share/")
+        if self._place.here:
+            files += here.pack(self._place.here)
         seed = secrets.token_hex(32)
         return f"parcel {seed} {time.time():.6f} {len(files)}\n".encode() + files
 
@@ -293,6 +303,12 @@ class Qemu:
     ) -> Record:
         """See `Guest.run`."""
         return self._booted().run(argv, limits, deadline, on_hold, how)
+
+    def open(
+        self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
+    ) -> AbstractContextManager[Stream]:
+        """See `Guest.open`."""
+        return self._booted().open(argv, limits, deadline, how)
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""
@@ -324,6 +340,15 @@ class Qemu:
         unpacked = self._place.directory / "vmlinux"
         unpacked.write_bytes(initramfs.vmlinux(data))
         return unpacked
+
+    def _with_own(self, ours: Path) -> Path:
+        """Lay our initramfs over the user's: a kernel unpacks one after another."""
+        assert self._initrd
+        both = self._place.directory / "initrd.cpio"
+        theirs = self._initrd.read_bytes()
+        # an archive begins at a multiple of 4
+        both.write_bytes(theirs + bytes(-len(theirs) % 4) + ours.read_bytes())
+        return both
 
     @property
     def _memory(self) -> int:

@@ -4,6 +4,7 @@
  *   foothold.port=DEVICE   the line to the host (UML: /dev/ttyS0, QEMU: /dev/vport0p1)
  *   foothold.share=DIR     UML only: a directory of the host, mounted read-only on /share
  *   foothold.host=DIR      UML only: the host's root, mounted read-only on /host for subjects
+ *   foothold.run=FILE      a script to run instead of SSH, with the line for its output
  *   foothold.parcel=1      QEMU only: /share comes over the line, before anything else (parcel.c)
  * QEMU guests find their modules (/modules/order) in their initramfs. What else of the host is to be
  * seen stands in /share/shown (show.c).
@@ -187,6 +188,24 @@ static void relay(int port, const char *window)
 	}
 }
 
+/* Run a script, all that it says going to the line, and power off. Nobody is at the other end but
+ * a reader: this is what a stand-alone reproduction boots into. */
+static void run_script(const char *script, int line)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		setsid();
+		dup2(line, 1);
+		dup2(line, 2);
+		execl("/bin/sh", "sh", script, NULL);
+		give_up("cannot run", script);
+	}
+	for (pid_t ended = 0; ended != pid;)
+		ended = wait(NULL);
+	tcdrain(line);
+	reboot(RB_POWER_OFF);
+}
+
 int init_main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -195,6 +214,7 @@ int init_main(void)
 	char *port = parameter(cmdline ? cmdline : "", "foothold.port");
 	char *share = parameter(cmdline ? cmdline : "", "foothold.share");
 	char *host = parameter(cmdline ? cmdline : "", "foothold.host");
+	char *script = parameter(cmdline ? cmdline : "", "foothold.run");
 	char *parcel = parameter(cmdline ? cmdline : "", "foothold.parcel");
 	mount_or_say("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount_or_say("sysfs", "/sys", "sysfs", 0, NULL);
@@ -223,6 +243,8 @@ int init_main(void)
 		raw.c_cc[VTIME] = 0;
 		tcsetattr(line, TCSANOW, &raw);
 	}
+	if (script)
+		run_script(script, line);
 	if (parcel)
 		parcel_take(line);
 	show_directories();

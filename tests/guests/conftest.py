@@ -21,6 +21,7 @@ from harness.sinks import Bus
 from harness.sinks.rundir import RunDirectory
 from harness.verdict import Verdict
 from images.builder import Builder
+from tests.guests.person import Person
 
 BOOT = 120.0  # seconds; the machine may be busy
 
@@ -81,6 +82,23 @@ def uml(builder: Builder) -> Callable[..., Uml]:
         return Uml(f"uml-{release}", image, release, place, **options)  # type: ignore[arg-type]
 
     return make
+
+
+Sit = Callable[..., Person]
+
+
+@pytest.fixture
+def sit(tmp_path: Path) -> Iterator[Sit]:
+    """People at terminals, who have gone when the test is over."""
+    people: list[Person] = []
+
+    def down(*words: str) -> Person:
+        people.append(Person(*words, directory=tmp_path))
+        return people[-1]
+
+    yield down
+    for each in people:
+        each.tty.close(force=True)
 
 
 @dataclass
