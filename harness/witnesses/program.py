@@ -63,7 +63,7 @@ def observe_program(
     if untraced:
         evidence[TRACED] = _how(record)
         record = untraced
-    evidence["ending, not traced" if untraced else "ending"] = _how(record)
+    evidence["ending"] = _how(record)
     ending, stopped = record.ending, _was_stopped(record)
     if ending.outlived and not stopped:
         evidence["left behind"] = f"{ending.outlived} processes, which were ended"
