@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import threading
 import time
 from collections import Counter
@@ -44,9 +45,10 @@ class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
     With `trace`, the subject's system calls are the third witness. `subjects` are what runs in
-    cells, by name. A cell that does not pass is asked up to `retries` times again. `keeper` may
-    take guests over. `here` is a directory of the host to have at hand in a guest, `memory` what a
-    guest has, in MiB, if not what its subjects need.
+    cells, by name. A cell that does not pass is asked up to `retries` times again. `handed`
+    has the subjects' files, as they were once; None: what they are now. `keeper` may take guests
+    over. `here` is a directory of the host to have at hand in a guest, `memory` what a guest has,
+    in MiB, if not what its subjects need.
     """
 
     directory: Path
@@ -57,6 +59,7 @@ class Options:
     retries: int = 0
     trace: bool = True
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
+    handed: Path | None = None
     keeper: Kept | None = None
     here: Path | None = None
     memory: int | None = None
@@ -206,7 +209,11 @@ class _Run:
         directory = self.options.directory / "guests" / label
         share = directory / "share"
         share.mkdir(parents=True, exist_ok=True)
-        subjects.deploy(share, deployed)
+        if self.options.handed:
+            shutil.copytree(self.options.handed, share, dirs_exist_ok=True)
+        else:
+            subjects.deploy(share, deployed)
+        subjects.remember(directory, deployed)
         memory = self.options.memory
         if memory is None and not all(each.reports for each in deployed):
             memory = PROGRAM_MEMORY

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from allocator import bundle
 from harness.cells import Cell, Limits
 from harness.deadline import Deadline
@@ -22,6 +24,7 @@ from harness.record import Supervision
 from images import elf
 
 FILE = "allocator.pyz"
+_REMEMBERED = "subjects.json"  # in the directory of a boot
 PLACE = "subject"  # the directory of the share that has a directory of each subject's files
 SHARE = "{share}"  # stands in a subject's words for where the share is in the guest
 PATIENCE = 10.0  # seconds after which a program that reports nothing counts as running
@@ -72,6 +75,25 @@ def deploy(share: Path, subjects: Iterable[Subject] = (ALLOCATOR,)) -> None:
                 shutil.copy2(source, target)
             except OSError as error:
                 raise UsageError(f"{source} cannot be read: {error.strerror}") from error
+
+
+def remember(directory: Path, subjects: Sequence[Subject]) -> None:
+    """Write down what was deployed for a boot, in its directory."""
+    (directory / _REMEMBERED).write_bytes(msgspec.json.encode(subjects, enc_hook=str))
+
+
+def recall(directory: Path) -> dict[str, Subject]:
+    """Return what was deployed for a boot, by name. Raises UsageError if nobody wrote it down."""
+    file = directory / _REMEMBERED
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=list[Subject], dec_hook=_as_path)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UsageError(f"{file} does not say what ran there: {error}") from error
+    return {subject.name: subject for subject in found}
+
+
+def _as_path(kind: type, value: object) -> object:
+    return kind(value)
 
 
 def digest(subject: Subject) -> str:
@@ -175,8 +197,8 @@ def of_program(
     own = {**brought, path.name: path}
     if root == "host" or interpreter is None:
         return replace(subject, argv=(f"{here}/{path.name}", *arguments), files=own)
-    libraries = _libraries(path, interpreter)
-    own.update({f"lib/{name}": library for name, library in libraries.items()})
+    needed = libraries(path, interpreter)
+    own.update({f"lib/{name}": library for name, library in needed.items()})
     loader = (f"{here}/lib/{interpreter.name}", "--library-path", f"{here}/lib")
     return replace(subject, argv=(*loader, f"{here}/{path.name}", *arguments), files=own)
 
@@ -248,7 +270,7 @@ def _check_script(path: Path) -> None:
         )
 
 
-def _libraries(path: Path, loader: Path) -> dict[str, Path]:
+def libraries(path: Path, loader: Path) -> dict[str, Path]:
     """Ask the program's own loader which libraries it would take; nothing of it is executed."""
     argv = [str(loader), "--list", str(path)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "atlas": "atlas",
     "doctor": "facts",
     "shell": "shell",
+    "repro": "repro",
     "gdb": "gdb",
     "images": "images",
     "schema": "schema",

@@ -86,6 +86,7 @@ struct manner {
 	const char *strace;           /* NULL: untraced */
 	unsigned short rows, columns; /* of its terminal; 0: it has none */
 	int plain;                    /* text for a person instead of frames */
+	unsigned patience;            /* seconds after which it is ended, if nobody is there to do it; 0: none */
 };
 char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at);
 void become_program(const struct limits *limits, const struct bend *bend, char **program, int report, int err)
@@ -101,6 +102,7 @@ void terminal_resize(int fd, int rows, int columns);
 /* plain.c: what a person reads */
 void plain_show(char kind, const void *data, size_t length);
 int plain_held(void);
+void plain_running(void);
 /* parcel.c: what the host hands in before it logs in */
 void parcel_take(int line);
 

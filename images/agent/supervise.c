@@ -274,7 +274,7 @@ static char **after_dashes(int argc, char **argv, int at)
 }
 
 /* The options of `run` from argv[at] on: limits, faults, --trace STRACE, --terminal ROWSxCOLUMNS,
- * --plain (plain.c). Answers the program. */
+ * --plain and --patience SECONDS (plain.c). Answers the program. */
 char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at)
 {
 	for (int taken = 1; at < argc && taken > 0; at += taken) {
@@ -288,6 +288,10 @@ char **run_options(struct limits *limits, struct bend *bend, struct manner *mann
 		if (!taken && at + 1 < argc && !strcmp(argv[at], "--terminal") &&
 		    sscanf(argv[at + 1], "%hux%hu", &manner->rows, &manner->columns) == 2)
 			taken = 2;
+		if (!taken && at + 1 < argc && !strcmp(argv[at], "--patience")) {
+			manner->patience = (unsigned)number(argv[at + 1]);
+			taken = 2;
+		}
 		if (!taken && !strcmp(argv[at], "--plain"))
 			taken = manner->plain = 1;
 	}
@@ -396,8 +400,15 @@ int run_main(int argc, char **argv)
 		struct pollfd fds[7] = { { report[0], POLLIN, 0 }, { out[0], POLLIN, 0 }, { err[0], POLLIN, 0 },
 		                         { trace[0], POLLIN, 0 }, { plainly ? -1 : 0, commands.stuck ? 0 : POLLIN, 0 },
 		                         { signals, POLLIN, 0 }, { commands.stuck ? in[1] : -1, POLLOUT, 0 } };
-		if (poll(fds, 7, -1) < 0)
+		double left = start.since + manner.patience - seconds();
+		if (poll(fds, 7, manner.patience && start.since > 0 ? (left > 0 ? (int)(left * 1000) + 1 : 0) : -1) < 0)
 			continue;
+		if (manner.patience && start.since > 0 && left <= 0) {
+			plain_running();
+			send_maps(pid);
+			kill(-pid, SIGKILL);
+			manner.patience = 0;
+		}
 		if (fds[0].revents) /* first: that it runs is told before what it says */
 			hear(&start, &report[0], pid);
 		if (fds[1].revents)

@@ -26,7 +26,7 @@ MAY = {
     "channels": VALUES,
     "guests": VALUES | {"channels", "images"},
     "subjects": VALUES | {"guests", "allocator", "images"},
-    "desk": VALUES | {"channels", "guests", "subjects", "images"},
+    "desk": VALUES | {"channels", "guests", "subjects", "history", "images"},
     "tries": VALUES,
 }  # fmt: skip
 
