@@ -50,7 +50,8 @@ class Reservation:
     """One request for addresses. `asked` is 0 if any will do, None if this witness cannot know.
 
     `given` is None if it was refused, then `errno` is its name. `became` is in order of time;
-    `within` says that it was put into what the program had reserved already.
+    `within` says that it was put into what the program had reserved already, `imposed` that a fault
+    has put it there, and not the program.
     """
 
     asked: int | None
@@ -61,6 +62,7 @@ class Reservation:
     errno: str = ""
     became: tuple[Fate, ...] = field(default=(), compare=False)
     within: bool = field(default=False, compare=False)
+    imposed: bool = field(default=False, compare=False)
 
     @property
     def answer(self) -> Answer:
@@ -84,7 +86,7 @@ class Reservation:
     @property
     def tells(self) -> bool:
         """Does it say something of the program's way: is it large or hinted, and anonymous?"""
-        return self.anonymous and (self.hinted or self.length >= LARGE)
+        return self.anonymous and not self.imposed and (self.hinted or self.length >= LARGE)
 
     def __str__(self) -> str:
         where = "anywhere" if not self.asked else f"{self.asked:#x}"

@@ -1,7 +1,7 @@
 """Limits: what narrows an address space inside a guest. Frozen values, words and JSON both ways.
 
 A limit is separate from a guest and composes with any subject: `rlimit_as=300M+overcommit=2`. The
-last three words are faults: what a kernel might do, brought about by a tracer (images/agent/bend.c)
+last four words are faults: what a kernel might do, brought about by a tracer (images/agent/bend.c)
 in the same way for every program.
 """
 
@@ -17,6 +17,8 @@ from typing import Any
 from harness.errors import UsageError
 from harness.sizes import format_size, parse_size
 
+# the low 4 GiB are left: x86-64's own MAP_32BIT and the images of programs are there
+LOWEST_CEILING, HIGHEST_CEILING = 1 << 32, 1 << 57
 CALLS = ("mmap", "hinted", "munmap", "mprotect", "mremap", "madvise", "mincore", "getrlimit")
 
 
@@ -98,8 +100,9 @@ class Limits:
     instruction. Sizes in bytes; None leaves the guest's own.
 
     memory: of a cgroup. overcommit, max_map_count: vm.*, of the whole guest, set back afterwards.
-    legacy_layout: personality(2) ADDR_COMPAT_LAYOUT. occupied: ranges that are mapped, PROT_NONE.
-    hints_ignored: the range in which an address without MAP_FIXED counts as none.
+    legacy_layout: personality(2) ADDR_COMPAT_LAYOUT. ceiling: the address at which the address
+    space ends. occupied: ranges that are mapped, PROT_NONE. hints_ignored: the range in which an
+    address without MAP_FIXED counts as none.
     """
 
     rlimit_as: int | None = None
@@ -110,6 +113,7 @@ class Limits:
     max_map_count: int | None = None
     no_aslr: bool = False
     legacy_layout: bool = False
+    ceiling: int | None = None
     occupied: tuple[Range, ...] = ()
     hints_ignored: Range | None = None
     fail: tuple[Failure, ...] = ()
@@ -141,12 +145,12 @@ class Limits:
     @property
     def faults(self) -> bool:
         """Is a tracer needed to bring it about?"""
-        return bool(self.occupied or self.hints_ignored or self.fail)
+        return bool(self.ceiling or self.occupied or self.hints_ignored or self.fail)
 
     @property
     def without_faults(self) -> Limits:
         """The same as far as a kernel does it by itself."""
-        return replace(self, occupied=(), hints_ignored=None, fail=())
+        return replace(self, ceiling=None, occupied=(), hints_ignored=None, fail=())
 
     def _words(self) -> Iterator[str]:
         for name, word in _WORDS.items():
@@ -195,6 +199,29 @@ def _band(text: str) -> Range:
     return Range.parse(band) if at else EVERYWHERE
 
 
+def _address(text: str) -> int:
+    """Read `39bit`, or an address. Raises UsageError."""
+    bits = text.removesuffix("bit")
+    if bits != text and bits.isascii() and bits.isdigit() and len(bits) < 4:
+        end = 1 << int(bits)
+    else:
+        try:
+            end = parse_size(text)
+        except UsageError:
+            end = 0
+    if end % 4096 or not LOWEST_CEILING <= end <= HIGHEST_CEILING:
+        raise UsageError(
+            f"no address space ends at {text}",
+            "write its width, from 32bit to 57bit, or where it ends, in whole pages: 39bit, "
+            "0x7fc0000000",
+        )
+    return end
+
+
+def _width(end: int) -> str:
+    return f"{end.bit_length() - 1}bit" if end & end - 1 == 0 else hex(end)
+
+
 def _size(field: str) -> _Word:
     return _Word(field, f"{field}=SIZE", parse_size, format_size)
 
@@ -213,6 +240,7 @@ _WORDS: Mapping[str, _Word] = {
         "legacy_layout", "layout=legacy", lambda text: bool(_one_of("legacy")(text)),
         lambda _: "legacy",
     ),
+    "ceiling": _Word("ceiling", "ceiling=Nbit|ADDRESS", _address, _width),
     "occupied": _Word("occupied", "occupied=START-END", Range.parse, str, repeated=True),
     "hints": _Word(
         "hints_ignored", "hints=ignored[@START-END]", _band,

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +22,10 @@ from harness.errors import Blame, FootholdError, GuestError, InfrastructureError
 from harness.events import Emit
 from harness.facts import Facts
 from harness.guests.catalogue import NO_OWN, Kind, catalogue
-from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
+from harness.guests.guest import BOOT_SECONDS, Guest, Workplace
 from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
-from harness.oracle import predict
+from harness.oracle import predict, unknown
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
 from harness.tries import Tries
@@ -166,7 +166,8 @@ class _Run:
         interrupted = False
         pool = ThreadPoolExecutor(len(processors), thread_name_prefix="guest")
         try:
-            _wait([pool.submit(self._jobs, schedule) for _ in processors])
+            for future in [pool.submit(self._jobs, schedule) for _ in processors]:
+                future.result()
         except KeyboardInterrupt:
             interrupted = True
             schedule.stop()
@@ -314,11 +315,14 @@ class _Run:
                 notes=notes, console=console, command=cell.command, artefacts=str(directory),
             )  # fmt: skip
         record.write(directory)
-        reported = witnesses.observe(record, cell) if subject.reports else None
+        if subject.reports:
+            observed = witnesses.observe(record, cell, facts.pointer_size)
+        else:
+            observed = witnesses.observe_program(record)
         return witnesses.judge(
             cell,
             predicted,
-            reported or witnesses.observe_program(record),
+            observed,
             seconds=time.monotonic() - started,
             notes=notes,
             console=guest.diagnose(),
@@ -332,8 +336,6 @@ class _Run:
             return False, (*notes, "not traced: report and maps are the witnesses")
         if facts.tools.ptrace:
             return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")
-        if cell.limits.faults:
-            return False, (*notes, "not traced: a program has one tracer, and faults need it")
         return True, notes
 
     def _take(self, tries: Tries, cell: Cell, verdict: Verdict, boot: str, **how: bool) -> None:
@@ -389,8 +391,10 @@ def _prediction(
 ) -> tuple[Expectation | None, tuple[str, ...]]:
     """What the oracle says; or None with a note, if it cannot tell and the plan can.
 
-    Raises UnsupportedError if neither says what to expect.
+    Raises UnsupportedError if neither says what to expect, or the policy is none for such pointers.
     """
+    if why := unknown(facts, cell.policy):
+        raise UnsupportedError(why, "take a 64-bit guest")
     try:
         return predict(facts, cell.limits, cell.policy, workload=cell.workload), notes
     except UnsupportedError as error:
@@ -407,17 +411,7 @@ def _unsupported_cell(cell: Cell, reason: str, remedy: str) -> Verdict:
     )  # fmt: skip
 
 
-def support(kind: Kind, builder: Builder, scratch: Path) -> Support:
-    """Say whether this machine can boot a guest, for the doctor."""
-    return kind.make(Workplace(scratch, scratch, builder)).supported()
-
-
 def _labels(name: str, root: Root) -> Iterator[str]:
     """Name the boots of a guest: one that boots more than once has a directory for each."""
     name = name if root == "image" else f"{name}+{root}"
     return itertools.chain([name], (f"{name}+{n}" for n in itertools.count(1)))
-
-
-def _wait(futures: list[Future[None]]) -> None:
-    for future in futures:
-        future.result()

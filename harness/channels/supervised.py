@@ -41,7 +41,8 @@ def agent_argv(
 ) -> list[str]:
     """Return the command line of the agent that runs `argv` under `limits`, watched like that.
 
-    `strace` is the path of that program, beside the agent.
+    `strace` is the path of that program, beside the agent, which is its own tracer where there are
+    faults.
     """
     words = ["--trace", strace] if how.trace else []
     if how.terminal:
@@ -56,7 +57,7 @@ def agent_argv(
 
 
 def _options(limits: Limits) -> Iterator[str]:
-    """The agent's words for limits: images/agent/limits.c and bend.c."""
+    """The agent's words for limits: images/agent/limits.c and faults.c."""
     for name in ("as", "data", "stack"):
         if (size := getattr(limits, f"rlimit_{name}")) is not None:
             yield from ("--rlimit", f"{name}={size}")
@@ -70,6 +71,8 @@ def _options(limits: Limits) -> Iterator[str]:
         yield from ("--layout", "fixed")
     if limits.legacy_layout:
         yield from ("--layout", "legacy")
+    if limits.ceiling is not None:
+        yield from ("--ceiling", hex(limits.ceiling))
     for each in limits.occupied:
         yield from ("--occupy", str(each))
     if limits.hints_ignored:

@@ -58,7 +58,7 @@ def _plans(_: click.Context) -> Iterable[str]:
 
 
 def _policies(_: click.Context) -> Iterable[str]:
-    from harness.witnesses.maps import POLICIES
+    from harness.witnesses.arenas import POLICIES
 
     return POLICIES
 

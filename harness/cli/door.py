@@ -21,6 +21,7 @@ _COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks what it may offer
 # a command, and the module of this room that has it
 COMMANDS: Mapping[str, str] = {
     "run": "run",
+    "report": "report",
     "plan": "plan",
     "history": "history",
     "show": "show",

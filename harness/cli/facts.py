@@ -15,18 +15,26 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("guest", required=False)
+@click.option("--limit", default="none", metavar="L", help="Under this: ceiling=39bit, no-aslr, …")
 @kernel_options
-def facts(guest: str | None, own: OwnKernels) -> int:
+def facts(guest: str | None, limit: str, own: OwnKernels) -> int:
     """Boot a guest and say what its address space is like, as JSON.
 
     With --uml or --kernel the guest need not be named.
     """
     import msgspec
 
+    from harness.deadline import Deadline
+    from harness.guests.narrowing import narrowed
+    from harness.limits import Limits
+    from harness.run import CELL_SECONDS
+
+    limits = Limits.parse(limit)
     maker = builder()
     name, _ = guest_of((guest,) if guest else (), own, maker)
-    with one_guest(name, maker, own=own) as (_, measured):
-        click.echo(msgspec.json.format(msgspec.json.encode(measured), indent=1))
+    with one_guest(name, maker, own=own) as (booted, plain):
+        measured = narrowed(booted, plain, limits, Deadline.after(CELL_SECONDS * booted.scale))
+    click.echo(msgspec.json.format(msgspec.json.encode(measured), indent=1))
     return OK
 
 

@@ -21,11 +21,10 @@ from harness.cli.common import (
     stop_as_by_ctrl_c,
 )
 from harness.cli.history import database_option, opened
-from harness.events import AnyEvent
-from harness.sinks.result import RunResult
 
 if TYPE_CHECKING:
     from harness.desk.past import Past
+    from harness.events import AnyEvent
     from harness.verdict import Verdict
     from images.builder import Builder
 
@@ -114,6 +113,8 @@ class _Seen:
     """Keeps what a run came to."""
 
     def __init__(self) -> None:
+        from harness.sinks.result import RunResult
+
         self.result = RunResult()
 
     def __call__(self, event: AnyEvent) -> None:

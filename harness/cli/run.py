@@ -44,6 +44,8 @@ SKIP, ABORT = 125, 255  # of `git bisect run`: no answer about this one; stop he
 @shard_option
 @click.option("--json", "json_file", metavar="FILE", help="All of it as JSON; - is stdout.")
 @click.option("--junit", "junit_file", metavar="FILE", help="All of it as JUnit's XML.")
+@click.option("--html", "html_file", metavar="FILE", help="All of it as one HTML page.")
+@click.option("--github/--no-github", default=None, help="Annotations, a summary: on GitHub.")
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
 @click.option(
     "--history",
@@ -62,6 +64,8 @@ def run(
     shard: str | None,
     json_file: str | None,
     junit_file: str | None,
+    html_file: str | None,
+    github: bool | None,
     run_dir: Path | None,
     history: Path | None,
     no_history: bool,
@@ -82,7 +86,9 @@ def run(
     from harness import run as laboratory
     from harness.desk.kept import Kept
     from harness.history.writer import History
+    from harness.report.sink import Html
     from harness.sinks import Bus
+    from harness.sinks.github import GitHub, is_github
     from harness.sinks.junit import Junit
     from harness.sinks.rundir import RunDirectory
     from harness.sinks.summary_json import SummaryJson
@@ -128,6 +134,10 @@ def run(
             bus.add(SummaryJson(json_file))
         if junit_file:
             bus.add(Junit(junit_file))
+        if html_file:
+            bus.add(Html(Path(html_file), directory))
+        if is_github() if github is None else github:
+            bus.add(GitHub(stream))
         stop_as_by_ctrl_c()
         summary = laboratory.run(
             cells,

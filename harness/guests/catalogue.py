@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.guests.container import Container
-from harness.guests.guest import Guest, Workplace
+from harness.guests.guest import Guest, Support, Workplace
 from harness.guests.native import Native
 from harness.guests.own import QEMU, UML, OwnKernels, uml_release
 from harness.guests.qemu import X86_64, Architecture, Qemu
@@ -37,6 +37,10 @@ class Kind:
     boot: float = 0.1
     memory: int = 64
     files: tuple[Path, ...] = ()
+
+    def supported(self, builder: Builder, scratch: Path) -> Support:
+        """Say whether this machine can boot it; boots nothing."""
+        return self.make(Workplace(scratch, scratch, builder)).supported()
 
 
 def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:

@@ -6,12 +6,15 @@ import os
 from dataclasses import replace
 
 from harness.deadline import Deadline
+from harness.errors import UnsupportedError
 from harness.facts import Facts, parse_facts
 from harness.guests.guest import Guest, Support
 from harness.limits import Limits
 
 # what moves the kernel's own choices, or its promises; the others the oracle can add up by itself
-_MOVING = frozenset({"rlimit_stack", "overcommit", "max_map_count", "no_aslr", "legacy_layout"})
+_MOVING = frozenset(
+    {"rlimit_stack", "overcommit", "max_map_count", "no_aslr", "legacy_layout", "ceiling"}
+)
 _OTHER_GUEST = "take a guest with a kernel of its own: UML or QEMU"
 
 
@@ -32,14 +35,24 @@ def possible(guest: Guest, facts: Facts, limits: Limits) -> Support:
 
 
 def measure(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
-    """Return the guest's facts as they are under these limits, faults left aside.
+    """Return the guest's facts as they are under these limits, faults but a ceiling left aside.
 
     Measured again only where a limit moves what was measured. Raises GuestError.
     """
     if not _MOVING & set(limits.named):
         return facts
-    moving = replace(limits.without_faults, rlimit_as=None, rlimit_data=None, memory=None)
-    return parse_facts(guest.run([guest.agent, "facts"], moving, deadline).stdout)
+    moving = replace(
+        limits.without_faults, rlimit_as=None, rlimit_data=None, memory=None, ceiling=limits.ceiling
+    )
+    found = parse_facts(guest.run([guest.agent, "facts"], moving, deadline).stdout)
+    return replace(found, tools=facts.tools)  # a program that is traced cannot trace its own
+
+
+def narrowed(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
+    """Return the facts under limits. Raises UnsupportedError if the guest cannot do one of them."""
+    if not (support := possible(guest, facts, limits)).ok:
+        raise UnsupportedError(support.reason, support.remedy)
+    return measure(guest, facts, limits, deadline)
 
 
 def _faults(facts: Facts, limits: Limits) -> Support:
@@ -54,10 +67,16 @@ def _faults(facts: Facts, limits: Limits) -> Support:
                 False, f"faults need {what}, which is refused here: {os.strerror(error)}",
                 "in a container: allow it in the engine's seccomp profile; else take UML or QEMU",
             )  # fmt: skip
+    end = facts.task_size if limits.ceiling is None else limits.ceiling
+    if end > facts.task_size:
+        return Support(
+            False, f"a ceiling at {end:#x} is none: the address space ends at {facts.task_size:#x}",
+            "give a lower one, or take a guest with more",
+        )  # fmt: skip
     for each in limits.occupied:
-        if each.end > facts.task_size:
+        if each.end > end:
             return Support(
-                False, f"{each} cannot be occupied: the address space ends at {facts.task_size:#x}",
+                False, f"{each} cannot be occupied: the address space ends at {end:#x}",
                 "give a range below that",
             )  # fmt: skip
         if each.start < facts.lowest:

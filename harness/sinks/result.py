@@ -83,3 +83,28 @@ class RunResult:
             for each in Result
         }
         return counts | {"not-run": len(self.cells) - len(self.verdicts)}
+
+    @property
+    def headline(self) -> str:
+        """What the run came to, in one sentence."""
+        counts, total = self.counts, len(self.cells)
+        bad = counts["fail"] + counts["error"]
+        answered = total - counts["unsupported"] - counts["not-run"]
+        if bad:
+            return f"{bad} of {answered} cells {'is' if bad == 1 else 'are'} not as expected"
+        if not answered:
+            return "No cell has an answer" if total else "There was no cell to run"
+        if answered == 1:
+            return "The cell is as expected"
+        return f"{'All ' if answered == total else ''}{answered} cells are as expected"
+
+    def alike(self, *wanted: Result) -> list[list[Verdict]]:
+        """Verdicts that came to one of these; those of a guest of which the same is said stand
+        together: a guest that does not boot is told once, not for each cell.
+        """
+        guests = {cell.id: cell.guest for cell in self.cells}
+        groups: dict[tuple[object, ...], list[Verdict]] = {}
+        for verdict in self.with_result(*wanted):
+            same = (guests[verdict.cell], verdict.result, verdict.findings)
+            groups.setdefault(same, []).append(verdict)
+        return list(groups.values())

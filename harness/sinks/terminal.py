@@ -289,7 +289,7 @@ def _failed(event: GuestFailed) -> str:
 
 def _ending(result: RunResult) -> Iterator[Text]:
     """What is told at the end: what failed, what could not be tried, the sum of it."""
-    for verdict, *same in _alike(result):
+    for verdict, *same in result.alike(Result.FAIL, Result.ERROR):
         yield Text("")
         yield from _failure(verdict, [each.cell for each in same])
     yield from _flaky(result)
@@ -298,16 +298,6 @@ def _ending(result: RunResult) -> Iterator[Text]:
     yield _summary(result)
     if result.started:
         yield Text(f"kept in {clean(result.started.directory)}", "dim")
-
-
-def _alike(result: RunResult) -> list[list[Verdict]]:
-    """Group what went wrong: a guest that does not boot is told once, not for each cell."""
-    guests = {cell.id: cell.guest for cell in result.cells}
-    groups: dict[tuple[str, Result, tuple[str, ...]], list[Verdict]] = {}
-    for verdict in result.with_result(Result.FAIL, Result.ERROR):
-        same = (guests[verdict.cell], verdict.result, verdict.findings)
-        groups.setdefault(same, []).append(verdict)
-    return list(groups.values())
 
 
 def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:

@@ -2,7 +2,8 @@
 
 Read strictly: what is not a line that strace writes is counted and quoted, never guessed. Tracer
 and harness agree on `-f -a 1` with the log and strace's own complaints in one stream
-(images/agent/trace.c).
+(images/agent/trace.c). Where a subject has faults, the agent is its tracer, and writes what strace
+would, behind a first line that says so (images/agent/told.c).
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ MOST_UNKNOWN = 5  # lines that are quoted
 SHOWN = 200  # characters of a line that is quoted
 
 _PID = re.compile(r"(?P<pid>\d{1,10}) +(?P<rest>.*)")
-_NAME = r"(?P<name>[a-z_][a-z0-9_]*)"
+_NAME = r"(?P<name>[a-z_][a-z0-9_]*|\?\?\?)"  # a call that it came too late to look at
 _RESULT = (
-    r" += (?:(?P<hex>0x[0-9a-f]+)|(?P<number>-?\d+)|(?P<none>\?))"
+    r" += (?:(?P<hex>0x[0-9a-f]+)|(?P<number>-?\d+)|(?P<none>\?)(?: <unavailable>)?)"
     r"(?: (?P<errno>E[A-Z0-9]+) \([^()]*\))?(?: \([^()]*\))*"
 )
 _WHOLE = re.compile(rf"{_NAME}\((?P<args>.*)\){_RESULT}")
@@ -35,12 +36,16 @@ _END = re.compile(
     r"|superseded by execve in pid \d+) \+\+\+"
 )
 _MODE = re.compile(r"\[ Process PID=\d+ runs in .* mode\. \]")
+_AGENT = re.compile(r"agent: Process \d+ attached")
 _STRACE = re.compile(r"(?:\S*/)?strace: (?P<what>.*)")
 
 
 @dataclass(frozen=True)
 class Call:
-    """A system call that came back. `result` is None if it never did; `errno` a name, or empty."""
+    """A system call that came back. `result` is None if it never did; `errno` a name, or empty.
+
+    `injected`: the tracer gave this answer, or made the call.
+    """
 
     pid: int
     name: str
@@ -48,6 +53,7 @@ class Call:
     result: int | None
     errno: str
     line: str
+    injected: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Trace:
     """A log, read. `endings` says how each process ended, `open` which calls never came back.
 
     `unknown` counts lines that strace does not write; the first of them are in `quoted`. `said` is
-    what strace itself complained of.
+    what strace itself complained of. `by_agent` says that it is not strace who wrote it.
     """
 
     calls: tuple[Call, ...] = ()
@@ -65,6 +71,7 @@ class Trace:
     unknown: int = 0
     quoted: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
+    by_agent: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,14 @@ class _Reader:
         self._unknown: list[str] = []
         self._count = 0
         self._said: list[str] = []
+        self._by_agent = False
 
     def read(self, log: bytes) -> Trace:
         lines = log.split(b"\n")
         cut = lines.pop()
+        if lines and _AGENT.fullmatch(lines[0].decode(errors="backslashreplace")):
+            self._by_agent = True
+            del lines[0]
         for line in lines:
             text = line[:LONGEST_LINE].decode(errors="backslashreplace")
             if len(line) > LONGEST_LINE or not self._line(text):
@@ -110,7 +121,7 @@ class _Reader:
         still = tuple(text[:SHOWN] for _, text in self._begun.values())
         return Trace(
             tuple(self._calls), tuple(self._signals), self._endings, still, self._count,
-            tuple(self._unknown), tuple(self._said),
+            tuple(self._unknown), tuple(self._said), self._by_agent,
         )  # fmt: skip
 
     def _strange(self, text: str) -> None:
@@ -166,7 +177,8 @@ class _Reader:
         errno = match["errno"] or ""
         if errno and result not in (-1, None):
             return False
-        self._calls.append(Call(pid, match["name"], parts, result, errno, line[:SHOWN]))
+        injected = match.string.endswith(" (INJECTED)")
+        self._calls.append(Call(pid, match["name"], parts, result, errno, line[:SHOWN], injected))
         return True
 
 
@@ -201,14 +213,16 @@ def _split(args: str) -> tuple[str, ...] | None:
 def story_of(trace: Trace, pid: int) -> Story:
     """Follow the subject's own address space: its process and threads, from its own execve on.
 
-    The log begins with the agent, which sets the limits and then becomes the subject. Every
-    further execve begins a new address space, and the one before is forgotten.
+    strace's log begins with the agent, which sets the limits and then becomes the subject; the
+    agent's own with that. Every further execve begins a new address space, and the one before is
+    forgotten.
     """
     ours = {pid}
     programs: list[str] = []
     steps: list[Step] = []
     unread: list[str] = []
-    threads = children = executed = 0
+    threads = children = 0
+    executed = int(trace.by_agent)
     for call in trace.calls:
         if call.pid not in ours:
             continue
@@ -272,7 +286,7 @@ def _steps(call: Call) -> Iterator[Step]:
 
     Raises ValueError or IndexError if its arguments are not those of such a call.
     """
-    if call.name in ("mmap", "mmap2"):
+    if call.name in ("mmap", "mmap2") and call.result is not None:
         yield _mapped(call)
     elif call.name == "munmap" and call.result == 0:
         yield Unmap(_number(call.args[0]), _number(call.args[1]), call.line)
@@ -290,7 +304,8 @@ def _mapped(call: Call) -> Map:
     given = None if call.errno else call.result
     return Map(
         Reservation(
-            _number(asked), _number(length), _protection(bits), names, given, call.errno
+            _number(asked), _number(length), _protection(bits), names, given, call.errno,
+            imposed=call.injected and given is not None,
         ),
         call.line,
     )  # fmt: skip

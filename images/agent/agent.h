@@ -47,7 +47,7 @@ void limits_enter(struct limits *limits);
 void limits_apply(const struct limits *limits);
 void limits_leave(struct limits *limits);
 
-/* bend.c: faults */
+/* faults.c, bend.c: faults */
 #define MOST_FAULTS 16
 struct range { uint64_t start, end; };
 struct failure { int kind; unsigned nth, seen; int error; };
@@ -55,9 +55,12 @@ struct bend {
 	struct range occupy[MOST_FAULTS], ignore;
 	struct failure fail[MOST_FAULTS];
 	int occupied, failures;
+	uint64_t ceiling;    /* where the address space ends; 0: where it does */
+	int told;            /* a trace is wanted as well */
 	char complaint[256]; /* why the subject was ended, if a fault could not be brought about */
 };
 int bend_option(struct bend *bend, int argc, char **argv, int at);
+int bend_wanted(const struct bend *bend);
 void bend_child(const struct bend *bend);
 void bend_start(struct bend *bend, pid_t pid);
 int bend_stop(struct bend *bend, pid_t tid, int status);
@@ -81,6 +84,12 @@ void group_make(unsigned long long bytes, char *path, size_t room);
 void group_join(const char *path);
 void group_remove(const char *path);
 
+/* frames.c: to the harness */
+#define CHUNK 3500 /* bytes of a frame: a UML serial line stalls at 4,095 unread (measured) */
+void send_frame(char kind, const void *data, size_t length);
+void pass_trace(const char *text, size_t length);
+void flush_trace(void);
+
 /* supervise.c, trace.c: how a subject is started */
 struct manner {
 	const char *strace;           /* NULL: untraced */
@@ -100,7 +109,8 @@ void terminal_take(int terminal);
 void terminal_resize(int fd, int rows, int columns);
 
 /* plain.c: what a person reads */
-void plain_show(char kind, const void *data, size_t length);
+void plain_start(void);
+int plain_show(char kind, const void *data, size_t length);
 int plain_held(void);
 void plain_running(void);
 /* parcel.c: what the host hands in before it logs in */

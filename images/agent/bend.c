@@ -1,167 +1,82 @@
-/* Faults: what a kernel might do to a program, brought about by tracing it.
+/* Faults, as they are brought about: by tracing a program, and changing what it asks the kernel.
  *
- *   --occupy START-END        mapped (PROT_NONE) before the first instruction after every exec
- *   --ignore-hints START-END  an address in that range counts as none, unless MAP_FIXED insists
- *   --fail KIND:N:ERRNO       the n-th call of a kind fails, of all threads and children together
- *
- * A seccomp filter stops the subject at the calls that are asked about and at no other, so that
- * all else costs nothing. Threads and children are followed; all of them die with us. What depends
- * on the machine is behind four small functions at the top. */
+ * Threads and children are followed; all of them die with us. What is asked for is in faults.c, how
+ * an address space ends early in ceiling.c, what is written down of it all in told.c, and what
+ * depends on the machine in machine.h. */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "bend.h"
 
-#include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
-
-/* ---- the machine: registers at a system call, and a call put into a stopped program ---- */
-
-struct call { long number; uint64_t arguments[6]; };
-
-#ifdef __x86_64__
-#define MACHINE AUDIT_ARCH_X86_64
-#define CALL_AND_TRAP 0xcc050fULL /* syscall; int3 */
-#define CALL_AND_TRAP_MASK 0xffffffULL
-typedef struct user_regs_struct registers;
-
-static int get_registers(pid_t tid, registers *all) { return (int)ptrace(PTRACE_GETREGS, tid, 0, all); }
-static int set_registers(pid_t tid, const registers *all) { return (int)ptrace(PTRACE_SETREGS, tid, 0, all); }
-static uint64_t instruction(const registers *all) { return all->rip; }
-static int64_t result(const registers *all) { return (int64_t)all->rax; }
-
-static struct call asked(const registers *all)
-{
-	return (struct call) { (long)all->orig_rax, { all->rdi, all->rsi, all->rdx, all->r10, all->r8, all->r9 } };
-}
-
-/* The call that `all` is about to make, from where it stands. */
-static void ask(registers *all, const struct call *call)
-{
-	all->rax = (uint64_t)call->number;
-	all->orig_rax = (uint64_t)-1; /* no call is under way that could be restarted */
-	all->rdi = call->arguments[0], all->rsi = call->arguments[1], all->rdx = call->arguments[2];
-	all->r10 = call->arguments[3], all->r8 = call->arguments[4], all->r9 = call->arguments[5];
-}
-
-static void change_address(registers *all, uint64_t address) { all->rdi = address; }
-
-/* The kernel makes no call of the number -1, and leaves the result as it finds it. */
-static void refuse(registers *all, int error)
-{
-	all->orig_rax = (uint64_t)-1;
-	all->rax = (uint64_t)-error;
-}
-#else
-#error "bend.c knows the registers of x86-64 alone: add yours above"
-#endif
-
-/* ---- what is asked for ---- */
-
-static const struct { const char *name; long numbers[2]; } kinds[] = {
-	{ "mmap", { SYS_mmap, -1 } },         { "hinted", { SYS_mmap, -1 } },     { "munmap", { SYS_munmap, -1 } },
-	{ "mprotect", { SYS_mprotect, -1 } }, { "mremap", { SYS_mremap, -1 } },   { "madvise", { SYS_madvise, -1 } },
-	{ "mincore", { SYS_mincore, -1 } },   { "getrlimit", { SYS_prlimit64, SYS_getrlimit } },
-};
-#define KINDS (sizeof kinds / sizeof *kinds)
-
-static int range(const char *text, struct range *out)
-{
-	char low[32], *dash = strchr(text, '-');
-	if (!dash || (size_t)(dash - text) >= sizeof low)
-		return 0;
-	snprintf(low, sizeof low, "%.*s", (int)(dash - text), text);
-	out->start = number(low), out->end = number(dash + 1);
-	return out->start < out->end;
-}
-
-static int failure(const char *text, struct failure *out)
-{
-	char name[16] = "";
-	if (sscanf(text, "%15[a-z]:%u:%d", name, &out->nth, &out->error) != 3)
-		return 0;
-	for (out->kind = 0; out->kind < (int)KINDS && strcmp(kinds[out->kind].name, name); out->kind++)
-		;
-	return out->kind < (int)KINDS && out->nth > 0 && out->error > 0;
-}
-
-/* Take one option at argv[at] if it is one of ours; answer how many words were taken. */
-int bend_option(struct bend *bend, int argc, char **argv, int at)
-{
-	int taken;
-	if (at + 1 >= argc)
-		return 0;
-	if (!strcmp(argv[at], "--occupy"))
-		taken = bend->occupied < MOST_FAULTS && range(argv[at + 1], &bend->occupy[bend->occupied++]);
-	else if (!strcmp(argv[at], "--ignore-hints"))
-		taken = range(argv[at + 1], &bend->ignore);
-	else if (!strcmp(argv[at], "--fail"))
-		taken = bend->failures < MOST_FAULTS && failure(argv[at + 1], &bend->fail[bend->failures++]);
-	else
-		return 0;
-	errno = EINVAL;
-	if (!taken)
-		fail("this is no fault:", argv[at + 1]);
-	return 2;
-}
-
-static int wanted(const struct bend *bend)
-{
-	return bend->occupied || bend->failures || bend->ignore.end;
-}
-
-/* ---- in the child ---- */
-
-static void filter(const struct bend *bend)
-{
-	struct sock_filter code[8 + 2 * MOST_FAULTS];
-	long numbers[2 * MOST_FAULTS + 1];
-	unsigned short count = 0, at = 0;
-	if (bend->ignore.end)
-		numbers[count++] = SYS_mmap;
-	for (int i = 0; i < bend->failures; i++)
-		for (int j = 0; j < 2; j++)
-			if (kinds[bend->fail[i].kind].numbers[j] >= 0)
-				numbers[count++] = kinds[bend->fail[i].kind].numbers[j];
-	if (!count)
-		return;
-	code[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
-	code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, MACHINE, 1, 0);
-	code[at++] = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW); /* another machine's calls */
-	code[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (unsigned short i = 0; i < count; i++) /* each jumps over those that follow, and the ALLOW */
-		code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, (unsigned)numbers[i], (unsigned char)(count - i), 0);
-	code[at++] = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW);
-	code[at++] = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_TRACE);
-	struct sock_fprog program = { at, code };
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
-		fail("cannot stop at system calls", NULL);
-}
+struct thread *threads;
 
 /* Wait until we are traced, then have the calls stop. Nothing but exec may come after this. */
 void bend_child(const struct bend *bend)
 {
-	if (!wanted(bend))
+	if (!bend_wanted(bend))
 		return;
 	raise(SIGSTOP);
-	filter(bend);
+	faults_filter(bend);
 }
 
-/* ---- in the supervisor ---- */
+/* ---- who is traced ---- */
+
+static struct thread *find(pid_t tid)
+{
+	struct thread *one = threads;
+	while (one && one->tid != tid)
+		one = one->next;
+	return one;
+}
+
+static struct thread *remember(pid_t tid, struct space *space)
+{
+	struct thread *one = calloc(1, sizeof *one);
+	one->tid = tid;
+	one->space = space;
+	one->asked.number = NO_CALL;
+	one->next = threads;
+	return threads = one;
+}
+
+static void forget(struct thread *one)
+{
+	struct thread **at = &threads;
+	if (!one)
+		return;
+	while (*at != one)
+		at = &(*at)->next;
+	*at = one->next;
+	space_leave(one->space);
+	free(one);
+}
+
+/* The flags with which clone or clone3 is called; those of fork and vfork. */
+uint64_t thread_flags(pid_t tid, const struct call *call)
+{
+	if (call->number == SYS_clone)
+		return call->arguments[0];
+	if (call->number == SYS_clone3)
+		return (uint64_t)ptrace(PTRACE_PEEKDATA, tid, (void *)call->arguments[0], 0);
+#ifdef SYS_vfork
+	if (call->number == SYS_vfork)
+		return CLONE_VM | CLONE_VFORK;
+#endif
+	return 0;
+}
+
+/* Let it go, and stop behind the call that it is about to make, if there is one. */
+static void go(pid_t tid, int behind, int signal)
+{
+	ptrace(behind ? PTRACE_SYSCALL : PTRACE_CONT, tid, 0, signal);
+}
 
 /* Wait for this thread's next stop; 0 if it ends instead, whose status is left for the reaper. */
 static int next_stop(pid_t tid, int *status)
@@ -175,6 +90,8 @@ static int next_stop(pid_t tid, int *status)
 	return waitpid(tid, status, __WALL) == tid && WIFSTOPPED(*status);
 }
 
+/* ---- a program begins ---- */
+
 /* Let a stopped program make this call, and stop it again after it. The program's own text has the
  * two instructions in it for the moment. `later` collects a signal that came in between. */
 static int64_t make_call(pid_t tid, registers *at, const struct call *call, int *later)
@@ -185,7 +102,7 @@ static int64_t make_call(pid_t tid, registers *at, const struct call *call, int 
 	if (set_registers(tid, &now) < 0)
 		return -EIO;
 	for (;;) {
-		ptrace(PTRACE_CONT, tid, 0, 0);
+		go(tid, 0, 0);
 		if (!next_stop(tid, &status))
 			return -ESRCH;
 		if (status >> 16) /* our own call stops at the filter as well */
@@ -197,14 +114,16 @@ static int64_t make_call(pid_t tid, registers *at, const struct call *call, int 
 	return get_registers(tid, &now) < 0 ? -EIO : result(&now);
 }
 
-/* After an exec: take the ranges, as if they had been there before the program. */
-static void occupy(struct bend *bend, pid_t tid)
+/* Take the ranges, as if they had been there before the program. 0 if it ended meanwhile. */
+static int occupy(struct bend *bend, struct thread *thread)
 {
+	pid_t tid = thread->tid;
 	registers saved;
 	int status, later = 0;
 	/* to the end of the execve call itself: until then its result would overwrite a register */
-	if (ptrace(PTRACE_SYSCALL, tid, 0, 0) < 0 || !next_stop(tid, &status) || get_registers(tid, &saved) < 0)
-		return;
+	go(tid, 1, 0);
+	if (!next_stop(tid, &status) || get_registers(tid, &saved) < 0)
+		return 0;
 	void *place = (void *)instruction(&saved);
 	errno = 0;
 	long text = ptrace(PTRACE_PEEKTEXT, tid, place, 0);
@@ -216,7 +135,10 @@ static void occupy(struct bend *bend, pid_t tid)
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, (uint64_t)-1, 0 } };
 		int64_t got = make_call(tid, &saved, &map, &later);
 		if (got == -ESRCH)
-			return;
+			return 0;
+		thread->asked = map;
+		if (bend->told)
+			told_call(thread, got, 1);
 		if (got != (int64_t)range->start)
 			snprintf(bend->complaint, sizeof bend->complaint, "cannot occupy %#llx-%#llx: %s",
 			         (unsigned long long)range->start, (unsigned long long)range->end,
@@ -224,62 +146,169 @@ static void occupy(struct bend *bend, pid_t tid)
 	}
 	ptrace(PTRACE_POKETEXT, tid, place, text);
 	set_registers(tid, &saved);
-	if (*bend->complaint)
-		kill(tid, SIGKILL);
 	if (later)
 		kill(tid, later);
+	return 1;
 }
 
-static int is_hint(const struct call *call)
+/* An exec, by the thread that was `former`: a new program, in a space of its own. */
+static void begun(struct bend *bend, struct thread *thread, pid_t former)
 {
-	int insists = (call->arguments[3] & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
-	return call->number == SYS_mmap && call->arguments[0] && !insists;
+	pid_t tid = thread->tid;
+	struct thread *caller = find(former);
+	if (caller && caller != thread) { /* it takes the place of the first thread */
+		forget(thread);
+		caller->tid = tid;
+		thread = caller;
+	}
+	if (bend->told && thread->asked.number != NO_CALL)
+		told_call(thread, 0, 0);
+	space_leave(thread->space);
+	thread->space = space_new();
+	if (bend->occupied && !occupy(bend, thread))
+		return;
+	thread->asked.number = NO_CALL;
+	if (bend->ceiling && !*bend->complaint) {
+		space_lay_out(thread->space, tid, bend->ceiling);
+		if (!space_read(thread->space, tid))
+			snprintf(bend->complaint, sizeof bend->complaint, "cannot read its maps: %s", strerror(errno));
+	}
+	if (*bend->complaint)
+		kill(tid, SIGKILL);
+	go(tid, 0, 0);
 }
 
-static int is_kind(int kind, const struct call *call)
-{
-	int right = call->number == kinds[kind].numbers[0] || call->number == kinds[kind].numbers[1];
-	if (strcmp(kinds[kind].name, "hinted"))
-		return right;
-	return is_hint(call) && (call->arguments[3] & MAP_ANONYMOUS);
-}
+/* ---- its calls ---- */
 
-/* A call that the filter has stopped: bend it, or let it be. */
-static void bend_call(struct bend *bend, pid_t tid)
+/* Before a call that the filter has stopped: bend it, or let it be. */
+static void enter(struct bend *bend, struct thread *thread)
 {
 	registers now;
-	int changed = 0;
-	if (get_registers(tid, &now) < 0)
+	if (get_registers(thread->tid, &now) < 0)
 		return;
 	struct call call = asked(&now);
-	if (is_hint(&call) && call.arguments[0] >= bend->ignore.start && call.arguments[0] < bend->ignore.end) {
-		change_address(&now, 0);
-		changed = 1;
+	if (!thread->again || memcmp(&call, &thread->made, sizeof call)) { /* a signal's handler may come between */
+		thread->asked = thread->wanted = call;
+		thread->error = fault(bend, &thread->wanted);
+		thread->made = thread->wanted;
+		if (bend->told)
+			told_begin(thread);
+		if (bend->ceiling && !thread->error)
+			thread->error = ceiling_call(bend, thread);
+		if (thread->error)
+			refuse(&now, thread->error);
+		else
+			set_arguments(&now, &thread->made);
+		if (thread->error || memcmp(&call, &thread->made, sizeof call))
+			set_registers(thread->tid, &now);
 	}
-	for (int i = 0; i < bend->failures; i++)
-		if (is_kind(bend->fail[i].kind, &call) && ++bend->fail[i].seen == bend->fail[i].nth) {
-			refuse(&now, bend->fail[i].error);
-			changed = 1;
+	thread->again = 0;
+	int changed = memcmp(&call, &thread->made, sizeof call) != 0;
+	go(thread->tid, changed || bend->told || bend->ceiling, 0);
+}
+
+/* After it: the registers are the program's again, and what came of it is written down. */
+static void leave(struct bend *bend, struct thread *thread)
+{
+	registers now;
+	if (get_registers(thread->tid, &now) < 0 || thread->asked.number == NO_CALL) {
+		go(thread->tid, 0, 0);
+		return;
+	}
+	int64_t got = result(&now), shown = thread->error ? -thread->error : got;
+	if (bend->ceiling && !thread->error)
+		shown = ceiling_result(bend, thread, got);
+	thread->again = shown == ONCE_MORE;
+	if (thread->again) {
+		ask_again(&now, &thread->made);
+		set_registers(thread->tid, &now);
+	} else {
+		if (shown != got || memcmp(&thread->asked, &thread->made, sizeof thread->asked)) {
+			set_arguments(&now, &thread->asked);
+			set_result(&now, shown);
+			set_registers(thread->tid, &now);
 		}
-	if (changed)
-		set_registers(tid, &now);
+		if (bend->told)
+			told_call(thread, shown, thread->error != 0);
+		thread->asked.number = NO_CALL;
+	}
+	go(thread->tid, 0, 0);
+}
+
+/* ---- its threads and children ---- */
+
+/* `parent` has made one: now we know whose memory it has. */
+static void born(const struct bend *bend, struct thread *parent)
+{
+	unsigned long tid = 0;
+	registers now;
+	if (ptrace(PTRACE_GETEVENTMSG, parent->tid, 0, &tid) == 0 && get_registers(parent->tid, &now) == 0) {
+		struct call call = asked(&now);
+		int shares = (thread_flags(parent->tid, &call) & CLONE_VM) != 0;
+		struct space *space = shares ? parent->space : space_copy(parent->space);
+		struct thread *child = find((pid_t)tid);
+		space->users += shares;
+		if (child) {
+			space_leave(child->space);
+			child->space = space;
+		} else
+			child = remember((pid_t)tid, space);
+		if (bend->told && parent->asked.number != NO_CALL)
+			told_call(parent, (int64_t)tid, 0); /* before the child says anything */
+		if (child->newborn)
+			go(child->tid, 0, 0);
+		child->newborn = 0;
+	}
+	parent->asked.number = NO_CALL;
+	go(parent->tid, 0, 0);
+}
+
+static void ended(const struct bend *bend, struct thread *thread, int status)
+{
+	if (!thread)
+		return;
+	if (bend->told)
+		told_end(thread->tid, status);
+	forget(thread);
+	for (struct thread *one = threads; one; one = one->next)
+		if (one->newborn) { /* perhaps that was its parent, who cannot say any more */
+			one->newborn = 0;
+			go(one->tid, 0, 0);
+		}
 }
 
 /* Was that the stop of a thread that we trace? Then deal with it, and let the thread go on. */
 int bend_stop(struct bend *bend, pid_t tid, int status)
 {
-	if (!wanted(bend) || !WIFSTOPPED(status))
+	struct thread *thread = find(tid);
+	if (!bend_wanted(bend))
 		return 0;
-	int signal = WSTOPSIG(status), event = status >> 16;
-	if (event == PTRACE_EVENT_STOP && signal != SIGTRAP) {
-		ptrace(PTRACE_LISTEN, tid, 0, 0); /* stopped by job control, and it stays so */
-		return 1;
+	if (!WIFSTOPPED(status)) {
+		ended(bend, thread, status);
+		return 0;
 	}
-	if (event == PTRACE_EVENT_SECCOMP)
-		bend_call(bend, tid);
-	if (event == PTRACE_EVENT_EXEC && bend->occupied)
-		occupy(bend, tid);
-	ptrace(PTRACE_CONT, tid, 0, event || signal == (SIGTRAP | 0x80) ? 0 : signal);
+	int signal = WSTOPSIG(status), event = status >> 16;
+	unsigned long former = 0;
+	if (!thread)
+		remember(tid, space_new())->newborn = 1; /* and it waits for its parent's stop */
+	else if (event == PTRACE_EVENT_SECCOMP)
+		enter(bend, thread);
+	else if (event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK)
+		born(bend, thread);
+	else if (event == PTRACE_EVENT_EXEC) {
+		ptrace(PTRACE_GETEVENTMSG, tid, 0, &former);
+		begun(bend, thread, (pid_t)former);
+	} else if (event == PTRACE_EVENT_STOP && signal != SIGTRAP)
+		ptrace(PTRACE_LISTEN, tid, 0, 0); /* stopped by job control, and it stays so */
+	else if (event)
+		go(tid, 0, 0);
+	else if (signal == (SIGTRAP | 0x80))
+		leave(bend, thread);
+	else {
+		if (bend->told)
+			told_signal(tid);
+		go(tid, 0, signal);
+	}
 	return 1;
 }
 
@@ -289,13 +318,16 @@ void bend_start(struct bend *bend, pid_t pid)
 	int status;
 	long follow = PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC |
 	              PTRACE_O_TRACESECCOMP | PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
-	if (!wanted(bend) || waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
+	if (!bend_wanted(bend) || waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
 		return;
 	if (ptrace(PTRACE_SEIZE, pid, 0, follow) < 0) {
 		snprintf(bend->complaint, sizeof bend->complaint, "cannot be traced: %s", strerror(errno));
 		kill(pid, SIGKILL);
 		return;
 	}
+	remember(pid, space_new());
+	if (bend->told)
+		told_attached(pid);
 	kill(pid, SIGCONT);
 	while (next_stop(pid, &status)) {
 		bend_stop(bend, pid, status);

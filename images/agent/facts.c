@@ -168,7 +168,7 @@ void facts_write(int fd)
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	int wide = sizeof(void *) == 8;
 	uint64_t top = wide ? (uint64_t)1 << 62 : 0xfffff000u;
-	uint64_t task_size = within(top) ? top + page : boundary(wide ? (uint64_t)1 << 36 : 1u << 30, top);
+	uint64_t task_size = within(top) ? top + page : boundary(1u << 30, top);
 	uint64_t lowest = within(0) ? 0 : boundary(0, 1u << 28);
 	void *one = anywhere(0), *two = anywhere(0);
 	munmap(one, PROBE), munmap(two, PROBE);

@@ -32,23 +32,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHUNK 3500 /* bytes of a frame: a UML serial line stalls at 4,095 unread (measured) */
-#define MOST_TRACE (5 << 20) /* bytes of a trace that are passed on; the harness keeps fewer */
+#define MOST_AT_ONCE 100 /* stops and ends of what is below us, before we listen to the harness again */
 #define PARTING 5.0 /* seconds that a tracer has to write down the end of what it traced */
-
-static int plainly; /* who reads us is a person, not the harness */
-
-static void send_frame(char kind, const void *data, size_t length)
-{
-	if (plainly) {
-		plain_show(kind, data, length);
-		return;
-	}
-	unsigned char head[5] = { (unsigned char)kind, (unsigned char)length, (unsigned char)(length >> 8),
-	                          (unsigned char)(length >> 16), (unsigned char)(length >> 24) };
-	write_all(1, head, sizeof head);
-	write_all(1, data, length);
-}
 
 /* How many living processes have us as their parent; each is sent SIGKILL. One may be spared. */
 static int kill_children(pid_t spared)
@@ -139,24 +124,28 @@ static double seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* Has the leader ended? Reaps everything else that has; a stop is for the faults. */
-static int reap(int signals, pid_t leader, struct bend *bend, int *status, struct rusage *usage, int *wanted)
+/* Has the leader ended? Reaps everything else that has; a stop is for the faults. A subject can stop
+ * without end, so that there may be MORE of it when the harness has been heard. */
+static int reap(int signals, pid_t leader, struct bend *bend, int *status, struct rusage *usage, int *wanted,
+                int *more)
 {
 	struct signalfd_siginfo info;
 	while (read(signals, &info, sizeof info) == sizeof info)
 		if (info.ssi_signo != SIGCHLD)
 			*wanted = 1; /* somebody asks us to stop */
-	int ended = 0;
+	int ended = 0, result;
 	struct rusage one;
-	int result;
-	for (pid_t pid; (pid = wait4(-1, &result, WNOHANG | __WALL, &one)) > 0;)
-		if (bend_stop(bend, pid, result))
-			continue;
-		else if (pid == leader) {
+	for (int i = 0; i < MOST_AT_ONCE; i++) {
+		pid_t pid = wait4(-1, &result, WNOHANG | __WALL, &one);
+		*more = pid > 0;
+		if (!*more)
+			break;
+		if (!bend_stop(bend, pid, result) && pid == leader) {
 			ended = 1;
 			*status = result;
 			*usage = one;
 		}
+	}
 	return ended;
 }
 
@@ -330,31 +319,17 @@ static void hear(struct start *start, int *fd, pid_t pid)
 	send_frame('s', text, (size_t)snprintf(text, sizeof text, "{\"pid\":%d}", (int)pid));
 }
 
-/* What the tracer writes comes in half lines: whole frames cost a guest's line far less. */
-struct trace {
+/* All is read, also what is dropped, so that strace does not wait for us. */
+static void take_trace(int *fd)
+{
 	char buffer[CHUNK];
-	size_t have, passed;
-};
-
-static void flush_trace(struct trace *trace)
-{
-	send_frame('t', trace->buffer, trace->have);
-	trace->passed += trace->have;
-	trace->have = 0;
-}
-
-/* Beyond MOST_TRACE, what comes is read and dropped, so that the tracer does not wait for us. */
-static void take_trace(struct trace *trace, int *fd)
-{
-	ssize_t got = read(*fd, trace->buffer + trace->have, sizeof trace->buffer - trace->have);
-	if (got > 0 && trace->passed < MOST_TRACE)
-		trace->have += (size_t)got;
-	else if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN)) {
+	ssize_t got = read(*fd, buffer, sizeof buffer);
+	if (got > 0)
+		pass_trace(buffer, (size_t)got);
+	else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
 		close(*fd);
 		*fd = -1;
 	}
-	if (trace->have == sizeof trace->buffer)
-		flush_trace(trace);
 }
 
 int run_main(int argc, char **argv)
@@ -369,8 +344,13 @@ int run_main(int argc, char **argv)
 		fail("cannot make", "pipes");
 	if (manner.rows)
 		terminal = terminal_make(&manner, in, out, err);
-	plainly = manner.plain;
+	if (manner.plain)
+		plain_start();
 	fcntl(in[1], F_SETFL, O_NONBLOCK);
+	if (manner.strace && bend_wanted(&bend)) { /* a program has one tracer: the one that bends it tells */
+		bend.told = 1;
+		manner.strace = NULL;
+	}
 	int signals = child_signals();
 	limits_enter(&limits);
 	pid_t self = getpid(), pid = fork();
@@ -392,18 +372,17 @@ int run_main(int argc, char **argv)
 	fcntl(report[0], F_SETFL, O_NONBLOCK); /* a tracer holds the other end as long as it lives */
 
 	static struct commands commands;
-	static struct trace log;
 	struct start start = { .complaint = "" };
-	int status = 0, ended = 0, harness = 1, wanted = 0;
+	int status = 0, ended = 0, harness = 1, wanted = 0, more = 0;
 	struct rusage usage = { 0 };
 	while (!ended && harness && !wanted) {
 		struct pollfd fds[7] = { { report[0], POLLIN, 0 }, { out[0], POLLIN, 0 }, { err[0], POLLIN, 0 },
-		                         { trace[0], POLLIN, 0 }, { plainly ? -1 : 0, commands.stuck ? 0 : POLLIN, 0 },
+		                         { trace[0], POLLIN, 0 }, { manner.plain ? -1 : 0, commands.stuck ? 0 : POLLIN, 0 },
 		                         { signals, POLLIN, 0 }, { commands.stuck ? in[1] : -1, POLLOUT, 0 } };
-		double left = start.since + manner.patience - seconds();
-		if (poll(fds, 7, manner.patience && start.since > 0 ? (left > 0 ? (int)(left * 1000) + 1 : 0) : -1) < 0)
+		double left = start.since > 0 && manner.patience ? start.since + manner.patience - seconds() : 1e6;
+		if (poll(fds, 7, more || left <= 0 ? 0 : (int)(left * 1000) + 1) < 0)
 			continue;
-		if (manner.patience && start.since > 0 && left <= 0) {
+		if (left <= 0) {
 			plain_running();
 			send_maps(pid);
 			kill(-pid, SIGKILL);
@@ -416,8 +395,8 @@ int run_main(int argc, char **argv)
 		if (fds[2].revents)
 			forward('e', &err[0]);
 		if (fds[3].revents)
-			take_trace(&log, &trace[0]);
-		if (plainly && plain_held()) {
+			take_trace(&trace[0]);
+		if (manner.plain && plain_held()) {
 			send_maps(pid);
 			write_all(in[1], "\n", 1);
 		}
@@ -425,21 +404,21 @@ int run_main(int argc, char **argv)
 			harness = obey(&commands, pid, &in[1]);
 		else if (fds[4].revents)
 			harness = commands.stuck ? 0 : hear_commands(&commands, pid, &in[1]);
-		if (fds[5].revents)
-			ended = reap(signals, pid, &bend, &status, &usage, &wanted);
+		if (fds[5].revents || more)
+			ended = reap(signals, pid, &bend, &status, &usage, &wanted, &more);
 	}
 	double end = seconds();
 	int outlived = sweep(pid, ended && harness ? start.tracer : 0);
 	while (harness && ended && trace[0] >= 0 && seconds() < end + PARTING) {
 		struct pollfd rest = { trace[0], POLLIN, 0 };
 		if (poll(&rest, 1, 100) > 0)
-			take_trace(&log, &trace[0]);
+			take_trace(&trace[0]);
 	}
 	if (start.tracer)
 		sweep(pid, 0);
 	limits_leave(&limits);
-	if (log.have && harness)
-		flush_trace(&log);
+	if (harness)
+		flush_trace();
 	while (harness && out[0] >= 0) /* all writers are dead: what is in the pipes is the rest */
 		forward('o', &out[0]);
 	while (harness && err[0] >= 0)
@@ -455,7 +434,7 @@ int run_main(int argc, char **argv)
 		send_end(status, &usage, end - start.since, outlived);
 	else
 		send_frame('f', start.complaint, strlen(start.complaint)), code = EXIT_AGENT;
-	return plainly ? code : 0;
+	return manner.plain ? code : 0;
 }
 
 int keep_main(int argc, char **argv)
@@ -489,14 +468,14 @@ int keep_main(int argc, char **argv)
 		fail("cannot execute", program[0]);
 	}
 	setpgid(pid, pid);
-	int status = 0, ended = 0, wanted = 0;
+	int status = 0, ended = 0, wanted = 0, more = 0;
 	struct rusage usage;
 	while (!ended && !wanted) {
 		struct pollfd fds[2] = { { signals, POLLIN, 0 }, { owner, POLLIN, 0 } };
-		if (poll(fds, 2, -1) < 0)
+		if (poll(fds, 2, more ? 0 : -1) < 0)
 			continue;
-		if (fds[0].revents)
-			ended = reap(signals, pid, &unbent, &status, &usage, &wanted);
+		if (fds[0].revents || more)
+			ended = reap(signals, pid, &unbent, &status, &usage, &wanted, &more);
 		if (fds[1].revents)
 			wanted = 1; /* nothing is ever written there: it has been closed */
 	}

@@ -4,7 +4,7 @@
  * pid, parent, exit status and resource use are the subject's own. What strace writes goes into
  * its stderr, which is the supervisor's pipe: its log, and what it complains of. Limits are
  * applied in the tracee alone, by `agent exec`, or they would strangle strace. A process can have
- * one tracer: where there are faults (bend.c), there is no trace. */
+ * one tracer: where there are faults (bend.c), the trace is ours (told.c). */
 #define _GNU_SOURCE
 #include "agent.h"
 

@@ -104,6 +104,19 @@ def test_hints_are_ignored_in_a_band_alone(booted: Booted) -> None:
     assert seen["two"] == TWO
 
 
+def test_nothing_is_mapped_above_a_ceiling(booted: Booted) -> None:
+    seen = booted.places(f"ceiling={TWO:#x}")
+    assert (seen["one"], seen["fixed"]) == (ONE, ONE)
+    for name in ("two", "thread", "child"):
+        assert 0 < seen[name] < TWO
+    limits = Limits.parse(f"ceiling={TWO:#x}")
+    measured = measure(booted.guest, booted.facts, limits, Deadline.after(60))
+    assert (measured.task_size, measured.placement) == (TWO, booted.facts.placement)
+    assert measured.first < TWO
+    assert measured.hint_low.honoured
+    assert not measured.hint_beyond.honoured
+
+
 def test_a_range_is_occupied_before_the_first_instruction(booted: Booted) -> None:
     seen = booted.places("occupied=0x3000000000-0x3040000000+occupied=0x3300000000-0x3300001000")
     assert seen["one"] not in range(0x3000000000, 0x3040000000)
@@ -221,12 +234,18 @@ def test_the_allocator_does_under_limits_what_the_oracle_foretells(
     limits = (
         "hints=ignored", "occupied=0xf800000000-0xfc00000000", "fail=hinted:1:ENOMEM",
         "fail=hinted:2:ENOMEM", "rlimit_data=9M", "rlimit_data=32M", "overcommit=2", "memory=64M",
-        "no-aslr", "layout=legacy+hints=ignored", "rlimit_as=300M+overcommit=2", "rlimit_stack=1M",
+        "no-aslr", "layout=legacy+hints=ignored", "ceiling=38bit",
+        "layout=legacy+ceiling=38bit+hints=ignored", "rlimit_as=300M+overcommit=2",
+        "rlimit_stack=1M",
     )  # fmt: skip
     name = known_guests(builder)[guest]
     cells = [
         Cell(name, Limits.parse(limit), policy)
         for limit in limits for policy in ("before", "after", "grsec")
+    ] + [
+        Cell(name, Limits.parse(limit), policy)
+        for limit in ("none", "hints=ignored", "rlimit_as=100M")
+        for policy in ("modern", "modern-arm64")
     ]  # fmt: skip
     happened = happen(cells, builder, tmp_path)
     for cell in cells:

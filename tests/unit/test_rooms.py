@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 OURS = {"allocator", "harness", "images", "plans", "tests", "bench"}
 VALUES = {
     "errors", "deadline", "sizes", "limits", "cells", "facts", "ledger", "verdict", "record",
-    "events", "origin",
+    "events", "origin", "traits",
 }  # fmt: skip
 # room of the harness -> the rooms, and packages, that it may know
 MAY = {
@@ -23,6 +23,7 @@ MAY = {
     "witnesses": VALUES,
     "sinks": VALUES,
     "history": VALUES,
+    "report": VALUES | {"witnesses", "sinks"},
     "channels": VALUES,
     "guests": VALUES | {"channels", "images"},
     "subjects": VALUES | {"guests", "allocator", "images"},
@@ -86,9 +87,9 @@ def test_imports_run_downwards_only(room: str) -> None:
 
 def test_nobody_but_the_doors_knows_the_orchestrator_or_who_listens() -> None:
     for path in modules("harness"):
-        if {"cli", "sinks", "history", "plugin"} & set(path.parts):
+        if {"cli", "sinks", "history", "report", "plugin", "desk"} & set(path.parts):
             continue
-        known = ours(path) & {"sinks", "history", "cli", "run"}
+        known = ours(path) & {"sinks", "history", "report", "cli", "run"}
         assert not known, f"{path.relative_to(ROOT)} imports {sorted(known)}"
 
 

@@ -162,13 +162,14 @@ def test_limits_become_options_of_the_agent() -> None:
 def test_every_limit_reaches_the_agent() -> None:
     text = (
         "rlimit_data=1M+rlimit_stack=2M+memory=64M+overcommit=2+max_map_count=200+no-aslr"
-        "+layout=legacy+occupied=0x1000000-0x2000000+hints=ignored@0x3000000-0x4000000"
+        "+layout=legacy+ceiling=39bit+occupied=0x1000000-0x2000000+hints=ignored@0x3000000-0x4000000"
         "+fail=mmap:3:ENOMEM"
     )
     words = agent_argv("/init", Limits.parse(text), ["a"])[2:-2]
     assert list(zip(words[::2], words[1::2], strict=True)) == [
         ("--rlimit", "data=1048576"), ("--rlimit", "stack=2097152"), ("--memory", "67108864"),
         ("--sysctl", "vm/overcommit_memory=2"), ("--sysctl", "vm/max_map_count=200"),
-        ("--layout", "fixed"), ("--layout", "legacy"), ("--occupy", "0x1000000-0x2000000"),
+        ("--layout", "fixed"), ("--layout", "legacy"),
+        ("--ceiling", "0x8000000000"), ("--occupy", "0x1000000-0x2000000"),
         ("--ignore-hints", "0x3000000-0x4000000"), ("--fail", "mmap:3:12"),
     ]  # fmt: skip

@@ -113,6 +113,32 @@ def test_what_is_asked_for_reaches_the_laboratory(lab: Laboratory, tmp_path: Pat
     assert (directory / "run.json").exists()
 
 
+def test_every_report_that_is_asked_for_is_written(
+    lab: Laboratory, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    lab.result = Result.FAIL
+    wanted = {"--json": "a.json", "--junit": "a.xml", "--html": "a.html"}
+    files = [word for name, file in wanted.items() for word in (name, str(tmp_path / file))]
+    assert door.main([*NATIVE, *files, "--github"]) == 1
+    assert {*wanted.values(), "summary.md"} <= {path.name for path in tmp_path.iterdir()}
+    assert b"1 of 1 cells is not as expected" in (tmp_path / "a.html").read_bytes()
+    assert "\n::error title=not as expected%3A native/none/after::no" in capsys.readouterr().out
+
+
+def test_github_is_told_where_it_is_and_not_elsewhere(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    assert door.main(NATIVE) == 0
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert door.main([*NATIVE, "--no-github"]) == 0
+    assert "::" not in capsys.readouterr().out
+    assert door.main(NATIVE) == 0
+    assert "::stop-commands::" in capsys.readouterr().out
+
+
 def test_a_run_has_a_directory_of_its_own_and_says_which(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path
 ) -> None:
@@ -163,6 +189,12 @@ def test_files_are_whole_however_a_run_ends(
         (["predict", "--task-size", "12"], "12 bits", "33 to 64"),
         (["predict", "--task-size", "0x1001000123"], "0x1001000123", "39"),
         (["predict", "--task-size", "lots"], "'lots' is no size", "300M"),
+        (["predict", "--pointer-size", "4", "--task-size", "39"], "39 bits", "28 to 32"),
+        (["predict", "--pointer-size", "4", "--task-size", "5G"], "do not reach 5G", "0xfffff000"),
+        (["predict", "--pointer-size", "4", "--policy", "modern"], "modern is not", "another"),
+        (["predict", "--pointer-size", "5"], "'5' is not one of '4', '8'", "--help"),
+        (["predict", "--limit", "hints"], "unknown limit 'hints'", "rlimit_as=SIZE"),
+        (["predict", "--limit", "overcommit=2"], "still promise", "--commit 200M"),
         (["images", "build", "--update", "--locked"], "--update", "--help"),
         (["facts", "nativ"], "did you mean native", "docker"),
         (["history"], "there is no history in", "foothold run"),
@@ -300,6 +332,17 @@ def test_plan_lists_cells_and_what_is_declared(capsys: pytest.CaptureFixture[str
         ([], "high, allocates", "is granted"),
         (["--task-size", "39", "--bottom-up"], "low, allocates", "0x40000000"),
         (["--policy", "memlimit", "--rlimit-as", "1G"], "low, allocates", "is not tried"),
+        (["--limit", "occupied=0xf800000000-0xf800010000"], "low, allocates", "is occupied"),
+        (["--limit", "fail=hinted:1:ENOMEM+rlimit_as=600M"],
+         f"dies, status 2: {samples.CANNOT_RESERVE}", "fails with ENOMEM"),
+        (["--limit", "rlimit_data=40M", "--policy", "modern"],
+         "dies, status 2: throw: out of memory allocating heap arena metadata", "RLIMIT_DATA"),
+        (["--limit", "overcommit=2", "--commit", "40M", "--policy", "modern"],
+         f"dies, status 2: {samples.OUT_OF_MEMORY}", "overcommit mode 2"),
+        (["--pointer-size", "4"], "low, allocates", "768M are to be had at 0x8500000"),
+        (["--pointer-size", "4", "--task-size", "32", "--policy", "before", "--limit",
+          "layout=legacy+rlimit_as=300M"],
+         f"dies, status 2: {samples.CANNOT_RESERVE}", "768M"),
     ],
 )  # fmt: skip
 def test_predict_asks_the_oracle_and_the_model(
@@ -336,7 +379,7 @@ def test_doctor_says_the_remedy(
 def test_facts_are_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    booted = SimpleNamespace(guest=None, facts=samples.facts())
+    booted = SimpleNamespace(guest=SimpleNamespace(scale=1, unable={}), facts=samples.facts())
     monkeypatch.setattr(run, "opened", lambda *_: contextlib.nullcontext(booted))
     assert door.main(["facts", "uml-bookworm"]) == 0
     assert json.loads(capsys.readouterr().out)["task_size"] == 0x7FFFFFFFF000

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.limits import CALLS, EVERYWHERE, Failure, Limits, Range
+from harness.limits import (
+    CALLS,
+    EVERYWHERE,
+    HIGHEST_CEILING,
+    LOWEST_CEILING,
+    Failure,
+    Limits,
+    Range,
+)
 
 sizes = st.none() | st.integers(0, 1 << 50)
 ranges = st.tuples(st.integers(0, 1 << 40), st.integers(1, 1 << 40)).map(
@@ -17,10 +25,13 @@ ranges = st.tuples(st.integers(0, 1 << 40), st.integers(1, 1 << 40)).map(
 failures = st.builds(
     Failure, st.sampled_from(CALLS), st.integers(1, 1000), st.sampled_from(["ENOMEM", "EACCES"])
 )
+ceilings = st.integers(32, 57).map(lambda bits: 1 << bits) | st.integers(
+    LOWEST_CEILING >> 12, HIGHEST_CEILING >> 12
+).map(lambda page: page << 12)
 limits = st.builds(
     Limits, rlimit_as=sizes, rlimit_data=sizes, rlimit_stack=sizes, memory=sizes,
     overcommit=st.none() | st.integers(0, 2), max_map_count=st.none() | st.integers(1, 65530),
-    no_aslr=st.booleans(), legacy_layout=st.booleans(),
+    no_aslr=st.booleans(), legacy_layout=st.booleans(), ceiling=st.none() | ceilings,
     occupied=st.lists(ranges, max_size=3).map(tuple),
     hints_ignored=st.none() | st.just(EVERYWHERE) | ranges,
     fail=st.lists(failures, max_size=3).map(tuple),
@@ -48,6 +59,9 @@ def test_what_is_named_is_what_differs(one: Limits) -> None:
 def test_words_have_one_spelling() -> None:
     text = "hints=ignored+rlimit_as=307200K+fail=mmap:3:ENOMEM+no-aslr"
     assert str(Limits.parse(text)) == "rlimit_as=300M+no-aslr+hints=ignored+fail=mmap:3:ENOMEM"
+    assert str(Limits.parse("ceiling=0x8000000000")) == "ceiling=39bit"
+    assert str(Limits.parse("ceiling=256G")) == "ceiling=38bit"
+    assert str(Limits.parse("ceiling=0x7fc0000000")) == "ceiling=0x7fc0000000"
 
 
 @pytest.mark.parametrize(
@@ -58,6 +72,12 @@ def test_words_have_one_spelling() -> None:
         ("rlimit_as=300M+rlimit_as=1G", "rlimit_as stands twice"),
         ("no-aslr=1", "unknown limit"),
         ("max_map_count=0", "'0' is no count"),
+        ("ceiling=39", "no address space ends at 39"),
+        ("ceiling=31bit", "no address space ends at 31bit"),
+        ("ceiling=58bit", "no address space ends at 58bit"),
+        ("ceiling=0x8000000001", "no address space ends at 0x8000000001"),
+        ("ceiling=wide", "no address space ends at wide"),
+        ("ceiling=39bit+ceiling=38bit", "ceiling stands twice"),
         ("occupied=0x1000", "no range of addresses"),
         ("occupied=0x2000-0x1000", "no range of addresses"),
         ("occupied=0x1001-0x2000", "no range of addresses"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -9,10 +10,10 @@ import msgspec
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import GuestError
+from harness.errors import GuestError, UnsupportedError
 from harness.facts import Cgroup, Tools
 from harness.guests.guest import HOSTS_OWN, Guest
-from harness.guests.narrowing import measure, possible
+from harness.guests.narrowing import measure, narrowed, possible
 from harness.limits import Limits
 from harness.record import Ending, Record
 from tests.unit.harness.samples import facts
@@ -51,6 +52,10 @@ def a_guest(**values: object) -> Guest:
         ("fail=mmap:1:ENOMEM", {"tools": Tools(seccomp=22)}, "seccomp"),
         ("hints=ignored", {"machine": "aarch64"}, "aarch64"),
         ("occupied=0x7f00000000-0x8000000000", {}, "ends at 0x7f80000000"),
+        ("ceiling=39bit", {}, "is none: the address space ends at 0x7f80000000"),
+        ("ceiling=38bit", {"tools": Tools(ptrace=1)}, "ptrace"),
+        ("ceiling=38bit", {"machine": "riscv64"}, "riscv64"),
+        ("ceiling=38bit+occupied=0x4000000000-0x5000000000", {}, "ends at 0x4000000000"),
         ("occupied=0x1000-0x2000", {}, "lowest address is 0x10000"),
         ("occupied=0x40000000-0x80000000+rlimit_as=1G", {}, "count for RLIMIT_AS"),
     ],
@@ -61,10 +66,20 @@ def test_what_cannot_be_done_is_told(limit: str, changes: dict[str, object], why
     assert not support.ok
     assert why in support.reason
     assert support.remedy
+    with pytest.raises(UnsupportedError, match=re.escape(support.reason)):
+        narrowed(a_guest(unable=HOSTS_OWN), where, Limits.parse(limit), Deadline.after(1))
 
 
 @pytest.mark.parametrize(
-    "limit", ["none", "rlimit_as=1G+memory=64M", "occupied=0x40000000-0x50000000", "no-aslr"]
+    "limit",
+    [
+        "none",
+        "rlimit_as=1G+memory=64M",
+        "occupied=0x40000000-0x50000000",
+        "no-aslr",
+        "ceiling=38bit+occupied=0x3000000000-0x4000000000",
+        "ceiling=0x7f80000000",
+    ],
 )
 def test_the_rest_can_be_done(limit: str) -> None:
     assert possible(a_guest(unable=HOSTS_OWN), MEASURED, Limits.parse(limit)).ok
@@ -77,6 +92,15 @@ def test_facts_are_measured_again_only_where_a_limit_moves_them() -> None:
     moving = Limits.parse("rlimit_as=1G+no-aslr+hints=ignored+memory=64M+overcommit=2")
     assert measure(cast("Guest", stub), MEASURED, moving, Deadline.after(1)).first == 0x50000000
     assert [str(each) for each in stub.asked] == ["overcommit=2+no-aslr"]
+
+
+def test_a_ceiling_is_measured_and_what_may_be_traced_is_not() -> None:
+    traced = replace(MEASURED, task_size=1 << 38, tools=Tools(ptrace=1))
+    stub = Stub(answer=msgspec.json.encode(traced))
+    asked = Limits.parse("rlimit_as=1G+ceiling=38bit+hints=ignored")
+    found = narrowed(cast("Guest", stub), MEASURED, asked, Deadline.after(1))
+    assert (found.task_size, found.tools) == (1 << 38, MEASURED.tools)
+    assert [str(each) for each in stub.asked] == ["ceiling=38bit"]
 
 
 def test_facts_that_are_none_are_told() -> None:

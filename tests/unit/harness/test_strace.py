@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ from harness.record import Ending
 from harness.witnesses.strace import Story, Trace, doubts, parse_trace, story_of
 
 RECORDED = Path(__file__).parents[2] / "data" / "strace"
-GUESTS = ("native", "qemu-x86_64", "uml-6.1", "uml-6.12", "uml-7.2")
+GUESTS = ("native", "qemu-x86_64", "uml-6.1", "uml-6.12", "uml-7.2", "agent")
+NARROW = ("uml-6.1", "uml-6.12", "agent")  # 39 bits, or less
 
 
 def read(name: str) -> tuple[Trace, Story]:
     log = (RECORDED / f"{name}.log").read_bytes()
     trace = parse_trace(log)
-    return trace, story_of(trace, int(log.split()[0]))
+    return trace, story_of(trace, int(re.findall(rb"\d+", log)[0]))
 
 
 @pytest.mark.parametrize("path", sorted(RECORDED.glob("*.log")), ids=lambda path: path.stem)
@@ -36,7 +38,7 @@ def test_the_arena_of_2012_as_the_kernel_was_asked_for_it(guest: str) -> None:
     _, story = read(f"{guest}-after")
     probe, *rest = (each for each in settle(story.steps).ledger if each.tells)
     assert (probe.asked, probe.length, probe.protection) == (0xF8 << 32, 65536, "---")
-    if guest in ("uml-6.1", "uml-6.12"):
+    if guest in NARROW:
         assert probe.answer is Answer.MOVED
         arena = next(each for each in rest if each.length == 640 << 20)
         assert arena.answer is Answer.HONOURED
@@ -68,6 +70,15 @@ def test_children_and_signals(guest: str) -> None:
     assert story.ending == "killed by SIGKILL"
     assert any("SIGCHLD" in each for each in trace.signals)
     assert doubts(trace, story, Ending(-1, 9)) == []
+
+
+def test_what_a_fault_has_mapped_is_there_and_not_of_the_programs_own_asking() -> None:
+    trace, story = read("agent-after")
+    assert trace.by_agent
+    account = settle(story.steps)
+    occupied = next(each for each in account.ledger if each.given == 0x2000000000)
+    assert (occupied.imposed, occupied.tells, occupied.became) == (True, False, (Fate.HELD,))
+    assert any(piece.start == 0x2000000000 for piece in account.layout)
 
 
 def test_each_execve_begins_a_new_address_space() -> None:
@@ -103,6 +114,8 @@ MMAP = "7 mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0"
         ("7 exit_group(0) = ?", "exit_group", None, ""),
         ("7 munmap(0x1000, 1) = ? ERESTARTNOINTR (To be restarted)", "munmap", None,
          "ERESTARTNOINTR"),
+        ("7 ???( <unfinished ...>\n7 <... ??? resumed>) = ?", "???", None, ""),
+        (f"{MMAP}) = ? <unavailable>", "mmap", None, ""),
         ('7 execve("/a, \\"b", ["x)", "{"], 0x7f /* 3 vars */) = 0', "execve", 0, ""),
         ("7 prlimit64(0, RLIMIT_AS, NULL, {rlim_cur=1, rlim_max=2}) = 0", "prlimit64", 0, ""),
     ],
@@ -130,6 +143,7 @@ def test_a_log_that_breaks_off_says_so() -> None:
     log = (RECORDED / "uml-6.1-after.log").read_bytes()[:-30]
     trace = parse_trace(log)
     story = story_of(trace, int(log.split()[0]))
+    assert not trace.by_agent
     assert "the trace ends before the subject" in doubts(trace, story, Ending(0))
     assert trace.unknown == 1
 

@@ -1,0 +1,155 @@
+"""A ceiling against the real thing: a kernel whose address space ends there, call by call."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness import subjects
+from harness.cells import Cell
+from harness.deadline import Deadline
+from harness.facts import Facts
+from harness.guests.catalogue import catalogue, known_guests
+from harness.guests.guest import Guest, Workplace
+from harness.guests.narrowing import measure
+from harness.ledger import Answer, Map
+from harness.limits import Limits
+from harness.record import Supervision
+from harness.verdict import Observation, Result
+from harness.witnesses.strace import doubts, parse_trace, story_of
+from images.builder import Builder
+from tests.guests.conftest import Boot, happen
+
+NARROW = ("uml-bookworm", "uml-trixie")  # of 39 bits, bottom-up
+PROGRAM = "narrow"
+
+
+@pytest.fixture(scope="module")
+def share(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a static program that asks about the end of its address space."""
+    toolchain = builder.image("toolchain")
+    share = tmp_path_factory.mktemp("share")
+    subjects.deploy(share)
+    subprocess.run(
+        [toolchain / "usr/bin/x86_64-linux-gnu-gcc-12", f"--sysroot={toolchain}",
+         f"-B{toolchain}/usr/bin", "-O1", "-static", "-o", share / PROGRAM,
+         Path(__file__).with_name("narrow.c")],
+        check=True,
+    )  # fmt: skip
+    return share
+
+
+def booted(
+    name: str, builder: Builder, directory: Path, share: Path, boot: Boot
+) -> tuple[Guest, Facts]:
+    directory.mkdir(exist_ok=True)
+    kind = catalogue(builder)[known_guests(builder)[name]]
+    for image in kind.images:
+        builder.image(image)
+    guest = kind.make(Workplace(directory, share, builder, max(os.sched_getaffinity(0))))
+    return guest, boot(guest)
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_the_imitation_answers_as_the_real_kernel_does(
+    name: str, builder: Builder, tmp_path: Path, share: Path, boot: Boot
+) -> None:
+    """Every call the same answer, to the address, with errors, moves, threads, children, execs."""
+    native, own = booted("native", builder, tmp_path / "native", share, boot)
+    real, facts = booted(name, builder, tmp_path / name, share, boot)
+    assert facts.bits == 39
+    as_uml = Limits.parse(f"layout=legacy+ceiling={facts.task_size:#x}")
+    deadline = Deadline.after(60 * real.scale)
+    imitated = measure(native, own, as_uml, deadline)
+    for each in ("task_size", "placement", "first", "hint_high", "hint_low", "hint_beyond"):
+        assert getattr(imitated, each) == getattr(facts, each), each
+    end = hex(facts.task_size)
+    true = real.run([f"{real.share}/{PROGRAM}", end], Limits(), deadline)
+    answers = native.run([f"{native.share}/{PROGRAM}", end], as_uml, deadline)
+    assert true.ending.status == 0
+    assert answers.stdout.decode() == true.stdout.decode()
+
+
+def test_the_allocator_goes_the_same_way_in_both(builder: Builder, tmp_path: Path) -> None:
+    name = known_guests(builder)[NARROW[0]]
+    limits = ("none", "rlimit_as=300M", "rlimit_data=9M", "hints=ignored", "fail=hinted:2:ENOMEM")
+    asked = [(limit, policy) for limit in limits for policy in ("before", "after", "memlimit")]
+    real = [Cell(name, Limits.parse(limit), policy) for limit, policy in asked]
+    as_uml = "layout=legacy+ceiling=0x7fc0000000"
+    imitated = [
+        Cell("native", Limits.parse(as_uml if limit == "none" else f"{as_uml}+{limit}"), policy)
+        for limit, policy in asked
+    ]
+    happened = happen([*real, *imitated], builder, tmp_path)
+
+    def seen(cell: Cell) -> Observation:
+        verdict = happened.verdicts[cell.id]
+        assert verdict.result is Result.PASS, (cell.id, verdict.findings)
+        assert not any("not traced" in note for note in verdict.notes)
+        assert verdict.observed
+        return verdict.observed
+
+    for one, other in zip(real, imitated, strict=True):
+        a, b = seen(one), seen(other)
+        assert (a.path, a.outcome, a.status, a.message) == (b.path, b.outcome, b.status, b.message)
+
+
+def test_the_agents_own_trace_tells_what_was_asked_and_what_was_given(
+    builder: Builder, tmp_path: Path, share: Path, boot: Boot
+) -> None:
+    native, _ = booted("native", builder, tmp_path, share, boot)
+    end = 1 << 38
+    record = native.run(
+        [f"{native.share}/{PROGRAM}", hex(end)], Limits.parse("ceiling=38bit"),
+        Deadline.after(60), how=Supervision(trace=True),
+    )  # fmt: skip
+    trace = parse_trace(record.trace or b"")
+    story = story_of(trace, record.pid)
+    assert doubts(trace, story, record.ending) == []
+    assert len(trace.endings) == 7, "four threads, two children, and what the last thread became"
+    assert story.programs[-1] == "/proc/self/exe"
+    first, *_ = (
+        each for each in trace.calls if each.name == "mmap" and each.args[0] == hex(end * 2)
+    )
+    assert first.result, "the hint as it was asked; the place as it was given"
+    assert first.result < end
+    given = [
+        each.result
+        for each in trace.calls
+        if each.name in ("mmap", "mremap", "shmat")
+        if each.result
+    ]
+    assert len(given) > 400
+    assert max(given) < end
+
+
+def test_a_hint_that_is_ignored_is_one_that_was_moved(
+    builder: Builder, tmp_path: Path, share: Path, boot: Boot
+) -> None:
+    native, _ = booted("native", builder, tmp_path, share, boot)
+    record = native.run(
+        [f"{native.share}/{PROGRAM}", hex(1 << 38), "child"],
+        Limits.parse("hints=ignored+fail=mmap:1:EAGAIN"), Deadline.after(60),
+        how=Supervision(trace=True),
+    )  # fmt: skip
+    steps = story_of(parse_trace(record.trace or b""), record.pid).steps
+    first = next(each for each in steps if isinstance(each, Map))
+    assert (first.reservation.answer, first.reservation.errno) == (Answer.REFUSED, "EAGAIN")
+    assert first.line.endswith("(INJECTED)")
+
+
+@pytest.mark.parametrize("trace", [True, False])
+def test_a_subject_that_stops_without_end_is_ended_all_the_same(
+    builder: Builder, tmp_path: Path, share: Path, boot: Boot, trace: bool
+) -> None:
+    native, _ = booted("native", builder, tmp_path, share, boot)
+    record = native.run(
+        [f"{native.share}/{PROGRAM}", hex(1 << 38), "loop"], Limits.parse("ceiling=38bit"),
+        Deadline.after(60), how=Supervision(trace=trace, patience=0.5),
+    )  # fmt: skip
+    assert record.running
+    assert record.ending.signal == 9
+    assert "running" in record.maps
