@@ -12,6 +12,8 @@ from harness.cli.kernels import guest_of, kernel_options, one_guest
 if TYPE_CHECKING:
     from harness.guests.own import OwnKernels
 
+SECONDS = 30.0  # of a guest of native speed
+
 
 @click.command()
 @click.argument("guest", required=False)
@@ -27,14 +29,14 @@ def facts(guest: str | None, limit: str, own: OwnKernels) -> int:
     from harness.deadline import Deadline
     from harness.guests.narrowing import narrowed
     from harness.limits import Limits
-    from harness.run import CELL_SECONDS
 
     limits = Limits.parse(limit)
     maker = builder()
     name, _ = guest_of((guest,) if guest else (), own, maker)
-    with one_guest(name, maker, own=own) as (booted, plain):
-        measured = narrowed(booted, plain, limits, Deadline.after(CELL_SECONDS * booted.scale))
-    click.echo(msgspec.json.format(msgspec.json.encode(measured), indent=1))
+    with one_guest(name, maker, own=own) as (booted, measured):
+        if limits.named:
+            measured = narrowed(booted, measured, limits, Deadline.after(SECONDS * booted.scale))
+        click.echo(msgspec.json.format(msgspec.json.encode(measured), indent=1))
     return OK
 
 

@@ -15,7 +15,7 @@ LAST = "last"
 
 @click.command()
 @click.argument("run", default=LAST, metavar="[RUN_DIR|last]")
-@click.option("-o", "--output", metavar="FILE", help="Write it here; - is stdout. [report.html]")
+@click.option("-o", "--output", metavar="FILE", help="Write it here (report.html); - is stdout.")
 @click.option("--compare", metavar="RUN_DIR", help="Say what has changed since this run.")
 def report(run: str, output: str | None, compare: str | None) -> int:
     """Write a run as one HTML file that needs no network, and say where it is.

@@ -379,7 +379,7 @@ def test_doctor_says_the_remedy(
 def test_facts_are_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    booted = SimpleNamespace(guest=SimpleNamespace(scale=1, unable={}), facts=samples.facts())
+    booted = SimpleNamespace(guest=None, facts=samples.facts())
     monkeypatch.setattr(run, "opened", lambda *_: contextlib.nullcontext(booted))
     assert door.main(["facts", "uml-bookworm"]) == 0
     assert json.loads(capsys.readouterr().out)["task_size"] == 0x7FFFFFFFF000
