@@ -20,6 +20,7 @@ from harness.desk.past import Past
 from harness.errors import UnsupportedError
 from harness.guests.catalogue import catalogue
 from harness.guests.guest import Guest, Workplace
+from harness.guests.machine import SHOWN
 from images import elf, initramfs
 from images.builder import Builder
 
@@ -56,6 +57,11 @@ def put(past: Past, builder: Builder, tree: Path) -> str:
 
 
 def _native(past: Past, builder: Builder, guest: Guest, tree: Path) -> str:
+    if past.subject.image:
+        raise UnsupportedError(
+            f"{past.subject.name} is made to run where it lies on this machine",
+            "a UML or QEMU guest shows it where it has to be: run the cell in one of those",
+        )
     past.hand(tree / "share")
     bring(builder.image("strace") / "usr/bin/strace", tree / "strace")
     (tree / "strace/strace").rename(tree / "strace/program")
@@ -71,12 +77,17 @@ def _native(past: Past, builder: Builder, guest: Guest, tree: Path) -> str:
 
 def _uml(past: Past, builder: Builder, guest: Guest, tree: Path, argv: Sequence[str]) -> str:
     shutil.copytree(builder.image("root"), tree / "root", symlinks=True)
-    _hand_in(past, guest, tree / "root/share")
+    share = tree / "root/share"
+    _hand_in(past, guest, share)
+    if name := past.subject.image:
+        image = builder.image(name)
+        shutil.copytree(image, tree / "root/images" / name, symlinks=True)
+        (share / SHOWN).write_text(f"bind /images/{name} {image}\n")
     if past.own.uml:
         bring(past.own.uml, tree / "kernel")
     else:
-        [image] = [each for name, each in past.boot.images.items() if name.startswith("uml-")]
-        shutil.copytree(builder.cache.root / "store" / image, tree / "kernel")
+        [kernel] = [name for name in past.boot.images if name.startswith("uml-")]
+        shutil.copytree(builder.image(kernel), tree / "kernel")
     preload = ""
     if any(word.startswith("LD_PRELOAD=") for word in past.boot.argv):
         shutil.copy2(builder.image("shim") / "xstate.so", tree / "kernel/xstate.so")
@@ -108,6 +119,11 @@ def _qemu(past: Past, guest: Guest, tree: Path, argv: Sequence[str]) -> str:
         )
     places = {str(kernel): f"{_HERE}/vmlinux", str(initrd): f"{_HERE}/initrd.cpio",
               str(tool / "usr/share"): f"{_HERE}/qemu/share"}  # fmt: skip
+    for word in argv:
+        if match := re.match(r"file=(.*),format=raw,", word):  # a disk that shows an image
+            disk = Path(match[1].replace(",,", ","))
+            shutil.copy2(disk, tree / disk.parent.name)
+            places[match[1]] = f"{_HERE}/{disk.parent.name}"
     words = [f"./{program.name}", *(_of_qemu(word) for word in _without_snapshot(argv[1:]))]
     return (
         'cd "$here/qemu" || exit 3\n\texec "$here/agent" keep --env "QEMU_MODULE_DIR=$here/qemu" '
