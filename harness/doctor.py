@@ -51,7 +51,7 @@ def examine(builder: Builder) -> list[Check]:
 
 
 def _guest(kind: Kind, builder: Builder, scratch: Path) -> Check:
-    support = kind.support(builder, scratch)
+    support = kind.supported(builder, scratch)
     reason = support.reason or "can be booted"
     if support.ok and not all(map(builder.ready, kind.images)):
         size = builder.to_download(kind.images) >> 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import threading
 import time
 from collections import Counter
@@ -45,9 +46,10 @@ class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
     With `trace`, the subject's system calls are the third witness. `subjects` are what runs in
-    cells, by name. A cell that does not pass is asked up to `retries` times again. `keeper` may
-    take guests over. `here` is a directory of the host to have at hand in a guest, `memory` what a
-    guest has, in MiB, if not what its subjects need.
+    cells, by name. A cell that does not pass is asked up to `retries` times again. `handed`
+    has the subjects' files, as they were once; None: what they are now. `keeper` may take guests
+    over. `here` is a directory of the host to have at hand in a guest, `memory` what a guest has,
+    in MiB, if not what its subjects need.
     """
 
     directory: Path
@@ -58,6 +60,7 @@ class Options:
     retries: int = 0
     trace: bool = True
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
+    handed: Path | None = None
     keeper: Kept | None = None
     here: Path | None = None
     memory: int | None = None
@@ -228,7 +231,11 @@ class _Run:
         # before the deadline of the boot begins
         images = {name: builder.image(name).name for name in kind.needs(shown)}
         images |= {str(path): subjects.hash_of(path) for path in kind.files}
-        subjects.deploy(share, deployed, bytecode.for_root(port, builder) if port else ())
+        if self.options.handed:
+            shutil.copytree(self.options.handed, share, dirs_exist_ok=True)
+        else:
+            subjects.deploy(share, deployed, bytecode.for_root(port, builder) if port else ())
+        subjects.remember(directory, deployed)
         started = time.monotonic()
         with self._guard:
             if self._stopping.is_set():

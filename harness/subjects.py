@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from allocator import bundle
 from harness import libraries
 from harness.cells import Cell, Limits
@@ -23,6 +25,7 @@ from images import elf
 from images.ports import PORTS
 
 FILE = "allocator.pyz"
+_REMEMBERED = "subjects.json"  # in the directory of a boot
 PLACE = "subject"  # the directory of the share that has a directory of each subject's files
 SHARE = "{share}"  # stands in a subject's words for where the share is in the guest
 PATIENCE = 10.0  # seconds after which a program that reports nothing counts as running
@@ -88,6 +91,25 @@ def deploy(
                 shutil.copy2(source, target)
             except OSError as error:
                 raise UsageError(f"{source} cannot be read: {error.strerror}") from error
+
+
+def remember(directory: Path, subjects: Sequence[Subject]) -> None:
+    """Write down what was deployed for a boot, in its directory."""
+    (directory / _REMEMBERED).write_bytes(msgspec.json.encode(subjects, enc_hook=str))
+
+
+def recall(directory: Path) -> dict[str, Subject]:
+    """Return what was deployed for a boot, by name. Raises UsageError if nobody wrote it down."""
+    file = directory / _REMEMBERED
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=list[Subject], dec_hook=_as_path)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UsageError(f"{file} does not say what ran there: {error}") from error
+    return {subject.name: subject for subject in found}
+
+
+def _as_path(kind: type, value: object) -> object:
+    return kind(value)
 
 
 def digest(subject: Subject) -> str:

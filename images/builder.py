@@ -40,6 +40,7 @@ class Builder:
         self.say = say
         self._recipes = recipes
         self._checked: dict[str, Entry] = {}
+        self._pinned: dict[str, Entry] = {}
 
     def image(self, name: str) -> Path:
         """Return the directory of a finished image, making it and all that it needs if need be."""
@@ -76,6 +77,18 @@ class Builder:
                     raise
                 debs = self._take_what_is_there(recipe, debs, moved)
 
+    def pin(self, name: str, directory: str) -> None:
+        """Take this entry of the cache for an image, by the name of its directory, whatever today's
+        recipe would make. Raises ImageError if the cache has it no longer.
+        """
+        entry = self.cache.named(directory)
+        if entry is None:
+            raise ImageError(
+                f"the cache no longer has the image {directory}",
+                "today's images can be had: run the cell anew",
+            )
+        self._checked[name] = self._pinned[name] = entry
+
     def ready(self, name: str) -> bool:
         """Is the image in the cache, undamaged? Asks no mirror, builds nothing."""
         recipe = self._recipe(name)
@@ -109,6 +122,8 @@ class Builder:
 
     def packages(self, name: str) -> list[Deb]:
         """Name the packages that go into an image; asks the mirror only if no lock knows them."""
+        if pinned := self._pinned.get(name):
+            return msgspec.convert(pinned.manifest.provenance["packages"], list[Deb])
         recipe = self._recipe(name)
         if recipe.packages is None:
             return []

@@ -65,8 +65,8 @@ class Kind:
             return (*self.images, *shown)
         return (*self.images, *(disks.DISK + name for name in shown), disks.MODULES)
 
-    def support(self, builder: Builder, scratch: Path) -> Support:
-        """Say whether this machine can boot it; nothing is booted."""
+    def supported(self, builder: Builder, scratch: Path) -> Support:
+        """Say whether this machine can boot it; boots nothing."""
         return self.make(Workplace(scratch, scratch, builder)).supported()
 
 

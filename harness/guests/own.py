@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,15 @@ class OwnKernels:
     qemu: Path | None = None
     initrd: Path | None = None
     append: tuple[str, ...] = ()
+
+    @classmethod
+    def named(cls, words: Sequence[str]) -> OwnKernels:
+        """Read it back from what `where` returned."""
+        found = {"--uml": None, "--kernel": None, "--initrd": None} | {
+            name: Path(value) for name, value in itertools.pairwise(words) if name != "--guest"
+        }
+        append = tuple(word.partition("=")[2] for word in words if word.startswith("--append="))
+        return cls(found["--uml"], found["--kernel"], found["--initrd"], append)
 
     @property
     def guests(self) -> tuple[str, ...]:

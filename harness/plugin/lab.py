@@ -71,7 +71,7 @@ class Lab:
 
     def support(self, guest: str) -> Support:
         """Say whether this machine can boot it; nothing is booted."""
-        return self.guests()[guest].support(self.builder, self.root)
+        return self.guests()[guest].supported(self.builder, self.root)
 
     def shared(self, guest: str) -> Booted:
         """Return the guest that one test after another shares, booting it first if need be.

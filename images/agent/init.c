@@ -243,11 +243,11 @@ int init_main(void)
 		raw.c_cc[VTIME] = 0;
 		tcsetattr(line, TCSANOW, &raw);
 	}
-	if (script)
-		run_script(script, line);
 	if (parcel)
 		parcel_take(line);
 	show_directories();
+	if (script)
+		run_script(script, line);
 	install_key();
 	write_all(line, HELLO, strlen(HELLO));
 	facts_write(line);
