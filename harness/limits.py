@@ -205,7 +205,10 @@ def _address(text: str) -> int:
     if bits != text and bits.isascii() and bits.isdigit() and len(bits) < 4:
         end = 1 << int(bits)
     else:
-        end = parse_size(text)
+        try:
+            end = parse_size(text)
+        except UsageError:
+            end = 0
     if end % 4096 or not LOWEST_CEILING <= end <= HIGHEST_CEILING:
         raise UsageError(
             f"no address space ends at {text}",

@@ -22,8 +22,9 @@ from harness.events import Emit
 from harness.facts import Facts
 from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
-from harness.guests.narrowing import measure, possible
+from harness.guests.narrowing import measure, narrowed, possible
 from harness.guests.own import OwnKernels
+from harness.limits import Limits
 from harness.oracle import predict
 from harness.record import Record
 from harness.schedule import Job, Schedule, memory_here
@@ -116,10 +117,11 @@ def opened(guest: str, options: Options, emit: Emit) -> Iterator[Opened]:
         yield Opened(booted, facts, one)
 
 
-def facts_of(guest: str, options: Options, emit: Emit) -> Facts:
-    """Boot one guest, and return its address space as measured."""
+def facts_of(guest: str, options: Options, emit: Emit, limits: Limits | None = None) -> Facts:
+    """Boot one guest, and return its address space as measured, under limits if there are some."""
     with opened(guest, options, emit) as booted:
-        return booted.facts
+        deadline = Deadline.after(CELL_SECONDS * booted.guest.scale)
+        return narrowed(booted.guest, booted.facts, limits or Limits(), deadline)
 
 
 @dataclass

@@ -12,16 +12,19 @@ from harness.cli.common import OK, builder, known, stop_as_by_ctrl_c
 
 @click.command()
 @click.argument("guest")
-def facts(guest: str) -> int:
+@click.option("--limit", default="none", metavar="L", help="Under this: ceiling=39bit, no-aslr, …")
+def facts(guest: str, limit: str) -> int:
     """Boot a guest and say what its address space is like, as JSON."""
     import tempfile
 
     import msgspec
 
     from harness import run as laboratory
+    from harness.limits import Limits
     from harness.sinks import Bus
     from harness.sinks.terminal import Terminal
 
+    limits = Limits.parse(limit)
     maker = builder()
     name = known(maker).guest(guest)
     stop_as_by_ctrl_c()
@@ -30,7 +33,7 @@ def facts(guest: str) -> int:
         Bus([Terminal(sys.stderr, live=False)]) as bus,
     ):
         options = laboratory.Options(directory=Path(directory), builder=maker, jobs=1)
-        measured = laboratory.facts_of(name, options, bus)
+        measured = laboratory.facts_of(name, options, bus, limits)
     click.echo(msgspec.json.format(msgspec.json.encode(measured), indent=1))
     return OK
 

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 from harness.deadline import Deadline
+from harness.errors import UnsupportedError
 from harness.facts import Facts, parse_facts
 from harness.guests.guest import Guest, Support
 from harness.limits import Limits
@@ -45,6 +46,13 @@ def measure(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> F
     )
     found = parse_facts(guest.run([guest.agent, "facts"], moving, deadline).stdout)
     return replace(found, tools=facts.tools)  # a program that is traced cannot trace its own
+
+
+def narrowed(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
+    """Return the facts under limits. Raises UnsupportedError if the guest cannot do one of them."""
+    if not (support := possible(guest, facts, limits)).ok:
+        raise UnsupportedError(support.reason, support.remedy)
+    return measure(guest, facts, limits, deadline)
 
 
 def _faults(facts: Facts, limits: Limits) -> Support:

@@ -76,7 +76,7 @@ def test_words_have_one_spelling() -> None:
         ("ceiling=31bit", "no address space ends at 31bit"),
         ("ceiling=58bit", "no address space ends at 58bit"),
         ("ceiling=0x8000000001", "no address space ends at 0x8000000001"),
-        ("ceiling=wide", "'wide' is no size"),
+        ("ceiling=wide", "no address space ends at wide"),
         ("ceiling=39bit+ceiling=38bit", "ceiling stands twice"),
         ("occupied=0x1000", "no range of addresses"),
         ("occupied=0x2000-0x1000", "no range of addresses"),

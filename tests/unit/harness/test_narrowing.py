@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -9,10 +10,10 @@ import msgspec
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import GuestError
+from harness.errors import GuestError, UnsupportedError
 from harness.facts import Cgroup, Tools
 from harness.guests.guest import HOSTS_OWN, Guest
-from harness.guests.narrowing import measure, possible
+from harness.guests.narrowing import measure, narrowed, possible
 from harness.limits import Limits
 from harness.record import Ending, Record
 from tests.unit.harness.samples import facts
@@ -65,6 +66,8 @@ def test_what_cannot_be_done_is_told(limit: str, changes: dict[str, object], why
     assert not support.ok
     assert why in support.reason
     assert support.remedy
+    with pytest.raises(UnsupportedError, match=re.escape(support.reason)):
+        narrowed(a_guest(unable=HOSTS_OWN), where, Limits.parse(limit), Deadline.after(1))
 
 
 @pytest.mark.parametrize(
@@ -94,8 +97,8 @@ def test_facts_are_measured_again_only_where_a_limit_moves_them() -> None:
 def test_a_ceiling_is_measured_and_what_may_be_traced_is_not() -> None:
     traced = replace(MEASURED, task_size=1 << 38, tools=Tools(ptrace=1))
     stub = Stub(answer=msgspec.json.encode(traced))
-    narrowed = Limits.parse("rlimit_as=1G+ceiling=38bit+hints=ignored")
-    found = measure(cast("Guest", stub), MEASURED, narrowed, Deadline.after(1))
+    asked = Limits.parse("rlimit_as=1G+ceiling=38bit+hints=ignored")
+    found = narrowed(cast("Guest", stub), MEASURED, asked, Deadline.after(1))
     assert (found.task_size, found.tools) == (1 << 38, MEASURED.tools)
     assert [str(each) for each in stub.asked] == ["ceiling=38bit"]
 
