@@ -20,6 +20,7 @@ class Cell:
     a question is asked more than once. `declared` is what the plan expects, if it says so; `plan`
     is what to call that plan on the command line, empty for the default one; `where` is what names
     the guest there, if it is not `--guest NAME`; `asked` is how subject and workload are given.
+    `deadline` is in seconds, of a guest of native speed; None: as many as is usual.
     """
 
     guest: str
@@ -32,21 +33,23 @@ class Cell:
     plan: str = field(default="", compare=False)
     where: tuple[str, ...] = field(default=(), compare=False)
     asked: tuple[str, ...] = field(default=(), compare=False)
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    deadline: float | None = field(default=None, compare=False)
+    trace: bool = field(default=True, compare=False)
 
     @property
     def id(self) -> str:
         """A name that is unique in a run, and a relative path."""
-        again = f"~{self.repeat}" if self.repeat > 1 else ""
-        return f"{self.guest}/{self.limits}/{self.variant}{again}"
+        return f"{self.guest}/{self.limits}/{self.variant}"
 
     @property
     def variant(self) -> str:
-        """What runs: the allocator's policy, with its workload if it is another one than usual; or
-        the program.
+        """What runs: the allocator's policy, with its workload if it is another one than usual, or
+        the program; and for which time, from the second on.
         """
-        if not self.policy:
-            return self.subject
-        return self.policy if self.workload == "default" else f"{self.policy}+{self.workload}"
+        workload = f"+{self.workload}" if self.workload not in ("default", "") else ""
+        again = f"~{self.repeat}" if self.repeat > 1 else ""
+        return f"{self.policy or self.subject}{workload if self.policy else ''}{again}"
 
     @property
     def command(self) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from harness.cells import Cell
 from harness.facts import Facts
-from harness.verdict import Verdict
+from harness.origin import Origin
+from harness.verdict import Attempt, Verdict
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="event", kw_only=True):
@@ -18,13 +19,19 @@ class Event(msgspec.Struct, frozen=True, tag_field="event", kw_only=True):
 
 
 class RunStarted(Event, frozen=True, tag="run-started"):
-    """The cells are known and the run begins. `command` is how it was asked for."""
+    """The cells are known and the run begins. `command` is how it was asked for.
+
+    `subjects` has a hash of each subject by its name, `trace` says whether they are to be traced.
+    """
 
     run: str
     plan: str
     directory: str
     command: tuple[str, ...]
     cells: tuple[Cell, ...]
+    origin: Origin = Origin()
+    subjects: Mapping[str, str] = {}
+    trace: bool = True
 
 
 class Progress(Event, frozen=True, tag="progress"):
@@ -38,9 +45,15 @@ class Progress(Event, frozen=True, tag="progress"):
 
 
 class GuestBooting(Event, frozen=True, tag="guest-booting"):
-    """A guest is about to be started."""
+    """A guest is about to be started from these images: each with the name of its entry in the
+    cache, which holds a hash of all that went into it; of a file of the user's, its own hash.
+
+    `boot` names this one boot, in all events: RUN/guests/BOOT is its directory.
+    """
 
     guest: str
+    boot: str = ""
+    images: Mapping[str, str] = {}
 
 
 class GuestReady(Event, frozen=True, tag="guest-ready"):
@@ -55,6 +68,7 @@ class GuestReady(Event, frozen=True, tag="guest-ready"):
     facts: Facts
     provenance: dict[str, str]
     notes: tuple[str, ...] = ()
+    boot: str = ""
 
 
 class GuestFailed(Event, frozen=True, tag="guest-failed"):
@@ -66,12 +80,14 @@ class GuestFailed(Event, frozen=True, tag="guest-failed"):
     blame: str
     console: str
     argv: tuple[str, ...]
+    boot: str = ""
 
 
 class GuestStopped(Event, frozen=True, tag="guest-stopped"):
     """A guest is gone, and nothing of it is left."""
 
     guest: str
+    boot: str = ""
 
 
 class CellStarted(Event, frozen=True, tag="cell-started"):
@@ -80,11 +96,20 @@ class CellStarted(Event, frozen=True, tag="cell-started"):
     cell: str
 
 
+class CellRetried(Event, frozen=True, tag="cell-retried"):
+    """A cell did not pass, and will be asked again in a fresh guest."""
+
+    cell: str
+    attempt: Attempt
+    boot: str = ""
+
+
 class CellFinished(Event, frozen=True, tag="cell-finished"):
-    """A cell has its verdict."""
+    """A cell has its verdict, from this boot if it came so far."""
 
     cell: str
     verdict: Verdict
+    boot: str = ""
 
 
 class RunFinished(Event, frozen=True, tag="run-finished"):
@@ -97,6 +122,6 @@ class RunFinished(Event, frozen=True, tag="run-finished"):
 
 AnyEvent = (
     RunStarted | Progress | GuestBooting | GuestReady | GuestFailed | GuestStopped
-    | CellStarted | CellFinished | RunFinished
+    | CellStarted | CellRetried | CellFinished | RunFinished
 )  # fmt: skip
 Emit = Callable[[AnyEvent], None]

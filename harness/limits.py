@@ -248,6 +248,7 @@ _WORDS: Mapping[str, _Word] = {
     ),
     "fail": _Word("fail", "fail=CALL:N:ERRNO", Failure.parse, str, repeated=True),
 }  # fmt: skip
+USAGES = ("none", *(word.usage for word in _WORDS.values()))
 _FIELDS = tuple(word.field for word in _WORDS.values())
 
 
@@ -261,7 +262,7 @@ def _take(limits: Limits, part: str, whole: str) -> Limits:
         meant = f": did you mean {usages[near[0]]}?" if near else ""
         raise UsageError(
             f"unknown limit {part!r}{meant}",
-            f"limits are: none, {', '.join(each.usage for each in _WORDS.values())}; "
+            f"limits are: {', '.join(USAGES)}; "
             "several are joined by +: rlimit_as=300M+overcommit=2",
         )
     read: Any = word.read(value.strip())

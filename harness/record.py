@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+
+@dataclass(frozen=True)
+class Window:
+    """The size of a terminal, in characters."""
+
+    rows: int = 24
+    columns: int = 80
 
 
 @dataclass(frozen=True)
 class Supervision:
     """How a program is started and watched. `directory` is where it starts, empty: anywhere; `root`
-    the directory that it has for its root, empty: the guest's own.
+    the directory that it has for its root, empty: the guest's own. With a `terminal` it has one of
+    that size instead of pipes.
 
-    After `patience` seconds, if given, its maps are read as the moment `running`, and it is ended.
+    After `patience` seconds, if given, its maps are read as the moment `running`, and it is ended;
+    likewise as soon as a line of its output matches the regular expression `says`.
     """
 
     trace: bool = False
@@ -19,6 +32,8 @@ class Supervision:
     directory: str = ""
     root: str = ""
     patience: float | None = None
+    terminal: Window | None = None
+    says: str = ""
 
 
 UNTRACED = Supervision()
@@ -48,7 +63,7 @@ class Record:
     `maps` is /proc/PID/maps as the agent read it while the program was held, by the moment
     (`reserved`, `end`). `trace` is what strace wrote of its system calls, None if nobody traced it.
     `cut` names what was bounded: `stdout`, `stderr`, `trace`. `running` says that we ended it when
-    our patience was at its end.
+    our patience was at its end, or that it had `said` what it says when it has started.
     """
 
     argv: tuple[str, ...]
@@ -61,3 +76,16 @@ class Record:
     cut: tuple[str, ...] = ()
     seconds: float = 0.0
     running: bool = False
+    said: bool = False
+
+    def write(self, directory: Path, output: str = "stdout.jsonl") -> None:
+        """Write it into a directory of its own, a file for each kind of evidence."""
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / output).write_bytes(self.stdout)
+        (directory / "ending.json").write_bytes(msgspec.json.encode(self.ending))
+        (directory / "stderr").write_bytes(self.stderr)
+        if self.trace is not None:
+            (directory / "strace").write_bytes(self.trace)
+        for moment, maps in self.maps.items():
+            # a moment's name comes from the guest: \w only, see supervised.py
+            (directory / f"maps-{moment}").write_text(maps)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from harness import events, subjects, witnesses
+from harness import events, origin, subjects, witnesses
 from harness.cells import ALLOCATOR, Cell
 from harness.deadline import Deadline
 from harness.errors import Blame, FootholdError, GuestError, InfrastructureError, UnsupportedError
@@ -22,19 +22,22 @@ from harness.events import Emit
 from harness.facts import Facts
 from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
-from harness.guests.narrowing import measure, narrowed, possible
+from harness.guests.machine import AGENT
+from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
-from harness.limits import Limits
-from harness.oracle import predict
-from harness.record import Record
+from harness.oracle import predict, unknown
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
+from harness.trial import CELL_SECONDS, deadline_for, keep, run_trial
+from harness.tries import Tries
 from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
 
+if TYPE_CHECKING:
+    from harness.desk.kept import Kept
+
 PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what is used of it
-CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
     With `trace`, the subject's system calls are the third witness. `subjects` are what runs in
-    cells, by name.
+    cells, by name. A cell that does not pass is asked up to `retries` times again. `keeper` may
+    take guests over. `here` is a directory of the host to have at hand in a guest, `memory` what a
+    guest has, in MiB, if not what its subjects need.
     """
 
     directory: Path
@@ -50,8 +55,12 @@ class Options:
     own: OwnKernels = NO_OWN
     jobs: int = 0
     fresh: bool = False
+    retries: int = 0
     trace: bool = True
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
+    keeper: Kept | None = None
+    here: Path | None = None
+    memory: int | None = None
     require: frozenset[str] = frozenset()
     plan: str = ""
     command: tuple[str, ...] = ()
@@ -66,10 +75,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to: cells by result, and required guests that were not to be had."""
+    """What a run came to: cells by result, required guests that were not to be had, and who is to
+    blame for cells that have no answer.
+    """
 
     counts: dict[str, int]
     interrupted: bool = False
+    blames: frozenset[Blame] = frozenset()
     required_missing: tuple[str, ...] = ()
 
 
@@ -104,24 +116,16 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(guest: str, options: Options, emit: Emit) -> Iterator[Opened]:
-    """Boot one guest, by canonical name; it is gone afterwards.
+def opened(guest: str, options: Options, emit: Emit, cpu: int | None = None) -> Iterator[Opened]:
+    """Boot one guest, by canonical name, on a processor; it is gone afterwards.
 
     Raises UnsupportedError if this machine cannot, GuestError if it does not come up.
     """
     kind = catalogue(options.builder, options.own)[guest]
     one = _Run(options, emit)
-    with one.booted(kind, guest, options.processors[0], list(options.subjects.values())) as (
-        booted, facts,
-    ):  # fmt: skip
+    cpu = options.processors[0] if cpu is None else cpu
+    with one.booted(kind, guest, cpu, list(options.subjects.values())) as (booted, facts):
         yield Opened(booted, facts, one)
-
-
-def facts_of(guest: str, options: Options, emit: Emit, limits: Limits | None = None) -> Facts:
-    """Boot one guest, and return its address space as measured, under limits if there are some."""
-    with opened(guest, options, emit) as booted:
-        deadline = Deadline.after(CELL_SECONDS * booted.guest.scale)
-        return narrowed(booted.guest, booted.facts, limits or Limits(), deadline)
 
 
 @dataclass
@@ -130,6 +134,7 @@ class _Run:
     emit: Emit
     counts: Counter[str] = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
+    _blames: set[Blame] = field(default_factory=set)
     _alive: set[Guest] = field(default_factory=set)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -140,7 +145,11 @@ class _Run:
             events.RunStarted(
                 run=self.options.directory.name, plan=self.options.plan,
                 directory=str(self.options.directory), command=self.options.command,
-                cells=tuple(cells),
+                cells=tuple(cells), origin=origin.here(), trace=self.options.trace,
+                subjects={
+                    name: subjects.digest(self.options.subjects[name])
+                    for name in sorted({cell.subject for cell in cells})
+                },
             )
         )  # fmt: skip
         kinds = catalogue(self.options.builder, self.options.own)
@@ -154,14 +163,16 @@ class _Run:
         interrupted = False
         pool = ThreadPoolExecutor(len(processors), thread_name_prefix="guest")
         try:
-            _wait([pool.submit(self._jobs, schedule) for _ in processors])
+            for future in [pool.submit(self._jobs, schedule) for _ in processors]:
+                future.result()
         except KeyboardInterrupt:
             interrupted = True
             schedule.stop()
             self._end_everything()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        summary = Summary(dict(self.counts), interrupted, tuple(self.missing))
+        blames = frozenset(self._blames)
+        summary = Summary(dict(self.counts), interrupted, blames, tuple(self.missing))
         self.emit(
             events.RunFinished(
                 seconds=time.monotonic() - started,
@@ -197,27 +208,35 @@ class _Run:
         share = directory / "share"
         share.mkdir(parents=True, exist_ok=True)
         subjects.deploy(share, deployed)
-        memory = None if all(each.reports for each in deployed) else PROGRAM_MEMORY
-        place = Workplace(directory, share, self.options.builder, cpu, deployed[0].root, memory)
+        memory = self.options.memory
+        if memory is None and not all(each.reports for each in deployed):
+            memory = PROGRAM_MEMORY
+        shown = tuple(dict.fromkeys(each.image for each in deployed if each.image))
+        place = Workplace(
+            directory, share, self.options.builder, cpu, deployed[0].root, memory,
+            self.options.here, images=shown,
+        )  # fmt: skip
         guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
             raise UnsupportedError(support.reason, support.remedy)
-        for image in kind.images:  # before the deadline of the boot begins
-            self.options.builder.image(image)
+        # before the deadline of the boot begins
+        images = {name: self.options.builder.image(name).name for name in kind.needs(shown)}
+        images |= {str(path): subjects.hash_of(path) for path in kind.files}
         started = time.monotonic()
         with self._guard:
             if self._stopping.is_set():
                 raise InfrastructureError("the run is being ended")
             self._alive.add(guest)
         try:
-            self.emit(events.GuestBooting(guest=kind.name))
+            self.emit(events.GuestBooting(guest=kind.name, boot=label, images=images))
             facts = guest.boot(Deadline.after(BOOT_SECONDS * max(1.0, guest.scale / 3)))
             record = guest.boot_record
             self.emit(
                 events.GuestReady(
                     guest=kind.name, seconds=time.monotonic() - started, facts=facts,
                     argv=record.argv, provenance=record.provenance, notes=tuple(record.notes),
+                    boot=label,
                 )
             )  # fmt: skip
             yield guest, facts
@@ -225,62 +244,64 @@ class _Run:
             guest.stop()
             with self._guard:
                 self._alive.discard(guest)
-            self.emit(events.GuestStopped(guest=kind.name))
+            self.emit(events.GuestStopped(guest=kind.name, boot=label))
 
     def _guest(self, kind: Kind, cells: list[Cell], cpu: int) -> None:
         """Take cells of one guest, whose subjects have one root, to their verdicts, whatever
         happens to the guest.
         """
-        waiting = list(cells)
+        tries = Tries(list(cells), self.options.retries, self.options.fresh)
         deployed = [self.options.subjects[name] for name in dict.fromkeys(c.subject for c in cells)]
-        while waiting and not self._stopping.is_set():
-            batch = waiting[:1] if self.options.fresh else waiting
-            before = len(waiting)
-            label = self._label(kind, cells, batch, deployed[0].root)
+        labels = _labels(kind.name, deployed[0].root)
+        while (batch := tries.batch()) and not self._stopping.is_set():
+            label = next(labels)
             try:
-                with self.booted(kind, label, cpu, deployed) as (guest, facts):
-                    for cell in list(batch):
+                with contextlib.ExitStack() as stack:
+                    guest, facts = stack.enter_context(self.booted(kind, label, cpu, deployed))
+                    verdicts = []
+                    for cell in batch:
                         if self._stopping.is_set():
-                            return
-                        verdict = self.ask(cell, guest, facts)
-                        waiting.remove(cell)
-                        self._finish(verdict)
+                            break
+                        verdict = self.ask(cell, guest, facts, tries.number(cell))
+                        if verdict.result is Result.ERROR and self._stopping.is_set():
+                            break  # no answer: its guest was ended under it
+                        self._take(tries, cell, verdict, label)
                         if verdict.blame is Blame.GUEST:
                             break  # a guest that has been hurt is not used again
-            except UnsupportedError as error:
-                self._unsupported(kind, waiting, error)
-                return
+                        verdicts.append(verdict)
+                    else:
+                        keeper = self.options.keeper
+                        if keeper and keeper.wants(verdicts):
+                            keeper.take(label, guest, facts, stack.pop_all().close)
             except (FootholdError, ImageError, OSError) as error:
-                if self._stopping.is_set():
-                    return
-                self._lost(kind, waiting, error)
-                return
-            if len(waiting) == before:
-                return
+                if not self._stopping.is_set():
+                    self._lost(kind, tries, error, label)
+        for verdict in tries.give_up():
+            self._finish(verdict)
 
-    def _label(self, kind: Kind, cells: list[Cell], batch: list[Cell], root: Root) -> str:
-        """Name a boot's directory: a guest that boots more than once gets one for each."""
-        done = len(cells) - len(batch) if not self.options.fresh else cells.index(batch[0])
-        name = kind.name if root == "image" else f"{kind.name}+{root}"
-        return name if done == 0 else f"{name}+{done}"
-
-    def ask(self, cell: Cell, guest: Guest, facts: Facts) -> Verdict:
+    def ask(self, cell: Cell, guest: Guest, facts: Facts, number: int = 1) -> Verdict:
         self.emit(events.CellStarted(cell=cell.id))
         started = time.monotonic()
         directory = self.options.directory / "cells" / cell.id
-        trace, notes = self._traceable(guest, facts)
+        if number > 1:
+            directory /= f"try-{number}"
+        trace, notes = self._traceable(guest, facts, cell)
         if not (support := possible(guest, facts, cell.limits)).ok:
             return _unsupported_cell(cell, support.reason, support.remedy)
         subject = self.options.subjects[cell.subject]
-        argv = subjects.command(cell, guest, subject, trace=trace)
-        how = subjects.supervision(subject, guest, trace=trace)
-        deadline = Deadline.after(max(CELL_SECONDS * guest.scale, 2 * (how.patience or 0)))
+        if guest.agent == AGENT and (
+            lack := subjects.lacks(subject, self.options.builder.image("root"))
+        ):
+            return _unsupported_cell(cell, lack, "take --root host, /bin/sh or Python 3.11")
+        deadline = deadline_for(cell, subject, guest)
         predicted = None
         try:
             facts = measure(guest, facts, cell.limits, deadline)
             if subject.reports:
                 predicted, notes = _prediction(cell, facts, notes)
-            record = guest.run(argv, cell.limits, deadline, how=how)
+            trial = run_trial(
+                cell, subject, guest, deadline, trace=trace, pointers=facts.pointer_size
+            )
         except UnsupportedError as error:
             return _unsupported_cell(cell, str(error), error.hint)
         except FootholdError as error:
@@ -290,71 +311,67 @@ class _Run:
                 declared=cell.declared, findings=(str(error),), blame=error.blame, hint=error.hint,
                 notes=notes, console=console, command=cell.command, artefacts=str(directory),
             )  # fmt: skip
-        keep(record, directory)
-        reported = witnesses.observe(record, cell) if subject.reports else None
+        keep(trial, directory, reports=subject.reports)
+        if trial.untraced:
+            notes = (*notes, "run again without a tracer, under which it did not come to an end")
         return witnesses.judge(
             cell,
             predicted,
-            reported or witnesses.observe_program(record),
+            trial.observation,
             seconds=time.monotonic() - started,
             notes=notes,
             console=guest.diagnose(),
             artefacts=str(directory),
         )
 
-    def _traceable(self, guest: Guest, facts: Facts) -> tuple[bool, tuple[str, ...]]:
-        """Say whether subjects are traced there, and what their verdicts have to note."""
+    def _traceable(self, guest: Guest, facts: Facts, cell: Cell) -> tuple[bool, tuple[str, ...]]:
+        """Say whether a cell's subject is traced, and what its verdict has to note."""
         notes = tuple(guest.boot_record.notes)
-        if not self.options.trace:
+        if not (self.options.trace and cell.trace):
             return False, (*notes, "not traced: report and maps are the witnesses")
         if facts.tools.ptrace:
             return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")
         return True, notes
 
-    def _finish(self, verdict: Verdict) -> None:
+    def _take(self, tries: Tries, cell: Cell, verdict: Verdict, boot: str, **how: bool) -> None:
+        if final := tries.take(cell, verdict, **how):
+            self._finish(final, boot)
+        else:
+            self.emit(events.CellRetried(cell=cell.id, attempt=verdict.as_attempt(), boot=boot))
+
+    def _finish(self, verdict: Verdict, boot: str = "") -> None:
         with self._guard:
             self.counts[verdict.result.value] += 1
-        self.emit(events.CellFinished(cell=verdict.cell, verdict=verdict))
+            if verdict.blame and verdict.result is not Result.FAIL:
+                self._blames.add(verdict.blame)
+        self.emit(events.CellFinished(cell=verdict.cell, verdict=verdict, boot=boot))
 
-    def _unsupported(self, kind: Kind, cells: Iterable[Cell], error: UnsupportedError) -> None:
-        self._say_lost(kind, error, error.hint, Blame.UNSUPPORTED)
-        required = kind.name in self.options.require
-        if required:
-            with self._guard:
-                self.missing.append(kind.name)
-        for cell in list(cells):
-            self._finish(
-                Verdict(
-                    cell=cell.id, result=Result.FAIL if required else Result.UNSUPPORTED,
-                    seconds=0.0, declared=cell.declared, findings=(str(error),),
-                    blame=Blame.UNSUPPORTED, hint=error.hint, command=cell.command,
-                )
-            )  # fmt: skip
-
-    def _lost(self, kind: Kind, cells: Iterable[Cell], error: Exception) -> None:
-        """The guest could not be booted: none of its cells can be answered."""
+    def _lost(self, kind: Kind, tries: Tries, error: Exception, boot: str) -> None:
+        """The guest was not to be had: none of its cells can be answered now."""
         blame = error.blame if isinstance(error, FootholdError) else Blame.INFRASTRUCTURE
         hint = error.hint if isinstance(error, FootholdError | ImageError) else ""
-        self._say_lost(kind, error, hint, blame)
         console = error.console if isinstance(error, GuestError) else ""
-        for cell in list(cells):
-            self._finish(
-                Verdict(
-                    cell=cell.id, result=Result.ERROR, seconds=0.0, declared=cell.declared,
-                    findings=(str(error),), blame=blame, hint=hint, console=console,
-                    command=cell.command,
-                )
-            )  # fmt: skip
-
-    def _say_lost(self, kind: Kind, error: Exception, hint: str, blame: Blame) -> None:
-        guest_error = error if isinstance(error, GuestError) else None
+        argv = error.argv if isinstance(error, GuestError) else ()
         self.emit(
             events.GuestFailed(
-                guest=kind.name, message=str(error), hint=hint, blame=blame.value,
-                console=guest_error.console if guest_error else "",
-                argv=guest_error.argv if guest_error else (),
+                guest=kind.name, message=str(error), hint=hint, blame=blame.value, console=console,
+                argv=argv, boot=boot,
             )
         )  # fmt: skip
+        result = Result.ERROR
+        if blame is Blame.UNSUPPORTED:
+            required = kind.name in self.options.require
+            result = Result.FAIL if required else Result.UNSUPPORTED
+            if required:
+                with self._guard:
+                    self.missing.append(kind.name)
+        for cell in list(tries.waiting):
+            verdict = Verdict(
+                cell=cell.id, result=result, seconds=0.0, declared=cell.declared,
+                findings=(str(error),), blame=blame, hint=hint, console=console,
+                command=cell.command,
+            )  # fmt: skip
+            self._take(tries, cell, verdict, boot, ran=False)
 
     def _end_everything(self) -> None:
         self._stopping.set()
@@ -369,8 +386,10 @@ def _prediction(
 ) -> tuple[Expectation | None, tuple[str, ...]]:
     """What the oracle says; or None with a note, if it cannot tell and the plan can.
 
-    Raises UnsupportedError if neither says what to expect.
+    Raises UnsupportedError if neither says what to expect, or the policy is none for such pointers.
     """
+    if why := unknown(facts, cell.policy):
+        raise UnsupportedError(why, "take a 64-bit guest")
     try:
         return predict(facts, cell.limits, cell.policy, workload=cell.workload), notes
     except UnsupportedError as error:
@@ -392,19 +411,7 @@ def support(kind: Kind, builder: Builder, scratch: Path) -> Support:
     return kind.make(Workplace(scratch, scratch, builder)).supported()
 
 
-def keep(record: Record, directory: Path) -> None:
-    """Write what was seen of a subject into its cell's directory."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "stdout.jsonl").write_bytes(record.stdout)
-    (directory / "ending.json").write_bytes(msgspec.json.encode(record.ending))
-    (directory / "stderr").write_bytes(record.stderr)
-    if record.trace is not None:
-        (directory / "strace").write_bytes(record.trace)
-    for moment, maps in record.maps.items():
-        # a moment's name comes from the guest: \w only, see supervised.py
-        (directory / f"maps-{moment}").write_text(maps)
-
-
-def _wait(futures: list[Future[None]]) -> None:
-    for future in futures:
-        future.result()
+def _labels(name: str, root: Root) -> Iterator[str]:
+    """Name the boots of a guest: one that boots more than once has a directory for each."""
+    name = name if root == "image" else f"{name}+{root}"
+    return itertools.chain([name], (f"{name}+{n}" for n in itertools.count(1)))

@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     ALLOCATES = "allocates"
     DIES = "dies"
     STARTS = "starts"
+    HANGS = "hangs"  # it still ran, and had not said that it has started
 
 
 class Result(StrEnum):
@@ -54,7 +55,8 @@ class Expectation:
 
     @classmethod
     def parse(cls, text: str) -> Expectation:
-        """Read `starts`, `path:high`, `path:low`, `path:refused`, `dies:REGEX` or `anything`.
+        """Read `starts`, `path:high` (or just `high`), `path:low`, `path:refused`, `dies:REGEX` or
+        `anything`.
 
         Raises ValueError, saying what is wrong.
         """
@@ -63,8 +65,9 @@ class Expectation:
             return cls(None, Outcome.STARTS)
         if text == "anything":
             return cls(None, None)
-        if kind == "path" and rest in (Path.HIGH, Path.LOW, Path.REFUSED):
-            return cls(Path(rest), None)
+        path = rest if kind == "path" else text
+        if path in (Path.HIGH, Path.LOW, Path.REFUSED):
+            return cls(Path(path), None)
         if kind == "dies" and colon:
             try:
                 re.compile(rest)
@@ -90,8 +93,8 @@ class Expectation:
     def __str__(self) -> str:
         if self.outcome is None:
             return f"path {self.path}" if self.path else "anything"
-        if self.pattern:
-            return f"dies, saying /{self.pattern}/"
+        if self.outcome is Outcome.DIES and self.partial:
+            return f"dies, saying /{self.pattern}/" if self.pattern else "dies"
         return describe(self.path, self.outcome, self.status, self.message)
 
 
@@ -130,17 +133,30 @@ class Observation:
             return describe(self.path, self.outcome, 0, "")
         if self.signal:
             return f"killed by signal {self.signal}"
-        if self.path is None or self.outcome is None:
+        if self.outcome is None or (self.path is None and not self.said):
             told = f"unclear, status {self.status}"
             return f"{told}: {self.message}" if self.message else told
         return describe(self.path, self.outcome, self.status, self.message)
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A try that did not pass, after which the cell was asked again. As in Verdict."""
+
+    result: Result
+    seconds: float
+    findings: tuple[str, ...] = ()
+    observed: Observation | None = None
+    blame: Blame | None = None
+    artefacts: str = ""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What one cell came to; seconds are wall time of the cell alone.
 
-    `findings` says in words which two of observation, prediction and plan disagree.
+    `findings` says in words which two of observation, prediction and plan disagree. `attempts` are
+    the tries before this one, the first one first.
     """
 
     cell: str
@@ -156,6 +172,18 @@ class Verdict:
     console: str = ""
     command: tuple[str, ...] = ()
     artefacts: str = ""
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def flaky(self) -> bool:
+        """Did it come to something else when it was asked again?"""
+        return any(each.result is not self.result for each in self.attempts)
+
+    def as_attempt(self) -> Attempt:
+        """Return it as a try of which another one follows."""
+        return Attempt(
+            self.result, self.seconds, self.findings, self.observed, self.blame, self.artefacts
+        )
 
     @property
     def passed(self) -> bool:

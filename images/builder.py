@@ -163,7 +163,8 @@ class Builder:
                 if recipe.packages:
                     self._apt.unpack(self._apt.fetch(recipe.packages, debs), packages)
                 images = {name: entry.path for name, entry in needs.items()}
-                recipe.make(Materials(packages, images, self.cache.path(recipe.name, key)), out)
+                target = self.cache.path(recipe.name, key)
+                recipe.make(Materials(packages, images, target, self.say), out)
             size, seconds = size_of(out) >> 20, time.monotonic() - started
             self.say(f"built {recipe.name} in {seconds:.1f} s: {size} MiB")
             return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from images import initramfs, recipes
+from images import disks, fromsource, initramfs, recipes, runtimes
 from images.apt import PackageSet
 from images.recipes import (
     AGENT,
@@ -29,7 +29,7 @@ def _uml(suite: str) -> Recipe:
     return Recipe(f"uml-{suite}", make_uml, packages)
 
 
-RECIPES: Mapping[str, Recipe] = {
+GUESTS: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("toolchain", make_tool, PackageSet("bookworm", ("gcc-12", "libc6-dev")),
@@ -53,3 +53,9 @@ RECIPES: Mapping[str, Recipe] = {
         _uml("bookworm"), _uml("trixie"), _uml("forky"),
     )
 }  # fmt: skip
+RECIPES: Mapping[str, Recipe] = {
+    **GUESTS,
+    **fromsource.RECIPES,
+    **runtimes.RECIPES,
+    **disks.recipes(runtimes.RUNTIMES, GUESTS["cloud-x86_64"]),
+}

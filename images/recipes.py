@@ -16,6 +16,7 @@ from pathlib import Path
 from images import elf, initramfs
 from images.apt import Deb, PackageSet
 from images.errors import ImageError
+from images.progress import Say, silence
 
 MIB = 1 << 20
 AGENT = Path(__file__).with_name("agent")
@@ -30,6 +31,7 @@ class Materials:
     packages: Path  # the unpacked packages; the function may take them apart
     images: Mapping[str, Path]  # finished images that the recipe names in `needs`
     target: Path  # where the image will be in the end
+    say: Say = silence  # told what takes long
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,17 @@ def make_shim(materials: Materials, out: Path) -> None:
 
 def make_uml(materials: Materials, out: Path) -> None:
     """Make a UML kernel that runs with its own suite's libc, started from its own directory."""
-    (out / "lib").mkdir()
     shutil.copy2(materials.packages / "usr/bin/linux.uml", out / "linux")
-    loader = _loader(materials.packages)
-    for name in (loader.name, *elf.needed(out / "linux")):
-        shutil.copy2((loader.parent / name).resolve(), out / "lib" / name)
-    elf.relocate(out / "linux", f"lib/{loader.name}", "$ORIGIN/lib")
+    with_libc(out / "linux", materials.packages)
+
+
+def with_libc(program: Path, tree: Path) -> None:
+    """Put a libc of unpacked packages beside a program, which then runs from its own directory."""
+    (program.parent / "lib").mkdir()
+    loader = _loader(tree)
+    for name in (loader.name, *elf.needed(program)):
+        shutil.copy2((loader.parent / name).resolve(), program.parent / "lib" / name)
+    elf.relocate(program, f"lib/{loader.name}", "$ORIGIN/lib")
 
 
 # what a guest's Python can do without: tests, other user interfaces, the network's ciphers

@@ -7,11 +7,12 @@ import select
 import socket
 import struct
 from collections.abc import Sequence
-from typing import cast
-
-import docker
+from typing import TYPE_CHECKING, cast
 
 from harness.deadline import Deadline
+
+if TYPE_CHECKING:
+    import docker
 
 
 class ExecStream:

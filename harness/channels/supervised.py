@@ -1,14 +1,12 @@
 """A subject under the agent's supervision: `agent run` at the other end of a stream.
 
-The frames are those of images/agent/supervise.c: one letter, a length of 4 bytes (little endian),
-that many bytes. A subject that holds (it says so in its report) has its maps read and is let go
+A subject that holds (it says so in its report) has its maps read and is let go
 by one message, so that a hold costs one round trip.
 """
 
 from __future__ import annotations
 
 import re
-import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -16,22 +14,19 @@ from typing import TypeVar
 import msgspec
 
 from harness.cells import Limits
+from harness.channels.frames import Frames, LostContactError, frame
 from harness.channels.stream import Stream
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError, SubjectError
 from harness.record import UNTRACED, Ending, Record, Supervision
 
-MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; beyond, a subject is ended
+MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent passes on 5 MiB
 MOST_TRACE = 4 << 20  # bytes of a trace that are kept; 40,000 calls
-MOST_FRAME = 16 << 20  # bytes; the agent sends no longer frame
+MOST_LINE = 64 << 10  # bytes of a line without an end that are looked at
 _HOLD = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
 
 
 _T = TypeVar("_T")
-
-
-class LostContactError(Exception):
-    """The stream ended before the subject did: its guest is dying, or the agent is."""
 
 
 class _Pid(msgspec.Struct):
@@ -51,6 +46,8 @@ def agent_argv(
     faults.
     """
     words = ["--trace", strace] if how.trace else []
+    if how.terminal:
+        words += ["--terminal", f"{how.terminal.rows}x{how.terminal.columns}"]
     for name, value in how.environment.items():
         words += ["--env", f"{name}={value}"]
     if how.root:
@@ -91,16 +88,17 @@ def supervise(
     deadline: Deadline,
     *,
     on_hold: Callable[[str], None] = lambda _: None,
-    patience: float | None = None,
+    how: Supervision = UNTRACED,
 ) -> Record:
     """Run a subject to its end and return what was seen of it.
 
-    At each hold its maps are read, `on_hold` is told, and it goes on. After `patience` seconds
-    it is ended, its maps having been read as those of the moment `running`. Raises SubjectError if
-    it cannot be started, prints more than MOST_OUTPUT, or outlives the deadline (it is dead then);
-    InfrastructureError if it cannot be traced; LostContactError if the guest goes first.
+    At each hold its maps are read, `on_hold` is told, and it goes on. When our patience is at its
+    end, or when it has said what it says when it has started, it is ended, its maps having been
+    read as those of the moment `running`. Raises SubjectError if it cannot be started, or outlives
+    the deadline (it is dead then); InfrastructureError if it cannot be traced; LostContactError if
+    the guest goes first.
     """
-    return _Supervision(stream, tuple(argv), on_hold, patience).run(deadline)
+    return _Supervision(stream, tuple(argv), on_hold, how).run(deadline)
 
 
 class _Supervision:
@@ -109,27 +107,29 @@ class _Supervision:
         stream: Stream,
         argv: tuple[str, ...],
         on_hold: Callable[[str], None],
-        patience: float | None,
+        how: Supervision,
     ) -> None:
-        self._patience = None if patience is None else Deadline.after(patience)
-        self._running = False
+        self._patience = None if how.patience is None else Deadline.after(how.patience)
+        self._says = re.compile(how.says.encode(), re.MULTILINE) if how.says else None
+        self._running = self._said = False
         self._stream = stream
         self._argv = argv
         self._on_hold = on_hold
         self._pid = 0
-        self._output = {b"o": bytearray(), b"e": bytearray()}
+        self._output = {b"o": _Output("stdout"), b"e": _Output("stderr")}
         self._trace: bytearray | None = None
         self._cut: list[str] = []
-        self._scanned = 0
         self._holds: list[str] = []
         self._maps: dict[str, str] = {}
 
     def run(self, deadline: Deadline) -> Record:
         started = time.monotonic()
-        buffer = bytearray()
+        frames = Frames()
         while True:
             until = self._next(deadline)
             try:
+                if until.expired:  # whatever there is still to be read: some never pause
+                    raise TimeoutError
                 data = self._stream.receive(until)
             except TimeoutError:
                 if until is deadline:
@@ -140,17 +140,9 @@ class _Supervision:
                 raise LostContactError(str(error)) from error
             if not data:
                 raise LostContactError(self._stream.complaint())
-            buffer += data
-            while len(buffer) >= 5:
-                (length,) = struct.unpack_from("<I", buffer, 1)
-                if length > MOST_FRAME:
-                    raise LostContactError(f"a frame of {length} bytes: this is not our agent")
-                if len(buffer) < 5 + length:
-                    break
-                kind, payload = bytes(buffer[:1]), bytes(buffer[5 : 5 + length])
-                del buffer[: 5 + length]
+            for kind, payload in frames.take(data):
                 if kind == b"x":
-                    return self._record(_decode(payload, Ending), time.monotonic() - started)
+                    return self._record(decode(payload, Ending), time.monotonic() - started)
                 self._frame(kind, payload)
 
     def _next(self, deadline: Deadline) -> Deadline:
@@ -168,7 +160,7 @@ class _Supervision:
 
     def _frame(self, kind: bytes, payload: bytes) -> None:
         if kind == b"s":
-            self._pid = _decode(payload, _Pid).pid
+            self._pid = decode(payload, _Pid).pid
         elif kind == b"f":
             raise self._not_started(payload.decode(errors="replace"))
         elif kind == b"t":
@@ -183,22 +175,19 @@ class _Supervision:
 
     def _take_output(self, kind: bytes, payload: bytes) -> None:
         output = self._output[kind]
-        output += payload
-        if len(output) > MOST_OUTPUT:
-            name = "stdout" if kind == b"o" else "stderr"
-            raise SubjectError(
-                f"the subject was ended: it printed more than {MOST_OUTPUT >> 20} MiB on {name}"
-            )
+        lines = output.take(payload)
+        if output.cut and output.name not in self._cut:
+            self._cut.append(output.name)
+        if self._says and not self._running and self._says.search(lines + output.rest):
+            self._said = True
+            self._end()
         if kind == b"o":
-            # only whole lines are looked at, each once
-            end = output.rfind(b"\n") + 1
-            for match in _HOLD.finditer(output[self._scanned : end]):
+            for match in _HOLD.finditer(lines):
                 moment = match[1].decode()
                 self._holds.append(moment)
                 self._on_hold(moment)
                 self._tell(b"m", b"")
                 self._tell(b"i", b"\n")
-            self._scanned = max(self._scanned, end)
 
     def _take_trace(self, payload: bytes) -> None:
         self._trace = self._trace or bytearray()
@@ -218,12 +207,12 @@ class _Supervision:
 
     def _tell(self, kind: bytes, data: bytes) -> None:
         try:
-            self._stream.send(kind + struct.pack("<I", len(data)) + data)
+            self._stream.send(frame(kind, data))
         except OSError as error:
             raise LostContactError(str(error)) from error
 
     def _endless(self, started: float) -> SubjectError:
-        tail = bytes(self._output[b"e"][-500:] or self._output[b"o"][-500:])
+        tail = bytes(self._output[b"e"].kept[-500:] or self._output[b"o"].kept[-500:])
         return SubjectError(
             f"the subject was ended: it was still running after {time.monotonic() - started:.1f} s",
             f"its last words: {tail.decode(errors='replace').strip() or 'none'}",
@@ -234,17 +223,44 @@ class _Supervision:
             argv=self._argv,
             pid=self._pid,
             ending=ending,
-            stdout=bytes(self._output[b"o"]),
-            stderr=bytes(self._output[b"e"]),
+            stdout=bytes(self._output[b"o"].kept),
+            stderr=bytes(self._output[b"e"].kept),
             maps=self._maps,
             trace=None if self._trace is None else bytes(self._trace),
             cut=tuple(self._cut),
             seconds=seconds,
             running=self._running,
+            said=self._said,
         )
 
 
-def _decode(payload: bytes, kind: type[_T]) -> _T:
+class _Output:
+    """What a subject prints on one of its outputs, kept up to a bound."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.kept = bytearray()
+        self.cut = False
+        self._seen = 0  # bytes of lines that have been answered
+
+    def take(self, payload: bytes) -> bytes:
+        """Keep it; answer the lines that it makes whole, each once."""
+        room = MOST_OUTPUT - len(self.kept)
+        self.kept += payload[:room]
+        self.cut |= len(payload) > room
+        end = self.kept.rfind(b"\n", max(0, len(self.kept) - len(payload))) + 1
+        lines = bytes(self.kept[self._seen : end])
+        self._seen = max(self._seen, end)
+        return lines
+
+    @property
+    def rest(self) -> bytes:
+        """The line that has no end yet."""
+        return bytes(self.kept[self._seen :][:MOST_LINE])
+
+
+def decode(payload: bytes, kind: type[_T]) -> _T:
+    """Read what the agent says. Raises LostContactError if it makes no sense."""
     try:
         return msgspec.json.decode(payload, type=kind)
     except msgspec.MsgspecError as error:

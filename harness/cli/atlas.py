@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from harness.cli import common
 from harness.errors import FootholdError, UsageError
 
 if TYPE_CHECKING:
-    from harness.facts import Facts, Hint
+    from harness.facts import Facts
     from images.builder import Builder
 
 _HEAD = """\
@@ -68,66 +68,20 @@ def _measure(
         with Bus([Terminal(sys.stderr, live=False)]) as bus:
             for name in names:
                 try:
-                    measured[name] = laboratory.facts_of(name, options, bus)
+                    with laboratory.opened(name, options, bus) as opened:
+                        measured[name] = opened.facts
                 except FootholdError as error:
                     missing[name] = f"{error}; {error.hint}" if error.hint else str(error)
     return measured, missing
 
 
-def _hint(hint: Hint) -> str:
-    import os
-
-    if hint.errno:
-        return f"refused: {os.strerror(hint.errno)}"
-    return "granted" if hint.honoured else f"moved to {hint.got:#x}"
-
-
-def _beyond(facts: Facts) -> str:
-    """Beyond the task size a place by lot says nothing: only that the hint did not count."""
-    hint = facts.hint_beyond
-    return _hint(hint) if hint.errno or hint.got == facts.first else "moved"
-
-
-def _size(size: int) -> str:
-    return "none" if size < 0 else f"{size >> 20}M"
-
-
-def _cgroup(facts: Facts) -> str:
-    if not facts.cgroup.version:
-        return "none"
-    limit = "" if facts.cgroup.limit < 0 else f", {_size(facts.cgroup.limit)}"
-    return f"v{facts.cgroup.version}{limit}"
-
-
-_ROWS: Mapping[str, Callable[[Facts], str]] = {
-    "kernel": lambda facts: facts.release,
-    "machine": lambda facts: f"{facts.machine}, {facts.pointer_size * 8} bits",
-    "page": lambda facts: f"{facts.page_size >> 10}K",
-    "task size": lambda facts: f"{facts.task_size:#x}",
-    "width, levels": lambda facts: f"{facts.bits} bits, {facts.levels}",
-    "lowest": lambda facts: f"{facts.lowest:#x}",
-    "placement": lambda facts: facts.placement,
-    "first": lambda facts: f"{facts.first:#x}",
-    "hint at 0xf800000000": lambda facts: _hint(facts.hint_high),
-    "hint at 0x10000000": lambda facts: _hint(facts.hint_low),
-    "hint beyond": _beyond,
-    "ASLR mode, bits seen": lambda facts: f"{facts.aslr}, {facts.aslr_bits}",
-    "overcommit": lambda facts: str(facts.overcommit),
-    "may promise": lambda facts: _size(facts.commit_limit),
-    "memory": lambda facts: _size(facts.memory),
-    "memory cgroup": _cgroup,
-    "max_map_count": lambda facts: str(facts.max_map_count),
-    "RLIMIT_AS": lambda facts: _size(facts.rlimit_as),
-    "RLIMIT_DATA": lambda facts: _size(facts.rlimit_data),
-    "RLIMIT_STACK": lambda facts: _size(facts.rlimit_stack),
-}
-
-
 def _table(measured: Mapping[str, Facts]) -> str:
     """Guests as columns, since what is told of each is more than there are of them."""
-    columns = [["", *_ROWS]]
+    from harness.traits import TRAITS
+
+    columns = [["", *TRAITS]]
     columns += [
-        [name, *(tell(facts) for tell in _ROWS.values())] for name, facts in measured.items()
+        [name, *(tell(facts) for tell in TRAITS.values())] for name, facts in measured.items()
     ]
     widths = [max(map(len, column)) for column in columns]
     lines = zip(*columns, strict=True)
@@ -140,8 +94,10 @@ def _table(measured: Mapping[str, Facts]) -> str:
 def _markdown(measured: Mapping[str, Facts], missing: Mapping[str, str]) -> str:
     import platform
 
+    from harness.traits import TRAITS
+
     lines = [_HEAD, f"| | {' | '.join(measured)} |", "|---" * (len(measured) + 1) + "|"]
-    for row, tell in _ROWS.items():
+    for row, tell in TRAITS.items():
         # whose machine it was made on is nobody's business
         told = (
             "the host's" if row == "kernel" and facts.release == platform.release() else tell(facts)

@@ -16,16 +16,30 @@ from harness import __version__
 from harness.cli.common import BROKEN_PIPE, FAILED, INTERRUPTED, OK, USAGE, name_of_now, state
 from harness.errors import Blame, FootholdError
 
+_COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks what it may offer
+
 # a command, and the module of this room that has it
 COMMANDS: Mapping[str, str] = {
     "run": "run",
+    "report": "report",
     "plan": "plan",
+    "history": "history",
+    "show": "show",
+    "compare": "compare",
+    "flaky": "history",
     "predict": "predict",
     "policies": "predict",
     "facts": "facts",
     "atlas": "atlas",
+    "threshold": "threshold",
+    "survey": "survey",
     "doctor": "facts",
+    "shell": "shell",
+    "gdb": "gdb",
     "images": "images",
+    "schema": "schema",
+    "completion": "completion",
+    "man": "man",
 }
 
 
@@ -41,6 +55,10 @@ class _Commands(click.Group):
         module = importlib.import_module(f"harness.cli.{COMMANDS[name]}")
         command = getattr(module, name)
         assert isinstance(command, click.Command)
+        if _COMPLETING in os.environ:
+            from harness.cli.completion import offer_names
+
+            offer_names(command)
         return command
 
 

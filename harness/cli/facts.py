@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.common import OK, builder, known, stop_as_by_ctrl_c
+from harness.cli.common import OK, builder
+from harness.cli.kernels import guest_of, kernel_options, one_guest
+
+if TYPE_CHECKING:
+    from harness.guests.own import OwnKernels
+
+SECONDS = 30.0  # of a guest of native speed
 
 
 @click.command()
-@click.argument("guest")
+@click.argument("guest", required=False)
 @click.option("--limit", default="none", metavar="L", help="Under this: ceiling=39bit, no-aslr, …")
-def facts(guest: str, limit: str) -> int:
-    """Boot a guest and say what its address space is like, as JSON."""
-    import tempfile
+@kernel_options
+def facts(guest: str | None, limit: str, own: OwnKernels) -> int:
+    """Boot a guest and say what its address space is like, as JSON.
 
+    With --uml or --kernel the guest need not be named.
+    """
     import msgspec
 
-    from harness import run as laboratory
+    from harness.deadline import Deadline
+    from harness.guests.narrowing import narrowed
     from harness.limits import Limits
-    from harness.sinks import Bus
-    from harness.sinks.terminal import Terminal
 
     limits = Limits.parse(limit)
     maker = builder()
-    name = known(maker).guest(guest)
-    stop_as_by_ctrl_c()
-    with (
-        tempfile.TemporaryDirectory(prefix="foothold-") as directory,
-        Bus([Terminal(sys.stderr, live=False)]) as bus,
-    ):
-        options = laboratory.Options(directory=Path(directory), builder=maker, jobs=1)
-        measured = laboratory.facts_of(name, options, bus, limits)
-    click.echo(msgspec.json.format(msgspec.json.encode(measured), indent=1))
+    name, _ = guest_of((guest,) if guest else (), own, maker)
+    with one_guest(name, maker, own=own) as (booted, measured):
+        if limits.named:
+            measured = narrowed(booted, measured, limits, Deadline.after(SECONDS * booted.scale))
+        click.echo(msgspec.json.format(msgspec.json.encode(measured), indent=1))
     return OK
 
 

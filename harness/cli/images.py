@@ -17,20 +17,61 @@ def images() -> None:
 
 @images.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="The runtimes' images as well.")
 @click.option("--update", is_flag=True, help="Take the packages that the suites have now.")
 @click.option("--locked", is_flag=True, help="Only packages that the lock names.")
-def build(names: tuple[str, ...], update: bool, locked: bool) -> None:
-    """Build images (all of them by default) and what they need; those that are there stay."""
+@click.option(
+    "--from-source",
+    "release",
+    metavar="RELEASE",
+    help="Instead, build a UML kernel from Debian's source of it: 6.12, 7.2.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="More lines for that kernel's .config; they count last.",
+)
+def build(
+    names: tuple[str, ...],
+    everything: bool,
+    update: bool,
+    locked: bool,
+    release: str | None,
+    config: Path | None,
+) -> None:
+    """Build images (all that guests need, by default); those that are there stay.
+
+    --from-source prints where the kernel is, so that it can be given to `foothold run --uml`.
+    """
     if update and locked:
         raise click.UsageError("--update changes the lock, --locked forbids it: give one of them")
-    from images.catalogue import RECIPES
+    if release is None and config:
+        raise click.UsageError("--config is for a kernel that is built --from-source")
+    if release is not None:
+        if names or update:
+            raise click.UsageError("--from-source builds one kernel, and nothing else")
+        click.echo(_from_source(release, config, locked=locked))
+        return
+    from images.catalogue import GUESTS, RECIPES
 
+    names = names or tuple(RECIPES if everything else GUESTS)
     maker = common.builder(locked=locked)
     if update:
-        for change in maker.update(names or RECIPES):
+        for change in maker.update(names):
             click.echo(change, err=True)
-    for name in names or RECIPES:
+    for name in names:
         click.echo(f"{name}  {maker.image(name)}")
+
+
+def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
+    from images.builder import Builder
+    from images.catalogue import RECIPES
+    from images.fromsource import recipe
+
+    kernel = recipe(release, config)
+    known = {**RECIPES, kernel.name: kernel}
+    return Builder(locked=locked, say=common.say, recipes=known).image(kernel.name) / "linux"
 
 
 @images.command("list")

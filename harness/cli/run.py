@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,98 +11,132 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.asked import Asked, chosen_shard, plan_options, shard_option
 from harness.cli.common import (
     FAILED,
     FINDING,
     INTERRUPTED,
     OK,
-    name_of_now,
+    history_file,
     packaged,
     read_plan,
-    state,
+    run_directory,
     stop_as_by_ctrl_c,
 )  # fmt: skip
-from harness.cli.subject import Asked, subject_options, subjects_of
-from harness.errors import InfrastructureError, UsageError
+from harness.cli.keep import Keep, check, keep_options, stay
+from harness.cli.kernels import kernel_options
+from harness.cli.subject import subjects_of
+from harness.errors import Blame, UsageError
 
 if TYPE_CHECKING:
+    from harness.cells import Cell
+    from harness.guests.own import OwnKernels
     from harness.plan import PlanFile
     from harness.run import Summary
+
+SKIP, ABORT = 125, 255  # of `git bisect run`: no answer about this one; stop here
 
 
 @click.command()
 @click.argument("plan", default="default", metavar="[PLAN]")
-@click.option("--guest", "guests", multiple=True, metavar="G", help="This guest instead.")
-@click.option("--limit", "limits", multiple=True, metavar="L", help="none, rlimit_as=300M, …")
-@click.option("--policy", "policies", multiple=True, metavar="P", help="The allocator's policy.")
-@click.option("--workload", "workloads", multiple=True, metavar="W", help="And this one for it.")
-@click.option("--uml", type=click.Path(path_type=Path), metavar="FILE", help="A UML kernel.")
-@click.option("--kernel", type=click.Path(path_type=Path), metavar="FILE", help="One for QEMU.")
-@click.option("-j", "--jobs", type=click.IntRange(1, 64), metavar="N", help="Guests at once.")
+@plan_options(run=True)
+@shard_option
 @click.option("--json", "json_file", metavar="FILE", help="All of it as JSON; - is stdout.")
 @click.option("--junit", "junit_file", metavar="FILE", help="All of it as JUnit's XML.")
-@click.option("--require", multiple=True, metavar="G", help="Fail if this guest is unsupported.")
+@click.option("--html", "html_file", metavar="FILE", help="All of it as one HTML page.")
+@click.option("--github/--no-github", default=None, help="Annotations, a summary: on GitHub.")
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Remember it in this history.",
+)
+@click.option("--no-history", is_flag=True, help="Leave no trace of it in the history.")
 @click.option("--locked", is_flag=True, help="Only packages that the lock names.")
-@click.option("--fresh", is_flag=True, help="Boot each guest anew for every cell.")
-@click.option("--trace/--no-trace", default=True, help="System calls as the third witness.")
 @click.option("-q", "--quiet", is_flag=True, help="Only what failed, and the sum.")
-@subject_options
+@keep_options
+@kernel_options
 def run(
     plan: str,
-    guests: tuple[str, ...],
-    limits: tuple[str, ...],
-    policies: tuple[str, ...],
-    workloads: tuple[str, ...],
-    uml: Path | None,
-    kernel: Path | None,
-    jobs: int | None,
+    asked: Asked,
+    shard: str | None,
     json_file: str | None,
     junit_file: str | None,
-    require: tuple[str, ...],
+    html_file: str | None,
+    github: bool | None,
     run_dir: Path | None,
+    history: Path | None,
+    no_history: bool,
     locked: bool,
-    fresh: bool,
-    trace: bool,
     quiet: bool,
-    asked: Asked,
+    keep: Keep | None,
+    keep_for: float | None,
+    own: OwnKernels,
 ) -> int:
     """Run a plan: a shipped one by its name, or a TOML file.
 
-    With --uml or --kernel, on a kernel of your own instead of the plan's guests.
+    With --uml or --kernel, on a kernel of your own instead of the plan's guests. If --expect is
+    given as well, the exit code is one for `git bisect run`: 0 as expected, 1 not so, 125 for a
+    kernel that is not there or does not boot, 255 if the laboratory failed; and the question is
+    one cell, with no limit and the policy `after`, if nothing else is asked for.
     """
     from harness import events
     from harness import run as laboratory
-    from harness.guests.own import OwnKernels
+    from harness.desk.kept import Kept
+    from harness.history.writer import History
+    from harness.report.sink import Html
     from harness.sinks import Bus
+    from harness.sinks.github import GitHub, is_github
     from harness.sinks.junit import Junit
     from harness.sinks.rundir import RunDirectory
     from harness.sinks.summary_json import SummaryJson
     from harness.sinks.terminal import Terminal, is_live
     from images.builder import Builder
 
+    check(keep, keep_for)
     stream = sys.stderr if json_file == "-" else sys.stdout
-    with Bus([Terminal(stream, live=is_live(stream), quiet=quiet)]) as bus:
+    bus = Bus([Terminal(stream, live=is_live(stream), quiet=quiet)])
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(bus)
 
         def say(what: str, /, *, passing: bool = False) -> None:
             bus(events.Progress(what=what, passing=passing))
 
         builder = Builder(locked=locked, say=say)
-        own = OwnKernels(uml, kernel)
-        own.check()
+        bisecting = bool(own.guests and asked.words["expect"])
+        try:
+            own.check()
+        except UsageError as error:
+            if not bisecting:
+                raise
+            click.echo(f"foothold: {error}: this kernel is skipped", err=True)
+            return SKIP
+        if bisecting:
+            asked = asked.by_default(limits=("none",))
+            if not asked.words["subjects"]:
+                asked = asked.by_default(policies=("after",))
         read = read_plan(plan, builder, own)
-        read, subjects = asked.plan(read)
-        cells = asked.declare(
-            read.cells((*own.guests, *guests), limits, policies, subjects, workloads)
+        read, cells = asked.cells(read, own.guests)
+        required = _required(read, asked.value("require", read), cells)
+        jobs = asked.value("jobs", read) or read.jobs or 0
+        fresh, retries = asked.value("fresh", read), asked.value("retries", read)
+        cells = tuple(
+            replace(each, where=own.where(each.guest)) for each in chosen_shard(shard).of(cells)
         )
-        cells = tuple(replace(cell, where=own.where(cell.guest)) for cell in cells)
-        required = _required(read, require, {cell.guest for cell in cells})
-        directory = _run_directory(run_dir)
+        directory = run_directory(run_dir)
+        kept = stack.enter_context(Kept(directory, keep or "failed"))
         bus.add(RunDirectory(directory))
+        if not no_history:
+            bus.add(History(history_file(history)))
         if json_file:
             bus.add(SummaryJson(json_file))
         if junit_file:
             bus.add(Junit(junit_file))
+        if html_file:
+            bus.add(Html(Path(html_file), directory))
+        if is_github() if github is None else github:
+            bus.add(GitHub(stream))
         stop_as_by_ctrl_c()
         summary = laboratory.run(
             cells,
@@ -109,43 +144,36 @@ def run(
                 directory=directory,
                 builder=builder,
                 own=own,
-                jobs=jobs or 0,
-                fresh=fresh,
-                trace=trace,
+                jobs=jobs,
+                fresh=read.fresh if fresh is None else fresh,
+                retries=read.retries if retries is None else retries,
+                trace=asked.value("trace", read) is not False,
+                keeper=kept if keep else None,
                 subjects=subjects_of(cells, read, packaged(builder)),
-                require=required,
+                require=required & {cell.guest for cell in cells},
                 plan=read.name,
                 command=("foothold", *map(_printable, sys.argv[1:])),
             ),
             bus,
         )
+        bus.close()  # what was asked for is written: nobody need wait for it
+        if not summary.interrupted:
+            stay(kept, keep_for)
+    if bisecting:
+        return _bisect_code(summary, len(cells))
     code = _exit_code(summary, len(cells))
     return FAILED if code == OK and bus.failed else code  # a report that was asked for is missing
 
 
-def _required(plan: PlanFile, asked: Sequence[str], guests: set[str]) -> frozenset[str]:
+def _required(plan: PlanFile, asked: Sequence[str], cells: Sequence[Cell]) -> frozenset[str]:
     """Return the guests that must be there; those asked for by hand must also have cells."""
-    names = frozenset(plan.known.guest(each) for each in asked)
-    if idle := sorted(names - guests):
+    guests = {cell.guest for cell in cells}
+    if idle := sorted(set(asked) - guests):
         raise UsageError(
             f"{', '.join(idle)} is required and has no cell in this run",
             "add it with --guest, or leave --require",
         )
-    return names | plan.require & guests
-
-
-def _run_directory(chosen: Path | None) -> Path:
-    """Make the run's directory, which no other run has."""
-    directory = (chosen or state() / "runs" / name_of_now()).absolute()
-    if (directory / "run.json").exists():
-        raise UsageError(f"{directory} holds a run already", "give --run-dir a new directory")
-    try:
-        directory.mkdir(parents=True, exist_ok=chosen is not None)
-    except OSError as error:
-        raise InfrastructureError(
-            f"{directory} cannot be made: {error.strerror}", "give --run-dir another directory"
-        ) from error
-    return directory
+    return plan.require & guests | frozenset(asked)
 
 
 def _printable(argument: str) -> str:
@@ -162,3 +190,15 @@ def _exit_code(summary: Summary, cells: int) -> int:
     if summary.counts.get("error") or sum(summary.counts.values()) < cells:
         return FAILED
     return OK
+
+
+def _bisect_code(summary: Summary, cells: int) -> int:
+    """Say it to `git bisect run`: a kernel without an answer is passed over, but a laboratory that
+    fails would call every kernel the same, and stops it.
+    """
+    code = _exit_code(summary, cells)
+    if code in (INTERRUPTED, FINDING):
+        return code
+    if Blame.INFRASTRUCTURE in summary.blames or sum(summary.counts.values()) < cells:
+        return ABORT
+    return SKIP if summary.blames else OK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from harness.guests.native import Native
 from harness.guests.own import QEMU, UML, OwnKernels, uml_release
 from harness.guests.qemu import X86_64, Architecture, Qemu
 from harness.guests.uml import Mode, Uml, has_seccomp
+from images import disks
 from images.builder import Builder
 
 NO_OWN = OwnKernels()
@@ -24,10 +25,11 @@ PTRACE = "-ptrace"  # the same kernel without its seccomp mode: their bugs diffe
 
 @dataclass(frozen=True)
 class Kind:
-    """A guest that can be booted, from these images.
+    """A guest that can be booted, from these images, and from `files` of the user's own.
 
     `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
-    only their proportions matter. `memory` is what it takes of the host's, in MiB, at most.
+    only their proportions matter. `memory` is what it takes of the host's, in MiB, at most. With
+    `disks`, it sees an image that is to be shown as a file system of its own.
     """
 
     name: str
@@ -36,6 +38,14 @@ class Kind:
     weight: float
     boot: float = 0.1
     memory: int = 64
+    files: tuple[Path, ...] = ()
+    disks: bool = False
+
+    def needs(self, shown: Sequence[str]) -> tuple[str, ...]:
+        """The images that have to be there before it boots, with these to be shown."""
+        if not (self.disks and shown):
+            return (*self.images, *shown)
+        return (*self.images, *(disks.DISK + name for name in shown), disks.MODULES)
 
 
 def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
@@ -46,35 +56,41 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     kinds = [
         Kind("native", ("agent", "strace"), lambda place: Native("native", place), 0.06),
         Kind("docker", ("root",), lambda place: Container("docker", place), 0.15, 0.6, 128),
-        _qemu(X86_64),
+        _qemu(X86_64, own),
     ]
     for image in _UML.values():
         release = builder.uml_release(image)
-        kinds.append(_uml(f"uml-{release}", image, release))
+        kinds.append(_uml(f"uml-{release}", image, release, own))
         if has_seccomp(release):
-            kinds.append(_uml(f"uml-{release}{PTRACE}", image, release, mode="ptrace"))
+            kinds.append(_uml(f"uml-{release}{PTRACE}", image, release, own, mode="ptrace"))
     if own.uml:
-        kinds.append(_uml(UML, "", uml_release(own.uml), own.uml.absolute()))
+        kinds.append(_uml(UML, "", uml_release(own.uml), own))
     if own.qemu:
-        kinds.append(_qemu(X86_64, QEMU, own.qemu.absolute()))
+        kinds.append(_qemu(X86_64, own, QEMU))
     return {kind.name: kind for kind in kinds}
 
 
-def _uml(
-    name: str, image: str, release: str, kernel: Path | None = None, mode: Mode = "seccomp"
-) -> Kind:
+def _uml(name: str, image: str, release: str, own: OwnKernels, mode: Mode = "seccomp") -> Kind:
+    kernel = own.uml.absolute() if own.uml and name == UML else None
     images = ("agent", "root", "shim", *([] if kernel else [image]))
 
     def make(place: Workplace) -> Guest:
-        return Uml(name, image, release, place, kernel=kernel, mode=mode)
+        return Uml(name, image, release, place, kernel=kernel, append=own.append, mode=mode)
 
-    return Kind(name, images, make, 0.2, 0.2, 192)
+    return Kind(name, images, make, 0.2, 0.2, 192, (kernel,) if kernel else ())
 
 
-def _qemu(this: Architecture, name: str = "", kernel: Path | None = None) -> Kind:
+def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> Kind:
     name = name or f"qemu-{this.name}"
+    kernel = own.qemu.absolute() if own.qemu and name == QEMU else None
+    initrd = own.initrd if kernel else None
     images = ("agent", this.initrd, this.kernel, this.tool)
-    return Kind(name, images, lambda place: Qemu(name, this, place, kernel=kernel), 0.35, 0.5, 384)
+
+    def make(place: Workplace) -> Guest:
+        return Qemu(name, this, place, kernel=kernel, initrd=initrd, append=own.append)
+
+    files = tuple(each for each in (kernel, initrd) if each)
+    return Kind(name, images, make, 0.35, 0.5, 384, files, True)
 
 
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import contextlib
 import io
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.cells import Limits
 from harness.channels.container import ExecStream
-from harness.channels.supervised import LostContactError, agent_argv, supervise
+from harness.channels.frames import LostContactError
+from harness.channels.stream import Stream
+from harness.channels.supervised import agent_argv, supervise
 from harness.deadline import Deadline
-from harness.errors import GuestError
+from harness.errors import GuestError, UnsupportedError
 from harness.facts import Facts, parse_facts
-from harness.guests.guest import HOSTS_OWN, LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
+from harness.guests.guest import HERE, HOSTS_OWN, LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
 from harness.guests.machine import AGENT, STRACE
 from harness.record import UNTRACED, Record, Supervision
 from images import apt
@@ -83,7 +85,13 @@ class Container:
                 "stdin_open": True,
                 "security_opt": ["no-new-privileges"], "labels": {LABEL: self.name},
                 "tmpfs": {"/tmp": "mode=1777"}, "pids_limit": 4096,
+                "mounts": [
+                    docker.types.Mount(str(path), str(path), type="bind", read_only=True)
+                    for path in self._place.shown()
+                ],
             }  # fmt: skip
+            if here := self._place.here:
+                settings["volumes"] = {str(here): {"bind": HERE, "mode": "ro"}}
             self.boot_record.argv = (AGENT, "idle")
             self._container = self._client.containers.create(
                 image, list(self.boot_record.argv), **settings
@@ -105,6 +113,11 @@ class Container:
             self._memory = facts.memory
             return facts
         except (DockerException, OSError) as error:
+            if "bind source path does not exist" in str(error):
+                raise UnsupportedError(
+                    "the Docker engine does not see this machine's files: it cannot show an image",
+                    "use an engine that runs on this machine",
+                ) from error
             raise GuestError(
                 f"the Docker engine refuses: {error}", "look into the engine's own log"
             ) from error
@@ -118,6 +131,14 @@ class Container:
         how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`."""
+        with self.open(argv, limits, deadline, how) as stream:
+            return supervise(stream, argv, deadline, on_hold=on_hold, how=how)
+
+    @contextlib.contextmanager
+    def open(
+        self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
+    ) -> Iterator[Stream]:
+        """See `Guest.open`."""
         from docker.errors import DockerException
 
         own = replace(limits, memory=None)  # the engine has made a cgroup already
@@ -129,7 +150,7 @@ class Container:
         except (DockerException, OSError) as error:
             raise GuestError(f"the container takes no more programs: {error}") from error
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
+            yield stream
         except LostContactError as error:
             raise GuestError(
                 f"the container went away under the subject: {error}", console=self.diagnose()

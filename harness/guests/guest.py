@@ -1,13 +1,15 @@
-"""A guest is six verbs and no more; what is common to all guests is written once, above them."""
+"""A guest is seven verbs and no more; what is common to all guests is written once, above them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from harness.cells import Limits
+from harness.channels.stream import Stream
 from harness.deadline import Deadline
 from harness.facts import Facts
 from harness.record import UNTRACED, Record, Supervision
@@ -19,6 +21,8 @@ HOSTS_OWN: Mapping[str, str] = {
     "overcommit": "vm.overcommit_memory is the whole host's, and not ours to change",
     "max_map_count": "vm.max_map_count is the whole host's, and not ours to change",
 }  # limits that a guest on the host's own kernel cannot do, and why
+
+HERE = "/host"  # where a guest has the directory of the host that somebody has at hand
 
 BOOT_SECONDS = 20.0  # of a guest of ordinary speed; one booted in 1.2 s at its slowest (measured)
 
@@ -39,7 +43,9 @@ class Workplace:
     that it hands in read-only, the processor it is pinned to (None: any), the images; and what a
     subject has for its root file system: that of the images, or read-only this machine's own.
     `memory` in MiB is what a guest with memory of its own has; None: what the allocator needs.
-    Without `snapshots` every boot is a cold one.
+    `here` is a directory of the host to have at hand in the guest, read-only on HERE.
+    Without `snapshots` every boot is a cold one. `images` are those that it shows, read-only, at
+    the place that they have on this machine.
     """
 
     directory: Path
@@ -48,7 +54,13 @@ class Workplace:
     cpu: int | None = None
     root: Literal["image", "host"] = "image"
     memory: int | None = None
+    here: Path | None = None
     snapshots: bool = True
+    images: tuple[str, ...] = ()
+
+    def shown(self) -> tuple[Path, ...]:
+        """Where the images that are to be shown are, on this machine and in the guest."""
+        return tuple(self.builder.image(name) for name in self.images)
 
 
 @dataclass
@@ -97,6 +109,18 @@ class Guest(Protocol):
         """Run a program to its end under supervision.
 
         Raises SubjectError if it misbehaves, GuestError if the guest goes first.
+        """
+
+    def open(
+        self,
+        argv: Sequence[str],
+        limits: Limits,
+        deadline: Deadline,
+        how: Supervision = UNTRACED,
+    ) -> AbstractContextManager[Stream]:
+        """Start a program under our agent, and hand out the agent's end of it: frames.
+
+        At the end of the context all that it started is gone. Raises GuestError.
         """
 
     def push(self, source: Path, target: str) -> None:

@@ -13,14 +13,16 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.cells import Limits
 from harness.channels.console import Console
+from harness.channels.frames import LostContactError
 from harness.channels.ssh import Keys, Ssh
-from harness.channels.supervised import LostContactError, agent_argv, supervise
+from harness.channels.stream import Stream
+from harness.channels.supervised import agent_argv, supervise
 from harness.deadline import Deadline
 from harness.errors import GuestError, SubjectError
 from harness.facts import LARGEST, Facts, parse_facts
@@ -30,6 +32,7 @@ AGENT = "/init"  # the agent's place in every root of ours
 STRACE = "/usr/bin/strace"  # likewise
 HELLO = b"foothold "  # images/agent/init.c
 READY = b"foothold ready\n"  # images/agent/parcel.c
+SHOWN = "shown"  # the file of the share that says what else is to be seen: images/agent/show.c
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,19 @@ class Machine:
         how: Supervision = UNTRACED,
     ) -> Record:
         """Run a program under the guest's agent."""
+        with self.open(argv, limits, deadline, how) as stream:
+            try:
+                return supervise(stream, argv, deadline, on_hold=on_hold, how=how)
+            except SubjectError:
+                if self._fate.wait(0.2):
+                    raise self._explain("") from None
+                raise
+
+    @contextlib.contextmanager
+    def open(
+        self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
+    ) -> Iterator[Stream]:
+        """Start a program under the guest's agent."""
         assert self._ssh, "connect first"
         try:
             command = agent_argv(AGENT, limits, argv, how, STRACE)
@@ -148,13 +164,9 @@ class Machine:
         except OSError as error:
             raise self._explain(f"the guest takes no more programs: {error}") from error
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
+            yield stream
         except LostContactError as error:
             raise self._explain(f"the guest went away under the subject: {error}") from error
-        except SubjectError:
-            if self._fate.wait(0.2):
-                raise self._explain("") from None
-            raise
         finally:
             stream.close()
 
@@ -167,6 +179,19 @@ class Machine:
         """Copy a file out by SFTP."""
         assert self._ssh, "connect first"
         self._ssh.pull(source, target)
+
+    @property
+    def process(self) -> int:
+        """The process that the keeper keeps: the kernel, or QEMU. Raises GuestError if it is gone.
+
+        Source: proc(5), the fourth field of /proc/PID/stat, which follows a name in parentheses.
+        """
+        for each in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = each.read_text(errors="replace").rpartition(")")[2].split()
+                if int(fields[1]) == self._process.pid:
+                    return int(each.parent.name)
+        raise self._explain("the guest's process is gone")
 
     def diagnose(self) -> str:
         """Return the console's last lines."""

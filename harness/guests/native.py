@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.cells import Limits
-from harness.channels.stream import PipeStream
-from harness.channels.supervised import LostContactError, agent_argv, supervise
+from harness.channels.frames import LostContactError
+from harness.channels.stream import PipeStream, Stream
+from harness.channels.supervised import agent_argv, supervise
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts, parse_facts
@@ -69,10 +71,18 @@ class Native:
         how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`."""
+        with self.open(argv, limits, deadline, how) as stream:
+            return supervise(stream, argv, deadline, on_hold=on_hold, how=how)
+
+    @contextlib.contextmanager
+    def open(
+        self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
+    ) -> Iterator[Stream]:
+        """See `Guest.open`."""
         strace = str(self._place.builder.image("strace") / "usr/bin/strace") if how.trace else ""
         stream = PipeStream(agent_argv(self.agent, limits, argv, how, strace))
         try:
-            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
+            yield stream
         except LostContactError as error:
             raise GuestError(f"the agent was killed under the subject: {error}") from error
         finally:

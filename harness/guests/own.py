@@ -1,4 +1,4 @@
-"""Kernels of the user's own: a UML `linux`, a bzImage or vmlinux for QEMU."""
+"""Kernels of the user's own: a UML `linux`, a bzImage or vmlinux for QEMU with its initramfs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from images.errors import ImageError
 UML, QEMU = "uml-own", "qemu-own"  # the names of their guests
 
 
+# how an initramfs begins: a newc archive, or one compressed in a way that kernels unpack
+_ARCHIVES = (b"070701", b"070702", b"\x1f\x8b", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"BZh",
+             b"\x02\x21\x4c\x18", b"\x5d\x00\x00")  # fmt: skip
+
+
 @dataclass(frozen=True)
 class OwnKernels:
-    """What the user gave by --uml and --kernel."""
+    """What the user gave by --uml, --kernel, --initrd and --append; the last is for all kernels."""
 
     uml: Path | None = None
     qemu: Path | None = None
+    initrd: Path | None = None
+    append: tuple[str, ...] = ()
 
     @property
     def guests(self) -> tuple[str, ...]:
@@ -27,24 +34,37 @@ class OwnKernels:
         return tuple(name for name, path in ((UML, self.uml), (QEMU, self.qemu)) if path)
 
     def where(self, guest: str) -> tuple[str, ...]:
-        """Return the words of a command line that ask for this guest, if it is one of ours."""
+        """Return the words of a command line that ask for this guest and its kernel, if there is
+        anything of the user's about it.
+        """
+        words: tuple[str, ...] = ()
         if guest == UML and self.uml:
-            return ("--uml", str(self.uml))
-        return ("--kernel", str(self.qemu)) if guest == QEMU and self.qemu else ()
+            words = ("--uml", str(self.uml))
+        elif guest == QEMU and self.qemu:
+            words = ("--kernel", str(self.qemu))
+            words += ("--initrd", str(self.initrd)) if self.initrd else ()
+        elif self.append:
+            words = ("--guest", guest)
+        return words + tuple(f"--append={each}" for each in self.append)
 
     def check(self) -> None:
-        """Raise UsageError if one of them is no kernel of its kind."""
+        """Raise UsageError if one of them is no kernel of its kind, or no initramfs."""
         if self.uml:
             uml_release(self.uml)
         if self.qemu:
             check_bootable(self.qemu)
+        if self.initrd:
+            _check_initrd(self.initrd, self.qemu)
 
 
 def uml_release(path: Path) -> str:
     """Return the release (`6.12`) that a UML kernel says it has. UsageError if it is none."""
     hint = "give the path of a UML kernel, the file `linux` that ARCH=um builds"
-    if _machine(path, hint) is None:
+    machine = _machine(path, hint)
+    if machine is None:
         raise UsageError(f"{path} is no UML kernel: it is no ELF program", hint)
+    if machine != elf.X86_64:
+        raise UsageError(f"{path} is an ELF file for machine {machine}, not x86-64", hint)
     try:
         done = subprocess.run(
             [path.absolute(), "--version"], capture_output=True, text=True, errors="replace",
@@ -69,6 +89,21 @@ def check_bootable(path: Path) -> None:
             raise UsageError(f"{path}: {error}", hint) from error
     elif machine != elf.X86_64:
         raise UsageError(f"{path} is an ELF file for machine {machine}, not x86-64", hint)
+
+
+def _check_initrd(path: Path, kernel: Path | None) -> None:
+    if kernel is None:
+        raise UsageError(
+            "--initrd is for a kernel of your own, in QEMU", "give that kernel with --kernel FILE"
+        )
+    hint = "give an initramfs: a cpio archive of the newc form, compressed or not"
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint) from error
+    if not start.startswith(_ARCHIVES):
+        raise UsageError(f"{path} is no initramfs: it begins with {start!r}", hint)
 
 
 def _machine(path: Path, hint: str) -> int | None:

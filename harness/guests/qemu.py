@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cells import Limits
 from harness.channels.ssh import Keys
+from harness.channels.stream import Stream
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
-from harness.guests import snapshot
+from harness.guests import here, snapshot
 from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
-from harness.guests.machine import AGENT, Launch, Machine
+from harness.guests.machine import AGENT, SHOWN, Launch, Machine
 from harness.guests.snapshot import Monitor, Snapshot
 from harness.record import UNTRACED, Record, Supervision
-from images import apt, initramfs
+from images import apt, disks, initramfs
 from images.errors import ImageError
 
 
@@ -104,6 +107,7 @@ class Qemu:
         *,
         accelerators: Sequence[str] = ("kvm", "tcg"),
         kernel: Path | None = None,
+        initrd: Path | None = None,
         append: Sequence[str] = (),
     ) -> None:
         self.name = name
@@ -113,6 +117,7 @@ class Qemu:
         self._place = workplace
         self._accelerators = tuple(accelerators)
         self._kernel = kernel
+        self._initrd = initrd
         self._append = tuple(append)
         self._machine: Machine | None = None
 
@@ -129,9 +134,12 @@ class Qemu:
 
     def boot(self, deadline: Deadline) -> Facts:
         """Boot with the first accelerator that works; see `Guest.boot`."""
+        if self._place.here:
+            here.check(self._place.here)
         parts = self._parts()
         keys = Keys()
         keys.install(self._place.share)
+        self._write_shown()
         kvm = Kvm(self._place.builder.cache.root)
         without_kvm = ""
         for accelerator in self._accelerators:
@@ -173,11 +181,35 @@ class Qemu:
                 "initrd": initrd.name,
             }
         )
-        return _Parts(tool, kernel, initrd / "initrd.cpio")
+        archive = initrd / "initrd.cpio"
+        return _Parts(tool, kernel, self._with_own(archive) if self._initrd else archive)
+
+    def _write_shown(self) -> None:
+        """Say in the share which modules and file systems show the images: images/agent/show.c."""
+        if not self._place.images:
+            return
+        lines = []
+        for module in disks.modules(self._place.builder.image(disks.MODULES)):
+            shutil.copy2(module, self._place.share)
+            lines.append(f"module none {self.share}/{module.name}\n")
+        for n, path in enumerate(self._place.shown()):
+            lines.append(f"{disks.TYPE} /dev/vd{chr(ord('a') + n)} {path}\n")
+        (self._place.share / SHOWN).write_text("".join(lines))
+
+    def _drives(self) -> Iterator[str]:
+        """Options for the images' disks, which the guest sees in this order."""
+        for n, name in enumerate(self._place.images):
+            disk = self._place.builder.image(disks.DISK + name) / disks.FILE
+            file = str(disk).replace(",", ",,")  # as QEMU wants it
+            yield from ("-drive", f"file={file},format=raw,if=none,id=disk{n},readonly=on")
+            yield from ("-device", f"virtio-blk-pci,drive=disk{n}")
 
     def _emulated(self, parts: _Parts, keys: Keys, deadline: Deadline) -> Facts:
-        """Go on from the snapshot; boot cold if that cannot be had, or does not answer."""
-        if self._kernel or not self._place.snapshots:
+        """Go on from the snapshot; boot cold if that cannot be had, or does not answer. A guest
+        with disks is another machine with each set of them, and always boots cold.
+        """
+        known = not (self._kernel or self._append or self._place.images)
+        if not (known and self._place.snapshots):
             return self._cold(parts, keys, "tcg", deadline)
         cache = self._place.builder.cache
         try:
@@ -256,6 +288,8 @@ class Qemu:
     def _parcel(self) -> bytes:
         """What the guest is handed as soon as it is ready: images/agent/parcel.c."""
         files = initramfs.archive(self._place.share, prefix="share/")
+        if self._place.here:
+            files += here.pack(self._place.here)
         seed = secrets.token_hex(32)
         return f"parcel {seed} {time.time():.6f} {len(files)}\n".encode() + files
 
@@ -269,6 +303,12 @@ class Qemu:
     ) -> Record:
         """See `Guest.run`."""
         return self._booted().run(argv, limits, deadline, on_hold, how)
+
+    def open(
+        self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
+    ) -> AbstractContextManager[Stream]:
+        """See `Guest.open`."""
+        return self._booted().open(argv, limits, deadline, how)
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""
@@ -301,6 +341,15 @@ class Qemu:
         unpacked.write_bytes(initramfs.vmlinux(data))
         return unpacked
 
+    def _with_own(self, ours: Path) -> Path:
+        """Lay our initramfs over the user's: a kernel unpacks one after another."""
+        assert self._initrd
+        both = self._place.directory / "initrd.cpio"
+        theirs = self._initrd.read_bytes()
+        # an archive begins at a multiple of 4
+        both.write_bytes(theirs + bytes(-len(theirs) % 4) + ours.read_bytes())
+        return both
+
     @property
     def _memory(self) -> int:
         return self._place.memory or self._architecture.memory
@@ -325,7 +374,7 @@ class Qemu:
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-chardev", f"socket,id=line,fd={line}",
             "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",
-            *extra,
+            *self._drives(), *extra,
         ]  # fmt: skip
 
 

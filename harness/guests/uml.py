@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
 from harness.cells import Limits
+from harness.channels.stream import Stream
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
-from harness.guests.guest import LEAVE_ROOT, Boot, Support, Workplace
+from harness.guests.guest import HERE, LEAVE_ROOT, Boot, Support, Workplace
 from harness.guests.host import examine
-from harness.guests.machine import AGENT, Launch, Machine
+from harness.guests.machine import AGENT, SHOWN, Launch, Machine
 from harness.record import UNTRACED, Record, Supervision
 from images import apt, elf
 
@@ -130,14 +132,20 @@ class Uml:
         share = self._place.share.absolute()
         host = examine()
         keep = ["--chdir", str(kernel.parent)]
+        shown = self._place.shown()
+        if shown:
+            lines = "".join(f"hostfs none {path}\n" for path in shown)
+            (share / SHOWN).write_text(lines)
         if host.namespaces == 0:
-            for path in ("/proc", str(root), str(kernel.parent), str(share)):
-                keep += ["--ro", path]
+            for path in ("/proc", root, kernel.parent, share, *shown):
+                keep += ["--ro", str(path)]
             if self._kernel:  # it was linked with this machine's libraries
                 for folder in ("/lib", "/lib64", "/usr/lib"):
                     keep += ["--ro", folder] if Path(folder).exists() else []
             if self.root:
-                keep += ["--root", self.root]
+                keep += ["--tree", "/", self.root]
+            elif self._place.here:
+                keep += ["--tree", str(self._place.here), HERE]
             keep += ["--rw", "/dev/null", "--tmpfs", "/dev/shm", "--tmpfs", "/run/uml"]
             self.boot_record.notes.append("confined to its root and its share")
         else:
@@ -158,7 +166,7 @@ class Uml:
         launch.keys.install(share)
         self.boot_record.provenance.update(
             {
-                "kernel": str(kernel),
+                "kernel": str(kernel) if self._kernel else kernel.parent.name,
                 "root": root.name,
                 "agent": agent.parent.name,
                 "mode": self._mode,
@@ -166,7 +174,19 @@ class Uml:
         )
         self._machine = Machine(launch)
         self.boot_record.argv = self._machine.argv
-        return self._machine.connect(deadline)
+        facts = self._machine.connect(deadline)
+        if self._place.here and not self.root:
+            here = HERE if host.namespaces == 0 else str(self._place.here)
+            self._mount(here, deadline)
+        return facts
+
+    def _mount(self, directory: str, deadline: Deadline) -> None:
+        """Mount a directory that the UML process can open on HERE."""
+        argv = ("mount", "-r", "-t", "hostfs", "-o", directory, "none", HERE)
+        done = self.run(argv, Limits(), deadline)
+        if done.ending.status:
+            why = done.stderr.decode(errors="replace").strip()
+            raise GuestError(f"{directory} cannot be mounted: {why}", "share another directory")
 
     def run(
         self,
@@ -178,6 +198,12 @@ class Uml:
     ) -> Record:
         """See `Guest.run`."""
         return self._booted().run(argv, limits, deadline, on_hold, how)
+
+    def open(
+        self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
+    ) -> AbstractContextManager[Stream]:
+        """See `Guest.open`."""
+        return self._booted().open(argv, limits, deadline, how)
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""
@@ -195,6 +221,11 @@ class Uml:
         """See `Guest.stop`."""
         if self._machine:
             self._machine.stop()
+
+    @property
+    def process(self) -> int:
+        """The process on the host that is its kernel. Raises GuestError if it is gone."""
+        return self._booted().process
 
     def _booted(self) -> Machine:
         assert self._machine, "boot first"

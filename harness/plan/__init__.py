@@ -5,20 +5,29 @@ the cells, less what an `[[exclude]]` matches, plus the product of each `[[inclu
 `[[expect]]` that matches a cell is what the plan declares of it. Every mistake is a UsageError that
 names the file, the line, the key, and what would have been right.
 
-* `words`    which guests, policies and subjects there are, and the nearest one to a wrong word
-* `values`   a plan that has been read: axes, patterns, programs; how it becomes cells
-* `reader`   from a file to such a plan
-* `shipped`  the plans that come with Foothold
+* `words`      which guests, policies and subjects there are, and the nearest one to a wrong word
+* `kinds`      kinds of values, and how each is read
+* `settings`   the one table of what can be set, where, of which kind, with which option
+* `source`     the text of a file, and where in it something stands
+* `values`     axes, patterns, programs, ways: what a plan is made of
+* `shards`     parts of a plan, for several machines
+* `planfile`   a plan as a whole, and how it becomes cells
+* `checks`     whether it makes sense as a whole
+* `reader`     from a file to a plan
+* `reference`  the documentation of the format
+* `shipped`    the plans that come with Foothold
 
 It knows values alone, and boots and builds nothing.
 """
 
+from harness.plan.planfile import PlanFile, Selection
 from harness.plan.reader import load
+from harness.plan.shards import Shard
 from harness.plan.shipped import DEFAULT, SHIPPED, find, shipped
-from harness.plan.values import Axes, Pattern, PlanFile, Program
+from harness.plan.values import Axes, Pattern, Program, Ways
 from harness.plan.words import Known
 
 __all__ = [
-    "DEFAULT", "SHIPPED", "Axes", "Known", "Pattern", "PlanFile", "Program", "find", "load",
-    "shipped",
+    "DEFAULT", "SHIPPED", "Axes", "Known", "Pattern", "PlanFile", "Program", "Selection", "Shard",
+    "Ways", "find", "load", "shipped",
 ]  # fmt: skip

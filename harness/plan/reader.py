@@ -1,306 +1,258 @@
-"""From a file to a plan that makes sense; whatever does not is told with its line and remedy."""
+"""From a file to a plan, section by section, as the table of settings says."""
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
-
-import msgspec
+from typing import Any
 
 from harness import verdict
-from harness.cells import ALLOCATOR, Limits
+from harness.cells import ALLOCATOR
 from harness.errors import UsageError
-from harness.plan.values import Axes, Pattern, PlanFile, Program
-from harness.plan.words import Known, unknown, wild, workload
+from harness.plan import settings
+from harness.plan.checks import check
+from harness.plan.kinds import unlike
+from harness.plan.planfile import PlanFile
+from harness.plan.settings import REQUIRED, SECTIONS, Setting, Shape
+from harness.plan.source import Place, Source
+from harness.plan.values import STARTS, Axes, Pattern, Program, Ways
+from harness.plan.words import Known, unknown
 from harness.verdict import Expectation, Outcome
 
-T = TypeVar("T")
-LARGEST = 1 << 20  # bytes; nobody writes a longer plan by hand
-
-
-class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
-class _Axes(_Table, frozen=True):
-    guests: tuple[str, ...]
-    limits: tuple[str, ...] = ("none",)
-    policies: tuple[str, ...] | None = None
-    subjects: tuple[str, ...] = (ALLOCATOR,)
-    workloads: tuple[str, ...] | None = None
-
-
-class _Pattern(_Table, frozen=True):
-    guests: tuple[str, ...] = ("*",)
-    limits: tuple[str, ...] = ("*",)
-    policies: tuple[str, ...] = ("*",)
-    subjects: tuple[str, ...] = ("*",)
-    workloads: tuple[str, ...] = ("*",)
-
-
-class _Expect(_Pattern, frozen=True, kw_only=True):
-    path: verdict.Path | None = None
-    outcome: Outcome | None = None
-    status: int = 0
-    message: str = ""
-    expect: str = ""
-
-
-class _Subject(_Table, frozen=True):
-    program: str
-    args: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    env: dict[str, str] = {}
-    root: Literal["image", "host"] = "image"
-    patience: float | None = None
-    expect: str = "starts"
-
-
-class _File(_Table, frozen=True):
-    schema: Literal[1]
-    name: str
-    axes: _Axes
-    description: str = ""
-    exclude: tuple[_Pattern, ...] = ()
-    include: tuple[_Axes, ...] = ()
-    expect: tuple[_Expect, ...] = ()
-    require: tuple[str, ...] = ()
-    subject: dict[str, _Subject] = {}
+_ALLOCATORS = ("policies", "workloads")
+_REPORTED = ("path", "outcome", "status", "message")
 
 
 def load(path: Path, known: Known) -> PlanFile:
     """Read and check a plan. Raises UsageError for whatever is wrong with it."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST + 1).decode()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{path}: this is no TOML: {error.reason} at byte {error.start}"
-        ) from error
-    if len(text) > LARGEST:
-        raise UsageError(f"{path}: a plan of more than {LARGEST} bytes", "is it the right file?")
-    return _Reader(path, text, known).plan()
+    return _Reader(Source(path), known).plan()
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One table of a file: a value for each setting of its section, and those that were given."""
+
+    place: Place
+    values: Mapping[str, Any]
+    given: frozenset[str]
+
+    def at(self, key: str) -> Place:
+        return replace(self.place, key=key)
+
+    def only(self, *keys: str) -> dict[str, Any]:
+        return {key: self.values[key] for key in keys}
 
 
 class _Reader:
-    """Turns the text of one file into a plan; knows how to say where a mistake is."""
+    """Turns the text of one file into a plan; every mistake gets its place."""
 
-    def __init__(self, path: Path, text: str, known: Known) -> None:
-        self._path = path
-        self._text = text
+    def __init__(self, source: Source, known: Known) -> None:
+        self._source = source
         self._known = known
-        self._subjects: tuple[str, ...] = ()
+        self._file = source.tables()
 
     def plan(self) -> PlanFile:
-        file = self._decode()
-        programs = {name: self._program(name, each) for name, each in file.subject.items()}
-        self._subjects = (ALLOCATOR, *programs, *self._known.subjects)
-        return PlanFile(
-            self._path,
-            file.name,
-            file.description,
-            self._axes(file.axes, "axes"),
-            tuple(self._pattern(each, f"exclude[{n}]") for n, each in enumerate(file.exclude)),
-            tuple(self._axes(each, f"include[{n}]") for n, each in enumerate(file.include)),
-            tuple(self._expect(each, f"expect[{n}]") for n, each in enumerate(file.expect)),
-            frozenset(self._each(file.require, "require", self._known.guest)),
-            programs,
-            self._known,
+        top = self._table(settings.PLAN, self._file, Place())
+        programs = {each.name: each for each in map(self._program, self._tables(settings.SUBJECT))}
+        [axes] = self._tables(settings.AXES)
+        plan = PlanFile(
+            source=self._source.path,
+            axes=self._axes(axes),
+            exclude=tuple(map(_pattern, self._tables(settings.EXCLUDE))),
+            include=tuple(map(self._axes, self._tables(settings.INCLUDE))),
+            expect=tuple(map(self._expect, self._tables(settings.EXPECT))),
+            by_pattern=tuple(map(self._cells, self._tables(settings.CELLS))),
+            programs=programs,
+            ways=_ways(top),
+            known=self._known,
+            require=frozenset(top.values["require"]),
+            **top.only("name", "description", "jobs", "fresh", "retries"),
         )
+        check(plan, self._source, complete=top.values["complete"])
+        return plan
 
-    def _decode(self) -> _File:
+    def _tables(self, section: str) -> Iterator[_Table]:
+        """Read the tables of a section, as many as there are."""
+        this = SECTIONS[section]
+        if section not in self._file:
+            if this.required:
+                hint = f"add {this.title}; it needs {_needs(section)}"
+                raise self._wrong(Place(), UsageError(f"missing table {this.title}", hint))
+            return
+        found = self._file[section]
+        which: Iterable[tuple[int | str | None, Any]]
+        if this.shape is Shape.ONE:
+            which = [(None, found)]
+        elif this.shape is Shape.LIST and isinstance(found, list):
+            which = enumerate(found)
+        elif this.shape is Shape.NAMED and isinstance(found, dict):
+            which = found.items()
+        else:
+            what = "tables" if this.shape is Shape.LIST else "tables by name"
+            error = str(unlike(what, found))
+            raise self._wrong(Place(section), UsageError(error, f"write {this.title}"))
+        for each, table in which:
+            yield self._table(section, table, Place(section, each))
+
+    def _table(self, section: str, found: object, place: Place) -> _Table:
+        """Read one table: nothing in it that is not known, every value of its kind."""
+        this = SECTIONS[section]
+        if not isinstance(found, dict):
+            error = unlike("a table", found)
+            raise self._wrong(place, UsageError(str(error), f"write {this.title}"))
+        own = {each.key: each for each in settings.of_section(section)}
+        sections = [key for key in SECTIONS if key] if not section else []
+        for key in found:
+            if key not in own and key not in sections:
+                is_table = not section and isinstance(found[key], dict | list)
+                error = unknown("table" if is_table else "key", key, [*own, *sections])
+                raise self._wrong(Place(key) if is_table else replace(place, word=key), error)
+        values: dict[str, Any] = {}
+        for key, setting in own.items():
+            if key in found:
+                values[key] = self._value(setting, found[key], replace(place, key=key))
+            elif setting.default is REQUIRED:
+                hint = f"it is needed: {setting.help}"
+                raise self._wrong(place, UsageError(f"missing key {key!r}", hint))
+            elif isinstance(setting.default, tuple):
+                words = (self._read(setting, each, place) for each in setting.default)
+                values[key] = tuple(words)
+            else:
+                values[key] = setting.default
+        return _Table(place, values, frozenset(found))
+
+    def _value(self, setting: Setting, found: Any, place: Place) -> object:
+        """Read one value, or each of several."""
+        if setting.shape is Shape.ONE:
+            return self._read(setting, found, place)
+        if setting.shape is Shape.NAMED:
+            if not isinstance(found, dict):
+                raise self._wrong(place, unlike("a table of texts", found))
+            return tuple(
+                self._read(setting, f"{key}={each}" if isinstance(each, str) else each,
+                           replace(place, word=key))
+                for key, each in found.items()
+            )  # fmt: skip
+        return self._list(setting, found, place)
+
+    def _list(self, setting: Setting, found: Any, place: Place) -> tuple[object, ...]:
+        """Read each value of a list; a pattern that stands for several is all of them."""
+        if not isinstance(found, list):
+            hint = f'write ["{found}"]' if isinstance(found, str) else ""
+            raise self._wrong(place, UsageError(str(unlike("a list", found)), hint))
+        values: list[object] = []
+        seen: set[object] = set()
+        for n, each in enumerate(found):
+            here = replace(place, nth=n, word=str(each))
+            value = self._read(setting, each, here)
+            if setting.shape is Shape.SET and value in seen:
+                same = f"{value} is there already, by this name or another"
+                raise self._wrong(here, UsageError(same, "name each once"))
+            for one in value if isinstance(value, tuple) else (value,):
+                if setting.shape is Shape.LIST or one not in seen:
+                    values.append(one)
+                seen.add(one)
+        return tuple(values)
+
+    def _read(self, setting: Setting, found: object, place: Place) -> object:
         try:
-            return msgspec.convert(tomllib.loads(self._text), type=_File)
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"{self._path}: this is no TOML: {error}") from error
-        except msgspec.ValidationError as error:
-            problem, _, place = str(error).partition(" - at `")
-            key = place.rstrip("`").removeprefix("$").removeprefix(".")
-            if match := re.search(r"unknown field `(.*)`", problem, re.DOTALL):
-                raise self._wrong(key, match[1], unknown("key", match[1], _keys(key))) from error
-            if key == "schema":
-                wrong = UsageError("this version of Foothold reads schema = 1 alone")
-                raise self._wrong(key, "", wrong) from error
-            if match := re.search(r"Invalid enum value '(.*)'", problem, re.DOTALL):
-                words = verdict.Path if key.endswith("path") else Outcome
-                wrong = unknown(key.rpartition(".")[2], match[1], words)
-                raise self._wrong(key, match[1], wrong) from error
-            raise self._wrong(key, "", UsageError(_plain(problem))) from error
+            return setting.kind.read(found, self._known)
+        except UsageError as error:
+            raise self._wrong(place, error) from error
 
-    def _axes(self, axes: _Axes, key: str) -> Axes:
-        for name in ("guests", "limits", "policies", "subjects", "workloads"):
-            if getattr(axes, name) == ():
+    def _axes(self, table: _Table) -> Axes:
+        subjects = table.values["subjects"]
+        for key, found in table.values.items():
+            if not found:
                 empty = UsageError("an empty axis makes no cell", "name at least one, or leave it")
-                raise self._wrong(f"{key}.{name}", "", empty)
-            own = name in ("policies", "workloads") and getattr(axes, name) is not None
-            if own and ALLOCATOR not in axes.subjects:
+                raise self._wrong(table.at(key), empty)
+            if key in _ALLOCATORS and key in table.given and ALLOCATOR not in subjects:
                 alone = UsageError(
-                    "only the allocator has any, and it is not among the subjects",
-                    "add the subject allocator, or leave it",
+                    f"only the allocator has {key}, and it is not among the subjects",
+                    f"add the subject {ALLOCATOR}, or leave it",
                 )
-                raise self._wrong(f"{key}.{name}", "", alone)
-        return Axes(
-            tuple(self._each(axes.guests, f"{key}.guests", self._known.guest)),
-            tuple(self._each(axes.limits, f"{key}.limits", Limits.parse)),
-            tuple(self._each(axes.policies or ("after",), f"{key}.policies", self._known.policy)),
-            tuple(self._each(axes.subjects, f"{key}.subjects", self._subject)),
-            tuple(self._each(axes.workloads or ("default",), f"{key}.workloads", workload)),
-        )
+                raise self._wrong(table.at(key), alone)
+        return Axes(**table.values)
 
-    def _pattern(self, pattern: _Pattern, key: str) -> Pattern:
-        """A word without wildcards has to be known; limits are brought to their one spelling."""
-        guest = wild(self._known.guest, self._known.aliases)
-        limit = wild(lambda text: str(Limits.parse(text)))
-        policy = wild(self._known.policy, self._known.policies)
-        subject = wild(self._subject, self._subjects)
-        return Pattern(
-            tuple(self._each(pattern.guests, f"{key}.guests", guest)),
-            tuple(self._each(pattern.limits, f"{key}.limits", limit)),
-            tuple(self._each(pattern.policies, f"{key}.policies", policy)),
-            tuple(self._each(pattern.subjects, f"{key}.subjects", subject)),
-            tuple(self._each(pattern.workloads, f"{key}.workloads", wild(workload))),
-        )
-
-    def _subject(self, name: str) -> str:
-        if name in self._subjects:
-            return name
-        raise unknown("subject", name, self._subjects)
-
-    def _program(self, name: str, table: _Subject) -> Program:
+    def _program(self, table: _Table) -> Program:
         """Paths are relative to the plan; a program without a slash is looked for as by a shell."""
-        key = f"subject.{name}"
-        taken = {
-            ALLOCATOR: "that of the allocator",
-            **dict.fromkeys(self._known.policies, "a policy"),
-        }
-        taken |= dict.fromkeys(self._known.subjects, "that of a packaged subject")
-        if name in taken:
-            shadowed = UsageError(f"this name is {taken[name]}", "give it another name")
-            raise self._wrong(key, "", shadowed)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            odd = UsageError(f"{name!r} is no name", "use letters, digits, and . _ - within it")
-            raise self._wrong(key, "", odd)
-        here = self._path.parent
-        return Program(
-            name,
-            str(here / table.program) if "/" in table.program else table.program,
-            table.args,
-            tuple(str(here / each) for each in table.files),
-            tuple(f"{name}={value}" for name, value in table.env.items()),
-            table.root,
-            table.patience,
-            self._words(table.expect, f"{key}.expect"),
-        )
+        name = str(table.place.which)
+        values = dict(table.values)
+        try:
+            self._known = self._known.with_subject(name, values["program"])
+        except UsageError as error:
+            raise self._wrong(table.place, error) from error
+        here = self._source.path.parent
+        if "/" in values["program"]:
+            values["program"] = str(here / values["program"])
+        values["files"] = tuple(str(here / each) for each in values["files"])
+        values["expect"] = self._because(values["expect"] or STARTS, table.at("expect"))
+        return Program(name, **values)
 
-    def _expect(self, expect: _Expect, key: str) -> tuple[Pattern, Expectation]:
+    def _cells(self, table: _Table) -> tuple[Pattern, Ways]:
+        if not table.given & {"tags", "repeats", "deadline", "trace"}:
+            nothing = UsageError("this says nothing of the cells that match", "say something")
+            raise self._wrong(table.place, nothing)
+        return _pattern(table), _ways(table)
+
+    def _expect(self, table: _Table) -> tuple[Pattern, Expectation]:
         """One key `expect`, for any subject; or path, outcome and so on, which the allocator
         reports, and which are meant of the allocator alone.
         """
-        pattern = self._pattern(expect, key)
-        if expect.expect:
-            if expect.path or expect.outcome or expect.status or expect.message:
-                both = UsageError("give this, or path, outcome, status and message, not both")
-                raise self._wrong(f"{key}.expect", "", both)
-            return pattern, self._words(expect.expect, f"{key}.expect")
-        if expect.path is None or expect.outcome is None:
-            lacking = "outcome" if expect.path else "path"
-            raise self._wrong(key, "", UsageError(
-                f"missing key {lacking}", "give path and outcome, or expect = \"starts\""
-            ))  # fmt: skip
-        if pattern.subjects == ("*",):
+        pattern = _pattern(table)
+        one = table.values["expect"]
+        reported = [key for key in _REPORTED if key in table.given]
+        if one and reported:
+            both = UsageError(f"both this and {reported[0]} are given", "leave one of them")
+            raise self._wrong(table.at("expect"), both)
+        if one:
+            return pattern, self._because(one, table.at("expect"))
+        for key in ("path", "outcome"):
+            if key not in table.given:
+                hint = 'give path and outcome, or expect = "starts"'
+                raise self._wrong(table.place, UsageError(f"missing key {key!r}", hint))
+        if "subjects" not in table.given:
             pattern = replace(pattern, subjects=(ALLOCATOR,))
         elif pattern.subjects != (ALLOCATOR,):
             others = UsageError(
                 "path and outcome are what the allocator reports",
                 'of a program write expect = "starts", "path:high" or "dies:REGEX"',
             )
-            raise self._wrong(f"{key}.subjects", "", others)
-        return pattern, self._expectation(expect, key)
+            raise self._wrong(table.at("subjects"), others)
+        return pattern, self._because(self._reported(table), table.place)
 
-    def _words(self, text: str, key: str) -> Expectation:
-        try:
-            return replace(Expectation.parse(text), reason=f"{self._path.name}: {key}")
-        except ValueError as error:
-            raise self._wrong(key, "", UsageError(str(error))) from error
+    def _reported(self, table: _Table) -> Expectation:
+        one = Expectation(**table.only(*_REPORTED))
+        if one.outcome is Outcome.DIES and not one.status:
+            dies = UsageError("the subject dies, so it needs a status", "the runtime's is 2")
+            raise self._wrong(table.at("status"), dies)
+        if one.outcome is not Outcome.DIES:
+            for key in ("status", "message"):
+                if getattr(one, key):
+                    wrong = UsageError(f"the subject allocates, so it has no {key}", "leave it")
+                    raise self._wrong(table.at(key), wrong)
+            if one.path is verdict.Path.REFUSED:
+                nothing = UsageError(
+                    "nothing allocates where the reservation is refused", 'outcome = "dies"?'
+                )
+                raise self._wrong(table.at("path"), nothing)
+        return one
 
-    def _expectation(self, expect: _Expect, key: str) -> Expectation:
-        dies = expect.outcome is Outcome.DIES
-        if dies != (expect.status != 0):
-            wrong = "dies, so it needs a status" if dies else "allocates, so its status is 0"
-            raise self._wrong(f"{key}.status", "", UsageError(f"the subject {wrong}"))
-        if expect.path is verdict.Path.REFUSED and not dies:
-            wrong = "nothing allocates where the reservation is refused"
-            raise self._wrong(f"{key}.path", "", UsageError(wrong))
-        return Expectation(
-            expect.path, expect.outcome, expect.status, expect.message, f"{self._path.name}: {key}"
-        )
+    def _because(self, one: Expectation, place: Place) -> Expectation:
+        return replace(one, reason=f"{self._source.path.name}: {place}")
 
-    def _each(self, words: tuple[str, ...], key: str, read: Callable[[str], T]) -> Iterator[T]:
-        for n, word in enumerate(words):
-            try:
-                yield read(word)
-            except UsageError as error:
-                raise self._wrong(f"{key}[{n}]", word, error) from error
-
-    def _wrong(self, key: str, word: str, error: UsageError) -> UsageError:
-        """Return the error with file, line and key before it."""
-        line = _line(self._text, key, word)
-        place = f"{self._path}:{line}" if line else str(self._path)
-        return UsageError(f"{place}: {key}: {error}" if key else f"{place}: {error}", error.hint)
+    def _wrong(self, place: Place, error: UsageError) -> UsageError:
+        return self._source.wrong(place, error)
 
 
-_TABLES: Mapping[str, type[msgspec.Struct]] = {
-    "": _File, "axes": _Axes, "exclude": _Pattern, "include": _Axes, "expect": _Expect,
-    "subject": _Subject,
-}  # fmt: skip
+def _pattern(table: _Table) -> Pattern:
+    return Pattern(**table.only("guests", "limits", "subjects", "policies", "workloads"))
 
 
-def _keys(table: str) -> list[str]:
-    """Name the keys of a table, which is given as msgspec does: `expect[...]`."""
-    return [each.name for each in msgspec.structs.fields(_TABLES[re.split(r"[.[]", table)[0]])]
+def _ways(table: _Table) -> Ways:
+    return Ways(**table.only("tags", "repeats", "deadline", "trace"))
 
 
-def _plain(problem: str) -> str:
-    """Put msgspec's words for types into those of TOML."""
-    plain = problem.replace("Object missing required field", "missing key").replace("`", "")
-    return plain.replace("Expected array", "expected a list").replace("object", "table")
-
-
-def _line(text: str, key: str, word: str) -> int:
-    """Find the line on which a key, or a word in its value, stands; 0 if it cannot be told."""
-    table, _, name = key.rpartition(".") if "." in key else ("", "", key)
-    name = name.partition("[")[0]
-    header, _, number = table.rstrip("]").partition("[")
-    if not table and name in _TABLES:
-        header, number, name = name, key.rstrip("]").partition("[")[2], ""
-    if table == "subject":  # a name's own table
-        header, name = key, ""
-    title = r"\s*\.\s*".join(f"[\"']?{re.escape(each)}[\"']?" for each in header.split(".", 1))
-    lines = text.splitlines()
-    start = 0
-    if header:
-        titles = [
-            n for n, line in enumerate(lines)
-            if re.match(rf"\s*\[+\s*{title}\s*\]+", line)
-        ]  # fmt: skip
-        if not titles:
-            return 0
-        start = titles[int(number)] if number.isdigit() and int(number) < len(titles) else titles[0]
-    key_at = start
-    for n in range(start, len(lines)):
-        if name and re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", lines[n]):
-            key_at = n
-            break
-    else:
-        if name:
-            return start + 1 if header else 0
-    for n in range(key_at, len(lines)):
-        if word and re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", lines[n]):
-            return n + 1
-    return key_at + 1 if header or name else 0
+def _needs(section: str) -> str:
+    return ", ".join(each.key for each in settings.of_section(section) if each.default is REQUIRED)

@@ -1,37 +1,16 @@
-"""A plan that has been read and makes sense, and how it becomes cells."""
+"""A plan that has been read: axes, patterns, programs, and how cells are run. Frozen values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Literal
 
 from harness.cells import ALLOCATOR, Cell, Limits
-from harness.errors import UsageError
-from harness.plan.shipped import called
-from harness.plan.words import Known, unknown, workload
 from harness.verdict import Expectation, Outcome
 
 STARTS = Expectation(None, Outcome.STARTS)
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program that a plan, or the command line, makes a subject: how it is started, and what is
-    expected of it where no `[[expect]]` says so. Seconds of patience; None: as many as is usual.
-    """
-
-    name: str
-    program: str
-    arguments: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    environment: tuple[str, ...] = ()
-    root: Literal["image", "host"] = "image"
-    patience: float | None = None
-    expect: Expectation = STARTS
-    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,13 +19,19 @@ class Axes:
     allocator's: any other subject has neither.
     """
 
-    guests: tuple[str, ...]
-    limits: tuple[Limits, ...]
-    policies: tuple[str, ...]
-    subjects: tuple[str, ...] = (ALLOCATOR,)
-    workloads: tuple[str, ...] = ("default",)
+    guests: tuple[str, ...] = ()
+    limits: tuple[Limits, ...] = ()
+    subjects: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ()
 
-    def product(self) -> Iterator[Cell]:
+    def __len__(self) -> int:
+        """How many cells the product has."""
+        others = sum(1 for each in self.subjects if each != ALLOCATOR)
+        allocators = (len(self.subjects) - others) * len(self.policies) * len(self.workloads)
+        return len(self.guests) * len(self.limits) * (others + allocators)
+
+    def __iter__(self) -> Iterator[Cell]:
         """Every combination, guests outermost."""
         for guest in self.guests:
             for limits in self.limits:
@@ -55,8 +40,23 @@ class Axes:
                         yield Cell(guest, limits, "", subject, "")
                         continue
                     for policy in self.policies:
-                        for each in self.workloads:
-                            yield Cell(guest, limits, policy, subject, each)
+                        for workload in self.workloads:
+                            yield Cell(guest, limits, policy, subject, workload)
+
+    def instead_of(self, other: Axes) -> Axes:
+        """Return these, and the other's where these are empty."""
+        names = [each.name for each in fields(self)]
+        return Axes(*(getattr(self, name) or getattr(other, name) for name in names))
+
+    def has(self, cell: Cell) -> bool:
+        """Is the cell in every list that is not empty?"""
+        return (
+            (not self.guests or cell.guest in self.guests)
+            and (not self.limits or cell.limits in self.limits)
+            and (not self.subjects or cell.subject in self.subjects)
+            and (not self.policies or cell.policy in ("", *self.policies))
+            and (not self.workloads or cell.workload in ("", *self.workloads))
+        )
 
 
 @dataclass(frozen=True)
@@ -65,132 +65,58 @@ class Pattern:
 
     guests: tuple[str, ...] = ("*",)
     limits: tuple[str, ...] = ("*",)
-    policies: tuple[str, ...] = ("*",)
     subjects: tuple[str, ...] = ("*",)
+    policies: tuple[str, ...] = ("*",)
     workloads: tuple[str, ...] = ("*",)
 
     def matches(self, names: Iterable[str], cell: Cell) -> bool:
         """Does it apply to a cell whose guest has these names?"""
         return any(_matches(name, self.guests) for name in names) and (
-            _matches(str(cell.limits), self.limits)
+            _matches(cell.subject, self.subjects)
             and _matches(cell.policy, self.policies)
-            and _matches(cell.subject, self.subjects)
             and _matches(cell.workload, self.workloads)
+            and (self.limits == ("*",) or _matches(str(cell.limits), self.limits))
         )
 
 
 def _matches(word: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(word, each) for each in patterns)
+    return patterns == ("*",) or any(fnmatchcase(word, each) for each in patterns)
 
 
 @dataclass(frozen=True)
-class PlanFile:
-    """A plan that has been read and makes sense. `require` holds canonical names of guests."""
+class Ways:
+    """How cells are run, as far as it is said: tags that they carry; how often; the deadline in
+    seconds, of a guest of native speed; whether they are traced.
+    """
 
-    source: Path
+    tags: tuple[str, ...] = ()
+    repeats: int | None = None
+    deadline: float | None = None
+    trace: bool | None = None
+
+    def before(self, other: Ways) -> Ways:
+        """Return these, and the other's where these say nothing; the tags of both."""
+        said = {
+            each.name: getattr(other if getattr(self, each.name) is None else self, each.name)
+            for each in fields(self)
+        }
+        return Ways(**(said | {"tags": tuple(dict.fromkeys(self.tags + other.tags))}))
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that a plan, or the command line, makes a subject: how it is started, and what is
+    expected of it where no `[[expect]]` says so. `env` holds assignments, `asked` the words of the
+    command line that describe it. Seconds of patience; None: as many as is usual.
+    """
+
     name: str
-    description: str
-    axes: Axes
-    exclude: tuple[Pattern, ...]
-    include: tuple[Axes, ...]
-    expect: tuple[tuple[Pattern, Expectation], ...]
-    require: frozenset[str]
-    programs: Mapping[str, Program]
-    known: Known = field(repr=False)
-
-    def knows(self, subject: str) -> bool:
-        """Is there a subject of this name?"""
-        return subject in self._subjects
-
-    def subject(self, name: str) -> str:
-        """Return the subject's name if it is one. Raises UsageError."""
-        if self.knows(name):
-            return name
-        raise unknown("subject", name, self._subjects)
-
-    def with_program(self, program: Program) -> PlanFile:
-        """Return the same plan, which knows one subject more."""
-        return replace(self, programs={**self.programs, program.name: program})
-
-    def cells(
-        self,
-        guests: Sequence[str] = (),
-        limits: Sequence[str] = (),
-        policies: Sequence[str] = (),
-        subjects: Sequence[str] = (),
-        workloads: Sequence[str] = (),
-    ) -> tuple[Cell, ...]:
-        """Return the plan's cells in its order, each once.
-
-        A list that is not empty replaces that axis, as `--guest`, `--limit` and so on do; of what
-        is included, that which is in the list is left. Raises UsageError for a word that is not
-        known, or if no cell remains.
-        """
-        asked = Axes(
-            tuple(self.known.guest(each) for each in guests),
-            tuple(Limits.parse(each) for each in limits),
-            tuple(self.known.policy(each) for each in policies),
-            tuple(self.subject(each) for each in subjects),
-            tuple(workload(each) for each in workloads),
-        )
-        axes = Axes(
-            asked.guests or self.axes.guests,
-            asked.limits or self.axes.limits,
-            asked.policies or self.axes.policies,
-            asked.subjects or self.axes.subjects,
-            asked.workloads or self.axes.workloads,
-        )
-        if (policies or workloads) and ALLOCATOR not in axes.subjects:
-            raise UsageError(
-                f"{', '.join(axes.subjects)}: only the allocator has policies and workloads",
-                "leave --policy and --workload, or add --subject allocator",
-            )
-        planned = [each for each in axes.product() if not self._excluded(each)]
-        for more in self.include:
-            planned += (each for each in more.product() if _is_asked_for(each, asked))
-        cells = tuple(self._complete(each) for each in dict.fromkeys(planned))
-        if not cells:
-            raise UsageError(
-                f"{self.source}: no cell is left of plan {self.name}",
-                "what was asked for is what its [[exclude]] takes away",
-            )
-        return cells
-
-    @property
-    def _subjects(self) -> tuple[str, ...]:
-        return (ALLOCATOR, *self.programs, *self.known.subjects)
-
-    def _complete(self, cell: Cell) -> Cell:
-        """Return the cell with what the plan says of it."""
-        asked: tuple[str, ...] = ()
-        if program := self.programs.get(cell.subject):
-            asked = program.asked
-        if not asked and (cell.subject,) != self.axes.subjects:
-            asked = ("--subject", cell.subject)
-        if cell.workload and {cell.workload, *self.axes.workloads} != {"default"}:
-            asked += ("--workload", cell.workload)
-        return replace(cell, declared=self._declared(cell), plan=called(self.source), asked=asked)
-
-    def _excluded(self, cell: Cell) -> bool:
-        names = self.known.names(cell.guest)
-        return any(each.matches(names, cell) for each in self.exclude)
-
-    def _declared(self, cell: Cell) -> Expectation | None:
-        names = self.known.names(cell.guest)
-        for pattern, expectation in self.expect:
-            if pattern.matches(names, cell):
-                return expectation
-        if cell.subject == ALLOCATOR:
-            return None
-        program = self.programs.get(cell.subject)
-        return program.expect if program else STARTS
-
-
-def _is_asked_for(cell: Cell, asked: Axes) -> bool:
-    return (
-        (not asked.guests or cell.guest in asked.guests)
-        and (not asked.limits or cell.limits in asked.limits)
-        and (not asked.policies or cell.policy in ("", *asked.policies))
-        and (not asked.subjects or cell.subject in asked.subjects)
-        and (not asked.workloads or cell.workload in ("", *asked.workloads))
-    )
+    program: str
+    args: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    root: Literal["image", "host"] = "image"
+    patience: float | None = None
+    says: str = ""
+    expect: Expectation = STARTS
+    asked: tuple[str, ...] = ()

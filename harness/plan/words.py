@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
+from harness.cells import ALLOCATOR
 from harness.errors import UsageError
 from harness.sizes import parse_size
 
@@ -15,7 +15,7 @@ from harness.sizes import parse_size
 @dataclass(frozen=True)
 class Known:
     """The words a plan may use: each guest's names with its canonical one, the policies, and the
-    names of packaged subjects with what each is, in a line.
+    names of subjects besides the allocator, with what each is, in a line.
     """
 
     aliases: Mapping[str, str]
@@ -34,9 +34,35 @@ class Known:
             return name
         raise unknown("policy", name, self.policies)
 
+    def subject(self, name: str) -> str:
+        """Return the subject's name if it is one. Raises UsageError."""
+        if name in self.all_subjects:
+            return name
+        raise unknown("subject", name, self.all_subjects)
+
+    @property
+    def all_subjects(self) -> tuple[str, ...]:
+        """The names of all subjects."""
+        return (ALLOCATOR, *self.subjects)
+
     def names(self, guest: str) -> tuple[str, ...]:
         """All names of the guest whose canonical name this is."""
         return (guest, *(alias for alias, name in self.aliases.items() if name == guest))
+
+    def with_subject(self, name: str, what: str) -> Known:
+        """Return the same words and one subject more. Raises UsageError if its name will not do.
+
+        Cells are called by policy or subject, so that a name must not be both.
+        """
+        hint = "give it another name"
+        if name in self.all_subjects:
+            raise UsageError(f"there is a subject {name!r} already", hint)
+        if name in self.policies:
+            raise UsageError(f"{name!r} is a policy of the allocator", hint)
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            hint = "use up to 100 letters, digits, and . _ - within it"
+            raise UsageError(f"{name!r} is no name for a subject", hint)
+        return replace(self, subjects={**self.subjects, name: what})
 
 
 def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
@@ -47,25 +73,12 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} {word!r}{meant}", f"there is: {', '.join(names)}")
 
 
-def wild(read: Callable[[str], str], known: Collection[str] = ()) -> Callable[[str], str]:
-    """Let shell wildcards pass if they match a known word; everything else is for `read`."""
-
-    def check(word: str) -> str:
-        if not set(word) & set("*?["):
-            return read(word)
-        if known and not any(fnmatchcase(each, word) for each in known):
-            raise UsageError(f"{word!r} matches none of them", f"there is: {', '.join(known)}")
-        return word
-
-    return check
-
-
 def workload(name: str) -> str:
     """Return the name of a workload of the allocator if it is one. Raises UsageError."""
     kind, colon, size = name.partition(":")
     if colon and kind in ("grow", "block"):
         parse_size(size)
-    elif not re.fullmatch(r"none|default|hello|grow-[0-9]+", name):
+    elif not re.fullmatch(r"none|default|hello|grow-[0-9]{1,6}", name):
         there_is = "none, default, hello, grow:SIZE, grow-MIB, block:SIZE"
         raise UsageError(f"unknown workload {name!r}", f"there is: {there_is}")
     return name

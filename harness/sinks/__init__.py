@@ -11,6 +11,7 @@ from typing import Protocol, Self
 
 import msgspec
 
+from harness.errors import FootholdError
 from harness.events import AnyEvent
 
 
@@ -85,7 +86,10 @@ class Bus:
 
     def _drop(self, sink: Sink, error: Exception) -> None:
         self.failed += 1
+        known = isinstance(error, FootholdError)
         self._complain(
             f"foothold: {type(sink).__name__} fails and is left out from here on: "
-            f"{type(error).__name__}: {error}"
+            f"{'' if known else f'{type(error).__name__}: '}{error}"
         )
+        if isinstance(error, FootholdError) and error.hint:
+            self._complain(f"  remedy: {error.hint}")

@@ -1,10 +1,16 @@
-"""JUnit's XML, as GitHub, GitLab and Jenkins read it: a suite for each guest, a case for a cell."""
+"""JUnit's XML: a suite for each guest, a case for a cell.
+
+There is no standard. What is written is within Jenkins' schema (junit-10.xsd of its xunit plugin),
+and each word stands where the readers look: Jenkins at `message`, GitLab and GitHub's readers
+(dorny/test-reporter, mikepenz/action-junit-report) at the text, the last also at the suite's file.
+"""
 
 from __future__ import annotations
 
 import datetime
 import shlex
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.cells import Cell
@@ -45,6 +51,8 @@ def suites(result: RunResult) -> ET.Element:
     stamp = _stamp(result)
     for guest in result.guests:
         suite = ET.SubElement(root, "testsuite", name=xml_text(guest), timestamp=stamp)
+        if plans := {cell.plan for cell in result.of_guest(guest)} - {""}:
+            suite.set("file", xml_text(min(plans)))
         if ready := result.guests[guest].ready:
             properties = ET.SubElement(suite, "properties")
             for name, value in sorted(ready.provenance.items()):
@@ -53,27 +61,23 @@ def suites(result: RunResult) -> ET.Element:
             suite.append(_case(cell, result.verdicts.get(cell.id)))
         _count(suite, [suite])
     _count(root, list(root))
+    del root.attrib["skipped"]  # which the schema has for a suite alone
     return root
 
 
 def _case(cell: Cell, verdict: Verdict | None) -> ET.Element:
     case = ET.Element(
         "testcase",
-        classname=f"foothold.{cell.guest.replace('.', '_')}",  # a dot would make a level of its own
-        name=f"{cell.limits} {cell.variant}",
+        classname=xml_text(f"foothold.{cell.guest.replace('.', '_')}"),  # a dot would make a level
+        name=xml_text(f"{cell.limits} {cell.variant}"),
         time=f"{verdict.seconds if verdict else 0:.3f}",
     )
     if verdict is None:
-        ET.SubElement(case, "error", message="not run: the run ended before it")
+        _outcome(case, "error", "not-run", ["not run: the run ended before it"])
         return case
     if tag := _TAGS.get(verdict.result):
-        message = verdict.findings[0] if verdict.findings else verdict.result.value
-        if verdict.result is Result.UNSUPPORTED and verdict.hint:
-            message = f"{message}: {verdict.hint}"
-        detail = ET.SubElement(case, tag, message=xml_text(message))
-        if tag != "skipped":
-            detail.set("type", verdict.blame or verdict.result)
-            detail.text = xml_text("\n".join(_details(verdict)))
+        _outcome(case, tag, verdict.blame or verdict.result, _details(verdict))
+    case.extend(_tries(verdict))
     if verdict.observed:
         evidence = "\n".join(f"{who}: {said}" for who, said in verdict.observed.evidence.items())
         ET.SubElement(case, "system-out").text = xml_text(evidence)
@@ -82,9 +86,30 @@ def _case(cell: Cell, verdict: Verdict | None) -> ET.Element:
     return case
 
 
+def _tries(verdict: Verdict) -> Iterator[ET.Element]:
+    """Earlier tries, in the words of Maven Surefire, which Jenkins and others show as flaky."""
+    kind = "flaky" if verdict.result is Result.PASS else "rerun"
+    for attempt in verdict.attempts:
+        what = "Failure" if attempt.result is Result.FAIL else "Error"
+        message = attempt.findings[0] if attempt.findings else attempt.result.value
+        element = ET.Element(f"{kind}{what}", message=xml_text(message))
+        element.set("type", attempt.blame or attempt.result)
+        lines = [*attempt.findings, f"kept in: {attempt.artefacts}"]
+        ET.SubElement(element, "stackTrace").text = xml_text("\n".join(lines))
+        yield element
+
+
+def _outcome(case: ET.Element, tag: str, kind: str, lines: list[str]) -> None:
+    """Say the first line where some readers look, all of them where the others do."""
+    detail = ET.SubElement(case, tag, message=xml_text(lines[0]), type=kind)
+    detail.text = xml_text("\n".join(lines))
+
+
 def _details(verdict: Verdict) -> list[str]:
-    lines = [*verdict.findings]
-    if verdict.hint:
+    lines = [*verdict.findings] or [verdict.result.value]
+    if verdict.result is Result.UNSUPPORTED and verdict.hint:
+        lines[0] = f"{lines[0]}: {verdict.hint}"
+    elif verdict.hint:
         lines.append(f"remedy: {verdict.hint}")
     if verdict.command:
         lines.append(f"again: {shlex.join(verdict.command)}")

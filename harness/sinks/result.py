@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from harness.cells import Cell
 from harness.events import (
     AnyEvent,
     CellFinished,
+    GuestBooting,
     GuestFailed,
     GuestReady,
     RunFinished,
@@ -22,6 +23,7 @@ class GuestResult:
     """What became of one guest; with `--fresh`, of its last boot."""
 
     argv: tuple[str, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict)
     ready: GuestReady | None = None
     failed: GuestFailed | None = None
 
@@ -45,6 +47,8 @@ class RunResult:
             self.finished = event
         elif isinstance(event, CellFinished):
             self.verdicts[event.cell] = event.verdict
+        elif isinstance(event, GuestBooting):
+            self.guests.setdefault(event.guest, GuestResult()).images = event.images
         elif isinstance(event, GuestReady):
             guest = self.guests.setdefault(event.guest, GuestResult())
             guest.ready, guest.argv = event, event.argv
@@ -79,3 +83,28 @@ class RunResult:
             for each in Result
         }
         return counts | {"not-run": len(self.cells) - len(self.verdicts)}
+
+    @property
+    def headline(self) -> str:
+        """What the run came to, in one sentence."""
+        counts, total = self.counts, len(self.cells)
+        bad = counts["fail"] + counts["error"]
+        answered = total - counts["unsupported"] - counts["not-run"]
+        if bad:
+            return f"{bad} of {answered} cells {'is' if bad == 1 else 'are'} not as expected"
+        if not answered:
+            return "No cell has an answer" if total else "There was no cell to run"
+        if answered == 1:
+            return "The cell is as expected"
+        return f"{'All ' if answered == total else ''}{answered} cells are as expected"
+
+    def alike(self, *wanted: Result) -> list[list[Verdict]]:
+        """Verdicts that came to one of these; those of a guest of which the same is said stand
+        together: a guest that does not boot is told once, not for each cell.
+        """
+        guests = {cell.id: cell.guest for cell in self.cells}
+        groups: dict[tuple[object, ...], list[Verdict]] = {}
+        for verdict in self.with_result(*wanted):
+            same = (guests[verdict.cell], verdict.result, verdict.findings)
+            groups.setdefault(same, []).append(verdict)
+        return list(groups.values())

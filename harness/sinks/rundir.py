@@ -48,7 +48,7 @@ class RunDirectory:
             self._command(event)
         elif isinstance(event, GuestReady):
             self._command(event)
-            self._write(f"guests/{event.guest}/facts.json", event.facts)
+            self._write(f"guests/{event.boot or event.guest}/facts.json", event.facts)
         elif isinstance(event, CellFinished):
             self._write(f"cells/{event.cell}/verdict.json", event.verdict)
 
@@ -59,7 +59,7 @@ class RunDirectory:
     def _command(self, event: GuestReady | GuestFailed) -> None:
         if event.argv:
             whole = {"argv": event.argv, "shell": shlex.join(event.argv)}
-            self._write(f"guests/{event.guest}/command.json", whole)
+            self._write(f"guests/{event.boot or event.guest}/command.json", whole)
 
     def _run(self, finished: RunFinished | None) -> None:
         self._write(

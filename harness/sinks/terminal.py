@@ -6,7 +6,7 @@ import os
 import shlex
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -18,6 +18,7 @@ from harness.cells import Cell
 from harness.events import (
     AnyEvent,
     CellFinished,
+    CellRetried,
     CellStarted,
     GuestBooting,
     GuestFailed,
@@ -28,7 +29,7 @@ from harness.events import (
 )
 from harness.sinks.result import RunResult
 from harness.sinks.text import clean, clean_lines
-from harness.verdict import Result, Verdict
+from harness.verdict import Attempt, Result, Verdict
 
 _STYLES = {
     Result.PASS: "green",
@@ -127,6 +128,8 @@ class _Lines:
                 return ""  # its guest has said so
             seen = _observed(verdict)
             return f"{verdict.result:<6} {event.cell:<34} {seen}  {verdict.seconds:.2f} s"
+        if isinstance(event, CellRetried):
+            return f"again  {event.cell:<34} {_failed_try(event.attempt)}"
         return ""
 
 
@@ -140,6 +143,7 @@ class _LiveTable:
         self._state: dict[str, Text] = {}
         self._since: dict[str, float] = {}
         self._running: dict[str, float] = {}
+        self._again: dict[str, str] = {}
         self._printed: set[str] = set()
         self._progress = ""
         self._live = Live(
@@ -155,7 +159,7 @@ class _LiveTable:
             ]  # fmt: skip
             self._printed.update(done)
         if isinstance(event, RunStarted):
-            head = _grid()
+            head = _grid(event.cells)
             head.add_row("", "limits", "policy", "expected", "observed", "time", style="dim")
             self._console.print(head)
             self._live.start()
@@ -189,6 +193,9 @@ class _LiveTable:
             self._state[event.guest] = Text(_failed(event), "yellow")
         elif isinstance(event, CellStarted):
             self._running[event.cell] = time.monotonic()
+        elif isinstance(event, CellRetried):
+            self._running.pop(event.cell, None)
+            self._again[event.cell] = _failed_try(event.attempt)
         elif isinstance(event, CellFinished):
             self._running.pop(event.cell, None)
 
@@ -219,7 +226,7 @@ class _LiveTable:
         verdicts = [self._result.verdicts.get(cell.id) for cell in self._result.of_guest(guest)]
         if all(each and each.result is Result.UNSUPPORTED for each in verdicts):
             return head
-        table = _grid()
+        table = _grid(self._result.cells)
         for cell, verdict in zip(self._result.of_guest(guest), verdicts, strict=True):
             table.add_row("", *self._row(cell, verdict))
         return Group(head, table)
@@ -230,7 +237,8 @@ class _LiveTable:
         if verdict is None:
             since = self._running.get(cell.id)
             yield Text(str(cell.declared or ""), "dim")
-            yield Text("runs" if since else "", "cyan")
+            again = self._again.get(cell.id)
+            yield Text(f"again, after {again}" if again else "runs" if since else "", "cyan")
             yield Text(f"{time.monotonic() - since:.1f} s" if since else "", "cyan")
             return
         yield Text(clean(str(verdict.declared or verdict.predicted or ""), 120))
@@ -238,12 +246,14 @@ class _LiveTable:
         yield Text(f"{verdict.seconds:.2f} s")
 
 
-def _grid() -> Table:
-    """A table whose columns are where they are in every other one."""
+def _grid(cells: Sequence[Cell]) -> Table:
+    """A table for some of these cells, whose columns are where they are in every other one."""
+    limits = max((len(str(cell.limits)) for cell in cells), default=0)
+    variant = max((len(cell.variant) for cell in cells), default=0)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False, expand=True)
     table.add_column(width=2)
-    table.add_column(width=14)
-    table.add_column(width=8)
+    table.add_column(width=min(max(limits, 14), 28))
+    table.add_column(width=min(max(variant, 8), 20))
     table.add_column(ratio=1)
     table.add_column(ratio=1)
     table.add_column(justify="right", width=8)
@@ -251,10 +261,19 @@ def _grid() -> Table:
 
 
 def _observed(verdict: Verdict) -> str:
-    """What was seen, or why nothing was."""
-    if verdict.observed:
-        return clean(str(verdict.observed), 300)
-    return clean(verdict.findings[0], 300) if verdict.findings else verdict.result.value
+    """What was seen, or why nothing was; and at which try, if it was not the first."""
+    again = f" (at try {len(verdict.attempts) + 1})" if verdict.attempts else ""
+    return f"{_seen(verdict)}{again}"
+
+
+def _seen(one: Verdict | Attempt) -> str:
+    if one.observed:
+        return clean(str(one.observed), 300)
+    return clean(one.findings[0], 300) if one.findings else one.result.value
+
+
+def _failed_try(attempt: Attempt) -> str:
+    return f"{attempt.result}: {clean(next(iter(attempt.findings), _seen(attempt)), 200)}"
 
 
 def _ready(event: GuestReady) -> str:
@@ -270,24 +289,15 @@ def _failed(event: GuestFailed) -> str:
 
 def _ending(result: RunResult) -> Iterator[Text]:
     """What is told at the end: what failed, what could not be tried, the sum of it."""
-    for verdict, *same in _alike(result):
+    for verdict, *same in result.alike(Result.FAIL, Result.ERROR):
         yield Text("")
         yield from _failure(verdict, [each.cell for each in same])
+    yield from _flaky(result)
     yield from _unsupported(result)
     yield Text("")
     yield _summary(result)
     if result.started:
         yield Text(f"kept in {clean(result.started.directory)}", "dim")
-
-
-def _alike(result: RunResult) -> list[list[Verdict]]:
-    """Group what went wrong: a guest that does not boot is told once, not for each cell."""
-    guests = {cell.id: cell.guest for cell in result.cells}
-    groups: dict[tuple[str, Result, tuple[str, ...]], list[Verdict]] = {}
-    for verdict in result.with_result(Result.FAIL, Result.ERROR):
-        same = (guests[verdict.cell], verdict.result, verdict.findings)
-        groups.setdefault(same, []).append(verdict)
-    return list(groups.values())
 
 
 def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
@@ -311,6 +321,19 @@ def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
         yield Text(f"  kept in: {clean(verdict.artefacts)}")
     if verdict.command:
         yield Text(f"  again:   {clean(shlex.join(verdict.command))}")
+
+
+def _flaky(result: RunResult) -> Iterator[Text]:
+    """What passed, but not at once: it is no failure, and it is never kept quiet."""
+    for verdict in result.with_result(Result.PASS):
+        if verdict.flaky:
+            yield Text("")
+            passed = f"  {verdict.cell}: passed at try {len(verdict.attempts) + 1}"
+            yield Text.assemble(("FLAKY", "bold yellow"), passed)
+            for number, attempt in enumerate(verdict.attempts, 1):
+                yield Text(f"  try {number} {_failed_try(attempt)}")
+                if attempt.artefacts:
+                    yield Text(f"    kept in: {clean(attempt.artefacts)}", "dim")
 
 
 def _unsupported(result: RunResult) -> Iterator[Text]:
@@ -338,9 +361,12 @@ def _summary(result: RunResult) -> Text:
         for name, count in result.counts.items()
         if count
     ]
-    text.append_text(Text(", ").join(parts))
+    if flaky := sum(1 for each in result.with_result(Result.PASS) if each.flaky):
+        parts.append(Text(f"{flaky} of them flaky", "yellow"))
+    text.append_text(Text(", ").join(parts) if parts else Text("nothing to do"))
     if result.finished:
         text.append(f" in {result.finished.seconds:.1f} s")
         if result.finished.interrupted:
-            text.append("; interrupted", "bold yellow")
+            done = len(result.verdicts)
+            text.append(f"; interrupted: {done} done, {total - done} not", "bold yellow")
     return text

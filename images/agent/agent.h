@@ -67,11 +67,16 @@ int bend_stop(struct bend *bend, pid_t tid, int status);
 
 /* confine.c: a guest on the host sees only what it is handed */
 struct confinement {
-	struct { const char *path; enum { READ_ONLY, WRITABLE, EMPTY, WHOLE } how; } path[32];
+	struct { const char *source, *path; enum { READ_ONLY, WRITABLE, EMPTY, TREE } how; } path[32];
 	int paths;
 };
 int confine_option(struct confinement *confinement, int argc, char **argv, int at);
 const char *confine(const struct confinement *confinement);
+
+/* show.c: directories of the host that a guest shows at the same place */
+void make_place(const char *root, const char *path, int directory);
+void show_directories(void);
+int load_module(const char *file); /* of init.c */
 
 /* group.c: the memory cgroup */
 struct memory_group {
@@ -86,17 +91,31 @@ void group_remove(const char *path);
 
 /* frames.c: to the harness */
 #define CHUNK 3500 /* bytes of a frame: a UML serial line stalls at 4,095 unread (measured) */
+extern int plainly;
 void send_frame(char kind, const void *data, size_t length);
 void pass_trace(const char *text, size_t length);
 void flush_trace(void);
 
 /* supervise.c, trace.c: how a subject is started */
-char **run_options(struct limits *limits, struct bend *bend, const char **strace, int argc, char **argv, int at);
+struct manner {
+	const char *strace;           /* NULL: untraced */
+	unsigned short rows, columns; /* of its terminal; 0: it has none */
+	int plain;                    /* text for a person instead of frames */
+};
+char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at);
 void become_program(const struct limits *limits, const struct bend *bend, char **program, int report, int err)
 	__attribute__((noreturn));
 void become_traced(const char *strace, const struct limits *limits, char **options, int count, char **program,
                    int trace, int report, int err) __attribute__((noreturn));
 
+/* terminal.c: a subject on a terminal of its own */
+int terminal_make(const struct manner *manner, int in[2], int out[2], int err[2]);
+void terminal_take(int terminal);
+void terminal_resize(int fd, int rows, int columns);
+
+/* plain.c: what a person reads */
+void plain_show(char kind, const void *data, size_t length);
+int plain_held(void);
 /* parcel.c: what the host hands in before it logs in */
 void parcel_take(int line);
 

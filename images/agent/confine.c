@@ -19,33 +19,21 @@
 
 /* --ro PATH, --rw PATH: hand a file or directory of the host to the guest's process.
  * --tmpfs PATH: an empty one of its own, executable (UML maps its memory file from there).
- * --root PATH: the whole root of the host, with all that is mounted in it, read-only at PATH. */
+ * --tree DIR PATH: a directory with all that is mounted in it, read-only at PATH. */
 int confine_option(struct confinement *confinement, int argc, char **argv, int at)
 {
-	static const char *names[] = { "--ro", "--rw", "--tmpfs", "--root" };
-	for (int how = READ_ONLY; how <= WHOLE; how++)
-		if (at + 1 < argc && confinement->paths < 32 && !strcmp(argv[at], names[how])) {
-			confinement->path[confinement->paths].path = argv[at + 1];
-			confinement->path[confinement->paths++].how = how;
-			return 2;
+	static const char *names[] = { "--ro", "--rw", "--tmpfs", "--tree" };
+	for (int how = READ_ONLY; how <= TREE; how++) {
+		int words = how == TREE ? 2 : 1;
+		if (at + words < argc && confinement->paths < 32 && !strcmp(argv[at], names[how])) {
+			int i = confinement->paths++;
+			confinement->path[i].source = argv[at + 1];
+			confinement->path[i].path = argv[at + words];
+			confinement->path[i].how = how;
+			return 1 + words;
 		}
-	return 0;
-}
-
-/* Make every directory above PATH, below ROOT, and an empty file or directory for PATH itself. */
-static void make_place(const char *root, const char *path, int directory)
-{
-	char whole[4096];
-	snprintf(whole, sizeof whole, "%s%s", root, path);
-	for (char *slash = whole + strlen(root) + 1; (slash = strchr(slash, '/')); slash++) {
-		*slash = 0;
-		mkdir(whole, 0755);
-		*slash = '/';
 	}
-	if (directory)
-		mkdir(whole, 0755);
-	else
-		close(open(whole, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	return 0;
 }
 
 /* Nothing mounted at PATH or below it can be written to. Needs Linux 5.12. */
@@ -80,9 +68,9 @@ const char *confine(const struct confinement *confinement)
 	for (int i = 0; i < confinement->paths; i++) {
 		if (confinement->path[i].how == EMPTY)
 			continue;
-		source[i] = open(confinement->path[i].how == WHOLE ? "/" : confinement->path[i].path, O_PATH | O_CLOEXEC);
+		source[i] = open(confinement->path[i].source, O_PATH | O_CLOEXEC);
 		if (source[i] < 0 || fstat(source[i], &status[i]) < 0)
-			return confinement->path[i].path;
+			return confinement->path[i].source;
 	}
 	if (mount("tmpfs", root, "tmpfs", MS_NOSUID, "mode=755") < 0)
 		return "root of its own";
@@ -98,7 +86,7 @@ const char *confine(const struct confinement *confinement)
 			continue;
 		if (mount(from, to, NULL, MS_BIND | MS_REC, NULL) < 0)
 			return path;
-		if (confinement->path[i].how == WHOLE && all_read_only(to) < 0)
+		if (confinement->path[i].how == TREE && all_read_only(to) < 0)
 			return "everything read-only";
 		/* flags that the source has locked must be repeated, or the kernel refuses */
 		unsigned long keep = MS_BIND | MS_REMOUNT | MS_RDONLY;

@@ -4,8 +4,10 @@
  *   foothold.port=DEVICE   the line to the host (UML: /dev/ttyS0, QEMU: /dev/vport0p1)
  *   foothold.share=DIR     UML only: a directory of the host, mounted read-only on /share
  *   foothold.host=DIR      UML only: the host's root, mounted read-only on /host for subjects
+ *   foothold.run=FILE      a script to run instead of SSH, with the line for its output
  *   foothold.parcel=1      QEMU only: /share comes over the line, before anything else (parcel.c)
- * QEMU guests find their modules (/modules/order) in their initramfs.
+ * QEMU guests find their modules (/modules/order) in their initramfs. What else of the host is to be
+ * seen stands in /share/shown (show.c).
  *
  * dropbear -i wants a socket and refuses a tty, so a socket pair stands between the two, and the
  * loop below carries bytes. The first line from here, HELLO and what was measured of this
@@ -79,15 +81,24 @@ static void mount_host(const char *host)
 	}
 }
 
+/* 1 if the module is there now. */
+int load_module(const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	int loaded = fd >= 0 && (syscall(SYS_finit_module, fd, "", 0) == 0 || errno == EEXIST);
+	int error = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = error;
+	return loaded;
+}
+
 static void load_modules(void)
 {
 	char *order = slurp("/modules/order", NULL);
-	for (char *name = order ? strtok(order, "\n") : NULL; name; name = strtok(NULL, "\n")) {
-		int fd = open(name, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
+	for (char *name = order ? strtok(order, "\n") : NULL; name; name = strtok(NULL, "\n"))
+		if (!load_module(name))
 			give_up("cannot load module", name);
-		close(fd);
-	}
 	free(order);
 }
 
@@ -177,6 +188,24 @@ static void relay(int port, const char *window)
 	}
 }
 
+/* Run a script, all that it says going to the line, and power off. Nobody is at the other end but
+ * a reader: this is what a stand-alone reproduction boots into. */
+static void run_script(const char *script, int line)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		setsid();
+		dup2(line, 1);
+		dup2(line, 2);
+		execl("/bin/sh", "sh", script, NULL);
+		give_up("cannot run", script);
+	}
+	for (pid_t ended = 0; ended != pid;)
+		ended = wait(NULL);
+	tcdrain(line);
+	reboot(RB_POWER_OFF);
+}
+
 int init_main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -185,6 +214,7 @@ int init_main(void)
 	char *port = parameter(cmdline ? cmdline : "", "foothold.port");
 	char *share = parameter(cmdline ? cmdline : "", "foothold.share");
 	char *host = parameter(cmdline ? cmdline : "", "foothold.host");
+	char *script = parameter(cmdline ? cmdline : "", "foothold.run");
 	char *parcel = parameter(cmdline ? cmdline : "", "foothold.parcel");
 	mount_or_say("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount_or_say("sysfs", "/sys", "sysfs", 0, NULL);
@@ -213,8 +243,11 @@ int init_main(void)
 		raw.c_cc[VTIME] = 0;
 		tcsetattr(line, TCSANOW, &raw);
 	}
+	if (script)
+		run_script(script, line);
 	if (parcel)
 		parcel_take(line);
+	show_directories();
 	install_key();
 	write_all(line, HELLO, strlen(HELLO));
 	facts_write(line);

@@ -1,7 +1,7 @@
 /* What the host hands in over the line when a guest is ready for it: randomness, the time, files.
  *
  * READY goes out; then comes one line, `parcel SEED SECONDS LENGTH`, SEED 64 hexadecimal digits,
- * and LENGTH bytes of a newc archive, which is laid over the root.
+ * and LENGTH bytes of newc archives, which are laid over the root.
  *
  * A guest may be saved while it waits here, and go on more than once, later: all that must not be
  * the same twice (what its random numbers come from, the keys of its SSH server) and all that must
@@ -69,9 +69,9 @@ static void lay_out(char *archive, size_t length)
 		size_t data = (at + 110 + named + 3) & ~(size_t)3, next = (data + size + 3) & ~(size_t)3;
 		if (memcmp(record, "070701", 6) || next > length || name[named - 1])
 			fail("not an archive:", "what the host hands in");
-		if (!strcmp(name, "TRAILER!!!"))
-			return;
-		if (S_ISDIR(mode)) {
+		if (!strcmp(name, "TRAILER!!!")) {
+			; /* another archive may follow */
+		} else if (S_ISDIR(mode)) {
 			mkdir(name, mode & 07777);
 		} else if (S_ISLNK(mode)) {
 			char target[4096] = "";

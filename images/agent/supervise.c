@@ -5,6 +5,7 @@
  *
  *   to us (stdin)     i bytes for the subject's stdin     c close the subject's stdin
  *                     m send /proc/PID/maps               k kill it
+ *                     w its terminal's rows and columns, 2 bytes each, little endian
  *   from us (stdout)  s {"pid":N} it runs                 o e  its stdout, stderr
  *                     m its maps                          t what its tracer writes
  *                     f text: it could not be started, or if no s came, not traced
@@ -31,6 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define MOST_OUTPUT (5 << 20) /* bytes of each output that are passed on; the harness keeps fewer */
 #define MOST_AT_ONCE 100 /* stops and ends of what is below us, before we listen to the harness again */
 #define PARTING 5.0 /* seconds that a tracer has to write down the end of what it traced */
 
@@ -99,12 +101,16 @@ static int child_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* In the child: undo what we set up for ourselves, and die if we die. */
-static void become_subject(pid_t supervisor)
+/* In the child: undo what we set up for ourselves, and die if we die. Its standard streams become
+ * those of a terminal, if it gets one (-1: none). */
+static void become_subject(pid_t supervisor, int terminal)
 {
 	sigset_t none;
 	sigemptyset(&none);
-	setpgid(0, 0);
+	if (terminal < 0)
+		setpgid(0, 0);
+	else
+		terminal_take(terminal);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != supervisor)
 		_exit(EXIT_AGENT);
@@ -167,30 +173,48 @@ static void send_maps(pid_t pid)
 	free(maps);
 }
 
-/* Commands from the harness, reassembled from however they arrive. */
+/* Commands from the harness, reassembled from however they arrive. They are `stuck` behind what the
+ * subject does not read: it must not keep us from its output. */
 struct commands {
 	unsigned char buffer[65536];
 	size_t have;
+	int stuck;
 };
 
-/* Returns 0 when the harness has gone or speaks nonsense. */
+/* Give the subject what it takes of these bytes; the rest stays, as a shorter frame. */
+static size_t give(struct commands *in, int *subject_stdin, size_t length)
+{
+	ssize_t taken = *subject_stdin < 0 ? (ssize_t)length : write(*subject_stdin, in->buffer + 5, length);
+	if (taken < 0 && errno != EAGAIN && errno != EINTR) { /* it will never read again */
+		close(*subject_stdin);
+		*subject_stdin = -1;
+		return 5 + length;
+	}
+	if (taken == (ssize_t)length)
+		return 5 + length;
+	in->stuck = 1;
+	size_t gone = taken > 0 ? (size_t)taken : 0, rest = length - gone;
+	memmove(in->buffer + 5, in->buffer + 5 + gone, in->have - 5 - gone);
+	in->have -= gone;
+	for (int i = 0; i < 4; i++)
+		in->buffer[1 + i] = (unsigned char)(rest >> 8 * i);
+	return 0;
+}
+
+/* Do what has been asked for. Returns 0 if it is nonsense. */
 static int obey(struct commands *in, pid_t pid, int *subject_stdin)
 {
-	ssize_t got = read(0, in->buffer + in->have, sizeof in->buffer - in->have);
-	if (got < 0 && (errno == EINTR || errno == EAGAIN))
-		return 1;
-	if (got <= 0)
-		return 0;
-	in->have += (size_t)got;
-	while (in->have >= 5) {
+	in->stuck = 0;
+	while (in->have >= 5 && !in->stuck) {
 		unsigned char *head = in->buffer;
 		size_t length = head[1] | (size_t)head[2] << 8 | (size_t)head[3] << 16 | (size_t)head[4] << 24;
 		if (length > sizeof in->buffer - 5)
 			return 0;
 		if (in->have < 5 + length)
 			break;
-		if (head[0] == 'i' && *subject_stdin >= 0)
-			write_all(*subject_stdin, head + 5, length);
+		size_t done = 5 + length;
+		if (head[0] == 'i')
+			done = give(in, subject_stdin, length);
 		else if (head[0] == 'c' && *subject_stdin >= 0) {
 			close(*subject_stdin);
 			*subject_stdin = -1;
@@ -198,20 +222,39 @@ static int obey(struct commands *in, pid_t pid, int *subject_stdin)
 			send_maps(pid);
 		else if (head[0] == 'k')
 			kill(-pid, SIGKILL);
-		in->have -= 5 + length;
-		memmove(in->buffer, in->buffer + 5 + length, in->have);
+		else if (head[0] == 'w' && length == 4)
+			terminal_resize(*subject_stdin, head[5] | head[6] << 8, head[7] | head[8] << 8);
+		in->have -= done;
+		memmove(in->buffer, in->buffer + done, in->have);
 	}
 	return 1;
 }
 
+/* Returns 0 when the harness has gone or speaks nonsense. */
+static int hear_commands(struct commands *in, pid_t pid, int *subject_stdin)
+{
+	ssize_t got = read(0, in->buffer + in->have, sizeof in->buffer - in->have);
+	if (got < 0 && (errno == EINTR || errno == EAGAIN))
+		return 1;
+	if (got <= 0)
+		return 0;
+	in->have += (size_t)got;
+	return obey(in, pid, subject_stdin);
+}
+
 /* Pass on what one of the subject's outputs has. Closes it at its end. */
+/* Pass on what one of the subject's outputs has; beyond MOST_OUTPUT, read and drop it, so that the
+ * subject does not wait for us. Closes it at its end. */
 static void forward(char kind, int *fd)
 {
-	char buffer[CHUNK];
-	ssize_t got = read(*fd, buffer, sizeof buffer);
-	if (got > 0)
+	static size_t passed[2];
+	static char buffer[1 << 16];
+	size_t *sum = &passed[kind == 'e'];
+	ssize_t got = read(*fd, buffer, *sum < MOST_OUTPUT ? CHUNK : sizeof buffer);
+	if (got > 0 && *sum < MOST_OUTPUT) {
+		*sum += (size_t)got;
 		send_frame(kind, buffer, (size_t)got);
-	else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
+	} else if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN)) {
 		close(*fd);
 		*fd = -1;
 	}
@@ -225,17 +268,23 @@ static char **after_dashes(int argc, char **argv, int at)
 	fail("expected an option or -- PROGRAM, got", at < argc ? argv[at] : "nothing");
 }
 
-/* The options of `run` from argv[at] on: limits, faults, and --trace STRACE. Answers the program. */
-char **run_options(struct limits *limits, struct bend *bend, const char **strace, int argc, char **argv, int at)
+/* The options of `run` from argv[at] on: limits, faults, --trace STRACE, --terminal ROWSxCOLUMNS,
+ * --plain (plain.c). Answers the program. */
+char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at)
 {
 	for (int taken = 1; at < argc && taken > 0; at += taken) {
 		taken = limits_option(limits, argc, argv, at);
 		if (!taken)
 			taken = bend_option(bend, argc, argv, at);
 		if (!taken && !strcmp(argv[at], "--trace") && at + 1 < argc) {
-			*strace = argv[at + 1];
+			manner->strace = argv[at + 1];
 			taken = 2;
 		}
+		if (!taken && at + 1 < argc && !strcmp(argv[at], "--terminal") &&
+		    sscanf(argv[at + 1], "%hux%hu", &manner->rows, &manner->columns) == 2)
+			taken = 2;
+		if (!taken && !strcmp(argv[at], "--plain"))
+			taken = manner->plain = 1;
 	}
 	return after_dashes(argc, argv, at);
 }
@@ -289,31 +338,36 @@ int run_main(int argc, char **argv)
 {
 	struct limits limits = { .cpu = -1 };
 	struct bend bend = { .occupied = 0 };
-	const char *strace = NULL;
-	char **program = run_options(&limits, &bend, &strace, argc, argv, 2);
-	int in[2], out[2], err[2], report[2], trace[2];
+	struct manner manner = { .strace = NULL };
+	char **program = run_options(&limits, &bend, &manner, argc, argv, 2);
+	int in[2], out[2], err[2], report[2], trace[2], terminal = -1;
 	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC) ||
 	    pipe2(trace, O_CLOEXEC))
 		fail("cannot make", "pipes");
-	if (strace && bend_wanted(&bend)) { /* a program has one tracer: the one that bends it tells */
+	if (manner.strace && bend_wanted(&bend)) { /* a program has one tracer: the one that bends it tells */
 		bend.told = 1;
-		strace = NULL;
+		manner.strace = NULL;
 	}
+	if (manner.rows)
+		terminal = terminal_make(&manner, in, out, err);
+	plainly = manner.plain;
+	fcntl(in[1], F_SETFL, O_NONBLOCK);
 	int signals = child_signals();
 	limits_enter(&limits);
 	pid_t self = getpid(), pid = fork();
 	if (pid < 0)
 		fail("cannot fork for", program[0]);
 	if (pid == 0) {
-		become_subject(self);
+		become_subject(self, terminal);
 		dup2(in[0], 0);
 		dup2(out[1], 1);
-		if (strace)
-			become_traced(strace, &limits, argv + 2, (int)(program - 1 - (argv + 2)), program,
+		if (manner.strace)
+			become_traced(manner.strace, &limits, argv + 2, (int)(program - 1 - (argv + 2)), program,
 			              trace[1], report[1], err[1]);
 		become_program(&limits, &bend, program, report[1], err[1]);
 	}
-	setpgid(pid, pid);
+	if (terminal < 0)
+		setpgid(pid, pid);
 	close(in[0]), close(out[1]), close(err[1]), close(report[1]), close(trace[1]);
 	bend_start(&bend, pid);
 	fcntl(report[0], F_SETFL, O_NONBLOCK); /* a tracer holds the other end as long as it lives */
@@ -323,9 +377,10 @@ int run_main(int argc, char **argv)
 	int status = 0, ended = 0, harness = 1, wanted = 0, more = 0;
 	struct rusage usage = { 0 };
 	while (!ended && harness && !wanted) {
-		struct pollfd fds[6] = { { report[0], POLLIN, 0 }, { out[0], POLLIN, 0 }, { err[0], POLLIN, 0 },
-		                         { trace[0], POLLIN, 0 }, { 0, POLLIN, 0 }, { signals, POLLIN, 0 } };
-		if (poll(fds, 6, more ? 0 : -1) < 0)
+		struct pollfd fds[7] = { { report[0], POLLIN, 0 }, { out[0], POLLIN, 0 }, { err[0], POLLIN, 0 },
+		                         { trace[0], POLLIN, 0 }, { plainly ? -1 : 0, commands.stuck ? 0 : POLLIN, 0 },
+		                         { signals, POLLIN, 0 }, { commands.stuck ? in[1] : -1, POLLOUT, 0 } };
+		if (poll(fds, 7, more ? 0 : -1) < 0)
 			continue;
 		if (fds[0].revents) /* first: that it runs is told before what it says */
 			hear(&start, &report[0], pid);
@@ -335,8 +390,14 @@ int run_main(int argc, char **argv)
 			forward('e', &err[0]);
 		if (fds[3].revents)
 			take_trace(&trace[0]);
-		if (fds[4].revents)
+		if (plainly && plain_held()) {
+			send_maps(pid);
+			write_all(in[1], "\n", 1);
+		}
+		if (fds[6].revents)
 			harness = obey(&commands, pid, &in[1]);
+		else if (fds[4].revents)
+			harness = commands.stuck ? 0 : hear_commands(&commands, pid, &in[1]);
 		if (fds[5].revents || more)
 			ended = reap(signals, pid, &bend, &status, &usage, &wanted, &more);
 	}
@@ -360,13 +421,14 @@ int run_main(int argc, char **argv)
 		hear(&start, &report[0], pid);
 	if (!ended || !harness)
 		return EXIT_AGENT;
+	int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	if (*bend.complaint)
 		start.complaint = bend.complaint;
 	if (start.since > 0 && !*start.complaint)
 		send_end(status, &usage, end - start.since, outlived);
 	else
-		send_frame('f', start.complaint, strlen(start.complaint));
-	return 0;
+		send_frame('f', start.complaint, strlen(start.complaint)), code = EXIT_AGENT;
+	return plainly ? code : 0;
 }
 
 int keep_main(int argc, char **argv)
@@ -391,7 +453,7 @@ int keep_main(int argc, char **argv)
 	if (pid < 0)
 		fail("cannot fork for", program[0]);
 	if (pid == 0) {
-		become_subject(self);
+		become_subject(self, -1);
 		const char *refused = confinement.paths ? confine(&confinement) : NULL;
 		if (refused)
 			fail("cannot confine the guest:", refused);

@@ -87,7 +87,7 @@ int exec_main(int argc, char **argv)
 {
 	struct limits limits = { .cpu = -1 };
 	struct bend bend = { .occupied = 0 };
-	const char *strace = NULL;
-	char **program = run_options(&limits, &bend, &strace, argc, argv, 4);
+	struct manner manner = { .strace = NULL };
+	char **program = run_options(&limits, &bend, &manner, argc, argv, 4);
 	become_program(&limits, &bend, program, (int)number(argv[2]), (int)number(argv[3]));
 }

@@ -21,6 +21,7 @@ from harness.sinks import Bus
 from harness.sinks.rundir import RunDirectory
 from harness.verdict import Verdict
 from images.builder import Builder
+from tests.guests.person import Person
 
 BOOT = 120.0  # seconds; the machine may be busy
 
@@ -29,6 +30,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "guests" in Path(item.path).parts:
             item.add_marker(pytest.mark.guests)
+
+
+@pytest.fixture(autouse=True)
+def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs of tests are not the user's."""
+    file = tmp_path / "history.db"
+    monkeypatch.setenv("FOOTHOLD_HISTORY", str(file))
+    return file
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +82,23 @@ def uml(builder: Builder) -> Callable[..., Uml]:
         return Uml(f"uml-{release}", image, release, place, **options)  # type: ignore[arg-type]
 
     return make
+
+
+Sit = Callable[..., Person]
+
+
+@pytest.fixture
+def sit(tmp_path: Path) -> Iterator[Sit]:
+    """People at terminals, who have gone when the test is over."""
+    people: list[Person] = []
+
+    def down(*words: str) -> Person:
+        people.append(Person(*words, directory=tmp_path))
+        return people[-1]
+
+    yield down
+    for each in people:
+        each.tty.close(force=True)
 
 
 @dataclass

@@ -9,6 +9,10 @@ import pytest
 
 from harness.errors import Blame
 from harness.events import GuestReady
+from harness.report.comparison import compare
+from harness.report.page import render
+from harness.report.read import read_evidence, read_run
+from harness.report.space import Kind, segments
 from harness.verdict import Outcome, Result
 from harness.verdict import Path as Way
 from images.builder import Builder
@@ -111,3 +115,21 @@ def test_no_guest_survives_a_run(default_plan: Happened) -> None:
             assert mine not in (process / "cmdline").read_text(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
+
+
+def test_its_page_draws_every_cell_that_has_an_answer(default_plan: Happened) -> None:
+    run = read_run(default_plan.directory)
+    answered = [each for each in default_plan.verdicts.values() if each.observed]
+    page = render(run).decode()
+    assert (
+        page.count('<svg class="map"') == page.count('<table class="witnesses">') == len(answered)
+    )
+    assert compare(run, run).empty
+    for one in answered:
+        evidence = read_evidence(run, one.cell, reports=True)
+        assert evidence.problems == ()
+        assert evidence.story is not None, "it was traced"
+        arena = [each.start for each in segments(evidence) if each.kind is Kind.ARENA]
+        assert bool(arena) is (one.observed.path is not Way.REFUSED)
+        if one.observed.path is Way.HIGH:
+            assert arena[0] == 0xF840000000

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.history import reader
+from harness.history.database import Database
+from harness.history.rows import State
 from images.builder import Builder
 
 RUN = [sys.executable, "-m", "harness.cli", "run", "--guest", "native", "--guest", "uml-bookworm",
@@ -70,7 +73,7 @@ def locks_are_free() -> None:
 
 
 @pytest.mark.parametrize("delay", [0.1, 0.5, 1.0, 2.0, 3.5])
-def test_ctrl_c_ends_everything(tmp_path: Path, delay: float) -> None:
+def test_ctrl_c_ends_everything(tmp_path: Path, delay: float, history: Path) -> None:
     run = start(tmp_path / "run")
     time.sleep(delay)
     run.send_signal(signal.SIGINT)
@@ -82,26 +85,53 @@ def test_ctrl_c_ends_everything(tmp_path: Path, delay: float) -> None:
     record = tmp_path / "run" / "run.json"
     if record.exists():
         json.loads(record.read_text())
-    for line in _lines(tmp_path / "run" / "events.jsonl"):
-        json.loads(line)
+    events = [json.loads(line) for line in _lines(tmp_path / "run" / "events.jsonl")]
+    if not events:
+        return
+    kept = recorded(history)
+    verdicts = {each["cell"] for each in events if each["event"] == "cell-finished"}
+    assert {cell.name for cell in kept.cells if cell.result} == verdicts
+    assert not [cell for cell in kept.cells if cell.bad], "what was cut off is no failure"
+    if run.returncode == 130:
+        assert kept.run.state is State.INTERRUPTED
+        told = f"interrupted: {len(verdicts)} done, {len(kept.cells) - len(verdicts)} not"
+        assert told in out.decode()
 
 
 @pytest.mark.parametrize("delay", [0.1, 0.7, 1.5, 3.0])
-def test_after_kill_9_no_guest_lives_and_no_lock_stays(tmp_path: Path, delay: float) -> None:
+def test_after_kill_9_no_guest_lives_and_no_lock_stays(
+    tmp_path: Path, delay: float, history: Path
+) -> None:
     run = start(tmp_path / "run")
     time.sleep(delay)
     run.kill()
     run.communicate(timeout=60)
     assert wait_until_gone(tmp_path / "run", 10) == []
     locks_are_free()
+    lines = _lines(tmp_path / "run" / "events.jsonl")
+    finished = {each["cell"] for each in map(json.loads, lines) if each["event"] == "cell-finished"}
+    if history.exists() and finished:
+        kept = recorded(history)
+        assert kept.run.state is State.KILLED
+        # the last of them may have been on its way from one sink to the next
+        assert len(finished - {cell.name for cell in kept.cells if cell.result}) <= 1
 
 
-def test_two_runs_at_once(tmp_path: Path) -> None:
+def test_two_runs_at_once(tmp_path: Path, history: Path) -> None:
     runs = [start(tmp_path / name) for name in ("one", "two")]
     for run in runs:
         out, err = run.communicate(timeout=200)
         assert run.returncode == 0, (out + err).decode()
         assert b"32 passed" in out
+    with Database(history, reading=True) as database:
+        assert [run.counts for run in reader.runs(database)] == [{"pass": 32}] * 2
+
+
+def recorded(history: Path) -> reader.Kept:
+    """What the history has of the run."""
+    with Database(history, reading=True) as database:
+        assert database.value("PRAGMA integrity_check") == "ok"
+        return reader.find(database, "last")
 
 
 def _lines(path: Path) -> list[str]:

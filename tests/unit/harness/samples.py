@@ -12,6 +12,7 @@ from harness.plan import Known
 from harness.record import Ending, Record
 from harness.verdict import Expectation, Observation, Outcome, Result, Verdict
 from harness.verdict import Path as Way
+from harness.witnesses.arenas import POLICIES
 
 RECORDED = Path(__file__).parent / "recorded"
 HIGH = 0xF8 << 32
@@ -28,7 +29,7 @@ KNOWN = Known(
         "qemu-x86_64": "qemu-x86_64",
         "docker": "docker",
     },
-    ("before", "after"),
+    POLICIES,
 )
 
 OUT_OF_MEMORY = "throw: runtime: out of memory"

@@ -11,6 +11,7 @@ import pytest
 from harness.cli import atlas as cli_atlas
 from harness.cli import door
 from harness.facts import Cgroup, Hint
+from harness.traits import TRAITS
 from tests.unit.harness.samples import facts
 
 ATLAS = Path(__file__).parents[3] / "docs/atlas.md"
@@ -33,6 +34,11 @@ def test_a_cgroup_is_told_with_its_limit() -> None:
     assert re.search(r"memory cgroup +v2, 64M +none", cli_atlas._table({"a": one, "b": none}))
 
 
+def test_an_errno_that_is_none_is_told_as_it_is() -> None:
+    odd = replace(facts(), hint_low=Hint(0x10000000, 0, 1 << 80))
+    assert TRAITS["hint at 0x10000000"](odd) == f"refused: errno {1 << 80}"
+
+
 def test_markdown_says_what_is_missing() -> None:
     text = cli_atlas._markdown(MEASURED, {"docker": "no Docker engine answers"})
     assert "Not measured: docker: no Docker engine answers." in text
@@ -43,7 +49,7 @@ def test_markdown_says_what_is_missing() -> None:
 def test_the_atlas_that_is_kept_has_every_row() -> None:
     text = ATLAS.read_text()
     assert text.startswith(cli_atlas._HEAD)
-    for row in cli_atlas._ROWS:
+    for row in TRAITS:
         assert f"\n| {row} |" in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -9,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness import doctor, run
 from harness.cells import Cell
 from harness.cli import door
-from harness.cli import facts as cli_facts
+from harness.cli import kernels as cli_kernels
 from harness.cli import run as cli_run
 from harness.errors import GuestError, InfrastructureError
 from harness.events import Emit
@@ -32,9 +34,10 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing of the user's is touched, and no mirror is asked."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("FOOTHOLD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("FOOTHOLD_DEBUG", raising=False)
+    for name in ("FOOTHOLD_DEBUG", "FOOTHOLD_HISTORY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(catalogue, "known_guests", lambda *_: dict(samples.KNOWN.aliases))
-    for module in (cli_facts, cli_run):
+    for module in (cli_kernels, cli_run):
         monkeypatch.setattr(module, "stop_as_by_ctrl_c", lambda: None)
     return tmp_path
 
@@ -97,16 +100,43 @@ def test_exit_codes(
 
 def test_what_is_asked_for_reaches_the_laboratory(lab: Laboratory, tmp_path: Path) -> None:
     directory = tmp_path / "here"
-    asked = ["-j", "3", "--fresh", "--locked", "--require", "uml-bookworm", "--guest",
-             "uml-6.1", "--run-dir", str(directory)]  # fmt: skip
+    asked = ["-j", "3", "--fresh", "--locked", "--retries", "2", "--require", "uml-bookworm",
+             "--guest", "uml-6.1", "--run-dir", str(directory)]  # fmt: skip
     assert door.main([*NATIVE, *asked]) == 0
     assert [cell.id for cell in lab.cells] == ["native/none/after", "uml-6.1/none/after"]
     options = lab.options
     assert options is not None
     assert (options.jobs, options.fresh, options.plan) == (3, True, "default")
+    assert options.retries == 2
     assert options.require == {"uml-6.1"}
     assert options.directory == directory
     assert (directory / "run.json").exists()
+
+
+def test_every_report_that_is_asked_for_is_written(
+    lab: Laboratory, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    lab.result = Result.FAIL
+    wanted = {"--json": "a.json", "--junit": "a.xml", "--html": "a.html"}
+    files = [word for name, file in wanted.items() for word in (name, str(tmp_path / file))]
+    assert door.main([*NATIVE, *files, "--github"]) == 1
+    assert {*wanted.values(), "summary.md"} <= {path.name for path in tmp_path.iterdir()}
+    assert b"1 of 1 cells is not as expected" in (tmp_path / "a.html").read_bytes()
+    assert "\n::error title=not as expected%3A native/none/after::no" in capsys.readouterr().out
+
+
+def test_github_is_told_where_it_is_and_not_elsewhere(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    assert door.main(NATIVE) == 0
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert door.main([*NATIVE, "--no-github"]) == 0
+    assert "::" not in capsys.readouterr().out
+    assert door.main(NATIVE) == 0
+    assert "::stop-commands::" in capsys.readouterr().out
 
 
 def test_a_run_has_a_directory_of_its_own_and_says_which(
@@ -145,7 +175,7 @@ def test_files_are_whole_however_a_run_ends(
 @pytest.mark.parametrize(
     ("arguments", "told", "remedy"),
     [
-        (["run", "nightly"], "nightly: there is no such plan", "default"),
+        (["run", "nightli"], "nightli: there is no such plan", "default"),
         (["run", "--guest", "uml"], "unknown guest 'uml'", "uml-bookworm"),
         (["run", "--limit", "rlimit_as=300XB"], "'300XB' is no size", "300M"),
         (["run", "--limit", "cgroup=1G"], "unknown limit 'cgroup=1G'", "rlimit_as=SIZE"),
@@ -159,8 +189,19 @@ def test_files_are_whole_however_a_run_ends(
         (["predict", "--task-size", "12"], "12 bits", "33 to 64"),
         (["predict", "--task-size", "0x1001000123"], "0x1001000123", "39"),
         (["predict", "--task-size", "lots"], "'lots' is no size", "300M"),
+        (["predict", "--pointer-size", "4", "--task-size", "39"], "39 bits", "28 to 32"),
+        (["predict", "--pointer-size", "4", "--task-size", "5G"], "do not reach 5G", "0xfffff000"),
+        (["predict", "--pointer-size", "4", "--policy", "modern"], "modern is not", "another"),
+        (["predict", "--pointer-size", "5"], "'5' is not one of '4', '8'", "--help"),
+        (["predict", "--limit", "hints"], "unknown limit 'hints'", "rlimit_as=SIZE"),
+        (["predict", "--limit", "overcommit=2"], "still promise", "--commit 200M"),
         (["images", "build", "--update", "--locked"], "--update", "--help"),
         (["facts", "nativ"], "did you mean native", "docker"),
+        (["history"], "there is no history in", "foothold run"),
+        (["show"], "there is no history in", "--history"),
+        (["compare", "a", "b"], "there is no history in", "--history"),
+        (["flaky", "--limit", "3"], "No such option", "foothold flaky --help"),
+        (["history", "--add", "/nowhere"], "/nowhere", "--help"),
     ],
 )
 def test_usage_errors_are_two_lines_and_exit_code_2(
@@ -199,6 +240,49 @@ def test_a_report_that_cannot_be_written_is_told_and_does_not_hurt_the_run(
     assert door.main([*NATIVE, "--junit", "/proc/none/x.xml"]) == code
     assert lab.cells
     assert "Junit fails" in capsys.readouterr().err
+
+
+def test_every_run_goes_into_the_history(
+    lab: Laboratory, at_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door.main(NATIVE) == 0
+    lab.result = Result.FAIL
+    assert door.main([*NATIVE, "--history", str(at_home / "other.db")]) == 1
+    assert door.main([*NATIVE, "--no-history"]) == 1
+    capsys.readouterr()
+    assert door.main(["history"]) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["run", "started", "plan"]
+    assert " finished " in line and "1 passed" in line
+    assert (at_home / "state/foothold/history.db").exists()
+    assert door.main(["history", "--history", str(at_home / "other.db")]) == 0
+    assert "1 failed" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_is_in_the_history(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.result = KeyboardInterrupt()
+    assert door.main(NATIVE) == 130
+    capsys.readouterr()
+    assert door.main(["history"]) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert " broken " in line, "this laboratory did not come to say that it was interrupted"
+    assert "1 not run" in line
+
+
+@pytest.mark.parametrize(("result", "code"), [(Result.PASS, 3), (Result.FAIL, 1)])
+def test_a_history_that_cannot_be_written_does_not_hurt_the_run(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path, result: Result, code: int
+) -> None:
+    (at_home / "file.db").write_text("this is something else, and it is not ours to change" * 9)
+    lab.result = result
+    assert door.main([*NATIVE, "--history", str(at_home / "file.db")]) == code
+    out, err = capsys.readouterr()
+    assert "1 cell: 1 " in out
+    assert err.count("History fails") == 1
+    assert "file.db is no SQLite database" in err
+    assert "remedy: choose another file with --history" in err
 
 
 def test_the_unforeseen_is_one_line_and_its_details_are_kept(
@@ -248,6 +332,17 @@ def test_plan_lists_cells_and_what_is_declared(capsys: pytest.CaptureFixture[str
         ([], "high, allocates", "is granted"),
         (["--task-size", "39", "--bottom-up"], "low, allocates", "0x40000000"),
         (["--policy", "memlimit", "--rlimit-as", "1G"], "low, allocates", "is not tried"),
+        (["--limit", "occupied=0xf800000000-0xf800010000"], "low, allocates", "is occupied"),
+        (["--limit", "fail=hinted:1:ENOMEM+rlimit_as=600M"],
+         f"dies, status 2: {samples.CANNOT_RESERVE}", "fails with ENOMEM"),
+        (["--limit", "rlimit_data=40M", "--policy", "modern"],
+         "dies, status 2: throw: out of memory allocating heap arena metadata", "RLIMIT_DATA"),
+        (["--limit", "overcommit=2", "--commit", "40M", "--policy", "modern"],
+         f"dies, status 2: {samples.OUT_OF_MEMORY}", "overcommit mode 2"),
+        (["--pointer-size", "4"], "low, allocates", "768M are to be had at 0x8500000"),
+        (["--pointer-size", "4", "--task-size", "32", "--policy", "before", "--limit",
+          "layout=legacy+rlimit_as=300M"],
+         f"dies, status 2: {samples.CANNOT_RESERVE}", "768M"),
     ],
 )  # fmt: skip
 def test_predict_asks_the_oracle_and_the_model(
@@ -284,7 +379,8 @@ def test_doctor_says_the_remedy(
 def test_facts_are_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "facts_of", lambda guest, options, emit: samples.facts())
+    booted = SimpleNamespace(guest=None, facts=samples.facts())
+    monkeypatch.setattr(run, "opened", lambda *_: contextlib.nullcontext(booted))
     assert door.main(["facts", "uml-bookworm"]) == 0
     assert json.loads(capsys.readouterr().out)["task_size"] == 0x7FFFFFFFF000
 

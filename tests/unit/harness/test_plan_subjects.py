@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.cells import Cell, Limits
-from harness.cli.subject import Asked, subjects_of
+from harness.cli.asked import Asked
+from harness.cli.subject import subjects_of
 from harness.errors import UsageError
 from harness.plan import PlanFile, load
 from harness.subjects import ALLOCATOR, Subject
@@ -50,11 +51,10 @@ def read(tmp_path: Path, old: str = "", new: str = "", more: str = "") -> PlanFi
 
 
 def asked(*subjects: str, **more: object) -> Asked:
-    values: dict[str, object] = {
-        "arguments": (), "files": (), "environment": (), "expect": None, "root": "image",
-        "patience": None,
-    }  # fmt: skip
-    return Asked(subjects, **(values | more))  # type: ignore[arg-type]
+    lists = ("guests", "limits", "policies", "workloads", "tags", "args", "files", "env")
+    single = ("expect", "root", "patience", "says", "repeats", "deadline", "trace")
+    values = dict.fromkeys(lists, ()) | dict.fromkeys(single) | {"subjects": subjects}
+    return Asked(values | more)
 
 
 def test_policies_and_workloads_are_the_allocators(tmp_path: Path) -> None:
@@ -77,7 +77,9 @@ def test_a_cells_command_runs_that_cell_alone(tmp_path: Path) -> None:
         words = cell.command[3:]
         given = {words[n]: words[n + 1] for n in range(0, len(words), 2)}
         keys = ("--guest", "--limit", "--policy", "--subject", "--workload")
-        [again] = whole.cells(*([given[key]] if key in given else [] for key in keys))
+        axes = ("guests", "limits", "policies", "subjects", "workloads")
+        words = {each: (given[key],) for key, each in zip(keys, axes, strict=True) if key in given}
+        _, [again] = asked(**({"subjects": ()} | words)).cells(whole)
         assert (again, again.declared) == (cell, cell.declared)
 
 
@@ -85,7 +87,7 @@ def test_what_a_program_is_comes_from_the_plans_own_directory(tmp_path: Path) ->
     program = read(tmp_path).programs["server"]
     assert program.program == str(tmp_path / "server")
     assert program.files == (str(tmp_path / "config.toml"),)
-    assert (program.arguments, program.environment) == (("--port=80",), ("MODE=test",))
+    assert (program.args, program.env) == (("--port=80",), ("MODE=test",))
     assert program.patience == 2.5
     assert read(tmp_path, '"./server"', '"server"').programs["server"].program == "server"
 
@@ -107,15 +109,13 @@ def test_only_what_cells_need_is_found_or_made(tmp_path: Path) -> None:
     assert found["server"].argv == ("{share}/subject/server/server", "--port=80")
     assert set(found["server"].files) == {"server", "config.toml"}
     assert found["server"].environment == {"MODE": "test"}
-    only = subjects_of(plan.cells(subjects=["allocator"]), plan, {})
+    plan, cells = asked("allocator").cells(plan)
+    only = subjects_of(cells, plan, {})
     assert set(only) == {"allocator"}
 
 
 def test_a_program_of_the_command_line_is_a_subject_as_any_other(tmp_path: Path) -> None:
-    one = asked("/bin/ls", arguments=("-l",), expect="dies:x")
-    plan, names = one.plan(read(tmp_path))
-    assert names == ("ls",)
-    [cell, _] = one.declare(plan.cells(subjects=names))
+    plan, [cell, _] = asked("/bin/ls", args=("-l",), expect="dies:x").cells(read(tmp_path))
     assert cell.id == "native/none/ls"
     assert str(cell.declared) == "dies, saying /x/"
     assert cell.command[-6:] == ("--subject", "/bin/ls", "--arg", "-l", "--expect", "dies:x")
@@ -123,14 +123,13 @@ def test_a_program_of_the_command_line_is_a_subject_as_any_other(tmp_path: Path)
 
 
 def test_known_names_go_before_programs(tmp_path: Path) -> None:
-    plan, names = asked("allocator", "server", "go-hello").plan(read(tmp_path))
-    assert names == ("allocator", "server", "go-hello")
+    plan, cells = asked("server", "go-hello").cells(read(tmp_path))
+    assert {cell.subject for cell in cells} == {"server", "go-hello"}
     assert set(plan.programs) == {"server"}
 
 
 def test_what_is_expected_of_the_allocator_may_be_replaced_too(tmp_path: Path) -> None:
-    one = asked(expect="path:low")
-    cells = one.declare(read(tmp_path).cells(subjects=["allocator"]))
+    _, cells = asked("allocator", expect="path:low").cells(read(tmp_path))
     assert {str(cell.declared) for cell in cells} == {"path low"}
     assert cells[0].command[-2:] == ("--expect", "path:low")
 
@@ -138,38 +137,38 @@ def test_what_is_expected_of_the_allocator_may_be_replaced_too(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (asked("server", arguments=("-x",)), "--arg is for a program of yours"),
+        (asked("server", args=("-x",)), "--arg is for a program of yours"),
         (asked(root="host"), "--root is for a program of yours"),
-        (asked("/bin/ls", "/bin/cat", patience=2.0), "--patience is for a program of yours"),
-        (asked("/elsewhere/server"), "there is a subject server already"),
-        (asked("/bin/ls", "/usr/bin/ls"), "there is a subject ls already"),
+        (asked("/bin/ls", "/bin/cat", patience="2"), "--patience is for a program of yours"),
+        (asked("/elsewhere/server"), "there is a subject 'server' already"),
+        (asked("/bin/ls", "/usr/bin/ls"), "there is a subject 'ls' already"),
     ],
 )
 def test_what_makes_no_sense_together(tmp_path: Path, given: Asked, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        given.plan(read(tmp_path))
+        given.cells(read(tmp_path))
 
 
 def test_a_program_has_no_policy(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="only the allocator has policies"):
-        read(tmp_path).cells(policies=["after"], subjects=["server"])
+        asked("server", policies=("after",)).cells(read(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "line", "told"),
     [
         ('"server", "go', '"servr", "go', 6, "unknown subject 'servr': did you mean server"),
-        ("[subject.server]", "[subject.allocator]", 9, "this name is that of the allocator"),
-        ("[subject.server]", "[subject.java]", 9, "this name is that of a packaged subject"),
-        ("[subject.server]", "[subject.after]", 9, "this name is a policy"),
+        ("[subject.server]", "[subject.allocator]", 9, "there is a subject 'allocator' already"),
+        ("[subject.server]", "[subject.java]", 9, "there is a subject 'java' already"),
+        ("[subject.server]", "[subject.after]", 9, "'after' is a policy of the allocator"),
         ("[subject.server]", '[subject."a/b"]', 9, "'a/b' is no name"),
-        ('subjects = ["allocator", ', "subjects = [", 7, "only the allocator has any"),
+        ('subjects = ["allocator", ', "subjects = [", 7, "only the allocator has workloads"),
         ('"hello"]', '"helo"]', 7, "unknown workload 'helo'"),
         ('"hello"]', '"grow:3XB"]', 7, "'3XB' is no size"),
         ('"path:low"', '"path:lo"', 19, "'path:lo': write starts, path:high"),
         ('"path:low"', '"dies:("', 19, "is no regular expression"),
-        ('"path:low"', '"starts"\nstatus = 2', 19, "not both"),
-        ('expect = "path:low"', 'path = "high"', 16, "missing key outcome"),
+        ('"path:low"', '"starts"\nstatus = 2', 19, "both this and status are given"),
+        ('expect = "path:low"', 'path = "high"', 16, "missing key 'outcome'"),
         (
             'expect = "path:low"',
             'path = "high"\noutcome = "allocates"',
@@ -196,3 +195,14 @@ def test_repeats_have_names_of_their_own() -> None:
     one = Cell("native", Limits(), "after", repeat=2)
     assert one.id == "native/none/after~2"
     assert replace(one, repeat=1).id == "native/none/after"
+
+
+def test_a_pattern_in_an_axis_is_all_that_match(tmp_path: Path) -> None:
+    plan = read(tmp_path, '["native", "uml-bookworm"]', '["docker", "uml-*"]')
+    assert plan.axes.guests == ("docker", "uml-6.1", "uml-6.12", "uml-7.2")
+    _, cells = asked("server", "go-*", guests=("uml-*",)).cells(plan)
+    assert len(cells) == 3 * 2
+    with pytest.raises(UsageError, match=r"--subject: 'rust-\*' matches none of them"):
+        asked("rust-*").cells(plan)
+    with pytest.raises(UsageError, match="native is there already"):
+        read(tmp_path, '["native", "uml-bookworm"]', '["*", "native"]')

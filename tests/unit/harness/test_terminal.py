@@ -92,6 +92,41 @@ def test_what_fails_alike_is_told_once() -> None:
     assert "and the same of uml-6.1/none/after" in text
 
 
+def retried() -> list[events.AnyEvent]:
+    """A cell that fails, is asked again, and passes."""
+    one = samples.cell("uml-6.1")
+    seen = samples.observation(samples.LOW_ALLOCATES)
+    first = samples.verdict(one, Result.FAIL, "the plan expects high", observed=seen).as_attempt()
+    return [
+        samples.started(one),
+        events.CellStarted(cell=one.id),
+        events.CellRetried(cell=one.id, attempt=first),
+        events.CellStarted(cell=one.id),
+        samples.done(one, observed=samples.observation(samples.HIGH_ALLOCATES), attempts=(first,)),
+        samples.finished(),
+    ]
+
+
+def test_a_retry_is_never_silent() -> None:
+    text = shown(retried())
+    assert re.search(r"^again  uml-6.1/none/after +fail: the plan expects high$", text, re.M)
+    assert re.search(r"^pass   uml-6.1/none/after +high, allocates \(at try 2\)", text, re.M)
+    assert "FLAKY  uml-6.1/none/after: passed at try 2\n  try 1 fail: the plan expects" in text
+    assert "1 cell: 1 passed, 1 of them flaky in 1.5 s" in text
+    assert "FLAKY" in shown(retried(), quiet=True)
+
+
+def test_a_table_says_at_which_try_a_cell_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    whole = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown(retried(), live=True))
+    assert "high, allocates (at try 2)" in whole
+
+
+def test_an_interrupted_run_says_how_far_it_came() -> None:
+    text = shown([*a_run(), samples.finished(interrupted=True)])
+    assert "1 not run in 1.5 s; interrupted: 4 done, 1 not" in text
+
+
 def test_quiet_is_quiet_until_the_end() -> None:
     text = shown([*a_run(), samples.finished()], quiet=True)
     assert "ready in" not in text

@@ -1,0 +1,176 @@
+"""How long the history takes to answer, with 100,000 cells in it.
+
+Filled as runs fill it, by events: the nightly plan over and over, a few very large runs, and very
+many runs of one cell. A cell in fifty failed, one in two hundred passed at its second try.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import events
+from harness.cells import Cell, Limits
+from harness.facts import Cgroup, Facts, Hint, Tools
+from harness.history import reader
+from harness.history.compare import compare
+from harness.history.database import Database
+from harness.history.flaky import flaky
+from harness.history.writer import Recorder
+from harness.origin import Origin
+from harness.verdict import Expectation, Observation, Outcome, Result, Verdict
+from harness.verdict import Path as Way
+
+CELLS = 100_000
+TIMES = 5
+GOAL = 1.0  # seconds
+HIGH = Expectation(Way.HIGH, Outcome.ALLOCATES)
+SEEN = Observation(
+    Way.HIGH, Outcome.ALLOCATES, 0, 0, "",
+    {
+        "report": "high: heap 0xf840000000-0xf840600000, 270 small and 8 large blocks",
+        "maps at reserved": "high: rwxp 0xf840000000-0xf840110000, ---p up to 0xfc40000000",
+        "maps at end": "high: rwxp 0xf840000000-0xf840600000, ---p up to 0xfc40000000",
+        "trace": "17G --- at 0xf800000000: honoured, 0xf800000000, replaced by MAP_FIXED, held",
+        "ending": "status 0",
+    },
+)  # fmt: skip
+FACTS = Facts(
+    schema=2, machine="x86_64", release="6.12.113", pointer_size=8, page_size=4096,
+    task_size=0x7FFFFFFFF000, lowest=0x10000, placement="top-down", first=0x7F0000000000,
+    hint_high=Hint(0xF8 << 32, 0xF8 << 32, 0), hint_low=Hint(1 << 28, 1 << 28, 0),
+    hint_beyond=Hint(0x7FFFFFFFF000, 0x7F0000000000, 0), aslr=2, aslr_bits=28, rlimit_as=-1,
+    rlimit_data=-1, rlimit_stack=8 << 20, rlimit_memlock=8 << 20, overcommit=0,
+    commit_limit=1 << 33, committed=1 << 28, memory=1 << 34, max_map_count=65530,
+    cgroup=Cgroup(2), tools=Tools(),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the cells are spread: so many runs of so many cells on so many guests."""
+
+    name: str
+    runs: int
+    cells: int
+    guests: int
+
+
+SHAPES = (
+    Shape("500 nights of 200 cells", 500, 200, 10),
+    Shape("10 runs of 10,000 cells", 10, 10_000, 10),
+    Shape("100,000 runs of one cell", CELLS, 1, 1),
+)
+
+
+def fill(database: Database, shape: Shape) -> None:
+    lot = random.Random(5)
+    cells = [
+        Cell(f"guest-{n % shape.guests}", Limits(rlimit_as=(n + 1) << 20), "after", declared=HIGH)
+        for n in range(shape.cells)
+    ]
+    with database.transaction():
+        for run in range(shape.runs):
+            recorder = Recorder(database)
+            for event in _run(run, cells, lot):
+                recorder(event)
+
+
+def _run(number: int, cells: list[Cell], lot: random.Random) -> Iterator[events.AnyEvent]:
+    plan = "nightly" if number % 10 else "release"
+    yield events.RunStarted(
+        at=1.7e9 + 86400.0 * number, run=f"{number:06}-run", plan=plan,
+        directory=f"/var/runs/{number:06}", command=("foothold", "run", plan), cells=tuple(cells),
+        origin=Origin("0.1.0", "", f"code-{number // 50}", "3.11.7", "6.18"),
+        subjects={"allocator": "s1"},
+    )  # fmt: skip
+    for guest in sorted({cell.guest for cell in cells}):
+        images = {"kernel": f"kernel-{number // 30}", "root": "root-1"}
+        yield events.GuestBooting(guest=guest, boot=guest, images=images)
+        yield events.GuestReady(
+            guest=guest, boot=guest, seconds=0.3, argv=("agent",), facts=FACTS,
+            provenance={"accelerator": "tcg"}, notes=("confined to its root",),
+        )  # fmt: skip
+    for cell in cells:
+        verdict = _verdict(cell, lot)
+        yield events.CellFinished(cell=cell.id, boot=cell.guest, verdict=verdict)
+    yield events.RunFinished(seconds=100.0, counts={})
+
+
+def _verdict(cell: Cell, lot: random.Random) -> Verdict:
+    luck = lot.random()
+    verdict = Verdict(
+        cell.id, Result.PASS, lot.gauss(0.3, 0.02), HIGH, HIGH, SEEN, notes=("confined",),
+        command=cell.command, artefacts=f"/var/runs/cells/{cell.id}",
+    )  # fmt: skip
+    if luck < 0.02:
+        return replace(verdict, result=Result.FAIL, findings=("the plan expects something else",))
+    if luck < 0.025:
+        return replace(verdict, attempts=(replace(verdict, result=Result.FAIL).as_attempt(),))
+    return verdict
+
+
+def queries(database: Database, shape: Shape) -> dict[str, Callable[[], object]]:
+    """What the commands ask, by the command."""
+    middle = f"{shape.runs // 2:06}"
+
+    def both() -> object:
+        a, b = reader.find(database, middle), reader.find(database, "last")
+        return compare(a, b, reader.earlier(database, b))
+
+    def one() -> object:
+        kept = reader.find(database, middle)
+        return kept.verdict(kept.cells[-1])
+
+    return {
+        "history": lambda: reader.runs(database, limit=20),
+        "history --plan release": lambda: reader.runs(database, "release", 20),
+        "show last~5": lambda: reader.find(database, "last~5"),
+        "show DIRECTORY": lambda: reader.find(database, f"/var/runs/{middle}"),
+        "show RUN CELL": one,
+        "compare RUN last": both,
+        "flaky": lambda: flaky(database),
+        "flaky --plan release": lambda: flaky(database, "release"),
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"{CELLS} cells; medians of {TIMES}, milliseconds; the goal is {GOAL * 1000:.0f}")
+    print(f"{'':26} {'waited':>8} {'at work':>8}")
+    for shape in SHAPES:
+        with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
+            file = Path(folder) / "history.db"
+            started = time.perf_counter()
+            with Database(file) as database:
+                fill(database, shape)
+            took = time.perf_counter() - started
+            size = file.stat().st_size >> 20
+            print(f"{shape.name}: {size} MiB, {took / CELLS * 1000:.2f} ms a cell to write")
+            with Database(file, reading=True) as database:
+                for name, query in queries(database, shape).items():
+                    measured = [_seconds(query) for _ in range(TIMES)]
+                    waited, worked = (
+                        statistics.median(each) for each in zip(*measured, strict=True)
+                    )
+                    verdict = "met" if waited <= GOAL else "MISSED"
+                    print(
+                        f"  {name:24} {waited * 1000:8.1f} {worked * 1000:8.1f}  {verdict}",
+                        flush=True,
+                    )
+
+
+def _seconds(query: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of the clock and of the processor: on a busy machine they differ."""
+    clock, processor = time.perf_counter(), time.process_time()
+    query()
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+if __name__ == "__main__":
+    main()

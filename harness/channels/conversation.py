@@ -1,0 +1,85 @@
+"""A program that somebody talks with: `agent run` at the other end of a stream, and no witness."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.channels.frames import Frames, LostContactError, frame
+from harness.channels.stream import Stream
+from harness.channels.supervised import decode
+from harness.deadline import Deadline
+from harness.errors import SubjectError
+from harness.record import Ending, Window
+
+_MOST_INPUT = 2048  # bytes of a frame: a UML line stalls at 4,095 unread
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the program has written; on a terminal there is `out` alone."""
+
+    where: Literal["out", "err"]
+    data: bytes
+
+
+class Conversation:
+    """The two ends of a program's input and output. `tell` may be called from another thread than
+    `hear`.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._frames = Frames()
+        self._heard: deque[Said | Ending] = deque()
+
+    def tell(self, data: bytes) -> None:
+        """Send bytes to its input. Raises LostContactError."""
+        for at in range(0, len(data), _MOST_INPUT):
+            self._send(frame(b"i", data[at : at + _MOST_INPUT]))
+
+    def end(self) -> None:
+        """Close its input, which must be no terminal: there, an end is a character."""
+        self._send(frame(b"c"))
+
+    def resize(self, window: Window) -> None:
+        """Tell it that its terminal has another size now."""
+        self._send(frame(b"w", struct.pack("<HH", window.rows, window.columns)))
+
+    def hear(self, deadline: Deadline) -> Said | Ending:
+        """Return what it says next, or how it ended: then there is nothing more.
+
+        Raises TimeoutError, SubjectError if it could not be started, LostContactError.
+        """
+        while not self._heard:
+            try:
+                data = self._stream.receive(deadline)
+            except TimeoutError:
+                raise
+            except OSError as error:
+                raise LostContactError(str(error)) from error
+            if not data:
+                raise LostContactError(self._stream.complaint())
+            for kind, payload in self._frames.take(data):
+                self._take(kind, payload)
+        return self._heard.popleft()
+
+    def _take(self, kind: bytes, payload: bytes) -> None:
+        if kind == b"o":
+            self._heard.append(Said("out", payload))
+        elif kind == b"e":
+            self._heard.append(Said("err", payload))
+        elif kind == b"x":
+            self._heard.append(decode(payload, Ending))
+        elif kind == b"f":
+            raise SubjectError(f"it could not be started: {payload.decode(errors='replace')}")
+        elif kind not in (b"s", b"m", b"t"):
+            raise LostContactError(f"a frame of kind {kind!r}: this is not our agent")
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._stream.send(data)
+        except OSError as error:
+            raise LostContactError(str(error)) from error

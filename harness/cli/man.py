@@ -1,0 +1,115 @@
+"""`foothold man`: the manual, made of what the commands say of themselves."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from harness import __version__
+
+_STATUS = """\
+0 everything as expected; 1 a finding; 2 the command line or the plan makes no sense; 3 the
+laboratory failed; 130 interrupted. A page that has others says so."""
+_ENVIRONMENT = {
+    "FOOTHOLD_CACHE": "where images are kept; ~/.cache/foothold if it is not set",
+    "FOOTHOLD_MIRROR": "a Debian archive, if the machine's apt configuration names none",
+    "XDG_STATE_HOME": "below it, in foothold/, runs are kept; ~/.local/state if it is not set",
+    "NO_COLOR": "if it is set, no colours and no table that changes",
+}
+
+
+@click.command()
+@click.argument("command", nargs=-1, metavar="[COMMAND]...")
+@click.option(
+    "--write",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write all pages into this directory, as files for man(1).",
+)
+@click.pass_context
+def man(context: click.Context, command: tuple[str, ...], write: Path | None) -> None:
+    """Show a manual page: that of foothold, or of one of its commands.
+
+    On a terminal it is shown by man(1); anywhere else it is printed as man(7) has it. With
+    --write DIR, `man -M` or MANPATH finds the pages if DIR ends in man1.
+    """
+    pages = dict(_pages(context.find_root()))
+    if write:
+        write.mkdir(parents=True, exist_ok=True)
+        for name, text in pages.items():
+            (write / f"{name}.1").write_text(text)
+        click.echo(f"{write}: {len(pages)} pages")
+        return
+    name = "-".join(("foothold", *command))
+    if name not in pages:
+        raise click.UsageError(f"there is no command {' '.join(command)!r}")
+    if sys.stdout.isatty() and (program := shutil.which("man")):
+        subprocess.run([program, "-l", "-"], input=pages[name], text=True, check=False)
+    else:
+        click.echo(pages[name], nl=False)
+
+
+def _pages(context: click.Context) -> Iterator[tuple[str, str]]:
+    """Every page, by name: this command's, and those of the commands in it."""
+    command = context.command
+    name = context.command_path.replace(" ", "-")
+    inner = []
+    if isinstance(command, click.Group):
+        for each in command.list_commands(context):
+            found = command.get_command(context, each)
+            assert found
+            inner.append(click.Context(found, info_name=each, parent=context))
+    yield name, _page(name, context, inner)
+    for each_context in inner:
+        yield from _pages(each_context)
+
+
+def _page(name: str, context: click.Context, inner: list[click.Context]) -> str:
+    """man(7)."""
+    command = context.command
+    usage = " ".join(command.collect_usage_pieces(context))
+    lines = [
+        f'.TH "{name.upper()}" 1 "" "foothold {__version__}" "Foothold"',
+        ".SH NAME", f"{_plain(name)} \\- {_plain(command.get_short_help_str(200).rstrip('.'))}",
+        ".SH SYNOPSIS", f".B {_plain(context.command_path)}", _plain(usage),
+        ".SH DESCRIPTION", *_paragraphs(command.help or ""),
+    ]  # fmt: skip
+    options = [each.get_help_record(context) for each in command.get_params(context)]
+    lines += _list("OPTIONS", [record for record in options if record and record[1]])
+    commands = [(each.info_name or "", each.command.get_short_help_str(200)) for each in inner]
+    lines += _list("COMMANDS", commands)
+    lines += [".SH EXIT STATUS", _plain(_STATUS)]
+    lines += _list("ENVIRONMENT", list(_ENVIRONMENT.items()))
+    others = [each.command_path for each in inner] or ["foothold"]
+    if name != "foothold":
+        lines += [
+            ".SH SEE ALSO",
+            ", ".join(f"\\fB{_plain(o.replace(' ', '-'))}\\fR(1)" for o in others),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    for n, paragraph in enumerate(text.strip().split("\n\n")):
+        if n:
+            yield ".PP"
+        yield from (_plain(line.strip()) for line in paragraph.splitlines())
+
+
+def _list(title: str, entries: list[tuple[str, str]]) -> Iterator[str]:
+    if entries:
+        yield f".SH {title}"
+    for term, meaning in entries:
+        yield from (".TP", f"\\fB{_plain(term)}\\fR", _plain(meaning))
+
+
+def _plain(text: str) -> str:
+    """Text that roff takes as it stands."""
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    text = "".join(each if each.isascii() else f"\\[u{ord(each):04X}]" for each in text)
+    return f"\\&{text}" if text.startswith((".", "'")) else text

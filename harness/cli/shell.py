@@ -1,0 +1,93 @@
+"""`foothold shell`: be inside a guest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from harness.cli.common import builder
+from harness.cli.keep import run_directory
+from harness.cli.kernels import guest_of, kernel_options, one_guest
+
+if TYPE_CHECKING:
+    from harness.guests.own import OwnKernels
+    from harness.subjects import Root
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="GUEST|RUN/GUEST [-- COMMAND...]")
+@click.option("--limit", default="none", metavar="L", help="Narrow it: rlimit_as=300M, …")
+@click.option(
+    "--share",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Have this directory at hand on /host, instead of the current one.",
+)
+@click.option(
+    "--root",
+    type=click.Choice(["image", "host"]),
+    default="image",
+    help="Its root file system: ours, or read-only this machine's own.",
+)
+@click.option(
+    "--memory",
+    type=click.IntRange(64, 1 << 20),
+    metavar="MIB",
+    help="What a UML or QEMU guest has, in MiB.",
+)
+@kernel_options
+def shell(
+    words: tuple[str, ...],
+    limit: str,
+    share: Path | None,
+    root: str,
+    memory: int | None,
+    own: OwnKernels,
+) -> int:
+    """Boot a guest and work in it: a shell on this terminal, or one command.
+
+    The files of the current directory are on /host, read-only, and the allocator is
+    /share/allocator.pyz. Every key goes to the guest, Ctrl-C too; Ctrl-] three times leaves a
+    guest that hangs. The exit code is that of the shell or of COMMAND, 128 and the number of
+    the signal that ended it.
+
+    RUN/GUEST is a guest that `foothold run --keep` keeps; RUN may be `last`.
+    """
+    from harness.cells import Limits
+    from harness.desk import shell as desk
+    from harness.desk.kept import visit
+    from harness.desk.terminal import Streams
+    from harness.guests.here import CannotBringError
+    from harness.run import PROGRAM_MEMORY
+    from harness.subjects import ALLOCATOR
+
+    streams = Streams()
+    run, slash, label = words[0].rpartition("/") if words else ("", "", "")
+    if slash:
+        asked = desk.Wanted.by(streams, words[1:], Limits.parse(limit))
+        return visit(run_directory(run), label, asked, streams)
+    maker = builder()
+    name, command = guest_of(words, own, maker)
+    wanted = desk.Wanted.by(streams, command, Limits.parse(limit))
+    subject = replace(ALLOCATOR, root=cast("Root", root))
+    if root == "host" and memory is None:
+        memory = PROGRAM_MEMORY
+
+    def work(here: Path | None) -> int:
+        with one_guest(
+            name, maker, quiet=not streams.interactive, own=own, here=here, memory=memory,
+            subjects={subject.name: subject},
+        ) as (guest, facts):  # fmt: skip
+            start = desk.start_in(guest, here, share)
+            return desk.shell(guest, facts, replace(wanted, directory=start), streams)
+
+    try:
+        return work(desk.at_hand(name, root, share))
+    except CannotBringError as error:
+        if share:
+            raise
+        click.echo(f"not on /host: {error}; {error.hint}", err=True)
+        return work(None)

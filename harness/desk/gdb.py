@@ -1,0 +1,140 @@
+"""gdb on the process that is a UML guest's kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.cells import Limits
+from harness.channels.conversation import Conversation, Said
+from harness.channels.frames import LostContactError
+from harness.deadline import Deadline
+from harness.desk.shell import START_SECONDS, Wanted, prepare
+from harness.desk.symbols import elf_of, has_symbols, parse
+from harness.errors import GuestError, SubjectError, UnsupportedError, UsageError
+from harness.facts import Facts
+from harness.guests.guest import Guest
+from harness.guests.uml import Uml
+
+# what a UML kernel lives by: faults of its processes, its clock, its devices, its threads
+_SIGNALS = (
+    "SIGSEGV SIGBUS SIGFPE SIGILL SIGSYS SIGUSR1 SIGUSR2 SIGALRM SIGVTALRM SIGPROF SIGIO SIGCHLD "
+    "SIGWINCH SIG32 SIG33 SIG34"
+)
+_PARTING = 10.0  # seconds for a program to end in a batch
+_LONG = 86400.0  # seconds that somebody may think at a breakpoint
+
+
+def debug(
+    guest: Guest,
+    facts: Facts,
+    directory: Path,
+    commands: Sequence[str],
+    program: Sequence[str],
+    *,
+    batch: bool,
+) -> int:
+    """Run gdb on a guest's kernel, and return its exit status.
+
+    The kernel is stopped when gdb takes its `commands`. `program` is started in the guest as soon
+    as it goes on. With `batch` gdb ends when its commands are done. Raises UsageError for a guest
+    that is no UML, UnsupportedError if there is no gdb.
+    """
+    if not isinstance(guest, Uml):
+        raise UsageError(
+            f"{guest.name} has no kernel that is a process of this machine",
+            "take a UML guest: `foothold gdb uml-6.1`",
+        )
+    if not (program_path := shutil.which("gdb")):
+        raise UnsupportedError("there is no gdb on this machine", "apt-get install gdb")
+    script = directory / "attach.gdb"
+    attached = directory / "attached"
+    os.mkfifo(attached, 0o600)
+    script.write_text(_script(guest, directory, attached))
+    argv = [program_path, "-q", *(["-batch"] if batch else []), "-x", str(script)]
+    for command in commands:
+        argv += ["-ex", command]
+    with contextlib.ExitStack() as stack:
+        if program:
+            stack.enter_context(_waiting(guest, facts, program, attached, batch=batch))
+        else:
+            attached.unlink()
+        stack.enter_context(_interrupts_are_gdbs())
+        return subprocess.run(argv, check=False).returncode
+
+
+def _script(guest: Uml, directory: Path, attached: Path) -> str:
+    """What gdb reads first: names, the process, and that its signals are its own."""
+    kernel = Path(guest.boot_record.provenance["kernel"])
+    lines = ["set confirm off", "set auto-solib-add off", "set auto-load libthread-db off"]
+    if (kernel.parent / "lib").is_dir():  # its libraries lie beside it
+        lines += [f"set sysroot {kernel.parent}", f"set solib-search-path {kernel.parent}/lib"]
+    lines.append(f"file {kernel}")
+    if not has_symbols(kernel):
+        done = guest.run(("cat", "/proc/kallsyms"), Limits(), Deadline.after(START_SECONDS))
+        if found := parse(done.stdout.decode(errors="replace")):
+            names = directory / "kallsyms.elf"
+            names.write_bytes(elf_of(found))
+            lines.append(f"symbol-file {names}")
+    lines += [
+        f"attach {guest.process}",
+        f"handle {_SIGNALS} pass nostop noprint",
+        f"shell test ! -p {shlex.quote(str(attached))} || : > {shlex.quote(str(attached))}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def _waiting(
+    guest: Guest, facts: Facts, program: Sequence[str], go: Path, *, batch: bool
+) -> Iterator[None]:
+    """A program that waits in the guest until somebody has opened and closed a FIFO. It is ended
+    with the debugger; in a batch, where gdb may just have let it go, not at once.
+
+    It is started before gdb, for afterwards nothing moves in the guest until gdb lets it.
+    """
+    held = ("/bin/sh", "-c", 'read go; exec "$@" </dev/null', "held", *program)
+    argv, limits, how = prepare(guest, facts, Wanted(held))
+    with guest.open(argv, limits, Deadline.after(START_SECONDS), how) as stream:
+        conversation = Conversation(stream)
+        threads = [
+            threading.Thread(target=_let_go, args=(conversation, go), daemon=True),
+            threading.Thread(target=_show, args=(conversation,), daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        yield
+        if batch:
+            threads[1].join(_PARTING)
+
+
+def _let_go(conversation: Conversation, go: Path) -> None:
+    with go.open("rb") as file:
+        file.read()
+    with contextlib.suppress(LostContactError):
+        conversation.tell(b"\n")
+
+
+def _show(conversation: Conversation) -> None:
+    """Show what the program says, as a debugger's inferior does."""
+    with contextlib.suppress(LostContactError, SubjectError, GuestError):
+        while isinstance(heard := conversation.hear(Deadline.after(_LONG)), Said):
+            os.write(1 if heard.where == "out" else 2, heard.data)
+
+
+@contextlib.contextmanager
+def _interrupts_are_gdbs() -> Iterator[None]:
+    """Ctrl-C stops the kernel under gdb, and does not end us."""
+    # a handler, for a signal that is ignored is so in gdb as well
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,147 @@
+"""Our own terminal, lent to a program in a guest: raw, resized along, and given back as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import termios
+import threading
+import time
+import tty
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.channels.conversation import Conversation, Said
+from harness.channels.frames import LostContactError
+from harness.deadline import Deadline
+from harness.record import Ending, Window
+
+LEAVE = (
+    b"\x1d\x1d\x1d"  # Ctrl-] three times within LEAVE_SECONDS: the way out of a guest that hangs
+)
+LEAVE_SECONDS = 1.0
+_PATIENCE = 3600.0  # seconds of silence after which we only ask again
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Descriptors of whoever sits here."""
+
+    stdin: int = 0
+    stdout: int = 1
+    stderr: int = 2
+
+    @property
+    def interactive(self) -> bool:
+        """Is somebody there who types, and sees what comes?"""
+        return os.isatty(self.stdin) and os.isatty(self.stdout)
+
+    @property
+    def window(self) -> Window | None:
+        """The size of the terminal, None if there is none."""
+        if not self.interactive:
+            return None
+        size = os.get_terminal_size(self.stdout)
+        # a terminal that does not know its size says 0
+        return Window(size.lines or 24, size.columns or 80)
+
+
+def converse(conversation: Conversation, streams: Streams) -> int:
+    """Let somebody talk with a program until it ends, and return the status for a shell.
+
+    On a terminal every key goes to the program, Ctrl-C as well; Ctrl-] three times leaves it
+    (KeyboardInterrupt). Raises LostContactError, SubjectError.
+    """
+    with contextlib.ExitStack() as stack:
+        if streams.interactive:
+            stack.enter_context(_raw(streams.stdin))
+        stack.enter_context(_keyboard(conversation, streams))
+        while True:
+            with contextlib.suppress(TimeoutError):
+                heard = conversation.hear(Deadline.after(_PATIENCE))
+                if isinstance(heard, Ending):
+                    return 128 + heard.signal if heard.signal else heard.status
+                _write(heard, streams)
+
+
+def _write(said: Said, streams: Streams) -> None:
+    data = memoryview(said.data)
+    target = streams.stdout if said.where == "out" else streams.stderr
+    while data:
+        data = data[os.write(target, data) :]
+
+
+@contextlib.contextmanager
+def _raw(terminal: int) -> Iterator[None]:
+    """Every key is passed on as it is. What was set before is set again, whatever happens."""
+    before = termios.tcgetattr(terminal)
+    try:
+        tty.setraw(terminal, termios.TCSADRAIN)
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _keyboard(conversation: Conversation, streams: Streams) -> Iterator[None]:
+    """Pass on keys and sizes from a thread of their own."""
+    reading, waking = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    # the signal itself is seen by the main thread: its number wakes the other one through the pipe
+    resized = signal.signal(signal.SIGWINCH, lambda *_: None) if streams.interactive else None
+    woken = signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+    thread = threading.Thread(
+        target=_pass_on, args=(conversation, streams, reading), name="keyboard", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(woken)
+        if resized is not None:
+            signal.signal(signal.SIGWINCH, resized)
+        os.close(waking)  # the end of the pipe ends the thread
+        thread.join(1)
+        if not thread.is_alive():
+            os.close(reading)
+
+
+def _pass_on(conversation: Conversation, streams: Streams, waking: int) -> None:
+    """Be the keyboard's thread. That contact is lost is told by whoever listens."""
+    watched = [streams.stdin, waking]
+    leave = _Leave()
+    with contextlib.suppress(LostContactError, OSError):
+        while True:
+            ready, _, _ = select.select(watched, [], [])
+            if waking in ready:
+                woken = os.read(waking, 64)
+                if not woken:
+                    return
+                if signal.SIGWINCH in woken and (window := streams.window):
+                    conversation.resize(window)
+            if streams.stdin in ready:
+                data = os.read(streams.stdin, 4096)
+                if not data:
+                    watched.remove(streams.stdin)
+                    conversation.end()
+                elif streams.interactive and leave.wanted(data):
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                    return
+                else:
+                    conversation.tell(data)
+
+
+class _Leave:
+    """Sees the keys that lead out."""
+
+    def __init__(self) -> None:
+        self._keys = b""
+        self._since = 0.0
+
+    def wanted(self, data: bytes) -> bool:
+        """Have the keys just been typed, in time?"""
+        if time.monotonic() > self._since + LEAVE_SECONDS:
+            self._keys, self._since = b"", time.monotonic()
+        self._keys = (self._keys + data)[-len(LEAVE) :]
+        return self._keys == LEAVE

@@ -1,0 +1,37 @@
+"""A directory of the host in a guest that cannot mount it: a copy, handed in with its parcel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.guests.guest import HERE
+from images import initramfs
+
+MOST = 32 << 20  # bytes; a guest has them in its memory, and once more while they are unpacked
+
+
+class CannotBringError(UsageError):
+    """The directory cannot be copied into a guest."""
+
+
+def check(directory: Path) -> None:
+    """Raise CannotBringError if a directory is more than can be copied, or may not be read."""
+    remedy = "--share another directory, or take a UML guest, which sees any"
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for path in (Path(folder) / name for name in names):
+            if not path.is_symlink() and not os.access(path, os.R_OK):
+                raise CannotBringError(f"{path} may not be read, and cannot be copied", remedy)
+            total += path.lstat().st_size
+        if total > MOST:
+            raise CannotBringError(
+                f"{directory} has more than {MOST >> 20} MiB, and this guest can only have a copy",
+                remedy,
+            )
+
+
+def pack(directory: Path) -> bytes:
+    """Return a directory as an archive that is laid over a guest's root."""
+    return initramfs.archive(directory, prefix=f"{HERE.strip('/')}/")

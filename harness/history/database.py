@@ -1,0 +1,214 @@
+"""Opening the database, transactions, and SQLite's errors in words that help."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from harness.errors import InfrastructureError, UsageError
+from harness.history.schema import APPLICATION, MIGRATIONS, Migration
+
+PATIENCE = 10.0  # seconds for another writer's transaction, which takes a few milliseconds
+MEMORY = Path(":memory:")
+_ANOTHER = "choose another file with --history or FOOTHOLD_HISTORY"
+
+
+class HistoryError(InfrastructureError):
+    """The history cannot be read or written."""
+
+
+class Database:
+    """An open history, brought up to the newest schema; made if it is not there.
+
+    With `reading` it has to be there, and may be on a read-only file system. Used by one thread at
+    a time. Every method raises HistoryError; opening raises UsageError if there is nothing to read.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        reading: bool = False,
+        patience: float = PATIENCE,
+        migrations: Sequence[Migration] = MIGRATIONS,
+    ) -> None:
+        self.path = path
+        self._patience = patience
+        self._migrations = migrations
+        if reading and not path.exists():
+            raise UsageError(
+                f"there is no history in {path}",
+                "every `foothold run` writes one; --history names another file",
+            )
+        if path != MEMORY:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise HistoryError(
+                    f"{path.parent} cannot be made: {error.strerror}", _ANOTHER
+                ) from error
+        try:
+            self._open(f"{path}")
+        except HistoryError as error:
+            if not reading or not _is_for_want_of_writing(error) or _has_unmerged(path):
+                raise
+            # nobody can change it: nobody has to be waited for, no files are needed beside it
+            self._open(f"{path.absolute().as_uri()}?immutable=1")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @functools.cached_property
+    def scratch(self) -> Database:
+        """Another one, in memory, for runs that are not in this one; closed with it."""
+        return Database(MEMORY)
+
+    def close(self) -> None:
+        """Close it; the last to do so merges the write-ahead log into the file."""
+        if "scratch" in vars(self):
+            self.scratch.close()
+        with self._in_words():
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is executed in it comes about, or nothing; one within another is part of it.
+
+        Waits for other writers.
+        """
+        if self._connection.in_transaction:
+            yield
+            return
+        with self._in_words():
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # it may have rolled back by itself
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def execute(self, statement: str, *values: object) -> int:
+        """Execute one statement; answers the row that it has inserted, if it has."""
+        with self._in_words():
+            return self._connection.execute(statement, values).lastrowid or 0
+
+    def execute_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        """Execute a statement for each of these rows."""
+        with self._in_words():
+            self._connection.executemany(statement, rows)
+
+    def rows(self, statement: str, *values: object) -> list[sqlite3.Row]:
+        """Return what a query finds; its columns have names."""
+        with self._in_words():
+            return self._connection.execute(statement, values).fetchall()
+
+    def value(self, statement: str, *values: object) -> Any:
+        """Return the one value that a query finds, or None."""
+        row = next(iter(self.rows(statement, *values)), None)
+        return row[0] if row else None
+
+    def _open(self, name: str) -> None:
+        with self._in_words():
+            self._connection = sqlite3.connect(
+                name, timeout=self._patience, isolation_level=None, check_same_thread=False,
+                uri=name.startswith("file:"),
+            )  # fmt: skip
+            self._connection.row_factory = sqlite3.Row
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        newest = self._migrations[-1].version
+        version = self._version()
+        if version > newest:
+            raise HistoryError(
+                f"{self.path} was written by a newer Foothold: its schema is {version}, this one "
+                f"knows up to {newest}",
+                f"use that Foothold, or {_ANOTHER}",
+            )
+        if version < newest:
+            with self.transaction():
+                self._migrate()
+        # readers go on while somebody writes, and a killed writer leaves nothing half. It stays so
+        # once it is set; whoever finds others at work leaves it to the next
+        if self.value("PRAGMA journal_mode") != "wal":
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._connection.execute("PRAGMA journal_mode = WAL")
+        # no fsync for each cell: what is committed outlives us, if not a loss of power
+        self.execute("PRAGMA synchronous = NORMAL")
+        self.execute("PRAGMA foreign_keys = ON")
+
+    def _version(self) -> int:
+        """Return the schema's version, 0 of an empty file. One statement: others may be at work."""
+        [[application, version, tables]] = self.rows(
+            "SELECT (SELECT application_id FROM pragma_application_id),"
+            " (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)"
+        )
+        if tables and application != APPLICATION:
+            raise HistoryError(f"{self.path} is the database of another program", _ANOTHER)
+        return int(version)
+
+    def _migrate(self) -> None:
+        version = self._version()  # another process may have been before us
+        for migration in self._migrations:
+            if migration.version > version:
+                for statement in migration.statements:
+                    self.execute(statement)
+                self.execute(f"PRAGMA user_version = {migration.version}")
+        self.execute(f"PRAGMA application_id = {APPLICATION}")
+
+    @contextlib.contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _explain(self.path, error, self._patience) from error
+
+
+def _explain(path: Path, error: sqlite3.Error, patience: float) -> HistoryError:
+    # https://www.sqlite.org/rescode.html; what follows the first two words is detail
+    code = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+    told = {
+        "SQLITE_BUSY": (
+            f"{path} has been locked by another program for {patience:g} s",
+            f"find it with `fuser {path}`, or {_ANOTHER}",
+        ),
+        "SQLITE_NOTADB": (f"{path} is no SQLite database", _ANOTHER),
+        "SQLITE_CORRUPT": (
+            f"{path} is damaged: {error}",
+            f"move it away: the next run makes a new one; `sqlite3 {path} .recover` may save it",
+        ),
+        "SQLITE_FULL": (f"no space is left for {path}", f"free some, or {_ANOTHER}"),
+        "SQLITE_READONLY": (f"{path} may not be written", _ANOTHER),
+        "SQLITE_CANTOPEN": (f"{path} cannot be opened, or not written", _ANOTHER),
+    }
+    message, hint = told.get(code, (f"{path}: {error}", _ANOTHER))
+    return HistoryError(message, hint)
+
+
+def _is_for_want_of_writing(error: HistoryError) -> bool:
+    name = getattr(error.__cause__, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN"))
+
+
+def _has_unmerged(path: Path) -> bool:
+    log = path.with_name(f"{path.name}-wal")
+    return log.exists() and log.stat().st_size > 0

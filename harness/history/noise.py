@@ -1,0 +1,42 @@
+"""How long a cell may take: derived from how long it has taken.
+
+The median of its latest times, and around it the median absolute deviation (MAD), since both are
+left where they are by a few runs on a busy machine. 1.4826 times the MAD estimates the standard
+deviation of a normal distribution.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+FEWEST, MOST = 5, 30  # earlier runs: with fewer nothing can be said, more are not looked at
+SIGMAS = 5.0  # of a plan of 1,000 cells none should be told by chance, and times have long tails
+SHARE = 0.25  # of the median: less is not worth a person's time, and five equal times have no MAD
+LEAST = 0.05  # seconds: less is the scheduler's
+_NORMAL = 1.4826
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What is usual of a cell, from `samples` earlier runs; seconds. More than `most` is slower."""
+
+    median: float
+    spread: float
+    samples: int
+
+    @property
+    def most(self) -> float:
+        """The longest time that noise explains."""
+        return self.median + max(SIGMAS * self.spread, SHARE * self.median, LEAST)
+
+
+def usual(seconds: Sequence[float]) -> Usual | None:
+    """Say what is usual; None if there are too few times to tell."""
+    if len(seconds) < FEWEST:
+        return None
+    latest = seconds[:MOST]
+    median = statistics.median(latest)
+    deviation = statistics.median(abs(each - median) for each in latest)
+    return Usual(median, _NORMAL * deviation, len(latest))

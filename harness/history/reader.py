@@ -1,0 +1,161 @@
+"""The questions: which runs there are, what became of a run, of a cell."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import UsageError
+from harness.history.database import Database, HistoryError
+from harness.history.noise import MOST
+from harness.history.rows import Boot, KeptCell, Run
+from harness.history.writer import replay
+from harness.verdict import Verdict
+
+_LAST = re.compile(r"last(?:~(\d{1,6}))?")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run with its boots and cells. `source` is where the verdicts are."""
+
+    run: Run
+    boots: tuple[Boot, ...]
+    cells: tuple[KeptCell, ...]
+    source: Database
+
+    @property
+    def guests(self) -> dict[str, Boot]:
+        """Of each guest its last boot that answered, else its last."""
+        ordered = sorted(self.boots, key=lambda boot: boot.facts is not None)
+        return {boot.guest: boot for boot in ordered}
+
+    def cell(self, name: str) -> KeptCell:
+        """Find a cell by its name, or by a part of it that no other has. Raises UsageError."""
+        found = [cell for cell in self.cells if cell.name == name]
+        found = found or [cell for cell in self.cells if name in cell.name]
+        if len(found) == 1:
+            return found[0]
+        fits = "several cells" if found else "no cell"
+        some = [cell.name for cell in (found or self.cells)]
+        hint = f"there is: {', '.join(some[:6])}{', …' if len(some) > 6 else ''}"
+        raise UsageError(f"{name!r} names {fits} of {self.run.name}", hint)
+
+    def verdict(self, cell: KeptCell) -> Verdict | None:
+        """Return the whole verdict on a cell, None if it has none. Raises HistoryError."""
+        data = self.source.value("SELECT json FROM verdicts WHERE cell = ?", cell.id)
+        try:
+            return msgspec.json.decode(zlib.decompress(data), type=Verdict) if data else None
+        except (zlib.error, msgspec.MsgspecError) as error:
+            raise HistoryError(
+                f"{self.source.path}: the verdict on {cell.name} cannot be read: {error}",
+                f"it was written by Foothold {self.run.origin.version}; use that one",
+            ) from error
+
+
+def runs(database: Database, plan: str = "", limit: int = -1, skip: int = 0) -> list[Run]:
+    """Return runs, the newest first; of these so many are skipped."""
+    query = (
+        "SELECT * FROM runs WHERE ? IN ('', plan) ORDER BY started DESC, id DESC LIMIT ? OFFSET ?"
+    )
+    return list(_runs(database, query, plan, limit, skip))
+
+
+def find(database: Database, word: str, plan: str = "") -> Kept:
+    """Find a run, of this plan if one is given: `last`, `last~1`, its name or the beginning of it,
+    its directory. Of a directory that is not in the history, the run is read from there.
+
+    Raises UsageError.
+    """
+    if match := _LAST.fullmatch(word):
+        found = runs(database, plan, 1, int(match[1] or 0))
+        if not found:
+            of = f" of the plan {plan!r}" if plan else ""
+            raise UsageError(f"there is no run {word}{of} in {database.path}", _which(database))
+        return _kept(database, found[0])
+    if "/" in word or Path(word).is_dir():
+        return _in_directory(database, Path(word).absolute())
+    exactly = list(_runs(database, "SELECT * FROM runs WHERE name = ?", word))
+    found = exactly or list(
+        _runs(database, "SELECT * FROM runs WHERE substr(name, 1, ?) = ? LIMIT 6", len(word), word)
+    )
+    if len(found) != 1:
+        names = ", ".join(run.name for run in found)
+        fits = f"several runs: {names}" if found else f"no run in {database.path}"
+        raise UsageError(f"{word!r} names {fits}", _which(database))
+    return _kept(database, found[0])
+
+
+def add(database: Database, directory: Path) -> Run:
+    """Take a run from its directory into the history. Raises UsageError if it is there."""
+    run = _replayed(database.scratch, directory)
+    known = "SELECT name FROM runs WHERE started = ? AND directory = ?"
+    if name := database.value(known, run.started, run.directory):
+        raise UsageError(f"{directory} is in the history already, as {name}")
+    return _replayed(database, directory)
+
+
+def earlier(database: Database, kept: Kept) -> Mapping[str, Sequence[float]]:
+    """Return how long each question of a run took in earlier runs, in seconds, newest first."""
+    times: dict[str, list[float]] = defaultdict(list)
+    query = """
+        SELECT question, seconds FROM (
+            SELECT c.question, c.seconds, row_number() OVER (
+                PARTITION BY c.question ORDER BY r.started DESC, r.id DESC
+            ) AS place
+            FROM cells c JOIN runs r ON r.id = c.run
+            WHERE c.result IN ('pass', 'fail') AND r.started < ?
+              AND c.question IN (SELECT value FROM json_each(?))
+        ) WHERE place <= ? ORDER BY question, place
+    """
+    asked = sorted({cell.question for cell in kept.cells})
+    for row in database.rows(query, kept.run.started, msgspec.json.encode(asked).decode(), MOST):
+        times[row["question"]].append(row["seconds"])
+    return times
+
+
+def _in_directory(database: Database, directory: Path) -> Kept:
+    found = list(
+        _runs(
+            database,
+            "SELECT * FROM runs WHERE directory = ? ORDER BY started DESC LIMIT 1",
+            str(directory),
+        )
+    )
+    if found:
+        return _kept(database, found[0])
+    return _kept(database.scratch, _replayed(database.scratch, directory))
+
+
+def _replayed(database: Database, directory: Path) -> Run:
+    replay(directory, database)
+    return next(_runs(database, "SELECT * FROM runs ORDER BY id DESC LIMIT 1"))
+
+
+def _runs(database: Database, query: str, *values: object) -> Iterator[Run]:
+    for row in database.rows(query, *values):
+        counts: Counter[str] = Counter()
+        for part in database.rows(
+            "SELECT coalesce(result, 'not-run') AS result, count(*) AS cells FROM cells"
+            " WHERE run = ? GROUP BY 1", row["id"],
+        ):  # fmt: skip
+            counts[part["result"]] = part["cells"]
+        flaky = database.value("SELECT count(*) FROM cells WHERE flaky AND run = ?", row["id"])
+        yield Run.of(row, dict(counts), flaky)
+
+
+def _kept(database: Database, run: Run) -> Kept:
+    boots = database.rows("SELECT * FROM boots WHERE run = ? ORDER BY id", run.id)
+    cells = database.rows("SELECT * FROM cells WHERE run = ? ORDER BY id", run.id)
+    return Kept(run, tuple(map(Boot.of, boots)), tuple(map(KeptCell.of, cells)), database)
+
+
+def _which(database: Database) -> str:
+    newest = ", ".join(run.name for run in runs(database, limit=3))
+    return f"the newest are: {newest}" if newest else "it has no run yet: `foothold run` adds one"

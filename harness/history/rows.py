@@ -1,0 +1,154 @@
+"""What is read from the history: frozen values."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from harness.history import process
+from harness.origin import Origin
+from harness.verdict import Result
+
+T = TypeVar("T")
+
+
+class State(StrEnum):
+    """How far a run has come."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"  # the user ended it
+    BROKEN = "broken"  # it broke off: an error of the laboratory
+    KILLED = "killed"  # its process is gone, and had no time to say anything
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run. Times in seconds, `started` since the epoch; `seconds` None if it did not finish.
+
+    `counts` has cells by result, and those without a verdict as `not-run`; `flaky` of them came to
+    something else when they were asked again. `subjects` has the hash of each by its name.
+    """
+
+    id: int
+    name: str
+    plan: str
+    command: tuple[str, ...]
+    directory: str
+    origin: Origin
+    subjects: Mapping[str, str]
+    traced: bool
+    started: float
+    seconds: float | None
+    state: State
+    counts: Mapping[str, int]
+    flaky: int
+
+    @classmethod
+    def of(cls, row: sqlite3.Row, counts: Mapping[str, int], flaky: int) -> Run:
+        """Read it from a row of `runs`."""
+        state = State(row["state"])
+        if state is State.RUNNING and not process.lives(row["process"]):
+            state = State.KILLED
+        origin = Origin(*(row[name] for name in Origin.__dataclass_fields__))
+        command = _json(row["command"], tuple[str, ...])
+        return cls(
+            row["id"], row["name"], row["plan"], command, row["directory"], origin,
+            _json(row["subjects"], dict[str, str]), bool(row["traced"]), row["started"],
+            row["seconds"], state, counts, flaky,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A boot of a guest; facts None if it never answered, then `failure` says why.
+
+    `name` is that of its directory in the run. Facts are as JSON has them: an older Foothold may
+    have measured other ones.
+    """
+
+    id: int
+    name: str
+    guest: str
+    seconds: float | None
+    images: Mapping[str, str]
+    facts: Mapping[str, object] | None
+    provenance: Mapping[str, str]
+    notes: tuple[str, ...]
+    argv: tuple[str, ...]
+    failure: str
+
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> Boot:
+        """Read it from a row of `boots`."""
+        facts = _json(row["facts"], dict[str, object]) if row["facts"] else None
+        names = dict[str, str]
+        return cls(
+            row["id"], row["name"], row["guest"], row["seconds"], _json(row["images"], names),
+            facts, _json(row["provenance"], names), _json(row["notes"], tuple[str, ...]),
+            _json(row["argv"], tuple[str, ...]), row["failure"],
+        )  # fmt: skip
+
+    @property
+    def release(self) -> str:
+        """The kernel's release, empty if it never said."""
+        return str((self.facts or {}).get("release", ""))
+
+
+@dataclass(frozen=True)
+class KeptCell:
+    """A cell of a run, without the whole of its verdict; result None if it has none.
+
+    `question` is its name but for which repeat it is, `boot` the id of its boot.
+    """
+
+    id: int
+    name: str
+    question: str
+    guest: str
+    limits: str
+    subject: str
+    policy: str
+    result: Result | None = None
+    path: str | None = None
+    outcome: str | None = None
+    status: int | None = None
+    blame: str | None = None
+    findings: tuple[str, ...] = ()
+    seconds: float | None = None
+    retries: int = 0
+    flaky: bool = False
+    boot: int | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> KeptCell:
+        """Read it from a row of `cells`."""
+        result = Result(row["result"]) if row["result"] else None
+        findings = _json(row["findings"], tuple[str, ...]) if row["findings"] != "[]" else ()
+        return cls(
+            row["id"], row["name"], row["question"], row["guest"], row["limits"],
+            row["subject"], row["policy"], result, row["path"], row["outcome"], row["status"],
+            row["blame"], findings, row["seconds"], row["retries"], bool(row["flaky"]), row["boot"],
+        )  # fmt: skip
+
+    @property
+    def bad(self) -> bool:
+        """Did it fail, or find no answer?"""
+        return self.result in (Result.FAIL, Result.ERROR)
+
+    @property
+    def seen(self) -> str:
+        """What was seen of it, in a few words."""
+        where = [each for each in (self.path, self.outcome) if each]
+        if self.status:
+            where.append(f"status {self.status}")
+        return ", ".join(where) or (self.result or "not run")
+
+
+def _json(text: str, kind: type[T]) -> T:
+    return msgspec.json.decode(text, type=kind)

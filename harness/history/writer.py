@@ -1,0 +1,222 @@
+"""From a run's events to the database. Each cell is in it as soon as it has its verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from harness.cells import Cell
+from harness.errors import UsageError
+from harness.events import (
+    AnyEvent,
+    CellFinished,
+    GuestBooting,
+    GuestFailed,
+    GuestReady,
+    RunFinished,
+    RunStarted,
+)
+from harness.history import process, space
+from harness.history.database import Database
+from harness.history.rows import State
+from harness.verdict import Verdict
+
+_HINT = "give the directory of a run, with its events.jsonl"
+
+
+class History:
+    """A sink. The database is opened when a run begins, so that its errors are a sink's errors."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database: Database | None = None
+        self._recorder: Recorder | None = None
+        self._failed = False
+
+    def __call__(self, event: AnyEvent) -> None:
+        """Record the event. Raises HistoryError."""
+        try:
+            if isinstance(event, RunStarted):
+                self._database = Database(self._path)
+                self._recorder = Recorder(self._database, process.mine())
+            if self._recorder:
+                self._recorder(event)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def close(self) -> None:
+        """Say how far the run came. What fails here after a failure was told already."""
+        quiet = contextlib.suppress(Exception) if self._failed else contextlib.nullcontext()
+        with contextlib.ExitStack() as stack:
+            if self._database:
+                stack.callback(self._database.close)
+            with quiet:
+                if self._recorder:
+                    self._recorder.close()
+
+
+@dataclass(frozen=True)
+class _Boot:
+    """The row of a boot, and what it was made from."""
+
+    row: int
+    images: Mapping[str, str]
+
+
+class Recorder:
+    """Writes the events of one run, each in a transaction of its own.
+
+    `writer` names the process that writes; empty, if the run was over long ago.
+    """
+
+    def __init__(self, database: Database, writer: str = "") -> None:
+        self._database = database
+        self._writer = writer
+        self._run = 0
+        self._started: RunStarted | None = None
+        self._cells: dict[str, tuple[int, Cell]] = {}
+        self._boots: dict[str, _Boot] = {}
+        self._ended = True
+
+    def __call__(self, event: AnyEvent) -> None:
+        """Write what the event makes known. Raises HistoryError."""
+        with self._database.transaction():
+            if isinstance(event, RunStarted):
+                self._start(event)
+            elif isinstance(event, GuestBooting):
+                self._booting(event, event.images)
+            elif isinstance(event, GuestReady):
+                self._ready(event)
+            elif isinstance(event, GuestFailed):
+                self._failed(event)
+            elif isinstance(event, CellFinished):
+                self._finish(*self._cells[event.cell], event.verdict, event.boot)
+            elif isinstance(event, RunFinished):
+                state = State.INTERRUPTED if event.interrupted else State.FINISHED
+                self._end(state, event.seconds)
+
+    @property
+    def begun(self) -> bool:
+        """Has a run been written?"""
+        return self._started is not None
+
+    def close(self) -> None:
+        """Say of a run that has no end by now that it broke off."""
+        if not self._ended:
+            with self._database.transaction():
+                self._end(State.BROKEN, None)
+
+    def _start(self, event: RunStarted) -> None:
+        self._started = event
+        self._run = self._insert(
+            "runs", name=self._free_name(event.run), plan=event.plan, command=_json(event.command),
+            directory=event.directory, subjects=_json(event.subjects), traced=event.trace,
+            started=event.at, state=State.RUNNING, process=self._writer, **asdict(event.origin),
+        )  # fmt: skip
+        self._ended = False
+        for cell in event.cells:
+            name = cell.id
+            row = self._insert(
+                "cells", run=self._run, name=name, guest=cell.guest, limits=str(cell.limits),
+                subject=cell.subject, policy=cell.policy, workload=cell.workload,
+                question=replace(cell, repeat=1).id if cell.repeat > 1 else name,
+            )  # fmt: skip
+            self._cells[name] = row, cell
+
+    def _free_name(self, name: str) -> str:
+        """A directory of the user's choosing may have held a run before this one."""
+        known = "SELECT 1 FROM runs WHERE name = ?"
+        names = itertools.chain([name], (f"{name}+{n}" for n in itertools.count(2)))
+        return next(each for each in names if not self._database.value(known, each))
+
+    def _booting(
+        self, event: GuestBooting | GuestReady | GuestFailed, images: Mapping[str, str]
+    ) -> _Boot:
+        row = self._insert(
+            "boots", run=self._run, name=event.boot, guest=event.guest, images=_json(images)
+        )
+        self._boots[event.boot] = _Boot(row, images)
+        return self._boots[event.boot]
+
+    def _ready(self, event: GuestReady) -> None:
+        boot = self._boots.get(event.boot) or self._booting(event, {})
+        self._update(
+            "boots", boot.row, seconds=event.seconds, facts=_json(event.facts),
+            provenance=_json(event.provenance), notes=_json(event.notes), argv=_json(event.argv),
+            likeness=space.likeness(msgspec.to_builtins(event.facts), event.provenance),
+        )  # fmt: skip
+
+    def _failed(self, event: GuestFailed) -> None:
+        boot = self._boots.get(event.boot) or self._booting(event, {})
+        self._update("boots", boot.row, failure=event.message, argv=_json(event.argv))
+
+    def _finish(self, row: int, cell: Cell, verdict: Verdict, name: str) -> None:
+        assert self._started
+        boot, seen = self._boots.get(name), verdict.observed
+        known = boot and boot.images
+        self._update(
+            "cells", row, boot=boot.row if boot else None,
+            setting=space.setting(self._started, cell, known) if known else None,
+            result=verdict.result, came=space.came(verdict), path=seen and seen.path,
+            outcome=seen and seen.outcome, status=seen and seen.status, blame=verdict.blame,
+            findings=_json(verdict.findings), seconds=verdict.seconds,
+            retries=len(verdict.attempts), flaky=verdict.flaky,
+        )  # fmt: skip
+        self._insert("verdicts", cell=row, json=zlib.compress(msgspec.json.encode(verdict)))
+
+    def _end(self, state: State, seconds: float | None) -> None:
+        self._update("runs", self._run, state=state, seconds=seconds)
+        self._ended = True
+
+    def _insert(self, table: str, **values: object) -> int:
+        names, places = ", ".join(values), ", ".join("?" * len(values))
+        statement = f"INSERT INTO {table} ({names}) VALUES ({places})"  # noqa: S608
+        return self._database.execute(statement, *values.values())
+
+    def _update(self, table: str, row: int, **values: object) -> None:
+        names = ", ".join(f"{name} = ?" for name in values)
+        statement = f"UPDATE {table} SET {names} WHERE id = ?"  # noqa: S608
+        self._database.execute(statement, *values.values(), row)
+
+
+def replay(directory: Path, database: Database) -> None:
+    """Write a run that left its events in a directory, all of it or nothing.
+
+    Raises UsageError if there are none, HistoryError if they cannot be written.
+    """
+    recorder = Recorder(database)
+    with database.transaction():
+        for event in itertools.dropwhile(_is_before, _events(directory / "events.jsonl")):
+            recorder(event)
+        if not recorder.begun:
+            raise UsageError(f"{directory} holds no run", _HINT)
+        recorder.close()
+
+
+def _is_before(event: AnyEvent) -> bool:
+    return not isinstance(event, RunStarted)
+
+
+def _events(path: Path) -> Iterator[AnyEvent]:
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", _HINT) from error
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            return  # it was killed while it wrote
+        try:
+            yield msgspec.json.decode(line, type=AnyEvent)
+        except msgspec.MsgspecError as error:
+            raise UsageError(f"{path}:{number}: this is no event: {error}", _HINT) from error
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

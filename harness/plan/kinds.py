@@ -1,0 +1,188 @@
+"""Kinds of values: what one is called, and how it is read, from a file or a command line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from harness.errors import UsageError
+from harness.limits import Limits
+from harness.plan.words import Known, unknown, workload
+from harness.verdict import Expectation
+
+_TOML = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list",
+         dict: "a table"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of value. `read` takes what TOML has read and raises UsageError if it is none;
+    `of_word` makes of a word of the command line what TOML would have read.
+    """
+
+    name: str
+    read: Callable[[object, Known], object]
+    of_word: Callable[[str], object] = str
+
+
+def unlike(expected: str, value: object) -> UsageError:
+    """Return what to say of a value of another type."""
+    return UsageError(f"expected {expected}, got {_TOML.get(type(value), 'a date or time')}")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise unlike("text", value)
+    if "\0" in value:
+        raise UsageError("a text cannot have a byte of value 0 in it", "leave it out")
+    return value
+
+
+def _line(value: object, known: Known) -> str:
+    line = _text(value)
+    if not line.strip() or not line.isprintable():
+        raise UsageError(f"{line!r} is no line of text", "write one that can be printed")
+    return line
+
+
+def _tag(value: object, known: Known) -> str:
+    tag = _text(value)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", tag):
+        raise UsageError(f"{tag!r} is no tag", "use letters, digits, and . _ - within it")
+    return tag
+
+
+def _flag(value: object, known: Known) -> bool:
+    if not isinstance(value, bool):
+        raise unlike("true or false", value)
+    return value
+
+
+def _assignment(value: object, known: Known) -> str:
+    assignment = _text(value)
+    if not re.match(r"[A-Za-z_][A-Za-z0-9_]*=", assignment):
+        raise UsageError(f"{assignment!r} is no assignment", "write NAME=VALUE")
+    return assignment
+
+
+def _expectation(value: object, known: Known) -> Expectation:
+    try:
+        return Expectation.parse(_text(value))
+    except ValueError as error:
+        raise UsageError(str(error), 'for example "starts", or "dies:out of memory"') from error
+
+
+def _regex(value: object, known: Known) -> str:
+    text = _text(value)
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise UsageError(f"{text!r} is no regular expression: {error}") from error
+    return text
+
+
+def number(least: float, most: float, unit: str = "", *, whole: bool = False) -> Kind:
+    """Return the kind of numbers between these two, which belong to it."""
+    kind: type[int] | type[float] = int if whole else float
+    what = "whole number" if whole else "number"
+    name = f"{what}{f' of {unit}' if unit else ''} from {least:g} to {most:g}"
+
+    def read(value: object, known: Known) -> int | float:
+        if isinstance(value, bool) or not isinstance(value, int | kind):
+            raise unlike(f"a {name}", value)
+        if not least <= value <= most or math.isnan(value):
+            raise UsageError(f"{value} is no {name}")
+        return value
+
+    def of_word(word: str) -> object:
+        try:
+            return kind(word)
+        except ValueError:
+            raise UsageError(f"{word!r} is no {name}") from None
+
+    return Kind(name, read, of_word)
+
+
+def choice(what: str, *words: str | StrEnum) -> Kind:
+    """Return the kind of which there are these words alone."""
+
+    def read(value: object, known: Known) -> str:
+        word = _text(value)
+        for each in words:
+            if word == each:
+                return each
+        raise unknown(what, word, map(str, words))
+
+    return Kind(", ".join(f'"{each}"' for each in words), read)
+
+
+def pattern(kind: Kind, there_are: Callable[[Known], Collection[str]] | None = None) -> Kind:
+    """Return the kind of words of this one that may have shell wildcards. A pattern has to match
+    one of those that there are, if that is known; everything else has to be a word, and is brought
+    to its one spelling.
+    """
+
+    def read(value: object, known: Known) -> str:
+        word = _text(value)
+        if not is_wild(word):
+            return str(kind.read(word, known))
+        if there_are:
+            _matching(word, there_are(known))
+        return word
+
+    return Kind(f"{kind.name} or pattern", read)
+
+
+def several(kind: Kind, there_are: Callable[[Known], Collection[str]]) -> Kind:
+    """Return the kind of words that stand for one of this kind, or as a pattern for all those that
+    match: a tuple.
+    """
+
+    def read(value: object, known: Known) -> object:
+        word = _text(value)
+        if not is_wild(word):
+            return kind.read(word, known)
+        matching = _matching(word, there_are(known))
+        return tuple(dict.fromkeys(kind.read(each, known) for each in matching))
+
+    return Kind(f"{kind.name} or pattern", read)
+
+
+def is_wild(word: str) -> bool:
+    """Is it a pattern, and no word?"""
+    return bool(set(word) & set("*?["))
+
+
+def _matching(word: str, words: Collection[str]) -> list[str]:
+    matching = [each for each in words if fnmatchcase(each, word)]
+    if not matching:
+        raise UsageError(f"{word!r} matches none of them", f"there is: {', '.join(words)}")
+    return matching
+
+
+TEXT = Kind("text", lambda value, known: _text(value))
+LINE = Kind("line of text", _line)
+ASSIGNMENT = Kind("text", _assignment)
+TAG = Kind("tag", _tag)
+FLAG = Kind("true or false", _flag)
+REGEX = Kind("regular expression", _regex)
+EXPECTATION = Kind("expectation", _expectation)
+GUEST = Kind("guest", lambda value, known: known.guest(_text(value)))
+LIMIT = Kind("limit", lambda value, known: Limits.parse(_text(value)))
+SUBJECT = Kind("subject", lambda value, known: known.subject(_text(value)))
+POLICY = Kind("policy", lambda value, known: known.policy(_text(value)))
+WORKLOAD = Kind("workload", lambda value, known: workload(_text(value)))
+SCHEMA = 1
+
+
+def _schema(value: object, known: Known) -> int:
+    if value != SCHEMA or not isinstance(value, int) or isinstance(value, bool):
+        raise UsageError(f"this version of Foothold reads schema = {SCHEMA} alone")
+    return SCHEMA
+
+
+SCHEMA_KIND = Kind(f"{SCHEMA}", _schema)

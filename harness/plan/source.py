@@ -1,0 +1,125 @@
+"""The text of a plan: read, and where in it something stands."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+
+LARGEST = 1 << 20  # bytes; nobody writes a longer plan by hand
+_PART = r"\"[^\"]*\"|'[^']*'|[\w-]+"
+_HEADER = re.compile(rf"\s*\[\[?\s*((?:{_PART})(?:\s*\.\s*(?:{_PART}))*)\s*\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(rf"\s*((?:{_PART})(?:\s*\.\s*(?:{_PART}))*)\s*=")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Something in a plan: the section's key, and which one of several (a number from 0, or a
+    name); the setting's key; a word of its value, and its number if there are several; or without
+    a key, a word that should have been one.
+    """
+
+    section: str = ""
+    which: int | str | None = None
+    key: str = ""
+    word: str = ""
+    nth: int | None = None
+
+    def __str__(self) -> str:
+        which = {int: f"[{self.which}]", str: f".{self.which}"}.get(type(self.which), "")
+        section = f"{self.section}{which}"
+        nth = "" if self.nth is None else f"[{self.nth}]"
+        whole = f"{section}.{self.key}{nth}".strip(".")
+        return "".join(each if each.isprintable() else "?" for each in whole)
+
+
+class Source:
+    """A plan's file. Raises UsageError if it cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._text = _read(path)
+        self._lines = self._text.split("\n")
+
+    def tables(self) -> dict[str, Any]:
+        """Read it as TOML. Raises UsageError."""
+        try:
+            return tomllib.loads(self._text)
+        except (ValueError, RecursionError) as error:
+            why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise UsageError(
+                f"{self.path}: this is no TOML: {why}", "https://toml.io says how it is written"
+            ) from error
+
+    def wrong(self, place: Place, error: UsageError) -> UsageError:
+        """Return the error with file, line and key before it."""
+        line = self.line(place)
+        at = f"{self.path}:{line}" if line else str(self.path)
+        return UsageError(f"{at}: {place}: {error}" if str(place) else f"{at}: {error}", error.hint)
+
+    def line(self, place: Place) -> int:
+        """Find the line of something, as well as that can be told; 0 if it cannot."""
+        start, end = self._table(place)
+        key = place.key or place.word
+        if not key:
+            return start
+        for n in range(start, end):
+            match = _KEY.match(self._lines[n])
+            if match and _parts(match[1])[-1] == key:
+                return self._word(n, end, place.word)
+        return start
+
+    def _table(self, place: Place) -> tuple[int, int]:
+        """Return the lines of a section, from its title's; (0, end) for those above all tables."""
+        headers = ((_HEADER.match(line), n) for n, line in enumerate(self._lines))
+        titles = [(_parts(match[1]), n) for match, n in headers if match]
+        ends = [n for _, n in titles[1:]] + [len(self._lines)]
+        by_name = (place.which,) if isinstance(place.which, str) else ()
+        for wanted in ((place.section, *by_name), (place.section,)):
+            tables = zip(titles, ends, strict=False)
+            found = [(n + 1, end) for (title, n), end in tables if title == wanted]
+            if found:
+                nth = place.which if isinstance(place.which, int) else 0
+                return found[min(nth, len(found) - 1)]
+        top = titles[0][1] if titles else len(self._lines)
+        if not place.section:
+            return 0, top
+        # written as a dotted key, or within braces
+        for n in range(top):
+            match = _KEY.match(self._lines[n])
+            if match and _parts(match[1])[0] == place.section:
+                return n + 1, top
+        return 0, top
+
+    def _word(self, start: int, end: int, word: str) -> int:
+        """Return the line of a word in the value that begins on this line, or that line."""
+        for n in range(start, end):
+            if n > start and _KEY.match(self._lines[n]):
+                break
+            if word and re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", self._lines[n]):
+                return n + 1
+        return start + 1
+
+
+def _parts(key: str) -> tuple[str, ...]:
+    return tuple(each.strip("\"'") for each in re.findall(_PART, key))
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        hint = "a plan has to be a file that can be read"
+        raise UsageError(f"{path}: {error.strerror or error}", hint) from error
+    if len(data) > LARGEST:
+        raise UsageError(f"{path}: a plan of more than {LARGEST} bytes", "is it the right file?")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        wrong = f"{error.reason} at byte {error.start}"
+        raise UsageError(f"{path}: this is no TOML: {wrong}", "write it in UTF-8") from error

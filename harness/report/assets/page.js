@@ -1,0 +1,130 @@
+"use strict";
+// What a page can do beyond being read: the matrix by arrow keys, cells that open where a link
+// leads, copying, filtering. Without it everything is still there.
+
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+for (const each of all(".tools[hidden], .copy[hidden]")) each.hidden = false;
+
+// --- a link to a cell opens it
+function reveal() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  const cell = target.closest("details.cell");
+  if (!cell) return;
+  cell.hidden = cell.closest(".group").hidden = false;
+  cell.scrollIntoView({ block: "start" });
+  target.focus({ preventScroll: true });
+}
+addEventListener("hashchange", reveal);
+// the same link once more is no change of the hash
+addEventListener("click", (event) => {
+  const link = event.target.closest?.('a[href^="#"]');
+  if (link && link.hash === location.hash) reveal();
+});
+
+// --- the matrix: one stop for Tab, arrows within
+const table = document.querySelector(".matrix");
+if (table) {
+  const rows = all("tbody tr:not(.part)", table).map((row) => all("td", row).map((td) => all("a", td)));
+  table.setAttribute("role", "grid");
+  const links = rows.flat(2);
+  const stop = (link) => {
+    for (const each of links) each.tabIndex = -1;
+    link.tabIndex = 0;
+  };
+  if (links.length) stop(links[0]);
+  table.addEventListener("focusin", (event) => {
+    const link = event.target.closest("a");
+    if (link) stop(link);
+  });
+  const find = (row, column, down, across) => {
+    // the next field in this direction that has a cell
+    for (row += down, column += across; rows[row]?.[column]; row += down, column += across) {
+      if (rows[row][column].length) return rows[row][column][0];
+      if (!down && !across) return null;
+    }
+    return null;
+  };
+  table.addEventListener("keydown", (event) => {
+    if (event.altKey || event.metaKey) return;
+    const link = event.target.closest("a");
+    if (!link) return;
+    const row = rows.findIndex((fields) => fields.some((field) => field.includes(link)));
+    const column = rows[row].findIndex((field) => field.includes(link));
+    const ends = { Home: [-1, 1], End: [rows[row].length, -1] };
+    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    let next = null;
+    if (moves[event.key] && !event.ctrlKey) {
+      const field = rows[row][column];
+      const beside = field[field.indexOf(link) + moves[event.key][1]];
+      next = (moves[event.key][1] && beside) || find(row, column, ...moves[event.key]);
+    } else if (ends[event.key]) {
+      const [from, step] = ends[event.key];
+      const line = event.ctrlKey ? (event.key === "Home" ? 0 : rows.length - 1) : row;
+      next = find(line, from, 0, step);
+    } else return;
+    event.preventDefault();
+    next?.focus();
+  });
+}
+
+// --- copying, also from file:// and where the clipboard is not to be had
+async function copy(text, source) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const range = document.createRange();
+    range.selectNodeContents(source);
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+    return document.execCommand("copy");
+  }
+}
+addEventListener("click", async (event) => {
+  const button = event.target.closest?.(".copy");
+  if (!button) return;
+  const source = button.parentElement.querySelector("code");
+  const done = await copy(source.textContent, source);
+  const face = button.firstChild;
+  face.data = done ? "Copied" : "Selected";
+  setTimeout(() => { face.data = "Copy"; }, 1500);
+});
+
+// --- which cells are shown
+const cells = all("details.cell");
+const filter = document.getElementById("filter");
+const only = document.getElementById("only");
+const words = new Map(cells.map((cell) => [
+  cell, `${cell.querySelector(".where b").textContent} ${cell.firstElementChild.textContent}`.toLowerCase(),
+]));
+function sift() {
+  const wanted = filter.value.toLowerCase().split(/\s+/);
+  let count = 0;
+  for (const cell of cells) {
+    const bad = cell.matches(".r-fail, .r-error");
+    cell.hidden = (only.checked && !bad) || !wanted.every((word) => words.get(cell).includes(word));
+    count += !cell.hidden;
+  }
+  for (const group of all(".group")) group.hidden = !group.querySelector(".cell:not([hidden])");
+  document.getElementById("shown").textContent = count < cells.length ? `${count} of ${cells.length} cells` : "";
+}
+filter.addEventListener("input", sift);
+only.addEventListener("change", sift);
+const openAll = (open) => { for (const cell of cells) if (!cell.hidden) cell.open = open; };
+document.getElementById("open").addEventListener("click", () => openAll(true));
+document.getElementById("close").addEventListener("click", () => openAll(false));
+
+// --- paper has no triangles to click: a small run is printed whole
+let opened = [];
+addEventListener("beforeprint", () => {
+  if (!document.body.classList.contains("small")) return;
+  opened = all(".cell:not([open]), .guest:not([open])");
+  for (const each of opened) each.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const each of opened) each.open = false;
+});
+
+reveal();

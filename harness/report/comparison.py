@@ -1,0 +1,156 @@
+"""Two runs side by side: what is worse, what is better, what went another way, and in which spaces.
+
+Pure: values in, values out. A cell is known again by its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.facts import Facts
+from harness.report.read import Run
+from harness.sinks.result import GuestResult, RunResult
+from harness.traits import TRAITS
+from harness.verdict import Result, Verdict
+
+
+class Kind(StrEnum):
+    """In which way a cell differs from what it was."""
+
+    BROKEN = "new failure"
+    REPAIRED = "repaired"
+    PATH = "changed path"
+    ANSWER = "changed answer"
+    RESULT = "changed result"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One cell, before and now, each in a phrase."""
+
+    cell: str
+    kind: Kind
+    before: str
+    now: str
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Something of a guest that is not what it was: a fact of its address space, or what it is
+    made of.
+    """
+
+    guest: str
+    what: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that differs. `came` and `gone` are cells that only one of the runs has, `same` is how
+    many are as they were.
+    """
+
+    earlier: Run
+    changes: tuple[Change, ...]
+    drifts: tuple[Drift, ...]
+    came: tuple[str, ...]
+    gone: tuple[str, ...]
+    same: int
+
+    @property
+    def by_kind(self) -> dict[Kind, list[Change]]:
+        """The changes, the worst first."""
+        kinds = {kind: [each for each in self.changes if each.kind is kind] for kind in Kind}
+        return {kind: changes for kind, changes in kinds.items() if changes}
+
+    @property
+    def empty(self) -> bool:
+        """Is there nothing to tell?"""
+        return not (self.changes or self.drifts or self.came or self.gone)
+
+
+def compare(earlier: Run, now: Run) -> Comparison:
+    """Compare a run with an earlier one."""
+    one, other = earlier.result, now.result
+    before = {cell.id: one.verdicts.get(cell.id) for cell in one.cells}
+    after = {cell.id: other.verdicts.get(cell.id) for cell in other.cells}
+    both = [cell for cell in after if cell in before]
+    changes = tuple(change for cell in both if (change := _change(cell, before[cell], after[cell])))
+    return Comparison(
+        earlier,
+        changes,
+        tuple(_drifts(one, other)),
+        tuple(cell for cell in after if cell not in before),
+        tuple(cell for cell in before if cell not in after),
+        len(both) - len(changes),
+    )
+
+
+def _change(cell: str, before: Verdict | None, now: Verdict | None) -> Change | None:
+    kind = _kind(before, now)
+    return Change(cell, kind, _phrase(before), _phrase(now)) if kind else None
+
+
+def _kind(before: Verdict | None, now: Verdict | None) -> Kind | None:
+    was, is_ = (one.result if one else None for one in (before, now))
+    bad = (Result.FAIL, Result.ERROR)
+    if is_ in bad and was not in bad:
+        return Kind.BROKEN
+    if was in bad and is_ is Result.PASS:
+        return Kind.REPAIRED
+    if not before or not now or was is not is_:
+        return Kind.RESULT if was is not is_ else None
+    old, new = before.observed, now.observed
+    if not old or not new:
+        return None
+    if old.path is not new.path:
+        return Kind.PATH
+    seen = [(one.outcome, one.status, one.signal, one.message) for one in (old, new)]
+    return Kind.ANSWER if seen[0] != seen[1] else None
+
+
+def _phrase(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "not reached"
+    told = str(verdict.observed) if verdict.observed else next(iter(verdict.findings), "")
+    return f"{verdict.result}: {told}" if told else verdict.result.value
+
+
+def _drifts(before: RunResult, now: RunResult) -> Iterator[Drift]:
+    for name, guest in now.guests.items():
+        if name in before.guests:
+            yield from _drift(name, before.guests[name], guest)
+
+
+def _drift(name: str, before: GuestResult, now: GuestResult) -> Iterator[Drift]:
+    if not (before.ready and now.ready):
+        return
+    old_facts, new_facts = before.ready.facts, now.ready.facts
+    for what in TRAITS:
+        old, new = _steady(what, old_facts), _steady(what, new_facts)
+        if old != new:
+            yield Drift(name, what, old, new)
+    made = before.ready.provenance, now.ready.provenance
+    for what in sorted({*made[0], *made[1]} - _OF_ONE_BOOT):
+        old, new = ("/".join(one.get(what, "").split("/")[-2:]) for one in made)
+        if old != new:  # of a path, what does not depend on where the cache is
+            yield Drift(name, what, old, new)
+
+
+_OF_ONE_BOOT = {"container"}
+
+
+def _steady(what: str, facts: Facts) -> str:
+    """Tell a fact without what the kernel draws by lot at every start."""
+    told = TRAITS[what](facts)
+    if not facts.aslr_bits:
+        return told
+    if what == "first":
+        return "by lot"
+    if what.startswith("ASLR"):
+        return str(facts.aslr)  # of the bits one too few is seen now and then, see facts.py
+    return "moved" if told.startswith("moved to") else told

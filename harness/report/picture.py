@@ -1,0 +1,280 @@
+"""Where everything stands in the drawing of an address space. Numbers only: a template draws them.
+
+The axis is logarithmic, since what is of interest lies at 4 MiB and at 128 TiB; all drawings of a
+run share one, so that they can be compared by eye. Kinds of mapping have lanes of their own: on
+such an axis libraries and stack of a 47-bit process are one point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import log2
+
+from harness.facts import Facts
+from harness.ledger import FIXED, Answer, Ledger, Reservation
+from harness.limits import Range
+from harness.report.space import Arena, Kind, Segment
+from harness.sizes import format_size
+
+WIDTH = 1000.0
+LEFT, RIGHT = 104.0, 988.0  # of the plot; the names of lanes stand before it
+LOWEST = 12  # the axis begins at 2^12: below is one page, which nobody may map
+_MARGIN = 0.6  # of a power of two behind the largest task size: what lies beyond has to be seen
+_TICKS = 4  # powers of two from tick to tick
+_RULER, _ROW, _LANE, _GAP, _FOOT, _ZOOM = 26.0, 38.0, 24.0, 10.0, 20.0, 64.0
+_THIN = 4.0  # the least width of a block
+_APART = 250.0  # two labels that are nearer than this stand as one
+_BESIDE = 40.0  # alike requests whose ends are nearer than this are one arrow
+MOST_REQUESTS = 6
+_LANES = {
+    "runtime": (Kind.ARENA, Kind.BITMAP, Kind.RESERVED, Kind.LARGE),
+    "program": (Kind.IMAGE, Kind.HEAP),
+    "libraries": (Kind.LIBRARY, Kind.FILE),
+    "other": (Kind.OTHER,),
+    "stack": (Kind.STACK, Kind.KERNEL),
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Addresses to places: 2^12 on the left, `highest` (a power of two, not whole) on the right."""
+
+    highest: float
+
+    @classmethod
+    def of(cls, facts: Sequence[Facts]) -> Axis:
+        """Make an axis on which all these address spaces have room."""
+        widest = max((each.task_size for each in facts), default=1 << 47)
+        return cls(log2(max(widest, 2 << LOWEST)) + _MARGIN)
+
+    def x(self, address: int) -> float:
+        """Say where an address stands; those off the axis stand at its ends."""
+        power = min(max(log2(max(address, 1)), LOWEST), self.highest)
+        return LEFT + (power - LOWEST) / (self.highest - LOWEST) * (RIGHT - LEFT)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A coloured box; `title` says what it is."""
+
+    kind: str
+    x: float
+    width: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Label:
+    """Words at a place; `anchor` says which end of them stands there."""
+
+    x: float
+    text: str
+    anchor: str = "start"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Blocks of related kinds, side by side."""
+
+    name: str
+    y: float
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """An arrow from the address that was asked for to the one that was given; None is nowhere.
+    `width` is how far what was asked for would have reached.
+    """
+
+    y: float
+    asked: float | None
+    given: float | None
+    width: float
+    answer: str
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True)
+class Hatch:
+    """A range in which nothing can be had, from top to bottom."""
+
+    kind: str
+    x: float
+    width: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """The runtime's reservation once more, on an axis that is linear; `left` and `right` are its
+    ends in the lanes above.
+    """
+
+    y: float
+    left: float
+    right: float
+    blocks: tuple[Block, ...]
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The whole drawing. `floor` is where the lanes end."""
+
+    height: float
+    floor: float
+    hatches: tuple[Hatch, ...]
+    end: Label
+    requests: tuple[Request, ...]
+    more: int
+    lanes: tuple[Lane, ...]
+    zoom: Zoom | None
+
+
+def draw(
+    axis: Axis,
+    facts: Facts,
+    space: Sequence[Segment],
+    ledger: Ledger,
+    arena: Arena | None = None,
+    occupied: Sequence[Range] = (),
+) -> Picture:
+    """Draw one address space: what is mapped in it, and what was asked of it."""
+    asked = _grouped(axis, [each for each in ledger if each.tells and not each.within])
+    requests = tuple(
+        _request(axis, each, more, _RULER + number * _ROW)
+        for number, (each, more) in enumerate(asked[:MOST_REQUESTS])
+    )
+    top = _RULER + len(requests) * _ROW + _GAP
+    lanes = tuple(_lanes(axis, space, top))
+    floor = top + len(lanes) * _LANE
+    zoom = _zoom(axis, space, arena, floor + _FOOT) if arena else None
+    return Picture(
+        floor + _FOOT + (_ZOOM if zoom else 0),
+        floor,
+        tuple(_hatches(axis, facts, occupied)),
+        _end(axis, facts),
+        requests,
+        max(0, len(asked) - MOST_REQUESTS),
+        lanes,
+        zoom,
+    )
+
+
+def about(size: int) -> str:
+    """Write a size as a person would say it: 5.8M, 640M."""
+    for unit, bits in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
+        if size >= 1 << bits:
+            return f"{size / (1 << bits):.3g}{unit}" if size >> bits < 1000 else format_size(size)
+    return str(size)
+
+
+def ticks(axis: Axis) -> Iterator[Label]:
+    """Say where the axis is marked: every 16 times."""
+    for power in range(LOWEST, int(axis.highest) + 1, _TICKS):
+        yield Label(axis.x(1 << power), format_size(1 << power), "middle")
+
+
+def _end(axis: Axis, facts: Facts) -> Label:
+    x = axis.x(facts.task_size)
+    anchor = "start" if x < (LEFT + RIGHT) * 0.7 else "end"
+    return Label(x, f"task size {facts.task_size:#x}", anchor)
+
+
+def _hatches(axis: Axis, facts: Facts, occupied: Sequence[Range]) -> Iterator[Hatch]:
+    def hatch(kind: str, start: int, end: int, title: str) -> Hatch:
+        x = axis.x(start)
+        return Hatch(kind, x, max(axis.x(end) - x, _THIN / 2), title)
+
+    yield hatch("below", 1, facts.lowest, f"below {facts.lowest:#x} nothing may be mapped")
+    yield hatch(
+        "beyond", facts.task_size, 1 << 64, f"beyond the task size {facts.task_size:#x} is nothing"
+    )
+    for each in occupied:
+        yield hatch("occupied", each.start, each.end, f"occupied before it began: {each}")
+
+
+def _grouped(axis: Axis, asked: Sequence[Reservation]) -> list[tuple[Reservation, int]]:
+    """Let a heap that grows piece by piece be one request, and say how many more there were; so
+    too what is asked for again and again to the same end.
+    """
+    groups: dict[tuple[object, ...], tuple[Reservation, int]] = {}
+    for each in asked:
+        places = (each.asked or 0, each.given or 0)
+        near = tuple(round(axis.x(place) / _BESIDE) for place in places)
+        size = None if each.answer is Answer.HONOURED else each.length
+        first, more = groups.get(key := (each.answer, each.protection, size, near), (each, -1))
+        groups[key] = (first, more + 1)
+    return list(groups.values())
+
+
+def _request(axis: Axis, one: Reservation, more: int, y: float) -> Request:
+    asked = axis.x(one.asked) if one.asked else None
+    given = axis.x(one.given) if one.given is not None else None
+    what = f"{about(one.length)} {one.protection}"
+    how = "exactly " if one.flags & FIXED else ""
+    where = f"{how}at {one.asked:#x}" if one.asked else "anywhere"
+    again = f", and {more} more near it" if more else ""
+    labels: tuple[Label, ...]
+    if one.answer is Answer.REFUSED:
+        there = LEFT if asked is None else asked
+        labels = (_label(there, f"{what} {where}: refused, {one.errno}{again}"),)
+    elif one.answer is Answer.MOVED and asked is not None and given is not None:
+        moved = f"moved to {one.given:#x}{again}"
+        if abs(asked - given) < _APART:
+            labels = (_label(min(asked, given), f"{what} {where}: {moved}"),)
+        else:
+            labels = (_label(asked, f"{what} {where}"), _label(given, moved))
+    else:
+        there = given if given is not None else LEFT
+        told = "given" if one.answer is Answer.HONOURED else f"given {one.given:#x}"
+        labels = (_label(there, f"{what} {where}: {told}{again}"),)
+    reach = axis.x((one.asked or 0) + one.length) - asked if asked is not None else 0.0
+    return Request(y, asked, given, reach, one.answer.value, labels)
+
+
+def _label(x: float, text: str) -> Label:
+    """Let words begin at a place, or end there where the plot ends too soon."""
+    return Label(x, text) if x < (LEFT + RIGHT) / 2 else Label(x, text, "end")
+
+
+def _lanes(axis: Axis, space: Sequence[Segment], top: float) -> Iterator[Lane]:
+    y = top
+    for name, kinds in _LANES.items():
+        blocks = tuple(
+            _block(each, axis.x(each.start), axis.x(each.end))
+            for each in space
+            if each.kind in kinds and log2(max(each.start, 1)) < axis.highest
+        )
+        if blocks:
+            yield Lane(name, y, blocks)
+            y += _LANE
+
+
+def _block(one: Segment, start: float, end: float) -> Block:
+    width = max(end - start, _THIN)
+    how = f"{about(one.mapped)} {' '.join(one.protections)}"
+    title = f"{one.kind}: {one.start:#x}-{one.end:#x}, {how}"
+    return Block(one.kind.value, min(start, RIGHT - width), width, title)
+
+
+def _zoom(axis: Axis, space: Sequence[Segment], arena: Arena, y: float) -> Zoom | None:
+    length = arena.end - arena.base
+    if length <= 0:
+        return None
+
+    def x(address: int) -> float:
+        return LEFT + (address - arena.base) / length * (RIGHT - LEFT)
+
+    inside = [each for each in space if arena.base <= each.start and each.end <= arena.end]
+    blocks = tuple(_block(each, x(each.start), x(each.end)) for each in inside)
+    bitmap, heap = arena.start - arena.base, arena.end - arena.start
+    used = f"{about(arena.used - arena.start)} used"
+    labels = (
+        Label(LEFT, f"{arena.base:#x}: bitmap, {about(bitmap)}"),
+        Label(max(x(arena.start), LEFT + 230), f"{arena.start:#x}: arena, {about(heap)}, {used}"),
+        Label(RIGHT, f"{arena.end:#x}", "end"),
+    )
+    return Zoom(y, axis.x(arena.base), axis.x(arena.end), blocks, labels)

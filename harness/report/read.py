@@ -1,0 +1,226 @@
+"""A run's directory, read back: what `sinks/rundir` and `run.keep` wrote.
+
+A directory that is none is the user's mistake; one that was cut short is read as far as it goes,
+and says so. What subjects wrote in it is believed no more than when it was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import UsageError
+from harness.events import AnyEvent, RunFinished, RunStarted
+from harness.ledger import Account, settle
+from harness.record import Ending
+from harness.sinks.result import RunResult
+from harness.sinks.rundir import SCHEMA
+from harness.witnesses import maps
+from harness.witnesses.observe import MOMENTS
+from harness.witnesses.program import RUNNING
+from harness.witnesses.report import Report, read_report
+from harness.witnesses.strace import Story, parse_trace, story_of
+
+LARGEST = 8 << 20  # bytes of one file that are read; what is longer was cut when it was written
+TAIL = 16 << 10  # bytes of what a subject printed, or of its raw evidence, that a page may show
+_HINT = "give the directory that a run named at its end, or `last`"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its directory tells it; `notes` says in words what of it is missing."""
+
+    directory: Path
+    version: str
+    result: RunResult
+    notes: tuple[str, ...] = ()
+
+    def inside(self, name: str) -> Path | None:
+        """Return a file or directory of the run; None if there is none, or it leads out of it."""
+        try:
+            path = (self.directory / name).resolve(strict=True)
+            return path if path.is_relative_to(self.directory.resolve()) else None
+        except (OSError, ValueError):  # a name from a damaged list may be anything
+            return None
+
+    @property
+    def started(self) -> RunStarted:
+        """How it began: there is no run without."""
+        assert self.result.started
+        return self.result.started
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is kept of one cell, read. `maps` by the moment; `raw` the files' own text, shortened.
+
+    `problems` says in words what could not be read.
+    """
+
+    maps: Mapping[str, tuple[maps.Mapping, ...]] = field(default_factory=dict)
+    report: Report | None = None
+    story: Story | None = None
+    account: Account = field(default_factory=Account)
+    ending: Ending | None = None
+    raw: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+class _Kind(msgspec.Struct):
+    schema: int
+
+
+class _Head(_Kind):
+    foothold: str
+    started: RunStarted | None = None
+    finished: RunFinished | None = None
+
+
+def read_run(directory: Path) -> Run:
+    """Read a run. Raises UsageError if there is none, or none that can be understood."""
+    head = _head(directory)
+    if head.started is None:
+        raise UsageError(f"{directory}: the run ended before it had cells", _HINT)
+    result = RunResult()
+    result(head.started)
+    notes = list(_events(directory / "events.jsonl", result))
+    mine = {cell.id for cell in result.cells}
+    verdicts = result.verdicts.items()
+    if strangers := [cell for cell, one in verdicts if cell not in mine or cell != one.cell]:
+        raise UsageError(
+            f"{directory} has a verdict of no cell of its own: {strangers[0][:200]!r}",
+            "the run directory is damaged",
+        )
+    if head.finished and not result.finished:
+        result(head.finished)
+    if not result.finished:
+        notes.append("the run has no end: it goes on still, or was killed")
+    return Run(directory, head.foothold, result, tuple(notes))
+
+
+def _head(directory: Path) -> _Head:
+    path = directory / "run.json"
+    if not directory.is_dir():
+        raise UsageError(f"{directory}: there is no such directory", _HINT)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UsageError(f"{directory} is no run directory: it has no run.json", _HINT) from error
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    try:
+        schema = msgspec.json.decode(data, type=_Kind).schema
+        if schema == SCHEMA:
+            return msgspec.json.decode(data, type=_Head)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} cannot be read: {error}", "the run directory is damaged, or is of another kind"
+        ) from error
+    raise UsageError(
+        f"{path} has schema {schema}; this Foothold reads {SCHEMA}",
+        "use the Foothold that made the run: `foothold --version` and run.json tell theirs",
+    )
+
+
+def _events(path: Path, result: RunResult) -> Iterator[str]:
+    """Tell `result` every event; the last line may be cut, as by kill -9 or a full disk."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UsageError(
+            f"{path}: {error.strerror or error}", "the run directory is damaged: run it again"
+        ) from error
+    cut = lines.pop()
+    decoder = msgspec.json.Decoder(AnyEvent)
+    for number, line in enumerate(lines, start=1):
+        try:
+            result(decoder.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"{path}, line {number}: {error}",
+                "the run directory is damaged, or another Foothold made it",
+            ) from error
+    if cut:
+        yield "the list of events ends within a line: the run was cut short"
+
+
+def read_evidence(run: Run, cell: str, *, reports: bool) -> Evidence:
+    """Read what is kept of a cell. Never raises for what is in it.
+
+    `reports` says whether its subject is one that reports.
+    """
+    folder = run.inside(f"cells/{cell}")
+    if folder is None or not folder.is_dir():
+        return Evidence()
+    files = _Files(folder)
+    trace = files.read("strace")
+    story, account = None, Account()
+    if trace:
+        parsed = parse_trace(trace)
+        # the log begins with the agent, which becomes the subject (images/agent/trace.c)
+        story = story_of(parsed, parsed.calls[0].pid if parsed.calls else 0)
+        account = settle(story.steps)
+    stdout = files.read("stdout.jsonl")
+    return Evidence(
+        files.maps(),
+        read_report(stdout) if reports and stdout else None,
+        story,
+        account,
+        files.ending(),
+        files.raw,
+        tuple(files.problems),
+    )
+
+
+def _moment(name: str) -> tuple[int, str]:
+    """Order the moments as they come; files lose their times when a run is copied."""
+    moment = name.removeprefix("maps-")
+    known = (*MOMENTS, RUNNING)
+    return (known.index(moment) if moment in known else -1, moment)
+
+
+class _Files:
+    """A cell's directory; collects what cannot be read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.problems: list[str] = []
+        self.raw: dict[str, str] = {}
+
+    def read(self, name: str) -> bytes:
+        """Return a file as far as it is read, empty if there is none."""
+        try:
+            with (self._folder / name).open("rb") as file:
+                data = file.read(LARGEST)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            self.problems.append(f"{name}: {error.strerror or error}")
+            return b""
+        if data:
+            self.raw[name] = data[-TAIL:].decode(errors="backslashreplace")
+        return data
+
+    def maps(self) -> dict[str, tuple[maps.Mapping, ...]]:
+        """Return the maps by the moment, the last one last."""
+        read = {}
+        for path in sorted(self._folder.glob("maps-*"), key=lambda path: _moment(path.name)):
+            text = self.read(path.name).decode(errors="backslashreplace")
+            try:
+                read[path.name.removeprefix("maps-")] = maps.parse_maps(text)
+            except maps.MapsError as error:
+                self.problems.append(f"{path.name}: {error}")
+        return read
+
+    def ending(self) -> Ending | None:
+        """Return how the subject ended, None if nobody wrote it down."""
+        if not (data := self.read("ending.json")):
+            return None
+        try:
+            return msgspec.json.decode(data, type=Ending)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self.problems.append(f"ending.json: {error}")
+            return None

@@ -1,0 +1,164 @@
+"""What lies where: a subject's mappings, each with what it is for.
+
+From the kernel's maps if they were read; else from what the trace leaves mapped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+from harness.ledger import LARGE, Account
+from harness.report.read import Evidence
+from harness.witnesses.maps import Mapping
+from harness.witnesses.report import End, Report, Reserved
+
+
+class Kind(StrEnum):
+    """What a mapping is for."""
+
+    ARENA = "arena"
+    BITMAP = "bitmap"
+    RESERVED = "reserved"
+    LARGE = "large"
+    IMAGE = "image"
+    HEAP = "heap"
+    LIBRARY = "library"
+    FILE = "file"
+    OTHER = "other"
+    STACK = "stack"
+    KERNEL = "kernel"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Mappings of one kind in a row, from `start` up to `end`; gaps may lie between them.
+
+    `mapped` is in bytes, `count` in mappings.
+    """
+
+    kind: Kind
+    start: int
+    end: int
+    mapped: int
+    protections: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Arena:
+    """The reservation of a runtime that reports: [base, end), in which the bitmap is followed by
+    the arena at `start`; `used` is where its heap ends.
+    """
+
+    base: int
+    bitmap: int
+    start: int
+    used: int
+    end: int
+
+
+_SCATTERED = frozenset({Kind.LIBRARY, Kind.FILE, Kind.OTHER, Kind.KERNEL, Kind.STACK, Kind.IMAGE})
+_NEAR = 64 << 20  # bytes between two mappings of a kind that are told as one
+_BSS = 1 << 20  # bytes; a larger one behind a file is a mapping of its own
+_LIBRARY = re.compile(r"(^|/)(ld[-.]|lib)[^/]*\.so(\.|$)|\.so(\.[0-9.]+)?$")
+_KERNEL = ("[vdso]", "[vvar", "[vsyscall", "[vectors]", "[sigpage]", "[uprobes]")
+
+
+def arena_of(report: Report | None) -> Arena | None:
+    """Return the arena that a report claims, None if it claims none that could be."""
+    reserved, end = (report.one(Reserved), report.one(End)) if report else (None, None)
+    if not reserved:
+        return None
+    used = end.arena_used if end else reserved.arena_used
+    one = Arena(reserved.base, reserved.bitmap, reserved.arena_start, used, reserved.arena_end)
+    makes_sense = 0 <= one.base <= one.bitmap <= one.start <= one.used <= one.end < 1 << 63
+    return one if makes_sense else None
+
+
+def segments(evidence: Evidence) -> tuple[Segment, ...]:
+    """Name all that was mapped at the last moment that is known, in order of addresses."""
+    arena = arena_of(evidence.report)
+    last = list(evidence.maps.values())[-1] if evidence.maps else None
+    single = _of_maps(last, arena) if last else _of_trace(evidence.account)
+    return tuple(_joined(single))
+
+
+def _of_maps(mappings: Sequence[Mapping], arena: Arena | None) -> Iterator[Segment]:
+    code = {each.name for each in mappings if each.name.startswith("/") and "x" in each.permissions}
+    before: Segment | None = None
+    for each in mappings:
+        kind = _kind(each, before, is_code=each.name in code)
+        one = Segment(kind, each.start, each.end, each.length, (each.permissions[:3],))
+        if each.name.startswith("/"):
+            one = replace(one, names=(PurePosixPath(each.name).name,))
+        yield from _split(one, arena)
+        before = one
+
+
+def _kind(mapping: Mapping, before: Segment | None, *, is_code: bool) -> Kind:
+    name = mapping.name
+    if name.startswith("[stack"):
+        return Kind.STACK
+    if name == "[heap]":
+        return Kind.HEAP
+    if name.startswith(_KERNEL):
+        return Kind.KERNEL
+    if _LIBRARY.search(name):
+        return Kind.LIBRARY
+    if name.startswith("/"):
+        return Kind.IMAGE if is_code else Kind.FILE
+    if mapping.length >= LARGE:
+        return Kind.RESERVED if mapping.permissions.startswith("---") else Kind.LARGE
+    follows = before is not None and before.end == mapping.start and before.names
+    if follows and mapping.usable and mapping.length <= _BSS:
+        assert before
+        return before.kind
+    return Kind.OTHER
+
+
+def _of_trace(account: Account) -> Iterator[Segment]:
+    for piece in account.layout:
+        kind = Kind.LIBRARY
+        if account.ledger[piece.of].anonymous:
+            kind = Kind.OTHER
+            if piece.end - piece.start >= LARGE:
+                kind = Kind.RESERVED if piece.protection == "---" else Kind.LARGE
+        size = piece.end - piece.start
+        yield Segment(kind, piece.start, piece.end, size, (piece.protection,))
+
+
+def _split(one: Segment, arena: Arena | None) -> Iterator[Segment]:
+    """Cut what lies in the arena's reservation at its seams, and call the parts by their names."""
+    if arena is None or one.names or one.end <= arena.base or arena.end <= one.start:
+        yield one
+        return
+    seams = sorted({arena.base, arena.start, arena.end} | {one.start, one.end})
+    for start, end in pairwise(at for at in seams if one.start <= at <= one.end):
+        kind = one.kind
+        if arena.base <= start < arena.end:
+            kind = Kind.BITMAP if start < arena.start else Kind.ARENA
+            kind = Kind.RESERVED if one.protections == ("---",) else kind
+        yield replace(one, kind=kind, start=start, end=end, mapped=end - start)
+
+
+def _joined(single: Iterable[Segment]) -> list[Segment]:
+    """Join what is of one kind and near: a loader's mappings are one thing to a reader."""
+    joined: list[Segment] = []
+    for one in single:
+        near = _NEAR if one.kind in _SCATTERED else 0
+        last = next((each for each in reversed(joined) if each.kind is one.kind), None)
+        if last is None or one.start - last.end > near:
+            joined.append(one)
+            continue
+        joined[joined.index(last)] = Segment(
+            one.kind, last.start, one.end, last.mapped + one.mapped,
+            tuple(dict.fromkeys(last.protections + one.protections)),
+            tuple(dict.fromkeys(last.names + one.names)), last.count + one.count,
+        )  # fmt: skip
+    return sorted(joined, key=lambda each: each.start)

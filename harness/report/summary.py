@@ -1,0 +1,146 @@
+"""What the page says of the run as a whole, and of its guests."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from harness.report.cells import CellView
+from harness.report.read import TAIL, Run
+from harness.sinks.marks import SHAPES, WORDS
+from harness.sinks.result import GuestResult
+from harness.traits import TRAITS
+from harness.verdict import Result
+
+_CONSOLE = 200  # lines of a guest's console
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many cells came to a result; `share` is of all of them, `before` what stands left of it
+    in the bar, both in percent.
+    """
+
+    result: str
+    shape: str
+    word: str
+    number: int
+    share: float
+    before: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What went wrong in one way, and the cells in which it did."""
+
+    result: str
+    shape: str
+    guest: str
+    sentences: tuple[str, ...]
+    hint: str
+    cells: tuple[CellView, ...]
+
+
+@dataclass(frozen=True)
+class GuestView:
+    """A guest: what became of its boot, its command line, what it is made of, its console."""
+
+    name: str
+    state: str
+    command: str
+    provenance: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    hint: str
+    console: str
+    traits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The run in figures and sentences."""
+
+    title: str
+    started: str
+    seconds: float | None
+    counts: tuple[Count, ...]
+    findings: tuple[Finding, ...]
+    unsupported: tuple[Finding, ...]
+    command: str
+
+
+def summarise(run: Run, views: list[CellView]) -> Summary:
+    """Say what the run came to."""
+    counts = tuple(_counts(run))
+    finished = run.result.finished
+    by_id = {view.cell.id: view for view in views}
+    return Summary(
+        run.result.headline,
+        _time(run.started.at),
+        finished.seconds if finished else None,
+        counts,
+        tuple(_findings(run, by_id, Result.FAIL, Result.ERROR)),
+        tuple(_findings(run, by_id, Result.UNSUPPORTED)),
+        shlex.join(run.started.command),
+    )
+
+
+def _time(at: float) -> str:
+    try:
+        return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError, OSError):  # a damaged directory may say anything
+        return "at a time that makes no sense"
+
+
+def _counts(run: Run) -> Iterator[Count]:
+    total, before = max(1, len(run.result.cells)), 0.0
+    for result, number in run.result.counts.items():
+        share = 100 * number / total
+        if number:
+            yield Count(result, SHAPES[result], WORDS[result], number, share, before)
+        before += share
+
+
+def _findings(run: Run, views: Mapping[str, CellView], *wanted: Result) -> Iterator[Finding]:
+    for verdicts in run.result.alike(*wanted):
+        first, cells = verdicts[0], tuple(views[each.cell] for each in verdicts)
+        result, guest = first.result.value, cells[0].cell.guest
+        yield Finding(result, SHAPES[result], guest, first.findings, first.hint, cells)
+
+
+def guest_views(run: Run) -> Iterator[GuestView]:
+    """Say of each guest what is known of it."""
+    for name, guest in run.result.guests.items():
+        ready = guest.ready
+        yield GuestView(
+            name,
+            _state(guest),
+            shlex.join(guest.argv or (guest.failed.argv if guest.failed else ())),
+            tuple(sorted(ready.provenance.items())) if ready else (),
+            ready.notes if ready else (),
+            guest.failed.hint if guest.failed else "",
+            _console(run, name, guest),
+            tuple(tell(ready.facts) for tell in TRAITS.values()) if ready else (),
+        )
+
+
+def _state(guest: GuestResult) -> str:
+    parts = []
+    if guest.ready:
+        parts.append(f"ready in {guest.ready.seconds:.2f} s")
+    if guest.failed:
+        kind = "unsupported" if guest.failed.blame == "unsupported" else "failed"
+        parts.append(f"{kind}: {guest.failed.message}")
+    return "; ".join(parts) or "was not booted"
+
+
+def _console(run: Run, name: str, guest: GuestResult) -> str:
+    """The last of what its kernel and init printed."""
+    path = run.inside(f"guests/{name}/console.log")
+    text = guest.failed.console if guest.failed else ""
+    if path and path.is_file():
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL))
+            text = file.read(TAIL).decode(errors="backslashreplace") or text
+    return "\n".join(text.splitlines()[-_CONSOLE:])

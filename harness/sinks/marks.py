@@ -1,0 +1,103 @@
+"""How a cell is marked wherever it is named: a colour, a shape and a word, never a colour alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from harness.cells import Cell
+from harness.verdict import Outcome, Verdict
+
+SHAPES = {"pass": "✓", "fail": "✗", "error": "!", "unsupported": "–", "not-run": "·"}
+WORDS = {
+    "pass": "as expected", "fail": "not as expected", "error": "in error",
+    "unsupported": "unsupported", "not-run": "not reached",
+}  # fmt: skip
+_IN_FRAGMENTS = "/=+@:~!$&()*,;"
+PAIRED = 3  # so many variants stand beside each other; more of them get a part of the table each
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A cell's place on the page and how it looks there. `path` is empty where there is none."""
+
+    anchor: str
+    href: str
+    result: str
+    shape: str
+    path: str
+    word: str
+    dies: bool
+    changed: bool
+    label: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the matrix: a limit, and the cells of each column."""
+
+    limits: str
+    fields: tuple[tuple[Mark, ...], ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows under a heading of their own; `name` is empty if there is but one part."""
+
+    name: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Limits down, guests across; variants beside each other as `sub`, or in parts below."""
+
+    guests: tuple[str, ...]
+    sub: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+
+def mark(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> Mark:
+    """Return how a cell is marked; a cell without a verdict was not reached."""
+    result = verdict.result.value if verdict else "not-run"
+    seen = verdict.observed if verdict else None
+    path = seen.path.value if seen and seen.path else ""
+    word = path
+    if seen and not path:
+        word = seen.outcome.value if seen.outcome else "unclear"
+    dies = bool(seen and seen.outcome is Outcome.DIES and path != "refused")
+    anchor = "_".join(cell.id.split())  # an id may hold anything but blanks
+    told = f"{seen}" if seen else (verdict.findings[0] if verdict and verdict.findings else "")
+    parts = [*cell.id.split("/"), WORDS[result], told]
+    if changed:
+        parts.append("changed since the earlier run")
+    return Mark(
+        anchor, f"#{quote(anchor, safe=_IN_FRAGMENTS)}", result, SHAPES[result], path, word,
+        dies, changed, ", ".join(filter(None, parts)),
+    )  # fmt: skip
+
+
+def matrix(cells: Sequence[Cell], marks: Sequence[Mark]) -> Matrix:
+    """Arrange the marks of a run's cells; those of a question that was repeated share a field."""
+    guests = tuple(dict.fromkeys(cell.guest for cell in cells))
+    cells = [replace(cell, repeat=1) for cell in cells]
+    variants = tuple(dict.fromkeys(cell.variant for cell in cells))
+    limits = tuple(dict.fromkeys(str(cell.limits) for cell in cells))
+    at: dict[tuple[str, str, str], list[Mark]] = {}
+    for cell, one in zip(cells, marks, strict=True):
+        at.setdefault((cell.guest, str(cell.limits), cell.variant), []).append(one)
+
+    def lines(columns: Sequence[tuple[str, str]]) -> Iterator[Line]:
+        for limit in limits:
+            fields = [at.get((guest, limit, variant), []) for guest, variant in columns]
+            if any(fields):
+                yield Line(limit, tuple(map(tuple, fields)))
+
+    if len(variants) <= PAIRED:
+        columns = [(guest, variant) for guest in guests for variant in variants]
+        return Matrix(guests, variants, (Part("", tuple(lines(columns))),))
+    parts = (
+        Part(variant, tuple(lines([(guest, variant) for guest in guests]))) for variant in variants
+    )
+    return Matrix(guests, (), tuple(parts))

@@ -1,0 +1,58 @@
+"""An address space in words: one row for each thing that was measured of it, as tables show it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from harness.facts import Facts, Hint
+
+_ERRNOS = 4096  # include/linux/err.h, MAX_ERRNO
+
+
+def _hint(hint: Hint) -> str:
+    if hint.errno:
+        known = 0 < hint.errno < _ERRNOS  # whatever a guest says
+        return f"refused: {os.strerror(hint.errno) if known else f'errno {hint.errno}'}"
+    return "granted" if hint.honoured else f"moved to {hint.got:#x}"
+
+
+def _beyond(facts: Facts) -> str:
+    """Beyond the task size a place by lot says nothing: only that the hint did not count."""
+    hint = facts.hint_beyond
+    return _hint(hint) if hint.errno or hint.got == facts.first else "moved"
+
+
+def _size(size: int) -> str:
+    return "none" if size < 0 else f"{size >> 20}M"
+
+
+def _cgroup(facts: Facts) -> str:
+    if not facts.cgroup.version:
+        return "none"
+    limit = "" if facts.cgroup.limit < 0 else f", {_size(facts.cgroup.limit)}"
+    return f"v{facts.cgroup.version}{limit}"
+
+
+TRAITS: Mapping[str, Callable[[Facts], str]] = {
+    "kernel": lambda facts: facts.release,
+    "machine": lambda facts: f"{facts.machine}, {facts.pointer_size * 8} bits",
+    "page": lambda facts: f"{facts.page_size >> 10}K",
+    "task size": lambda facts: f"{facts.task_size:#x}",
+    "width, levels": lambda facts: f"{facts.bits} bits, {facts.levels}",
+    "lowest": lambda facts: f"{facts.lowest:#x}",
+    "placement": lambda facts: facts.placement,
+    "first": lambda facts: f"{facts.first:#x}",
+    "hint at 0xf800000000": lambda facts: _hint(facts.hint_high),
+    "hint at 0x10000000": lambda facts: _hint(facts.hint_low),
+    "hint beyond": _beyond,
+    "ASLR mode, bits seen": lambda facts: f"{facts.aslr}, {facts.aslr_bits}",
+    "overcommit": lambda facts: str(facts.overcommit),
+    "may promise": lambda facts: _size(facts.commit_limit),
+    "memory": lambda facts: _size(facts.memory),
+    "memory cgroup": _cgroup,
+    "max_map_count": lambda facts: str(facts.max_map_count),
+    "RLIMIT_AS": lambda facts: _size(facts.rlimit_as),
+    "RLIMIT_DATA": lambda facts: _size(facts.rlimit_data),
+    "RLIMIT_STACK": lambda facts: _size(facts.rlimit_stack),
+}

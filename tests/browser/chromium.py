@@ -1,0 +1,60 @@
+"""Chromium and its driver for the tests: Debian's packages, installed if absent and if we may.
+
+Whoever cannot have them is told why, and the tests that need them are skipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+
+PACKAGES = ("chromium", "chromium-driver")
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage", "--window-size=1280,900",
+)  # fmt: skip
+SECONDS = 120  # for a page to load; the machine may be busy
+
+
+def missing() -> str:
+    """Say why there is no Chromium, after an attempt to install it; empty if there is one."""
+    if _is_here():
+        return ""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return f"no chromium and chromedriver; as root: apt-get install {' '.join(PACKAGES)}"
+    sys.stderr.write(f"tests.browser: installing {' '.join(PACKAGES)}\n")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
+    for argv in (["apt-get", "update", "-qq"], install):
+        subprocess.run(argv, env=environment, stdout=subprocess.DEVNULL, check=False)
+    return "" if _is_here() else f"{' '.join(PACKAGES)} could not be installed"
+
+
+def _is_here() -> bool:
+    return all(shutil.which(each) for each in ("chromium", "chromedriver"))
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Chrome]:
+    """A browser that has no past, and tells its console and every request that it makes."""
+    with tempfile.TemporaryDirectory(prefix="foothold-chromium-") as profile:
+        options = ChromeOptions()
+        options.binary_location = shutil.which("chromium") or ""
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        driver = Chrome(options=options, service=Service(shutil.which("chromedriver")))
+        try:
+            driver.set_page_load_timeout(SECONDS)
+            yield driver
+        finally:
+            driver.quit()

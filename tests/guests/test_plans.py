@@ -1,0 +1,87 @@
+"""Plans for real: subjects with roots of their own, workloads, repeats; the story of 2012."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import events
+from harness.cli.subject import subjects_of
+from harness.guests.catalogue import known_guests
+from harness.plan import Known, PlanFile, Selection, find, load
+from harness.plan.values import Axes
+from harness.verdict import Result
+from harness.witnesses.arenas import POLICIES
+from images.builder import Builder
+from tests.guests.conftest import Happened, happen
+
+SEVERAL = """\
+schema = 1
+name = "several"
+
+[axes]
+guests = ["native", "uml-testing"]
+subjects = ["allocator", "hello", "sh"]
+workloads = ["none", "hello"]
+
+[subject.hello]
+program = "./hello.sh"
+files = ["word"]
+env = { WHO = "you" }
+expect = "dies:good bye, you"
+
+[subject.sh]
+program = "sh"
+args = ["-c", "test -x /usr/bin/dpkg"]
+root = "host"
+
+[[cells]]
+subjects = ["hello"]
+repeats = 2
+"""
+
+
+def run(plan: PlanFile, asked: Selection, builder: Builder, directory: Path) -> Happened:
+    cells = plan.cells(asked)
+    return happen(cells, builder, directory, subjects=subjects_of(cells, plan, {}))
+
+
+def words(builder: Builder) -> Known:
+    return Known(known_guests(builder), POLICIES)
+
+
+def test_subjects_of_one_root_share_a_boot(builder: Builder, tmp_path: Path) -> None:
+    script = tmp_path / "hello.sh"
+    script.write_text('#!/bin/sh\necho "$(cat word), $WHO"\nexit 3\n')
+    script.chmod(0o755)
+    (tmp_path / "word").write_text("good bye")
+    (tmp_path / "plan.toml").write_text(SEVERAL)
+    plan = load(tmp_path / "plan.toml", words(builder))
+    happened = run(plan, Selection(), builder, tmp_path / "run")
+    assert {name.partition("/")[2] for name in happened.verdicts} == {
+        "none/after+none", "none/after+hello", "none/hello", "none/hello~2", "none/sh"
+    }  # fmt: skip
+    for verdict in happened.verdicts.values():
+        if verdict.result is not Result.UNSUPPORTED:
+            assert (verdict.result, verdict.findings) == (Result.PASS, ())
+    booted = [each.guest for each in happened.events if isinstance(each, events.GuestReady)]
+    assert booted.count("native") == 2
+    kept = {path.name for path in (tmp_path / "run/guests").iterdir()}
+    assert {"native", "native+host"} <= kept
+
+
+@pytest.mark.parametrize("guest", ["uml-bookworm", "uml-testing"])
+def test_the_bug_of_2012_and_its_repair(guest: str, builder: Builder, tmp_path: Path) -> None:
+    plan = load(find("uml-bug-2012"), words(builder))
+    name = plan.known.guest(guest)
+    asked = Selection(Axes(guests=(name,), workloads=("hello",)))
+    happened = run(plan, asked, builder, tmp_path)
+    for cell in ("before+hello", "after+hello"):
+        verdict = happened.verdicts[f"{name}/none/{cell}"]
+        if verdict.result is Result.UNSUPPORTED:
+            pytest.skip(verdict.findings[0])
+        assert (verdict.result, verdict.findings) == (Result.PASS, ())
+        assert verdict.observed
+        died = cell == "before+hello" and guest == "uml-bookworm"
+        assert str(verdict.observed).startswith("dies, status 2: throw:") == died

@@ -1,0 +1,104 @@
+"""What the program says of itself: help of every command and option, manual pages, completion."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from harness.cli import door
+from harness.cli.door import foothold
+
+
+def contexts(context: click.Context) -> Iterator[click.Context]:
+    yield context
+    if isinstance(context.command, click.Group):
+        for name in context.command.list_commands(context):
+            command = context.command.get_command(context, name)
+            assert command
+            yield from contexts(click.Context(command, info_name=name, parent=context))
+
+
+ALL = list(contexts(click.Context(foothold, info_name="foothold")))
+
+
+@pytest.mark.parametrize("context", ALL, ids=lambda each: each.command_path)
+def test_every_command_and_option_says_what_it_is(context: click.Context) -> None:
+    command = context.command
+    first = (command.help or "").split("\n\n")[0].strip()
+    assert first, "a command without help"
+    assert first[0].isupper()
+    assert first[-1] in ".?"
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{parameter.opts} has no help"
+            assert parameter.help.endswith((".", "…", ")")), parameter.help
+    assert max(map(len, command.get_help(context).splitlines())) <= 80
+
+
+def test_every_command_has_a_page(tmp_path: Path) -> None:
+    assert door.main(["man", "--write", str(tmp_path / "man1")]) == 0
+    pages = {page.name for page in (tmp_path / "man1").iterdir()}
+    assert pages == {f"{each.command_path.replace(' ', '-')}.1" for each in ALL}
+    groff = shutil.which("groff")
+    if groff is None:
+        pytest.skip("groff: apt-get install groff-base")
+    for page in (tmp_path / "man1").iterdir():
+        argv = [groff, "-man", "-Tutf8", "-ww", "-z", str(page)]
+        done = subprocess.run(argv, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), page.name
+
+
+def test_a_page_is_printed_and_an_unknown_one_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert door.main(["man", "images", "build"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith('.TH "FOOTHOLD-IMAGES-BUILD" 1')
+    assert r"\fB\-\-locked\fR" in out
+    assert door.main(["man", "nonsense"]) == 2
+
+
+def offered(line: str) -> list[str]:
+    """What a shell is offered for the last word of a command line."""
+    words = line.split(" ")
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli"], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1),
+             "_FOOTHOLD_COMPLETE": "bash_complete"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [each.partition(",")[2] for each in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "line, some",
+    [
+        ("foothold ", {"run", "shell", "images", "completion"}),
+        ("foothold run d", {"default"}),
+        ("foothold run --guest uml-t", {"uml-trixie", "uml-testing"}),
+        ("foothold run --require n", {"native"}),
+        ("foothold run --policy ", {"before", "after"}),
+        ("foothold run --limit overcommit", {"overcommit=0", "overcommit=1", "overcommit=2"}),
+        ("foothold images build tool", {"toolchain"}),
+        ("foothold shell uml-b", {"uml-bookworm"}),
+        ("foothold gdb --bat", {"--batch"}),
+    ],
+)
+def test_names_are_completed(line: str, some: set[str]) -> None:
+    assert some <= set(offered(line))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_takes_what_it_is_given(shell: str, tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "harness.cli", "completion", shell]
+    script = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "_FOOTHOLD_COMPLETE" in script
+    if program := shutil.which(shell):
+        (tmp_path / "script").write_text(script)
+        done = subprocess.run([program, "-n", str(tmp_path / "script")], capture_output=True)
+        assert done.returncode == 0, done.stderr

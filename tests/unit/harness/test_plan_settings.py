@@ -1,0 +1,413 @@
+"""The table of settings: how cells are run, what is checked of a plan as a whole, its page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.cli import door
+from harness.errors import UsageError
+from harness.guests import catalogue
+from harness.plan import Axes, Pattern, PlanFile, Program, Selection, Ways, find, load, shipped
+from harness.plan.planfile import LARGEST
+from harness.plan.reference import reference
+from harness.plan.settings import SECTIONS, SETTINGS, of_section
+from harness.runtimes import RUNTIMES
+from tests.unit.harness.samples import KNOWN
+
+ROOT = Path(__file__).parents[3]
+PLAN = """\
+schema = 1
+name = "ways"
+tags = ["nightly"]
+deadline = 60
+require = ["native"]
+
+[axes]
+guests = ["native", "uml-bookworm"]
+limits = ["none", "rlimit_as=300M"]
+
+[[cells]]
+guests = ["uml-*"]
+tags = ["slow"]
+deadline = 120.5
+
+[[cells]]
+limits = ["none"]
+repeats = 3
+trace = false
+tags = ["flaky"]
+deadline = 10
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "plan.toml"
+
+
+def read(path: Path, old: str = "", new: str = "", more: str = "") -> PlanFile:
+    path.write_text((PLAN.replace(old, new, 1) if old else PLAN) + more)
+    return load(path, KNOWN)
+
+
+def test_what_is_said_by_pattern_goes_before_what_is_said_of_all(path: Path) -> None:
+    cells = {cell.id: cell for cell in read(path).cells()}
+    told = {name: (cell.deadline, cell.trace, cell.tags) for name, cell in cells.items()}
+    both, flaky = ("slow", "flaky", "nightly"), ("flaky", "nightly")
+    assert told == {
+        "native/none/after": (10, False, flaky),
+        "native/none/after~2": (10, False, flaky),
+        "native/none/after~3": (10, False, flaky),
+        "native/rlimit_as=300M/after": (60, True, ("nightly",)),
+        "uml-6.1/none/after": (120.5, False, both),
+        "uml-6.1/none/after~2": (120.5, False, both),
+        "uml-6.1/none/after~3": (120.5, False, both),
+        "uml-6.1/rlimit_as=300M/after": (120.5, True, ("slow", "nightly")),
+    }
+
+
+def test_what_is_asked_for_goes_before_all(path: Path) -> None:
+    ways = Ways(repeats=1, deadline=5, trace=True)
+    cells = read(path).cells(Selection(ways=ways))
+    assert {(cell.repeat, cell.deadline, cell.trace) for cell in cells} == {(1, 5, True)}
+    assert len(cells) == 4
+
+
+def test_a_repeated_cell_is_run_once_by_its_command(path: Path) -> None:
+    commands = {cell.id: cell.command for cell in read(path).cells()}
+    assert commands["native/none/after~2"][-2:] == ("--repeats", "1")
+    assert commands["native/rlimit_as=300M/after"][-2:] == ("--policy", "after")
+
+
+def test_cells_are_chosen_by_their_tags(path: Path) -> None:
+    plan = read(path)
+    assert len(plan.cells(Selection(tags=("nightly",)))) == 8
+    chosen = plan.cells(Selection(tags=("slow",)))
+    assert {cell.guest for cell in chosen} == {"uml-6.1"}
+    assert len(plan.cells(Selection(tags=("slow", "flaky")))) == 7
+    with pytest.raises(UsageError, match="unknown tag 'slo': did you mean slow") as error:
+        plan.cells(Selection(tags=("slo",)))
+    assert "nightly" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "told"),
+    [
+        ("deadline = 60", "deadline = 0", 4, "0 is no number of seconds from 0.1 to 86400"),
+        ("deadline = 60", "deadline = nan", 4, "nan is no number"),
+        ("deadline = 60", "deadline = inf", 4, "inf is no number"),
+        ("deadline = 60", "deadline = true", 4, "expected a number of seconds from 0.1 to 86400"),
+        ("deadline = 60", "deadline = 2012-02-08", 4, "got a date or time"),
+        ("deadline = 60", "deadlin = 60", 4, "unknown key 'deadlin': did you mean deadline"),
+        ("deadline = 60", "jobs = 0", 4, "0 is no whole number from 1 to 64"),
+        ("deadline = 60", "fresh = 1", 4, "expected true or false, got a number"),
+        ("repeats = 3", "repeats = 1.5", 18, "cells[1].repeats: expected a whole number"),
+        ("repeats = 3", "repeats = 2000", 18, "2000 is no whole number from 1 to 1000"),
+        ('["slow"]', '["a b"]', 13, "cells[0].tags[0]: 'a b' is no tag"),
+        ('["nightly"]', '"nightly"', 3, "tags: expected a list, got text"),
+        ('"ways"', '"a\\u001b[31m"', 2, "is no line of text"),
+        ('"ways"', '""', 2, "is no line of text"),
+        ("schema = 1", "schema = true", 1, "reads schema = 1 alone"),
+        ("schema = 1\n", "", 0, "missing key 'schema'"),
+        ("[axes]", "[[axes]]", 7, "axes: expected a table, got a list"),
+        ("[[cells]]\nguests", "[cells]\nguests", 11, "this is no TOML"),
+        ('"uml-bookworm"]', '"uml-6.1", "uml-bookworm"]', 8, "uml-6.1 is there already"),
+        ('"none", "rl', '"none", "none", "rl', 9, "none is there already"),
+        ('"rlimit_as=300M"]', '"rlimit_as=300M", "rlimit_as=307200K"]', 9, "is there already"),
+        ('["native"]\n\n', '["docker"]\n\n', 5, "docker is required, and has no cell"),
+        ('["native"]\n\n', '["native"]\ncomplete = true\n\n', 6,
+         "nothing is declared of native/none/after and 3 more"),
+        ('["uml-*"]', '["docker"]', 11, "cells[0]: it matches no cell of this plan"),
+        ("repeats = 3\ntrace = false\ntags = [\"flaky\"]\ndeadline = 10\n", "", 16,
+         "this says nothing of the cells that match"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_place(
+    path: Path, old: str, new: str, line: int, told: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(told)) as error:
+        read(path, old, new)
+    where = f"{path}:{line}: " if line and "TOML" not in told else f"{path}: "
+    assert str(error.value).startswith(where)
+
+
+EXCLUDE = '\n[[exclude]]\nguests = ["docker"]\n'
+SAME = """
+[[expect]]
+guests = ["native"]
+path = "high"
+outcome = "allocates"
+
+[[expect]]
+guests = ["uml-*", "native"]
+limits = ["none"]
+path = "low"
+outcome = "allocates"
+
+[[expect]]
+limits = ["none"]
+path = "high"
+outcome = "allocates"
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "told"),
+    [
+        (EXCLUDE, 23, "exclude[0]: it matches no cell of [axes]"),
+        (SAME, 34, "expect[2]: it decides nothing: of all its cells is spoken before, in "
+                   "expect[0] (line 23), expect[1] (line 28)"),
+        (SAME.replace('"uml-*", "native"', '"native"'), 28, "in expect[0] (line 23)"),
+        ('\n[[expect]]\nlimits = ["rlimit_as=3G"]\nexpect = "starts"\n', 23, "matches no cell"),
+        ('\n[[expect]]\npath = "low"\noutcome = "allocates"\nmessage = "m"\n', 26, "no message"),
+        ('\n[[expect]]\npath = "low"\noutcome = "starts"\n', 25, "unknown outcome 'starts'"),
+        ("\n[subject]\nx = 1\n", 23, "subject.x: expected a table, got a number"),
+        ('\n[subject.x]\nprogram = "x"\nenv = { A = 1 }\n', 25, "subject.x.env: expected text"),
+        ('\n[subject.x]\nprogram = "x"\nenv = { "A B" = "1" }\n', 25, "is no assignment"),
+        ('\n[subject.x]\nprogram = "a\\u0000"\n', 24, "byte of value 0"),
+        ('\n[subject.x]\nprogram = "x"\nroot = "hst"\n', 25, "unknown root 'hst': did you mean"),
+    ],
+)  # fmt: skip
+def test_what_has_no_effect_or_contradicts_is_a_mistake(
+    path: Path, more: str, line: int, told: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(told)) as error:
+        read(path, more=more)
+    assert str(error.value).startswith(f"{path}:{line}: ")
+    if "matches" in told or "decides" in told:
+        assert error.value.hint
+
+
+def test_a_plan_may_be_complete(path: Path) -> None:
+    more = '\n[[expect]]\nexpect = "anything"\n'
+    plan = read(path, "tags =", "complete = true\ntags =", more)
+    assert {str(cell.declared) for cell in plan.cells()} == {"anything"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "repeats"),
+    [(200_000, 1), (200, 1000)],
+    ids=["too long an axis", "too many repeats"],
+)
+def test_too_many_cells_are_told_at_once(path: Path, limits: int, repeats: int) -> None:
+    words = ", ".join(f'"rlimit_as={n}"' for n in range(4096, 4096 + min(limits, 30_000)))
+    if limits > 30_000:
+        workloads = ", ".join(f'"grow-{n}"' for n in range(10))
+        words += f"]\nworkloads = [{workloads}"
+    head = f'schema = 1\nname = "x"\nrepeats = {repeats}\n[axes]\nguests = ["native"]\n'
+    path.write_text(f"{head}limits = [{words}]\n")
+    with pytest.raises(UsageError, match=f"more than {LARGEST} cells"):
+        load(path, KNOWN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "[" * 5000,
+        "x = " + "9" * 5000,
+        "\ufeff" + PLAN,
+        'x = "' + "\ud800"[:0] + "\x07" + '"',
+    ],
+    ids=["nested", "long number", "byte order mark", "control character"],
+)
+def test_what_the_parser_of_toml_chokes_on(path: Path, text: str) -> None:
+    path.write_text(text)
+    with pytest.raises(UsageError, match="this is no TOML") as error:
+        load(path, KNOWN)
+    assert error.value.hint
+
+
+def test_a_file_that_cannot_be_read(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Is a directory"):
+        load(tmp_path, KNOWN)
+    with pytest.raises(UsageError, match="No such file"):
+        load(path, KNOWN)
+
+
+def test_keys_may_be_dotted_or_within_braces(path: Path) -> None:
+    path.write_text('schema = 1\nname = "x"\naxes.guests = ["native"]\n')
+    assert [cell.id for cell in load(path, KNOWN).cells()] == ["native/none/after"]
+    path.write_text('schema = 1\nname = "x"\naxes = { guests = ["natve"] }\n')
+    with pytest.raises(UsageError, match=r"plan.toml:3: axes.guests\[0\]: unknown guest"):
+        load(path, KNOWN)
+
+
+def test_the_table_and_the_values_made_of_it_speak_of_the_same_things() -> None:
+    for section, value in (("axes", Axes), ("exclude", Pattern), ("include", Axes)):
+        fields = {each.name for each in dataclasses.fields(value)}
+        assert {each.key for each in of_section(section)} == fields
+    ways = {each.name for each in dataclasses.fields(Ways)}
+    assert ways == {each.key for each in of_section("cells")} & {
+        each.key for each in of_section("")
+    }
+    programs = {each.name for each in dataclasses.fields(Program)} - {"name", "asked"}
+    assert {each.key for each in of_section("subject")} == programs
+    assert {key for each in SETTINGS for key in each.sections} == set(SECTIONS)
+    options = [
+        each.option.name for each in SETTINGS if each.option and "exclude" not in each.sections
+    ]
+    assert len(options) == len(set(options))
+
+
+def test_the_reference_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs/plan-reference.md").read_text()
+    assert page == reference(), "./foothold plan --reference > docs/plan-reference.md"
+    assert door.main(["plan", "--reference"]) == 0
+    assert capsys.readouterr().out == page
+
+
+def test_every_setting_is_a_line_of_the_reference() -> None:
+    page = reference()
+    for section in SECTIONS.values():
+        part = page.partition(f"## {f'`{section.title}`' if section.title else 'Above'}")[2]
+        part = part.partition("\n## ")[0]
+        for setting in of_section(section.key):
+            assert f"| `{setting.key}` |" in part
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_plan_can_be_read(name: str) -> None:
+    plan = load(find(name), dataclasses.replace(KNOWN, subjects=dict.fromkeys(RUNTIMES, "")))
+    assert plan.name == name
+    assert plan.description
+    assert plan.cells()
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "known_guests", lambda *_: dict(KNOWN.aliases))
+
+
+@pytest.mark.usefixtures("here")
+def test_plan_tells_what_there_is_to_know(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read(path)
+    oracle = "(the oracle alone decides)"
+    assert door.main(["plan", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "ways",
+        "tags: nightly",
+        "required: native",
+        f"native/none/after             {oracle}  [#flaky, deadline 10 s, not traced]",
+        f"native/none/after~2           {oracle}  [#flaky, deadline 10 s, not traced]",
+        f"native/none/after~3           {oracle}  [#flaky, deadline 10 s, not traced]",
+        f"native/rlimit_as=300M/after   {oracle}",
+        f"uml-6.1/none/after            {oracle}  [#slow, #flaky, deadline 120.5 s, not traced]",
+        f"uml-6.1/none/after~2          {oracle}  [#slow, #flaky, deadline 120.5 s, not traced]",
+        f"uml-6.1/none/after~3          {oracle}  [#slow, #flaky, deadline 120.5 s, not traced]",
+        f"uml-6.1/rlimit_as=300M/after  {oracle}  [#slow, deadline 120.5 s]",
+        "8 cells",
+    ]
+    assert door.main(["plan", str(path), "--tag", "slow", "--shard", "1/2", "--repeats", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "shard 1/2 of 2 cells: 1 cell"
+    assert door.main(["plan", "--list"]) == 0
+    assert "default" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("count", [None, 1, 3, 100])
+def test_the_jobs_of_a_matrix_are_all_cells(
+    capsys: pytest.CaptureFixture[str], count: int | None
+) -> None:
+    asked = ["--limit", "none", "--deadline", "5"]
+    shards = [] if count is None else ["--shards", str(count)]
+    assert door.main(["plan", "default", *asked, "--github-matrix", *shards]) == 0
+    jobs = json.loads(capsys.readouterr().out)["include"]
+    assert len(jobs) == min(count or 6, 12)
+    assert sum(job["cells"] for job in jobs) == 12
+    listed = []
+    for job in jobs:
+        program, command, *words = job["command"].split()
+        assert (program, command) == ("./foothold", "run")
+        assert words == ["default", *asked, "--shard", job["shard"]]
+        assert door.main(["plan", *words]) == 0
+        mine = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-1]]
+        assert set(job["guests"].split(", ")) == {cell.split("/")[0] for cell in mine}
+        listed += mine
+    assert len(listed) == len(set(listed)) == 12
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--shards", "3"], "--shards is for --github-matrix"),
+        (["--github-matrix", "--shard", "1/2"], "a matrix is of all shards"),
+        (["--shard", "0/3"], "--shard: '0/3' is no shard"),
+        (["--repeats", "x"], "--repeats: 'x' is no whole number from 1 to 1000"),
+        (["--tag", "a b"], "--tag: 'a b' is no tag"),
+        (["--tag", "night"], "unknown tag 'night'"),
+        (["--expect", "dies:("], "--expect: '(' is no regular expression"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_words_that_make_no_sense(
+    capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert door.main(["plan", *words]) == 2
+    assert f"foothold: {told}" in capsys.readouterr().err
+
+
+def commands(page: str) -> list[str]:
+    """The command lines of `run` and `plan` in a page of the documentation."""
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(r"\./foothold ((?:run|plan) [^`)\n]+)", text)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("command", [*commands("ci.md"), *commands("plans.md")])
+def test_commands_in_the_documentation_are_understood(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of `run` by `plan`, which chooses cells in the same way."""
+    shutil.copy(find("default"), tmp_path / "mine.toml")
+    (tmp_path / "server").touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    for variable, value in {"$CI_NODE_INDEX": "2", "$CI_NODE_TOTAL": "4"}.items():
+        command = command.replace(variable, value)
+    words = shlex.split(command.replace("--subject server", "--subject ./server"))
+    for option in ("--junit", "--run-dir", "--json"):  # of `run` alone
+        if option in words:
+            at = words.index(option)
+            del words[at : at + 2]
+    assert door.main(["plan", *words[1:]]) == 0
+
+
+VALUES = st.sampled_from([
+    "1", "-1", "1.5", "nan", "true", '""', '"x"', '"*"', '"native"', '"starts"', "[]", '["*"]',
+    '["x"]', '["native", "native"]', "[1]", "[[]]", "{}", '{ a = "b" }', "{ a = {} }", "1979-05-27",
+    '["none"]', '"\\u0007"', '["\\u0000"]', '"[a-"', '["[!"]',
+])  # fmt: skip
+KEYS = st.sampled_from([each.key for each in SETTINGS] + [key for key in SECTIONS if key] + ["x"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_stands_where_only_usage_errors_come_of_it(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    lines = PLAN.splitlines()
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        key, equals, _ = lines[at].partition(" = ")
+        if equals and data.draw(st.booleans()):
+            lines[at] = f"{key} = {data.draw(VALUES)}"
+        else:
+            lines.insert(at, f"{data.draw(KEYS)} = {data.draw(VALUES)}")
+    if data.draw(st.booleans()):
+        lines.append(f"[[{data.draw(KEYS)}]]\n{data.draw(KEYS)} = {data.draw(VALUES)}")
+    path = tmp_path_factory.getbasetemp() / "whatever.toml"
+    path.write_text("\n".join(lines))
+    try:
+        cells = load(path, KNOWN).cells()
+    except UsageError as error:
+        assert str(error).startswith(str(path))
+    else:
+        assert len(cells) == len({cell.id for cell in cells})

@@ -1,0 +1,210 @@
+"""What is told of two runs, and what noise is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.cells import Cell
+from harness.facts import Hint
+from harness.history import reader
+from harness.history.compare import Change, Comparison, Other, compare
+from harness.history.database import MEMORY, Database
+from harness.history.noise import FEWEST, LEAST, MOST, SHARE, usual
+from harness.verdict import Verdict
+from tests.unit.harness import samples
+from tests.unit.history import made
+
+ONE, TWO = made.cell("native"), made.cell("uml-6.1")
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    with Database(MEMORY) as database:
+        yield database
+
+
+def compared(database: Database, before: made.Made, now: made.Made) -> Comparison:
+    before.write(database)
+    now.write(database)
+    a, b = reader.find(database, before.name), reader.find(database, now.name)
+    return compare(a, b, reader.earlier(database, b))
+
+
+def runs(
+    before: Mapping[Cell, Verdict], now: Mapping[Cell, Verdict], **more: object
+) -> tuple[made.Made, made.Made]:
+    """Two runs; what more is given is of the second alone."""
+    return made.Made("a", 1.0, before), replace(made.Made("b", 2.0, now), **more)  # type: ignore[arg-type]
+
+
+def test_nothing_differs(database: Database) -> None:
+    verdicts = {ONE: made.passes(ONE), TWO: made.fails(TWO)}
+    found = compared(database, *runs(verdicts, verdicts))
+    assert found.same
+    assert found.both == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "where"),
+    [
+        (made.passes, made.fails, "new_failures"),
+        (made.passes, made.breaks, "new_failures"),
+        (made.unsupported, made.fails, "new_failures"),
+        (made.breaks, made.fails, "new_failures"),
+        (made.fails, made.passes, "repaired"),
+        (made.breaks, made.passes, "repaired"),
+        (made.fails, made.breaks, "lost"),
+        (made.passes, made.unsupported, "lost"),
+        (made.fails, made.fails, ""),
+        (made.unsupported, made.passes, ""),
+    ],
+)
+def test_what_became_of_a_cell(database: Database, before: object, now: object, where: str) -> None:
+    found = compared(database, *runs({ONE: before(ONE)}, {ONE: now(ONE)}))  # type: ignore[operator]
+    for name in ("new_failures", "repaired", "lost"):
+        cells = [change.cell for change in getattr(found, name)]
+        assert cells == ([ONE.id] if name == where else []), name
+
+
+def test_a_change_says_both_sides_and_why(database: Database) -> None:
+    found = compared(database, *runs({ONE: made.passes(ONE)}, {ONE: made.fails(ONE)}))
+    change = Change(
+        ONE.id, "pass (high, allocates)", "fail (low, allocates)", "the plan expects high"
+    )
+    assert found.new_failures == found.paths == (change,)
+
+
+def test_a_path_that_changed_though_both_pass(database: Database) -> None:
+    low = samples.verdict(ONE, observed=samples.observation(samples.LOW_ALLOCATES))
+    found = compared(database, *runs({ONE: made.passes(ONE)}, {ONE: low}))
+    assert [change.now for change in found.paths] == ["pass (low, allocates)"]
+    assert not found.new_failures
+
+
+def test_cells_of_one_run_alone(database: Database) -> None:
+    before, now = runs({ONE: made.passes(ONE)}, {TWO: made.fails(TWO)})
+    found = compared(database, before, replace(now, missing=(ONE,), interrupted=True))
+    assert found.only_a == (ONE.id,), "it was not reached"
+    assert found.only_b == (TWO.id,)
+    assert [change.before for change in found.new_failures] == ["not asked"]
+
+
+def test_what_passed_only_when_it_was_asked_again(database: Database) -> None:
+    found = compared(database, *runs({ONE: made.passes(ONE)}, {ONE: made.second_try(ONE)}))
+    assert found.flaky == (ONE.id,)
+    assert not found.new_failures
+
+
+def test_a_kernel_that_changed_under_us(database: Database) -> None:
+    verdicts = {ONE: made.passes(ONE), TWO: made.passes(TWO)}
+    other = replace(samples.facts(), release="6.1.177")
+    found = compared(
+        database,
+        *runs(
+            verdicts, verdicts, images={"uml-6.1": {"kernel": "kernel-2"}},
+            facts={"uml-6.1": other},
+        ),
+    )  # fmt: skip
+    assert found.kernels == (
+        Other("uml-6.1", "release", "6.12.113", "6.1.177"),
+        Other("uml-6.1", "image kernel", "kernel-1", "kernel-2"),
+    )
+    assert found.facts == ()
+
+
+def test_facts_that_changed_and_those_that_always_do(database: Database) -> None:
+    other = replace(
+        samples.facts(), first=0x41000000, aslr_bits=3, committed=1, memory=1, commit_limit=2,
+        task_size=0x7FC0000000, hint_high=Hint(samples.HIGH, 0x40000000, 0),
+        hint_beyond=Hint(0x7FC0000000, 0x41000000, 0),
+    )  # fmt: skip
+    verdicts = {TWO: made.passes(TWO)}
+    found = compared(database, *runs(verdicts, verdicts, facts={"uml-6.1": other}))
+    assert found.facts == (
+        Other("uml-6.1", "hint_high", "granted", "moved"),
+        Other("uml-6.1", "task_size", "0x7ffffffff000", "0x7fc0000000"),
+    )
+
+
+def test_what_the_runs_were_made_with(database: Database) -> None:
+    verdicts = {ONE: made.passes(ONE)}
+    found = compared(
+        database,
+        *runs(
+            verdicts, verdicts, origin=replace(made.HERE, kernel="6.19"), trace=False,
+            subjects={"allocator": "s2"}, provenance={"accelerator": "kvm", "container": "1f"},
+        ),
+    )  # fmt: skip
+    assert found.made == (
+        Other("", "kernel", "6.18", "6.19"),
+        Other("", "allocator", "s1", "s2"),
+        Other("", "traced", "True", "False"),
+    )
+
+
+def test_an_accelerator_that_changed(database: Database) -> None:
+    verdicts = {ONE: made.passes(ONE)}
+    before, now = runs(verdicts, verdicts, provenance={"accelerator": "tcg", "container": "2"})
+    before = replace(before, provenance={"accelerator": "kvm", "container": "1"})
+    found = compared(database, before, now)
+    assert found.kernels == (Other("native", "accelerator", "kvm", "tcg"),)
+
+
+def test_slower_than_earlier_runs_explain(database: Database) -> None:
+    times = [0.30, 0.31, 0.29, 0.33, 0.30, 0.90, 0.31]
+    for n, seconds in enumerate(times):
+        made.Made(f"old-{n}", -10.0 + n, {ONE: made.passes(ONE, seconds)}).write(database)
+    later = made.Made("later", 9.0, {ONE: made.passes(ONE, 60.0)})
+    later.write(database)  # what comes afterwards says nothing of what was usual
+    found = compared(database, *runs({ONE: made.passes(ONE, 0.3)}, {ONE: made.passes(ONE, 0.6)}))
+    [slow] = found.slower
+    assert (slow.cell, slow.seconds, slow.samples) == (ONE.id, 0.6, 8)
+    assert slow.usual == pytest.approx(0.305)
+    again = compare(
+        reader.find(database, "a"), reader.find(database, "old-3"),
+        reader.earlier(database, reader.find(database, "old-3")),
+    )  # fmt: skip
+    assert again.slower == (), "after three runs nothing can be said"
+
+
+def test_repeats_and_errors_are_no_measure(database: Database) -> None:
+    cells = [replace(ONE, repeat=n) for n in (1, 2, 3)]
+    made.Made("x", 0.5, {cell: made.passes(cell, 0.2) for cell in cells}).write(database)
+    made.Made("y", 0.6, {ONE: made.breaks(ONE)}).write(database)
+    made.Made("z", 0.7, {ONE: made.passes(ONE, 0.1)}).write(database)
+    times = reader.earlier(database, reader.find(database, "z"))
+    assert times == {ONE.id: [0.2, 0.2, 0.2]}
+
+
+def test_too_few_times_say_nothing() -> None:
+    assert usual([0.1] * (FEWEST - 1)) is None
+
+
+def test_noise_is_what_the_latest_times_were_like() -> None:
+    steady = usual([0.10] * FEWEST)
+    assert steady
+    assert steady.most == pytest.approx(0.10 + LEAST), "equal times have no spread"
+    long = usual([10.0] * FEWEST)
+    assert long
+    assert long.most == pytest.approx(10 * (1 + SHARE))
+    restless = usual([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert restless
+    assert (restless.median, restless.spread) == (3.0, pytest.approx(1.4826))
+    assert restless.most == pytest.approx(3 + 5 * 1.4826)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0.01, 1000), min_size=FEWEST, max_size=2 * MOST))
+def test_one_of_the_usual_times_at_least_is_usual(times: list[float]) -> None:
+    known = usual(times)
+    assert known
+    assert known.samples <= MOST
+    assert min(times) <= known.median < known.most
+    # a few runs on a busy machine move neither
+    spoilt = usual([*[9999.0] * ((len(times[:MOST]) - 1) // 2), *times][:MOST])
+    assert spoilt and spoilt.median <= 9999

@@ -1,0 +1,216 @@
+"""Opening a history: what it becomes, and what is said if it cannot be opened or written."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.guests.host import examine
+from harness.history.database import Database, HistoryError
+from harness.history.schema import APPLICATION, MIGRATIONS, Migration
+
+ROOT = Path(__file__).parents[3]
+NEXT = Migration(
+    MIGRATIONS[-1].version + 1,
+    ("ALTER TABLE runs ADD COLUMN mood TEXT NOT NULL DEFAULT 'good'", "CREATE TABLE moods (m)"),
+)
+RUN = (
+    "INSERT INTO runs (name, plan, command, directory, version, revision, code, python, kernel,"
+    " subjects, traced, started, state, process)"
+    " VALUES ('r', 'p', '[]', '/r', '0', '', '', '', '', '{}', 1, 1.0, 'finished', '')"
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "history.db"
+
+
+@pytest.fixture
+def locked(file: Path) -> Iterator[Path]:
+    """A history in which another program has begun to write, and does not end."""
+    Database(file).close()
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield file
+    other.close()
+
+
+def test_a_new_one_is_made_with_its_directory(file: Path) -> None:
+    with Database(file) as database:
+        assert database.value("PRAGMA journal_mode") == "wal"
+        assert database.value("PRAGMA user_version") == MIGRATIONS[-1].version
+        assert database.value("PRAGMA application_id") == APPLICATION
+        assert database.value("PRAGMA foreign_keys") == 1
+    assert [each.name for each in file.parent.iterdir()] == ["history.db"]
+
+
+def test_versions_of_migrations_follow_each_other() -> None:
+    assert [each.version for each in MIGRATIONS] == list(range(1, len(MIGRATIONS) + 1))
+
+
+def test_a_migration_keeps_what_is_there(file: Path) -> None:
+    with Database(file) as database:
+        database.execute(RUN)
+    with Database(file, migrations=(*MIGRATIONS, NEXT)) as database:
+        assert database.value("PRAGMA user_version") == NEXT.version
+        assert database.value("SELECT mood FROM runs WHERE name = 'r'") == "good"
+
+
+def test_a_migration_that_fails_leaves_all_as_it_was(file: Path) -> None:
+    with Database(file) as database:
+        database.execute(RUN)
+    bad = Migration(NEXT.version, (*NEXT.statements, "CREATE TABLE moods (again)"))
+    with pytest.raises(HistoryError, match="moods already exists"):
+        Database(file, migrations=(*MIGRATIONS, bad))
+    with Database(file) as database:
+        assert database.value("PRAGMA user_version") == MIGRATIONS[-1].version
+        assert database.value("SELECT count(*) FROM sqlite_schema WHERE name = 'moods'") == 0
+        assert "mood" not in database.rows("SELECT * FROM runs")[0]
+
+
+def test_one_of_a_newer_foothold_is_left_alone(file: Path) -> None:
+    Database(file, migrations=(*MIGRATIONS, NEXT)).close()
+    before = file.read_bytes()
+    with pytest.raises(HistoryError, match="newer Foothold: its schema is 2") as caught:
+        Database(file)
+    assert "--history" in caught.value.hint
+    assert file.read_bytes() == before
+
+
+def test_the_database_of_another_program_is_left_alone(file: Path) -> None:
+    file.parent.mkdir()
+    with sqlite3.connect(file) as other:
+        other.execute("CREATE TABLE places (url)")
+    other.close()
+    before = file.read_bytes()
+    with pytest.raises(HistoryError, match="database of another program"):
+        Database(file)
+    assert file.read_bytes() == before
+
+
+def test_what_is_no_database(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text("some text, longer than the header of a database would be: " * 40)
+    with pytest.raises(HistoryError, match=r"history\.db is no SQLite database"):
+        Database(file)
+    assert file.read_text().startswith("some text")
+
+
+def test_a_damaged_one_is_told_with_what_can_be_done(file: Path) -> None:
+    with Database(file) as database:
+        database.execute_many(RUN.replace("'r'", "?"), [(f"r{n}",) for n in range(500)])
+    data = bytearray(file.read_bytes())
+    data[4096:-4096] = b"\x55" * (len(data) - 8192)
+    file.write_bytes(data)
+    with pytest.raises(HistoryError, match="is damaged") as caught, Database(file) as database:
+        database.rows("SELECT * FROM runs")
+    assert ".recover" in caught.value.hint
+
+
+def test_an_empty_file_becomes_one(file: Path) -> None:
+    file.parent.mkdir()
+    file.touch()
+    with Database(file) as database:
+        assert database.rows("SELECT * FROM runs") == []
+
+
+def test_there_is_nothing_to_read(file: Path) -> None:
+    with pytest.raises(UsageError, match="there is no history in"):
+        Database(file, reading=True)
+    assert not file.parent.exists()
+
+
+def test_locked_for_long(locked: Path) -> None:
+    with Database(locked, patience=0.05) as database:
+        assert database.rows("SELECT * FROM runs") == [], "who reads does not wait"
+        with pytest.raises(HistoryError, match=r"another program for 0\.05 s") as caught:
+            database.execute(RUN)
+    assert "fuser" in caught.value.hint
+
+
+def test_a_place_where_nothing_can_be_made() -> None:
+    with pytest.raises(HistoryError, match="cannot be made"):
+        Database(Path("/proc/none/history.db"))
+    with pytest.raises(HistoryError, match="cannot be opened"):
+        Database(Path("/proc/history.db"))
+
+
+def test_a_transaction_comes_about_as_a_whole(file: Path) -> None:
+    with Database(file) as database:
+        with pytest.raises(KeyError), database.transaction():
+            database.execute(RUN)
+            with database.transaction():
+                database.execute(RUN.replace("'r'", "'s'"))
+            raise KeyError
+        assert database.rows("SELECT * FROM runs") == []
+        with database.transaction():
+            database.execute(RUN)
+        assert len(database.rows("SELECT * FROM runs")) == 1
+
+
+# a file system of 256 KiB; what was committed before it was full stays
+FULL = """
+mount -t tmpfs -o size=256k none "$1"
+"$2" -c '
+import sys
+from pathlib import Path
+from harness.history.database import Database, HistoryError
+from tests.unit.history.test_database import RUN
+database = Database(Path(sys.argv[1]) / "history.db")
+kept = 0
+try:
+    while True:
+        with database.transaction():
+            database.execute(RUN.replace("\\x27r\\x27", "?"), f"{kept}" * 200)
+        kept += 1
+except HistoryError as error:
+    print(error, "|", error.hint)
+print(len(database.rows("SELECT * FROM runs")) == kept > 0, database.value("PRAGMA quick_check"))
+' "$1"
+"""
+# the same file, where nothing may be written
+FROZEN = """
+mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"
+"$2" -m harness.cli history --history "$1/history.db"
+"$2" -c '
+import sys
+from pathlib import Path
+from harness.history.database import Database, HistoryError
+try:
+    Database(Path(sys.argv[1]) / "history.db").execute("DELETE FROM runs")
+except HistoryError as error:
+    print(error)
+' "$1"
+"""
+
+
+def in_a_namespace(script: str, place: Path) -> str:
+    if examine().namespaces:
+        pytest.skip("this host refuses namespaces")
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, "sh", str(place), sys.executable],
+        capture_output=True, text=True, timeout=100, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def test_the_disk_is_full(tmp_path: Path) -> None:
+    told, kept = in_a_namespace(FULL, tmp_path).splitlines()
+    assert told.startswith(f"no space is left for {tmp_path}/history.db | free some")
+    assert kept == "True ok"
+
+
+def test_a_file_system_that_may_only_be_read(tmp_path: Path) -> None:
+    with Database(tmp_path / "history.db") as database:
+        database.execute(RUN)
+    listed, refused = in_a_namespace(FROZEN, tmp_path).splitlines()[1:]
+    assert listed.startswith("r ")
+    assert "may not be written" in refused or "cannot be opened, or not written" in refused

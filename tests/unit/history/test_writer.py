@@ -1,0 +1,234 @@
+"""What a run leaves in the history, and what becomes of a run whose history fails."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import events
+from harness.errors import UsageError
+from harness.history import process, reader
+from harness.history.database import MEMORY, Database
+from harness.history.rows import State
+from harness.history.writer import History, Recorder
+from harness.sinks import Bus
+from harness.sinks.jsonl import JsonLines
+from harness.verdict import Result
+from tests.unit.harness import samples
+from tests.unit.harness.test_sinks import a_run
+from tests.unit.history import made
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    with Database(MEMORY) as database:
+        yield database
+
+
+def test_a_run_is_found_as_it_was(database: Database) -> None:
+    native, uml = made.cell(), made.cell("uml-6.1", "rlimit_as=300M+overcommit=2")
+    run = made.Made("r1", 1000.0, {native: made.passes(native), uml: made.fails(uml)})
+    run.write(database)
+    kept = reader.find(database, "last")
+    assert (kept.run.name, kept.run.plan, kept.run.state) == ("r1", "nightly", State.FINISHED)
+    assert kept.run.command == ("foothold", "run", "nightly")
+    assert (kept.run.origin, kept.run.seconds, kept.run.started) == (made.HERE, 9.5, 1000.0)
+    assert kept.run.counts == {"pass": 1, "fail": 1}
+    assert kept.run.subjects == {"allocator": "s1"}
+    one, two = kept.cells
+    assert (one.name, one.guest, one.limits, one.policy) == (native.id, "native", "none", "after")
+    assert (two.result, two.path, two.outcome, two.seconds) == (
+        Result.FAIL, "low", "allocates", 0.25
+    )  # fmt: skip
+    assert two.findings == ("the plan expects high",)
+    assert kept.verdict(one) == made.passes(native)
+    assert kept.verdict(two) == made.fails(uml)
+    boot = kept.guests["uml-6.1"]
+    assert boot.images == {"kernel": "kernel-1"}
+    assert boot.release == "6.12.113"
+    assert (boot.seconds, boot.argv) == (0.5, ("agent", "keep"))
+
+
+def test_a_cell_is_there_as_soon_as_it_has_its_verdict(database: Database) -> None:
+    recorder = Recorder(database, process.mine())
+    cells = [made.cell(limits=f"rlimit_as={n}M") for n in (100, 200)]
+    told = made.Made("r", 1.0, {cell: made.passes(cell) for cell in cells}).events()
+    for event in told[:-2]:
+        recorder(event)
+    run = reader.find(database, "r").run
+    assert run.state is State.RUNNING
+    assert run.counts == {"pass": 1, "not-run": 1}
+
+
+@pytest.mark.parametrize(
+    ("rest", "state"),
+    [
+        ([samples.finished()], State.FINISHED),
+        ([samples.finished(interrupted=True)], State.INTERRUPTED),
+        ([], State.BROKEN),
+    ],
+)
+def test_how_far_it_came(database: Database, rest: list[events.AnyEvent], state: State) -> None:
+    recorder = Recorder(database, process.mine())
+    for event in [*a_run(), *rest]:
+        recorder(event)
+    recorder.close()
+    run = reader.find(database, "r").run
+    assert run.state is state
+    assert run.counts == {"pass": 1, "fail": 1, "unsupported": 1, "error": 1, "not-run": 1}
+
+
+def test_a_name_that_is_taken_gets_a_number(database: Database) -> None:
+    for at in (1.0, 2.0, 3.0):
+        made.Made("out", at, {made.cell(): made.passes(made.cell())}).write(database)
+    assert [run.name for run in reader.runs(database)] == ["out+3", "out+2", "out"]
+    assert reader.find(database, "out").run.started == 1.0
+    assert reader.find(database, "/runs/out").run.started == 3.0, "the newest in that directory"
+
+
+def test_tries_are_counted(database: Database) -> None:
+    cell = made.cell()
+    made.Made("r", 1.0, {cell: made.second_try(cell)}).write(database)
+    kept = reader.find(database, "r")
+    assert (kept.cells[0].retries, kept.cells[0].flaky, kept.run.flaky) == (1, True, 1)
+    verdict = kept.verdict(kept.cells[0])
+    assert verdict is not None
+    assert verdict.attempts[0].findings == ("the plan expects high",)
+
+
+def test_guests_that_did_not_boot_say_why(database: Database) -> None:
+    cell = made.cell("uml-6.1")
+    made.Made("r", 1.0, {cell: made.breaks(cell)}, facts={"uml-6.1": None}).write(database)
+    [boot] = reader.find(database, "r").boots
+    assert (boot.failure, boot.facts, boot.release) == ("it hung", None, "")
+
+
+def test_a_process_is_known_by_more_than_its_number() -> None:
+    mine = process.mine()
+    boot, namespace, pid, started = mine.split()
+    assert process.lives(mine)
+    assert not process.lives(f"{boot} {namespace} {pid} {int(started) + 1}"), "its number is reused"
+    assert not process.lives(f"another-boot {namespace} {pid} {started}")
+    assert not process.lives("")
+    assert process.lives(f"{boot} pid:[1] 1 1"), "it cannot be seen from here"
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A history that cannot be written, since another program does not end its own writing."""
+    file = tmp_path / "history.db"
+    Database(file).close()
+    monkeypatch.setattr("harness.history.database.PATIENCE", 0.05)
+    monkeypatch.setattr(Database.__init__, "__kwdefaults__",
+                        Database.__init__.__kwdefaults__ | {"patience": 0.05})  # fmt: skip
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield file
+    other.close()
+
+
+def test_a_history_that_fails_is_told_once_and_the_run_goes_on(
+    locked: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    lines = tmp_path / "events.jsonl"
+    with Bus([History(locked), JsonLines(lines)], complain=told.append) as bus:
+        for event in [*a_run(), samples.finished()]:
+            bus(event)
+    assert bus.failed == 1
+    assert len(told) == 2
+    assert told[0].startswith("foothold: History fails and is left out from here on: ")
+    assert "locked by another program" in told[0]
+    assert told[1].startswith("  remedy: find it with `fuser")
+    assert len(lines.read_bytes().splitlines()) == len(a_run()) + 1
+
+
+def test_a_run_is_taken_in_from_its_directory(database: Database, tmp_path: Path) -> None:
+    cells = [made.cell(), made.cell("uml-6.1")]
+    run = made.Made("far", 5.0, {cell: made.passes(cell) for cell in cells})
+    sink = JsonLines(tmp_path / "events.jsonl")
+    for event in [events.Progress(what="building"), *run.events()]:
+        sink(event)
+    sink.close()
+    assert reader.find(database, str(tmp_path)).run.name == "far", "read where it is"
+    assert reader.runs(database) == []
+    added = reader.add(database, tmp_path)
+    assert (added.name, added.state, added.counts) == ("far", State.FINISHED, {"pass": 2})
+    with pytest.raises(UsageError, match="is in the history already, as far"):
+        reader.add(database, tmp_path)
+    kept = reader.find(database, "far")
+    assert kept.verdict(kept.cells[1]) == made.passes(cells[1])
+
+
+def test_a_directory_of_a_killed_run_ends_in_half_a_line(
+    database: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "events.jsonl"
+    sink = JsonLines(file)
+    cells = [made.cell(), made.cell("uml-6.1")]
+    for event in made.Made("k", 5.0, {cell: made.passes(cell) for cell in cells}).events()[:-1]:
+        sink(event)
+    sink.close()
+    file.write_bytes(file.read_bytes()[:-40])
+    run = reader.find(database, str(tmp_path)).run
+    assert (run.state, run.counts) == (State.BROKEN, {"pass": 1, "not-run": 1})
+
+
+@pytest.mark.parametrize("text", ["", "{}\n", "nonsense\n", '{"event": "run-finished"}\n'])
+def test_a_directory_without_a_run(database: Database, tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError):
+        reader.find(database, str(tmp_path))
+    (tmp_path / "events.jsonl").write_text(text)
+    with pytest.raises(UsageError):
+        reader.find(database, str(tmp_path))
+
+
+def test_which_run_is_meant(database: Database) -> None:
+    cell = made.cell()
+    for at, plan in ((3.0, "nightly"), (1.0, "nightly"), (2.0, "release")):
+        verdicts = {cell: made.passes(cell)}
+        made.Made(f"2026-{at:.0f}", at, verdicts, plan=plan).write(database)
+    assert reader.find(database, "last").run.name == "2026-3", "by time, not by when it was added"
+    assert reader.find(database, "last~2").run.name == "2026-1"
+    assert reader.find(database, "last~1", "nightly").run.name == "2026-1"
+    assert reader.find(database, "2026-2").run.plan == "release"
+    assert [run.name for run in reader.runs(database, limit=2)] == ["2026-3", "2026-2"]
+    for word, message in (("2026", "several runs"), ("2027", "no run in"), ("last~3", "no run")):
+        with pytest.raises(UsageError, match=message) as caught:
+            reader.find(database, word)
+        assert "2026-3" in caught.value.hint
+
+
+def test_which_cell_is_meant(database: Database) -> None:
+    cells = [made.cell(), made.cell("uml-6.1"), made.cell("uml-6.1", "rlimit_as=300M")]
+    made.Made("r", 1.0, {cell: made.passes(cell) for cell in cells}).write(database)
+    kept = reader.find(database, "r")
+    assert kept.cell("uml-6.1/none/after").name == "uml-6.1/none/after"
+    assert kept.cell("300M").limits == "rlimit_as=300M"
+    for word, message in (("uml", "several cells"), ("docker", "no cell")):
+        with pytest.raises(UsageError, match=message):
+            kept.cell(word)
+
+
+def test_queries_look_into_indices_and_not_through_everything(database: Database) -> None:
+    for query, index in (
+        ("SELECT count(*) FROM cells WHERE run = 1 AND result = 'pass'", "cells_by_result"),
+        ("SELECT seconds FROM cells WHERE question = 'x' AND run = 1", "cells_by_time"),
+        ("SELECT min(came) FROM cells GROUP BY question, setting", "cells_by_setting"),
+        ("SELECT count(*) FROM cells WHERE flaky AND run = 1", "cells_flaky"),
+    ):
+        [plan] = database.rows(f"EXPLAIN QUERY PLAN {query}")
+        assert f"INDEX {index}" in plan["detail"], plan["detail"]
+
+
+def test_repeats_are_one_question(database: Database) -> None:
+    once = made.cell()
+    twice = replace(once, repeat=2)
+    made.Made("r", 1.0, {cell: made.passes(cell) for cell in (once, twice)}).write(database)
+    kept = reader.find(database, "r")
+    assert [cell.name for cell in kept.cells] == ["native/none/after", "native/none/after~2"]
+    assert {cell.question for cell in kept.cells} == {"native/none/after"}

@@ -1,0 +1,236 @@
+"""The page: one file, whole, escaped, and a function of the run directory alone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import unicodedata
+from dataclasses import dataclass, field, replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from harness.cli import door
+from harness.report.page import render, visible
+from harness.report.read import read_run
+from harness.report.sink import Html
+from harness.sinks.text import clean
+from harness.verdict import Result
+from tests.unit.harness import samples
+from tests.unit.report import runs
+
+VOID = {"meta", "input", "br", "hr", "img", "link"}
+
+
+@dataclass
+class Page(HTMLParser):
+    """What a page is made of. Complains of tags that do not match."""
+
+    tags: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> at {self.getpos()}"
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def attributes(self, name: str) -> list[str]:
+        return [attributes[name] for _, attributes in self.tags if name in attributes]
+
+
+def parsed(page: bytes) -> Page:
+    one = Page()
+    one.feed(page.decode())
+    one.close()
+    assert one.open == []
+    return one
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return runs.write(tmp_path / "run", runs.events())
+
+
+def test_every_link_leads_somewhere_on_the_page(directory: Path) -> None:
+    page = parsed(render(read_run(directory)))
+    ids = page.attributes("id")
+    assert len(ids) == len(set(ids))
+    links = page.attributes("href")
+    assert {f"#{cell.id}" for cell in runs.CELLS} <= set(links)
+    for link in links:
+        assert link.startswith("#")
+        assert link[1:] in ids, link
+
+
+def test_nothing_is_fetched(directory: Path) -> None:
+    page = parsed(render(read_run(directory)))
+    names = {name for _, attributes in page.tags for name in attributes}
+    assert not names & {"src", "srcset", "data", "action", "poster", "style"}
+    assert not re.search(r"@import|url\((?!#)", "".join(page.text))
+    (policy,) = (each for each in page.attributes("content") if "default-src" in each)
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+
+
+def test_the_page_says_everything_of_a_cell(directory: Path) -> None:
+    text = "".join(parsed(render(read_run(directory))).text)
+    for told in (
+        "1 of 4 cells is not as expected",  # the guest that hung
+        "64K --- at 0xf800000000", "moved to 0x405d9000", "task size 0x7f80000000",  # the picture
+        "0xcc00000: arena, 512M, 6M used",
+        "exited with 0", "the agent saw status 0", "ended well",  # the witnesses
+        "replaced by MAP_FIXED, held",  # the ledger
+        "./foothold run --guest uml-6.12 --limit none --policy after",
+        "no engine answers", "start one", "the guest hung", "last words", "qemu -x",
+        "not reached: the run ended before it", "throw: runtime: out of memory",
+        "39 bits, 3", "47 bits, 4",  # the facts
+    ):  # fmt: skip
+        assert told in text, told
+
+
+def test_a_picture_says_the_same_in_words(directory: Path) -> None:
+    page = render(read_run(directory)).decode()
+    (low,) = re.findall(r'<svg class="map"[^>]*aria-label="Address space of uml-6.12.*?</svg>',
+                        page, re.DOTALL)  # fmt: skip
+    assert 'role="img"' in low
+    assert "<title>Address space of uml-6.12/none/after</title>" in low
+    assert "64K --- at 0xf800000000: moved to 0x405d9000" in low.split("</desc>")[0]
+
+
+def test_the_same_directory_makes_the_same_page(directory: Path) -> None:
+    assert render(read_run(directory)) == render(read_run(directory))
+
+
+def test_what_a_subject_wrote_is_text_and_nothing_else(tmp_path: Path) -> None:
+    page = render(read_run(runs.hostile(tmp_path / "run")))
+    one = parsed(page)
+    assert [tag for tag, _ in one.tags].count("script") == 1
+    assert "img" not in [tag for tag, _ in one.tags]
+    assert not [name for _, attributes in one.tags for name in attributes if name[:2] == "on"]
+    strange = {char for char in page.decode() if unicodedata.category(char) in ("Cc", "Cf", "Co")}
+    assert strange == {"\n"}
+    text = "".join(one.text)
+    assert text.count(clean(runs.NASTY)) > 12
+    assert "\\xff\\xfe\\xc3(" in text
+
+
+def test_a_large_run_does_not_open_itself_on_paper(tmp_path: Path) -> None:
+    cells = [samples.cell(rlimit=n << 20) for n in range(1, 102)]
+    directory = runs.write(tmp_path / "run", [samples.started(*cells)], evidence=False)
+    assert b'<body class="large">' in render(read_run(directory))
+
+
+def test_more_variants_than_stand_beside_each_other(tmp_path: Path) -> None:
+    cells = [samples.cell(policy=policy) for policy in ("before", "after", "grsec", "memlimit")]
+    directory = runs.write(tmp_path / "run", [samples.started(*cells)], evidence=False)
+    page = render(read_run(directory)).decode()
+    assert page.count('<tr class="part">') == 4
+
+
+def test_what_was_asked_twice_stands_in_one_field(tmp_path: Path) -> None:
+    again = replace(samples.cell(), repeat=2)
+    directory = runs.write(
+        tmp_path / "run", [samples.started(samples.cell(), again)], evidence=False
+    )
+    page = parsed(render(read_run(directory)))
+    assert {"#native/none/after", "#native/none/after~2"} <= set(page.attributes("href"))
+    assert [tag for tag, _ in page.tags].count("td") == 1
+
+
+def test_a_run_of_no_cells_has_a_page(tmp_path: Path) -> None:
+    directory = runs.write(
+        tmp_path / "run", [samples.started(), samples.finished()], evidence=False
+    )
+    assert "There was no cell to run" in "".join(parsed(render(read_run(directory))).text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a\tb\nc", "a    b\nc"), ("\x1b[1m", "\\x1b[1m"), ("größe – ✓", "größe – ✓"), (None, "")],
+)
+def test_hidden_characters_are_seen(text: str | None, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_the_sink_writes_the_page_of_its_run(tmp_path: Path) -> None:
+    directory, path = tmp_path / "run", tmp_path / "deep/page.html"
+    sink = Html(path, directory)
+    happened = runs.events(Result.FAIL, finished=False)
+    runs.write(directory, happened)
+    for event in happened:
+        sink(event)
+    assert not path.exists()
+    sink.close()
+    assert path.read_bytes() == render(read_run(directory))
+    assert b"was killed" in path.read_bytes()
+
+
+def test_a_run_without_cells_leaves_no_page(tmp_path: Path) -> None:
+    Html(tmp_path / "page.html", tmp_path / "run").close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two runs of this user's."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    home = tmp_path / "foothold/runs"
+    runs.write(home / "20260101T000000Z-aaaa", runs.events())
+    runs.write(home / "20260102T000000Z-bbbb", runs.events(Result.FAIL))
+    return home
+
+
+def test_the_command_finds_a_run(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door.main(["report"]) == 0
+    newest = kept / "20260102T000000Z-bbbb/report.html"
+    assert capsys.readouterr().out.strip() == str(newest)
+    assert b"2 of 4 cells are not as expected" in newest.read_bytes()
+    assert door.main(["report", "20260101T000000Z-aaaa", "-o", str(kept / "one.html")]) == 0
+    assert door.main(["report", str(kept / "20260101T000000Z-aaaa")]) == 0
+    first = (kept / "20260101T000000Z-aaaa/report.html").read_bytes()
+    assert first == (kept / "one.html").read_bytes()
+
+
+def test_the_command_compares(kept: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    compare = ["report", "last", "--compare", "20260101T000000Z-aaaa", "-o", "-"]
+    assert door.main(compare) == 0
+    out = capfdbinary.readouterr().out
+    assert b"new failure: 1" in out
+    assert out.endswith(b"</html>\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["nowhere"], 2, "no such directory"),
+        (["."], 2, "no run.json"),
+        (["--compare", "nowhere"], 2, "no such directory"),
+        (["-o", "/dev/null/page.html"], 3, "cannot be written"),
+    ],
+)
+def test_usage(
+    kept: Path, words: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door.main(["report", *words]) == code
+    error = capsys.readouterr().err
+    assert told in error
+    assert "remedy" in error
+
+
+def test_without_a_run_there_is_no_last_one(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(kept)
+    assert door.main(["report", "last"]) == 2
+    assert "no run is kept" in capsys.readouterr().err

@@ -1,0 +1,139 @@
+"""Reading a run directory back: whole, cut short, damaged, or none at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.report.read import read_evidence, read_run
+from harness.verdict import Result
+from tests.unit.report import runs
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return runs.write(tmp_path / "run", runs.events())
+
+
+def test_a_run_is_read_as_it_was(directory: Path) -> None:
+    run = read_run(directory)
+    assert run.result.cells == runs.CELLS
+    assert run.result.verdicts[runs.LOST.id].result is Result.ERROR
+    assert run.result.counts["not-run"] == 1
+    assert run.result.guests["uml-6.12"].ready
+    assert run.notes == ()
+
+
+def test_evidence_is_parsed(directory: Path) -> None:
+    evidence = read_evidence(read_run(directory), runs.LOW.id, reports=True)
+    assert list(evidence.maps) == ["reserved", "end"]
+    assert evidence.report is not None
+    assert evidence.report.path == "low"
+    assert evidence.story is not None
+    assert evidence.story.ending == "exited with 0"
+    assert evidence.ending is not None
+    assert evidence.ending.wall == 0.25
+    assert evidence.problems == ()
+    assert evidence.raw["strace"].endswith("+++ exited with 0 +++\n")
+
+
+def test_a_cell_of_which_nothing_is_kept_has_no_evidence(directory: Path) -> None:
+    run = read_run(directory)
+    assert read_evidence(run, runs.UNSUPPORTED.id, reports=True).problems == ()
+    assert read_evidence(run, "nowhere/none/after", reports=True).maps == {}
+
+
+@pytest.mark.parametrize("cell", ["../../outside", "native/link"])
+def test_no_file_outside_of_the_run_is_read(directory: Path, cell: str) -> None:
+    outside = directory.parent / "outside"
+    outside.mkdir()
+    (outside / "stdout.jsonl").write_text("secret")
+    (directory / "cells/native/link").symlink_to(outside)
+    assert (directory / "cells" / cell / "stdout.jsonl").read_text() == "secret"
+    assert read_evidence(read_run(directory), cell, reports=True).raw == {}
+
+
+def test_damaged_evidence_becomes_a_sentence(directory: Path) -> None:
+    folder = directory / "cells" / runs.LOW.id
+    (folder / "maps-end").write_bytes(b"\xff\xfe no maps")
+    (folder / "ending.json").write_text('{"status": "good"}')
+    (folder / "strace").unlink()
+    (folder / "strace").mkdir()
+    (folder / "stdout.jsonl").write_bytes(b"\x00\xff<script>")
+    evidence = read_evidence(read_run(directory), runs.LOW.id, reports=True)
+    assert [each.split(":")[0] for each in evidence.problems] == [
+        "strace", "maps-end", "ending.json"
+    ]  # fmt: skip
+    assert evidence.report is not None
+    assert evidence.report.problems
+    assert list(evidence.maps) == ["reserved"]
+
+
+def test_a_run_that_was_killed_is_read_as_far_as_it_goes(directory: Path) -> None:
+    path = directory / "events.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:5]) + lines[5][:40])
+    started = json.loads((directory / "run.json").read_text()) | {"finished": None}
+    (directory / "run.json").write_text(json.dumps(started))
+    run = read_run(directory)
+    assert list(run.result.verdicts) == [runs.NATIVE.id, runs.LOW.id]
+    assert len(run.notes) == 2
+    assert "within a line" in run.notes[0]
+    assert "no end" in run.notes[1]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "\0", "../../..", "nowhere"])
+def test_names_may_be_anything(directory: Path, name: str) -> None:
+    assert read_run(directory).inside(name) is None
+
+
+def damage(directory: Path, how: str) -> Path:
+    if how == "nowhere":
+        return directory / "nowhere"
+    if how == "a file":
+        return directory / "run.json"
+    if how == "no run.json":
+        (directory / "run.json").unlink()
+    elif how == "no events":
+        (directory / "events.jsonl").unlink()
+    elif how == "no JSON":
+        (directory / "run.json").write_bytes(b"\x00\xff\xfe")
+    elif how == "a list":
+        (directory / "run.json").write_text("[]")
+    elif how == "another schema":
+        (directory / "run.json").write_text('{"schema": 99}')
+    elif how == "no cells":
+        (directory / "run.json").write_text('{"schema": 1, "foothold": "0", "started": null}')
+    elif how == "a stranger":
+        path = directory / "events.jsonl"
+        path.write_bytes(path.read_bytes().replace(b'"cell":"native', b'"cell":"nowhere'))
+    elif how == "a bad line":
+        path = directory / "events.jsonl"
+        lines = path.read_bytes().split(b"\n")
+        lines[2] = b'{"event": "martian"}'
+        path.write_bytes(b"\n".join(lines))
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("nowhere", "no such directory"),
+        ("a file", "no such directory"),
+        ("no run.json", "it has no run.json"),
+        ("no events", "events.jsonl: No such file"),
+        ("no JSON", "run.json cannot be read"),
+        ("a list", "run.json cannot be read"),
+        ("another schema", "has schema 99; this Foothold reads 1"),
+        ("no cells", "ended before it had cells"),
+        ("a bad line", "events.jsonl, line 3: "),
+        ("a stranger", "a verdict of no cell of its own: 'nowhere/none/after'"),
+    ],
+)
+def test_what_is_no_run_is_told_in_words(directory: Path, how: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told) as caught:
+        read_run(damage(directory, how))
+    assert caught.value.hint

@@ -1,0 +1,222 @@
+"""What lies where, and where it stands in the drawing."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.ledger import Map, Reservation, settle
+from harness.limits import Range
+from harness.report import picture
+from harness.report.ledger import MOST_ROWS, requests, table
+from harness.report.picture import LEFT, RIGHT, Axis, about, draw
+from harness.report.read import Evidence, read_evidence, read_run
+from harness.report.space import Kind, Segment, arena_of, segments
+from harness.witnesses.maps import Mapping, parse_maps
+from harness.witnesses.report import Report, Reserved
+from harness.witnesses.strace import Story
+from tests.unit.harness import samples
+from tests.unit.report import runs
+
+ANONYMOUS = frozenset({"PRIVATE", "ANONYMOUS"})
+NARROW, WIDE = samples.facts(runs.UML), samples.facts(0x7FFFFFFFF000)
+AXIS = Axis.of([NARROW, WIDE])
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evidence]:
+    run = read_run(runs.write(tmp_path_factory.mktemp("run") / "run", runs.events()))
+    cells = {"high": runs.NATIVE, "low": runs.LOW, "refused": runs.REFUSED}
+    return {name: read_evidence(run, cell.id, reports=True) for name, cell in cells.items()}
+
+
+def where(space: tuple[Segment, ...], kind: Kind) -> list[tuple[int, int]]:
+    return [(each.start, each.end) for each in space if each.kind is kind]
+
+
+def test_the_low_arena_is_cut_at_its_seams(evidence: dict[str, Evidence]) -> None:
+    space = segments(evidence["low"])
+    assert where(space, Kind.ARENA) == [(0xCC00000, 0xD200000)]
+    assert where(space, Kind.BITMAP) == [(0xCBA0000, 0xCC00000)]
+    assert where(space, Kind.RESERVED) == [(0x4C00000, 0xCBA0000), (0xD200000, 0x2CC00000)]
+    assert where(space, Kind.IMAGE)[0][0] == 0x400000
+    (library,) = (each for each in space if each.kind is Kind.LIBRARY)
+    assert "libc.so.6" in library.names
+    assert len(where(space, Kind.STACK)) == len(where(space, Kind.HEAP)) == 1
+
+
+def test_the_high_arena_stands_where_it_always_has(evidence: dict[str, Evidence]) -> None:
+    space = segments(evidence["high"])
+    assert where(space, Kind.ARENA)[0][0] == 0xF840000000
+    assert where(space, Kind.BITMAP)[0][1] == 0xF840000000
+
+
+def test_every_mapped_byte_is_told_once(evidence: dict[str, Evidence]) -> None:
+    for name in ("high", "low"):
+        told = sum(each.mapped for each in segments(evidence[name]))
+        maps = list(evidence[name].maps.values())[-1]
+        assert told == sum(each.length for each in maps)
+
+
+def test_without_maps_the_trace_says_what_is_there() -> None:
+    steps = [
+        Map(Reservation(0, 64 << 20, "---", ANONYMOUS, 0x40000000), "mmap"),
+        Map(Reservation(0, 8192, "r-x", frozenset({"PRIVATE"}), 0x50000000), "mmap"),
+        Map(Reservation(0, 4096, "rw-", ANONYMOUS, 0x60000000), "mmap"),
+    ]
+    space = segments(Evidence(account=settle(steps)))
+    assert [each.kind for each in space] == [Kind.RESERVED, Kind.LIBRARY, Kind.OTHER]
+
+
+def test_an_arena_that_cannot_be_is_not_drawn() -> None:
+    claim = Reserved(
+        path="low", base=5, length=-1, bitmap=4, bitmap_size=0, arena_start=3, arena_used=2,
+        arena_end=1 << 70,
+    )  # fmt: skip
+    assert arena_of(Report((claim,))) is None
+    assert arena_of(None) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("00400000-00500000 r-xp 00000000 00:11 5 /bin/prog", Kind.IMAGE),
+        ("00400000-00500000 r--p 00000000 00:11 5 /lib/libx-1.2.so.3.4", Kind.LIBRARY),
+        ("00400000-00500000 r--p 00000000 00:11 5 /lib/ld-linux.so.2", Kind.LIBRARY),
+        ("00400000-00500000 r--p 00000000 00:11 5 /usr/share/some data.jar", Kind.FILE),
+        ("00400000-00500000 rw-p 00000000 00:00 0 [heap]", Kind.HEAP),
+        ("00400000-00500000 rw-p 00000000 00:00 0 [stack]", Kind.STACK),
+        ("00400000-00500000 r-xp 00000000 00:00 0 [vdso]", Kind.KERNEL),
+        ("00400000-00500000 rw-p 00000000 00:00 0", Kind.OTHER),
+        ("00400000-04500000 rw-p 00000000 00:00 0", Kind.LARGE),
+        ("00400000-04500000 ---p 00000000 00:00 0", Kind.RESERVED),
+    ],
+)
+def test_kinds(line: str, kind: Kind) -> None:
+    maps: dict[str, tuple[Mapping, ...]] = {"end": parse_maps(f"{line}\n")}
+    assert [each.kind for each in segments(Evidence(maps))] == [kind]
+
+
+@given(st.lists(st.integers(min_value=0, max_value=(1 << 64) - 1), min_size=2))
+def test_the_axis_keeps_order_and_stays_on_the_paper(addresses: list[int]) -> None:
+    places = [AXIS.x(each) for each in sorted(addresses)]
+    assert places == sorted(places)
+    assert all(LEFT <= place <= RIGHT for place in places)
+
+
+def test_sixteen_times_is_one_tick() -> None:
+    ticks = list(picture.ticks(AXIS))
+    assert [tick.text for tick in ticks[:4]] == ["4K", "64K", "1M", "16M"]
+    steps = [b.x - a.x for a, b in pairwise(ticks)]
+    assert max(steps) - min(steps) < 0.001
+
+
+def test_a_moved_hint_is_an_arrow(evidence: dict[str, Evidence]) -> None:
+    low = evidence["low"]
+    drawn = draw(AXIS, NARROW, segments(low), requests(low), arena_of(low.report))
+    probe, arena = drawn.requests
+    assert (probe.answer, arena.answer) == ("moved", "honoured")
+    assert probe.asked == AXIS.x(0xF800000000)
+    assert probe.given == AXIS.x(0x405D9000)
+    assert probe.asked > AXIS.x(NARROW.task_size) > probe.given
+    assert arena.asked == arena.given == AXIS.x(0x4C00000)
+    assert [lane.name for lane in drawn.lanes] == [
+        "runtime", "program", "libraries", "other", "stack"
+    ]  # fmt: skip
+    assert drawn.zoom is not None
+    assert drawn.zoom.labels[1].text == "0xcc00000: arena, 512M, 6M used"
+    beyond = next(hatch for hatch in drawn.hatches if hatch.kind == "beyond")
+    assert beyond.x == AXIS.x(NARROW.task_size)
+    assert beyond.x + beyond.width == RIGHT
+
+
+def test_a_heap_that_grows_is_one_request(evidence: dict[str, Evidence]) -> None:
+    high = evidence["high"]
+    drawn = draw(AXIS, WIDE, segments(high), requests(high), arena_of(high.report))
+    assert drawn.more == 0
+    assert any(re.search(r"and \d+ more near it", each.labels[0].text) for each in drawn.requests)
+
+
+def test_what_was_refused_or_occupied_is_hatched() -> None:
+    refused = Reservation(0x10000000, 640 << 20, "---", ANONYMOUS, None, "ENOMEM")
+    drawn = draw(AXIS, NARROW, (), (refused,), None, [Range(0xC000000000, 0xC100000000)])
+    kinds = {hatch.kind: hatch for hatch in drawn.hatches}
+    assert set(kinds) == {"below", "beyond", "occupied"}
+    assert kinds["occupied"].x == AXIS.x(0xC000000000)
+    (request,) = drawn.requests
+    assert request.given is None
+    assert request.asked == AXIS.x(0x10000000)
+    assert request.width == AXIS.x(0x10000000 + (640 << 20)) - request.asked
+    assert request.labels[0].text == "640M --- at 0x10000000: refused, ENOMEM"
+
+
+def test_nothing_leaves_the_paper() -> None:
+    wild = tuple(
+        Segment(kind, start, start + 4096, 4096, ("rw-",))
+        for kind in Kind
+        for start in (0, 4096, NARROW.task_size - 4096, (1 << 63) - 4096)
+    )
+    asked = tuple(
+        Reservation(at, size, "rw-", ANONYMOUS, given, "" if given is not None else "ENOMEM")
+        for at in (1, 1 << 63)
+        for size in (0, 1 << 62)
+        for given in (None, 0, 1 << 63)
+    )
+    drawn = draw(AXIS, NARROW, wild, asked)
+    blocks = [block for lane in drawn.lanes for block in lane.blocks]
+    assert all(each.x >= LEFT and each.x + each.width <= RIGHT + 0.01 for each in blocks)
+    assert len(drawn.requests) <= picture.MOST_REQUESTS
+
+
+def test_the_ledger_tells_what_the_program_did_then(evidence: dict[str, Evidence]) -> None:
+    told = table(evidence["low"])
+    assert told is not None
+    assert told.witness == "the trace"
+    probe, arena, *_ = told.rows
+    assert (probe.asked, probe.size, probe.answer) == ("0xf800000000", "64K", "moved")
+    assert probe.then
+    assert (arena.given, arena.became) == ("0x4c00000", "replaced by MAP_FIXED, held")
+    assert "small ones" in told.rest
+
+
+def test_without_a_trace_the_report_or_the_maps_are_the_ledger(
+    evidence: dict[str, Evidence],
+) -> None:
+    untraced = dataclasses.replace(evidence["low"], story=None)
+    told = table(untraced)
+    assert told is not None
+    assert told.witness == "the subject's own report"
+    assert told.rows[0].asked == "0xf800000000"
+    maps = table(Evidence(evidence["low"].maps))
+    assert maps is not None
+    assert "maps" in maps.witness
+    assert maps.rows[0].asked == "unknown"
+    assert table(Evidence()) is None
+
+
+def test_a_program_that_asks_without_end_is_bounded() -> None:
+    steps = [
+        Map(Reservation(0x400000000000 + (n << 28), 64 << 20, "---", ANONYMOUS, 0x64000000), "")
+        for n in range(5000)
+    ]
+    story = Story(tuple(steps), ("prog",), 0, 0, (), "killed by SIGKILL")
+    endless = Evidence(story=story, account=settle(steps))
+    told = table(endless)
+    assert told is not None
+    assert len(told.rows) == MOST_ROWS
+    assert told.rest == f"{5000 - MOST_ROWS} more like these"
+    drawn = draw(AXIS, NARROW, segments(endless), requests(endless))
+    assert len(drawn.requests) + drawn.more < 20
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0"), (4096, "4K"), (6291456, "6M"), (17 << 30, "17G"), (6082560, "5.8M")],
+)
+def test_sizes_as_people_say_them(size: int, text: str) -> None:
+    assert about(size) == text
