@@ -54,14 +54,14 @@ def _main(argv: list[str]) -> int:
         workload.parse(chosen.workload)
     except ValueError as error:
         raise options.UsageError(f"--workload: {error}") from None
-    pointer_size = (sys.maxsize.bit_length() + 1) // 8
+    kernel, end = _kernel(chosen)
+    pointer_size = kernel.width.pointer
     if pointer_size not in policy.pointer_sizes:
         raise options.UsageError(
             f"the policy {policy.name} is not known for pointers of {pointer_size} bytes: "
-            "use a 64-bit Python"
+            "use a machine of 64 bits"
         )
     report = Report(1)
-    kernel, end = _kernel(chosen)
     report.event(
         "start",
         schema=SCHEMA,
@@ -88,13 +88,11 @@ def _run(
     kernel: "Kernel", policy: "Policy", end: int, chosen: options.Options, report: Report
 ) -> int:
     from . import workload
-    from .arena import GO_IMAGE
     from .death import Death
     from .malloc import Runtime
 
     console = Console(lambda text: write(2, text))
-    image = GO_IMAGE if chosen.image is None else chosen.image
-    runtime = Runtime(kernel, policy, console, end, image)
+    runtime = Runtime(kernel, policy, console, end, chosen.image)
     try:
         runtime.mallocinit()
         arena = runtime.arena
@@ -157,19 +155,18 @@ def _hold(chosen: options.Options, report: Report, at: str) -> None:
 
 
 def _kernel(chosen: options.Options) -> "tuple[Kernel, int]":
-    from .arena import GO_END
-
     model = chosen.model
     if model is None:
         from .realkernel import RealKernel
 
         real = RealKernel()
-        return real, real.end(GO_END) if chosen.end is None else chosen.end
+        return real, real.end(real.width.end) if chosen.end is None else chosen.end
     from .modelkernel import ModelKernel
 
     try:
         kernel = ModelKernel(
             model.task_size,
+            pointer_size=model.pointer_size,
             top_down=model.top_down,
             mmap_base=model.mmap_base,
             hints_honoured=model.hints_honoured,
@@ -179,7 +176,7 @@ def _kernel(chosen: options.Options) -> "tuple[Kernel, int]":
         )
     except ValueError as error:
         raise options.UsageError(str(error)) from None
-    return kernel, GO_END if chosen.end is None else chosen.end
+    return kernel, kernel.width.end if chosen.end is None else chosen.end
 
 
 def _pid() -> int:

@@ -2,7 +2,7 @@
 
 from .death import Throw
 from .policy import ARENA_HIGH, BITMAP_HIGH
-from .sizes import BITMAP_CHUNK, MAX_ARENA_32, PAGE_MASK, WORDS_PER_BITMAP_WORD
+from .sizes import BITMAP_CHUNK, MAX_ARENA_32, PAGE_MASK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 
 ARENA_LOW = 512 << 20
-GO_END = 0x2443A68  # the end of the image of the program whose traces are the reference
-GO_IMAGE = GO_END - 0x400C00  # its text, data and bss
 
 
 class ContiguousArena:
@@ -47,12 +45,13 @@ class ContiguousArena:
     """
 
     __slots__ = (
-        "_bitmap_mapped", "_end", "_image", "_mem", "_top", "arena_end", "arena_start",
+        "_bitmap_mapped", "_end", "_image", "_mem", "_top", "_width", "arena_end", "arena_start",
         "arena_used", "base", "bitmap", "bitmap_size", "length", "path",
     )  # fmt: skip
 
-    def __init__(self, mem: "SysMem", end: int = GO_END, image: int = GO_IMAGE) -> None:
+    def __init__(self, mem: "SysMem", end: int, image: int) -> None:
         self._mem = mem
+        self._width = mem.kernel.width
         self._end = end
         self._image = image
         self._bitmap_mapped = self._top = 0
@@ -62,14 +61,14 @@ class ContiguousArena:
 
     def reserve(self) -> None:
         """The first half of `runtime·mallocinit`: high if it can be had, else low."""
-        mem = self._mem
+        mem, width = self._mem, self._width
         p = 0
         path, arena_size, bitmap_size = "high", ARENA_HIGH, BITMAP_HIGH
         limit = mem.memlimit(self._image) if mem.policy.reads_limit else 0
-        if limit == 0 or limit > 1 << 30:
+        if mem.policy.hints and (limit == 0 or limit > 1 << 30):
             p = mem.sys_reserve(mem.policy.hints[0], bitmap_size + arena_size)
         if p == 0 and mem.policy.falls_back:
-            path, arena_size, bitmap_size = "low", ARENA_LOW, MAX_ARENA_32 // WORDS_PER_BITMAP_WORD
+            path, arena_size, bitmap_size = "low", ARENA_LOW, MAX_ARENA_32 // width.bits
             if 0 < limit < arena_size + bitmap_size:
                 bitmap_size = limit // 9 & ~PAGE_MASK
                 arena_size = bitmap_size * 8
@@ -92,7 +91,8 @@ class ContiguousArena:
         self.bitmap_size = bitmap_size
         self.arena_start = self.arena_used = p + bitmap_size
         self.arena_end = self.arena_start + arena_size
-        self._top = (self.arena_start >> 3) - 1 + (self.arena_start >> 7)
+        first = self.arena_start >> width.shift
+        self._top = first - 1 + (first >> width.group)
 
     def sys_alloc(self, n: int) -> int:
         """`runtime·MHeap_SysAlloc`: n bytes of heap, or 0."""
@@ -122,7 +122,7 @@ class ContiguousArena:
 
     def _map_bits(self) -> None:
         """`runtime·MHeap_MapBits`: make the bitmap, which grows downward, cover what is used."""
-        n = (self.arena_used - self.arena_start) // WORDS_PER_BITMAP_WORD
+        n = (self.arena_used - self.arena_start) // self._width.bits
         n = n + BITMAP_CHUNK - 1 & ~(BITMAP_CHUNK - 1)
         if self._bitmap_mapped < n:
             self._mem.sys_map(self.arena_start - n, n - self._bitmap_mapped)

@@ -1,11 +1,11 @@
-"""The heap bitmap (Go: the bit functions of mgc0.c): four bits for each 8-byte word of heap.
+"""The heap bitmap (Go: the bit functions of mgc0.c): four bits for each word of heap.
 
-One 64-bit bitmap word describes 16 heap words, and lies below the arena, mirrored: the bitmap word
-of heap word i is `top - (i >> 4)` with i and top counted in words from address 0. Within it the
-bits stand in groups of 16, a bit of each group for each heap word:
+One bitmap word describes 16 heap words, 8 where a word has 32 bits, and lies below the arena,
+mirrored: the bitmap word of heap word i is `top - (i >> 4)` (or 3) with i and top counted in words
+from address 0. Within it the bits stand in groups of 16 (or 8), a bit of each group for each heap
+word; from the lowest:
 
-    bits 0-15 allocated, 16-31 no pointers (allocated) or block boundary (not allocated),
-    32-47 marked, 48-63 special.
+    allocated, no pointers (allocated) or block boundary (not allocated), marked, special.
 """
 
 from .cache import BitmapWord, Place
@@ -17,12 +17,6 @@ if TYPE_CHECKING:
     from .cache import MCacheList
     from .kernel import Kernel
 
-ALLOCATED = [1 << s for s in range(16)]
-BOUNDARY = [1 << 16 + s for s in range(16)]
-NO_POINTERS = BOUNDARY
-SPECIAL = [1 << 48 + s for s in range(16)]
-KEEP = [(1 << 64) - 1 ^ 0x0001_0001_0001_0001 << s for s in range(16)]
-
 
 class HeapBitmap:
     """Writes the bitmap of one arena in the kernel's memory. Addresses and sizes in bytes.
@@ -33,12 +27,23 @@ class HeapBitmap:
     mirror: by index, the bitmap words of those; whoever writes such a word writes it there too.
     """
 
-    __slots__ = ("_begin", "arena", "mirror", "near", "places", "words")
+    __slots__ = (
+        "_allocated", "_begin", "_boundary", "_group", "_keep", "_last", "_shift", "_special",
+        "_width", "arena", "mirror", "near", "places", "words",
+    )  # fmt: skip
 
     def __init__(self, kernel: "Kernel", arena: "Arena") -> None:
+        self._width = width = kernel.width
+        bits = width.bits
+        self._shift, self._group, self._last = width.shift, width.group, bits - 1
+        self._allocated = [1 << s for s in range(bits)]
+        self._boundary = [1 << bits + s for s in range(bits)]  # "no pointers" of allocated ones
+        self._special = [1 << 3 * bits + s for s in range(bits)]
+        all_four = 1 | 1 << bits | 1 << 2 * bits | 1 << 3 * bits
+        self._keep = [width.mask ^ all_four << s for s in range(bits)]
         self.words = kernel.words
         self.near = kernel.words_from(arena.bitmap)
-        self._begin = arena.bitmap >> 3
+        self._begin = arena.bitmap >> width.shift
         self.arena = arena
         self.places: dict[int, Place] = {}
         self.mirror: dict[int, BitmapWord] = {}
@@ -47,13 +52,11 @@ class HeapBitmap:
         """The place of the small block at v, which belongs to that list and is free."""
         place = self.places.get(v)
         if place is None:
-            i = v >> 3
-            s = i & 15
-            b = self.arena.top(v) - (i >> 4)
+            i, b, s = self._find(v)
             cell = self.mirror.get(b)
             if cell is None:
                 cell = self.mirror[b] = BitmapWord(self.words[b])
-            toggle = ALLOCATED[s] | BOUNDARY[s]
+            toggle = self._allocated[s] | self._boundary[s]
             place = Place(v, blocks, i - self._begin, b - self._begin, cell, toggle)
             self.places[v] = place
         return place
@@ -65,11 +68,9 @@ class HeapBitmap:
     def markallocated(self, v: int, n: int, noptr: bool = False) -> None:
         """`runtime·markallocated`: the block of n bytes at v is used."""
         self._check(v, n, "markallocated: bad pointer")
-        i = v >> 3
-        b = self.arena.top(v) - (i >> 4)
-        s = i & 15
-        bits = self.words[b] & KEEP[s] | ALLOCATED[s]
-        self._write(b, bits | NO_POINTERS[s] if noptr else bits)
+        _, b, s = self._find(v)
+        bits = self.words[b] & self._keep[s] | self._allocated[s]
+        self._write(b, bits | self._boundary[s] if noptr else bits)
 
     def markfreed(self, v: int, n: int) -> None:
         """`runtime·markfreed`: the block is free. Its throw has the other's text."""
@@ -85,34 +86,38 @@ class HeapBitmap:
     def unmarkspan(self, v: int, n: int) -> None:
         """`runtime·unmarkspan`: forget all about the n bytes at v."""
         self._check(v, n, "markspan: bad pointer")
-        if v - self.arena.arena_start & 127:
+        if v - self.arena.arena_start >> self._shift & self._last:
             raise Throw("markspan: unaligned pointer")
-        if n >> 3 & 15:
+        if n >> self._shift & self._last:
             raise Throw("unmarkspan: unaligned length")
         words = self.words
-        for p in range(v, v + n, 128):
-            b = self.arena.top(p) - (p >> 7)
+        for p in range(v, v + n, self._width.bits * self._width.pointer):
+            _, b, _ = self._find(p)
             words[b] = 0
             self.mirror.pop(b, None)
 
     def setblockspecial(self, v: int) -> None:
         """`runtime·setblockspecial`: the block at v is known to the profiler."""
-        i = v >> 3
-        b = self.arena.top(v) - (i >> 4)
-        self._write(b, self.words[b] | SPECIAL[i & 15])
+        _, b, s = self._find(v)
+        self._write(b, self.words[b] | self._special[s])
         self.forget(v)
 
     def bits(self, v: int) -> tuple[bool, bool, bool, bool]:
         """The four bits of the word at v: allocated, boundary or no pointers, marked, special."""
-        i = v >> 3
-        word = self.words[self.arena.top(v) - (i >> 4)] >> (i & 15)
-        return bool(word & 1), bool(word >> 16 & 1), bool(word >> 32 & 1), bool(word >> 48 & 1)
+        _, b, s = self._find(v)
+        word, n = self.words[b] >> s, self._width.bits
+        return bool(word & 1), bool(word >> n & 1), bool(word >> 2 * n & 1), bool(word >> 3 * n & 1)
+
+    def _find(self, v: int) -> tuple[int, int, int]:
+        """The word at v, the bitmap word that describes it, and its bit in each group there."""
+        i = v >> self._shift
+        return i, self.arena.top(v) - (i >> self._group), i & self._last
 
     def _mark_boundary(self, v: int) -> None:
-        i = v >> 3
-        b = self.arena.top(v) - (i >> 4)
-        s = i & 15
-        self._write(b, self.words[b] & KEEP[s] | BOUNDARY[s])
+        i = v >> self._shift  # `_find` once more: this is done for every block of a new span
+        b = self.arena.top(v) - (i >> self._group)
+        s = i & self._last
+        self._write(b, self.words[b] & self._keep[s] | self._boundary[s])
 
     def _write(self, b: int, bits: int) -> None:
         self.words[b] = bits

@@ -20,7 +20,8 @@ from .boot import PACKAGE, bytecode_name
 MODULES = (
     "__init__", "__main__", "arena", "bitmap", "cache", "central", "death", "fixalloc", "heap",
     "kernel", "malloc", "modelkernel", "mprof", "options", "policy", "realkernel", "report",
-    "sizes", "span", "sparsearena", "stats", "sysmem", "trace", "value", "workload",
+    "sizes", "span", "sparsearena", "stats", "sysmem", "trace", "value", "width",
+    "workload",
 )  # fmt: skip
 """What is deployed: all but what runs on the host only."""
 

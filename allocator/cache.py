@@ -50,7 +50,7 @@ class Place:
         self.v = v
         self.blocks = blocks
         self.first = first
-        self.second = first + (blocks.size > 8)
+        self.second = first + blocks.second
         self.word = word
         self.cell = cell
         self.toggle = toggle
@@ -63,18 +63,21 @@ class MCacheList:
 
     head: place of the first block, `end` for none. nlistmin: the fewest blocks since the last
     scavenge. limit: a free that makes nlist as much as that ends in `MCache.give_back`. net: blocks
-    from the central list less those given back to it. nfree: blocks taken back, ever. two_words:
-    whether a block has no more than that.
+    from the central list less those given back to it. nfree: blocks taken back, ever. second: the
+    distance in words from a block's first word to its second, 0 if it has none. two_words: whether
+    a block has no more than that.
     """
 
     __slots__ = (
-        "end", "head", "limit", "net", "nfree", "nlistmin", "size", "sizeclass", "two_words",
+        "end", "head", "limit", "net", "nfree", "nlistmin", "second", "size", "sizeclass",
+        "two_words",
     )  # fmt: skip
 
-    def __init__(self, sizeclass: int, size: int) -> None:
+    def __init__(self, sizeclass: int, size: int, pointer: int) -> None:
         self.sizeclass = sizeclass
         self.size = size
-        self.two_words = size <= 16
+        self.second = int(size > pointer)
+        self.two_words = size <= 2 * pointer
         self.nlistmin = self.limit = self.net = self.nfree = 0
         self.head = self.end = Place(0, self, 0, 0, BitmapWord(0), 0)
 
@@ -106,7 +109,9 @@ class MCache:
     address: where its record lies.
     """
 
-    __slots__ = ("_bitmap", "_kernel", "_words", "address", "central", "classes", "lists")
+    __slots__ = (
+        "_bitmap", "_kernel", "_shift", "_words", "address", "central", "classes", "lists",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -120,9 +125,11 @@ class MCache:
         self._kernel = kernel
         self._bitmap = bitmap
         self._words = kernel.words
+        self._shift = kernel.width.shift
         self.classes = classes
         self.central = central
-        self.lists = [MCacheList(sizeclass, size) for sizeclass, size in enumerate(classes.size)]
+        pointer = kernel.width.pointer
+        self.lists = [MCacheList(at, size, pointer) for at, size in enumerate(classes.size)]
         self._set_limits()
 
     @property
@@ -134,11 +141,11 @@ class MCache:
         """`runtime·MCache_Alloc`: a block, its contents zero if wanted. Throws `out of memory`."""
         blocks = self.lists[sizeclass]
         v = blocks.list or self._refill(blocks)
-        i = v >> 3
+        i = v >> self._shift
         words = self._words
         self._begin(blocks, words[i], blocks.nlist - 1)
         words[i] = 0
-        if zeroed and blocks.size > 8 and words[i + 1] != 0:
+        if zeroed and blocks.second and words[i + 1] != 0:
             self._kernel.clear(v, blocks.size)
         return v
 
@@ -167,7 +174,7 @@ class MCache:
     def free(self, v: int, sizeclass: int) -> None:
         """`runtime·MCache_Free`: put a block at the front of its list."""
         blocks = self.lists[sizeclass]
-        self._words[v >> 3] = blocks.list
+        self._words[v >> self._shift] = blocks.list
         blocks.push(self._bitmap.place(v, blocks))
         blocks.nfree += 1
         if blocks.nlist >= blocks.limit:
@@ -210,14 +217,14 @@ class MCache:
         """`ReleaseN`: give the first n blocks of a list back to the central list."""
         if n == 0:
             return
-        words = self._words
+        words, shift = self._words, self._shift
         first = last = blocks.list
         self._bitmap.forget(first)
         for _ in range(n - 1):
-            last = words[last >> 3]
+            last = words[last >> shift]
             self._bitmap.forget(last)
-        self._begin(blocks, words[last >> 3], blocks.nlist - n)
-        words[last >> 3] = 0
+        self._begin(blocks, words[last >> shift], blocks.nlist - n)
+        words[last >> shift] = 0
         blocks.net -= n
         self.central[blocks.sizeclass].free_list(first)
 

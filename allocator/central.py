@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .bitmap import HeapBitmap
     from .death import Console
     from .heap import MHeap
-    from .kernel import Words
+    from .kernel import Kernel
 
 
 class MCentral:
@@ -19,8 +19,8 @@ class MCentral:
     """
 
     __slots__ = (
-        "_bitmap", "_console", "_heap", "_npages", "_size", "_words", "empty", "nfree", "nonempty",
-        "sizeclass",
+        "_bitmap", "_console", "_heap", "_npages", "_shift", "_size", "_words", "empty", "nfree",
+        "nonempty", "sizeclass",
     )  # fmt: skip
 
     def __init__(
@@ -30,7 +30,7 @@ class MCentral:
         npages: int,
         heap: "MHeap",
         bitmap: "HeapBitmap",
-        words: "Words",
+        kernel: "Kernel",
         console: "Console",
     ) -> None:
         self.sizeclass = sizeclass
@@ -41,7 +41,8 @@ class MCentral:
         self._npages = npages
         self._heap = heap
         self._bitmap = bitmap
-        self._words = words
+        self._words = kernel.words
+        self._shift = kernel.width.shift
         self._console = console
 
     def alloc_list(self, n: int) -> tuple[int, int]:
@@ -51,15 +52,15 @@ class MCentral:
         """
         if not self.nonempty and not self._grow():
             return 0, 0
-        words = self._words
+        words, shift = self._words, self._shift
         first = last = self._alloc()
         count = 1
         while count < n and self.nonempty:
             v = self._alloc()
-            words[last >> 3] = v
+            words[last >> shift] = v
             last = v
             count += 1
-        words[last >> 3] = 0
+        words[last >> shift] = 0
         self.nfree -= count
         return count, first
 
@@ -68,7 +69,7 @@ class MCentral:
         span = self.nonempty.first
         span.ref += 1
         v = span.freelist
-        span.freelist = self._words[v >> 3]
+        span.freelist = self._words[v >> self._shift]
         if span.freelist == 0:
             SpanList.remove(span)
             self.empty.insert(span, self._console)
@@ -77,7 +78,7 @@ class MCentral:
     def free_list(self, v: int) -> None:
         """`runtime·MCentral_FreeList`: take back the linked blocks from v on."""
         while v:
-            following = self._words[v >> 3]
+            following = self._words[v >> self._shift]
             self._free(v)
             v = following
 
@@ -89,7 +90,7 @@ class MCentral:
         if span.freelist == 0:
             SpanList.remove(span)
             self.nonempty.insert(span, self._console)
-        self._words[v >> 3] = span.freelist
+        self._words[v >> self._shift] = span.freelist
         span.freelist = v
         self.nfree += 1
         span.ref -= 1
@@ -98,7 +99,7 @@ class MCentral:
             length = span.npages << PAGE_SHIFT
             SpanList.remove(span)
             self._bitmap.unmarkspan(start, length)
-            self._words[start >> 3] = 1  # needs zeroing
+            self._words[start >> self._shift] = 1  # needs zeroing
             span.freelist = 0
             self.nfree -= length // self._size
             self._heap.free(span, acct=False)
@@ -112,13 +113,13 @@ class MCentral:
         start = span.start << PAGE_SHIFT
         length = span.npages << PAGE_SHIFT
         n = length // size
-        words = self._words
+        words, shift = self._words, self._shift
         span.limit = start + size * n
         span.freelist = start
         last = span.limit - size
         for v in range(start, last, size):
-            words[v >> 3] = v + size
-        words[last >> 3] = 0
+            words[v >> shift] = v + size
+        words[last >> shift] = 0
         self._bitmap.markspan(start, size, n, leftover=size * n < length)
         self.nfree += n
         self.nonempty.insert(span, self._console)

@@ -2,10 +2,8 @@
 
 from .death import Throw
 from .fixalloc import FixAlloc
-from .sizes import HEAP_ALLOC_CHUNK, MAX_MHEAP_LIST, MSPAN_SIZE, PAGE_SHIFT
+from .sizes import HEAP_ALLOC_CHUNK, MAX_MHEAP_LIST, PAGE_SHIFT
 from .span import SPAN_DEAD, SPAN_FREE, SPAN_IN_USE, MSpan, SpanList, SpanTable
-
-UINTPTR = (1 << 64) - 1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +23,8 @@ class MHeap:
     """
 
     __slots__ = (
-        "_alloc", "_console", "_kernel", "_stats", "_words", "arena", "free_lists", "large", "map",
-
-        "spanalloc",
+        "_console", "_kernel", "_mask", "_stats", "_to_word", "_words", "arena", "free_lists",
+        "large", "map", "spanalloc",
     )  # fmt: skip
 
     def __init__(
@@ -40,10 +37,12 @@ class MHeap:
     ) -> None:
         self._kernel = kernel
         self._words = kernel.words
+        self._mask = kernel.width.mask
+        self._to_word = PAGE_SHIFT - kernel.width.shift  # a page's number to its first word's
         self._stats = stats
         self._console = console
         self.arena = arena
-        self.spanalloc = FixAlloc(MSPAN_SIZE, alloc, MSpan)
+        self.spanalloc = FixAlloc(kernel.width.mspan, alloc, MSpan)
         self.free_lists = [SpanList() for _ in range(MAX_MHEAP_LIST)]
         self.large = SpanList()
         self.map = SpanTable()
@@ -80,14 +79,14 @@ class MHeap:
         span.state = SPAN_IN_USE
         self._stats.heap_idle -= span.npages << PAGE_SHIFT
         words = self._words
-        first_word = span.start << PAGE_SHIFT - 3
+        first_word = span.start << self._to_word
         if span.npages > npage:
             tail = self._new_span(span.start + npage, span.npages - npage)
             span.npages = npage
             self.map.set(tail.start - 1, span)
             self.map.set(tail.start, tail)
             self.map.set(tail.start + tail.npages - 1, tail)
-            words[tail.start << PAGE_SHIFT - 3] = words[first_word]
+            words[tail.start << self._to_word] = words[first_word]
             self._free_locked(tail)
         if words[first_word] != 0:
             self._kernel.clear(span.start << PAGE_SHIFT, npage << PAGE_SHIFT)
@@ -114,7 +113,7 @@ class MHeap:
     def _grow(self, npage: int) -> bool:
         """`MHeap_Grow`: npage pages more, a MiB at a time, or just enough if that fails."""
         need = npage + 15 & ~15
-        exact = need << PAGE_SHIFT & UINTPTR  # wraps for sizes near 2**64, and then a MiB is asked
+        exact = need << PAGE_SHIFT & self._mask  # the largest sizes wrap: then a MiB is asked
         ask = max(exact, HEAP_ALLOC_CHUNK)
         v = self.arena.sys_alloc(ask)
         if v == 0 and ask > exact:
@@ -154,19 +153,19 @@ class MHeap:
         span.state = SPAN_FREE
         SpanList.remove(span)
         words = self._words
-        mark = span.start << PAGE_SHIFT - 3
+        mark = span.start << self._to_word
         before = self.map.get(span.start - 1)
         if before is not None and before.state != SPAN_IN_USE:
             # As in Go the mark goes to the new first word only: the second join below still reads
             # and writes the old one.
-            words[before.start << PAGE_SHIFT - 3] |= words[mark]
+            words[before.start << self._to_word] |= words[mark]
             span.start = before.start
             span.npages += before.npages
             self.map.set(span.start, span)
             self._absorb(before)
         after = self.map.get(span.start + span.npages)
         if after is not None and after.state != SPAN_IN_USE:
-            words[mark] |= words[after.start << PAGE_SHIFT - 3]
+            words[mark] |= words[after.start << self._to_word]
             span.npages += after.npages
             self.map.set(span.start + span.npages - 1, span)
             self._absorb(after)

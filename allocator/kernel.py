@@ -8,8 +8,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from .width import Width
+
     class Words(Protocol):
-        """All of memory as 64-bit words in the machine's order: `words[address >> 3]`."""
+        """All of memory as words in the machine's order: `words[address >> width.shift]`."""
 
         def __getitem__(self, index: int, /) -> int: ...
         def __setitem__(self, index: int, value: int, /) -> None: ...
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         """The system calls of the runtime, raw: an error is a negative errno."""
 
         name: str
+        width: Width
         page_size: int
         words: Words
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
             """Ask whether all is mapped: 0, or a negative errno. The vector is lost."""
 
         def getrlimit(self) -> int:
-            """Ask for the soft RLIMIT_AS in bytes: that, RLIM_INFINITY, or a negative errno."""
+            """Ask for the soft RLIMIT_AS in bytes: that, all ones for none, or a negative errno."""
 
         def words_from(self, address: int) -> Words:
             """The words from an address on: short indices are faster ones."""
@@ -50,5 +53,3 @@ EPERM = 1
 ENOMEM = 12
 EACCES = 13
 EINVAL = 22
-
-RLIM_INFINITY = (1 << 64) - 1

@@ -1,6 +1,6 @@
 """The allocator as a program sees it (Go: malloc.goc): mallocinit, malloc, free, mlookup."""
 
-from .arena import GO_END, GO_IMAGE, ContiguousArena
+from .arena import ContiguousArena
 from .bitmap import HeapBitmap
 from .cache import MCache
 from .central import MCentral
@@ -12,7 +12,6 @@ from .policy import ARENAS
 from .sizes import (
     FIXED_STACK,
     MAX_SMALL_SIZE,
-    MCACHE_SIZE,
     PAGE_MASK,
     PAGE_SHIFT,
     SizeClasses,
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
 
 FLAG_NO_POINTERS = 1
 FLAG_NO_GC = 4
-UINTPTR_MAX = (1 << 64) - 1
 
 
 class Runtime:
     """One runtime on one kernel: nothing happens before `mallocinit`, which may throw.
 
-    end, image: of the program, in bytes, as `arena.ContiguousArena` tells.
+    end, image: of the program, in bytes, as `arena.ContiguousArena` tells; None for those of the
+    program whose traces are the reference.
     """
 
     def __init__(
@@ -44,11 +43,12 @@ class Runtime:
         kernel: "Kernel",
         policy: "Policy",
         console: Console | None = None,
-        end: int = GO_END,
-        image: int = GO_IMAGE,
+        end: int | None = None,
+        image: int | None = None,
     ) -> None:
         self.kernel = kernel
-        self.policy = policy
+        self.width = width = kernel.width
+        self.policy = policy = policy.on(width.pointer)
         self.console = console if console is not None else Console()
         self.mstats = MStats()
         self.mem = SysMem(kernel, policy, self.mstats, self.console)
@@ -58,7 +58,12 @@ class Runtime:
 
             self.arena = SparseArena(self.mem)
         else:
-            self.arena = ContiguousArena(self.mem, end, image)
+            self.arena = ContiguousArena(
+                self.mem,
+                width.end if end is None else end,
+                width.image if image is None else image,
+            )
+        self._shift = width.shift
         self._words = kernel.words
         self._mallocing = False
         self.mprof: MProf | None = None  # as MemProfileRate 0; a workload may switch it on
@@ -74,13 +79,13 @@ class Runtime:
         self._near = self.bitmap.near
         self.heap = MHeap(self.kernel, self.arena, self.mem.sys_alloc, self.mstats, self.console)
         central = [
-            MCentral(sizeclass, size, npages, self.heap, self.bitmap, self._words, self.console)
+            MCentral(sizeclass, size, npages, self.heap, self.bitmap, self.kernel, self.console)
             for sizeclass, (size, npages) in enumerate(
                 zip(classes.size, classes.allocnpages, strict=True)
             )
         ]
         cachealloc = FixAlloc(
-            MCACHE_SIZE,
+            self.width.mcache,
             self.mem.sys_alloc,
             lambda address: MCache(address, self.kernel, self.bitmap, classes, central),
         )
@@ -127,8 +132,8 @@ class Runtime:
         Up to 32 KiB the block is of a size class, above it is of whole pages. Throws `out of
         memory`, and whatever the layers below throw; ValueError for what is no size.
         """
-        if not 0 <= size <= UINTPTR_MAX:
-            raise ValueError(f"a size of {size} bytes is not between 0 and {UINTPTR_MAX}")
+        if not 0 <= size <= self.width.mask:
+            raise ValueError(f"a size of {size} bytes is not between 0 and {self.width.mask}")
         self._enter()
         if size <= MAX_SMALL_SIZE:
             sizeclass = self.classes.of[size]
@@ -168,7 +173,7 @@ class Runtime:
             self._free(v)
             return
         near = self._near
-        near[place.second] = 1  # needs zeroing; of 8 bytes the first, which the link replaces
+        near[place.second] = 1  # needs zeroing; or the first, which the link replaces
         cell = place.cell
         near[place.word] = cell.bits = cell.bits ^ place.toggle
         blocks = place.blocks
@@ -196,7 +201,7 @@ class Runtime:
         if span.sizeclass == 0:
             length = span.npages << PAGE_SHIFT
             special = self.bitmap.bits(v)[3]
-            self._words[span.start << PAGE_SHIFT - 3] = 1  # needs zeroing
+            self._words[span.start << PAGE_SHIFT - self._shift] = 1  # needs zeroing
             self.bitmap.markfreed(v, length)
             self.bitmap.unmarkspan(v, 1 << PAGE_SHIFT)
             self._large_bytes -= length
@@ -205,8 +210,8 @@ class Runtime:
                 self.mprof.free()
         else:
             blocks = self.mcache.lists[span.sizeclass]
-            if blocks.size > 8:
-                self._words[(v >> 3) + 1] = 1  # needs zeroing
+            if blocks.second:
+                self._words[(v >> self._shift) + 1] = 1  # needs zeroing
             self.bitmap.markfreed(v, blocks.size)
             self.mcache.free(v, span.sizeclass)
         self._leave()

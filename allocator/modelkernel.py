@@ -2,7 +2,8 @@
 
 from bisect import bisect_right
 
-from .kernel import EINVAL, ENOMEM, MAP_FIXED, PROT_RW, RLIM_INFINITY
+from .kernel import EINVAL, ENOMEM, MAP_FIXED, PROT_RW
+from .width import WIDTHS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 PAGE = 4096
 MIN_ADDRESS = 65536  # vm.mmap_min_addr
 TOP_GAP = 128 << 20  # between the top of the address space and the first mapping: stack, vdso
-BOTTOM_UP_BASE = 0x40000000  # where User-Mode Linux begins
-WORDS_OF_PAGE = PAGE // 8
+BOTTOM_UP_BASE = 0x40000000  # where User-Mode Linux begins, and i386, a third of its way up
 
 
 class Fault(Exception):
@@ -24,6 +24,7 @@ class Fault(Exception):
 class ModelKernel:
     """An address space of `task_size` bytes. It is a `kernel.Kernel`; all is in bytes.
 
+    pointer_size: 8, or 4 for a machine of 32 bits; without a task size it has an ordinary one.
     top_down: placement without a hint goes down from `mmap_base` (by default a bit below the top),
     else up from it (0x40000000). hints_honoured: whether a free hint is taken. occupied: ranges
     (from, to) mapped from the beginning, as an image and libraries are; they count for rlimit_as,
@@ -36,8 +37,9 @@ class ModelKernel:
 
     def __init__(
         self,
-        task_size: int = (1 << 47) - PAGE,
+        task_size: int | None = None,
         *,
+        pointer_size: int = 8,
         top_down: bool = True,
         mmap_base: int | None = None,
         hints_honoured: bool = True,
@@ -45,9 +47,17 @@ class ModelKernel:
         rlimit_as: int | None = None,
         failures: "Iterable[tuple[str, int, int]]" = (),
     ) -> None:
+        if pointer_size not in WIDTHS:
+            raise ValueError(f"pointers have 4 or 8 bytes, not {pointer_size}")
+        self.width = width = WIDTHS[pointer_size]
+        task_size = width.task_size if task_size is None else task_size
         if task_size < 2 * MIN_ADDRESS or task_size % PAGE:
             raise ValueError(
                 f"a task size of {task_size:#x} is not a number of pages above 128 KiB"
+            )
+        if task_size > width.mask + 1:
+            raise ValueError(
+                f"a task size of {task_size:#x} is more than pointers of {pointer_size} bytes reach"
             )
         self.task_size = task_size
         self.top_down = top_down
@@ -55,7 +65,7 @@ class ModelKernel:
             mmap_base = max(task_size - TOP_GAP, task_size // 2) if top_down else BOTTOM_UP_BASE
         self.mmap_base = min(mmap_base, task_size) & ~(PAGE - 1)
         self.hints_honoured = hints_honoured
-        self.rlimit_as = RLIM_INFINITY if rlimit_as is None else rlimit_as
+        self.rlimit_as = width.mask if rlimit_as is None else rlimit_as
         self._failures = {(call, n): errno for call, n, errno in failures}
         self._counts: dict[str, int] = {}
         self._starts: list[
@@ -65,7 +75,7 @@ class ModelKernel:
         self._prots: list[int] = []
         self.total = 0
         """Bytes mapped, which RLIMIT_AS limits."""
-        self._memory = Memory(self._writable)
+        self._memory = Memory(self._writable, width.shift)
         self.words: Words = self._memory
         for start, end in occupied:
             if start % PAGE or end % PAGE or not 0 <= start < end <= task_size:
@@ -129,7 +139,7 @@ class ModelKernel:
 
     def words_from(self, address: int) -> "Words":
         """Words."""
-        return WordsFrom(self.words, address >> 3)
+        return WordsFrom(self.words, address >> self.width.shift)
 
     def clear(self, addr: int, length: int) -> None:
         """Zero bytes, which must be writable."""
@@ -237,46 +247,54 @@ class WordsFrom:
 
 
 class Memory:
-    """Sparse contents: pages of words, made when first written. Raises Fault off them."""
+    """Sparse contents: pages of words, made when first written. Raises Fault off them.
 
-    __slots__ = ("_high", "_low", "_pages", "_writable")
+    shift: of an address, to get its word's number.
+    """
 
-    def __init__(self, writable: "Callable[[int], tuple[int, int]]") -> None:
+    __slots__ = ("_high", "_last", "_low", "_mask", "_page", "_pages", "_shift", "_writable")
+
+    def __init__(self, writable: "Callable[[int], tuple[int, int]]", shift: int) -> None:
         self._writable = writable
+        self._shift = shift
+        self._page = 12 - shift  # of a word's number, to get its page's
+        self._last = (PAGE >> shift) - 1  # word of a page
+        self._mask = (1 << (8 << shift)) - 1
         self._pages: dict[int, list[int]] = {}
         self._low = self._high = 0  # words of the range that the last access was in
 
     def __getitem__(self, index: int) -> int:
         if not self._low <= index < self._high:
             self._find(index)
-        page = self._pages.get(index >> 9)
-        return page[index & 511] if page is not None else 0
+        page = self._pages.get(index >> self._page)
+        return page[index & self._last] if page is not None else 0
 
     def __setitem__(self, index: int, value: int) -> None:
         if not self._low <= index < self._high:
             self._find(index)
-        page = self._pages.get(index >> 9)
+        page = self._pages.get(index >> self._page)
         if page is None:
-            page = self._pages[index >> 9] = [0] * WORDS_OF_PAGE
-        assert 0 <= value < 1 << 64, "a word has 64 bits"
-        page[index & 511] = value
+            page = self._pages[index >> self._page] = [0] * (self._last + 1)
+        assert 0 <= value <= self._mask, "a word has no more bits"
+        page[index & self._last] = value
 
     def _find(self, index: int) -> None:
-        low, high = self._writable(index << 3)
+        low, high = self._writable(index << self._shift)
         if low == high:
-            raise Fault(f"no memory for use at {index << 3:#x}")
-        self._low, self._high = low >> 3, high >> 3
+            raise Fault(f"no memory for use at {index << self._shift:#x}")
+        self._low, self._high = low >> self._shift, high >> self._shift
 
     def clear(self, addr: int, length: int) -> None:
-        """Zero bytes, a multiple of 8 at a multiple of 8."""
-        index, end = addr >> 3, addr + length >> 3
+        """Zero bytes, whole words of them."""
+        last = self._last
+        index, end = addr >> self._shift, addr + length >> self._shift
         while index < end:
             if not self._low <= index < self._high:
                 self._find(index)
-            upto = min(end, (index | 511) + 1)
-            page = self._pages.get(index >> 9)
+            upto = min(end, (index | last) + 1)
+            page = self._pages.get(index >> self._page)
             if page is not None:
-                page[index & 511 : (index & 511) + upto - index] = [0] * (upto - index)
+                page[index & last : (index & last) + upto - index] = [0] * (upto - index)
             index = upto
 
     def forget(self, start: int, end: int) -> None:

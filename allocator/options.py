@@ -13,10 +13,12 @@ runtime itself printed; exit status 0, or the runtime's own (2, 3), or 1 if memo
   --workload NAME   none, default, hello, grow:SIZE, grow-MIB, block:SIZE (default)
   --hold            wait for a line on standard input once the arena is reserved, and at the end
   --trace           put every call to the kernel into the report
-  --end ADDRESS     end of the image, before the low arena (this process's; Go's is 0x2443a68)
+  --end ADDRESS     end of the image, before the low arena (this process's; Go's is 0x2443a68,
+                    with pointers of 4 bytes 0x847da08)
   --image SIZE      text, data and bss, which the policy memlimit takes off (Go's)
   --kernel KIND     real, or model: an address space held in memory (real), with
-    --task-size SIZE      its size in bytes, or in bits up to 64 (47)
+    --pointer-size BYTES  8, or 4: a machine of 32 bits (8)
+    --task-size SIZE      its size in bytes, or in bits up to 64 (47; 3 GiB with 4-byte pointers)
     --placement WAY       top-down or bottom-up (top-down)
     --mmap-base ADDRESS   where placement begins (below the top; for bottom-up 0x40000000)
     --rlimit-as SIZE      RLIMIT_AS; what is occupied counts (none)
@@ -50,9 +52,11 @@ class Model(Value):
     """What the model kernel is made with: see `modelkernel.ModelKernel`."""
 
     __slots__ = (
-        "failures", "hints_honoured", "mmap_base", "occupied", "rlimit_as", "task_size", "top_down",
+        "failures", "hints_honoured", "mmap_base", "occupied", "pointer_size", "rlimit_as",
+        "task_size", "top_down",
     )  # fmt: skip
-    task_size: int
+    pointer_size: int
+    task_size: int | None
     top_down: bool
     mmap_base: int | None
     rlimit_as: int | None
@@ -63,11 +67,11 @@ class Model(Value):
 
 VALUED = (
     "--policy", "--workload", "--end", "--image", "--kernel", "--task-size", "--placement",
-    "--mmap-base", "--rlimit-as", "--occupied", "--fail",
+    "--mmap-base", "--rlimit-as", "--occupied", "--fail", "--pointer-size",
 )  # fmt: skip
 FLAGS = ("--hold", "--trace", "--help", "--ignore-hints")
 OF_MODEL = {"--task-size", "--placement", "--mmap-base", "--rlimit-as", "--occupied", "--fail",
-            "--ignore-hints"}  # fmt: skip
+            "--ignore-hints", "--pointer-size"}  # fmt: skip
 REPEATED = ("--occupied", "--fail")
 
 
@@ -131,8 +135,10 @@ def _model(given: dict[str, list[str]]) -> Model | None:
     placement = given.get("--placement", ["top-down"])[-1]
     if placement not in ("top-down", "bottom-up"):
         raise UsageError(f"--placement {placement!r}: use top-down or bottom-up")
+    pointer_size = size("--pointer-size")
     return Model(
-        task_size=task_size_of(47 if task_size is None else task_size),
+        pointer_size=8 if pointer_size is None else pointer_size,
+        task_size=None if task_size is None else task_size_of(task_size),
         top_down=placement == "top-down",
         mmap_base=size("--mmap-base"),
         rlimit_as=size("--rlimit-as"),

@@ -16,6 +16,8 @@ HIGH_BASE = 0xF8 << 32
 ARENA_HIGH = 16 << 30
 BITMAP_HIGH = 1 << 30
 
+NOWHERE = 1 << 64
+
 # How SysReserve treats an address that is not to be reserved whole.
 ASSUME: "Final" = "assume"  # say yes, without a call
 PROBE: "Final" = "probe"  # map 64 KiB there as a hint, unmap them again
@@ -61,6 +63,16 @@ class Policy(Value):
     prot: int
     pointer_sizes: tuple[int, ...]
 
+    def on(self, pointer: int) -> "Policy":
+        """The same generation with pointers of so many bytes, one of `pointer_sizes`.
+
+        With 4 there is no high address to try, and what is reserved really is: wherever Go asks for
+        `sizeof(void*) == 8`, the answer is no. So all generations before RLIMIT_AS are the same.
+        """
+        if pointer == 8:
+            return self
+        return self.replace(hints=(), falls_back=True, careful_from=NOWHERE)
+
 
 def _hints(first: int) -> tuple[int, ...]:
     return tuple(i << 40 | first << 32 for i in range(128))
@@ -85,7 +97,7 @@ def _policies() -> "Mapping[str, Policy]":
             reads_limit=False,
             hints=high,
             prot=PROT_RWX,
-            pointer_sizes=(8,),
+            pointer_sizes=(4, 8),
         ),
         Policy(
             name="after",
@@ -96,7 +108,9 @@ def _policies() -> "Mapping[str, Policy]":
                 "gives another address, or none, the runtime falls back to the mechanism of 32-bit "
                 "machines: 128 MiB of bitmap and 512 MiB of arena, really reserved, right behind "
                 "its own image; beyond them it takes what the kernel gives within 2 GiB. A probe "
-                "that went astray is never unmapped."
+                "that went astray is never unmapped. With pointers of 4 bytes nothing is probed, "
+                "and 256 MiB are bitmap; there the commit itself forgot to set a variable, and "
+                "programs died of what it held: here it is as mended a day later (2819f419a)."
             ),
             reserve=PROBE,
             falls_back=True,
@@ -104,7 +118,7 @@ def _policies() -> "Mapping[str, Policy]":
             reads_limit=False,
             hints=high,
             prot=PROT_RWX,
-            pointer_sizes=(8,),
+            pointer_sizes=(4, 8),
         ),
         Policy(
             name="grsec",
@@ -121,7 +135,7 @@ def _policies() -> "Mapping[str, Policy]":
             reads_limit=False,
             hints=high,
             prot=PROT_RWX,
-            pointer_sizes=(8,),
+            pointer_sizes=(4, 8),
         ),
         Policy(
             name="memlimit",
@@ -131,7 +145,8 @@ def _policies() -> "Mapping[str, Policy]":
                 "As `grsec`, but RLIMIT_AS is asked first. What it leaves, less the image and 64 "
                 "MiB (taken off twice, by a slip, so that the difference can wrap round), decides: "
                 "up to 1 GiB the high address is not even tried, and the low arena shrinks to "
-                "eight ninths of it. Path over limit is therefore not monotonic."
+                "eight ninths of it. Path over limit is therefore not monotonic. With pointers of "
+                "4 bytes the size of the low arena is all that there is to decide."
             ),
             reserve=PROBE_FIXED,
             falls_back=True,
@@ -139,7 +154,7 @@ def _policies() -> "Mapping[str, Policy]":
             reads_limit=True,
             hints=high,
             prot=PROT_RWX,
-            pointer_sizes=(8,),
+            pointer_sizes=(4, 8),
         ),
         Policy(
             name="modern",
@@ -153,7 +168,7 @@ def _policies() -> "Mapping[str, Policy]":
             ),
             reserve=ARENAS,
             falls_back=True,
-            careful_from=1 << 64,
+            careful_from=NOWHERE,
             reads_limit=False,
             hints=_hints(0xC0),
             prot=PROT_RW,
@@ -169,7 +184,7 @@ def _policies() -> "Mapping[str, Policy]":
             ),
             reserve=ARENAS,
             falls_back=True,
-            careful_from=1 << 64,
+            careful_from=NOWHERE,
             reads_limit=False,
             hints=_hints(0x40),
             prot=PROT_RW,

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from .arena import GO_END, GO_IMAGE
 from .death import Console, Death, Throw
 from .malloc import Runtime
 from .modelkernel import ModelKernel
@@ -38,14 +37,14 @@ def predict(
     policy: Policy,
     kernel: ModelKernel,
     *,
-    end: int = GO_END,
-    image: int = GO_IMAGE,
+    end: int | None = None,
+    image: int | None = None,
     workload: str = "default",
 ) -> Prediction:
     """Run `workload` (see `allocator.workload`) under `policy` on `kernel`, which is used up by it.
 
-    `end` is the address of the image's end, `image` its bytes. Raises ValueError for an unknown
-    workload; a death of the runtime is a result.
+    `end` is the address of the image's end, `image` its bytes, by default those of Go's program.
+    Raises ValueError for an unknown workload; a death of the runtime is a result.
     """
     parse(workload)
     calls: list[Call] = []
@@ -68,7 +67,7 @@ def predict(
         status=status,
         message=message,
         printed=tuple(console.lines),
-        reason=_reason(policy, kernel, runtime, calls, path, message or " ".join(console.lines)),
+        reason=_reason(kernel, runtime, calls, path, message or " ".join(console.lines)),
         calls=tuple(calls),
         addresses=MappingProxyType(
             {
@@ -82,7 +81,6 @@ def predict(
 
 
 def _reason(
-    policy: Policy,
     kernel: ModelKernel,
     runtime: Runtime,
     calls: list[Call],
@@ -90,21 +88,7 @@ def _reason(
     death: str,
 ) -> str:
     """Why it went that way, from the calls that were made."""
-    hint = policy.hints[0]
-    parts = []
-    tried = [call for call in calls if call.name == "mmap" and call.args[0] == hint]
-    if policy.reserve == ASSUME:
-        parts.append(f"{hint:#x} was taken for granted")
-    elif not tried:
-        parts.append(f"{hint:#x} was not tried, because of the address-space limit")
-    elif any(call.result == hint for call in tried):
-        parts.append(f"{hint:#x} was granted")
-    else:
-        got = tried[0].result
-        how = f"the kernel gave {got:#x} instead" if got > 0 else f"mmap gave errno {-got}"
-        if hint >= kernel.task_size:
-            how += f"; the address space ends at {kernel.task_size:#x}"
-        parts.append(f"{hint:#x} was refused ({how})")
+    parts = [_high(runtime.policy, kernel, calls)]
     if path in ("low", "low-grown"):
         parts.append(f"the low arena is at {runtime.arena.base:#x}")
     if path == "low-grown":
@@ -112,3 +96,22 @@ def _reason(
     if death:
         parts.append(f"and it died: {death}")
     return ", ".join(parts)
+
+
+def _high(policy: Policy, kernel: ModelKernel, calls: list[Call]) -> str:
+    """What became of the high address."""
+    if not policy.hints:
+        return f"pointers of {kernel.width.pointer} bytes reach no high address"
+    hint = policy.hints[0]
+    tried = [call for call in calls if call.name == "mmap" and call.args[0] == hint]
+    if policy.reserve == ASSUME:
+        return f"{hint:#x} was taken for granted"
+    if not tried:
+        return f"{hint:#x} was not tried, because of the address-space limit"
+    if any(call.result == hint for call in tried):
+        return f"{hint:#x} was granted"
+    got = tried[0].result
+    how = f"the kernel gave {got:#x} instead" if got > 0 else f"mmap gave errno {-got}"
+    if hint >= kernel.task_size:
+        how += f"; the address space ends at {kernel.task_size:#x}"
+    return f"{hint:#x} was refused ({how})"

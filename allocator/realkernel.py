@@ -2,14 +2,18 @@
 
 import ctypes
 
+from .width import WIDTHS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Literal
+
     from .kernel import Words
 
 PAGE_SIZE_NAME = 30  # _SC_PAGESIZE of Linux's C libraries
 RLIMIT_AS = 9
 LOW_LIMIT = 1 << 32
-LOW_LENGTH = 640 << 20
+LOW_LENGTH = 768 << 20  # with pointers of 4 bytes; else it is 128 MiB less
 BRK_SLACK = 64 << 20  # for the C library's own heap, which grows there
 
 
@@ -20,28 +24,25 @@ class RealKernel:
     """
 
     name = "real"
-    __slots__ = ("_libc", "_residency", "_words", "page_size", "words")
+    __slots__ = ("_libc", "_residency", "page_size", "width", "words")
 
     def __init__(self) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
-        size, word = ctypes.c_size_t, ctypes.c_ssize_t
-        libc.mmap.argtypes = (size, size, ctypes.c_int, ctypes.c_int, ctypes.c_int, word)
-        libc.mmap.restype = word
+        size = ctypes.c_size_t  # addresses too: half of those of 32 bits would be negative
+        libc.mmap.argtypes = (size, size, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+        libc.mmap.restype = size
         libc.munmap.argtypes = (size, size)
         libc.mincore.argtypes = (size, size, ctypes.c_char_p)
         self._libc = libc
         self.page_size: int = libc.sysconf(PAGE_SIZE_NAME)
         self._residency = ctypes.create_string_buffer(4096)
-        # All of memory as one array of words; an index is an address divided by 8. A memoryview
-        # writes format L, an unsigned long, in two thirds of the time that it takes for Q.
-        everything = (ctypes.c_uint64 * (1 << 53)).from_address(0)
-        self._words = memoryview(everything).cast("B").cast("L")
-        self.words: Words = self._words
+        self.width = WIDTHS[ctypes.sizeof(size)]
+        self.words: Words = self.words_from(0)
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
         """Map anonymous memory."""
         result: int = self._libc.mmap(addr, length, prot, flags, -1, 0)
-        return -ctypes.get_errno() if result == -1 else result
+        return -ctypes.get_errno() if result == self.width.mask else result
 
     def munmap(self, addr: int, length: int) -> int:
         """Unmap."""
@@ -53,12 +54,15 @@ class RealKernel:
 
     def getrlimit(self) -> int:
         """Ask for RLIMIT_AS."""
-        limit = (ctypes.c_uint64 * 2)()
+        limit = (ctypes.c_ulong * 2)()
         return -ctypes.get_errno() if self._libc.getrlimit(RLIMIT_AS, limit) else limit[0]
 
     def words_from(self, address: int) -> "Words":
         """Words."""
-        return self._words[address >> 3 :]
+        if self.width.pointer == 4:
+            return Halves(address)
+        # a memoryview writes format L, an unsigned long, in two thirds of the time it takes for Q
+        return _words(ctypes.c_uint64 * (1 << 53), "L", address)
 
     def clear(self, addr: int, length: int) -> None:
         """Zero bytes."""
@@ -70,9 +74,38 @@ class RealKernel:
         A position-independent Python has its brk far up; then the low addresses are free, and
         `otherwise` serves.
         """
-        self._libc.sbrk.restype = ctypes.c_ssize_t
+        self._libc.sbrk.restype = ctypes.c_size_t
         self._libc.sbrk.argtypes = (ctypes.c_ssize_t,)
         brk: int = self._libc.sbrk(0)
         if 0 < brk < LOW_LIMIT - LOW_LENGTH - BRK_SLACK:
             return brk + BRK_SLACK
         return otherwise
+
+
+class Halves:
+    """The words of a 32-bit memory from an address on. It takes two: no object of a Python there is
+    as long as 2 GiB.
+    """
+
+    __slots__ = ("_high", "_low")
+    LENGTH = (1 << 29) - 1  # words
+
+    def __init__(self, address: int) -> None:
+        self._low = _words(ctypes.c_uint32 * self.LENGTH, "I", address)
+        above = address + 4 * self.LENGTH & 0xFFFFFFFF
+        self._high = _words(ctypes.c_uint32 * self.LENGTH, "I", above)
+
+    def __getitem__(self, index: int) -> int:
+        if index < self.LENGTH:
+            return self._low[index]
+        return self._high[index - self.LENGTH]
+
+    def __setitem__(self, index: int, value: int) -> None:
+        if index < self.LENGTH:
+            self._low[index] = value
+        else:
+            self._high[index - self.LENGTH] = value
+
+
+def _words(kind: "type[ctypes.Array[Any]]", form: "Literal['I', 'L']", address: int) -> memoryview:
+    return memoryview(kind.from_address(address)).cast("B").cast(form)

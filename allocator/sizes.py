@@ -1,4 +1,7 @@
-"""Size classes (Go: msize.c), computed as `InitSizes` does, and constants (malloc.h)."""
+"""Size classes (Go: msize.c), computed as `InitSizes` does, and constants (malloc.h).
+
+All of it is the same on all machines; what the size of a pointer decides is in `width`.
+"""
 
 from .death import Throw
 
@@ -18,13 +21,10 @@ MAX_MCACHE_SIZE = 2 << 20
 MAX_MHEAP_LIST = 1 << (20 - PAGE_SHIFT)
 HEAP_ALLOC_CHUNK = 1 << 20
 MAX_ARENA_32 = 2 << 30
-WORDS_PER_BITMAP_WORD = 16  # 4 bits for each 8-byte word
 BITMAP_CHUNK = 8192
-BUCK_HASH_BYTES = 179999 * 8
+BUCK_HASH_SIZE = 179999  # pointers
 GC_WORK_CHUNK = 1 << 20
 FIXED_STACK = 4096
-MSPAN_SIZE = 72
-MCACHE_SIZE = 2024
 
 
 class SizeClasses:

@@ -2,14 +2,13 @@
 
 from .death import Throw
 from .kernel import MAP_ANON, PROT_NONE
-from .sizes import WORDS_PER_BITMAP_WORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .sysmem import SysMem
 
 HEAP_ARENA_BYTES = 64 << 20
-BITMAP_BYTES = HEAP_ARENA_BYTES // WORDS_PER_BITMAP_WORD
+BITMAP_BYTES = HEAP_ARENA_BYTES // 16  # of 64-bit machines, which alone have such arenas here
 
 
 class SparseArena:

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 PROBE_LENGTH = 64 << 10
 MINCORE_STEP = 4096 * 4096  # the runtime's vector has 4096 bytes, one for each page
-UINTPTR = (1 << 64) - 1
 
 
 class SysMem:
     """The OS layer of one runtime. Addresses and lengths in bytes; 0 stands for nil."""
 
-    __slots__ = ("console", "kernel", "policy", "stats")
+    __slots__ = ("_mask", "console", "kernel", "policy", "stats")
 
     def __init__(self, kernel: "Kernel", policy: "Policy", stats: "MStats", console: "Console"):
         self.kernel = kernel
+        self._mask = kernel.width.mask
         self.policy = policy
         self.stats = stats
         self.console = console
@@ -39,7 +39,7 @@ class SysMem:
         The stub's test leaves out errno 4095, which comes back as the huge address that it is.
         """
         p = self.kernel.mmap(v, n, prot, flags)
-        return -p if -4095 < p < 0 else p & UINTPTR
+        return -p if -4095 < p < 0 else p & self._mask
 
     def munmap(self, v: int, n: int) -> None:
         """`runtime·munmap`: it crashes on purpose if there is an error."""
@@ -80,7 +80,7 @@ class SysMem:
             self.munmap(p, PROBE_LENGTH)
             return v
         p = self.mmap(v, n, PROT_NONE, MAP_ANON)
-        return 0 if p < 4096 or -p & UINTPTR < 4096 else p
+        return 0 if p < 4096 or -p & self._mask < 4096 else p
 
     def sys_map(self, v: int, n: int) -> None:
         """`runtime·SysMap`: make n bytes at v usable, exactly there, or throw."""
@@ -130,4 +130,4 @@ class SysMem:
         used = image + (64 << 20)
         if used >= limit or limit - used < 16 << 20:
             return 0
-        return limit - used - used & UINTPTR
+        return limit - used - used & self._mask

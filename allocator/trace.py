@@ -44,12 +44,13 @@ def _errno(result: int) -> str:
 class Traced:
     """Hands each call on to `kernel`, and what came of it to `tell`."""
 
-    __slots__ = ("_kernel", "_tell", "clear", "name", "page_size", "words", "words_from")
+    __slots__ = ("_kernel", "_tell", "clear", "name", "page_size", "width", "words", "words_from")
 
     def __init__(self, kernel: "Kernel", tell: "Callable[[Call], object]") -> None:
         self._kernel = kernel
         self._tell = tell
         self.name = kernel.name
+        self.width = kernel.width
         self.page_size = kernel.page_size
         self.words = kernel.words
         self.clear = kernel.clear

@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, dataclass_transform
+    from typing import Any, Self, dataclass_transform
 else:
 
     def dataclass_transform(**_: object):
@@ -28,6 +28,10 @@ class Value:
             object.__setattr__(self, name, fields.pop(name))
         if fields:
             raise TypeError(f"{type(self).__name__}: no such field: {', '.join(fields)}")
+
+    def replace(self, **fields: "Any") -> "Self":
+        """Return the same record with other values in these fields."""
+        return type(self)(**{name: getattr(self, name) for name in self.__slots__} | fields)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen: {name} cannot be set")

@@ -35,21 +35,23 @@ class Outcome:
 class Held:
     """Blocks that are held, each filled with a pattern of its own, by address."""
 
-    __slots__ = ("_blocks", "_outcome", "_runtime", "_words")
+    __slots__ = ("_blocks", "_outcome", "_runtime", "_shift", "_words")
 
     def __init__(self, runtime: "Runtime", outcome: Outcome) -> None:
         self._runtime = runtime
         self._words = runtime.kernel.words
+        self._shift = runtime.width.shift
         self._outcome = outcome
         self._blocks: dict[int, int] = {}
 
     def take(self, size: int) -> int:
         """Allocate, and write the pattern."""
         v = self._runtime.malloc(size)
-        words = self._words
+        words, shift = self._words, self._shift
         for i in self._places(v, size):
             if words[i] != 0:
-                raise Broken(f"the new block of {size} bytes at {v:#x} is not zero at {i << 3:#x}")
+                where = f"{size} bytes at {v:#x} is not zero at {i << shift:#x}"
+                raise Broken(f"the new block of {where}")
             words[i] = i ^ size
         self._blocks[v] = size
         outcome = self._outcome
@@ -62,7 +64,7 @@ class Held:
 
     def check(self) -> None:
         """Whether all patterns stand, and whether no two blocks overlap."""
-        words = self._words
+        words, shift = self._words, self._shift
         end = 0
         for v, size in sorted(self._blocks.items()):
             if v < end:
@@ -70,7 +72,7 @@ class Held:
             end = v + size
             for i in self._places(v, size):
                 if words[i] != i ^ size:
-                    raise Broken(f"the block of {size} bytes at {v:#x} changed at {i << 3:#x}")
+                    raise Broken(f"the block of {size} bytes at {v:#x} changed at {i << shift:#x}")
 
     def drop(self, every: int = 1) -> None:
         """Free each `every`-th block."""
@@ -78,10 +80,9 @@ class Held:
             self._runtime.free(v)
             del self._blocks[v]
 
-    @staticmethod
-    def _places(v: int, size: int) -> "range | tuple[int, ...]":
+    def _places(self, v: int, size: int) -> "range | tuple[int, ...]":
         """Words to write: all of a block up to 64 bytes, both ends of a longer one."""
-        first, last = v >> 3, (v + size >> 3) - 1
+        first, last = v >> self._shift, (v + size >> self._shift) - 1
         return range(first, last + 1) if size <= 64 else (first, first + 1, last - 1, last)
 
 

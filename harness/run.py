@@ -25,7 +25,7 @@ from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
 from harness.guests.narrowing import measure, narrowed, possible
 from harness.guests.own import OwnKernels
 from harness.limits import Limits
-from harness.oracle import predict
+from harness.oracle import predict, unknown
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
 from harness.tries import Tries
@@ -311,11 +311,14 @@ class _Run:
                 notes=notes, console=console, command=cell.command, artefacts=str(directory),
             )  # fmt: skip
         keep(record, directory)
-        reported = witnesses.observe(record, cell) if subject.reports else None
+        if subject.reports:
+            observed = witnesses.observe(record, cell, facts.pointer_size)
+        else:
+            observed = witnesses.observe_program(record)
         return witnesses.judge(
             cell,
             predicted,
-            reported or witnesses.observe_program(record),
+            observed,
             seconds=time.monotonic() - started,
             notes=notes,
             console=guest.diagnose(),
@@ -382,8 +385,10 @@ def _prediction(
 ) -> tuple[Expectation | None, tuple[str, ...]]:
     """What the oracle says; or None with a note, if it cannot tell and the plan can.
 
-    Raises UnsupportedError if neither says what to expect.
+    Raises UnsupportedError if neither says what to expect, or the policy is none for such pointers.
     """
+    if why := unknown(facts, cell.policy):
+        raise UnsupportedError(why, "take a 64-bit guest")
     try:
         return predict(facts, cell.limits, cell.policy, workload=cell.workload), notes
     except UnsupportedError as error:

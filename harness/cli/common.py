@@ -40,7 +40,7 @@ def known(builder: Builder, own: OwnKernels | None = None) -> Known:
     """Return the words that a plan may use here."""
     from harness.guests.catalogue import NO_OWN, known_guests
     from harness.plan import Known
-    from harness.witnesses.maps import POLICIES
+    from harness.witnesses.arenas import POLICIES
 
     return Known(
         known_guests(builder, own or NO_OWN), POLICIES, dict.fromkeys(packaged(builder), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,47 +11,64 @@ import click
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from allocator.predict import Prediction
     from harness.cells import Limits
     from harness.facts import Facts
-    from harness.verdict import Expectation
 
 PAGE = 4096
 
 
 @click.command()
-@click.option("--task-size", default="47", metavar="N", help="In bits up to 64, or in bytes.")
-@click.option("--rlimit-as", metavar="SIZE", help="RLIMIT_AS; unlimited by default.")
+@click.option("--task-size", metavar="N", help="In bits up to 64, or in bytes (47; 3G of 32 bits).")
+@click.option("--pointer-size", type=click.Choice(["4", "8"]), default="8", help="Bytes of one.")
+@click.option("--limit", default="none", metavar="L", help="As of `run`: limits and faults.")
+@click.option("--rlimit-as", metavar="SIZE", help="Short for --limit rlimit_as=SIZE.")
+@click.option("--commit", metavar="SIZE", help="What overcommit=2 still leaves to promise.")
 @click.option("--policy", default="after", metavar="P", help="See `foothold policies`.")
 @click.option("--bottom-up", is_flag=True, help="The kernel places upward, as UML does.")
 @click.option("--calls/--no-calls", default=True, help="Show the system calls.")
 def predict(
-    task_size: str, rlimit_as: str | None, policy: str, bottom_up: bool, calls: bool
+    task_size: str | None,
+    pointer_size: str,
+    limit: str,
+    rlimit_as: str | None,
+    commit: str | None,
+    policy: str,
+    bottom_up: bool,
+    calls: bool,
 ) -> int:
     """Say what the allocator must come to in an address space.
 
     Two answers that share no code: the oracle's, from the facts, and that of the allocator itself
     on a model of the kernel. If they differ, the exit code is 1.
     """
-    from allocator.policy import POLICIES
     from harness import oracle
     from harness.cells import Limits
+    from harness.cli import modelled
     from harness.sizes import parse_size
 
-    if policy not in POLICIES:
-        raise UsageError(f"unknown policy {policy!r}", f"policies are: {', '.join(POLICIES)}")
-    facts = _facts(_task_size(task_size), bottom_up=bottom_up)
-    limits = Limits(parse_size(rlimit_as) if rlimit_as else None)
-    modelled = _modelled(facts, limits, policy)
-    foretold = oracle.predict(facts, limits, policy, oracle.Process(unsure=0))
+    if policy not in oracle.POLICIES:
+        raise UsageError(
+            f"unknown policy {policy!r}", f"policies are: {', '.join(oracle.POLICIES)}"
+        )
+    limits = Limits.parse(limit)
+    if rlimit_as:
+        limits = replace(limits, rlimit_as=parse_size(rlimit_as))
+    pointers = int(pointer_size)
+    facts = _facts(_task_size(task_size, pointers), pointers, bottom_up=bottom_up)
+    facts = _under(facts, limits, parse_size(commit) if commit else None)
+    if why := oracle.unknown(facts, policy):
+        raise UsageError(why, "leave --pointer-size, or take another policy")
+    process = replace(oracle.FORMS[pointers].process, unsure=0, low=modelled.low_arena(pointers))
+    foretold = oracle.predict(facts, limits, policy, process)
+    shown = modelled.run(policy, facts, limits, process)
     click.echo(f"{foretold}\n  oracle: {foretold.reason}")
-    click.echo(f"  model:  {modelled.reason}")
+    click.echo(f"  model:  {shown.reason}")
     if calls:
         click.echo("  calls:")
-        for call in modelled.calls:
+        for call in shown.calls:
             click.echo(f"    {call}")
-    if not foretold.agrees(_expectation(modelled)):
-        click.echo(f"  the model comes to something else: {_expectation(modelled)}")
+    if not foretold.agrees(other := modelled.expectation(shown)):
+        click.echo(f"  the model comes to something else: {other}")
         return 1
     return 0
 
@@ -65,10 +83,12 @@ def policies() -> None:
         click.echo(textwrap.indent(textwrap.fill(policy.explanation, 90), "    "))
 
 
-def _task_size(text: str) -> int:
+def _task_size(text: str | None, pointer_size: int) -> int:
     """Read bytes, or bits: 47 bits of x86-64 end a page early, as Linux has it."""
     from harness.sizes import parse_size
 
+    if text is None:
+        return (1 << 47) - PAGE if pointer_size == 8 else 3 << 30
     size = parse_size(text)
     if size > 64:
         if size < 1 << 20 or size % PAGE:
@@ -76,24 +96,33 @@ def _task_size(text: str) -> int:
                 f"a task size of {text} is too small, or no number of pages",
                 "give it in bits, such as 39, or in bytes, such as 0x7fc0000000",
             )
+        if size > 1 << 8 * pointer_size:
+            raise UsageError(
+                f"pointers of {pointer_size} bytes do not reach {text}", "give at most 0xfffff000"
+            )
         return size
-    if not 32 < size <= 64:
-        raise UsageError(f"an address space of {size} bits", "64-bit kernels have 33 to 64")
+    least, most = (33, 64) if pointer_size == 8 else (28, 32)
+    if not least <= size <= most:
+        raise UsageError(
+            f"an address space of {size} bits",
+            f"{8 * pointer_size}-bit kernels have {least} to {most}",
+        )
     return (1 << size) - PAGE
 
 
-def _facts(task_size: int, *, bottom_up: bool) -> Facts:
+def _facts(task_size: int, pointer_size: int, *, bottom_up: bool) -> Facts:
     """An address space of this size that is otherwise as everywhere."""
     from harness.facts import Cgroup, Facts, Hint, Tools
     from harness.oracle import HIGH, PROBE
 
-    first = 0x40000000 if bottom_up else task_size - (1 << 30)
-    high = HIGH if task_size >= HIGH + PROBE else first
+    first = 0x40000000 if bottom_up else task_size - min(1 << 30, task_size >> 4)
+    asked = HIGH if pointer_size == 8 else 0xB0000000
+    high = asked if task_size >= asked + PROBE else first
     return Facts(
-        schema=2, machine="x86_64", release="", pointer_size=8, page_size=PAGE,
-        task_size=task_size, lowest=0x10000,
+        schema=2, machine="x86_64" if pointer_size == 8 else "i686", release="",
+        pointer_size=pointer_size, page_size=PAGE, task_size=task_size, lowest=0x10000,
         placement="bottom-up" if bottom_up else "top-down", first=first,
-        hint_high=Hint(HIGH, high, 0), hint_low=Hint(0x10000000, 0x10000000, 0),
+        hint_high=Hint(asked, high, 0), hint_low=Hint(0x10000000, 0x10000000, 0),
         hint_beyond=Hint(task_size, first, 0), aslr=0, aslr_bits=0,
         rlimit_as=-1, rlimit_data=-1, rlimit_stack=8 << 20, rlimit_memlock=8 << 20,
         overcommit=0, commit_limit=-1, committed=-1, memory=-1, max_map_count=65530,
@@ -101,25 +130,13 @@ def _facts(task_size: int, *, bottom_up: bool) -> Facts:
     )  # fmt: skip
 
 
-def _modelled(facts: Facts, limits: Limits, policy: str) -> Prediction:
-    from allocator.modelkernel import ModelKernel
-    from allocator.policy import POLICIES
-    from allocator.predict import predict as run_on
-    from harness.oracle import FOOTPRINT
-
-    room = limits.rlimit_as
-    kernel = ModelKernel(
-        facts.task_size,
-        top_down=facts.placement == "top-down",
-        rlimit_as=None if room is None else max(room - FOOTPRINT, 0),
-    )
-    return run_on(POLICIES[policy], kernel)
-
-
-def _expectation(modelled: Prediction) -> Expectation:
-    from harness.verdict import Expectation, Outcome, Path
-
-    message = f"throw: {modelled.message}" if modelled.message else ""
-    return Expectation(
-        Path(modelled.path), Outcome(modelled.outcome), modelled.status, message, modelled.reason
-    )
+def _under(facts: Facts, limits: Limits, commit: int | None) -> Facts:
+    """The same under limits that move what a guest's agent would measure."""
+    if limits.legacy_layout:
+        facts = replace(facts, placement="bottom-up", first=facts.task_size // 3 & ~(PAGE - 1))
+    if limits.overcommit == 2 and commit is None:
+        raise UsageError(
+            "what overcommit=2 comes to depends on what the kernel may still promise",
+            "give that as well: --commit 200M",
+        )
+    return facts if commit is None else replace(facts, commit_limit=commit, committed=0)

@@ -4,24 +4,27 @@ It knows Go's reservation logic from the commits alone and shares no code with t
 the two can contradict each other. It never sees a guest's name. Where what it knows does not
 decide, it says so, by an UnsupportedError with the reason.
 
+* `forms`     what the subject comes to by the size of its pointers
 * `space`     facts and limits, joined: what the kernel gives, refuses, and has room for
 * `policies`  what each generation of the reservation logic asks for, and makes of the answers
 """
 
+from harness.oracle.forms import FORMS, Process
 from harness.oracle.policies import (
     CANNOT_RESERVE,
     CONFLICT,
-    HEAP,
     HIGH,
     HIGH_ARENA,
+    NARROW,
     OUT_OF_MEMORY,
     POLICIES,
     PROBE,
     predict,
+    unknown,
 )
-from harness.oracle.space import ALLOCATOR, FOOTPRINT, Process, Space
+from harness.oracle.space import Space
 
 __all__ = [
-    "ALLOCATOR", "CANNOT_RESERVE", "CONFLICT", "FOOTPRINT", "HEAP", "HIGH", "HIGH_ARENA",
-    "OUT_OF_MEMORY", "POLICIES", "PROBE", "Process", "Space", "predict",
+    "CANNOT_RESERVE", "CONFLICT", "FORMS", "HIGH", "HIGH_ARENA", "NARROW", "OUT_OF_MEMORY",
+    "POLICIES", "PROBE", "Process", "Space", "predict", "unknown",
 ]  # fmt: skip

@@ -7,28 +7,21 @@ from collections.abc import Callable, Mapping
 from harness.errors import UnsupportedError, UsageError
 from harness.facts import Facts
 from harness.limits import Limits
-from harness.oracle.space import ALLOCATOR, BELOW_4G, Process, Space
+from harness.oracle.forms import MIB, TABLES, Process
+from harness.oracle.space import BELOW_4G, Space
 from harness.sizes import format_size
 from harness.verdict import Expectation, Outcome, Path
 
 HIGH = 0xF8 << 32  # where 17 GiB were taken for granted; the bitmap first,
 HIGH_ARENA = HIGH + (1 << 30)  # then the arena
 PROBE = 64 << 10
-LOW_LENGTH = 640 << 20  # 128 MiB of bitmap and 512 MiB of arena
-MIB = 1 << 20
-
-# what the default workload maps, to the byte (golden traces)
-TABLES = 256 << 10  # of spans and caches, anywhere; half of them before the heap
-FIRST_HEAP = TABLES + (1 << 20) + (64 << 10)  # what mallocinit maps: with heap and bitmap
-HEAP = TABLES + (6 << 20) + (384 << 10)  # and what there is in the end
-FIRST_BITMAP, LAST_BITMAP = 64 << 10, 192 << 10  # each behind its piece of heap
-
-SMALLER = ("none", "hello")  # workloads that map less than that
-
-IMAGE = 33_828_456  # text, data and bss of the program of 2012, which memlimit takes off
+SMALLER = ("none", "hello")  # workloads that map less than the default one
+SPARSE = ("modern", "modern-arm64")  # policies whose heap is in arenas, with no end to outgrow
 SMALLEST_ARENA = 16 * MIB  # where a shrunk arena leaves less, it matters how the heap grows
 ARENA = 64 * MIB  # of Go 1.11, whose bitmap is 4 MiB here
 METADATA = 4 * MIB
+
+NOTHING_HIGH = "pointers of 4 bytes reach no high address"
 
 NO_TABLE = "throw: out of memory (FixAlloc)"
 NO_METADATA = "throw: out of memory allocating heap arena metadata"
@@ -42,7 +35,7 @@ def predict(
     facts: Facts,
     limits: Limits,
     policy: str,
-    process: Process = ALLOCATOR,
+    process: Process | None = None,
     *,
     workload: str = "default",
 ) -> Expectation:
@@ -50,25 +43,30 @@ def predict(
     as much as is decided before it begins.
 
     `facts` are those under the limits (`harness.guests.narrowing.measure`) where limits move what
-    is measured. Raises UsageError for a policy that is not known, or not for such pointers;
-    UnsupportedError where facts and limits do not decide.
+    is measured. Raises UsageError for a policy that is not known, UnsupportedError for one that is
+    not for such pointers, or where facts and limits do not decide.
     """
     if policy not in POLICIES:
         raise UsageError(f"unknown policy {policy!r}", f"policies are: {', '.join(POLICIES)}")
-    if facts.pointer_size != 8:
-        raise UsageError(
-            f"policy {policy} is not known for pointers of {facts.pointer_size} bytes",
-            "take a 64-bit guest",
-        )
-    told = POLICIES[policy](Space(facts, limits, process))
+    if why := unknown(facts, policy):
+        raise UnsupportedError(why, "take a 64-bit guest")
+    known = POLICIES if facts.pointer_size == 8 else NARROW
+    told = known[policy](Space(facts, limits, process))
     if workload == "default" or told.path is Path.REFUSED:
         return told
-    if told.path is Path.LOW and workload not in SMALLER:
+    if told.path is Path.LOW and workload not in SMALLER and policy not in SPARSE:
         raise UnsupportedError(
             f"whether the low arena is grown beyond its reservation depends on {workload}",
             "declare what is expected",
         )
     return Expectation(told.path, None, reason=told.reason)
+
+
+def unknown(facts: Facts, policy: str) -> str:
+    """Say why a policy has no form for such pointers; empty if it has."""
+    if facts.pointer_size == 8 or policy in NARROW:
+        return ""
+    return f"policy {policy} is not known for pointers of {facts.pointer_size} bytes"
 
 
 def _before(space: Space) -> Expectation:
@@ -97,21 +95,47 @@ def _memlimit(space: Space) -> Expectation:
 
     What is used is taken off twice, and unsigned: little room wraps round to very much.
     """
-    end, used = space.rlimit_as, IMAGE + (64 << 20)
+    left = _left(space)
+    if left is None or left > 1 << 30:
+        return _grsec(space)
+    why = f"RLIMIT_AS leaves {left >> 20}M, so that {HIGH:#x} is not tried"
+    return _low(space, why, 1, _shrunk(space, left))
+
+
+def _narrow(space: Space) -> Expectation:
+    """With pointers of 4 bytes there is nothing to probe: all but memlimit are the same."""
+    return _low(space, NOTHING_HIGH, 1)
+
+
+def _narrow_memlimit(space: Space) -> Expectation:
+    """RLIMIT_AS has nothing to decide but how large the low arena is."""
+    left = _left(space)
+    if left is None:
+        return _low(space, NOTHING_HIGH, 1)
+    why = f"{NOTHING_HIGH}, RLIMIT_AS leaves {left >> 20}M"
+    return _low(space, why, 1, _shrunk(space, left))
+
+
+def _left(space: Space) -> int | None:
+    """What memlimit finds that RLIMIT_AS leaves; None where it counts as none."""
+    end, used = space.rlimit_as, space.form.image + (64 << 20)
     if end is None or end >= 0x7FFFFFFF or end < used + 16 * MIB:
-        return _grsec(space)
-    left = (end - 2 * used) % (1 << 64)
-    if left > 1 << 30:
-        return _grsec(space)
-    length = LOW_LENGTH if left >= LOW_LENGTH else left // 9 // 4096 * 4096 * 9
+        return None
+    return (end - 2 * used) % (1 << 8 * space.facts.pointer_size)
+
+
+def _shrunk(space: Space, left: int) -> int:
+    """The low reservation that memlimit makes of so much."""
+    if left >= space.form.low_length:
+        return space.form.low_length
+    length = left // 9 // 4096 * 4096 * 9
     if length < SMALLEST_ARENA:
         raise UnsupportedError(
             f"memlimit leaves {format_size(length)} for arena and bitmap: whether that is enough "
             "depends on how the heap grows",
             "allow more",
         )
-    why = f"RLIMIT_AS leaves {left >> 20}M, so that {HIGH:#x} is not tried"
-    return _low(space, why, 1, length)
+    return length
 
 
 def _modern(first: int, space: Space) -> Expectation:
@@ -145,13 +169,14 @@ def _high(space: Space, nth: int, before: str) -> Expectation:
     """The heap is mapped where the arena must be: at first as a hint, then with MAP_FIXED unless
     all of that place is taken. `nth` is the number of the first of those hints.
     """
-    end = HIGH_ARENA + HEAP
+    heap = space.form.heap
+    end = HIGH_ARENA + heap
     if space.facts.task_size < end:
         return _dies(
             OUT_OF_MEMORY,
             f"{HIGH_ARENA:#x} lies beyond the task size {space.facts.task_size:#x}, and {before}",
         )
-    if taken := space.taken(HIGH_ARENA - MIB, HEAP + MIB):
+    if taken := space.taken(HIGH_ARENA - MIB, heap + MIB):
         if space.taken(HIGH_ARENA, MIB) == MIB:
             return _conflicts(space, f"{HIGH_ARENA:#x} is occupied, and {before}", nth)
         raise UnsupportedError(
@@ -159,7 +184,7 @@ def _high(space: Space, nth: int, before: str) -> Expectation:
             "partly in the way are overwritten",
             f"occupy all from {HIGH_ARENA:#x} to {end:#x}, or nothing there",
         )
-    if space.lacks(0, HEAP):
+    if space.lacks(0, heap):
         return _starves(space, Path.HIGH)
     if why := space.refusal(HIGH_ARENA, MIB, 0):
         return _allocates(Path.HIGH, f"{why}, but it is free, and so MAP_FIXED takes it")
@@ -169,12 +194,15 @@ def _high(space: Space, nth: int, before: str) -> Expectation:
     )
 
 
-def _low(space: Space, why: str, nth: int, length: int = LOW_LENGTH, stray: int = 0) -> Expectation:
+def _low(space: Space, why: str, nth: int, length: int = 0, stray: int = 0) -> Expectation:
     """Bitmap and arena are reserved behind the image, or wherever the kernel then likes.
 
-    `why` the high arena is not to be had; `stray` bytes of a probe are still mapped.
+    `why` the high arena is not to be had; `length` of both if it is not the ordinary one; `stray`
+    bytes of a probe are still mapped.
     """
-    size = format_size(length) if length == LOW_LENGTH else f"{length >> 20}M"
+    form = space.form
+    length = length or form.low_length
+    size = f"{length >> 20}M"
     if space.failure(nth):
         return _dies(CANNOT_RESERVE, f"{why}, and {space.refusal(0, 0, nth)}")
     base = _low_base(space, length, nth)
@@ -184,7 +212,7 @@ def _low(space: Space, why: str, nth: int, length: int = LOW_LENGTH, stray: int 
         return _dies(
             CANNOT_RESERVE, f"{why}, and {lacking} has no room for the {size} of the low arena"
         )
-    arena = base + length // (5 if length == LOW_LENGTH else 9)
+    arena = base + (length // 9 if length < form.low_length else length - (512 << 20))
     in_the_way = arena >= BELOW_4G  # it dies before it makes the second table
     if lacking := space.lacks(length + stray, TABLES // 2 if in_the_way else TABLES):
         return _dies(NO_TABLE, f"{why}, and {lacking} has no room beside the low arena")
@@ -192,7 +220,7 @@ def _low(space: Space, why: str, nth: int, length: int = LOW_LENGTH, stray: int 
         where = f"the reservation lands at {base:#x}, above 4G, where it is not taken as reserved"
         return _conflicts(space, f"{why}, and {where}", nth + 1, length + stray)
     # heap and bitmap are in the reservation, the tables are not
-    if space.lacks(length + stray + TABLES - HEAP, HEAP, last=LAST_BITMAP):
+    if space.lacks(length + stray + TABLES - form.heap, form.heap, last=form.last_bitmap):
         return _starves(space, Path.LOW, length + stray + TABLES, f"{why}, and ")
     return _allocates(Path.LOW, f"{why}, and {size} are to be had at {base:#x}")
 
@@ -243,12 +271,14 @@ def _starves(space: Space, path: Path, mapped: int = 0, since: str = "") -> Expe
     def lacks(used: int, last: int = 0) -> str:
         return space.lacks(max(mapped - used, 0), used, last=last if mapped else 0)
 
-    reason = f"{since}{lacks(HEAP, LAST_BITMAP)} has no room for a heap of 7M"
-    if not lacks(FIRST_HEAP):
+    form = space.form
+    reason = f"{since}{lacks(form.heap, form.last_bitmap)} has no room for a heap of 7M"
+    if not lacks(form.first_heap):
         return _dies(OUT_OF_MEMORY, reason, path)
     # the second of the two tables is the last of what comes first
     return _dies(
-        OUT_OF_MEMORY if lacks(FIRST_HEAP - TABLES // 2, FIRST_BITMAP) else NO_TABLE, reason
+        OUT_OF_MEMORY if lacks(form.first_heap - TABLES // 2, form.first_bitmap) else NO_TABLE,
+        reason,
     )
 
 
@@ -264,3 +294,10 @@ POLICIES: Mapping[str, Callable[[Space], Expectation]] = {
     "modern": lambda space: _modern(0xC0 << 32, space),
     "modern-arm64": lambda space: _modern(0x40 << 32, space),
 }
+NARROW: Mapping[str, Callable[[Space], Expectation]] = {
+    "before": _narrow,
+    "after": _narrow,
+    "grsec": _narrow,
+    "memlimit": _narrow_memlimit,
+}
+"""Those that there are with pointers of 4 bytes."""

@@ -7,35 +7,15 @@ from dataclasses import dataclass
 
 from harness.errors import UnsupportedError
 from harness.facts import Facts
-from harness.limits import Limits, Range
+from harness.limits import Limits
+from harness.oracle.forms import FORMS, Process, process_of
 from harness.sizes import format_size
 
 BELOW_4G = 0xFFFFFFFF  # from here on, mappings are not taken as reserved
-FOOTPRINT = 14 << 20  # a Python 3.11 with ctypes, before it reserves: 12.6 to 13.8 MiB (measured)
-DATA = 5 << 20  # the same, private and writable: 4.8 MiB (measured)
 UNSURE = 8 << 20  # what a kernel has promised changes by that much while nobody looks
 FEWEST_MAPS = 200  # such a Python has 55 mappings when it holds, and more on the way (measured)
 FIRST_CALLS = 256 << 10  # the tables that come before the heap; without them it dies otherwise
-BEHIND_IMAGE = Range(0x2500000, 0x8000000)  # of Go's program; of a Python and its heap
 LEAST_MEMORY = 32 << 20  # it touches 10 MiB, the default workload 7 more (measured)
-
-
-@dataclass(frozen=True)
-class Process:
-    """What must be known of the subject's process before it reserves.
-
-    `size` is its address space, `data` what of it is private and writable, both known but for
-    `unsure`. It will ask for its low arena somewhere from `low.start` to `low.end` (behind its
-    image and heap, whose end is drawn by lot).
-    """
-
-    size: int = FOOTPRINT
-    data: int = DATA
-    unsure: int = 512 << 10
-    low: Range = BEHIND_IMAGE
-
-
-ALLOCATOR = Process()
 
 
 @dataclass(frozen=True)
@@ -57,9 +37,10 @@ class Budget:
 class Space:
     """What the kernel will answer, as far as facts and limits decide it."""
 
-    def __init__(self, facts: Facts, limits: Limits, process: Process = ALLOCATOR) -> None:
+    def __init__(self, facts: Facts, limits: Limits, process: Process | None = None) -> None:
         self.facts = facts
-        self.process = process
+        self.form = FORMS[facts.pointer_size]
+        self.process = process or process_of(facts)
         self._limits = limits
         self._budgets = tuple(self._find_budgets())
         self._check()
@@ -128,18 +109,23 @@ class Space:
 
     def elsewhere(self, length: int) -> int | None:
         """Where a mapping goes that the kernel places, but for the process's own; None: nowhere."""
-        occupied = sorted(self._limits.occupied)
-        if self.facts.placement == "bottom-up":
-            floor = self.facts.first
-            for each in occupied:
-                if floor < each.end and each.start < floor + length:
-                    floor = each.end
-            return floor if floor + length <= self.facts.task_size else None
-        ceiling = min(self.facts.first + (64 << 10), self.facts.task_size)
-        for each in reversed(occupied):
+        facts = self.facts
+        if facts.placement == "bottom-up":
+            return self._upward(length, facts.first)
+        ceiling = min(facts.first + (64 << 10), facts.task_size)
+        for each in sorted(self._limits.occupied, reverse=True):
             if each.start < ceiling and ceiling - length < each.end:
                 ceiling = each.start
-        return ceiling - length if ceiling - length >= self.facts.lowest else None
+        if ceiling - length >= facts.lowest:
+            return ceiling - length
+        # Linux then tries as if it placed upward (arch_get_unmapped_area_topdown)
+        return self._upward(length, facts.task_size // 3 // 4096 * 4096)
+
+    def _upward(self, length: int, floor: int) -> int | None:
+        for each in sorted(self._limits.occupied):
+            if floor < each.end and each.start < floor + length:
+                floor = each.end
+        return floor if floor + length <= self.facts.task_size else None
 
     @property
     def _overcommit(self) -> int:

@@ -15,7 +15,8 @@ from harness.report.picture import Axis, Picture, about, draw
 from harness.report.read import Evidence, Run, read_evidence
 from harness.sinks.marks import Mark, mark
 from harness.verdict import Expectation, Result, Verdict
-from harness.witnesses.maps import ledger_of, sight
+from harness.witnesses.arenas import sight
+from harness.witnesses.maps import ledger_of
 from harness.witnesses.observe import MOMENTS
 from harness.witnesses.report import Broken, End, Exit, Report, Reserved, Throw, Workload
 
@@ -112,7 +113,7 @@ def _view(
     return CellView(
         cell, mine, verdict,
         told=tuple(_told(verdict)),
-        witnesses=tuple(filter(None, _witnesses(evidence))),
+        witnesses=tuple(filter(None, _witnesses(cell, facts, evidence))),
         space=segments,
         moment=_moment(evidence),
         picture=drawing,
@@ -150,9 +151,13 @@ def _told(verdict: Verdict) -> Iterator[Told]:
         yield told("declared", verdict.declared)
 
 
-def _witnesses(evidence: Evidence) -> Iterator[Testimony]:
+def _witnesses(cell: Cell, facts: Facts | None, evidence: Evidence) -> Iterator[Testimony]:
     report, story = evidence.report, evidence.story
-    sightings = {moment: sight(maps) for moment, maps in evidence.maps.items() if moment in MOMENTS}
+    pointers = facts.pointer_size if facts else 8
+    sightings = {
+        moment: sight(maps, cell.policy, pointers)
+        for moment, maps in evidence.maps.items() if moment in MOMENTS
+    }  # fmt: skip
     last = list(sightings.values())[-1] if sightings else None
     if report:
         claimed = f"{report.path}" if report.path else "says nothing of it"

@@ -8,7 +8,8 @@ from harness.record import Record
 from harness.verdict import Observation, Outcome, Path
 from harness.witnesses.accounts import Accounts
 from harness.witnesses.agreement import compare, match
-from harness.witnesses.maps import Mapping, MapsError, Sighting, is_usable, sight
+from harness.witnesses.arenas import ARENA, HINTS, Sighting, sight
+from harness.witnesses.maps import Mapping, MapsError, is_usable
 from harness.witnesses.report import (
     Broken,
     End,
@@ -26,22 +27,25 @@ MOST_TOLD = 3  # reservations in a line of evidence
 MOMENTS = ("reserved", "end")
 
 
-def observe(record: Record, cell: Cell | None = None) -> Observation:
+def observe(record: Record, cell: Cell | None = None, pointers: int = 8) -> Observation:
     """Join the subject's report, the kernel's maps, the traced calls and the way it ended.
 
-    With `cell`, the report must also be about what the cell asked for. Never raises: what cannot
-    be understood is a contradiction in words.
+    With `cell`, the report must also be about what the cell asked for; without, it was a policy of
+    2012. `pointers` is their size in the guest, in bytes. Never raises: what cannot be understood
+    is a contradiction in words.
     """
-    return _Inquiry(record, cell).observation()
+    return _Inquiry(record, cell, pointers).observation()
 
 
 class _Inquiry:
     """One record, looked at from all sides; `_against` collects the contradictions."""
 
-    def __init__(self, record: Record, cell: Cell | None) -> None:
+    def __init__(self, record: Record, cell: Cell | None, pointers: int) -> None:
         self._record = record
         self._cell = cell
         self._accounts = Accounts(record)
+        self._policy = cell.policy if cell else "after"
+        self._pointers = pointers
         self._report = read_report(record.stdout)
         self._message = _last_line(record.stderr)
         self._maps: dict[str, tuple[Mapping, ...]] = {}
@@ -53,7 +57,9 @@ class _Inquiry:
         for what in self._record.cut:
             self._against.append(f"the subject wrote more to {what} than is kept")
         self._read_maps()
-        sightings = {moment: sight(maps) for moment, maps in self._maps.items()}
+        sightings = {
+            moment: sight(maps, self._policy, self._pointers) for moment, maps in self._maps.items()
+        }
         self._compare_start()
         self._compare_holds()
         self._compare_paths(sightings)
@@ -87,6 +93,7 @@ class _Inquiry:
         told: list[tuple[str, object, object]] = [
             ("pid", start.pid, self._record.pid),
             ("kernel", start.kernel, "real"),
+            ("pointer_size", start.pointer_size, self._pointers),
         ]
         if self._cell:
             told.append(("policy", start.policy, self._cell.policy))
@@ -141,11 +148,20 @@ class _Inquiry:
                 continue  # low-grown: between two blocks lies what was never taken
             if said.arena_start >= said.arena_used:
                 self._against.append(f"the report says of no heap at {moment}")
-            elif not is_usable(maps, said.arena_start, said.arena_used):
+            elif not all(is_usable(maps, *piece) for piece in self._pieces(said)):
                 self._against.append(
                     f"the report says of a heap {said.arena_start:#x}-{said.arena_used:#x}; "
                     f"the maps at {moment} do not show all of it readable and writable"
                 )
+
+    def _pieces(self, said: Reserved | End) -> list[tuple[int, int]]:
+        """Where the heap must be: between the first and the last of many arenas may lie what was
+        never to be had.
+        """
+        start, end = said.arena_start, said.arena_used
+        if self._policy not in HINTS:
+            return [(start, end)]
+        return [(start, min(end, start + ARENA)), (max(start, (end - 1) // ARENA * ARENA), end)]
 
     def _compare_ending(self) -> None:
         ending, report = self._record.ending, self._report
@@ -230,8 +246,9 @@ def _told(report: Report) -> str:
 def _traced(account: Account) -> str:
     """The reservations that matter, in one line."""
     telling = [str(each) for each in account.ledger if each.tells and not each.flags & FIXED]
-    more = f" and {len(telling) - MOST_TOLD} more" if len(telling) > MOST_TOLD else ""
-    return "; ".join(telling[:MOST_TOLD]) + more if telling else "nothing large or hinted"
+    if (more := len(telling) - MOST_TOLD) > 0:  # the last one is what it came to
+        telling[MOST_TOLD - 1 : -1] = [f"{more} more"]
+    return "; ".join(telling) if telling else "nothing large or hinted"
 
 
 def _last_line(stderr: bytes) -> str:

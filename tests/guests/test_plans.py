@@ -12,7 +12,7 @@ from harness.guests.catalogue import known_guests
 from harness.plan import Known, PlanFile, Selection, find, load
 from harness.plan.values import Axes
 from harness.verdict import Result
-from harness.witnesses.maps import POLICIES
+from harness.witnesses.arenas import POLICIES
 from images.builder import Builder
 from tests.guests.conftest import Happened, happen
 

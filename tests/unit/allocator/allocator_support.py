@@ -39,6 +39,11 @@ class Lab:
         return [str(call) for call in self.calls[n:]]
 
 
+def narrow(policy: str = "after", **of_kernel: Any) -> Lab:
+    """As a program for 386 on a 64-bit kernel."""
+    return Lab(policy, pointer_size=4, **{"task_size": 0xFFFFE000} | of_kernel)
+
+
 def uml(policy: str = "after", **of_kernel: Any) -> Lab:
     """As User-Mode Linux 6.1: 39 bits less a bit, placed from the bottom up."""
     return Lab(policy, task_size=UML_61, top_down=False, **of_kernel)

@@ -204,15 +204,18 @@ def test_help(capfd: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, out.splitlines())) <= 100
 
 
-def test_a_policy_for_other_pointers(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.maxsize", (1 << 31) - 1)
-    status, events, err = call(capfd)
+def test_a_policy_for_other_pointers(capfd: pytest.CaptureFixture[str]) -> None:
+    of_kernel = ("--kernel", "model", "--pointer-size", "4")
+    status, events, err = call(capfd, "--policy", "modern", *of_kernel)
     assert (status, events) == (2, [])
     assert err == (
-        "allocator: the policy after is not known for pointers of 4 bytes: use a 64-bit Python\n"
+        "allocator: the policy modern is not known for pointers of 4 bytes: "
+        "use a machine of 64 bits\n"
     )
+    status, events, err = call(capfd, *of_kernel)
+    assert (status, err) == (0, "")
+    assert (events[0]["pointer_size"], events[0]["end"]) == (4, 0x847DA08)
+    assert events[1]["length"] == 768 << 20
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,10 @@ FOOTHOLD_EXAMPLES raises the number of examples for a long run.
 """
 
 import os
-import sys
 
 import hypothesis.strategies as st
 import pytest
-from allocator_support import MIB, Lab, uml
+from allocator_support import MIB, Lab, narrow, uml
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
     Bundle,
@@ -54,9 +53,10 @@ class Machine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.runtime = self.make()
         self.words = self.runtime.kernel.words
+        self.shift = self.runtime.width.shift
 
     def places(self, v: int, size: int) -> set[int]:
-        first, last = v >> 3, (v + size >> 3) - 1
+        first, last = v >> self.shift, (v + size >> self.shift) - 1
         return {i for i in (first, first + 1, (first + last) // 2, last) if first <= i <= last}
 
     @rule(target=blocks, size=SIZES, noptr=st.booleans())
@@ -122,7 +122,7 @@ class Machine(RuleBasedStateMachine):
             assert 0 <= blocks.nlistmin <= blocks.nlist < 256
             v, n = blocks.list, 0
             while v:
-                v, n = self.words[v >> 3], n + 1
+                v, n = self.words[v >> self.shift], n + 1
             assert n == blocks.nlist
 
     @invariant()
@@ -151,7 +151,7 @@ class Machine(RuleBasedStateMachine):
         stats = runtime.stats()
         assert stats.heap_inuse == stats.heap_alloc == stats.heap_objects == stats.alloc == 0
         assert stats.heap_idle == stats.heap_sys
-        assert stats.mspan_inuse == 72 * sum(
+        assert stats.mspan_inuse == runtime.width.mspan * sum(
             len(spans) for spans in [*runtime.heap.free_lists, runtime.heap.large]
         )
         assert not runtime.bitmap.places
@@ -171,6 +171,12 @@ class LowOnModel(Machine):
     @staticmethod
     def make() -> Runtime:
         return uml().begin()
+
+
+class NarrowOnModel(Machine):
+    @staticmethod
+    def make() -> Runtime:
+        return narrow().begin()
 
 
 class ModernOnModel(Machine):
@@ -209,9 +215,7 @@ class OnRealMemory(Machine):
             assert kernel.munmap(addr, length) == 0
 
 
-MACHINES = [HighOnModel, LowOnModel, ModernOnModel]
-if sys.maxsize > 1 << 32:
-    MACHINES.append(OnRealMemory)
+MACHINES = [HighOnModel, LowOnModel, NarrowOnModel, ModernOnModel, OnRealMemory]
 
 
 @pytest.mark.parametrize("machine", MACHINES)

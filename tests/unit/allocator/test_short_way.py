@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from allocator_support import Lab, uml
+from allocator_support import Lab, narrow, uml
 
 from allocator.malloc import FLAG_NO_GC, FLAG_NO_POINTERS, Runtime
 from allocator.modelkernel import ModelKernel
@@ -23,6 +23,7 @@ class ShortWay:
     def __init__(self, lab: Lab) -> None:
         self.kernel: ModelKernel = lab.kernel
         self.runtime = lab.begin()
+        self.width = self.runtime.width
 
     def malloc(self, size: int, flag: int, zeroed: bool) -> int:
         if flag or not zeroed:
@@ -41,12 +42,12 @@ class ShortWay:
 
     def check_places(self) -> None:
         """All that a `Place` claims, held against memory."""
-        words, bitmap = self.kernel.words, self.runtime.bitmap
+        words, bitmap, shift = self.kernel.words, self.runtime.bitmap, self.width.shift
         assert all(cell.bits == words[b] for b, cell in bitmap.mirror.items())
         for v, place in bitmap.places.items():
-            b = bitmap.arena.top(v) - (v >> 7)
+            b = bitmap.arena.top(v) - (v >> shift + self.width.group)
             assert place.v == v and place.cell is bitmap.mirror[b]
-            assert place.first - place.word == (v >> 3) - b
+            assert place.first - place.word == (v >> shift) - b
         for blocks in self.runtime.mcache.lists:
             v, place, known = blocks.list, blocks.head, set()
             for depth in range(blocks.nlist, 0, -1):
@@ -54,7 +55,7 @@ class ShortWay:
                 assert place is None or (place.v, place.depth) == (v, depth)
                 assert place is None or place is bitmap.places[v]
                 assert depth != blocks.nlistmin or place is None or place.next is None
-                v = words[v >> 3]
+                v = words[v >> shift]
                 place = (place and place.next) or (bitmap.places.get(v) if v else blocks.end)
             assert v == 0 and (place, place.next) == (blocks.end, None)
             known |= {v for v in bitmap.places if bitmap.bits(v) == (True, False, False, False)}
@@ -106,7 +107,8 @@ class Both:
         base, length = self.short.runtime.mlookup(v) or (0, 0)
         assert (base, length) == self.long.runtime.mlookup(v)
         for way in (self.short, self.long):
-            way.kernel.words[v >> 3] = way.kernel.words[(v + length >> 3) - 1] = ~v & (1 << 64) - 1
+            words, shift = way.kernel.words, way.width.shift
+            words[v >> shift] = words[(v + length >> shift) - 1] = ~v & way.width.mask
 
     def collect(self) -> None:
         """What the end of a collection does to the cache."""
@@ -123,7 +125,7 @@ class Both:
         assert self.short.runtime.by_size() == self.long.runtime.by_size()
 
 
-LABS = {"high": Lab, "low": uml, "modern": lambda: Lab("modern")}
+LABS = {"high": Lab, "low": uml, "narrow": narrow, "modern": lambda: Lab("modern")}
 
 
 @pytest.mark.parametrize("lab", LABS)

@@ -13,7 +13,7 @@ from harness.plan import Known
 from harness.record import Ending, Record
 from harness.verdict import Expectation, Observation, Outcome, Result, Verdict
 from harness.verdict import Path as Way
-from harness.witnesses.maps import POLICIES
+from harness.witnesses.arenas import POLICIES
 
 RECORDED = Path(__file__).parent / "recorded"
 HIGH = 0xF8 << 32

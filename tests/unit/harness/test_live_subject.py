@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def run(*arguments: str) -> Record:
         return Record((), process.pid, Ending(process.wait()), stdout, stderr, maps)
 
 
-@pytest.mark.parametrize("policy", ["before", "after"])
+@pytest.mark.parametrize("policy", ["before", "after", "modern", "modern-arm64"])
 def test_the_allocator_is_understood(policy: str) -> None:
     seen = observe(run("--policy", policy), Cell("native", Limits(), policy))
     assert seen.contradictions == ()
@@ -56,3 +57,18 @@ def test_a_subject_that_only_pretends_is_found_out() -> None:
     assert "the report says kernel model; it is real" in seen.contradictions
     assert any("no arena" in each for each in seen.contradictions)
     assert seen.outcome is None
+
+
+def test_a_modern_subject_that_lies_of_its_arena_is_found_out() -> None:
+    cell = Cell("native", Limits(), "modern")
+    honest = run("--policy", "modern")
+    seen = observe(honest, cell)
+    assert (seen.contradictions, seen.path) == ((), Way.HIGH)
+    there = b"824633720832"  # 0xc0 << 32, of the report
+    assert there in honest.stdout
+    elsewhere = honest.stdout.replace(there, b"1924145348608")  # the second hint
+    told = observe(replace(honest, stdout=elsewhere), cell).contradictions
+    assert any("arena starts at 0x1c000000000; the maps show" in each for each in told)
+    bare = dict.fromkeys(honest.maps, "")
+    told_of_maps = observe(replace(honest, maps=bare), cell).contradictions
+    assert any("no arena: no 64M in use" in each for each in told_of_maps)

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.verdict import Path
-from harness.witnesses.maps import LARGEST, Mapping, MapsError, is_usable, parse_maps, sight
+from harness.witnesses.arenas import ARENA as SPARSE
+from harness.witnesses.arenas import sight
+from harness.witnesses.maps import LARGEST, Mapping, MapsError, is_usable, parse_maps
 from tests.unit.harness.samples import RECORDED
 
 MIB = 1 << 20
@@ -188,3 +190,60 @@ def test_a_smaller_low_arena_has_a_ninth_of_bitmap() -> None:
     assert (seen.path, seen.base) == (Path.LOW, base)
     other = text.replace(f"{base + length:08x}", f"{base + length + 4096:08x}")
     assert sight(parse_maps(other)).path is None
+
+
+def test_with_pointers_of_four_bytes_the_low_reservation_is_768m() -> None:
+    """As on i386 (seen): 256 MiB of bitmap, a byte of it for 8 of heap."""
+    base = 0x8900000
+    arena, end = base + 256 * MIB, base + 768 * MIB
+    there = [
+        Mapping(base, arena - 128 * 1024, "---p", 0),
+        Mapping(arena - 128 * 1024, arena + MIB, "rwxp", 0),
+        Mapping(arena + MIB, end, "---p", 0),
+    ]
+    seen = sight(there, pointers=4)
+    assert (seen.path, seen.base) == (Path.LOW, base)
+    assert "768M reserved at 0x8900000" in seen.line
+    assert sight(there).base == base + 128 * MIB, "with pointers of 8 bytes it would be 640M"
+    full = [
+        Mapping(base, arena - 65 * MIB, "---p", 0), Mapping(arena - 65 * MIB, end, "rwxp", 0),
+    ]  # fmt: skip
+    assert sight(full, pointers=4).path is Path.LOW_GROWN
+    assert sight([], pointers=4).line == "no arena: no 768M below 4G"
+
+
+HINT, SECOND = 0xC000000000, 0x1C000000000
+ARM64_HINT = 0x4000000000
+
+
+@pytest.mark.parametrize(
+    ("policy", "there", "path", "base"),
+    [
+        ("modern", [Mapping(HINT, HINT + SPARSE, "rw-p", 0)], Path.HIGH, HINT),
+        ("modern", [Mapping(SECOND, SECOND + SPARSE, "rw-p", 0)], Path.HIGH, SECOND),
+        # the kernel joins what lies beside it
+        ("modern", [Mapping(HINT - MIB, HINT + 2 * SPARSE, "rw-p", 0)], Path.HIGH, HINT),
+        (
+            "modern-arm64",
+            [Mapping(ARM64_HINT, ARM64_HINT + SPARSE, "rw-p", 0)],
+            Path.HIGH,
+            ARM64_HINT,
+        ),
+        ("modern", [Mapping(ARM64_HINT, ARM64_HINT + SPARSE, "rw-p", 0)], Path.LOW, ARM64_HINT),
+        ("modern", [Mapping(0x44000000 - MIB, 0x48000000, "rw-p", 0)], Path.LOW, 0x44000000),
+        ("modern", [Mapping(0x44000000 - MIB, 0x48000000 - MIB, "rw-p", 0)], None, 0),
+        ("modern", [Mapping(HINT, HINT + SPARSE - 4096, "rw-p", 0)], None, 0),
+        ("modern", [Mapping(HINT, HINT + SPARSE, "---p", 0)], None, 0),  # reserved, not in use
+        ("modern", [Mapping(HINT, HINT + SPARSE, "rwxp", 0)], None, 0),  # as in 2012
+        ("modern", [Mapping(HINT, HINT + SPARSE, "rw-p", 0, "[heap]")], None, 0),
+        ("modern", [Mapping(HINT, HINT + SPARSE, "rw-s", 0)], None, 0),
+        ("modern", low(), None, 0),
+        ("after", [Mapping(HINT, HINT + SPARSE, "rw-p", 0)], None, 0),
+    ],
+)
+def test_arenas_of_64m_at_a_hint_or_elsewhere(
+    policy: str, there: list[Mapping], path: Path | None, base: int
+) -> None:
+    seen = sight(there, policy)
+    assert (seen.path, seen.base) == (path, base)
+    assert seen.line

@@ -12,6 +12,7 @@ from allocator.policy import POLICIES
 from harness import oracle
 from harness.cells import Limits
 from harness.errors import UnsupportedError, UsageError
+from harness.facts import Hint
 from harness.oracle import Process, predict
 from harness.verdict import Expectation, Outcome, Path
 from tests.unit.harness.samples import (
@@ -85,7 +86,7 @@ def test_the_footprint_counts() -> None:
 )
 def test_no_room_for_the_heap(policy: str, room: int, path: Path) -> None:
     """The model of the kernel comes to the same."""
-    limits = Limits(oracle.FOOTPRINT + room * MIB)
+    limits = Limits(Process().size + room * MIB)
     foretold = predict(facts(), limits, policy, Process(unsure=0))
     assert foretold.agrees(Expectation(path, Outcome.DIES, 2, OUT_OF_MEMORY))
     assert "RLIMIT_AS of" in foretold.reason
@@ -180,6 +181,50 @@ def test_what_it_cannot_tell_is_told_with_a_remedy(limit: str, policy: str, why:
         assert predict(facts(NATIVE), Limits.parse(limit), policy).message == OUT_OF_MEMORY
 
 
-def test_pointers_of_four_bytes_are_another_story() -> None:
-    with pytest.raises(UsageError, match="4 bytes"):
-        predict(facts(0xC0000000, pointer_size=4), Limits(), "after")
+@pytest.mark.parametrize("policy", oracle.NARROW)
+@pytest.mark.parametrize("task_size", [0xC0000000, 0xFFFFE000])
+def test_with_pointers_of_four_bytes_there_is_one_way(task_size: int, policy: str) -> None:
+    """As the toolchains for 386 did, in spaces of both sizes."""
+    narrow = facts(task_size, pointer_size=4)
+    foretold = predict(narrow, Limits(), policy)
+    assert foretold.agrees(LOW_ALLOCATES)
+    assert foretold.reason == (
+        "pointers of 4 bytes reach no high address, and 768M are to be had at 0x8500000"
+    )
+    assert predict(narrow, Limits(820 * MIB), policy).agrees(LOW_ALLOCATES)
+    ignored = predict(narrow, Limits.parse("hints=ignored"), policy)
+    assert ignored.agrees(LOW_ALLOCATES) and "768M are to be had at 0x40000000" in ignored.reason
+
+
+@pytest.mark.parametrize(
+    ("mib", "policy", "path"),
+    [
+        (700, "after", Path.REFUSED), (700, "before", Path.REFUSED), (700, "memlimit", Path.LOW),
+        (300, "memlimit", Path.LOW), (170, "memlimit", Path.LOW), (120, "memlimit", Path.REFUSED),
+    ],
+)  # fmt: skip
+def test_limits_with_pointers_of_four_bytes(mib: int, policy: str, path: Path) -> None:
+    foretold = predict(facts(0xFFFFE000, pointer_size=4), Limits(mib * MIB), policy)
+    if path is Path.LOW:
+        assert foretold.agrees(LOW_ALLOCATES)
+    else:
+        assert foretold.agrees(REFUSED)
+
+
+def test_modern_go_is_not_known_with_pointers_of_four_bytes() -> None:
+    narrow = facts(0xC0000000, pointer_size=4)
+    assert not oracle.unknown(narrow, "memlimit")
+    with pytest.raises(UnsupportedError, match="modern is not known for pointers of 4 bytes"):
+        predict(narrow, Limits(), "modern")
+    with pytest.raises(UsageError, match="unknown policy"):
+        predict(narrow, Limits(), "ancient")
+
+
+def test_a_kernel_that_places_downward_tries_upward_in_the_end() -> None:
+    """There are 768 MiB above where it begins, and not below."""
+    narrow = replace(
+        facts(0xFFFFE000, pointer_size=4), placement="top-down", first=0xC8000000,
+        hint_low=Hint(0x10000000, 0xC8000000, 0),
+    )  # fmt: skip
+    limits = Limits.parse("occupied=0x10000000-0xc0000000")
+    assert predict(narrow, limits, "after").reason.endswith("768M are to be had at 0xc0000000")

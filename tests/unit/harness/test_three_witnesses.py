@@ -16,7 +16,9 @@ RECORDED = Path(__file__).parent / "recorded" / "traced"
 
 
 def record(path: str) -> Record:
-    """What was seen of the allocator in uml-6.12 (low) and uml-7.2 (high)."""
+    """What was seen of the allocator in uml-6.12 (low), uml-7.2 (high), and of an i386 Python on a
+    64-bit kernel (its execve lines shortened).
+    """
     folder = RECORDED / path
     trace = (folder / "strace").read_bytes()
     maps = {moment: (folder / f"maps-{moment}").read_text() for moment in ("reserved", "end")}
@@ -33,6 +35,19 @@ def test_three_witnesses_agree(path: str, told: str) -> None:
     assert seen.contradictions == ()
     assert (seen.path, seen.outcome) == (Way(path), Outcome.ALLOCATES)
     assert seen.evidence["trace"].startswith(told)
+
+
+def test_three_witnesses_agree_with_pointers_of_four_bytes() -> None:
+    """An i386 Python on a 64-bit kernel: mmap2, whose offsets are in pages, and 8 digits."""
+    one = record("low-i386")
+    seen = observe(one, pointers=4)
+    assert seen.contradictions == ()
+    assert (seen.path, seen.outcome) == (Way.LOW, Outcome.ALLOCATES)
+    assert seen.evidence["trace"].startswith("768M --- at 0x5c200000: honoured, 0x5c200000")
+    assert "the report says pointer_size 4; it is 8" in observe(one).contradictions
+    moved = (one.trace or b"").replace(b"= 0x5c200000", b"= 0x5c300000")
+    told = observe(dataclasses.replace(one, trace=moved), pointers=4).contradictions
+    assert any("mmap2(0x5c200000, 805306368, PROT_NONE" in each for each in told), told
 
 
 def bent(path: str, what: str, old: str, new: str) -> Record:

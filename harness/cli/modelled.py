@@ -1,0 +1,81 @@
+"""The allocator on a model of the kernel, under any limits and faults."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from allocator.kernel import ENOMEM, MAP_FIXED, PROT_RW
+from allocator.modelkernel import ModelKernel
+from allocator.policy import POLICIES
+from allocator.predict import predict
+from allocator.width import WIDTHS
+from harness.limits import Range
+from harness.verdict import Expectation, Outcome, Path
+
+if TYPE_CHECKING:
+    from allocator.predict import Prediction
+    from harness.facts import Facts
+    from harness.limits import Limits
+    from harness.oracle import Process
+
+MIB = 1 << 20
+WRITABLE = PROT_RW & ~1
+
+
+def low_arena(pointer_size: int) -> Range:
+    """Where Go's own program asks for its low arena: behind its image, at one address."""
+    want = WIDTHS[pointer_size].end + (1 << 18) + MIB - 1 & ~(MIB - 1)
+    return Range(want, want)
+
+
+def run(policy: str, facts: Facts, limits: Limits, process: Process) -> Prediction:
+    """Run the default workload in a process of that size, without a guest."""
+    return predict(POLICIES[policy], Narrowed(facts, limits, process))
+
+
+def expectation(modelled: Prediction) -> Expectation:
+    """Say it as the oracle says it."""
+    message = f"throw: {modelled.message}" if modelled.message else ""
+    return Expectation(
+        Path(modelled.path), Outcome(modelled.outcome), modelled.status, message, modelled.reason
+    )
+
+
+class Narrowed(ModelKernel):
+    """The model with what it has not: RLIMIT_DATA, promises, ignored hints, hints that fail.
+
+    What a process has mapped before it reserves is taken off its limits.
+    """
+
+    def __init__(self, facts: Facts, limits: Limits, process: Process) -> None:
+        self._limits = limits
+        self._hinted = 0
+        self._data = None if limits.rlimit_data is None else limits.rlimit_data - process.data
+        self._promises = facts.commit_limit - facts.committed - facts.memory // 32 - process.data
+        room = limits.rlimit_as
+        super().__init__(
+            facts.task_size, pointer_size=facts.pointer_size, mmap_base=facts.first,
+            top_down=facts.placement == "top-down",
+            occupied=[(each.start, each.end) for each in limits.occupied],
+            rlimit_as=None if room is None else max(room - process.size, 0),
+        )  # fmt: skip
+
+    def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
+        """Map, unless a limit or a fault prevents it."""
+        limits = self._limits
+        if addr and not flags & MAP_FIXED:
+            self._hinted += 1
+            for each in limits.fail:
+                if each.nth == self._hinted:
+                    return -each.number
+            if limits.hints_ignored and addr in limits.hints_ignored:
+                addr = 0
+        if prot & WRITABLE:
+            used = sum(end - start for start, end, had in self.maps() if had & WRITABLE)
+            # mmap_region() takes off what MAP_FIXED replaces, whatever that was
+            more = length - (self._mapped(addr, addr + length) if flags & MAP_FIXED else 0)
+            if self._data is not None and used + more > self._data:
+                return -ENOMEM
+            if limits.overcommit == 2 and used + length > self._promises:
+                return -ENOMEM
+        return super().mmap(addr, length, prot, flags)

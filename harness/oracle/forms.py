@@ -1,0 +1,94 @@
+"""What the subject comes to by the size of its pointers. All in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.facts import Facts
+from harness.limits import Range
+
+MIB = 1 << 20
+TABLES = 256 << 10  # of spans and caches, anywhere; half of them before the heap
+FOOTPRINT = 14 << 20  # a Python 3.11 with ctypes, before it reserves: 12.6 to 13.8 MiB (measured)
+DATA = 5 << 20  # the same, private and writable: 4.8 MiB (measured)
+BEHIND_IMAGE = Range(0x2500000, 0x8000000)  # of Go's program; of a Python and its heap
+
+
+@dataclass(frozen=True)
+class Process:
+    """What must be known of the subject's process before it reserves.
+
+    `size` is its address space, `data` what of it is private and writable, both known but for
+    `unsure`. It will ask for its low arena somewhere from `low.start` to `low.end` (behind its
+    image and heap, whose end is drawn by lot).
+    """
+
+    size: int = FOOTPRINT
+    data: int = DATA
+    unsure: int = 512 << 10
+    low: Range = BEHIND_IMAGE
+
+
+ALLOCATOR = Process()
+# on i386: 12.5 and 2.9 MiB; its heap begins within 32 MiB behind the image (measured)
+ALLOCATOR_386 = Process(13 * MIB, 3 * MIB, low=Range(0x8500000, 0x10000000))
+
+# On other machines the heap begins within a GiB behind the image (arch_randomize_brk). arm64: 13.1
+# and 4.7 MiB; riscv64, whose Python is 3.14: 14.8 and 6.8 MiB (measured).
+_FAR = Range(0x2500000, 0x46000000)
+_ELSEWHERE = {
+    "aarch64": Process(low=_FAR),
+    "riscv64": Process(15 * MIB, 7 * MIB, low=_FAR),
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """The runtime with pointers of one size, and what the default workload maps in it, to the byte.
+
+    `part`: of heap, that a byte of bitmap covers. `image`: text, data and bss of the program of
+    2012, which memlimit takes off. `process` is the one that it runs in.
+    """
+
+    part: int
+    image: int
+    process: Process
+
+    @property
+    def low_length(self) -> int:
+        """The low reservation: 512 MiB of arena, and bitmap for 2 GiB."""
+        return (512 << 20) + (2 << 30) // self.part
+
+    @property
+    def heap(self) -> int:
+        """All that there is in the end, in three pieces of a MiB and one of three."""
+        return TABLES + 6 * MIB + 6 * MIB // self.part
+
+    @property
+    def first_heap(self) -> int:
+        """What mallocinit maps: the tables, heap and bitmap."""
+        return TABLES + MIB + MIB // self.part
+
+    @property
+    def first_bitmap(self) -> int:
+        """What is mapped last of the first piece of heap: each has its bitmap behind it."""
+        return MIB // self.part
+
+    @property
+    def last_bitmap(self) -> int:
+        """What is mapped last of all."""
+        return 3 * MIB // self.part
+
+
+FORMS: Mapping[int, Form] = {
+    8: Form(16, 33_828_456, ALLOCATOR),
+    4: Form(8, 4_410_888, ALLOCATOR_386),
+}
+"""By bytes of a pointer."""
+
+
+def process_of(facts: Facts) -> Process:
+    """Return what the allocator's process is like on a machine, in the Python of its root."""
+    form = FORMS[facts.pointer_size]
+    return _ELSEWHERE.get(facts.machine, form.process) if form is FORMS[8] else form.process
