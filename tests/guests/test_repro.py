@@ -107,7 +107,7 @@ def test_a_cell_that_comes_to_something_else(run: Path, tmp_path: Path) -> None:
     verdict.write_text(text.replace('"outcome":"starts"', '"outcome":"dies"'))
     done = foothold("repro", other, "native/none/sh")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "not as in run; there: unclear, status 0" in done.stdout
+    assert "not as in run; there: dies, status 0" in done.stdout
 
 
 def test_images_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
