@@ -31,7 +31,7 @@ _LEFT_OUT = (
     "*/Documentation/*/*", "*/tools/testing/*", "*/drivers/gpu/*.[ch]", "*/drivers/net/*/*.c",
     "*/drivers/media/*.[ch]", "*/drivers/staging/*.[ch]", "*/sound/*.c", "*/arch/[!ux]*/*.[chS]",
 )  # fmt: skip
-# what its key is made of, beside packages. Not recipes.py, of which only files are moved about here: a
+# what its key is made of, beside packages. Not recipes.py, by which only files are moved about: a
 # kernel takes minutes, and is not to be built again because another recipe has changed
 _SOURCES = (Path(__file__), CONFIG)
 
