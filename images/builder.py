@@ -104,6 +104,22 @@ class Builder:
             self._checked[name] = entry
         return entry is not None
 
+    def to_download(self, names: Iterable[str]) -> int:
+        """Bytes of packages that building these images would download, as far as the locks know
+        them. Asks no mirror, builds nothing.
+        """
+        missing: set[Deb] = set()
+        waiting = list(names)
+        while waiting:
+            recipe = self._recipe(waiting.pop())
+            if self.ready(recipe.name):
+                continue
+            waiting += recipe.needs
+            if recipe.packages:
+                debs = lock.chosen(recipe.packages, self._own_lock)
+                missing.update(deb for deb in debs if not self._apt.has(deb))
+        return sum(deb.size for deb in missing)
+
     def packages(self, name: str) -> list[Deb]:
         """Name the packages that go into an image; asks the mirror only if no lock knows them."""
         if pinned := self._pinned.get(name):
@@ -159,6 +175,7 @@ class Builder:
         """Hash all that goes in; the cache's place as well, since tools name their loader by it."""
         material = {
             "recipe": recipe.name,
+            "port": msgspec.to_builtins(recipe.port),
             "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in recipe.sources],
             "packages": [deb.sha256 for deb in debs],
             "needs": {name: entry.manifest.key for name, entry in needs.items()},
@@ -179,7 +196,7 @@ class Builder:
                     self._apt.unpack(self._apt.fetch(recipe.packages, debs), packages)
                 images = {name: entry.path for name, entry in needs.items()}
                 target = self.cache.path(recipe.name, key)
-                recipe.make(Materials(packages, images, target, self.say), out)
+                recipe.make(Materials(packages, images, target, recipe.port, self.say), out)
             size, seconds = size_of(out) >> 20, time.monotonic() - started
             self.say(f"built {recipe.name} in {seconds:.1f} s: {size} MiB")
             return {

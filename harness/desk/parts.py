@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness import subjects
+from harness import libraries, subjects
 from harness.channels.supervised import agent_argv
 from harness.desk.past import Past
 from harness.errors import UnsupportedError
@@ -187,7 +187,7 @@ def bring(program: Path, directory: Path) -> None:
         shutil.copytree(program.parent / "lib", directory / "lib")
         return
     (directory / "lib").mkdir()
-    for name, library in subjects.libraries(program, Path(loader)).items():
+    for name, library in libraries.here(program, loader).items():
         shutil.copy2(library.resolve(), directory / "lib" / name)
     elf.relocate(copy, f"lib/{Path(loader).name}", "$ORIGIN/lib")
 

@@ -75,7 +75,7 @@ def uml_release(path: Path) -> str:
     if machine is None:
         raise UsageError(f"{path} is no UML kernel: it is no ELF program", hint)
     if machine != elf.X86_64:
-        raise UsageError(f"{path} is an ELF file for machine {machine}, not x86-64", hint)
+        raise UsageError(f"{path} is an ELF file for {machine}, not x86-64", hint)
     try:
         done = subprocess.run(
             [path.absolute(), "--version"], capture_output=True, text=True, errors="replace",
@@ -99,7 +99,7 @@ def check_bootable(path: Path) -> None:
         except ImageError as error:
             raise UsageError(f"{path}: {error}", hint) from error
     elif machine != elf.X86_64:
-        raise UsageError(f"{path} is an ELF file for machine {machine}, not x86-64", hint)
+        raise UsageError(f"{path} is an ELF file for {machine}, not x86-64", hint)
 
 
 def _check_initrd(path: Path, kernel: Path | None) -> None:
@@ -117,7 +117,7 @@ def _check_initrd(path: Path, kernel: Path | None) -> None:
         raise UsageError(f"{path} is no initramfs: it begins with {start!r}", hint)
 
 
-def _machine(path: Path, hint: str) -> int | None:
+def _machine(path: Path, hint: str) -> str | None:
     try:
         return elf.machine(path)
     except OSError as error:

@@ -13,7 +13,7 @@ from harness.channels.stream import Stream
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
-from harness.guests.guest import HERE, LEAVE_ROOT, Boot, Support, Workplace
+from harness.guests.guest import HERE, LEAVE_ROOT, Boot, Support, Tracer, Workplace
 from harness.guests.host import examine
 from harness.guests.machine import AGENT, SHOWN, Launch, Machine
 from harness.record import UNTRACED, Record, Supervision
@@ -57,6 +57,7 @@ class Uml:
     shares_live = True
     python = "/usr/bin/python3"
     agent = AGENT
+    tracer: Tracer = "strace"
     unable: Mapping[str, str] = {}
 
     def __init__(

@@ -4,7 +4,7 @@
  *   agent run  [limits] -- ARGV   supervise a subject, framed             (supervise.c)
  *   agent exec …                  the last step of a traced subject       (trace.c)
  *   agent keep [limits] -- ARGV   own a guest on the host, unframed       (supervise.c)
- *   agent facts                   measure this address space, as JSON     (facts.c)
+ *   agent facts [HOW]             measure this address space, as JSON     (facts.c)
  *   agent where                   one place in it: what facts starts to see chance at work
  *   agent idle                    PID 1 of a container: live while stdin  (init.c)
  *
@@ -124,7 +124,7 @@ void parcel_take(int line);
 int init_main(void);
 int idle_main(void);
 void facts_write(int fd);
-int facts_main(void);
+int facts_main(int argc, char **argv);
 int where_main(void);
 int run_main(int argc, char **argv);
 int exec_main(int argc, char **argv);

@@ -268,8 +268,9 @@ static char **after_dashes(int argc, char **argv, int at)
 	fail("expected an option or -- PROGRAM, got", at < argc ? argv[at] : "nothing");
 }
 
-/* The options of `run` from argv[at] on: limits, faults, --trace STRACE, --terminal ROWSxCOLUMNS,
- * --plain and --patience SECONDS (plain.c). Answers the program. */
+/* The options of `run` from argv[at] on: limits, faults, --trace STRACE (or --trace fd:N for a program
+ * that writes its trace itself, to that descriptor), --terminal ROWSxCOLUMNS, --plain and --patience
+ * SECONDS (plain.c). Answers the program. */
 char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at)
 {
 	for (int taken = 1; at < argc && taken > 0; at += taken) {
@@ -366,6 +367,10 @@ int run_main(int argc, char **argv)
 		become_subject(self, terminal);
 		dup2(in[0], 0);
 		dup2(out[1], 1);
+		if (manner.strace && !strncmp(manner.strace, "fd:", 3)) { /* the program itself writes what it does */
+			dup2(trace[1], (int)number(manner.strace + 3));
+			manner.strace = NULL;
+		}
 		if (manner.strace)
 			become_traced(manner.strace, &limits, argv + 2, (int)(program - 1 - (argv + 2)), program,
 			              trace[1], report[1], err[1]);

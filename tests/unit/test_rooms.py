@@ -31,9 +31,12 @@ MAY = {
     "threshold": VALUES | {"edge", "guests", "subjects", "trial", "witnesses"},
     "runtimes": VALUES | {"images", "subjects"},
     "survey": VALUES | {"edge", "witnesses"},
-    "subjects": VALUES | {"guests", "allocator", "images"},
-    "desk": VALUES | {"channels", "guests", "subjects", "history", "images"},
+    "desk": VALUES | {"channels", "guests", "libraries", "subjects", "history", "images"},
+    "bytecode": VALUES | {"allocator", "images"},
+    "libraries": VALUES | {"images"},
+    "subjects": VALUES | {"libraries", "guests", "allocator", "images"},
     "tries": VALUES,
+    "unasked": VALUES | {"oracle"},
 }  # fmt: skip
 
 

@@ -52,5 +52,5 @@ def test_an_initramfs_needs_a_kernel_and_to_be_one(tmp_path: Path) -> None:
 
 def test_a_kernel_of_another_machine(tmp_path: Path) -> None:
     (tmp_path / "linux").write_bytes(b"\x7fELF\x02\x01\x01" + bytes(11) + b"\xb7\x00" + bytes(100))
-    with pytest.raises(UsageError, match="for machine 183, not x86-64"):
+    with pytest.raises(UsageError, match="for aarch64, not x86-64"):
         OwnKernels(uml=tmp_path / "linux").check()
