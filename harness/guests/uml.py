@@ -125,7 +125,7 @@ class Uml:
         builder = self._place.builder
         root = builder.image("root")
         agent = builder.image("agent") / "agent"
-        kernel = self._kernel or builder.image(self._image) / "linux"
+        kernel = self.program
         if not kernel.is_file():
             raise GuestError(f"{kernel} is no file", "give the path of a UML kernel, `linux`")
         if not elf.is_elf(kernel):
@@ -222,6 +222,11 @@ class Uml:
         """See `Guest.stop`."""
         if self._machine:
             self._machine.stop()
+
+    @property
+    def program(self) -> Path:
+        """The file that is its kernel."""
+        return self._kernel or self._place.builder.image(self._image) / "linux"
 
     @property
     def process(self) -> int:

@@ -36,7 +36,7 @@ class Booted:
 
     @property
     def guest(self) -> Guest:
-        """The guest itself, with its six verbs."""
+        """The guest itself, with its seven verbs."""
         return self.opened.guest
 
 
