@@ -19,6 +19,7 @@ from harness.record import Supervision, Window
 from harness.subjects import is_covered
 
 START_SECONDS = 60.0  # for a program to be started, on a busy machine
+_ON_HOST = ("native", "qemu-user")  # guests in which the host's files are where they are
 _OURS = ("TERM", "COLORTERM")  # what a program has to know of the terminal that it writes to
 
 
@@ -46,7 +47,7 @@ def prepare(
 ) -> tuple[tuple[str, ...], Limits, Supervision]:
     """Say what is to be started in a guest, under which limits, and how.
 
-    Raises UnsupportedError if the guest cannot do the limits.
+    Raises UnsupportedError if the guest cannot do the limits, UsageError if it has no shell.
     """
     limits = Limits.parse(wanted.limits)
     if not (support := possible(guest, facts, limits)).ok:
@@ -55,7 +56,12 @@ def prepare(
         environment=wanted.environment, directory=wanted.directory, root=guest.root,
         terminal=wanted.terminal,
     )  # fmt: skip
-    if guest.root or guest.name == "native":
+    if guest.tracer == "emulator" and not wanted.argv:
+        raise UsageError(
+            f"{guest.name} has no shell: what it started would not be emulated",
+            f"name a program for that machine: foothold shell {guest.name} -- PROGRAM",
+        )
+    if guest.root or guest.name.startswith(_ON_HOST):
         return wanted.argv or (os.environ.get("SHELL", "/bin/sh"),), limits, how
     ours = {"HOME": "/root", "USER": "root", "PS1": f"{guest.name}:\\w\\$ "}
     environment = {**ours, **wanted.environment}
@@ -75,7 +81,7 @@ def at_hand(guest: str, root: str, share: Path | None) -> Path | None:
     directory = (share or Path.cwd()).absolute()
     if not directory.is_dir():
         raise UsageError(f"{directory} is no directory", "--share one that is there")
-    return None if guest == "native" or root == "host" else directory
+    return None if guest.startswith(_ON_HOST) or root == "host" else directory
 
 
 def start_in(guest: Guest, here: Path | None, share: Path | None) -> str:
