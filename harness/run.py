@@ -23,7 +23,6 @@ from harness.events import Emit
 from harness.facts import Facts
 from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
-from harness.guests.machine import AGENT
 from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
 from harness.schedule import Job, Schedule, memory_here
@@ -304,8 +303,13 @@ class _Run:
                 self._finish(unsupported(cell, support.reason, support.remedy))
 
     def suits(self, kind: Kind, subject: Subject) -> Support:
-        kinds = catalogue(self.options.builder, self.options.own).values()
+        builder = self.options.builder
+        kinds = catalogue(builder, self.options.own).values()
         others = [each.name for each in kinds if subject.machine in each.machines]
+        if subject.interpreter and kind.port:
+            root = builder.image(kind.port.image("root"))
+            if lack := subjects.lacks(subject, root):
+                return Support(False, lack, "take --root host, /bin/sh or the root's Python")
         return subjects.suits(subject, kind.name, kind.machines, others)
 
     def ask(self, cell: Cell, guest: Guest, facts: Facts, number: int = 1) -> Verdict:
@@ -318,12 +322,6 @@ class _Run:
         subject = self.options.subjects[cell.subject]
         if not (support := possible(guest, facts, cell.limits, subject.machine)).ok:
             return unsupported(cell, support.reason, support.remedy)
-        if (
-            subject.interpreter
-            and guest.agent == AGENT
-            and (lack := subjects.lacks(subject, self.options.builder.image("root")))
-        ):
-            return unsupported(cell, lack, "take --root host, /bin/sh or Python 3.11")
         deadline = deadline_for(cell, subject, guest)
         predicted = None
         try:

@@ -66,5 +66,5 @@ def keep(trial: Trial, directory: Path, *, reports: bool) -> None:
     counts, maps and trace of the one that was traced.
     """
     counts, traced = trial.untraced or trial.record, trial.record
-    whole = replace(counts, trace=traced.trace, maps=traced.maps)
+    whole = replace(counts, trace=traced.trace, emulator=traced.emulator, maps=traced.maps)
     whole.write(directory, "stdout.jsonl" if reports else "stdout")

@@ -98,8 +98,8 @@ class QemuUser:
         on_hold: Callable[[str], None] = lambda _: None,
         how: Supervision = UNTRACED,
     ) -> Record:
-        """See `Guest.run`. UnsupportedError for what is no ELF program: there is no kernel that
-        would look for its interpreter.
+        """See `Guest.run`. UnsupportedError for what is no program of this machine: there is no
+        kernel that would look for a script's interpreter.
         """
         with self.open(argv, limits, deadline, replace(how, trace=True)) as stream:
             record = supervise(stream, argv, deadline, on_hold=on_hold, how=how)
@@ -112,11 +112,11 @@ class QemuUser:
         self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
     ) -> Iterator[Stream]:
         """See `Guest.open`."""
-        program = Path(how.directory, argv[0])
-        if program.is_file() and not elf.is_elf(program):
+        program, machine = Path(how.directory, argv[0]), self._emulation.port.machine
+        if program.is_file() and elf.machine(program) != machine:
             raise UnsupportedError(
-                f"qemu-user starts ELF programs alone, {program.name} is none",
-                "name its interpreter as the subject, and the script as its argument",
+                f"{self.name} runs ELF programs of {machine} alone, {program.name} is none",
+                "give such a program; of a script, its interpreter with the script as its argument",
             )
         words = [word for pair in how.environment.items() for word in ("-E", "=".join(pair))]
         log = ("-strace", "-d", "page", "-D", f"/proc/self/fd/{_LOG}") if how.trace else ()
