@@ -224,7 +224,9 @@ class _Space:
             return
         end = reservation.given + _whole_pages(reservation.length)
         place = len(self._ledger) - 1
-        if self._carve(reservation.given, end, Fate.REPLACED):
+        # the calls of threads may be written down in another order than that of the kernel: only
+        # MAP_FIXED falls upon what is there
+        if self._carve(reservation.given, end, Fate.REPLACED) and "FIXED" in reservation.flags:
             self._ledger[place] = replace(reservation, within=True)
         self._insert(Piece(reservation.given, end, reservation.protection, place))
 

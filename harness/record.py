@@ -23,7 +23,8 @@ class Supervision:
     the directory that it has for its root, empty: the guest's own. With a `terminal` it has one of
     that size instead of pipes.
 
-    After `patience` seconds, if given, its maps are read as the moment `running`, and it is ended.
+    After `patience` seconds, if given, its maps are read as the moment `running`, and it is ended;
+    likewise as soon as a line of its output matches the regular expression `says`.
     """
 
     trace: bool = False
@@ -32,6 +33,7 @@ class Supervision:
     root: str = ""
     patience: float | None = None
     terminal: Window | None = None
+    says: str = ""
 
 
 UNTRACED = Supervision()
@@ -61,7 +63,7 @@ class Record:
     `maps` is /proc/PID/maps as the agent read it while the program was held, by the moment
     (`reserved`, `end`). `trace` is what strace wrote of its system calls, None if nobody traced it.
     `cut` names what was bounded: `stdout`, `stderr`, `trace`. `running` says that we ended it when
-    our patience was at its end.
+    our patience was at its end, or that it had `said` what it says when it has started.
     """
 
     argv: tuple[str, ...]
@@ -74,11 +76,12 @@ class Record:
     cut: tuple[str, ...] = ()
     seconds: float = 0.0
     running: bool = False
+    said: bool = False
 
-    def write(self, directory: Path) -> None:
+    def write(self, directory: Path, output: str = "stdout.jsonl") -> None:
         """Write it into a directory of its own, a file for each kind of evidence."""
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "stdout.jsonl").write_bytes(self.stdout)
+        (directory / output).write_bytes(self.stdout)
         (directory / "ending.json").write_bytes(msgspec.json.encode(self.ending))
         (directory / "stderr").write_bytes(self.stderr)
         if self.trace is not None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +22,13 @@ from harness.events import Emit
 from harness.facts import Facts
 from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
+from harness.guests.machine import AGENT
 from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
 from harness.oracle import predict, unknown
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
+from harness.trial import CELL_SECONDS, deadline_for, keep, run_trial
 from harness.tries import Tries
 from harness.verdict import Expectation, Result, Verdict
 from images.builder import Builder
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from harness.desk.kept import Kept
 
 PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what is used of it
-CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
 
 
 @dataclass(frozen=True)
@@ -115,16 +116,15 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(guest: str, options: Options, emit: Emit) -> Iterator[Opened]:
-    """Boot one guest, by canonical name; it is gone afterwards.
+def opened(guest: str, options: Options, emit: Emit, cpu: int | None = None) -> Iterator[Opened]:
+    """Boot one guest, by canonical name, on a processor; it is gone afterwards.
 
     Raises UnsupportedError if this machine cannot, GuestError if it does not come up.
     """
     kind = catalogue(options.builder, options.own)[guest]
     one = _Run(options, emit)
-    with one.booted(kind, guest, options.processors[0], list(options.subjects.values())) as (
-        booted, facts,
-    ):  # fmt: skip
+    cpu = options.processors[0] if cpu is None else cpu
+    with one.booted(kind, guest, cpu, list(options.subjects.values())) as (booted, facts):
         yield Opened(booted, facts, one)
 
 
@@ -163,7 +163,8 @@ class _Run:
         interrupted = False
         pool = ThreadPoolExecutor(len(processors), thread_name_prefix="guest")
         try:
-            _wait([pool.submit(self._jobs, schedule) for _ in processors])
+            for future in [pool.submit(self._jobs, schedule) for _ in processors]:
+                future.result()
         except KeyboardInterrupt:
             interrupted = True
             schedule.stop()
@@ -210,16 +211,17 @@ class _Run:
         memory = self.options.memory
         if memory is None and not all(each.reports for each in deployed):
             memory = PROGRAM_MEMORY
+        shown = tuple(dict.fromkeys(each.image for each in deployed if each.image))
         place = Workplace(
             directory, share, self.options.builder, cpu, deployed[0].root, memory,
-            self.options.here,
+            self.options.here, images=shown,
         )  # fmt: skip
         guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
             raise UnsupportedError(support.reason, support.remedy)
         # before the deadline of the boot begins
-        images = {name: self.options.builder.image(name).name for name in kind.images}
+        images = {name: self.options.builder.image(name).name for name in kind.needs(shown)}
         images |= {str(path): subjects.hash_of(path) for path in kind.files}
         started = time.monotonic()
         with self._guard:
@@ -287,16 +289,19 @@ class _Run:
         if not (support := possible(guest, facts, cell.limits)).ok:
             return _unsupported_cell(cell, support.reason, support.remedy)
         subject = self.options.subjects[cell.subject]
-        argv = subjects.command(cell, guest, subject, trace=trace)
-        how = subjects.supervision(subject, guest, trace=trace)
-        seconds = cell.deadline or CELL_SECONDS
-        deadline = Deadline.after(max(seconds * guest.scale, 2 * (how.patience or 0)))
+        if guest.agent == AGENT and (
+            lack := subjects.lacks(subject, self.options.builder.image("root"))
+        ):
+            return _unsupported_cell(cell, lack, "take --root host, /bin/sh or Python 3.11")
+        deadline = deadline_for(cell, subject, guest)
         predicted = None
         try:
             facts = measure(guest, facts, cell.limits, deadline)
             if subject.reports:
                 predicted, notes = _prediction(cell, facts, notes)
-            record = guest.run(argv, cell.limits, deadline, how=how)
+            trial = run_trial(
+                cell, subject, guest, deadline, trace=trace, pointers=facts.pointer_size
+            )
         except UnsupportedError as error:
             return _unsupported_cell(cell, str(error), error.hint)
         except FootholdError as error:
@@ -306,15 +311,13 @@ class _Run:
                 declared=cell.declared, findings=(str(error),), blame=error.blame, hint=error.hint,
                 notes=notes, console=console, command=cell.command, artefacts=str(directory),
             )  # fmt: skip
-        record.write(directory)
-        if subject.reports:
-            observed = witnesses.observe(record, cell, facts.pointer_size)
-        else:
-            observed = witnesses.observe_program(record)
+        keep(trial, directory, reports=subject.reports)
+        if trial.untraced:
+            notes = (*notes, "run again without a tracer, under which it did not come to an end")
         return witnesses.judge(
             cell,
             predicted,
-            observed,
+            trial.observation,
             seconds=time.monotonic() - started,
             notes=notes,
             console=guest.diagnose(),
@@ -412,8 +415,3 @@ def _labels(name: str, root: Root) -> Iterator[str]:
     """Name the boots of a guest: one that boots more than once has a directory for each."""
     name = name if root == "image" else f"{name}+{root}"
     return itertools.chain([name], (f"{name}+{n}" for n in itertools.count(1)))
-
-
-def _wait(futures: list[Future[None]]) -> None:
-    for future in futures:
-        future.result()

@@ -30,6 +30,7 @@ Root = Literal["image", "host"]
 # e_machine: elf(5), include/uapi/linux/elf-em.h
 _MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64", 21: "ppc64le",
              22: "s390x", 258: "loongarch64", 8: "mips"}  # fmt: skip
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # images/agent/init.c
 # where a guest with the host's root has a file system of its own (images/agent/init.c)
 _COVERED = ("/tmp", "/root", "/run", "/proc", "/sys", "/dev", "/var/tmp")
 
@@ -37,8 +38,13 @@ _COVERED = ("/tmp", "/root", "/run", "/proc", "/sys", "/dev", "/var/tmp")
 @dataclass(frozen=True)
 class Subject:
     """A program under test. `argv` may speak of SHARE; `files` are its names in its directory of
-    the share, `place`, with where they are on this machine. A subject that `reports` speaks the
+    the share, `place`, with where they are on this machine; or it lies in an `image`, which guests
+    show at its own place, and starts in a `directory` of that. A subject that `reports` speaks the
     allocator's language.
+
+    Of another one it can be known what it `says` when it has started, a regular expression that is
+    found on a line of its output; and whether it `ends` by itself, or is ended then. A script names
+    its `interpreter`, by its path or, behind env(1), by its name.
     """
 
     name: str
@@ -48,6 +54,11 @@ class Subject:
     root: Root = "image"
     reports: bool = False
     patience: float = PATIENCE
+    image: str = ""
+    directory: str = ""
+    says: str = ""
+    ends: bool = False
+    interpreter: str = ""
 
     @property
     def place(self) -> str:
@@ -139,9 +150,10 @@ def supervision(subject: Subject, guest: Guest, *, trace: bool) -> Supervision:
     return Supervision(
         trace,
         subject.environment,
-        f"{guest.share}/{subject.place}" if subject.files else "",
+        subject.directory or (f"{guest.share}/{subject.place}" if subject.files else ""),
         guest.root,
         subject.patience * guest.scale,
+        says="" if subject.ends else subject.says,
     )
 
 
@@ -154,6 +166,7 @@ def of_program(
     environment: Sequence[str] = (),
     root: Root = "image",
     patience: float = PATIENCE,
+    says: str = "",
 ) -> Subject:
     """Make a subject of any program of this machine, with what it needs to run in a guest. It is
     called as its file, if no name is given.
@@ -166,19 +179,21 @@ def of_program(
     brought = {Path(each).name: _readable(each) for each in files}
     subject = Subject(
         name or called(path.name), (), brought, dict(_assignment(each) for each in environment),
-        root, False, patience,
+        root, False, patience, says=says,
     )  # fmt: skip
-    interpreter = _check(path)
+    loader = _check(path)
+    if loader is None and elf.machine(path) is None:
+        subject = replace(subject, interpreter=_interpreter(path))
     if root == "host" and not is_covered(path):
         return replace(subject, argv=(str(path), *arguments))
     here = f"{SHARE}/{subject.place}"
     own = {**brought, path.name: path}
-    if root == "host" or interpreter is None:
+    if root == "host" or loader is None:
         return replace(subject, argv=(f"{here}/{path.name}", *arguments), files=own)
-    libraries = _libraries(path, interpreter)
+    libraries = _libraries(path, loader)
     own.update({f"lib/{name}": library for name, library in libraries.items()})
-    loader = (f"{here}/lib/{interpreter.name}", "--library-path", f"{here}/lib")
-    return replace(subject, argv=(*loader, f"{here}/{path.name}", *arguments), files=own)
+    start = (f"{here}/lib/{loader.name}", "--library-path", f"{here}/lib")
+    return replace(subject, argv=(*start, f"{here}/{path.name}", *arguments), files=own)
 
 
 def called(program: str) -> str:
@@ -219,7 +234,6 @@ def _check(path: Path) -> Path | None:
     """Return the loader of a dynamically linked program, None if it needs none, or complain."""
     machine = elf.machine(path)
     if machine is None:
-        _check_script(path)
         return None
     here = platform.machine()
     if _MACHINES.get(machine) != here:
@@ -238,14 +252,31 @@ def _check(path: Path) -> Path | None:
     return Path(loader)
 
 
-def _check_script(path: Path) -> None:
+def _interpreter(path: Path) -> str:
+    """Return what a script is to be read by. Raises UsageError if it does not say so."""
     with path.open("rb") as file:
         first = file.readline(256)
-    if not first.startswith(b"#!"):
+    words = first[2:].decode(errors="replace").split()
+    if not first.startswith(b"#!") or not words:
         raise UsageError(
             f"{path} is neither an ELF program nor a script that names its interpreter",
             "begin it with #!/bin/sh, or what it is written in",
         )
+    if Path(words[0]).name != "env":
+        return words[0]
+    names = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
+    return names[0] if names else words[0]
+
+
+def lacks(subject: Subject, root: Path) -> str:
+    """Say that a root file system of ours has no interpreter for a script; empty if it has."""
+    name = subject.interpreter
+    if not name or subject.root == "host":
+        return ""
+    places = [name] if "/" in name else [f"{folder}/{name}" for folder in _PATH.split(":")]
+    if any((root / each.lstrip("/")).is_file() for each in places):
+        return ""
+    return f"the guests' root has no {name}, which this script names as its interpreter"
 
 
 def _libraries(path: Path, loader: Path) -> dict[str, Path]:

@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     ALLOCATES = "allocates"
     DIES = "dies"
     STARTS = "starts"
+    HANGS = "hangs"  # it still ran, and had not said that it has started
 
 
 class Result(StrEnum):
@@ -92,8 +93,8 @@ class Expectation:
     def __str__(self) -> str:
         if self.outcome is None:
             return f"path {self.path}" if self.path else "anything"
-        if self.pattern:
-            return f"dies, saying /{self.pattern}/"
+        if self.outcome is Outcome.DIES and self.partial:
+            return f"dies, saying /{self.pattern}/" if self.pattern else "dies"
         return describe(self.path, self.outcome, self.status, self.message)
 
 
@@ -132,7 +133,7 @@ class Observation:
             return describe(self.path, self.outcome, 0, "")
         if self.signal:
             return f"killed by signal {self.signal}"
-        if self.path is None or self.outcome is None:
+        if self.outcome is None or (self.path is None and not self.said):
             told = f"unclear, status {self.status}"
             return f"{told}: {self.message}" if self.message else told
         return describe(self.path, self.outcome, self.status, self.message)

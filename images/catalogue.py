@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from images import fromsource, initramfs, recipes
+from images import disks, fromsource, initramfs, recipes, runtimes
 from images.apt import PackageSet
 from images.recipes import (
     AGENT,
@@ -53,4 +53,9 @@ GUESTS: Mapping[str, Recipe] = {
         _uml("bookworm"), _uml("trixie"), _uml("forky"),
     )
 }  # fmt: skip
-RECIPES: Mapping[str, Recipe] = {**GUESTS, **fromsource.RECIPES}
+RECIPES: Mapping[str, Recipe] = {
+    **GUESTS,
+    **fromsource.RECIPES,
+    **runtimes.RECIPES,
+    **disks.recipes(runtimes.RUNTIMES, GUESTS["cloud-x86_64"]),
+}

@@ -20,8 +20,9 @@ from harness.deadline import Deadline
 from harness.errors import InfrastructureError, SubjectError
 from harness.record import UNTRACED, Ending, Record, Supervision
 
-MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; beyond, a subject is ended
+MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent passes on 5 MiB
 MOST_TRACE = 4 << 20  # bytes of a trace that are kept; 40,000 calls
+MOST_LINE = 64 << 10  # bytes of a line without an end that are looked at
 _HOLD = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
 
 
@@ -87,16 +88,17 @@ def supervise(
     deadline: Deadline,
     *,
     on_hold: Callable[[str], None] = lambda _: None,
-    patience: float | None = None,
+    how: Supervision = UNTRACED,
 ) -> Record:
     """Run a subject to its end and return what was seen of it.
 
-    At each hold its maps are read, `on_hold` is told, and it goes on. After `patience` seconds
-    it is ended, its maps having been read as those of the moment `running`. Raises SubjectError if
-    it cannot be started, prints more than MOST_OUTPUT, or outlives the deadline (it is dead then);
-    InfrastructureError if it cannot be traced; LostContactError if the guest goes first.
+    At each hold its maps are read, `on_hold` is told, and it goes on. When our patience is at its
+    end, or when it has said what it says when it has started, it is ended, its maps having been
+    read as those of the moment `running`. Raises SubjectError if it cannot be started, or outlives
+    the deadline (it is dead then); InfrastructureError if it cannot be traced; LostContactError if
+    the guest goes first.
     """
-    return _Supervision(stream, tuple(argv), on_hold, patience).run(deadline)
+    return _Supervision(stream, tuple(argv), on_hold, how).run(deadline)
 
 
 class _Supervision:
@@ -105,18 +107,18 @@ class _Supervision:
         stream: Stream,
         argv: tuple[str, ...],
         on_hold: Callable[[str], None],
-        patience: float | None,
+        how: Supervision,
     ) -> None:
-        self._patience = None if patience is None else Deadline.after(patience)
-        self._running = False
+        self._patience = None if how.patience is None else Deadline.after(how.patience)
+        self._says = re.compile(how.says.encode(), re.MULTILINE) if how.says else None
+        self._running = self._said = False
         self._stream = stream
         self._argv = argv
         self._on_hold = on_hold
         self._pid = 0
-        self._output = {b"o": bytearray(), b"e": bytearray()}
+        self._output = {b"o": _Output("stdout"), b"e": _Output("stderr")}
         self._trace: bytearray | None = None
         self._cut: list[str] = []
-        self._scanned = 0
         self._holds: list[str] = []
         self._maps: dict[str, str] = {}
 
@@ -126,6 +128,8 @@ class _Supervision:
         while True:
             until = self._next(deadline)
             try:
+                if until.expired:  # whatever there is still to be read: some never pause
+                    raise TimeoutError
                 data = self._stream.receive(until)
             except TimeoutError:
                 if until is deadline:
@@ -171,22 +175,19 @@ class _Supervision:
 
     def _take_output(self, kind: bytes, payload: bytes) -> None:
         output = self._output[kind]
-        output += payload
-        if len(output) > MOST_OUTPUT:
-            name = "stdout" if kind == b"o" else "stderr"
-            raise SubjectError(
-                f"the subject was ended: it printed more than {MOST_OUTPUT >> 20} MiB on {name}"
-            )
+        lines = output.take(payload)
+        if output.cut and output.name not in self._cut:
+            self._cut.append(output.name)
+        if self._says and not self._running and self._says.search(lines + output.rest):
+            self._said = True
+            self._end()
         if kind == b"o":
-            # only whole lines are looked at, each once
-            end = output.rfind(b"\n") + 1
-            for match in _HOLD.finditer(output[self._scanned : end]):
+            for match in _HOLD.finditer(lines):
                 moment = match[1].decode()
                 self._holds.append(moment)
                 self._on_hold(moment)
                 self._tell(b"m", b"")
                 self._tell(b"i", b"\n")
-            self._scanned = max(self._scanned, end)
 
     def _take_trace(self, payload: bytes) -> None:
         self._trace = self._trace or bytearray()
@@ -211,7 +212,7 @@ class _Supervision:
             raise LostContactError(str(error)) from error
 
     def _endless(self, started: float) -> SubjectError:
-        tail = bytes(self._output[b"e"][-500:] or self._output[b"o"][-500:])
+        tail = bytes(self._output[b"e"].kept[-500:] or self._output[b"o"].kept[-500:])
         return SubjectError(
             f"the subject was ended: it was still running after {time.monotonic() - started:.1f} s",
             f"its last words: {tail.decode(errors='replace').strip() or 'none'}",
@@ -222,14 +223,40 @@ class _Supervision:
             argv=self._argv,
             pid=self._pid,
             ending=ending,
-            stdout=bytes(self._output[b"o"]),
-            stderr=bytes(self._output[b"e"]),
+            stdout=bytes(self._output[b"o"].kept),
+            stderr=bytes(self._output[b"e"].kept),
             maps=self._maps,
             trace=None if self._trace is None else bytes(self._trace),
             cut=tuple(self._cut),
             seconds=seconds,
             running=self._running,
+            said=self._said,
         )
+
+
+class _Output:
+    """What a subject prints on one of its outputs, kept up to a bound."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.kept = bytearray()
+        self.cut = False
+        self._seen = 0  # bytes of lines that have been answered
+
+    def take(self, payload: bytes) -> bytes:
+        """Keep it; answer the lines that it makes whole, each once."""
+        room = MOST_OUTPUT - len(self.kept)
+        self.kept += payload[:room]
+        self.cut |= len(payload) > room
+        end = self.kept.rfind(b"\n", max(0, len(self.kept) - len(payload))) + 1
+        lines = bytes(self.kept[self._seen : end])
+        self._seen = max(self._seen, end)
+        return lines
+
+    @property
+    def rest(self) -> bytes:
+        """The line that has no end yet."""
+        return bytes(self.kept[self._seen :][:MOST_LINE])
 
 
 def decode(payload: bytes, kind: type[_T]) -> _T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -125,6 +126,8 @@ class Asked:
             if given in plan.known.all_subjects or kinds.is_wild(given):
                 names += _all("subjects", (given,), plan)
                 continue
+            if "/" not in given and not shutil.which(given):
+                plan.known.subject(given)  # says which there are, and which is the nearest
             program = self._program(given, plan)
             try:
                 plan = plan.with_program(program)

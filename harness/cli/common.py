@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.errors import InfrastructureError, UsageError
+
 if TYPE_CHECKING:
     from harness.guests.own import OwnKernels
     from harness.plan import Known, PlanFile
@@ -40,16 +42,18 @@ def known(builder: Builder, own: OwnKernels | None = None) -> Known:
     """Return the words that a plan may use here."""
     from harness.guests.catalogue import NO_OWN, known_guests
     from harness.plan import Known
+    from harness.runtimes import RUNTIMES
     from harness.witnesses.arenas import POLICIES
 
-    return Known(
-        known_guests(builder, own or NO_OWN), POLICIES, dict.fromkeys(packaged(builder), "")
-    )
+    titles = {name: runtime.title for name, runtime in RUNTIMES.items()}
+    return Known(known_guests(builder, own or NO_OWN), POLICIES, titles)
 
 
 def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
     """Return the catalogue of packaged subjects: what makes each of them, by name."""
-    return {}
+    from harness import runtimes
+
+    return runtimes.packaged(builder)
 
 
 def read_plan(name: str, builder: Builder, own: OwnKernels | None = None) -> PlanFile:
@@ -64,6 +68,20 @@ def state() -> Path:
     """Return the directory of what is kept from run to run."""
     home = os.environ.get("XDG_STATE_HOME")
     return (Path(home) if home else Path.home() / ".local/state").absolute() / "foothold"
+
+
+def run_directory(chosen: Path | None) -> Path:
+    """Make the run's directory, which no other run has."""
+    directory = (chosen or state() / "runs" / name_of_now()).absolute()
+    if (directory / "run.json").exists():
+        raise UsageError(f"{directory} holds a run already", "give --run-dir a new directory")
+    try:
+        directory.mkdir(parents=True, exist_ok=chosen is not None)
+    except OSError as error:
+        raise InfrastructureError(
+            f"{directory} cannot be made: {error.strerror}", "give --run-dir another directory"
+        ) from error
+    return directory
 
 
 def history_file(chosen: Path | None) -> Path:

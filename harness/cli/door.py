@@ -31,6 +31,8 @@ COMMANDS: Mapping[str, str] = {
     "policies": "predict",
     "facts": "facts",
     "atlas": "atlas",
+    "threshold": "threshold",
+    "survey": "survey",
     "doctor": "facts",
     "shell": "shell",
     "gdb": "gdb",

@@ -17,6 +17,7 @@ def images() -> None:
 
 @images.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="The runtimes' images as well.")
 @click.option("--update", is_flag=True, help="Take the packages that the suites have now.")
 @click.option("--locked", is_flag=True, help="Only packages that the lock names.")
 @click.option(
@@ -32,7 +33,12 @@ def images() -> None:
     help="More lines for that kernel's .config; they count last.",
 )
 def build(
-    names: tuple[str, ...], update: bool, locked: bool, release: str | None, config: Path | None
+    names: tuple[str, ...],
+    everything: bool,
+    update: bool,
+    locked: bool,
+    release: str | None,
+    config: Path | None,
 ) -> None:
     """Build images (all that guests need, by default); those that are there stay.
 
@@ -47,13 +53,14 @@ def build(
             raise click.UsageError("--from-source builds one kernel, and nothing else")
         click.echo(_from_source(release, config, locked=locked))
         return
-    from images.catalogue import GUESTS
+    from images.catalogue import GUESTS, RECIPES
 
+    names = names or tuple(RECIPES if everything else GUESTS)
     maker = common.builder(locked=locked)
     if update:
-        for change in maker.update(names or GUESTS):
+        for change in maker.update(names):
             click.echo(change, err=True)
-    for name in names or GUESTS:
+    for name in names:
         click.echo(f"{name}  {maker.image(name)}")
 
 

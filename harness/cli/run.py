@@ -18,16 +18,15 @@ from harness.cli.common import (
     INTERRUPTED,
     OK,
     history_file,
-    name_of_now,
     packaged,
     read_plan,
-    state,
+    run_directory,
     stop_as_by_ctrl_c,
 )  # fmt: skip
 from harness.cli.keep import Keep, check, keep_options, stay
 from harness.cli.kernels import kernel_options
 from harness.cli.subject import subjects_of
-from harness.errors import Blame, InfrastructureError, UsageError
+from harness.errors import Blame, UsageError
 
 if TYPE_CHECKING:
     from harness.cells import Cell
@@ -125,7 +124,7 @@ def run(
         cells = tuple(
             replace(each, where=own.where(each.guest)) for each in chosen_shard(shard).of(cells)
         )
-        directory = _run_directory(run_dir)
+        directory = run_directory(run_dir)
         kept = stack.enter_context(Kept(directory, keep or "failed"))
         bus.add(RunDirectory(directory))
         if not no_history:
@@ -175,20 +174,6 @@ def _required(plan: PlanFile, asked: Sequence[str], cells: Sequence[Cell]) -> fr
             "add it with --guest, or leave --require",
         )
     return plan.require & guests | frozenset(asked)
-
-
-def _run_directory(chosen: Path | None) -> Path:
-    """Make the run's directory, which no other run has."""
-    directory = (chosen or state() / "runs" / name_of_now()).absolute()
-    if (directory / "run.json").exists():
-        raise UsageError(f"{directory} holds a run already", "give --run-dir a new directory")
-    try:
-        directory.mkdir(parents=True, exist_ok=chosen is not None)
-    except OSError as error:
-        raise InfrastructureError(
-            f"{directory} cannot be made: {error.strerror}", "give --run-dir another directory"
-        ) from error
-    return directory
 
 
 def _printable(argument: str) -> str:

@@ -18,10 +18,17 @@ def subjects_of(
 
     Raises UsageError for a program that cannot run, ImageError if a packaged one cannot be built.
     """
+    return subjects_named([cell.subject for cell in cells], plan, packaged)
+
+
+def subjects_named(
+    names: Sequence[str], plan: PlanFile, packaged: Mapping[str, Callable[[], Subject]]
+) -> dict[str, Subject]:
+    """Return subjects that the plan knows, by name. Raises as `subjects_of`."""
     from harness.subjects import ALLOCATOR
 
     found: dict[str, Subject] = {}
-    for name in dict.fromkeys(cell.subject for cell in cells):
+    for name in dict.fromkeys(names):
         if name == ALLOCATOR.name:
             found[name] = ALLOCATOR
         elif name in plan.programs:
@@ -36,5 +43,5 @@ def _of_program(this: Program) -> Subject:
 
     return subjects.of_program(
         this.program, this.args, name=this.name, files=this.files, environment=this.env,
-        root=this.root, patience=this.patience or subjects.PATIENCE,
+        root=this.root, patience=this.patience or subjects.PATIENCE, says=this.says,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from harness.guests.native import Native
 from harness.guests.own import QEMU, UML, OwnKernels, uml_release
 from harness.guests.qemu import X86_64, Architecture, Qemu
 from harness.guests.uml import Mode, Uml, has_seccomp
+from images import disks
 from images.builder import Builder
 
 NO_OWN = OwnKernels()
@@ -27,7 +28,8 @@ class Kind:
     """A guest that can be booted, from these images, and from `files` of the user's own.
 
     `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
-    only their proportions matter. `memory` is what it takes of the host's, in MiB, at most.
+    only their proportions matter. `memory` is what it takes of the host's, in MiB, at most. With
+    `disks`, it sees an image that is to be shown as a file system of its own.
     """
 
     name: str
@@ -37,6 +39,13 @@ class Kind:
     boot: float = 0.1
     memory: int = 64
     files: tuple[Path, ...] = ()
+    disks: bool = False
+
+    def needs(self, shown: Sequence[str]) -> tuple[str, ...]:
+        """The images that have to be there before it boots, with these to be shown."""
+        if not (self.disks and shown):
+            return (*self.images, *shown)
+        return (*self.images, *(disks.DISK + name for name in shown), disks.MODULES)
 
 
 def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
@@ -81,7 +90,7 @@ def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> Kind:
         return Qemu(name, this, place, kernel=kernel, initrd=initrd, append=own.append)
 
     files = tuple(each for each in (kernel, initrd) if each)
-    return Kind(name, images, make, 0.35, 0.5, 384, files)
+    return Kind(name, images, make, 0.35, 0.5, 384, files, True)
 
 
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:

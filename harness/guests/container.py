@@ -20,7 +20,7 @@ from harness.channels.frames import LostContactError
 from harness.channels.stream import Stream
 from harness.channels.supervised import agent_argv, supervise
 from harness.deadline import Deadline
-from harness.errors import GuestError
+from harness.errors import GuestError, UnsupportedError
 from harness.facts import Facts, parse_facts
 from harness.guests.guest import HERE, HOSTS_OWN, LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
 from harness.guests.machine import AGENT, STRACE
@@ -85,6 +85,10 @@ class Container:
                 "stdin_open": True,
                 "security_opt": ["no-new-privileges"], "labels": {LABEL: self.name},
                 "tmpfs": {"/tmp": "mode=1777"}, "pids_limit": 4096,
+                "mounts": [
+                    docker.types.Mount(str(path), str(path), type="bind", read_only=True)
+                    for path in self._place.shown()
+                ],
             }  # fmt: skip
             if here := self._place.here:
                 settings["volumes"] = {str(here): {"bind": HERE, "mode": "ro"}}
@@ -109,6 +113,11 @@ class Container:
             self._memory = facts.memory
             return facts
         except (DockerException, OSError) as error:
+            if "bind source path does not exist" in str(error):
+                raise UnsupportedError(
+                    "the Docker engine does not see this machine's files: it cannot show an image",
+                    "use an engine that runs on this machine",
+                ) from error
             raise GuestError(
                 f"the Docker engine refuses: {error}", "look into the engine's own log"
             ) from error
@@ -123,7 +132,7 @@ class Container:
     ) -> Record:
         """See `Guest.run`."""
         with self.open(argv, limits, deadline, how) as stream:
-            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
+            return supervise(stream, argv, deadline, on_hold=on_hold, how=how)
 
     @contextlib.contextmanager
     def open(

@@ -44,7 +44,8 @@ class Workplace:
     subject has for its root file system: that of the images, or read-only this machine's own.
     `memory` in MiB is what a guest with memory of its own has; None: what the allocator needs.
     `here` is a directory of the host to have at hand in the guest, read-only on HERE.
-    Without `snapshots` every boot is a cold one.
+    Without `snapshots` every boot is a cold one. `images` are those that it shows, read-only, at
+    the place that they have on this machine.
     """
 
     directory: Path
@@ -55,6 +56,11 @@ class Workplace:
     memory: int | None = None
     here: Path | None = None
     snapshots: bool = True
+    images: tuple[str, ...] = ()
+
+    def shown(self) -> tuple[Path, ...]:
+        """Where the images that are to be shown are, on this machine and in the guest."""
+        return tuple(self.builder.image(name) for name in self.images)
 
 
 @dataclass

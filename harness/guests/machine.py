@@ -32,6 +32,7 @@ AGENT = "/init"  # the agent's place in every root of ours
 STRACE = "/usr/bin/strace"  # likewise
 HELLO = b"foothold "  # images/agent/init.c
 READY = b"foothold ready\n"  # images/agent/parcel.c
+SHOWN = "shown"  # the file of the share that says what else is to be seen: images/agent/show.c
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Machine:
         """Run a program under the guest's agent."""
         with self.open(argv, limits, deadline, how) as stream:
             try:
-                return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
+                return supervise(stream, argv, deadline, on_hold=on_hold, how=how)
             except SubjectError:
                 if self._fate.wait(0.2):
                     raise self._explain("") from None

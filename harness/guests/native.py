@@ -72,7 +72,7 @@ class Native:
     ) -> Record:
         """See `Guest.run`."""
         with self.open(argv, limits, deadline, how) as stream:
-            return supervise(stream, argv, deadline, on_hold=on_hold, patience=how.patience)
+            return supervise(stream, argv, deadline, on_hold=on_hold, how=how)
 
     @contextlib.contextmanager
     def open(

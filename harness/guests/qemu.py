@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,10 @@ from harness.errors import GuestError
 from harness.facts import Facts
 from harness.guests import here, snapshot
 from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
-from harness.guests.machine import AGENT, Launch, Machine
+from harness.guests.machine import AGENT, SHOWN, Launch, Machine
 from harness.guests.snapshot import Monitor, Snapshot
 from harness.record import UNTRACED, Record, Supervision
-from images import apt, initramfs
+from images import apt, disks, initramfs
 from images.errors import ImageError
 
 
@@ -138,6 +139,7 @@ class Qemu:
         parts = self._parts()
         keys = Keys()
         keys.install(self._place.share)
+        self._write_shown()
         kvm = Kvm(self._place.builder.cache.root)
         without_kvm = ""
         for accelerator in self._accelerators:
@@ -182,9 +184,32 @@ class Qemu:
         archive = initrd / "initrd.cpio"
         return _Parts(tool, kernel, self._with_own(archive) if self._initrd else archive)
 
+    def _write_shown(self) -> None:
+        """Say in the share which modules and file systems show the images: images/agent/show.c."""
+        if not self._place.images:
+            return
+        lines = []
+        for module in disks.modules(self._place.builder.image(disks.MODULES)):
+            shutil.copy2(module, self._place.share)
+            lines.append(f"module none {self.share}/{module.name}\n")
+        for n, path in enumerate(self._place.shown()):
+            lines.append(f"{disks.TYPE} /dev/vd{chr(ord('a') + n)} {path}\n")
+        (self._place.share / SHOWN).write_text("".join(lines))
+
+    def _drives(self) -> Iterator[str]:
+        """Options for the images' disks, which the guest sees in this order."""
+        for n, name in enumerate(self._place.images):
+            disk = self._place.builder.image(disks.DISK + name) / disks.FILE
+            file = str(disk).replace(",", ",,")  # as QEMU wants it
+            yield from ("-drive", f"file={file},format=raw,if=none,id=disk{n},readonly=on")
+            yield from ("-device", f"virtio-blk-pci,drive=disk{n}")
+
     def _emulated(self, parts: _Parts, keys: Keys, deadline: Deadline) -> Facts:
-        """Go on from the snapshot; boot cold if that cannot be had, or does not answer."""
-        if self._kernel or self._append or not self._place.snapshots:
+        """Go on from the snapshot; boot cold if that cannot be had, or does not answer. A guest
+        with disks is another machine with each set of them, and always boots cold.
+        """
+        known = not (self._kernel or self._append or self._place.images)
+        if not (known and self._place.snapshots):
             return self._cold(parts, keys, "tcg", deadline)
         cache = self._place.builder.cache
         try:
@@ -349,7 +374,7 @@ class Qemu:
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-chardev", f"socket,id=line,fd={line}",
             "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",
-            *extra,
+            *self._drives(), *extra,
         ]  # fmt: skip
 
 

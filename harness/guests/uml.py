@@ -15,7 +15,7 @@ from harness.errors import GuestError
 from harness.facts import Facts
 from harness.guests.guest import HERE, LEAVE_ROOT, Boot, Support, Workplace
 from harness.guests.host import examine
-from harness.guests.machine import AGENT, Launch, Machine
+from harness.guests.machine import AGENT, SHOWN, Launch, Machine
 from harness.record import UNTRACED, Record, Supervision
 from images import apt, elf
 
@@ -132,9 +132,13 @@ class Uml:
         share = self._place.share.absolute()
         host = examine()
         keep = ["--chdir", str(kernel.parent)]
+        shown = self._place.shown()
+        if shown:
+            lines = "".join(f"hostfs none {path}\n" for path in shown)
+            (share / SHOWN).write_text(lines)
         if host.namespaces == 0:
-            for path in ("/proc", str(root), str(kernel.parent), str(share)):
-                keep += ["--ro", path]
+            for path in ("/proc", root, kernel.parent, share, *shown):
+                keep += ["--ro", str(path)]
             if self._kernel:  # it was linked with this machine's libraries
                 for folder in ("/lib", "/lib64", "/usr/lib"):
                     keep += ["--ro", folder] if Path(folder).exists() else []

@@ -76,6 +76,15 @@ def _expectation(value: object, known: Known) -> Expectation:
         raise UsageError(str(error), 'for example "starts", or "dies:out of memory"') from error
 
 
+def _regex(value: object, known: Known) -> str:
+    text = _text(value)
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise UsageError(f"{text!r} is no regular expression: {error}") from error
+    return text
+
+
 def number(least: float, most: float, unit: str = "", *, whole: bool = False) -> Kind:
     """Return the kind of numbers between these two, which belong to it."""
     kind: type[int] | type[float] = int if whole else float
@@ -160,6 +169,7 @@ LINE = Kind("line of text", _line)
 ASSIGNMENT = Kind("text", _assignment)
 TAG = Kind("tag", _tag)
 FLAG = Kind("true or false", _flag)
+REGEX = Kind("regular expression", _regex)
 EXPECTATION = Kind("expectation", _expectation)
 GUEST = Kind("guest", lambda value, known: known.guest(_text(value)))
 LIMIT = Kind("limit", lambda value, known: Limits.parse(_text(value)))

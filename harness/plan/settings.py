@@ -181,6 +181,10 @@ SETTINGS: tuple[Setting, ...] = (
             "After so long it counts as running, and is ended; times the guest's slowness.", None,
             otherwise="`10`",
             option=Option("--patience", "S", "After so many seconds it counts as running (10).")),
+    Setting("says", (SUBJECT,), kinds.REGEX,
+            "What a line of its output has when it has started. It is ended then; if it never says "
+            "so, it has not started.", "",
+            option=Option("--says", "REGEX", "What it prints when it has started.")),
     Setting("repeats", (PLAN, CELLS), kinds.number(1, 1000, whole=True),
             "Each cell so many times; from the second on its name ends with `~2` and so on.", None,
             otherwise="`1`", option=Option("--repeats", "N", "Each cell so many times.")),

@@ -117,5 +117,6 @@ class Program:
     env: tuple[str, ...] = ()
     root: Literal["image", "host"] = "image"
     patience: float | None = None
+    says: str = ""
     expect: Expectation = STARTS
     asked: tuple[str, ...] = ()

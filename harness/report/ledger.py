@@ -86,7 +86,7 @@ def _traced(story: Story, account: Account) -> Iterator[Row]:
         shown += 1
         denied = one.tells and not one.within and one.answer in (Answer.MOVED, Answer.REFUSED)
         asks = shown <= MOST_ROWS and denied and isinstance(step, Map)
-        yield _row(one, reaction(story, at) if asks else "")
+        yield _row(one, reaction(story, at, one) if asks else "")
 
 
 def _matters(one: Reservation) -> bool:

@@ -6,23 +6,45 @@ of it, and what the program did then.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
-from harness.ledger import Account, Answer, Ledger, Map, Reservation, Step, Unmap, settle
+from harness.ledger import (
+    Account,
+    Answer,
+    Fate,
+    Ledger,
+    Map,
+    Reservation,
+    Step,
+    Unmap,
+    settle,
+)
 from harness.record import Ending, Record
 from harness.verdict import Observation, Outcome, Path
 from harness.witnesses.agreement import compare
 from harness.witnesses.maps import FOUR_GIB, MapsError, ledger_of, parse_maps
 from harness.witnesses.strace import Story, doubts, parse_trace, story_of
 
+_COMPLAINT = re.compile(
+    r"error|fatal|fail|cannot|can't|unable|abort|panic|exception|throw|out of memory|no memory",
+    re.I,
+)
+TRACED = "ending, traced"  # evidence of a program that was run again without a tracer
 RUNNING = "running"  # the moment of the maps of a program that we have ended
 MOST_TOLD = 12  # reservations
 MOST_SAID = 4096  # characters of what it printed last
 LONGEST_MESSAGE = 500
 
 
-def observe_program(record: Record) -> Observation:
+def observe_program(
+    record: Record, untraced: Record | None = None, *, says: str = "", ends: bool = False
+) -> Observation:
     """Join trace, maps and ending. Never raises: what cannot be understood is a contradiction.
+
+    It has started if it ended with status 0, having printed what matches `says`; or, unless it
+    `ends` by itself, if it has said so, or nothing is known that it says, and it still ran when our
+    patience was over. If it was run again without a tracer, that run is its ending.
 
     The path is where the largest of the telling reservations that were given went: `low` below
     4 GiB, else `high`; `refused` if there were some and none was given; None if there were none.
@@ -34,25 +56,32 @@ def observe_program(record: Record) -> Observation:
         ledger = _hear_trace(record, evidence, against)
     elif RUNNING in record.maps:
         ledger = _hear_maps(record, evidence, against)
-    stopped = record.running and record.ending.signal == _KILLED
-    evidence["ending"] = (
-        _how(record.ending)
-        if not stopped
-        else (f"it was still running after {record.ending.wall:.1f} s, and was ended")
-    )
-    if record.ending.outlived and not stopped:
-        evidence["left behind"] = f"{record.ending.outlived} processes, which were ended"
-    evidence["took"] = _took(record.ending)
     for what in record.cut:
         evidence[f"cut {what}"] = "there was more than is kept"
-    well = stopped or not (record.ending.signal or record.ending.status)
+    if untraced:
+        evidence[TRACED] = _how(record)
+        record = untraced
+    evidence["ending, not traced" if untraced else "ending"] = _how(record)
+    ending, stopped = record.ending, _was_stopped(record)
+    if ending.outlived and not stopped:
+        evidence["left behind"] = f"{ending.outlived} processes, which were ended"
+    evidence["took"] = _took(ending)
+    silent = bool(says) and not (record.said or _has_said(record, says))
     said = _said(record)
+    outcome, message = Outcome.STARTS, ""
+    if stopped:
+        if ends or silent:
+            outcome = Outcome.HANGS
+    elif ending.signal or ending.status or silent:
+        outcome = Outcome.DIES
+        well = not (ending.signal or ending.status)
+        message = f"it ended without having said /{says}/" if well else _complaint(record)
     return Observation(
         _path(ledger),
-        Outcome.STARTS if well else Outcome.DIES,
-        0 if stopped else record.ending.status,
-        0 if stopped else record.ending.signal,
-        "" if well else _last_line(said),
+        outcome,
+        0 if stopped else ending.status,
+        0 if stopped else ending.signal,
+        message,
         evidence,
         tuple(against),
         said,
@@ -60,6 +89,15 @@ def observe_program(record: Record) -> Observation:
 
 
 _KILLED = 9
+
+
+def _was_stopped(record: Record) -> bool:
+    return record.running and record.ending.signal == _KILLED
+
+
+def _has_said(record: Record, says: str) -> bool:
+    pattern = re.compile(says.encode(), re.MULTILINE)
+    return any(pattern.search(each) for each in (record.stdout, record.stderr))
 
 
 def _hear_trace(record: Record, evidence: dict[str, str], against: list[str]) -> Ledger:
@@ -112,7 +150,7 @@ def tell(story: Story, account: Account) -> Iterator[str]:
             continue
         then = ""
         if reservation.answer in (Answer.MOVED, Answer.REFUSED):
-            then = f", {reaction(story, at)}"
+            then = f", {reaction(story, at, reservation)}"
         yield f"{reservation}{then}"
 
 
@@ -124,20 +162,22 @@ def _next_map(ledger: Ledger, place: int, wanted: Reservation) -> int:
     return place
 
 
-def reaction(story: Story, at: int) -> str:
-    """Say what the program did when it did not get the addresses that it had asked for."""
-    step = story.steps[at]
-    assert isinstance(step, Map)
-    asked = step.reservation
-    rest = story.steps[at + 1 :]
-    back = any(_gives_back(each, asked) for each in rest)
+def reaction(story: Story, at: int, asked: Reservation) -> str:
+    """Say what the program did when it did not get the addresses that it had asked for, by the step
+    with this place in its story; the ledger says what became of it.
+    """
+    later = range(at + 1, len(story.steps))  # no copy: there may be thousands to be told of
+    unused = asked.protection == "---" and asked.became == (Fate.UNMAPPED,)
+    back = unused or any(_gives_back(story.steps[n], asked) for n in later if asked.given)
     given = "gave it back, and " if back else ""
-    later = (each.reservation for each in rest if isinstance(each, Map))
-    following = next((each for each in later if _alone(each)), None)
+    maps = (
+        each.reservation for each in map(story.steps.__getitem__, later) if isinstance(each, Map)
+    )
+    following = next((each for each in maps if _alone(each)), None)
+    if asked.answer is Answer.MOVED and not back:
+        return "took it"
     if following is None:
         died = story.ending and story.ending != "exited with 0"
-        if asked.answer is Answer.MOVED and not back:
-            return "took it"
         return f"{given}gave up" if died else f"{given}went on without"
     if following.length < asked.length:
         return f"{given}asked for less"
@@ -157,7 +197,9 @@ def _alone(reservation: Reservation) -> bool:
 
 
 def _gives_back(step: Step, asked: Reservation) -> bool:
-    return isinstance(step, Unmap) and asked.given is not None and step.start == asked.given
+    """All of it: many a program asks for more than it needs, and cuts off what is not aligned."""
+    whole = (asked.given, asked.length)
+    return isinstance(step, Unmap) and (step.start, min(step.length, asked.length)) == whole
 
 
 def _path(ledger: Ledger) -> Path | None:
@@ -174,7 +216,14 @@ def _largest(ledger: Ledger) -> str:
     return "; ".join(str(each) for each in largest) or "nothing anonymous"
 
 
-def _how(ending: Ending) -> str:
+def _how(record: Record) -> str:
+    ending = record.ending
+    if _was_stopped(record):
+        after = f"after {ending.wall:.1f} s"
+        return (
+            f"it said that it has started {after}, and was ended" if record.said
+            else f"it was still running {after}, and was ended"
+        )  # fmt: skip
     return f"signal {ending.signal}" if ending.signal else f"status {ending.status}"
 
 
@@ -191,6 +240,10 @@ def _said(record: Record) -> str:
     return "\n".join(tail.decode(errors="backslashreplace").strip() for tail in tails if tail)
 
 
-def _last_line(said: str) -> str:
-    lines: Sequence[str] = said.splitlines()
-    return lines[-1].strip()[:LONGEST_MESSAGE] if lines else ""
+def _complaint(record: Record) -> str:
+    """The first line that sounds like one, else the last: what comes after it is often a dump."""
+    outputs = (record.stdout, record.stderr)
+    ends = [each[:MOST_SAID] + b"\n" + each[-MOST_SAID:] for each in outputs]
+    lines: Sequence[str] = b"\n".join(ends).decode(errors="backslashreplace").strip().splitlines()
+    telling = (line for line in lines if _COMPLAINT.search(line))
+    return next(telling, lines[-1] if lines else "").strip()[:LONGEST_MESSAGE]

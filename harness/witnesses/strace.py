@@ -217,7 +217,7 @@ def story_of(trace: Trace, pid: int) -> Story:
     agent's own with that. Every further execve begins a new address space, and the one before is
     forgotten.
     """
-    ours = {pid}
+    ours = _threads(trace, pid)
     programs: list[str] = []
     steps: list[Step] = []
     unread: list[str] = []
@@ -232,8 +232,7 @@ def story_of(trace: Trace, pid: int) -> Story:
             if executed > 1:
                 programs.append(_text(call.args[0 if call.name == "execve" else 1]))
         elif call.name in _STARTERS and call.result is not None and call.result > 0:
-            if any("CLONE_THREAD" in each for each in call.args):
-                ours.add(call.result)
+            if call.result in ours:
                 threads += 1
             else:
                 children += 1
@@ -244,6 +243,21 @@ def story_of(trace: Trace, pid: int) -> Story:
                 unread.append(call.line)
     ending = trace.endings.get(pid, "")
     return Story(tuple(steps), tuple(programs), threads, children, tuple(unread), ending)
+
+
+def _threads(trace: Trace, pid: int) -> set[int]:
+    """Name the process and its threads. They are known before their calls are read: a thread may
+    have made its first ones when the call that has started it comes back.
+    """
+    started = [
+        (call.pid, call.result)
+        for call in trace.calls
+        if call.name in _STARTERS and call.result and any("CLONE_THREAD" in a for a in call.args)
+    ]
+    ours = {pid}
+    while more := {new for old, new in started if old in ours} - ours:
+        ours |= more
+    return ours
 
 
 def doubts(trace: Trace, story: Story, ending: Ending) -> list[str]:
@@ -265,6 +279,30 @@ def doubts(trace: Trace, story: Story, ending: Ending) -> list[str]:
     elif story.ending.removesuffix(" (core dumped)") != how:
         found.append(f"the trace says {story.ending}; the agent saw it {how}")
     return found
+
+
+def last_refusal(trace: Trace, pid: int) -> str:
+    """Say which request for memory was refused last to the subject or to what it started; empty if
+    none was. A heap that brk(2) does not move is refused without an errno.
+    """
+    executed = 0
+    last = ""
+    for call in trace.calls:
+        executed += call.pid == pid and call.name == "execve" and call.result == 0
+        if executed < 2 or call.name not in _ASKING:
+            continue
+        try:
+            asked = _number(call.args[0]) if call.name == "brk" else 0
+            if call.errno and call.name == "mmap":
+                last = f"mmap, {_mapped(call).reservation}"
+            elif call.errno or (call.result is not None and call.result < asked):
+                last = call.line
+        except (ValueError, IndexError):
+            continue
+    return last
+
+
+_ASKING = frozenset({"brk", "mmap", "mremap", "mprotect", "clone", "clone3", "fork", "vfork"})
 
 
 def _signal_name(number: int) -> str:

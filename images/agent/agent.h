@@ -73,6 +73,11 @@ struct confinement {
 int confine_option(struct confinement *confinement, int argc, char **argv, int at);
 const char *confine(const struct confinement *confinement);
 
+/* show.c: directories of the host that a guest shows at the same place */
+void make_place(const char *root, const char *path, int directory);
+void show_directories(void);
+int load_module(const char *file); /* of init.c */
+
 /* group.c: the memory cgroup */
 struct memory_group {
 	int version;     /* 0: there is none here */

@@ -36,22 +36,6 @@ int confine_option(struct confinement *confinement, int argc, char **argv, int a
 	return 0;
 }
 
-/* Make every directory above PATH, below ROOT, and an empty file or directory for PATH itself. */
-static void make_place(const char *root, const char *path, int directory)
-{
-	char whole[4096];
-	snprintf(whole, sizeof whole, "%s%s", root, path);
-	for (char *slash = whole + strlen(root) + 1; (slash = strchr(slash, '/')); slash++) {
-		*slash = 0;
-		mkdir(whole, 0755);
-		*slash = '/';
-	}
-	if (directory)
-		mkdir(whole, 0755);
-	else
-		close(open(whole, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-}
-
 /* Nothing mounted at PATH or below it can be written to. Needs Linux 5.12. */
 static int all_read_only(const char *path)
 {

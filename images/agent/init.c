@@ -6,7 +6,8 @@
  *   foothold.host=DIR      UML only: the host's root, mounted read-only on /host for subjects
  *   foothold.run=FILE      a script to run instead of SSH, with the line for its output
  *   foothold.parcel=1      QEMU only: /share comes over the line, before anything else (parcel.c)
- * QEMU guests find their modules (/modules/order) in their initramfs.
+ * QEMU guests find their modules (/modules/order) in their initramfs. What else of the host is to be
+ * seen stands in /share/shown (show.c).
  *
  * dropbear -i wants a socket and refuses a tty, so a socket pair stands between the two, and the
  * loop below carries bytes. The first line from here, HELLO and what was measured of this
@@ -80,15 +81,24 @@ static void mount_host(const char *host)
 	}
 }
 
+/* 1 if the module is there now. */
+int load_module(const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	int loaded = fd >= 0 && (syscall(SYS_finit_module, fd, "", 0) == 0 || errno == EEXIST);
+	int error = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = error;
+	return loaded;
+}
+
 static void load_modules(void)
 {
 	char *order = slurp("/modules/order", NULL);
-	for (char *name = order ? strtok(order, "\n") : NULL; name; name = strtok(NULL, "\n")) {
-		int fd = open(name, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
+	for (char *name = order ? strtok(order, "\n") : NULL; name; name = strtok(NULL, "\n"))
+		if (!load_module(name))
 			give_up("cannot load module", name);
-		close(fd);
-	}
 	free(order);
 }
 
@@ -237,6 +247,7 @@ int init_main(void)
 		run_script(script, line);
 	if (parcel)
 		parcel_take(line);
+	show_directories();
 	install_key();
 	write_all(line, HELLO, strlen(HELLO));
 	facts_write(line);

@@ -32,6 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define MOST_OUTPUT (5 << 20) /* bytes of each output that are passed on; the harness keeps fewer */
 #define MOST_AT_ONCE 100 /* stops and ends of what is below us, before we listen to the harness again */
 #define PARTING 5.0 /* seconds that a tracer has to write down the end of what it traced */
 
@@ -242,13 +243,18 @@ static int hear_commands(struct commands *in, pid_t pid, int *subject_stdin)
 }
 
 /* Pass on what one of the subject's outputs has. Closes it at its end. */
+/* Pass on what one of the subject's outputs has; beyond MOST_OUTPUT, read and drop it, so that the
+ * subject does not wait for us. Closes it at its end. */
 static void forward(char kind, int *fd)
 {
-	char buffer[CHUNK];
-	ssize_t got = read(*fd, buffer, sizeof buffer);
-	if (got > 0)
+	static size_t passed[2];
+	static char buffer[1 << 16];
+	size_t *sum = &passed[kind == 'e'];
+	ssize_t got = read(*fd, buffer, *sum < MOST_OUTPUT ? CHUNK : sizeof buffer);
+	if (got > 0 && *sum < MOST_OUTPUT) {
+		*sum += (size_t)got;
 		send_frame(kind, buffer, (size_t)got);
-	else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
+	} else if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN)) {
 		close(*fd);
 		*fd = -1;
 	}

@@ -21,7 +21,7 @@ from harness.channels.supervised import (
 )
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError, SubjectError
-from harness.record import Supervision
+from harness.record import Record, Supervision
 
 ENDING = {"status": 0, "signal": 0, "wall": 0.5, "user": 0.25, "system": 0.25, "max_rss": 4096,
           "minor_faults": 1, "outlived": 0}  # fmt: skip
@@ -54,7 +54,7 @@ class Script:
         pass
 
 
-def watch(*pieces: bytes) -> object:
+def watch(*pieces: bytes) -> Record:
     return supervise(Script(pieces), ["subject"], Deadline.after(5))
 
 
@@ -115,10 +115,34 @@ def test_an_endless_subject_is_told_with_its_last_words() -> None:
     assert "working on it" in caught.value.hint
 
 
-def test_a_flood_is_ended() -> None:
+def test_a_flood_is_cut_and_named() -> None:
     chunk = frame("e", b"y" * 65536)
-    with pytest.raises(SubjectError, match="printed more than 4 MiB on stderr"):
-        watch(frame("s", {"pid": 7}), *([chunk] * (MOST_OUTPUT // 65536 + 1)))
+    flood = [chunk] * (MOST_OUTPUT // 65536 + 1)
+    record = watch(frame("s", {"pid": 7}), frame("o", b"hello\n"), *flood, frame("x", ENDING))
+    assert (len(record.stderr), record.stdout) == (MOST_OUTPUT, b"hello\n")
+    assert record.cut == ("stderr",)
+
+
+def listen(says: str, *pieces: bytes) -> tuple[Record, bytes]:
+    script = Script([frame("s", {"pid": 7}), *pieces])
+    how = Supervision(patience=1, says=says)
+    return supervise(script, ["s"], Deadline.after(5), how=how), b"".join(script.heard)
+
+
+def test_one_that_says_that_it_has_started_is_ended_then() -> None:
+    killed = frame("x", ENDING | {"status": -1, "signal": 9})
+    record, heard = listen(
+        "^listening on [0-9]+$", frame("o", b"starting\nlistening "), frame("e", b"warning\n"),
+        frame("o", b"on 80\n"), frame("m", b"maps"), killed,
+    )  # fmt: skip
+    assert (record.said, record.running, record.maps) == (True, True, {"running": b"maps".decode()})
+    assert heard == frame("m", b"") + frame("k", b"")
+
+
+def test_a_prompt_counts_as_said_and_half_a_line_of_another_does_not() -> None:
+    killed = frame("x", ENDING | {"status": -1, "signal": 9})
+    assert listen("^> $", frame("o", b"> "), frame("m", b""), killed)[0].said
+    assert not listen("^ready$", frame("o", b"not ready\n"), frame("x", ENDING))[0].said
 
 
 def test_a_subject_that_cannot_start_is_told() -> None:

@@ -17,9 +17,11 @@ LOW = f"7 mmap(0x10000000, 671088640, {ANON})"
 ENOMEM = "= -1 ENOMEM (Cannot allocate memory)"
 
 
-def record(*lines: str, status: int = 0, stderr: str = "", **more: object) -> Record:
+def record(
+    *lines: str, status: int = 0, stderr: str = "", stdout: bytes = b"", **more: object
+) -> Record:
     trace = BEGIN + "".join(f"{line}\n" for line in lines) + f"7 +++ exited with {status} +++\n"
-    return Record((), 7, Ending(status), b"", stderr.encode(), trace=trace.encode(), **more)  # type: ignore[arg-type]
+    return Record((), 7, Ending(status), stdout, stderr.encode(), trace=trace.encode(), **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,84 @@ def test_what_still_runs_has_started() -> None:
     ))  # fmt: skip
     assert "the trace leaves c000000000-c040000000 ---" in lie.contradictions[0]
     assert "the maps at running show c000000000-c040000000 rw-p" in lie.contradictions[0]
+
+
+RAN = {"running": "c000000000-c040000000 ---p 00000000 00:00 0 \n"}
+
+
+def stopped(*lines: str, said: bool = False, stdout: bytes = b"", trace: bool = True) -> Record:
+    """It was ended by us."""
+    text = BEGIN + "".join(f"{line}\n" for line in lines) + "7 +++ killed by SIGKILL +++\n"
+    return Record(
+        (), 7, Ending(-1, 9), stdout, b"", RAN, text.encode() if trace else None, running=True,
+        said=said,
+    )  # fmt: skip
+
+
+def test_one_that_says_when_it_has_started() -> None:
+    wanted = {"says": "^ready$"}
+    trace = f"{HIGH} = 0xc000000000"
+    assert observe_program(stopped(trace, said=True), **wanted).outcome is Outcome.STARTS
+    silent = observe_program(stopped(trace), **wanted)
+    assert (silent.outcome, str(silent)) == (Outcome.HANGS, "high, hangs")
+    assert not silent.is_as(Expectation.parse("starts"))
+    assert not silent.is_as(Expectation.parse("dies:"))
+    ended = observe_program(record(trace, stdout=b"hello\nready\n"), **wanted)
+    assert ended.outcome is Outcome.STARTS
+    mute = observe_program(record(trace), **wanted)
+    assert (mute.outcome, mute.message) == (
+        Outcome.DIES, "it ended without having said /^ready$/"
+    )  # fmt: skip
+
+
+def test_one_that_has_to_end_and_does_not() -> None:
+    trace = f"{HIGH} = 0xc000000000"
+    assert observe_program(stopped(trace), ends=True).outcome is Outcome.HANGS
+    assert observe_program(stopped(trace)).outcome is Outcome.STARTS
+    done = observe_program(record(trace, stdout=b"hello\n"), says="hello", ends=True)
+    assert done.outcome is Outcome.STARTS
+
+
+def test_the_run_without_a_tracer_says_how_it_ends_and_the_traced_one_its_way() -> None:
+    """OpenJDK with ZGC in 39 bits: traced it is busy for a minute, and it dies in four seconds."""
+    traced = stopped(f"{HIGH} {ENOMEM}", trace=True)
+    untraced = Record((), 9, Ending(1, wall=1.4), b"[gc] Failed to reserve 500M\nbye\n", b"")
+    seen = observe_program(traced, untraced, says="^hello$", ends=True)
+    assert (seen.outcome, seen.status, seen.path) == (Outcome.DIES, 1, Path.REFUSED)
+    assert seen.message == "[gc] Failed to reserve 500M"
+    assert "still running" in seen.evidence["ending, traced"]
+    assert seen.evidence["ending, not traced"] == "status 1"
+    well = observe_program(traced, Record((), 9, Ending(0), b"hello\n", b""), says="^hello$")
+    assert (well.outcome, well.path) == (Outcome.STARTS, Path.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "told"),
+    [
+        ("==7==Shadow memory interleaves. ABORTING.\n==7==map follows\n==7==End of map.\n",
+         "==7==Shadow memory interleaves. ABORTING."),
+        ("starting\nno luck\n", "no luck"),
+        ("x\n" * 9000 + "fatal error: out of memory\n\ngoroutine 1\n",
+         "fatal error: out of memory"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_the_line_that_complains_is_the_message(stderr: str, told: str) -> None:
+    assert observe_program(record(status=2, stderr=stderr)).message == told
+
+
+def test_what_is_cut_off_to_be_aligned_is_not_given_back() -> None:
+    asked = "7 mmap(0x3edd04280000, 520192, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)"
+    cut = observe_program(record(f"{asked} = 0x4792c000", "7 munmap(0x4792c000, 81920) = 0"))
+    assert "moved, 0x4792c000, unmapped, held, took it" in cut.evidence["trace"]
+    back = observe_program(record(f"{asked} = 0x4792c000", "7 munmap(0x4792c000, 520192) = 0"))
+    assert "gave it back, and went on without" in back.evidence["trace"]
+
+
+def test_ten_thousand_refusals_are_told_in_no_time() -> None:
+    lines = (f"7 mmap({n << 32:#x}, 4194304, {ANON}) {ENOMEM}" for n in range(1, 10_000))
+    seen = observe_program(record(*lines))
+    assert "and 9987 more" in seen.evidence["trace"]
 
 
 def test_a_trace_that_was_cut_is_no_contradiction() -> None:

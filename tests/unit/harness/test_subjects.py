@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.errors import UsageError
-from harness.subjects import of_program
+from harness.subjects import lacks, of_program
 
 
 def program(path: Path, data: bytes) -> str:
@@ -85,3 +86,29 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
         of_program("ls", files=["absent"])
     with pytest.raises(UsageError, match="--env NAME: this is no assignment"):
         of_program("ls", environment=["NAME"])
+
+
+@pytest.mark.parametrize(
+    ("first", "interpreter"),
+    [
+        ("#!/bin/sh", "/bin/sh"), ("#! /usr/bin/python3 -I", "/usr/bin/python3"),
+        ("#!/usr/bin/env python3", "python3"), ("#!/usr/bin/env -S A=b perl -w", "perl"),
+        ("#!/usr/bin/env", "/usr/bin/env"),
+    ],
+)  # fmt: skip
+def test_a_script_and_what_is_to_read_it(tmp_path: Path, first: str, interpreter: str) -> None:
+    script = of_program(program(tmp_path / "x", f"{first}\n".encode()))
+    assert script.interpreter == interpreter
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    (root / "usr/bin").mkdir(parents=True)
+    assert "has no" in lacks(script, root)
+    place = interpreter if "/" in interpreter else f"/usr/bin/{interpreter}"
+    (root / place.lstrip("/")).touch()
+    assert lacks(script, root) == ""
+    assert lacks(replace(script, root="host"), tmp_path) == ""
+
+
+def test_a_program_is_read_by_nobody() -> None:
+    assert of_program("/bin/ls").interpreter == ""
+    assert lacks(of_program("/bin/ls"), Path("/nowhere")) == ""

@@ -1,0 +1,126 @@
+"""`foothold survey`: which runtime starts where, by which reservation, and under how little."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.asked import Asked, plan_options
+from harness.cli.common import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    builder,
+    packaged,
+    read_plan,
+    run_directory,
+    stop_as_by_ctrl_c,
+)  # fmt: skip
+from harness.cli.subject import subjects_of
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.cells import Cell
+    from harness.cli.edges import Missing
+    from harness.edge import Threshold
+    from harness.run import Opened, Options
+    from harness.sinks import Bus
+    from harness.subjects import Subject
+
+PLAN = "runtimes"
+
+
+@click.command()
+@click.argument("plan", default=PLAN, metavar="[PLAN]")
+@plan_options(run=True)
+@click.option("--thresholds/--no-thresholds", default=True, help="The smallest limits as well.")
+@click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
+@click.option(
+    "--from",
+    "earlier",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the page of this run again, and measure nothing.",
+)
+def survey(
+    plan: str, asked: Asked, thresholds: bool, run_dir: Path | None, earlier: Path | None
+) -> int:  # fmt: skip
+    """Run all runtimes in all guests, find the smallest limits, and print docs/survey.md.
+
+    Cells are chosen as by `foothold run`.
+    """
+    from harness.survey import markdown, read
+
+    code = OK
+    if earlier is None:
+        earlier, code = _measure(plan, asked, run_dir, thresholds=thresholds)
+    if code != INTERRUPTED:
+        click.echo(markdown(read(earlier)), nl=False)
+    return code
+
+
+def _measure(
+    plan: str, asked: Asked, run_dir: Path | None, *, thresholds: bool
+) -> tuple[Path, int]:
+    from harness import run as laboratory
+    from harness.runtimes import RUNTIMES
+    from harness.sinks import Bus
+    from harness.sinks.rundir import RunDirectory
+    from harness.sinks.terminal import Terminal
+
+    maker = builder()
+    read, cells = asked.cells(read_plan(plan, maker))
+    if strange := {cell.subject for cell in cells} - set(RUNTIMES):
+        raise UsageError(
+            f"{', '.join(sorted(strange))}: a survey is of the catalogue's runtimes",
+            f"take {PLAN}, or --subject with one of {', '.join(RUNTIMES)}",
+        )
+    directory = run_directory(run_dir)
+    with Bus([Terminal(sys.stderr, live=False), RunDirectory(directory)]) as bus:
+        stop_as_by_ctrl_c()
+        options = laboratory.Options(
+            directory=directory, builder=maker, plan=read.name,
+            jobs=asked.value("jobs", read) or read.jobs or 0,
+            subjects=subjects_of(cells, read, packaged(maker)), command=("foothold", *sys.argv[1:]),
+        )  # fmt: skip
+        summary = laboratory.run(cells, options, bus)
+        if summary.interrupted:
+            return directory, INTERRUPTED
+        found, missing = _edges(cells, options, bus) if thresholds else ([], [])
+        _write(directory, options, found)
+    lost = summary.counts.get("error") or [each for each in missing if not each.unsupported]
+    return directory, FAILED if lost else OK
+
+
+def _edges(
+    cells: Sequence[Cell], options: Options, bus: Bus
+) -> tuple[list[Threshold], list[Missing]]:
+    from harness.cli.edges import Edges
+    from harness.threshold import find
+
+    def search(subject: Subject, booted: Opened, tell: Callable[[str], None]) -> Threshold:
+        return find(subject, booted.guest, booted.facts, tell=tell)
+
+    edges = Edges(options, bus, search)
+    edges.all(tuple(dict.fromkeys(cell.guest for cell in cells)))
+    for each in edges.missing:
+        click.echo(f"{each.guest}: {each.subject} {each.why}", err=True)
+    return edges.found, edges.missing
+
+
+def _write(directory: Path, options: Options, found: Sequence[Threshold]) -> None:
+    import msgspec
+
+    from harness.runtimes import RUNTIMES, version
+    from harness.sinks.files import write_whole
+    from harness.survey import FILE, About, Found
+
+    about = {
+        name: About(RUNTIMES[name].title, version(name, options.builder))
+        for name in options.subjects
+    }
+    text = msgspec.json.format(msgspec.json.encode(Found(about, tuple(found))), indent=1)
+    write_whole(directory / FILE, text + b"\n")

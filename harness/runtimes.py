@@ -1,0 +1,146 @@
+"""The catalogue of packaged runtimes: subjects by name, each in an image (images/runtimes.py)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from harness.subjects import Subject
+from images.builder import Builder
+from images.runtimes import COMPILER
+
+_IMAGE = "{image}"  # stands for where a runtime's image is
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A subject of the catalogue: what it is called for people, what runs, out of which image.
+
+    It has started when it has printed what matches `says`, and has to end by itself. Its version is
+    that of a Debian `package`, of those that go into the image `of` (usually its own).
+    """
+
+    title: str
+    image: str
+    argv: tuple[str, ...]
+    says: str
+    package: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    of: str = ""
+
+
+def _java(title: str, *options: str) -> Runtime:
+    says = "openjdk version" if options == ("-version",) else "^hello$"
+    run = () if options == ("-version",) else ("-cp", _IMAGE, "Hello")
+    argv = (f"{_IMAGE}/jdk/bin/java", *options, *run)
+    package = "openjdk-25-jre-headless"
+    return Runtime(f"OpenJDK{title}", "java", argv, says, package)
+
+
+def _node(title: str, code: str) -> Runtime:
+    return Runtime(title, "node", (f"{_IMAGE}/usr/bin/node", "-e", code), "^hello$", "nodejs")
+
+
+def _c(title: str, program: str, package: str, **environment: str) -> Runtime:
+    return Runtime(
+        title, "sanitizers", (f"{_IMAGE}/{program}",), "^allocated$", package, environment, COMPILER
+    )  # fmt: skip
+
+
+def _malloc(title: str, library: str, package: str) -> Runtime:
+    return Runtime(
+        title, "allocators", (f"{_IMAGE}/allocate",), "^allocated$", package,
+        {"LD_PRELOAD": f"{_IMAGE}/lib/{library}"},
+    )  # fmt: skip
+
+
+RUNTIMES: Mapping[str, Runtime] = {
+    "go-hello": Runtime("Go", "go", (f"{_IMAGE}/hello",), "^hello from 0x", "golang-1.24-go"),
+    "java-version": _java(" -version", "-version"),
+    "java-hello": _java(""),
+    "java-serial": _java(", serial collector", "-XX:+UseSerialGC"),
+    "java-g1": _java(", G1", "-XX:+UseG1GC"),
+    "java-zgc": _java(", ZGC", "-XX:+UseZGC"),
+    "node-hello": _node("Node.js", 'console.log("hello")'),
+    "node-wasm": _node(
+        "Node.js, WebAssembly",
+        'new WebAssembly.Memory({initial: 1}); console.log("hello")',
+    ),
+    "jsc-hello": Runtime(
+        "JavaScriptCore", "jsc", (f"{_IMAGE}/usr/bin/jsc", "-e", 'print("hello")'), "^hello$",
+        "libjavascriptcoregtk-4.1-0",
+    ),
+    "ocaml-hello": Runtime("OCaml", "ocaml", (f"{_IMAGE}/hello",), "^hello$", "ocaml"),
+    "haskell": Runtime(
+        "Haskell's alex", "haskell", (f"{_IMAGE}/usr/bin/alex", "--version"),
+        "^Alex version", "alex",
+    ),
+    "sbcl-hello": Runtime(
+        "SBCL", "sbcl",
+        (f"{_IMAGE}/usr/bin/sbcl", "--core", f"{_IMAGE}/usr/lib/sbcl/sbcl.core", "--no-sysinit",
+         "--no-userinit", "--non-interactive", "--eval", '(write-line "hello")'),
+        "^hello$", "sbcl",
+    ),
+    "erlang-hello": Runtime(
+        "Erlang", "erlang",
+        (f"{_IMAGE}/bin/erlexec", "-noshell", "-eval", 'io:put_chars("hello\\n"), halt().'),
+        "^hello$", "erlang-base",
+        {"ROOTDIR": f"{_IMAGE}/usr/lib/erlang", "BINDIR": f"{_IMAGE}/bin", "EMU": "beam",
+         "PROGNAME": "erl"},
+    ),
+    "luajit-hello": Runtime(
+        "LuaJIT", "luajit",
+        (f"{_IMAGE}/usr/bin/luajit", "-e",
+         'local n = 0 for i = 1, 1e5 do n = n + i end print("hello")'),
+        "^hello$", "luajit",
+    ),
+    "python-hello": Runtime(
+        "CPython", "python", (f"{_IMAGE}/usr/bin/python3.13", "-I", "-c", "print('hello')"),
+        "^hello$", "python3.13-minimal",
+    ),
+    "c-glibc": _c("glibc's malloc", "plain", "libc6"),
+    "c-jemalloc": _malloc("jemalloc", "libjemalloc.so.2", "libjemalloc2"),
+    "c-mimalloc": _malloc("mimalloc", "libmimalloc.so.3", "libmimalloc3"),
+    "c-tcmalloc": _malloc("tcmalloc", "libtcmalloc_minimal.so.4", "libtcmalloc-minimal4t64"),
+    # the leak checker traces its own process, which strace does already
+    "c-asan": _c("AddressSanitizer", "address", "libasan8", ASAN_OPTIONS="detect_leaks=0"),
+    "c-tsan": _c("ThreadSanitizer", "thread", "libtsan2"),
+}  # fmt: skip
+
+
+def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
+    """Return what makes each subject of the catalogue, by name, building its image if need be."""
+
+    def maker(name: str) -> Callable[[], Subject]:
+        return lambda: subject(name, builder)
+
+    return {name: maker(name) for name in RUNTIMES}
+
+
+def subject(name: str, builder: Builder) -> Subject:
+    """Return a subject of the catalogue. Raises ImageError if its image cannot be built."""
+    this = RUNTIMES[name]
+    image = str(builder.image(this.image))
+
+    def placed(word: str) -> str:
+        return word.replace(_IMAGE, image)
+
+    return Subject(
+        name,
+        tuple(map(placed, this.argv)),
+        environment={key: placed(value) for key, value in this.environment.items()},
+        image=this.image,
+        directory=image,
+        says=this.says,
+        ends=True,
+    )
+
+
+def version(name: str, builder: Builder) -> str:
+    """Return a runtime's version, `1.24.4` of Debian's `1.24.4-1`; builds nothing."""
+    this = RUNTIMES[name]
+    for deb in builder.packages(this.of or this.image):
+        if deb.package == this.package:
+            return re.sub(r"^\d+:|[+~-].*$", "", deb.version)
+    return "unknown"

@@ -1,0 +1,247 @@
+"""All of the survey as one page of Markdown."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from harness.edge import Edge, Threshold, about
+from harness.survey.digest import Wish, main_wishes
+from harness.survey.reading import Seen, Survey
+from harness.survey.sentences import plain, tell
+from harness.verdict import Outcome, Result
+
+# a program may name the image that it lies in: by where that is on this machine
+_STORED = re.compile(r"/\S*?/store/([a-z0-9_-]+)-[0-9a-f]{16}")
+NONE = "none"  # the limits of a cell without any
+_HEAD = """\
+# The survey
+
+Which runtime starts where, by which reservation, and under how little address space. Measured on
+{date} by `foothold survey`, which anybody can repeat: every runtime is Debian's package, and
+every guest boots for real. The sentences are made from the traces of the run; what stands between
+quotation marks the program said itself.
+
+`native` and `docker` are the machine on which this was made, with {memory} of memory; the other
+guests have 2 GiB. A virtual machine that sizes its heap by the memory it finds, as OpenJDK does,
+asks for more where there is more. How a runtime is added: docs/runtimes.md. What each address space
+is like: docs/atlas.md.
+"""
+_STARTS = """\
+## What starts where
+
+Without any limit. *moved*: it starts, though an address that it asked for was refused or changed.
+"""
+_RESERVATIONS = """\
+## By which reservation
+
+What each asks of the kernel: the largest reservations that want an address, the largest that does
+not care, and what was not granted. *exactly* insists on the address (MAP_FIXED, or
+MAP_FIXED_NOREPLACE), *at* is a hint; *that* is what was asked for. Guests with the same answers
+share a row; its addresses and sizes are those of the first. The 64 MiB that glibc reserves for each
+thread's malloc are left out.
+"""
+_FINDINGS = """\
+## What was not granted, and what came of it
+"""
+_LIMITS = """\
+## The smallest limit
+
+The smallest RLIMIT_AS under which each starts; under a 64th less it does not. Found without a
+tracer; below the limit it was then traced, for what was refused last. A star: under larger limits,
+or without one, it does not always start.
+"""
+
+
+def markdown(survey: Survey) -> str:
+    """Write the page."""
+    native = survey.guests.get("native")
+    memory = f"{(native.memory >> 30) + 1} GiB" if native else "its own"
+    parts = [
+        _HEAD.format(date=survey.date.isoformat(), memory=memory),
+        _versions(survey), _STARTS, _starts(survey), _FINDINGS, _findings(survey), _RESERVATIONS,
+        _reservations(survey), _LIMITS, _thresholds(survey), _below(survey), _agreement(survey),
+        *(f"Not measured: {guest}: {why}.\n" for guest, why in survey.missing.items()),
+    ]  # fmt: skip
+    return _STORED.sub(r"\1", "\n".join(part for part in parts if part))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/").replace("<", "&lt;")
+
+
+def _wrapped(paragraph: str) -> str:
+    """Break a paragraph, or an item of a list, into lines as the other pages have them."""
+    indent = "  " if paragraph.startswith("* ") else ""
+    lines = textwrap.wrap(
+        paragraph, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _named(survey: Survey, subject: str) -> str:
+    return survey.subjects[subject].title
+
+
+def _versions(survey: Survey) -> str:
+    kernels = (f"{guest} {release}" for guest, release in survey.releases.items()
+               if guest not in ("native", "docker"))  # fmt: skip
+    versions = dict.fromkeys(
+        f"{re.split(',| -', each.title)[0]} {each.version}" for each in survey.subjects.values()
+    )
+    told = (f"Kernels: {', '.join(kernels)}.", f"Runtimes: {', '.join(versions)}.")
+    return "".join(map(_wrapped, told))
+
+
+def _starts(survey: Survey) -> str:
+    def word(guest: str, subject: str) -> str:
+        seen = survey.cells.get((guest, NONE, subject))
+        return _word(seen) if seen else ""
+
+    rows = (
+        [_named(survey, subject), *(word(guest, subject) for guest in survey.guests)]
+        for subject in survey.subjects
+    )
+    return _table(["", *survey.guests], rows)
+
+
+def _word(seen: Seen) -> str:
+    observed = seen.verdict.observed
+    if observed is None or observed.outcome is None:
+        return "unsupported" if seen.verdict.result is Result.UNSUPPORTED else "not known"
+    if observed.outcome is not Outcome.STARTS:
+        return f"**{observed.outcome}**{', not always' if seen.varied else ''}"
+    return "starts" if all(each.granted for each in seen.wishes) else "*moved*"
+
+
+def _groups(
+    survey: Survey, subject: str, key: Callable[[Seen], object]
+) -> Iterator[tuple[list[str], Seen]]:
+    """Guests in which it went alike, with what was seen in the first of them."""
+    groups: dict[object, tuple[list[str], Seen]] = {}
+    for guest in survey.guests:
+        seen = survey.cells.get((guest, NONE, subject))
+        if seen is not None and seen.verdict.observed is not None:
+            groups.setdefault(key(seen), ([], seen))[0].append(guest)
+    yield from groups.values()
+
+
+def _manner(seen: Seen) -> object:
+    """What makes two guests alike: what became of it, and of its wishes, whatever the addresses."""
+    ways = ((w.exact, bool(w.first.asked), bool(w.refused), bool(w.moved)) for w in seen.wishes)
+    return _word(seen), frozenset(ways)
+
+
+def _denial(seen: Seen) -> object:
+    """Likewise, of what it was not granted alone."""
+    denied = ((w.exact, bool(w.refused), bool(w.moved), w.then) for w in seen.wishes)
+    return _word(seen), frozenset(each for each in denied if each[1] or each[2])
+
+
+def _findings(survey: Survey) -> str:
+    lines = []
+    for subject in survey.subjects:
+        for guests, seen in _groups(survey, subject, _denial):
+            if _word(seen) != "starts":
+                bits = dict.fromkeys(f"{survey.guests[guest].bits}" for guest in guests)
+                where = f"{', '.join(guests)} ({' and '.join(bits)} bits)"
+                lines.append(_wrapped(f"* **{_named(survey, subject)}**, {where}: {tell(seen)}"))
+    return "".join(lines) or "Everything was.\n"
+
+
+def _reservations(survey: Survey) -> str:
+    rows = []
+    for subject in survey.subjects:
+        for guests, seen in _groups(survey, subject, _manner):
+            shown = main_wishes(seen.wishes)
+            name, where = _named(survey, subject), ", ".join(guests)
+            if not shown:
+                rows.append([name, where, "nothing large, no address", "", ""])
+            for wish in shown:
+                rows.append([name, where, wish.asked, wish.answered, _then(wish, seen)])
+                name = where = ""
+    return _table(["", "guests", "asked", "given", "then"], rows)
+
+
+def _then(wish: Wish, seen: Seen) -> str:
+    if wish.granted:
+        return ""
+    if wish is seen.wishes[-1] and not _word(seen).startswith(("starts", "*moved")):
+        return "died"
+    return wish.then
+
+
+def _thresholds(survey: Survey) -> str:
+    known = {(each.guest, each.subject): each for each in survey.thresholds}
+    if not known:
+        return ""
+
+    def word(guest: str, subject: str) -> str:
+        found = known.get((guest, subject))
+        return _edge(found) if found else ""
+
+    rows = (
+        [_named(survey, subject), *(word(guest, subject) for guest in survey.guests)]
+        for subject in survey.subjects
+    )
+    return _table(["", *survey.guests], rows)
+
+
+def _edge(found: Threshold) -> str:
+    size = found.search.smallest
+    if found.search.edge is Edge.NEVER or size is None:
+        return (
+            "never" if found.search.edge is Edge.NEVER else f"> {about(found.search.largest or 0)}"
+        )
+    return f"{about(size)}*" if found.search.edge is Edge.SEVERAL else about(size)
+
+
+def _below(survey: Survey) -> str:
+    """What happens just below, in the first guest of each subject."""
+    first: dict[str, Threshold] = {}
+    for each in sorted(survey.thresholds, key=lambda one: list(survey.guests).index(one.guest)):
+        if each.search.edge in (Edge.FOUND, Edge.SEVERAL):
+            first.setdefault(each.subject, each)
+    rows = (
+        [_named(survey, subject), f"{about(first[subject].search.largest or 0)}, "
+         f"{first[subject].guest}", first[subject].refused.removeprefix("mmap, ") or "nothing",
+         plain(first[subject].observed)]
+        for subject in survey.subjects if subject in first
+    )  # fmt: skip
+    return _table(["", "under", "refused last", "what became of it"], rows) if first else ""
+
+
+def _agreement(survey: Survey) -> str:
+    """Hold the run's cells under a limit against the thresholds, which were found without it."""
+    known = {(each.guest, each.subject): each for each in survey.thresholds}
+    agree, against = 0, []
+    for (guest, limits, subject), seen in survey.cells.items():
+        found, observed = known.get((guest, subject)), seen.verdict.observed
+        size = _limit_of(limits)
+        if not (found and observed and size and found.search.edge is not Edge.NEVER):
+            continue
+        enough, little = found.search.smallest, found.search.largest
+        starts = observed.outcome is Outcome.STARTS
+        if (little is not None and size <= little and starts) or (
+            enough is not None and size >= enough and not starts
+        ):
+            told = f"{_named(survey, subject)} in {guest} under {limits}: {observed}"
+            against.append(_wrapped(f"* {told}; its threshold is {found}"))
+        else:
+            agree += 1
+    if not agree and not against:
+        return ""
+    text = f"Of {agree + len(against)} cells of the run under a limit, {agree} agree with this.\n"
+    return text + ("\n" + "".join(against) if against else "")
+
+
+def _limit_of(limits: str) -> int | None:
+    from harness.limits import Limits
+
+    return Limits.parse(limits).rlimit_as

@@ -1,0 +1,130 @@
+"""A run's directory, read again as values."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from harness.edge import Threshold
+from harness.errors import UsageError
+from harness.events import AnyEvent, GuestReady, RunStarted
+from harness.facts import Facts
+from harness.survey.digest import Wish, wishes
+from harness.verdict import Outcome, Result, Verdict
+from harness.witnesses.program import TRACED
+from harness.witnesses.strace import parse_trace, story_of
+
+FILE = "survey.json"  # beside run.json: what a run's own files do not say
+_LINES = 2  # of what a program said before it died
+
+
+@dataclass(frozen=True)
+class About:
+    """A subject, for people: what it is called, and its version as Debian packages it."""
+
+    title: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found beside the run: the subjects of the catalogue, and the thresholds."""
+
+    subjects: dict[str, About]
+    thresholds: tuple[Threshold, ...] = ()
+    schema: int = 1
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A cell: its verdict, what its subject wished for, and the first lines that it printed. `cut`
+    says that the trace was ended before the subject was. If the same was asked more than once, the
+    worst is what counts, and `varied` says that it was not always so.
+    """
+
+    verdict: Verdict
+    wishes: tuple[Wish, ...]
+    words: tuple[str, ...] = ()
+    cut: bool = False
+    varied: bool = False
+
+    @property
+    def starts(self) -> bool:
+        """Is all well?"""
+        return self.verdict.observed is not None and self.verdict.observed.outcome is Outcome.STARTS
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All that is known. Cells by (guest, limits, subject); guests in the order of the plan."""
+
+    date: datetime.date
+    guests: Mapping[str, Facts]
+    releases: Mapping[str, str]
+    subjects: Mapping[str, About]
+    cells: Mapping[tuple[str, str, str], Seen]
+    thresholds: Sequence[Threshold] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(run: Path) -> Survey:
+    """Read a run of a plan of subjects. Raises UsageError if the directory holds no such run."""
+    try:
+        found = msgspec.json.decode((run / FILE).read_bytes(), type=Found)
+        lines = (run / "events.jsonl").read_bytes().splitlines()
+        events = [msgspec.json.decode(line, type=AnyEvent) for line in lines]
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UsageError(f"{run} holds no survey: {error}", "give the directory of one") from error
+    started = next(each for each in events if isinstance(each, RunStarted))
+    ready = {each.guest: each for each in events if isinstance(each, GuestReady)}
+    cells: dict[tuple[str, str, str], Seen] = {}
+    missing: dict[str, str] = {}
+    for cell in started.cells:
+        seen = _seen(run / "cells" / cell.id)
+        if seen is None:
+            continue
+        if seen.verdict.result is Result.UNSUPPORTED and cell.guest not in ready:
+            missing[cell.guest] = seen.verdict.findings[0]
+            continue
+        key = (cell.guest, str(cell.limits), cell.subject)
+        cells[key] = _worse(cells[key], seen) if key in cells else seen
+    order = dict.fromkeys(cell.guest for cell in started.cells if cell.guest in ready)
+    return Survey(
+        datetime.datetime.fromtimestamp(started.at, datetime.UTC).date(),
+        {guest: ready[guest].facts for guest in order},
+        {guest: ready[guest].facts.release for guest in order},
+        found.subjects, cells, found.thresholds, missing,
+    )  # fmt: skip
+
+
+def _worse(one: Seen, other: Seen) -> Seen:
+    varied = one.varied or one.starts is not other.starts
+    return replace(other if one.starts else one, varied=varied)
+
+
+def _seen(directory: Path) -> Seen | None:
+    try:
+        verdict = msgspec.json.decode((directory / "verdict.json").read_bytes(), type=Verdict)
+    except OSError:
+        return None  # an interrupted run has not asked it
+    trace = directory / "strace"
+    if not trace.exists():
+        return Seen(verdict, ())
+    read = parse_trace(trace.read_bytes())
+    pid = read.calls[0].pid if read.calls else 0
+    cut = bool(verdict.observed and TRACED in verdict.observed.evidence)
+    return Seen(verdict, wishes(story_of(read, pid)), _words(directory), cut)
+
+
+def _words(directory: Path) -> tuple[str, ...]:
+    lines = []
+    for name in ("stdout", "stderr"):
+        path = directory / name
+        if path.exists():
+            text = path.read_bytes()[:4096].decode(errors="backslashreplace")
+            lines += [line.strip() for line in text.splitlines() if line.strip()]
+    return tuple(lines[:_LINES])

@@ -1,0 +1,290 @@
+"""Runtimes of Debian's packages: images that run where they lie, here and in every guest that shows
+them at the same place. Their programs name the loader and the libraries that lie beside them.
+
+What a runtime is given to run is ours (images/hello). What needs a compiler is compiled when the
+image is made, and the compiler stays behind. A runtime is added by a function that fills an image
+out of unpacked packages, and a line in RUNTIMES; see docs/runtimes.md.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from images import elf, recipes
+from images.apt import PackageSet
+from images.errors import ImageError
+from images.recipes import MIB, Materials, Recipe, make_tool
+
+HELLO = Path(__file__).with_name("hello")
+SUITE = "trixie"
+COMPILER = f"toolchain-{SUITE}"
+GCC = "14"
+GO = "1.24"
+JAVA = "25"
+_ARCH = "x86_64-linux-gnu"
+_LOADER = "ld-linux-x86-64.so.2"
+_LIBRARIES = (f"usr/lib/{_ARCH}", f"lib/{_ARCH}")
+_C = ("libc6", "libgcc-s1", r"libstdc\+\+6", "libatomic1")
+
+
+def _take(
+    materials: Materials,
+    out: Path,
+    programs: Iterable[str],
+    trees: Iterable[str] = (),
+    *,
+    opened: Iterable[str] = (),
+    libraries: str = "lib",
+) -> None:
+    """Fill an image: programs and directories of the packages, and all libraries that they need or
+    open by name (`opened`), in the directory `libraries`. The programs then run with these.
+
+    A program that is in the image already, since it was compiled, is taken as it is.
+    """
+    for tree in trees:
+        _copy_tree(materials.packages, tree, out)
+    for program in programs:
+        if not (out / program).exists():
+            (out / program).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(materials.packages / program, out / program)
+    roots = [materials.packages, *materials.images.values()]
+    places = [root / folder for root in roots for folder in _LIBRARIES]
+    asking = [out / program for program in programs]
+    asking += [path for path in out.rglob("*.so*") if path.is_file() and elf.is_elf(path)]
+    by_name = [_found(name, places) for name in (_LOADER, *opened)]
+    beside = out / libraries
+    beside.mkdir(parents=True, exist_ok=True)
+    for library in {*by_name, *elf.closure([*asking, *by_name[1:]], places)}:
+        shutil.copy2(library.resolve(), beside / library.name)
+    run_path = materials.target / libraries
+    for program in programs:
+        elf.relocate(out / program, str(run_path / _LOADER), str(run_path))
+
+
+def _found(name: str, places: Iterable[Path]) -> Path:
+    for place in places:
+        if (place / name).exists():
+            return place / name
+    raise ImageError(f"none of the packages has {name}", "report this")
+
+
+def _copy_tree(packages: Path, tree: str, out: Path) -> None:
+    """Copy a directory; a link that leaves it (to /etc) becomes the file that it names."""
+    shutil.copytree(packages / tree, out / tree, symlinks=True, dirs_exist_ok=True)
+    for path in (out / tree).rglob("*"):
+        if not path.is_symlink() or path.exists():
+            continue
+        named = packages / tree / path.relative_to(out / tree)
+        target = packages / str(named.parent / named.readlink()).removeprefix("/")
+        path.unlink()
+        if target.is_file():
+            shutil.copy2(target, path)
+
+
+def _run(argv: Iterable[str | Path], what: str, **environment: str | Path) -> None:
+    """Run a compiler or another tool of an image, with nothing of this machine's environment."""
+    with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
+        done = subprocess.run(
+            [str(word) for word in argv], capture_output=True, text=True, check=False, cwd=scratch,
+            env={"HOME": scratch, "TMPDIR": scratch, **{k: str(v) for k, v in environment.items()}},
+        )  # fmt: skip
+    if done.returncode:
+        raise ImageError(f"{what}: {(done.stderr or done.stdout).strip()[-800:]}", "report this")
+
+
+def _gcc(materials: Materials) -> list[str]:
+    compiler = materials.images[COMPILER]
+    return [
+        f"{compiler}/usr/bin/{_ARCH}-gcc-{GCC}", f"--sysroot={compiler}", f"-B{compiler}/usr/bin"
+    ]  # fmt: skip
+
+
+def _compile(materials: Materials, source: str, program: Path, *flags: str) -> None:
+    strict = ("-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-rdynamic")
+    program.parent.mkdir(parents=True, exist_ok=True)
+    _run(
+        [*_gcc(materials), *strict, *flags, "-o", program, HELLO / source],
+        f"{source} does not compile",
+    )
+
+
+def make_compiler(materials: Materials, out: Path) -> None:
+    """Make a C compiler of the runtimes' suite."""
+    make_tool(materials, out)
+    for folder in ("lib", "lib64"):  # where the linker's own scripts look
+        (out / folder).symlink_to(f"usr/{folder}")
+    loader, run_path = out / _LIBRARIES[0] / _LOADER, materials.target / _LIBRARIES[0]
+    for program in (out / f"usr/libexec/gcc/{_ARCH}/{GCC}").iterdir():
+        if program.is_file() and elf.is_elf(program) and ".so" not in program.name:
+            elf.relocate(program, str(materials.target / loader.relative_to(out)), str(run_path))
+
+
+def make_go(materials: Materials, out: Path) -> None:
+    """Compile a hello with the packaged Go: one static program."""
+    root = materials.packages / f"usr/lib/go-{GO}"
+    with tempfile.TemporaryDirectory(prefix="foothold-") as cache:
+        _run(
+            [root / "bin/go", "build", "-trimpath", "-o", out / "hello", HELLO / "hello.go"],
+            "hello.go does not compile",
+            GOROOT=root, GOCACHE=cache, GO111MODULE="off", GOTOOLCHAIN="local", CGO_ENABLED="0",
+            PATH=os.environ.get("PATH", os.defpath),
+        )  # fmt: skip
+
+
+def make_java(materials: Materials, out: Path) -> None:
+    """Take the virtual machine, compile a hello, and dump its class archives as Debian's package
+    does when it is installed.
+    """
+    home = f"usr/lib/jvm/java-{JAVA}-openjdk-amd64"
+    shutil.rmtree(materials.packages / home / "legal")
+    _take(materials, out, [f"{home}/bin/java"], [home], libraries=f"{home}/lib")
+    (out / "jdk").symlink_to(home)
+    # not where it will be yet: the loader is started by hand, and told where to look
+    java: list[str | Path] = [
+        out / "jdk/lib" / _LOADER,
+        "--library-path",
+        out / "jdk/lib",
+        out / "jdk/bin/java",
+    ]
+    compiler: list[str | Path] = [
+        "-m",
+        "jdk.compiler/com.sun.tools.javac.Main",
+        "-d",
+        out,
+        HELLO / "Hello.java",
+    ]
+    _run([*java, *compiler], "Hello.java does not compile", JAVA_HOME=out / "jdk")
+    _run([*java, "-Xshare:dump"], "the class archive cannot be dumped")
+
+
+def make_node(materials: Materials, out: Path) -> None:
+    """Take Node.js, and the part of its library that Debian keeps outside of it.
+
+    That is read from /usr/share/nodejs, compiled in: made relative to the image, in which every
+    subject starts.
+    """
+    _take(materials, out, ["usr/bin/node"], ["usr/share/nodejs"])
+    for library in (out / "lib").glob("libnode.so.*"):
+        code = library.read_bytes()
+        library.write_bytes(code.replace(b"/usr/share/nodejs/", b"usr//share/nodejs/"))
+
+
+def make_ocaml(materials: Materials, out: Path) -> None:
+    """Compile a hello with the packaged OCaml."""
+    packages, compiler = materials.packages, materials.images[COMPILER]
+    libraries = compiler / _LIBRARIES[0]
+    ocamlopt = packages / "usr/bin/ocamlopt.opt"
+    own = packages / _LIBRARIES[0]
+    elf.relocate(ocamlopt, str(libraries / _LOADER), f"{libraries}:{own}")
+    [standard] = (own / "ocaml").iterdir()  # named by the version
+    source = Path(shutil.copy2(HELLO / "hello.ml", packages))  # what is compiled lands beside it
+    _run(
+        [ocamlopt, "-cc", " ".join(_gcc(materials)), "-ccopt", f"-L{own}",
+         "-o", out / "hello", source],
+        "hello.ml does not compile", OCAMLLIB=standard, PATH=compiler / "usr/bin",
+    )  # fmt: skip
+    _take(materials, out, ["hello"])
+
+
+def make_python(materials: Materials, out: Path) -> None:
+    """Take CPython and its library."""
+    _take(materials, out, ["usr/bin/python3.13"], ["usr/lib/python3.13"])
+
+
+def make_sanitizers(materials: Materials, out: Path) -> None:
+    """Compile a C program as it is, under AddressSanitizer and under ThreadSanitizer."""
+    _compile(materials, "allocate.c", out / "plain")
+    for name in ("address", "thread"):
+        _compile(materials, "allocate.c", out / name, "-g", f"-fsanitize={name}")
+    _take(materials, out, ["plain", "address", "thread"])
+
+
+_ALLOCATORS = ("libjemalloc.so.2", "libmimalloc.so.3", "libtcmalloc_minimal.so.4")
+
+
+def make_allocators(materials: Materials, out: Path) -> None:
+    """Compile a C program, and take the allocators that may be preloaded into it."""
+    _compile(materials, "allocate.c", out / "allocate")
+    _take(materials, out, ["allocate"], opened=_ALLOCATORS)
+
+
+def make_sbcl(materials: Materials, out: Path) -> None:
+    """Take Steel Bank Common Lisp and its core."""
+    _take(materials, out, ["usr/bin/sbcl"], ["usr/lib/sbcl"])
+
+
+def make_luajit(materials: Materials, out: Path) -> None:
+    """Take LuaJIT."""
+    _take(materials, out, ["usr/bin/luajit"])
+
+
+def make_jsc(materials: Materials, out: Path) -> None:
+    """Take JavaScriptCore's shell, the JavaScript of WebKit."""
+    _take(materials, out, ["usr/bin/jsc"])
+
+
+def make_haskell(materials: Materials, out: Path) -> None:
+    """Take a program that GHC has compiled; it brings GHC's runtime inside."""
+    _take(materials, out, ["usr/bin/alex"])
+
+
+_ERLANG = ("erlexec", "beam.smp", "erl_child_setup", "inet_gethost")
+
+
+def make_erlang(materials: Materials, out: Path) -> None:
+    """Take Erlang's emulator, what starts it, and the two libraries that it boots from."""
+    [system] = (materials.packages / "usr/lib/erlang").glob("erts-*")
+    own = f"usr/lib/erlang/{system.name}/bin"
+    libraries = (materials.packages / "usr/lib/erlang/lib").glob("*")
+    trees = [f"usr/lib/erlang/lib/{each.name}" for each in libraries
+             if each.name.startswith(("kernel-", "stdlib-"))]  # fmt: skip
+    programs = [f"{own}/{name}" for name in _ERLANG]
+    _take(materials, out, programs, [*trees, "usr/lib/erlang/bin"])
+    (out / "bin").symlink_to(own)
+
+
+def _recipe(
+    name: str,
+    make: Callable[[Materials, Path], None],
+    packages: tuple[str, ...] = (),
+    only: tuple[str, ...] = (),
+    needs: tuple[str, ...] = (),
+    space: int = 200 * MIB,
+) -> Recipe:
+    own = PackageSet(SUITE, packages, only) if packages else None
+    return Recipe(name, make, own, needs, _SOURCES, space)
+
+
+_SOURCES = (
+    Path(__file__), Path(elf.__file__), Path(recipes.__file__),
+    *sorted(path for path in HELLO.iterdir() if path.is_file()),
+)  # fmt: skip
+RUNTIMES: tuple[Recipe, ...] = (
+    _recipe("go", make_go, (f"golang-{GO}-go",), space=500 * MIB),
+    _recipe("java", make_java, (f"openjdk-{JAVA}-jre-headless",),
+            (*_C, "zlib1g", f"openjdk-{JAVA}-jre-headless"), space=700 * MIB),
+    _recipe("node", make_node, ("nodejs",), space=400 * MIB),
+    _recipe("ocaml", make_ocaml, ("ocaml-nox",),
+            ("ocaml", "ocaml-base", "libstdlib-ocaml.*", "libzstd.*"), (COMPILER,), 300 * MIB),
+    _recipe("python", make_python, ("python3.13-minimal", "libpython3.13-stdlib")),
+    _recipe("sanitizers", make_sanitizers, needs=(COMPILER,)),
+    _recipe("allocators", make_allocators,
+            ("libjemalloc2", "libmimalloc3", "libtcmalloc-minimal4t64"), needs=(COMPILER,)),
+    _recipe("sbcl", make_sbcl, ("sbcl",)),
+    _recipe("luajit", make_luajit, ("luajit",)),
+    _recipe("jsc", make_jsc, ("libjavascriptcoregtk-bin",), space=300 * MIB),
+    _recipe("haskell", make_haskell, ("alex",)),
+    _recipe("erlang", make_erlang, ("erlang-base",), (*_C, "zlib1g", "libtinfo6", "erlang-base")),
+)  # fmt: skip
+RECIPES: Mapping[str, Recipe] = {
+    each.name: each
+    for each in (
+        _recipe(COMPILER, make_compiler, (f"gcc-{GCC}", "libc6-dev"), space=900 * MIB),
+        *RUNTIMES,
+    )
+}  # fmt: skip

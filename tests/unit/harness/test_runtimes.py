@@ -1,0 +1,69 @@
+"""The catalogue of packaged runtimes, without building one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.cli.common import known
+from harness.plan import find, load
+from harness.runtimes import RUNTIMES, packaged, subject, version
+from images import disks, runtimes
+from images.builder import Builder
+from images.cache import Cache
+from images.catalogue import GUESTS, RECIPES
+from images.errors import ImageError
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Builder:
+    """A builder that can build nothing: what it does not know already it cannot say."""
+    return Builder(Cache(tmp_path), locked=True)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_each_has_an_image_a_disk_and_a_version(name: str, empty: Builder) -> None:
+    this = RUNTIMES[name]
+    assert this.image in {each.name for each in runtimes.RUNTIMES}
+    assert disks.DISK + this.image in RECIPES
+    assert re.fullmatch(r"\d+(\.\d+)+", version(name, empty)), version(name, empty)
+    assert re.compile(this.says)
+    assert this.argv[0].startswith("{image}/")
+
+
+def test_the_guests_do_without_them() -> None:
+    assert not set(GUESTS) & {each.name for each in runtimes.RUNTIMES}
+    assert not any(need not in GUESTS for recipe in GUESTS.values() for need in recipe.needs)
+
+
+def test_a_subject_knows_where_its_image_is(
+    empty: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(empty, "image", lambda name: Path(f"/store/{name}-1"))
+    java = subject("java-zgc", empty)
+    assert java.argv[:2] == ("/store/java-1/jdk/bin/java", "-XX:+UseZGC")
+    assert (java.image, java.directory, java.ends) == ("java", "/store/java-1", True)
+    malloc = packaged(empty)["c-jemalloc"]()
+    assert malloc.environment == {"LD_PRELOAD": "/store/allocators-1/lib/libjemalloc.so.2"}
+
+
+def test_an_image_that_cannot_be_had_is_told(
+    empty: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTHOLD_MIRROR", "http://127.0.0.1:9")
+    with pytest.raises(ImageError):
+        packaged(empty)["luajit-hello"]()
+
+
+def test_the_plan_asks_for_all_of_them(empty: Builder) -> None:
+    plan = load(find("runtimes"), known(empty))
+    cells = plan.cells()
+    assert {cell.subject for cell in cells} == set(RUNTIMES)
+    assert all(cell.declared for cell in cells)
+
+
+def test_the_page_about_them_names_all() -> None:
+    page = (Path(__file__).parents[3] / "docs/runtimes.md").read_text()
+    assert all(f"`{name}`" in page for name in RUNTIMES)

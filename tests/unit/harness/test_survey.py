@@ -1,0 +1,198 @@
+"""The survey: recorded traces shortened to wishes, told in two sentences, written as one page."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.cells import Cell, Limits
+from harness.cli import door
+from harness.edge import Edge, Probe, Search, Threshold
+from harness.errors import UsageError
+from harness.events import CellFinished, GuestReady, RunStarted
+from harness.ledger import Answer
+from harness.sinks.rundir import RunDirectory
+from harness.survey import FILE, About, Found, markdown, read
+from harness.survey.digest import Wish, main_wishes, wishes
+from harness.survey.reading import Seen
+from harness.survey.sentences import tell
+from harness.verdict import Observation, Outcome, Result, Verdict
+from harness.verdict import Path as Way
+from harness.witnesses.strace import parse_trace, story_of
+from tests.unit.harness import samples
+
+RECORDED = Path(__file__).parents[2] / "data" / "strace"
+TITLES = {"go-hello": About("Go", "1.24.4"), "c-tsan": About("ThreadSanitizer", "14.2.0")}
+
+
+def recorded(name: str) -> tuple[Wish, ...]:
+    log = (RECORDED / f"{name}.log").read_bytes()
+    return wishes(story_of(parse_trace(log), int(log.split()[0])))
+
+
+def seen(name: str, outcome: Outcome = Outcome.STARTS, message: str = "", **more: object) -> Seen:
+    status = 1 if outcome is Outcome.DIES else 0
+    observed = Observation(Way.LOW, outcome, status, 0, message, said=message)
+    verdict = Verdict("c", Result.PASS, 1.0, observed=observed)
+    return Seen(verdict, recorded(name) if name else (), **more)  # type: ignore[arg-type]
+
+
+def test_gos_heap_is_one_wish_wherever_it_goes() -> None:
+    *_, heap = recorded("native-go")
+    assert (heap.asked, heap.answered, heap.then) == ("64M at 0xc000000000", "that", "")
+    hints, bigger = recorded("uml-6.12-go")[-2:]
+    assert (hints.count, hints.moved, hints.refused, hints.granted) == (64, 64, 0, False)
+    assert hints.asked == "64M at 0xc000000000, and 63 times more, at last at 0x3fc000000000"
+    assert (hints.answered, hints.then) == ("0x84960000", "gave it back, and asked for more")
+    assert (bigger.asked, bigger.answered) == ("128M anywhere", "0x84960000")
+
+
+def test_a_series_of_smaller_and_smaller_requests_is_one_wish() -> None:
+    [wish] = recorded("uml-6.12-haskell")
+    assert (wish.count, wish.refused, wish.moved, wish.then) == (40, 22, 18, "took it")
+    assert wish.asked == (
+        "1T at 0x4200000000, and 39 times more, at last at 0x4200027000 for 54.3G"
+    )
+    assert wish.answered == "nothing (ENOMEM) 22 times, 0x48000000 18 times"
+
+
+def test_a_request_that_never_came_back_is_not_told() -> None:
+    wish = recorded("uml-6.12-zgc")[-1]
+    assert (wish.exact, wish.errno, wish.last.length) == (True, "ENOMEM", 2000 << 20)
+    assert all(each.first.answer is not Answer.REFUSED or each.errno for each in [wish])
+
+
+def test_what_is_left_out_is_glibcs_and_the_kernels_own() -> None:
+    """The log has an arena for a thread's malloc, and Lisp's core laid over its own reservation."""
+    assert b"134217728, PROT_NONE" in (RECORDED / "uml-6.12-haskell.log").read_bytes()
+    lisp = recorded("uml-6.12-sbcl")
+    assert [each.asked for each in main_wishes(lisp)] == [
+        "1024M at 0x1000000000", "221M at 0x52100000", "165M at 0xb7ffb00000"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("one", "told"),
+    [
+        (seen("uml-6.12-go"),
+         "It asks for 64M at 0xc000000000, and 63 times more, at last at "
+         "0x3fc000000000; the kernel "
+         "gives 0x84960000 and the like instead. It gives it back, asks for "
+         "128M anywhere, is given "
+         "0x84960000, and starts."),
+        (seen("uml-6.12-sbcl"),
+         "It asks for 165M at 0xb7ffb00000; the kernel gives 0x403eb000 "
+         "instead. It takes that, and "
+         "starts."),
+        (seen("uml-6.12-haskell"),
+         "It asks for 1T at 0x4200000000, and 39 times more, at last at "
+         "0x4200027000 for 54.3G; the "
+         "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It takes that, "
+         "and starts."),
+        (seen("uml-6.12-tsan", Outcome.DIES, "ThreadSanitizer: CHECK failed",
+              words=("ThreadSanitizer: CHECK failed",)),
+         "It asks for 1T exactly 0x720000000000; the kernel refuses (ENOMEM). "
+         "It dies with status 1, "
+         "saying “ThreadSanitizer: CHECK failed.”"),
+        (seen("uml-6.12-zgc", Outcome.DIES, "[1.790s][error][gc] Failed to reserve 500M",
+              words=("[1.790s][error][gc] Failed to reserve 500M", "Error occurred"), cut=True),
+         "It asks for 8000M exactly 0x40000000000, and 40 times more, at last at 0x442e5000000 for "
+         "2000M, and on; the kernel refuses each time (ENOMEM). It dies with status 1, saying "
+         "“Failed to reserve 500M. Error occurred.”"),
+        (seen("uml-6.12-haskell", Outcome.HANGS),
+         "It asks for 1T at 0x4200000000, and 39 times more, at last at "
+         "0x4200027000 for 54.3G; the "
+         "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It comes to no "
+         "end."),
+        (seen("uml-6.12-go", cut=True),
+         "It asks for 64M at 0xc000000000, and 63 times more, at last at 0x3fc000000000; "
+         "the kernel gives 0x84960000 and the like instead. It gives it back, and goes on so until "
+         "its trace is ended; without a tracer it starts."),
+        (seen("", Outcome.DIES, "==7==Shadow memory range interleaves"),
+         "Nothing in its trace is large or wants an address. It dies with status 1, saying “Shadow "
+         "memory range interleaves.”"),
+        (seen("", Outcome.DIES), "Nothing in its trace is large or wants an address. It dies with "
+         "status 1, without a word."),
+    ],
+)  # fmt: skip
+def test_two_sentences(one: Seen, told: str) -> None:
+    assert tell(one) == told
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of two subjects in two guests, as `foothold survey` leaves it."""
+    cells = [
+        Cell(guest, limits, "", subject, repeat=repeat)
+        for guest in ("native", "uml-6.12")
+        for limits in (Limits(), Limits(rlimit_as=1 << 30))
+        for subject in TITLES
+        for repeat in ((1, 2) if subject == "c-tsan" and not limits.named else (1,))
+    ]
+    sink = RunDirectory(tmp_path)
+    sink(RunStarted(at=1_800_000_000.0, run="r", plan="runtimes", directory=str(tmp_path),
+                    command=(), cells=tuple(cells)))  # fmt: skip
+    for guest, task_size in (("native", 0x7FFFFFFFF000), ("uml-6.12", 0x7F80000000)):
+        ready = samples.ready(guest)
+        facts = dataclasses.replace(samples.facts(task_size), release=f"of-{guest}")
+        sink(GuestReady(**{**msgspec.structs.asdict(ready), "facts": facts}))
+    for cell in cells:
+        dies = cell.guest != "native" and cell.subject == "c-tsan" and cell.repeat == 1
+        log = {"go-hello": "go", "c-tsan": "tsan"}[cell.subject]
+        if cell.guest == "native":
+            log = "native-go"
+        observed = seen("", Outcome.DIES if dies else Outcome.STARTS, "no space").verdict.observed
+        sink(
+            CellFinished(cell=cell.id, verdict=Verdict(cell.id, Result.PASS, 1, observed=observed))
+        )
+        trace = (RECORDED / f"{log if log == 'native-go' else f'uml-6.12-{log}'}.log").read_bytes()
+        (tmp_path / "cells" / cell.id / "strace").write_bytes(trace)
+        (tmp_path / "cells" / cell.id / "stderr").write_text("no space\n" if dies else "")
+    sink.close()
+    thresholds = (
+        Threshold("native", "go-hello", "", "rlimit_as", Search(Edge.FOUND, 688 << 20, 680 << 20, (
+            Probe(None, True),)), "mmap, 32M rw- at anywhere: refused, ENOMEM", "dies, status 2"),
+        Threshold("uml-6.12", "go-hello", "", "rlimit_as", Search(Edge.SEVERAL, 2 << 30, 1 << 30,
+                                                                  ())),
+        Threshold("uml-6.12", "c-tsan", "", "rlimit_as", Search(Edge.NEVER, None, 64 << 30, ())),
+    )  # fmt: skip
+    (tmp_path / FILE).write_bytes(msgspec.json.encode(Found(TITLES, thresholds)))
+    return tmp_path
+
+
+def test_the_page(run: Path) -> None:
+    survey = read(run)
+    assert survey.date == datetime.date(2027, 1, 15)
+    page = markdown(survey)
+    assert "Measured on\n2027-01-15 by `foothold survey`" in page
+    assert "Kernels: uml-6.12 of-uml-6.12.\nRuntimes: Go 1.24.4, ThreadSanitizer 14.2.0." in page
+    assert "| Go | starts | *moved* |" in page
+    assert "| ThreadSanitizer | starts | **dies**, not always |" in page
+    assert "* **Go**, uml-6.12 (39 bits): It asks for 64M at 0xc000000000, and 63 times" in page
+    assert "| Go | native | 512M anywhere, and 1 time more |" in page
+    assert "|  |  | 64M at 0xc000000000 | that |  |" in page
+    assert (
+        "| ThreadSanitizer | uml-6.12 | 1T exactly 0x720000000000 | nothing (ENOMEM) | died |"
+        in page
+    )
+    assert "| Go | 688M | 2G* |" in page
+    assert "| ThreadSanitizer |  | never |" in page
+    assert "| Go | 680M, native | 32M rw- at anywhere: refused, ENOMEM | dies, status 2 |" in page
+    assert "Of 2 cells of the run under a limit, 1 agree with this." in page
+    assert "* Go in uml-6.12 under rlimit_as=1G: low, starts; its threshold is 2G" in page
+    assert all(len(line) <= 100 or line[0] == "|" for line in page.splitlines() if line)
+
+
+def test_the_page_can_be_written_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door.main(["survey", "--from", str(run)]) == 0
+    assert capsys.readouterr().out == markdown(read(run))
+
+
+def test_a_directory_without_a_survey(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no survey"):
+        read(tmp_path)
+    assert door.main(["survey", "--from", str(tmp_path)]) == 2
