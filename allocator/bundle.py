@@ -2,14 +2,16 @@
 
 Everything about it serves the start. It is not compressed, so that no decompressor is loaded.
 Beside the sources lies their bytecode for the Python that built it, in one piece, which `boot`
-knows how to use; other versions compile the sources. And it has a `contextlib` and a `functools` of
-its own: to run a zip file the interpreter puts it first on its path and imports `runpy`, which in
-3.11 leads to these two for the sake of two decorators, and they cost as much as `ctypes`.
+knows how to use, and for other Pythons if they have made it; the rest compile the sources. And it
+has a `contextlib` and a `functools` of its own: to run a zip file the interpreter puts it first on
+its path and imports `runpy`, which in 3.11 leads to these two for the sake of two decorators, and
+they cost as much as `ctypes`.
 """
 
 import importlib.util
 import marshal
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import CodeType
 
@@ -30,8 +32,11 @@ DECORATORS = {
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def write(path: Path) -> None:
-    """Write the file; the same sources and the same Python give the same bytes. Raises OSError."""
+def write(path: Path, more: Iterable[Path] = ()) -> None:
+    """Write the file; the same sources and the same Python give the same bytes. Raises OSError.
+
+    `more` are files that `write_bytecode` has made under other Pythons.
+    """
     here = Path(__file__).parent
     sources = {name: (here / f"{name}.py").read_bytes() for name in MODULES}
     entries = {f"{PACKAGE}/{name}.py": source for name, source in sources.items()}
@@ -39,14 +44,26 @@ def write(path: Path) -> None:
     entries["__main__.pyc"] = _pyc("__main__.py", entries["__main__.py"])
     entries |= {name: source.encode() for name, source in DECORATORS.items()}
     entries |= {f"{name}c": _pyc(name, source.encode()) for name, source in DECORATORS.items()}
-    codes = {_full_name(name): _compile(f"{PACKAGE}/{name}.py", sources[name]) for name in MODULES}
-    entries[bytecode_name(importlib.util.MAGIC_NUMBER)] = marshal.dumps(codes)
+    entries |= {each.name: each.read_bytes() for each in more}
+    entries[bytecode_name(importlib.util.MAGIC_NUMBER)] = _bytecode(sources)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in sorted(entries.items()):
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.external_attr = 0o644 << 16
             entry.create_system = 3  # Unix, wherever it was built
             archive.writestr(entry, data)
+
+
+def write_bytecode(folder: Path) -> None:
+    """Write the bytecode for the Python that runs this, as a file of the name that it has there."""
+    here = Path(__file__).parent
+    sources = {name: (here / f"{name}.py").read_bytes() for name in MODULES}
+    (folder / bytecode_name(importlib.util.MAGIC_NUMBER)).write_bytes(_bytecode(sources))
+
+
+def _bytecode(sources: Mapping[str, bytes]) -> bytes:
+    codes = {_full_name(name): _compile(f"{PACKAGE}/{name}.py", sources[name]) for name in MODULES}
+    return marshal.dumps(codes)
 
 
 def _full_name(name: str) -> str:

@@ -8,8 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.guests.catalogue import catalogue
-from harness.guests.guest import Support, Workplace
+from harness.guests.catalogue import Kind, catalogue
 from harness.guests.host import Host
 from harness.guests.host import examine as examine_host
 from harness.guests.qemu import Kvm
@@ -47,14 +46,17 @@ def examine(builder: Builder) -> list[Check]:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         for kind in kinds.values():
-            support = kind.make(Workplace(scratch, scratch, builder)).supported()
-            checks.append(_guest(kind.name, support))
+            checks.append(_guest(kind, builder, scratch))
     return checks
 
 
-def _guest(name: str, support: Support) -> Check:
+def _guest(kind: Kind, builder: Builder, scratch: Path) -> Check:
+    support = kind.supported(builder, scratch)
     reason = support.reason or "can be booted"
-    return Check(name, support.ok, reason, support.remedy, support.notes)
+    if support.ok and not all(map(builder.ready, kind.images)):
+        size = builder.to_download(kind.images) >> 20
+        reason += f"; its images are not built yet ({size} MiB to download)"
+    return Check(kind.name, support.ok, reason, support.remedy, support.notes)
 
 
 def _packages() -> Check:

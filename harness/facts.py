@@ -58,7 +58,8 @@ class Facts:
     asked for the task size itself. `aslr` is the kernel's mode, `aslr_bits` how many bits of
     `first`, down to the page, were seen to differ over six starts of a program: one bit too few
     once in 32 times. `commit_limit` and `committed` are what the kernel may promise and has
-    promised (Documentation/mm/overcommit-accounting), `memory` what it has.
+    promised (Documentation/mm/overcommit-accounting), `memory` what it has. `huge_page_size` is
+    that of a huge page: what one entry of the second level of page tables covers.
     """
 
     schema: Literal[2]
@@ -86,6 +87,7 @@ class Facts:
     max_map_count: int
     cgroup: Cgroup
     tools: Tools
+    huge_page_size: int = -1
 
     @property
     def bits(self) -> int:
@@ -94,8 +96,13 @@ class Facts:
 
     @property
     def levels(self) -> int:
-        """Levels of page table that the width implies, with 4 KiB pages and 512 entries each."""
-        return -(-(self.bits - 12) // 9) if self.pointer_size == 8 else 2
+        """Levels of page table that the width implies: each resolves as many bits as there are
+        between a page and a huge page (i386: 10, with PAE 9), or else as entries of 8 bytes do.
+        """
+        offset = (self.page_size - 1).bit_length()
+        known = self.huge_page_size > self.page_size
+        each = (self.huge_page_size // self.page_size if known else self.page_size // 8) - 1
+        return -(-(self.bits - offset) // each.bit_length())
 
 
 def parse_facts(text: bytes) -> Facts:

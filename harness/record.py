@@ -62,6 +62,8 @@ class Record:
 
     `maps` is /proc/PID/maps as the agent read it while the program was held, by the moment
     (`reserved`, `end`). `trace` is what strace wrote of its system calls, None if nobody traced it.
+    `emulator` is what an emulator that ran the program said of its calls and pages, None without
+    one; `maps` are that emulator's (harness/witnesses/emulator.py).
     `cut` names what was bounded: `stdout`, `stderr`, `trace`. `running` says that we ended it when
     our patience was at its end, or that it had `said` what it says when it has started.
     """
@@ -73,6 +75,7 @@ class Record:
     stderr: bytes
     maps: Mapping[str, str] = field(default_factory=dict)
     trace: bytes | None = None
+    emulator: bytes | None = None
     cut: tuple[str, ...] = ()
     seconds: float = 0.0
     running: bool = False
@@ -84,7 +87,9 @@ class Record:
         (directory / output).write_bytes(self.stdout)
         (directory / "ending.json").write_bytes(msgspec.json.encode(self.ending))
         (directory / "stderr").write_bytes(self.stderr)
-        if self.trace is not None:
+        if self.emulator is not None:  # which the trace is made of
+            (directory / "emulator.log").write_bytes(self.emulator)
+        elif self.trace is not None:
             (directory / "strace").write_bytes(self.trace)
         for moment, maps in self.maps.items():
             # a moment's name comes from the guest: \w only, see supervised.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import threading
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import events, origin, subjects, witnesses
+from harness import bytecode, events, origin, subjects, witnesses
 from harness.cells import ALLOCATOR, Cell
 from harness.deadline import Deadline
 from harness.errors import Blame, FootholdError, GuestError, InfrastructureError, UnsupportedError
@@ -25,12 +26,12 @@ from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
 from harness.guests.machine import AGENT
 from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
-from harness.oracle import predict, unknown
 from harness.schedule import Job, Schedule, memory_here
 from harness.subjects import Root, Subject
 from harness.trial import CELL_SECONDS, deadline_for, keep, run_trial
 from harness.tries import Tries
-from harness.verdict import Expectation, Result, Verdict
+from harness.unasked import prediction, unsupported
+from harness.verdict import Result, Verdict
 from images.builder import Builder
 from images.errors import ImageError
 
@@ -45,9 +46,10 @@ class Options:
     """How a run is done. `jobs` guests live at once, each pinned to a processor of its own.
 
     With `trace`, the subject's system calls are the third witness. `subjects` are what runs in
-    cells, by name. A cell that does not pass is asked up to `retries` times again. `keeper` may
-    take guests over. `here` is a directory of the host to have at hand in a guest, `memory` what a
-    guest has, in MiB, if not what its subjects need.
+    cells, by name. A cell that does not pass is asked up to `retries` times again. `handed`
+    has the subjects' files, as they were once; None: what they are now. `keeper` may take guests
+    over. `here` is a directory of the host to have at hand in a guest, `memory` what a guest has,
+    in MiB, if not what its subjects need.
     """
 
     directory: Path
@@ -58,6 +60,7 @@ class Options:
     retries: int = 0
     trace: bool = True
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
+    handed: Path | None = None
     keeper: Kept | None = None
     here: Path | None = None
     memory: int | None = None
@@ -100,6 +103,7 @@ class Opened:
 
     guest: Guest
     facts: Facts
+    _kind: Kind
     _run: _Run
 
     def ask(self, cell: Cell, subject: Subject, directory: Path) -> Verdict:
@@ -107,6 +111,9 @@ class Opened:
 
         Raises UsageError if a file of the subject's cannot be read.
         """
+        support = self._run.suits(self._kind, subject)
+        if not support.ok:
+            return unsupported(cell, support.reason, support.remedy)
         share = self._run.options.directory / "guests" / self.guest.name / "share"
         subjects.hand_in(
             self.guest, share, subject, Deadline.after(CELL_SECONDS * self.guest.scale)
@@ -123,9 +130,10 @@ def opened(guest: str, options: Options, emit: Emit, cpu: int | None = None) -> 
     """
     kind = catalogue(options.builder, options.own)[guest]
     one = _Run(options, emit)
-    cpu = options.processors[0] if cpu is None else cpu
-    with one.booted(kind, guest, cpu, list(options.subjects.values())) as (booted, facts):
-        yield Opened(booted, facts, one)
+    with one.booted(kind, guest, options.processors[0], list(options.subjects.values())) as (
+        booted, facts,
+    ):  # fmt: skip
+        yield Opened(booted, facts, kind, one)
 
 
 @dataclass
@@ -207,22 +215,27 @@ class _Run:
         directory = self.options.directory / "guests" / label
         share = directory / "share"
         share.mkdir(parents=True, exist_ok=True)
-        subjects.deploy(share, deployed)
+        builder, port = self.options.builder, kind.port
         memory = self.options.memory
         if memory is None and not all(each.reports for each in deployed):
             memory = PROGRAM_MEMORY
         shown = tuple(dict.fromkeys(each.image for each in deployed if each.image))
         place = Workplace(
-            directory, share, self.options.builder, cpu, deployed[0].root, memory,
-            self.options.here, images=shown,
+            directory, share, builder, cpu, deployed[0].root, memory, self.options.here,
+            images=shown,
         )  # fmt: skip
         guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
             raise UnsupportedError(support.reason, support.remedy)
         # before the deadline of the boot begins
-        images = {name: self.options.builder.image(name).name for name in kind.needs(shown)}
+        images = {name: builder.image(name).name for name in kind.needs(shown)}
         images |= {str(path): subjects.hash_of(path) for path in kind.files}
+        if self.options.handed:
+            shutil.copytree(self.options.handed, share, dirs_exist_ok=True)
+        else:
+            subjects.deploy(share, deployed, bytecode.for_root(port, builder) if port else ())
+        subjects.remember(directory, deployed)
         started = time.monotonic()
         with self._guard:
             if self._stopping.is_set():
@@ -250,7 +263,9 @@ class _Run:
         """Take cells of one guest, whose subjects have one root, to their verdicts, whatever
         happens to the guest.
         """
-        tries = Tries(list(cells), self.options.retries, self.options.fresh)
+        if not (cells := list(self._suited(kind, cells))):
+            return
+        tries = Tries(cells, self.options.retries, self.options.fresh)
         deployed = [self.options.subjects[name] for name in dict.fromkeys(c.subject for c in cells)]
         labels = _labels(kind.name, deployed[0].root)
         while (batch := tries.batch()) and not self._stopping.is_set():
@@ -279,6 +294,20 @@ class _Run:
         for verdict in tries.give_up():
             self._finish(verdict)
 
+    def _suited(self, kind: Kind, cells: Sequence[Cell]) -> Iterator[Cell]:
+        """Leave out the cells whose subject is for another machine: they have their verdict."""
+        for cell in cells:
+            support = self.suits(kind, self.options.subjects[cell.subject])
+            if support.ok:
+                yield cell
+            else:
+                self._finish(unsupported(cell, support.reason, support.remedy))
+
+    def suits(self, kind: Kind, subject: Subject) -> Support:
+        kinds = catalogue(self.options.builder, self.options.own).values()
+        others = [each.name for each in kinds if subject.machine in each.machines]
+        return subjects.suits(subject, kind.name, kind.machines, others)
+
     def ask(self, cell: Cell, guest: Guest, facts: Facts, number: int = 1) -> Verdict:
         self.emit(events.CellStarted(cell=cell.id))
         started = time.monotonic()
@@ -286,24 +315,26 @@ class _Run:
         if number > 1:
             directory /= f"try-{number}"
         trace, notes = self._traceable(guest, facts, cell)
-        if not (support := possible(guest, facts, cell.limits)).ok:
-            return _unsupported_cell(cell, support.reason, support.remedy)
         subject = self.options.subjects[cell.subject]
-        if guest.agent == AGENT and (
-            lack := subjects.lacks(subject, self.options.builder.image("root"))
+        if not (support := possible(guest, facts, cell.limits, subject.machine)).ok:
+            return unsupported(cell, support.reason, support.remedy)
+        if (
+            subject.interpreter
+            and guest.agent == AGENT
+            and (lack := subjects.lacks(subject, self.options.builder.image("root")))
         ):
-            return _unsupported_cell(cell, lack, "take --root host, /bin/sh or Python 3.11")
+            return unsupported(cell, lack, "take --root host, /bin/sh or Python 3.11")
         deadline = deadline_for(cell, subject, guest)
         predicted = None
         try:
             facts = measure(guest, facts, cell.limits, deadline)
             if subject.reports:
-                predicted, notes = _prediction(cell, facts, notes)
+                predicted, notes = prediction(cell, facts, notes)
             trial = run_trial(
                 cell, subject, guest, deadline, trace=trace, pointers=facts.pointer_size
             )
         except UnsupportedError as error:
-            return _unsupported_cell(cell, str(error), error.hint)
+            return unsupported(cell, str(error), error.hint)
         except FootholdError as error:
             console = error.console if isinstance(error, GuestError) else guest.diagnose()
             return Verdict(
@@ -329,7 +360,7 @@ class _Run:
         notes = tuple(guest.boot_record.notes)
         if not (self.options.trace and cell.trace):
             return False, (*notes, "not traced: report and maps are the witnesses")
-        if facts.tools.ptrace:
+        if facts.tools.ptrace and guest.tracer == "strace":
             return False, (*notes, f"not traced: ptrace is refused (errno {facts.tools.ptrace})")
         return True, notes
 
@@ -379,36 +410,6 @@ class _Run:
             alive = list(self._alive)
         for guest in alive:
             guest.stop()
-
-
-def _prediction(
-    cell: Cell, facts: Facts, notes: tuple[str, ...]
-) -> tuple[Expectation | None, tuple[str, ...]]:
-    """What the oracle says; or None with a note, if it cannot tell and the plan can.
-
-    Raises UnsupportedError if neither says what to expect, or the policy is none for such pointers.
-    """
-    if why := unknown(facts, cell.policy):
-        raise UnsupportedError(why, "take a 64-bit guest")
-    try:
-        return predict(facts, cell.limits, cell.policy, workload=cell.workload), notes
-    except UnsupportedError as error:
-        if cell.declared is None:
-            raise
-        return None, (*notes, f"no prediction: {error}")
-
-
-def _unsupported_cell(cell: Cell, reason: str, remedy: str) -> Verdict:
-    """The verdict on a question that cannot be asked in this guest."""
-    return Verdict(
-        cell=cell.id, result=Result.UNSUPPORTED, seconds=0.0, declared=cell.declared,
-        findings=(reason,), blame=Blame.UNSUPPORTED, hint=remedy, command=cell.command,
-    )  # fmt: skip
-
-
-def support(kind: Kind, builder: Builder, scratch: Path) -> Support:
-    """Say whether this machine can boot a guest, for the doctor."""
-    return kind.make(Workplace(scratch, scratch, builder)).supported()
 
 
 def _labels(name: str, root: Root) -> Iterator[str]:

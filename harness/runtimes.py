@@ -134,6 +134,7 @@ def subject(name: str, builder: Builder) -> Subject:
         directory=image,
         says=this.says,
         ends=True,
+        machine="x86_64",
     )
 
 

@@ -7,29 +7,30 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from allocator import bundle
+from harness import libraries
 from harness.cells import Cell, Limits
 from harness.deadline import Deadline
 from harness.errors import GuestError, UsageError
-from harness.guests.guest import Guest
+from harness.guests.guest import Guest, Support
 from harness.record import Supervision
 from images import elf
+from images.ports import PORTS
 
 FILE = "allocator.pyz"
+_REMEMBERED = "subjects.json"  # in the directory of a boot
 PLACE = "subject"  # the directory of the share that has a directory of each subject's files
 SHARE = "{share}"  # stands in a subject's words for where the share is in the guest
 PATIENCE = 10.0  # seconds after which a program that reports nothing counts as running
 Root = Literal["image", "host"]
 
-# e_machine: elf(5), include/uapi/linux/elf-em.h
-_MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64", 21: "ppc64le",
-             22: "s390x", 258: "loongarch64", 8: "mips"}  # fmt: skip
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # images/agent/init.c
 # where a guest with the host's root has a file system of its own (images/agent/init.c)
 _COVERED = ("/tmp", "/root", "/run", "/proc", "/sys", "/dev", "/var/tmp")
@@ -44,7 +45,8 @@ class Subject:
 
     Of another one it can be known what it `says` when it has started, a regular expression that is
     found on a line of its output; and whether it `ends` by itself, or is ended then. A script names
-    its `interpreter`, by its path or, behind env(1), by its name.
+    its `interpreter`, by its path or, behind env(1), by its name. `machine` is the only one that
+    runs it, empty for any; `linked` says that it takes libraries of the guest's root.
     """
 
     name: str
@@ -59,6 +61,8 @@ class Subject:
     says: str = ""
     ends: bool = False
     interpreter: str = ""
+    machine: str = ""
+    linked: bool = False
 
     @property
     def place(self) -> str:
@@ -69,12 +73,16 @@ class Subject:
 ALLOCATOR = Subject("allocator", reports=True)
 
 
-def deploy(share: Path, subjects: Iterable[Subject] = (ALLOCATOR,)) -> None:
-    """Put the files of subjects into the directory that a guest will see.
+def deploy(
+    share: Path, subjects: Iterable[Subject] = (ALLOCATOR,), bytecode: Iterable[Path] = ()
+) -> None:
+    """Put the files of subjects into the directory that a guest will see, and the allocator, with
+    its bytecode for other Pythons than ours (`harness.bytecode`).
 
     Raises UsageError if one of them cannot be read.
     """
-    bundle.write(share / FILE)
+    if not (share / FILE).exists():
+        bundle.write(share / FILE, bytecode)
     for subject in subjects:
         for name, source in subject.files.items():
             target = share / subject.place / name
@@ -83,6 +91,25 @@ def deploy(share: Path, subjects: Iterable[Subject] = (ALLOCATOR,)) -> None:
                 shutil.copy2(source, target)
             except OSError as error:
                 raise UsageError(f"{source} cannot be read: {error.strerror}") from error
+
+
+def remember(directory: Path, subjects: Sequence[Subject]) -> None:
+    """Write down what was deployed for a boot, in its directory."""
+    (directory / _REMEMBERED).write_bytes(msgspec.json.encode(subjects, enc_hook=str))
+
+
+def recall(directory: Path) -> dict[str, Subject]:
+    """Return what was deployed for a boot, by name. Raises UsageError if nobody wrote it down."""
+    file = directory / _REMEMBERED
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=list[Subject], dec_hook=_as_path)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UsageError(f"{file} does not say what ran there: {error}") from error
+    return {subject.name: subject for subject in found}
+
+
+def _as_path(kind: type, value: object) -> object:
+    return kind(value)
 
 
 def digest(subject: Subject) -> str:
@@ -167,33 +194,63 @@ def of_program(
     root: Root = "image",
     patience: float = PATIENCE,
     says: str = "",
+    sysroot: Path | None = None,
 ) -> Subject:
-    """Make a subject of any program of this machine, with what it needs to run in a guest. It is
-    called as its file, if no name is given.
+    """Make a subject of any program, with what it needs to run in a guest. It is called as its
+    file, if no name is given.
 
-    A dynamically linked program brings its loader and libraries, as its own loader finds them here;
-    with `root="host"` nothing is brought but what the guest covers. Raises UsageError for what
-    cannot run: another machine's, another libc's, a script without interpreter.
+    A dynamically linked program brings its loader and libraries: those below `sysroot`, or as its
+    own loader finds them here; one of another machine without a sysroot has those of its guest's
+    root. With `root="host"` nothing is brought but what the guest covers. Raises UsageError for
+    what cannot run: another libc's, a machine's that no guest has, a script without interpreter.
     """
     path = _find(program)
+    machine = _machine(path)
     brought = {Path(each).name: _readable(each) for each in files}
     subject = Subject(
         name or called(path.name), (), brought, dict(_assignment(each) for each in environment),
-        root, False, patience, says=says,
+        root, False, patience, machine=machine, says=says,
     )  # fmt: skip
-    loader = _check(path)
-    if loader is None and elf.machine(path) is None:
+    if not machine:
         subject = replace(subject, interpreter=_interpreter(path))
     if root == "host" and not is_covered(path):
         return replace(subject, argv=(str(path), *arguments))
     here = f"{SHARE}/{subject.place}"
     own = {**brought, path.name: path}
+    alone = replace(subject, argv=(f"{here}/{path.name}", *arguments), files=own)
+    loader = elf.interpreter(path) if machine else None
     if root == "host" or loader is None:
-        return replace(subject, argv=(f"{here}/{path.name}", *arguments), files=own)
-    libraries = _libraries(path, loader)
-    own.update({f"lib/{name}": library for name, library in libraries.items()})
-    start = (f"{here}/lib/{loader.name}", "--library-path", f"{here}/lib")
-    return replace(subject, argv=(*start, f"{here}/{path.name}", *arguments), files=own)
+        return alone
+    if sysroot:
+        found = libraries.below(path, loader, sysroot)
+    elif machine == platform.machine():
+        found = libraries.here(path, loader)
+    else:
+        return replace(alone, linked=True)
+    own.update({f"lib/{name}": library for name, library in found.items()})
+    start = (f"{here}/lib/{Path(loader).name}", "--library-path", f"{here}/lib")
+    return replace(alone, argv=(*start, *alone.argv), files=own)
+
+
+def suits(subject: Subject, guest: str, machines: Sequence[str], others: Sequence[str]) -> Support:
+    """Say whether a guest that runs programs of these machines, its own first, runs the subject.
+
+    `others` are the guests that do.
+    """
+    if not subject.machine or subject.machine == machines[0]:
+        return Support(True)
+    if subject.machine in machines and not subject.linked:
+        return Support(True)
+    remedy = f"build it for {machines[0]}"
+    if others:
+        remedy = f"take {' or '.join(others)}, or {remedy}"
+    if subject.machine in machines:
+        why = f"{guest} has no libraries for programs of {subject.machine}"
+        return Support(False, why, "give them by --sysroot, or link it statically")
+    return Support(
+        False, f"{subject.name} is for {subject.machine}, {guest} runs programs of "
+        f"{' and '.join(machines)}", remedy
+    )  # fmt: skip
 
 
 def called(program: str) -> str:
@@ -230,26 +287,18 @@ def is_covered(path: Path) -> bool:
     return any(path.is_relative_to(each) for each in _COVERED)
 
 
-def _check(path: Path) -> Path | None:
-    """Return the loader of a dynamically linked program, None if it needs none, or complain."""
+def _machine(path: Path) -> str:
+    """Name the machine that a program is for, empty for a script, or complain."""
     machine = elf.machine(path)
     if machine is None:
-        return None
-    here = platform.machine()
-    if _MACHINES.get(machine) != here:
-        name = _MACHINES.get(machine, f"ELF machine {machine}")
-        raise UsageError(f"{path} is for {name}; the guests here are {here}",
-                         f"build it for {here}")  # fmt: skip
-    loader = elf.interpreter(path)
-    if loader is None:
-        return None
-    if not Path(loader).exists():
-        libc = "musl" if "musl" in loader else "another libc"
+        return ""
+    known = [port.machine for port in PORTS.values()]
+    if machine not in known:
         raise UsageError(
-            f"{path} is made for {libc}: its loader {loader} is not on this machine",
-            "link it statically, or run Foothold where it runs",
+            f"{path} is for {machine}, for which there is no guest",
+            f"build it for one of these: {', '.join(known)}",
         )
-    return Path(loader)
+    return machine
 
 
 def _interpreter(path: Path) -> str:
@@ -277,22 +326,3 @@ def lacks(subject: Subject, root: Path) -> str:
     if any((root / each.lstrip("/")).is_file() for each in places):
         return ""
     return f"the guests' root has no {name}, which this script names as its interpreter"
-
-
-def _libraries(path: Path, loader: Path) -> dict[str, Path]:
-    """Ask the program's own loader which libraries it would take; nothing of it is executed."""
-    argv = [str(loader), "--list", str(path)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
-    found = {loader.name: loader}
-    for line in done.stdout.splitlines():
-        name, arrow, place = line.strip().partition(" => ")
-        if arrow and place.startswith("not found"):
-            raise UsageError(
-                f"{path} needs {name}, which is not on this machine",
-                "install it, or name its directory in LD_LIBRARY_PATH",
-            )
-        if arrow and place.startswith("/"):
-            found[Path(name).name] = Path(place.rpartition(" (")[0])
-    if done.returncode:
-        raise UsageError(f"{path} cannot be loaded: {done.stderr.strip() or done.stdout.strip()}")
-    return found

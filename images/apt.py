@@ -52,9 +52,14 @@ class PackageSet:
     architecture: str = "amd64"
 
     @property
+    def index(self) -> str:
+        """What apt has an index of: a suite of an architecture."""
+        return f"{self.suite}/{self.architecture}"
+
+    @property
     def name(self) -> str:
         """The set's name in a lock file."""
-        return f"{self.suite}/{self.architecture}: {' '.join(self.packages)}"
+        return f"{self.index}: {' '.join(self.packages)}"
 
 
 def available() -> str | None:
@@ -220,15 +225,20 @@ class Apt:
         with self._cache.locked(self._lock(wanted), say=self._say) as descriptor:
             source = f"deb [signed-by={KEYRING}] {mirror()} {wanted.suite} main\n"
             known = (state / "sources.list").is_file() and stamp.is_file()
-            if known and (state / "sources.list").read_text() == source and not refresh:
-                age = time.time() - stamp.stat().st_mtime
-                if 0 <= age < FRESH:
-                    return
-            self._say(f"fetching the package index of {wanted.suite}")
+            known = known and (state / "sources.list").read_text() == source and not refresh
+            if known and 0 <= time.time() - stamp.stat().st_mtime < FRESH:
+                return
+            self._say(f"fetching the package index of {wanted.index}")
             (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
             (state / "status").touch()
             (state / "sources.list").write_text(source)
-            self._apt(wanted, descriptor, "update")
+            try:
+                self._apt(wanted, descriptor, "update")
+            except ImageError as error:
+                if not known:
+                    raise
+                self._say(f"{error}; going on with what is known of it")
+                return
             stamp.touch()
 
     def _apt(
@@ -270,7 +280,8 @@ class Apt:
             if "No space left" in done.stderr or "enough free space" in done.stderr:
                 raise OSError(28, "No space left on device", str(state))
             raise ImageError(
-                f"apt-get {arguments[0]} of {wanted.suite} failed: {text}",
-                "is the mirror reachable? It comes from apt's configuration or FOOTHOLD_MIRROR",
+                f"apt-get {arguments[0]} of {wanted.index} failed: {text}",
+                "is the mirror reachable? It is what apt uses, or FOOTHOLD_MIRROR; while one is "
+                "renewed, a suite of it may be broken for hours: try again later",
             )
         return done.stdout

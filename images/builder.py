@@ -40,6 +40,7 @@ class Builder:
         self.say = say
         self._recipes = recipes
         self._checked: dict[str, Entry] = {}
+        self._pinned: dict[str, Entry] = {}
 
     def image(self, name: str) -> Path:
         """Return the directory of a finished image, making it and all that it needs if need be."""
@@ -76,6 +77,18 @@ class Builder:
                     raise
                 debs = self._take_what_is_there(recipe, debs, moved)
 
+    def pin(self, name: str, directory: str) -> None:
+        """Take this entry of the cache for an image, by the name of its directory, whatever today's
+        recipe would make. Raises ImageError if the cache has it no longer.
+        """
+        entry = self.cache.named(directory)
+        if entry is None:
+            raise ImageError(
+                f"the cache no longer has the image {directory}",
+                "today's images can be had: run the cell anew",
+            )
+        self._checked[name] = self._pinned[name] = entry
+
     def ready(self, name: str) -> bool:
         """Is the image in the cache, undamaged? Asks no mirror, builds nothing."""
         recipe = self._recipe(name)
@@ -91,8 +104,26 @@ class Builder:
             self._checked[name] = entry
         return entry is not None
 
+    def to_download(self, names: Iterable[str]) -> int:
+        """Bytes of packages that building these images would download, as far as the locks know
+        them. Asks no mirror, builds nothing.
+        """
+        missing: set[Deb] = set()
+        waiting = list(names)
+        while waiting:
+            recipe = self._recipe(waiting.pop())
+            if self.ready(recipe.name):
+                continue
+            waiting += recipe.needs
+            if recipe.packages:
+                debs = lock.chosen(recipe.packages, self._own_lock)
+                missing.update(deb for deb in debs if not self._apt.has(deb))
+        return sum(deb.size for deb in missing)
+
     def packages(self, name: str) -> list[Deb]:
         """Name the packages that go into an image; asks the mirror only if no lock knows them."""
+        if pinned := self._pinned.get(name):
+            return msgspec.convert(pinned.manifest.provenance["packages"], list[Deb])
         recipe = self._recipe(name)
         if recipe.packages is None:
             return []
@@ -144,6 +175,7 @@ class Builder:
         """Hash all that goes in; the cache's place as well, since tools name their loader by it."""
         material = {
             "recipe": recipe.name,
+            "port": msgspec.to_builtins(recipe.port),
             "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in recipe.sources],
             "packages": [deb.sha256 for deb in debs],
             "needs": {name: entry.manifest.key for name, entry in needs.items()},
@@ -164,7 +196,7 @@ class Builder:
                     self._apt.unpack(self._apt.fetch(recipe.packages, debs), packages)
                 images = {name: entry.path for name, entry in needs.items()}
                 target = self.cache.path(recipe.name, key)
-                recipe.make(Materials(packages, images, target, self.say), out)
+                recipe.make(Materials(packages, images, target, recipe.port, self.say), out)
             size, seconds = size_of(out) >> 20, time.monotonic() - started
             self.say(f"built {recipe.name} in {seconds:.1f} s: {size} MiB")
             return {

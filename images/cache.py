@@ -102,6 +102,11 @@ class Cache:
         entry = _load(self.path(name, key))
         return entry if entry and entry.damage() is None else None
 
+    def named(self, name: str) -> Entry | None:
+        """Return the entry whose directory has this name, if it is there and undamaged."""
+        entry = _load(self.root / "store" / name)
+        return entry if entry and entry.damage() is None else None
+
     def obtain(
         self,
         name: str,

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from images import disks, fromsource, initramfs, recipes, runtimes
+from images import disks, elf, fromsource, initramfs, kernels, recipes, roots, runtimes
 from images.apt import PackageSet
+from images.kernels import make_kernel
+from images.ports import AMD64, ARM64, I386, PORTS, RISCV64, Port
 from images.recipes import (
     AGENT,
     MIB,
     SHIM,
     Recipe,
     make_agent,
-    make_cloud_kernel,
-    make_initrd,
-    make_root,
     make_shim,
     make_tool,
     make_uml,
 )  # fmt: skip
+from images.roots import EMULATORS, make_initrd, make_root, make_userland
 
 HERE = Path(recipes.__file__)
+# what every root has
+_PROGRAMS = ("python3-minimal", "libpython3-stdlib", "busybox-static", "dropbear-bin",
+             "openssh-sftp-server", "strace")  # fmt: skip
 
 
 def _uml(suite: str) -> Recipe:
@@ -29,33 +32,80 @@ def _uml(suite: str) -> Recipe:
     return Recipe(f"uml-{suite}", make_uml, packages)
 
 
-GUESTS: Mapping[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe("toolchain", make_tool, PackageSet("bookworm", ("gcc-12", "libc6-dev")),
-               space=700 * MIB),
-        Recipe("agent", make_agent, needs=("toolchain",), space=4 * MIB,
-               sources=(HERE, *sorted(AGENT.glob("*.[ch]")))),
-        Recipe("shim", make_shim, needs=("toolchain",), space=4 * MIB,
-               sources=(HERE, *sorted(SHIM.glob("*.c")))),
-        Recipe("root", make_root,
-               PackageSet("bookworm", ("python3-minimal", "libpython3-stdlib", "busybox-static",
-                                       "dropbear-bin", "openssh-sftp-server", "strace")),
-               needs=("agent",)),
-        Recipe("strace", make_tool, PackageSet("bookworm", ("strace",)), space=60 * MIB),
-        Recipe("qemu-x86_64", make_tool, PackageSet("bookworm", ("qemu-system-x86",)),
-               space=600 * MIB),
-        Recipe("cloud-x86_64", make_cloud_kernel,
-               PackageSet("bookworm", ("linux-image-cloud-amd64",), only=(r"linux-image-6.*",)),
-               sources=(HERE, Path(initramfs.__file__))),
-        Recipe("initrd-x86_64", make_initrd, needs=("root", "cloud-x86_64"), space=60 * MIB,
-               sources=(HERE, Path(initramfs.__file__))),
-        _uml("bookworm"), _uml("trixie"), _uml("forky"),
+def _port(port: Port) -> Iterator[Recipe]:
+    """What every port has: a compiler, the agent, and a root file system.
+
+    An agent that has changed leaves the userland, which takes long to make, as it is.
+    """
+    toolchain, agent, userland = map(port.image, ("toolchain", "agent", "userland"))
+    sources = (HERE, Path(elf.__file__), Path(roots.__file__))
+    yield Recipe(toolchain, make_tool, PackageSet("bookworm", port.compilers), space=700 * MIB)
+    yield Recipe(agent, make_agent, needs=(toolchain,), port=port, space=4 * MIB,
+                 sources=(HERE, *sorted(AGENT.glob("*.[ch]"))))  # fmt: skip
+    yield Recipe(
+        userland,
+        make_userland,
+        PackageSet(port.suite, _PROGRAMS, architecture=port.name),
+        needs=(EMULATORS,) if port.foreign else (),
+        port=port,
+        sources=sources,
     )
+    yield Recipe(port.image("root"), make_root, needs=(userland, agent), port=port,
+                 sources=sources, space=60 * MIB)  # fmt: skip
+
+
+def _kernel(name: str, port: Port, suite: str, package: str) -> Recipe:
+    """A kernel of Debian's for QEMU."""
+    packages = PackageSet(suite, (package,), only=(r"linux-image-\d.*", r"linux-binary-.*"),
+                          architecture=port.name)  # fmt: skip
+    return Recipe(name, make_kernel, packages, port=port,
+                  sources=(HERE, Path(kernels.__file__), Path(initramfs.__file__)))  # fmt: skip
+
+
+def _initrd(name: str, port: Port, kernel: str) -> Recipe:
+    """What a kernel boots from: a port's root."""
+    sources = (HERE, Path(roots.__file__), Path(initramfs.__file__))
+    needs = (port.image("root"), kernel)
+    return Recipe(name, make_initrd, needs=needs, port=port, sources=sources, space=60 * MIB)
+
+
+def _all() -> Iterator[Recipe]:
+    for port in PORTS.values():
+        yield from _port(port)
+    yield Recipe("shim", make_shim, needs=("toolchain",), space=4 * MIB,
+                 sources=(HERE, *sorted(SHIM.glob("*.c"))))  # fmt: skip
+    yield Recipe("strace", make_tool, PackageSet("bookworm", ("strace",)), space=60 * MIB)
+    for suite in ("bookworm", "trixie", "forky"):
+        yield _uml(suite)
+    for name, suite, *packages in (
+        ("qemu-x86_64", "bookworm", "qemu-system-x86"),
+        ("qemu-arm", "bookworm", "qemu-system-arm"),
+        ("qemu-riscv", "trixie", "qemu-system-riscv", "opensbi"),
+        (EMULATORS, "bookworm", "qemu-user"),
+    ):
+        yield Recipe(name, make_tool, PackageSet(suite, tuple(packages)), space=600 * MIB)
+    yield _kernel("cloud-x86_64", AMD64, "bookworm", "linux-image-cloud-amd64")
+    yield _kernel("linux-i386", I386, "bookworm", "linux-image-686-pae")
+    yield _kernel("cloud-arm64", ARM64, "bookworm", "linux-image-cloud-arm64")
+    yield _kernel("cloud-arm64-trixie", ARM64, "trixie", "linux-image-cloud-arm64")
+    yield _kernel("linux-riscv64", RISCV64, "forky", "linux-image-riscv64")
+    yield _initrd("initrd-x86_64", AMD64, "cloud-x86_64")
+    yield _initrd("initrd-i386", I386, "linux-i386")
+    yield _initrd("initrd-i386-cloud", I386, "cloud-x86_64")
+    yield _initrd("initrd-arm64", ARM64, "cloud-arm64")
+    yield _initrd("initrd-arm64-trixie", ARM64, "cloud-arm64-trixie")
+    yield _initrd("initrd-riscv64", RISCV64, "linux-riscv64")
+
+
+_PORTS: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}
+# of guests of this machine; what other machines need is built when one of them is asked for
+GUESTS: Mapping[str, Recipe] = {
+    name: recipe for name, recipe in _PORTS.items()
+    if recipe.port is AMD64 and name not in ("qemu-arm", "qemu-riscv", EMULATORS)
 }  # fmt: skip
 RECIPES: Mapping[str, Recipe] = {
-    **GUESTS,
+    **_PORTS,
     **fromsource.RECIPES,
     **runtimes.RECIPES,
-    **disks.recipes(runtimes.RUNTIMES, GUESTS["cloud-x86_64"]),
+    **disks.recipes(runtimes.RUNTIMES, _PORTS["cloud-x86_64"]),
 }

@@ -50,7 +50,7 @@ def recipes(images: Iterable[Recipe], kernel: Recipe) -> Mapping[str, Recipe]:
     tool = Recipe(TYPE, make_tool, PackageSet("bookworm", ("squashfs-tools",)), space=60 * MIB)
     modules = Recipe(MODULES, make_modules, kernel.packages, sources=here)
     disks = (
-        Recipe(DISK + each.name, make_disk, None, (each.name, TYPE), here, each.space)
+        Recipe(DISK + each.name, make_disk, needs=(each.name, TYPE), sources=here, space=each.space)
         for each in images
     )
     return {each.name: each for each in (tool, modules, *disks)}

@@ -10,12 +10,17 @@ import struct
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from images.errors import ImageError
 
-X86_64 = 62  # e_machine; elf(5)
+X86_64 = "x86_64"
+# e_machine: elf(5), include/uapi/linux/elf-em.h
+MACHINES: Mapping[int, str] = {
+    3: "i386", 8: "mips", 21: "ppc64", 22: "s390x", 40: "arm", 62: X86_64, 183: "aarch64",
+    243: "riscv64", 258: "loongarch64",
+}  # fmt: skip
 
 
 def is_elf(path: Path) -> bool:
@@ -24,13 +29,14 @@ def is_elf(path: Path) -> bool:
         return file.read(4) == b"\x7fELF"
 
 
-def machine(path: Path) -> int | None:
-    """Return e_machine of an ELF file (62 is x86-64), or None if it is none; elf(5)."""
+def machine(path: Path) -> str | None:
+    """Name the machine that an ELF file is for (`aarch64`), or None if it is none; elf(5)."""
     with path.open("rb") as file:
         head = file.read(20)
     if len(head) < 20 or head[:4] != b"\x7fELF":
         return None
-    return int(struct.unpack_from("<H" if head[5] == 1 else ">H", head, 18)[0])
+    (number,) = struct.unpack_from("<H" if head[5] == 1 else ">H", head, 18)
+    return MACHINES.get(number, f"ELF machine {number}")
 
 
 def interpreter(path: Path) -> str | None:

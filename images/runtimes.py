@@ -74,13 +74,18 @@ def _found(name: str, places: Iterable[Path]) -> Path:
 
 
 def _copy_tree(packages: Path, tree: str, out: Path) -> None:
-    """Copy a directory; a link that leaves it (to /etc) becomes the file that it names."""
+    """Copy a directory; a link that leaves it (to /etc) becomes the file that it names, if that is
+    in the packages: it must not lead to this machine's.
+    """
     shutil.copytree(packages / tree, out / tree, symlinks=True, dirs_exist_ok=True)
     for path in (out / tree).rglob("*"):
-        if not path.is_symlink() or path.exists():
+        if not path.is_symlink():
             continue
-        named = packages / tree / path.relative_to(out / tree)
-        target = packages / str(named.parent / named.readlink()).removeprefix("/")
+        link = path.readlink()
+        if not link.is_absolute() and path.exists():
+            continue
+        named = packages / path.parent.relative_to(out) / link
+        target = packages / str(link).lstrip("/") if link.is_absolute() else named
         path.unlink()
         if target.is_file():
             shutil.copy2(target, path)
@@ -257,7 +262,7 @@ def _recipe(
     space: int = 200 * MIB,
 ) -> Recipe:
     own = PackageSet(SUITE, packages, only) if packages else None
-    return Recipe(name, make, own, needs, _SOURCES, space)
+    return Recipe(name, make, own, needs, sources=_SOURCES, space=space)
 
 
 _SOURCES = (

@@ -57,6 +57,11 @@ DEATHS = (
     _death(r"KVM: entry failed", "KVM is there but does not work"),
     _death(r"BUG: unable to handle (?P<why>.*)", "kernel bug"),
     _death(r"^(?:\[[ .\d]+\] )?Oops: (?P<why>.*)", "kernel oops"),
+    _death(
+        r"foothold: guest cannot go on: cannot open /dev/vport",
+        "the kernel has no device for the line to us",
+        "it needs virtio-pci and virtio-console, built in, or as modules in an --initrd",
+    ),
     _death(r"foothold: guest cannot go on: (?P<why>.*)", "the guest's agent gave up"),
     _death(r"qemu-system-\S+: (?P<why>(?!warning:).*)", "QEMU refused"),
     _death(r"error while loading shared libraries: (?P<why>.*)", "a library is missing"),

@@ -17,7 +17,8 @@ from harness.cells import Limits
 from harness.channels.frames import Frames, LostContactError, frame
 from harness.channels.stream import Stream
 from harness.deadline import Deadline
-from harness.errors import InfrastructureError, SubjectError
+from harness.errors import GuestError, InfrastructureError, SubjectError
+from harness.facts import Facts, parse_facts
 from harness.record import UNTRACED, Ending, Record, Supervision
 
 MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent passes on 5 MiB
@@ -43,7 +44,7 @@ def agent_argv(
     """Return the command line of the agent that runs `argv` under `limits`, watched like that.
 
     `strace` is the path of that program, beside the agent, which is its own tracer where there are
-    faults.
+    faults; or `fd:N`, where the program itself writes to that descriptor what it does.
     """
     words = ["--trace", strace] if how.trace else []
     if how.terminal:
@@ -99,6 +100,17 @@ def supervise(
     the guest goes first.
     """
     return _Supervision(stream, tuple(argv), on_hold, how).run(deadline)
+
+
+def measured(stream: Stream, deadline: Deadline) -> Facts:
+    """Return the facts that an agent says at the other end. Raises GuestError."""
+    answer = b""
+    try:
+        while data := stream.receive(deadline):
+            answer += data
+    except (OSError, TimeoutError) as error:
+        raise GuestError(f"the agent does not answer: {error}") from error
+    return parse_facts(answer)
 
 
 class _Supervision:

@@ -75,8 +75,21 @@ def _measure(
     return measured, missing
 
 
+def _families(measured: Mapping[str, Facts]) -> Mapping[str, Mapping[str, Facts]]:
+    """Group the guests by the machine that their programs are for, in the order of the first."""
+    families: dict[str, dict[str, Facts]] = {}
+    for name, facts in measured.items():
+        family = facts.machine if facts.pointer_size == 8 else "32 bits"
+        families.setdefault(family, {})[name] = facts
+    return families
+
+
 def _table(measured: Mapping[str, Facts]) -> str:
     """Guests as columns, since what is told of each is more than there are of them."""
+    return "\n\n".join(map(_columns, _families(measured).values()))
+
+
+def _columns(measured: Mapping[str, Facts]) -> str:
     from harness.traits import TRAITS
 
     columns = [["", *TRAITS]]
@@ -96,14 +109,20 @@ def _markdown(measured: Mapping[str, Facts], missing: Mapping[str, str]) -> str:
 
     from harness.traits import TRAITS
 
-    lines = [_HEAD, f"| | {' | '.join(measured)} |", "|---" * (len(measured) + 1) + "|"]
-    for row, tell in TRAITS.items():
-        # whose machine it was made on is nobody's business
-        told = (
-            "the host's" if row == "kernel" and facts.release == platform.release() else tell(facts)
-            for facts in measured.values()
-        )
-        lines.append(f"| {row} | {' | '.join(told)} |")
+    lines = [_HEAD]
+    for family, members in _families(measured).items():
+        lines += [f"## {family}", "", f"| | {' | '.join(members)} |"]
+        lines.append("|---" * (len(members) + 1) + "|")
+        for row, tell in TRAITS.items():
+            # whose machine it was made on is nobody's business
+            told = (
+                "the host's"
+                if row == "kernel" and facts.release == platform.release()
+                else tell(facts)
+                for facts in members.values()
+            )
+            lines.append(f"| {row} | {' | '.join(told)} |")
+        lines.append("")
     if missing:
-        lines += ["", *(f"Not measured: {name}: {why}." for name, why in missing.items())]
-    return "\n".join(lines) + "\n"
+        lines += [f"Not measured: {name}: {why}." for name, why in missing.items()]
+    return "\n".join(lines).rstrip() + "\n"

@@ -89,9 +89,9 @@ def _runs(_: click.Context) -> Iterable[str]:
 
 
 def _cells(context: click.Context) -> Iterable[str]:
-    from harness.cli.keep import run_directory
+    from harness.cli.keep import find_run
 
-    cells = run_directory(context.params["run"]) / "cells"
+    cells = find_run(context.params["run"]) / "cells"
     return sorted(str(path.parent.relative_to(cells)) for path in cells.rglob("verdict.json"))
 
 

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "survey": "survey",
     "doctor": "facts",
     "shell": "shell",
+    "repro": "repro",
     "gdb": "gdb",
     "images": "images",
     "schema": "schema",

@@ -60,7 +60,7 @@ def stay(kept: Kept, seconds: float | None) -> None:
             click.echo(err=True)
 
 
-def run_directory(name: str) -> Path:
+def find_run(name: str) -> Path:
     """Find a run by its directory, its name, or as `last`. Raises UsageError."""
     runs = state() / "runs"
     if name == "last":

@@ -89,4 +89,6 @@ def _kernels(
     from harness.guests.own import OwnKernels
 
     words = tuple(word for each in append for word in each.split())
-    return OwnKernels(uml, kernel, initrd, words)
+    # by their whole names: what is kept of a run has to be understood elsewhere
+    files = [each.absolute() if each else None for each in (uml, kernel, initrd)]
+    return OwnKernels(files[0], files[1], files[2], words)

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.asked import Asked, chosen_shard, plan_options, shard_option
+from harness.cli.bisect import Done, answer
 from harness.cli.common import (
     FAILED,
     FINDING,
@@ -26,15 +27,13 @@ from harness.cli.common import (
 from harness.cli.keep import Keep, check, keep_options, stay
 from harness.cli.kernels import kernel_options
 from harness.cli.subject import subjects_of
-from harness.errors import Blame, UsageError
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.guests.own import OwnKernels
     from harness.plan import PlanFile
     from harness.run import Summary
-
-SKIP, ABORT = 125, 255  # of `git bisect run`: no answer about this one; stop here
 
 
 @click.command()
@@ -57,7 +56,23 @@ SKIP, ABORT = 125, 255  # of `git bisect run`: no answer about this one; stop he
 @click.option("-q", "--quiet", is_flag=True, help="Only what failed, and the sum.")
 @keep_options
 @kernel_options
-def run(
+def run(own: OwnKernels, asked: Asked, **given: Any) -> int:
+    """Run a plan: a shipped one by its name, or a TOML file.
+
+    With --uml or --kernel, on a kernel of your own instead of the plan's guests. If --expect is
+    given as well, the exit code is one for `git bisect run`: 0 as expected, 1 not so, 125 for a
+    kernel that is not there or does not boot, 255 if the laboratory failed; and the question is
+    one cell, with no limit and the policy `after`, if nothing else is asked for.
+    """
+    if own.guests and asked.words["expect"]:
+        return answer(own, asked, lambda asked: _run(own=own, asked=asked, **given))
+    own.check()
+    done = _run(own=own, asked=asked, **given)
+    # a report that was asked for and is missing is a failure of the laboratory
+    return FAILED if done.code == OK and done.incomplete else done.code
+
+
+def _run(
     plan: str,
     asked: Asked,
     shard: str | None,
@@ -73,14 +88,7 @@ def run(
     keep: Keep | None,
     keep_for: float | None,
     own: OwnKernels,
-) -> int:
-    """Run a plan: a shipped one by its name, or a TOML file.
-
-    With --uml or --kernel, on a kernel of your own instead of the plan's guests. If --expect is
-    given as well, the exit code is one for `git bisect run`: 0 as expected, 1 not so, 125 for a
-    kernel that is not there or does not boot, 255 if the laboratory failed; and the question is
-    one cell, with no limit and the policy `after`, if nothing else is asked for.
-    """
+) -> Done:
     from harness import events
     from harness import run as laboratory
     from harness.desk.kept import Kept
@@ -104,18 +112,6 @@ def run(
             bus(events.Progress(what=what, passing=passing))
 
         builder = Builder(locked=locked, say=say)
-        bisecting = bool(own.guests and asked.words["expect"])
-        try:
-            own.check()
-        except UsageError as error:
-            if not bisecting:
-                raise
-            click.echo(f"foothold: {error}: this kernel is skipped", err=True)
-            return SKIP
-        if bisecting:
-            asked = asked.by_default(limits=("none",))
-            if not asked.words["subjects"]:
-                asked = asked.by_default(policies=("after",))
         read = read_plan(plan, builder, own)
         read, cells = asked.cells(read, own.guests)
         required = _required(read, asked.value("require", read), cells)
@@ -159,10 +155,7 @@ def run(
         bus.close()  # what was asked for is written: nobody need wait for it
         if not summary.interrupted:
             stay(kept, keep_for)
-    if bisecting:
-        return _bisect_code(summary, len(cells))
-    code = _exit_code(summary, len(cells))
-    return FAILED if code == OK and bus.failed else code  # a report that was asked for is missing
+    return Done(_exit_code(summary, len(cells)), summary.blames, bool(bus.failed))
 
 
 def _required(plan: PlanFile, asked: Sequence[str], cells: Sequence[Cell]) -> frozenset[str]:
@@ -190,15 +183,3 @@ def _exit_code(summary: Summary, cells: int) -> int:
     if summary.counts.get("error") or sum(summary.counts.values()) < cells:
         return FAILED
     return OK
-
-
-def _bisect_code(summary: Summary, cells: int) -> int:
-    """Say it to `git bisect run`: a kernel without an answer is passed over, but a laboratory that
-    fails would call every kernel the same, and stops it.
-    """
-    code = _exit_code(summary, cells)
-    if code in (INTERRUPTED, FINDING):
-        return code
-    if Blame.INFRASTRUCTURE in summary.blames or sum(summary.counts.values()) < cells:
-        return ABORT
-    return SKIP if summary.blames else OK

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from harness.cli.common import builder
-from harness.cli.keep import run_directory
+from harness.cli.keep import find_run
 from harness.cli.kernels import guest_of, kernel_options, one_guest
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def shell(
     run, slash, label = words[0].rpartition("/") if words else ("", "", "")
     if slash:
         asked = desk.Wanted.by(streams, words[1:], Limits.parse(limit))
-        return visit(run_directory(run), label, asked, streams)
+        return visit(find_run(run), label, asked, streams)
     maker = builder()
     name, command = guest_of(words, own, maker)
     wanted = desk.Wanted.by(streams, command, Limits.parse(limit))

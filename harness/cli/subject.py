@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,5 +44,6 @@ def _of_program(this: Program) -> Subject:
 
     return subjects.of_program(
         this.program, this.args, name=this.name, files=this.files, environment=this.env,
-        root=this.root, patience=this.patience or subjects.PATIENCE, says=this.says,
+        root=this.root, sysroot=Path(this.sysroot) if this.sysroot else None,
+        patience=this.patience or subjects.PATIENCE, says=this.says,
     )  # fmt: skip

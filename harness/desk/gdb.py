@@ -72,7 +72,7 @@ def debug(
 
 def _script(guest: Uml, directory: Path, attached: Path) -> str:
     """What gdb reads first: names, the process, and that its signals are its own."""
-    kernel = Path(guest.boot_record.provenance["kernel"])
+    kernel = guest.program
     lines = ["set confirm off", "set auto-solib-add off", "set auto-load libthread-db off"]
     if (kernel.parent / "lib").is_dir():  # its libraries lie beside it
         lines += [f"set sysroot {kernel.parent}", f"set solib-search-path {kernel.parent}/lib"]

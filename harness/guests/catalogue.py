@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.guests.architectures import (
+    ARCHITECTURES,
+    EMULATIONS,
+    X86_64,
+    Architecture,
+    Emulation,
+)
 from harness.guests.container import Container
-from harness.guests.guest import Guest, Workplace
+from harness.guests.guest import Guest, Support, Workplace
 from harness.guests.native import Native
 from harness.guests.own import QEMU, UML, OwnKernels, uml_release
-from harness.guests.qemu import X86_64, Architecture, Qemu
+from harness.guests.qemu import Qemu
 from harness.guests.uml import Mode, Uml, has_seccomp
+from harness.guests.user import QemuUser
 from images import disks
 from images.builder import Builder
+from images.ports import AMD64, Port
 
 NO_OWN = OwnKernels()
 # alias -> image: which suite's kernel a UML guest boots
@@ -29,7 +39,8 @@ class Kind:
 
     `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
     only their proportions matter. `memory` is what it takes of the host's, in MiB, at most. With
-    `disks`, it sees an image that is to be shown as a file system of its own.
+    `disks`, it sees an image that is to be shown as a file system of its own. `port` is the one
+    whose root it has, None if it has none of ours; it `runs` programs of other machines as well.
     """
 
     name: str
@@ -39,13 +50,24 @@ class Kind:
     boot: float = 0.1
     memory: int = 64
     files: tuple[Path, ...] = ()
+    port: Port | None = AMD64
+    runs: tuple[str, ...] = ()
     disks: bool = False
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The machines whose programs it runs, named as by `images.elf`, its own first."""
+        return (self.port.machine if self.port else platform.machine(), *self.runs)
 
     def needs(self, shown: Sequence[str]) -> tuple[str, ...]:
         """The images that have to be there before it boots, with these to be shown."""
         if not (self.disks and shown):
             return (*self.images, *shown)
         return (*self.images, *(disks.DISK + name for name in shown), disks.MODULES)
+
+    def supported(self, builder: Builder, scratch: Path) -> Support:
+        """Say whether this machine can boot it; boots nothing."""
+        return self.make(Workplace(scratch, scratch, builder)).supported()
 
 
 def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
@@ -54,7 +76,7 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     Asks the mirror only if no lock names the kernels.
     """
     kinds = [
-        Kind("native", ("agent", "strace"), lambda place: Native("native", place), 0.06),
+        Kind("native", ("agent", "strace"), lambda place: Native("native", place), 0.06, port=None),
         Kind("docker", ("root",), lambda place: Container("docker", place), 0.15, 0.6, 128),
         _qemu(X86_64, own),
     ]
@@ -63,6 +85,8 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
         kinds.append(_uml(f"uml-{release}", image, release, own))
         if has_seccomp(release):
             kinds.append(_uml(f"uml-{release}{PTRACE}", image, release, own, mode="ptrace"))
+    kinds += [_qemu(each, own) for each in ARCHITECTURES if each is not X86_64]
+    kinds += map(_user, EMULATIONS)
     if own.uml:
         kinds.append(_uml(UML, "", uml_release(own.uml), own))
     if own.qemu:
@@ -82,15 +106,24 @@ def _uml(name: str, image: str, release: str, own: OwnKernels, mode: Mode = "sec
 
 def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> Kind:
     name = name or f"qemu-{this.name}"
+    cell, memory = 0.35 * this.scale / X86_64.scale, this.memory + 128
     kernel = own.qemu.absolute() if own.qemu and name == QEMU else None
     initrd = own.initrd if kernel else None
-    images = ("agent", this.initrd, this.kernel, this.tool)
+    images = ("agent", *this.images)
 
     def make(place: Workplace) -> Guest:
         return Qemu(name, this, place, kernel=kernel, initrd=initrd, append=own.append)
 
     files = tuple(each for each in (kernel, initrd) if each)
-    return Kind(name, images, make, 0.35, 0.5, 384, files, True)
+    shows = this is X86_64  # the packaged runtimes are for this machine
+    return Kind(name, images, make, cell, 0.5, memory, files, this.port, this.runs, shows)
+
+
+def _user(this: Emulation) -> Kind:
+    name = f"qemu-user-{this.name}"
+    return Kind(
+        name, this.images, lambda place: QemuUser(name, this, place), 0.8, port=this.port
+    )  # fmt: skip
 
 
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:

@@ -18,11 +18,20 @@ from harness.cells import Limits
 from harness.channels.container import ExecStream
 from harness.channels.frames import LostContactError
 from harness.channels.stream import Stream
-from harness.channels.supervised import agent_argv, supervise
+from harness.channels.supervised import agent_argv, measured, supervise
 from harness.deadline import Deadline
 from harness.errors import GuestError, UnsupportedError
-from harness.facts import Facts, parse_facts
-from harness.guests.guest import HERE, HOSTS_OWN, LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
+from harness.facts import Facts
+from harness.guests.guest import (
+    HERE,
+    HOSTS_OWN,
+    LEAVE_ROOT,
+    NO_HOST_ROOT,
+    Boot,
+    Support,
+    Tracer,
+    Workplace,
+)  # fmt: skip
 from harness.guests.machine import AGENT, STRACE
 from harness.record import UNTRACED, Record, Supervision
 from images import apt
@@ -40,6 +49,7 @@ class Container:
     root = ""
     python = "/usr/bin/python3"
     agent = AGENT
+    tracer: Tracer = "strace"
     unable = HOSTS_OWN
 
     def __init__(self, name: str, workplace: Workplace) -> None:
@@ -218,15 +228,12 @@ class Container:
 
     def _measure(self, deadline: Deadline) -> Facts:
         stream = ExecStream(self._client.api, self._container.id, [AGENT, "facts"])
-        answer = b""
         try:
-            while data := stream.receive(deadline):
-                answer += data
-        except TimeoutError:
-            raise GuestError("the agent does not answer", console=self.diagnose()) from None
+            return measured(stream, deadline)
+        except GuestError as error:
+            raise GuestError(str(error), error.hint, console=self.diagnose()) from None
         finally:
             stream.close()
-        return parse_facts(answer)
 
 
 def _why_no_engine(error: Exception) -> Support:

@@ -23,6 +23,7 @@ HOSTS_OWN: Mapping[str, str] = {
 }  # limits that a guest on the host's own kernel cannot do, and why
 
 HERE = "/host"  # where a guest has the directory of the host that somebody has at hand
+Tracer = Literal["strace", "emulator"]
 
 BOOT_SECONDS = 20.0  # of a guest of ordinary speed; one booted in 1.2 s at its slowest (measured)
 
@@ -79,7 +80,8 @@ class Guest(Protocol):
     it. `share` is where the workplace's files are for a subject; if it `shares_live`, what comes
     into the workplace later is there as well. `root` the directory that subjects
     have for their root (empty: the guest's own), `python` the interpreter there, `agent` our agent.
-    `unable` names the fields of Limits that its kind can never do, each with the reason.
+    `unable` names the fields of Limits that its kind can never do, each with the reason. `tracer`
+    says who writes down a subject's calls.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Guest(Protocol):
     python: str
     agent: str
     unable: Mapping[str, str]
+    tracer: Tracer
     boot_record: Boot
 
     def supported(self) -> Support:

@@ -18,8 +18,11 @@ _MOVING = frozenset(
 _OTHER_GUEST = "take a guest with a kernel of its own: UML or QEMU"
 
 
-def possible(guest: Guest, facts: Facts, limits: Limits) -> Support:
-    """Say whether a subject can run there under these limits; if not, why, and the remedy."""
+def possible(guest: Guest, facts: Facts, limits: Limits, machine: str = "") -> Support:
+    """Say whether a subject can run there under these limits; if not, why, and the remedy.
+
+    `machine` is the subject's, if it has another than its guest.
+    """
     for name in limits.named:
         if name in guest.unable:
             return Support(False, guest.unable[name], _OTHER_GUEST)
@@ -31,7 +34,7 @@ def possible(guest: Guest, facts: Facts, limits: Limits) -> Support:
             f"personality(2) is refused here: {os.strerror(error)}",
             "in a container: allow it in the engine's seccomp profile; else take UML or QEMU",
         )
-    return _faults(facts, limits) if limits.faults else Support(True)
+    return _faults(facts, limits, machine) if limits.faults else Support(True)
 
 
 def measure(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
@@ -55,11 +58,12 @@ def narrowed(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> 
     return measure(guest, facts, limits, deadline)
 
 
-def _faults(facts: Facts, limits: Limits) -> Support:
-    if facts.machine != "x86_64":
+def _faults(facts: Facts, limits: Limits, machine: str) -> Support:
+    machine = machine or (facts.machine if facts.pointer_size == 8 else "i386")
+    if machine != "x86_64":
         return Support(
-            False, f"faults are known for x86_64 alone, this is {facts.machine}",
-            "take an x86_64 guest",
+            False, f"faults are known for programs of x86_64 alone, this is {machine}",
+            "take an x86_64 guest, and a program for it",
         )  # fmt: skip
     for what, error in (("ptrace", facts.tools.ptrace), ("seccomp", facts.tools.seccomp)):
         if error:

@@ -12,11 +12,11 @@ from pathlib import Path
 from harness.cells import Limits
 from harness.channels.frames import LostContactError
 from harness.channels.stream import PipeStream, Stream
-from harness.channels.supervised import agent_argv, supervise
+from harness.channels.supervised import agent_argv, measured, supervise
 from harness.deadline import Deadline
 from harness.errors import GuestError
-from harness.facts import Facts, parse_facts
-from harness.guests.guest import HOSTS_OWN, Boot, Support, Workplace
+from harness.facts import Facts
+from harness.guests.guest import HOSTS_OWN, Boot, Support, Tracer, Workplace
 from harness.record import UNTRACED, Record, Supervision
 from images import apt
 
@@ -27,6 +27,7 @@ class Native:
     scale = 1.0
     shares_live = True
     root = ""  # its own is the host's
+    tracer: Tracer = "strace"
     unable: Mapping[str, str] = {**HOSTS_OWN, "memory": "the host's cgroups are not ours to change"}
 
     def __init__(self, name: str, workplace: Workplace) -> None:
@@ -52,15 +53,10 @@ class Native:
         self.boot_record.argv = (self.agent, "facts")
         self.boot_record.provenance["agent"] = agent.parent.name
         stream = PipeStream(self.boot_record.argv)
-        answer = b""
         try:
-            while data := stream.receive(deadline):
-                answer += data
-        except (OSError, TimeoutError) as error:
-            raise GuestError(f"the agent does not answer: {error}") from error
+            return measured(stream, deadline)
         finally:
             stream.close()
-        return parse_facts(answer)
 
     def run(
         self,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,15 @@ class OwnKernels:
     qemu: Path | None = None
     initrd: Path | None = None
     append: tuple[str, ...] = ()
+
+    @classmethod
+    def named(cls, words: Sequence[str]) -> OwnKernels:
+        """Read it back from what `where` returned."""
+        found = {"--uml": None, "--kernel": None, "--initrd": None} | {
+            name: Path(value) for name, value in itertools.pairwise(words) if name != "--guest"
+        }
+        append = tuple(word.partition("=")[2] for word in words if word.startswith("--append="))
+        return cls(found["--uml"], found["--kernel"], found["--initrd"], append)
 
     @property
     def guests(self) -> tuple[str, ...]:
@@ -64,7 +75,7 @@ def uml_release(path: Path) -> str:
     if machine is None:
         raise UsageError(f"{path} is no UML kernel: it is no ELF program", hint)
     if machine != elf.X86_64:
-        raise UsageError(f"{path} is an ELF file for machine {machine}, not x86-64", hint)
+        raise UsageError(f"{path} is an ELF file for {machine}, not x86-64", hint)
     try:
         done = subprocess.run(
             [path.absolute(), "--version"], capture_output=True, text=True, errors="replace",
@@ -88,7 +99,7 @@ def check_bootable(path: Path) -> None:
         except ImageError as error:
             raise UsageError(f"{path}: {error}", hint) from error
     elif machine != elf.X86_64:
-        raise UsageError(f"{path} is an ELF file for machine {machine}, not x86-64", hint)
+        raise UsageError(f"{path} is an ELF file for {machine}, not x86-64", hint)
 
 
 def _check_initrd(path: Path, kernel: Path | None) -> None:
@@ -106,7 +117,7 @@ def _check_initrd(path: Path, kernel: Path | None) -> None:
         raise UsageError(f"{path} is no initramfs: it begins with {start!r}", hint)
 
 
-def _machine(path: Path, hint: str) -> int | None:
+def _machine(path: Path, hint: str) -> str | None:
     try:
         return elf.machine(path)
     except OSError as error:

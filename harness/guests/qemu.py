@@ -1,4 +1,4 @@
-"""QEMU: an emulated or virtual machine with a Debian cloud kernel."""
+"""QEMU: an emulated or virtual machine with a kernel of Debian's."""
 
 from __future__ import annotations
 
@@ -20,53 +20,13 @@ from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
 from harness.guests import here, snapshot
-from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Workplace
+from harness.guests.architectures import Architecture
+from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Tracer, Workplace
 from harness.guests.machine import AGENT, SHOWN, Launch, Machine
 from harness.guests.snapshot import Monitor, Snapshot
 from harness.record import UNTRACED, Record, Supervision
 from images import apt, disks, initramfs
 from images.errors import ImageError
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What differs between machines that QEMU emulates.
-
-    `scale` is how many times slower than native a program is under TCG (measured, with a margin).
-    """
-
-    name: str
-    system: str
-    machine: str
-    processor: str
-    console: str
-    memory: int  # MiB
-    kernel: str
-    initrd: str
-    tool: str
-    scale: float
-    boot_line: tuple[str, ...]
-
-
-X86_64 = Architecture(
-    name="x86_64",
-    system="qemu-system-x86_64",
-    machine="q35",  # microvm is quicker, but with ACPI it hung in 5 of 58 boots (measured)
-    processor="qemu64,+rdrand",  # without rdrand a small root has no random numbers: Python dies
-    console="ttyS0",
-    memory=256,
-    kernel="cloud-x86_64",
-    initrd="initrd-x86_64",
-    tool="qemu-x86_64",
-    scale=15.0,
-    boot_line=(
-        "quiet", "panic=-1", "cryptomgr.notests=1", "rodata=off", "mitigations=off", "lpj=4000000",
-        "tsc=reliable", "no_timer_check",
-        "initcall_blacklist=jent_mod_init,crypto_kdf108_init,load_system_certificate_list,"
-        "bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init,trace_eval_init",
-    ),
-)  # fmt: skip
-
 
 # a nested KVM may offer arch-capabilities and then refuse the MSR behind it (measured)
 _KVM_PROCESSOR = "max,-arch-capabilities"
@@ -79,7 +39,7 @@ _RESTORE_SECONDS = 10.0  # a restored guest answers within half of one (measured
 
 
 @dataclass(frozen=True)
-class _Parts:
+class Parts:
     """The files that a guest is made of: QEMU's image, the kernel, the initramfs."""
 
     tool: Path
@@ -89,7 +49,7 @@ class _Parts:
 
 class Qemu:
     """A QEMU guest. KVM is tried by booting with it, once for each boot of the host: /dev/kvm may
-    be there and not work. `accelerators` are tried in turn.
+    be there and not work. `accelerators` are tried in turn, instead of the architecture's own.
     """
 
     share = "/share"
@@ -97,6 +57,7 @@ class Qemu:
     root = ""
     python = "/usr/bin/python3"
     agent = AGENT
+    tracer: Tracer = "strace"
     unable: Mapping[str, str] = {}
 
     def __init__(
@@ -105,7 +66,7 @@ class Qemu:
         architecture: Architecture,
         workplace: Workplace,
         *,
-        accelerators: Sequence[str] = ("kvm", "tcg"),
+        accelerators: Sequence[str] = (),
         kernel: Path | None = None,
         initrd: Path | None = None,
         append: Sequence[str] = (),
@@ -115,7 +76,7 @@ class Qemu:
         self.boot_record = Boot()
         self._architecture = architecture
         self._place = workplace
-        self._accelerators = tuple(accelerators)
+        self._accelerators = tuple(accelerators) or architecture.accelerators
         self._kernel = kernel
         self._initrd = initrd
         self._append = tuple(append)
@@ -126,10 +87,11 @@ class Qemu:
         builder = self._place.builder
         if self._place.root == "host":
             return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
-        needed = (self._architecture.tool, self._architecture.initrd)
-        if not all(builder.ready(name) for name in needed) and (why := apt.available()):
+        if not all(map(builder.ready, self._architecture.images)) and (why := apt.available()):
             return Support(False, f"its images are not built yet, and cannot be: {why}",
                            "build the images on a Debian machine, or install apt")  # fmt: skip
+        if "kvm" not in self._accelerators:
+            return Support(True)
         return Support(True, notes=(f"KVM: {Kvm(builder.cache.root).reason() or 'to be tried'}",))
 
     def boot(self, deadline: Deadline) -> Facts:
@@ -167,22 +129,22 @@ class Qemu:
             return facts
         raise GuestError("no accelerator was given to try", "give kvm, tcg or both")
 
-    def _parts(self) -> _Parts:
-        builder = self._place.builder
-        tool = builder.image(self._architecture.tool)
-        cloud = builder.image(self._architecture.kernel)
-        initrd = builder.image(self._architecture.initrd)
-        kernel = self._own_kernel() if self._kernel else cloud / "vmlinux"
+    def _parts(self) -> Parts:
+        builder, this = self._place.builder, self._architecture
+        kernel = builder.image(this.kernel)
+        initrd = builder.image(this.initrd)
+        tool = builder.image(this.tool)
+        file = self._own_kernel() if self._kernel else kernel / this.file
         self.boot_record.provenance.update(
             {
-                "kernel": kernel.parent.name,
-                "release": (cloud / "release").read_text().strip(),
+                "kernel": file.parent.name,
+                "release": (kernel / "release").read_text().strip(),
                 "qemu": tool.name,
                 "initrd": initrd.name,
             }
         )
         archive = initrd / "initrd.cpio"
-        return _Parts(tool, kernel, self._with_own(archive) if self._initrd else archive)
+        return Parts(tool, file, self._with_own(archive) if self._initrd else archive)
 
     def _write_shown(self) -> None:
         """Say in the share which modules and file systems show the images: images/agent/show.c."""
@@ -204,7 +166,7 @@ class Qemu:
             yield from ("-drive", f"file={file},format=raw,if=none,id=disk{n},readonly=on")
             yield from ("-device", f"virtio-blk-pci,drive=disk{n}")
 
-    def _emulated(self, parts: _Parts, keys: Keys, deadline: Deadline) -> Facts:
+    def _emulated(self, parts: Parts, keys: Keys, deadline: Deadline) -> Facts:
         """Go on from the snapshot; boot cold if that cannot be had, or does not answer. A guest
         with disks is another machine with each set of them, and always boots cold.
         """
@@ -232,13 +194,13 @@ class Qemu:
             self.boot_record.notes.append(f"booted cold: its snapshot was thrown away: {error}")
         return self._cold(parts, keys, "tcg", deadline)
 
-    def _cold(self, parts: _Parts, keys: Keys, accelerator: str, deadline: Deadline) -> Facts:
+    def _cold(self, parts: Parts, keys: Keys, accelerator: str, deadline: Deadline) -> Facts:
         self._start(parts, keys, accelerator)
         self._booted().ready(deadline)
         return self._booted().connect(deadline)
 
     def _save(
-        self, parts: _Parts, into: Snapshot, keys: Keys, deadline: Deadline
+        self, parts: Parts, into: Snapshot, keys: Keys, deadline: Deadline
     ) -> Mapping[str, object]:
         """Boot a guest to the point where it waits for its parcel, and save it."""
         self._place.builder.say(f"saving a snapshot of {self.name} (once)")
@@ -253,7 +215,7 @@ class Qemu:
                 self.stop()
         return dict(self.boot_record.provenance)
 
-    def _restored(self, parts: _Parts, saved: Snapshot, keys: Keys, deadline: Deadline) -> Facts:
+    def _restored(self, parts: Parts, saved: Snapshot, keys: Keys, deadline: Deadline) -> Facts:
         ours, theirs = socket.socketpair()
         with ours, theirs, saved.state.open("rb") as state:
             extra = saved.to_restore(self._memory, theirs.fileno())
@@ -264,7 +226,7 @@ class Qemu:
 
     def _start(
         self,
-        parts: _Parts,
+        parts: Parts,
         keys: Keys,
         accelerator: str,
         extra: Sequence[str] = (),
@@ -355,27 +317,41 @@ class Qemu:
         return self._place.memory or self._architecture.memory
 
     def _command(
-        self, parts: _Parts, line: int, accelerator: str, extra: Sequence[str]
+        self, parts: Parts, line: int, accelerator: str, extra: Sequence[str]
     ) -> list[str]:
         this = self._architecture
-        tcg = accelerator == "tcg"
-        append = (
-            f"console={this.console}", *this.boot_line,
-            "foothold.port=/dev/vport0p1", "foothold.parcel=1", *self._append,
-        )  # fmt: skip
-        return [
-            str(parts.tool / "usr/bin" / this.system), "-M", this.machine,
-            "-cpu", this.processor if tcg else _KVM_PROCESSOR,
-            "-accel", "tcg,thread=single" if tcg else "kvm",
-            "-m", f"{self._memory}M",
-            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-L", str(parts.tool / "usr/share/qemu"), "-L", str(parts.tool / "usr/share/seabios"),
-            "-kernel", str(parts.kernel), "-initrd", str(parts.initrd), "-append", " ".join(append),
-            "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-            "-chardev", f"socket,id=line,fd={line}",
-            "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",
-            *self._drives(), *extra,
-        ]  # fmt: skip
+        argv = command(this, parts, line, accelerator, self._memory, self._append)
+        return [*argv, *self._drives(), *extra]
+
+
+def command(
+    this: Architecture,
+    parts: Parts,
+    line: int,
+    accelerator: str,
+    memory: int,
+    append: Sequence[str] = (),
+) -> list[str]:
+    """Return QEMU's command line. `line` is the descriptor of the guest's line to us, `memory` in
+    MiB, `append` goes to the end of what the kernel is told.
+    """
+    tcg = accelerator == "tcg"
+    told = (
+        f"console={this.console}", *this.boot_line,
+        "foothold.port=/dev/vport0p1", "foothold.parcel=1", *append,
+    )  # fmt: skip
+    return [
+        str(parts.tool / this.system), "-M", this.board,
+        "-cpu", this.processor if tcg else _KVM_PROCESSOR,
+        "-accel", "tcg,thread=single" if tcg else "kvm",
+        "-m", f"{memory}M",
+        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+        "-L", str(parts.tool / "usr/share/qemu"), "-L", str(parts.tool / "usr/share/seabios"),
+        "-kernel", str(parts.kernel), "-initrd", str(parts.initrd), "-append", " ".join(told),
+        "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+        "-chardev", f"socket,id=line,fd={line}",
+        "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",
+    ]  # fmt: skip
 
 
 class Kvm:

@@ -13,7 +13,7 @@ from harness.channels.stream import Stream
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
-from harness.guests.guest import HERE, LEAVE_ROOT, Boot, Support, Workplace
+from harness.guests.guest import HERE, LEAVE_ROOT, Boot, Support, Tracer, Workplace
 from harness.guests.host import examine
 from harness.guests.machine import AGENT, SHOWN, Launch, Machine
 from harness.record import UNTRACED, Record, Supervision
@@ -57,6 +57,7 @@ class Uml:
     shares_live = True
     python = "/usr/bin/python3"
     agent = AGENT
+    tracer: Tracer = "strace"
     unable: Mapping[str, str] = {}
 
     def __init__(
@@ -124,7 +125,7 @@ class Uml:
         builder = self._place.builder
         root = builder.image("root")
         agent = builder.image("agent") / "agent"
-        kernel = self._kernel or builder.image(self._image) / "linux"
+        kernel = self.program
         if not kernel.is_file():
             raise GuestError(f"{kernel} is no file", "give the path of a UML kernel, `linux`")
         if not elf.is_elf(kernel):
@@ -221,6 +222,11 @@ class Uml:
         """See `Guest.stop`."""
         if self._machine:
             self._machine.stop()
+
+    @property
+    def program(self) -> Path:
+        """The file that is its kernel."""
+        return self._kernel or self._place.builder.image(self._image) / "linux"
 
     @property
     def process(self) -> int:

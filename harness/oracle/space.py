@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.errors import UnsupportedError
 from harness.facts import Facts
 from harness.limits import Limits, Range
-from harness.oracle.forms import FORMS, Process
+from harness.oracle.forms import FORMS, Process, process_of
 from harness.sizes import format_size
 
 BELOW_4G = 0xFFFFFFFF  # from here on, mappings are not taken as reserved
@@ -40,7 +40,7 @@ class Space:
     def __init__(self, facts: Facts, limits: Limits, process: Process | None = None) -> None:
         self.facts = facts
         self.form = FORMS[facts.pointer_size]
-        self.process = process or self.form.process
+        self.process = process or process_of(facts)
         self._limits = limits
         self._budgets = tuple(self._find_budgets())
         self._check()

@@ -187,6 +187,7 @@ class _Reader:
         if "/" in values["program"]:
             values["program"] = str(here / values["program"])
         values["files"] = tuple(str(here / each) for each in values["files"])
+        values["sysroot"] = str(here / values["sysroot"]) if values["sysroot"] else ""
         values["expect"] = self._because(values["expect"] or STARTS, table.at("expect"))
         return Program(name, **values)
 

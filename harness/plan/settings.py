@@ -177,6 +177,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("root", (SUBJECT,), kinds.choice("root", "image", "host"),
             "Its root file system: ours, or read-only this machine's own.", "image",
             option=Option("--root", "image|host")),
+    Setting("sysroot", (SUBJECT,), kinds.TEXT,
+            "Where the libraries of a program of another machine are: a directory with `lib` or "
+            "`usr/lib`. Without it, those of the guest's own root serve.", "",
+            option=Option("--sysroot", "DIR", "Where a foreign program's libraries are.")),
     Setting("patience", (SUBJECT,), kinds.number(0.1, 3600, "seconds"),
             "After so long it counts as running, and is ended; times the guest's slowness.", None,
             otherwise="`10`",

@@ -116,6 +116,7 @@ class Program:
     files: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     root: Literal["image", "host"] = "image"
+    sysroot: str = ""
     patience: float | None = None
     says: str = ""
     expect: Expectation = STARTS

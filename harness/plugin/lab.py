@@ -15,7 +15,7 @@ from harness.facts import Facts
 from harness.guests.catalogue import Kind, catalogue, known_guests
 from harness.guests.guest import Guest, Support
 from harness.limits import Limits
-from harness.run import Opened, Options, opened, support
+from harness.run import Opened, Options, opened
 from harness.subjects import ALLOCATOR, Subject
 from harness.verdict import Expectation, Verdict
 from images.builder import Builder
@@ -36,7 +36,7 @@ class Booted:
 
     @property
     def guest(self) -> Guest:
-        """The guest itself, with its six verbs."""
+        """The guest itself, with its seven verbs."""
         return self.opened.guest
 
 
@@ -71,7 +71,7 @@ class Lab:
 
     def support(self, guest: str) -> Support:
         """Say whether this machine can boot it; nothing is booted."""
-        return support(self.guests()[guest], self.builder, self.root)
+        return self.guests()[guest].supported(self.builder, self.root)
 
     def shared(self, guest: str) -> Booted:
         """Return the guest that one test after another shares, booting it first if need be.

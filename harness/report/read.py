@@ -163,7 +163,7 @@ def read_evidence(run: Run, cell: str, *, reports: bool) -> Evidence:
         # the log begins with the agent, which becomes the subject (images/agent/trace.c)
         story = story_of(parsed, parsed.calls[0].pid if parsed.calls else 0)
         account = settle(story.steps)
-    stdout = files.read("stdout.jsonl")
+    stdout = files.read("stdout.jsonl" if reports else "stdout")
     return Evidence(
         files.maps(),
         read_report(stdout) if reports and stdout else None,

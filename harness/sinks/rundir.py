@@ -3,7 +3,7 @@
 RUN/run.json                  the run: cells, command, plan; at the end counts and seconds
 RUN/events.jsonl              every event
 RUN/guests/NAME/              console.log (written by the guest), command.json, facts.json
-RUN/cells/GUEST/LIMITS/POLICY/  stdout.jsonl, stderr, maps-* (by `run`), verdict.json
+RUN/cells/GUEST/LIMITS/POLICY/  stdout.jsonl or stdout, stderr, maps-* (by `run`), verdict.json
 """
 
 from __future__ import annotations

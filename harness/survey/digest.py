@@ -53,7 +53,7 @@ class Wish:
         size, least = _size(self.first), _size(self.last)
         where = "anywhere"
         if self.first.asked:
-            where = f"{'exactly' if self.exact else 'at'} {self.first.asked:#x}"
+            where = f"at {'exactly ' if self.exact else ''}{self.first.asked:#x}"
         parts = [f"{size} {where}"]
         if self.count > 1:
             again = f"and {self.count - 1:,} time{'s' * (self.count > 2)} more"

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from harness.edge import Edge, Threshold, about
+from harness.limits import Limits
 from harness.survey.digest import Wish, main_wishes
 from harness.survey.reading import Seen, Survey
 from harness.survey.sentences import plain, tell
@@ -37,7 +38,7 @@ _RESERVATIONS = """\
 ## By which reservation
 
 What each asks of the kernel: the largest reservations that want an address, the largest that does
-not care, and what was not granted. *exactly* insists on the address (MAP_FIXED, or
+not care, and what was not granted. *At exactly* insists on the address (MAP_FIXED, or
 MAP_FIXED_NOREPLACE), *at* is a hint; *that* is what was asked for. Guests with the same answers
 share a row; its addresses and sizes are those of the first. The 64 MiB that glibc reserves for each
 thread's malloc are left out.
@@ -170,11 +171,10 @@ def _reservations(survey: Survey) -> str:
 
 
 def _then(wish: Wish, seen: Seen) -> str:
-    if wish.granted:
-        return ""
-    if wish is seen.wishes[-1] and not _word(seen).startswith(("starts", "*moved")):
-        return "died"
-    return wish.then
+    if wish.granted or seen.starts or wish is not seen.wishes[-1]:
+        return wish.then
+    hangs = seen.verdict.observed and seen.verdict.observed.outcome is Outcome.HANGS
+    return "came to no end" if hangs else "died"
 
 
 def _thresholds(survey: Survey) -> str:
@@ -223,13 +223,12 @@ def _agreement(survey: Survey) -> str:
     agree, against = 0, []
     for (guest, limits, subject), seen in survey.cells.items():
         found, observed = known.get((guest, subject)), seen.verdict.observed
-        size = _limit_of(limits)
+        size = Limits.parse(limits).rlimit_as
         if not (found and observed and size and found.search.edge is not Edge.NEVER):
             continue
         enough, little = found.search.smallest, found.search.largest
-        starts = observed.outcome is Outcome.STARTS
-        if (little is not None and size <= little and starts) or (
-            enough is not None and size >= enough and not starts
+        if (little is not None and size <= little and seen.starts) or (
+            enough is not None and size >= enough and not seen.starts
         ):
             told = f"{_named(survey, subject)} in {guest} under {limits}: {observed}"
             against.append(_wrapped(f"* {told}; its threshold is {found}"))
@@ -239,9 +238,3 @@ def _agreement(survey: Survey) -> str:
         return ""
     text = f"Of {agree + len(against)} cells of the run under a limit, {agree} agree with this.\n"
     return text + ("\n" + "".join(against) if against else "")
-
-
-def _limit_of(limits: str) -> int | None:
-    from harness.limits import Limits
-
-    return Limits.parse(limits).rlimit_as

@@ -6,9 +6,10 @@ from harness.cells import Cell
 from harness.ledger import FIXED, Account, settle
 from harness.record import Record
 from harness.verdict import Observation, Outcome, Path
+from harness.witnesses.accounts import Accounts
 from harness.witnesses.agreement import compare, match
 from harness.witnesses.arenas import ARENA, HINTS, Sighting, sight
-from harness.witnesses.maps import Mapping, MapsError, is_usable, parse_maps
+from harness.witnesses.maps import Mapping, MapsError, is_usable
 from harness.witnesses.report import (
     Broken,
     End,
@@ -20,7 +21,6 @@ from harness.witnesses.report import (
     Workload,
     read_report,
 )
-from harness.witnesses.strace import doubts, parse_trace, story_of
 
 LONGEST_MESSAGE = 500  # characters
 MOST_TOLD = 3  # reservations in a line of evidence
@@ -45,6 +45,7 @@ class _Inquiry:
         self._cell = cell
         self._policy = cell.policy if cell else "after"
         self._pointers = pointers
+        self._accounts = Accounts(record)
         self._report = read_report(record.stdout)
         self._message = _last_line(record.stderr)
         self._maps: dict[str, tuple[Mapping, ...]] = {}
@@ -81,7 +82,7 @@ class _Inquiry:
         for moment in MOMENTS:
             if moment in self._record.maps:
                 try:
-                    self._maps[moment] = parse_maps(self._record.maps[moment])
+                    self._maps[moment] = self._accounts.maps(moment)
                 except MapsError as error:
                     self._against.append(f"the maps at {moment} cannot be read: {error}")
 
@@ -182,14 +183,14 @@ class _Inquiry:
 
     def _compare_trace(self) -> None:
         """Hold report and maps against the calls as strace saw them, if it did."""
-        if self._record.trace is None:
+        calls = self._accounts.calls()
+        if calls is None:
             return
-        trace = parse_trace(self._record.trace)
-        story = story_of(trace, self._record.pid)
+        story = calls.story
         self._told["trace"] = _traced(settle(story.steps))
-        if trace.said:
-            self._told["strace itself"] = "; ".join(trace.said)
-        self._against += doubts(trace, story, self._record.ending)
+        if calls.said:
+            self._told["strace itself"] = "; ".join(calls.said)
+        self._against += calls.doubts
         matching = match(self._report, story.steps)
         self._against += matching.against
         for moment, count in matching.moments.items():

@@ -22,9 +22,10 @@ from harness.ledger import (
 )
 from harness.record import Ending, Record
 from harness.verdict import Observation, Outcome, Path
+from harness.witnesses.accounts import Accounts, Calls
 from harness.witnesses.agreement import compare
-from harness.witnesses.maps import FOUR_GIB, MapsError, ledger_of, parse_maps
-from harness.witnesses.strace import Story, doubts, parse_trace, story_of
+from harness.witnesses.maps import FOUR_GIB, MapsError, ledger_of
+from harness.witnesses.strace import Story
 
 _COMPLAINT = re.compile(
     r"error|fatal|fail|cannot|can't|unable|abort|panic|exception|throw|out of memory|no memory",
@@ -52,16 +53,17 @@ def observe_program(
     evidence: dict[str, str] = {}
     against: list[str] = []
     ledger: Ledger = ()
-    if record.trace is not None:
-        ledger = _hear_trace(record, evidence, against)
+    accounts = Accounts(record)
+    if calls := accounts.calls():
+        ledger = _hear_trace(record, accounts, calls, evidence, against)
     elif RUNNING in record.maps:
-        ledger = _hear_maps(record, evidence, against)
+        ledger = _hear_maps(accounts, evidence, against)
     for what in record.cut:
         evidence[f"cut {what}"] = "there was more than is kept"
     if untraced:
         evidence[TRACED] = _how(record)
         record = untraced
-    evidence["ending, not traced" if untraced else "ending"] = _how(record)
+    evidence["ending"] = _how(record)
     ending, stopped = record.ending, _was_stopped(record)
     if ending.outlived and not stopped:
         evidence["left behind"] = f"{ending.outlived} processes, which were ended"
@@ -100,9 +102,14 @@ def _has_said(record: Record, says: str) -> bool:
     return any(pattern.search(each) for each in (record.stdout, record.stderr))
 
 
-def _hear_trace(record: Record, evidence: dict[str, str], against: list[str]) -> Ledger:
-    trace = parse_trace(record.trace or b"")
-    story = story_of(trace, record.pid)
+def _hear_trace(
+    record: Record,
+    accounts: Accounts,
+    calls: Calls,
+    evidence: dict[str, str],
+    against: list[str],
+) -> Ledger:
+    story = calls.story
     account = settle(story.steps)
     told = list(tell(story, account))
     more = f"and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
@@ -111,26 +118,26 @@ def _hear_trace(record: Record, evidence: dict[str, str], against: list[str]) ->
     )
     if story.threads or story.children:
         evidence["started"] = f"{story.threads} threads, {story.children} processes"
-    if trace.said:
-        evidence["strace itself"] = "; ".join(trace.said[:3])
+    if calls.said:
+        evidence["strace itself"] = "; ".join(calls.said[:3])
     if "trace" in record.cut:
         return account.ledger  # its end is not there to be held against anything
-    against += doubts(trace, story, record.ending)
+    against += calls.doubts
     if RUNNING in record.maps:
         try:
-            maps = parse_maps(record.maps[RUNNING])
+            maps = accounts.maps(RUNNING)
         except MapsError as error:
             against.append(f"the maps cannot be read: {error}")
         else:
             evidence[f"maps while {RUNNING}"] = _largest(ledger_of(maps))
-            against += compare(account, maps, RUNNING) if maps else []
+            against += compare(account, maps, RUNNING) if maps and calls.whole else []
     return account.ledger
 
 
-def _hear_maps(record: Record, evidence: dict[str, str], against: list[str]) -> Ledger:
+def _hear_maps(accounts: Accounts, evidence: dict[str, str], against: list[str]) -> Ledger:
     """Without a trace, the maps say where it is, and nobody what it asked for."""
     try:
-        ledger = ledger_of(parse_maps(record.maps[RUNNING]))
+        ledger = ledger_of(accounts.maps(RUNNING))
     except MapsError as error:
         against.append(f"the maps cannot be read: {error}")
         return ()

@@ -166,7 +166,7 @@ class _Reader:
         return False
 
     def _finish(self, pid: int, match: re.Match[str], args: str, joined: str) -> bool:
-        parts = _split(args)
+        parts = split(args)
         if parts is None:
             return False
         value = match["hex"] or match["number"]
@@ -182,7 +182,7 @@ class _Reader:
         return True
 
 
-def _split(args: str) -> tuple[str, ...] | None:
+def split(args: str) -> tuple[str, ...] | None:
     """Split arguments at commas that are in no string and no bracket; None if those do not fit."""
     parts: list[str] = []
     depth, start, at = 0, 0, 0
@@ -238,7 +238,7 @@ def story_of(trace: Trace, pid: int) -> Story:
                 children += 1
         elif executed > 1:
             try:
-                steps += _steps(call)
+                steps += effects(call)
             except (ValueError, IndexError):
                 unread.append(call.line)
     ending = trace.endings.get(pid, "")
@@ -319,7 +319,7 @@ def _text(quoted: str) -> str:
     return quoted.strip('"')
 
 
-def _steps(call: Call) -> Iterator[Step]:
+def effects(call: Call) -> Iterator[Step]:
     """What a call did to the address space, or that it was refused addresses.
 
     Raises ValueError or IndexError if its arguments are not those of such a call.

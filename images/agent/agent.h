@@ -4,7 +4,7 @@
  *   agent run  [limits] -- ARGV   supervise a subject, framed             (supervise.c)
  *   agent exec …                  the last step of a traced subject       (trace.c)
  *   agent keep [limits] -- ARGV   own a guest on the host, unframed       (supervise.c)
- *   agent facts                   measure this address space, as JSON     (facts.c)
+ *   agent facts [HOW]             measure this address space, as JSON     (facts.c)
  *   agent where                   one place in it: what facts starts to see chance at work
  *   agent idle                    PID 1 of a container: live while stdin  (init.c)
  *
@@ -91,7 +91,6 @@ void group_remove(const char *path);
 
 /* frames.c: to the harness */
 #define CHUNK 3500 /* bytes of a frame: a UML serial line stalls at 4,095 unread (measured) */
-extern int plainly;
 void send_frame(char kind, const void *data, size_t length);
 void pass_trace(const char *text, size_t length);
 void flush_trace(void);
@@ -101,6 +100,7 @@ struct manner {
 	const char *strace;           /* NULL: untraced */
 	unsigned short rows, columns; /* of its terminal; 0: it has none */
 	int plain;                    /* text for a person instead of frames */
+	unsigned patience;            /* seconds after which it is ended, if nobody is there to do it; 0: none */
 };
 char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at);
 void become_program(const struct limits *limits, const struct bend *bend, char **program, int report, int err)
@@ -114,15 +114,17 @@ void terminal_take(int terminal);
 void terminal_resize(int fd, int rows, int columns);
 
 /* plain.c: what a person reads */
-void plain_show(char kind, const void *data, size_t length);
+void plain_start(void);
+int plain_show(char kind, const void *data, size_t length);
 int plain_held(void);
+void plain_running(void);
 /* parcel.c: what the host hands in before it logs in */
 void parcel_take(int line);
 
 int init_main(void);
 int idle_main(void);
 void facts_write(int fd);
-int facts_main(void);
+int facts_main(int argc, char **argv);
 int where_main(void);
 int run_main(int argc, char **argv);
 int exec_main(int argc, char **argv);

@@ -64,7 +64,7 @@ uint64_t thread_flags(pid_t tid, const struct call *call)
 	if (call->number == SYS_clone)
 		return call->arguments[0];
 	if (call->number == SYS_clone3)
-		return (uint64_t)ptrace(PTRACE_PEEKDATA, tid, (void *)call->arguments[0], 0);
+		return (uint64_t)ptrace(PTRACE_PEEKDATA, tid, (void *)(uintptr_t)call->arguments[0], 0);
 #ifdef SYS_vfork
 	if (call->number == SYS_vfork)
 		return CLONE_VM | CLONE_VFORK;
@@ -124,7 +124,7 @@ static int occupy(struct bend *bend, struct thread *thread)
 	go(tid, 1, 0);
 	if (!next_stop(tid, &status) || get_registers(tid, &saved) < 0)
 		return 0;
-	void *place = (void *)instruction(&saved);
+	void *place = (void *)(uintptr_t)instruction(&saved);
 	errno = 0;
 	long text = ptrace(PTRACE_PEEKTEXT, tid, place, 0);
 	if (errno || ptrace(PTRACE_POKETEXT, tid, place, ((uint64_t)text & ~CALL_AND_TRAP_MASK) | CALL_AND_TRAP) < 0)

@@ -29,13 +29,25 @@
 
 static size_t page;
 
-/* Does a page at this address lie within the address space, be it free or taken? */
+static void *map_page(void *where, int flags)
+{
+	return mmap(where, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+}
+
+/* Does a page at this address lie within the address space, be it free or taken? Who does not know
+ * MAP_FIXED_NOREPLACE (kernels before 4.17, qemu-user before 8) takes the address for a hint. */
 static int within(uint64_t address)
 {
-	void *got = mmap((void *)address, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	unsigned char present;
+	void *where = (void *)(uintptr_t)address, *got = map_page(where, MAP_FIXED_NOREPLACE);
 	if (got == MAP_FAILED)
 		return errno == EEXIST;
 	munmap(got, page);
+	if (got == where || mincore(where, page, &present) == 0)
+		return 1;
+	if (map_page(where, MAP_FIXED) == MAP_FAILED)
+		return 0;
+	munmap(where, page);
 	return 1;
 }
 
@@ -55,7 +67,7 @@ static uint64_t boundary(uint64_t low, uint64_t high)
 
 static void *anywhere(uint64_t address)
 {
-	return mmap((void *)address, PROBE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return mmap((void *)(uintptr_t)address, PROBE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
 /* Where a mapping goes that asks for this address without insisting, as a member of the object. */
@@ -64,7 +76,7 @@ static void say_hint(int fd, const char *name, uint64_t address)
 	void *got = anywhere(address);
 	int refused = got == MAP_FAILED ? errno : 0;
 	dprintf(fd, "\"%s\":{\"asked\":%llu,\"got\":%llu,\"errno\":%d},", name, (unsigned long long)address,
-	        refused ? 0ULL : (unsigned long long)got, refused);
+	        refused ? 0ULL : (unsigned long long)(uintptr_t)got, refused);
 	if (!refused)
 		munmap(got, PROBE);
 }
@@ -95,10 +107,13 @@ static long long soft_limit(int resource)
 /* `agent where`: the place of the kernel's first mapping in a program of its own. */
 int where_main(void)
 {
-	uint64_t place = (uint64_t)anywhere(0);
+	uint64_t place = (uintptr_t)anywhere(0);
 	write_all(1, &place, sizeof place);
 	return 0;
 }
+
+/* How our own file is started: by itself, unless we were told otherwise. */
+static char *ourselves[16] = { "/proc/self/exe", "where", NULL };
 
 /* Start our own file once, and say where its first mapping went; 0 if it could not be started. */
 static uint64_t place_elsewhere(void)
@@ -110,7 +125,7 @@ static uint64_t place_elsewhere(void)
 	pid_t pid = vfork();
 	if (pid == 0) {
 		dup2(ends[1], 1);
-		execl("/proc/self/exe", "agent", "where", NULL);
+		execv(ourselves[0], ourselves);
 		_exit(EXIT_AGENT);
 	}
 	if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 && read(ends[0], &place, sizeof place) < 0)
@@ -180,25 +195,32 @@ void facts_write(int fd)
 	dprintf(fd, "{\"schema\":2,\"machine\":\"%s\",\"release\":\"%s\",\"pointer_size\":%zu,\"page_size\":%zu,"
 	        "\"task_size\":%llu,\"lowest\":%llu,\"placement\":\"%s\",\"first\":%llu,", name.machine, name.release,
 	        sizeof(void *), page, (unsigned long long)task_size, (unsigned long long)lowest,
-	        two < one ? "top-down" : "bottom-up", (unsigned long long)one);
+	        two < one ? "top-down" : "bottom-up", (unsigned long long)(uintptr_t)one);
 	say_hint(fd, "hint_high", wide ? (uint64_t)0xf8 << 32 : 0xb0000000u);
 	say_hint(fd, "hint_low", 0x10000000u);
 	say_hint(fd, "hint_beyond", task_size);
 	dprintf(fd, "\"aslr\":%lld,\"aslr_bits\":%d,\"rlimit_as\":%lld,\"rlimit_data\":%lld,\"rlimit_stack\":%lld,"
 	        "\"rlimit_memlock\":%lld,\"overcommit\":%lld,\"commit_limit\":%lld,\"committed\":%lld,"
 	        "\"memory\":%lld,\"max_map_count\":%lld,\"cgroup\":{\"version\":%d,\"limit\":%lld},"
-	        "\"tools\":{\"ptrace\":%d,\"seccomp\":%d,\"personality\":%d}}\n",
+	        "\"tools\":{\"ptrace\":%d,\"seccomp\":%d,\"personality\":%d},\"huge_page_size\":%lld}\n",
 	        file_number("/proc/sys/kernel/randomize_va_space"), random_bits(), soft_limit(RLIMIT_AS),
 	        soft_limit(RLIMIT_DATA), soft_limit(RLIMIT_STACK), soft_limit(RLIMIT_MEMLOCK),
 	        file_number("/proc/sys/vm/overcommit_memory"), meminfo(memory, "CommitLimit:"),
 	        meminfo(memory, "Committed_AS:"), meminfo(memory, "MemTotal:"),
 	        file_number("/proc/sys/vm/max_map_count"), group.version, group.limit, tracing(), trace_filters(),
-	        compat_layouts());
+	        compat_layouts(), meminfo(memory, "Hugepagesize:"));
 	free(memory);
 }
 
-int facts_main(void)
+/* agent facts [HOW…]: an emulator runs us, and HOW is the command line by which it does. A kernel
+ * would start our file without it. */
+int facts_main(int argc, char **argv)
 {
+	int words = argc - 2 < 14 ? argc - 2 : 14;
+	for (int i = 0; i < words; i++)
+		ourselves[i] = argv[2 + i];
+	if (words > 0)
+		ourselves[words] = "where";
 	facts_write(1);
 	return 0;
 }

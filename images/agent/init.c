@@ -93,13 +93,30 @@ int load_module(const char *file)
 	return loaded;
 }
 
+/* A kernel of the user's own takes no modules of ours. It has what it needs built in, or brings it in
+ * an initramfs of its own, which lies below ours: then busybox knows what depends on what. */
+static void load_its_own(void)
+{
+	if (access("/lib/modules", F_OK) < 0 && symlink("/usr/lib/modules", "/lib/modules") < 0)
+		fprintf(stderr, "foothold: cannot link /lib/modules: %s\n", strerror(errno));
+	pid_t pid = fork();
+	if (pid == 0) {
+		execl("/bin/busybox", "modprobe", "-a", "-q", "virtio_pci", "virtio_console", NULL);
+		_exit(127);
+	}
+	while (wait(NULL) != pid)
+		;
+}
+
 static void load_modules(void)
 {
 	char *order = slurp("/modules/order", NULL);
-	for (char *name = order ? strtok(order, "\n") : NULL; name; name = strtok(NULL, "\n"))
-		if (!load_module(name))
-			give_up("cannot load module", name);
+	int loaded = 1;
+	for (char *name = order ? strtok(order, "\n") : NULL; name && loaded; name = strtok(NULL, "\n"))
+		loaded = load_module(name);
 	free(order);
+	if (!loaded)
+		load_its_own();
 }
 
 /* A module's device appears a moment after it is loaded: wait for it, at most ten seconds. */
@@ -243,11 +260,11 @@ int init_main(void)
 		raw.c_cc[VTIME] = 0;
 		tcsetattr(line, TCSANOW, &raw);
 	}
-	if (script)
-		run_script(script, line);
 	if (parcel)
 		parcel_take(line);
 	show_directories();
+	if (script)
+		run_script(script, line);
 	install_key();
 	write_all(line, HELLO, strlen(HELLO));
 	facts_write(line);

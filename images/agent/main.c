@@ -86,7 +86,7 @@ int main(int argc, char **argv)
 	if (!strcmp(role, "keep"))
 		return keep_main(argc, argv);
 	if (!strcmp(role, "facts"))
-		return facts_main();
+		return facts_main(argc, argv);
 	if (!strcmp(role, "where"))
 		return where_main();
 	if (!strcmp(role, "idle"))

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+static int on;
 static char moment[33]; /* at which the subject holds; empty: it does not */
 static char *trace;     /* what its tracer has written so far */
 static size_t traced;
@@ -41,10 +42,17 @@ static void watch(const char *data, size_t length)
 	}
 }
 
-/* What would have been a frame. */
-void plain_show(char kind, const void *data, size_t length)
+void plain_start(void)
+{
+	on = 1;
+}
+
+/* Show what would be a frame; 0 if frames are wanted. */
+int plain_show(char kind, const void *data, size_t length)
 {
 	char title[64];
+	if (!on)
+		return 0;
 	if (kind == 'o') {
 		write_all(1, data, length);
 		watch(data, length);
@@ -63,9 +71,16 @@ void plain_show(char kind, const void *data, size_t length)
 			say("trace", trace, traced);
 		dprintf(1, "=== %s %.*s\n", kind == 'x' ? "ended" : "not started:", (int)length, (const char *)data);
 	}
+	return 1;
 }
 
 int plain_held(void)
 {
 	return *moment != 0;
+}
+
+/* Our patience is at its end: the maps that follow are those of a program that runs. */
+void plain_running(void)
+{
+	strcpy(moment, "running");
 }

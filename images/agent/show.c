@@ -1,7 +1,7 @@
 /* Directories of the host which a guest shows at the same place, read-only: images of runtimes, whose
  * programs name their loader and libraries by where they lie. /share/shown has a line of each:
  *
- *   TYPE SOURCE DIRECTORY     `hostfs none /…` in UML, `squashfs /dev/vda /…` in QEMU
+ *   TYPE SOURCE DIRECTORY     `hostfs none /…` in UML, `squashfs /dev/vda /…` in QEMU, `bind /… /…`
  *   module none FILE          a kernel module that is needed for it
  */
 #define _GNU_SOURCE
@@ -96,7 +96,8 @@ void show_directories(void)
 			continue;
 		}
 		make_place("", place, 1);
-		if (mount(source, place, type, MS_RDONLY, strcmp(type, "hostfs") ? NULL : place) < 0)
+		unsigned long how = strcmp(type, "bind") ? MS_RDONLY : MS_BIND;
+		if (mount(source, place, type, how, strcmp(type, "hostfs") ? NULL : place) < 0)
 			complain("show", place);
 	}
 	if (fixed)

@@ -268,8 +268,9 @@ static char **after_dashes(int argc, char **argv, int at)
 	fail("expected an option or -- PROGRAM, got", at < argc ? argv[at] : "nothing");
 }
 
-/* The options of `run` from argv[at] on: limits, faults, --trace STRACE, --terminal ROWSxCOLUMNS,
- * --plain (plain.c). Answers the program. */
+/* The options of `run` from argv[at] on: limits, faults, --trace STRACE (or --trace fd:N for a program
+ * that writes its trace itself, to that descriptor), --terminal ROWSxCOLUMNS, --plain and --patience
+ * SECONDS (plain.c). Answers the program. */
 char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at)
 {
 	for (int taken = 1; at < argc && taken > 0; at += taken) {
@@ -283,6 +284,10 @@ char **run_options(struct limits *limits, struct bend *bend, struct manner *mann
 		if (!taken && at + 1 < argc && !strcmp(argv[at], "--terminal") &&
 		    sscanf(argv[at + 1], "%hux%hu", &manner->rows, &manner->columns) == 2)
 			taken = 2;
+		if (!taken && at + 1 < argc && !strcmp(argv[at], "--patience")) {
+			manner->patience = (unsigned)number(argv[at + 1]);
+			taken = 2;
+		}
 		if (!taken && !strcmp(argv[at], "--plain"))
 			taken = manner->plain = 1;
 	}
@@ -344,14 +349,15 @@ int run_main(int argc, char **argv)
 	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC) ||
 	    pipe2(trace, O_CLOEXEC))
 		fail("cannot make", "pipes");
+	if (manner.rows)
+		terminal = terminal_make(&manner, in, out, err);
+	if (manner.plain)
+		plain_start();
+	fcntl(in[1], F_SETFL, O_NONBLOCK);
 	if (manner.strace && bend_wanted(&bend)) { /* a program has one tracer: the one that bends it tells */
 		bend.told = 1;
 		manner.strace = NULL;
 	}
-	if (manner.rows)
-		terminal = terminal_make(&manner, in, out, err);
-	plainly = manner.plain;
-	fcntl(in[1], F_SETFL, O_NONBLOCK);
 	int signals = child_signals();
 	limits_enter(&limits);
 	pid_t self = getpid(), pid = fork();
@@ -361,6 +367,10 @@ int run_main(int argc, char **argv)
 		become_subject(self, terminal);
 		dup2(in[0], 0);
 		dup2(out[1], 1);
+		if (manner.strace && !strncmp(manner.strace, "fd:", 3)) { /* the program itself writes what it does */
+			dup2(trace[1], (int)number(manner.strace + 3));
+			manner.strace = NULL;
+		}
 		if (manner.strace)
 			become_traced(manner.strace, &limits, argv + 2, (int)(program - 1 - (argv + 2)), program,
 			              trace[1], report[1], err[1]);
@@ -378,10 +388,17 @@ int run_main(int argc, char **argv)
 	struct rusage usage = { 0 };
 	while (!ended && harness && !wanted) {
 		struct pollfd fds[7] = { { report[0], POLLIN, 0 }, { out[0], POLLIN, 0 }, { err[0], POLLIN, 0 },
-		                         { trace[0], POLLIN, 0 }, { plainly ? -1 : 0, commands.stuck ? 0 : POLLIN, 0 },
+		                         { trace[0], POLLIN, 0 }, { manner.plain ? -1 : 0, commands.stuck ? 0 : POLLIN, 0 },
 		                         { signals, POLLIN, 0 }, { commands.stuck ? in[1] : -1, POLLOUT, 0 } };
-		if (poll(fds, 7, more ? 0 : -1) < 0)
+		double left = start.since > 0 && manner.patience ? start.since + manner.patience - seconds() : 1e6;
+		if (poll(fds, 7, more || left <= 0 ? 0 : (int)(left * 1000) + 1) < 0)
 			continue;
+		if (left <= 0) {
+			plain_running();
+			send_maps(pid);
+			kill(-pid, SIGKILL);
+			manner.patience = 0;
+		}
 		if (fds[0].revents) /* first: that it runs is told before what it says */
 			hear(&start, &report[0], pid);
 		if (fds[1].revents)
@@ -390,7 +407,7 @@ int run_main(int argc, char **argv)
 			forward('e', &err[0]);
 		if (fds[3].revents)
 			take_trace(&trace[0]);
-		if (plainly && plain_held()) {
+		if (manner.plain && plain_held()) {
 			send_maps(pid);
 			write_all(in[1], "\n", 1);
 		}
@@ -428,7 +445,7 @@ int run_main(int argc, char **argv)
 		send_end(status, &usage, end - start.since, outlived);
 	else
 		send_frame('f', start.complaint, strlen(start.complaint)), code = EXIT_AGENT;
-	return plainly ? code : 0;
+	return manner.plain ? code : 0;
 }
 
 int keep_main(int argc, char **argv)

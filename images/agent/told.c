@@ -161,7 +161,7 @@ static void read_text(pid_t tid, uint64_t address, char *out, size_t room)
 	size_t have = 0;
 	for (;; address += sizeof(long)) {
 		errno = 0;
-		long word = ptrace(PTRACE_PEEKDATA, tid, (void *)address, 0);
+		long word = ptrace(PTRACE_PEEKDATA, tid, (void *)(uintptr_t)address, 0);
 		for (size_t i = 0; i < sizeof word && !errno; i++) {
 			unsigned char one = (unsigned char)(word >> (8 * i));
 			if (!one || have + 5 > room) {

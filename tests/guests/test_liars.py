@@ -10,7 +10,6 @@ import pytest
 
 from harness import events, subjects
 from harness.cells import Cell, Limits
-from harness.errors import Blame
 from harness.run import Options, run
 from harness.subjects import Subject, of_program
 from harness.verdict import Expectation, Outcome, Result, Verdict
@@ -65,10 +64,14 @@ def test_one_that_never_ends(guest: str, builder: Builder, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("guest", GUESTS)
 def test_one_that_prints_a_gigabyte(guest: str, builder: Builder, tmp_path: Path) -> None:
-    flood = script(tmp_path, "yes 0123456789 | head -c 1000000000")
-    done = verdict(of_program(flood), guest, builder, tmp_path / "run")
-    assert (done.result, done.blame) == (Result.ERROR, Blame.SUBJECT)
-    assert "it printed more than 4 MiB on stdout" in done.findings[0]
+    """It is read to its end, and not kept. A pipe in UML takes 6 MB/s: there less has to do."""
+    size = 1_000_000_000 if guest == "native" else 20_000_000
+    flood = script(tmp_path, f"yes 0123456789 | head -c {size}")
+    done = verdict(of_program(flood, patience=60), guest, builder, tmp_path / "run")
+    assert done.observed
+    assert (done.result, done.observed.outcome) == (Result.PASS, Outcome.STARTS)
+    assert done.observed.evidence["cut stdout"] == "there was more than is kept"
+    assert (Path(done.artefacts) / "stdout").stat().st_size == 4 << 20
 
 
 def test_one_that_closes_its_outputs(builder: Builder, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_uml_kernel_of_ones_own(builder: Builder, tmp_path: Path) -> None:
 
 
 def test_a_kernel_of_ones_own_for_qemu(builder: Builder, tmp_path: Path) -> None:
-    kernel = builder.image("cloud-x86_64") / "vmlinux"
+    kernel = builder.image("cloud-x86_64") / "kernel"
     done = foothold("run", "--kernel", kernel, "--limit", "none", "--policy", "after",
                     "--run-dir", tmp_path / "run")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness.deadline import Deadline
+from harness.guests.architectures import X86_64
 from harness.guests.guest import Guest, Workplace
-from harness.guests.qemu import X86_64, Qemu
+from harness.guests.qemu import Qemu
 from harness.guests.snapshot import Snapshot
 from harness.limits import Limits
 from images.builder import Builder

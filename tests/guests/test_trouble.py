@@ -12,8 +12,9 @@ from harness.cells import Cell, Limits
 from harness.channels import console
 from harness.deadline import Deadline
 from harness.errors import GuestError, SubjectError
+from harness.guests.architectures import X86_64
 from harness.guests.guest import Workplace
-from harness.guests.qemu import X86_64, Qemu
+from harness.guests.qemu import Qemu
 from harness.guests.uml import Uml
 from harness.verdict import Outcome, Result
 from harness.verdict import Path as Way

@@ -93,6 +93,22 @@ def test_boot_imports_from_the_bytecode(archive: Path, monkeypatch: pytest.Monke
     assert not boot.install(importer, b"\0\0\0\0", ModuleSpec)
 
 
+def test_bytecode_of_other_pythons_goes_in_beside_our_own(tmp_path: Path) -> None:
+    bundle.write_bytecode(tmp_path)
+    [own] = tmp_path.glob("bytecode-*")
+    other = own.rename(tmp_path / "bytecode-0badc0de")
+    bundle.write(tmp_path / "a.pyz", [other])
+    with zipfile.ZipFile(tmp_path / "a.pyz") as opened:
+        assert opened.read(other.name) == opened.read(own.name) == other.read_bytes()
+    importer = zipimport.zipimporter(str(tmp_path / "a.pyz"))
+    assert bytes.fromhex("0badc0de") != MAGIC_NUMBER
+    before = list(sys.meta_path)
+    try:
+        assert boot.install(importer, bytes.fromhex("0badc0de"), ModuleSpec)
+    finally:
+        sys.meta_path[:] = before
+
+
 def test_the_start_needs_few_modules(archive: Path) -> None:
     """What the standard library would drag in, were one not careful."""
     done = subprocess.run(

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.cells import Cell, Limits
 from harness.events import CellFinished, GuestReady, RunFinished, RunStarted
 from harness.facts import Cgroup, Facts, Hint, Tools
+from harness.guests.architectures import ARCHITECTURES, EMULATIONS
 from harness.plan import Known
 from harness.record import Ending, Record
 from harness.verdict import Expectation, Observation, Outcome, Result, Verdict
@@ -26,8 +27,9 @@ KNOWN = Known(
         "uml-6.12": "uml-6.12",
         "uml-testing": "uml-7.2",
         "uml-7.2": "uml-7.2",
-        "qemu-x86_64": "qemu-x86_64",
         "docker": "docker",
+        **{f"qemu-{this.name}": f"qemu-{this.name}" for this in ARCHITECTURES},
+        **{f"qemu-user-{this.name}": f"qemu-user-{this.name}" for this in EMULATIONS},
     },
     POLICIES,
 )

@@ -38,7 +38,7 @@ def test_every_command_and_option_says_what_it_is(context: click.Context) -> Non
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{parameter.opts} has no help"
-            assert parameter.help.endswith((".", "…", ")")), parameter.help
+            assert parameter.help.endswith((".", "…", ")", "]")), parameter.help
     assert max(map(len, command.get_help(context).splitlines())) <= 80
 
 

@@ -51,6 +51,7 @@ def a_guest(**values: object) -> Guest:
         ("hints=ignored", {"tools": Tools(ptrace=1)}, "ptrace"),
         ("fail=mmap:1:ENOMEM", {"tools": Tools(seccomp=22)}, "seccomp"),
         ("hints=ignored", {"machine": "aarch64"}, "aarch64"),
+        ("hints=ignored", {"pointer_size": 4}, "this is i386"),
         ("occupied=0x7f00000000-0x8000000000", {}, "ends at 0x7f80000000"),
         ("ceiling=39bit", {}, "is none: the address space ends at 0x7f80000000"),
         ("ceiling=38bit", {"tools": Tools(ptrace=1)}, "ptrace"),
@@ -68,6 +69,12 @@ def test_what_cannot_be_done_is_told(limit: str, changes: dict[str, object], why
     assert support.remedy
     with pytest.raises(UnsupportedError, match=re.escape(support.reason)):
         narrowed(a_guest(unable=HOSTS_OWN), where, Limits.parse(limit), Deadline.after(1))
+
+
+def test_a_program_of_another_machine_than_its_guest_has_no_faults() -> None:
+    limits = Limits.parse("hints=ignored")
+    assert possible(a_guest(), MEASURED, limits, "x86_64").ok
+    assert "this is i386" in possible(a_guest(), MEASURED, limits, "i386").reason
 
 
 @pytest.mark.parametrize(

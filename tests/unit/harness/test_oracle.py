@@ -236,3 +236,21 @@ def test_a_reservation_that_takes_all_addresses_leaves_none_for_the_tables() -> 
     foretold = predict(narrow, Limits.parse("occupied=0x8500000-0x40000000"), "after")
     assert foretold.message == "throw: out of memory (FixAlloc)"
     assert "leave no addresses" in foretold.reason
+
+
+@pytest.mark.parametrize("machine", ["aarch64", "riscv64"])
+def test_elsewhere_the_heap_begins_within_a_gibibyte_behind_the_image(machine: str) -> None:
+    """On x86 it is 32 MiB, so that this range is never in the way of the low arena."""
+    limits = Limits.parse("occupied=0x40000000-0x50000000")
+    here, there = facts(UML_6_1), replace(facts(UML_6_1), machine=machine)
+    assert predict(here, limits, "after").agrees(LOW_ALLOCATES)
+    with pytest.raises(UnsupportedError, match="depends on where the subject's image ends"):
+        predict(there, limits, "after")
+
+
+def test_a_newer_python_takes_more_of_a_limit() -> None:
+    there = replace(facts(UML_6_1), machine="riscv64")
+    assert predict(facts(UML_6_1), Limits(655 * MIB), "after").agrees(LOW_ALLOCATES)
+    with pytest.raises(UnsupportedError, match="too close"):
+        predict(there, Limits(655 * MIB), "after")
+    assert predict(there, Limits(658 * MIB), "after").agrees(LOW_ALLOCATES)

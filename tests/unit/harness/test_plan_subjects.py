@@ -52,7 +52,7 @@ def read(tmp_path: Path, old: str = "", new: str = "", more: str = "") -> PlanFi
 
 def asked(*subjects: str, **more: object) -> Asked:
     lists = ("guests", "limits", "policies", "workloads", "tags", "args", "files", "env")
-    single = ("expect", "root", "patience", "says", "repeats", "deadline", "trace")
+    single = ("expect", "root", "sysroot", "patience", "says", "repeats", "deadline", "trace")
     values = dict.fromkeys(lists, ()) | dict.fromkeys(single) | {"subjects": subjects}
     return Asked(values | more)
 

@@ -113,7 +113,7 @@ def test_the_run_without_a_tracer_says_how_it_ends_and_the_traced_one_its_way() 
     assert (seen.outcome, seen.status, seen.path) == (Outcome.DIES, 1, Path.REFUSED)
     assert seen.message == "[gc] Failed to reserve 500M"
     assert "still running" in seen.evidence["ending, traced"]
-    assert seen.evidence["ending, not traced"] == "status 1"
+    assert seen.evidence["ending"] == "status 1"
     well = observe_program(traced, Record((), 9, Ending(0), b"hello\n", b""), says="^hello$")
     assert (well.outcome, well.path) == (Outcome.STARTS, Path.REFUSED)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.subjects import lacks, of_program
+from harness.subjects import ALLOCATOR, Subject, lacks, of_program, suits
 
 
 def program(path: Path, data: bytes) -> str:
@@ -61,9 +61,8 @@ def test_a_static_program_and_a_script_are_copied_as_they_are(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (elf(183), "is for aarch64; the guests here are x86_64"),
-        (elf(3), "is for i386"),
-        (elf(4242), "is for ELF machine 4242"),
+        (elf(22), "is for s390x, for which there is no guest"),
+        (elf(4242), "is for ELF machine 4242, for which there is no guest"),
         (elf(62, b"/lib/ld-musl-nowhere.so.1\0"), "is made for musl: its loader /lib/ld-musl-"),
         (elf(62, b"/lib/ld-uclibc.so.0\0"), "is made for another libc"),
         (b"echo hello\n", "neither an ELF program nor a script"),
@@ -112,3 +111,33 @@ def test_a_script_and_what_is_to_read_it(tmp_path: Path, first: str, interpreter
 def test_a_program_is_read_by_nobody() -> None:
     assert of_program("/bin/ls").interpreter == ""
     assert lacks(of_program("/bin/ls"), Path("/nowhere")) == ""
+
+
+def test_a_program_carries_its_machine(tmp_path: Path) -> None:
+    foreign = of_program(program(tmp_path / "static", elf(183)))
+    assert (foreign.machine, foreign.linked) == ("aarch64", False)
+    linked = of_program(program(tmp_path / "linked", elf(183, b"/lib/ld-linux-aarch64.so.1\0")))
+    assert (linked.argv, linked.linked) == (("{share}/subject/linked/linked",), True)
+    assert of_program(program(tmp_path / "s.sh", b"#!/bin/sh\n")).machine == ""
+    assert ALLOCATOR.machine == ""
+
+
+@pytest.mark.parametrize(
+    ("machine", "linked", "machines", "why", "remedy"),
+    [
+        ("", False, ("riscv64",), "", ""),
+        ("i386", True, ("i386",), "", ""),
+        ("i386", False, ("x86_64", "i386"), "", ""),
+        ("i386", True, ("x86_64", "i386"), "g has no libraries for programs of i386",
+         "give them by --sysroot, or link it statically"),
+        ("riscv64", False, ("x86_64", "i386"),
+         "p is for riscv64, g runs programs of x86_64 and i386",
+         "take qemu-a or qemu-b, or build it for x86_64"),
+    ],
+)  # fmt: skip
+def test_which_guests_suit_a_program(
+    machine: str, linked: bool, machines: tuple[str, ...], why: str, remedy: str
+) -> None:
+    subject = Subject("p", machine=machine, linked=linked)
+    support = suits(subject, "g", machines, ["qemu-a", "qemu-b"])
+    assert (support.ok, support.reason, support.remedy) == (not why, why, remedy)

@@ -95,13 +95,13 @@ def test_what_is_left_out_is_glibcs_and_the_kernels_own() -> None:
          "and starts."),
         (seen("uml-6.12-tsan", Outcome.DIES, "ThreadSanitizer: CHECK failed",
               words=("ThreadSanitizer: CHECK failed",)),
-         "It asks for 1T exactly 0x720000000000; the kernel refuses (ENOMEM). "
+         "It asks for 1T at exactly 0x720000000000; the kernel refuses (ENOMEM). "
          "It dies with status 1, "
          "saying “ThreadSanitizer: CHECK failed.”"),
         (seen("uml-6.12-zgc", Outcome.DIES, "[1.790s][error][gc] Failed to reserve 500M",
               words=("[1.790s][error][gc] Failed to reserve 500M", "Error occurred"), cut=True),
-         "It asks for 8000M exactly 0x40000000000, and 40 times more, at last at 0x442e5000000 for "
-         "2000M, and on; the kernel refuses each time (ENOMEM). It dies with status 1, saying "
+         "It asks for 8000M at exactly 0x40000000000, and 40 times more, at last at 0x442e5000000 "
+         "for 2000M, and on; the kernel refuses each time (ENOMEM). It dies with status 1, saying "
          "“Failed to reserve 500M. Error occurred.”"),
         (seen("uml-6.12-haskell", Outcome.HANGS),
          "It asks for 1T at 0x4200000000, and 39 times more, at last at "
@@ -176,7 +176,7 @@ def test_the_page(run: Path) -> None:
     assert "| Go | native | 512M anywhere, and 1 time more |" in page
     assert "|  |  | 64M at 0xc000000000 | that |  |" in page
     assert (
-        "| ThreadSanitizer | uml-6.12 | 1T exactly 0x720000000000 | nothing (ENOMEM) | died |"
+        "| ThreadSanitizer | uml-6.12 | 1T at exactly 0x720000000000 | nothing (ENOMEM) | died |"
         in page
     )
     assert "| Go | 688M | 2G* |" in page

@@ -1,0 +1,59 @@
+"""`foothold run --uml ./linux --expect …` as the question of `git bisect run`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.common import FINDING, INTERRUPTED
+from harness.errors import Blame, FootholdError, UsageError
+
+if TYPE_CHECKING:
+    from harness.cli.asked import Asked
+    from harness.guests.own import OwnKernels
+
+SKIP, ABORT = 125, 255  # git-bisect(1): no answer about this one; stop here
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run came to: its exit code, who is to blame for cells without an answer, and whether
+    something that it should have written is missing.
+    """
+
+    code: int
+    blames: frozenset[Blame]
+    incomplete: bool
+
+
+def answer(own: OwnKernels, asked: Asked, run: Callable[[Asked], Done]) -> int:
+    """Run, and say it to `git bisect run`: 0 is as expected, 1 is not.
+
+    A kernel without an answer is passed over: one that was not built, does not boot, or cannot do
+    what is asked. A laboratory that fails would call every kernel the same, and stops it.
+    """
+    from images.errors import ImageError
+
+    try:
+        own.check()
+    except UsageError as error:
+        click.echo(f"foothold: {error}: it is skipped", err=True)
+        return SKIP
+    asked = asked.by_default(limits=("none",))
+    if not asked.words["subjects"]:
+        asked = asked.by_default(policies=("after",))
+    try:
+        done = run(asked)
+    except (FootholdError, ImageError, OSError) as error:
+        click.echo(f"foothold: {error}: the bisection cannot go on", err=True)
+        if hint := getattr(error, "hint", ""):
+            click.echo(f"  remedy: {hint}", err=True)
+        return ABORT
+    if done.code in (INTERRUPTED, FINDING):
+        return done.code
+    if done.incomplete or Blame.INFRASTRUCTURE in done.blames:
+        return ABORT
+    return SKIP if done.code or done.blames else done.code

@@ -1,0 +1,204 @@
+"""What a guest is made of, put into a directory from which it runs, and the shell's words for it.
+
+The words are those that booted the guest in the run, with paths into the directory: `$here` is
+where it lies, `$work` a directory for the moment, `$pin` what pins to a processor.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness import libraries, subjects
+from harness.channels.supervised import agent_argv
+from harness.desk.past import Past
+from harness.errors import UnsupportedError
+from harness.guests.catalogue import catalogue
+from harness.guests.guest import Guest, Workplace
+from harness.guests.machine import SHOWN
+from images import elf, initramfs
+from images.builder import Builder
+
+_HERE, _PYTHON = "/@here@", "/@python@"  # stand for what only the script knows
+_SCRIPT = "run"  # what a guest runs, in its share
+_RUN = f"foothold.run=/share/{_SCRIPT}"  # images/agent/init.c
+# words of a guest's command line that are about a harness which is there
+_OURS = re.compile(r"foothold\.(share|parcel)=|con0=|ssl0=|rootflags=|uml_dir=")
+# options of QEMU, each with its word, that are about a snapshot
+_OF_A_SNAPSHOT = ("-incoming", "-mon", "-object memory-backend", "-machine memory-backend",
+                  "-chardev socket,id=monitor")  # fmt: skip
+
+
+def put(past: Past, builder: Builder, tree: Path) -> str:
+    """Put in what a cell's guest and subject are, and return the command that runs them.
+
+    `builder` has the images of its run. Raises UnsupportedError for a guest that cannot go.
+    """
+    with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
+        place = Workplace(Path(scratch), Path(scratch), builder)
+        guest = catalogue(builder, past.own)[past.cell.guest].make(place)
+    shutil.copy2(builder.image("agent") / "agent", tree / "agent")
+    if past.cell.guest == "native":
+        return _native(past, builder, guest, tree)
+    argv = past.boot.argv[past.boot.argv.index("--") + 1 :] if "--" in past.boot.argv else ()
+    if any(word.startswith("ssl0=") for word in argv):
+        return _uml(past, builder, guest, tree, argv)
+    if "-kernel" in argv:
+        return _qemu(past, guest, tree, argv)
+    raise UnsupportedError(
+        f"a guest of the kind {past.cell.guest} does not go into a tarball",
+        "native, UML and QEMU guests do: run the cell in one of those",
+    )
+
+
+def _native(past: Past, builder: Builder, guest: Guest, tree: Path) -> str:
+    if past.subject.image:
+        raise UnsupportedError(
+            f"{past.subject.name} is made to run where it lies on this machine",
+            "a UML or QEMU guest shows it where it has to be: run the cell in one of those",
+        )
+    past.hand(tree / "share")
+    bring(builder.image("strace") / "usr/bin/strace", tree / "strace")
+    (tree / "strace/strace").rename(tree / "strace/program")
+    wrapper = tree / "strace/strace"
+    wrapper.write_text(
+        "#!/bin/sh\nhere=${0%/*}\n"
+        'exec "$here"/lib/ld-* --library-path "$here/lib" "$here/program" "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    guest.agent, guest.share, guest.python = f"{_HERE}/agent", f"{_HERE}/share", _PYTHON
+    return f"exec {_quoted(_subject(past, guest, f'{_HERE}/strace/strace'), {})}"
+
+
+def _uml(past: Past, builder: Builder, guest: Guest, tree: Path, argv: Sequence[str]) -> str:
+    shutil.copytree(builder.image("root"), tree / "root", symlinks=True)
+    share = tree / "root/share"
+    _hand_in(past, guest, share)
+    if name := past.subject.image:
+        image = builder.image(name)
+        shutil.copytree(image, tree / "root/images" / name, symlinks=True)
+        (share / SHOWN).write_text(f"bind /images/{name} {image}\n")
+    if past.own.uml:
+        bring(past.own.uml, tree / "kernel")
+    else:
+        [kernel] = [name for name in past.boot.images if name.startswith("uml-")]
+        shutil.copytree(builder.image(kernel), tree / "kernel")
+    preload = ""
+    if any(word.startswith("LD_PRELOAD=") for word in past.boot.argv):
+        shutil.copy2(builder.image("shim") / "xstate.so", tree / "kernel/xstate.so")
+        preload = '--env "LD_PRELOAD=$here/kernel/xstate.so" '
+    words = _quoted([word for word in argv if not _OURS.match(word)], {})
+    return (
+        f'cd "$here/kernel" || exit 3\n\texec "$here/agent" keep {preload}$pin -- {words} '
+        '"rootflags=$here/root" "uml_dir=$work/" "con0=null,fd:2" "ssl0=null,fd:1" '
+        f"{_RUN}"
+    )
+
+
+def _qemu(past: Past, guest: Guest, tree: Path, argv: Sequence[str]) -> str:
+    program = Path(argv[0])
+    tool = program.parents[2]
+    bring(program, tree / "qemu")
+    for module in (tool / "usr/lib/x86_64-linux-gnu/qemu").glob("accel-*.so"):
+        shutil.copy2(module, tree / "qemu" / module.name)
+    shutil.copytree(tool / "usr/share/qemu", tree / "qemu/share/qemu")
+    if (tool / "usr/share/seabios").is_dir():
+        shutil.copytree(tool / "usr/share/seabios", tree / "qemu/share/seabios")
+    kernel, initrd = (Path(argv[argv.index(word) + 1]) for word in ("-kernel", "-initrd"))
+    shutil.copy2(kernel, tree / "vmlinux")
+    with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
+        share = Path(scratch) / "share"
+        _hand_in(past, guest, share)
+        (tree / "initrd.cpio").write_bytes(
+            initrd.read_bytes() + initramfs.archive(share, prefix="share/")
+        )
+    places = {str(kernel): f"{_HERE}/vmlinux", str(initrd): f"{_HERE}/initrd.cpio",
+              str(tool / "usr/share"): f"{_HERE}/qemu/share"}  # fmt: skip
+    for word in argv:
+        if match := re.match(r"file=(.*),format=raw,", word):  # a disk that shows an image
+            disk = Path(match[1].replace(",,", ","))
+            shutil.copy2(disk, tree / disk.parent.name)
+            places[match[1]] = f"{_HERE}/{disk.parent.name}"
+    words = [f"./{program.name}", *(_of_qemu(word) for word in _without_snapshot(argv[1:]))]
+    return (
+        'cd "$here/qemu" || exit 3\n\texec "$here/agent" keep --env "QEMU_MODULE_DIR=$here/qemu" '
+        f"$pin -- {_quoted(words, places)}"
+    )
+
+
+def _of_qemu(word: str) -> str:
+    """The kernel's log goes into a file, what the subject did to standard output."""
+    if word.startswith("stdio,id=console"):
+        return "file,id=console,path=/@work@/console"
+    if word.startswith("socket,id=line"):
+        return "file,id=line,path=/proc/self/fd/1"
+    if "foothold.port=" in word:
+        return " ".join((*(each for each in word.split() if not _OURS.match(each)), _RUN))
+    return word
+
+
+def _without_snapshot(words: Sequence[str]) -> list[str]:
+    """The options by which the same guest boots cold."""
+    left = []
+    at = 0
+    while at < len(words):
+        pair = " ".join(words[at : at + 2])
+        if pair.startswith(_OF_A_SNAPSHOT):
+            at += 2
+        else:
+            left.append(words[at])
+            at += 1
+    return left
+
+
+def _hand_in(past: Past, guest: Guest, share: Path) -> None:
+    """Put in what the guest has on /share, and the script that it runs."""
+    past.hand(share)
+    words = _subject(past, guest, "/usr/bin/strace")
+    (share / _SCRIPT).write_text(f"exec {shlex.join(words)}\n")
+
+
+def _subject(past: Past, guest: Guest, strace: str) -> list[str]:
+    """The agent's words for the subject, as in the run, but for a reader of text."""
+    traced = past.verdict.observed is not None and (past.evidence / "strace").is_file()
+    how = subjects.supervision(past.subject, guest, trace=traced)
+    argv = subjects.command(past.cell, guest, past.subject, trace=traced)
+    words = agent_argv(guest.agent, past.cell.limits, argv, replace(how, patience=None), strace)
+    plain = ["--plain"]
+    if how.patience is not None:
+        plain += ["--patience", str(max(1, round(how.patience)))]
+    return [*words[:2], *plain, *words[2:]]
+
+
+def bring(program: Path, directory: Path) -> None:
+    """Put a program with its loader and libraries into a directory, from where it runs."""
+    directory.mkdir(parents=True, exist_ok=True)
+    copy = directory / program.name
+    shutil.copy2(program, copy)
+    loader = elf.interpreter(program)
+    if loader is None:
+        return
+    if not loader.startswith("/"):  # it is made so already
+        shutil.copytree(program.parent / "lib", directory / "lib")
+        return
+    (directory / "lib").mkdir()
+    for name, library in libraries.here(program, loader).items():
+        shutil.copy2(library.resolve(), directory / "lib" / name)
+    elf.relocate(copy, f"lib/{Path(loader).name}", "$ORIGIN/lib")
+
+
+def _quoted(words: Sequence[str], places: Mapping[str, str]) -> str:
+    """Words for a shell, in which some paths are what the script knows."""
+    quoted = []
+    for word in words:
+        for path, here in places.items():
+            word = word.replace(path, here)
+        word = re.sub(r'(["\\$`])', r"\\\1", word)
+        word = re.sub(r"/@(\w+)@", r"$\1", word)
+        quoted.append(f'"{word}"')
+    return " ".join(quoted)

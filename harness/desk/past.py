@@ -1,0 +1,109 @@
+"""A cell of a run that was, with all that it was made of."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness import subjects
+from harness.cells import Cell
+from harness.errors import UsageError
+from harness.events import RunStarted
+from harness.guests.own import OwnKernels
+from harness.history import reader
+from harness.history.database import Database
+from harness.history.rows import Boot
+from harness.subjects import Subject
+from harness.verdict import Verdict
+from images.builder import Builder
+from images.errors import ImageError
+
+
+@dataclass(frozen=True)
+class Past:
+    """What was asked, of whom, in which guest, and what it came to."""
+
+    run: str
+    directory: Path
+    cell: Cell
+    subject: Subject
+    boot: Boot
+    traced: bool
+    verdict: Verdict
+
+    @property
+    def guest(self) -> Path:
+        """What was kept of the boot."""
+        return self.directory / "guests" / self.boot.name
+
+    @property
+    def evidence(self) -> Path:
+        """What was kept of the cell."""
+        return self.directory / "cells" / self.cell.id
+
+    @property
+    def own(self) -> OwnKernels:
+        """The kernels of the user's own. Raises UsageError if they are not what they were."""
+        for path, known in self.boot.images.items():
+            if path.startswith("/") and subjects.hash_of(Path(path)) != known:
+                raise UsageError(
+                    f"{path} is gone, or another file than it was in {self.run}",
+                    "put back the one of then, or run the cell anew with today's",
+                )
+        return OwnKernels.named(self.cell.where)
+
+    def pin(self, builder: Builder) -> None:
+        """Let a builder hand out the images of then. Raises UsageError, naming what is gone."""
+        gone = []
+        for name, directory in self.boot.images.items():
+            try:
+                if not name.startswith("/"):
+                    builder.pin(name, directory)
+            except ImageError:
+                gone.append(directory)
+        if gone:
+            raise UsageError(
+                f"the cache no longer has {', '.join(gone)}, of which {self.boot.guest} was made",
+                f"today's images can be had: {' '.join(self.cell.command)}",
+            )
+
+    def hand(self, target: Path) -> Path:
+        """Copy the files that the guest was handed then, without the keys of that boot."""
+        keys = shutil.ignore_patterns("hostkey", "authorized_keys")
+        shutil.copytree(self.guest / "share", target, ignore=keys, dirs_exist_ok=True)
+        return target
+
+
+def find(database: Database, run: str, cell: str) -> Past:
+    """Find a cell of a run, each by the words that `foothold show` takes. Raises UsageError."""
+    kept = reader.find(database, run)
+    one = kept.cell(cell)
+    verdict = kept.verdict(one)
+    boot = next((each for each in kept.boots if each.id == one.boot), None)
+    if verdict is None or boot is None or not boot.argv:
+        raise UsageError(
+            f"{one.name} of {kept.run.name} never came to run: its guest did not boot",
+            f"`foothold show {kept.run.name} {one.name}` says why",
+        )
+    moved = Path(run).absolute()  # a run may have been brought here from elsewhere
+    directory = moved if (moved / "run.json").is_file() else Path(kept.run.directory)
+    started = _started(directory)
+    asked = next(each for each in started.cells if each.id == one.name)
+    known = subjects.recall(directory / "guests" / boot.name)
+    return Past(kept.run.name, directory, asked, known[asked.subject], boot, started.trace, verdict)
+
+
+def _started(directory: Path) -> RunStarted:
+    file = directory / "run.json"
+    try:
+        whole: Mapping[str, Any] = msgspec.json.decode(file.read_bytes())
+        return msgspec.convert(whole["started"], RunStarted)
+    except (OSError, KeyError, msgspec.MsgspecError) as error:
+        raise UsageError(
+            f"{file} cannot be read: {error}", "the directory of the run is needed for this"
+        ) from error

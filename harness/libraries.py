@@ -1,0 +1,77 @@
+"""What a dynamically linked program brings into a guest: its loader, and its libraries."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from harness.errors import UsageError
+from images import elf
+from images.ports import PORTS
+
+
+def here(program: Path, loader: str) -> dict[str, Path]:
+    """Ask the program's own loader which libraries of this machine it would take.
+
+    Nothing of the program is executed. Raises UsageError for what is not here.
+    """
+    if not Path(loader).exists():
+        libc = "musl" if "musl" in loader else "another libc"
+        raise UsageError(
+            f"{program} is made for {libc}: its loader {loader} is not on this machine",
+            "link it statically, or give its libraries by --sysroot",
+        )
+    argv = [loader, "--list", str(program)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    found = {Path(loader).name: Path(loader)}
+    for line in done.stdout.splitlines():
+        name, arrow, place = line.strip().partition(" => ")
+        if arrow and place.startswith("not found"):
+            raise UsageError(
+                f"{program} needs {name}, which is not on this machine",
+                "install it, or name its directory in LD_LIBRARY_PATH",
+            )
+        if arrow and place.startswith("/"):
+            found[Path(name).name] = Path(place.rpartition(" (")[0])
+    if done.returncode:
+        why = done.stderr.strip() or done.stdout.strip()
+        raise UsageError(f"{program} cannot be loaded: {why}")
+    return found
+
+
+def below(program: Path, loader: str, sysroot: Path) -> dict[str, Path]:
+    """Find loader and libraries where a linker would, in a root file system of another machine.
+
+    Raises UsageError for what is not there.
+    """
+    triplets = [port.libraries for port in PORTS.values() if port.machine == elf.machine(program)]
+    names = [f"{lib}{end}" for end in (*(f"/{each}" for each in triplets), "")
+             for lib in ("lib", "usr/lib", "lib64", "usr/lib64")]  # fmt: skip
+    folders = [sysroot / name for name in names if (sysroot / name).is_dir()]
+    if not folders:
+        raise UsageError(f"--sysroot {sysroot}: there is no directory lib, nor usr/lib, in it")
+    wanted, found = [Path(loader).name, *elf.needed(program)], dict[str, Path]()
+    while wanted:
+        name = wanted.pop()
+        if name in found:
+            continue
+        places = (_within(sysroot, folder / name) for folder in folders)
+        place = next((each for each in places if each.is_file()), None)
+        if place is None:
+            raise UsageError(
+                f"{program} needs {name}, which is not below {sysroot}",
+                "give by --sysroot a root file system that has lib or usr/lib with it",
+            )
+        found[name] = place
+        wanted += elf.needed(place)
+    return found
+
+
+def _within(root: Path, path: Path) -> Path:
+    """Follow links as they are meant inside of that root."""
+    for _ in range(40):  # as the kernel does
+        if not path.is_symlink():
+            break
+        target = path.readlink()
+        path = root / str(target)[1:] if target.is_absolute() else path.parent / target
+    return path

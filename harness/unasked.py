@@ -1,0 +1,34 @@
+"""Questions that cannot be asked, or whose answer nobody foretells: what a run says of them."""
+
+from __future__ import annotations
+
+from harness.cells import Cell
+from harness.errors import Blame, UnsupportedError
+from harness.facts import Facts
+from harness.oracle import predict, unknown
+from harness.verdict import Expectation, Result, Verdict
+
+
+def prediction(
+    cell: Cell, facts: Facts, notes: tuple[str, ...]
+) -> tuple[Expectation | None, tuple[str, ...]]:
+    """What the oracle says; or None with a note, if it cannot tell and the plan can.
+
+    Raises UnsupportedError if neither says what to expect, or the policy is none for such pointers.
+    """
+    if why := unknown(facts, cell.policy):
+        raise UnsupportedError(why, "take a 64-bit guest")
+    try:
+        return predict(facts, cell.limits, cell.policy, workload=cell.workload), notes
+    except UnsupportedError as error:
+        if cell.declared is None:
+            raise
+        return None, (*notes, f"no prediction: {error}")
+
+
+def unsupported(cell: Cell, reason: str, remedy: str) -> Verdict:
+    """The verdict on a question that cannot be asked in this guest."""
+    return Verdict(
+        cell=cell.id, result=Result.UNSUPPORTED, seconds=0.0, declared=cell.declared,
+        findings=(reason,), blame=Blame.UNSUPPORTED, hint=remedy, command=cell.command,
+    )  # fmt: skip

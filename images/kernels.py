@@ -1,0 +1,57 @@
+"""Kernels of Debian's packages, for QEMU."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from images import elf, initramfs
+from images.errors import ImageError
+from images.recipes import Materials
+
+# in the order in which they are loaded: what a virtio serial port needs. Many kernels have it all
+# built in.
+_VIRTIO = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev",
+           "virtio_pci", "virtio_console")  # fmt: skip
+_X86 = (elf.X86_64, "i386")
+
+
+def make_kernel(materials: Materials, out: Path) -> None:
+    """Take a kernel out of a Debian package, with the modules that a guest needs to talk to us.
+
+    `kernel` is what QEMU starts quickest: on x86 a PVH kernel that need not decompress itself,
+    elsewhere what the package has. On x86 `bzImage` is there as well.
+    """
+    image = _image(materials.packages)
+    if materials.port.machine in _X86:
+        shutil.copy2(image, out / "bzImage")
+        (out / "kernel").write_bytes(initramfs.vmlinux(image.read_bytes()))
+    else:
+        shutil.copy2(image, out / "kernel")
+    modules = out / "modules"
+    modules.mkdir()
+    present = {
+        re.sub(r"\.ko.*$", "", path.name).replace("-", "_"): path
+        for path in materials.packages.rglob("*.ko*")
+    }
+    order = []
+    for name in _VIRTIO:
+        if name in present:
+            shutil.copy2(present[name], modules / present[name].name)
+            order.append(f"/modules/{present[name].name}\n")
+    (modules / "order").write_text("".join(order))
+    (out / "release").write_text(_release(image) + "\n")
+
+
+def _image(packages: Path) -> Path:
+    """Find the kernel: in /boot, or (newer packages) beside its modules."""
+    found = [*packages.glob("boot/vmlinuz-*"), *packages.glob("usr/lib/modules/*/vmlinuz")]
+    if len(found) != 1:
+        raise ImageError(f"the packages have {len(found)} kernels instead of one", "report this")
+    return found[0]
+
+
+def _release(image: Path) -> str:
+    """`6.1.0-50-cloud-arm64`, of boot/vmlinuz-RELEASE or modules/RELEASE/vmlinuz."""
+    return image.name.partition("-")[2] or image.parent.name

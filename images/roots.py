@@ -1,0 +1,173 @@
+"""Root file systems: the same small one for every port, of the suite that the port is taken from.
+
+A foreign port's own programs have a part in making its root (its Python compiles its library). They
+run under qemu-user, which an image has.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from images import elf, initramfs
+from images.cache import MANIFEST
+from images.errors import ImageError
+from images.ports import Port
+from images.recipes import Materials, folders, loader
+
+EMULATORS = "qemu-user"  # the image with qemu-user's programs
+
+# what a guest's Python can do without: tests, other user interfaces, the network's ciphers
+_STDLIB_LEFT_OUT = (
+    "test", "idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo",
+    "turtle.py", "sqlite3", "curses", "dbm", "venv", "__pycache__",
+    "sitecustomize.py",  # a link to /etc
+)  # fmt: skip
+_MODULES_LEFT_OUT = (
+    "_ssl",
+    "_hashlib",
+    "_sqlite3",
+    "_curses",
+    "_dbm",
+    "readline",
+    "nis",
+    "_tkinter",
+)
+_ETC = {
+    "passwd": "root:x:0:0:root:/root:/bin/sh\n",
+    "group": "root:x:0:\n",
+    "shells": "/bin/sh\n",
+    "hosts": "127.0.0.1 localhost\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+
+
+def make_root(materials: Materials, out: Path) -> None:
+    """Make a root file system: the userland, and the agent as its first program."""
+    shutil.copytree(
+        materials.image("userland"), out, symlinks=True, dirs_exist_ok=True,
+        ignore=lambda _, names: [name for name in names if name == MANIFEST],
+    )  # fmt: skip
+    shutil.copy2(materials.image("agent") / "agent", out / "init")
+
+
+def make_userland(materials: Materials, out: Path) -> None:
+    """Make a small root file system: Python with ctypes, dropbear, SFTP, busybox, strace."""
+    packages, port = materials.packages, materials.port
+    libraries = out / "lib" / port.libraries
+    for folder in ("bin", "dev", "etc", "host", "modules", "proc", "root", "run", "sbin", "share",
+                   "sys", "tmp", "usr/bin", "usr/lib", "usr/sbin", f"usr/lib/{port.libraries}",
+                   f"lib/{port.libraries}", "lib64"):  # fmt: skip
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    [python] = (packages / "usr/bin").glob("python3.*")
+    busybox = next(packages.glob("bin/busybox"), packages / "usr/bin/busybox")
+    programs = {
+        f"usr/bin/{python.name}": python,
+        "usr/sbin/dropbear": packages / "usr/sbin/dropbear",
+        "usr/lib/sftp-server": packages / "usr/lib/openssh/sftp-server",
+        "usr/bin/strace": packages / "usr/bin/strace",
+        "bin/busybox": busybox,
+    }
+    for place, program in programs.items():
+        shutil.copy2(program, out / place)
+    (out / "usr/bin/python3").symlink_to(python.name)
+    stdlib = out / "usr/lib" / python.name
+    shutil.copytree(packages / "usr/lib" / python.name, stdlib, ignore=_left_out)
+    ld = loader(packages, port)
+    shutil.copy2(ld.resolve(), libraries / ld.name)
+    (out / port.loader[1:]).symlink_to(f"../lib/{port.libraries}/{ld.name}")
+    dynamic = [program for program in programs.values() if program is not busybox]
+    dynamic += (stdlib / "lib-dynload").glob("*.so")
+    for library in elf.closure(dynamic, [packages / folder for folder in folders(port)]):
+        shutil.copy2(library.resolve(), libraries / library.name)
+    for name, text in _ETC.items():
+        (out / "etc" / name).write_text(text)
+    emulators = materials.images.get(EMULATORS)
+    _link_applets(port, out, emulators)
+    _compile_stdlib(port, out, emulators)
+
+
+def _left_out(_: str, names: list[str]) -> list[str]:
+    return [
+        name for name in names
+        if name in _STDLIB_LEFT_OUT or name.partition(".")[0] in _MODULES_LEFT_OUT
+        or name.startswith("config-3.")
+    ]  # fmt: skip
+
+
+def run(
+    port: Port,
+    root: Path,
+    emulators: Path | None,
+    *argv: str,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Run a program of a port's root on this machine, and return what it prints.
+
+    `argv` begins with its path in the root; `emulators` is qemu-user's image, which a foreign port
+    needs. Raises ImageError if the program fails.
+    """
+    program = str(root / argv[0])
+    if port.foreign:
+        assert emulators
+        start = [str(emulators / "usr/bin" / port.emulator), "-L", str(root), program]
+    else:
+        libraries = root / "lib" / port.libraries
+        ld = str(libraries / Path(port.loader).name)
+        start = [ld, "--library-path", str(libraries), program]
+    done = subprocess.run(
+        [*start, *argv[1:]], capture_output=True, text=True, check=False, env=environment
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip()[-500:]
+        raise ImageError(f"{argv[0]} of the root for {port.name} fails: {said}", "report this")
+    return done.stdout
+
+
+def python_of(root: Path) -> str:
+    """Name the Python of a root, `python3.11`."""
+    return (root / "usr/bin/python3").readlink().name
+
+
+def run_python(port: Port, root: Path, emulators: Path | None, *argv: str, path: str = "") -> str:
+    """Run the Python of a port's root on this machine; see `run`."""
+    return run(
+        port, root, emulators, f"usr/bin/{python_of(root)}", "-S", *argv,
+        environment={
+            "PYTHONHOME": str(root / "usr"), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": path,
+            "PATH": "/usr/bin:/bin",
+        },
+    )  # fmt: skip
+
+
+def _link_applets(port: Port, root: Path, emulators: Path | None) -> None:
+    for applet in run(port, root, emulators, "bin/busybox", "--list").split():
+        if applet != "busybox" and not (root / "usr/bin" / applet).exists():
+            (root / "bin" / applet).symlink_to("busybox")
+
+
+def _compile_stdlib(port: Port, root: Path, emulators: Path | None) -> None:
+    """Compile the library by the guest's own Python: no package was configured, so nobody has.
+
+    The sources go: a .pyc in the place of its source (-b) is found with fewer system calls, and
+    what QEMU has to load at boot is half as large. unchecked-hash: nobody looks for a source.
+    """
+    library = root / "usr/lib" / python_of(root)
+    # helpers are started by their file, which only the host's own machine can
+    together = () if port.foreign else ("-j", "0")
+    run_python(
+        port, root, emulators, "-m", "compileall", "-b", "-qq", *together,
+        "--invalidation-mode", "unchecked-hash", "-s", str(root), str(library),
+    )  # fmt: skip
+    for source in library.rglob("*.py"):
+        source.unlink()
+
+
+def make_initrd(materials: Materials, out: Path) -> None:
+    """Pack what QEMU boots: the root file system, and the modules of the kernel beside it."""
+    root = materials.image("root")
+    [kernel] = (path for path in materials.images.values() if path != root)
+    modules = initramfs.archive(kernel / "modules", prefix="modules/")
+    (out / "initrd.cpio").write_bytes(initramfs.archive(root) + modules)

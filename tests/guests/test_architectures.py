@@ -1,0 +1,131 @@
+"""Other machines: one boot each, its address space as measured, and both sides of the repair."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness import events
+from harness.cells import Cell, Limits
+from harness.guests.catalogue import catalogue
+from harness.subjects import of_program
+from harness.verdict import Expectation, Outcome, Result
+from harness.verdict import Path as Way
+from images.builder import Builder
+from images.ports import PORTS
+from tests.guests.conftest import happen
+
+LOW, HIGH = (Way.LOW, Outcome.ALLOCATES), (Way.HIGH, Outcome.ALLOCATES)
+DIES = (Way.REFUSED, Outcome.DIES)
+# guest, bits, levels, is a hint at its high address honoured; before the repair, after it
+MACHINES = [
+    ("qemu-x86_64-la57", 56, 5, True, HIGH, HIGH),
+    ("qemu-i386", 32, 3, True, LOW, LOW),
+    ("qemu-i386-4g", 32, 3, True, LOW, LOW),
+    ("qemu-arm64", 48, 4, True, HIGH, HIGH),
+    ("qemu-arm64-va52", 52, 5, True, HIGH, HIGH),
+    ("qemu-riscv64-sv39", 38, 3, False, DIES, LOW),
+    ("qemu-riscv64-sv48", 47, 4, True, HIGH, HIGH),
+    ("qemu-riscv64-sv57", 56, 5, True, HIGH, HIGH),
+    ("qemu-user-arm64", 47, 4, True, HIGH, HIGH),
+    ("qemu-user-arm64-39bit", 39, 3, False, DIES, LOW),
+    ("qemu-user-riscv64", 47, 4, True, HIGH, HIGH),
+    ("qemu-user-riscv64-39bit", 39, 3, False, DIES, LOW),
+    ("qemu-user-i386", 32, 3, True, LOW, LOW),
+]
+# a large reservation at a hint, some of it used: what a runtime does, as short as can be
+PROBE = """
+#include <stdio.h>
+#include <sys/mman.h>
+int main(void)
+{
+	void *hint = (void *)(sizeof(void *) == 8 ? 0xf8UL << 16 << 16 : 0x30000000UL);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	char *got = mmap(hint, 256 << 20, PROT_NONE, flags, -1, 0);
+	if (got == MAP_FAILED || mprotect(got, 65536, PROT_READ | PROT_WRITE))
+		return 1;
+	got[0] = 1;
+	printf("%p\\n", (void *)got);
+	return 0;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("guest", "bits", "levels", "honoured", "before", "after"), MACHINES, ids=lambda each: each
+)
+def test_a_machine(
+    guest: str, bits: int, levels: int, honoured: bool, before: tuple[Way, Outcome],
+    after: tuple[Way, Outcome], builder: Builder, tmp_path: Path,
+) -> None:  # fmt: skip
+    cells = [Cell(guest, Limits(), "before"), Cell(guest, Limits(), "after")]
+    run = happen(cells, builder, tmp_path)
+    [ready] = [each for each in run.events if isinstance(each, events.GuestReady)]
+    facts = ready.facts
+    assert (facts.bits, facts.levels, facts.hint_high.honoured) == (bits, levels, honoured)
+    assert facts.pointer_size == (4 if bits == 32 else 8)
+    for cell, expected in zip(cells, (before, after), strict=True):
+        verdict = run.verdicts[cell.id]
+        assert verdict.result is Result.PASS, verdict.findings
+        assert verdict.observed
+        assert (verdict.observed.path, verdict.observed.outcome) == expected
+        assert "trace" in verdict.observed.evidence
+
+
+def test_every_machine_has_its_line(builder: Builder) -> None:
+    foreign = {kind.name for kind in catalogue(builder).values() if kind.name.startswith("qemu-")}
+    assert {line[0] for line in MACHINES} == foreign - {"qemu-x86_64"}
+
+
+@pytest.fixture(scope="module")
+def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The probe for other machines: static for arm64 and i386, dynamically linked for riscv64."""
+    place = tmp_path_factory.mktemp("probes")
+    (place / "probe.c").write_text(PROBE)
+    made = {}
+    for name, flags in (("arm64", ["-static"]), ("i386", ["-static"]), ("riscv64", [])):
+        port = PORTS[name]
+        tools = builder.image(port.image("toolchain"))
+        made[name] = place / f"probe-{name}"
+        subprocess.run(
+            [tools / f"usr/bin/{port.compiler}-gcc-12", f"--sysroot={tools}",
+             f"-B{tools}/usr/bin", *flags, "-o", made[name], place / "probe.c"], check=True,
+        )  # fmt: skip
+    return made
+
+
+@pytest.mark.parametrize(
+    ("port", "guests", "others"),
+    [
+        # the kernel of qemu-x86_64 runs programs of i386 as well
+        ("i386", {"qemu-x86_64": Way.LOW, "qemu-user-i386": Way.LOW}, ["uml-6.1"]),
+        ("arm64", {"qemu-user-arm64": Way.HIGH}, ["native", "qemu-user-riscv64"]),
+        # its libraries are those of the guest's root
+        ("riscv64", {"qemu-riscv64-sv39": Way.HIGH, "qemu-user-riscv64": Way.HIGH}, ["native"]),
+    ],
+)
+def test_a_program_of_another_machine(
+    port: str, guests: dict[str, Way], others: list[str], compiled: dict[str, Path],
+    builder: Builder, tmp_path: Path,
+) -> None:  # fmt: skip
+    subject = of_program(str(compiled[port]))
+    starts = Expectation(None, Outcome.STARTS)
+    cells = [
+        Cell(guest, Limits(), "", subject.name, declared=starts) for guest in [*guests, *others]
+    ]
+    run = happen(cells, builder, tmp_path, subjects={subject.name: subject})
+    for cell in cells:
+        verdict = run.verdicts[cell.id]
+        if cell.guest in others:
+            assert verdict.result is Result.UNSUPPORTED
+            assert f"{subject.name} is for {subject.machine}" in verdict.findings[0]
+            assert f"take {next(iter(guests))}" in verdict.hint or "qemu-" in verdict.hint
+            continue
+        assert verdict.result is Result.PASS, verdict.findings
+        assert verdict.observed
+        assert verdict.observed.path is guests[cell.guest]
+        assert "256M --- at 0x" in verdict.observed.evidence["trace"]
+    booted = {each.guest for each in run.events if isinstance(each, events.GuestBooting)}
+    assert booted == set(guests)  # nobody else is even started

@@ -1,0 +1,65 @@
+"""`git bisect run` with a kernel in every commit: it finds the one that moved the heap."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from images.builder import Builder
+
+SCRIPT = """\
+#!/bin/sh
+exec {python} -m harness.cli run --uml "$(cat kernel)" --append "$(cat words)" --expect low \\
+    --no-history --run-dir "$RUNS/$(git rev-parse HEAD)"
+"""
+
+
+def git(repository: Path, *words: str) -> str:
+    identity = ("-c", "user.name=A", "-c", "user.email=a@b.invalid", "-c", "commit.gpgsign=false")
+    done = subprocess.run(
+        ["git", *identity, *words], cwd=repository, capture_output=True, text=True, timeout=250,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]),
+             "RUNS": str(repository.parent / "runs"), "HOME": str(repository)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def repository(tmp_path: Path, builder: Builder) -> Path:
+    """Seven commits, of which the one in the middle does not boot, and the sixth brings 7.2."""
+    path = tmp_path / "repository"
+    path.mkdir()
+    git(path, "init", "-q", "-b", "main")
+    old, new = (builder.image(name) / "linux" for name in ("uml-bookworm", "uml-forky"))
+    for subject, kernel, words in (
+        ("Kernel 6.1", old, "one"),
+        ("Another word", old, "two"),
+        ("And another", old, "three"),
+        ("A word too much", old, "init=/nowhere"),
+        ("Without it", old, "four"),
+        ("Kernel 7.2", new, "five"),
+        ("The last word", new, "six"),
+    ):
+        (path / "kernel").write_text(f"{kernel}\n")
+        (path / "words").write_text(f"{words}\n")
+        git(path, "add", ".")
+        git(path, "commit", "-q", "-m", subject)
+    return path
+
+
+def test_git_finds_the_commit(repository: Path) -> None:
+    script = repository.parent / "try"
+    script.write_text(SCRIPT.format(python=sys.executable))
+    script.chmod(0o755)
+    git(repository, "bisect", "start", "HEAD", "HEAD~6")
+    told = git(repository, "bisect", "run", str(script))
+    log = git(repository, "bisect", "log")
+    assert "first bad commit: [" in log.splitlines()[-1]
+    assert "Kernel 7.2" in log.splitlines()[-1]
+    assert "# skip: [" in log
+    assert "kernel panic: Requested init /nowhere failed" in told

@@ -1,0 +1,163 @@
+"""Real runtimes in real guests: shown at one place everywhere, started, and told as they were."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import events
+from harness.cells import Cell, Limits
+from harness.deadline import Deadline
+from harness.edge import Edge
+from harness.guests.catalogue import catalogue, known_guests
+from harness.guests.guest import Guest, Workplace
+from harness.guests.uml import Uml
+from harness.run import Options, opened, run
+from harness.runtimes import subject
+from harness.subjects import Subject, of_program
+from harness.threshold import find
+from harness.verdict import Expectation, Outcome, Result, Verdict
+from images.builder import Builder
+from tests.guests.conftest import Boot
+
+GUESTS = ("native", "docker", "qemu-x86_64", "uml-bookworm", "uml-testing")
+NARROW = ("uml-bookworm",)
+SUBJECTS = ("go-hello", "c-asan", "c-jemalloc")
+Verdicts = dict[tuple[str, str], Verdict]
+
+
+def verdicts(
+    builder: Builder, directory: Path, guests: tuple[str, ...], *subjects: Subject
+) -> Verdicts:
+    """Each of the subjects in each of the guests, by the names that were given."""
+    known = known_guests(builder)
+    cells = [
+        Cell(known[guest], Limits(), "", each.name, declared=Expectation.parse("anything"))
+        for guest in guests for each in subjects
+    ]  # fmt: skip
+    asked = {(known[guest], each.name): guest for guest in guests for each in subjects}
+    seen: list[events.AnyEvent] = []
+    run(cells, Options(directory, builder, subjects={s.name: s for s in subjects}), seen.append)
+    done = {each.cell: each.verdict for each in seen if isinstance(each, events.CellFinished)}
+    return {(asked[cell.guest, cell.subject], cell.subject): done[cell.id] for cell in cells}
+
+
+def test_a_runtime_starts_wherever_its_addresses_are_to_be_had(
+    builder: Builder, tmp_path: Path
+) -> None:
+    """Three images in every guest that this machine has, by one boot of each."""
+    subjects = [subject(name, builder) for name in SUBJECTS]
+    found = verdicts(builder, tmp_path / "run", GUESTS, *subjects)
+    there = [guest for guest in GUESTS if found[guest, "go-hello"].result is Result.PASS]
+    assert "native" in there
+    for guest in there:
+        heap, asan, malloc = (found[guest, name].observed for name in SUBJECTS)
+        assert heap
+        assert asan
+        assert malloc
+        assert not (*heap.contradictions, *asan.contradictions, *malloc.contradictions)
+        assert (heap.outcome, malloc.outcome) == (Outcome.STARTS, Outcome.STARTS)
+        if guest in NARROW:
+            assert "64M --- at 0xc000000000: moved" in heap.evidence["trace"]
+            assert str(asan).startswith("dies, status 1: ==")
+            assert "Shadow memory range interleaves with an existing" in asan.message
+        else:
+            granted = "64M --- at 0xc000000000: honoured, 0xc000000000"
+            assert granted in heap.evidence["trace"]
+            assert "hello from 0xc0" in heap.said
+            assert asan.outcome is Outcome.STARTS
+
+
+def test_an_image_is_shown_as_it_is_and_cannot_be_written(
+    place: Workplace, boot: Boot, uml: Callable[..., Uml]
+) -> None:
+    """Also where the guest's root has no such directory, and is read-only itself."""
+    guest = uml(replace(place, images=("go",), memory=128))
+    boot(guest)
+    [image] = guest._place.shown()
+    test = (
+        f"{image}/hello && ! touch {image}/x 2>/dev/null && ! touch /x 2>/dev/null && "
+        f"touch /tmp/x && cd {image} && [ $(pwd) = {image} ] && [ -e /usr/bin/python3 ]"
+    )
+    record = guest.run(["/bin/sh", "-c", test], Limits(), Deadline.after(60))
+    assert (record.ending.status, record.stderr) == (0, b""), record.stdout
+
+
+def test_one_that_is_busy_under_a_tracer_is_run_again_without(
+    builder: Builder, tmp_path: Path
+) -> None:
+    """OpenJDK with ZGC looks for its heap 17,000 times in 39 bits: traced it takes a minute, and
+    was once counted as started when our patience ended.
+    """
+    zgc = replace(subject("java-zgc", builder), patience=4.0)
+    done = verdicts(builder, tmp_path / "run", ("uml-trixie",), zgc)["uml-trixie", "java-zgc"]
+    if done.result is Result.UNSUPPORTED:
+        pytest.skip(done.findings[0])
+    assert done.observed
+    assert done.observed.outcome is Outcome.DIES, done
+    assert "Failed to reserve" in done.observed.message
+    assert "still running" in done.observed.evidence["ending, traced"]
+    assert "exactly 0x40000000000: refused, ENOMEM" in done.observed.evidence["trace"]
+    assert any("run again without a tracer" in note for note in done.notes)
+
+
+def test_a_server_that_says_when_it_has_started_is_not_waited_for(
+    builder: Builder, tmp_path: Path
+) -> None:
+    server = tmp_path / "server"
+    server.write_text("#!/bin/sh\necho listening on 80\nsleep 1000\n")
+    server.chmod(0o755)
+    started = time.monotonic()
+    one = of_program(str(server), says="^listening", patience=100)
+    done = verdicts(builder, tmp_path / "run", ("native",), one)["native", "server"]
+    assert time.monotonic() - started < 50
+    assert done.observed
+    assert done.observed.outcome is Outcome.STARTS
+    assert "it said that it has started" in done.observed.evidence["ending"]
+    mute = replace(one, says="^ready", patience=0.5)
+    silent = verdicts(builder, tmp_path / "again", ("native",), mute)["native", "server"]
+    assert silent.observed
+    assert silent.observed.outcome is Outcome.HANGS
+
+
+def test_a_script_whose_interpreter_the_guest_has_not(builder: Builder, tmp_path: Path) -> None:
+    script = tmp_path / "script.pl"
+    script.write_text("#!/usr/bin/env perl\n")
+    script.chmod(0o755)
+    one = of_program(str(script))
+    done = verdicts(builder, tmp_path / "run", ("uml-testing",), one)["uml-testing", one.name]
+    assert done.result is Result.UNSUPPORTED
+    assert "has no perl" in done.findings[0] or "UML" in done.findings[0]
+
+
+def test_the_smallest_limit_by_bisection_in_one_boot(builder: Builder, tmp_path: Path) -> None:
+    """Go reserves 1.1 GiB for its metadata in pieces, gives up those that it can do without, and
+    needs the rest.
+    """
+    name = known_guests(builder)["uml-testing"]
+    go = subject("go-hello", builder)
+    support = _guest(builder, name, tmp_path).supported()
+    if not support.ok:
+        pytest.skip(support.reason)
+    told: list[str] = []
+    options = Options(tmp_path / "run", builder, subjects={go.name: go})
+    with opened(name, options, lambda event: None) as booted:
+        found = find(
+            go, booted.guest, booted.facts, low=256 << 20, high=2 << 30, precision=32 << 20,
+            tell=told.append,
+        )  # fmt: skip
+    assert found.search.edge is Edge.FOUND, found
+    assert found.search.smallest
+    assert 512 << 20 < found.search.smallest < 1 << 30
+    assert "ENOMEM" in found.refused
+    assert "dies, status 2" in found.observed
+    assert told[:3] == ["none: starts", "rlimit_as=2G: starts", told[2]]
+    assert told[2].startswith("rlimit_as=256M: ")
+
+
+def _guest(builder: Builder, name: str, scratch: Path) -> Guest:
+    return catalogue(builder)[name].make(Workplace(scratch, scratch, builder))

@@ -1,0 +1,85 @@
+"""A conversation with a program: what goes in, what comes out, and agents that are none."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable
+
+import pytest
+
+from harness.channels.conversation import Conversation, Said
+from harness.channels.frames import LostContactError, frame
+from harness.deadline import Deadline
+from harness.errors import SubjectError
+from harness.record import Ending, Window
+
+END = frame(b"x", json.dumps({"status": 3, "signal": 0}).encode())
+SOON = Deadline.after(60)
+
+
+class Stream:
+    """An agent that says what it is told to."""
+
+    def __init__(self, pieces: Iterable[bytes | Exception]) -> None:
+        self._pieces = deque(pieces)
+        self.heard: list[bytes] = []
+
+    def send(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    def receive(self, deadline: Deadline) -> bytes:
+        piece = self._pieces.popleft() if self._pieces else b""
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    def complaint(self) -> str:
+        return "last words"
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_is_said_arrives_in_order_however_it_is_cut() -> None:
+    whole = frame(b"s", b'{"pid":7}') + frame(b"o", b"out") + frame(b"e", b"err") + END
+    for size in (1, 3, 7, len(whole)):
+        pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+        talk = Conversation(Stream(pieces))
+        assert talk.hear(SOON) == Said("out", b"out")
+        assert talk.hear(SOON) == Said("err", b"err")
+        end = talk.hear(SOON)
+        assert isinstance(end, Ending)
+        assert end.status == 3
+
+
+def test_what_is_told_goes_in_frames_that_no_line_stalls_on() -> None:
+    stream = Stream([])
+    talk = Conversation(stream)
+    talk.tell(bytes(5000))
+    talk.resize(Window(50, 132))
+    talk.end()
+    assert all(len(each) < 3000 for each in stream.heard)
+    assert sum(len(each) - 5 for each in stream.heard[:-2]) == 5000
+    assert stream.heard[-2] == frame(b"w", b"\x32\x00\x84\x00")
+    assert stream.heard[-1] == frame(b"c")
+
+
+def test_a_program_that_cannot_be_started() -> None:
+    with pytest.raises(SubjectError, match="could not be started: no such file"):
+        Conversation(Stream([frame(b"f", b"no such file")])).hear(SOON)
+
+
+@pytest.mark.parametrize(
+    "piece", [b"", ConnectionResetError("gone"), frame(b"?", b""), b"o\xff\xff\xff\xff"]
+)
+def test_contact_is_lost(piece: bytes | Exception) -> None:
+    with pytest.raises(LostContactError):
+        Conversation(Stream([piece])).hear(SOON)
+
+
+def test_silence_is_told_from_an_end() -> None:
+    talk = Conversation(Stream([TimeoutError(), END]))
+    with pytest.raises(TimeoutError):
+        talk.hear(SOON)
+    assert isinstance(talk.hear(SOON), Ending)

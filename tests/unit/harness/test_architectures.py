@@ -1,0 +1,111 @@
+"""Machines are values: their images, and QEMU's command line as a function of them."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.facts import Facts
+from harness.guests.architectures import ARCHITECTURES, EMULATIONS, X86_64, Architecture
+from harness.guests.catalogue import catalogue
+from harness.guests.qemu import Parts, command
+from harness.plan import find
+from images.builder import Builder
+from images.catalogue import RECIPES
+from images.elf import MACHINES
+from tests.unit.harness.samples import facts
+
+PARTS = Parts(Path("/t"), Path("/k"), Path("/i"))
+
+
+def told(this: Architecture) -> str:
+    argv = command(this, PARTS, 7, "tcg", this.memory)
+    return argv[argv.index("-append") + 1]
+
+
+def test_the_command_line_is_what_was_measured() -> None:
+    argv = command(X86_64, PARTS, 7, "tcg", 256, ("more=1",))
+    assert argv[:11] == [
+        "/t/usr/bin/qemu-system-x86_64", "-M", "q35", "-cpu", "qemu64,+rdrand",
+        "-accel", "tcg,thread=single", "-m", "256M", "-nodefaults", "-no-user-config",
+    ]  # fmt: skip
+    assert argv[argv.index("-kernel") :][:4] == ["-kernel", "/k", "-initrd", "/i"]
+    assert "socket,id=line,fd=7" in argv
+    words = argv[argv.index("-append") + 1].split()
+    assert words[0] == "console=ttyS0"
+    assert words[-3:] == ["foothold.port=/dev/vport0p1", "foothold.parcel=1", "more=1"]
+
+
+def test_with_kvm_the_processor_is_the_hosts_own() -> None:
+    argv = command(X86_64, PARTS, 7, "kvm", 256)
+    assert argv[argv.index("-cpu") + 1].startswith("max")
+    assert argv[argv.index("-accel") + 1] == "kvm"
+
+
+@pytest.mark.parametrize("this", ARCHITECTURES, ids=lambda this: this.name)
+def test_every_machine(this: Architecture) -> None:
+    for image in this.images:
+        assert image in RECIPES
+    kernel, initrd = RECIPES[this.kernel], RECIPES[this.initrd]
+    assert this.kernel in initrd.needs
+    assert this.port.image("root") in initrd.needs
+    assert kernel.packages
+    assert this.port.machine in MACHINES.values()
+    assert {"panic=-1", "quiet"} <= set(told(this).split())
+    assert "kvm" not in this.accelerators or RECIPES[this.tool].packages is not None
+
+
+def test_levels_are_chosen_by_what_the_kernel_is_told() -> None:
+    words = {this.name: set(told(this).split()) for this in ARCHITECTURES}
+    assert "no4lvl" in words["riscv64-sv39"]
+    assert "no5lvl" in words["riscv64-sv48"]
+    assert not words["riscv64-sv57"] & {"no4lvl", "no5lvl"}
+    [la57] = [this for this in ARCHITECTURES if this.name == "x86_64-la57"]
+    # started by its PVH note, a kernel stays at four levels
+    assert (la57.file, "la57=on" in la57.processor) == ("bzImage", True)
+
+
+@pytest.mark.parametrize("this", EMULATIONS, ids=lambda this: this.name)
+def test_every_emulation_has_its_images(this: object) -> None:
+    for image in this.images:  # type: ignore[attr-defined]
+        assert image in RECIPES
+
+
+def test_the_default_plan_needs_no_image_of_another_machine() -> None:
+    axes = tomllib.loads(find("default").read_text())["axes"]
+    kinds = catalogue(Builder())
+    named = [kind for kind in kinds.values() if kind.name in axes["guests"]]
+    assert {"native", "docker", "qemu-x86_64"} <= {kind.name for kind in named}
+    waiting = [image for kind in named for image in kind.images]
+    needed = set()
+    while waiting:
+        needed.add(name := waiting.pop())
+        waiting += RECIPES[name].needs
+    assert not [name for name in needed if RECIPES[name].port.foreign]
+    assert not {"qemu-arm", "qemu-riscv", "qemu-user"} & needed
+
+
+@pytest.mark.parametrize(
+    ("task_size", "page", "huge", "bits", "levels"),
+    [
+        (0x7FFFFFFFF000, 4096, 2 << 20, 47, 4),  # x86-64
+        (0xFFFFFFFFFFF000, 4096, 2 << 20, 56, 5),  # with five levels
+        (0x7FC0000000, 4096, -1, 39, 3),  # UML 6.1, which has no huge pages
+        (0x4000000000, 4096, 2 << 20, 38, 3),  # riscv64, sv39
+        (0x800000000000, 4096, 2 << 20, 47, 4),  # sv48
+        (0x100000000000000, 4096, 2 << 20, 56, 5),  # sv57
+        (0x1000000000000, 4096, 2 << 20, 48, 4),  # arm64
+        (0x10000000000000, 4096, 2 << 20, 52, 5),  # arm64, LPA2
+        (0x10000000000000, 65536, 512 << 20, 52, 3),  # arm64, pages of 64 KiB
+        (0xC0000000, 4096, 4 << 20, 32, 2),  # i386
+        (0xC0000000, 4096, 2 << 20, 32, 3),  # i386, PAE
+    ],
+)
+def test_levels_follow_from_width_and_pages(
+    task_size: int, page: int, huge: int, bits: int, levels: int
+) -> None:
+    these: Facts = replace(facts(), task_size=task_size, page_size=page, huge_page_size=huge)
+    assert (these.bits, these.levels) == (bits, levels)

@@ -1,0 +1,51 @@
+"""The allocator's bytecode is made by the Python that is to run it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import bytecode
+from images import roots
+from images.builder import Builder
+from images.cache import Cache
+from images.ports import AMD64, Port
+from images.recipes import Materials, Recipe
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Builder:
+    """Has a userland whose Python is not there, but has a name."""
+
+    def make(materials: Materials, out: Path) -> None:
+        (out / "usr/bin").mkdir(parents=True)
+        (out / "usr/bin/python3").symlink_to((tmp_path / "version").read_text())
+
+    recipe = Recipe("userland", make, space=0)
+    return Builder(Cache(tmp_path / "cache"), recipes={"userland": recipe})
+
+
+def test_our_own_serves_a_root_with_the_same_python(builder: Builder, tmp_path: Path) -> None:
+    (tmp_path / "version").write_text(f"python3.{sys.version_info.minor}")
+    assert bytecode.for_root(AMD64, builder) == ()
+
+
+def test_another_python_makes_its_own_once(
+    builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def run(port: Port, root: Path, emulators: Path | None, *argv: str, path: str) -> str:
+        asked.append(argv)
+        assert (Path(path) / "allocator/bundle.py").is_file()
+        (Path(argv[-1]) / "bytecode-01020304").write_bytes(b"code")
+        return ""
+
+    monkeypatch.setattr(roots, "run_python", run)
+    (tmp_path / "version").write_text("python3.99")
+    [one] = bytecode.for_root(AMD64, builder)
+    assert (one.name, one.read_bytes()) == ("bytecode-01020304", b"code")
+    assert bytecode.for_root(AMD64, builder) == (one,)
+    assert len(asked) == 1

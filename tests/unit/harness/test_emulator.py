@@ -1,0 +1,161 @@
+"""The word of an emulator: its log, and what of it the host's kernel bears out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.cells import Cell, Limits
+from harness.record import Ending, Record
+from harness.verdict import Outcome
+from harness.verdict import Path as Way
+from harness.witnesses import observe, observe_program
+from harness.witnesses.emulator import Table, maps_at, read_log, story_of
+from harness.witnesses.maps import MapsError
+from harness.witnesses.strace import Call
+
+DATA = Path(__file__).parents[2] / "data/emulator"
+NAME = "qemu-user-arm64-39bit"
+PID = 25862
+CELL = Cell("qemu-user-arm64-39bit", Limits(), "after")
+
+
+def read(name: str) -> bytes:
+    return (DATA / f"{NAME}-{name}").read_bytes()
+
+
+@pytest.fixture
+def record() -> Record:
+    log = read("after.log")
+    maps = {each: read(f"after-{each}.maps").decode() for each in ("reserved", "end")}
+    return Record(("python3",), PID, Ending(0), read("after.out"), b"", maps, log, log)
+
+
+def test_report_emulator_and_kernel_agree(record: Record) -> None:
+    seen = observe(record, CELL)
+    assert seen.contradictions == ()
+    assert (seen.path, seen.outcome) == (Way.LOW, Outcome.ALLOCATES)
+    assert "64K --- at 0xf800000000: moved" in seen.evidence["trace"]
+    assert seen.evidence["maps at end"].startswith("low: 640M reserved at 0x4c00000")
+
+
+def test_without_a_trace_the_log_still_says_where_memory_is(record: Record) -> None:
+    calls = re.sub(rb'\{"event":"call".*\n', b"", record.stdout)
+    seen = observe(replace(record, trace=None, stdout=calls), CELL)
+    assert (seen.contradictions, seen.path) == ((), Way.LOW)
+
+
+def test_what_the_kernel_does_not_have_is_not_there(record: Record) -> None:
+    lines = record.maps["end"].splitlines(keepends=True)
+    gone = "".join(line for line in lines if not line.startswith("0cba1000-"))
+    assert len(gone) < len(record.maps["end"])
+    seen = observe(replace(record, maps={**record.maps, "end": gone}), CELL)
+    assert any("do not show all of it readable" in each for each in seen.contradictions)
+
+
+def test_what_the_kernel_keeps_from_being_read_is_not_usable(record: Record) -> None:
+    shut = record.maps["end"].replace("0cba1000-0d201000 rw-p", "0cba1000-0d201000 ---p")
+    assert shut != record.maps["end"]
+    seen = observe(replace(record, maps={**record.maps, "end": shut}), CELL)
+    assert seen.contradictions
+
+
+def test_what_the_emulator_does_not_have_is_not_there(record: Record) -> None:
+    """Within a reserved range the kernel shows all addresses as taken."""
+    log = re.sub(rb"\n000000000cba0000-\S+ \S+ rwx", b"", record.emulator or b"")
+    seen = observe(replace(record, trace=log, emulator=log), CELL)
+    assert any("the maps at end" in each for each in seen.contradictions)
+
+
+def test_a_call_that_the_report_keeps_silent_about_is_found(record: Record) -> None:
+    more = b"25862 mmap(NULL,134217728,PROT_NONE,MAP_PRIVATE|MAP_ANONYMOUS,-1,0) = 0x5000000000\n"
+    log = (record.emulator or b"").replace(b"25862 exit_group(0)", more + b"25862 exit_group(0)")
+    seen = observe(replace(record, trace=log, emulator=log), CELL)
+    assert any("the report says nothing of it" in each for each in seen.contradictions)
+
+
+def test_moments_are_where_it_reads_its_input(record: Record) -> None:
+    log = read_log(record.emulator or b"")
+    assert log.base == 0x1000
+    heap = {
+        moment: sum(m.length for m in maps_at(record, log, moment) if m.is_heap)
+        for moment in record.maps
+    }
+    assert 0 < heap["reserved"] < heap["end"]
+    first = (record.emulator or b"").index(b"25862 read(0")
+    with pytest.raises(MapsError, match="shows 0 reads of standard input"):
+        maps_at(record, read_log((record.emulator or b"")[:first]), "reserved")
+
+
+def test_what_came_after_the_last_table_counts() -> None:
+    log = read_log(
+        b"start            end              size             prot\n"
+        b"0000000000010000-0000000000050000 0000000000040000 rwx\n"
+        b" = 0x0000000000010000\n"
+        b"7 munmap(0x0000000000010000,65536) = 0\n"
+        b"7 mprotect(0x0000000000020000,65536,PROT_READ) = 0\n"
+        b"7 read(0,0xffa7ab10,1) = 1\n"
+    )
+    host = "00010000-00050000 rw-p 00000000 00:00 0 \n"
+    record = Record(("x",), 7, Ending(0), b"", b"", {"now": host})
+    assert [(m.start, m.end, m.permissions) for m in maps_at(record, log, "now")] == [
+        (0x20000, 0x30000, "r--p"), (0x30000, 0x50000, "rwxp"),
+    ]  # fmt: skip
+
+
+def test_threads_write_into_one_anothers_lines() -> None:
+    log = read_log(read("threads.log"))
+    story = story_of(log, 25844)
+    assert story.threads == 4
+    assert len(story.steps) > 150
+    record = Record(("x",), 25844, Ending(0), b"", b"", {}, read("threads.log"), b"")
+    seen = observe_program(replace(record, emulator=record.trace))
+    assert (seen.contradictions, seen.outcome) == ((), Outcome.STARTS)
+    assert "4 threads" in seen.evidence["started"]
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        ("7 brk(NULL) = 0x0000000000085a000\n", [("brk", 0x85A000, "")]),
+        ("7 openat(AT_FDCWD,\"/x\",O_RDONLY) = -1 errno=2 (No such file)\n",
+         [("openat", -1, "ENOENT")]),
+        ("7 clock_gettime(1,0x1) = 0 ({tv_sec = 15166,tv_nsec = 8})\n", [("clock_gettime", 0, "")]),
+        ("7 futex(0x1,0)7 mmap(NULL,4096,PROT_READ,MAP_PRIVATE,-1,0) = 0x5000\n = 0\n",
+         [("mmap", 0x5000, ""), ("futex", 0, "")]),
+        ("7 exit_group(3)\n", [("exit_group", None, "")]),
+        ("--- SIGSEGV {si_signo=SIGSEGV, si_code=1, si_addr = 0x8} ---\n", []),
+        ("7 mmap(NULL,4096,PROT_READ,MAP_PRIVATE,-1,0)", []),
+    ],
+)  # fmt: skip
+def test_lines(text: str, calls: list[tuple[str, int | None, str]]) -> None:
+    entries = read_log(text.encode()).entries
+    assert [(c.name, c.result, c.errno) for c in entries if isinstance(c, Call)] == calls
+
+
+def test_an_answer_that_cannot_be_is_not_believed() -> None:
+    log = read_log(b"7 mmap(NULL,4096,PROT_READ,MAP_PRIVATE|MAP_ANONYMOUS,-1,0) = 0\n")
+    assert log.entries == ()
+    assert len(log.unread) == 1
+
+
+def test_a_death_by_signal_leaves_no_ending_in_the_log() -> None:
+    log = b"7 brk(NULL) = 0x5000\n"
+    killed = Record(("x",), 7, Ending(-1, 11), b"", b"", {}, log, log)
+    assert observe_program(killed).contradictions == ()
+    [against] = observe_program(replace(killed, ending=Ending(0))).contradictions
+    assert against == "the emulator's log ends before the program; the agent saw it exited with 0"
+
+
+@given(st.binary(max_size=400), st.sampled_from(["", "start end size prot\n", "7 mmap(", " = 0x1"]))
+def test_nothing_raises(noise: bytes, before: str) -> None:
+    log = read_log(before.encode() + noise)
+    assert all(isinstance(each, Call | Table) for each in log.entries)
+    story_of(log, 7)
+    record = Record(("x",), 7, Ending(0), b"", b"", {"now": ""}, noise, noise)
+    observe_program(record)

@@ -1,0 +1,57 @@
+"""What a dynamically linked program brings: from this machine, or from a root of another."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness import libraries
+from harness.errors import UsageError
+from images import elf
+
+LS = Path("/bin/ls")
+
+
+@pytest.fixture
+def loader() -> str:
+    found = elf.interpreter(LS)
+    assert found
+    return found
+
+
+@pytest.fixture
+def sysroot(tmp_path: Path, loader: str) -> Path:
+    """A root file system as Debian's packages make it: absolute links lead to other places."""
+    root = tmp_path / "root"
+    for name, path in libraries.here(LS, loader).items():
+        real = root / "usr/lib/x86_64-linux-gnu" / f"{name}.real"
+        real.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, real)
+        (real.parent / name).symlink_to(f"/usr/lib/x86_64-linux-gnu/{name}.real")
+    (root / "lib").symlink_to("usr/lib")
+    return root
+
+
+def test_the_same_is_found_below_a_root_as_the_loader_finds_here(
+    loader: str, sysroot: Path
+) -> None:
+    found = libraries.below(LS, loader, sysroot)
+    assert set(found) == set(libraries.here(LS, loader))
+    assert all(path.is_relative_to(sysroot) and path.is_file() for path in found.values())
+    assert all(path.read_bytes()[:4] == b"\x7fELF" for path in found.values())
+
+
+def test_what_is_not_below_the_root_is_told(loader: str, sysroot: Path, tmp_path: Path) -> None:
+    (sysroot / "usr/lib/x86_64-linux-gnu/libc.so.6").unlink()
+    with pytest.raises(UsageError, match=r"/bin/ls needs libc\.so\.6, which is not below"):
+        libraries.below(LS, loader, sysroot)
+    with pytest.raises(UsageError, match="there is no directory lib"):
+        libraries.below(LS, loader, tmp_path / "nowhere")
+
+
+def test_a_loader_that_is_not_here_is_told() -> None:
+    with pytest.raises(UsageError, match="made for musl") as caught:
+        libraries.here(LS, "/lib/ld-musl-nowhere.so.1")
+    assert "--sysroot" in caught.value.hint

@@ -1,0 +1,56 @@
+"""Kernels of the user's own: what names them, and what is none."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.guests.own import OwnKernels
+
+
+@pytest.mark.parametrize(
+    "own, guest",
+    [
+        (OwnKernels(uml=Path("/k/linux")), "uml-own"),
+        (OwnKernels(qemu=Path("/k/bzImage")), "qemu-own"),
+        (OwnKernels(qemu=Path("/k/bzImage"), initrd=Path("/k/initrd")), "qemu-own"),
+        (OwnKernels(uml=Path("/k/linux"), append=("one", "two=2")), "uml-own"),
+        (OwnKernels(append=("one", "two=2")), "uml-6.1"),
+        (OwnKernels(), "native"),
+    ],
+)
+def test_they_are_read_back_from_the_words_that_name_them(own: OwnKernels, guest: str) -> None:
+    assert OwnKernels.named(own.where(guest)) == own
+
+
+def test_a_guest_that_is_not_theirs_is_named_as_usual() -> None:
+    own = OwnKernels(uml=Path("/k/linux"))
+    assert own.where("native") == ()
+    assert OwnKernels(append=("quiet",)).where("native") == ("--guest", "native", "--append=quiet")
+
+
+def test_an_initramfs_needs_a_kernel_and_to_be_one(tmp_path: Path) -> None:
+    initrd = tmp_path / "initrd"
+    with pytest.raises(UsageError, match="for a kernel of your own, in QEMU"):
+        OwnKernels(initrd=initrd).check()
+    from harness.guests import own
+
+    for content, good in ((b"070701" + bytes(200), True), (gzip.compress(b"070701"), True),
+                          (b"\x7fELF" + bytes(100), False), (b"", False)):  # fmt: skip
+        initrd.write_bytes(content)
+        if good:
+            own._check_initrd(initrd, tmp_path)
+        else:
+            with pytest.raises(UsageError, match="is no initramfs"):
+                own._check_initrd(initrd, tmp_path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        own._check_initrd(tmp_path / "absent", tmp_path)
+
+
+def test_a_kernel_of_another_machine(tmp_path: Path) -> None:
+    (tmp_path / "linux").write_bytes(b"\x7fELF\x02\x01\x01" + bytes(11) + b"\xb7\x00" + bytes(100))
+    with pytest.raises(UsageError, match="for aarch64, not x86-64"):
+        OwnKernels(uml=tmp_path / "linux").check()

@@ -1,0 +1,69 @@
+"""Debian's ports: every image of a port is made of what is the port's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from images.builder import Builder
+from images.cache import Cache
+from images.catalogue import RECIPES
+from images.elf import MACHINES
+from images.errors import ImageError
+from images.kernels import make_kernel
+from images.ports import AMD64, ARM64, PORTS, Port
+from images.recipes import Materials, Recipe
+
+
+@pytest.mark.parametrize("port", PORTS.values(), ids=lambda port: port.name)
+def test_every_port_has_compiler_agent_and_root(port: Port) -> None:
+    assert port.machine in MACHINES.values()
+    for kind in ("agent", "userland", "root"):
+        recipe = RECIPES[port.image(kind)]
+        assert recipe.port is port
+    userland = RECIPES[port.image("userland")]
+    assert userland.packages
+    assert (userland.packages.architecture, userland.packages.suite) == (port.name, port.suite)
+    assert ("qemu-user" in userland.needs) == port.foreign
+
+
+def test_an_agent_that_changes_leaves_the_userland_alone() -> None:
+    for port in PORTS.values():
+        assert port.image("agent") not in RECIPES[port.image("userland")].needs
+        assert port.image("agent") in RECIPES[port.image("root")].needs
+
+
+def test_an_image_is_of_one_port(tmp_path: Path) -> None:
+    def make(materials: Materials, out: Path) -> None:
+        (out / "for").write_text(materials.port.name)
+
+    def built(port: Port) -> Path:
+        recipe = Recipe("x", make, port=port, space=0)
+        return Builder(Cache(tmp_path), recipes={"x": recipe}).image("x")
+
+    assert built(AMD64) != built(ARM64)
+    assert (built(ARM64) / "for").read_text() == "arm64"
+    assert built(replace(ARM64, suite="trixie")) != built(ARM64)
+
+
+@pytest.mark.parametrize(
+    "place", ["boot/vmlinuz-6.1.0-9-arm64", "usr/lib/modules/6.1.0-9-arm64/vmlinuz"]
+)
+def test_a_kernel_is_found_where_packages_have_it(tmp_path: Path, place: str) -> None:
+    packages, out = tmp_path / "packages", tmp_path / "out"
+    out.mkdir()
+    for name in (place, "lib/modules/6.1.0-9-arm64/virtio_ring.ko", "lib/modules/x/virtio.ko",
+                 "lib/modules/x/other.ko"):  # fmt: skip
+        (packages / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages / name).write_bytes(b"ARM")
+    make_kernel(Materials(packages, {}, out, ARM64), out)
+    assert (out / "kernel").read_bytes() == b"ARM"
+    assert (out / "release").read_text() == "6.1.0-9-arm64\n"
+    assert (out / "modules/order").read_text() == "/modules/virtio.ko\n/modules/virtio_ring.ko\n"
+
+
+def test_packages_without_a_kernel_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="have 0 kernels instead of one"):
+        make_kernel(Materials(tmp_path, {}, tmp_path, ARM64), tmp_path)
