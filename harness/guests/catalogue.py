@@ -115,7 +115,7 @@ def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> Kind:
         return Qemu(name, this, place, kernel=kernel, initrd=initrd, append=own.append)
 
     files = tuple(each for each in (kernel, initrd) if each)
-    shows = this is X86_64  # the packaged runtimes are for this machine
+    shows = this.kernel == X86_64.kernel  # the packaged runtimes, and their modules, are for it
     return Kind(name, images, make, cell, 0.5, memory, files, this.port, this.runs, shows)
 
 

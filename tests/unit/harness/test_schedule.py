@@ -108,8 +108,8 @@ def test_every_job_is_done_once_and_memory_is_never_overdrawn(
     assert sorted(done) == list(range(len(work)))
 
 
-# seconds of the guests of real runs on two processors, boot and cells together, and what the
-# catalogue's numbers made of them beforehand
+# seconds that guests take, boot and cells together, and what the catalogue's numbers make of them
+# beforehand: made up, of the size and the spread that runs on two processors show
 DEFAULT = ((1.1, 0.58), (1.9, 1.8), (2.9, 1.8), (2.4, 1.8), (1.6, 1.8), (3.3, 3.3))
 WIDE = (*DEFAULT, (4.1, 3.3), (4.4, 3.3), (3.0, 3.3), (0.9, 0.58), (3.9, 3.3), (2.2, 1.8))
 
