@@ -54,7 +54,8 @@ def predict(
     if rlimit_as:
         limits = replace(limits, rlimit_as=parse_size(rlimit_as))
     pointers = int(pointer_size)
-    facts = _facts(_task_size(task_size, pointers), pointers, bottom_up=bottom_up)
+    end = _end(_task_size(task_size, pointers), limits)
+    facts = _facts(end, pointers, bottom_up=bottom_up)
     facts = _under(facts, limits, parse_size(commit) if commit else None)
     if why := oracle.unknown(facts, policy):
         raise UsageError(why, "leave --pointer-size, or take another policy")
@@ -108,6 +109,18 @@ def _task_size(text: str | None, pointer_size: int) -> int:
             f"{8 * pointer_size}-bit kernels have {least} to {most}",
         )
     return (1 << size) - PAGE
+
+
+def _end(task_size: int, limits: Limits) -> int:
+    """Where the address space ends, be it by a ceiling."""
+    if limits.ceiling is None:
+        return task_size
+    if limits.ceiling > task_size:
+        raise UsageError(
+            f"a ceiling at {limits.ceiling:#x} is none: the address space ends at {task_size:#x}",
+            "give a lower one, or a larger --task-size",
+        )
+    return limits.ceiling
 
 
 def _facts(task_size: int, pointer_size: int, *, bottom_up: bool) -> Facts:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from harness.errors import UnsupportedError, UsageError
 from harness.facts import Facts
-from harness.limits import Limits
+from harness.limits import Limits, Range
 from harness.oracle.forms import MIB, TABLES, Process
 from harness.oracle.space import BELOW_4G, Space
 from harness.sizes import format_size
@@ -220,6 +220,12 @@ def _low(space: Space, why: str, nth: int, length: int = 0, stray: int = 0) -> E
         where = f"the reservation lands at {base:#x}, above 4G, where it is not taken as reserved"
         return _conflicts(space, f"{why}, and {where}", nth + 1, length + stray)
     # heap and bitmap are in the reservation, the tables are not
+    taken = [Range(base, base + length)]
+    for _ in range(2):
+        table = space.elsewhere(TABLES // 2, taken)
+        if table is None:
+            return _dies(NO_TABLE, f"{why}, and {size} at {base:#x} leave no addresses for more")
+        taken.append(Range(table, table + TABLES // 2))
     if space.lacks(length + stray + TABLES - form.heap, form.heap, last=form.last_bitmap):
         return _starves(space, Path.LOW, length + stray + TABLES, f"{why}, and ")
     return _allocates(Path.LOW, f"{why}, and {size} are to be had at {base:#x}")

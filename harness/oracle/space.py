@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.errors import UnsupportedError
 from harness.facts import Facts
-from harness.limits import Limits
+from harness.limits import Limits, Range
 from harness.oracle.forms import FORMS, Process, process_of
 from harness.sizes import format_size
 
@@ -107,22 +107,26 @@ class Space:
             total += max(0, min(end, each.end) - max(address, each.start))
         return total
 
-    def elsewhere(self, length: int) -> int | None:
-        """Where a mapping goes that the kernel places, but for the process's own; None: nowhere."""
+    def elsewhere(self, length: int, taken: Sequence[Range] = ()) -> int | None:
+        """Where a mapping goes that the kernel places, but for the process's own; None: nowhere.
+
+        `taken` is occupied by now, besides what limits occupy.
+        """
         facts = self.facts
+        occupied = sorted((*self._limits.occupied, *taken))
         if facts.placement == "bottom-up":
-            return self._upward(length, facts.first)
+            return self._upward(length, facts.first, occupied)
         ceiling = min(facts.first + (64 << 10), facts.task_size)
-        for each in sorted(self._limits.occupied, reverse=True):
+        for each in reversed(occupied):
             if each.start < ceiling and ceiling - length < each.end:
                 ceiling = each.start
         if ceiling - length >= facts.lowest:
             return ceiling - length
         # Linux then tries as if it placed upward (arch_get_unmapped_area_topdown)
-        return self._upward(length, facts.task_size // 3 // 4096 * 4096)
+        return self._upward(length, facts.task_size // 3 // 4096 * 4096, occupied)
 
-    def _upward(self, length: int, floor: int) -> int | None:
-        for each in sorted(self._limits.occupied):
+    def _upward(self, length: int, floor: int, occupied: Sequence[Range]) -> int | None:
+        for each in occupied:
             if floor < each.end and each.start < floor + length:
                 floor = each.end
         return floor if floor + length <= self.facts.task_size else None

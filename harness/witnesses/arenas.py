@@ -61,7 +61,7 @@ def sight(mappings: Sequence[maps.Mapping], policy: str = "after", pointers: int
         return Sighting(Path.HIGH, HIGH_ARENA, f"{high} holds {HIGH_ARENA:#x}")
     if found:
         return low.sighting(found)
-    if small := next((run for run in runs if low.is_shrunk(run)), None):
+    if small := next((run for run in map(_reserved_part, runs) if low.is_shrunk(run)), None):
         line = f"{_reserved(small) >> 20}M reserved at {small[0].start:#x}, a ninth of them bitmap"
         return Sighting(Path.LOW, small[0].start, line)
     nothing = f"nothing at {HIGH_ARENA:#x}, " if pointers == 8 else ""
@@ -108,13 +108,11 @@ class _Low:
         return Sighting(path, base, f"{size}M reserved at {base:#x}, of them in use: {heap}")
 
     def trimmed(self, run: list[maps.Mapping]) -> list[maps.Mapping]:
-        """Leave out what lies right below a reservation and is one mapping with it, as a probe that
-        went astray does on a kernel that places upward: it ends where the reserved tail ends.
+        """Leave out what lies right below a reservation: a probe that went astray, one mapping with
+        it, on a kernel that places upward; the tables, where a kernel of 32 bits places downward.
+        It ends where the reserved tail ends.
         """
-        start = run[0].start + _reserved(run) - self.length
-        if not run[0].start < start < run[0].end:
-            return run
-        return [replace(run[0], start=start), *run[1:]]
+        return _from(run, run[0].start + _reserved(run) - self.length)
 
     def is_whole(self, run: Sequence[maps.Mapping]) -> bool:
         """Is it long enough, in use across the arena's start, reserved up to its end?"""
@@ -131,8 +129,7 @@ class _Low:
         length = _reserved(run)
         ninth = length // 9
         whole = SMALLEST <= length < self.length and length % (9 * 4096) == 0
-        reserved = run[0].permissions == "---p"
-        return whole and reserved and any(_holds(each, run[0].start + ninth) for each in run)
+        return whole and any(_holds(each, run[0].start + ninth) for each in run)
 
 
 def _holds(mapping: maps.Mapping, address: int) -> bool:
@@ -152,6 +149,17 @@ def _runs(mappings: Sequence[maps.Mapping]) -> Iterator[list[maps.Mapping]]:
         run.append(each)
     if run:
         yield run
+
+
+def _from(run: list[maps.Mapping], start: int) -> list[maps.Mapping]:
+    """The run from an address on, which is below its end; all of it if it begins later."""
+    rest = [each for each in run if each.end > start]
+    return [replace(rest[0], start=max(start, rest[0].start)), *rest[1:]]
+
+
+def _reserved_part(run: list[maps.Mapping]) -> list[maps.Mapping]:
+    """The run from its first reserved mapping on; the tables may lie right below."""
+    return _from(run, next((each.start for each in run if each.permissions == "---p"), 0))
 
 
 def _reserved(run: Sequence[maps.Mapping]) -> int:

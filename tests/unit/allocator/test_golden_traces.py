@@ -37,7 +37,7 @@ def expected(case: dict[str, Any]) -> list[str]:
 
 def model(kernel: dict[str, Any]) -> ModelKernel:
     made = dict(kernel)
-    for name in ("task_size", "rlimit_as"):
+    for name in ("task_size", "rlimit_as", "mmap_base"):
         if name in made:
             made[name] = parse_size(made[name])
     if "occupied" in made:
@@ -146,6 +146,24 @@ def test_64_blocks_of_a_mib_and_the_profilers_tables_take_as_much_heap_as_they_d
     kernel = ModelKernel(pointer_size=pointer_size)
     outcome = predict(POLICIES["after"], kernel, workload="grow-64")
     assert outcome.stats["heap_sys"] == mib << 20
+
+
+ARENAS = json.loads((DATA / "arenas.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("case", ARENAS["cases"], ids=lambda case: case["name"])
+def test_modern_finds_its_first_arena_as_go_1_19_does(case: dict[str, Any]) -> None:
+    hints = [f"{hint:#x}" for hint in POLICIES["modern"].hints]
+    assert [hints[0], hints[1], hints[-1]] == ARENAS["hints"]
+    kernel = model(case["kernel"])
+    if not kernel.top_down:
+        kernel.mmap_base -= 131072  # for our table of caches, which comes first
+    outcome = predict(POLICIES["modern"], kernel, workload="none")
+    reserving = [str(call) for call in outcome.calls if call.args[0] or call.args[2] == 0]
+    wanted = [line.format(hint=hint) for hint in hints for line in case["each_hint"]]
+    wanted += case["then"]
+    assert reserving[: len(wanted)] == wanted
+    assert (outcome.path, f"{outcome.addresses['base']:#x}") == (case["path"], case["base"])
 
 
 def test_limits_do_not_change_the_path_of_after_natively() -> None:

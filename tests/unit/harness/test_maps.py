@@ -212,6 +212,33 @@ def test_with_pointers_of_four_bytes_the_low_reservation_is_768m() -> None:
     assert sight([], pointers=4).line == "no arena: no 768M below 4G"
 
 
+MOVED = """\
+c7a92000-c7ad2000 rwxp 00000000 00:00 0
+c7ad2000-d7a12000 ---p 00000000 00:00 0
+d7a12000-d80d2000 rwxp 00000000 00:00 0
+d80d2000-f7ad2000 ---p 00000000 00:00 0
+f7ad2000-f7b52000 rw-p 00000000 00:00 0
+"""
+MOVED_AND_SHRUNK = """\
+ed609000-ed649000 rwxp 00000000 00:00 0
+ed649000-ee7b6000 ---p 00000000 00:00 0
+ee7b6000-eee76000 rwxp 00000000 00:00 0
+eee76000-f79de000 ---p 00000000 00:00 0
+f79de000-f7a5e000 rw-p 00000000 00:00 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "base"), [(MOVED, 0xC7AD2000), (MOVED_AND_SHRUNK, 0xED649000)], ids=["768M", "163M"]
+)
+def test_where_the_kernel_places_downward_the_tables_lie_right_below_what_it_moved(
+    text: str, base: int
+) -> None:
+    """i386 on a 64-bit kernel, something being where the reservation was asked for (seen)."""
+    seen = sight(parse_maps(text), pointers=4)
+    assert (seen.path, seen.base) == (Path.LOW, base)
+
+
 HINT, SECOND = 0xC000000000, 0x1C000000000
 ARM64_HINT = 0x4000000000
 

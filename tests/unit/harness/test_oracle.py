@@ -230,6 +230,14 @@ def test_a_kernel_that_places_downward_tries_upward_in_the_end() -> None:
     assert predict(narrow, limits, "after").reason.endswith("768M are to be had at 0xc0000000")
 
 
+def test_a_reservation_that_takes_all_addresses_leaves_none_for_the_tables() -> None:
+    """768 MiB from 0x40000000 to the end of the address space."""
+    narrow = facts(0x70000000, pointer_size=4)
+    foretold = predict(narrow, Limits.parse("occupied=0x8500000-0x40000000"), "after")
+    assert foretold.message == "throw: out of memory (FixAlloc)"
+    assert "leave no addresses" in foretold.reason
+
+
 @pytest.mark.parametrize("machine", ["aarch64", "riscv64"])
 def test_elsewhere_the_heap_begins_within_a_gibibyte_behind_the_image(machine: str) -> None:
     """On x86 it is 32 MiB, so that this range is never in the way of the low arena."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cells import Cell, Limits
 from harness.record import Ending, Record
 from harness.verdict import Outcome
 from harness.verdict import Path as Way
@@ -35,6 +36,22 @@ def test_three_witnesses_agree(path: str, told: str) -> None:
     assert seen.contradictions == ()
     assert (seen.path, seen.outcome) == (Way(path), Outcome.ALLOCATES)
     assert seen.evidence["trace"].startswith(told)
+
+
+def test_three_witnesses_agree_about_an_arena_that_no_hint_got() -> None:
+    """In uml-6.1, after 128 hints."""
+    modern = Cell("uml-6.1", Limits(), "modern")
+    seen = observe(record("modern-low"), modern)
+    assert seen.contradictions == ()
+    assert (seen.path, seen.outcome) == (Way.LOW, Outcome.ALLOCATES)
+    first, _, last = seen.evidence["trace"].partition("126 more; ")
+    assert first.startswith("64M --- at 0xc000000000: moved, 0x405f9000, unmapped; 64M --- at 0x1c")
+    assert last.startswith("128M --- at anywhere: placed, 0x405f9000, unmapped")
+    lie = bent("modern-low", "report", '"arena_start":', '"arena_start":6')
+    against = " ".join(observe(lie, modern).contradictions)
+    assert "arena_used lies outside of the arena" in against
+    of_2012 = observe(record("modern-low"), Cell("uml-6.1", Limits(), "after")).contradictions
+    assert "the report says policy modern; it is after" in of_2012
 
 
 def test_three_witnesses_agree_with_pointers_of_four_bytes() -> None:
