@@ -6,6 +6,7 @@ first test asks for it.
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
@@ -218,12 +219,15 @@ def _lab(config: pytest.Config) -> Lab:
 
     lab = config.stash.get(_LAB, None)
     if lab is None:
-        say = config.get_terminal_writer().line
-        worker = hasattr(config, "workerinput")
+        # the reporter knows where in a line it is; xdist's workers have none
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        capture = config.pluginmanager.get_plugin("capturemanager")
 
         def tell(what: str, /, *, passing: bool = False) -> None:
-            if not passing and not worker:
-                say(what)
+            if passing or not reporter:
+                return
+            with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+                reporter.write_line(what)
 
         factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
         lab = config.stash[_LAB] = Lab(factory.mktemp("foothold"), tell)

@@ -32,6 +32,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.guests)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def images() -> Iterator[None]:
+    """Tests in a home of their own (pytester's) use the images of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOOTHOLD_CACHE", str(Builder().cache.root))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs of tests are not the user's."""

@@ -53,6 +53,21 @@ def test_one_test_for_each_guest_and_evidence_for_what_fails(mine: pytest.Pytest
     assert guests == sorted(guests, key=guests.index)
 
 
+def test_what_is_said_between_two_tests_takes_no_line_apart(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from harness.plugin.hooks import _lab
+
+        def test_x(pytestconfig):
+            _lab(pytestconfig).say("building root")
+            _lab(pytestconfig).say("3 of 9 MiB", passing=True)
+        """
+    )
+    done = pytester.runpytest_subprocess("-v")
+    done.stdout.fnmatch_lines(["building root", "*::test_x PASSED*"])
+    done.stdout.no_fnmatch_line("*3 of 9*")
+
+
 def test_with_xdist_a_guest_is_in_one_process_alone(mine: pytest.Pytester) -> None:
     done = mine.runpytest_subprocess("-v", "-n", "2")
     done.assert_outcomes(passed=7, failed=2)
