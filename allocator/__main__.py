@@ -148,9 +148,9 @@ def _died(death: "Death", console: Console, report: Report) -> int:
 def _hold(chosen: options.Options, report: Report, at: str) -> None:
     if chosen.hold:
         report.event("hold", at=at)
-        import os
+        from posix import read
 
-        while os.read(0, 1) not in (b"\n", b""):
+        while read(0, 1) not in (b"\n", b""):
             pass
 
 
@@ -180,9 +180,9 @@ def _kernel(chosen: options.Options) -> "tuple[Kernel, int]":
 
 
 def _pid() -> int:
-    import os
+    from posix import getpid
 
-    return os.getpid()
+    return getpid()
 
 
 if __name__ == "__main__":

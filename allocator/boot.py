@@ -1,11 +1,11 @@
-"""The first code of the deployed file, its `__main__`: fast imports, then the program.
+"""The first code of the deployed package, started as a script: fast imports, then the program.
 
-Importing from a zip file opens and searches it for every module. Here the bytecode of all modules
-is read at once, if it is of this very Python, and the modules are made from it; else, as for any
-zip file, they are compiled from their sources one by one. See `bundle`.
+Started so, Python itself imports nothing for it: for a package or a zip file it would import
+`runpy`, a fifth of a cell's time under emulation. The bytecode of all modules lies beside this in
+one file, if somebody has made it for this very Python, and the modules are made from it; else they
+are compiled from their sources. See `bundle`.
 """
 
-import marshal
 import sys
 
 TYPE_CHECKING = False
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
-    from zipimport import zipimporter
 
 PACKAGE = "allocator"
 
@@ -41,28 +40,38 @@ class Bytecode:
         exec(self._codes[module.__name__], module.__dict__)  # noqa: S102
 
 
-def install(archive: "zipimporter", magic: bytes, spec: "type[ModuleSpec]") -> bool:
-    """Import from the archive's bytecode from now on; False if it has none of this magic."""
+def install(folder: str, magic: bytes, spec: "type[ModuleSpec]") -> bool:
+    """Import from the folder's bytecode from now on; False if there is none of this magic."""
+    from marshal import loads
+
     try:
-        codes = archive.get_data(f"{archive.archive}/{bytecode_name(magic)}")
+        with open(f"{folder}/{bytecode_name(magic)}", "rb") as file:  # noqa: PTH123 - without pathlib
+            codes = loads(file.read())  # noqa: S302 - as trusted as the sources
     except OSError:
         return False
-    finder = Bytecode(marshal.loads(codes), spec)  # noqa: S302 - as trusted as the sources
-    sys.meta_path.insert(0, finder)
+    sys.meta_path.insert(0, Bytecode(codes, spec))
     return True
 
 
 def bytecode_name(magic: bytes) -> str:
-    """The entry that holds the bytecode for the Python with this magic number."""
+    """The file that holds the bytecode for the Python with this magic number."""
     return f"bytecode-{magic.hex()}"
 
 
-if __name__ == "__main__":
+def begin() -> int:
+    """Run the program of the folder that this file is in, and return its exit status."""
+    folder = __file__.rpartition("/")[0] or "."
     external = sys.modules["_frozen_importlib_external"]
-    install(globals()["__loader__"], external.MAGIC_NUMBER, type(__spec__))
-
-    from os import _exit
-
+    if not install(folder, external.MAGIC_NUMBER, type(sys.__spec__)):
+        sys.dont_write_bytecode = True
+        # behind the standard library: other files of the user's may lie beside the folder
+        sys.path.append(f"{folder}/..")
     from allocator.__main__ import main
 
-    _exit(main())  # all is written; taking the interpreter down would be a tenth of the start
+    return main()
+
+
+if __name__ == "__main__":
+    from posix import _exit
+
+    _exit(begin())  # all is written; taking the interpreter down would be a tenth of the start

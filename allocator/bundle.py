@@ -1,81 +1,56 @@
-"""The deployed form: one zip file that any Python from 3.11 on runs. Host only.
+"""The deployed form: a folder with a script in it that any Python from 3.11 on runs. Host only.
 
-Everything about it serves the start. It is not compressed, so that no decompressor is loaded.
-Beside the sources lies their bytecode for the Python that built it, in one piece, which `boot`
-knows how to use, and for other Pythons if they have made it; the rest compile the sources. And it
-has a `contextlib` and a `functools` of its own: to run a zip file the interpreter puts it first on
-its path and imports `runpy`, which in 3.11 leads to these two for the sake of two decorators, and
-they cost as much as `ctypes`.
+Everything about it serves the start. Beside the sources lies their bytecode in one piece, for each
+Python that has been asked for it; `boot` knows how to use it. Other Pythons compile the sources.
 """
 
 import importlib.util
 import marshal
-import zipfile
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from types import CodeType
 
-from .boot import PACKAGE, bytecode_name
+from .boot import PACKAGE as PACKAGE
+from .boot import bytecode_name
 
+SCRIPT = "boot.py"
 MODULES = (
-    "__init__", "__main__", "arena", "bitmap", "cache", "central", "death", "fixalloc", "heap",
-    "kernel", "malloc", "modelkernel", "mprof", "options", "policy", "realkernel", "report",
-    "sizes", "span", "sparsearena", "stats", "sysmem", "trace", "value", "width",
-    "workload",
+    "__init__", "__main__", "arena", "bitmap", "cache", "central", "death", "fixalloc", "foreign",
+    "heap", "kernel", "malloc", "modelkernel", "mprof", "options", "policy", "realkernel", "report",
+    "sizes", "span", "sparsearena", "stats", "sysmem", "trace", "value", "width", "workload",
 )  # fmt: skip
 """What is deployed: all but what runs on the host only."""
 
-DECORATORS = {
-    "contextlib.py": "def contextmanager(function):\n    return function\n",
-    "functools.py": "def wraps(wrapped):\n    return lambda function: function\n",
-}
-EPOCH = (1980, 1, 1, 0, 0, 0)
 
+def write(folder: Path, bytecode: Iterable[Path] = ()) -> None:
+    """Make the folder, which has to have the package's name. Raises OSError.
 
-def write(path: Path, more: Iterable[Path] = ()) -> None:
-    """Write the file; the same sources and the same Python give the same bytes. Raises OSError.
-
-    `more` are files that `write_bytecode` has made under other Pythons.
+    `bytecode` are files that `write_bytecode` has made.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     here = Path(__file__).parent
-    sources = {name: (here / f"{name}.py").read_bytes() for name in MODULES}
-    entries = {f"{PACKAGE}/{name}.py": source for name, source in sources.items()}
-    entries["__main__.py"] = (here / "boot.py").read_bytes()
-    entries["__main__.pyc"] = _pyc("__main__.py", entries["__main__.py"])
-    entries |= {name: source.encode() for name, source in DECORATORS.items()}
-    entries |= {f"{name}c": _pyc(name, source.encode()) for name, source in DECORATORS.items()}
-    entries |= {each.name: each.read_bytes() for each in more}
-    entries[bytecode_name(importlib.util.MAGIC_NUMBER)] = _bytecode(sources)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in sorted(entries.items()):
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.external_attr = 0o644 << 16
-            entry.create_system = 3  # Unix, wherever it was built
-            archive.writestr(entry, data)
+    for name in (SCRIPT, *(f"{name}.py" for name in MODULES)):
+        shutil.copyfile(here / name, folder / name)
+    for each in bytecode:
+        shutil.copyfile(each, folder / each.name)
 
 
 def write_bytecode(folder: Path) -> None:
-    """Write the bytecode for the Python that runs this, as a file of the name that it has there."""
+    """Write the bytecode for the Python that runs this, as a file of the name that it has there.
+
+    The same sources and the same Python give the same bytes.
+    """
     here = Path(__file__).parent
-    sources = {name: (here / f"{name}.py").read_bytes() for name in MODULES}
-    (folder / bytecode_name(importlib.util.MAGIC_NUMBER)).write_bytes(_bytecode(sources))
-
-
-def _bytecode(sources: Mapping[str, bytes]) -> bytes:
-    codes = {_full_name(name): _compile(f"{PACKAGE}/{name}.py", sources[name]) for name in MODULES}
-    return marshal.dumps(codes)
+    codes = {_full_name(name): _compile(here / f"{name}.py") for name in MODULES}
+    (folder / bytecode_name(importlib.util.MAGIC_NUMBER)).write_bytes(marshal.dumps(codes))
 
 
 def _full_name(name: str) -> str:
     return PACKAGE if name == "__init__" else f"{PACKAGE}.{name}"
 
 
-def _compile(name: str, source: bytes) -> CodeType:
-    code: CodeType = compile(source, name, "exec", dont_inherit=True, optimize=0)
+def _compile(source: Path) -> CodeType:
+    name = f"{PACKAGE}/{source.name}"
+    code: CodeType = compile(source.read_bytes(), name, "exec", dont_inherit=True, optimize=0)
     return code
-
-
-def _pyc(name: str, source: bytes) -> bytes:
-    """A .pyc that is not checked against its source (PEP 552)."""
-    header = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
-    return header + importlib.util.source_hash(source) + marshal.dumps(_compile(name, source))

@@ -3,7 +3,7 @@
 from .value import Value
 
 HELP = """\
-usage: python3 -m allocator [options]        (in a guest: python3 -I -S allocator.pyz [options])
+usage: python3 -m allocator [options]        (in a guest: python3 -I -S allocator/boot.py [options])
 
 Allocate as Go's runtime of 2012 did, and report it as JSON lines. Standard error has what the
 runtime itself printed; exit status 0, or the runtime's own (2, 3), or 1 if memory was broken.

@@ -1,11 +1,11 @@
 """The kernel underneath, through the C library of this process."""
 
-import ctypes
-
+from .foreign import Char, Int, Size, UInt32, UInt64, addressof, function, get_errno, sizeof
 from .width import WIDTHS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ctypes import Array
     from typing import Any, Literal
 
     from .kernel import Words
@@ -24,49 +24,50 @@ class RealKernel:
     """
 
     name = "real"
-    __slots__ = ("_libc", "_residency", "page_size", "width", "words")
+    __slots__ = (
+        "_memset", "_mincore", "_mmap", "_munmap", "_residency", "page_size", "width", "words",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        size = ctypes.c_size_t  # addresses too: half of those of 32 bits would be negative
-        libc.mmap.argtypes = (size, size, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
-        libc.mmap.restype = size
-        libc.munmap.argtypes = (size, size)
-        libc.mincore.argtypes = (size, size, ctypes.c_char_p)
-        self._libc = libc
-        self.page_size: int = libc.sysconf(PAGE_SIZE_NAME)
-        self._residency = ctypes.create_string_buffer(4096)
-        self.width = WIDTHS[ctypes.sizeof(size)]
+        self._mmap = function("mmap", Size, Size, Int, Int, Int, Size, result=Size)
+        self._munmap = function("munmap", Size, Size)
+        self._mincore = function("mincore", Size, Size, Size)
+        self._memset = function("memset", Size, Int, Size, result=Size)
+        self.page_size = function("sysconf", Int)(PAGE_SIZE_NAME)
+        self._residency = (Char * 4096)()
+        self.width = WIDTHS[sizeof(Size)]
         self.words: Words = self.words_from(0)
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
         """Map anonymous memory."""
-        result: int = self._libc.mmap(addr, length, prot, flags, -1, 0)
-        return -ctypes.get_errno() if result == self.width.mask else result
+        result = self._mmap(addr, length, prot, flags, -1, 0)
+        return -get_errno() if result == self.width.mask else result
 
     def munmap(self, addr: int, length: int) -> int:
         """Unmap."""
-        return -ctypes.get_errno() if self._libc.munmap(addr, length) else 0
+        return -get_errno() if self._munmap(addr, length) else 0
 
     def mincore(self, addr: int, length: int) -> int:
         """Ask of 4096 pages at most, which is what the runtime does."""
-        return -ctypes.get_errno() if self._libc.mincore(addr, length, self._residency) else 0
+        residency = addressof(self._residency)
+        return -get_errno() if self._mincore(addr, length, residency) else 0
 
     def getrlimit(self) -> int:
         """Ask for RLIMIT_AS."""
-        limit = (ctypes.c_ulong * 2)()
-        return -ctypes.get_errno() if self._libc.getrlimit(RLIMIT_AS, limit) else limit[0]
+        limit = (Size * 2)()
+        failed = function("getrlimit", Int, Size)(RLIMIT_AS, addressof(limit))
+        return -get_errno() if failed else int(limit[0])
 
     def words_from(self, address: int) -> "Words":
         """Words."""
         if self.width.pointer == 4:
             return Halves(address)
         # a memoryview writes format L, an unsigned long, in two thirds of the time it takes for Q
-        return _words(ctypes.c_uint64 * (1 << 53), "L", address)
+        return _words(UInt64 * (1 << 53), "L", address)
 
     def clear(self, addr: int, length: int) -> None:
         """Zero bytes."""
-        ctypes.memset(addr, 0, length)
+        self._memset(addr, 0, length)
 
     def end(self, otherwise: int) -> int:
         """Where the low arena may begin behind this process's image and brk, in bytes.
@@ -74,9 +75,7 @@ class RealKernel:
         A position-independent Python has its brk far up; then the low addresses are free, and
         `otherwise` serves.
         """
-        self._libc.sbrk.restype = ctypes.c_size_t
-        self._libc.sbrk.argtypes = (ctypes.c_ssize_t,)
-        brk: int = self._libc.sbrk(0)
+        brk = function("sbrk", Size, result=Size)(0)
         if 0 < brk < LOW_LIMIT - LOW_LENGTH - BRK_SLACK:
             return brk + BRK_SLACK
         return otherwise
@@ -91,9 +90,9 @@ class Halves:
     LENGTH = (1 << 29) - 1  # words
 
     def __init__(self, address: int) -> None:
-        self._low = _words(ctypes.c_uint32 * self.LENGTH, "I", address)
+        self._low = _words(UInt32 * self.LENGTH, "I", address)
         above = address + 4 * self.LENGTH & 0xFFFFFFFF
-        self._high = _words(ctypes.c_uint32 * self.LENGTH, "I", above)
+        self._high = _words(UInt32 * self.LENGTH, "I", above)
 
     def __getitem__(self, index: int) -> int:
         if index < self.LENGTH:
@@ -107,5 +106,5 @@ class Halves:
             self._high[index - self.LENGTH] = value
 
 
-def _words(kind: "type[ctypes.Array[Any]]", form: "Literal['I', 'L']", address: int) -> memoryview:
+def _words(kind: "type[Array[Any]]", form: "Literal['I', 'L']", address: int) -> memoryview:
     return memoryview(kind.from_address(address)).cast("B").cast(form)

@@ -1,6 +1,6 @@
 """The report: JSON lines on a descriptor, each written at once."""
 
-import os
+from posix import write as write_some
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def write(fd: int, text: str) -> None:
     """Write all of `text` in UTF-8. Raises OSError."""
     data = text.encode("utf-8", "surrogateescape")
     while data:
-        data = data[os.write(fd, data) :]
+        data = data[write_some(fd, data) :]
 
 
 def dumps(value: "Json") -> str:

@@ -90,14 +90,16 @@ def _pairs() -> dict[str, float]:
 def _starts() -> dict[str, float]:
     """Microseconds from spawn to end, one of each kind in turn."""
     with tempfile.TemporaryDirectory() as folder:
-        archive = Path(folder) / "allocator.pyz"
-        bundle.write(archive)
+        package = Path(folder) / bundle.PACKAGE
+        bundle.write(package)
+        bundle.write_bytecode(package)
+        script = str(package / bundle.SCRIPT)
         python = [sys.executable, "-I", "-S"]
         commands = {
             "python -c 'import ctypes'": [*python, "-c", "import ctypes"],
-            "start, to mallocinit": [*python, str(archive), "--workload", "none"],
-            "start, hello": [*python, str(archive), "--workload", "hello"],
-            "start, default workload": [*python, str(archive)],
+            "start, to mallocinit": [*python, script, "--workload", "none"],
+            "start, hello": [*python, script, "--workload", "hello"],
+            "start, default workload": [*python, script],
         }
         times: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(STARTS):

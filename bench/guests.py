@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import subjects
+from harness import bytecode, subjects
 from harness.cells import Cell, Limits
 from harness.deadline import Deadline
 from harness.events import AnyEvent
@@ -72,7 +72,7 @@ def workplace(builder: Builder) -> Iterator[Workplace]:
     with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
         share = Path(folder) / "share"
         share.mkdir()
-        subjects.deploy(share)
+        subjects.deploy(share, bytecode=bytecode.for_guest(None, builder))
         yield Workplace(Path(folder), share, builder, CPU)
 
 

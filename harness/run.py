@@ -233,7 +233,7 @@ class _Run:
         if self.options.handed:
             shutil.copytree(self.options.handed, share, dirs_exist_ok=True)
         else:
-            subjects.deploy(share, deployed, bytecode.for_root(port, builder) if port else ())
+            subjects.deploy(share, deployed, bytecode.for_guest(port, builder))
         subjects.remember(directory, deployed)
         started = time.monotonic()
         with self._guard:

@@ -24,7 +24,7 @@ from harness.record import Supervision
 from images import elf
 from images.ports import PORTS
 
-FILE = "allocator.pyz"
+FILE = f"{bundle.PACKAGE}/{bundle.SCRIPT}"
 _REMEMBERED = "subjects.json"  # in the directory of a boot
 PLACE = "subject"  # the directory of the share that has a directory of each subject's files
 SHARE = "{share}"  # stands in a subject's words for where the share is in the guest
@@ -77,12 +77,12 @@ def deploy(
     share: Path, subjects: Iterable[Subject] = (ALLOCATOR,), bytecode: Iterable[Path] = ()
 ) -> None:
     """Put the files of subjects into the directory that a guest will see, and the allocator, with
-    its bytecode for other Pythons than ours (`harness.bytecode`).
+    its bytecode (`harness.bytecode`).
 
     Raises UsageError if one of them cannot be read.
     """
     if not (share / FILE).exists():
-        bundle.write(share / FILE, bytecode)
+        bundle.write((share / FILE).parent, bytecode)
     for subject in subjects:
         for name, source in subject.files.items():
             target = share / subject.place / name

@@ -8,6 +8,7 @@ new release brings a new tested lock. With `locked` set, the choice is refused i
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,13 +34,20 @@ class LockFile:
 def read(path: Path) -> LockFile:
     """Read a lock file; an absent one is empty."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=LockFile)
+        version = path.stat()
+        return _decode(path, version.st_ino, version.st_mtime_ns, version.st_size)
     except FileNotFoundError:
         return LockFile()
     except (OSError, msgspec.MsgspecError) as error:
         raise ImageError(
             f"{path} is no lock file: {error}", "remove it, and build again"
         ) from error
+
+
+# a run asks for the same packages at every cell; what is written is a file of its own each time
+@functools.lru_cache(maxsize=8)
+def _decode(path: Path, *version: int) -> LockFile:
+    return msgspec.json.decode(path.read_bytes(), type=LockFile)
 
 
 def write(path: Path, lock: LockFile) -> None:
@@ -63,9 +71,9 @@ def chosen(wanted: PackageSet, own: Path, tested: Path = TESTED) -> list[Deb]:
 def choose(wanted: PackageSet, debs: list[Deb], own: Path, tested: Path = TESTED) -> None:
     """Remember in the cache's own lock that `debs` go in for this set."""
     mine = read(own)
-    mine.sets[wanted.name] = debs
-    mine.instead_of[wanted.name] = read(tested).sets.get(wanted.name, [])
-    write(own, mine)
+    by_maintainers = read(tested).sets.get(wanted.name, [])
+    sets = mine.sets | {wanted.name: debs}
+    write(own, LockFile(mine.schema, sets, mine.instead_of | {wanted.name: by_maintainers}))
 
 
 def difference(old: list[Deb], new: list[Deb]) -> str:

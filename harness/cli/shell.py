@@ -50,7 +50,7 @@ def shell(
     """Boot a guest and work in it: a shell on this terminal, or one command.
 
     The files of the current directory are on /host, read-only, and the allocator is
-    /share/allocator.pyz. Every key goes to the guest, Ctrl-C too; Ctrl-] three times leaves a
+    /share/allocator/boot.py. Every key goes to the guest, Ctrl-C too; Ctrl-] three times leaves a
     guest that hangs. The exit code is that of the shell or of COMMAND, 128 and the number of
     the signal that ended it.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from allocator import __main__ as program
-from allocator import options
+from allocator import options, report
 from allocator.report import dumps, write
 from allocator.workload import Broken
 
@@ -322,7 +322,7 @@ def test_partial_writes_are_continued(monkeypatch: pytest.MonkeyPatch) -> None:
         written.append(data[:1])
         return 1
 
-    monkeypatch.setattr(os, "write", one_byte)
+    monkeypatch.setattr(report, "write_some", one_byte)
     write(1, "abc")
     monkeypatch.undo()
     assert b"".join(written) == b"abc"

@@ -1,8 +1,10 @@
 import ctypes
+from collections.abc import Callable
 
 import pytest
 from allocator_support import MIB, UML_61
 
+from allocator import realkernel
 from allocator.modelkernel import ModelKernel
 from allocator.policy import POLICIES
 from allocator.predict import Prediction, predict
@@ -143,35 +145,28 @@ class TestRealKernel:
         kernel.clear(index << shift, 1 << shift)
         assert there.raw == bytes(64)
 
-    def test_the_end_is_behind_brk_if_brk_is_low(self) -> None:
+    def test_the_end_is_behind_brk_if_brk_is_low(self, monkeypatch: pytest.MonkeyPatch) -> None:
         kernel = RealKernel()
-
         for brk, end in (
             (0x2000000, 0x6000000),
             (0x555555000000, 7),
             (0, 7),
             (kernel.width.mask, 7),
         ):
-            object.__setattr__(kernel, "_libc", FakeLibc(brk))
+            answers(monkeypatch, {"sbrk": brk})
             assert kernel.end(7) == end
 
-    def test_errors_of_getrlimit(self) -> None:
+    def test_errors_of_getrlimit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         kernel = RealKernel()
         ctypes.set_errno(1)
-        object.__setattr__(kernel, "_libc", FakeLibc(0))
+        answers(monkeypatch, {"getrlimit": -1})
         assert kernel.getrlimit() < 0
 
 
-class FakeLibc:
-    """A C library with the brk given."""
+def answers(monkeypatch: pytest.MonkeyPatch, results: dict[str, int]) -> None:
+    """Functions of the C library that answer this."""
 
-    class Function:
-        def __init__(self, result: int) -> None:
-            self.result = result
+    def function(name: str, *_: type, **__: type) -> Callable[..., int]:
+        return lambda *_: results[name]
 
-        def __call__(self, *_: object) -> int:
-            return self.result
-
-    def __init__(self, brk: int) -> None:
-        self.sbrk = self.Function(brk)
-        self.getrlimit = self.Function(-1)
+    monkeypatch.setattr(realkernel, "function", function)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 import pytest
 
+from allocator import boot
 from harness import bytecode
 from images import roots
 from images.builder import Builder
@@ -29,7 +31,9 @@ def builder(tmp_path: Path) -> Builder:
 
 def test_our_own_serves_a_root_with_the_same_python(builder: Builder, tmp_path: Path) -> None:
     (tmp_path / "version").write_text(f"python3.{sys.version_info.minor}")
-    assert bytecode.for_root(AMD64, builder) == ()
+    [ours] = bytecode.for_guest(AMD64, builder)
+    assert ours.name == boot.bytecode_name(MAGIC_NUMBER)
+    assert bytecode.for_guest(AMD64, builder) == bytecode.for_guest(None, builder) == (ours,)
 
 
 def test_another_python_makes_its_own_once(
@@ -45,7 +49,7 @@ def test_another_python_makes_its_own_once(
 
     monkeypatch.setattr(roots, "run_python", run)
     (tmp_path / "version").write_text("python3.99")
-    [one] = bytecode.for_root(AMD64, builder)
+    ours, one = bytecode.for_guest(AMD64, builder)
     assert (one.name, one.read_bytes()) == ("bytecode-01020304", b"code")
-    assert bytecode.for_root(AMD64, builder) == (one,)
+    assert bytecode.for_guest(AMD64, builder) == (ours, one)
     assert len(asked) == 1
