@@ -3,6 +3,7 @@
 * `stream`      what every channel to a program in a guest can do, and the one over pipes
 * `supervised`  a subject under the agent's supervision, over any stream
 * `console`     a guest's console: recorded, bounded, watched for signs of death
+* `keys`        the keys of a guest's SSH
 * `ssh`         SSH over a descriptor that we made
 * `container`   a program in a container
 

@@ -7,7 +7,6 @@ import io
 import logging
 import shlex
 import socket
-import struct
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import paramiko
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from harness.channels.keys import Keys
 from harness.deadline import Deadline
 from harness.errors import GuestError
 
@@ -24,48 +24,6 @@ PARTING = 10.0  # seconds for a program's exit status to come; it is there withi
 # paramiko reports a guest's death on its own logger: we say it ourselves, with the console's tail
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
-
-
-class Keys:
-    """The keys of one boot of one guest: its host key, and ours. Neither is used twice."""
-
-    def __init__(self) -> None:
-        self._host = Ed25519PrivateKey.generate()
-        self._client = Ed25519PrivateKey.generate()
-
-    def install(self, share: Path) -> None:
-        """Write what the guest needs into its share: its host key, and whom it lets in."""
-        key = share / "hostkey"
-        key.touch(0o600)
-        key.write_bytes(self._dropbear())
-        (share / "authorized_keys").write_bytes(_public_line(self._client) + b"\n")
-
-    @property
-    def host(self) -> paramiko.Ed25519Key:
-        """The key that the guest must show."""
-        return _as_paramiko(self._host)
-
-    @property
-    def client(self) -> paramiko.Ed25519Key:
-        """The key by which we are let in."""
-        return _as_paramiko(self._client)
-
-    def _dropbear(self) -> bytes:
-        """Return the host key in dropbear's own format (signkey.c, ed25519.c of dropbear)."""
-        raw = serialization.Encoding.Raw
-        private = self._host.private_bytes(
-            raw, serialization.PrivateFormat.Raw, serialization.NoEncryption()
-        )
-        public = self._host.public_key().public_bytes(raw, serialization.PublicFormat.Raw)
-        return b"".join(
-            struct.pack(">I", len(part)) + part for part in (b"ssh-ed25519", private + public)
-        )
-
-
-def _public_line(key: Ed25519PrivateKey) -> bytes:
-    return key.public_key().public_bytes(
-        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    )
 
 
 def _as_paramiko(key: Ed25519PrivateKey) -> paramiko.Ed25519Key:
@@ -96,12 +54,12 @@ class Ssh:
             if not self._transport.is_active() or not done.is_set():
                 raise GuestError("the guest does not speak SSH", "is dropbear in its root?")
             shown = self._transport.get_remote_server_key()
-            if shown.asbytes() != keys.host.asbytes():
+            if shown.asbytes() != _as_paramiko(keys.host).asbytes():
                 raise GuestError(
                     "the guest shows a host key that is not its own",
                     "something else answers on its line: do not trust it",
                 )
-            self._transport.auth_publickey("root", keys.client)
+            self._transport.auth_publickey("root", _as_paramiko(keys.client))
         except (paramiko.SSHException, EOFError, OSError) as error:
             self.close()
             raise GuestError(f"the guest does not let us in: {error}") from error

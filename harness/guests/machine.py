@@ -16,17 +16,21 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.cells import Limits
 from harness.channels.console import Console
 from harness.channels.frames import LostContactError
-from harness.channels.ssh import Keys, Ssh
+from harness.channels.keys import Keys
 from harness.channels.stream import Stream
 from harness.channels.supervised import agent_argv, supervise
 from harness.deadline import Deadline
 from harness.errors import GuestError, SubjectError
 from harness.facts import LARGEST, Facts, parse_facts
 from harness.record import UNTRACED, Record, Supervision
+
+if TYPE_CHECKING:
+    from harness.channels.ssh import Ssh
 
 AGENT = "/init"  # the agent's place in every root of ours
 STRACE = "/usr/bin/strace"  # likewise
@@ -123,6 +127,9 @@ class Machine:
 
         Raises GuestError with the console's tail.
         """
+        # it takes 0.1 s, in which the guest boots
+        from harness.channels.ssh import Ssh
+
         try:
             if self._launch.parcel:
                 self._line.settimeout(max(deadline.remaining, 0.001))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cells import Limits
-from harness.channels.ssh import Keys
+from harness.channels.keys import Keys
 from harness.channels.stream import Stream
 from harness.deadline import Deadline
 from harness.errors import GuestError
