@@ -22,6 +22,7 @@ from harness import bytecode, subjects
 from harness.cells import Cell, Limits
 from harness.deadline import Deadline
 from harness.events import AnyEvent
+from harness.facts import Facts
 from harness.guests.catalogue import Kind, catalogue, known_guests
 from harness.guests.guest import Guest, Workplace
 from harness.oracle import predict
@@ -76,13 +77,13 @@ def workplace(builder: Builder) -> Iterator[Workplace]:
         yield Workplace(Path(folder), share, builder, CPU)
 
 
-def cell(guest: Guest, facts: object, question: Cell, *, trace: bool = False) -> None:
+def cell(guest: Guest, facts: Facts, question: Cell, *, trace: bool = False) -> None:
     """One cell, as the orchestrator does it; a cell that does not pass is no benchmark."""
     argv = subjects.command(question, guest, trace=trace)
     how = subjects.supervision(subjects.ALLOCATOR, guest, trace=trace)
     record = guest.run(argv, question.limits, Deadline.after(120), how=how)
-    predicted = predict(facts, question.limits, question.policy)  # type: ignore[arg-type]
-    verdict = judge(question, predicted, observe(record), seconds=0)
+    predicted = predict(facts, question.limits, question.policy)
+    verdict = judge(question, predicted, observe(record, pointers=facts.pointer_size), seconds=0)
     assert verdict.result is Result.PASS, verdict.findings
 
 
@@ -161,7 +162,7 @@ def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
                     assert record.ending.status == 0
                     return record.ending.wall
 
-                def ours(guest: Guest = guest, facts: object = facts, q: Cell = question) -> float:
+                def ours(guest: Guest = guest, facts: Facts = facts, q: Cell = question) -> float:
                     return seconds(lambda: cell(guest, facts, q))
 
                 mine, theirs = medians(times, ours, hand)
@@ -200,7 +201,7 @@ def trace_lines(builder: Builder, times: int) -> Iterator[Line]:
                 question = Cell(name, Limits(), "after")
 
                 def once(
-                    trace: bool, guest: Guest = guest, facts: object = facts, q: Cell = question
+                    trace: bool, guest: Guest = guest, facts: Facts = facts, q: Cell = question
                 ) -> float:
                     return seconds(lambda: cell(guest, facts, q, trace=trace))
 

@@ -16,7 +16,7 @@ from harness.cli.common import known, stop_as_by_ctrl_c
 if TYPE_CHECKING:
     from harness.facts import Facts
     from harness.guests.guest import Guest
-    from harness.guests.own import OwnKernels
+    from harness.guests.own import Mode, OwnKernels
     from images.builder import Builder
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,6 +28,8 @@ _OPTIONS = (
                  help="An initramfs for it, below ours: where both have a file, ours counts."),
     click.option("--append", multiple=True, metavar="WORDS",
                  help="Words for the command line of every kernel that is booted."),
+    click.option("--uml-mode", "mode", type=click.Choice(("seccomp", "ptrace")), default="seccomp",
+                 help="How a UML kernel holds its processes; one without seccomp, by ptrace."),
 )  # fmt: skip
 
 
@@ -45,7 +47,7 @@ def kernel_options(function: F) -> F:
     return cast("F", together)
 
 
-_NAMES = ("uml", "kernel", "initrd", "append")
+_NAMES = ("uml", "kernel", "initrd", "append", "mode")
 
 
 def guest_of(
@@ -84,11 +86,15 @@ def one_guest(
 
 
 def _kernels(
-    uml: Path | None, kernel: Path | None, initrd: Path | None, append: tuple[str, ...]
+    uml: Path | None,
+    kernel: Path | None,
+    initrd: Path | None,
+    append: tuple[str, ...],
+    mode: Mode,
 ) -> OwnKernels:
     from harness.guests.own import OwnKernels
 
     words = tuple(word for each in append for word in each.split())
     # by their whole names: what is kept of a run has to be understood elsewhere
     files = [each.absolute() if each else None for each in (uml, kernel, initrd)]
-    return OwnKernels(files[0], files[1], files[2], words)
+    return OwnKernels(files[0], files[1], files[2], words, mode)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import UsageError
@@ -20,7 +20,7 @@ from harness.guests.guest import Guest, Support, Workplace
 from harness.guests.native import Native
 from harness.guests.own import QEMU, UML, OwnKernels, uml_release
 from harness.guests.qemu import Qemu
-from harness.guests.uml import Mode, Uml, has_seccomp
+from harness.guests.uml import Uml, has_seccomp
 from harness.guests.user import QemuUser
 from images import disks
 from images.builder import Builder
@@ -84,7 +84,8 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
         release = builder.uml_release(image)
         kinds.append(_uml(f"uml-{release}", image, release, own))
         if has_seccomp(release):
-            kinds.append(_uml(f"uml-{release}{PTRACE}", image, release, own, mode="ptrace"))
+            ptrace = replace(own, mode="ptrace")
+            kinds.append(_uml(f"uml-{release}{PTRACE}", image, release, ptrace))
     kinds += [_qemu(each, own) for each in ARCHITECTURES if each is not X86_64]
     kinds += map(_user, EMULATIONS)
     if own.uml:
@@ -94,12 +95,12 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     return {kind.name: kind for kind in kinds}
 
 
-def _uml(name: str, image: str, release: str, own: OwnKernels, mode: Mode = "seccomp") -> Kind:
+def _uml(name: str, image: str, release: str, own: OwnKernels) -> Kind:
     kernel = own.uml.absolute() if own.uml and name == UML else None
     images = ("agent", "root", "shim", *([] if kernel else [image]))
 
     def make(place: Workplace) -> Guest:
-        return Uml(name, image, release, place, kernel=kernel, append=own.append, mode=mode)
+        return Uml(name, image, release, place, kernel=kernel, append=own.append, mode=own.mode)
 
     return Kind(name, images, make, 0.2, 0.2, 192, (kernel,) if kernel else ())
 

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from harness.errors import UsageError
 from images import elf, initramfs
@@ -15,6 +16,9 @@ from images.errors import ImageError
 
 UML, QEMU = "uml-own", "qemu-own"  # the names of their guests
 
+Mode = Literal["seccomp", "ptrace"]  # how a UML kernel holds its processes
+SECCOMP: Mode = "seccomp"
+_PTRACE = "--uml-mode=ptrace"
 
 # how an initramfs begins: a newc archive, or one compressed in a way that kernels unpack
 _ARCHIVES = (b"070701", b"070702", b"\x1f\x8b", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"BZh",
@@ -23,12 +27,15 @@ _ARCHIVES = (b"070701", b"070702", b"\x1f\x8b", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"
 
 @dataclass(frozen=True)
 class OwnKernels:
-    """What the user gave by --uml, --kernel, --initrd and --append; the last is for all kernels."""
+    """What the user gave by --uml, --kernel, --initrd, --append and --uml-mode; the words are for
+    all kernels, the mode is for all that are UML.
+    """
 
     uml: Path | None = None
     qemu: Path | None = None
     initrd: Path | None = None
     append: tuple[str, ...] = ()
+    mode: Mode = SECCOMP
 
     @classmethod
     def named(cls, words: Sequence[str]) -> OwnKernels:
@@ -37,7 +44,8 @@ class OwnKernels:
             name: Path(value) for name, value in itertools.pairwise(words) if name != "--guest"
         }
         append = tuple(word.partition("=")[2] for word in words if word.startswith("--append="))
-        return cls(found["--uml"], found["--kernel"], found["--initrd"], append)
+        mode: Mode = "ptrace" if _PTRACE in words else SECCOMP
+        return cls(found["--uml"], found["--kernel"], found["--initrd"], append, mode)
 
     @property
     def guests(self) -> tuple[str, ...]:
@@ -54,9 +62,10 @@ class OwnKernels:
         elif guest == QEMU and self.qemu:
             words = ("--kernel", str(self.qemu))
             words += ("--initrd", str(self.initrd)) if self.initrd else ()
-        elif self.append:
+        elif self.append or self.mode != SECCOMP:
             words = ("--guest", guest)
-        return words + tuple(f"--append={each}" for each in self.append)
+        words += tuple(f"--append={each}" for each in self.append)
+        return words if self.mode == SECCOMP else (*words, _PTRACE)
 
     def check(self) -> None:
         """Raise UsageError if one of them is no kernel of its kind, or no initramfs."""

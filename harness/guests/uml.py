@@ -6,7 +6,6 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
 
 from harness.cells import Limits
 from harness.channels.stream import Stream
@@ -16,6 +15,7 @@ from harness.facts import Facts
 from harness.guests.guest import HERE, LEAVE_ROOT, Boot, Support, Tracer, Workplace
 from harness.guests.host import examine
 from harness.guests.machine import AGENT, SHOWN, Launch, Machine
+from harness.guests.own import SECCOMP, Mode
 from harness.record import UNTRACED, Record, Supervision
 from images import apt, elf
 
@@ -24,7 +24,6 @@ XSTATE_BUFFER = 2696
 REGSET_SINCE = (6, 13)  # 3f17fed21491: the host's whole area is saved
 SECCOMP_SINCE = (6, 16)  # b1e1bd2e6943
 MEMORY = 128  # MiB
-Mode = Literal["seccomp", "ptrace"]
 
 # Stock Debian kernels need a second without these: the RAID6 benchmark (0.85 s), the delay
 # calibration (0.1 s) and 256 legacy pseudo-terminals. Measured; see docs/guests.md.
@@ -70,7 +69,7 @@ class Uml:
         shim: bool | None = None,
         kernel: Path | None = None,
         append: Sequence[str] = (),
-        mode: Mode = "seccomp",
+        mode: Mode = SECCOMP,
     ) -> None:
         self.name = name
         self.boot_record = Boot()
@@ -265,6 +264,6 @@ class Uml:
         ]  # fmt: skip
         if self.root:
             command.append(f"foothold.host={self.root}")
-        if self._mode == "seccomp":
+        if self._mode == SECCOMP:
             command.append("seccomp=on")
         return [*command, *self._append]

@@ -19,6 +19,8 @@ from harness.guests.own import OwnKernels
         (OwnKernels(qemu=Path("/k/bzImage"), initrd=Path("/k/initrd")), "qemu-own"),
         (OwnKernels(uml=Path("/k/linux"), append=("one", "two=2")), "uml-own"),
         (OwnKernels(append=("one", "two=2")), "uml-6.1"),
+        (OwnKernels(mode="ptrace"), "uml-7.2"),
+        (OwnKernels(uml=Path("/k/linux"), append=("one",), mode="ptrace"), "uml-own"),
         (OwnKernels(), "native"),
     ],
 )
