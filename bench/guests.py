@@ -69,11 +69,11 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 @contextmanager
-def workplace(builder: Builder) -> Iterator[Workplace]:
+def workplace(builder: Builder, kind: Kind) -> Iterator[Workplace]:
     with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
         share = Path(folder) / "share"
         share.mkdir()
-        subjects.deploy(share, bytecode=bytecode.for_guest(None, builder))
+        subjects.deploy(share, bytecode=bytecode.for_guest(kind.port, builder))
         yield Workplace(Path(folder), share, builder, CPU)
 
 
@@ -89,7 +89,7 @@ def cell(guest: Guest, facts: Facts, question: Cell, *, trace: bool = False) -> 
 
 def boot_with_one_cell(kind: Kind, builder: Builder) -> float:
     """Seconds from spawn to verdict."""
-    with workplace(builder) as place:
+    with workplace(builder, kind) as place:
         guest = kind.make(place)
         guest.supported()  # what a run asks once, before anything is spawned
         try:
@@ -104,7 +104,7 @@ def boot_with_one_cell(kind: Kind, builder: Builder) -> float:
 
 def bare_boot(kind: Kind, builder: Builder) -> float:
     """Seconds from spawn to power off of the same command line, with the probe as init."""
-    with workplace(builder) as place:
+    with workplace(builder, kind) as place:
         guest = kind.make(place)
         try:
             guest.boot(Deadline.after(120))
@@ -146,7 +146,7 @@ def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
     for name, kind in catalogue(builder).items():
         if name in ("native", "docker"):
             continue
-        with workplace(builder) as place:
+        with workplace(builder, kind) as place:
             guest = kind.make(place)
             try:
                 facts = guest.boot(Deadline.after(120))
@@ -175,7 +175,7 @@ def facts_lines(builder: Builder, times: int) -> Iterator[Line]:
     for name, kind in catalogue(builder).items():
         if not name.startswith("uml"):
             continue
-        with workplace(builder) as place:
+        with workplace(builder, kind) as place:
             guest = kind.make(place)
             try:
                 guest.boot(Deadline.after(120))
@@ -192,7 +192,7 @@ def facts_lines(builder: Builder, times: int) -> Iterator[Line]:
 
 def trace_lines(builder: Builder, times: int) -> Iterator[Line]:
     for name, kind in catalogue(builder).items():
-        with workplace(builder) as place:
+        with workplace(builder, kind) as place:
             guest = kind.make(place)
             if not guest.supported().ok:
                 continue
@@ -216,8 +216,9 @@ def trace_lines(builder: Builder, times: int) -> Iterator[Line]:
 
 
 def native_line(builder: Builder, times: int) -> Line:
-    with workplace(builder) as place:
-        guest = catalogue(builder)["native"].make(place)
+    kind = catalogue(builder)["native"]
+    with workplace(builder, kind) as place:
+        guest = kind.make(place)
         facts = guest.boot(Deadline.after(60))
         root = Path(subjects.__file__).parents[1]
         argv = [sys.executable, "-m", "allocator", "--policy", "after"]

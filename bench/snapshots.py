@@ -28,7 +28,7 @@ ASK = (
 
 def first_answer(kind: Kind, builder: Builder) -> float:
     """Seconds from the start of QEMU to the first answer over SSH."""
-    with workplace(builder) as place:
+    with workplace(builder, kind) as place:
         guest = kind.make(place)
         try:
             return seconds(lambda: guest.boot(Deadline.after(120)))
@@ -38,7 +38,7 @@ def first_answer(kind: Kind, builder: Builder) -> float:
 
 def first_cell(kind: Kind, builder: Builder, *, snapshots: bool) -> float:
     """Seconds from the start of QEMU to the verdict on one cell."""
-    with workplace(builder) as place:
+    with workplace(builder, kind) as place:
         guest = kind.make(replace(place, snapshots=snapshots))
         try:
             return seconds(
@@ -52,7 +52,7 @@ def first_cell(kind: Kind, builder: Builder, *, snapshots: bool) -> float:
 
 def first_question(kind: Kind, builder: Builder) -> float:
     """Seconds from the start of QEMU to the answer to ASK."""
-    with workplace(builder) as place:
+    with workplace(builder, kind) as place:
         guest = kind.make(place)
 
         def ask() -> None:
@@ -70,7 +70,7 @@ def first_question(kind: Kind, builder: Builder) -> float:
 def virtme(kernel: str) -> float:
     """Seconds that virtme-ng takes for the same."""
     argv = ["vng", "--run", kernel, "--disable-kvm", "--memory", "256M", "--cpus", "1", "--",
-            "python3", "-I", "-S", "-c", f"'{ASK}'"]  # fmt: skip
+            "python3", "-I", "-S", "-c", ASK]  # fmt: skip
 
     def once() -> None:
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
