@@ -16,6 +16,7 @@ from pathlib import Path
 from images.errors import ImageError
 
 X86_64 = "x86_64"
+_PT_LOAD = 1  # elf(5)
 # e_machine: elf(5), include/uapi/linux/elf-em.h
 MACHINES: Mapping[int, str] = {
     3: "i386", 8: "mips", 21: "ppc64", 22: "s390x", 40: "arm", 62: X86_64, 183: "aarch64",
@@ -66,9 +67,33 @@ def relocate(program: Path, interpreter: str, run_path: str) -> None:
     and not DT_RUNPATH, since only the former is used for what libraries need in their turn.
     """
     program.chmod(0o755)
+    _part_from_head(program)
     _patchelf(
         "--set-interpreter", interpreter, "--force-rpath", "--set-rpath", run_path, str(program)
     )
+
+
+def _part_from_head(program: Path) -> None:
+    """Give segments without a byte in the file another offset than 0.
+
+    patchelf takes one at 0 for the head of the file, and moves it in memory: a UML kernel of 7.2,
+    whose .bss is such a segment, then died in its loader. What is not read may stand anywhere, at
+    the same distance from a multiple of its alignment.
+    """
+    with program.open("r+b") as file:
+        head = file.read(64)
+        if head[4:6] != b"\2\1":  # 64 bits, little endian: as all kernels of ours are
+            return
+        (table,) = struct.unpack_from("<Q", head, 32)
+        size, count = struct.unpack_from("<HH", head, 54)
+        for at in range(table, table + size * count, size):
+            file.seek(at)
+            kind, _, offset, address, _, stored, _, align = struct.unpack(
+                "<IIQQQQQQ", file.read(56)
+            )
+            if kind == _PT_LOAD and offset == stored == 0:
+                file.seek(at + 8)
+                file.write(struct.pack("<Q", align + address % max(align, 1)))
 
 
 def needed(path: Path) -> list[str]:
