@@ -30,7 +30,7 @@ COMPILER = f"toolchain-{SUITE}"
 GCC = "14"
 GO = "1.24"
 JAVA = "25"
-# trixie's index for riscv64 has been broken for long (docs/guests.md)
+# trixie's index for riscv64 was broken, and still is (docs/guests.md)
 _SUITES = {RISCV64.name: RISCV64.suite}
 _C = ("libc6", "libgcc-s1", r"libstdc\+\+6", "libatomic1")
 
@@ -120,10 +120,9 @@ def _start(materials: Materials, program: Path, libraries: Iterable[Path]) -> li
     qemu-user if it is another machine's.
     """
     port, beside = materials.port, list(libraries)
-    own = [_found(_loader(port), beside), "--library-path", ":".join(map(str, beside)), program]
-    if port.foreign:
-        return [materials.images[EMULATORS] / "usr/bin" / port.emulator, *own]
-    return own
+    emulator = [materials.images[EMULATORS] / "usr/bin" / port.emulator] if port.foreign else []
+    told = ("--library-path", ":".join(map(str, beside)))
+    return [*emulator, _found(_loader(port), beside), *told, program]
 
 
 def _gcc(materials: Materials) -> list[str]:
@@ -305,7 +304,7 @@ def _runtimes(port: Port) -> Iterator[Recipe]:
     yield recipe("node", make_node, packages("nodejs"), space=400 * MIB)
     yield recipe(
         "ocaml", make_ocaml,
-        packages("ocaml-nox",
+        packages("ocaml",
                  only=("ocaml", "ocaml-base", "libstdlib-ocaml.*", "libzstd.*", "libc6")),
         (*compiler, *emulator), 300 * MIB,
     )  # fmt: skip

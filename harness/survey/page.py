@@ -33,6 +33,7 @@ _STARTS = """\
 ## What starts where
 
 Without any limit. *moved*: it starts, though an address that it asked for was refused or changed.
+A dash: there is none for that machine.
 """
 _RESERVATIONS = """\
 ## By which reservation
@@ -103,7 +104,7 @@ def _versions(survey: Survey) -> str:
 def _starts(survey: Survey) -> str:
     def word(guest: str, subject: str) -> str:
         seen = survey.cells.get((guest, NONE, subject))
-        return _word(seen) if seen else ""
+        return _word(seen) if seen else "-"
 
     rows = (
         [_named(survey, subject), *(word(guest, subject) for guest in survey.guests)]
