@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from harness.subjects import Subject
 from images.builder import Builder
 from images.ports import AMD64, Port
-from images.runtimes import COMPILER, PORTS
+from images.runtimes import PORTS
 
 _IMAGE = "{image}"  # stands for where a runtime's image is
 
@@ -22,8 +22,8 @@ class Runtime:
     """A subject of the catalogue: what it is called for people, what runs, out of which image.
 
     It has started when it has printed what matches `says`, and has to end by itself. Its version is
-    that of a Debian `package`, of those that go into the image `of` (usually its own). Images are
-    named as those of this machine; `port` says which port's they are.
+    that of a Debian `package` that goes into the image. That is named as this machine's; `port`
+    says which one's it is.
     """
 
     title: str
@@ -32,7 +32,6 @@ class Runtime:
     says: str
     package: str
     environment: Mapping[str, str] = field(default_factory=dict)
-    of: str = ""
     port: Port = AMD64
 
 
@@ -50,8 +49,8 @@ def _node(title: str, code: str) -> Runtime:
 
 def _c(title: str, program: str, package: str, **environment: str) -> Runtime:
     return Runtime(
-        title, "sanitizers", (f"{_IMAGE}/{program}",), "^allocated$", package, environment, COMPILER
-    )  # fmt: skip
+        title, "sanitizers", (f"{_IMAGE}/{program}",), "^allocated$", package, environment
+    )
 
 
 def _malloc(title: str, library: str, package: str) -> Runtime:
@@ -151,8 +150,8 @@ def subject(name: str, builder: Builder) -> Subject:
 def version(name: str, builder: Builder) -> str:
     """Return a runtime's version, `1.24.4` of Debian's `1.24.4-1`; builds nothing."""
     this = RUNTIMES[name]
-    names = (this.package, f"{this.package}-{this.port.name}-cross")  # what a cross-compiler has
-    for deb in builder.packages(this.port.image(this.of or this.image)):
+    names = (this.package, f"{this.package}-{this.port.name}-cross")  # if it was compiled here
+    for deb in builder.packages(this.port.image(this.image)):
         if deb.package in names:
             return re.sub(r"^\d+:|[+~-].*$", "", deb.version)
     return "unknown"

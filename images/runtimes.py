@@ -281,6 +281,17 @@ def _compiler(port: Port) -> Recipe:
     return Recipe(port.image(COMPILER), make_compiler, packages, sources=_SOURCES, space=900 * MIB)
 
 
+def _sanitizers(port: Port) -> PackageSet:
+    """The sanitizers' libraries, which have to be of the compiler's version. The port's own where
+    there are such: in the cross-compiler's libasan for arm64 a variable lies among code, which
+    kills whatever is linked with it.
+    """
+    names = ("libasan8", "libtsan2")
+    if port.name not in _SUITES:
+        return PackageSet(SUITE, names, architecture=port.name)
+    return PackageSet(SUITE, tuple(f"{name}-{port.name}-cross" for name in names))
+
+
 def _runtimes(port: Port) -> Iterator[Recipe]:
     """What there is for a port."""
     compiler = (port.image(COMPILER),)
@@ -309,7 +320,7 @@ def _runtimes(port: Port) -> Iterator[Recipe]:
         (*compiler, *emulator), 300 * MIB,
     )  # fmt: skip
     yield recipe("python", make_python, packages("python3-minimal", "libpython3-stdlib"))
-    yield recipe("sanitizers", make_sanitizers, needs=compiler)
+    yield recipe("sanitizers", make_sanitizers, _sanitizers(port), compiler)
     allocators = packages("libjemalloc2", "libmimalloc3", "libtcmalloc-minimal4t64")
     yield recipe("allocators", make_allocators, allocators, compiler)
     yield recipe("sbcl", make_sbcl, packages("sbcl"))
