@@ -24,10 +24,10 @@ Which runtime starts where, by which reservation, and under how little address s
 every guest boots for real. The sentences are made from the traces of the run; what stands between
 quotation marks the program said itself.
 
-`native` and `docker` are the machine on which this was made, with {memory} of memory; the other
-guests have 2 GiB. A virtual machine that sizes its heap by the memory it finds, as OpenJDK does,
-asks for more where there is more. How a runtime is added: docs/runtimes.md. What each address space
-is like: docs/atlas.md.
+`native`, `docker` and `qemu-user-…` are the machine on which this was made, with {memory} of
+memory; the other guests have 2 GiB. A virtual machine that sizes its heap by the memory it finds,
+as OpenJDK does, asks for more where there is more. How a runtime is added: docs/runtimes.md. What
+each address space is like: docs/atlas.md.
 """
 _STARTS = """\
 ## What starts where
