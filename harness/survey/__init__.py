@@ -6,6 +6,7 @@ again without a guest, and a guest that a run has more is a column that it has m
 * `digest`     a traced program's requests for addresses, shortened to those that tell something
 * `reading`    a run's directory as values
 * `sentences`  what was asked, what the kernel gave, what the program did: in two sentences
+* `imitation`  a ceiling instead of a kernel, held against that kernel
 * `page`       all of it as docs/survey.md
 
 It knows values and witnesses, and boots nothing.

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from harness.edge import Edge, Threshold, about
 from harness.limits import Limits
 from harness.survey.digest import Wish, main_wishes
+from harness.survey.imitation import imitations
 from harness.survey.reading import Seen, Survey
-from harness.survey.sentences import plain, tell
-from harness.verdict import Outcome, Result
+from harness.survey.sentences import plain, tell, word_of
+from harness.verdict import Outcome
 
 # a program may name the image that it lies in: by where that is on this machine
 _STORED = re.compile(r"/\S*?/store/([a-z0-9_-]+)-[0-9a-f]{16}")
@@ -54,6 +55,14 @@ The smallest RLIMIT_AS under which each starts; under a 64th less it does not. F
 tracer; below the limit it was then traced, for what was refused last. A star: under larger limits,
 or without one, it does not always start.
 """
+_IMITATED = """\
+## A kernel imitated
+
+Whoever has no such kernel can imitate the end of its address space with a limit: docs/limits.md
+says how, and what that cannot do. Above all, the program itself stays where this machine's kernel
+placed it.
+
+"""
 
 
 def markdown(survey: Survey) -> str:
@@ -64,6 +73,7 @@ def markdown(survey: Survey) -> str:
         _HEAD.format(date=survey.date.isoformat(), memory=memory),
         _versions(survey), _STARTS, _starts(survey), _FINDINGS, _findings(survey), _RESERVATIONS,
         _reservations(survey), _LIMITS, _thresholds(survey), _below(survey), _agreement(survey),
+        _imitated(survey),
         *(f"Not measured: {guest}: {why}.\n" for guest, why in survey.missing.items()),
     ]  # fmt: skip
     return _STORED.sub(r"\1", "\n".join(part for part in parts if part))
@@ -104,22 +114,13 @@ def _versions(survey: Survey) -> str:
 def _starts(survey: Survey) -> str:
     def word(guest: str, subject: str) -> str:
         seen = survey.cells.get((guest, NONE, subject))
-        return _word(seen) if seen else "-"
+        return word_of(seen) if seen else "-"
 
     rows = (
         [_named(survey, subject), *(word(guest, subject) for guest in survey.guests)]
         for subject in survey.subjects
     )
     return _table(["", *survey.guests], rows)
-
-
-def _word(seen: Seen) -> str:
-    observed = seen.verdict.observed
-    if observed is None or observed.outcome is None:
-        return "unsupported" if seen.verdict.result is Result.UNSUPPORTED else "not known"
-    if observed.outcome is not Outcome.STARTS:
-        return f"**{observed.outcome}**{', not always' if seen.varied else ''}"
-    return "starts" if all(each.granted for each in seen.wishes) else "*moved*"
 
 
 def _groups(
@@ -137,20 +138,20 @@ def _groups(
 def _manner(seen: Seen) -> object:
     """What makes two guests alike: what became of it, and of its wishes, whatever the addresses."""
     ways = ((w.exact, bool(w.first.asked), bool(w.refused), bool(w.moved)) for w in seen.wishes)
-    return _word(seen), frozenset(ways)
+    return word_of(seen), frozenset(ways)
 
 
 def _denial(seen: Seen) -> object:
     """Likewise, of what it was not granted alone."""
     denied = ((w.exact, bool(w.refused), bool(w.moved), w.then) for w in seen.wishes)
-    return _word(seen), frozenset(each for each in denied if each[1] or each[2])
+    return word_of(seen), frozenset(each for each in denied if each[1] or each[2])
 
 
 def _findings(survey: Survey) -> str:
     lines = []
     for subject in survey.subjects:
         for guests, seen in _groups(survey, subject, _denial):
-            if _word(seen) != "starts":
+            if word_of(seen) != "starts":
                 bits = dict.fromkeys(f"{survey.guests[guest].bits}" for guest in guests)
                 where = f"{', '.join(guests)} ({' and '.join(bits)} bits)"
                 lines.append(_wrapped(f"* **{_named(survey, subject)}**, {where}: {tell(seen)}"))
@@ -216,6 +217,11 @@ def _below(survey: Survey) -> str:
         for subject in survey.subjects if subject in first
     )  # fmt: skip
     return _table(["", "under", "refused last", "what became of it"], rows) if first else ""
+
+
+def _imitated(survey: Survey) -> str:
+    told = "".join(map(_wrapped, imitations(survey)))
+    return _IMITATED + told if told else ""
 
 
 def _agreement(survey: Survey) -> str:

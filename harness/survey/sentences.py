@@ -7,10 +7,20 @@ from collections.abc import Sequence
 
 from harness.survey.digest import Wish
 from harness.survey.reading import Seen
-from harness.verdict import Outcome
+from harness.verdict import Outcome, Result
 
 _PREFIX = re.compile(r"^(==\d+==|\[[\d.]+s\](\[[a-z,]+ *\])*)\s*")  # sanitizers', HotSpot's log
 _LONGEST = 220
+
+
+def word_of(seen: Seen) -> str:
+    """Say in a word how it went, as a table shows it."""
+    observed = seen.verdict.observed
+    if observed is None or observed.outcome is None:
+        return "unsupported" if seen.verdict.result is Result.UNSUPPORTED else "not known"
+    if observed.outcome is not Outcome.STARTS:
+        return f"**{observed.outcome}**{', not always' if seen.varied else ''}"
+    return "starts" if all(each.granted for each in seen.wishes) else "*moved*"
 
 
 def tell(seen: Seen) -> str:

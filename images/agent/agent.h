@@ -25,6 +25,7 @@ void fail(const char *what, const char *subject) __attribute__((noreturn));
 void write_all(int fd, const void *data, size_t length);
 char *slurp(const char *path, size_t *length);
 unsigned long long number(const char *text);
+char **after_dashes(int argc, char **argv, int at);
 int put_text(const char *path, const char *text);
 
 /* limits.c: what narrows a process before its first instruction */
@@ -94,6 +95,13 @@ void group_remove(const char *path);
 void send_frame(char kind, const void *data, size_t length);
 void pass_trace(const char *text, size_t length);
 void flush_trace(void);
+
+/* children.c: the processes below us */
+struct rusage;
+int child_signals(void);
+void become_subject(pid_t supervisor, int terminal);
+int reap(int signals, pid_t leader, struct bend *bend, int *status, struct rusage *usage, int *wanted, int *more);
+int sweep(pid_t leader, pid_t spared);
 
 /* supervise.c, trace.c: how a subject is started */
 struct manner {

@@ -76,6 +76,15 @@ unsigned long long number(const char *text)
 	return value;
 }
 
+/* The program behind the options, which end at argv[AT]. */
+char **after_dashes(int argc, char **argv, int at)
+{
+	if (at + 1 < argc && !strcmp(argv[at], "--"))
+		return argv + at + 1;
+	errno = EINVAL;
+	fail("expected an option or -- PROGRAM, got", at < argc ? argv[at] : "nothing");
+}
+
 int main(int argc, char **argv)
 {
 	const char *role = argc > 1 ? argv[1] : "";

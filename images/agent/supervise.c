@@ -10,14 +10,10 @@
  *                     m its maps                          t what its tracer writes
  *                     f text: it could not be started, or if no s came, not traced
  *                     x {"status":…} its end; f or x is always the last frame
- *
- * `keep` passes its own descriptors on to the child and only watches: its owner is whoever holds
- * the other end of --owner FD.
  */
 #define _GNU_SOURCE
 #include "agent.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -25,129 +21,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MOST_OUTPUT (5 << 20) /* bytes of each output that are passed on; the harness keeps fewer */
-#define MOST_AT_ONCE 100 /* stops and ends of what is below us, before we listen to the harness again */
 #define PARTING 5.0 /* seconds that a tracer has to write down the end of what it traced */
-
-/* How many living processes have us as their parent; each is sent SIGKILL. One may be spared. */
-static int kill_children(pid_t spared)
-{
-	int found = 0;
-	pid_t self = getpid();
-	DIR *proc = opendir("/proc");
-	for (struct dirent *entry; proc && (entry = readdir(proc));) {
-		int pid = atoi(entry->d_name);
-		char path[64];
-		if (pid <= 0 || pid == spared)
-			continue;
-		snprintf(path, sizeof path, "/proc/%d/stat", pid);
-		char *stat = slurp(path, NULL);
-		/* the name in parentheses may hold anything: the fields begin after the last one */
-		char *after = stat ? strrchr(stat, ')') : NULL;
-		int parent = 0;
-		char state = 0;
-		if (after && sscanf(after + 1, " %c %d", &state, &parent) == 2 && parent == self && state != 'Z') {
-			kill(pid, SIGKILL);
-			found++;
-		}
-		free(stat);
-	}
-	if (proc)
-		closedir(proc);
-	return found;
-}
-
-/* Kill whatever is left below us. Orphans come to us (child subreaper), so the tree shrinks
- * until it is gone. Never waits for one process: an orphan that has just come to us has not been
- * sent SIGKILL yet (a UML 6.1 kernel's processes come so). At most about ten seconds, for what
- * hangs in the kernel. Answers how many processes had outlived their leader. A tracer is SPARED
- * (0: none): it ends by itself when it has written down the end of what it traced. */
-static int sweep(pid_t leader, pid_t spared)
-{
-	int outlived = 0;
-	for (int round = 0; round < 10000; round++) {
-		int children = kill_children(spared);
-		if (round == 0) { /* counted before its group is killed, where they may be as well */
-			outlived = children;
-			kill(-leader, SIGKILL);
-		}
-		while (waitpid(-1, NULL, WNOHANG) > 0)
-			;
-		if (children == 0 && (spared || waitpid(-1, NULL, WNOHANG) < 0))
-			break; /* ECHILD: nobody is left, not even a zombie */
-		poll(NULL, 0, 1);
-	}
-	return outlived;
-}
-
-static int child_signals(void)
-{
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-/* In the child: undo what we set up for ourselves, and die if we die. Its standard streams become
- * those of a terminal, if it gets one (-1: none). */
-static void become_subject(pid_t supervisor, int terminal)
-{
-	sigset_t none;
-	sigemptyset(&none);
-	if (terminal < 0)
-		setpgid(0, 0);
-	else
-		terminal_take(terminal);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != supervisor)
-		_exit(EXIT_AGENT);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL);
-}
 
 static double seconds(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-/* Has the leader ended? Reaps everything else that has; a stop is for the faults. A subject can stop
- * without end, so that there may be MORE of it when the harness has been heard. */
-static int reap(int signals, pid_t leader, struct bend *bend, int *status, struct rusage *usage, int *wanted,
-                int *more)
-{
-	struct signalfd_siginfo info;
-	while (read(signals, &info, sizeof info) == sizeof info)
-		if (info.ssi_signo != SIGCHLD)
-			*wanted = 1; /* somebody asks us to stop */
-	int ended = 0, result;
-	struct rusage one;
-	for (int i = 0; i < MOST_AT_ONCE; i++) {
-		pid_t pid = wait4(-1, &result, WNOHANG | __WALL, &one);
-		*more = pid > 0;
-		if (!*more)
-			break;
-		if (!bend_stop(bend, pid, result) && pid == leader) {
-			ended = 1;
-			*status = result;
-			*usage = one;
-		}
-	}
-	return ended;
 }
 
 static void send_end(int status, const struct rusage *usage, double wall, int outlived)
@@ -242,7 +128,6 @@ static int hear_commands(struct commands *in, pid_t pid, int *subject_stdin)
 	return obey(in, pid, subject_stdin);
 }
 
-/* Pass on what one of the subject's outputs has. Closes it at its end. */
 /* Pass on what one of the subject's outputs has; beyond MOST_OUTPUT, read and drop it, so that the
  * subject does not wait for us. Closes it at its end. */
 static void forward(char kind, int *fd)
@@ -258,14 +143,6 @@ static void forward(char kind, int *fd)
 		close(*fd);
 		*fd = -1;
 	}
-}
-
-static char **after_dashes(int argc, char **argv, int at)
-{
-	if (at + 1 < argc && !strcmp(argv[at], "--"))
-		return argv + at + 1;
-	errno = EINVAL;
-	fail("expected an option or -- PROGRAM, got", at < argc ? argv[at] : "nothing");
 }
 
 /* The options of `run` from argv[at] on: limits, faults, --trace STRACE (or --trace fd:N for a program
@@ -446,52 +323,4 @@ int run_main(int argc, char **argv)
 	else
 		send_frame('f', start.complaint, strlen(start.complaint)), code = EXIT_AGENT;
 	return manner.plain ? code : 0;
-}
-
-int keep_main(int argc, char **argv)
-{
-	struct limits limits = { .cpu = -1 };
-	struct confinement confinement = { .paths = 0 };
-	struct bend unbent = { .occupied = 0 };
-	int at = 2, owner = -1;
-	for (int taken = 1; at < argc && taken > 0; at += taken) {
-		taken = limits_option(&limits, argc, argv, at);
-		if (!taken)
-			taken = confine_option(&confinement, argc, argv, at);
-		if (!taken && !strcmp(argv[at], "--owner") && at + 1 < argc) {
-			owner = (int)number(argv[at + 1]);
-			fcntl(owner, F_SETFD, FD_CLOEXEC);
-			taken = 2;
-		}
-	}
-	char **program = after_dashes(argc, argv, at);
-	int signals = child_signals();
-	pid_t self = getpid(), pid = fork();
-	if (pid < 0)
-		fail("cannot fork for", program[0]);
-	if (pid == 0) {
-		become_subject(self, -1);
-		const char *refused = confinement.paths ? confine(&confinement) : NULL;
-		if (refused)
-			fail("cannot confine the guest:", refused);
-		limits_apply(&limits);
-		execv(program[0], program);
-		fail("cannot execute", program[0]);
-	}
-	setpgid(pid, pid);
-	int status = 0, ended = 0, wanted = 0, more = 0;
-	struct rusage usage;
-	while (!ended && !wanted) {
-		struct pollfd fds[2] = { { signals, POLLIN, 0 }, { owner, POLLIN, 0 } };
-		if (poll(fds, 2, more ? 0 : -1) < 0)
-			continue;
-		if (fds[0].revents || more)
-			ended = reap(signals, pid, &unbent, &status, &usage, &wanted, &more);
-		if (fds[1].revents)
-			wanted = 1; /* nothing is ever written there: it has been closed */
-	}
-	sweep(pid, 0);
-	if (!ended)
-		return EXIT_AGENT;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

@@ -133,6 +133,7 @@ def run(tmp_path: Path) -> Path:
         for subject in TITLES
         for repeat in ((1, 2) if subject == "c-tsan" and not limits.named else (1,))
     ]
+    cells += [Cell("native", Limits(ceiling=0x7F80000000), "", subject) for subject in TITLES]
     sink = RunDirectory(tmp_path)
     sink(RunStarted(at=1_800_000_000.0, run="r", plan="runtimes", directory=str(tmp_path),
                     command=(), cells=tuple(cells)))  # fmt: skip
@@ -226,3 +227,9 @@ def test_a_directory_without_a_survey(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no survey"):
         read(tmp_path)
     assert door.main(["survey", "--from", str(tmp_path)]) == 2
+
+
+def test_an_imitated_kernel_is_held_against_the_real_one(run: Path) -> None:
+    _, _, told = markdown(read(run)).partition("## A kernel imitated\n")
+    assert "In native under `ceiling=0x7f80000000`, 0 of 2 do as in uml-6.12; these do not:" in told
+    assert "* **Go**: It starts, with all that it asks for. In uml-6.12: It asks for 64M" in told
