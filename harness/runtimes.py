@@ -1,14 +1,18 @@
-"""The catalogue of packaged runtimes: subjects by name, each in an image (images/runtimes.py)."""
+"""The catalogue of packaged runtimes: subjects by name, each in an image (images/runtimes.py).
+
+A runtime of another machine is a subject of its own, named by Debian's port: `go-hello-riscv64`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.subjects import Subject
 from images.builder import Builder
-from images.runtimes import COMPILER
+from images.ports import AMD64, Port
+from images.runtimes import PORTS
 
 _IMAGE = "{image}"  # stands for where a runtime's image is
 
@@ -18,7 +22,8 @@ class Runtime:
     """A subject of the catalogue: what it is called for people, what runs, out of which image.
 
     It has started when it has printed what matches `says`, and has to end by itself. Its version is
-    that of a Debian `package`, of those that go into the image `of` (usually its own).
+    that of a Debian `package` that goes into the image. That is named as this machine's; `port`
+    says which one's it is.
     """
 
     title: str
@@ -27,7 +32,7 @@ class Runtime:
     says: str
     package: str
     environment: Mapping[str, str] = field(default_factory=dict)
-    of: str = ""
+    port: Port = AMD64
 
 
 def _java(title: str, *options: str) -> Runtime:
@@ -44,8 +49,8 @@ def _node(title: str, code: str) -> Runtime:
 
 def _c(title: str, program: str, package: str, **environment: str) -> Runtime:
     return Runtime(
-        title, "sanitizers", (f"{_IMAGE}/{program}",), "^allocated$", package, environment, COMPILER
-    )  # fmt: skip
+        title, "sanitizers", (f"{_IMAGE}/{program}",), "^allocated$", package, environment
+    )
 
 
 def _malloc(title: str, library: str, package: str) -> Runtime:
@@ -55,7 +60,7 @@ def _malloc(title: str, library: str, package: str) -> Runtime:
     )  # fmt: skip
 
 
-RUNTIMES: Mapping[str, Runtime] = {
+_HERE: Mapping[str, Runtime] = {
     "go-hello": Runtime("Go", "go", (f"{_IMAGE}/hello",), "^hello from 0x", "golang-1.24-go"),
     "java-version": _java(" -version", "-version"),
     "java-hello": _java(""),
@@ -96,8 +101,8 @@ RUNTIMES: Mapping[str, Runtime] = {
         "^hello$", "luajit",
     ),
     "python-hello": Runtime(
-        "CPython", "python", (f"{_IMAGE}/usr/bin/python3.13", "-I", "-c", "print('hello')"),
-        "^hello$", "python3.13-minimal",
+        "CPython", "python", (f"{_IMAGE}/usr/bin/python3", "-I", "-c", "print('hello')"),
+        "^hello$", "python3-minimal",
     ),
     "c-glibc": _c("glibc's malloc", "plain", "libc6"),
     "c-jemalloc": _malloc("jemalloc", "libjemalloc.so.2", "libjemalloc2"),
@@ -107,6 +112,9 @@ RUNTIMES: Mapping[str, Runtime] = {
     "c-asan": _c("AddressSanitizer", "address", "libasan8", ASAN_OPTIONS="detect_leaks=0"),
     "c-tsan": _c("ThreadSanitizer", "thread", "libtsan2"),
 }  # fmt: skip
+RUNTIMES: Mapping[str, Runtime] = {
+    port.image(name): replace(this, port=port) for port in PORTS for name, this in _HERE.items()
+}
 
 
 def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
@@ -121,7 +129,8 @@ def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
 def subject(name: str, builder: Builder) -> Subject:
     """Return a subject of the catalogue. Raises ImageError if its image cannot be built."""
     this = RUNTIMES[name]
-    image = str(builder.image(this.image))
+    lies_in = this.port.image(this.image)
+    image = str(builder.image(lies_in))
 
     def placed(word: str) -> str:
         return word.replace(_IMAGE, image)
@@ -130,18 +139,19 @@ def subject(name: str, builder: Builder) -> Subject:
         name,
         tuple(map(placed, this.argv)),
         environment={key: placed(value) for key, value in this.environment.items()},
-        image=this.image,
+        image=lies_in,
         directory=image,
         says=this.says,
         ends=True,
-        machine="x86_64",
+        machine=this.port.machine,
     )
 
 
 def version(name: str, builder: Builder) -> str:
     """Return a runtime's version, `1.24.4` of Debian's `1.24.4-1`; builds nothing."""
     this = RUNTIMES[name]
-    for deb in builder.packages(this.of or this.image):
-        if deb.package == this.package:
+    names = (this.package, f"{this.package}-{this.port.name}-cross")  # if it was compiled here
+    for deb in builder.packages(this.port.image(this.image)):
+        if deb.package in names:
             return re.sub(r"^\d+:|[+~-].*$", "", deb.version)
     return "unknown"

@@ -107,5 +107,5 @@ RECIPES: Mapping[str, Recipe] = {
     **_PORTS,
     **fromsource.RECIPES,
     **runtimes.RECIPES,
-    **disks.recipes(runtimes.RUNTIMES, _PORTS["cloud-x86_64"]),
+    **disks.recipes(runtimes.RUNTIMES, [each for each in _all() if each.make is make_kernel]),
 }

@@ -4,9 +4,10 @@ in a file, and the kernel modules that a guest needs for it.
 
 from __future__ import annotations
 
-import shutil
+import lzma
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from images.apt import PackageSet
@@ -16,8 +17,9 @@ from images.recipes import MIB, Materials, Recipe, make_tool
 DISK = "disk-"  # before the name of an image
 FILE = "disk.squashfs"
 TYPE = "squashfs"
-MODULES = "disk-modules"
 _ORDER = ("virtio_blk", "squashfs")  # neither needs a module that is not loaded already
+# of kernels whose modules are a package of their own, large, that a boot does without
+_APART = {"linux-image-riscv64": ("linux-base-riscv64", r"linux-modules-\d.*")}
 
 
 def make_disk(materials: Materials, out: Path) -> None:
@@ -33,24 +35,45 @@ def make_disk(materials: Materials, out: Path) -> None:
 
 
 def make_modules(materials: Materials, out: Path) -> None:
-    """Take the modules for such disks out of a kernel's package."""
+    """Take the modules for such disks out of a kernel's package, as a kernel loads them: the agent
+    hands them over as they are.
+    """
     for name in _ORDER:
-        [module] = (materials.packages / "lib/modules").rglob(f"{name}.ko*")
-        shutil.copy2(module, out / module.name)
+        [module] = materials.packages.rglob(f"{name}.ko*")
+        data = module.read_bytes()
+        (out / f"{name}.ko").write_bytes(lzma.decompress(data) if module.suffix == ".xz" else data)
 
 
 def modules(image: Path) -> tuple[Path, ...]:
     """Return the modules of the image that `make_modules` made, in the order of loading."""
-    return tuple(next(image.glob(f"{name}.ko*")) for name in _ORDER)
+    return tuple(image / f"{name}.ko" for name in _ORDER)
 
 
-def recipes(images: Iterable[Recipe], kernel: Recipe) -> Mapping[str, Recipe]:
-    """Return what makes disks of these images, for guests with this kernel."""
+def modules_of(kernel: str) -> str:
+    """Name the image of the modules that go with a kernel's."""
+    return f"{DISK}modules-{kernel}"
+
+
+def _packages(kernel: Recipe) -> PackageSet:
+    """Return the packages that have a kernel's modules."""
+    assert kernel.packages
+    [name] = kernel.packages.packages
+    if name not in _APART:
+        return kernel.packages
+    beside, only = _APART[name]
+    return replace(kernel.packages, packages=(name, beside), only=(only,))
+
+
+def recipes(images: Iterable[Recipe], kernels: Iterable[Recipe]) -> Mapping[str, Recipe]:
+    """Return what makes disks of these images, for guests with these kernels."""
     here = (Path(__file__),)
     tool = Recipe(TYPE, make_tool, PackageSet("bookworm", ("squashfs-tools",)), space=60 * MIB)
-    modules = Recipe(MODULES, make_modules, kernel.packages, sources=here)
+    modules = (
+        Recipe(modules_of(each.name), make_modules, _packages(each), sources=here, space=600 * MIB)
+        for each in kernels
+    )
     disks = (
         Recipe(DISK + each.name, make_disk, needs=(each.name, TYPE), sources=here, space=each.space)
         for each in images
     )
-    return {each.name: each for each in (tool, modules, *disks)}
+    return {each.name: each for each in (tool, *modules, *disks)}

@@ -2,8 +2,9 @@
 them at the same place. Their programs name the loader and the libraries that lie beside them.
 
 What a runtime is given to run is ours (images/hello). What needs a compiler is compiled when the
-image is made, and the compiler stays behind. A runtime is added by a function that fills an image
-out of unpacked packages, and a line in RUNTIMES; see docs/runtimes.md.
+image is made, and the compiler stays behind; for another machine by a cross-compiler, or by that
+machine's own under qemu-user. A runtime is added by a function that fills an image out of unpacked
+packages, and a line in `_runtimes`; see docs/runtimes.md.
 """
 
 from __future__ import annotations
@@ -12,23 +13,25 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from images import elf, recipes
 from images.apt import PackageSet
 from images.errors import ImageError
-from images.recipes import MIB, Materials, Recipe, make_tool
+from images.ports import AMD64, ARM64, RISCV64, Port
+from images.recipes import MIB, Materials, Recipe, folders, make_tool
+from images.roots import EMULATORS
 
 HELLO = Path(__file__).with_name("hello")
 SUITE = "trixie"
+PORTS = (AMD64, ARM64, RISCV64)
 COMPILER = f"toolchain-{SUITE}"
 GCC = "14"
 GO = "1.24"
 JAVA = "25"
-_ARCH = "x86_64-linux-gnu"
-_LOADER = "ld-linux-x86-64.so.2"
-_LIBRARIES = (f"usr/lib/{_ARCH}", f"lib/{_ARCH}")
+# trixie's index for riscv64 was broken, and still is (docs/guests.md)
+_SUITES = {RISCV64.name: RISCV64.suite}
 _C = ("libc6", "libgcc-s1", r"libstdc\+\+6", "libatomic1")
 
 
@@ -52,18 +55,28 @@ def _take(
         if not (out / program).exists():
             (out / program).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(materials.packages / program, out / program)
+    port, loader = materials.port, _loader(materials.port)
     roots = [materials.packages, *materials.images.values()]
-    places = [root / folder for root in roots for folder in _LIBRARIES]
+    places = [root / folder for root in roots for folder in (*folders(port), _cross(port))]
     asking = [out / program for program in programs]
     asking += [path for path in out.rglob("*.so*") if path.is_file() and elf.is_elf(path)]
-    by_name = [_found(name, places) for name in (_LOADER, *opened)]
+    by_name = [_found(name, places) for name in (loader, *opened)]
     beside = out / libraries
     beside.mkdir(parents=True, exist_ok=True)
     for library in {*by_name, *elf.closure([*asking, *by_name[1:]], places)}:
         shutil.copy2(library.resolve(), beside / library.name)
     run_path = materials.target / libraries
     for program in programs:
-        elf.relocate(out / program, str(run_path / _LOADER), str(run_path))
+        elf.relocate(out / program, str(run_path / loader), str(run_path))
+
+
+def _loader(port: Port) -> str:
+    return Path(port.loader).name
+
+
+def _cross(port: Port) -> str:
+    """Where the packages of a cross-compiler have the libraries of what they compile for."""
+    return f"usr/{port.libraries}/lib"
 
 
 def _found(name: str, places: Iterable[Path]) -> Path:
@@ -102,10 +115,21 @@ def _run(argv: Iterable[str | Path], what: str, **environment: str | Path) -> No
         raise ImageError(f"{what}: {(done.stderr or done.stdout).strip()[-800:]}", "report this")
 
 
+def _start(materials: Materials, program: Path, libraries: Iterable[Path]) -> list[str | Path]:
+    """Start a program that is not where it will be: its loader by hand, told where to look; under
+    qemu-user if it is another machine's.
+    """
+    port, beside = materials.port, list(libraries)
+    emulator = [materials.images[EMULATORS] / "usr/bin" / port.emulator] if port.foreign else []
+    told = ("--library-path", ":".join(map(str, beside)))
+    return [*emulator, _found(_loader(port), beside), *told, program]
+
+
 def _gcc(materials: Materials) -> list[str]:
-    compiler = materials.images[COMPILER]
+    compiler = materials.image(COMPILER)
     return [
-        f"{compiler}/usr/bin/{_ARCH}-gcc-{GCC}", f"--sysroot={compiler}", f"-B{compiler}/usr/bin"
+        f"{compiler}/usr/bin/{materials.port.compiler}-gcc-{GCC}", f"--sysroot={compiler}",
+        f"-B{compiler}/usr/bin",
     ]  # fmt: skip
 
 
@@ -123,10 +147,10 @@ def make_compiler(materials: Materials, out: Path) -> None:
     make_tool(materials, out)
     for folder in ("lib", "lib64"):  # where the linker's own scripts look
         (out / folder).symlink_to(f"usr/{folder}")
-    loader, run_path = out / _LIBRARIES[0] / _LOADER, materials.target / _LIBRARIES[0]
-    for program in (out / f"usr/libexec/gcc/{_ARCH}/{GCC}").iterdir():
+    run_path = materials.target / "usr/lib" / AMD64.libraries
+    for program in out.glob(f"usr/libexec/gcc*/*/{GCC}/*"):
         if program.is_file() and elf.is_elf(program) and ".so" not in program.name:
-            elf.relocate(program, str(materials.target / loader.relative_to(out)), str(run_path))
+            elf.relocate(program, str(run_path / _loader(AMD64)), str(run_path))
 
 
 def make_go(materials: Materials, out: Path) -> None:
@@ -137,6 +161,7 @@ def make_go(materials: Materials, out: Path) -> None:
             [root / "bin/go", "build", "-trimpath", "-o", out / "hello", HELLO / "hello.go"],
             "hello.go does not compile",
             GOROOT=root, GOCACHE=cache, GO111MODULE="off", GOTOOLCHAIN="local", CGO_ENABLED="0",
+            GOARCH=materials.port.name,  # Go calls them as Debian does
             PATH=os.environ.get("PATH", os.defpath),
         )  # fmt: skip
 
@@ -145,24 +170,12 @@ def make_java(materials: Materials, out: Path) -> None:
     """Take the virtual machine, compile a hello, and dump its class archives as Debian's package
     does when it is installed.
     """
-    home = f"usr/lib/jvm/java-{JAVA}-openjdk-amd64"
+    home = f"usr/lib/jvm/java-{JAVA}-openjdk-{materials.port.name}"
     shutil.rmtree(materials.packages / home / "legal")
     _take(materials, out, [f"{home}/bin/java"], [home], libraries=f"{home}/lib")
     (out / "jdk").symlink_to(home)
-    # not where it will be yet: the loader is started by hand, and told where to look
-    java: list[str | Path] = [
-        out / "jdk/lib" / _LOADER,
-        "--library-path",
-        out / "jdk/lib",
-        out / "jdk/bin/java",
-    ]
-    compiler: list[str | Path] = [
-        "-m",
-        "jdk.compiler/com.sun.tools.javac.Main",
-        "-d",
-        out,
-        HELLO / "Hello.java",
-    ]
+    java = _start(materials, out / "jdk/bin/java", [out / "jdk/lib"])
+    compiler = ("-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", out, HELLO / "Hello.java")
     _run([*java, *compiler], "Hello.java does not compile", JAVA_HOME=out / "jdk")
     _run([*java, "-Xshare:dump"], "the class archive cannot be dumped")
 
@@ -181,24 +194,26 @@ def make_node(materials: Materials, out: Path) -> None:
 
 def make_ocaml(materials: Materials, out: Path) -> None:
     """Compile a hello with the packaged OCaml."""
-    packages, compiler = materials.packages, materials.images[COMPILER]
-    libraries = compiler / _LIBRARIES[0]
-    ocamlopt = packages / "usr/bin/ocamlopt.opt"
-    own = packages / _LIBRARIES[0]
-    elf.relocate(ocamlopt, str(libraries / _LOADER), f"{libraries}:{own}")
+    packages, port, compiler = materials.packages, materials.port, materials.image(COMPILER)
+    own = packages / "usr/lib" / port.libraries
     [standard] = (own / "ocaml").iterdir()  # named by the version
     source = Path(shutil.copy2(HELLO / "hello.ml", packages))  # what is compiled lands beside it
+    libraries = [own, *(compiler / folder for folder in (*folders(port), _cross(port)))]
+    ocamlopt = _start(materials, packages / "usr/bin/ocamlopt.opt", libraries)
     _run(
-        [ocamlopt, "-cc", " ".join(_gcc(materials)), "-ccopt", f"-L{own}",
+        [*ocamlopt, "-cc", " ".join(_gcc(materials)), "-ccopt", f"-L{own}",
          "-o", out / "hello", source],
-        "hello.ml does not compile", OCAMLLIB=standard, PATH=compiler / "usr/bin",
+        "hello.ml does not compile", OCAMLLIB=standard,
+        PATH=f"{compiler}/usr/{port.libraries}/bin:{compiler}/usr/bin:{os.defpath}",
     )  # fmt: skip
     _take(materials, out, ["hello"])
 
 
 def make_python(materials: Materials, out: Path) -> None:
     """Take CPython and its library."""
-    _take(materials, out, ["usr/bin/python3.13"], ["usr/lib/python3.13"])
+    [python] = (materials.packages / "usr/bin").glob("python3.*")
+    _take(materials, out, [f"usr/bin/{python.name}"], [f"usr/lib/{python.name}"])
+    (out / "usr/bin/python3").symlink_to(python.name)
 
 
 def make_sanitizers(materials: Materials, out: Path) -> None:
@@ -253,43 +268,70 @@ def make_erlang(materials: Materials, out: Path) -> None:
     (out / "bin").symlink_to(own)
 
 
-def _recipe(
-    name: str,
-    make: Callable[[Materials, Path], None],
-    packages: tuple[str, ...] = (),
-    only: tuple[str, ...] = (),
-    needs: tuple[str, ...] = (),
-    space: int = 200 * MIB,
-) -> Recipe:
-    own = PackageSet(SUITE, packages, only) if packages else None
-    return Recipe(name, make, own, needs, sources=_SOURCES, space=space)
-
-
 _SOURCES = (
     Path(__file__), Path(elf.__file__), Path(recipes.__file__),
     *sorted(path for path in HELLO.iterdir() if path.is_file()),
 )  # fmt: skip
-RUNTIMES: tuple[Recipe, ...] = (
-    _recipe("go", make_go, (f"golang-{GO}-go",), space=500 * MIB),
-    _recipe("java", make_java, (f"openjdk-{JAVA}-jre-headless",),
-            (*_C, "zlib1g", f"openjdk-{JAVA}-jre-headless"), space=700 * MIB),
-    _recipe("node", make_node, ("nodejs",), space=400 * MIB),
-    _recipe("ocaml", make_ocaml, ("ocaml-nox",),
-            ("ocaml", "ocaml-base", "libstdlib-ocaml.*", "libzstd.*"), (COMPILER,), 300 * MIB),
-    _recipe("python", make_python, ("python3.13-minimal", "libpython3.13-stdlib")),
-    _recipe("sanitizers", make_sanitizers, needs=(COMPILER,)),
-    _recipe("allocators", make_allocators,
-            ("libjemalloc2", "libmimalloc3", "libtcmalloc-minimal4t64"), needs=(COMPILER,)),
-    _recipe("sbcl", make_sbcl, ("sbcl",)),
-    _recipe("luajit", make_luajit, ("luajit",)),
-    _recipe("jsc", make_jsc, ("libjavascriptcoregtk-bin",), space=300 * MIB),
-    _recipe("haskell", make_haskell, ("alex",)),
-    _recipe("erlang", make_erlang, ("erlang-base",), (*_C, "zlib1g", "libtinfo6", "erlang-base")),
-)  # fmt: skip
+
+
+def _compiler(port: Port) -> Recipe:
+    """A compiler for a port: it runs here."""
+    names = tuple(name.replace("gcc-12", f"gcc-{GCC}") for name in port.compilers)
+    packages = PackageSet(SUITE, names)
+    return Recipe(port.image(COMPILER), make_compiler, packages, sources=_SOURCES, space=900 * MIB)
+
+
+def _sanitizers(port: Port) -> PackageSet:
+    """The sanitizers' libraries, which have to be of the compiler's version. The port's own where
+    there are such: in the cross-compiler's libasan for arm64 a variable lies among code, which
+    kills whatever is linked with it.
+    """
+    names = ("libasan8", "libtsan2")
+    if port.name not in _SUITES:
+        return PackageSet(SUITE, names, architecture=port.name)
+    return PackageSet(SUITE, tuple(f"{name}-{port.name}-cross" for name in names))
+
+
+def _runtimes(port: Port) -> Iterator[Recipe]:
+    """What there is for a port."""
+    compiler = (port.image(COMPILER),)
+    emulator = (EMULATORS,) if port.foreign else ()
+
+    def packages(*names: str, only: tuple[str, ...] = ()) -> PackageSet:
+        return PackageSet(_SUITES.get(port.name, SUITE), names, only, port.name)
+
+    def recipe(
+        kind: str,
+        make: Callable[[Materials, Path], None],
+        taken: PackageSet | None = None,
+        needs: tuple[str, ...] = (),
+        space: int = 200 * MIB,
+    ) -> Recipe:
+        return Recipe(port.image(kind), make, taken, needs, port, _SOURCES, space)
+
+    yield recipe("go", make_go, PackageSet(SUITE, (f"golang-{GO}-go",)), space=500 * MIB)
+    jre = f"openjdk-{JAVA}-jre-headless"
+    yield recipe("java", make_java, packages(jre, only=(*_C, "zlib1g", jre)), emulator, 700 * MIB)
+    yield recipe("node", make_node, packages("nodejs"), space=400 * MIB)
+    yield recipe(
+        "ocaml", make_ocaml,
+        packages("ocaml",
+                 only=("ocaml", "ocaml-base", "libstdlib-ocaml.*", "libzstd.*", "libc6")),
+        (*compiler, *emulator), 300 * MIB,
+    )  # fmt: skip
+    yield recipe("python", make_python, packages("python3-minimal", "libpython3-stdlib"))
+    yield recipe("sanitizers", make_sanitizers, _sanitizers(port), compiler)
+    allocators = packages("libjemalloc2", "libmimalloc3", "libtcmalloc-minimal4t64")
+    yield recipe("allocators", make_allocators, allocators, compiler)
+    yield recipe("sbcl", make_sbcl, packages("sbcl"))
+    yield recipe("luajit", make_luajit, packages("luajit"))
+    yield recipe("jsc", make_jsc, packages("libjavascriptcoregtk-bin"), space=300 * MIB)
+    yield recipe("haskell", make_haskell, packages("alex"))
+    erlang = packages("erlang-base", only=(*_C, "zlib1g", "libtinfo6", "erlang-base"))
+    yield recipe("erlang", make_erlang, erlang)
+
+
+RUNTIMES: tuple[Recipe, ...] = tuple(each for port in PORTS for each in _runtimes(port))
 RECIPES: Mapping[str, Recipe] = {
-    each.name: each
-    for each in (
-        _recipe(COMPILER, make_compiler, (f"gcc-{GCC}", "libc6-dev"), space=900 * MIB),
-        *RUNTIMES,
-    )
+    each.name: each for each in (*map(_compiler, PORTS), *RUNTIMES)
 }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness import events
 from harness import run as laboratory
@@ -14,7 +14,7 @@ from harness.errors import FootholdError, UnsupportedError
 from harness.guests.catalogue import catalogue
 from harness.guests.guest import Guest
 from harness.schedule import Job, Schedule, memory_here
-from harness.subjects import Subject
+from harness.subjects import Subject, suits
 from images.errors import ImageError
 
 Find = Callable[[Subject, laboratory.Opened, Callable[[str], None]], Threshold]
@@ -76,10 +76,16 @@ class Edges:
                 self._guest(*job)
 
     def _guest(self, name: str, cpu: int) -> None:
-        waiting = list(self.options.subjects.values())
+        machines = catalogue(self.options.builder, self.options.own)[name].machines
+        suited = {
+            each.name: each for each in self.options.subjects.values()
+            if suits(each, name, machines, ()).ok
+        }  # fmt: skip
+        options = replace(self.options, subjects=suited)
+        waiting = list(suited.values())
         while waiting:
             try:
-                with laboratory.opened(name, self.options, self.emit, cpu) as booted:
+                with laboratory.opened(name, options, self.emit, cpu) as booted:
                     with self._guard:
                         self._alive.add(booted.guest)
                     while waiting:

@@ -37,7 +37,11 @@ PLAN = "runtimes"
 @click.command()
 @click.argument("plan", default=PLAN, metavar="[PLAN]")
 @plan_options(run=True)
-@click.option("--thresholds/--no-thresholds", default=True, help="The smallest limits as well.")
+@click.option(
+    "--thresholds/--no-thresholds",
+    default=True,
+    help="The smallest limits as well, in guests that the plan limits.",
+)
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
 @click.option(
     "--from",
@@ -105,7 +109,7 @@ def _edges(
         return find(subject, booted.guest, booted.facts, tell=tell)
 
     edges = Edges(options, bus, search)
-    edges.all(tuple(dict.fromkeys(cell.guest for cell in cells)))
+    edges.all(tuple(dict.fromkeys(cell.guest for cell in cells if cell.limits.rlimit_as)))
     for each in edges.missing:
         click.echo(f"{each.guest}: {each.subject} {each.why}", err=True)
     return edges.found, edges.missing

@@ -39,8 +39,9 @@ class Kind:
 
     `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
     only their proportions matter. `memory` is what it takes of the host's, in MiB, at most. With
-    `disks`, it sees an image that is to be shown as a file system of its own. `port` is the one
-    whose root it has, None if it has none of ours; it `runs` programs of other machines as well.
+    `modules` (an image), it sees an image that is to be shown as a file system of its own. `port`
+    is the one whose root it has, None if it has none of ours; it `runs` programs of other machines
+    as well.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Kind:
     files: tuple[Path, ...] = ()
     port: Port | None = AMD64
     runs: tuple[str, ...] = ()
-    disks: bool = False
+    modules: str = ""
 
     @property
     def machines(self) -> tuple[str, ...]:
@@ -61,9 +62,9 @@ class Kind:
 
     def needs(self, shown: Sequence[str]) -> tuple[str, ...]:
         """The images that have to be there before it boots, with these to be shown."""
-        if not (self.disks and shown):
+        if not (self.modules and shown):
             return (*self.images, *shown)
-        return (*self.images, *(disks.DISK + name for name in shown), disks.MODULES)
+        return (*self.images, *(disks.DISK + name for name in shown), self.modules)
 
     def supported(self, builder: Builder, scratch: Path) -> Support:
         """Say whether this machine can boot it; boots nothing."""
@@ -116,8 +117,8 @@ def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> Kind:
         return Qemu(name, this, place, kernel=kernel, initrd=initrd, append=own.append)
 
     files = tuple(each for each in (kernel, initrd) if each)
-    shows = this.kernel == X86_64.kernel  # the packaged runtimes, and their modules, are for it
-    return Kind(name, images, make, cell, 0.5, memory, files, this.port, this.runs, shows)
+    modules = disks.modules_of(this.kernel)
+    return Kind(name, images, make, cell, 0.5, memory, files, this.port, this.runs, modules)
 
 
 def _user(this: Emulation) -> Kind:

@@ -151,7 +151,8 @@ class Qemu:
         if not self._place.images:
             return
         lines = []
-        for module in disks.modules(self._place.builder.image(disks.MODULES)):
+        modules = disks.modules_of(self._architecture.kernel)
+        for module in disks.modules(self._place.builder.image(modules)):
             shutil.copy2(module, self._place.share)
             lines.append(f"module none {self.share}/{module.name}\n")
         for n, path in enumerate(self._place.shown()):

@@ -25,15 +25,16 @@ Which runtime starts where, by which reservation, and under how little address s
 every guest boots for real. The sentences are made from the traces of the run; what stands between
 quotation marks the program said itself.
 
-`native` and `docker` are the machine on which this was made, with {memory} of memory; the other
-guests have 2 GiB. A virtual machine that sizes its heap by the memory it finds, as OpenJDK does,
-asks for more where there is more. How a runtime is added: docs/runtimes.md. What each address space
-is like: docs/atlas.md.
+`native`, `docker` and `qemu-user-…` are the machine on which this was made, with {memory} of
+memory; the other guests have 2 GiB. A virtual machine that sizes its heap by the memory it finds,
+as OpenJDK does, asks for more where there is more. How a runtime is added: docs/runtimes.md. What
+each address space is like: docs/atlas.md.
 """
 _STARTS = """\
 ## What starts where
 
 Without any limit. *moved*: it starts, though an address that it asked for was refused or changed.
+A dash: there is none for that machine.
 """
 _RESERVATIONS = """\
 ## By which reservation
@@ -113,7 +114,7 @@ def _versions(survey: Survey) -> str:
 def _starts(survey: Survey) -> str:
     def word(guest: str, subject: str) -> str:
         seen = survey.cells.get((guest, NONE, subject))
-        return word_of(seen) if seen else ""
+        return word_of(seen) if seen else "-"
 
     rows = (
         [_named(survey, subject), *(word(guest, subject) for guest in survey.guests)]

@@ -15,8 +15,9 @@ from harness.events import AnyEvent, GuestReady, RunStarted
 from harness.facts import Facts
 from harness.survey.digest import Wish, wishes
 from harness.verdict import Outcome, Result, Verdict
+from harness.witnesses import emulator
 from harness.witnesses.program import TRACED
-from harness.witnesses.strace import parse_trace, story_of
+from harness.witnesses.strace import Call, Story, parse_trace, story_of
 
 FILE = "survey.json"  # beside run.json: what a run's own files do not say
 _LINES = 2  # of what a program said before it died
@@ -81,6 +82,7 @@ def read(run: Path) -> Survey:
         raise UsageError(f"{run} holds no survey: {error}", "give the directory of one") from error
     started = next(each for each in events if isinstance(each, RunStarted))
     ready = {each.guest: each for each in events if isinstance(each, GuestReady)}
+    same = _same(found.subjects)
     cells: dict[tuple[str, str, str], Seen] = {}
     missing: dict[str, str] = {}
     for cell in started.cells:
@@ -90,15 +92,33 @@ def read(run: Path) -> Survey:
         if seen.verdict.result is Result.UNSUPPORTED and cell.guest not in ready:
             missing[cell.guest] = seen.verdict.findings[0]
             continue
-        key = (cell.guest, str(cell.limits), cell.subject)
+        key = (cell.guest, str(cell.limits), same[cell.subject])
         cells[key] = _worse(cells[key], seen) if key in cells else seen
     order = dict.fromkeys(cell.guest for cell in started.cells if cell.guest in ready)
     return Survey(
         datetime.datetime.fromtimestamp(started.at, datetime.UTC).date(),
         {guest: ready[guest].facts for guest in order},
         {guest: ready[guest].facts.release for guest in order},
-        found.subjects, cells, found.thresholds, missing,
+        {name: _about(name, same, found.subjects) for name in dict.fromkeys(same.values())},
+        cells, [replace(each, subject=same[each.subject]) for each in found.thresholds], missing,
     )  # fmt: skip
+
+
+def _same(subjects: Mapping[str, About]) -> dict[str, str]:
+    """Name for each subject the first one of its title: they are one runtime, for many machines."""
+    first: dict[str, str] = {}
+    return {name: first.setdefault(about.title, name) for name, about in subjects.items()}
+
+
+def _about(name: str, same: Mapping[str, str], subjects: Mapping[str, About]) -> About:
+    """Tell of a runtime, with each other version that it has on another machine."""
+    here = subjects[name]
+    others = (
+        f"{other.removeprefix(f'{name}-')} {subjects[other].version}" for other in subjects
+        if same[other] == name and subjects[other].version != here.version
+    )  # fmt: skip
+    elsewhere = ", ".join(others)
+    return replace(here, version=here.version + (f" ({elsewhere})" if elsewhere else ""))
 
 
 def _worse(one: Seen, other: Seen) -> Seen:
@@ -111,13 +131,24 @@ def _seen(directory: Path) -> Seen | None:
         verdict = msgspec.json.decode((directory / "verdict.json").read_bytes(), type=Verdict)
     except OSError:
         return None  # an interrupted run has not asked it
-    trace = directory / "strace"
-    if not trace.exists():
+    story = _story(directory)
+    if story is None:
         return Seen(verdict, ())
-    read = parse_trace(trace.read_bytes())
-    pid = read.calls[0].pid if read.calls else 0
     cut = bool(verdict.observed and TRACED in verdict.observed.evidence)
-    return Seen(verdict, wishes(story_of(read, pid)), _words(directory), cut)
+    return Seen(verdict, wishes(story), _words(directory), cut)
+
+
+def _story(directory: Path) -> Story | None:
+    """Return what a program did, as strace or its emulator told it; None if nobody did."""
+    trace, log = directory / "strace", directory / "emulator.log"
+    if log.exists():
+        told = emulator.read_log(log.read_bytes())
+        pid = next((each.pid for each in told.entries if isinstance(each, Call)), 0)
+        return emulator.story_of(told, pid)
+    if trace.exists():
+        read = parse_trace(trace.read_bytes())
+        return story_of(read, read.calls[0].pid if read.calls else 0)
+    return None
 
 
 def _words(directory: Path) -> tuple[str, ...]:

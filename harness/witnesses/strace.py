@@ -353,9 +353,15 @@ def _number(text: str) -> int:
     return 0 if text == "NULL" else int(text, 0)
 
 
+_PROTECTIONS = frozenset({
+    "PROT_NONE", "PROT_READ", "PROT_WRITE", "PROT_EXEC", "PROT_GROWSDOWN",
+    "PROT_BTI", "0x10",  # of arm64's code, the number as qemu-user 7.2 writes it
+})  # fmt: skip
+
+
 def _protection(bits: str) -> str:
     names = set(bits.split("|"))
-    if not names <= {"PROT_NONE", "PROT_READ", "PROT_WRITE", "PROT_EXEC", "PROT_GROWSDOWN"}:
+    if not names <= _PROTECTIONS:
         raise ValueError(bits)
     letters = (("PROT_READ", "r"), ("PROT_WRITE", "w"), ("PROT_EXEC", "x"))
     return "".join(letter if name in names else "-" for name, letter in letters)

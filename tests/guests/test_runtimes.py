@@ -72,6 +72,19 @@ def test_a_runtime_starts_wherever_its_addresses_are_to_be_had(
             assert asan.outcome is Outcome.STARTS
 
 
+def test_a_runtime_of_another_machine_in_39_bits(builder: Builder, tmp_path: Path) -> None:
+    """Its image is a disk of a foreign kernel's, and simply there for an emulator."""
+    guests = ("qemu-riscv64-sv39", "qemu-user-riscv64-39bit")
+    go = subject("go-hello-riscv64", builder)
+    found = verdicts(builder, tmp_path / "run", guests, go)
+    for guest in guests:
+        observed = found[guest, go.name].observed
+        assert observed, found[guest, go.name].findings
+        assert (observed.outcome, observed.contradictions) == (Outcome.STARTS, ())
+        assert "64M --- at 0xc000000000: moved" in observed.evidence["trace"]
+        assert "hello from 0x" in observed.said
+
+
 def test_an_image_is_shown_as_it_is_and_cannot_be_written(
     place: Workplace, boot: Boot, uml: Callable[..., Uml]
 ) -> None:

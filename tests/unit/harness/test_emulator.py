@@ -92,6 +92,16 @@ def test_moments_are_where_it_reads_its_input(record: Record) -> None:
         maps_at(record, read_log((record.emulator or b"")[:first]), "reserved")
 
 
+def test_arm64_code_is_mapped_with_a_bit_of_its_own() -> None:
+    """PROT_BTI, which this emulator writes as a number."""
+    log = read_log(
+        b"7 mmap(NULL,4096,PROT_EXEC|PROT_READ|0x10,MAP_PRIVATE|MAP_DENYWRITE|MAP_FIXED,4,0)"
+        b" = 0x0000005502890000\n"
+        b"7 mprotect(0x5502890000,4096,PROT_EXEC|PROT_READ|0x10) = 0\n"
+    )
+    assert story_of(log, 7).unread == ()
+
+
 def test_what_came_after_the_last_table_counts() -> None:
     log = read_log(
         b"start            end              size             prot\n"

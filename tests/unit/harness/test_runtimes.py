@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from harness.cli.common import known
-from harness.plan import find, load
+from harness.guests.catalogue import catalogue
+from harness.plan import Axes, Selection, find, load
 from harness.runtimes import RUNTIMES, packaged, subject, version
 from images import disks, runtimes
 from images.builder import Builder
 from images.cache import Cache
 from images.catalogue import GUESTS, RECIPES
 from images.errors import ImageError
+from images.ports import AMD64
 
 
 @pytest.fixture
@@ -26,8 +28,9 @@ def empty(tmp_path: Path) -> Builder:
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_each_has_an_image_a_disk_and_a_version(name: str, empty: Builder) -> None:
     this = RUNTIMES[name]
-    assert this.image in {each.name for each in runtimes.RUNTIMES}
-    assert disks.DISK + this.image in RECIPES
+    image = this.port.image(this.image)
+    assert image in {each.name for each in runtimes.RUNTIMES}
+    assert disks.DISK + image in RECIPES
     assert re.fullmatch(r"\d+(\.\d+)+", version(name, empty)), version(name, empty)
     assert re.compile(this.says)
     assert this.argv[0].startswith("{image}/")
@@ -47,6 +50,10 @@ def test_a_subject_knows_where_its_image_is(
     assert (java.image, java.directory, java.ends) == ("java", "/store/java-1", True)
     malloc = packaged(empty)["c-jemalloc"]()
     assert malloc.environment == {"LD_PRELOAD": "/store/allocators-1/lib/libjemalloc.so.2"}
+    foreign = packaged(empty)["c-jemalloc-riscv64"]()
+    assert (malloc.machine, foreign.machine) == ("x86_64", "riscv64")
+    assert foreign.image == "allocators-riscv64"
+    assert foreign.argv == ("/store/allocators-riscv64-1/allocate",)
 
 
 def test_an_image_that_cannot_be_had_is_told(
@@ -62,8 +69,20 @@ def test_the_plan_asks_for_all_of_them(empty: Builder) -> None:
     cells = plan.cells()
     assert {cell.subject for cell in cells} == set(RUNTIMES)
     assert all(cell.declared for cell in cells)
+    machines = {name: kind.machines for name, kind in catalogue(empty).items()}
+    for cell in cells:
+        assert RUNTIMES[cell.subject].port.machine == machines[cell.guest][0]
+    here = {cell.subject for cell in plan.cells(Selection(Axes(guests=("qemu-riscv64-sv39",))))}
+    assert here == {name for name in RUNTIMES if name.endswith("-riscv64")}
+
+
+def test_a_runtime_is_the_same_on_every_machine() -> None:
+    for name in (each for each, this in RUNTIMES.items() if this.port is AMD64):
+        same = [name, f"{name}-arm64", f"{name}-riscv64"]
+        assert len({(RUNTIMES[each].title, RUNTIMES[each].argv) for each in same}) == 1
 
 
 def test_the_page_about_them_names_all() -> None:
     page = (Path(__file__).parents[3] / "docs/runtimes.md").read_text()
-    assert all(f"`{name}`" in page for name in RUNTIMES)
+    assert all(f"`{name}`" in page for name, this in RUNTIMES.items() if this.port is AMD64)
+    assert all(f"`-{port.name}`" in page for port in runtimes.PORTS if port.foreign)

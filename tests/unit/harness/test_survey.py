@@ -188,6 +188,36 @@ def test_the_page(run: Path) -> None:
     assert all(len(line) <= 100 or line[0] == "|" for line in page.splitlines() if line)
 
 
+def test_one_runtime_on_several_machines_is_one_row(run: Path) -> None:
+    """Its name says which machine's it is; an emulator's log is its trace."""
+    guest, subject = "qemu-user-arm64-39bit", "c-tsan-arm64"
+    events = (run / "events.jsonl").read_bytes().splitlines()
+    started = msgspec.json.decode(events[0], type=RunStarted)
+    cell = Cell(guest, Limits(), "", subject)
+    started = msgspec.structs.replace(started, cells=(*started.cells, cell))
+    facts = dataclasses.replace(samples.facts(0x8000000000), release="x")
+    ready = GuestReady(**{**msgspec.structs.asdict(samples.ready(guest)), "facts": facts})
+    lines = [msgspec.json.encode(started), *events[1:], msgspec.json.encode(ready)]
+    (run / "events.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    place = run / "cells" / cell.id
+    place.mkdir(parents=True)
+    observed = seen("", Outcome.STARTS).verdict.observed
+    verdict = Verdict(cell.id, Result.PASS, 1, observed=observed)
+    (place / "verdict.json").write_bytes(msgspec.json.encode(verdict))
+    anywhere = b"0,1099511627776,PROT_NONE,MAP_PRIVATE|MAP_ANONYMOUS,-1,0"
+    (place / "emulator.log").write_bytes(
+        b"7 mmap(%b) = 0x0000004000000000\n7 exit_group(0)\n" % anywhere.replace(b"0,", b"NULL,", 1)
+    )
+    titles = {**TITLES, subject: About(TITLES["c-tsan"].title, "16.1.0")}
+    known = msgspec.json.decode((run / FILE).read_bytes(), type=Found)
+    (run / FILE).write_bytes(msgspec.json.encode(dataclasses.replace(known, subjects=titles)))
+    page = markdown(read(run))
+    assert "ThreadSanitizer 14.2.0 (arm64 16.1.0)." in page
+    assert "| Go | starts | *moved* | - |" in page
+    assert "| ThreadSanitizer | starts | **dies**, not always | starts |" in page
+    assert f"| ThreadSanitizer | {guest} | 1T anywhere | 0x4000000000 |  |" in page
+
+
 def test_the_page_can_be_written_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert door.main(["survey", "--from", str(run)]) == 0
     assert capsys.readouterr().out == markdown(read(run))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import lzma
 from pathlib import Path
 
 import pytest
 
+from harness.guests.architectures import ARCHITECTURES
 from images import disks, runtimes
-from images.catalogue import GUESTS, RECIPES
+from images.catalogue import RECIPES
 from images.errors import ImageError
+from images.ports import AMD64, RISCV64
+from images.recipes import Materials
 
 
 def test_a_link_that_leaves_the_tree_becomes_what_it_names(tmp_path: Path) -> None:
@@ -48,14 +52,60 @@ def test_a_compiler_gets_nothing_of_this_machines_environment(
     assert "CFLAGS" not in names
 
 
-def test_every_runtime_has_a_disk_and_the_guests_kernel_its_modules() -> None:
+def test_every_runtime_has_a_disk_and_every_kernel_its_modules() -> None:
     for recipe in runtimes.RUNTIMES:
         disk = RECIPES[disks.DISK + recipe.name]
         assert disk.needs == (recipe.name, disks.TYPE)
-    assert RECIPES[disks.MODULES].packages == GUESTS["cloud-x86_64"].packages
+    for this in ARCHITECTURES:
+        modules, kernel = RECIPES[disks.modules_of(this.kernel)].packages, RECIPES[this.kernel]
+        assert modules
+        assert kernel.packages
+        apart = this.kernel == "linux-riscv64"
+        assert (modules == kernel.packages) is not apart
+        assert (modules.name == kernel.packages.name) is not apart  # or they would share a lock
+        assert modules.index == kernel.packages.index
 
 
-def test_modules_are_loaded_in_order(tmp_path: Path) -> None:
-    for name in ("squashfs.ko.xz", "virtio_blk.ko.xz"):
-        (tmp_path / name).touch()
-    assert [each.name for each in disks.modules(tmp_path)] == ["virtio_blk.ko.xz", "squashfs.ko.xz"]
+def test_modules_are_unpacked_and_loaded_in_order(tmp_path: Path) -> None:
+    """The agent hands a module to the kernel as it is: a compressed one would be refused."""
+    packages, out = tmp_path / "packages", tmp_path / "out"
+    place = packages / "usr/lib/modules/7.2/kernel"
+    place.mkdir(parents=True)
+    out.mkdir()
+    (place / "squashfs.ko.xz").write_bytes(lzma.compress(b"squash"))
+    (place / "virtio_blk.ko").write_bytes(b"block")
+    disks.make_modules(Materials(packages, {}, out), out)
+    taken = disks.modules(out)
+    assert [each.name for each in taken] == ["virtio_blk.ko", "squashfs.ko"]
+    assert [each.read_bytes() for each in taken] == [b"block", b"squash"]
+
+
+def test_a_port_has_what_the_others_have_and_a_compiler() -> None:
+    kinds = {recipe.name for recipe in runtimes.RUNTIMES if recipe.port is AMD64}
+    for port in runtimes.PORTS:
+        of_port = [recipe for recipe in runtimes.RUNTIMES if recipe.port is port]
+        assert {recipe.name for recipe in of_port} == {port.image(kind) for kind in kinds}
+        assert port.image(runtimes.COMPILER) in RECIPES
+        compiled = {port.image(kind) for kind in ("go", "sanitizers")}  # perhaps by what runs here
+        mine = [each.packages for each in of_port if each.packages and each.name not in compiled]
+        assert {each.architecture for each in mine} == {port.name}
+
+
+def test_another_machines_program_is_started_by_its_emulator(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    for port in (AMD64, RISCV64):
+        (tmp_path / "lib" / Path(port.loader).name).touch()
+    emulators = {"qemu-user": tmp_path / "emulators"}
+    [loader, *words] = runtimes._start(
+        Materials(tmp_path, {}, tmp_path), tmp_path / "java", [tmp_path / "lib"]
+    )
+    assert loader == tmp_path / "lib/ld-linux-x86-64.so.2"
+    assert words == ["--library-path", f"{tmp_path}/lib", tmp_path / "java"]
+    foreign = runtimes._start(
+        Materials(tmp_path, emulators, tmp_path, RISCV64), tmp_path / "java", [tmp_path / "lib"]
+    )
+    assert foreign[:2] == [
+        tmp_path / "emulators/usr/bin/qemu-riscv64",
+        tmp_path / "lib/ld-linux-riscv64-lp64d.so.1",
+    ]
+    assert foreign[2:] == words
