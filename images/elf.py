@@ -86,7 +86,7 @@ def _part_from_head(program: Path) -> None:
             return
         (table,) = struct.unpack_from("<Q", head, 32)
         size, count = struct.unpack_from("<HH", head, 54)
-        for at in range(table, table + size * count, size):
+        for at in (table + n * size for n in range(count)):  # what is to be linked has none
             file.seek(at)
             kind, _, offset, address, _, stored, _, align = struct.unpack(
                 "<IIQQQQQQ", file.read(56)

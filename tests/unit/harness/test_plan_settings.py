@@ -373,7 +373,7 @@ def test_commands_in_the_documentation_are_understood(
     for variable, value in {"$CI_NODE_INDEX": "2", "$CI_NODE_TOTAL": "4"}.items():
         command = command.replace(variable, value)
     words = shlex.split(command.replace("--subject server", "--subject ./server"))
-    for option in ("--junit", "--run-dir", "--json"):  # of `run` alone
+    for option in ("--junit", "--run-dir", "--json", "--html"):  # of `run` alone
         if option in words:
             at = words.index(option)
             del words[at : at + 2]
