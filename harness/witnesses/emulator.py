@@ -138,10 +138,11 @@ def story_of(log: Log, pid: int) -> Story:
     threads = children = 0
     ending = ""
     for call in _calls(log, pid):
-        if call.name in ("clone", "clone3", "fork", "vfork") and call.result:
+        if call.name in ("clone", "clone3", "fork", "vfork"):
+            # with a thread the result may be another's: there is one as soon as it is asked for
             if any("CLONE_THREAD" in each for each in call.args):
                 threads += 1
-            else:
+            elif call.result:
                 children += 1
         elif call.name == "exit_group" and re.fullmatch(r"\d{1,10}", "".join(call.args)):
             ending = f"exited with {int(call.args[0]) & 0xFF}"

@@ -15,7 +15,7 @@ from harness.record import Ending, Record
 from harness.verdict import Outcome
 from harness.verdict import Path as Way
 from harness.witnesses import observe, observe_program
-from harness.witnesses.emulator import Table, maps_at, read_log, story_of
+from harness.witnesses.emulator import Table, doubts, maps_at, read_log, story_of
 from harness.witnesses.maps import MapsError
 from harness.witnesses.strace import Call
 
@@ -90,6 +90,19 @@ def test_moments_are_where_it_reads_its_input(record: Record) -> None:
     first = (record.emulator or b"").index(b"25862 read(0")
     with pytest.raises(MapsError, match="shows 0 reads of standard input"):
         maps_at(record, read_log((record.emulator or b"")[:first]), "reserved")
+
+
+def test_a_thread_counts_even_if_its_clone_got_anothers_answer() -> None:
+    """As logged of a Go program: its second thread slept, and was answered first."""
+    log = read_log(
+        b"7 nanosleep(1,0)7 clone(CLONE_VM|CLONE_THREAD,child_stack=0x3fb4022000) = 0\n"
+        b"7 mmap(NULL,262144,PROT_READ|PROT_WRITE,MAP_PRIVATE|MAP_ANONYMOUS,-1,0) = 0\n"
+        b" = 12\n"
+        b"7 exit_group(0)\n"
+    )
+    story = story_of(log, 7)
+    assert (story.threads, len(story.unread)) == (1, 1)
+    assert doubts(story, Ending(0)) == []
 
 
 def test_arm64_code_is_mapped_with_a_bit_of_its_own() -> None:
