@@ -114,7 +114,7 @@ def _about(name: str, same: Mapping[str, str], subjects: Mapping[str, About]) ->
     """Tell of a runtime, with each other version that it has on another machine."""
     here = subjects[name]
     others = (
-        f"{other.removeprefix(f'{name}-')} {subjects[other].version}" for other in subjects
+        f"{other.rpartition('-')[2]} {subjects[other].version}" for other in subjects
         if same[other] == name and subjects[other].version != here.version
     )  # fmt: skip
     elsewhere = ", ".join(others)

@@ -8,7 +8,8 @@ program are here what both agree on: a range is there if the kernel says so, pro
 emulator says.
 
 Threads are not told apart, and write into one another's lines: of such a line the end is taken for
-the call that began last.
+the call that began last, of those that can be answered so. Of a length the log has the lower 32
+bits; how long a mapping is that was given is seen in the table after it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ _RESULT = re.compile(
     r" = (?:(?P<hex>0x[0-9a-f]+)|(?P<number>-?\d+))(?: errno=(?P<errno>\d+) \(.*?\))?(?: \(.*\))?"
 )
 _MEMORY = frozenset({"mmap", "mmap2", "munmap", "mprotect", "mremap"})
+_PLACING = frozenset({"mmap", "mmap2", "brk", "shmat"})  # answered with an address, in hex
+_REFUSALS = frozenset(
+    {"EACCES", "EAGAIN", "EBADF", "EEXIST", "EINVAL", "ENODEV", "ENOMEM", "EPERM"}
+)
+_4_GIB = 1 << 32
 _SHOWN = 200  # characters of a line that is quoted
 
 
@@ -69,6 +75,7 @@ class _Reader:
         self.base = 0
         self._begun: list[tuple[int, str, str]] = []  # pid, name, arguments
         self._rows: list[tuple[int, int, str]] | None = None
+        self._now = self._before = Table(())
 
     def line(self, line: str) -> None:
         if self._rows is not None:
@@ -87,7 +94,8 @@ class _Reader:
 
     def end_table(self) -> None:
         if self._rows is not None:
-            self.entries.append(Table(tuple(self._rows)))
+            self._before, self._now = self._now, Table(tuple(self._rows))
+            self.entries.append(self._now)
             self._rows = None
 
     def _call(self, line: str, *, waits: bool) -> None:
@@ -117,16 +125,42 @@ class _Reader:
         match = _RESULT.match(text)
         if not self._begun or not match:
             return
-        pid, name, arguments = self._begun.pop()
+        fits = self._answered(match)
+        pid, name, arguments = self._begun.pop(-1 if fits is None else fits)
         line = f"{name}({arguments}){text}"[:_SHOWN]
         number = match["errno"]
         errno = errorcode.get(int(number), number) if number else ""
         parts = split(arguments)
         result = int(match["hex"] or match["number"], 0)
-        if name in _MEMORY and (parts is None or (name == "mmap" and not errno and not result)):
+        if name in _MEMORY and (parts is None or fits is None):
             self.unread.append(line)
             return
+        if name in _MEMORY and parts and re.fullmatch(r"-?\d{1,10}", "".join(parts[1:2])):
+            length = int(parts[1]) % _4_GIB
+            if name in _PLACING and not errno:
+                length = self._whole(length, result)
+            parts = (parts[0], str(length), *parts[2:])
         self.entries.append(Call(pid, name, parts or (), result, errno, line))
+
+    def _answered(self, match: re.Match[str]) -> int | None:
+        """Find the call that this answers: the last begun of those that can be."""
+        refusal = errorcode.get(int(match["errno"]), "") if match["errno"] else ""
+        for place in range(len(self._begun) - 1, -1, -1):
+            places = self._begun[place][1] in _PLACING
+            if refusal and (not places or refusal in _REFUSALS):
+                return place
+            if not refusal and places == bool(match["hex"]):
+                return place
+        return None
+
+    def _whole(self, low: int, start: int) -> int:
+        """Return the length of what was mapped at `start`, by its lower 32 bits: it ends where the
+        table has an end, or had something already.
+        """
+        ends = [end for first, end, _ in self._now.rows if first <= start < end]
+        ends += [first for first, end, _ in self._before.rows if end > start]
+        room = min(ends, default=start) - start
+        return low + max(0, (room - low) // _4_GIB * _4_GIB)
 
 
 def story_of(log: Log, pid: int) -> Story:
@@ -138,10 +172,11 @@ def story_of(log: Log, pid: int) -> Story:
     threads = children = 0
     ending = ""
     for call in _calls(log, pid):
-        if call.name in ("clone", "clone3", "fork", "vfork") and call.result:
+        if call.name in ("clone", "clone3", "fork", "vfork"):
+            # with a thread the result may be another's: there is one as soon as it is asked for
             if any("CLONE_THREAD" in each for each in call.args):
                 threads += 1
-            else:
+            elif call.result:
                 children += 1
         elif call.name == "exit_group" and re.fullmatch(r"\d{1,10}", "".join(call.args)):
             ending = f"exited with {int(call.args[0]) & 0xFF}"

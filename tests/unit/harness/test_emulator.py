@@ -15,7 +15,7 @@ from harness.record import Ending, Record
 from harness.verdict import Outcome
 from harness.verdict import Path as Way
 from harness.witnesses import observe, observe_program
-from harness.witnesses.emulator import Table, maps_at, read_log, story_of
+from harness.witnesses.emulator import Table, doubts, maps_at, read_log, story_of
 from harness.witnesses.maps import MapsError
 from harness.witnesses.strace import Call
 
@@ -90,6 +90,61 @@ def test_moments_are_where_it_reads_its_input(record: Record) -> None:
     first = (record.emulator or b"").index(b"25862 read(0")
     with pytest.raises(MapsError, match="shows 0 reads of standard input"):
         maps_at(record, read_log((record.emulator or b"")[:first]), "reserved")
+
+
+def test_a_thread_counts_even_if_its_clone_got_anothers_answer() -> None:
+    """As logged of a Go program: its second thread slept, and was answered first."""
+    log = read_log(
+        b"7 nanosleep(1,0)7 clone(CLONE_VM|CLONE_THREAD,child_stack=0x3fb4022000) = 0\n"
+        b"7 mmap(NULL,262144,PROT_READ|PROT_WRITE,MAP_PRIVATE|MAP_ANONYMOUS,-1,0) = 0\n"
+        b" = 12\n"
+        b"7 exit_group(0)\n"
+    )
+    story = story_of(log, 7)
+    assert (story.threads, len(story.unread)) == (1, 1)
+    assert doubts(story, Ending(0)) == []
+
+
+def test_an_answer_goes_to_a_call_that_can_be_answered_so() -> None:
+    """No mmap is timed out, or given a small number: that was another thread's call."""
+    mmap = "mmap(NULL,65536,PROT_NONE,MAP_PRIVATE|MAP_ANONYMOUS,-1,0)"
+    log = read_log(
+        f"7 futex(0x1,128,2)7 {mmap} = -1 errno=110 (Connection timed out)\n"
+        " = 0x0000000000400000\n"
+        f"7 futex(0x1,128,2)7 {mmap} = 1\n = -1 errno=12 (Cannot allocate memory)\n".encode()
+    )
+    calls = [each for each in log.entries if isinstance(each, Call)]
+    assert [(each.name, each.result, each.errno) for each in calls] == [
+        ("futex", -1, "ETIMEDOUT"), ("mmap", 0x400000, ""),
+        ("futex", 1, ""), ("mmap", -1, "ENOMEM"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "before", "row", "length"),
+    [
+        (1 << 20, "", "14200100000", (1 << 40) + (1 << 20)),  # GHC's terabyte, as logged
+        (-292 << 20, "", "42edc00000", (4096 - 292) << 20),
+        (1 << 20, "", "4200100000", 1 << 20),
+        # beyond it something of the same protection was there before
+        (1 << 20, "0000004200100000-0000014200100000 0000010000000000 ---", "14200100000", 1 << 20),
+        (1 << 20, "0000004000000000-0000014200100000 0000010000000000 ---", "14200100000", 1 << 20),
+    ],
+)
+def test_the_table_says_how_long_a_mapping_is(
+    written: int, before: str, row: str, length: int
+) -> None:
+    head = "start            end              size             prot"
+    lines = [head, before] if before else []
+    lines += [
+        f"7 mmap(0x4200000000,{written},PROT_NONE,MAP_PRIVATE|MAP_ANONYMOUS,-1,0)"
+        "page layout changed following mmap",
+        head, f"0000004200000000-{row:0>16} 0000000000000000 ---",
+        " = 0x0000004200000000", "7 munmap(0x4200000000,-4096) = 0",
+    ]  # fmt: skip
+    log = read_log("\n".join(lines).encode())
+    mmap, munmap = (each for each in log.entries if isinstance(each, Call))
+    assert (int(mmap.args[1]), int(munmap.args[1])) == (length, (1 << 32) - 4096)
 
 
 def test_arm64_code_is_mapped_with_a_bit_of_its_own() -> None:
