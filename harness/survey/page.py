@@ -27,8 +27,9 @@ quotation marks the program said itself.
 
 `native`, `docker` and `qemu-user-…` are the machine on which this was made, with {memory} of
 memory; the other guests have 2 GiB. A virtual machine that sizes its heap by the memory it finds,
-as OpenJDK does, asks for more where there is more. How a runtime is added: docs/runtimes.md. What
-each address space is like: docs/atlas.md.
+as OpenJDK does, asks for more where there is more. Of a size that was refused, qemu-user tells the
+lower 32 bits. How a runtime is added: docs/runtimes.md. What each address space is like:
+docs/atlas.md.
 """
 _STARTS = """\
 ## What starts where
