@@ -124,6 +124,8 @@ class Monitor:
             self._socket.settimeout(max(self._deadline.remaining, 0.001))
             try:
                 more = self._socket.recv(_LONGEST)
+            except ConnectionError:
+                more = b""
             except OSError as error:
                 raise GuestError(f"QEMU's monitor does not answer: {error}") from error
             if not more or len(self._seen) > _LONGEST:

@@ -85,7 +85,7 @@ CALLS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     calls=CALLS,
     top_down=st.booleans(),

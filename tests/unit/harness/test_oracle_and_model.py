@@ -77,7 +77,7 @@ FORMS = [(8, policy) for policy in oracle.POLICIES] + [(4, policy) for policy in
 
 
 @pytest.mark.parametrize(("pointer_size", "policy"), FORMS)
-@settings(max_examples=int(os.environ.get("FOOTHOLD_EXAMPLES", "150")), deadline=None)
+@settings(max_examples=int(os.environ.get("FOOTHOLD_EXAMPLES", "150")))
 @given(st.data(), few | limits)
 def test_the_oracle_and_the_allocator_on_a_model_agree(
     pointer_size: int, policy: str, data: st.DataObject, narrowed: Limits

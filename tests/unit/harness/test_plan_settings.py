@@ -388,7 +388,7 @@ VALUES = st.sampled_from([
 KEYS = st.sampled_from([each.key for each in SETTINGS] + [key for key in SECTIONS if key] + ["x"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_whatever_stands_where_only_usage_errors_come_of_it(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -74,7 +74,7 @@ def test_a_schedule_that_is_stopped_wakes_those_who_wait() -> None:
     assert got == [None]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.integers(1, 300)), min_size=1, max_size=12),
     st.integers(1, 4), st.integers(1, 500),

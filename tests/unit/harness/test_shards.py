@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cells import Cell, Limits
@@ -21,7 +21,6 @@ def cells(sizes: list[int], mixed: bool = False) -> tuple[Cell, ...]:
     return tuple(sorted(made, key=lambda cell: str(cell.limits)) if mixed else made)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 40), max_size=8), st.integers(1, 60), st.booleans())
 def test_every_cell_is_in_exactly_one_shard(sizes: list[int], count: int, mixed: bool) -> None:
     whole = cells(sizes, mixed)
@@ -35,7 +34,6 @@ def test_every_cell_is_in_exactly_one_shard(sizes: list[int], count: int, mixed:
         assert list(part) == [cell for cell in whole if cell in mine]  # the plan's order
 
 
-@settings(deadline=None)
 @given(st.integers(1, 8), st.integers(1, 40))
 def test_guests_of_one_size_are_a_shard_each(guests: int, size: int) -> None:
     whole = cells([size] * guests)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cells import Cell
@@ -198,7 +198,6 @@ def test_noise_is_what_the_latest_times_were_like() -> None:
     assert restless.most == pytest.approx(3 + 5 * 1.4826)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1000), min_size=FEWEST, max_size=2 * MOST))
 def test_one_of_the_usual_times_at_least_is_usual(times: list[float]) -> None:
     known = usual(times)
