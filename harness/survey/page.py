@@ -16,6 +16,7 @@ from harness.verdict import Outcome
 
 # a program may name the image that it lies in: by where that is on this machine
 _STORED = re.compile(r"/\S*?/store/([a-z0-9_-]+)-[0-9a-f]{16}")
+_HOSTS = ("native", "docker", "qemu-user-")  # whose kernel is that of this machine
 NONE = "none"  # the limits of a cell without any
 _HEAD = """\
 # The survey
@@ -104,7 +105,7 @@ def _named(survey: Survey, subject: str) -> str:
 
 def _versions(survey: Survey) -> str:
     kernels = (f"{guest} {release}" for guest, release in survey.releases.items()
-               if guest not in ("native", "docker"))  # fmt: skip
+               if not guest.startswith(_HOSTS))  # fmt: skip
     versions = dict.fromkeys(
         f"{re.split(',| -', each.title)[0]} {each.version}" for each in survey.subjects.values()
     )
@@ -222,7 +223,7 @@ def _below(survey: Survey) -> str:
 
 def _imitated(survey: Survey) -> str:
     told = "".join(map(_wrapped, imitations(survey)))
-    return _IMITATED + told if told else ""
+    return _IMITATED + told.replace(":\n*", ":\n\n*") if told else ""
 
 
 def _agreement(survey: Survey) -> str:
