@@ -181,6 +181,7 @@ def supervision(subject: Subject, guest: Guest, *, trace: bool) -> Supervision:
         guest.root,
         subject.patience * guest.scale,
         says="" if subject.ends else subject.says,
+        last=True,
     )
 
 

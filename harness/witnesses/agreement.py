@@ -20,6 +20,7 @@ from harness.ledger import (
     Unmap,
     flags_of,
     protection_of,
+    settle,
 )
 from harness.witnesses.maps import Mapping, is_covered
 from harness.witnesses.report import Call, Report
@@ -102,6 +103,19 @@ def compare(account: Account, maps: Sequence[Mapping], moment: str) -> list[str]
                 f"the maps at {moment} show {mapping}; the trace does not account for it"
             )
     return against[:_MOST]
+
+
+def compare_near(
+    steps: Sequence[Step], maps: Sequence[Mapping], moment: str, later: int = 0
+) -> list[str]:
+    """Compare the account of all steps; if it disagrees, those without the last, up to `later` of
+    them, which may have been made after the maps were read.
+    """
+    against = compare(settle(steps), maps, moment)
+    for last in range(len(steps) - 1, max(len(steps) - later, 0) - 1, -1):
+        if not against or not compare(settle(steps[:last]), maps, moment):
+            return []
+    return against
 
 
 def _matters(reservation: Reservation) -> bool:

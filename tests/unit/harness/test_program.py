@@ -69,6 +69,31 @@ def test_what_still_runs_has_started() -> None:
     assert "the maps at running show c000000000-c040000000 rw-p" in lie.contradictions[0]
 
 
+ENDED = "c000000000-c040000000 ---p 00000000 00:00 0 \n"
+
+
+def test_the_maps_of_one_that_ended_are_held_against_its_trace() -> None:
+    seen = observe_program(record(f"{HIGH} = 0xc000000000", maps={"end": ENDED}))
+    assert (seen.outcome, seen.contradictions) == (Outcome.STARTS, ())
+    assert seen.evidence["maps at the end"] == "1G --- at 0xc000000000"
+    [told] = observe_program(record(maps={"end": ENDED})).contradictions
+    assert told == (
+        "the maps at end show c000000000-c040000000 ---p; the trace does not account for it"
+    )
+
+
+def test_what_other_threads_do_while_the_maps_are_read_is_no_contradiction() -> None:
+    clone = "7 clone3({flags=CLONE_VM|CLONE_THREAD}, 88) = 8"
+    late = f"{HIGH} = 0xc000000000", f"8{LOW[1:]} = 0x10000000", "8 munmap(0xc000000000, 4096) = 0"
+    seen = observe_program(record(clone, *late, maps={"end": ENDED}))
+    assert seen.contradictions == ()
+    alone = observe_program(record(*(f"7{each[1:]}" for each in late), maps={"end": ENDED}))
+    assert "the trace leaves 10000000-38000000 ---" in alone.contradictions[0]
+    many = [f"8 munmap({0x20000000 + n * 4096:#x}, 4096) = 0" for n in range(20)]
+    seen = observe_program(record(clone, *late, *many, maps={"end": ENDED}))
+    assert "the trace leaves 10000000-20000000 ---" in seen.contradictions[0]
+
+
 RAN = {"running": "c000000000-c040000000 ---p 00000000 00:00 0 \n"}
 
 
