@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from harness.facts import Facts
 from harness.survey.digest import Wish, wishes
 from harness.verdict import Outcome, Result, Verdict
 from harness.witnesses import emulator
+from harness.witnesses.maps import MapsError, parse_maps
 from harness.witnesses.program import TRACED
 from harness.witnesses.strace import Call, Story, parse_trace, story_of
 
@@ -51,8 +53,8 @@ class Found:
 class Seen:
     """A cell: its verdict, what its subject wished for, and the first lines that it printed. `cut`
     says that the trace was ended before the subject was, `traced` that there is one at all. `end`
-    is where its address space ends, `listed` what it said itself that is mapped. If the same was
-    asked more than once, the worst is what counts, and `varied` says that it was not always so.
+    is where its address space ends, `listed` what was mapped there last. If the same was asked more
+    than once, the worst is what counts, and `varied` says that it was not always so.
     """
 
     verdict: Verdict
@@ -149,8 +151,7 @@ def _seen(directory: Path) -> Seen | None:
         return None  # an interrupted run has not asked it
     story = _story(directory)
     lines = _lines(directory)
-    matches = (_MAPPING.match(line) for line in lines)
-    listed = tuple((int(m[1], 16), int(m[2], 16), (m[3] or "").strip()) for m in matches if m)
+    listed = _listed(directory, lines)
     words = tuple(line.strip() for line in lines if line.strip())[:_LINES]
     if story is None:
         return Seen(verdict, (), words, traced=False, listed=listed)
@@ -169,6 +170,15 @@ def _story(directory: Path) -> Story | None:
         read = parse_trace(trace.read_bytes())
         return story_of(read, read.calls[0].pid if read.calls else 0)
     return None
+
+
+def _listed(directory: Path, lines: Sequence[str]) -> tuple[tuple[int, int, str], ...]:
+    """What it had mapped when it ended: as the kernel showed it, or else by its own words."""
+    maps = directory / "maps-end"
+    with contextlib.suppress(OSError, MapsError):
+        return tuple((each.start, each.end, each.name) for each in parse_maps(maps.read_text()))
+    matches = (_MAPPING.match(line) for line in lines)
+    return tuple((int(m[1], 16), int(m[2], 16), (m[3] or "").strip()) for m in matches if m)
 
 
 def _lines(directory: Path) -> list[str]:

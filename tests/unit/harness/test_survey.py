@@ -263,6 +263,24 @@ def test_one_runtime_on_several_machines_is_one_row(run: Path) -> None:
     assert f"| ThreadSanitizer | {guest} | 1T anywhere | 0x4000000000 |  |" in page
 
 
+@pytest.mark.parametrize("kernel", [True, False])
+def test_what_stood_in_the_way_is_told_by_the_kernel_or_else_by_the_program(
+    run: Path, kernel: bool
+) -> None:
+    place = run / "cells" / "uml-6.12" / "none" / "c-tsan"
+    lines = (place / "strace").read_bytes().splitlines(keepends=True)
+    (place / "strace").write_bytes(
+        b"".join(each for each in lines if b"0x720000000000" not in each)
+    )
+    own = "\t0x100000000-0x100001000\t/of-its-own\n"
+    (place / "stderr").write_text(f"7==No room in [0x90000000-0x8000000000]\n{own}")
+    if kernel:
+        (place / "maps-end").write_text("100000000-100001000 r-xp 00000000 fe:00 7 /lib/ld.so\n")
+    name = "/lib/ld.so" if kernel else "/of-its-own"
+    told = " ".join(markdown(read(run)).split())
+    assert f"its address space, 0x7f80000000, and {name} lies in it at 0x100000000." in told
+
+
 def test_the_page_can_be_written_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert door.main(["survey", "--from", str(run)]) == 0
     assert capsys.readouterr().out == markdown(read(run))
