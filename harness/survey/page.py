@@ -101,7 +101,11 @@ def _wrapped(paragraph: str) -> str:
     """Break a paragraph, or an item of a list, into lines as the other pages have them."""
     indent = "  " if paragraph.startswith("* ") else ""
     lines = textwrap.wrap(
-        paragraph, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        _STORED.sub(r"\1", paragraph),
+        100,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
     return "\n".join(lines) + "\n"
 
