@@ -54,6 +54,11 @@ def test_a_death_and_what_was_done_before() -> None:
     assert seen.is_as(Expectation.parse("path:refused"))
 
 
+def test_a_death_without_a_word() -> None:
+    seen = observe_program(record(status=5))
+    assert (seen.outcome, str(seen)) == (Outcome.DIES, "dies, status 5")
+
+
 def test_what_still_runs_has_started() -> None:
     trace = f"{BEGIN}{HIGH} = 0xc000000000\n7 +++ killed by SIGKILL +++\n"
     maps = "c000000000-c040000000 ---p 00000000 00:00 0 \n"
