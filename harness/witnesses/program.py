@@ -23,7 +23,7 @@ from harness.ledger import (
 from harness.record import Ending, Record
 from harness.verdict import Observation, Outcome, Path
 from harness.witnesses.accounts import Accounts, Calls
-from harness.witnesses.agreement import compare_near
+from harness.witnesses.agreement import compare_late
 from harness.witnesses.maps import FOUR_GIB, MapsError, ledger_of
 from harness.witnesses.strace import Story
 
@@ -34,7 +34,6 @@ _COMPLAINT = re.compile(
 TRACED = "ending, traced"  # evidence of a program that was run again without a tracer
 RUNNING = "running"  # the moment of the maps of a program that we have ended
 END = "end"  # of one that was about to end by itself
-LATER = 16  # calls that other threads may make while the maps are read
 MOST_TOLD = 12  # reservations
 MOST_SAID = 4096  # characters of what it printed last
 LONGEST_MESSAGE = 500
@@ -135,8 +134,7 @@ def _hear_trace(
             continue
         evidence[words] = _largest(ledger_of(maps))
         if maps and calls.whole:
-            # while the maps are read, other threads go on
-            against += compare_near(story.steps, maps, moment, LATER if story.threads else 0)
+            against += compare_late(story, account, maps, moment)
     return account.ledger
 
 

@@ -94,9 +94,16 @@ def test_what_other_threads_do_while_the_maps_are_read_is_no_contradiction() -> 
     assert seen.contradictions == ()
     alone = observe_program(record(*(f"7{each[1:]}" for each in late), maps={"end": ENDED}))
     assert "the trace leaves 10000000-38000000 ---" in alone.contradictions[0]
-    many = [f"8 munmap({0x20000000 + n * 4096:#x}, 4096) = 0" for n in range(20)]
-    seen = observe_program(record(clone, *late, *many, maps={"end": ENDED}))
-    assert "the trace leaves 10000000-20000000 ---" in seen.contradictions[0]
+    before = "8 mmap(0x600000000, 134217728, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)"
+    many = ["8 mprotect(0xc000000000, 4096, PROT_NONE) = 0"] * 300
+    seen = observe_program(record(clone, f"{before} = 0x600000000", *many, maps={"end": ENDED}))
+    assert "the trace leaves 600000000-608000000 ---" in seen.contradictions[0]
+    under_way = (
+        "8 mmap(NULL, 134217728, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0 <unfinished ...>"
+    )
+    for end in ("8 <... mmap resumed>) = ?", "8 +++ exited with 0 +++"):
+        seen = observe_program(record(clone, under_way, end, maps={"end": ENDED}))
+        assert seen.contradictions == ()
 
 
 RAN = {"running": "c000000000-c040000000 ---p 00000000 00:00 0 \n"}
