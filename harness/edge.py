@@ -69,7 +69,10 @@ class Threshold:
     def __str__(self) -> str:
         search = self.search
         if search.edge is Edge.FOUND and search.smallest and search.largest:
-            return f"{about(search.smallest)} (not under {about(search.largest)})"
+            enough, little = about(search.smallest), about(search.largest)
+            if enough == little:
+                enough, little = format_size(search.smallest), format_size(search.largest)
+            return f"{enough} (not under {little})"
         if search.edge is Edge.BELOW and search.smallest:
             return f"at most {about(search.smallest)}"
         if search.edge is Edge.ABOVE and search.largest:

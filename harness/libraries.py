@@ -34,8 +34,12 @@ def here(program: Path, loader: str) -> dict[str, Path]:
         if arrow and place.startswith("/"):
             found[Path(name).name] = Path(place.rpartition(" (")[0])
     if done.returncode:
-        why = done.stderr.strip() or done.stdout.strip()
-        raise UsageError(f"{program} cannot be loaded: {why}")
+        why = (done.stderr.strip() or done.stdout.strip()).removeprefix(f"{program}: ")
+        raise UsageError(
+            f"{program} cannot be loaded: {why}",
+            "install what is missing, name its directory in LD_LIBRARY_PATH, or, if it finds its "
+            "files beside itself, take --root host",
+        )
     return found
 
 

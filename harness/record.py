@@ -24,7 +24,8 @@ class Supervision:
     that size instead of pipes.
 
     After `patience` seconds, if given, its maps are read as the moment `running`, and it is ended;
-    likewise as soon as a line of its output matches the regular expression `says`.
+    likewise as soon as a line of its output matches the regular expression `says`. If it is traced
+    and `last` is wanted, it is held before it ends by itself, and its maps are those of the `end`.
     """
 
     trace: bool = False
@@ -34,6 +35,7 @@ class Supervision:
     patience: float | None = None
     terminal: Window | None = None
     says: str = ""
+    last: bool = False
 
 
 UNTRACED = Supervision()
@@ -61,9 +63,9 @@ class Record:
     """One program, from its start to its end.
 
     `maps` is /proc/PID/maps as the agent read it while the program was held, by the moment
-    (`reserved`, `end`). `trace` is what strace wrote of its system calls, None if nobody traced it.
-    `emulator` is what an emulator that ran the program said of its calls and pages, None without
-    one; `maps` are that emulator's (harness/witnesses/emulator.py).
+    (`reserved`, `end`, `running`). `trace` is what strace wrote of its system calls, None if nobody
+    traced it. `emulator` is what an emulator that ran the program said of its calls and pages, None
+    without one; `maps` are that emulator's (harness/witnesses/emulator.py).
     `cut` names what was bounded: `stdout`, `stderr`, `trace`. `running` says that we ended it when
     our patience was at its end, or that it had `said` what it says when it has started.
     """

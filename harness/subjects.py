@@ -22,6 +22,7 @@ from harness.errors import GuestError, UsageError
 from harness.guests.guest import Guest, Support
 from harness.record import Supervision
 from images import elf
+from images.errors import ImageError
 from images.ports import PORTS
 
 FILE = f"{bundle.PACKAGE}/{bundle.SCRIPT}"
@@ -181,6 +182,7 @@ def supervision(subject: Subject, guest: Guest, *, trace: bool) -> Supervision:
         guest.root,
         subject.patience * guest.scale,
         says="" if subject.ends else subject.says,
+        last=True,
     )
 
 
@@ -218,7 +220,10 @@ def of_program(
     here = f"{SHARE}/{subject.place}"
     own = {**brought, path.name: path}
     alone = replace(subject, argv=(f"{here}/{path.name}", *arguments), files=own)
-    loader = elf.interpreter(path) if machine else None
+    try:
+        loader = elf.interpreter(path) if machine else None
+    except ImageError as error:
+        raise UsageError(str(error), error.hint) from error
     if root == "host" or loader is None:
         return alone
     if sysroot:
@@ -262,9 +267,13 @@ def _find(program: str) -> Path:
     """Find it as a shell would, and by its real name if its directory is of no meaning to it."""
     found = shutil.which(program)
     if not found:
-        there = Path(program).exists()
-        why = "is there but may not be executed" if there else "is no program of this machine"
-        raise UsageError(f"{program} {why}", "give the path of one, for example ./server")
+        path = Path(program)
+        why, remedy = "is no program of this machine", "give the path of one, for example ./server"
+        if path.is_dir():
+            why = "is a directory"
+        elif path.exists():
+            why, remedy = "is there but may not be executed", f"chmod +x {program}"
+        raise UsageError(f"{program} {why}", remedy)
     return Path(found).absolute()
 
 

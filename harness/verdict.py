@@ -133,7 +133,8 @@ class Observation:
             return describe(self.path, self.outcome, 0, "")
         if self.signal:
             return f"killed by signal {self.signal}"
-        if self.outcome is None or (self.path is None and not self.said):
+        reports = "report" in self.evidence  # what reports nothing may have no path
+        if self.outcome is None or (reports and self.path is None):
             told = f"unclear, status {self.status}"
             return f"{told}: {self.message}" if self.message else told
         return describe(self.path, self.outcome, self.status, self.message)

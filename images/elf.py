@@ -41,7 +41,20 @@ def machine(path: Path) -> str | None:
 
 
 def interpreter(path: Path) -> str | None:
-    """Return the loader that a program asks for (PT_INTERP), or None if it needs none; elf(5)."""
+    """Return the loader that a program asks for (PT_INTERP), or None if it needs none; elf(5).
+
+    Raises ImageError for what is not whole.
+    """
+    try:
+        found = _interpreter(path)
+    except struct.error:
+        found = ""
+    if found == "":
+        raise ImageError(f"{path} begins as an ELF program, and is not whole", "copy it again")
+    return found
+
+
+def _interpreter(path: Path) -> str | None:
     with path.open("rb") as file:
         head = file.read(64)
         wide, order = head[4] == 2, "<" if head[5] == 1 else ">"

@@ -24,6 +24,7 @@ from harness.record import UNTRACED, Ending, Record, Supervision
 MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent passes on 5 MiB
 MOST_TRACE = 4 << 20  # bytes of a trace that are kept; 40,000 calls
 MOST_LINE = 64 << 10  # bytes of a line without an end that are looked at
+OWN_TRACE = "fd:"
 _HOLD = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
 
 
@@ -44,9 +45,12 @@ def agent_argv(
     """Return the command line of the agent that runs `argv` under `limits`, watched like that.
 
     `strace` is the path of that program, beside the agent, which is its own tracer where there are
-    faults; or `fd:N`, where the program itself writes to that descriptor what it does.
+    faults; or `fd:N`, where the program itself writes to that descriptor what it does (an emulator,
+    whose own maps nobody wants at its end).
     """
     words = ["--trace", strace] if how.trace else []
+    if how.trace and how.last and not strace.startswith(OWN_TRACE):
+        words.append("--last")
     if how.terminal:
         words += ["--terminal", f"{how.terminal.rows}x{how.terminal.columns}"]
     for name, value in how.environment.items():
@@ -180,6 +184,8 @@ class _Supervision:
         elif kind == b"m":
             if self._holds:
                 self._maps[self._holds.pop(0)] = payload.decode(errors="replace")
+        elif kind == b"l":
+            self._maps["end"] = payload.decode(errors="replace")
         elif kind in self._output:
             self._take_output(kind, payload)
         else:

@@ -127,7 +127,10 @@ class Asked:
                 names += _all("subjects", (given,), plan)
                 continue
             if "/" not in given and not shutil.which(given):
-                plan.known.subject(given)  # says which there are, and which is the nearest
+                try:
+                    plan.known.subject(given)  # says which there are, and which is the nearest
+                except UsageError as error:
+                    raise UsageError(str(error), f"{error.hint}; or a program: ./{given}") from None
             program = self._program(given, plan)
             try:
                 plan = plan.with_program(program)

@@ -94,7 +94,7 @@ def _measure(
         if summary.interrupted:
             return directory, INTERRUPTED
         found, missing = _edges(cells, options, bus) if thresholds else ([], [])
-        _write(directory, options, found)
+        _write(directory, options, found, missing)
     lost = summary.counts.get("error") or [each for each in missing if not each.unsupported]
     return directory, FAILED if lost else OK
 
@@ -115,7 +115,9 @@ def _edges(
     return edges.found, edges.missing
 
 
-def _write(directory: Path, options: Options, found: Sequence[Threshold]) -> None:
+def _write(
+    directory: Path, options: Options, found: Sequence[Threshold], missing: Sequence[Missing]
+) -> None:
     import msgspec
 
     from harness.runtimes import RUNTIMES, version
@@ -126,5 +128,6 @@ def _write(directory: Path, options: Options, found: Sequence[Threshold]) -> Non
         name: About(RUNTIMES[name].title, version(name, options.builder))
         for name in options.subjects
     }
-    text = msgspec.json.format(msgspec.json.encode(Found(about, tuple(found))), indent=1)
+    unfound = tuple((each.guest, each.subject, each.why) for each in missing)
+    text = msgspec.json.format(msgspec.json.encode(Found(about, tuple(found), unfound)), indent=1)
     write_whole(directory / FILE, text + b"\n")

@@ -38,7 +38,11 @@ class Known:
         """Return the subject's name if it is one. Raises UsageError."""
         if name in self.all_subjects:
             return name
-        raise unknown("subject", name, self.all_subjects)
+        names = self.all_subjects
+        error = unknown("subject", name, names)
+        ours = [each for each in names if each.rpartition("-")[0] not in names]
+        ports = "" if len(ours) == len(names) else ", the runtimes with -arm64 and -riscv64 as well"
+        raise UsageError(str(error), f"there is: {', '.join(ours)}{ports}")
 
     @property
     def all_subjects(self) -> tuple[str, ...]:

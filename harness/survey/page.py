@@ -16,6 +16,7 @@ from harness.verdict import Outcome
 
 # a program may name the image that it lies in: by where that is on this machine
 _STORED = re.compile(r"/\S*?/store/([a-z0-9_-]+)-[0-9a-f]{16}")
+_NUMBER = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)?")
 _HOSTS = ("native", "docker", "qemu-user-")  # whose kernel is that of this machine
 NONE = "none"  # the limits of a cell without any
 _HEAD = """\
@@ -35,8 +36,8 @@ docs/atlas.md.
 _STARTS = """\
 ## What starts where
 
-Without any limit. *moved*: it starts, though an address that it asked for was refused or changed.
-A dash: there is none for that machine.
+Without any limit, a table for each machine. *moved*: it starts, though an address that it asked for
+was refused or changed. A dash: it was not asked there.
 """
 _RESERVATIONS = """\
 ## By which reservation
@@ -44,11 +45,16 @@ _RESERVATIONS = """\
 What each asks of the kernel: the largest reservations that want an address, the largest that does
 not care, and what was not granted. *At exactly* insists on the address (MAP_FIXED, or
 MAP_FIXED_NOREPLACE), *at* is a hint; *that* is what was asked for. Guests with the same answers
-share a row; its addresses and sizes are those of the first. The 64 MiB that glibc reserves for each
-thread's malloc are left out.
+share a row; its addresses and sizes are those of the first. *Everywhere*: in all guests that asked
+it. The 64 MiB that glibc reserves for each thread's malloc are left out.
 """
-_FINDINGS = """\
-## What was not granted, and what came of it
+_DYING = """\
+## What does not start, and why
+
+Guests in which it goes alike share an item; its addresses are those of the first.
+"""
+_MOVED = """\
+## What starts elsewhere than it asked
 """
 _LIMITS = """\
 ## The smallest limit
@@ -73,8 +79,9 @@ def markdown(survey: Survey) -> str:
     memory = f"{(native.memory >> 30) + 1} GiB" if native else "its own"
     parts = [
         _HEAD.format(date=survey.date.isoformat(), memory=memory),
-        _versions(survey), _STARTS, _starts(survey), _FINDINGS, _findings(survey), _RESERVATIONS,
-        _reservations(survey), _LIMITS, _thresholds(survey), _below(survey), _agreement(survey),
+        _versions(survey), _STARTS, _starts(survey), _DYING, _findings(survey, moved=False), _MOVED,
+        _findings(survey, moved=True), _RESERVATIONS, _reservations(survey), _LIMITS,
+        _thresholds(survey), _unfound(survey), _below(survey), _agreement(survey),
         _imitated(survey),
         *(f"Not measured: {guest}: {why}.\n" for guest, why in survey.missing.items()),
     ]  # fmt: skip
@@ -94,7 +101,11 @@ def _wrapped(paragraph: str) -> str:
     """Break a paragraph, or an item of a list, into lines as the other pages have them."""
     indent = "  " if paragraph.startswith("* ") else ""
     lines = textwrap.wrap(
-        paragraph, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        _STORED.sub(r"\1", paragraph),
+        100,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
     return "\n".join(lines) + "\n"
 
@@ -114,15 +125,33 @@ def _versions(survey: Survey) -> str:
 
 
 def _starts(survey: Survey) -> str:
+    machines: dict[str, list[str]] = {}
+    for guest, facts in survey.guests.items():
+        machines.setdefault(facts.machine, []).append(guest)
+    return "\n".join([_everywhere(survey), *(
+        f"### {machine}\n\n{_starts_on(survey, guests)}" for machine, guests in machines.items()
+    )])  # fmt: skip
+
+
+def _everywhere(survey: Survey) -> str:
+    """Name those of which there is nothing to tell."""
+    words: dict[str, set[str]] = {}
+    for (_, limits, subject), seen in survey.cells.items():
+        if limits == NONE:
+            words.setdefault(subject, set()).add(word_of(seen))
+    well = [_named(survey, each) for each in survey.subjects if words.get(each) == {"starts"}]
+    told = f"{len(well)} of {len(words)} start everywhere, at the addresses that they ask for"
+    return _wrapped(f"{told}: {'; '.join(well)}." if well else f"{told}.")
+
+
+def _starts_on(survey: Survey, guests: Sequence[str]) -> str:
     def word(guest: str, subject: str) -> str:
         seen = survey.cells.get((guest, NONE, subject))
         return word_of(seen) if seen else "-"
 
-    rows = (
-        [_named(survey, subject), *(word(guest, subject) for guest in survey.guests)]
-        for subject in survey.subjects
-    )
-    return _table(["", *survey.guests], rows)
+    rows = ([_named(survey, subject), *(word(guest, subject) for guest in guests)]
+            for subject in survey.subjects)  # fmt: skip
+    return _table(["", *guests], (row for row in rows if set(row[1:]) != {"-"}))
 
 
 def _groups(
@@ -144,34 +173,60 @@ def _manner(seen: Seen) -> object:
 
 
 def _denial(seen: Seen) -> object:
-    """Likewise, of what it was not granted alone."""
+    """Likewise, of what it was not granted alone, and of what it said when it died."""
     denied = ((w.exact, bool(w.refused), bool(w.moved), w.then) for w in seen.wishes)
-    return word_of(seen), frozenset(each for each in denied if each[1] or each[2])
+    observed = seen.verdict.observed
+    words = _NUMBER.sub("", observed.message) if observed else ""
+    return word_of(seen), frozenset(each for each in denied if each[1] or each[2]), words
 
 
-def _findings(survey: Survey) -> str:
+def _findings(survey: Survey, *, moved: bool) -> str:
+    """Tell of those that start, though not where they wished; or of those that do not start."""
     lines = []
     for subject in survey.subjects:
         for guests, seen in _groups(survey, subject, _denial):
-            if word_of(seen) != "starts":
+            if word_of(seen) != "starts" and seen.starts is moved:
                 bits = dict.fromkeys(f"{survey.guests[guest].bits}" for guest in guests)
-                where = f"{', '.join(guests)} ({' and '.join(bits)} bits)"
+                where = f"{shortly(guests)} ({' and '.join(bits)} bits)"
                 lines.append(_wrapped(f"* **{_named(survey, subject)}**, {where}: {tell(seen)}"))
-    return "".join(lines) or "Everything was.\n"
+    return "".join(lines) or "Nothing.\n"
+
+
+def shortly(guests: Sequence[str]) -> str:
+    """Name guests, of neighbours that begin alike the end alone: `qemu-riscv64-sv39, -sv48`."""
+    told: list[str] = []
+    family = ""
+    for guest in guests:
+        if family and guest.startswith(f"{family}-"):
+            told.append(guest.removeprefix(family))
+            continue
+        told.append(guest)
+        before = guest.rpartition("-")[0]
+        family = "" if before == "qemu" else before
+    return ", ".join(told)
 
 
 def _reservations(survey: Survey) -> str:
-    rows = []
+    rows: list[list[str]] = []
+    modest = []
     for subject in survey.subjects:
-        for guests, seen in _groups(survey, subject, _manner):
+        groups = list(_groups(survey, subject, _manner))
+        if all(seen.traced and not seen.wishes for _, seen in groups):
+            modest.append(_named(survey, subject))
+            continue
+        for guests, seen in groups:
+            name = _named(survey, subject)
+            where = "everywhere" if len(groups) == 1 else shortly(guests)
             shown = main_wishes(seen.wishes)
-            name, where = _named(survey, subject), ", ".join(guests)
             if not shown:
-                rows.append([name, where, "nothing large, no address", "", ""])
+                asked = "nothing large, no address" if seen.traced else "not traced"
+                rows.append([name, where, asked, "", ""])
             for wish in shown:
                 rows.append([name, where, wish.asked, wish.answered, _then(wish, seen)])
                 name = where = ""
-    return _table(["", "guests", "asked", "given", "then"], rows)
+    nothing = f"Nothing large, and no address, ask for: {'; '.join(modest)}."
+    table = _table(["", "guests", "asked", "given", "then"], rows)
+    return f"{table}\n{_wrapped(nothing)}" if modest else table
 
 
 def _then(wish: Wish, seen: Seen) -> str:
@@ -186,15 +241,23 @@ def _thresholds(survey: Survey) -> str:
     if not known:
         return ""
 
+    guests = [guest for guest in survey.guests if any(each == guest for each, _ in known)]
+
     def word(guest: str, subject: str) -> str:
         found = known.get((guest, subject))
-        return _edge(found) if found else ""
+        return _edge(found) if found else "-"
 
-    rows = (
-        [_named(survey, subject), *(word(guest, subject) for guest in survey.guests)]
-        for subject in survey.subjects
+    rows = ([_named(survey, subject), *(word(guest, subject) for guest in guests)]
+            for subject in survey.subjects)  # fmt: skip
+    return _table(["", *guests], (row for row in rows if set(row[1:]) != {"-"}))
+
+
+def _unfound(survey: Survey) -> str:
+    told = (
+        f"* Not found: {f'{_named(survey, subject)} in ' if subject else ''}{guest}: {why}"
+        for guest, subject, why in survey.unfound
     )
-    return _table(["", *survey.guests], rows)
+    return "".join(map(_wrapped, told))
 
 
 def _edge(found: Threshold) -> str:

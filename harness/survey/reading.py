@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,11 +18,15 @@ from harness.facts import Facts
 from harness.survey.digest import Wish, wishes
 from harness.verdict import Outcome, Result, Verdict
 from harness.witnesses import emulator
+from harness.witnesses.maps import MapsError, parse_maps
 from harness.witnesses.program import TRACED
 from harness.witnesses.strace import Call, Story, parse_trace, story_of
 
 FILE = "survey.json"  # beside run.json: what a run's own files do not say
 _LINES = 2  # of what a program said before it died
+_MOST = 64 << 10  # bytes of it that are looked at
+# a sanitizer that gives up prints its own mappings, and after the addresses their names
+_MAPPING = re.compile(r"^\s*0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16})\s+(\S.*)?$")
 
 
 @dataclass(frozen=True)
@@ -33,18 +39,22 @@ class About:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found beside the run: the subjects of the catalogue, and the thresholds."""
+    """What was found beside the run: the subjects of the catalogue, the thresholds, and why one of
+    these was not found, by guest and subject.
+    """
 
     subjects: dict[str, About]
     thresholds: tuple[Threshold, ...] = ()
+    unfound: tuple[tuple[str, str, str], ...] = ()
     schema: int = 1
 
 
 @dataclass(frozen=True)
 class Seen:
     """A cell: its verdict, what its subject wished for, and the first lines that it printed. `cut`
-    says that the trace was ended before the subject was. If the same was asked more than once, the
-    worst is what counts, and `varied` says that it was not always so.
+    says that the trace was ended before the subject was, `traced` that there is one at all. `end`
+    is where its address space ends, `listed` what was mapped there last. If the same was asked more
+    than once, the worst is what counts, and `varied` says that it was not always so.
     """
 
     verdict: Verdict
@@ -52,6 +62,9 @@ class Seen:
     words: tuple[str, ...] = ()
     cut: bool = False
     varied: bool = False
+    traced: bool = True
+    end: int = 0
+    listed: tuple[tuple[int, int, str], ...] = ()
 
     @property
     def starts(self) -> bool:
@@ -69,6 +82,7 @@ class Survey:
     subjects: Mapping[str, About]
     cells: Mapping[tuple[str, str, str], Seen]
     thresholds: Sequence[Threshold] = ()
+    unfound: Sequence[tuple[str, str, str]] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -92,6 +106,9 @@ def read(run: Path) -> Survey:
         if seen.verdict.result is Result.UNSUPPORTED and cell.guest not in ready:
             missing[cell.guest] = seen.verdict.findings[0]
             continue
+        if cell.guest in ready:
+            end = cell.limits.ceiling or ready[cell.guest].facts.task_size
+            seen = replace(seen, end=end)
         key = (cell.guest, str(cell.limits), same[cell.subject])
         cells[key] = _worse(cells[key], seen) if key in cells else seen
     order = dict.fromkeys(cell.guest for cell in started.cells if cell.guest in ready)
@@ -100,7 +117,8 @@ def read(run: Path) -> Survey:
         {guest: ready[guest].facts for guest in order},
         {guest: ready[guest].facts.release for guest in order},
         {name: _about(name, same, found.subjects) for name in dict.fromkeys(same.values())},
-        cells, [replace(each, subject=same[each.subject]) for each in found.thresholds], missing,
+        cells, [replace(each, subject=same[each.subject]) for each in found.thresholds],
+        [(guest, same.get(name, name), why) for guest, name, why in found.unfound], missing,
     )  # fmt: skip
 
 
@@ -132,10 +150,13 @@ def _seen(directory: Path) -> Seen | None:
     except OSError:
         return None  # an interrupted run has not asked it
     story = _story(directory)
+    lines = _lines(directory)
+    listed = _listed(directory, lines)
+    words = tuple(line.strip() for line in lines if line.strip())[:_LINES]
     if story is None:
-        return Seen(verdict, ())
+        return Seen(verdict, (), words, traced=False, listed=listed)
     cut = bool(verdict.observed and TRACED in verdict.observed.evidence)
-    return Seen(verdict, wishes(story), _words(directory), cut)
+    return Seen(verdict, wishes(story), words, cut, listed=listed)
 
 
 def _story(directory: Path) -> Story | None:
@@ -151,11 +172,20 @@ def _story(directory: Path) -> Story | None:
     return None
 
 
-def _words(directory: Path) -> tuple[str, ...]:
+def _listed(directory: Path, lines: Sequence[str]) -> tuple[tuple[int, int, str], ...]:
+    """What it had mapped when it ended: as the kernel showed it, or else by its own words."""
+    maps = directory / "maps-end"
+    with contextlib.suppress(OSError, MapsError):
+        return tuple((each.start, each.end, each.name) for each in parse_maps(maps.read_text()))
+    matches = (_MAPPING.match(line) for line in lines)
+    return tuple((int(m[1], 16), int(m[2], 16), (m[3] or "").strip()) for m in matches if m)
+
+
+def _lines(directory: Path) -> list[str]:
     lines = []
     for name in ("stdout", "stderr"):
         path = directory / name
         if path.exists():
-            text = path.read_bytes()[:4096].decode(errors="backslashreplace")
-            lines += [line.strip() for line in text.splitlines() if line.strip()]
-    return tuple(lines[:_LINES])
+            with path.open("rb") as file:
+                lines += file.read(_MOST).decode(errors="backslashreplace").splitlines()
+    return lines

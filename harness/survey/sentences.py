@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.survey.digest import Wish
 from harness.survey.reading import Seen
 from harness.verdict import Outcome, Result
 
 _PREFIX = re.compile(r"^(==\d+==|\[[\d.]+s\](\[[a-z,]+ *\])*)\s*")  # sanitizers', HotSpot's log
+_RANGE = re.compile(r"0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16})")
 _LONGEST = 220
 
 
@@ -27,11 +29,36 @@ def tell(seen: Seen) -> str:
     """Tell of a cell whose subject did not get what it asked for, or did not start."""
     denied = [each for each in seen.wishes if not each.granted]
     if not denied:
-        return f"Nothing in its trace is large or wants an address. {_ending(seen)}"
+        return f"{_undenied(seen)} {_ending(seen)}"
     wish = max(denied, key=lambda each: (each.first.length, each.count))
     after = seen.wishes[seen.wishes.index(wish) + 1 :]
     asked = wish.asked + (", and on" if seen.cut and not after else "")
     return f"It asks for {asked}; the kernel {_answer(wish)}. {_reaction(wish, after, seen)}"
+
+
+def _undenied(seen: Seen) -> str:
+    """Tell of one that died although the kernel granted all that it asked for."""
+    if not seen.traced:
+        return "There is no trace of it."
+    if seen.wishes:
+        largest = max(seen.wishes, key=lambda each: each.first.length)
+        largest = replace(largest, count=1)
+        return f"It is given all that it asks for; the largest is {largest.asked}."
+    nothing = "It asks the kernel for nothing that is large or has an address"
+    place = _RANGE.search(" ".join(seen.words))
+    if not place:
+        return f"{nothing}."
+    start, end = (int(each, 16) for each in place.groups())
+    there = next((each for each in seen.listed if each[0] < end and start < each[1]), None)
+    if seen.end and end > seen.end:
+        why = f"goes beyond the end of its address space, {seen.end:#x}"
+    elif there:
+        why = "is not free"
+    else:
+        return f"{nothing}."
+    if there:
+        why += f", and {there[2] or 'a mapping'} lies in it at {there[0]:#x}"
+    return f"{nothing}: the range of which it speaks, {start:#x}-{end:#x}, {why}."
 
 
 def _answer(wish: Wish) -> str:

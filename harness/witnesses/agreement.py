@@ -5,8 +5,8 @@ Where they differ, a sentence names both witnesses and quotes their lines.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dictionary
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,6 +15,7 @@ from harness.ledger import (
     Account,
     Map,
     Piece,
+    Remap,
     Reservation,
     Step,
     Unmap,
@@ -23,7 +24,9 @@ from harness.ledger import (
 )
 from harness.witnesses.maps import Mapping, is_covered
 from harness.witnesses.report import Call, Report
+from harness.witnesses.strace import Story
 
+_LATE = 256  # calls: as many other threads may make while the maps are read
 _MOST = 3  # sentences of one kind: the first says what is wrong, the rest is its echo
 
 
@@ -79,12 +82,23 @@ def match(report: Report, trace: Sequence[Step]) -> Matching:
     return Matching(tuple(against), moments)
 
 
-def compare(account: Account, maps: Sequence[Mapping], moment: str) -> list[str]:
-    """Hold what the trace says is mapped against what the kernel shows, both ways."""
+def compare(
+    account: Account,
+    maps: Sequence[Mapping],
+    moment: str,
+    unsure: Sequence[tuple[int, int]] = (),
+) -> list[str]:
+    """Hold what the trace says is mapped against what the kernel shows, both ways, but for ranges
+    of which nobody can be sure.
+    """
+
+    def doubtful(one: Piece | Mapping) -> bool:
+        return any(start < one.end and one.start < end for start, end in unsure)
+
     against = []
     for piece in account.layout:
         reservation = account.ledger[piece.of]
-        if not _matters(reservation):
+        if not _matters(reservation) or doubtful(piece):
             continue
         if not is_covered(maps, piece.start, piece.end, piece.protection):
             shown = [str(m) for m in maps if m.start < piece.end and piece.start < m.end]
@@ -96,12 +110,40 @@ def compare(account: Account, maps: Sequence[Mapping], moment: str) -> list[str]
         assert mapping
         if before and before.name and before.end == mapping.start:
             continue  # the bss of a file: execve has mapped it
+        if doubtful(mapping):
+            continue
         large = mapping.anonymous and mapping.length >= LARGE
         if (large or mapping.is_heap) and not _accounted(account.layout, mapping):
             against.append(
                 f"the maps at {moment} show {mapping}; the trace does not account for it"
             )
     return against[:_MOST]
+
+
+def compare_late(story: Story, account: Account, maps: Sequence[Mapping], moment: str) -> list[str]:
+    """Compare maps that were read close to the end of a story. While they are read, other threads
+    go on: of what they then did, or were about to do, neither witness can be sure.
+    """
+    against = compare(account, maps, moment)
+    if not against or not story.threads:
+        return against
+    if story.pending:
+        return []
+    late = [touched for step in story.steps[-_LATE:] for touched in _touched(step)]
+    return compare(account, maps, moment, late)
+
+
+def _touched(step: Step) -> Iterator[tuple[int, int]]:
+    match step:
+        case Map():
+            given = step.reservation.given
+            if given is not None:
+                yield given, given + step.reservation.length
+        case Remap():
+            yield step.start, step.start + step.length
+            yield step.given, step.given + step.new_length
+        case _:
+            yield step.start, step.start + step.length
 
 
 def _matters(reservation: Reservation) -> bool:

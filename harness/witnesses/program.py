@@ -23,7 +23,7 @@ from harness.ledger import (
 from harness.record import Ending, Record
 from harness.verdict import Observation, Outcome, Path
 from harness.witnesses.accounts import Accounts, Calls
-from harness.witnesses.agreement import compare
+from harness.witnesses.agreement import compare_late
 from harness.witnesses.maps import FOUR_GIB, MapsError, ledger_of
 from harness.witnesses.strace import Story
 
@@ -33,6 +33,7 @@ _COMPLAINT = re.compile(
 )
 TRACED = "ending, traced"  # evidence of a program that was run again without a tracer
 RUNNING = "running"  # the moment of the maps of a program that we have ended
+END = "end"  # of one that was about to end by itself
 MOST_TOLD = 12  # reservations
 MOST_SAID = 4096  # characters of what it printed last
 LONGEST_MESSAGE = 500
@@ -123,14 +124,17 @@ def _hear_trace(
     if "trace" in record.cut:
         return account.ledger  # its end is not there to be held against anything
     against += calls.doubts
-    if RUNNING in record.maps:
+    for moment, words in ((RUNNING, f"maps while {RUNNING}"), (END, f"maps at the {END}")):
+        if moment not in record.maps:
+            continue
         try:
-            maps = accounts.maps(RUNNING)
+            maps = accounts.maps(moment)
         except MapsError as error:
             against.append(f"the maps cannot be read: {error}")
-        else:
-            evidence[f"maps while {RUNNING}"] = _largest(ledger_of(maps))
-            against += compare(account, maps, RUNNING) if maps and calls.whole else []
+            continue
+        evidence[words] = _largest(ledger_of(maps))
+        if maps and calls.whole:
+            against += compare_late(story, account, maps, moment)
     return account.ledger
 
 

@@ -79,7 +79,8 @@ class Story:
     """What the trace says of the subject itself, from its own first instruction on.
 
     `programs` are what it executed, `threads` and `children` how many it started, `unread` calls
-    whose arguments make no sense; `ending` is empty if the trace ends before the subject.
+    whose arguments make no sense; `ending` is empty if the trace ends before the subject. `pending`
+    says that a call was under way at the end which may have changed what is mapped.
     """
 
     steps: tuple[Step, ...]
@@ -88,6 +89,7 @@ class Story:
     children: int
     unread: tuple[str, ...]
     ending: str
+    pending: bool = False
 
 
 def parse_trace(log: bytes) -> Trace:
@@ -138,7 +140,7 @@ class _Reader:
         pid, rest = int(match["pid"]), match["rest"]
         if match := _END.fullmatch(rest):
             self._endings[pid] = match["how"]
-            self._begun.pop(pid, None)
+            self._never(pid)
             return True
         if match := _SIGNAL.fullmatch(rest):
             self._signals.append(f"{pid} {match['what']}"[:SHOWN])
@@ -149,7 +151,7 @@ class _Reader:
 
     def _call(self, pid: int, rest: str) -> bool:
         if match := _NEVER.fullmatch(rest):
-            return self._begun.pop(pid, ("", ""))[0] == match["name"]
+            return self._never(pid) == match["name"]
         if match := _RESUMED.fullmatch(rest):
             name, first = self._begun.pop(pid, ("", ""))
             if name != match["name"]:
@@ -164,6 +166,13 @@ class _Reader:
         if (match := _WHOLE.fullmatch(rest)) and pid not in self._begun:
             return self._finish(pid, match, match["args"], "")
         return False
+
+    def _never(self, pid: int) -> str:
+        """The call that this one has begun, if it has, will not come back. Answer its name."""
+        name, first = self._begun.pop(pid, ("", ""))
+        if name:
+            self._calls.append(Call(pid, name, (), None, "", first[:SHOWN]))
+        return name
 
     def _finish(self, pid: int, match: re.Match[str], args: str, joined: str) -> bool:
         parts = split(args)
@@ -242,7 +251,10 @@ def story_of(trace: Trace, pid: int) -> Story:
             except (ValueError, IndexError):
                 unread.append(call.line)
     ending = trace.endings.get(pid, "")
-    return Story(tuple(steps), tuple(programs), threads, children, tuple(unread), ending)
+    pending = any(
+        call.result is None and call.pid in ours and call.name in _PLACING for call in trace.calls
+    )
+    return Story(tuple(steps), tuple(programs), threads, children, tuple(unread), ending, pending)
 
 
 def _threads(trace: Trace, pid: int) -> set[int]:
@@ -312,6 +324,7 @@ def _signal_name(number: int) -> str:
         return f"SIGRT_{number - 32}"
 
 
+_PLACING = frozenset({"mmap", "mmap2", "munmap", "mprotect", "mremap"})
 _STARTERS = frozenset({"clone", "clone3", "fork", "vfork"})
 
 

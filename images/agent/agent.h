@@ -58,6 +58,8 @@ struct bend {
 	int occupied, failures;
 	uint64_t ceiling;    /* where the address space ends; 0: where it does */
 	int told;            /* a trace is wanted as well */
+	int last;            /* and the maps of its leader, before that ends */
+	pid_t leader;
 	char complaint[256]; /* why the subject was ended, if a fault could not be brought about */
 };
 int bend_option(struct bend *bend, int argc, char **argv, int at);
@@ -103,15 +105,23 @@ void become_subject(pid_t supervisor, int terminal);
 int reap(int signals, pid_t leader, struct bend *bend, int *status, struct rusage *usage, int *wanted, int *more);
 int sweep(pid_t leader, pid_t spared);
 
+/* last.c: the maps of a subject that ends by itself */
+int last_filter(void);
+void last_hand_over(int report, int filter, const char *text);
+int last_receive(int report, char *text, size_t room, int *filter);
+void last_hear(int *filter, pid_t pid, int somebody);
+void last_send(pid_t pid, pid_t tid);
+
 /* supervise.c, trace.c: how a subject is started */
 struct manner {
 	const char *strace;           /* NULL: untraced */
+	int last;                     /* its maps are wanted when it is about to end */
 	unsigned short rows, columns; /* of its terminal; 0: it has none */
 	int plain;                    /* text for a person instead of frames */
 	unsigned patience;            /* seconds after which it is ended, if nobody is there to do it; 0: none */
 };
 char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at);
-void become_program(const struct limits *limits, const struct bend *bend, char **program, int report, int err)
+void become_program(const struct limits *limits, const struct bend *bend, int last, char **program, int report, int err)
 	__attribute__((noreturn));
 void become_traced(const char *strace, const struct limits *limits, char **options, int count, char **program,
                    int trace, int report, int err) __attribute__((noreturn));

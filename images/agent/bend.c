@@ -193,6 +193,8 @@ static void enter(struct bend *bend, struct thread *thread)
 		thread->made = thread->wanted;
 		if (bend->told)
 			told_begin(thread);
+		if (bend->last && call.number == SYS_exit_group)
+			last_send(bend->leader, thread->tid);
 		if (bend->ceiling && !thread->error)
 			thread->error = ceiling_call(bend, thread);
 		if (thread->error)
@@ -326,6 +328,7 @@ void bend_start(struct bend *bend, pid_t pid)
 		return;
 	}
 	remember(pid, space_new());
+	bend->leader = pid;
 	if (bend->told)
 		told_attached(pid);
 	kill(pid, SIGCONT);

@@ -62,6 +62,8 @@ int plain_show(char kind, const void *data, size_t length)
 		snprintf(title, sizeof title, "maps at %s", moment);
 		*moment = 0;
 		say(title, data, length);
+	} else if (kind == 'l') {
+		say("maps at end", data, length);
 	} else if (kind == 't') {
 		trace = realloc(trace, traced + length);
 		memcpy(trace + traced, data, length);

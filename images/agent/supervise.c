@@ -8,6 +8,7 @@
  *                     w its terminal's rows and columns, 2 bytes each, little endian
  *   from us (stdout)  s {"pid":N} it runs                 o e  its stdout, stderr
  *                     m its maps                          t what its tracer writes
+ *                     l its maps as it is about to end
  *                     f text: it could not be started, or if no s came, not traced
  *                     x {"status":…} its end; f or x is always the last frame
  */
@@ -22,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -146,7 +148,7 @@ static void forward(char kind, int *fd)
 }
 
 /* The options of `run` from argv[at] on: limits, faults, --trace STRACE (or --trace fd:N for a program
- * that writes its trace itself, to that descriptor), --terminal ROWSxCOLUMNS, --plain and --patience
+ * that writes its trace itself, to that descriptor), --last for its maps at its end, --terminal ROWSxCOLUMNS, --plain and --patience
  * SECONDS (plain.c). Answers the program. */
 char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at)
 {
@@ -165,6 +167,8 @@ char **run_options(struct limits *limits, struct bend *bend, struct manner *mann
 			manner->patience = (unsigned)number(argv[at + 1]);
 			taken = 2;
 		}
+		if (!taken && !strcmp(argv[at], "--last"))
+			taken = manner->last = 1;
 		if (!taken && !strcmp(argv[at], "--plain"))
 			taken = manner->plain = 1;
 	}
@@ -180,9 +184,9 @@ struct start {
 	const char *complaint;
 };
 
-static void hear(struct start *start, int *fd, pid_t pid)
+static void hear(struct start *start, int *fd, int *last, pid_t pid)
 {
-	ssize_t got = read(*fd, start->text + start->have, sizeof start->text - 1 - start->have);
+	ssize_t got = last_receive(*fd, start->text + start->have, sizeof start->text - 1 - start->have, last);
 	if (got < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	if (got <= 0) {
@@ -222,9 +226,9 @@ int run_main(int argc, char **argv)
 	struct bend bend = { .occupied = 0 };
 	struct manner manner = { .strace = NULL };
 	char **program = run_options(&limits, &bend, &manner, argc, argv, 2);
-	int in[2], out[2], err[2], report[2], trace[2], terminal = -1;
-	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC) ||
-	    pipe2(trace, O_CLOEXEC))
+	int in[2], out[2], err[2], report[2], trace[2], terminal = -1, last = -1;
+	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(trace, O_CLOEXEC) ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, report))
 		fail("cannot make", "pipes");
 	if (manner.rows)
 		terminal = terminal_make(&manner, in, out, err);
@@ -233,6 +237,7 @@ int run_main(int argc, char **argv)
 	fcntl(in[1], F_SETFL, O_NONBLOCK);
 	if (manner.strace && bend_wanted(&bend)) { /* a program has one tracer: the one that bends it tells */
 		bend.told = 1;
+		bend.last = manner.last;
 		manner.strace = NULL;
 	}
 	int signals = child_signals();
@@ -251,7 +256,7 @@ int run_main(int argc, char **argv)
 		if (manner.strace)
 			become_traced(manner.strace, &limits, argv + 2, (int)(program - 1 - (argv + 2)), program,
 			              trace[1], report[1], err[1]);
-		become_program(&limits, &bend, program, report[1], err[1]);
+		become_program(&limits, &bend, 0, program, report[1], err[1]);
 	}
 	if (terminal < 0)
 		setpgid(pid, pid);
@@ -264,11 +269,12 @@ int run_main(int argc, char **argv)
 	int status = 0, ended = 0, harness = 1, wanted = 0, more = 0;
 	struct rusage usage = { 0 };
 	while (!ended && harness && !wanted) {
-		struct pollfd fds[7] = { { report[0], POLLIN, 0 }, { out[0], POLLIN, 0 }, { err[0], POLLIN, 0 },
+		struct pollfd fds[8] = { { report[0], POLLIN, 0 }, { out[0], POLLIN, 0 }, { err[0], POLLIN, 0 },
 		                         { trace[0], POLLIN, 0 }, { manner.plain ? -1 : 0, commands.stuck ? 0 : POLLIN, 0 },
-		                         { signals, POLLIN, 0 }, { commands.stuck ? in[1] : -1, POLLOUT, 0 } };
+		                         { signals, POLLIN, 0 }, { commands.stuck ? in[1] : -1, POLLOUT, 0 },
+		                         { last, POLLIN, 0 } };
 		double left = start.since > 0 && manner.patience ? start.since + manner.patience - seconds() : 1e6;
-		if (poll(fds, 7, more || left <= 0 ? 0 : (int)(left * 1000) + 1) < 0)
+		if (poll(fds, 8, more || left <= 0 ? 0 : (int)(left * 1000) + 1) < 0)
 			continue;
 		if (left <= 0) {
 			plain_running();
@@ -277,13 +283,15 @@ int run_main(int argc, char **argv)
 			manner.patience = 0;
 		}
 		if (fds[0].revents) /* first: that it runs is told before what it says */
-			hear(&start, &report[0], pid);
+			hear(&start, &report[0], &last, pid);
 		if (fds[1].revents)
 			forward('o', &out[0]);
 		if (fds[2].revents)
 			forward('e', &err[0]);
 		if (fds[3].revents)
 			take_trace(&trace[0]);
+		if (fds[7].revents)
+			last_hear(&last, pid, fds[7].revents & POLLIN);
 		if (manner.plain && plain_held()) {
 			send_maps(pid);
 			write_all(in[1], "\n", 1);
@@ -312,7 +320,7 @@ int run_main(int argc, char **argv)
 	while (harness && err[0] >= 0)
 		forward('e', &err[0]);
 	if (report[0] >= 0)
-		hear(&start, &report[0], pid);
+		hear(&start, &report[0], &last, pid);
 	if (!ended || !harness)
 		return EXIT_AGENT;
 	int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

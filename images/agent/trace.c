@@ -29,12 +29,14 @@ static int tracer_of_self(void)
 }
 
 /* Become the program, with ERR as its stderr. REPORT gets "+TRACER\n" at once, and then a complaint
- * if it comes to that. */
-void become_program(const struct limits *limits, const struct bend *bend, char **program, int report, int err)
+ * if it comes to that. If LAST, it holds before it ends (last.c). */
+void become_program(const struct limits *limits, const struct bend *bend, int last, char **program, int report, int err)
 {
+	char text[32];
 	fcntl(report, F_SETFD, FD_CLOEXEC);
 	fcntl(err, F_SETFD, FD_CLOEXEC);
-	dprintf(report, "+%d\n", tracer_of_self());
+	snprintf(text, sizeof text, "+%d\n", tracer_of_self());
+	last_hand_over(report, last ? last_filter() : -1, text);
 	dup2(report, 2); /* what limits_apply complains of is not the subject's stderr */
 	limits_apply(limits);
 	bend_child(bend);
@@ -89,5 +91,5 @@ int exec_main(int argc, char **argv)
 	struct bend bend = { .occupied = 0 };
 	struct manner manner = { .strace = NULL };
 	char **program = run_options(&limits, &bend, &manner, argc, argv, 4);
-	become_program(&limits, &bend, program, (int)number(argv[2]), (int)number(argv[3]));
+	become_program(&limits, &bend, manner.last, program, (int)number(argv[2]), (int)number(argv[3]));
 }

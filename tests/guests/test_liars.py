@@ -184,6 +184,8 @@ def test_any_program_with_its_own_libraries_and_with_the_hosts_root(
     assert done.observed
     assert (done.result, done.observed.path) == (Result.PASS, path), done
     assert told in done.observed.evidence["trace"]
+    where = "0xf800000000" if path is Way.HIGH else "0x10000000"
+    assert f"at {where}" in done.observed.evidence["maps at the end"]
 
 
 def test_with_the_hosts_root_nothing_can_be_written_there(builder: Builder, tmp_path: Path) -> None:

@@ -183,6 +183,19 @@ def test_limits_become_options_of_the_agent() -> None:
     ]  # fmt: skip
 
 
+def test_the_maps_of_the_end_are_asked_for_where_somebody_can_hold_it() -> None:
+    last = Supervision(trace=True, last=True)
+    assert "--last" in agent_argv("/init", Limits(), ["a"], last, "/bin/strace")
+    assert "--last" not in agent_argv("/init", Limits(), ["a"], last, "fd:100")
+    assert "--last" not in agent_argv("/init", Limits(), ["a"], Supervision(last=True))
+
+
+def test_the_maps_of_the_end_come_unasked() -> None:
+    maps = b"00400000-00401000 r--p\n"
+    seen = watch(frame("s", {"pid": 7}), frame("l", maps), frame("x", ENDING))
+    assert (seen.maps, seen.running) == ({"end": maps.decode()}, False)
+
+
 def test_every_limit_reaches_the_agent() -> None:
     text = (
         "rlimit_data=1M+rlimit_stack=2M+memory=64M+overcommit=2+max_map_count=200+no-aslr"

@@ -82,3 +82,9 @@ def test_sizes_as_people_say_them(size: int, told: str) -> None:
 def test_a_threshold_in_words() -> None:
     found = Search(Edge.FOUND, 688 * MIB, 680 * MIB, (Probe(None, True),))
     assert str(Threshold("native", "go-hello", "", "rlimit_as", found)) == "688M (not under 680M)"
+
+
+def test_two_sizes_that_look_alike_are_told_in_full() -> None:
+    found = Search(Edge.FOUND, 2340 << 10, 2336 << 10, ())
+    told = str(Threshold("native", "p", "", "rlimit_as", found))
+    assert told == "2340K (not under 2336K)"

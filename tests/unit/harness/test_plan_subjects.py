@@ -13,6 +13,7 @@ from harness.cli.asked import Asked
 from harness.cli.subject import subjects_of
 from harness.errors import UsageError
 from harness.plan import PlanFile, load
+from harness.plan.words import Known
 from harness.subjects import ALLOCATOR, Subject
 from tests.unit.harness.samples import KNOWN
 
@@ -206,3 +207,14 @@ def test_a_pattern_in_an_axis_is_all_that_match(tmp_path: Path) -> None:
         asked("rust-*").cells(plan)
     with pytest.raises(UsageError, match="native is there already"):
         read(tmp_path, '["native", "uml-bookworm"]', '["*", "native"]')
+
+
+def test_a_subject_that_is_not_known_is_told_those_of_this_machine() -> None:
+    known = Known({}, (), {"go-hello": "Go", "go-hello-arm64": "Go", "mine": ""})
+    with pytest.raises(
+        UsageError, match=r"unknown subject 'go-helo': did you mean go-hello\?"
+    ) as it:
+        known.subject("go-helo")
+    assert it.value.hint == (
+        "there is: allocator, go-hello, mine, the runtimes with -arm64 and -riscv64 as well"
+    )

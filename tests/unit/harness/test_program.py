@@ -54,6 +54,11 @@ def test_a_death_and_what_was_done_before() -> None:
     assert seen.is_as(Expectation.parse("path:refused"))
 
 
+def test_a_death_without_a_word() -> None:
+    seen = observe_program(record(status=5))
+    assert (seen.outcome, str(seen)) == (Outcome.DIES, "dies, status 5")
+
+
 def test_what_still_runs_has_started() -> None:
     trace = f"{BEGIN}{HIGH} = 0xc000000000\n7 +++ killed by SIGKILL +++\n"
     maps = "c000000000-c040000000 ---p 00000000 00:00 0 \n"
@@ -67,6 +72,38 @@ def test_what_still_runs_has_started() -> None:
     ))  # fmt: skip
     assert "the trace leaves c000000000-c040000000 ---" in lie.contradictions[0]
     assert "the maps at running show c000000000-c040000000 rw-p" in lie.contradictions[0]
+
+
+ENDED = "c000000000-c040000000 ---p 00000000 00:00 0 \n"
+
+
+def test_the_maps_of_one_that_ended_are_held_against_its_trace() -> None:
+    seen = observe_program(record(f"{HIGH} = 0xc000000000", maps={"end": ENDED}))
+    assert (seen.outcome, seen.contradictions) == (Outcome.STARTS, ())
+    assert seen.evidence["maps at the end"] == "1G --- at 0xc000000000"
+    [told] = observe_program(record(maps={"end": ENDED})).contradictions
+    assert told == (
+        "the maps at end show c000000000-c040000000 ---p; the trace does not account for it"
+    )
+
+
+def test_what_other_threads_do_while_the_maps_are_read_is_no_contradiction() -> None:
+    clone = "7 clone3({flags=CLONE_VM|CLONE_THREAD}, 88) = 8"
+    late = f"{HIGH} = 0xc000000000", f"8{LOW[1:]} = 0x10000000", "8 munmap(0xc000000000, 4096) = 0"
+    seen = observe_program(record(clone, *late, maps={"end": ENDED}))
+    assert seen.contradictions == ()
+    alone = observe_program(record(*(f"7{each[1:]}" for each in late), maps={"end": ENDED}))
+    assert "the trace leaves 10000000-38000000 ---" in alone.contradictions[0]
+    before = "8 mmap(0x600000000, 134217728, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)"
+    many = ["8 mprotect(0xc000000000, 4096, PROT_NONE) = 0"] * 300
+    seen = observe_program(record(clone, f"{before} = 0x600000000", *many, maps={"end": ENDED}))
+    assert "the trace leaves 600000000-608000000 ---" in seen.contradictions[0]
+    under_way = (
+        "8 mmap(NULL, 134217728, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0 <unfinished ...>"
+    )
+    for end in ("8 <... mmap resumed>) = ?", "8 +++ exited with 0 +++"):
+        seen = observe_program(record(clone, under_way, end, maps={"end": ENDED}))
+        assert seen.contradictions == ()
 
 
 RAN = {"running": "c000000000-c040000000 ---p 00000000 00:00 0 \n"}

@@ -67,6 +67,9 @@ def test_a_static_program_and_a_script_are_copied_as_they_are(tmp_path: Path) ->
         (elf(62, b"/lib/ld-uclibc.so.0\0"), "is made for another libc"),
         (b"echo hello\n", "neither an ELF program nor a script"),
         (b"", "neither an ELF program nor a script"),
+        (elf(62, b"/lib/ld.so\0")[:64], "begins as an ELF program, and is not whole"),
+        (elf(62, b"/lib/ld.so\0")[:30], "begins as an ELF program, and is not whole"),
+        (elf(62, b"/lib/ld.so\0")[:-11], "begins as an ELF program, and is not whole"),
     ],
 )
 def test_what_cannot_run_is_told(tmp_path: Path, data: bytes, told: str) -> None:
@@ -79,8 +82,11 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no program of this machine"):
         of_program("./nothing-of-this-name")
     (tmp_path / "plain").touch()
-    with pytest.raises(UsageError, match="may not be executed"):
+    with pytest.raises(UsageError, match="may not be executed") as caught:
         of_program(str(tmp_path / "plain"))
+    assert caught.value.hint == f"chmod +x {tmp_path / 'plain'}"
+    with pytest.raises(UsageError, match="is a directory"):
+        of_program(str(tmp_path))
     with pytest.raises(UsageError, match="--file absent"):
         of_program("ls", files=["absent"])
     with pytest.raises(UsageError, match="--env NAME: this is no assignment"):

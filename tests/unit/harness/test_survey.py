@@ -18,6 +18,7 @@ from harness.ledger import Answer
 from harness.sinks.rundir import RunDirectory
 from harness.survey import FILE, About, Found, markdown, read
 from harness.survey.digest import Wish, main_wishes, wishes
+from harness.survey.page import shortly
 from harness.survey.reading import Seen
 from harness.survey.sentences import tell
 from harness.verdict import Observation, Outcome, Result, Verdict
@@ -113,10 +114,25 @@ def test_what_is_left_out_is_glibcs_and_the_kernels_own() -> None:
          "the kernel gives 0x84960000 and the like instead. It gives it back, and goes on so until "
          "its trace is ended; without a tracer it starts."),
         (seen("", Outcome.DIES, "==7==Shadow memory range interleaves"),
-         "Nothing in its trace is large or wants an address. It dies with status 1, saying “Shadow "
-         "memory range interleaves.”"),
-        (seen("", Outcome.DIES), "Nothing in its trace is large or wants an address. It dies with "
-         "status 1, without a word."),
+         "It asks the kernel for nothing that is large or has an address. It dies with status 1, "
+         "saying “Shadow memory range interleaves.”"),
+        (seen("", Outcome.DIES), "It asks the kernel for nothing that is large or has an address. "
+         "It dies with status 1, without a word."),
+        (seen("", Outcome.DIES, "no shadow", words=("wants [0x7fff7000-0x10007fff7fff]",),
+              end=0x7FC0000000, listed=((0x400000, 0x401000, "a"), (0x7F0000000, 0x7F0020000, ""))),
+         "It asks the kernel for nothing that is large or has an address: the range of which it "
+         "speaks, 0x7fff7000-0x10007fff7fff, goes beyond the end of its address space, "
+         "0x7fc0000000, and a mapping lies in it at 0x7f0000000. "
+         "It dies with status 1, saying “no shadow.”"),
+        (seen("", Outcome.DIES, "no shadow", words=("wants 0x40010000-0x40100000",), end=1 << 47,
+              listed=((0x40000000, 0x40020000, "/lib/ld.so"),)),
+         "It asks the kernel for nothing that is large or has an address: the range of which it "
+         "speaks, 0x40010000-0x40100000, is not free, and /lib/ld.so lies in it at 0x40000000. "
+         "It dies with status 1, saying “no shadow.”"),
+        (seen("native-go", Outcome.DIES, "no"), "It is given all that it asks for; the largest is "
+         "512M anywhere. It dies with status 1, saying “no.”"),
+        (seen("", Outcome.DIES, "no", traced=False),
+         "There is no trace of it. It dies with status 1, saying “no.”"),
     ],
 )  # fmt: skip
 def test_two_sentences(one: Seen, told: str) -> None:
@@ -161,7 +177,9 @@ def run(tmp_path: Path) -> Path:
                                                                   ())),
         Threshold("uml-6.12", "c-tsan", "", "rlimit_as", Search(Edge.NEVER, None, 64 << 30, ())),
     )  # fmt: skip
-    (tmp_path / FILE).write_bytes(msgspec.json.encode(Found(TITLES, thresholds)))
+    (tmp_path / FILE).write_bytes(msgspec.json.encode(Found(
+        TITLES, thresholds, (("docker", "go-hello", "the engine is gone"),)
+    )))  # fmt: skip
     return tmp_path
 
 
@@ -171,8 +189,13 @@ def test_the_page(run: Path) -> None:
     page = markdown(survey)
     assert "Measured on\n2027-01-15 by `foothold survey`" in page
     assert "Kernels: uml-6.12 of-uml-6.12.\nRuntimes: Go 1.24.4, ThreadSanitizer 14.2.0." in page
+    assert "### x86_64\n\n|  | native | uml-6.12 |\n" in page
     assert "| Go | starts | *moved* |" in page
     assert "| ThreadSanitizer | starts | **dies**, not always |" in page
+    assert "0 of 2 start everywhere, at the addresses that they ask for." in page
+    dying, _, moved = page.partition("## What starts elsewhere than it asked\n")
+    assert "* **ThreadSanitizer**, uml-6.12 (39 bits): It asks" in dying
+    assert "* **Go**, uml-6.12 (39 bits): It asks" in moved
     assert "* **Go**, uml-6.12 (39 bits): It asks for 64M at 0xc000000000, and 63 times" in page
     assert "| Go | native | 512M anywhere, and 1 time more |" in page
     assert "|  |  | 64M at 0xc000000000 | that |  |" in page
@@ -181,11 +204,33 @@ def test_the_page(run: Path) -> None:
         in page
     )
     assert "| Go | 688M | 2G* |" in page
-    assert "| ThreadSanitizer |  | never |" in page
+    assert "| ThreadSanitizer | - | never |" in page
+    assert "* Not found: Go in docker: the engine is gone" in page
     assert "| Go | 680M, native | 32M rw- at anywhere: refused, ENOMEM | dies, status 2 |" in page
     assert "Of 2 cells of the run under a limit, 1 agree with this." in page
     assert "* Go in uml-6.12 under rlimit_as=1G: low, starts; its threshold is 2G" in page
     assert all(len(line) <= 100 or line[0] == "|" for line in page.splitlines() if line)
+
+
+def test_guests_in_few_words() -> None:
+    guests = ("native", "qemu-arm64", "uml-6.1", "uml-6.12", "qemu-riscv64-sv39",
+              "qemu-riscv64-sv48", "qemu-user-arm64-39bit")  # fmt: skip
+    assert shortly(guests) == (
+        "native, qemu-arm64, uml-6.1, -6.12, qemu-riscv64-sv39, -sv48, qemu-user-arm64-39bit"
+    )
+
+
+def test_those_that_die_saying_something_else_are_told_apart(run: Path) -> None:
+    survey = read(run)
+    key = ("uml-6.12", "none", "c-tsan")
+    other = seen("uml-6.12-tsan", Outcome.DIES, "unexpected mapping 0x7f00000000")
+    cells = {**survey.cells, ("native", "none", "c-tsan"): other}
+    page = markdown(dataclasses.replace(survey, cells=cells))
+    assert "* **ThreadSanitizer**, native (47 bits)" in page
+    assert "* **ThreadSanitizer**, uml-6.12 (39 bits)" in page
+    cells[key] = seen("uml-6.12-tsan", Outcome.DIES, "unexpected mapping 0x55550000")
+    page = markdown(dataclasses.replace(survey, cells=cells))
+    assert "* **ThreadSanitizer**, native, uml-6.12 (47 and 39 bits)" in page
 
 
 def test_one_runtime_on_several_machines_is_one_row(run: Path) -> None:
@@ -216,6 +261,24 @@ def test_one_runtime_on_several_machines_is_one_row(run: Path) -> None:
     assert "| Go | starts | *moved* | - |" in page
     assert "| ThreadSanitizer | starts | **dies**, not always | starts |" in page
     assert f"| ThreadSanitizer | {guest} | 1T anywhere | 0x4000000000 |  |" in page
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_what_stood_in_the_way_is_told_by_the_kernel_or_else_by_the_program(
+    run: Path, kernel: bool
+) -> None:
+    place = run / "cells" / "uml-6.12" / "none" / "c-tsan"
+    lines = (place / "strace").read_bytes().splitlines(keepends=True)
+    (place / "strace").write_bytes(
+        b"".join(each for each in lines if b"0x720000000000" not in each)
+    )
+    own = "\t0x100000000-0x100001000\t/of-its-own\n"
+    (place / "stderr").write_text(f"7==No room in [0x90000000-0x8000000000]\n{own}")
+    if kernel:
+        (place / "maps-end").write_text("100000000-100001000 r-xp 00000000 fe:00 7 /lib/ld.so\n")
+    name = "/lib/ld.so" if kernel else "/of-its-own"
+    told = " ".join(markdown(read(run)).split())
+    assert f"its address space, 0x7f80000000, and {name} lies in it at 0x100000000." in told
 
 
 def test_the_page_can_be_written_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
