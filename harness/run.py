@@ -25,7 +25,8 @@ from harness.guests.catalogue import NO_OWN, Kind, catalogue
 from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
 from harness.guests.narrowing import measure, possible
 from harness.guests.own import OwnKernels
-from harness.schedule import Job, Schedule, memory_here
+from harness.memory import memory_here
+from harness.schedule import Job, Schedule
 from harness.subjects import Root, Subject
 from harness.trial import CELL_SECONDS, deadline_for, keep, run_trial
 from harness.tries import Tries

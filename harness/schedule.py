@@ -2,7 +2,7 @@
 
 A job is one boot and all that runs in it. The longest that fits is started first, on a processor of
 its own; one that fits nowhere waits until memory is given back, and is started alone if need be, so
-that a small machine is slow and not stuck.
+that a small machine is slow and not stuck. How much memory there is: `memory`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,9 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-MARGIN = 0.8  # of the memory that is free: others live here too
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -78,27 +75,3 @@ class Schedule(Generic[T]):
             if job.memory <= self._memory:
                 return job
         return None if self._running else self._waiting[-1]
-
-
-def memory_here() -> int:
-    """Return how much memory guests may take on this machine, in MiB.
-
-    What the kernel says is available, or what is left to our cgroup if that is less.
-    """
-    available = [_meminfo() or 1 << 40]
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        with contextlib.suppress(OSError, ValueError):
-            free = int((_CGROUP / limit).read_text()) - int((_CGROUP / used).read_text())
-            available.append(max(free, 0))
-    return int(min(available) * MARGIN) >> 20
-
-
-def _meminfo() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == "MemAvailable":
-            return int(value.split()[0]) << 10
-    return 0

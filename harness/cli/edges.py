@@ -13,7 +13,8 @@ from harness.edge import Threshold
 from harness.errors import FootholdError, UnsupportedError
 from harness.guests.catalogue import catalogue
 from harness.guests.guest import Guest
-from harness.schedule import Job, Schedule, memory_here
+from harness.memory import memory_here
+from harness.schedule import Job, Schedule
 from harness.subjects import Subject, suits
 from images.errors import ImageError
 
