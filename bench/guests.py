@@ -21,13 +21,10 @@ from pathlib import Path
 from harness import bytecode, subjects
 from harness.cells import Cell, Limits
 from harness.deadline import Deadline
-from harness.events import AnyEvent
 from harness.facts import Facts
-from harness.guests.catalogue import Kind, catalogue, known_guests
+from harness.guests.catalogue import Kind, catalogue
 from harness.guests.guest import Guest, Workplace
 from harness.oracle import predict
-from harness.plan import Known, find, load
-from harness.run import Options, run
 from harness.verdict import Result
 from harness.witnesses import judge, observe
 from images.builder import Builder
@@ -232,25 +229,6 @@ def native_line(builder: Builder, times: int) -> Line:
     return Line("native: one cell / python3 -m allocator", mine, theirs, 2.0)
 
 
-def default_plan_line(builder: Builder, times: int) -> Line:
-    known = Known(known_guests(builder), ("before", "after"))
-    cells = load(find("default"), known).cells()
-    unsupported: set[str] = set()
-
-    def once() -> float:
-        def listen(event: AnyEvent) -> None:
-            result = getattr(event, "verdict", None)
-            if result and result.result is Result.UNSUPPORTED:
-                unsupported.add(result.cell.split("/")[0])
-
-        with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
-            return seconds(lambda: run(cells, Options(Path(folder), builder), listen))
-
-    [took] = medians(times, once)
-    left_out = f" (without {', '.join(sorted(unsupported))})" if unsupported else ""
-    return Line(f"the default plan, {len(cells)} cells{left_out}", took, None, 6.0)
-
-
 def main(times: int = 7) -> None:
     """Print the table."""
     builder = Builder()
@@ -265,7 +243,6 @@ def main(times: int = 7) -> None:
         print(line, flush=True)
     for line in trace_lines(builder, times):
         print(line, flush=True)
-    print(default_plan_line(builder, max(3, times // 2)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
 """Guests that go on from a snapshot, against those that boot, and against virtme-ng if it is here.
 
-`python -m bench.snapshots [--vng KERNEL]`: KERNEL is a kernel that virtme-ng can boot (one with 9p,
-as Debian's linux-image-amd64), given as `vng --run` takes it. Both are then asked the same: a
-ctypes mmap of 64 KiB at 0xF8<<32, end to end, from the command to its answer. virtme-ng shows its
-guest the whole of this machine's files, so that the work is not quite equal.
+virtme-ng (`pip install virtme-ng`) boots the newest kernel of /boot (one with 9p, as Debian's
+linux-image-amd64), or the one that $VNG_KERNEL names as `vng --run` takes it. Both are asked the
+same, in turns: a ctypes mmap of 64 KiB at 0xF8<<32, end to end, from the command to its answer.
+virtme-ng shows its guest the whole of this machine's files, so that the work is not quite equal.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from bench.guests import Line, cell, medians, seconds, workplace
 from harness.cells import Cell, Limits
@@ -100,15 +101,24 @@ def lines(builder: Builder, times: int, kernel: str) -> Iterator[Line]:
         yield Line("qemu-x86_64: one question / virtme-ng", ours, theirs, 0.1)
 
 
+def kernel_for_virtme() -> str:
+    """Return the kernel that virtme-ng can boot here; empty, and why is said, if it cannot run."""
+    if not shutil.which("vng"):
+        print("not compared with virtme-ng: vng is not here (pip install virtme-ng)")
+        return ""
+    kernels = sorted(Path("/boot").glob("vmlinuz-*"))
+    if not (kernel := os.environ.get("VNG_KERNEL") or next(map(str, reversed(kernels)), "")):
+        print(
+            "not compared with virtme-ng: /boot has no kernel (apt-get install linux-image-amd64)"
+        )
+    return kernel
+
+
 def main(times: int = 7) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.snapshots")
-    parser.add_argument("--vng", metavar="KERNEL", default="", help="compare with virtme-ng")
-    asked = parser.parse_args()
-    if asked.vng and not shutil.which("vng"):
-        parser.error("vng is not here: pip install virtme-ng, or leave --vng")
+    kernel = kernel_for_virtme()
     print(f"{'':44} {'ours':>8} {'ref.':>8} {'ratio':>8} {'goal':>8}")
-    for line in lines(Builder(), times, asked.vng):
+    for line in lines(Builder(), times, kernel):
         print(line, flush=True)
 
 
