@@ -62,13 +62,20 @@ class PackageSet:
         return f"{self.index}: {' '.join(self.packages)}"
 
 
-def available() -> str | None:
-    """Say why packages cannot be had on this machine, or None if they can."""
+def absent() -> str | None:
+    """Say what is missing on this machine to take Debian's packages, or None. Asks nobody."""
     for tool in ("apt-get", "dpkg-deb"):
         if not shutil.which(tool):
             return f"{tool} is not on this machine"
     if not KEYRING.exists():
         return f"{KEYRING} is missing (package debian-archive-keyring)"
+    return None
+
+
+def available() -> str | None:
+    """Say why packages cannot be had on this machine, or None if they can."""
+    if why := absent():
+        return why
     try:
         mirror()
     except ImageError as error:

@@ -15,6 +15,7 @@ from images.recipes import (
     SHIM,
     Recipe,
     make_agent,
+    make_agent_here,
     make_shim,
     make_tool,
     make_uml,
@@ -22,6 +23,7 @@ from images.recipes import (
 from images.roots import EMULATORS, make_initrd, make_root, make_userland
 
 HERE = Path(recipes.__file__)
+AGENT_HERE = "agent-here"  # the agent of a machine that cannot have Debian's packages
 # what every root has
 _PROGRAMS = ("python3-minimal", "libpython3-stdlib", "busybox-static", "dropbear-bin",
              "openssh-sftp-server", "strace")  # fmt: skip
@@ -105,6 +107,9 @@ GUESTS: Mapping[str, Recipe] = {
 }  # fmt: skip
 RECIPES: Mapping[str, Recipe] = {
     **_PORTS,
+    AGENT_HERE: Recipe(
+        AGENT_HERE, make_agent_here, sources=(HERE, *sorted(AGENT.glob("*.[ch]"))), space=4 * MIB
+    ),
     **fromsource.RECIPES,
     **runtimes.RECIPES,
     **disks.recipes(runtimes.RUNTIMES, [each for each in _all() if each.make is make_kernel]),

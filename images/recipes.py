@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,27 +97,44 @@ def make_tool(materials: Materials, out: Path) -> None:
                     continue  # a static program, or a plain object: it needs nothing
 
 
-def _compile(materials: Materials, out: Path, folder: Path, *flags: str) -> None:
+def _compile(compiler: Sequence[str | Path], out: Path, folder: Path, *flags: str) -> None:
     """Compile all that a folder has into one file. Files are as large as they are, on any port."""
-    toolchain = materials.image("toolchain")
     argv: list[str | Path] = [
-        toolchain / f"usr/bin/{materials.port.compiler}-gcc-12", f"--sysroot={toolchain}",
-        f"-B{toolchain}/usr/bin", "-O2", "-D_FILE_OFFSET_BITS=64", "-Wall", "-Wextra", "-Werror",
-        *flags, "-o", out, *sorted(folder.glob("*.c")),
+        *compiler, "-O2", "-D_FILE_OFFSET_BITS=64", *flags, "-o", out, *sorted(folder.glob("*.c")),
     ]  # fmt: skip
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ImageError(f"{out.name} does not compile: {done.stderr.strip()}", "report this")
 
 
+def _gcc(materials: Materials) -> list[str | Path]:
+    toolchain = materials.image("toolchain")
+    return [
+        toolchain / f"usr/bin/{materials.port.compiler}-gcc-12", f"--sysroot={toolchain}",
+        f"-B{toolchain}/usr/bin", "-Wall", "-Wextra", "-Werror",
+    ]  # fmt: skip
+
+
 def make_agent(materials: Materials, out: Path) -> None:
     """Make the agent: one static program."""
-    _compile(materials, out / "agent", AGENT, "-static")
+    _compile(_gcc(materials), out / "agent", AGENT, "-static")
+
+
+def compiler_here() -> str | None:
+    """Return the C compiler that this machine has, if it has one."""
+    return next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+
+
+def make_agent_here(_: Materials, out: Path) -> None:
+    """Make the agent with this machine's own compiler: it runs here, and perhaps nowhere else."""
+    if not (compiler := compiler_here()):
+        raise ImageError("there is no C compiler on this machine", "install one: cc, gcc or clang")
+    _compile([compiler], out / "agent", AGENT)
 
 
 def make_shim(materials: Materials, out: Path) -> None:
     """Make the library that mends UML's floating-point state (images/shim)."""
-    _compile(materials, out / "xstate.so", SHIM, "-shared", "-fPIC")
+    _compile(_gcc(materials), out / "xstate.so", SHIM, "-shared", "-fPIC")
 
 
 def make_uml(materials: Materials, out: Path) -> None:

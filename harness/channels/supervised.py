@@ -25,6 +25,7 @@ MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agen
 MOST_TRACE = 4 << 20  # bytes of a trace that are kept; 40,000 calls
 MOST_LINE = 64 << 10  # bytes of a line without an end that are looked at
 OWN_TRACE = "fd:"
+OWN_TRACER = "self"  # in the place of strace's path: the agent traces by itself
 _HOLD = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
 
 
@@ -45,8 +46,8 @@ def agent_argv(
     """Return the command line of the agent that runs `argv` under `limits`, watched like that.
 
     `strace` is the path of that program, beside the agent, which is its own tracer where there are
-    faults; or `fd:N`, where the program itself writes to that descriptor what it does (an emulator,
-    whose own maps nobody wants at its end).
+    faults; or OWN_TRACER; or `fd:N`, where the program itself writes to that descriptor what it
+    does (an emulator, whose own maps nobody wants at its end).
     """
     words = ["--trace", strace] if how.trace else []
     if how.trace and how.last and not strace.startswith(OWN_TRACE):

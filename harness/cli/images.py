@@ -53,9 +53,12 @@ def build(
             raise click.UsageError("--from-source builds one kernel, and nothing else")
         click.echo(_from_source(release, config, locked=locked))
         return
-    from images.catalogue import GUESTS, RECIPES
+    from images.catalogue import AGENT_HERE, GUESTS, RECIPES
 
-    names = names or tuple(RECIPES if everything else GUESTS)
+    # what is made of this machine's own is made where it is needed
+    names = names or tuple(
+        each for each in (RECIPES if everything else GUESTS) if each != AGENT_HERE
+    )
     maker = common.builder(locked=locked)
     if update:
         for change in maker.update(names):

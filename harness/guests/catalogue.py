@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.guests import native
 from harness.guests.architectures import (
     ARCHITECTURES,
     EMULATIONS,
@@ -17,7 +18,6 @@ from harness.guests.architectures import (
 )
 from harness.guests.container import Container
 from harness.guests.guest import Guest, Support, Workplace
-from harness.guests.native import Native
 from harness.guests.own import QEMU, UML, OwnKernels, uml_release
 from harness.guests.qemu import Qemu
 from harness.guests.uml import Uml, has_seccomp
@@ -77,7 +77,13 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     Asks the mirror only if no lock names the kernels.
     """
     kinds = [
-        Kind("native", ("agent", "strace"), lambda place: Native("native", place), 0.06, port=None),
+        Kind(
+            "native",
+            native.needs(builder),
+            lambda place: native.Native("native", place),
+            0.06,
+            port=None,
+        ),
         Kind("docker", ("root",), lambda place: Container("docker", place), 0.15, 0.6, 128),
         _qemu(X86_64, own),
     ]

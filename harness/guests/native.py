@@ -12,13 +12,27 @@ from pathlib import Path
 from harness.cells import Limits
 from harness.channels.frames import LostContactError
 from harness.channels.stream import PipeStream, Stream
-from harness.channels.supervised import agent_argv, measured, supervise
+from harness.channels.supervised import OWN_TRACER, agent_argv, measured, supervise
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.facts import Facts
 from harness.guests.guest import HOSTS_OWN, Boot, Support, Tracer, Workplace
 from harness.record import UNTRACED, Record, Supervision
 from images import apt
+from images.builder import Builder
+from images.catalogue import AGENT_HERE
+from images.recipes import compiler_here
+
+_PACKAGED = ("agent", "strace")
+
+
+def needs(builder: Builder) -> tuple[str, ...]:
+    """Name the images that native takes: where Debian's packages cannot be had the agent alone,
+    from a cache or by this machine's own compiler. It traces by itself then.
+    """
+    if not apt.absent() or all(map(builder.ready, _PACKAGED)):
+        return _PACKAGED
+    return ("agent",) if builder.ready("agent") else (AGENT_HERE,)
 
 
 class Native:
@@ -41,14 +55,19 @@ class Native:
 
     def supported(self) -> Support:
         """Native needs the agent, or the means to build it."""
-        if not self._place.builder.ready("agent") and (why := apt.available()):
-            return Support(False, f"the agent is not built yet, and cannot be: {why}",
-                           "build the images on a Debian machine, or install apt")  # fmt: skip
-        return Support(True)
+        builder = self._place.builder
+        first, *others = needs(builder)
+        if builder.ready(first) or (not others and compiler_here()):
+            return Support(True)
+        if not (why := apt.available()):
+            return Support(True)
+        return Support(False, f"the agent is not built yet, and cannot be: {why}",
+                       "install a C compiler, or bring the cache of a machine that has it: see "
+                       "docs/limits.md")  # fmt: skip
 
     def boot(self, deadline: Deadline) -> Facts:
         """Measure this process's own address space, through the agent."""
-        agent = self._place.builder.image("agent") / "agent"
+        agent = self._place.builder.image(needs(self._place.builder)[0]) / "agent"
         self.agent = str(agent)
         self.boot_record.argv = (self.agent, "facts")
         self.boot_record.provenance["agent"] = agent.parent.name
@@ -75,14 +94,18 @@ class Native:
         self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
     ) -> Iterator[Stream]:
         """See `Guest.open`."""
-        strace = str(self._place.builder.image("strace") / "usr/bin/strace") if how.trace else ""
-        stream = PipeStream(agent_argv(self.agent, limits, argv, how, strace))
+        stream = PipeStream(agent_argv(self.agent, limits, argv, how, self._strace()))
         try:
             yield stream
         except LostContactError as error:
             raise GuestError(f"the agent was killed under the subject: {error}") from error
         finally:
             stream.close()
+
+    def _strace(self) -> str:
+        builder = self._place.builder
+        packaged = needs(builder) == _PACKAGED
+        return str(builder.image("strace") / "usr/bin/strace") if packaged else OWN_TRACER
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""

@@ -83,7 +83,7 @@ int bend_option(struct bend *bend, int argc, char **argv, int at)
 
 int bend_wanted(const struct bend *bend)
 {
-	return bend->occupied || bend->failures || bend->ignore.end || bend->ceiling;
+	return bend->occupied || bend->failures || bend->ignore.end || bend->ceiling || bend->told;
 }
 
 static int is_hint(const struct call *call)

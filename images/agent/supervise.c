@@ -147,9 +147,9 @@ static void forward(char kind, int *fd)
 	}
 }
 
-/* The options of `run` from argv[at] on: limits, faults, --trace STRACE (or --trace fd:N for a program
- * that writes its trace itself, to that descriptor), --last for its maps at its end, --terminal ROWSxCOLUMNS, --plain and --patience
- * SECONDS (plain.c). Answers the program. */
+/* The options of `run` from argv[at] on: limits, faults, --trace STRACE (or --trace self, which is us; or
+ * --trace fd:N for a program that writes its trace itself, to that descriptor), --last for its maps at its
+ * end, --terminal ROWSxCOLUMNS, --plain and --patience SECONDS (plain.c). Answers the program. */
 char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at)
 {
 	for (int taken = 1; at < argc && taken > 0; at += taken) {
@@ -235,7 +235,8 @@ int run_main(int argc, char **argv)
 	if (manner.plain)
 		plain_start();
 	fcntl(in[1], F_SETFL, O_NONBLOCK);
-	if (manner.strace && bend_wanted(&bend)) { /* a program has one tracer: the one that bends it tells */
+	/* a program has one tracer: the one that bends it tells */
+	if (manner.strace && (bend_wanted(&bend) || !strcmp(manner.strace, "self"))) {
 		bend.told = 1;
 		bend.last = manner.last;
 		manner.strace = NULL;

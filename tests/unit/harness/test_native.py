@@ -1,0 +1,80 @@
+"""Native where Debian's packages cannot be had: by a compiler, or by a cache that was brought."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.guests import native
+from harness.guests.guest import Workplace
+from harness.guests.native import Native
+from harness.limits import Limits
+from harness.record import Supervision
+from harness.witnesses.strace import doubts, parse_trace, story_of
+from images import apt, recipes
+from images.builder import Builder
+from images.cache import Cache
+from images.catalogue import AGENT_HERE
+
+
+@pytest.fixture
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builder:
+    """An empty cache, on a machine that has no apt."""
+    monkeypatch.setattr(apt, "absent", lambda: "apt-get is not on this machine")
+    return Builder(Cache(tmp_path / "cache"))
+
+
+def native_guest(builder: Builder, directory: Path) -> Native:
+    return Native("native", Workplace(directory, directory, builder))
+
+
+def test_with_packages_it_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apt, "absent", lambda: None)
+    assert native.needs(Builder(Cache(tmp_path))) == ("agent", "strace")
+
+
+def test_without_a_compiler_it_says_what_would_help(
+    builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "compiler_here", lambda: None)
+    support = native_guest(builder, tmp_path).supported()
+    assert not support.ok
+    assert "apt-get is not on this machine" in support.reason
+    assert "C compiler" in support.remedy
+
+
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [
+        ({"agent", "strace"}, ("agent", "strace")),
+        ({"agent"}, ("agent",)),
+        (set(), (AGENT_HERE,)),
+    ],
+)
+def test_what_a_cache_has_is_taken(
+    there: set[str], taken: tuple[str, ...], builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder, "ready", lambda name: name in there)
+    assert native.needs(builder) == taken
+
+
+@pytest.mark.skipif(recipes.compiler_here() is None, reason="no C compiler is here")
+def test_the_agent_made_here_bends_and_traces_by_itself(builder: Builder, tmp_path: Path) -> None:
+    guest = native_guest(builder, tmp_path)
+    assert guest.supported().ok
+    guest.boot(Deadline.after(60))
+    assert guest.boot_record.provenance["agent"].startswith(AGENT_HERE)
+    true = shutil.which("true")
+    assert true
+    for limits in ("none", "ceiling=39bit"):
+        record = guest.run(
+            [true], Limits.parse(limits), Deadline.after(60), how=Supervision(trace=True)
+        )
+        assert record.ending.status == 0
+        trace = parse_trace(record.trace or b"")
+        story = story_of(trace, record.pid)
+        assert doubts(trace, story, record.ending) == []
+        assert any(call.name == "mmap" for call in trace.calls)
