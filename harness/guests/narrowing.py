@@ -15,6 +15,8 @@ from harness.limits import Limits
 _MOVING = frozenset(
     {"rlimit_stack", "overcommit", "max_map_count", "no_aslr", "legacy_layout", "ceiling"}
 )
+# whose calls can be bent: images/agent/machine.h
+_BENT = ("x86_64", "aarch64", "riscv64", "i386")
 _OTHER_GUEST = "take a guest with a kernel of its own: UML or QEMU"
 
 
@@ -59,11 +61,12 @@ def narrowed(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> 
 
 
 def _faults(facts: Facts, limits: Limits, machine: str) -> Support:
-    machine = machine or (facts.machine if facts.pointer_size == 8 else "i386")
-    if machine != "x86_64":
+    own = facts.machine if facts.pointer_size == 8 else "i386"
+    machine = machine or own
+    if machine not in _BENT or machine != own:
         return Support(
-            False, f"faults are known for programs of x86_64 alone, this is {machine}",
-            "take an x86_64 guest, and a program for it",
+            False, f"faults are for programs of a guest's own machine, {own}; this is {machine}",
+            f"take a guest and a program of {', '.join(_BENT)}",
         )  # fmt: skip
     for what, error in (("ptrace", facts.tools.ptrace), ("seccomp", facts.tools.seccomp)):
         if error:

@@ -127,7 +127,8 @@ static int occupy(struct bend *bend, struct thread *thread)
 	void *place = (void *)(uintptr_t)instruction(&saved);
 	errno = 0;
 	long text = ptrace(PTRACE_PEEKTEXT, tid, place, 0);
-	if (errno || ptrace(PTRACE_POKETEXT, tid, place, ((uint64_t)text & ~CALL_AND_TRAP_MASK) | CALL_AND_TRAP) < 0)
+	long words = (long)(((uint64_t)text & ~CALL_AND_TRAP_MASK) | CALL_AND_TRAP);
+	if (errno || ptrace(PTRACE_POKETEXT, tid, place, words) < 0)
 		snprintf(bend->complaint, sizeof bend->complaint, "cannot prepare its memory: %s", strerror(errno));
 	for (int i = 0; i < bend->occupied && !*bend->complaint; i++) {
 		const struct range *range = &bend->occupy[i];
@@ -225,7 +226,7 @@ static void leave(struct bend *bend, struct thread *thread)
 		ask_again(&now, &thread->made);
 		set_registers(thread->tid, &now);
 	} else {
-		if (shown != got || memcmp(&thread->asked, &thread->made, sizeof thread->asked)) {
+		if (thread->error || shown != got || memcmp(&thread->asked, &thread->made, sizeof thread->asked)) {
 			set_arguments(&now, &thread->asked);
 			set_result(&now, shown);
 			set_registers(thread->tid, &now);
@@ -245,7 +246,7 @@ static void born(const struct bend *bend, struct thread *parent)
 	unsigned long tid = 0;
 	registers now;
 	if (ptrace(PTRACE_GETEVENTMSG, parent->tid, 0, &tid) == 0 && get_registers(parent->tid, &now) == 0) {
-		struct call call = asked(&now);
+		struct call call = parent->asked.number == NO_CALL ? asked(&now) : parent->asked;
 		int shares = (thread_flags(parent->tid, &call) & CLONE_VM) != 0;
 		struct space *space = shares ? parent->space : space_copy(parent->space);
 		struct thread *child = find((pid_t)tid);

@@ -21,12 +21,6 @@
 #include <sys/shm.h>
 #include <sys/syscall.h>
 
-#ifndef SYS_mmap
-#define SYS_mmap SYS_mmap2
-#endif
-#ifndef SYS_shmat
-#define SYS_shmat NO_CALL
-#endif
 #ifndef MAP_32BIT
 #define MAP_32BIT 0
 #endif

@@ -18,15 +18,6 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#ifndef SYS_mmap
-#define SYS_mmap SYS_mmap2
-#endif
-#ifndef SYS_getrlimit
-#define SYS_getrlimit NO_CALL
-#endif
-#ifndef SYS_shmat
-#define SYS_shmat NO_CALL
-#endif
 #define MOST_CALLS 64 /* that a filter stops at */
 
 static const struct { const char *name; long numbers[2]; } kinds[] = {
@@ -38,6 +29,7 @@ static const struct { const char *name; long numbers[2]; } kinds[] = {
 #define KINDS (sizeof kinds / sizeof *kinds)
 
 static const long placing[] = { SYS_mmap, SYS_munmap, SYS_mremap, SYS_shmat }; /* what a ceiling is about */
+static const long making[] = { SYS_clone, SYS_clone3 }; /* others, with a space of their own or not */
 
 static int range(const char *text, struct range *out)
 {
@@ -138,6 +130,8 @@ void faults_filter(const struct bend *bend)
 		count = add(numbers, count, &placing[0], 1);
 	if (bend->ceiling)
 		count = add(numbers, count, placing, sizeof placing / sizeof *placing);
+	if (bend->ceiling && ARGUMENTS_GO)
+		count = add(numbers, count, making, sizeof making / sizeof *making);
 	for (int i = 0; i < bend->failures; i++)
 		count = add(numbers, count, kinds[bend->fail[i].kind].numbers, 2);
 	if (bend->told)

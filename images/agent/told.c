@@ -25,21 +25,11 @@ static const struct { long number; const char *name, *form; } forms[] = {
 	{ SYS_prlimit64, "prlimit64", "ddaa" }, { SYS_execve, "execve", "Paa" },
 	{ SYS_execveat, "execveat", "dPaax" }, { SYS_clone, "clone", "caaaa" },
 	{ SYS_clone3, "clone3", "Cn" },       { SYS_exit, "exit", "d" },
-	{ SYS_exit_group, "exit_group", "d" },
-#ifdef SYS_mmap
-	{ SYS_mmap, "mmap", "anpfdxR" },
-#endif
+	{ SYS_exit_group, "exit_group", "d" },  { SYS_mmap, NAME_OF_MMAP, "anpfdxR" },
+	{ SYS_shmat, "shmat", "daxR" },       { SYS_getrlimit, "getrlimit", "da" },
+	{ SYS_setrlimit, "setrlimit", "da" },
 #ifdef SYS_fork
 	{ SYS_fork, "fork", "" },             { SYS_vfork, "vfork", "" },
-#endif
-#ifdef SYS_shmat
-	{ SYS_shmat, "shmat", "daxR" },
-#endif
-#ifdef SYS_getrlimit
-	{ SYS_getrlimit, "getrlimit", "da" },
-#endif
-#ifdef SYS_setrlimit
-	{ SYS_setrlimit, "setrlimit", "da" },
 #endif
 };
 #define FORMS (sizeof forms / sizeof *forms)

@@ -97,6 +97,36 @@ def test_the_allocator_goes_the_same_way_in_both(builder: Builder, tmp_path: Pat
         assert (a.path, a.outcome, a.status, a.message) == (b.path, b.outcome, b.status, b.message)
 
 
+FAULTS = ("hints=ignored", "occupied=0x2800000000-0x3000000000", "fail=hinted:1:ENOMEM")
+
+
+@pytest.mark.parametrize(
+    ("wide", "ceiling", "narrow"),
+    [
+        # with three levels of page table, and where they are imitated on four
+        ("qemu-riscv64-sv48", "ceiling=38bit", "qemu-riscv64-sv39"),
+        ("qemu-arm64", "ceiling=39bit", "qemu-user-arm64-39bit"),
+    ],
+)
+def test_other_machines_are_narrowed_as_well(
+    wide: str, ceiling: str, narrow: str, builder: Builder, tmp_path: Path
+) -> None:
+    policies = ("before", "after")
+    real = [Cell(narrow, Limits(), policy) for policy in policies]
+    imitated = [Cell(wide, Limits.parse(ceiling), policy) for policy in policies]
+    others = [Cell(wide, Limits.parse(limit), "after") for limit in FAULTS]
+    happened = happen([*real, *imitated, *others], builder, tmp_path)
+    for cell in (*real, *imitated, *others):
+        verdict = happened.verdicts[cell.id]
+        assert verdict.result is Result.PASS, (cell.id, verdict.findings)
+        assert not any("not traced" in note for note in verdict.notes)
+    for one, other in zip(real, imitated, strict=True):
+        a, b = happened.verdicts[one.id].observed, happened.verdicts[other.id].observed
+        assert a
+        assert b
+        assert (a.path, a.outcome, a.status, a.message) == (b.path, b.outcome, b.status, b.message)
+
+
 def test_the_agents_own_trace_tells_what_was_asked_and_what_was_given(
     builder: Builder, tmp_path: Path, share: Path, boot: Boot
 ) -> None:

@@ -50,12 +50,12 @@ def a_guest(**values: object) -> Guest:
         ("layout=legacy", {"tools": Tools(personality=1)}, "personality"),
         ("hints=ignored", {"tools": Tools(ptrace=1)}, "ptrace"),
         ("fail=mmap:1:ENOMEM", {"tools": Tools(seccomp=22)}, "seccomp"),
-        ("hints=ignored", {"machine": "aarch64"}, "aarch64"),
-        ("hints=ignored", {"pointer_size": 4}, "this is i386"),
+        ("hints=ignored", {"machine": "s390x"}, "this is s390x"),
+        ("ceiling=38bit", {"pointer_size": 4, "task_size": 0xC0000000}, "ends at 0xc0000000"),
         ("occupied=0x7f00000000-0x8000000000", {}, "ends at 0x7f80000000"),
         ("ceiling=39bit", {}, "is none: the address space ends at 0x7f80000000"),
         ("ceiling=38bit", {"tools": Tools(ptrace=1)}, "ptrace"),
-        ("ceiling=38bit", {"machine": "riscv64"}, "riscv64"),
+        ("ceiling=38bit", {"machine": "ppc64"}, "this is ppc64"),
         ("ceiling=38bit+occupied=0x4000000000-0x5000000000", {}, "ends at 0x4000000000"),
         ("occupied=0x1000-0x2000", {}, "lowest address is 0x10000"),
         ("occupied=0x40000000-0x80000000+rlimit_as=1G", {}, "count for RLIMIT_AS"),
@@ -73,7 +73,10 @@ def test_what_cannot_be_done_is_told(limit: str, changes: dict[str, object], why
 
 def test_a_program_of_another_machine_than_its_guest_has_no_faults() -> None:
     limits = Limits.parse("hints=ignored")
+    for machine in ("x86_64", "aarch64", "riscv64"):
+        assert possible(a_guest(), replace(MEASURED, machine=machine), limits).ok
     assert possible(a_guest(), MEASURED, limits, "x86_64").ok
+    assert possible(a_guest(), replace(MEASURED, pointer_size=4), limits, "i386").ok
     assert "this is i386" in possible(a_guest(), MEASURED, limits, "i386").reason
 
 

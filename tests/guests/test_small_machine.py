@@ -1,0 +1,41 @@
+"""A machine with little memory: one guest after another, and all of them come to their verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import run as laboratory
+from harness.cells import Cell, Limits
+from harness.events import GuestBooting, GuestStopped
+from harness.guests.catalogue import known_guests
+from harness.verdict import Result
+from images.builder import Builder
+from tests.guests.conftest import happen
+
+GUESTS = ("qemu-x86_64", "uml-bookworm", "uml-testing", "native")
+
+
+@pytest.mark.parametrize(
+    ("memory", "at_once"),
+    [
+        (100, 1),  # MiB: less than any of them needs
+        (600, 2),  # what 2 GB may have left
+    ],
+)
+def test_every_guest_has_its_turn(
+    memory: int, at_once: int, builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(laboratory, "memory_here", lambda: memory)
+    cells = [Cell(known_guests(builder)[name], Limits(), "after") for name in GUESTS]
+    happened = happen(cells, builder, tmp_path, jobs=3)
+    assert [happened.verdicts[cell.id].result for cell in cells] == [Result.PASS] * len(cells)
+    alive, most = set(), 0
+    for event in happened.events:
+        if isinstance(event, GuestBooting):
+            alive.add(event.boot)
+        elif isinstance(event, GuestStopped):
+            alive.discard(event.boot)
+        most = max(most, len(alive))
+    assert most <= at_once
