@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -190,7 +191,8 @@ class Qemu:
             return self._restored(parts, saved, keys, deadline.within(_RESTORE_SECONDS))
         except (GuestError, OSError) as error:
             self.stop()
-            cache.discard(entry)
+            with contextlib.suppress(ImageError, OSError):  # somebody else's cache, perhaps
+                cache.discard(entry)
             self.boot_record.provenance.pop("snapshot", None)
             self.boot_record.notes.append(f"booted cold: its snapshot was thrown away: {error}")
         return self._cold(parts, keys, "tcg", deadline)

@@ -81,36 +81,52 @@ def test_every_machine_has_its_line(builder: Builder) -> None:
 
 @pytest.fixture(scope="module")
 def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The probe for other machines: static for arm64 and i386, dynamically linked for riscv64."""
+    """The probe for other machines, static and dynamically linked."""
     place = tmp_path_factory.mktemp("probes")
     (place / "probe.c").write_text(PROBE)
     made = {}
-    for name, flags in (("arm64", ["-static"]), ("i386", ["-static"]), ("riscv64", [])):
+    for name in ("arm64", "i386", "riscv64"):
         port = PORTS[name]
         tools = builder.image(port.image("toolchain"))
-        made[name] = place / f"probe-{name}"
-        subprocess.run(
-            [tools / f"usr/bin/{port.compiler}-gcc-12", f"--sysroot={tools}",
-             f"-B{tools}/usr/bin", *flags, "-o", made[name], place / "probe.c"], check=True,
-        )  # fmt: skip
+        for linked, flags in (("static", ["-static"]), ("dynamic", [])):
+            made[f"{name}-{linked}"] = place / f"probe-{name}-{linked}"
+            subprocess.run(
+                [tools / f"usr/bin/{port.compiler}-gcc-12", f"--sysroot={tools}",
+                 f"-B{tools}/usr/bin", *flags, "-o", made[f"{name}-{linked}"], place / "probe.c"],
+                check=True,
+            )  # fmt: skip
     return made
 
 
 @pytest.mark.parametrize(
-    ("port", "guests", "others"),
+    ("program", "guests", "others"),
     [
         # the kernel of qemu-x86_64 runs programs of i386 as well
-        ("i386", {"qemu-x86_64": Way.LOW, "qemu-user-i386": Way.LOW}, ["uml-6.1"]),
-        ("arm64", {"qemu-user-arm64": Way.HIGH}, ["native", "qemu-user-riscv64"]),
+        ("i386-static", {"qemu-x86_64": Way.LOW, "qemu-user-i386": Way.LOW}, ["uml-6.1"]),
+        ("i386-dynamic", {"qemu-user-i386": Way.LOW}, []),
+        (
+            "arm64-static", {"qemu-user-arm64": Way.HIGH, "qemu-user-arm64-39bit": Way.HIGH},
+            ["native", "qemu-user-riscv64"],
+        ),
+        ("arm64-dynamic", {"qemu-user-arm64": Way.HIGH, "qemu-user-arm64-39bit": Way.HIGH}, []),
+        (
+            "riscv64-static",
+            {"qemu-user-riscv64": Way.HIGH, "qemu-user-riscv64-39bit": Way.HIGH}, [],
+        ),
         # its libraries are those of the guest's root
-        ("riscv64", {"qemu-riscv64-sv39": Way.HIGH, "qemu-user-riscv64": Way.HIGH}, ["native"]),
+        (
+            "riscv64-dynamic",
+            {"qemu-riscv64-sv39": Way.HIGH, "qemu-user-riscv64": Way.HIGH,
+             "qemu-user-riscv64-39bit": Way.HIGH},
+            ["native"],
+        ),
     ],
-)
+)  # fmt: skip
 def test_a_program_of_another_machine(
-    port: str, guests: dict[str, Way], others: list[str], compiled: dict[str, Path],
+    program: str, guests: dict[str, Way], others: list[str], compiled: dict[str, Path],
     builder: Builder, tmp_path: Path,
 ) -> None:  # fmt: skip
-    subject = of_program(str(compiled[port]))
+    subject = of_program(str(compiled[program]))
     starts = Expectation(None, Outcome.STARTS)
     cells = [
         Cell(guest, Limits(), "", subject.name, declared=starts) for guest in [*guests, *others]

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.guests import snapshot
+from harness.guests.architectures import X86_64, X86_64_LA57
+from harness.guests.qemu import Parts, command
 from harness.guests.snapshot import Monitor, Snapshot
 
 GREETING: dict[str, Any] = {"QMP": {"version": {}, "capabilities": []}}
@@ -96,3 +99,21 @@ def test_memory_is_shared_to_be_saved_and_private_to_go_on() -> None:
 def test_the_key_is_that_of_the_whole_command_line() -> None:
     assert snapshot.key(["a", "b"]) == snapshot.key(("a", "b"))
     assert snapshot.key(["a", "b"]) != snapshot.key(["ab"])
+
+
+def test_another_kernel_root_qemu_or_boot_line_is_another_snapshot() -> None:
+    """Images are named by what went into them, QEMU's with its version."""
+    ours = Parts(Path("/qemu-1/"), Path("/kernel-1/kernel"), Path("/initrd-1/initrd.cpio"))
+    others = [
+        (X86_64, replace(ours, tool=Path("/qemu-2"))),
+        (X86_64, replace(ours, kernel=Path("/kernel-2/kernel"))),
+        (X86_64, replace(ours, initrd=Path("/initrd-2/initrd.cpio"))),
+        (replace(X86_64, boot_line=("quiet",)), ours),
+        (replace(X86_64, processor="max"), ours),
+        (X86_64_LA57, ours),
+    ]
+    keys = {
+        snapshot.key(command(this, parts, 0, "tcg", this.memory))
+        for this, parts in [(X86_64, ours), *others]
+    }
+    assert len(keys) == 1 + len(others)
