@@ -27,13 +27,16 @@ _RESULT = (
     r"(?: (?P<errno>E[A-Z0-9]+) \([^()]*\))?(?: \([^()]*\))*"
 )
 _WHOLE = re.compile(rf"{_NAME}\((?P<args>.*)\){_RESULT}")
-_UNFINISHED = re.compile(rf"{_NAME}\((?P<args>.*?) ?<(?:unfinished|detached) \.\.\.>")
+# an execve by another thread than the first, whose number it then has
+_UNFINISHED = re.compile(
+    rf"{_NAME}\((?P<args>.*?) ?<(?:unfinished|detached|pid changed to \d+) \.\.\.>"
+)
 _RESUMED = re.compile(rf"<\.\.\. {_NAME} resumed>(?P<args>.*)\){_RESULT}")
 _NEVER = re.compile(rf"<\.\.\. {_NAME} resumed>(?P<args>.*?) ?<unfinished \.\.\.>\) += \?")
 _SIGNAL = re.compile(r"--- (?P<what>SIG\w+ \{.*\}|stopped by SIG\w+) ---")
 _END = re.compile(
     r"\+\+\+ (?P<how>exited with (?P<status>\d+)|killed by (?P<signal>SIG\w+)(?: \(core dumped\))?"
-    r"|superseded by execve in pid \d+) \+\+\+"
+    r"|superseded by execve in pid (?P<by>\d+)) \+\+\+"
 )
 _MODE = re.compile(r"\[ Process PID=\d+ runs in .* mode\. \]")
 _AGENT = re.compile(r"agent: Process \d+ attached")
@@ -103,6 +106,7 @@ class _Reader:
         self._signals: list[str] = []
         self._endings: dict[int, str] = {}
         self._begun: dict[int, tuple[str, str]] = {}  # pid -> (name, the line's first part)
+        self._begun_anew: set[int] = set()  # by an execve that has succeeded
         self._unknown: list[str] = []
         self._count = 0
         self._said: list[str] = []
@@ -141,6 +145,9 @@ class _Reader:
         if match := _END.fullmatch(rest):
             self._endings[pid] = match["how"]
             self._never(pid)
+            if match["by"] and (call := self._begun.pop(int(match["by"]), None)):
+                self._begun[pid] = call
+                self._begun_anew.add(pid)
             return True
         if match := _SIGNAL.fullmatch(rest):
             self._signals.append(f"{pid} {match['what']}"[:SHOWN])
@@ -184,6 +191,9 @@ class _Reader:
             line = joined + line[line.rindex(" = ") :]
         result = int(value, 16 if match["hex"] else 10) if value else None
         errno = match["errno"] or ""
+        if pid in self._begun_anew:  # strace says what a register happens to hold
+            self._begun_anew.discard(pid)
+            result, errno = 0, ""
         if errno and result not in (-1, None):
             return False
         injected = match.string.endswith(" (INJECTED)")

@@ -232,3 +232,23 @@ def test_a_thread_may_map_before_the_call_that_started_it_comes_back() -> None:
     story = story_of(parse_trace("".join(f"{line}\n" for line in log).encode()), 7)
     assert (story.threads, story.children) == (2, 1)
     assert [each.length for each in settle(story.steps).ledger] == [128 << 20, 64 << 20]
+
+
+@pytest.mark.parametrize("result", ["0", "12", "-1 ENOSYS (Function not implemented)"])
+def test_a_thread_that_executes_a_program_takes_the_number_of_the_first(result: str) -> None:
+    """As strace writes it, 6.1 and later: of the result it says what a register happens to hold."""
+    log = f"""\
+101   execve("/share/one", ["one"], 0x3ff0 /* 9 vars */) = 0
+101   clone(child_stack=0x1000, flags=CLONE_VM|CLONE_THREAD) = 113
+101   futex(0x1000, FUTEX_WAIT, 1, NULL <unfinished ...>
+113   execve("/proc/self/exe", ["one", "child"], 0x3ff0 /* 9 vars */ <pid changed to 101 ...>
+101   +++ superseded by execve in pid 113 +++
+101   <... execve resumed>)             = {result}
+101   brk(NULL)                         = 0x87b10
+101   +++ exited with 0 +++
+"""
+    trace = parse_trace(log.encode())
+    assert (trace.unknown, trace.open) == (0, ())
+    story = story_of(trace, 101)
+    assert story.programs[-1] == "/proc/self/exe"
+    assert story.ending == "exited with 0"
