@@ -100,11 +100,15 @@ def _all() -> Iterator[Recipe]:
 
 
 _PORTS: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}
-# of guests of this machine; what other machines need is built when one of them is asked for
+# of guests of this machine, and of the one of another machine in the default plan; what the others
+# need is built when one of them is asked for
+_OTHERS = ("qemu-arm", "qemu-riscv", "toolchain-i386", "toolchain-riscv64")
+_EMULATED = tuple(map(ARM64.image, ("agent", "userland", "root")))
 GUESTS: Mapping[str, Recipe] = {
-    name: recipe for name, recipe in _PORTS.items()
-    if recipe.port is AMD64 and name not in ("qemu-arm", "qemu-riscv", EMULATORS)
-}  # fmt: skip
+    name: recipe
+    for name, recipe in _PORTS.items()
+    if (recipe.port is AMD64 and name not in _OTHERS) or name in _EMULATED
+}
 RECIPES: Mapping[str, Recipe] = {
     **_PORTS,
     AGENT_HERE: Recipe(

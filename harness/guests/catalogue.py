@@ -109,12 +109,12 @@ def _uml(name: str, image: str, release: str, own: OwnKernels) -> Kind:
     def make(place: Workplace) -> Guest:
         return Uml(name, image, release, place, kernel=kernel, append=own.append, mode=own.mode)
 
-    return Kind(name, images, make, 0.2, 0.2, 192, (kernel,) if kernel else ())
+    return Kind(name, images, make, 0.3, 0.2, 192, (kernel,) if kernel else ())
 
 
 def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> Kind:
     name = name or f"qemu-{this.name}"
-    cell, memory = 0.35 * this.scale / X86_64.scale, this.memory + 128
+    cell, memory = 0.55 * this.scale / X86_64.scale, this.memory + 128
     kernel = own.qemu.absolute() if own.qemu and name == QEMU else None
     initrd = own.initrd if kernel else None
     images = ("agent", *this.images)
@@ -124,13 +124,13 @@ def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> Kind:
 
     files = tuple(each for each in (kernel, initrd) if each)
     modules = disks.modules_of(this.kernel)
-    return Kind(name, images, make, cell, 0.5, memory, files, this.port, this.runs, modules)
+    return Kind(name, images, make, cell, 1.3, memory, files, this.port, this.runs, modules)
 
 
 def _user(this: Emulation) -> Kind:
     name = f"qemu-user-{this.name}"
     return Kind(
-        name, this.images, lambda place: QemuUser(name, this, place), 0.8, port=this.port
+        name, this.images, lambda place: QemuUser(name, this, place), 0.45, port=this.port
     )  # fmt: skip
 
 
