@@ -102,15 +102,20 @@ def lines(builder: Builder, times: int, kernel: str) -> Iterator[Line]:
 
 
 def kernel_for_virtme() -> str:
-    """Return the kernel that virtme-ng can boot here; empty, and why is said, if it cannot run."""
-    if not shutil.which("vng"):
-        print("not compared with virtme-ng: vng is not here (pip install virtme-ng)")
-        return ""
-    kernels = sorted(Path("/boot").glob("vmlinuz-*"))
+    """Return the kernel that virtme-ng boots here; empty, and why is said, if it does not run."""
+    for program, remedy in (("vng", "pip install virtme-ng"), ("qemu-system-x86_64", "apt-get")):
+        if not shutil.which(program):
+            print(f"not compared with virtme-ng: {program} is not here ({remedy})")
+            return ""
+    kernels = sorted(k for k in Path("/boot").glob("vmlinuz-*") if "cloud" not in k.name)
     if not (kernel := os.environ.get("VNG_KERNEL") or next(map(str, reversed(kernels)), "")):
-        print(
-            "not compared with virtme-ng: /boot has no kernel (apt-get install linux-image-amd64)"
-        )
+        print("not compared with virtme-ng: no kernel in /boot (apt-get install linux-image-amd64)")
+        return ""
+    try:
+        virtme(kernel)
+    except (AssertionError, subprocess.SubprocessError) as error:
+        print(f"not compared with virtme-ng: {kernel}: {error}"[:2000])
+        return ""
     return kernel
 
 
