@@ -173,4 +173,5 @@ EMULATIONS = (
     Emulation("arm64", ARM64, 12.0),
     Emulation("arm64-39bit", ARM64, 12.0, _39_BITS),
     Emulation("i386", I386, 12.0),
+    Emulation("i386-3g", I386, 12.0, 3 << 30),
 )

@@ -34,6 +34,7 @@ MACHINES = [
     ("qemu-user-riscv64", 47, 4, True, HIGH, HIGH),
     ("qemu-user-riscv64-39bit", 39, 3, False, DIES, LOW),
     ("qemu-user-i386", 32, 3, True, LOW, LOW),
+    ("qemu-user-i386-3g", 32, 3, True, LOW, LOW),
 ]
 # a large reservation at a hint, some of it used: what a runtime does, as short as can be
 PROBE = """
@@ -103,7 +104,7 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> dict
     [
         # the kernel of qemu-x86_64 runs programs of i386 as well
         ("i386-static", {"qemu-x86_64": Way.LOW, "qemu-user-i386": Way.LOW}, ["uml-6.1"]),
-        ("i386-dynamic", {"qemu-user-i386": Way.LOW}, []),
+        ("i386-dynamic", {"qemu-user-i386": Way.LOW, "qemu-user-i386-3g": Way.LOW}, []),
         (
             "arm64-static", {"qemu-user-arm64": Way.HIGH, "qemu-user-arm64-39bit": Way.HIGH},
             ["native", "qemu-user-riscv64"],
