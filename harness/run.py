@@ -38,6 +38,7 @@ from images.errors import ImageError
 if TYPE_CHECKING:
     from harness.desk.kept import Kept
 
+BUILD_SECONDS = 0.2  # that images take for each MiB of packages
 PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what is used of it
 
 
@@ -194,7 +195,9 @@ class _Run:
         memory = kind.memory
         if memory and not all(self.options.subjects[cell.subject].reports for cell in cells):
             memory += PROGRAM_MEMORY
-        return Job((kind, cells), kind.boot + kind.weight * len(cells), memory)
+        # a first run is made of builds, and those of downloads
+        build = (self.options.builder.to_download(kind.images) >> 20) * BUILD_SECONDS
+        return Job((kind, cells), build + kind.boot + kind.weight * len(cells), memory)
 
     def _jobs(self, schedule: Schedule[tuple[Kind, list[Cell]]]) -> None:
         """What one thread does: one guest after another."""
