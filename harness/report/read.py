@@ -15,14 +15,14 @@ import msgspec
 from harness.errors import UsageError
 from harness.events import AnyEvent, RunFinished, RunStarted
 from harness.ledger import Account, settle
-from harness.record import Ending
+from harness.record import Ending, Record
 from harness.sinks.result import RunResult
 from harness.sinks.rundir import SCHEMA
-from harness.witnesses import maps
+from harness.witnesses import emulator, maps
 from harness.witnesses.observe import MOMENTS
 from harness.witnesses.program import RUNNING
 from harness.witnesses.report import Report, read_report
-from harness.witnesses.strace import Story, parse_trace, story_of
+from harness.witnesses.strace import Call, Story, parse_trace, story_of
 
 LARGEST = 8 << 20  # bytes of one file that are read; what is longer was cut when it was written
 TAIL = 16 << 10  # bytes of what a subject printed, or of its raw evidence, that a page may show
@@ -156,19 +156,23 @@ def read_evidence(run: Run, cell: str, *, reports: bool) -> Evidence:
     if folder is None or not folder.is_dir():
         return Evidence()
     files = _Files(folder)
-    trace = files.read("strace")
-    story, account = None, Account()
-    if trace:
-        parsed = parse_trace(trace)
-        # the log begins with the agent, which becomes the subject (images/agent/trace.c)
-        story = story_of(parsed, parsed.calls[0].pid if parsed.calls else 0)
-        account = settle(story.steps)
+    story = None
+    if log := files.read("emulator.log"):
+        said = emulator.read_log(log)
+        pid = next((each.pid for each in said.entries if isinstance(each, Call)), 0)
+        story, mapped = emulator.story_of(said, pid), files.maps(emulated=(said, pid))
+    else:
+        if trace := files.read("strace"):
+            parsed = parse_trace(trace)
+            # the log begins with the agent, which becomes the subject (images/agent/trace.c)
+            story = story_of(parsed, parsed.calls[0].pid if parsed.calls else 0)
+        mapped = files.maps()
     stdout = files.read("stdout.jsonl" if reports else "stdout")
     return Evidence(
-        files.maps(),
+        mapped,
         read_report(stdout) if reports and stdout else None,
         story,
-        account,
+        settle(story.steps) if story else Account(),
         files.ending(),
         files.raw,
         tuple(files.problems),
@@ -204,15 +208,28 @@ class _Files:
             self.raw[name] = data[-TAIL:].decode(errors="backslashreplace")
         return data
 
-    def maps(self) -> dict[str, tuple[maps.Mapping, ...]]:
-        """Return the maps by the moment, the last one last."""
+    def maps(
+        self, emulated: tuple[emulator.Log, int] | None = None
+    ) -> dict[str, tuple[maps.Mapping, ...]]:
+        """Return the maps by the moment, the last one last. If the program was `emulated`, by what
+        the emulator said, and the program's pid, they are that of its own addresses.
+        """
+        paths = sorted(self._folder.glob("maps-*"), key=lambda path: _moment(path.name))
+        texts = {
+            path.name.removeprefix("maps-"): self.read(path.name).decode(errors="backslashreplace")
+            for path in paths
+        }
         read = {}
-        for path in sorted(self._folder.glob("maps-*"), key=lambda path: _moment(path.name)):
-            text = self.read(path.name).decode(errors="backslashreplace")
+        for moment, text in texts.items():
             try:
-                read[path.name.removeprefix("maps-")] = maps.parse_maps(text)
+                if emulated:
+                    log, pid = emulated
+                    record = Record((), pid, Ending(0), b"", b"", texts, running=RUNNING in texts)
+                    read[moment] = emulator.maps_at(record, log, moment)
+                else:
+                    read[moment] = maps.parse_maps(text)
             except maps.MapsError as error:
-                self.problems.append(f"{path.name}: {error}")
+                self.problems.append(f"maps-{moment}: {error}")
         return read
 
     def ending(self) -> Ending | None:

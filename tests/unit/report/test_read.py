@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
+from harness.record import Ending, Record
 from harness.report.read import read_evidence, read_run
+from harness.report.space import Kind, segments
 from harness.verdict import Result
 from tests.unit.report import runs
 
@@ -38,6 +40,23 @@ def test_evidence_is_parsed(directory: Path) -> None:
     assert evidence.ending.wall == 0.25
     assert evidence.problems == ()
     assert evidence.raw["strace"].endswith("+++ exited with 0 +++\n")
+
+
+def test_a_program_under_an_emulator_is_shown_at_its_own_addresses(directory: Path) -> None:
+    data, name = Path(__file__).parents[2] / "data/emulator", "qemu-user-arm64-39bit-after"
+    log = (data / f"{name}.log").read_bytes()
+    maps = {at: (data / f"{name}-{at}.maps").read_text() for at in ("reserved", "end")}
+    record = Record((), 1, Ending(0), (data / f"{name}.out").read_bytes(), b"", maps, log, log)
+    cell = f"{runs.LOW.id}+emulated"
+    record.write(directory / "cells" / cell)
+    evidence = read_evidence(read_run(directory), cell, reports=True)
+    assert evidence.problems == ()
+    assert evidence.story is not None
+    assert evidence.story.ending == "exited with 0"
+    assert list(evidence.maps) == ["reserved", "end"]
+    drawn = segments(evidence)
+    assert max(each.end for each in drawn) <= 1 << 39, "not those of the emulator"
+    assert any(each.kind is Kind.ARENA for each in drawn)
 
 
 def test_a_cell_of_which_nothing_is_kept_has_no_evidence(directory: Path) -> None:
