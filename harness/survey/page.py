@@ -182,14 +182,15 @@ def _denial(seen: Seen) -> object:
 
 def _findings(survey: Survey, *, moved: bool) -> str:
     """Tell of those that start, though not where they wished; or of those that do not start."""
-    lines = []
+    told: dict[str, list[str]] = {}  # runtimes of which the same is to be told share an item
     for subject in survey.subjects:
         for guests, seen in _groups(survey, subject, _denial):
             if word_of(seen) != "starts" and seen.starts is moved:
                 bits = dict.fromkeys(f"{survey.guests[guest].bits}" for guest in guests)
                 where = f"{shortly(guests)} ({' and '.join(bits)} bits)"
-                lines.append(_wrapped(f"* **{_named(survey, subject)}**, {where}: {tell(seen)}"))
-    return "".join(lines) or "Nothing.\n"
+                told.setdefault(f"{where}: {tell(seen)}", []).append(_named(survey, subject))
+    items = (f"* **{'; '.join(names)}**, {what}" for what, names in told.items())
+    return "".join(map(_wrapped, items)) or "Nothing.\n"
 
 
 def shortly(guests: Sequence[str]) -> str:
