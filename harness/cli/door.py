@@ -14,7 +14,7 @@ import click
 
 from harness import __version__
 from harness.cli.common import BROKEN_PIPE, FAILED, INTERRUPTED, OK, USAGE, name_of_now, state
-from harness.errors import Blame, FootholdError
+from harness.errors import Blame, FootholdError, meant
 
 _COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks what it may offer
 
@@ -49,6 +49,15 @@ class _Commands(click.Group):
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and args[0][:1] != "-":
+            raise click.UsageError(
+                f"No such command {args[0]!r}{meant(args[0], COMMANDS)}", context
+            )
+        return super().resolve_command(context, args)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
@@ -88,6 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # no locale is a reason to fail
     if not sys.platform.startswith("linux"):
         return _say(FAILED, f"this is {sys.platform}; guests can only be had on Linux", "")
+    if _COMPLETING in os.environ:
+        pass  # has a bash of its own
+    if _COMPLETING in os.environ:
+        importlib.import_module("harness.cli.completion")  # it has a bash of its own
     try:
         # the launcher has held Ctrl-C back until somebody is there to answer it
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -18,7 +18,7 @@ from harness.history.rows import Boot, KeptCell, Run
 from harness.history.writer import replay
 from harness.verdict import Verdict
 
-_LAST = re.compile(r"last(?:~(\d{1,6}))?")
+LAST = re.compile(r"last(?:~(\d{1,6}))?")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def find(database: Database, word: str, plan: str = "") -> Kept:
 
     Raises UsageError.
     """
-    if match := _LAST.fullmatch(word):
+    if match := LAST.fullmatch(word):
         found = runs(database, plan, 1, int(match[1] or 0))
         if not found:
             of = f" of the plan {plan!r}" if plan else ""

@@ -215,9 +215,9 @@ def test_the_command_compares(kept: Path, capfdbinary: pytest.CaptureFixture[byt
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["nowhere"], 2, "no such directory"),
+        (["nowhere"], 2, "there is no run 'nowhere'"),
         (["."], 2, "no run.json"),
-        (["--compare", "nowhere"], 2, "no such directory"),
+        (["--compare", "nowhere"], 2, "there is no run 'nowhere'"),
         (["-o", "/dev/null/page.html"], 3, "cannot be written"),
     ],
 )
@@ -233,4 +233,4 @@ def test_usage(
 def test_without_a_run_there_is_no_last_one(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(kept)
     assert door.main(["report", "last"]) == 2
-    assert "no run is kept" in capsys.readouterr().err
+    assert "there is no run 'last'" in capsys.readouterr().err
