@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from harness import __version__
+from harness.cli.bisect import ABORT, is_bisection
 from harness.cli.common import BROKEN_PIPE, FAILED, INTERRUPTED, OK, USAGE, name_of_now, state
 from harness.errors import Blame, FootholdError, meant
 
@@ -90,6 +91,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Never raises: whatever goes wrong becomes a line on stderr.
     """
+    code = _main(argv)
+    words = sys.argv[1:] if argv is None else argv
+    # a command line that cannot be read would call every commit bad
+    return ABORT if code in (USAGE, FAILED) and is_bisection(words) else code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     from images.errors import ImageError
 
     for stream in (sys.stdout, sys.stderr):
