@@ -392,7 +392,7 @@ def test_facts_are_json(
 
 def test_images_of_an_empty_cache(capsys: pytest.CaptureFixture[str]) -> None:
     assert door.main(["images", "list"]) == 0
-    assert door.main(["images", "build", "nope"]) == 3
+    assert door.main(["images", "build", "nope"]) == 2
     assert "there is no image 'nope'" in capsys.readouterr().err
 
 
