@@ -408,6 +408,7 @@ class _Run:
 
     def _end_everything(self) -> None:
         self._stopping.set()
+        self.options.builder.stop()
         with self._guard:
             alive = list(self._alive)
         for guest in alive:
