@@ -184,6 +184,8 @@ def test_files_are_whole_however_a_run_ends(
         (["run", "-j", "0"], "-j", "foothold run --help"),
         (["run", "--nonsense"], "No such option", "foothold run --help"),
         (["images"], "Missing command", "foothold images --help"),
+        (["threshold", "c-*"], "'c-*' is 1", "name one of them"),
+        (["rum"], "No such command 'rum': did you mean run?", "foothold --help"),
         (["walk"], "No such command 'walk'", "foothold --help"),
         (["predict", "--policy", "befor"], "unknown policy", "memlimit"),
         (["predict", "--task-size", "12"], "12 bits", "33 to 64"),
