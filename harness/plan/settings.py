@@ -169,7 +169,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("message", (EXPECT,), kinds.TEXT, "The last line on its standard error.", ""),
     Setting("expect", (SUBJECT,), kinds.EXPECTATION, f"{_EXPECT} An `[[expect]]` goes before it.",
             None, otherwise='`"starts"`'),
-    Setting("program", (SUBJECT,), kinds.TEXT,
+    Setting("program", (SUBJECT,), kinds.LINE,
             "Its path, from the plan's directory; without a slash it is looked for in `$PATH`."),
     Setting("args", (SUBJECT,), kinds.TEXT, "Its arguments.", (), Shape.LIST,
             option=Option("--arg", "A", "An argument of the program.")),
