@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import select
 import signal
 import sys
 import traceback
@@ -45,8 +46,18 @@ COMMANDS: Mapping[str, str] = {
 }
 
 
+class _PipeError(Exception):
+    """A pipe is broken, and click is not to know it: it would end us with 1, which is a finding."""
+
+
 class _Commands(click.Group):
     """Finds commands by the module that has them, and imports that module alone."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except BrokenPipeError as error:
+            raise _PipeError from error
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -128,15 +139,28 @@ def _main(argv: Sequence[str] | None) -> int:
         return _say(FAILED, str(error), error.hint)
     except (KeyboardInterrupt, click.Abort):
         return _say(INTERRUPTED, "interrupted", "")
-    except BrokenPipeError:
+    except (BrokenPipeError, _PipeError) as error:
+        if not _is_broken(sys.stdout.fileno()):
+            return _unforeseen(error.__cause__ or error)
         # nobody reads on; what is still buffered must not be complained about at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
-        if os.environ.get("FOOTHOLD_DEBUG"):
-            traceback.print_exc()
-            return FAILED
-        return _say(FAILED, f"{_last_words(error)}; {_keep_traceback()}", "")
+        return _unforeseen(error)
+
+
+def _is_broken(descriptor: int) -> bool:
+    """Has whoever read from this pipe gone?"""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _unforeseen(error: BaseException) -> int:
+    if os.environ.get("FOOTHOLD_DEBUG"):
+        traceback.print_exc()
+        return FAILED
+    return _say(FAILED, f"{_last_words(error)}; {_keep_traceback()}", "")
 
 
 def _say(code: int, message: str, hint: str) -> int:
@@ -146,7 +170,7 @@ def _say(code: int, message: str, hint: str) -> int:
     return code
 
 
-def _last_words(error: Exception) -> str:
+def _last_words(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"

@@ -414,12 +414,18 @@ def test_help_imports_nothing_heavy() -> None:
         assert f" {module}\n" not in done.stderr, module
 
 
-def test_a_reader_that_leaves_is_no_trouble() -> None:
-    done = subprocess.run(
-        ["/bin/sh", "-c", f"{sys.executable} -m harness.cli predict | true"], capture_output=True,
-        text=True, check=False, cwd=Path(__file__).parents[3],
-    )  # fmt: skip
-    assert done.stderr == ""
+@pytest.mark.parametrize("words", ["predict", "schema"], ids=["at the end", "in between"])
+def test_a_reader_that_leaves_is_no_trouble_and_no_finding(words: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness.cli", words], stdout=writing, stderr=subprocess.PIPE,
+            text=True, check=False, cwd=Path(__file__).parents[3],
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_the_version() -> None:
