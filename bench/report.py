@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from harness.cli.report import LAST, find
+from harness.cli.runs import find_run
 from harness.report.page import render
 from harness.report.read import read_run
 
@@ -31,8 +31,8 @@ _OPEN = """
 def main() -> None:
     """Measure one run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", nargs="?", default=LAST, metavar="RUN_DIR|last")
-    directory = find(parser.parse_args().run)
+    parser.add_argument("run", nargs="?", default="last", metavar="RUN")
+    directory = find_run(parser.parse_args().run)
     taken = []
     for _ in range(ROUNDS):
         start = perf_counter()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -63,3 +65,14 @@ class UnsupportedError(FootholdError):
     """This machine cannot do it; `hint` says what would have to be there."""
 
     blame = Blame.UNSUPPORTED
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return that of the words that there are which an unknown one may have been meant to be."""
+    return next(iter(difflib.get_close_matches(word, list(dict.fromkeys(words)), n=1)), "")
+
+
+def meant(word: str, words: Iterable[str]) -> str:
+    """Return what to add to a message about an unknown word."""
+    near = nearest(word, words)
+    return f": did you mean {near}?" if near else ""

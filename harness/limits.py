@@ -7,14 +7,13 @@ in the same way for every program.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.errors import UsageError
+from harness.errors import UsageError, meant, nearest
 from harness.sizes import format_size, parse_size
 
 # the low 4 GiB are left: x86-64's own MAP_32BIT and the images of programs are there
@@ -77,9 +76,12 @@ class Failure:
         call, _, rest = text.partition(":")
         nth, _, name = rest.partition(":")
         counts = nth.isascii() and nth.isdigit() and 0 < int(nth) < 1 << 31
-        if call not in CALLS or not counts or name not in errno.errorcode.values():
+        errors = errno.errorcode.values()
+        if call not in CALLS or not counts or name not in errors:
+            word, words = (call, CALLS) if call not in CALLS else (name, errors)
+            near = meant(word, words) if word not in words else ""
             raise UsageError(
-                f"{text!r} is no failure of a call",
+                f"{text!r} is no failure of a call{near}",
                 f"write CALL:N:ERRNO, as mmap:3:ENOMEM; calls are: {', '.join(CALLS)}",
             )
         return cls(call, int(nth), name)
@@ -258,10 +260,10 @@ def _take(limits: Limits, part: str, whole: str) -> Limits:
     word = _WORDS.get(name.strip())
     if word is None or bool(equals) != ("=" in word.usage):
         usages = {"none": "none"} | {each: known.usage for each, known in _WORDS.items()}
-        near = difflib.get_close_matches(name.strip(), usages, n=1)
-        meant = f": did you mean {usages[near[0]]}?" if near else ""
+        near = nearest(name.strip(), usages)
+        did_you_mean = f": did you mean {usages[near]}?" if near else ""
         raise UsageError(
-            f"unknown limit {part!r}{meant}",
+            f"unknown limit {part!r}{did_you_mean}",
             f"limits are: {', '.join(USAGES)}; "
             "several are joined by +: rlimit_as=300M+overcommit=2",
         )

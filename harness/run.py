@@ -182,12 +182,9 @@ class _Run:
             pool.shutdown(wait=True, cancel_futures=True)
         blames = frozenset(self._blames)
         summary = Summary(dict(self.counts), interrupted, blames, tuple(self.missing))
+        seconds = time.monotonic() - started
         self.emit(
-            events.RunFinished(
-                seconds=time.monotonic() - started,
-                counts=summary.counts,
-                interrupted=interrupted,
-            )
+            events.RunFinished(seconds=seconds, counts=summary.counts, interrupted=interrupted)
         )
         return summary
 
@@ -408,6 +405,7 @@ class _Run:
 
     def _end_everything(self) -> None:
         self._stopping.set()
+        self.options.builder.stop()
         with self._guard:
             alive = list(self._alive)
         for guest in alive:

@@ -7,7 +7,10 @@ import re
 from harness.errors import UsageError
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"(?P<number>0x[0-9a-f]+|\d+)\s*(?P<unit>[KMGT]?)(iB|B)?", re.IGNORECASE)
+_SIZE = re.compile(
+    r"(?P<number>0x[0-9a-f]+|[0-9]+)\s*(?P<unit>[KMGT]?)(iB|B)?", re.IGNORECASE | re.ASCII
+)
+_DIGITS = 20  # no address has more, and Python reads no number of thousands
 
 
 def parse_size(text: str) -> int:
@@ -15,7 +18,10 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise UsageError(f"{text!r} is no size", "write a number with K, M, G or T, such as 300M")
-    size = int(match["number"], 0) * _UNITS[match["unit"].upper()]
+    number = match["number"].lower()
+    digits = number.removeprefix("0x").lstrip("0") or "0"
+    base = 16 if number.startswith("0x") else 10
+    size = int(digits[: _DIGITS + 1], base) * _UNITS[match["unit"].upper()]
     if size >= 1 << 63:
         raise UsageError(f"{text} is more than any address space", "give a size below 8388608T")
     return size

@@ -280,7 +280,7 @@ def _find(program: str) -> Path:
 def _readable(name: str) -> Path:
     path = Path(name).absolute()
     if not path.is_file() or not os.access(path, os.R_OK):
-        raise UsageError(f"--file {name}: there is no such file that can be read")
+        raise UsageError(f"{name}: there is no such file that can be read", "give the path of one")
     return path
 
 

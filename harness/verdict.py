@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from harness.errors import Blame
+from harness.errors import Blame, meant
 
 
 class Path(StrEnum):
@@ -74,8 +74,9 @@ class Expectation:
             except re.error as error:
                 raise ValueError(f"{rest!r} is no regular expression: {error}") from error
             return cls(None, Outcome.DIES, pattern=rest)
+        near = meant(text, ("starts", "path:high", "path:low", "path:refused", "anything"))
         forms = "starts, path:high, path:low, path:refused, dies:REGEX or anything"
-        raise ValueError(f"{text!r}: write {forms}")
+        raise ValueError(f"unknown expectation {text!r}{near or f': write {forms}'}")
 
     def agrees(self, other: Expectation) -> bool:
         """Is the other the same in all that both of them say, but the reason?"""

@@ -114,7 +114,15 @@ class Apt:
     def __init__(self, cache: Cache, say: Say = silence) -> None:
         self._cache = cache
         self._say = say
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
         self.debs = cache.root / "debs"
+
+    def stop(self) -> None:
+        """End the downloads that are under way. May be called from another thread."""
+        self._stopped = True
+        for process in list(self._running):
+            process.terminate()
 
     def resolve(self, wanted: PackageSet, *, refresh: bool = False) -> list[Deb]:
         """Name every package of the set as the suite has it now.
@@ -185,7 +193,7 @@ class Apt:
                 for line in lines:
                     # dlstatus:FILES:PERCENT:TEXT, README.progress-reporting of apt
                     word, _, percent, *_ = [*line.split(b":"), b"", b""]
-                    with contextlib.suppress(ValueError):
+                    with contextlib.suppress(ValueError, ImageError):  # nobody waits any more
                         done = int(total * float(percent) / 100) >> 20
                         if word == b"dlstatus" and done != told:
                             told = done
@@ -207,7 +215,8 @@ class Apt:
     def unpack(self, files: Sequence[Path], tree: Path) -> None:
         """Unpack packages over one another below `tree`; no script of theirs is run."""
         tree.mkdir(parents=True, exist_ok=True)
-        for file in files:
+        for number, file in enumerate(files, 1):
+            self._say(f"unpacking {number} of {len(files)} packages", passing=True)
             done = subprocess.run(
                 ["dpkg-deb", "--extract", file, tree], capture_output=True, text=True, check=False
             )
@@ -277,18 +286,28 @@ class Apt:
         }
         flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         argv = ["apt-get", "-qq", *flags, *arguments]
-        done = subprocess.run(
-            argv, capture_output=True, text=True, check=False, pass_fds=(held, *keep),
-            stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"},
-        )  # fmt: skip
-        if done.returncode:
-            reason = [line for line in done.stderr.splitlines() if line.startswith("E:")]
-            text = "; ".join(reason[:3]) or done.stderr.strip()[-500:]
-            if "No space left" in done.stderr or "enough free space" in done.stderr:
+        with subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            pass_fds=(held, *keep), stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"},
+        ) as process:  # fmt: skip
+            self._running.add(process)
+            if self._stopped:  # between the last look and now
+                process.terminate()
+            try:
+                output, errors = process.communicate()
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                self._running.discard(process)
+        if process.returncode:
+            reason = [line for line in errors.splitlines() if line.startswith("E:")]
+            text = "; ".join(reason[:3]) or errors.strip()[-500:]
+            if "No space left" in errors or "enough free space" in errors:
                 raise OSError(28, "No space left on device", str(state))
             raise ImageError(
                 f"apt-get {arguments[0]} of {wanted.index} failed: {text}",
                 "is the mirror reachable? It is what apt uses, or FOOTHOLD_MIRROR; while one is "
                 "renewed, a suite of it may be broken for hours: try again later",
             )
-        return done.stdout
+        return output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -34,13 +35,29 @@ class Builder:
         recipes: Mapping[str, Recipe] = RECIPES,
     ) -> None:
         self.cache = cache or Cache()
-        self._apt = Apt(self.cache, say)
+        self._say = say
+        self._stopped = threading.Event()
+        self._apt = Apt(self.cache, self.say)
         self._own_lock = self.cache.root / "lock.json"
         self._locked = locked
-        self.say = say
         self._recipes = recipes
         self._checked: dict[str, Entry] = {}
         self._pinned: dict[str, Entry] = {}
+
+    def say(self, what: str, /, *, passing: bool = False) -> None:
+        """Tell what takes time. Raises ImageError when the builder has been stopped: so whatever is
+        being built ends at its next step.
+        """
+        if self._stopped.is_set():
+            raise ImageError("it was stopped", "run it again: what is finished is kept")
+        self._say(what, passing=passing)
+
+    def stop(self) -> None:
+        """Build nothing more: end what is being downloaded now, and what is built at its next step.
+        May be called from another thread.
+        """
+        self._stopped.set()
+        self._apt.stop()
 
     def image(self, name: str) -> Path:
         """Return the directory of a finished image, making it and all that it needs if need be."""

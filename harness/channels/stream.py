@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -57,8 +58,9 @@ class PipeStream:
 
     def close(self) -> None:
         """End it, and reap it."""
-        for file in (self._in, self._out):
-            file.close()
+        with contextlib.suppress(BrokenPipeError):  # of what could not be sent something is left
+            self._in.close()
+        self._out.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,12 @@ class Done:
     code: int
     blames: frozenset[Blame]
     incomplete: bool
+
+
+def is_bisection(words: Sequence[str]) -> bool:
+    """Do the words of a command line ask the question of `git bisect run`, however they go on?"""
+    options = {word.partition("=")[0] for word in words}
+    return words[:1] == ["run"] and "--expect" in options and bool({"--uml", "--kernel"} & options)
 
 
 def answer(own: OwnKernels, asked: Asked, run: Callable[[Asked], Done]) -> int:

@@ -61,7 +61,8 @@ def _told(found: Comparison, before: Kept, now: Kept) -> Iterator[str]:
     for name, kept in (("A", before), ("B", now)):
         run = kept.run
         yield f"{name}  {run.name}  {run.plan}  {counted(run.counts, run.flaky)}"
-    yield f"{found.both} cells in both{', and nothing differs' if found.same else ''}"
+    cells = f"{found.both} cell{'' if found.both == 1 else 's'}"
+    yield f"{cells} in both{', and nothing differs' if found.same else ''}"
     told = {change.cell for change in (*found.new_failures, *found.repaired)}
     paths = [change for change in found.paths if change.cell not in told]
     yield from _section("new failures", "red", _changes(found.new_failures))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import select
 import signal
 import sys
 import traceback
@@ -13,8 +14,9 @@ from collections.abc import Mapping, Sequence
 import click
 
 from harness import __version__
+from harness.cli.bisect import ABORT, is_bisection
 from harness.cli.common import BROKEN_PIPE, FAILED, INTERRUPTED, OK, USAGE, name_of_now, state
-from harness.errors import Blame, FootholdError
+from harness.errors import Blame, FootholdError, meant
 
 _COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks what it may offer
 
@@ -44,11 +46,30 @@ COMMANDS: Mapping[str, str] = {
 }
 
 
+class _PipeError(Exception):
+    """A pipe is broken, and click is not to know it: it would end us with 1, which is a finding."""
+
+
 class _Commands(click.Group):
     """Finds commands by the module that has them, and imports that module alone."""
 
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except BrokenPipeError as error:
+            raise _PipeError from error
+
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and args[0][:1] != "-":
+            raise click.UsageError(
+                f"No such command {args[0]!r}{meant(args[0], COMMANDS)}", context
+            )
+        return super().resolve_command(context, args)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
@@ -81,6 +102,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Never raises: whatever goes wrong becomes a line on stderr.
     """
+    code = _main(argv)
+    words = sys.argv[1:] if argv is None else argv
+    # a command line that cannot be read would call every commit bad
+    return ABORT if code in (USAGE, FAILED) and is_bisection(words) else code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     from images.errors import ImageError
 
     for stream in (sys.stdout, sys.stderr):
@@ -88,6 +116,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # no locale is a reason to fail
     if not sys.platform.startswith("linux"):
         return _say(FAILED, f"this is {sys.platform}; guests can only be had on Linux", "")
+    if _COMPLETING in os.environ:
+        pass  # has a bash of its own
+    if _COMPLETING in os.environ:
+        importlib.import_module("harness.cli.completion")  # it has a bash of its own
     try:
         # the launcher has held Ctrl-C back until somebody is there to answer it
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -107,15 +139,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(FAILED, str(error), error.hint)
     except (KeyboardInterrupt, click.Abort):
         return _say(INTERRUPTED, "interrupted", "")
-    except BrokenPipeError:
+    except (BrokenPipeError, _PipeError) as error:
+        if not _is_broken(sys.stdout.fileno()):
+            return _unforeseen(error.__cause__ or error)
         # nobody reads on; what is still buffered must not be complained about at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
-        if os.environ.get("FOOTHOLD_DEBUG"):
-            traceback.print_exc()
-            return FAILED
-        return _say(FAILED, f"{_last_words(error)}; {_keep_traceback()}", "")
+        return _unforeseen(error)
+
+
+def _is_broken(descriptor: int) -> bool:
+    """Has whoever read from this pipe gone?"""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _unforeseen(error: BaseException) -> int:
+    if os.environ.get("FOOTHOLD_DEBUG"):
+        traceback.print_exc()
+        return FAILED
+    return _say(FAILED, f"{_last_words(error)}; {_keep_traceback()}", "")
 
 
 def _say(code: int, message: str, hint: str) -> int:
@@ -125,7 +170,7 @@ def _say(code: int, message: str, hint: str) -> int:
     return code
 
 
-def _last_words(error: Exception) -> str:
+def _last_words(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"

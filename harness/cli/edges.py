@@ -61,6 +61,7 @@ class Edges:
                 future.result()
         except KeyboardInterrupt:
             schedule.stop()
+            self.options.builder.stop()
             with self._guard:
                 alive = list(self._alive)
             for guest in alive:

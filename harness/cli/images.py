@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from harness.cli import common
+from harness.errors import UsageError, meant
 
 
 @click.group(no_args_is_help=False)
@@ -55,6 +56,12 @@ def build(
         return
     from images.catalogue import AGENT_HERE, GUESTS, RECIPES
 
+    for name in names:
+        if name not in RECIPES:
+            raise UsageError(
+                f"there is no image {name!r}{meant(name, RECIPES)}",
+                f"images are: {', '.join(RECIPES)}",
+            )
     # what is made of this machine's own is made where it is needed
     names = names or tuple(
         each for each in (RECIPES if everything else GUESTS) if each != AGENT_HERE
@@ -70,8 +77,13 @@ def build(
 def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
     from images.builder import Builder
     from images.catalogue import RECIPES
-    from images.fromsource import recipe
+    from images.fromsource import SUITES, recipe
 
+    if release not in SUITES:
+        raise UsageError(
+            f"there is no source of {release}{meant(release, SUITES)}",
+            f"releases are: {', '.join(SUITES)}",
+        )
     kernel = recipe(release, config)
     known = {**RECIPES, kernel.name: kernel}
     return Builder(locked=locked, say=common.say, recipes=known).image(kernel.name) / "linux"

@@ -1,4 +1,4 @@
-"""`foothold run --keep`, and the names by which a run and its guests are called afterwards."""
+"""`foothold run --keep`, and how its guests are called afterwards."""
 
 from __future__ import annotations
 
@@ -58,20 +58,6 @@ def stay(kept: Kept, seconds: float | None) -> None:
             select.select(waiting, [], [], seconds)
         except KeyboardInterrupt:
             click.echo(err=True)
-
-
-def find_run(name: str) -> Path:
-    """Find a run by its directory, its name, or as `last`. Raises UsageError."""
-    runs = state() / "runs"
-    if name == "last":
-        found = sorted(runs.glob("*/run.json"))
-        if not found:
-            raise UsageError(f"there is no run in {runs}", "`foothold run` makes one")
-        return found[-1].parent
-    for directory in (Path(name), runs / name):
-        if (directory / "run.json").is_file() or (directory / "desk").is_socket():
-            return directory.absolute()
-    raise UsageError(f"there is no run {name!r}", f"runs are kept in {runs}; `last` is the newest")
 
 
 def _called(directory: Path) -> str:

@@ -17,6 +17,7 @@ _STATUS = """\
 laboratory failed; 130 interrupted. A page that has others says so."""
 _ENVIRONMENT = {
     "FOOTHOLD_CACHE": "where images are kept; ~/.cache/foothold if it is not set",
+    "FOOTHOLD_HISTORY": "the database of all runs; history.db beside the runs if it is not set",
     "FOOTHOLD_MIRROR": "a Debian archive, if the machine's apt configuration names none",
     "XDG_STATE_HOME": "below it, in foothold/, runs are kept; ~/.local/state if it is not set",
     "NO_COLOR": "if it is set, no colours and no table that changes",

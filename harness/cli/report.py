@@ -7,28 +7,27 @@ from pathlib import Path
 
 import click
 
-from harness.cli.common import OK, state
-from harness.errors import InfrastructureError, UsageError
-
-LAST = "last"
+from harness.cli.common import OK
+from harness.cli.runs import find_run
+from harness.errors import InfrastructureError
 
 
 @click.command()
-@click.argument("run", default=LAST, metavar="[RUN_DIR|last]")
+@click.argument("run", default="last", metavar="[RUN]")
 @click.option("-o", "--output", metavar="FILE", help="Write it here (report.html); - is stdout.")
-@click.option("--compare", metavar="RUN_DIR", help="Say what has changed since this run.")
+@click.option("--compare", metavar="RUN", help="Say what has changed since this run.")
 def report(run: str, output: str | None, compare: str | None) -> int:
     """Write a run as one HTML file that needs no network, and say where it is.
 
-    A run is its directory, its name, or the last one of this user's. Without -o the file is
-    report.html in that directory.
+    RUN is as for `foothold show`: `last`, `last~1`, a run's name or the beginning of it, its
+    directory. Without -o the file is report.html in that directory.
     """
     from harness.report.page import render
     from harness.report.read import read_run
     from harness.sinks.files import write_whole
 
-    one = read_run(find(run))
-    page = render(one, read_run(find(compare)) if compare else None)
+    one = read_run(_directory(run))
+    page = render(one, read_run(_directory(compare)) if compare else None)
     if output == "-":
         sys.stdout.buffer.write(page)
         return OK
@@ -43,17 +42,6 @@ def report(run: str, output: str | None, compare: str | None) -> int:
     return OK
 
 
-def find(name: str) -> Path:
-    """Return the directory of a run: a path, the name of a kept run, or `last`.
-
-    Raises UsageError if there is none.
-    """
-    kept = state() / "runs"
-    if name == LAST and not Path(name).exists():
-        runs = sorted(path.parent for path in kept.glob("*/run.json"))  # a name begins with a time
-        if not runs:
-            raise UsageError(
-                f"no run is kept in {kept}", "run something, or give the directory of a run"
-            )
-        return runs[-1]
-    return Path(name) if Path(name).exists() or not (kept / name).is_dir() else kept / name
+def _directory(word: str) -> Path:
+    """Return where a run is. What is wrong with a directory is best told by who reads it."""
+    return Path(word) if Path(word).exists() else find_run(word)

@@ -8,12 +8,16 @@ from harness.cli.common import OK
 
 
 @click.command()
-def schema() -> int:
+@click.option("--markdown", is_flag=True, help="For people, as docs/result-schema.md has it.")
+def schema(markdown: bool) -> int:
     """Print the JSON Schema of what `run --json` writes."""
     import msgspec
 
-    from harness.sinks.document import Document
+    from harness.sinks import schema as described
 
-    described = msgspec.json.schema(Document)
-    click.echo(msgspec.json.format(msgspec.json.encode(described), indent=1))
+    if markdown:
+        click.echo(described.page(), nl=False)
+        return OK
+    whole = msgspec.json.encode(described.schema())
+    click.echo(msgspec.json.format(whole, indent=1))
     return OK

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from harness.cli.common import builder
-from harness.cli.keep import find_run
 from harness.cli.kernels import guest_of, kernel_options, one_guest
+from harness.cli.runs import find_run
 
 if TYPE_CHECKING:
     from harness.guests.own import OwnKernels
@@ -54,7 +54,7 @@ def shell(
     guest that hangs. The exit code is that of the shell or of COMMAND, 128 and the number of
     the signal that ended it.
 
-    RUN/GUEST is a guest that `foothold run --keep` keeps; RUN may be `last`.
+    RUN/GUEST is a guest that `foothold run --keep` keeps; RUN is as for `foothold show`.
     """
     from harness.cells import Limits
     from harness.desk import shell as desk

@@ -71,7 +71,8 @@ def _run(kept: Kept) -> Iterator[str]:
     origin = run.origin
     yield f"  by Foothold {made_with(run)}, Python {origin.python}, on Linux {origin.kernel}"
     yield f"  kept in {run.directory}"
-    yield f"{len(kept.cells)} cells: {counted(run.counts, run.flaky)}"
+    cells = f"{len(kept.cells)} cell{'' if len(kept.cells) == 1 else 's'}"
+    yield f"{cells}: {counted(run.counts, run.flaky)}"
     if kept.boots:
         yield ""
         rows = [(boot.guest, boot.release or "-", _booted(boot), "; ".join(boot.notes))

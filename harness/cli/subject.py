@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.errors import UsageError
+
 if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.plan import PlanFile, Program
@@ -33,17 +35,24 @@ def subjects_named(
         if name == ALLOCATOR.name:
             found[name] = ALLOCATOR
         elif name in plan.programs:
-            found[name] = _of_program(plan.programs[name])
+            found[name] = _of_program(plan.programs[name], plan)
         else:
             found[name] = packaged[name]()
     return found
 
 
-def _of_program(this: Program) -> Subject:
+def _of_program(this: Program, plan: PlanFile) -> Subject:
     from harness import subjects
+    from harness.plan import settings
+    from harness.plan.source import Place, Source
 
-    return subjects.of_program(
-        this.program, this.args, name=this.name, files=this.files, environment=this.env,
-        root=this.root, sysroot=Path(this.sysroot) if this.sysroot else None,
-        patience=this.patience or subjects.PATIENCE, says=this.says,
-    )  # fmt: skip
+    try:
+        return subjects.of_program(
+            this.program, this.args, name=this.name, files=this.files, environment=this.env,
+            root=this.root, sysroot=Path(this.sysroot) if this.sysroot else None,
+            patience=this.patience or subjects.PATIENCE, says=this.says,
+        )  # fmt: skip
+    except UsageError as error:
+        if this.asked:  # on the command line, where its words are
+            raise
+        raise Source(plan.source).wrong(Place(settings.SUBJECT, this.name), error) from error

@@ -76,7 +76,10 @@ def threshold(
     from harness.threshold import find
 
     maker = builder()
-    plan, [name] = asked.subjects(read_plan("default", maker), (subject,))
+    plan, named = asked.subjects(read_plan("default", maker), (subject,))
+    if len(named) != 1:
+        raise UsageError(f"{subject!r} is {len(named)} subjects", "name one of them")
+    [name] = named
     if policy and name != ALLOCATOR:
         raise UsageError(f"{name}: only the allocator has policies", "leave --policy")
     chosen = plan.known.policy(policy or "after") if name == ALLOCATOR else ""

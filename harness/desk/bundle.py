@@ -60,7 +60,7 @@ def write(past: Past, builder: Builder, file: Path) -> None:
         except OSError as error:
             file.unlink(missing_ok=True)
             raise InfrastructureError(
-                f"{file} cannot be written: {error.strerror}", "is the disk full?"
+                f"{file} cannot be written: {error.strerror}", "give --bundle another file"
             ) from error
 
 

@@ -78,7 +78,7 @@ class Comparison:
 
 
 def compare(a: Kept, b: Kept, earlier: Mapping[str, Sequence[float]]) -> Comparison:
-    """Compare two runs; `earlier` is how long b's questions took before: seconds, newest first."""
+    """Compare two runs; `earlier` is how long b's questions took in the latest runs before it."""
     asked_a = {cell.name: cell for cell in a.cells if cell.result}
     asked_b = {cell.name: cell for cell in b.cells if cell.result}
     both = [(asked_a[name], cell) for name, cell in asked_b.items() if name in asked_a]

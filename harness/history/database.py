@@ -113,9 +113,13 @@ class Database:
             self._connection.executemany(statement, rows)
 
     def rows(self, statement: str, *values: object) -> list[sqlite3.Row]:
-        """Return what a query finds; its columns have names."""
+        """Return what a query finds; its columns have names. What is not UTF-8 finds nothing."""
+        told = (
+            each.encode(errors="backslashreplace").decode() if isinstance(each, str) else each
+            for each in values
+        )
         with self._in_words():
-            return self._connection.execute(statement, values).fetchall()
+            return self._connection.execute(statement, tuple(told)).fetchall()
 
     def value(self, statement: str, *values: object) -> Any:
         """Return the one value that a query finds, or None."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from harness.history.rows import Boot, KeptCell, Run
 from harness.history.writer import replay
 from harness.verdict import Verdict
 
-_LAST = re.compile(r"last(?:~(\d{1,6}))?")
+LAST = re.compile(r"last(?:~(\d{1,6}))?")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def find(database: Database, word: str, plan: str = "") -> Kept:
 
     Raises UsageError.
     """
-    if match := _LAST.fullmatch(word):
+    if match := LAST.fullmatch(word):
         found = runs(database, plan, 1, int(match[1] or 0))
         if not found:
             of = f" of the plan {plan!r}" if plan else ""
@@ -102,22 +102,21 @@ def add(database: Database, directory: Path) -> Run:
 
 
 def earlier(database: Database, kept: Kept) -> Mapping[str, Sequence[float]]:
-    """Return how long each question of a run took in earlier runs, in seconds, newest first."""
-    times: dict[str, list[float]] = defaultdict(list)
+    """Return how long each question of a run took in the latest runs before it, in seconds."""
     query = """
-        SELECT question, seconds FROM (
+        SELECT question, json_group_array(seconds) AS seconds FROM (
             SELECT c.question, c.seconds, row_number() OVER (
                 PARTITION BY c.question ORDER BY r.started DESC, r.id DESC
             ) AS place
             FROM cells c JOIN runs r ON r.id = c.run
             WHERE c.result IN ('pass', 'fail') AND r.started < ?
               AND c.question IN (SELECT value FROM json_each(?))
-        ) WHERE place <= ? ORDER BY question, place
+        ) WHERE place <= ? GROUP BY question
     """
     asked = sorted({cell.question for cell in kept.cells})
-    for row in database.rows(query, kept.run.started, msgspec.json.encode(asked).decode(), MOST):
-        times[row["question"]].append(row["seconds"])
-    return times
+    rows = database.rows(query, kept.run.started, msgspec.json.encode(asked).decode(), MOST)
+    decode = msgspec.json.Decoder(list[float]).decode
+    return {row["question"]: decode(row["seconds"]) for row in rows}
 
 
 def _in_directory(database: Database, directory: Path) -> Kept:

@@ -16,6 +16,7 @@ from harness.verdict import Expectation
 
 _TOML = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list",
          dict: "a table"}  # fmt: skip
+LONGEST = 100  # characters of a value that a message shows
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,15 @@ class Kind:
 def unlike(expected: str, value: object) -> UsageError:
     """Return what to say of a value of another type."""
     return UsageError(f"expected {expected}, got {_TOML.get(type(value), 'a date or time')}")
+
+
+def written(value: object) -> str:
+    """Return a value as it can be shown: Python writes no number of thousands of digits."""
+    try:
+        text = str(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _text(value: object) -> str:
@@ -73,7 +83,8 @@ def _expectation(value: object, known: Known) -> Expectation:
     try:
         return Expectation.parse(_text(value))
     except ValueError as error:
-        raise UsageError(str(error), 'for example "starts", or "dies:out of memory"') from error
+        hint = 'write "starts", "path:low", "path:high", "path:refused", "dies:out of memory"'
+        raise UsageError(str(error), f'{hint} or "anything"') from error
 
 
 def _regex(value: object, known: Known) -> str:
@@ -95,14 +106,14 @@ def number(least: float, most: float, unit: str = "", *, whole: bool = False) ->
         if isinstance(value, bool) or not isinstance(value, int | kind):
             raise unlike(f"a {name}", value)
         if not least <= value <= most or math.isnan(value):
-            raise UsageError(f"{value} is no {name}")
+            raise UsageError(f"{written(value)} is no {name}")
         return value
 
     def of_word(word: str) -> object:
         try:
             return kind(word)
         except ValueError:
-            raise UsageError(f"{word!r} is no {name}") from None
+            raise UsageError(f"{written(word)!r} is no {name}") from None
 
     return Kind(name, read, of_word)
 

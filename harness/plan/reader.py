@@ -12,9 +12,9 @@ from harness.cells import ALLOCATOR
 from harness.errors import UsageError
 from harness.plan import settings
 from harness.plan.checks import check
-from harness.plan.kinds import unlike
+from harness.plan.kinds import unlike, written
 from harness.plan.planfile import PlanFile
-from harness.plan.settings import REQUIRED, SECTIONS, Setting, Shape
+from harness.plan.settings import REQUIRED, SECTIONS, Section, Setting, Shape
 from harness.plan.source import Place, Source
 from harness.plan.values import STARTS, Axes, Pattern, Program, Ways
 from harness.plan.words import Known, unknown
@@ -105,8 +105,9 @@ class _Reader:
         sections = [key for key in SECTIONS if key] if not section else []
         for key in found:
             if key not in own and key not in sections:
-                is_table = not section and isinstance(found[key], dict | list)
-                error = unknown("table" if is_table else "key", key, [*own, *sections])
+                is_table = not section and _is_table(found[key])
+                kind = "table" if is_table else "key"
+                error = _misplaced(key, this) or unknown(kind, key, [*own, *sections])
                 raise self._wrong(Place(key) if is_table else replace(place, word=key), error)
         values: dict[str, Any] = {}
         for key, setting in own.items():
@@ -144,7 +145,7 @@ class _Reader:
         values: list[object] = []
         seen: set[object] = set()
         for n, each in enumerate(found):
-            here = replace(place, nth=n, word=str(each))
+            here = replace(place, nth=n, word=each if isinstance(each, str) else written(each))
             value = self._read(setting, each, here)
             if setting.shape is Shape.SET and value in seen:
                 same = f"{value} is there already, by this name or another"
@@ -253,6 +254,25 @@ def _pattern(table: _Table) -> Pattern:
 
 def _ways(table: _Table) -> Ways:
     return Ways(**table.only("tags", "repeats", "deadline", "trace"))
+
+
+def _misplaced(key: str, section: Section) -> UsageError | None:
+    """Return what to say of a key that there is, but not here."""
+    at = [SECTIONS[each] for one in settings.SETTINGS if one.key == key for each in one.sections]
+    where = ", ".join(dict.fromkeys(map(_where, at)))
+    return (
+        UsageError(f"{key!r} cannot stand {_where(section)}", f"it stands {where}") if at else None
+    )
+
+
+def _where(section: Section) -> str:
+    return f"in {section.title}" if section.title else "above all tables"
+
+
+def _is_table(found: object) -> bool:
+    return isinstance(found, dict) or (
+        isinstance(found, list) and bool(found) and isinstance(found[0], dict)
+    )
 
 
 def _needs(section: str) -> str:

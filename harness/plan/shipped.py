@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import plans
-from harness.errors import UsageError
+from harness.errors import UsageError, meant
 
 SHIPPED = Path(plans.__file__).parent
 DEFAULT = "default"
@@ -24,11 +23,9 @@ def find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    near = difflib.get_close_matches(name_or_path, shipped(), n=1)
-    meant = f": did you mean {near[0]}?" if near else ""
     problem = "is a directory" if path.is_dir() else "there is no such plan"
     raise UsageError(
-        f"{name_or_path}: {problem}{meant}",
+        f"{name_or_path}: {problem}{meant(name_or_path, shipped())}",
         f"give the path of a TOML file, or a shipped plan: {', '.join(shipped())}",
     )
 

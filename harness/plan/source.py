@@ -13,6 +13,7 @@ from harness.errors import UsageError
 LARGEST = 1 << 20  # bytes; nobody writes a longer plan by hand
 _PART = r"\"[^\"]*\"|'[^']*'|[\w-]+"
 _HEADER = re.compile(rf"\s*\[\[?\s*((?:{_PART})(?:\s*\.\s*(?:{_PART}))*)\s*\]\]?\s*(?:#.*)?$")
+_LINE = re.compile(r"\(at line (\d+), column \d+\)$")  # the end of what tomllib says
 _KEY = re.compile(rf"\s*((?:{_PART})(?:\s*\.\s*(?:{_PART}))*)\s*=")
 
 
@@ -51,8 +52,10 @@ class Source:
             return tomllib.loads(self._text)
         except (ValueError, RecursionError) as error:
             why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            line = _LINE.search(why)
+            at = f"{self.path}:{line[1]}" if line else f"{self.path}"
             raise UsageError(
-                f"{self.path}: this is no TOML: {why}", "https://toml.io says how it is written"
+                f"{at}: this is no TOML: {why}", "https://toml.io says how it is written"
             ) from error
 
     def wrong(self, place: Place, error: UsageError) -> UsageError:

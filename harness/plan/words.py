@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from harness.cells import ALLOCATOR
-from harness.errors import UsageError
+from harness.errors import UsageError, meant
 from harness.sizes import parse_size
 
 
@@ -72,9 +71,9 @@ class Known:
 def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
     """Return what to say of a word that is not known."""
     names = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(word, names, n=1)
-    meant = f": did you mean {near[0]}?" if near else ""
-    return UsageError(f"unknown {kind} {word!r}{meant}", f"there is: {', '.join(names)}")
+    return UsageError(
+        f"unknown {kind} {word!r}{meant(word, names)}", f"there is: {', '.join(names)}"
+    )
 
 
 def workload(name: str) -> str:
@@ -83,6 +82,9 @@ def workload(name: str) -> str:
     if colon and kind in ("grow", "block"):
         parse_size(size)
     elif not re.fullmatch(r"none|default|hello|grow-[0-9]{1,6}", name):
-        there_is = "none, default, hello, grow:SIZE, grow-MIB, block:SIZE"
-        raise UsageError(f"unknown workload {name!r}", f"there is: {there_is}")
+        forms = ("none", "default", "hello", "grow:SIZE", "grow-MIB", "block:SIZE")
+        near = (f"{each}:{size}" for each in ("grow", "block")) if colon else forms
+        raise UsageError(
+            f"unknown workload {name!r}{meant(name, near)}", f"there is: {', '.join(forms)}"
+        )
     return name

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.plugin.lab import Booted, Lab
 
 _LAB: pytest.StashKey[Lab] = pytest.StashKey()
-_USED: pytest.StashKey[list[Booted]] = pytest.StashKey()
+_USED: pytest.StashKey[list[tuple[Booted, int]]] = pytest.StashKey()
 _MARKERS = (
     "guest(*names): the guests that a test's `guest` is, instead of all that are to be had",
     "limit(*words, **limits): what narrows the address space: limit(rlimit_as='300M')",
@@ -107,10 +107,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     """Put a guest's console, and the last subject's maps, into the report of a failed test."""
     report = yield
     if report.failed:
-        for booted in item.stash.get(_USED, []):
+        for booted, asked_before in item.stash.get(_USED, []):
             console = booted.guest.diagnose()
             report.sections.append((f"console of {booted.name}", console or "(silent)"))
-            for verdict in booted.verdicts[-1:]:
+            for verdict in booted.verdicts[asked_before:][-1:]:
                 report.sections += _evidence(booted, verdict)
     return report
 
@@ -195,23 +195,30 @@ def run_cell(request: pytest.FixtureRequest, guest: Booted) -> RunCell:
         patience: float | None = None,
         guest: Booted | None = None,
     ) -> Verdict:
-        given = [str(each) for each in files]
-        made = program(str(subject), arguments, given, environment or {}, patience) \
-            if subject is not None else None  # fmt: skip
-        words = expect or ("starts" if made else "")
+        __tracebackhide__ = True  # what is wrong with a question stands where it is asked
         try:
-            declared = Expectation.parse(words) if words else None
-        except ValueError as error:
-            raise UsageError(f"expect {error}") from error
-        verdict = lab.ask(
-            guest or here, Limits.parse(limits or marked), policy=policy, workload=workload,
-            program=made, expect=declared,
-        )  # fmt: skip
+            given = [str(each) for each in files]
+            made = program(str(subject), arguments, given, environment or {}, patience) \
+                if subject is not None else None  # fmt: skip
+            words = expect or ("starts" if made else "")
+            verdict = lab.ask(
+                guest or here, Limits.parse(limits or marked), policy=policy, workload=workload,
+                program=made, expect=_declared(words),
+            )  # fmt: skip
+        except UsageError as error:
+            raise pytest.fail.Exception("; ".join(filter(None, (str(error), error.hint)))) from None
         if verdict.result is Result.UNSUPPORTED:
             pytest.skip("; ".join((*verdict.findings, verdict.hint)))
         return verdict
 
     return run
+
+
+def _declared(words: str) -> Expectation | None:
+    try:
+        return Expectation.parse(words) if words else None
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _lab(config: pytest.Config) -> Lab:
@@ -278,7 +285,7 @@ def _or_skip(request: pytest.FixtureRequest, name: str, start: Callable[[], Boot
 
 
 def _use(request: pytest.FixtureRequest, booted: Booted) -> None:
-    request.node.stash.setdefault(_USED, []).append(booted)
+    request.node.stash.setdefault(_USED, []).append((booted, len(booted.verdicts)))
 
 
 def _limits(request: pytest.FixtureRequest) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness import events, subjects
 from harness.cells import Cell
-from harness.errors import Blame, FootholdError, UsageError
+from harness.errors import Blame, FootholdError, UsageError, meant
 from harness.facts import Facts
 from harness.guests.catalogue import Kind, catalogue, known_guests
 from harness.guests.guest import Guest, Support
@@ -62,7 +62,10 @@ class Lab:
         """Return a guest's canonical name. Raises UsageError."""
         known = known_guests(self.builder)
         if guest not in known:
-            raise UsageError(f"there is no guest {guest!r}", f"guests are: {', '.join(known)}")
+            raise UsageError(
+                f"there is no guest {guest!r}{meant(guest, known)}",
+                f"guests are: {', '.join(known)}",
+            )
         return known[guest]
 
     def guests(self) -> Mapping[str, Kind]:

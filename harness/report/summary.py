@@ -67,6 +67,7 @@ class Summary:
     counts: tuple[Count, ...]
     findings: tuple[Finding, ...]
     unsupported: tuple[Finding, ...]
+    flaky: tuple[CellView, ...]
     command: str
 
 
@@ -82,6 +83,7 @@ def summarise(run: Run, views: list[CellView]) -> Summary:
         counts,
         tuple(_findings(run, by_id, Result.FAIL, Result.ERROR)),
         tuple(_findings(run, by_id, Result.UNSUPPORTED)),
+        tuple(by_id[each.cell] for each in run.result.flaky),
         shlex.join(run.started.command),
     )
 

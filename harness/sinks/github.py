@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.events import AnyEvent, RunStarted
-from harness.sinks.marks import SHAPES, WORDS, Mark, mark, matrix
+from harness.sinks.marks import AGAIN, SHAPES, WORDS, Mark, mark, matrix
 from harness.sinks.result import RunResult
 from harness.sinks.text import clean
 from harness.verdict import Result, Verdict
@@ -22,7 +22,6 @@ from harness.verdict import Result, Verdict
 MOST = 10  # annotations of one level that GitHub shows for a step
 MOST_CELLS = 20  # that a message names
 LARGEST = 1000 << 10  # bytes; a summary of more than 1024 KiB is thrown away whole
-_LEVELS = {Result.FAIL: "error", Result.ERROR: "error", Result.UNSUPPORTED: "notice"}
 
 
 def is_github() -> bool:
@@ -68,17 +67,21 @@ class GitHub:
 
 
 def commands(result: RunResult) -> Iterator[str]:
-    """Return workflow commands: an error for each way in which cells went wrong, a notice for each
-    reason for which some could not be tried. The last of too many says how many are left out.
+    """Return workflow commands: an error for each way in which cells went wrong, a warning for each
+    that passed when it was asked again, a notice for each reason for which some could not be tried.
+    The last of too many says how many are left out.
     """
-    for wanted in ((Result.FAIL, Result.ERROR), (Result.UNSUPPORTED,)):
-        groups = result.alike(*wanted)
+    for level, groups in (
+        ("error", result.alike(Result.FAIL, Result.ERROR)),
+        ("warning", [[each] for each in result.flaky]),
+        ("notice", result.alike(Result.UNSUPPORTED)),
+    ):
         shown = groups if len(groups) <= MOST else groups[: MOST - 1]
         for verdicts in shown:
-            yield _annotation(result, verdicts)
+            yield _annotation(result, level, verdicts)
         if more := len(groups) - len(shown):
             text = f"and {more} more like these: see the summary of the job"
-            yield command(_LEVELS[wanted[0]], text, title="Foothold")
+            yield command(level, text, title="Foothold")
 
 
 def command(name: str, message: str, **properties: str) -> str:
@@ -95,10 +98,10 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _annotation(result: RunResult, verdicts: list[Verdict]) -> str:
+def _annotation(result: RunResult, level: str, verdicts: list[Verdict]) -> str:
     first = verdicts[0]
     title = first.cell if len(verdicts) == 1 else f"{first.cell} and {len(verdicts) - 1} more"
-    lines = [*first.findings] or [first.result.value]
+    lines = [*(_tries(first) if first.flaky else ()), *first.findings] or [first.result.value]
     if first.hint:
         lines.append(f"remedy: {first.hint}")
     if len(verdicts) > 1:
@@ -106,12 +109,20 @@ def _annotation(result: RunResult, verdicts: list[Verdict]) -> str:
         lines.append(f"cells: {', '.join(each.cell for each in verdicts[:MOST_CELLS])}{more}")
     if first.command:
         lines.append(f"again: {shlex.join(first.command)}")
+    word = "flaky" if level == "warning" else WORDS[first.result.value]
     return command(
-        _LEVELS[first.result],
+        level,
         "\n".join(map(clean, lines)),
         file=_file(result, first.cell),
-        title=clean(f"{WORDS[first.result.value]}: {title}", 200),
+        title=clean(f"{word}: {title}", 200),
     )
+
+
+def _tries(verdict: Verdict) -> Iterator[str]:
+    for number, attempt in enumerate(verdict.attempts, 1):
+        said = attempt.findings[0] if attempt.findings else ""
+        yield f"try {number} came to {attempt.result}{f': {said}' if said else ''}"
+    yield f"try {len(verdict.attempts) + 1} came to {verdict.result}"
 
 
 def _file(result: RunResult, cell: str) -> str:
@@ -153,6 +164,8 @@ def _findings(result: RunResult) -> Iterator[str]:
         hint = f"<br>remedy: {_plain(first.hint)}" if first.hint else ""
         cells = f"{_plain(first.cell)}{f' and {len(verdicts) - 1} more' * (len(verdicts) > 1)}"
         yield f"- {SHAPES[first.result.value]} **{cells}**: {said}{hint}\n"
+    for verdict in result.flaky:
+        yield f"- {AGAIN} **{_plain(verdict.cell)}**: {'<br>'.join(map(_plain, _tries(verdict)))}\n"
 
 
 def _matrix(result: RunResult) -> str:
@@ -176,12 +189,13 @@ def _matrix(result: RunResult) -> str:
 
 
 def _shown(one: Mark) -> str:
-    return _plain(f"{one.shape} {one.word}{' †' if one.dies else ''}".strip())
+    signs = f"{' †' if one.dies else ''}{f' {AGAIN}' if one.flaky else ''}"
+    return _plain(f"{one.shape} {one.word}{signs}".strip())
 
 
 def _plain(text: str) -> str:
     """Text in which nothing is Markdown or HTML: what could be is written as an entity."""
     return "".join(
-        char if char.isalnum() or char in " .,;/=+-()!'✓✗–·†" else f"&#{ord(char)};"
+        char if char.isalnum() or char in f" .,;/=+-()!'✓✗–·†{AGAIN}" else f"&#{ord(char)};"
         for char in clean(text)
     )

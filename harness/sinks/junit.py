@@ -51,8 +51,9 @@ def suites(result: RunResult) -> ET.Element:
     stamp = _stamp(result)
     for guest in result.guests:
         suite = ET.SubElement(root, "testsuite", name=xml_text(guest), timestamp=stamp)
-        if plans := {cell.plan for cell in result.of_guest(guest)} - {""}:
-            suite.set("file", xml_text(min(plans)))
+        plans = {cell.plan for cell in result.of_guest(guest)} - {""}
+        if files := {plan for plan in plans if Path(plan).is_file()}:
+            suite.set("file", xml_text(min(files)))
         if ready := result.guests[guest].ready:
             properties = ET.SubElement(suite, "properties")
             for name, value in sorted(ready.provenance.items()):

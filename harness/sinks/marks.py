@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from harness.cells import Cell
-from harness.verdict import Outcome, Verdict
+from harness.verdict import Outcome, Result, Verdict
 
 SHAPES = {"pass": "✓", "fail": "✗", "error": "!", "unsupported": "–", "not-run": "·"}
 WORDS = {
     "pass": "as expected", "fail": "not as expected", "error": "in error",
     "unsupported": "unsupported", "not-run": "not reached",
 }  # fmt: skip
+AGAIN = "↻"  # it passed when it was asked again
 _IN_FRAGMENTS = "/=+@:~!$&()*,;"
 PAIRED = 3  # so many variants stand beside each other; more of them get a part of the table each
 
@@ -29,6 +30,7 @@ class Mark:
     path: str
     word: str
     dies: bool
+    flaky: bool
     changed: bool
     label: str
 
@@ -67,14 +69,17 @@ def mark(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> Mark:
     if seen and not path:
         word = seen.outcome.value if seen.outcome else "unclear"
     dies = bool(seen and seen.outcome is Outcome.DIES and path != "refused")
+    flaky = verdict is not None and verdict.result is Result.PASS and verdict.flaky
     anchor = "_".join(cell.id.split())  # an id may hold anything but blanks
     told = f"{seen}" if seen else (verdict.findings[0] if verdict and verdict.findings else "")
     parts = [*cell.id.split("/"), WORDS[result], told]
+    if flaky:
+        parts.append("passed when it was asked again")
     if changed:
         parts.append("changed since the earlier run")
     return Mark(
         anchor, f"#{quote(anchor, safe=_IN_FRAGMENTS)}", result, SHAPES[result], path, word,
-        dies, changed, ", ".join(filter(None, parts)),
+        dies, flaky, changed, ", ".join(filter(None, parts)),
     )  # fmt: skip
 
 

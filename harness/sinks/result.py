@@ -76,6 +76,11 @@ class RunResult:
                 yield verdict
 
     @property
+    def flaky(self) -> list[Verdict]:
+        """Cells that passed, but not at once."""
+        return [verdict for verdict in self.with_result(Result.PASS) if verdict.flaky]
+
+    @property
     def counts(self) -> dict[str, int]:
         """Cells by result, every result named, and those not reached as `not-run`."""
         counts = {
@@ -94,9 +99,10 @@ class RunResult:
             return f"{bad} of {answered} cells {'is' if bad == 1 else 'are'} not as expected"
         if not answered:
             return "No cell has an answer" if total else "There was no cell to run"
+        again = f", {len(self.flaky)} of them not at once" if self.flaky else ""
         if answered == 1:
-            return "The cell is as expected"
-        return f"{'All ' if answered == total else ''}{answered} cells are as expected"
+            return f"The cell is as expected{', but not at once' if again else ''}"
+        return f"{'All ' if answered == total else ''}{answered} cells are as expected{again}"
 
     def alike(self, *wanted: Result) -> list[list[Verdict]]:
         """Verdicts that came to one of these; those of a guest of which the same is said stand

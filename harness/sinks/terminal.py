@@ -325,15 +325,14 @@ def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
 
 def _flaky(result: RunResult) -> Iterator[Text]:
     """What passed, but not at once: it is no failure, and it is never kept quiet."""
-    for verdict in result.with_result(Result.PASS):
-        if verdict.flaky:
-            yield Text("")
-            passed = f"  {verdict.cell}: passed at try {len(verdict.attempts) + 1}"
-            yield Text.assemble(("FLAKY", "bold yellow"), passed)
-            for number, attempt in enumerate(verdict.attempts, 1):
-                yield Text(f"  try {number} {_failed_try(attempt)}")
-                if attempt.artefacts:
-                    yield Text(f"    kept in: {clean(attempt.artefacts)}", "dim")
+    for verdict in result.flaky:
+        yield Text("")
+        passed = f"  {verdict.cell}: passed at try {len(verdict.attempts) + 1}"
+        yield Text.assemble(("FLAKY", "bold yellow"), passed)
+        for number, attempt in enumerate(verdict.attempts, 1):
+            yield Text(f"  try {number} {_failed_try(attempt)}")
+            if attempt.artefacts:
+                yield Text(f"    kept in: {clean(attempt.artefacts)}", "dim")
 
 
 def _unsupported(result: RunResult) -> Iterator[Text]:
@@ -361,7 +360,7 @@ def _summary(result: RunResult) -> Text:
         for name, count in result.counts.items()
         if count
     ]
-    if flaky := sum(1 for each in result.with_result(Result.PASS) if each.flaky):
+    if flaky := len(result.flaky):
         parts.append(Text(f"{flaky} of them flaky", "yellow"))
     text.append_text(Text(", ").join(parts) if parts else Text("nothing to do"))
     if result.finished:

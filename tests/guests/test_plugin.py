@@ -53,6 +53,28 @@ def test_one_test_for_each_guest_and_evidence_for_what_fails(mine: pytest.Pytest
     assert guests == sorted(guests, key=guests.index)
 
 
+def test_a_mistake_is_told_where_it_is_made_with_nothing_of_another_test(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        pytestmark = pytest.mark.guest("native")
+
+        def test_cell(run_cell):
+            assert run_cell("/bin/false").passed
+
+        def test_words(run_cell):
+            run_cell("/bin/true", expect="strats")
+        """
+    )
+    done = pytester.runpytest_subprocess()
+    done.assert_outcomes(failed=2)
+    done.stdout.fnmatch_lines(["*Failed: unknown expectation 'strats': did you mean starts?"])
+    done.stdout.no_fnmatch_line("*hooks.py*")
+    assert sum("last cell of native" in line for line in done.outlines) == 1
+
+
 def test_what_is_said_between_two_tests_takes_no_line_apart(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import door
 from harness.cli.asked import Asked
 from harness.cli.bisect import Done, answer
 from harness.errors import Blame, InfrastructureError, UsageError
@@ -51,6 +52,20 @@ def test_what_keeps_a_run_from_answering(
 def test_a_kernel_that_was_not_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer(OwnKernels(tmp_path / "linux"), NOTHING, lambda _: pytest.fail("asked")) == 125
     assert "it is skipped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["run", "--uml", "./linux", "--expect", "low", "--nonsense"], 255),
+        (["run", "--kernel=bzImage", "--expect=low", "--jobs"], 255),
+        (["run", "--uml", "./linux", "--nonsense"], 2),
+        (["plan", "--expect", "low", "--nonsense"], 2),
+    ],
+)
+def test_a_command_line_that_cannot_be_read(words: list[str], code: int) -> None:
+    """2 would be a bad kernel, and all of them would be."""
+    assert door.main(words) == code
 
 
 def test_one_question_if_no_other_is_asked() -> None:

@@ -184,6 +184,8 @@ def test_files_are_whole_however_a_run_ends(
         (["run", "-j", "0"], "-j", "foothold run --help"),
         (["run", "--nonsense"], "No such option", "foothold run --help"),
         (["images"], "Missing command", "foothold images --help"),
+        (["threshold", "c-*"], "'c-*' is 1", "name one of them"),
+        (["rum"], "No such command 'rum': did you mean run?", "foothold --help"),
         (["walk"], "No such command 'walk'", "foothold --help"),
         (["predict", "--policy", "befor"], "unknown policy", "memlimit"),
         (["predict", "--task-size", "12"], "12 bits", "33 to 64"),
@@ -392,7 +394,7 @@ def test_facts_are_json(
 
 def test_images_of_an_empty_cache(capsys: pytest.CaptureFixture[str]) -> None:
     assert door.main(["images", "list"]) == 0
-    assert door.main(["images", "build", "nope"]) == 3
+    assert door.main(["images", "build", "nope"]) == 2
     assert "there is no image 'nope'" in capsys.readouterr().err
 
 
@@ -412,12 +414,18 @@ def test_help_imports_nothing_heavy() -> None:
         assert f" {module}\n" not in done.stderr, module
 
 
-def test_a_reader_that_leaves_is_no_trouble() -> None:
-    done = subprocess.run(
-        ["/bin/sh", "-c", f"{sys.executable} -m harness.cli predict | true"], capture_output=True,
-        text=True, check=False, cwd=Path(__file__).parents[3],
-    )  # fmt: skip
-    assert done.stderr == ""
+@pytest.mark.parametrize("words", ["predict", "schema"], ids=["at the end", "in between"])
+def test_a_reader_that_leaves_is_no_trouble_and_no_finding(words: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness.cli", words], stdout=writing, stderr=subprocess.PIPE,
+            text=True, check=False, cwd=Path(__file__).parents[3],
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_the_version() -> None:

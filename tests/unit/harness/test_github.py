@@ -75,6 +75,24 @@ def test_what_is_alike_is_told_once_and_too_much_is_counted() -> None:
     assert read_back(lines[-1])[2].startswith("and 21 more")
 
 
+def test_what_passed_when_it_was_asked_again_is_a_warning() -> None:
+    one, well = samples.cell(), samples.cell("uml-6.12")
+    failed = samples.verdict(one, Result.FAIL, "it failed").as_attempt()
+    seen = samples.observation(samples.HIGH_ALLOCATES)
+    result = gathered([
+        samples.started(one, well), samples.done(well),
+        samples.done(one, attempts=(failed,), observed=seen),
+    ])  # fmt: skip
+    (line,) = commands(result)
+    name, properties, text = read_back(line)
+    assert (name, properties["title"]) == ("warning", f"flaky: {one.id}")
+    assert text.splitlines()[:2] == ["try 1 came to fail: it failed", "try 2 came to pass"]
+    told = summary(result)
+    assert "All 2 cells are as expected, 1 of them not at once" in told
+    assert f"↻ **{one.id}**: try 1 came to fail" in told
+    assert "✓ high ↻" in told
+
+
 def test_an_annotation_stands_at_the_plan_if_it_is_in_the_repository(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

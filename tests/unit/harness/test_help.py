@@ -65,11 +65,9 @@ def test_a_page_is_printed_and_an_unknown_one_is_told(capsys: pytest.CaptureFixt
 
 def offered(line: str) -> list[str]:
     """What a shell is offered for the last word of a command line."""
-    words = line.split(" ")
     done = subprocess.run(
         [sys.executable, "-m", "harness.cli"], capture_output=True, text=True, timeout=60,
-        env={**os.environ, "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1),
-             "_FOOTHOLD_COMPLETE": "bash_complete"},
+        env={**os.environ, "COMP_LINE": line, "_FOOTHOLD_COMPLETE": "bash_complete"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [each.partition(",")[2] for each in done.stdout.splitlines()]
@@ -87,10 +85,74 @@ def offered(line: str) -> list[str]:
         ("foothold images build tool", {"toolchain"}),
         ("foothold shell uml-b", {"uml-bookworm"}),
         ("foothold gdb --bat", {"--batch"}),
+        ("foothold run --limit overcommit=1", {"overcommit=1"}),
+        ("foothold run --subject go-h", {"go-hello"}),
+        ("foothold run --expect=path", {"path:low", "path:high"}),
+        ("foothold compare la", {"last"}),
+        ("foothold man sh", {"show", "shell"}),
+        ("foothold images build --from-source ", {"6.12", "7.2"}),
     ],
 )
 def test_names_are_completed(line: str, some: set[str]) -> None:
     assert some <= set(offered(line))
+
+
+def kinds(line: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli"], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "COMP_LINE": line, "_FOOTHOLD_COMPLETE": "bash_complete"},
+    )  # fmt: skip
+    return {each.partition(",")[0] for each in done.stdout.splitlines()}
+
+
+def test_files_are_completed_where_one_may_stand() -> None:
+    for line in ("run ", "run --junit ", "run --subject ./s", "run --uml ", "report ", "compare "):
+        assert "file" in kinds(f"foothold {line}"), line
+    assert "file" not in kinds("foothold history --plan ")
+    assert offered("foothold history --limit ") == [""]
+
+
+# as bash calls it: its own words end at = and :, and it replaces what follows the last of these
+IN_BASH = """
+compopt() { echo "files"; }
+COMP_WORDBREAKS=$' \\t\\n"\\'><=;|&(:'
+COMP_LINE="$2" COMP_POINT=${#2}
+source "$1" && _foothold_completion ./foothold && printf '%s\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "some"),
+    [
+        ("foothold run --limit overcommit=", {"0", "1", "2"}),
+        ("foothold run --limit=overcommit=", {"0", "1", "2"}),
+        ("foothold run --limit=over", {"overcommit=0", "overcommit=1", "overcommit=2"}),
+        ("foothold run --expect path:", {"high", "low", "refused"}),
+        ("foothold run uml", {"files", "uml-bug-2012"}),
+        ("foothold run -", {"--guest", "--limit"}),
+    ],
+)
+def test_bash_is_given_what_it_puts_behind_its_own_word(
+    line: str, some: set[str], tmp_path: Path
+) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("bash is not installed")
+    argv = [sys.executable, "-m", "harness.cli", "completion", "bash"]
+    script = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+    program = tmp_path / "foothold"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m harness.cli "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / "script").write_text(script)
+    done = subprocess.run(
+        [bash, "--norc", "-c", IN_BASH, "bash", "./script", line], capture_output=True, text=True,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    got = done.stdout.splitlines()
+    assert some <= set(got)
+    if len(some) == 3:
+        assert some == set(got)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -84,6 +84,8 @@ def test_words_have_one_spelling() -> None:
         ("fail=brk:1:ENOMEM", "no failure of a call"),
         ("fail=mmap:0:ENOMEM", "no failure of a call"),
         ("fail=mmap:1:12", "no failure of a call"),
+        ("fail=hint:1:ENOMEM", "did you mean hinted"),
+        ("fail=mmap:1:ENOMEN", "did you mean ENOMEM"),
         ("hints=honoured", "none of its values"),
         ("none+rlimit_as=1G", "unknown limit 'none'"),
         ("rlimit_as=300M+", "unknown limit ''"),

@@ -115,6 +115,14 @@ def test_only_what_cells_need_is_found_or_made(tmp_path: Path) -> None:
     assert set(only) == {"allocator"}
 
 
+def test_a_program_that_is_not_there_is_a_mistake_in_the_plan(tmp_path: Path) -> None:
+    plan = read(tmp_path)
+    line = 1 + PLAN.splitlines().index("[subject.server]")
+    with pytest.raises(UsageError, match="server is no program of this machine") as error:
+        subjects_of(plan.cells(), plan, {"go-hello": lambda: Subject("go-hello", ("/go",))})
+    assert str(error.value).startswith(f"{tmp_path / 'plan.toml'}:{line}: subject.server: ")
+
+
 def test_a_program_of_the_command_line_is_a_subject_as_any_other(tmp_path: Path) -> None:
     plan, [cell, _] = asked("/bin/ls", args=("-l",), expect="dies:x").cells(read(tmp_path))
     assert cell.id == "native/none/ls"
@@ -166,7 +174,8 @@ def test_a_program_has_no_policy(tmp_path: Path) -> None:
         ('subjects = ["allocator", ', "subjects = [", 7, "only the allocator has workloads"),
         ('"hello"]', '"helo"]', 7, "unknown workload 'helo'"),
         ('"hello"]', '"grow:3XB"]', 7, "'3XB' is no size"),
-        ('"path:low"', '"path:lo"', 19, "'path:lo': write starts, path:high"),
+        ('"path:low"', '"path:lo"', 19, "unknown expectation 'path:lo': did you mean path:low"),
+        ('"path:low"', '"lives"', 19, "'lives': write starts, path:high"),
         ('"path:low"', '"dies:("', 19, "is no regular expression"),
         ('"path:low"', '"starts"\nstatus = 2', 19, "both this and status are given"),
         ('expect = "path:low"', 'path = "high"', 16, "missing key 'outcome'"),

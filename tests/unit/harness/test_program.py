@@ -191,7 +191,7 @@ def test_a_trace_that_was_cut_is_no_contradiction() -> None:
 
 @pytest.mark.parametrize("text", ["", "start", "path:up", "path:", "dies", "dies:("])
 def test_an_expectation_that_makes_no_sense(text: str) -> None:
-    with pytest.raises(ValueError, match=r"regular expression|write starts"):
+    with pytest.raises(ValueError, match=r"regular expression|write starts|did you mean"):
         Expectation.parse(text)
 
 

@@ -24,6 +24,7 @@ from harness.sinks.jsonl import JsonLines
 from harness.sinks.junit import Junit, suites
 from harness.sinks.result import RunResult
 from harness.sinks.rundir import RunDirectory
+from harness.sinks.schema import page
 from harness.sinks.summary_json import SummaryJson
 from harness.sinks.text import clean, clean_lines, xml_text
 from harness.verdict import Result
@@ -141,6 +142,13 @@ def test_every_event_is_a_line_at_once(tmp_path: Path) -> None:
     lines = (tmp_path / "new" / "events.jsonl").read_bytes().splitlines()
     assert [msgspec.json.decode(line, type=events.AnyEvent) for line in lines] == a_run()
     sink.close()
+
+
+def test_the_page_of_the_schema_is_up_to_date() -> None:
+    written = (Path(__file__).parents[3] / "docs/result-schema.md").read_text()
+    assert written == page(), "./foothold schema --markdown > docs/result-schema.md"
+    for each in re.findall(r"\]\(#(\w+)\)", written):
+        assert re.search(rf"^## {each}$", written, re.MULTILINE | re.IGNORECASE)
 
 
 def test_the_document_is_of_the_schema_that_is_printed(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     assert caught.value.hint == f"chmod +x {tmp_path / 'plain'}"
     with pytest.raises(UsageError, match="is a directory"):
         of_program(str(tmp_path))
-    with pytest.raises(UsageError, match="--file absent"):
+    with pytest.raises(UsageError, match="absent: there is no such file"):
         of_program("ls", files=["absent"])
     with pytest.raises(UsageError, match="--env NAME: this is no assignment"):
         of_program("ls", environment=["NAME"])

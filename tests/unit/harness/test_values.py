@@ -24,7 +24,7 @@ from tests.unit.harness import samples
     [
         ("0", 0), ("4096", 4096), ("300M", 300 << 20), ("300m", 300 << 20), ("2G", 2 << 30),
         ("2GiB", 2 << 30), ("2 GB", 2 << 30), ("64K", 64 << 10), ("1T", 1 << 40),
-        ("0x2443a68", 0x2443A68), (" 7 ", 7),
+        ("0x2443a68", 0x2443A68), (" 7 ", 7), ("0300M", 300 << 20), ("000", 0),
     ],
 )  # fmt: skip
 def test_sizes_are_read_in_binary_units(text: str, size: int) -> None:
@@ -32,7 +32,22 @@ def test_sizes_are_read_in_binary_units(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "300XB", "M", "-1", "1.5G", "3 0M", "0x", "9999999T", "1e9", "²M", "M300"]
+    "text",
+    [
+        "",
+        "300XB",
+        "M",
+        "-1",
+        "1.5G",
+        "3 0M",
+        "0x",
+        "9999999T",
+        "1e9",
+        "²M",
+        "M300",
+        "٣M",
+        "9" * 5000,
+    ],
 )
 def test_what_is_no_size_is_told_with_an_example(text: str) -> None:
     with pytest.raises(UsageError) as told:

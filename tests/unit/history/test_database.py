@@ -214,3 +214,9 @@ def test_a_file_system_that_may_only_be_read(tmp_path: Path) -> None:
     listed, refused = in_a_namespace(FROZEN, tmp_path).splitlines()[1:]
     assert listed.startswith("r ")
     assert "may not be written" in refused or "cannot be opened, or not written" in refused
+
+
+def test_a_word_that_is_not_utf8_finds_nothing(file: Path) -> None:
+    with Database(file) as database:
+        database.execute(RUN)
+        assert database.rows("SELECT * FROM runs WHERE name = ?", "r\udc80") == []

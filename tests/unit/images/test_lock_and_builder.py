@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,9 @@ class FakeApt:
         tree.mkdir(parents=True)
         for file in files:
             (tree / file.name).write_text(file.name)
+
+    def stop(self) -> None:
+        pass
 
 
 def make(materials: Materials, out: Path) -> None:
@@ -130,6 +135,39 @@ def test_a_garbled_lock_is_told(tmp_path: Path) -> None:
     (tmp_path / "lock.json").write_text('{"sets": 3}')
     with pytest.raises(ImageError, match="is no lock file"):
         lock.read(tmp_path / "lock.json")
+
+
+def test_a_stopped_builder_leaves_nothing_half(tmp_path: Path) -> None:
+    apt, said = FakeApt([deb("6.12um1")]), list[str]()
+    one = builder(tmp_path, apt, said)
+
+    def fetch(wanted: PackageSet, debs: Sequence[Deb]) -> list[Path]:
+        one.stop()  # as Ctrl-C does, in another thread
+        return [Path(each.file) for each in debs]
+
+    apt.fetch = fetch  # type: ignore[method-assign]
+    with pytest.raises(ImageError, match="it was stopped"):
+        one.image("uml")
+    assert said[-1] == "building uml"
+    assert not (tmp_path / "store").exists()
+    assert list((tmp_path / "building").iterdir()) == []
+
+
+def test_a_download_is_ended_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin/apt-get"
+    program.parent.mkdir()
+    os.mkfifo(tmp_path / "begun")
+    program.write_text(f"#!/bin/sh\necho > {tmp_path}/begun\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("FOOTHOLD_MIRROR", "file:///nowhere")
+    one = Builder(Cache(tmp_path / "cache"), recipes={"uml": Recipe("uml", make, SET, space=0)})
+    with ThreadPoolExecutor(1) as pool:
+        built = pool.submit(one.image, "uml")
+        (tmp_path / "begun").read_text()
+        one.stop()
+        with pytest.raises(ImageError, match="failed"):
+            built.result(timeout=30)
 
 
 def test_an_unknown_image_names_those_there_are(tmp_path: Path) -> None:

@@ -215,9 +215,9 @@ def test_the_command_compares(kept: Path, capfdbinary: pytest.CaptureFixture[byt
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["nowhere"], 2, "no such directory"),
+        (["nowhere"], 2, "there is no run 'nowhere'"),
         (["."], 2, "no run.json"),
-        (["--compare", "nowhere"], 2, "no such directory"),
+        (["--compare", "nowhere"], 2, "there is no run 'nowhere'"),
         (["-o", "/dev/null/page.html"], 3, "cannot be written"),
     ],
 )
@@ -233,4 +233,20 @@ def test_usage(
 def test_without_a_run_there_is_no_last_one(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(kept)
     assert door.main(["report", "last"]) == 2
-    assert "no run is kept" in capsys.readouterr().err
+    assert "there is no run 'last'" in capsys.readouterr().err
+
+
+def test_what_passed_at_a_later_try_says_so(tmp_path: Path) -> None:
+    one = samples.cell()
+    failed = samples.verdict(one, Result.FAIL, "it failed at first").as_attempt()
+    seen = samples.observation(samples.HIGH_ALLOCATES)
+    happened = [samples.started(one), samples.done(one, attempts=(failed,), observed=seen),
+                samples.finished()]  # fmt: skip
+    page = parsed(render(read_run(runs.write(tmp_path / "run", happened, evidence=False))))
+    text = "".join(page.text)
+    assert "The cell is as expected, but not at once" in text
+    assert "try 1: fail: it failed at first" in text
+    assert "high, allocates (at try 2)" in text
+    assert any("passed when it was asked again" in each for each in page.attributes("aria-label"))
+    calm = parsed(render(read_run(runs.write(tmp_path / "calm", runs.events()))))
+    assert "not at once" not in "".join(calm.text)

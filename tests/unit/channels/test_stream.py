@@ -1,0 +1,16 @@
+"""A program at the other end of pipes: it may go at any moment."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.channels.stream import PipeStream
+from harness.deadline import Deadline
+
+
+def test_what_could_not_be_sent_is_no_error_of_the_end() -> None:
+    stream = PipeStream(["sh", "-c", "exec <&-; echo gone; exec cat /dev/null"])
+    assert stream.receive(Deadline.after(60)) == b"gone\n"
+    with pytest.raises(BrokenPipeError):
+        stream.send(b"to nobody")
+    stream.close()
