@@ -117,8 +117,6 @@ def _main(argv: Sequence[str] | None) -> int:
     if not sys.platform.startswith("linux"):
         return _say(FAILED, f"this is {sys.platform}; guests can only be had on Linux", "")
     if _COMPLETING in os.environ:
-        pass  # has a bash of its own
-    if _COMPLETING in os.environ:
         importlib.import_module("harness.cli.completion")  # it has a bash of its own
     try:
         # the launcher has held Ctrl-C back until somebody is there to answer it
