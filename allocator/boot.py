@@ -10,7 +10,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
 
@@ -18,10 +18,14 @@ PACKAGE = "allocator"
 
 
 class Bytecode:
-    """A finder and loader of the package's modules, given their code by full name."""
+    """A finder and loader of the package's modules, given their marshalled code by full name."""
 
-    def __init__(self, codes: "Mapping[str, CodeType]", spec: "type[ModuleSpec]") -> None:
+    def __init__(
+        self, codes: "Mapping[str, bytes]", loads: "Callable[[bytes], CodeType]",
+        spec: "type[ModuleSpec]",
+    ) -> None:  # fmt: skip
         self._codes = codes
+        self._loads = loads
         self._spec = spec
 
     def find_spec(
@@ -37,7 +41,7 @@ class Bytecode:
 
     def exec_module(self, module: "ModuleType") -> None:
         """Run the module's code."""
-        exec(self._codes[module.__name__], module.__dict__)  # noqa: S102
+        exec(self._loads(self._codes[module.__name__]), module.__dict__)  # noqa: S102
 
 
 def install(folder: str, magic: bytes, spec: "type[ModuleSpec]") -> bool:
@@ -49,7 +53,7 @@ def install(folder: str, magic: bytes, spec: "type[ModuleSpec]") -> bool:
             codes = loads(file.read())  # noqa: S302 - as trusted as the sources
     except OSError:
         return False
-    sys.meta_path.insert(0, Bytecode(codes, spec))
+    sys.meta_path.insert(0, Bytecode(codes, loads, spec))
     return True
 
 

@@ -1,9 +1,11 @@
 """The deployed form: a folder with a script in it that any Python from 3.11 on runs. Host only.
 
-Everything about it serves the start. Beside the sources lies their bytecode in one piece, for each
-Python that has been asked for it; `boot` knows how to use it. Other Pythons compile the sources.
+Everything about it serves the start. The bytecode of all modules lies there in one piece, for each
+Python that has been asked for it; `boot` knows how to use it. Other Pythons compile the sources, if
+these lie beside it.
 """
 
+import ast
 import importlib.util
 import marshal
 import shutil
@@ -23,14 +25,15 @@ MODULES = (
 """What is deployed: all but what runs on the host only."""
 
 
-def write(folder: Path, bytecode: Iterable[Path] = ()) -> None:
+def write(folder: Path, bytecode: Iterable[Path] = (), *, sources: bool = True) -> None:
     """Make the folder, which has to have the package's name. Raises OSError.
 
-    `bytecode` are files that `write_bytecode` has made.
+    `bytecode` are files that `write_bytecode` has made. Without `sources` only the Pythons run it
+    for which there is bytecode, and it is half as large.
     """
     folder.mkdir(parents=True, exist_ok=True)
     here = Path(__file__).parent
-    for name in (SCRIPT, *(f"{name}.py" for name in MODULES)):
+    for name in (SCRIPT, *(f"{name}.py" for name in MODULES if sources)):
         shutil.copyfile(here / name, folder / name)
     for each in bytecode:
         shutil.copyfile(each, folder / each.name)
@@ -42,7 +45,8 @@ def write_bytecode(folder: Path) -> None:
     The same sources and the same Python give the same bytes.
     """
     here = Path(__file__).parent
-    codes = {_full_name(name): _compile(here / f"{name}.py") for name in MODULES}
+    # each by itself: of most programs half are needed
+    codes = {_full_name(name): marshal.dumps(_compile(here / f"{name}.py")) for name in MODULES}
     (folder / bytecode_name(importlib.util.MAGIC_NUMBER)).write_bytes(marshal.dumps(codes))
 
 
@@ -51,6 +55,13 @@ def _full_name(name: str) -> str:
 
 
 def _compile(source: Path) -> CodeType:
+    """Compile a module without its docstrings, a seventh of it, and with its assertions."""
+    tree = ast.parse(source.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body[0] = ast.copy_location(ast.Pass(), node.body[0])
     name = f"{PACKAGE}/{source.name}"
-    code: CodeType = compile(source.read_bytes(), name, "exec", dont_inherit=True, optimize=0)
+    code: CodeType = compile(tree, name, "exec", dont_inherit=True, optimize=0)
     return code

@@ -70,8 +70,10 @@ def workplace(builder: Builder, kind: Kind) -> Iterator[Workplace]:
     with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
         share = Path(folder) / "share"
         share.mkdir()
-        subjects.deploy(share, bytecode=bytecode.for_guest(kind.port, builder))
-        yield Workplace(Path(folder), share, builder, CPU)
+        place = Workplace(Path(folder), share, builder, CPU)
+        compiled = bytecode.for_guest(kind.port, builder)
+        subjects.deploy(share, bytecode=compiled, sources=kind.make(place).shares_live)
+        yield place
 
 
 def cell(guest: Guest, facts: Facts, question: Cell, *, trace: bool = False) -> None:

@@ -28,12 +28,11 @@ def for_guest(port: Port | None, builder: Builder) -> tuple[Path, ...]:
     """Return the files that `bundle.write` takes, for a guest whose root is a port's, or none of
     ours.
     """
-    files = _obtain(builder, importlib.util.MAGIC_NUMBER, _ours)
     if port is None:
-        return files
+        return _obtain(builder, importlib.util.MAGIC_NUMBER, _ours)
     root = builder.image(port.image("userland"))
     if roots.python_of(root) == f"python3.{sys.version_info.minor}":
-        return files
+        return _obtain(builder, importlib.util.MAGIC_NUMBER, _ours)
     emulators = builder.image(roots.EMULATORS) if port.foreign else None
     folder = str(Path(allocator.__file__).parent.parent)
 
@@ -41,7 +40,7 @@ def for_guest(port: Port | None, builder: Builder) -> tuple[Path, ...]:
         roots.run_python(port, root, emulators, "-c", _MAKE, str(out), path=folder)
         return {"root": root.name}
 
-    return (*files, *_obtain(builder, root.name.encode(), make))
+    return _obtain(builder, root.name.encode(), make)
 
 
 def _ours(out: Path) -> Mapping[str, object]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.guests.catalogue import Kind, catalogue
 from harness.guests.host import Host
 from harness.guests.host import examine as examine_host
-from harness.guests.qemu import Kvm
+from harness.guests.kvm import Kvm
 from harness.guests.uml import XSTATE_BUFFER
 from images import apt
 from images.builder import Builder

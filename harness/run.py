@@ -234,7 +234,9 @@ class _Run:
         if self.options.handed:
             shutil.copytree(self.options.handed, share, dirs_exist_ok=True)
         else:
-            subjects.deploy(share, deployed, bytecode.for_guest(port, builder))
+            # where all of it is carried in, only what that guest's Python needs
+            compiled = bytecode.for_guest(port, builder)
+            subjects.deploy(share, deployed, compiled, sources=guest.shares_live)
         subjects.remember(directory, deployed)
         started = time.monotonic()
         with self._guard:

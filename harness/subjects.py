@@ -75,15 +75,19 @@ ALLOCATOR = Subject("allocator", reports=True)
 
 
 def deploy(
-    share: Path, subjects: Iterable[Subject] = (ALLOCATOR,), bytecode: Iterable[Path] = ()
+    share: Path,
+    subjects: Iterable[Subject] = (ALLOCATOR,),
+    bytecode: Iterable[Path] = (),
+    *,
+    sources: bool = True,
 ) -> None:
     """Put the files of subjects into the directory that a guest will see, and the allocator, with
-    its bytecode (`harness.bytecode`).
+    its bytecode (`harness.bytecode`), and with its sources for Pythons that have none.
 
     Raises UsageError if one of them cannot be read.
     """
     if not (share / FILE).exists():
-        bundle.write((share / FILE).parent, bytecode)
+        bundle.write((share / FILE).parent, bytecode, sources=sources)
     for subject in subjects:
         for name, source in subject.files.items():
             target = share / subject.place / name

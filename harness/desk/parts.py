@@ -21,6 +21,7 @@ from harness.errors import UnsupportedError
 from harness.guests.catalogue import catalogue
 from harness.guests.guest import Guest, Workplace
 from harness.guests.machine import SHOWN
+from harness.guests.qemu import Qemu
 from images import elf, initramfs
 from images.builder import Builder
 
@@ -29,9 +30,6 @@ _SCRIPT = "run"  # what a guest runs, in its share
 _RUN = f"foothold.run=/share/{_SCRIPT}"  # images/agent/init.c
 # words of a guest's command line that are about a harness which is there
 _OURS = re.compile(r"foothold\.(share|parcel)=|con0=|ssl0=|rootflags=|uml_dir=")
-# options of QEMU, each with its word, that are about a snapshot
-_OF_A_SNAPSHOT = ("-incoming", "-mon", "-object memory-backend", "-machine memory-backend",
-                  "-chardev socket,id=monitor")  # fmt: skip
 
 
 def put(past: Past, builder: Builder, tree: Path) -> str:
@@ -41,14 +39,20 @@ def put(past: Past, builder: Builder, tree: Path) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
         place = Workplace(Path(scratch), Path(scratch), builder)
-        guest = catalogue(builder, past.own)[past.cell.guest].make(place)
+        kind = catalogue(builder, past.own)[past.cell.guest]
+        guest = kind.make(place)
     shutil.copy2(builder.image("agent") / "agent", tree / "agent")
     if past.cell.guest == "native":
         return _native(past, builder, guest, tree)
     argv = past.boot.argv[past.boot.argv.index("--") + 1 :] if "--" in past.boot.argv else ()
     if any(word.startswith("ssl0=") for word in argv):
         return _uml(past, builder, guest, tree, argv)
-    if "-kernel" in argv:
+    if isinstance(guest, Qemu) and argv:
+        if "-incoming" in argv:  # it went on from a snapshot, of one that was booted so
+            memory = int(argv[argv.index("-m") + 1].removesuffix("M"))
+            booted = kind.make(replace(place, memory=memory))
+            assert isinstance(booted, Qemu)
+            argv = booted.cold()
         return _qemu(past, guest, tree, argv)
     raise UnsupportedError(
         f"a guest of the kind {past.cell.guest} does not go into a tarball",
@@ -124,7 +128,7 @@ def _qemu(past: Past, guest: Guest, tree: Path, argv: Sequence[str]) -> str:
             disk = Path(match[1].replace(",,", ","))
             shutil.copy2(disk, tree / disk.parent.name)
             places[match[1]] = f"{_HERE}/{disk.parent.name}"
-    words = [f"./{program.name}", *(_of_qemu(word) for word in _without_snapshot(argv[1:]))]
+    words = [f"./{program.name}", *(_of_qemu(word) for word in argv[1:])]
     return (
         'cd "$here/qemu" || exit 3\n\texec "$here/agent" keep --env "QEMU_MODULE_DIR=$here/qemu" '
         f"$pin -- {_quoted(words, places)}"
@@ -140,20 +144,6 @@ def _of_qemu(word: str) -> str:
     if "foothold.port=" in word:
         return " ".join((*(each for each in word.split() if not _OURS.match(each)), _RUN))
     return word
-
-
-def _without_snapshot(words: Sequence[str]) -> list[str]:
-    """The options by which the same guest boots cold."""
-    left = []
-    at = 0
-    while at < len(words):
-        pair = " ".join(words[at : at + 2])
-        if pair.startswith(_OF_A_SNAPSHOT):
-            at += 2
-        else:
-            left.append(words[at])
-            at += 1
-    return left
 
 
 def _hand_in(past: Past, guest: Guest, share: Path) -> None:

@@ -127,13 +127,13 @@ class Machine:
 
         Raises GuestError with the console's tail.
         """
-        # it takes 0.1 s, in which the guest boots
-        from harness.channels.ssh import Ssh
-
         try:
             if self._launch.parcel:
                 self._line.settimeout(max(deadline.remaining, 0.001))
                 self._line.sendall(self._launch.parcel())
+            # it takes 0.1 s, in which the guest boots
+            from harness.channels.ssh import Ssh
+
             facts = parse_facts(self._hello(deadline))
             self._ssh = Ssh(self._line, self._launch.keys, deadline)
         except GuestError as error:

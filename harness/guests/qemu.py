@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import secrets
 import shutil
 import socket
@@ -23,6 +21,7 @@ from harness.facts import Facts
 from harness.guests import here, snapshot
 from harness.guests.architectures import Architecture
 from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Tracer, Workplace
+from harness.guests.kvm import Kvm
 from harness.guests.machine import AGENT, SHOWN, Launch, Machine
 from harness.guests.snapshot import Monitor, Snapshot
 from harness.record import UNTRACED, Record, Supervision
@@ -31,11 +30,8 @@ from images.errors import ImageError
 
 # a nested KVM may offer arch-capabilities and then refuse the MSR behind it (measured)
 _KVM_PROCESSOR = "max,-arch-capabilities"
-_KVM_SECONDS = (
-    8.0  # a guest boots in about one where KVM works; where it does not, it may just hang
-)
-
-
+# a guest boots in about one where KVM works; where it does not, it may just hang
+_KVM_SECONDS = 8.0
 _RESTORE_SECONDS = 10.0  # a restored guest answers within half of one (measured)
 
 
@@ -179,7 +175,7 @@ class Qemu:
         try:
             entry = self._place.builder.obtain(
                 f"snapshot-{self.name}",
-                snapshot.key(self._command(parts, 0, "tcg", ())),
+                snapshot.key(self._command(parts, 0, "tcg")),
                 lambda directory: self._save(parts, Snapshot(directory), keys, deadline),
                 need=self._memory << 20,
             )
@@ -222,7 +218,8 @@ class Qemu:
         ours, theirs = socket.socketpair()
         with ours, theirs, saved.state.open("rb") as state:
             extra = saved.to_restore(self._memory, theirs.fileno())
-            self._start(parts, keys, "tcg", extra, (theirs.fileno(),))
+            # its kernel is in its memory: to load it again would take half of the time (arm64)
+            self._start(parts, keys, "tcg", extra, (theirs.fileno(),), boots=False)
             Monitor(ours, deadline).restore(state.fileno())
             self.boot_record.provenance["snapshot"] = saved.directory.name
             return self._booted().connect(deadline)
@@ -234,11 +231,13 @@ class Qemu:
         accelerator: str,
         extra: Sequence[str] = (),
         descriptors: tuple[int, ...] = (),
+        *,
+        boots: bool = True,
     ) -> None:
         """Start QEMU; what an earlier one was is forgotten."""
         launch = Launch(
             self._place.builder.image("agent") / "agent",
-            lambda line: self._command(parts, line, accelerator, extra),
+            lambda line: self._command(parts, line, accelerator, extra, boots=boots),
             self._place.directory,
             cpu=self._place.cpu,
             keys=keys,
@@ -256,7 +255,7 @@ class Qemu:
         if self._place.here:
             files += here.pack(self._place.here)
         seed = secrets.token_hex(32)
-        return f"parcel {seed} {time.time():.6f} {len(files)}\n".encode() + files
+        return f"parcel {seed} {time.time():17.6f} {len(files):12}\n".encode() + files
 
     def run(
         self,
@@ -319,11 +318,23 @@ class Qemu:
     def _memory(self) -> int:
         return self._place.memory or self._architecture.memory
 
+    def cold(self) -> tuple[str, ...]:
+        """Return the command line that boots it, emulated and without a snapshot; its line to us
+        is descriptor 0 there.
+        """
+        return tuple(self._command(self._parts(), 0, "tcg"))
+
     def _command(
-        self, parts: Parts, line: int, accelerator: str, extra: Sequence[str]
+        self,
+        parts: Parts,
+        line: int,
+        accelerator: str,
+        extra: Sequence[str] = (),
+        *,
+        boots: bool = True,
     ) -> list[str]:
         this = self._architecture
-        argv = command(this, parts, line, accelerator, self._memory, self._append)
+        argv = command(this, parts, line, accelerator, self._memory, self._append, boots=boots)
         return [*argv, *self._drives(), *extra]
 
 
@@ -334,15 +345,18 @@ def command(
     accelerator: str,
     memory: int,
     append: Sequence[str] = (),
+    *,
+    boots: bool = True,
 ) -> list[str]:
     """Return QEMU's command line. `line` is the descriptor of the guest's line to us, `memory` in
-    MiB, `append` goes to the end of what the kernel is told.
+    MiB, `append` goes to the end of what the kernel is told, if it `boots` one.
     """
     tcg = accelerator == "tcg"
     told = (
         f"console={this.console}", *this.boot_line,
         "foothold.port=/dev/vport0p1", "foothold.parcel=1", *append,
     )  # fmt: skip
+    kernel = ("-kernel", str(parts.kernel), "-initrd", str(parts.initrd), "-append", " ".join(told))
     return [
         str(parts.tool / this.system), "-M", this.board,
         "-cpu", this.processor if tcg else _KVM_PROCESSOR,
@@ -350,45 +364,8 @@ def command(
         "-m", f"{memory}M",
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-L", str(parts.tool / "usr/share/qemu"), "-L", str(parts.tool / "usr/share/seabios"),
-        "-kernel", str(parts.kernel), "-initrd", str(parts.initrd), "-append", " ".join(told),
+        *(kernel if boots else ()),
         "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
         "-chardev", f"socket,id=line,fd={line}",
         "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",
     ]  # fmt: skip
-
-
-class Kvm:
-    """Does KVM work here? Remembered in the cache until the host boots again."""
-
-    def __init__(self, cache: Path) -> None:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        self._memory = cache / "probes" / f"kvm-{boot}.json"
-
-    def reason(self) -> str:
-        """Say why not; empty if nothing speaks against trying."""
-        try:
-            with Path("/dev/kvm").open("rb+", buffering=0):
-                pass
-        except FileNotFoundError:
-            return "/dev/kvm is absent"
-        except OSError as error:
-            return f"/dev/kvm: {error.strerror}"
-        try:
-            return str(json.loads(self._memory.read_text())["reason"])
-        except (OSError, ValueError, KeyError):
-            return ""
-
-    def remedy(self) -> str:
-        """Say what would make KVM usable."""
-        if not Path("/dev/kvm").exists():
-            return "load the kvm module, or allow virtualization in the firmware or the cloud"
-        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-            return "add the user to the group kvm"
-        return f"if the host has changed, remove {self._memory}"
-
-    def does_not_work(self, reason: str) -> None:
-        """Remember that a guest with KVM failed."""
-        self._memory.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._memory.with_suffix(".new")
-        fresh.write_text(json.dumps({"reason": reason}))
-        fresh.replace(self._memory)

@@ -1,4 +1,5 @@
 import json
+import marshal
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -59,6 +60,21 @@ def test_without_bytecode_for_this_python_the_sources_serve(tmp_path: Path) -> N
     (tmp_path / "marshal.py").write_text("raise SystemExit(9)")
     assert run(folder)[-1]["event"] == "end"
     assert not (folder / "__pycache__").exists()
+
+
+def test_with_bytecode_alone_it_runs(folder: Path, tmp_path: Path) -> None:
+    alone = tmp_path / bundle.PACKAGE
+    bytecode = folder / boot.bytecode_name(MAGIC_NUMBER)
+    bundle.write(alone, [bytecode], sources=False)
+    assert {each.name for each in alone.iterdir()} == {bundle.SCRIPT, bytecode.name}
+    assert run(alone)[-1]["event"] == "end"
+
+
+def test_bytecode_has_no_docstrings(folder: Path) -> None:
+    codes = marshal.loads((folder / boot.bytecode_name(MAGIC_NUMBER)).read_bytes())
+    assert codes.keys() >= {"allocator", "allocator.malloc"}
+    module = marshal.loads(codes["allocator.workload"])
+    assert "What the subject does" not in repr(module.co_consts)
 
 
 @pytest.mark.parametrize("minor", [11, 12, 13, 14])

@@ -12,7 +12,7 @@ from harness import doctor
 from harness.doctor import Check, examine
 from harness.guests import uml
 from harness.guests.host import Host
-from harness.guests.qemu import Kvm
+from harness.guests.kvm import Kvm
 from images import apt
 from images.builder import Builder
 from images.cache import Cache

@@ -329,8 +329,8 @@ def test_the_jobs_of_a_matrix_are_all_cells(
     shards = [] if count is None else ["--shards", str(count)]
     assert door.main(["plan", "default", *asked, "--github-matrix", *shards]) == 0
     jobs = json.loads(capsys.readouterr().out)["include"]
-    assert len(jobs) == min(count or 6, 12)
-    assert sum(job["cells"] for job in jobs) == 12
+    assert len(jobs) == min(count or 8, 15)
+    assert sum(job["cells"] for job in jobs) == 15
     listed = []
     for job in jobs:
         program, command, *words = job["command"].split()
@@ -340,7 +340,7 @@ def test_the_jobs_of_a_matrix_are_all_cells(
         mine = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-1]]
         assert set(job["guests"].split(", ")) == {cell.split("/")[0] for cell in mine}
         listed += mine
-    assert len(listed) == len(set(listed)) == 12
+    assert len(listed) == len(set(listed)) == 15
 
 
 @pytest.mark.parametrize(
