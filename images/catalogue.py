@@ -100,10 +100,12 @@ def _all() -> Iterator[Recipe]:
 
 
 _PORTS: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}
-# of guests of this machine, and of the one of another machine in the default plan; what the others
-# need is built when one of them is asked for
-_OTHERS = ("qemu-arm", "qemu-riscv", "toolchain-i386", "toolchain-riscv64")
-_EMULATED = tuple(map(ARM64.image, ("agent", "userland", "root")))
+# of guests of this machine, and of programs of others in the default plan; what kernels of other
+# machines need is built when one of these is asked for
+_OTHERS = ("qemu-arm", "qemu-riscv")
+_EMULATED = tuple(
+    port.image(part) for port in (ARM64, RISCV64, I386) for part in ("agent", "userland", "root")
+)
 GUESTS: Mapping[str, Recipe] = {
     name: recipe
     for name, recipe in _PORTS.items()
