@@ -28,11 +28,9 @@ def for_guest(port: Port | None, builder: Builder) -> tuple[Path, ...]:
     """Return the files that `bundle.write` takes, for a guest whose root is a port's, or none of
     ours.
     """
-    if port is None:
+    if port is None or _has_our_python(port, builder):
         return _obtain(builder, importlib.util.MAGIC_NUMBER, _ours)
     root = builder.image(port.image("userland"))
-    if roots.python_of(root) == f"python3.{sys.version_info.minor}":
-        return _obtain(builder, importlib.util.MAGIC_NUMBER, _ours)
     emulators = builder.image(roots.EMULATORS) if port.foreign else None
     folder = str(Path(allocator.__file__).parent.parent)
 
@@ -41,6 +39,11 @@ def for_guest(port: Port | None, builder: Builder) -> tuple[Path, ...]:
         return {"root": root.name}
 
     return _obtain(builder, root.name.encode(), make)
+
+
+def _has_our_python(port: Port, builder: Builder) -> bool:
+    root = builder.image(port.image("userland"))
+    return roots.python_of(root) == f"python3.{sys.version_info.minor}"
 
 
 def _ours(out: Path) -> Mapping[str, object]:
