@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
 
-from allocator import bundle
-from allocator.malloc import Runtime
-from allocator.policy import POLICIES
-from allocator.realkernel import RealKernel
+from foothold_lab.allocator import bundle
+from foothold_lab.allocator.malloc import Runtime
+from foothold_lab.allocator.policy import POLICIES
+from foothold_lab.allocator.realkernel import RealKernel
 
 ROUNDS = 25
 STARTS = 40

@@ -18,16 +18,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import bytecode, subjects
-from harness.cells import Cell, Limits
-from harness.deadline import Deadline
-from harness.facts import Facts
-from harness.guests.catalogue import Kind, catalogue
-from harness.guests.guest import Guest, Workplace
-from harness.oracle import predict
-from harness.verdict import Result
-from harness.witnesses import judge, observe
-from images.builder import Builder
+from foothold_lab.harness import bytecode, subjects
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests.catalogue import Kind, catalogue
+from foothold_lab.harness.guests.guest import Guest, Workplace
+from foothold_lab.harness.oracle import predict
+from foothold_lab.harness.verdict import Result
+from foothold_lab.harness.witnesses import judge, observe
+from foothold_lab.images.builder import Builder
 
 PROBE = (
     "c=__import__('ctypes');l=c.CDLL(None);l.mmap.restype=c.c_void_p;"

@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import events
-from harness.cells import Cell, Limits
-from harness.facts import Cgroup, Facts, Hint, Tools
-from harness.history import reader
-from harness.history.compare import compare
-from harness.history.database import Database
-from harness.history.flaky import flaky
-from harness.history.writer import Recorder
-from harness.origin import Origin
-from harness.verdict import Expectation, Observation, Outcome, Result, Verdict
-from harness.verdict import Path as Way
+from foothold_lab.harness import events
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.facts import Cgroup, Facts, Hint, Tools
+from foothold_lab.harness.history import reader
+from foothold_lab.harness.history.compare import compare
+from foothold_lab.harness.history.database import Database
+from foothold_lab.harness.history.flaky import flaky
+from foothold_lab.harness.history.writer import Recorder
+from foothold_lab.harness.origin import Origin
+from foothold_lab.harness.verdict import Expectation, Observation, Outcome, Result, Verdict
+from foothold_lab.harness.verdict import Path as Way
 
 CELLS = 100_000
 TIMES = 5

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.guests import Line, seconds
-from harness.cells import Cell
-from harness.events import AnyEvent, CellFinished, GuestBooting, GuestStopped
-from harness.guests.catalogue import known_guests
-from harness.plan import Known, find, load
-from harness.run import Options, run
-from harness.verdict import Result
-from harness.witnesses.arenas import POLICIES
-from images.builder import Builder
+from foothold_lab.harness.cells import Cell
+from foothold_lab.harness.events import AnyEvent, CellFinished, GuestBooting, GuestStopped
+from foothold_lab.harness.guests.catalogue import known_guests
+from foothold_lab.harness.plan import Known, find, load
+from foothold_lab.harness.run import Options, run
+from foothold_lab.harness.verdict import Result
+from foothold_lab.harness.witnesses.arenas import POLICIES
+from foothold_lab.images.builder import Builder
 
 GOALS: Mapping[str, float] = {"default": 6.0, "nightly": 180.0}
 PACKED = 1.3

@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.guests import Line, cell, medians, seconds, workplace
-from harness.cells import Cell, Limits
-from harness.deadline import Deadline
-from harness.guests.catalogue import Kind, catalogue
-from images.builder import Builder
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.guests.catalogue import Kind, catalogue
+from foothold_lab.images.builder import Builder
 
 ASK = (
     "import ctypes; c = ctypes.CDLL(None); c.mmap.restype = ctypes.c_void_p;"

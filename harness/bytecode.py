@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import allocator
-from allocator import bundle
-from images import roots
-from images.builder import Builder
-from images.ports import Port
+from foothold_lab import allocator
+from foothold_lab.allocator import bundle
+from foothold_lab.images import roots
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.ports import Port
 
 _MAKE = (
     "import pathlib, sys; from allocator.bundle import write_bytecode; "

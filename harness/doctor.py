@@ -8,14 +8,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.guests.catalogue import Kind, catalogue
-from harness.guests.host import Host
-from harness.guests.host import examine as examine_host
-from harness.guests.kvm import Kvm
-from harness.guests.uml import XSTATE_BUFFER
-from images import apt
-from images.builder import Builder
-from images.errors import ImageError
+from foothold_lab.harness.guests.catalogue import Kind, catalogue
+from foothold_lab.harness.guests.host import Host
+from foothold_lab.harness.guests.host import examine as examine_host
+from foothold_lab.harness.guests.kvm import Kvm
+from foothold_lab.harness.guests.uml import XSTATE_BUFFER
+from foothold_lab.images import apt
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.errors import ImageError
 
 ROOM = 3 << 29  # bytes that a first run downloads and builds (measured: 1.4 GB)
 

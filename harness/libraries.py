@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from harness.errors import UsageError
-from images import elf
-from images.ports import PORTS
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.images import elf
+from foothold_lab.images.ports import PORTS
 
 
 def here(program: Path, loader: str) -> dict[str, Path]:

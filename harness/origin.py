@@ -9,9 +9,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import __version__
+from foothold_lab.harness import __version__
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]  # the checkout, or the installed package
 _PACKAGES = ("allocator", "harness", "images")
 
 

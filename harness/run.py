@@ -15,28 +15,34 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import bytecode, events, origin, subjects, witnesses
-from harness.cells import ALLOCATOR, Cell
-from harness.deadline import Deadline
-from harness.errors import Blame, FootholdError, GuestError, InfrastructureError, UnsupportedError
-from harness.events import Emit
-from harness.facts import Facts
-from harness.guests.catalogue import NO_OWN, Kind, catalogue
-from harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
-from harness.guests.narrowing import measure, possible
-from harness.guests.own import OwnKernels
-from harness.memory import memory_here
-from harness.schedule import Job, Schedule
-from harness.subjects import Root, Subject
-from harness.trial import CELL_SECONDS, deadline_for, keep, run_trial
-from harness.tries import Tries
-from harness.unasked import prediction, unsupported
-from harness.verdict import Result, Verdict
-from images.builder import Builder
-from images.errors import ImageError
+from foothold_lab.harness import bytecode, events, origin, subjects, witnesses
+from foothold_lab.harness.cells import ALLOCATOR, Cell
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import (
+    Blame,
+    FootholdError,
+    GuestError,
+    InfrastructureError,
+    UnsupportedError,
+)
+from foothold_lab.harness.events import Emit
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests.catalogue import NO_OWN, Kind, catalogue
+from foothold_lab.harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
+from foothold_lab.harness.guests.narrowing import measure, possible
+from foothold_lab.harness.guests.own import OwnKernels
+from foothold_lab.harness.memory import memory_here
+from foothold_lab.harness.schedule import Job, Schedule
+from foothold_lab.harness.subjects import Root, Subject
+from foothold_lab.harness.trial import CELL_SECONDS, deadline_for, keep, run_trial
+from foothold_lab.harness.tries import Tries
+from foothold_lab.harness.unasked import prediction, unsupported
+from foothold_lab.harness.verdict import Result, Verdict
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.errors import ImageError
 
 if TYPE_CHECKING:
-    from harness.desk.kept import Kept
+    from foothold_lab.harness.desk.kept import Kept
 
 BUILD_SECONDS = 0.2  # that images take for each MiB of packages
 PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what is used of it

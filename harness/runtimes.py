@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from harness.subjects import Subject
-from images.builder import Builder
-from images.ports import AMD64, Port
-from images.runtimes import PORTS
+from foothold_lab.harness.subjects import Subject
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.ports import AMD64, Port
+from foothold_lab.images.runtimes import PORTS
 
 _IMAGE = "{image}"  # stands for where a runtime's image is
 

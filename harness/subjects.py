@@ -14,16 +14,16 @@ from typing import Literal
 
 import msgspec
 
-from allocator import bundle
-from harness import libraries
-from harness.cells import Cell, Limits
-from harness.deadline import Deadline
-from harness.errors import GuestError, UsageError
-from harness.guests.guest import Guest, Support
-from harness.record import Supervision
-from images import elf
-from images.errors import ImageError
-from images.ports import PORTS
+from foothold_lab.allocator import bundle
+from foothold_lab.harness import libraries
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import GuestError, UsageError
+from foothold_lab.harness.guests.guest import Guest, Support
+from foothold_lab.harness.record import Supervision
+from foothold_lab.images import elf
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.ports import PORTS
 
 FILE = f"{bundle.PACKAGE}/{bundle.SCRIPT}"
 _REMEMBERED = "subjects.json"  # in the directory of a boot

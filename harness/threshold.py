@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from harness.cells import Cell, Limits
-from harness.edge import HIGH, LOW, Edge, Threshold, search
-from harness.errors import SubjectError
-from harness.facts import Facts
-from harness.guests.guest import Guest
-from harness.record import Record
-from harness.subjects import Subject
-from harness.trial import deadline_for, run_trial
-from harness.verdict import Observation, Outcome
-from harness.witnesses.strace import last_refusal, parse_trace
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.edge import HIGH, LOW, Edge, Threshold, search
+from foothold_lab.harness.errors import SubjectError
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests.guest import Guest
+from foothold_lab.harness.record import Record
+from foothold_lab.harness.subjects import Subject
+from foothold_lab.harness.trial import deadline_for, run_trial
+from foothold_lab.harness.verdict import Observation, Outcome
+from foothold_lab.harness.witnesses.strace import last_refusal, parse_trace
 
 KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
 

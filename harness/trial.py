@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import subjects, witnesses
-from harness.cells import Cell
-from harness.deadline import Deadline
-from harness.guests.guest import Guest
-from harness.record import Record
-from harness.subjects import Subject
-from harness.verdict import Observation
+from foothold_lab.harness import subjects, witnesses
+from foothold_lab.harness.cells import Cell
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.guests.guest import Guest
+from foothold_lab.harness.record import Record
+from foothold_lab.harness.subjects import Subject
+from foothold_lab.harness.verdict import Observation
 
 CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
 

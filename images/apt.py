@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from images.cache import Cache
-from images.errors import ImageError
-from images.progress import Say, silence
+from foothold_lab.images.cache import Cache
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.progress import Say, silence
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FRESH = 12 * 3600  # seconds for which a suite's index is believed without asking again

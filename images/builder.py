@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from images import lock
-from images.apt import Apt, Deb
-from images.cache import Cache, Entry, size_of
-from images.catalogue import RECIPES
-from images.errors import ImageError, MovedOn
-from images.progress import Say, silence
-from images.recipes import Materials, Recipe, release
+from foothold_lab.images import lock
+from foothold_lab.images.apt import Apt, Deb
+from foothold_lab.images.cache import Cache, Entry, size_of
+from foothold_lab.images.catalogue import RECIPES
+from foothold_lab.images.errors import ImageError, MovedOn
+from foothold_lab.images.progress import Say, silence
+from foothold_lab.images.recipes import Materials, Recipe, release
 
 
 class Builder:

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import msgspec
 
-from images.errors import ImageError, NoSpace
-from images.progress import Say, silence
+from foothold_lab.images.errors import ImageError, NoSpace
+from foothold_lab.images.progress import Say, silence
 
 MANIFEST = "manifest.json"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from images import disks, elf, fromsource, initramfs, kernels, recipes, roots, runtimes
-from images.apt import PackageSet
-from images.kernels import make_kernel
-from images.ports import AMD64, ARM64, I386, PORTS, RISCV64, Port
-from images.recipes import (
+from foothold_lab.images import disks, elf, fromsource, initramfs, kernels, recipes, roots, runtimes
+from foothold_lab.images.apt import PackageSet
+from foothold_lab.images.kernels import make_kernel
+from foothold_lab.images.ports import AMD64, ARM64, I386, PORTS, RISCV64, Port
+from foothold_lab.images.recipes import (
     AGENT,
     MIB,
     SHIM,
@@ -19,8 +19,8 @@ from images.recipes import (
     make_shim,
     make_tool,
     make_uml,
-)  # fmt: skip
-from images.roots import EMULATORS, make_initrd, make_root, make_userland
+)
+from foothold_lab.images.roots import EMULATORS, make_initrd, make_root, make_userland
 
 HERE = Path(recipes.__file__)
 AGENT_HERE = "agent-here"  # the agent of a machine that cannot have Debian's packages

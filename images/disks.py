@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from images.apt import PackageSet
-from images.errors import ImageError
-from images.recipes import MIB, Materials, Recipe, make_tool
+from foothold_lab.images.apt import PackageSet
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.recipes import MIB, Materials, Recipe, make_tool
 
 DISK = "disk-"  # before the name of an image
 FILE = "disk.squashfs"

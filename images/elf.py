@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from images.errors import ImageError
+from foothold_lab.images.errors import ImageError
 
 X86_64 = "x86_64"
 _PT_LOAD = 1  # elf(5)

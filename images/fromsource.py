@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from images import recipes
-from images.apt import PackageSet
-from images.errors import ImageError
-from images.recipes import MIB, Materials, Recipe, make_tool
+from foothold_lab.images import recipes
+from foothold_lab.images.apt import PackageSet
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.recipes import MIB, Materials, Recipe, make_tool
 
 SUITES: Mapping[str, str] = {"6.12": "trixie", "7.2": "forky"}  # a release -> who has its source
 CONFIG = Path(__file__).with_name("uml.config")

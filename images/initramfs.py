@@ -13,7 +13,7 @@ from pathlib import Path
 import lz4.block
 import zstandard
 
-from images.errors import ImageError
+from foothold_lab.images.errors import ImageError
 
 
 def archive(tree: Path, *, prefix: str = "") -> bytes:

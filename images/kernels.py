@@ -6,9 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-from images import elf, initramfs
-from images.errors import ImageError
-from images.recipes import Materials
+from foothold_lab.images import elf, initramfs
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.recipes import Materials
 
 # in the order in which they are loaded: what a virtio serial port needs. Many kernels have it all
 # built in.

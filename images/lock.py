@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from images.apt import Deb, PackageSet
-from images.errors import ImageError
+from foothold_lab.images.apt import Deb, PackageSet
+from foothold_lab.images.errors import ImageError
 
 TESTED = Path(__file__).with_name("lock.json")
 

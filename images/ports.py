@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from images import elf
+from foothold_lab.images import elf
 
 
 @dataclass(frozen=True)

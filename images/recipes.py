@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from images import elf
-from images.apt import Deb, PackageSet
-from images.errors import ImageError
-from images.ports import AMD64, Port
-from images.progress import Say, silence
+from foothold_lab.images import elf
+from foothold_lab.images.apt import Deb, PackageSet
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.ports import AMD64, Port
+from foothold_lab.images.progress import Say, silence
 
 MIB = 1 << 20
 AGENT = Path(__file__).with_name("agent")

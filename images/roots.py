@@ -11,11 +11,11 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from images import elf, initramfs
-from images.cache import MANIFEST
-from images.errors import ImageError
-from images.ports import Port
-from images.recipes import Materials, folders, loader
+from foothold_lab.images import elf, initramfs
+from foothold_lab.images.cache import MANIFEST
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.ports import Port
+from foothold_lab.images.recipes import Materials, folders, loader
 
 EMULATORS = "qemu-user"  # the image with qemu-user's programs
 

@@ -16,12 +16,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from images import elf, recipes
-from images.apt import PackageSet
-from images.errors import ImageError
-from images.ports import AMD64, ARM64, RISCV64, Port
-from images.recipes import MIB, Materials, Recipe, folders, make_tool
-from images.roots import EMULATORS
+from foothold_lab.images import elf, recipes
+from foothold_lab.images.apt import PackageSet
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.ports import AMD64, ARM64, RISCV64, Port
+from foothold_lab.images.recipes import MIB, Materials, Recipe, folders, make_tool
+from foothold_lab.images.roots import EMULATORS
 
 HELLO = Path(__file__).with_name("hello")
 SUITE = "trixie"

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from harness.deadline import Deadline
+from foothold_lab.harness.deadline import Deadline
 
 if TYPE_CHECKING:
     import docker

@@ -7,12 +7,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.channels.frames import Frames, LostContactError, frame
-from harness.channels.stream import Stream
-from harness.channels.supervised import decode
-from harness.deadline import Deadline
-from harness.errors import SubjectError
-from harness.record import Ending, Window
+from foothold_lab.harness.channels.frames import Frames, LostContactError, frame
+from foothold_lab.harness.channels.stream import Stream
+from foothold_lab.harness.channels.supervised import decode
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import SubjectError
+from foothold_lab.harness.record import Ending, Window
 
 _MOST_INPUT = 2048  # bytes of a frame: a UML line stalls at 4,095 unread
 

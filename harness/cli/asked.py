@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from harness.errors import UsageError
-from harness.plan import kinds, settings
-from harness.plan.kinds import FLAG, TAG
-from harness.plan.settings import Option, Setting, Shape
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.plan import kinds, settings
+from foothold_lab.harness.plan.kinds import FLAG, TAG
+from foothold_lab.harness.plan.settings import Option, Setting, Shape
 
 if TYPE_CHECKING:
-    from harness.cells import Cell
-    from harness.plan import PlanFile, Program, Selection, Shard
+    from foothold_lab.harness.cells import Cell
+    from foothold_lab.harness.plan import PlanFile, Program, Selection, Shard
 
 F = TypeVar("F", bound=Callable[..., Any])
 _TAG = Setting("tags", (), TAG, "", (), Shape.SET,
@@ -147,8 +147,8 @@ class Asked:
         return plan, tuple(names)
 
     def _program(self, given: str, plan: PlanFile) -> Program:
-        from harness.plan import Program
-        from harness.subjects import called
+        from foothold_lab.harness.plan import Program
+        from foothold_lab.harness.subjects import called
 
         said = {key: self.value(key, plan) for key in OF_PROGRAMS}
         return Program(
@@ -159,7 +159,7 @@ class Asked:
     def _selection(
         self, plan: PlanFile, guests: tuple[str, ...], subjects: tuple[str, ...]
     ) -> Selection:
-        from harness.plan import Axes, Selection, Ways
+        from foothold_lab.harness.plan import Axes, Selection, Ways
 
         axes: dict[str, tuple[Any, ...]] = {
             each.name: tuple(dict.fromkeys(self.value(each.name, plan)))
@@ -200,7 +200,7 @@ def chosen_shard(text: str | None) -> Shard:
     """Return the part of a plan that `--shard` asks for: all, if it was not given. Raises
     UsageError.
     """
-    from harness.plan import Shard
+    from foothold_lab.harness.plan import Shard
 
     try:
         return Shard.parse(text or "1/1")

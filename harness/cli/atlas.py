@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli import common
-from harness.errors import FootholdError, UsageError
+from foothold_lab.harness.cli import common
+from foothold_lab.harness.errors import FootholdError, UsageError
 
 if TYPE_CHECKING:
-    from harness.facts import Facts
-    from images.builder import Builder
+    from foothold_lab.harness.facts import Facts
+    from foothold_lab.images.builder import Builder
 
 _HEAD = """\
 # The atlas
@@ -53,11 +53,11 @@ def _measure(
     asked: Sequence[str], builder: Builder
 ) -> tuple[Mapping[str, Facts], Mapping[str, str]]:
     """Boot one guest after another; say of those that cannot be booted why."""
-    from harness import run as laboratory
-    from harness.guests.catalogue import catalogue, known_guests
-    from harness.plan import Known
-    from harness.sinks import Bus
-    from harness.sinks.terminal import Terminal
+    from foothold_lab.harness import run as laboratory
+    from foothold_lab.harness.guests.catalogue import catalogue, known_guests
+    from foothold_lab.harness.plan import Known
+    from foothold_lab.harness.sinks import Bus
+    from foothold_lab.harness.sinks.terminal import Terminal
 
     known = Known(known_guests(builder), ())
     names = tuple(dict.fromkeys(map(known.guest, asked))) or tuple(catalogue(builder))
@@ -90,7 +90,7 @@ def _table(measured: Mapping[str, Facts]) -> str:
 
 
 def _columns(measured: Mapping[str, Facts]) -> str:
-    from harness.traits import TRAITS
+    from foothold_lab.harness.traits import TRAITS
 
     columns = [["", *TRAITS]]
     columns += [
@@ -107,7 +107,7 @@ def _columns(measured: Mapping[str, Facts]) -> str:
 def _markdown(measured: Mapping[str, Facts], missing: Mapping[str, str]) -> str:
     import platform
 
-    from harness.traits import TRAITS
+    from foothold_lab.harness.traits import TRAITS
 
     lines = [_HEAD]
     for family, members in _families(measured).items():

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.common import FINDING, INTERRUPTED
-from harness.errors import Blame, FootholdError, UsageError
+from foothold_lab.harness.cli.common import FINDING, INTERRUPTED
+from foothold_lab.harness.errors import Blame, FootholdError, UsageError
 
 if TYPE_CHECKING:
-    from harness.cli.asked import Asked
-    from harness.guests.own import OwnKernels
+    from foothold_lab.harness.cli.asked import Asked
+    from foothold_lab.harness.guests.own import OwnKernels
 
 SKIP, ABORT = 125, 255  # git-bisect(1): no answer about this one; stop here
 
@@ -41,7 +41,7 @@ def answer(own: OwnKernels, asked: Asked, run: Callable[[Asked], Done]) -> int:
     A kernel without an answer is passed over: one that was not built, does not boot, or cannot do
     what is asked. A laboratory that fails would call every kernel the same, and stops it.
     """
-    from images.errors import ImageError
+    from foothold_lab.images.errors import ImageError
 
     try:
         own.check()

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.errors import InfrastructureError, UsageError
+from foothold_lab.harness.errors import InfrastructureError, UsageError
 
 if TYPE_CHECKING:
-    from harness.guests.own import OwnKernels
-    from harness.plan import Known, PlanFile
-    from harness.subjects import Subject
-    from images.builder import Builder
+    from foothold_lab.harness.guests.own import OwnKernels
+    from foothold_lab.harness.plan import Known, PlanFile
+    from foothold_lab.harness.subjects import Subject
+    from foothold_lab.images.builder import Builder
 
 OK, FINDING, USAGE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 
@@ -33,17 +33,17 @@ def say(what: str, /, *, passing: bool = False) -> None:
 
 def builder(*, locked: bool = False) -> Builder:
     """Make a builder that says on stderr what takes time."""
-    from images.builder import Builder
+    from foothold_lab.images.builder import Builder
 
     return Builder(locked=locked, say=say)
 
 
 def known(builder: Builder, own: OwnKernels | None = None) -> Known:
     """Return the words that a plan may use here."""
-    from harness.guests.catalogue import NO_OWN, known_guests
-    from harness.plan import Known
-    from harness.runtimes import RUNTIMES
-    from harness.witnesses.arenas import POLICIES
+    from foothold_lab.harness.guests.catalogue import NO_OWN, known_guests
+    from foothold_lab.harness.plan import Known
+    from foothold_lab.harness.runtimes import RUNTIMES
+    from foothold_lab.harness.witnesses.arenas import POLICIES
 
     titles = {name: runtime.title for name, runtime in RUNTIMES.items()}
     return Known(known_guests(builder, own or NO_OWN), POLICIES, titles)
@@ -51,14 +51,14 @@ def known(builder: Builder, own: OwnKernels | None = None) -> Known:
 
 def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
     """Return the catalogue of packaged subjects: what makes each of them, by name."""
-    from harness import runtimes
+    from foothold_lab.harness import runtimes
 
     return runtimes.packaged(builder)
 
 
 def read_plan(name: str, builder: Builder, own: OwnKernels | None = None) -> PlanFile:
     """Find and read a plan. Raises UsageError."""
-    from harness.plan import find, load
+    from foothold_lab.harness.plan import find, load
 
     path = find(name)
     return load(path, known(builder, own))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.common import FAILED, FINDING, OK
-from harness.cli.history import (
+from foothold_lab.harness.cli.common import FAILED, FINDING, OK
+from foothold_lab.harness.cli.history import (
     counted,
     database_option,
     json_option,
@@ -19,8 +19,8 @@ from harness.cli.history import (
 )
 
 if TYPE_CHECKING:
-    from harness.history.compare import Change, Comparison, Other
-    from harness.history.reader import Kept
+    from foothold_lab.harness.history.compare import Change, Comparison, Other
+    from foothold_lab.harness.history.reader import Kept
 
 _MOST = 12  # names in a list that nobody reads to its end
 
@@ -37,9 +37,9 @@ def compare(a: str, b: str, plan: str, as_json: bool, file: Path) -> int:
     Runs are named as for `foothold show`. Exit code 1: B has failures that A has not. 3: it has
     none, but it did not come to its end.
     """
-    from harness.history import reader
-    from harness.history.compare import compare as side_by_side
-    from harness.history.rows import State
+    from foothold_lab.harness.history import reader
+    from foothold_lab.harness.history.compare import compare as side_by_side
+    from foothold_lab.harness.history.rows import State
 
     with opened(file, a, b) as database:
         before, now = (reader.find(database, word, plan) for word in (a, b))
@@ -83,7 +83,7 @@ def _told(found: Comparison, before: Kept, now: Kept) -> Iterator[str]:
 
 
 def _section(title: str, colour: str, lines: Iterable[str]) -> Iterator[str]:
-    from harness.sinks.text import clean
+    from foothold_lab.harness.sinks.text import clean
 
     lines = list(lines)
     if lines:

@@ -103,27 +103,27 @@ def _none(_: click.Context) -> Iterable[str]:
 
 
 def _guests(_: click.Context) -> Iterable[str]:
-    from harness.guests.catalogue import known_guests
-    from images.builder import Builder
+    from foothold_lab.harness.guests.catalogue import known_guests
+    from foothold_lab.images.builder import Builder
 
     return known_guests(Builder())
 
 
 def _plans(_: click.Context) -> Iterable[str]:
-    from harness.plan import shipped
+    from foothold_lab.harness.plan import shipped
 
     return shipped()
 
 
 def _policies(_: click.Context) -> Iterable[str]:
-    from harness.witnesses.arenas import POLICIES
+    from foothold_lab.harness.witnesses.arenas import POLICIES
 
     return POLICIES
 
 
 def _subjects(_: click.Context) -> Iterable[str]:
-    from harness.cells import ALLOCATOR
-    from harness.runtimes import RUNTIMES
+    from foothold_lab.harness.cells import ALLOCATOR
+    from foothold_lab.harness.runtimes import RUNTIMES
 
     return (ALLOCATOR, *RUNTIMES)
 
@@ -139,19 +139,19 @@ def _commands(context: click.Context) -> Iterable[str]:
 
 
 def _releases(_: click.Context) -> Iterable[str]:
-    from images.fromsource import SUITES
+    from foothold_lab.images.fromsource import SUITES
 
     return SUITES
 
 
 def _images(_: click.Context) -> Iterable[str]:
-    from images.catalogue import RECIPES
+    from foothold_lab.images.catalogue import RECIPES
 
     return RECIPES
 
 
 def _limits(_: click.Context) -> Iterable[str]:
-    from harness.limits import USAGES
+    from foothold_lab.harness.limits import USAGES
 
     for usage in USAGES:
         word, equals, value = usage.partition("=")
@@ -161,13 +161,13 @@ def _limits(_: click.Context) -> Iterable[str]:
 
 
 def _runs(_: click.Context) -> Iterable[str]:
-    from harness.cli.runs import kept_runs
+    from foothold_lab.harness.cli.runs import kept_runs
 
     return ["last", *(run.name for run in kept_runs())]
 
 
 def _cells(context: click.Context) -> Iterable[str]:
-    from harness.cli.runs import find_run
+    from foothold_lab.harness.cli.runs import find_run
 
     cells = find_run(context.params["run"]) / "cells"
     return sorted(str(path.parent.relative_to(cells)) for path in cells.rglob("verdict.json"))
@@ -175,7 +175,7 @@ def _cells(context: click.Context) -> Iterable[str]:
 
 def _guests_and_kept(context: click.Context) -> Iterable[str]:
     """Guests to boot, and those that some run keeps."""
-    from harness.cli.common import state
+    from foothold_lab.harness.cli.common import state
 
     yield from _guests(context)
     for door in (state() / "runs").glob("*/desk"):

@@ -13,10 +13,18 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from harness import __version__
-from harness.cli.bisect import ABORT, is_bisection
-from harness.cli.common import BROKEN_PIPE, FAILED, INTERRUPTED, OK, USAGE, name_of_now, state
-from harness.errors import Blame, FootholdError, meant
+from foothold_lab.harness import __version__
+from foothold_lab.harness.cli.bisect import ABORT, is_bisection
+from foothold_lab.harness.cli.common import (
+    BROKEN_PIPE,
+    FAILED,
+    INTERRUPTED,
+    OK,
+    USAGE,
+    name_of_now,
+    state,
+)
+from foothold_lab.harness.errors import Blame, FootholdError, meant
 
 _COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks what it may offer
 
@@ -74,11 +82,11 @@ class _Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"harness.cli.{COMMANDS[name]}")
+        module = importlib.import_module(f"foothold_lab.harness.cli.{COMMANDS[name]}")
         command = getattr(module, name)
         assert isinstance(command, click.Command)
         if _COMPLETING in os.environ:
-            from harness.cli.completion import offer_names
+            from foothold_lab.harness.cli.completion import offer_names
 
             offer_names(command)
         return command
@@ -109,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    from images.errors import ImageError
+    from foothold_lab.images.errors import ImageError
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -117,7 +125,7 @@ def _main(argv: Sequence[str] | None) -> int:
     if not sys.platform.startswith("linux"):
         return _say(FAILED, f"this is {sys.platform}; guests can only be had on Linux", "")
     if _COMPLETING in os.environ:
-        importlib.import_module("harness.cli.completion")  # it has a bash of its own
+        importlib.import_module("foothold_lab.harness.cli.completion")  # it has a bash of its own
     try:
         # the launcher has held Ctrl-C back until somebody is there to answer it
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

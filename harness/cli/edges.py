@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from harness import events
-from harness import run as laboratory
-from harness.edge import Threshold
-from harness.errors import FootholdError, UnsupportedError
-from harness.guests.catalogue import catalogue
-from harness.guests.guest import Guest
-from harness.memory import memory_here
-from harness.schedule import Job, Schedule
-from harness.subjects import Subject, suits
-from images.errors import ImageError
+from foothold_lab.harness import events
+from foothold_lab.harness import run as laboratory
+from foothold_lab.harness.edge import Threshold
+from foothold_lab.harness.errors import FootholdError, UnsupportedError
+from foothold_lab.harness.guests.catalogue import catalogue
+from foothold_lab.harness.guests.guest import Guest
+from foothold_lab.harness.memory import memory_here
+from foothold_lab.harness.schedule import Job, Schedule
+from foothold_lab.harness.subjects import Subject, suits
+from foothold_lab.images.errors import ImageError
 
 Find = Callable[[Subject, laboratory.Opened, Callable[[str], None]], Threshold]
 

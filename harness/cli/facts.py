@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.common import OK, builder
-from harness.cli.kernels import guest_of, kernel_options, one_guest
+from foothold_lab.harness.cli.common import OK, builder
+from foothold_lab.harness.cli.kernels import guest_of, kernel_options, one_guest
 
 if TYPE_CHECKING:
-    from harness.guests.own import OwnKernels
+    from foothold_lab.harness.guests.own import OwnKernels
 
 SECONDS = 30.0  # of a guest of native speed
 
@@ -26,9 +26,9 @@ def facts(guest: str | None, limit: str, own: OwnKernels) -> int:
     """
     import msgspec
 
-    from harness.deadline import Deadline
-    from harness.guests.narrowing import narrowed
-    from harness.limits import Limits
+    from foothold_lab.harness.deadline import Deadline
+    from foothold_lab.harness.guests.narrowing import narrowed
+    from foothold_lab.harness.limits import Limits
 
     limits = Limits.parse(limit)
     maker = builder()
@@ -43,7 +43,7 @@ def facts(guest: str | None, limit: str, own: OwnKernels) -> int:
 @click.command()
 def doctor() -> int:
     """Say for each guest whether this machine can boot it, why not, and the remedy."""
-    from harness.doctor import examine
+    from foothold_lab.harness.doctor import examine
 
     checks = examine(builder())
     width = max((len(check.guest) for check in checks), default=0)

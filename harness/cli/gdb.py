@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.common import builder
-from harness.cli.kernels import guest_of, kernel_options, one_guest
+from foothold_lab.harness.cli.common import builder
+from foothold_lab.harness.cli.kernels import guest_of, kernel_options, one_guest
 
 if TYPE_CHECKING:
-    from harness.guests.own import OwnKernels
+    from foothold_lab.harness.guests.own import OwnKernels
 
 
 @click.command()
@@ -33,8 +33,8 @@ def gdb(words: tuple[str, ...], commands: tuple[str, ...], batch: bool, own: Own
     of the guest's /proc/kallsyms. It is stopped until you say `continue`. PROGRAM is started in
     the guest as soon as it goes on; a shell can be had meanwhile from another terminal.
     """
-    from harness.desk import gdb as desk
-    from harness.desk.kept import Kept
+    from foothold_lab.harness.desk import gdb as desk
+    from foothold_lab.harness.desk.kept import Kept
 
     maker = builder()
     name, program = guest_of(words, own, maker)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from harness.cli.common import OK, history_file
+from foothold_lab.harness.cli.common import OK, history_file
 
 if TYPE_CHECKING:
-    from harness.history.database import Database
-    from harness.history.rows import Run
+    from foothold_lab.harness.history.database import Database
+    from foothold_lab.harness.history.rows import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 WORDS = {"pass": "passed", "fail": "failed", "error": "in error", "not-run": "not run"}
@@ -43,8 +43,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for
 @database_option
 def history(plan: str, limit: int, directories: tuple[Path, ...], as_json: bool, file: Path) -> int:
     """List the runs there were, the newest first."""
-    from harness.history import reader
-    from harness.history.database import Database
+    from foothold_lab.harness.history import reader
+    from foothold_lab.harness.history.database import Database
 
     with Database(file, reading=not directories) as database:
         for directory in directories:
@@ -72,7 +72,7 @@ def flaky(plan: str, as_json: bool, file: Path) -> int:
     Nothing else: subject, images, kernels, facts, Foothold itself and what the plan declares are
     the same. Cells that passed only when they were asked again are among them.
     """
-    from harness.history.flaky import flaky as find
+    from foothold_lab.harness.history.flaky import flaky as find
 
     with opened(file) as database:
         found = find(database, plan)
@@ -94,7 +94,7 @@ def flaky(plan: str, as_json: bool, file: Path) -> int:
 
 def opened(file: Path, *runs: str) -> Database:
     """Open the history to read it; if there is none, directories can still be looked into."""
-    from harness.history.database import MEMORY, Database
+    from foothold_lab.harness.history.database import MEMORY, Database
 
     elsewhere = bool(runs) and all(Path(run).is_dir() for run in runs)
     return Database(MEMORY if elsewhere and not file.exists() else file, reading=not elsewhere)
@@ -109,7 +109,7 @@ def say_json(value: object) -> None:
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Write rows one below the other, each column as wide as it must be; the first is the head."""
-    from harness.sinks.text import clean
+    from foothold_lab.harness.sinks.text import clean
 
     shown = [[clean(word, 400) for word in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]

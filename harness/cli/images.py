@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from harness.cli import common
-from harness.errors import UsageError, meant
+from foothold_lab.harness.cli import common
+from foothold_lab.harness.errors import UsageError, meant
 
 
 @click.group(no_args_is_help=False)
@@ -54,7 +54,7 @@ def build(
             raise click.UsageError("--from-source builds one kernel, and nothing else")
         click.echo(_from_source(release, config, locked=locked))
         return
-    from images.catalogue import AGENT_HERE, GUESTS, RECIPES
+    from foothold_lab.images.catalogue import AGENT_HERE, GUESTS, RECIPES
 
     for name in names:
         if name not in RECIPES:
@@ -75,9 +75,9 @@ def build(
 
 
 def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
-    from images.builder import Builder
-    from images.catalogue import RECIPES
-    from images.fromsource import SUITES, recipe
+    from foothold_lab.images.builder import Builder
+    from foothold_lab.images.catalogue import RECIPES
+    from foothold_lab.images.fromsource import SUITES, recipe
 
     if release not in SUITES:
         raise UsageError(
@@ -92,7 +92,7 @@ def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
 @images.command("list")
 def list_() -> None:
     """List the finished images in the cache: name, size in MiB, age in days, path."""
-    from images.cache import Cache, size_of
+    from foothold_lab.images.cache import Cache, size_of
 
     for entry in Cache().entries():
         size, age = size_of(entry.path) / (1 << 20), (time.time() - entry.manifest.created) / 86400
@@ -115,7 +115,7 @@ def prune() -> None:
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 def lock_(file: Path | None) -> None:
     """Write which packages go into every image; into this checkout's own lock by default."""
-    from images import lock
+    from foothold_lab.images import lock
 
     file = file or lock.TESTED
     found = common.builder().locks()

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from harness.cli.common import state
-from harness.errors import UsageError
+from foothold_lab.harness.cli.common import state
+from foothold_lab.harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.desk.kept import Kept
+    from foothold_lab.harness.desk.kept import Kept
 
 F = TypeVar("F", bound=Callable[..., Any])
 Keep = Literal["failed", "all"]

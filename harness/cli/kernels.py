@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from harness.cli.common import known, stop_as_by_ctrl_c
+from foothold_lab.harness.cli.common import known, stop_as_by_ctrl_c
 
 if TYPE_CHECKING:
-    from harness.facts import Facts
-    from harness.guests.guest import Guest
-    from harness.guests.own import Mode, OwnKernels
-    from images.builder import Builder
+    from foothold_lab.harness.facts import Facts
+    from foothold_lab.harness.guests.guest import Guest
+    from foothold_lab.harness.guests.own import Mode, OwnKernels
+    from foothold_lab.images.builder import Builder
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path)
@@ -70,9 +70,9 @@ def one_guest(
     name: str, builder: Builder, *, quiet: bool = False, **options: Any
 ) -> Iterator[tuple[Guest, Facts]]:
     """Boot a guest, telling of it on stderr; `options` are those of a run."""
-    from harness import run as laboratory
-    from harness.sinks import Bus
-    from harness.sinks.terminal import Terminal
+    from foothold_lab.harness import run as laboratory
+    from foothold_lab.harness.sinks import Bus
+    from foothold_lab.harness.sinks.terminal import Terminal
 
     stop_as_by_ctrl_c()
     with (
@@ -92,7 +92,7 @@ def _kernels(
     append: tuple[str, ...],
     mode: Mode,
 ) -> OwnKernels:
-    from harness.guests.own import OwnKernels
+    from foothold_lab.harness.guests.own import OwnKernels
 
     words = tuple(word for each in append for word in each.split())
     # by their whole names: what is kept of a run has to be understood elsewhere

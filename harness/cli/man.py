@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from harness import __version__
+from foothold_lab.harness import __version__
 
 _STATUS = """\
 0 everything as expected; 1 a finding; 2 the command line or the plan makes no sense; 3 the

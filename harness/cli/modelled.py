@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from allocator.kernel import ENOMEM, MAP_FIXED, PROT_RW
-from allocator.modelkernel import ModelKernel
-from allocator.policy import POLICIES
-from allocator.predict import predict
-from allocator.width import WIDTHS
-from harness.limits import Range
-from harness.verdict import Expectation, Outcome, Path
+from foothold_lab.allocator.kernel import ENOMEM, MAP_FIXED, PROT_RW
+from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.policy import POLICIES
+from foothold_lab.allocator.predict import predict
+from foothold_lab.allocator.width import WIDTHS
+from foothold_lab.harness.limits import Range
+from foothold_lab.harness.verdict import Expectation, Outcome, Path
 
 if TYPE_CHECKING:
-    from allocator.predict import Prediction
-    from harness.facts import Facts
-    from harness.limits import Limits
-    from harness.oracle import Process
+    from foothold_lab.allocator.predict import Prediction
+    from foothold_lab.harness.facts import Facts
+    from foothold_lab.harness.limits import Limits
+    from foothold_lab.harness.oracle import Process
 
 MIB = 1 << 20
 WRITABLE = PROT_RW & ~1

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.asked import Asked, chosen_shard, plan_options, shard_option
-from harness.cli.common import OK, builder, known, read_plan
-from harness.errors import UsageError
+from foothold_lab.harness.cli.asked import Asked, chosen_shard, plan_options, shard_option
+from foothold_lab.harness.cli.common import OK, builder, known, read_plan
+from foothold_lab.harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.cells import Cell
-    from harness.plan import PlanFile
+    from foothold_lab.harness.cells import Cell
+    from foothold_lab.harness.plan import PlanFile
 
 
 @click.command()
@@ -44,7 +44,7 @@ def plan(
     Cells are chosen as by `foothold run`.
     """
     if reference:
-        from harness.plan.reference import reference as page
+        from foothold_lab.harness.plan.reference import reference as page
 
         click.echo(page(), nl=False)
         return OK
@@ -90,7 +90,7 @@ def _told(cell: Cell, plan: PlanFile) -> Iterator[str]:
 
 
 def _shipped() -> Iterator[str]:
-    from harness.plan import find, load, shipped
+    from foothold_lab.harness.plan import find, load, shipped
 
     words = known(builder())
     plans = {name: load(find(name), words) for name in shipped()}
@@ -101,7 +101,7 @@ def _shipped() -> Iterator[str]:
 
 def _matrix(plan: str, asked: Asked, cells: Sequence[Cell], count: int | None) -> dict[str, object]:
     """Return what `strategy.matrix` wants: a job for each shard that has cells."""
-    from harness.plan import Shard
+    from foothold_lab.harness.plan import Shard
 
     count = count or len({cell.guest for cell in cells})
     jobs = []

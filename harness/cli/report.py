@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from harness.cli.common import OK
-from harness.cli.runs import find_run
-from harness.errors import InfrastructureError
+from foothold_lab.harness.cli.common import OK
+from foothold_lab.harness.cli.runs import find_run
+from foothold_lab.harness.errors import InfrastructureError
 
 
 @click.command()
@@ -22,9 +22,9 @@ def report(run: str, output: str | None, compare: str | None) -> int:
     RUN is as for `foothold show`: `last`, `last~1`, a run's name or the beginning of it, its
     directory. Without -o the file is report.html in that directory.
     """
-    from harness.report.page import render
-    from harness.report.read import read_run
-    from harness.sinks.files import write_whole
+    from foothold_lab.harness.report.page import render
+    from foothold_lab.harness.report.read import read_run
+    from foothold_lab.harness.sinks.files import write_whole
 
     one = read_run(_directory(run))
     page = render(one, read_run(_directory(compare)) if compare else None)

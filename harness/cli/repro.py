@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.common import (
+from foothold_lab.harness.cli.common import (
     FAILED,
     FINDING,
     INTERRUPTED,
@@ -20,13 +20,13 @@ from harness.cli.common import (
     state,
     stop_as_by_ctrl_c,
 )
-from harness.cli.history import database_option, opened
+from foothold_lab.harness.cli.history import database_option, opened
 
 if TYPE_CHECKING:
-    from harness.desk.past import Past
-    from harness.events import AnyEvent
-    from harness.verdict import Verdict
-    from images.builder import Builder
+    from foothold_lab.harness.desk.past import Past
+    from foothold_lab.harness.events import AnyEvent
+    from foothold_lab.harness.verdict import Verdict
+    from foothold_lab.images.builder import Builder
 
 
 @click.command()
@@ -47,8 +47,8 @@ def repro(run: str, cell: str, bundle: Path | None, visit: bool, file: Path) -> 
     and 3 if there was no answer. A tarball holds kernel, root file system and subject, and a
     script `repro` that needs nothing of ours; it prints what the subject did.
     """
-    from harness.desk import past
-    from harness.desk.bundle import write
+    from foothold_lab.harness.desk import past
+    from foothold_lab.harness.desk.bundle import write
 
     if bundle and visit:
         raise click.UsageError("a tarball has no guest to stay in: give --bundle or --shell")
@@ -64,14 +64,14 @@ def repro(run: str, cell: str, bundle: Path | None, visit: bool, file: Path) -> 
 
 
 def _again(past: Past, maker: Builder, *, visit: bool) -> int:
-    from harness import run as laboratory
-    from harness.cells import Limits
-    from harness.desk import kept as desk
-    from harness.desk.shell import Wanted
-    from harness.desk.terminal import Streams
-    from harness.sinks import Bus, Sink
-    from harness.sinks.rundir import RunDirectory
-    from harness.sinks.terminal import Terminal, is_live
+    from foothold_lab.harness import run as laboratory
+    from foothold_lab.harness.cells import Limits
+    from foothold_lab.harness.desk import kept as desk
+    from foothold_lab.harness.desk.shell import Wanted
+    from foothold_lab.harness.desk.terminal import Streams
+    from foothold_lab.harness.sinks import Bus, Sink
+    from foothold_lab.harness.sinks.rundir import RunDirectory
+    from foothold_lab.harness.sinks.terminal import Terminal, is_live
 
     directory = state() / "repros" / name_of_now()
     directory.mkdir(parents=True)
@@ -113,7 +113,7 @@ class _Seen:
     """Keeps what a run came to."""
 
     def __init__(self) -> None:
-        from harness.sinks.result import RunResult
+        from foothold_lab.harness.sinks.result import RunResult
 
         self.result = RunResult()
 

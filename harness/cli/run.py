@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.asked import Asked, chosen_shard, plan_options, shard_option
-from harness.cli.bisect import Done, answer
-from harness.cli.common import (
+from foothold_lab.harness.cli.asked import Asked, chosen_shard, plan_options, shard_option
+from foothold_lab.harness.cli.bisect import Done, answer
+from foothold_lab.harness.cli.common import (
     FAILED,
     FINDING,
     INTERRUPTED,
@@ -23,17 +23,17 @@ from harness.cli.common import (
     read_plan,
     run_directory,
     stop_as_by_ctrl_c,
-)  # fmt: skip
-from harness.cli.keep import Keep, check, keep_options, stay
-from harness.cli.kernels import kernel_options
-from harness.cli.subject import subjects_of
-from harness.errors import UsageError
+)
+from foothold_lab.harness.cli.keep import Keep, check, keep_options, stay
+from foothold_lab.harness.cli.kernels import kernel_options
+from foothold_lab.harness.cli.subject import subjects_of
+from foothold_lab.harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.cells import Cell
-    from harness.guests.own import OwnKernels
-    from harness.plan import PlanFile
-    from harness.run import Summary
+    from foothold_lab.harness.cells import Cell
+    from foothold_lab.harness.guests.own import OwnKernels
+    from foothold_lab.harness.plan import PlanFile
+    from foothold_lab.harness.run import Summary
 
 
 @click.command()
@@ -89,18 +89,18 @@ def _run(
     keep_for: float | None,
     own: OwnKernels,
 ) -> Done:
-    from harness import events
-    from harness import run as laboratory
-    from harness.desk.kept import Kept
-    from harness.history.writer import History
-    from harness.report.sink import Html
-    from harness.sinks import Bus
-    from harness.sinks.github import GitHub, is_github
-    from harness.sinks.junit import Junit
-    from harness.sinks.rundir import RunDirectory
-    from harness.sinks.summary_json import SummaryJson
-    from harness.sinks.terminal import Terminal, is_live
-    from images.builder import Builder
+    from foothold_lab.harness import events
+    from foothold_lab.harness import run as laboratory
+    from foothold_lab.harness.desk.kept import Kept
+    from foothold_lab.harness.history.writer import History
+    from foothold_lab.harness.report.sink import Html
+    from foothold_lab.harness.sinks import Bus
+    from foothold_lab.harness.sinks.github import GitHub, is_github
+    from foothold_lab.harness.sinks.junit import Junit
+    from foothold_lab.harness.sinks.rundir import RunDirectory
+    from foothold_lab.harness.sinks.summary_json import SummaryJson
+    from foothold_lab.harness.sinks.terminal import Terminal, is_live
+    from foothold_lab.images.builder import Builder
 
     check(keep, keep_for)
     stream = sys.stderr if json_file == "-" else sys.stdout

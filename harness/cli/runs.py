@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.cli.common import state
-from harness.errors import UsageError
+from foothold_lab.harness.cli.common import state
+from foothold_lab.harness.errors import UsageError
 
 
 def kept_runs() -> list[Path]:
@@ -18,7 +18,7 @@ def find_run(word: str) -> Path:
 
     Raises UsageError.
     """
-    from harness.history.reader import LAST
+    from foothold_lab.harness.history.reader import LAST
 
     if _is_run(Path(word)):
         return Path(word).absolute()

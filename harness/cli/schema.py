@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.common import OK
+from foothold_lab.harness.cli.common import OK
 
 
 @click.command()
@@ -13,7 +13,7 @@ def schema(markdown: bool) -> int:
     """Print the JSON Schema of what `run --json` writes."""
     import msgspec
 
-    from harness.sinks import schema as described
+    from foothold_lab.harness.sinks import schema as described
 
     if markdown:
         click.echo(described.page(), nl=False)

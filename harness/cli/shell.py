@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from harness.cli.common import builder
-from harness.cli.kernels import guest_of, kernel_options, one_guest
-from harness.cli.runs import find_run
+from foothold_lab.harness.cli.common import builder
+from foothold_lab.harness.cli.kernels import guest_of, kernel_options, one_guest
+from foothold_lab.harness.cli.runs import find_run
 
 if TYPE_CHECKING:
-    from harness.guests.own import OwnKernels
-    from harness.subjects import Root
+    from foothold_lab.harness.guests.own import OwnKernels
+    from foothold_lab.harness.subjects import Root
 
 
 @click.command()
@@ -56,13 +56,13 @@ def shell(
 
     RUN/GUEST is a guest that `foothold run --keep` keeps; RUN is as for `foothold show`.
     """
-    from harness.cells import Limits
-    from harness.desk import shell as desk
-    from harness.desk.kept import visit
-    from harness.desk.terminal import Streams
-    from harness.guests.here import CannotBringError
-    from harness.run import PROGRAM_MEMORY
-    from harness.subjects import ALLOCATOR
+    from foothold_lab.harness.cells import Limits
+    from foothold_lab.harness.desk import shell as desk
+    from foothold_lab.harness.desk.kept import visit
+    from foothold_lab.harness.desk.terminal import Streams
+    from foothold_lab.harness.guests.here import CannotBringError
+    from foothold_lab.harness.run import PROGRAM_MEMORY
+    from foothold_lab.harness.subjects import ALLOCATOR
 
     streams = Streams()
     run, slash, label = words[0].rpartition("/") if words else ("", "", "")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.common import OK
-from harness.cli.history import (
+from foothold_lab.harness.cli.common import OK
+from foothold_lab.harness.cli.history import (
     columns,
     counted,
     database_option,
@@ -23,9 +23,9 @@ from harness.cli.history import (
 )
 
 if TYPE_CHECKING:
-    from harness.history.reader import Kept
-    from harness.history.rows import Boot, KeptCell
-    from harness.verdict import Verdict
+    from foothold_lab.harness.history.reader import Kept
+    from foothold_lab.harness.history.rows import Boot, KeptCell
+    from foothold_lab.harness.verdict import Verdict
 
 
 @click.command()
@@ -40,7 +40,7 @@ def show(run: str, cell: str, plan: str, as_json: bool, file: Path) -> int:
     RUN is `last` (as it is if you leave it), `last~1` for the one before, the name of a run or the
     beginning of it, or its directory. CELL is its name, or a part of it that no other has.
     """
-    from harness.history import reader
+    from foothold_lab.harness.history import reader
 
     with opened(file, run) as database:
         kept = reader.find(database, run, plan)
@@ -106,7 +106,7 @@ def _seconds(seconds: float | None) -> str:
 
 
 def _cell(kept: Kept, cell: KeptCell, verdict: Verdict | None, boot: Boot | None) -> Iterator[str]:
-    from harness.sinks.text import clean, clean_lines
+    from foothold_lab.harness.sinks.text import clean, clean_lines
 
     yield f"{cell.name} of {kept.run.name}: {cell.result or 'not run'}"
     if verdict is None:
@@ -142,7 +142,7 @@ def _cell(kept: Kept, cell: KeptCell, verdict: Verdict | None, boot: Boot | None
 
 
 def _guest(kept: Kept, boot: Boot) -> Iterator[str]:
-    from harness.sinks.text import clean
+    from foothold_lab.harness.sinks.text import clean
 
     yield f"guest {boot.guest}: {_booted(boot)}; {kept.run.directory}/guests/{boot.name}"
     for title, values in (("image", boot.images), ("from", boot.provenance)):

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import UsageError
+from foothold_lab.harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.cells import Cell
-    from harness.plan import PlanFile, Program
-    from harness.subjects import Subject
+    from foothold_lab.harness.cells import Cell
+    from foothold_lab.harness.plan import PlanFile, Program
+    from foothold_lab.harness.subjects import Subject
 
 
 def subjects_of(
@@ -28,7 +28,7 @@ def subjects_named(
     names: Sequence[str], plan: PlanFile, packaged: Mapping[str, Callable[[], Subject]]
 ) -> dict[str, Subject]:
     """Return subjects that the plan knows, by name. Raises as `subjects_of`."""
-    from harness.subjects import ALLOCATOR
+    from foothold_lab.harness.subjects import ALLOCATOR
 
     found: dict[str, Subject] = {}
     for name in dict.fromkeys(names):
@@ -42,9 +42,9 @@ def subjects_named(
 
 
 def _of_program(this: Program, plan: PlanFile) -> Subject:
-    from harness import subjects
-    from harness.plan import settings
-    from harness.plan.source import Place, Source
+    from foothold_lab.harness import subjects
+    from foothold_lab.harness.plan import settings
+    from foothold_lab.harness.plan.source import Place, Source
 
     try:
         return subjects.of_program(

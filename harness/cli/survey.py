@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.asked import Asked, plan_options
-from harness.cli.common import (
+from foothold_lab.harness.cli.asked import Asked, plan_options
+from foothold_lab.harness.cli.common import (
     FAILED,
     INTERRUPTED,
     OK,
@@ -19,17 +19,17 @@ from harness.cli.common import (
     read_plan,
     run_directory,
     stop_as_by_ctrl_c,
-)  # fmt: skip
-from harness.cli.subject import subjects_of
-from harness.errors import UsageError
+)
+from foothold_lab.harness.cli.subject import subjects_of
+from foothold_lab.harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.cells import Cell
-    from harness.cli.edges import Missing
-    from harness.edge import Threshold
-    from harness.run import Opened, Options
-    from harness.sinks import Bus
-    from harness.subjects import Subject
+    from foothold_lab.harness.cells import Cell
+    from foothold_lab.harness.cli.edges import Missing
+    from foothold_lab.harness.edge import Threshold
+    from foothold_lab.harness.run import Opened, Options
+    from foothold_lab.harness.sinks import Bus
+    from foothold_lab.harness.subjects import Subject
 
 PLAN = "runtimes"
 
@@ -56,7 +56,7 @@ def survey(
 
     Cells are chosen as by `foothold run`.
     """
-    from harness.survey import markdown, read
+    from foothold_lab.harness.survey import markdown, read
 
     code = OK
     if earlier is None:
@@ -69,11 +69,11 @@ def survey(
 def _measure(
     plan: str, asked: Asked, run_dir: Path | None, *, thresholds: bool
 ) -> tuple[Path, int]:
-    from harness import run as laboratory
-    from harness.runtimes import RUNTIMES
-    from harness.sinks import Bus
-    from harness.sinks.rundir import RunDirectory
-    from harness.sinks.terminal import Terminal
+    from foothold_lab.harness import run as laboratory
+    from foothold_lab.harness.runtimes import RUNTIMES
+    from foothold_lab.harness.sinks import Bus
+    from foothold_lab.harness.sinks.rundir import RunDirectory
+    from foothold_lab.harness.sinks.terminal import Terminal
 
     maker = builder()
     read, cells = asked.cells(read_plan(plan, maker))
@@ -102,8 +102,8 @@ def _measure(
 def _edges(
     cells: Sequence[Cell], options: Options, bus: Bus
 ) -> tuple[list[Threshold], list[Missing]]:
-    from harness.cli.edges import Edges
-    from harness.threshold import find
+    from foothold_lab.harness.cli.edges import Edges
+    from foothold_lab.harness.threshold import find
 
     def search(subject: Subject, booted: Opened, tell: Callable[[str], None]) -> Threshold:
         return find(subject, booted.guest, booted.facts, tell=tell)
@@ -120,9 +120,9 @@ def _write(
 ) -> None:
     import msgspec
 
-    from harness.runtimes import RUNTIMES, version
-    from harness.sinks.files import write_whole
-    from harness.survey import FILE, About, Found
+    from foothold_lab.harness.runtimes import RUNTIMES, version
+    from foothold_lab.harness.sinks.files import write_whole
+    from foothold_lab.harness.survey import FILE, About, Found
 
     about = {
         name: About(RUNTIMES[name].title, version(name, options.builder))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.asked import OF_PROGRAMS, Asked, setting_options
-from harness.cli.common import (
+from foothold_lab.harness.cli.asked import OF_PROGRAMS, Asked, setting_options
+from foothold_lab.harness.cli.common import (
     FAILED,
     FINDING,
     OK,
@@ -19,15 +19,15 @@ from harness.cli.common import (
     packaged,
     read_plan,
     stop_as_by_ctrl_c,
-)  # fmt: skip
-from harness.cli.subject import subjects_named
-from harness.errors import UsageError
+)
+from foothold_lab.harness.cli.subject import subjects_named
+from foothold_lab.harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.cli.edges import Missing
-    from harness.edge import Threshold
-    from harness.run import Opened
-    from harness.subjects import Subject
+    from foothold_lab.harness.cli.edges import Missing
+    from foothold_lab.harness.edge import Threshold
+    from foothold_lab.harness.run import Opened
+    from foothold_lab.harness.subjects import Subject
 
 _KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
 
@@ -66,14 +66,14 @@ def threshold(
     By bisection inside one boot of each guest. It is asked first whether it starts without any
     limit, under the highest, and not under the lowest.
     """
-    from harness import run as laboratory
-    from harness.cells import ALLOCATOR
-    from harness.cli.edges import Edges
-    from harness.guests.catalogue import catalogue
-    from harness.sinks import Bus
-    from harness.sinks.terminal import Terminal
-    from harness.sizes import parse_size
-    from harness.threshold import find
+    from foothold_lab.harness import run as laboratory
+    from foothold_lab.harness.cells import ALLOCATOR
+    from foothold_lab.harness.cli.edges import Edges
+    from foothold_lab.harness.guests.catalogue import catalogue
+    from foothold_lab.harness.sinks import Bus
+    from foothold_lab.harness.sinks.terminal import Terminal
+    from foothold_lab.harness.sizes import parse_size
+    from foothold_lab.harness.threshold import find
 
     maker = builder()
     plan, named = asked.subjects(read_plan("default", maker), (subject,))
@@ -118,7 +118,7 @@ def threshold(
 
 
 def _show(found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
-    from harness.sinks.text import clean
+    from foothold_lab.harness.sinks.text import clean
 
     width = max((len(each.guest) for each in found), default=0)
     for each in found:
@@ -134,7 +134,7 @@ def _show(found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
 def _write(file: str, found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
     import msgspec
 
-    from harness.sinks.files import write_whole
+    from foothold_lab.harness.sinks.files import write_whole
 
     whole = {"schema": 1, "thresholds": found, "missing": missing}
     text = msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n"
@@ -146,7 +146,7 @@ def _write(file: str, found: Sequence[Threshold], missing: Sequence[Missing]) ->
 
 def _exit_code(found: Sequence[Threshold], missing: Sequence[Missing], *, asked_for: bool) -> int:
     """Starting nowhere, or under some limits and not under larger ones, is a finding."""
-    from harness.edge import Edge
+    from foothold_lab.harness.edge import Edge
 
     if any(each.search.edge in (Edge.NEVER, Edge.SEVERAL) for each in found):
         return FINDING

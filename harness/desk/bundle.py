@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.desk.parts import put
-from harness.desk.past import Past
-from harness.errors import InfrastructureError, UnsupportedError, UsageError
-from images.builder import Builder
+from foothold_lab.harness.desk.parts import put
+from foothold_lab.harness.desk.past import Past
+from foothold_lab.harness.errors import InfrastructureError, UnsupportedError, UsageError
+from foothold_lab.images.builder import Builder
 
 # how tarfile calls each form, and how hard it should try: its own choice takes three times as long
 _FORMS: Mapping[str, tuple[str, Mapping[str, int]]] = {

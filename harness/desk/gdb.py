@@ -12,16 +12,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.cells import Limits
-from harness.channels.conversation import Conversation, Said
-from harness.channels.frames import LostContactError
-from harness.deadline import Deadline
-from harness.desk.shell import START_SECONDS, Wanted, prepare
-from harness.desk.symbols import elf_of, has_symbols, parse
-from harness.errors import GuestError, SubjectError, UnsupportedError, UsageError
-from harness.facts import Facts
-from harness.guests.guest import Guest
-from harness.guests.uml import Uml
+from foothold_lab.harness.cells import Limits
+from foothold_lab.harness.channels.conversation import Conversation, Said
+from foothold_lab.harness.channels.frames import LostContactError
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.desk.shell import START_SECONDS, Wanted, prepare
+from foothold_lab.harness.desk.symbols import elf_of, has_symbols, parse
+from foothold_lab.harness.errors import GuestError, SubjectError, UnsupportedError, UsageError
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests.guest import Guest
+from foothold_lab.harness.guests.uml import Uml
 
 # what a UML kernel lives by: faults of its processes, its clock, its devices, its threads
 _SIGNALS = (

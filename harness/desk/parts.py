@@ -14,16 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness import libraries, subjects
-from harness.channels.supervised import agent_argv
-from harness.desk.past import Past
-from harness.errors import UnsupportedError
-from harness.guests.catalogue import catalogue
-from harness.guests.guest import Guest, Workplace
-from harness.guests.machine import SHOWN
-from harness.guests.qemu import Qemu
-from images import elf, initramfs
-from images.builder import Builder
+from foothold_lab.harness import libraries, subjects
+from foothold_lab.harness.channels.supervised import agent_argv
+from foothold_lab.harness.desk.past import Past
+from foothold_lab.harness.errors import UnsupportedError
+from foothold_lab.harness.guests.catalogue import catalogue
+from foothold_lab.harness.guests.guest import Guest, Workplace
+from foothold_lab.harness.guests.machine import SHOWN
+from foothold_lab.harness.guests.qemu import Qemu
+from foothold_lab.images import elf, initramfs
+from foothold_lab.images.builder import Builder
 
 _HERE, _PYTHON = "/@here@", "/@python@"  # stand for what only the script knows
 _SCRIPT = "run"  # what a guest runs, in its share

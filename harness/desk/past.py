@@ -10,18 +10,18 @@ from typing import Any
 
 import msgspec
 
-from harness import subjects
-from harness.cells import Cell
-from harness.errors import UsageError
-from harness.events import RunStarted
-from harness.guests.own import OwnKernels
-from harness.history import reader
-from harness.history.database import Database
-from harness.history.rows import Boot
-from harness.subjects import Subject
-from harness.verdict import Verdict
-from images.builder import Builder
-from images.errors import ImageError
+from foothold_lab.harness import subjects
+from foothold_lab.harness.cells import Cell
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.events import RunStarted
+from foothold_lab.harness.guests.own import OwnKernels
+from foothold_lab.harness.history import reader
+from foothold_lab.harness.history.database import Database
+from foothold_lab.harness.history.rows import Boot
+from foothold_lab.harness.subjects import Subject
+from foothold_lab.harness.verdict import Verdict
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.errors import ImageError
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import tty
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.channels.conversation import Conversation, Said
-from harness.channels.frames import LostContactError
-from harness.deadline import Deadline
-from harness.record import Ending, Window
+from foothold_lab.harness.channels.conversation import Conversation, Said
+from foothold_lab.harness.channels.frames import LostContactError
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.record import Ending, Window
 
 LEAVE = (
     b"\x1d\x1d\x1d"  # Ctrl-] three times within LEAVE_SECONDS: the way out of a guest that hangs

@@ -7,24 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import UsageError
-from harness.guests import native
-from harness.guests.architectures import (
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.guests import native
+from foothold_lab.harness.guests.architectures import (
     ARCHITECTURES,
     EMULATIONS,
     X86_64,
     Architecture,
     Emulation,
 )
-from harness.guests.container import Container
-from harness.guests.guest import Guest, Support, Workplace
-from harness.guests.own import QEMU, UML, OwnKernels, uml_release
-from harness.guests.qemu import Qemu
-from harness.guests.uml import Uml, has_seccomp
-from harness.guests.user import QemuUser
-from images import disks
-from images.builder import Builder
-from images.ports import AMD64, Port
+from foothold_lab.harness.guests.container import Container
+from foothold_lab.harness.guests.guest import Guest, Support, Workplace
+from foothold_lab.harness.guests.own import QEMU, UML, OwnKernels, uml_release
+from foothold_lab.harness.guests.qemu import Qemu
+from foothold_lab.harness.guests.uml import Uml, has_seccomp
+from foothold_lab.harness.guests.user import QemuUser
+from foothold_lab.images import disks
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.ports import AMD64, Port
 
 NO_OWN = OwnKernels()
 # alias -> image: which suite's kernel a UML guest boots

@@ -14,15 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.cells import Limits
-from harness.channels.container import ExecStream
-from harness.channels.frames import LostContactError
-from harness.channels.stream import Stream
-from harness.channels.supervised import agent_argv, measured, supervise
-from harness.deadline import Deadline
-from harness.errors import GuestError, UnsupportedError
-from harness.facts import Facts
-from harness.guests.guest import (
+from foothold_lab.harness.cells import Limits
+from foothold_lab.harness.channels.container import ExecStream
+from foothold_lab.harness.channels.frames import LostContactError
+from foothold_lab.harness.channels.stream import Stream
+from foothold_lab.harness.channels.supervised import agent_argv, measured, supervise
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import GuestError, UnsupportedError
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests.guest import (
     HERE,
     HOSTS_OWN,
     LEAVE_ROOT,
@@ -31,10 +31,10 @@ from harness.guests.guest import (
     Support,
     Tracer,
     Workplace,
-)  # fmt: skip
-from harness.guests.machine import AGENT, STRACE
-from harness.record import UNTRACED, Record, Supervision
-from images import apt
+)
+from foothold_lab.harness.guests.machine import AGENT, STRACE
+from foothold_lab.harness.record import UNTRACED, Record, Supervision
+from foothold_lab.images import apt
 
 REPOSITORY = "foothold-root"
 LABEL = "org.foothold-lab.guest"

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from harness.cells import Limits
-from harness.channels.stream import Stream
-from harness.deadline import Deadline
-from harness.facts import Facts
-from harness.record import UNTRACED, Record, Supervision
-from images.builder import Builder
+from foothold_lab.harness.cells import Limits
+from foothold_lab.harness.channels.stream import Stream
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.record import UNTRACED, Record, Supervision
+from foothold_lab.images.builder import Builder
 
 NO_HOST_ROOT = "the root of this machine can be had in native and UML guests alone"
 LEAVE_ROOT = "leave --root host: the program then brings its own libraries"

@@ -18,19 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cells import Limits
-from harness.channels.console import Console
-from harness.channels.frames import LostContactError
-from harness.channels.keys import Keys
-from harness.channels.stream import Stream
-from harness.channels.supervised import agent_argv, supervise
-from harness.deadline import Deadline
-from harness.errors import GuestError, SubjectError
-from harness.facts import LARGEST, Facts, parse_facts
-from harness.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.cells import Limits
+from foothold_lab.harness.channels.console import Console
+from foothold_lab.harness.channels.frames import LostContactError
+from foothold_lab.harness.channels.keys import Keys
+from foothold_lab.harness.channels.stream import Stream
+from foothold_lab.harness.channels.supervised import agent_argv, supervise
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import GuestError, SubjectError
+from foothold_lab.harness.facts import LARGEST, Facts, parse_facts
+from foothold_lab.harness.record import UNTRACED, Record, Supervision
 
 if TYPE_CHECKING:
-    from harness.channels.ssh import Ssh
+    from foothold_lab.harness.channels.ssh import Ssh
 
 AGENT = "/init"  # the agent's place in every root of ours
 STRACE = "/usr/bin/strace"  # likewise
@@ -132,7 +132,7 @@ class Machine:
                 self._line.settimeout(max(deadline.remaining, 0.001))
                 self._line.sendall(self._launch.parcel())
             # it takes 0.1 s, in which the guest boots
-            from harness.channels.ssh import Ssh
+            from foothold_lab.harness.channels.ssh import Ssh
 
             facts = parse_facts(self._hello(deadline))
             self._ssh = Ssh(self._line, self._launch.keys, deadline)

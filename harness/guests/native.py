@@ -9,19 +9,19 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.cells import Limits
-from harness.channels.frames import LostContactError
-from harness.channels.stream import PipeStream, Stream
-from harness.channels.supervised import OWN_TRACER, agent_argv, measured, supervise
-from harness.deadline import Deadline
-from harness.errors import GuestError
-from harness.facts import Facts
-from harness.guests.guest import HOSTS_OWN, Boot, Support, Tracer, Workplace
-from harness.record import UNTRACED, Record, Supervision
-from images import apt
-from images.builder import Builder
-from images.catalogue import AGENT_HERE
-from images.recipes import compiler_here
+from foothold_lab.harness.cells import Limits
+from foothold_lab.harness.channels.frames import LostContactError
+from foothold_lab.harness.channels.stream import PipeStream, Stream
+from foothold_lab.harness.channels.supervised import OWN_TRACER, agent_argv, measured, supervise
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import GuestError
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests.guest import HOSTS_OWN, Boot, Support, Tracer, Workplace
+from foothold_lab.harness.record import UNTRACED, Record, Supervision
+from foothold_lab.images import apt
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.catalogue import AGENT_HERE
+from foothold_lab.images.recipes import compiler_here
 
 _PACKAGED = ("agent", "strace")
 

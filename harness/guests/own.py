@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import UsageError
-from images import elf, initramfs
-from images.errors import ImageError
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.images import elf, initramfs
+from foothold_lab.images.errors import ImageError
 
 UML, QEMU = "uml-own", "qemu-own"  # the names of their guests
 

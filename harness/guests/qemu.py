@@ -12,21 +12,28 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cells import Limits
-from harness.channels.keys import Keys
-from harness.channels.stream import Stream
-from harness.deadline import Deadline
-from harness.errors import GuestError
-from harness.facts import Facts
-from harness.guests import here, snapshot
-from harness.guests.architectures import Architecture
-from harness.guests.guest import LEAVE_ROOT, NO_HOST_ROOT, Boot, Support, Tracer, Workplace
-from harness.guests.kvm import Kvm
-from harness.guests.machine import AGENT, SHOWN, Launch, Machine
-from harness.guests.snapshot import Monitor, Snapshot
-from harness.record import UNTRACED, Record, Supervision
-from images import apt, disks, initramfs
-from images.errors import ImageError
+from foothold_lab.harness.cells import Limits
+from foothold_lab.harness.channels.keys import Keys
+from foothold_lab.harness.channels.stream import Stream
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import GuestError
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests import here, snapshot
+from foothold_lab.harness.guests.architectures import Architecture
+from foothold_lab.harness.guests.guest import (
+    LEAVE_ROOT,
+    NO_HOST_ROOT,
+    Boot,
+    Support,
+    Tracer,
+    Workplace,
+)
+from foothold_lab.harness.guests.kvm import Kvm
+from foothold_lab.harness.guests.machine import AGENT, SHOWN, Launch, Machine
+from foothold_lab.harness.guests.snapshot import Monitor, Snapshot
+from foothold_lab.harness.record import UNTRACED, Record, Supervision
+from foothold_lab.images import apt, disks, initramfs
+from foothold_lab.images.errors import ImageError
 
 # a nested KVM may offer arch-capabilities and then refuse the MSR behind it (measured)
 _KVM_PROCESSOR = "max,-arch-capabilities"

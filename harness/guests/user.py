@@ -14,18 +14,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.cells import Limits
-from harness.channels.frames import LostContactError
-from harness.channels.stream import PipeStream, Stream
-from harness.channels.supervised import agent_argv, measured, supervise
-from harness.deadline import Deadline
-from harness.errors import GuestError, UnsupportedError
-from harness.facts import Facts
-from harness.guests.architectures import Emulation
-from harness.guests.guest import HOSTS_OWN, Boot, Support, Tracer, Workplace
-from harness.record import UNTRACED, Record, Supervision
-from images import apt, elf
-from images.roots import EMULATORS
+from foothold_lab.harness.cells import Limits
+from foothold_lab.harness.channels.frames import LostContactError
+from foothold_lab.harness.channels.stream import PipeStream, Stream
+from foothold_lab.harness.channels.supervised import agent_argv, measured, supervise
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import GuestError, UnsupportedError
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests.architectures import Emulation
+from foothold_lab.harness.guests.guest import HOSTS_OWN, Boot, Support, Tracer, Workplace
+from foothold_lab.harness.record import UNTRACED, Record, Supervision
+from foothold_lab.images import apt, elf
+from foothold_lab.images.roots import EMULATORS
 
 _LOG = 100  # the descriptor that the emulator writes its log to
 _OF_EMULATOR = "it would count what the emulator itself maps"

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
-from harness.history import process
-from harness.origin import Origin
-from harness.verdict import Result
+from foothold_lab.harness.history import process
+from foothold_lab.harness.origin import Origin
+from foothold_lab.harness.verdict import Result
 
 T = TypeVar("T")
 

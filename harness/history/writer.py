@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from harness.cells import Cell
-from harness.errors import UsageError
-from harness.events import (
+from foothold_lab.harness.cells import Cell
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.events import (
     AnyEvent,
     CellFinished,
     GuestBooting,
@@ -22,10 +22,10 @@ from harness.events import (
     RunFinished,
     RunStarted,
 )
-from harness.history import process, space
-from harness.history.database import Database
-from harness.history.rows import State
-from harness.verdict import Verdict
+from foothold_lab.harness.history import process, space
+from foothold_lab.harness.history.database import Database
+from foothold_lab.harness.history.rows import State
+from foothold_lab.harness.verdict import Verdict
 
 _HINT = "give the directory of a run, with its events.jsonl"
 

@@ -9,8 +9,8 @@ decide, it says so, by an UnsupportedError with the reason.
 * `policies`  what each generation of the reservation logic asks for, and makes of the answers
 """
 
-from harness.oracle.forms import FORMS, Process
-from harness.oracle.policies import (
+from foothold_lab.harness.oracle.forms import FORMS, Process
+from foothold_lab.harness.oracle.policies import (
     CANNOT_RESERVE,
     CONFLICT,
     HIGH,
@@ -22,7 +22,7 @@ from harness.oracle.policies import (
     predict,
     unknown,
 )
-from harness.oracle.space import Space
+from foothold_lab.harness.oracle.space import Space
 
 __all__ = [
     "CANNOT_RESERVE", "CONFLICT", "FORMS", "HIGH", "HIGH_ARENA", "NARROW", "OUT_OF_MEMORY",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from harness.cells import Cell
-from harness.errors import UsageError
-from harness.plan import settings
-from harness.plan.planfile import PlanFile
-from harness.plan.source import Place, Source
-from harness.plan.values import Pattern
+from foothold_lab.harness.cells import Cell
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.plan import settings
+from foothold_lab.harness.plan.planfile import PlanFile
+from foothold_lab.harness.plan.source import Place, Source
+from foothold_lab.harness.plan.values import Pattern
 
 
 def check(plan: PlanFile, source: Source, *, complete: bool) -> None:

@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import verdict
-from harness.cells import ALLOCATOR
-from harness.errors import UsageError
-from harness.plan import settings
-from harness.plan.checks import check
-from harness.plan.kinds import unlike, written
-from harness.plan.planfile import PlanFile
-from harness.plan.settings import REQUIRED, SECTIONS, Section, Setting, Shape
-from harness.plan.source import Place, Source
-from harness.plan.values import STARTS, Axes, Pattern, Program, Ways
-from harness.plan.words import Known, unknown
-from harness.verdict import Expectation, Outcome
+from foothold_lab.harness import verdict
+from foothold_lab.harness.cells import ALLOCATOR
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.plan import settings
+from foothold_lab.harness.plan.checks import check
+from foothold_lab.harness.plan.kinds import unlike, written
+from foothold_lab.harness.plan.planfile import PlanFile
+from foothold_lab.harness.plan.settings import REQUIRED, SECTIONS, Section, Setting, Shape
+from foothold_lab.harness.plan.source import Place, Source
+from foothold_lab.harness.plan.values import STARTS, Axes, Pattern, Program, Ways
+from foothold_lab.harness.plan.words import Known, unknown
+from foothold_lab.harness.verdict import Expectation, Outcome
 
 _ALLOCATORS = ("policies", "workloads")
 _REPORTED = ("path", "outcome", "status", "message")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.plan import settings
-from harness.plan.kinds import FLAG
-from harness.plan.settings import REQUIRED, SECTIONS, Setting, Shape
+from foothold_lab.harness.plan import settings
+from foothold_lab.harness.plan.kinds import FLAG
+from foothold_lab.harness.plan.settings import REQUIRED, SECTIONS, Setting, Shape
 
 HEAD = """\
 # The plan file

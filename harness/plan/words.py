@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from harness.cells import ALLOCATOR
-from harness.errors import UsageError, meant
-from harness.sizes import parse_size
+from foothold_lab.harness.cells import ALLOCATOR
+from foothold_lab.harness.errors import UsageError, meant
+from foothold_lab.harness.sizes import parse_size
 
 
 @dataclass(frozen=True)

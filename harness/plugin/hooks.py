@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from harness.errors import FootholdError, UnsupportedError, UsageError
-from harness.verdict import Expectation, Result, Verdict
+from foothold_lab.harness.errors import FootholdError, UnsupportedError, UsageError
+from foothold_lab.harness.verdict import Expectation, Result, Verdict
 
 if TYPE_CHECKING:
-    from harness.facts import Facts
-    from harness.plugin.lab import Booted, Lab
+    from foothold_lab.harness.facts import Facts
+    from foothold_lab.harness.plugin.lab import Booted, Lab
 
 _LAB: pytest.StashKey[Lab] = pytest.StashKey()
 _USED: pytest.StashKey[list[tuple[Booted, int]]] = pytest.StashKey()
@@ -95,7 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs KVM where there is none."""
     if item.get_closest_marker("needs_kvm"):
-        from harness.guests.kvm import Kvm
+        from foothold_lab.harness.guests.kvm import Kvm
 
         kvm = Kvm(_lab(item.config).builder.cache.root)
         if reason := kvm.reason():
@@ -177,8 +177,8 @@ class RunCell(Protocol):
 @pytest.fixture
 def run_cell(request: pytest.FixtureRequest, guest: Booted) -> RunCell:
     """Asks `guest` one question after another, under the test's `limit`."""
-    from harness.limits import Limits
-    from harness.plugin.lab import program
+    from foothold_lab.harness.limits import Limits
+    from foothold_lab.harness.plugin.lab import program
 
     lab, here = _lab(request.config), guest
     marked = _limits(request)
@@ -222,7 +222,7 @@ def _declared(words: str) -> Expectation | None:
 
 
 def _lab(config: pytest.Config) -> Lab:
-    from harness.plugin.lab import Lab
+    from foothold_lab.harness.plugin.lab import Lab
 
     lab = config.stash.get(_LAB, None)
     if lab is None:

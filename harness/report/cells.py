@@ -6,19 +6,27 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from harness.cells import Cell
-from harness.facts import Facts
-from harness.record import Ending
-from harness.report import ledger, space
-from harness.report.comparison import Change
-from harness.report.picture import Axis, Picture, about, draw
-from harness.report.read import Evidence, Run, read_evidence
-from harness.sinks.marks import Mark, mark
-from harness.verdict import Expectation, Result, Verdict
-from harness.witnesses.arenas import sight
-from harness.witnesses.maps import ledger_of
-from harness.witnesses.observe import MOMENTS
-from harness.witnesses.report import Broken, End, Exit, Report, Reserved, Throw, Workload
+from foothold_lab.harness.cells import Cell
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.record import Ending
+from foothold_lab.harness.report import ledger, space
+from foothold_lab.harness.report.comparison import Change
+from foothold_lab.harness.report.picture import Axis, Picture, about, draw
+from foothold_lab.harness.report.read import Evidence, Run, read_evidence
+from foothold_lab.harness.sinks.marks import Mark, mark
+from foothold_lab.harness.verdict import Expectation, Result, Verdict
+from foothold_lab.harness.witnesses.arenas import sight
+from foothold_lab.harness.witnesses.maps import ledger_of
+from foothold_lab.harness.witnesses.observe import MOMENTS
+from foothold_lab.harness.witnesses.report import (
+    Broken,
+    End,
+    Exit,
+    Report,
+    Reserved,
+    Throw,
+    Workload,
+)
 
 MOST_RAW = 100  # cells of which the page holds the raw evidence: those that did not pass
 _CONSOLE = 40  # lines

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.facts import Facts
-from harness.report.read import Run
-from harness.sinks.result import GuestResult, RunResult
-from harness.traits import TRAITS
-from harness.verdict import Result, Verdict
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.report.read import Run
+from foothold_lab.harness.sinks.result import GuestResult, RunResult
+from foothold_lab.harness.traits import TRAITS
+from foothold_lab.harness.verdict import Result, Verdict
 
 
 class Kind(StrEnum):

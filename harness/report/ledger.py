@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.ledger import FIXED, Account, Answer, Ledger, Map, Remap, Reservation, settle
-from harness.report.picture import about
-from harness.report.read import Evidence
-from harness.witnesses.agreement import steps_of
-from harness.witnesses.maps import ledger_of
-from harness.witnesses.program import reaction
-from harness.witnesses.strace import Story
+from foothold_lab.harness.ledger import (
+    FIXED,
+    Account,
+    Answer,
+    Ledger,
+    Map,
+    Remap,
+    Reservation,
+    settle,
+)
+from foothold_lab.harness.report.picture import about
+from foothold_lab.harness.report.read import Evidence
+from foothold_lab.harness.witnesses.agreement import steps_of
+from foothold_lab.harness.witnesses.maps import ledger_of
+from foothold_lab.harness.witnesses.program import reaction
+from foothold_lab.harness.witnesses.strace import Story
 
 MOST_ROWS = 40
 

@@ -14,14 +14,14 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from harness.report.cells import cell_views
-from harness.report.comparison import compare
-from harness.report.picture import LEFT, RIGHT, WIDTH, Axis, about, ticks
-from harness.report.read import Run
-from harness.report.summary import guest_views, summarise
-from harness.sinks.marks import SHAPES, WORDS, matrix
-from harness.sinks.text import clean
-from harness.traits import TRAITS
+from foothold_lab.harness.report.cells import cell_views
+from foothold_lab.harness.report.comparison import compare
+from foothold_lab.harness.report.picture import LEFT, RIGHT, WIDTH, Axis, about, ticks
+from foothold_lab.harness.report.read import Run
+from foothold_lab.harness.report.summary import guest_views, summarise
+from foothold_lab.harness.sinks.marks import SHAPES, WORDS, matrix
+from foothold_lab.harness.sinks.text import clean
+from foothold_lab.harness.traits import TRAITS
 
 PRINTED_WHOLE = 100  # cells; of a larger run, the printed page has those that are open
 _LONGEST = 4000  # characters of a line
@@ -60,7 +60,7 @@ def render(run: Run, earlier: Run | None = None) -> bytes:
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("harness.report"),
+        loader=jinja2.PackageLoader("foothold_lab.harness.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -85,7 +85,9 @@ def visible(value: object) -> object:
 
 @cache
 def _asset(name: str) -> str:
-    return resources.files("harness.report").joinpath("assets", name).read_text("utf-8")
+    return (
+        resources.files("foothold_lab.harness.report").joinpath("assets", name).read_text("utf-8")
+    )
 
 
 def _hash(text: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.events import AnyEvent, RunStarted
-from harness.sinks.files import write_whole
+from foothold_lab.harness.events import AnyEvent, RunStarted
+from foothold_lab.harness.sinks.files import write_whole
 
 
 class Html:
@@ -23,7 +23,7 @@ class Html:
     def close(self) -> None:
         """Write the file; a run that never had cells leaves none."""
         if self._began:
-            from harness.report.page import render
-            from harness.report.read import read_run
+            from foothold_lab.harness.report.page import render
+            from foothold_lab.harness.report.read import read_run
 
             write_whole(self._path, render(read_run(self._directory)))

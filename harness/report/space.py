@@ -12,10 +12,10 @@ from enum import StrEnum
 from itertools import pairwise
 from pathlib import PurePosixPath
 
-from harness.ledger import LARGE, Account
-from harness.report.read import Evidence
-from harness.witnesses.maps import Mapping
-from harness.witnesses.report import End, Report, Reserved
+from foothold_lab.harness.ledger import LARGE, Account
+from foothold_lab.harness.report.read import Evidence
+from foothold_lab.harness.witnesses.maps import Mapping
+from foothold_lab.harness.witnesses.report import End, Report, Reserved
 
 
 class Kind(StrEnum):

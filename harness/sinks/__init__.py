@@ -11,8 +11,8 @@ from typing import Protocol, Self
 
 import msgspec
 
-from harness.errors import FootholdError
-from harness.events import AnyEvent
+from foothold_lab.harness.errors import FootholdError
+from foothold_lab.harness.events import AnyEvent
 
 
 class Sink(Protocol):

@@ -6,14 +6,14 @@ from typing import Literal
 
 import msgspec
 
-from harness import __version__
-from harness.cells import Cell
-from harness.events import GuestFailed
-from harness.facts import Facts
-from harness.limits import Limits
-from harness.origin import Origin
-from harness.sinks.result import RunResult
-from harness.verdict import Verdict
+from foothold_lab.harness import __version__
+from foothold_lab.harness.cells import Cell
+from foothold_lab.harness.events import GuestFailed
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.limits import Limits
+from foothold_lab.harness.origin import Origin
+from foothold_lab.harness.sinks.result import RunResult
+from foothold_lab.harness.verdict import Verdict
 
 SCHEMA: Literal[1] = 1
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from harness.cells import Cell
-from harness.events import (
+from foothold_lab.harness.cells import Cell
+from foothold_lab.harness.events import (
     AnyEvent,
     CellFinished,
     GuestBooting,
@@ -15,7 +15,7 @@ from harness.events import (
     RunFinished,
     RunStarted,
 )
-from harness.verdict import Result, Verdict
+from foothold_lab.harness.verdict import Result, Verdict
 
 
 @dataclass

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from harness import __version__
-from harness.events import (
+from foothold_lab.harness import __version__
+from foothold_lab.harness.events import (
     AnyEvent,
     CellFinished,
     GuestFailed,
@@ -22,8 +22,8 @@ from harness.events import (
     RunFinished,
     RunStarted,
 )
-from harness.sinks.files import write_whole
-from harness.sinks.jsonl import JsonLines
+from foothold_lab.harness.sinks.files import write_whole
+from foothold_lab.harness.sinks.jsonl import JsonLines
 
 SCHEMA = 1
 

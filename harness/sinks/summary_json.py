@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from harness.events import AnyEvent
-from harness.sinks.document import document
-from harness.sinks.files import write_whole
-from harness.sinks.result import RunResult
+from foothold_lab.harness.events import AnyEvent
+from foothold_lab.harness.sinks.document import document
+from foothold_lab.harness.sinks.files import write_whole
+from foothold_lab.harness.sinks.result import RunResult
 
 
 class SummaryJson:

@@ -9,10 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from harness.ledger import FIXED, LARGE, Account, Answer, Fate, Map, Reservation, settle
-from harness.sizes import format_size
-from harness.witnesses.program import reaction
-from harness.witnesses.strace import Story
+from foothold_lab.harness.ledger import (
+    FIXED,
+    LARGE,
+    Account,
+    Answer,
+    Fate,
+    Map,
+    Reservation,
+    settle,
+)
+from foothold_lab.harness.sizes import format_size
+from foothold_lab.harness.witnesses.program import reaction
+from foothold_lab.harness.witnesses.strace import Story
 
 _MAIN = 3  # wishes that are told of a program that gets all of them
 _ARENAS = (64 << 20, 128 << 20)  # of glibc, one a thread: HEAP_MAX_SIZE in malloc/arena.c

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.limits import Limits
-from harness.survey.reading import Seen, Survey
-from harness.survey.sentences import tell, word_of
+from foothold_lab.harness.limits import Limits
+from foothold_lab.harness.survey.reading import Seen, Survey
+from foothold_lab.harness.survey.sentences import tell, word_of
 
 
 def imitations(survey: Survey) -> Iterator[str]:

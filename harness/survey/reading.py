@@ -11,16 +11,16 @@ from pathlib import Path
 
 import msgspec
 
-from harness.edge import Threshold
-from harness.errors import UsageError
-from harness.events import AnyEvent, GuestReady, RunStarted
-from harness.facts import Facts
-from harness.survey.digest import Wish, wishes
-from harness.verdict import Outcome, Result, Verdict
-from harness.witnesses import emulator
-from harness.witnesses.maps import MapsError, parse_maps
-from harness.witnesses.program import TRACED
-from harness.witnesses.strace import Call, Story, parse_trace, story_of
+from foothold_lab.harness.edge import Threshold
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.events import AnyEvent, GuestReady, RunStarted
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.survey.digest import Wish, wishes
+from foothold_lab.harness.verdict import Outcome, Result, Verdict
+from foothold_lab.harness.witnesses import emulator
+from foothold_lab.harness.witnesses.maps import MapsError, parse_maps
+from foothold_lab.harness.witnesses.program import TRACED
+from foothold_lab.harness.witnesses.strace import Call, Story, parse_trace, story_of
 
 FILE = "survey.json"  # beside run.json: what a run's own files do not say
 _LINES = 2  # of what a program said before it died

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.record import Record
-from harness.witnesses import emulator, strace
-from harness.witnesses.maps import Mapping, parse_maps
-from harness.witnesses.strace import Story
+from foothold_lab.harness.record import Record
+from foothold_lab.harness.witnesses import emulator, strace
+from foothold_lab.harness.witnesses.maps import Mapping, parse_maps
+from foothold_lab.harness.witnesses.strace import Story
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass
 from itertools import pairwise
 
-from harness.ledger import (
+from foothold_lab.harness.ledger import (
     LARGE,
     Account,
     Map,
@@ -22,9 +22,9 @@ from harness.ledger import (
     flags_of,
     protection_of,
 )
-from harness.witnesses.maps import Mapping, is_covered
-from harness.witnesses.report import Call, Report
-from harness.witnesses.strace import Story
+from foothold_lab.harness.witnesses.maps import Mapping, is_covered
+from foothold_lab.harness.witnesses.report import Call, Report
+from foothold_lab.harness.witnesses.strace import Story
 
 _LATE = 256  # calls: as many other threads may make while the maps are read
 _MOST = 3  # sentences of one kind: the first says what is wrong, the rest is its echo

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from harness.cells import Cell
-from harness.ledger import FIXED, Account, settle
-from harness.record import Record
-from harness.verdict import Observation, Outcome, Path
-from harness.witnesses.accounts import Accounts
-from harness.witnesses.agreement import compare, match
-from harness.witnesses.arenas import ARENA, HINTS, Sighting, sight
-from harness.witnesses.maps import Mapping, MapsError, is_usable
-from harness.witnesses.report import (
+from foothold_lab.harness.cells import Cell
+from foothold_lab.harness.ledger import FIXED, Account, settle
+from foothold_lab.harness.record import Record
+from foothold_lab.harness.verdict import Observation, Outcome, Path
+from foothold_lab.harness.witnesses.accounts import Accounts
+from foothold_lab.harness.witnesses.agreement import compare, match
+from foothold_lab.harness.witnesses.arenas import ARENA, HINTS, Sighting, sight
+from foothold_lab.harness.witnesses.maps import Mapping, MapsError, is_usable
+from foothold_lab.harness.witnesses.report import (
     Broken,
     End,
     Exit,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from harness.ledger import (
+from foothold_lab.harness.ledger import (
     Account,
     Answer,
     Fate,
@@ -20,12 +20,12 @@ from harness.ledger import (
     Unmap,
     settle,
 )
-from harness.record import Ending, Record
-from harness.verdict import Observation, Outcome, Path
-from harness.witnesses.accounts import Accounts, Calls
-from harness.witnesses.agreement import compare_late
-from harness.witnesses.maps import FOUR_GIB, MapsError, ledger_of
-from harness.witnesses.strace import Story
+from foothold_lab.harness.record import Ending, Record
+from foothold_lab.harness.verdict import Observation, Outcome, Path
+from foothold_lab.harness.witnesses.accounts import Accounts, Calls
+from foothold_lab.harness.witnesses.agreement import compare_late
+from foothold_lab.harness.witnesses.maps import FOUR_GIB, MapsError, ledger_of
+from foothold_lab.harness.witnesses.strace import Story
 
 _COMPLAINT = re.compile(
     r"error|fatal|fail|cannot|can't|unable|abort|panic|exception|throw|out of memory|no memory",

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from harness import events, subjects
-from harness.deadline import Deadline
-from harness.facts import Facts
-from harness.guests.catalogue import catalogue, known_guests
-from harness.guests.guest import Guest, Workplace
-from harness.guests.uml import Uml
-from harness.plan import Known, find, load
-from harness.run import Options, Summary, run
-from harness.sinks import Bus
-from harness.sinks.rundir import RunDirectory
-from harness.verdict import Verdict
-from images.builder import Builder
+from foothold_lab.harness import events, subjects
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests.catalogue import catalogue, known_guests
+from foothold_lab.harness.guests.guest import Guest, Workplace
+from foothold_lab.harness.guests.uml import Uml
+from foothold_lab.harness.plan import Known, find, load
+from foothold_lab.harness.run import Options, Summary, run
+from foothold_lab.harness.sinks import Bus
+from foothold_lab.harness.sinks.rundir import RunDirectory
+from foothold_lab.harness.verdict import Verdict
+from foothold_lab.images.builder import Builder
 from tests.guests.person import Person
 
 BOOT = 120.0  # seconds; the machine may be busy

@@ -22,7 +22,7 @@ class Person:
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }  # fmt: skip
         self.tty: pexpect.spawn[str] = pexpect.spawn(
-            sys.executable, ["-m", "harness.cli", *words], encoding="utf-8", timeout=60,
+            sys.executable, ["-m", "foothold_lab.harness.cli", *words], encoding="utf-8", timeout=60,
             dimensions=(30, 100), env=environment, cwd=str(directory),
         )  # fmt: skip
         self.before = termios.tcgetattr(self.tty.child_fd)

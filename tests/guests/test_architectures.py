@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import events
-from harness.cells import Cell, Limits
-from harness.guests.catalogue import catalogue
-from harness.subjects import of_program
-from harness.verdict import Expectation, Outcome, Result
-from harness.verdict import Path as Way
-from images.builder import Builder
-from images.ports import PORTS
+from foothold_lab.harness import events
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.guests.catalogue import catalogue
+from foothold_lab.harness.subjects import of_program
+from foothold_lab.harness.verdict import Expectation, Outcome, Result
+from foothold_lab.harness.verdict import Path as Way
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.ports import PORTS
 from tests.guests.conftest import happen
 
 LOW, HIGH = (Way.LOW, Outcome.ALLOCATES), (Way.HIGH, Outcome.ALLOCATES)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from images.builder import Builder
+from foothold_lab.images.builder import Builder
 
 SCRIPT = """\
 #!/bin/sh

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import Blame
-from harness.events import GuestReady
-from harness.report.comparison import compare
-from harness.report.page import render
-from harness.report.read import read_evidence, read_run
-from harness.report.space import Kind, segments
-from harness.verdict import Outcome, Result
-from harness.verdict import Path as Way
-from images.builder import Builder
+from foothold_lab.harness.errors import Blame
+from foothold_lab.harness.events import GuestReady
+from foothold_lab.harness.report.comparison import compare
+from foothold_lab.harness.report.page import render
+from foothold_lab.harness.report.read import read_evidence, read_run
+from foothold_lab.harness.report.space import Kind, segments
+from foothold_lab.harness.verdict import Outcome, Result
+from foothold_lab.harness.verdict import Path as Way
+from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Happened
 
 NO_MEMORY = "throw: runtime: out of memory"
@@ -48,7 +48,7 @@ def happened_in_2012(guest: str, limit: str, policy: str) -> tuple[Way, Outcome,
 
 
 def canonical(guest: str, builder: Builder) -> str:
-    from harness.guests.catalogue import known_guests
+    from foothold_lab.harness.guests.catalogue import known_guests
 
     return known_guests(builder)[guest]
 

@@ -31,7 +31,7 @@ def test_a_break_in_do_mmap(guest: str, answer: str) -> None:
     )  # fmt: skip
     words = [word for command in commands for word in ("--command", command)]
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "gdb", guest, "--batch", *words, "--",
+        [sys.executable, "-m", "foothold_lab.harness.cli", "gdb", guest, "--batch", *words, "--",
          "python3", "-c", HINT],
         capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
     )  # fmt: skip
@@ -47,7 +47,7 @@ def test_a_person_interrupts_the_kernel(sit: Sit) -> None:
     path = person.sees(r"\(gdb\) ").partition("foothold shell ")[2].split()[0]
     person.tty.sendline("continue")
     person.sees("Continuing")
-    inside = [sys.executable, "-m", "harness.cli", "shell", path, "--", "uname", "-r"]
+    inside = [sys.executable, "-m", "foothold_lab.harness.cli", "shell", path, "--", "uname", "-r"]
     assert subprocess.run(inside, capture_output=True, timeout=60).stdout.startswith(b"6.1")
     person.tty.send("\x03")
     person.sees("SIGINT")
@@ -57,7 +57,9 @@ def test_a_person_interrupts_the_kernel(sit: Sit) -> None:
 
 def test_a_guest_without_such_a_process() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "gdb", "native"], capture_output=True, text=True
+        [sys.executable, "-m", "foothold_lab.harness.cli", "gdb", "native"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2
     assert "remedy: take a UML guest" in done.stderr

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from allocator.trace import Call
-from harness.cells import Limits
-from harness.deadline import Deadline
-from harness.guests.catalogue import known_guests, make
-from harness.guests.guest import Workplace
-from harness.record import Record
-from harness.subjects import FILE
-from images.builder import Builder
+from foothold_lab.allocator.trace import Call
+from foothold_lab.harness.cells import Limits
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.guests.catalogue import known_guests, make
+from foothold_lab.harness.guests.guest import Workplace
+from foothold_lab.harness.record import Record
+from foothold_lab.harness.subjects import FILE
+from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data/golden/startup.json").read_text())

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from harness import run as laboratory
-from harness.cells import Cell, Limits
-from harness.deadline import Deadline
-from harness.errors import GuestError
-from harness.facts import Facts
-from harness.guests.catalogue import catalogue
-from harness.guests.native import Native
-from harness.history import reader
-from harness.history.database import MEMORY, Database
-from images.builder import Builder
+from foothold_lab.harness import run as laboratory
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import GuestError
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests.catalogue import catalogue
+from foothold_lab.harness.guests.native import Native
+from foothold_lab.harness.history import reader
+from foothold_lab.harness.history.database import MEMORY, Database
+from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
 
 
@@ -30,7 +30,7 @@ def images(builder: Builder) -> None:
 
 
 def foothold(*arguments: str, code: int = 0) -> str:
-    argv = [sys.executable, "-m", "harness.cli", *arguments]
+    argv = [sys.executable, "-m", "foothold_lab.harness.cli", *arguments]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout

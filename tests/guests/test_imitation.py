@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from harness import subjects
-from harness.cells import Cell
-from harness.deadline import Deadline
-from harness.facts import Facts
-from harness.guests.catalogue import catalogue, known_guests
-from harness.guests.guest import Guest, Workplace
-from harness.guests.narrowing import measure
-from harness.ledger import Answer, Map
-from harness.limits import Limits
-from harness.record import Supervision
-from harness.verdict import Observation, Result
-from harness.witnesses.strace import doubts, parse_trace, story_of
-from images.builder import Builder
+from foothold_lab.harness import subjects
+from foothold_lab.harness.cells import Cell
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests.catalogue import catalogue, known_guests
+from foothold_lab.harness.guests.guest import Guest, Workplace
+from foothold_lab.harness.guests.narrowing import measure
+from foothold_lab.harness.ledger import Answer, Map
+from foothold_lab.harness.limits import Limits
+from foothold_lab.harness.record import Supervision
+from foothold_lab.harness.verdict import Observation, Result
+from foothold_lab.harness.witnesses.strace import doubts, parse_trace, story_of
+from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot, happen
 
 NARROW = ("uml-bookworm", "uml-trixie")  # of 39 bits, bottom-up

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.history import reader
-from harness.history.database import Database
-from harness.history.rows import State
-from images.builder import Builder
+from foothold_lab.harness.history import reader
+from foothold_lab.harness.history.database import Database
+from foothold_lab.harness.history.rows import State
+from foothold_lab.images.builder import Builder
 
-RUN = [sys.executable, "-m", "harness.cli", "run", "--guest", "native", "--guest", "uml-bookworm",
+RUN = [sys.executable, "-m", "foothold_lab.harness.cli", "run", "--guest", "native", "--guest", "uml-bookworm",
        "--guest", "uml-trixie", "--guest", "qemu-x86_64"]  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def wait_until_gone(directory: Path, seconds: float) -> list[str]:
 
 
 def locks_are_free() -> None:
-    from images.cache import default_root
+    from foothold_lab.images.cache import default_root
 
     for lock in (default_root() / "locks").iterdir():
         with lock.open() as file:

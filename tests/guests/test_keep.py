@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.guests.conftest import Sit
 from tests.guests.person import PROMPT
 
-FOOTHOLD = [sys.executable, "-m", "harness.cli"]
+FOOTHOLD = [sys.executable, "-m", "foothold_lab.harness.cli"]
 # UML 6.1 cannot grant the address: the cell fails, natively it passes
 WRONG = ("--limit", "none", "--policy", "after", "--expect", "path:high")
 

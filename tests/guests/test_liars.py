@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import events, subjects
-from harness.cells import Cell, Limits
-from harness.run import Options, run
-from harness.subjects import Subject, of_program
-from harness.verdict import Expectation, Outcome, Result, Verdict
-from harness.verdict import Path as Way
-from images.builder import Builder
+from foothold_lab.harness import events, subjects
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.run import Options, run
+from foothold_lab.harness.subjects import Subject, of_program
+from foothold_lab.harness.verdict import Expectation, Outcome, Result, Verdict
+from foothold_lab.harness.verdict import Path as Way
+from foothold_lab.images.builder import Builder
 
 GUESTS = ("native", "uml-bookworm", "uml-testing")
 
@@ -23,7 +23,7 @@ def verdict(
     subject: Subject, guest: str, builder: Builder, directory: Path, expect: str = "starts"
 ) -> Verdict:
     """One cell of the subject, for real."""
-    from harness.guests.catalogue import known_guests
+    from foothold_lab.harness.guests.catalogue import known_guests
 
     name = known_guests(builder)[guest]
     cell = Cell(name, Limits(), "", subject.name, declared=Expectation.parse(expect))
@@ -119,7 +119,7 @@ say("end", stats={}, **high)
 def test_one_whose_report_is_perfect_and_false(
     builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.guests.catalogue import known_guests
+    from foothold_lab.harness.guests.catalogue import known_guests
 
     monkeypatch.setattr(
         subjects, "command",

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from harness.cells import Cell
-from harness.deadline import Deadline
-from harness.errors import SubjectError
-from harness.facts import Facts
-from harness.guests.catalogue import known_guests
-from harness.guests.guest import Guest
-from harness.guests.narrowing import measure, possible
-from harness.limits import Limits
-from harness.plugin import lab
-from harness.record import Record
-from harness.verdict import Result
-from images.builder import Builder
+from foothold_lab.harness.cells import Cell
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import SubjectError
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests.catalogue import known_guests
+from foothold_lab.harness.guests.guest import Guest
+from foothold_lab.harness.guests.narrowing import measure, possible
+from foothold_lab.harness.limits import Limits
+from foothold_lab.harness.plugin import lab
+from foothold_lab.harness.record import Record
+from foothold_lab.harness.verdict import Result
+from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
 
 GUESTS = ("native", "docker", "qemu-x86_64", "uml-bookworm", "uml-trixie", "uml-testing")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from images.builder import Builder
+from foothold_lab.images.builder import Builder
 
 
 def foothold(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "harness.cli", *map(str, words)],
+        [sys.executable, "-m", "foothold_lab.harness.cli", *map(str, words)],
         capture_output=True, text=True, timeout=250,
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ import pytest
 from tests.guests.conftest import Sit
 from tests.guests.person import PROMPT
 
-FOOTHOLD = [sys.executable, "-m", "harness.cli"]
+FOOTHOLD = [sys.executable, "-m", "foothold_lab.harness.cli"]
 REFUSED = "throw: runtime: cannot reserve arena virtual address space"
 
 

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from images.builder import Builder
+from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Sit
 from tests.guests.person import PROMPT
 
-SHELL = [sys.executable, "-m", "harness.cli", "shell"]
+SHELL = [sys.executable, "-m", "foothold_lab.harness.cli", "shell"]
 GUESTS = ("native", "uml-bookworm", "uml-testing", "qemu-x86_64", "docker")
 
 
 @pytest.fixture
 def supported(builder: Builder) -> Callable[[str], None]:
-    from harness.doctor import examine
+    from foothold_lab.harness.doctor import examine
 
     checks = {check.guest: check for check in examine(builder)}
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import run as laboratory
-from harness.cells import Cell, Limits
-from harness.events import GuestBooting, GuestStopped
-from harness.guests.catalogue import known_guests
-from harness.verdict import Result
-from images.builder import Builder
+from foothold_lab.harness import run as laboratory
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.events import GuestBooting, GuestStopped
+from foothold_lab.harness.guests.catalogue import known_guests
+from foothold_lab.harness.verdict import Result
+from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
 
 GUESTS = ("qemu-x86_64", "uml-bookworm", "uml-testing", "native")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.deadline import Deadline
-from harness.guests.architectures import X86_64
-from harness.guests.guest import Guest, Workplace
-from harness.guests.qemu import Qemu
-from harness.guests.snapshot import Snapshot
-from harness.limits import Limits
-from images.builder import Builder
-from images.cache import Cache
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.guests.architectures import X86_64
+from foothold_lab.harness.guests.guest import Guest, Workplace
+from foothold_lab.harness.guests.qemu import Qemu
+from foothold_lab.harness.guests.snapshot import Snapshot
+from foothold_lab.harness.limits import Limits
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.cache import Cache
 from tests.guests.conftest import Boot
 
 ASK = """

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.cells import Cell, Limits
-from harness.channels import console
-from harness.deadline import Deadline
-from harness.errors import GuestError, SubjectError
-from harness.guests.architectures import X86_64
-from harness.guests.guest import Workplace
-from harness.guests.qemu import Qemu
-from harness.guests.uml import Uml
-from harness.verdict import Outcome, Result
-from harness.verdict import Path as Way
-from images.builder import Builder
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.channels import console
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import GuestError, SubjectError
+from foothold_lab.harness.guests.architectures import X86_64
+from foothold_lab.harness.guests.guest import Workplace
+from foothold_lab.harness.guests.qemu import Qemu
+from foothold_lab.harness.guests.uml import Uml
+from foothold_lab.harness.verdict import Outcome, Result
+from foothold_lab.harness.verdict import Path as Way
+from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot, happen
 
 MakeUml = Callable[..., Uml]
@@ -176,7 +176,7 @@ def test_a_run_goes_on_after_a_guest_was_hurt(
     builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cell under which the guest went is an error; the others get a guest of their own."""
-    from harness import subjects
+    from foothold_lab.harness import subjects
 
     guest = f"uml-{builder.uml_release('uml-trixie')}"
     cells = [Cell(guest, Limits(), policy) for policy in ("before", "after")]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.cells import Limits
-from harness.deadline import Deadline
-from harness.errors import SubjectError
-from harness.guests.catalogue import known_guests, make
-from harness.guests.guest import Workplace
-from harness.plugin.lab import Booted
-from images.builder import Builder
+from foothold_lab.harness.cells import Limits
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import SubjectError
+from foothold_lab.harness.guests.catalogue import known_guests, make
+from foothold_lab.harness.guests.guest import Workplace
+from foothold_lab.harness.plugin.lab import Booted
+from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot
 
 UML = ("uml-bookworm", "uml-trixie", "uml-testing")

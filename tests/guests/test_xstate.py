@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.cells import Cell, Limits
-from harness.deadline import Deadline
-from harness.guests import uml as uml_module
-from harness.guests.guest import Workplace
-from harness.guests.host import Host, examine
-from harness.guests.uml import XSTATE_BUFFER, Uml
-from harness.subjects import command
-from harness.witnesses import observe
-from images.builder import Builder
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.guests import uml as uml_module
+from foothold_lab.harness.guests.guest import Workplace
+from foothold_lab.harness.guests.host import Host, examine
+from foothold_lab.harness.guests.uml import XSTATE_BUFFER, Uml
+from foothold_lab.harness.subjects import command
+from foothold_lab.harness.witnesses import observe
+from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot
 
 SHORT = (

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from allocator.death import Console
-from allocator.malloc import Runtime
-from allocator.modelkernel import ModelKernel
-from allocator.policy import POLICIES
-from allocator.trace import Call, Traced
+from foothold_lab.allocator.death import Console
+from foothold_lab.allocator.malloc import Runtime
+from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.policy import POLICIES
+from foothold_lab.allocator.trace import Call, Traced
 
 MIB = 1 << 20
 GIB = 1 << 30

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from allocator import __main__ as program
-from allocator import options, report
-from allocator.report import dumps, write
-from allocator.workload import Broken
+from foothold_lab.allocator import __main__ as program
+from foothold_lab.allocator import options, report
+from foothold_lab.allocator.report import dumps, write
+from foothold_lab.allocator.workload import Broken
 
 ROOT = Path(__file__).parents[3]
 MODEL = ["--kernel", "model"]
@@ -191,7 +191,7 @@ def test_the_real_kernel_is_the_default(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """In this process without its arena, which would stay: the runtime never unmaps."""
-    monkeypatch.setattr("allocator.realkernel.RealKernel.mmap", lambda *_: -12)
+    monkeypatch.setattr("foothold_lab.allocator.realkernel.RealKernel.mmap", lambda *_: -12)
     status, events, err = call(capfd)
     assert (status, events[0]["kernel"]) == (2, "real")
     assert err == "throw: runtime: cannot reserve arena virtual address space\n"
@@ -272,7 +272,7 @@ def test_a_closed_reader_is_no_traceback() -> None:
 def test_broken_memory_is_noticed(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from allocator.malloc import Runtime
+    from foothold_lab.allocator.malloc import Runtime
 
     given: list[int] = []
     malloc = Runtime.malloc
@@ -291,7 +291,7 @@ def test_broken_memory_is_noticed(
 def test_held_blocks_are_checked() -> None:
     from allocator_support import Lab
 
-    from allocator.workload import Held, Outcome
+    from foothold_lab.allocator.workload import Held, Outcome
 
     runtime = Lab().begin()
     held = Held(runtime, Outcome("test"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from allocator import boot, bundle
+from foothold_lab.allocator import boot, bundle
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from allocator.modelkernel import ModelKernel
-from allocator.options import parse_size
-from allocator.policy import POLICIES
-from allocator.predict import predict
-from allocator.trace import Call
+from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.options import parse_size
+from foothold_lab.allocator.policy import POLICIES
+from foothold_lab.allocator.predict import predict
+from foothold_lab.allocator.trace import Call
 
 DATA = Path(__file__).parents[2] / "data/golden"
 GOLDEN = {
@@ -130,7 +130,7 @@ def test_the_big_block_of_hello_is_where_it_was() -> None:
     """Observed: arena_start + 0x1a000, on both paths, and on 386."""
     from allocator_support import Lab, narrow, uml
 
-    from allocator.workload import run
+    from foothold_lab.allocator.workload import run
 
     for lab, start in ((Lab(), 0xF840000000), (uml(), 0xA500000), (narrow(), 0x18500000)):
         runtime = lab.begin()

@@ -3,11 +3,11 @@
 import pytest
 from allocator_support import GIB, MIB, UML_61, Lab, uml
 
-from allocator.death import Exit, Throw
-from allocator.modelkernel import ModelKernel
-from allocator.policy import POLICIES
-from allocator.predict import predict
-from allocator.workload import run
+from foothold_lab.allocator.death import Exit, Throw
+from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.policy import POLICIES
+from foothold_lab.allocator.predict import predict
+from foothold_lab.allocator.workload import run
 
 PROBE_TAKEN = ((0xF800000000, 0xF800001000),)
 

@@ -19,12 +19,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from allocator.death import Console
-from allocator.malloc import FLAG_NO_POINTERS, Runtime
-from allocator.policy import POLICIES
-from allocator.realkernel import RealKernel
-from allocator.sizes import PAGE_SHIFT, SizeClasses
-from allocator.span import SPAN_FREE, SPAN_IN_USE
+from foothold_lab.allocator.death import Console
+from foothold_lab.allocator.malloc import FLAG_NO_POINTERS, Runtime
+from foothold_lab.allocator.policy import POLICIES
+from foothold_lab.allocator.realkernel import RealKernel
+from foothold_lab.allocator.sizes import PAGE_SHIFT, SizeClasses
+from foothold_lab.allocator.span import SPAN_FREE, SPAN_IN_USE
 
 EXAMPLES = int(os.environ.get("FOOTHOLD_EXAMPLES", "40"))
 CLASS_SIZES = SizeClasses().size[1:]

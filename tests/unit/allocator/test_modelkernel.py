@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from allocator.modelkernel import BOTTOM_UP_BASE, Fault, ModelKernel
+from foothold_lab.allocator.modelkernel import BOTTOM_UP_BASE, Fault, ModelKernel
 
 PAGE = 4096
 TASK = 64 * PAGE + (1 << 17)

@@ -5,13 +5,13 @@ import ctypes
 import pytest
 from allocator_support import GIB, MIB, Lab, narrow
 
-from allocator.death import Throw
-from allocator.modelkernel import ModelKernel
-from allocator.policy import POLICIES
-from allocator.predict import predict
-from allocator.realkernel import Halves, RealKernel
-from allocator.width import WIDTHS
-from allocator.workload import run
+from foothold_lab.allocator.death import Throw
+from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.policy import POLICIES
+from foothold_lab.allocator.predict import predict
+from foothold_lab.allocator.realkernel import Halves, RealKernel
+from foothold_lab.allocator.width import WIDTHS
+from foothold_lab.allocator.workload import run
 
 
 def kernel(**more: object) -> ModelKernel:

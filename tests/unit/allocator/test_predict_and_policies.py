@@ -4,13 +4,13 @@ from collections.abc import Callable
 import pytest
 from allocator_support import MIB, UML_61
 
-from allocator import realkernel
-from allocator.modelkernel import ModelKernel
-from allocator.policy import POLICIES
-from allocator.predict import Prediction, predict
-from allocator.realkernel import RealKernel
-from allocator.trace import Call
-from allocator.value import Value
+from foothold_lab.allocator import realkernel
+from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.policy import POLICIES
+from foothold_lab.allocator.predict import Prediction, predict
+from foothold_lab.allocator.realkernel import RealKernel
+from foothold_lab.allocator.trace import Call
+from foothold_lab.allocator.value import Value
 
 
 def uml(**more: object) -> ModelKernel:

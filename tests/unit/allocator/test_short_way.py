@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from allocator_support import Lab, narrow, uml
 
-from allocator.malloc import FLAG_NO_GC, FLAG_NO_POINTERS, Runtime
-from allocator.modelkernel import ModelKernel
-from allocator.mprof import FLAG_NO_PROFILING
-from allocator.sizes import MAX_MCACHE_SIZE, SizeClasses
-from allocator.stats import NAMES
+from foothold_lab.allocator.malloc import FLAG_NO_GC, FLAG_NO_POINTERS, Runtime
+from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.mprof import FLAG_NO_PROFILING
+from foothold_lab.allocator.sizes import MAX_MCACHE_SIZE, SizeClasses
+from foothold_lab.allocator.stats import NAMES
 
 CLASS_SIZES = SizeClasses().size[1:]
 FLAGS = (0, 0, 0, FLAG_NO_POINTERS, FLAG_NO_GC, FLAG_NO_PROFILING)

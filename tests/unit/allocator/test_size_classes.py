@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from allocator.death import Throw
-from allocator.sizes import NUM_SIZE_CLASSES, SizeClasses, init_sizes
+from foothold_lab.allocator.death import Throw
+from foothold_lab.allocator.sizes import NUM_SIZE_CLASSES, SizeClasses, init_sizes
 
 TABLE = json.loads(
     (Path(__file__).parents[2] / "data/golden/size-classes.json").read_text("utf-8")
@@ -45,7 +45,7 @@ def test_a_size_without_a_class_throws(size: int) -> None:
 
 
 def test_a_wrong_number_of_classes_throws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allocator.sizes.NUM_SIZE_CLASSES", 60)
+    monkeypatch.setattr("foothold_lab.allocator.sizes.NUM_SIZE_CLASSES", 60)
     printed: list[str] = []
     with pytest.raises(Throw, match=r"^InitSizes - bad NumSizeClasses$"):
         SizeClasses(printed.append)
@@ -53,6 +53,6 @@ def test_a_wrong_number_of_classes_throws(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_step_that_is_no_power_of_two_throws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allocator.sizes.FIRST_ALIGN", 24)
+    monkeypatch.setattr("foothold_lab.allocator.sizes.FIRST_ALIGN", 24)
     with pytest.raises(Throw, match=r"^InitSizes - bug$"):
         init_sizes()

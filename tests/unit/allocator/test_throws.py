@@ -3,12 +3,12 @@
 import pytest
 from allocator_support import MIB, Lab, uml
 
-from allocator.death import Console, Exit, Throw
-from allocator.fixalloc import FixAlloc
-from allocator.modelkernel import ModelKernel
-from allocator.policy import POLICIES
-from allocator.predict import predict
-from allocator.span import MSpan, SpanList
+from foothold_lab.allocator.death import Console, Exit, Throw
+from foothold_lab.allocator.fixalloc import FixAlloc
+from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.policy import POLICIES
+from foothold_lab.allocator.predict import predict
+from foothold_lab.allocator.span import MSpan, SpanList
 
 
 def thrown(message: str) -> "pytest.RaisesContext[Throw]":  # type: ignore[name-defined]

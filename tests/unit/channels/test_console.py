@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.channels import console
-from harness.channels.console import Console, diagnose
+from foothold_lab.harness.channels import console
+from foothold_lab.harness.channels.console import Console, diagnose
 
 CONSOLES = Path(__file__).parents[2] / "data" / "consoles"
 

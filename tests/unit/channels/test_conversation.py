@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from harness.channels.conversation import Conversation, Said
-from harness.channels.frames import LostContactError, frame
-from harness.deadline import Deadline
-from harness.errors import SubjectError
-from harness.record import Ending, Window
+from foothold_lab.harness.channels.conversation import Conversation, Said
+from foothold_lab.harness.channels.frames import LostContactError, frame
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.errors import SubjectError
+from foothold_lab.harness.record import Ending, Window
 
 END = frame(b"x", json.dumps({"status": 3, "signal": 0}).encode())
 SOON = Deadline.after(60)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from harness.cells import Cell, Limits
-from harness.events import CellFinished, GuestReady, RunFinished, RunStarted
-from harness.facts import Cgroup, Facts, Hint, Tools
-from harness.guests.architectures import ARCHITECTURES, EMULATIONS
-from harness.plan import Known
-from harness.record import Ending, Record
-from harness.verdict import Expectation, Observation, Outcome, Result, Verdict
-from harness.verdict import Path as Way
-from harness.witnesses.arenas import POLICIES
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.events import CellFinished, GuestReady, RunFinished, RunStarted
+from foothold_lab.harness.facts import Cgroup, Facts, Hint, Tools
+from foothold_lab.harness.guests.architectures import ARCHITECTURES, EMULATIONS
+from foothold_lab.harness.plan import Known
+from foothold_lab.harness.record import Ending, Record
+from foothold_lab.harness.verdict import Expectation, Observation, Outcome, Result, Verdict
+from foothold_lab.harness.verdict import Path as Way
+from foothold_lab.harness.witnesses.arenas import POLICIES
 
 RECORDED = Path(__file__).parent / "recorded"
 HIGH = 0xF8 << 32

@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from harness.facts import Facts
-from harness.guests.architectures import ARCHITECTURES, EMULATIONS, X86_64, Architecture
-from harness.guests.catalogue import catalogue
-from harness.guests.qemu import Parts, command
-from harness.plan import find, load
-from images.builder import Builder
-from images.catalogue import RECIPES
-from images.elf import MACHINES
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.guests.architectures import (
+    ARCHITECTURES,
+    EMULATIONS,
+    X86_64,
+    Architecture,
+)
+from foothold_lab.harness.guests.catalogue import catalogue
+from foothold_lab.harness.guests.qemu import Parts, command
+from foothold_lab.harness.plan import find, load
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.catalogue import RECIPES
+from foothold_lab.images.elf import MACHINES
 from tests.unit.harness.samples import KNOWN, facts
 
 PARTS = Parts(Path("/t"), Path("/k"), Path("/i"))

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import door
-from harness.cli.asked import Asked
-from harness.cli.bisect import Done, answer
-from harness.errors import Blame, InfrastructureError, UsageError
-from harness.guests.own import OwnKernels
-from harness.verdict import Expectation
-from images.errors import ImageError
+from foothold_lab.harness.cli import door
+from foothold_lab.harness.cli.asked import Asked
+from foothold_lab.harness.cli.bisect import Done, answer
+from foothold_lab.harness.errors import Blame, InfrastructureError, UsageError
+from foothold_lab.harness.guests.own import OwnKernels
+from foothold_lab.harness.verdict import Expectation
+from foothold_lab.images.errors import ImageError
 
 NOTHING = Asked({"limits": (), "policies": (), "subjects": (), "expect": "low"})
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from allocator import boot
-from harness import bytecode
-from images import roots
-from images.builder import Builder
-from images.cache import Cache
-from images.ports import AMD64, Port
-from images.recipes import Materials, Recipe
+from foothold_lab.allocator import boot
+from foothold_lab.harness import bytecode
+from foothold_lab.images import roots
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.cache import Cache
+from foothold_lab.images.ports import AMD64, Port
+from foothold_lab.images.recipes import Materials, Recipe
 
 
 @pytest.fixture

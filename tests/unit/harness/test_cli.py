@@ -14,16 +14,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import doctor, run
-from harness.cells import Cell
-from harness.cli import door
-from harness.cli import kernels as cli_kernels
-from harness.cli import run as cli_run
-from harness.errors import GuestError, InfrastructureError
-from harness.events import Emit
-from harness.guests import catalogue
-from harness.verdict import Result
-from images.errors import ImageError
+from foothold_lab.harness import doctor, run
+from foothold_lab.harness.cells import Cell
+from foothold_lab.harness.cli import door
+from foothold_lab.harness.cli import kernels as cli_kernels
+from foothold_lab.harness.cli import run as cli_run
+from foothold_lab.harness.errors import GuestError, InfrastructureError
+from foothold_lab.harness.events import Emit
+from foothold_lab.harness.guests import catalogue
+from foothold_lab.harness.verdict import Result
+from foothold_lab.images.errors import ImageError
 from tests.unit.harness import samples
 
 Lab = Callable[[tuple[Cell, ...], run.Options, Emit], run.Summary]
@@ -400,17 +400,24 @@ def test_images_of_an_empty_cache(capsys: pytest.CaptureFixture[str]) -> None:
 
 def spawn(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "harness.cli", *arguments], capture_output=True, text=True,
+        [sys.executable, "-m", "foothold_lab.harness.cli", *arguments], capture_output=True, text=True,
         check=False, cwd=Path(__file__).parents[3], timeout=60, **options,  # type: ignore[call-overload]
     )  # fmt: skip
 
 
 def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "harness.cli", "--help"], capture_output=True,
+        [sys.executable, "-X", "importtime", "-m", "foothold_lab.harness.cli", "--help"], capture_output=True,
         text=True, check=True, cwd=Path(__file__).parents[3],
     )  # fmt: skip
-    for module in ("paramiko", "docker", "rich", "pexpect", "msgspec", "images.builder"):
+    for module in (
+        "paramiko",
+        "docker",
+        "rich",
+        "pexpect",
+        "msgspec",
+        "foothold_lab.images.builder",
+    ):
         assert f" {module}\n" not in done.stderr, module
 
 
@@ -420,7 +427,7 @@ def test_a_reader_that_leaves_is_no_trouble_and_no_finding(words: str) -> None:
     os.close(reading)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "harness.cli", words], stdout=writing, stderr=subprocess.PIPE,
+            [sys.executable, "-m", "foothold_lab.harness.cli", words], stdout=writing, stderr=subprocess.PIPE,
             text=True, check=False, cwd=Path(__file__).parents[3],
         )  # fmt: skip
     finally:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import doctor
-from harness.doctor import Check, examine
-from harness.guests import uml
-from harness.guests.host import Host
-from harness.guests.kvm import Kvm
-from images import apt
-from images.builder import Builder
-from images.cache import Cache
+from foothold_lab.harness import doctor
+from foothold_lab.harness.doctor import Check, examine
+from foothold_lab.harness.guests import uml
+from foothold_lab.harness.guests.host import Host
+from foothold_lab.harness.guests.kvm import Kvm
+from foothold_lab.images import apt
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.cache import Cache
 
 Look = Callable[..., dict[str, Check]]
 WELL = Host(ptrace=0, namespaces=0, xstate=2696, executable_tmpfs=True)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.edge import HIGH, LOW, Edge, Probe, Search, Threshold, about, search
-from harness.errors import UsageError
+from foothold_lab.harness.edge import HIGH, LOW, Edge, Probe, Search, Threshold, about, search
+from foothold_lab.harness.errors import UsageError
 
 MIB = 1 << 20
 

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cells import Cell, Limits
-from harness.record import Ending, Record
-from harness.verdict import Outcome
-from harness.verdict import Path as Way
-from harness.witnesses import observe, observe_program
-from harness.witnesses.emulator import Table, doubts, maps_at, read_log, story_of
-from harness.witnesses.maps import MapsError
-from harness.witnesses.strace import Call
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.record import Ending, Record
+from foothold_lab.harness.verdict import Outcome
+from foothold_lab.harness.verdict import Path as Way
+from foothold_lab.harness.witnesses import observe, observe_program
+from foothold_lab.harness.witnesses.emulator import Table, doubts, maps_at, read_log, story_of
+from foothold_lab.harness.witnesses.maps import MapsError
+from foothold_lab.harness.witnesses.strace import Call
 
 DATA = Path(__file__).parents[2] / "data/emulator"
 NAME = "qemu-user-arm64-39bit"

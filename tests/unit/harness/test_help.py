@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
-from harness.cli import door
-from harness.cli.door import foothold
+from foothold_lab.harness.cli import door
+from foothold_lab.harness.cli.door import foothold
 
 
 def contexts(context: click.Context) -> Iterator[click.Context]:
@@ -66,7 +66,7 @@ def test_a_page_is_printed_and_an_unknown_one_is_told(capsys: pytest.CaptureFixt
 def offered(line: str) -> list[str]:
     """What a shell is offered for the last word of a command line."""
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli"], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "foothold_lab.harness.cli"], capture_output=True, text=True, timeout=60,
         env={**os.environ, "COMP_LINE": line, "_FOOTHOLD_COMPLETE": "bash_complete"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -99,7 +99,7 @@ def test_names_are_completed(line: str, some: set[str]) -> None:
 
 def kinds(line: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli"], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "foothold_lab.harness.cli"], capture_output=True, text=True, timeout=60,
         env={**os.environ, "COMP_LINE": line, "_FOOTHOLD_COMPLETE": "bash_complete"},
     )  # fmt: skip
     return {each.partition(",")[0] for each in done.stdout.splitlines()}
@@ -138,7 +138,7 @@ def test_bash_is_given_what_it_puts_behind_its_own_word(
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("bash is not installed")
-    argv = [sys.executable, "-m", "harness.cli", "completion", "bash"]
+    argv = [sys.executable, "-m", "foothold_lab.harness.cli", "completion", "bash"]
     script = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
     program = tmp_path / "foothold"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m harness.cli "$@"\n')
@@ -157,7 +157,7 @@ def test_bash_is_given_what_it_puts_behind_its_own_word(
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_takes_what_it_is_given(shell: str, tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "harness.cli", "completion", shell]
+    argv = [sys.executable, "-m", "foothold_lab.harness.cli", "completion", shell]
     script = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
     assert "_FOOTHOLD_COMPLETE" in script
     if program := shutil.which(shell):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import libraries
-from harness.errors import UsageError
-from images import elf
+from foothold_lab.harness import libraries
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.images import elf
 
 LS = Path("/bin/ls")
 

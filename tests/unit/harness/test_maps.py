@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.verdict import Path
-from harness.witnesses.arenas import ARENA as SPARSE
-from harness.witnesses.arenas import sight
-from harness.witnesses.maps import LARGEST, Mapping, MapsError, is_usable, parse_maps
+from foothold_lab.harness.verdict import Path
+from foothold_lab.harness.witnesses.arenas import ARENA as SPARSE
+from foothold_lab.harness.witnesses.arenas import sight
+from foothold_lab.harness.witnesses.maps import LARGEST, Mapping, MapsError, is_usable, parse_maps
 from tests.unit.harness.samples import RECORDED
 
 MIB = 1 << 20

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.deadline import Deadline
-from harness.guests import native
-from harness.guests.guest import Workplace
-from harness.guests.native import Native
-from harness.limits import Limits
-from harness.record import Supervision
-from harness.witnesses.strace import doubts, parse_trace, story_of
-from images import apt, recipes
-from images.builder import Builder
-from images.cache import Cache
-from images.catalogue import AGENT_HERE
+from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.guests import native
+from foothold_lab.harness.guests.guest import Workplace
+from foothold_lab.harness.guests.native import Native
+from foothold_lab.harness.limits import Limits
+from foothold_lab.harness.record import Supervision
+from foothold_lab.harness.witnesses.strace import doubts, parse_trace, story_of
+from foothold_lab.images import apt, recipes
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.cache import Cache
+from foothold_lab.images.catalogue import AGENT_HERE
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-import allocator.predict
-from allocator.modelkernel import ModelKernel
-from allocator.policy import POLICIES
-from harness import oracle
-from harness.cells import Limits
-from harness.errors import UnsupportedError, UsageError
-from harness.facts import Hint
-from harness.oracle import Process, predict
-from harness.verdict import Expectation, Outcome, Path
+import foothold_lab.allocator.predict
+from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.policy import POLICIES
+from foothold_lab.harness import oracle
+from foothold_lab.harness.cells import Limits
+from foothold_lab.harness.errors import UnsupportedError, UsageError
+from foothold_lab.harness.facts import Hint
+from foothold_lab.harness.oracle import Process, predict
+from foothold_lab.harness.verdict import Expectation, Outcome, Path
 from tests.unit.harness.samples import (
     CANNOT_RESERVE,
     DIES,
@@ -90,7 +90,9 @@ def test_no_room_for_the_heap(policy: str, room: int, path: Path) -> None:
     foretold = predict(facts(), limits, policy, Process(unsure=0))
     assert foretold.agrees(Expectation(path, Outcome.DIES, 2, OUT_OF_MEMORY))
     assert "RLIMIT_AS of" in foretold.reason
-    model = allocator.predict.predict(POLICIES[policy], ModelKernel(rlimit_as=room * MIB))
+    model = foothold_lab.allocator.predict.predict(
+        POLICIES[policy], ModelKernel(rlimit_as=room * MIB)
+    )
     assert (model.path, f"throw: {model.message}") == (foretold.path, foretold.message)
 
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from harness import oracle
-from harness.cli import modelled
-from harness.errors import UnsupportedError
-from harness.facts import Facts, Hint
-from harness.limits import EVERYWHERE, Failure, Limits, Range
+from foothold_lab.harness import oracle
+from foothold_lab.harness.cli import modelled
+from foothold_lab.harness.errors import UnsupportedError
+from foothold_lab.harness.facts import Facts, Hint
+from foothold_lab.harness.limits import EVERYWHERE, Failure, Limits, Range
 from tests.unit.harness.samples import facts
 
 MIB = 1 << 20

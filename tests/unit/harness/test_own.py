@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
-from harness.guests.own import OwnKernels
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.guests.own import OwnKernels
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_an_initramfs_needs_a_kernel_and_to_be_one(tmp_path: Path) -> None:
     initrd = tmp_path / "initrd"
     with pytest.raises(UsageError, match="for a kernel of your own, in QEMU"):
         OwnKernels(initrd=initrd).check()
-    from harness.guests import own
+    from foothold_lab.harness.guests import own
 
     for content, good in ((b"070701" + bytes(200), True), (gzip.compress(b"070701"), True),
                           (b"\x7fELF" + bytes(100), False), (b"", False)):  # fmt: skip

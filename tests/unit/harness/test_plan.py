@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.cells import Limits
-from harness.errors import UsageError
-from harness.plan import Axes, PlanFile, Selection, find, load, shipped
+from foothold_lab.harness.cells import Limits
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.plan import Axes, PlanFile, Selection, find, load, shipped
 from tests.unit.harness.samples import CANNOT_RESERVE, KNOWN, OUT_OF_MEMORY
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -13,14 +13,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.cli import door
-from harness.errors import UsageError
-from harness.guests import catalogue
-from harness.plan import Axes, Pattern, PlanFile, Program, Selection, Ways, find, load, shipped
-from harness.plan.planfile import LARGEST
-from harness.plan.reference import reference
-from harness.plan.settings import SECTIONS, SETTINGS, of_section
-from harness.runtimes import RUNTIMES
+from foothold_lab.harness.cli import door
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.guests import catalogue
+from foothold_lab.harness.plan import (
+    Axes,
+    Pattern,
+    PlanFile,
+    Program,
+    Selection,
+    Ways,
+    find,
+    load,
+    shipped,
+)
+from foothold_lab.harness.plan.planfile import LARGEST
+from foothold_lab.harness.plan.reference import reference
+from foothold_lab.harness.plan.settings import SECTIONS, SETTINGS, of_section
+from foothold_lab.harness.runtimes import RUNTIMES
 from tests.unit.harness.samples import KNOWN
 
 ROOT = Path(__file__).parents[3]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.cells import Cell, Limits
-from harness.cli.asked import Asked
-from harness.cli.subject import subjects_of
-from harness.errors import UsageError
-from harness.plan import PlanFile, load
-from harness.plan.words import Known
-from harness.subjects import ALLOCATOR, Subject
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.cli.asked import Asked
+from foothold_lab.harness.cli.subject import subjects_of
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.plan import PlanFile, load
+from foothold_lab.harness.plan.words import Known
+from foothold_lab.harness.subjects import ALLOCATOR, Subject
 from tests.unit.harness.samples import KNOWN
 
 PACKAGED = replace(KNOWN, subjects={"go-hello": "Debian's Go", "java": "OpenJDK"})

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.verdict import Path
-from harness.witnesses.report import (
+from foothold_lab.harness.verdict import Path
+from foothold_lab.harness.witnesses.report import (
     LONGEST_LINE,
     Call,
     End,

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.common import known
-from harness.guests.catalogue import catalogue
-from harness.plan import Axes, Selection, find, load
-from harness.runtimes import RUNTIMES, packaged, subject, version
-from images import disks, runtimes
-from images.builder import Builder
-from images.cache import Cache
-from images.catalogue import GUESTS, RECIPES
-from images.errors import ImageError
-from images.ports import AMD64
+from foothold_lab.harness.cli.common import known
+from foothold_lab.harness.guests.catalogue import catalogue
+from foothold_lab.harness.plan import Axes, Selection, find, load
+from foothold_lab.harness.runtimes import RUNTIMES, packaged, subject, version
+from foothold_lab.images import disks, runtimes
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.cache import Cache
+from foothold_lab.images.catalogue import GUESTS, RECIPES
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.ports import AMD64
 
 
 @pytest.fixture

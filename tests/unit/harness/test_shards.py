@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cells import Cell, Limits
-from harness.errors import UsageError
-from harness.plan import Shard, find, load
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.plan import Shard, find, load
 from tests.unit.harness.samples import KNOWN
 
 

@@ -14,20 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import events
-from harness.cells import Cell, Limits
-from harness.events import AnyEvent
-from harness.sinks import Bus
-from harness.sinks.document import Document
-from harness.sinks.files import write_whole
-from harness.sinks.jsonl import JsonLines
-from harness.sinks.junit import Junit, suites
-from harness.sinks.result import RunResult
-from harness.sinks.rundir import RunDirectory
-from harness.sinks.schema import page
-from harness.sinks.summary_json import SummaryJson
-from harness.sinks.text import clean, clean_lines, xml_text
-from harness.verdict import Result
+from foothold_lab.harness import events
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.events import AnyEvent
+from foothold_lab.harness.sinks import Bus
+from foothold_lab.harness.sinks.document import Document
+from foothold_lab.harness.sinks.files import write_whole
+from foothold_lab.harness.sinks.jsonl import JsonLines
+from foothold_lab.harness.sinks.junit import Junit, suites
+from foothold_lab.harness.sinks.result import RunResult
+from foothold_lab.harness.sinks.rundir import RunDirectory
+from foothold_lab.harness.sinks.schema import page
+from foothold_lab.harness.sinks.summary_json import SummaryJson
+from foothold_lab.harness.sinks.text import clean, clean_lines, xml_text
+from foothold_lab.harness.verdict import Result
 from tests.unit.harness import samples
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.ledger import Answer, Fate, Map, settle
-from harness.record import Ending
-from harness.witnesses.strace import (
+from foothold_lab.harness.ledger import Answer, Fate, Map, settle
+from foothold_lab.harness.record import Ending
+from foothold_lab.harness.witnesses.strace import (
     Story,
     Trace,
     doubts,

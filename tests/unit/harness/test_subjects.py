@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
-from harness.subjects import ALLOCATOR, Subject, lacks, of_program, suits
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.subjects import ALLOCATOR, Subject, lacks, of_program, suits
 
 
 def program(path: Path, data: bytes) -> str:

@@ -9,21 +9,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.cells import Cell, Limits
-from harness.cli import door
-from harness.edge import Edge, Probe, Search, Threshold
-from harness.errors import UsageError
-from harness.events import CellFinished, GuestReady, RunStarted
-from harness.ledger import Answer
-from harness.sinks.rundir import RunDirectory
-from harness.survey import FILE, About, Found, markdown, read
-from harness.survey.digest import Wish, main_wishes, wishes
-from harness.survey.page import shortly
-from harness.survey.reading import Seen
-from harness.survey.sentences import tell
-from harness.verdict import Observation, Outcome, Result, Verdict
-from harness.verdict import Path as Way
-from harness.witnesses.strace import parse_trace, story_of
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.cli import door
+from foothold_lab.harness.edge import Edge, Probe, Search, Threshold
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.events import CellFinished, GuestReady, RunStarted
+from foothold_lab.harness.ledger import Answer
+from foothold_lab.harness.sinks.rundir import RunDirectory
+from foothold_lab.harness.survey import FILE, About, Found, markdown, read
+from foothold_lab.harness.survey.digest import Wish, main_wishes, wishes
+from foothold_lab.harness.survey.page import shortly
+from foothold_lab.harness.survey.reading import Seen
+from foothold_lab.harness.survey.sentences import tell
+from foothold_lab.harness.verdict import Observation, Outcome, Result, Verdict
+from foothold_lab.harness.verdict import Path as Way
+from foothold_lab.harness.witnesses.strace import parse_trace, story_of
 from tests.unit.harness import samples
 
 RECORDED = Path(__file__).parents[2] / "data" / "strace"

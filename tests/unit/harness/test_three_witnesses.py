@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.cells import Cell, Limits
-from harness.record import Ending, Record
-from harness.verdict import Outcome
-from harness.verdict import Path as Way
-from harness.witnesses import observe
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.record import Ending, Record
+from foothold_lab.harness.verdict import Outcome
+from foothold_lab.harness.verdict import Path as Way
+from foothold_lab.harness.witnesses import observe
 
 RECORDED = Path(__file__).parent / "recorded" / "traced"
 

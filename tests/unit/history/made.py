@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from harness import events
-from harness.cells import Cell, Limits
-from harness.facts import Facts
-from harness.history.database import Database
-from harness.history.writer import Recorder
-from harness.origin import Origin
-from harness.verdict import Result, Verdict
+from foothold_lab.harness import events
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.history.database import Database
+from foothold_lab.harness.history.writer import Recorder
+from foothold_lab.harness.origin import Origin
+from foothold_lab.harness.verdict import Result, Verdict
 from tests.unit.harness import samples
 
 HERE = Origin("0.1.0", "abc", "c0de", "3.11.7", "6.18")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import door
-from harness.history.database import Database
-from harness.sinks.jsonl import JsonLines
-from harness.verdict import Observation
+from foothold_lab.harness.cli import door
+from foothold_lab.harness.history.database import Database
+from foothold_lab.harness.sinks.jsonl import JsonLines
+from foothold_lab.harness.verdict import Observation
 from tests.unit.harness import samples
 from tests.unit.history import made
 

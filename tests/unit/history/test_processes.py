@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.history import reader
-from harness.history.database import Database
-from harness.history.rows import State
-from harness.verdict import Result
+from foothold_lab.harness.history import reader
+from foothold_lab.harness.history.database import Database
+from foothold_lab.harness.history.rows import State
+from foothold_lab.harness.verdict import Result
 
 ROOT = Path(__file__).parents[3]
 

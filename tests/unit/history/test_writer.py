@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import events
-from harness.errors import UsageError
-from harness.history import process, reader
-from harness.history.database import MEMORY, Database
-from harness.history.rows import State
-from harness.history.writer import History, Recorder
-from harness.sinks import Bus
-from harness.sinks.jsonl import JsonLines
-from harness.verdict import Result
+from foothold_lab.harness import events
+from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.history import process, reader
+from foothold_lab.harness.history.database import MEMORY, Database
+from foothold_lab.harness.history.rows import State
+from foothold_lab.harness.history.writer import History, Recorder
+from foothold_lab.harness.sinks import Bus
+from foothold_lab.harness.sinks.jsonl import JsonLines
+from foothold_lab.harness.verdict import Result
 from tests.unit.harness import samples
 from tests.unit.harness.test_sinks import a_run
 from tests.unit.history import made
@@ -122,7 +122,7 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A history that cannot be written, since another program does not end its own writing."""
     file = tmp_path / "history.db"
     Database(file).close()
-    monkeypatch.setattr("harness.history.database.PATIENCE", 0.05)
+    monkeypatch.setattr("foothold_lab.harness.history.database.PATIENCE", 0.05)
     monkeypatch.setattr(Database.__init__, "__kwdefaults__",
                         Database.__init__.__kwdefaults__ | {"patience": 0.05})  # fmt: skip
     other = sqlite3.connect(file, isolation_level=None)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from harness import events
-from harness.cells import Cell, Limits
-from harness.history.writer import History
-from harness.sinks import Bus
+from foothold_lab.harness import events
+from foothold_lab.harness.cells import Cell, Limits
+from foothold_lab.harness.history.writer import History
+from foothold_lab.harness.sinks import Bus
 from tests.unit.harness import samples
 
 

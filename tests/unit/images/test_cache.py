@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from images.cache import Cache
-from images.errors import ImageError, NoSpace
+from foothold_lab.images.cache import Cache
+from foothold_lab.images.errors import ImageError, NoSpace
 
 
 def put(text: str) -> object:

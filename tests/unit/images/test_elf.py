@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from images import elf
+from foothold_lab.images import elf
 
 
 def test_a_segment_without_bytes_is_not_taken_for_the_head(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from images import fromsource, lock
-from images.catalogue import GUESTS, RECIPES
-from images.errors import ImageError
-from images.fromsource import CONFIG, recipe
+from foothold_lab.images import fromsource, lock
+from foothold_lab.images.catalogue import GUESTS, RECIPES
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.fromsource import CONFIG, recipe
 
 
 def given(*lines: str) -> str:

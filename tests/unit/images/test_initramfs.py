@@ -14,8 +14,8 @@ import lz4.block
 import pytest
 import zstandard
 
-from images.errors import ImageError
-from images.initramfs import archive, vmlinux
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.initramfs import archive, vmlinux
 
 
 def tree(root: Path) -> Path:

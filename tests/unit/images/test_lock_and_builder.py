@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from images import lock
-from images.apt import Deb, PackageSet
-from images.builder import Builder
-from images.cache import Cache
-from images.catalogue import RECIPES
-from images.errors import ImageError, MovedOn
-from images.recipes import Materials, Recipe, release
+from foothold_lab.images import lock
+from foothold_lab.images.apt import Deb, PackageSet
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.cache import Cache
+from foothold_lab.images.catalogue import RECIPES
+from foothold_lab.images.errors import ImageError, MovedOn
+from foothold_lab.images.recipes import Materials, Recipe, release
 
 SET = PackageSet("trixie", ("user-mode-linux",))
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from images.builder import Builder
-from images.cache import Cache
-from images.catalogue import RECIPES
-from images.elf import MACHINES
-from images.errors import ImageError
-from images.kernels import make_kernel
-from images.ports import AMD64, ARM64, PORTS, Port
-from images.recipes import Materials, Recipe
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.cache import Cache
+from foothold_lab.images.catalogue import RECIPES
+from foothold_lab.images.elf import MACHINES
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.kernels import make_kernel
+from foothold_lab.images.ports import AMD64, ARM64, PORTS, Port
+from foothold_lab.images.recipes import Materials, Recipe
 
 
 @pytest.mark.parametrize("port", PORTS.values(), ids=lambda port: port.name)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.guests.architectures import ARCHITECTURES
-from images import disks, runtimes
-from images.catalogue import RECIPES
-from images.errors import ImageError
-from images.ports import AMD64, RISCV64
-from images.recipes import Materials
+from foothold_lab.harness.guests.architectures import ARCHITECTURES
+from foothold_lab.images import disks, runtimes
+from foothold_lab.images.catalogue import RECIPES
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.ports import AMD64, RISCV64
+from foothold_lab.images.recipes import Materials
 
 
 def test_a_link_that_leaves_the_tree_becomes_what_it_names(tmp_path: Path) -> None:

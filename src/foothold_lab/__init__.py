@@ -1,0 +1,1 @@
+"""Foothold: a laboratory of Linux address spaces."""
