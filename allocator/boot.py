@@ -21,9 +21,11 @@ class Bytecode:
     """A finder and loader of the package's modules, given their marshalled code by full name."""
 
     def __init__(
-        self, codes: "Mapping[str, bytes]", loads: "Callable[[bytes], CodeType]",
+        self,
+        codes: "Mapping[str, bytes]",
+        loads: "Callable[[bytes], CodeType]",
         spec: "type[ModuleSpec]",
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._codes = codes
         self._loads = loads
         self._spec = spec

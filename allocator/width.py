@@ -39,12 +39,28 @@ class Width(Value):
 
 WIDTHS: "Mapping[int, Width]" = {
     8: Width(
-        pointer=8, shift=3, bits=16, group=4, mask=(1 << 64) - 1, mspan=72, mcache=2024,
-        end=0x2443A68, image=0x2443A68 - 0x400C00, task_size=(1 << 47) - 4096,
+        pointer=8,
+        shift=3,
+        bits=16,
+        group=4,
+        mask=(1 << 64) - 1,
+        mspan=72,
+        mcache=2024,
+        end=0x2443A68,
+        image=0x2443A68 - 0x400C00,
+        task_size=(1 << 47) - 4096,
     ),
     4: Width(
-        pointer=4, shift=2, bits=8, group=3, mask=(1 << 32) - 1, mspan=40, mcache=1776,
-        end=0x847DA08, image=0x847DA08 - 0x8048C00, task_size=0xC0000000,
+        pointer=4,
+        shift=2,
+        bits=8,
+        group=3,
+        mask=(1 << 32) - 1,
+        mspan=40,
+        mcache=1776,
+        end=0x847DA08,
+        image=0x847DA08 - 0x8048C00,
+        task_size=0xC0000000,
     ),
-}  # fmt: skip
+}
 """By bytes of a pointer: amd64 (and every other 64-bit machine), 386."""

@@ -117,10 +117,15 @@ def bare_boot(kind: Kind, builder: Builder) -> float:
         directory = argv[argv.index("--chdir") + 1]
         return seconds(
             lambda: subprocess.run(
-                ["taskset", "-c", str(CPU), *words], cwd=directory, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=60,
+                ["taskset", "-c", str(CPU), *words],
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=True,
+                timeout=60,
             )
-        )  # fmt: skip
+        )
 
 
 def medians(times: int, *works: Callable[[], float]) -> list[float]:

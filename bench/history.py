@@ -31,7 +31,11 @@ TIMES = 5
 GOAL = 1.0  # seconds
 HIGH = Expectation(Way.HIGH, Outcome.ALLOCATES)
 SEEN = Observation(
-    Way.HIGH, Outcome.ALLOCATES, 0, 0, "",
+    Way.HIGH,
+    Outcome.ALLOCATES,
+    0,
+    0,
+    "",
     {
         "report": "high: heap 0xf840000000-0xf840600000, 270 small and 8 large blocks",
         "maps at reserved": "high: rwxp 0xf840000000-0xf840110000, ---p up to 0xfc40000000",
@@ -39,16 +43,34 @@ SEEN = Observation(
         "trace": "17G --- at 0xf800000000: honoured, 0xf800000000, replaced by MAP_FIXED, held",
         "ending": "status 0",
     },
-)  # fmt: skip
+)
 FACTS = Facts(
-    schema=2, machine="x86_64", release="6.12.113", pointer_size=8, page_size=4096,
-    task_size=0x7FFFFFFFF000, lowest=0x10000, placement="top-down", first=0x7F0000000000,
-    hint_high=Hint(0xF8 << 32, 0xF8 << 32, 0), hint_low=Hint(1 << 28, 1 << 28, 0),
-    hint_beyond=Hint(0x7FFFFFFFF000, 0x7F0000000000, 0), aslr=2, aslr_bits=28, rlimit_as=-1,
-    rlimit_data=-1, rlimit_stack=8 << 20, rlimit_memlock=8 << 20, overcommit=0,
-    commit_limit=1 << 33, committed=1 << 28, memory=1 << 34, max_map_count=65530,
-    cgroup=Cgroup(2), tools=Tools(),
-)  # fmt: skip
+    schema=2,
+    machine="x86_64",
+    release="6.12.113",
+    pointer_size=8,
+    page_size=4096,
+    task_size=0x7FFFFFFFF000,
+    lowest=0x10000,
+    placement="top-down",
+    first=0x7F0000000000,
+    hint_high=Hint(0xF8 << 32, 0xF8 << 32, 0),
+    hint_low=Hint(1 << 28, 1 << 28, 0),
+    hint_beyond=Hint(0x7FFFFFFFF000, 0x7F0000000000, 0),
+    aslr=2,
+    aslr_bits=28,
+    rlimit_as=-1,
+    rlimit_data=-1,
+    rlimit_stack=8 << 20,
+    rlimit_memlock=8 << 20,
+    overcommit=0,
+    commit_limit=1 << 33,
+    committed=1 << 28,
+    memory=1 << 34,
+    max_map_count=65530,
+    cgroup=Cgroup(2),
+    tools=Tools(),
+)
 
 
 @dataclass(frozen=True)
@@ -84,18 +106,27 @@ def fill(database: Database, shape: Shape) -> None:
 def _run(number: int, cells: list[Cell], lot: random.Random) -> Iterator[events.AnyEvent]:
     plan = "nightly" if number % 10 else "release"
     yield events.RunStarted(
-        at=1.7e9 + 86400.0 * number, run=f"{number:06}-run", plan=plan,
-        directory=f"/var/runs/{number:06}", command=("foothold", "run", plan), cells=tuple(cells),
+        at=1.7e9 + 86400.0 * number,
+        run=f"{number:06}-run",
+        plan=plan,
+        directory=f"/var/runs/{number:06}",
+        command=("foothold", "run", plan),
+        cells=tuple(cells),
         origin=Origin("0.1.0", "", f"code-{number // 50}", "3.11.7", "6.18"),
         subjects={"allocator": "s1"},
-    )  # fmt: skip
+    )
     for guest in sorted({cell.guest for cell in cells}):
         images = {"kernel": f"kernel-{number // 30}", "root": "root-1"}
         yield events.GuestBooting(guest=guest, boot=guest, images=images)
         yield events.GuestReady(
-            guest=guest, boot=guest, seconds=0.3, argv=("agent",), facts=FACTS,
-            provenance={"accelerator": "tcg"}, notes=("confined to its root",),
-        )  # fmt: skip
+            guest=guest,
+            boot=guest,
+            seconds=0.3,
+            argv=("agent",),
+            facts=FACTS,
+            provenance={"accelerator": "tcg"},
+            notes=("confined to its root",),
+        )
     for cell in cells:
         verdict = _verdict(cell, lot)
         yield events.CellFinished(cell=cell.id, boot=cell.guest, verdict=verdict)
@@ -105,9 +136,16 @@ def _run(number: int, cells: list[Cell], lot: random.Random) -> Iterator[events.
 def _verdict(cell: Cell, lot: random.Random) -> Verdict:
     luck = lot.random()
     verdict = Verdict(
-        cell.id, Result.PASS, lot.gauss(0.3, 0.02), HIGH, HIGH, SEEN, notes=("confined",),
-        command=cell.command, artefacts=f"/var/runs/cells/{cell.id}",
-    )  # fmt: skip
+        cell.id,
+        Result.PASS,
+        lot.gauss(0.3, 0.02),
+        HIGH,
+        HIGH,
+        SEEN,
+        notes=("confined",),
+        command=cell.command,
+        artefacts=f"/var/runs/cells/{cell.id}",
+    )
     if luck < 0.02:
         return replace(verdict, result=Result.FAIL, findings=("the plan expects something else",))
     if luck < 0.025:

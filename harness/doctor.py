@@ -37,8 +37,15 @@ class Check:
 def examine(builder: Builder) -> list[Check]:
     """Look at everything that a run of all guests would need; downloads nothing."""
     host = examine_host()
-    checks = [_packages(), _disk(builder), _ptrace(host), _namespaces(host), _tmpfs(host),
-              _xstate(host), _kvm(builder)]  # fmt: skip
+    checks = [
+        _packages(),
+        _disk(builder),
+        _ptrace(host),
+        _namespaces(host),
+        _tmpfs(host),
+        _xstate(host),
+        _kvm(builder),
+    ]
     try:
         kinds = catalogue(builder)
     except ImageError as error:
@@ -74,8 +81,12 @@ def _disk(builder: Builder) -> Check:
         return Check("disk", False, f"{place} is not writable", "set FOOTHOLD_CACHE")
     free = shutil.disk_usage(place).free
     if free < ROOM:
-        return Check("disk", False, f"{free >> 20} MiB free for images at {place}",
-                     "free 2 GiB, run `foothold images prune`, or set FOOTHOLD_CACHE")  # fmt: skip
+        return Check(
+            "disk",
+            False,
+            f"{free >> 20} MiB free for images at {place}",
+            "free 2 GiB, run `foothold images prune`, or set FOOTHOLD_CACHE",
+        )
     return Check("disk", True, f"{free >> 30} GiB free for images")
 
 
@@ -95,22 +106,34 @@ def _namespaces(host: Host) -> Check:
 
 def _tmpfs(host: Host) -> Check:
     if not host.executable_tmpfs:
-        return Check("tmpfs", host.namespaces == 0, "/dev/shm is absent or not executable",
-                     "mount -o remount,exec /dev/shm")  # fmt: skip
+        return Check(
+            "tmpfs",
+            host.namespaces == 0,
+            "/dev/shm is absent or not executable",
+            "mount -o remount,exec /dev/shm",
+        )
     return Check("tmpfs", True, "/dev/shm is executable")
 
 
 def _xstate(host: Host) -> Check:
     area = f"this host's floating-point state has {host.xstate} bytes"
     if host.xstate > XSTATE_BUFFER:
-        return Check("xstate", True, f"{area}: UML before 6.13 restores {XSTATE_BUFFER} and would "
-                     "panic with errno = 14; it runs with the xstate shim")  # fmt: skip
+        return Check(
+            "xstate",
+            True,
+            f"{area}: UML before 6.13 restores {XSTATE_BUFFER} and would "
+            "panic with errno = 14; it runs with the xstate shim",
+        )
     return Check("xstate", True, f"{area}, which every UML kernel restores")
 
 
 def _kvm(builder: Builder) -> Check:
     kvm = Kvm(builder.cache.root)
     if reason := kvm.reason():
-        return Check("kvm", True, f"not used: {reason}; QEMU emulates (TCG), about 15 times slower",
-                     kvm.remedy())  # fmt: skip
+        return Check(
+            "kvm",
+            True,
+            f"not used: {reason}; QEMU emulates (TCG), about 15 times slower",
+            kvm.remedy(),
+        )
     return Check("kvm", True, "there; whether it works is tried by the first QEMU guest")

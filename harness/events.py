@@ -121,7 +121,15 @@ class RunFinished(Event, frozen=True, tag="run-finished"):
 
 
 AnyEvent = (
-    RunStarted | Progress | GuestBooting | GuestReady | GuestFailed | GuestStopped
-    | CellStarted | CellRetried | CellFinished | RunFinished
-)  # fmt: skip
+    RunStarted
+    | Progress
+    | GuestBooting
+    | GuestReady
+    | GuestFailed
+    | GuestStopped
+    | CellStarted
+    | CellRetried
+    | CellFinished
+    | RunFinished
+)
 Emit = Callable[[AnyEvent], None]

@@ -49,8 +49,11 @@ def below(program: Path, loader: str, sysroot: Path) -> dict[str, Path]:
     Raises UsageError for what is not there.
     """
     triplets = [port.libraries for port in PORTS.values() if port.machine == elf.machine(program)]
-    names = [f"{lib}{end}" for end in (*(f"/{each}" for each in triplets), "")
-             for lib in ("lib", "usr/lib", "lib64", "usr/lib64")]  # fmt: skip
+    names = [
+        f"{lib}{end}"
+        for end in (*(f"/{each}" for each in triplets), "")
+        for lib in ("lib", "usr/lib", "lib64", "usr/lib64")
+    ]
     folders = [sysroot / name for name in names if (sysroot / name).is_dir()]
     if not folders:
         raise UsageError(f"--sysroot {sysroot}: there is no directory lib, nor usr/lib, in it")

@@ -138,8 +138,9 @@ def opened(guest: str, options: Options, emit: Emit, cpu: int | None = None) -> 
     kind = catalogue(options.builder, options.own)[guest]
     one = _Run(options, emit)
     with one.booted(kind, guest, options.processors[0], list(options.subjects.values())) as (
-        booted, facts,
-    ):  # fmt: skip
+        booted,
+        facts,
+    ):
         yield Opened(booted, facts, kind, one)
 
 
@@ -158,15 +159,19 @@ class _Run:
         started = time.monotonic()
         self.emit(
             events.RunStarted(
-                run=self.options.directory.name, plan=self.options.plan,
-                directory=str(self.options.directory), command=self.options.command,
-                cells=tuple(cells), origin=origin.here(), trace=self.options.trace,
+                run=self.options.directory.name,
+                plan=self.options.plan,
+                directory=str(self.options.directory),
+                command=self.options.command,
+                cells=tuple(cells),
+                origin=origin.here(),
+                trace=self.options.trace,
                 subjects={
                     name: subjects.digest(self.options.subjects[name])
                     for name in sorted({cell.subject for cell in cells})
                 },
             )
-        )  # fmt: skip
+        )
         kinds = catalogue(self.options.builder, self.options.own)
         groups: dict[tuple[str, Root], list[Cell]] = {}
         for cell in cells:
@@ -227,9 +232,15 @@ class _Run:
             memory = PROGRAM_MEMORY
         shown = tuple(dict.fromkeys(each.image for each in deployed if each.image))
         place = Workplace(
-            directory, share, builder, cpu, deployed[0].root, memory, self.options.here,
+            directory,
+            share,
+            builder,
+            cpu,
+            deployed[0].root,
+            memory,
+            self.options.here,
             images=shown,
-        )  # fmt: skip
+        )
         guest = kind.make(place)
         support = guest.supported()
         if not support.ok:
@@ -255,11 +266,15 @@ class _Run:
             record = guest.boot_record
             self.emit(
                 events.GuestReady(
-                    guest=kind.name, seconds=time.monotonic() - started, facts=facts,
-                    argv=record.argv, provenance=record.provenance, notes=tuple(record.notes),
+                    guest=kind.name,
+                    seconds=time.monotonic() - started,
+                    facts=facts,
+                    argv=record.argv,
+                    provenance=record.provenance,
+                    notes=tuple(record.notes),
                     boot=label,
                 )
-            )  # fmt: skip
+            )
             yield guest, facts
         finally:
             guest.stop()
@@ -345,10 +360,18 @@ class _Run:
         except FootholdError as error:
             console = error.console if isinstance(error, GuestError) else guest.diagnose()
             return Verdict(
-                cell=cell.id, result=Result.ERROR, seconds=time.monotonic() - started,
-                declared=cell.declared, findings=(str(error),), blame=error.blame, hint=error.hint,
-                notes=notes, console=console, command=cell.command, artefacts=str(directory),
-            )  # fmt: skip
+                cell=cell.id,
+                result=Result.ERROR,
+                seconds=time.monotonic() - started,
+                declared=cell.declared,
+                findings=(str(error),),
+                blame=error.blame,
+                hint=error.hint,
+                notes=notes,
+                console=console,
+                command=cell.command,
+                artefacts=str(directory),
+            )
         keep(trial, directory, reports=subject.reports)
         if trial.untraced:
             notes = (*notes, "run again without a tracer, under which it did not come to an end")
@@ -392,10 +415,15 @@ class _Run:
         argv = error.argv if isinstance(error, GuestError) else ()
         self.emit(
             events.GuestFailed(
-                guest=kind.name, message=str(error), hint=hint, blame=blame.value, console=console,
-                argv=argv, boot=boot,
+                guest=kind.name,
+                message=str(error),
+                hint=hint,
+                blame=blame.value,
+                console=console,
+                argv=argv,
+                boot=boot,
             )
-        )  # fmt: skip
+        )
         result = Result.ERROR
         if blame is Blame.UNSUPPORTED:
             required = kind.name in self.options.require
@@ -405,10 +433,16 @@ class _Run:
                     self.missing.append(kind.name)
         for cell in list(tries.waiting):
             verdict = Verdict(
-                cell=cell.id, result=result, seconds=0.0, declared=cell.declared,
-                findings=(str(error),), blame=blame, hint=hint, console=console,
+                cell=cell.id,
+                result=result,
+                seconds=0.0,
+                declared=cell.declared,
+                findings=(str(error),),
+                blame=blame,
+                hint=hint,
+                console=console,
                 command=cell.command,
-            )  # fmt: skip
+            )
             self._take(tries, cell, verdict, boot, ran=False)
 
     def _end_everything(self) -> None:

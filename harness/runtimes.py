@@ -55,9 +55,13 @@ def _c(title: str, program: str, package: str, **environment: str) -> Runtime:
 
 def _malloc(title: str, library: str, package: str) -> Runtime:
     return Runtime(
-        title, "allocators", (f"{_IMAGE}/allocate",), "^allocated$", package,
+        title,
+        "allocators",
+        (f"{_IMAGE}/allocate",),
+        "^allocated$",
+        package,
         {"LD_PRELOAD": f"{_IMAGE}/lib/{library}"},
-    )  # fmt: skip
+    )
 
 
 _HERE: Mapping[str, Runtime] = {

@@ -214,9 +214,16 @@ def of_program(
     machine = _machine(path)
     brought = {Path(each).name: _readable(each) for each in files}
     subject = Subject(
-        name or called(path.name), (), brought, dict(_assignment(each) for each in environment),
-        root, False, patience, machine=machine, says=says,
-    )  # fmt: skip
+        name or called(path.name),
+        (),
+        brought,
+        dict(_assignment(each) for each in environment),
+        root,
+        False,
+        patience,
+        machine=machine,
+        says=says,
+    )
     if not machine:
         subject = replace(subject, interpreter=_interpreter(path))
     if root == "host" and not is_covered(path):
@@ -257,9 +264,11 @@ def suits(subject: Subject, guest: str, machines: Sequence[str], others: Sequenc
         why = f"{guest} has no libraries for programs of {subject.machine}"
         return Support(False, why, "give them by --sysroot, or link it statically")
     return Support(
-        False, f"{subject.name} is for {subject.machine}, {guest} runs programs of "
-        f"{' and '.join(machines)}", remedy
-    )  # fmt: skip
+        False,
+        f"{subject.name} is for {subject.machine}, {guest} runs programs of "
+        f"{' and '.join(machines)}",
+        remedy,
+    )
 
 
 def called(program: str) -> str:

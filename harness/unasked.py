@@ -29,6 +29,12 @@ def prediction(
 def unsupported(cell: Cell, reason: str, remedy: str) -> Verdict:
     """The verdict on a question that cannot be asked in this guest."""
     return Verdict(
-        cell=cell.id, result=Result.UNSUPPORTED, seconds=0.0, declared=cell.declared,
-        findings=(reason,), blame=Blame.UNSUPPORTED, hint=remedy, command=cell.command,
-    )  # fmt: skip
+        cell=cell.id,
+        result=Result.UNSUPPORTED,
+        seconds=0.0,
+        declared=cell.declared,
+        findings=(reason,),
+        blame=Blame.UNSUPPORTED,
+        hint=remedy,
+        command=cell.command,
+    )

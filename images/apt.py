@@ -135,10 +135,15 @@ class Apt:
             nowhere = self._state(wanted) / "nowhere"
             (nowhere / "partial").mkdir(parents=True, exist_ok=True)
             output = self._apt(
-                wanted, descriptor,
-                "-o", f"Dir::Cache::archives={nowhere}",
-                "--print-uris", "--yes", "install", *wanted.packages,
-            )  # fmt: skip
+                wanted,
+                descriptor,
+                "-o",
+                f"Dir::Cache::archives={nowhere}",
+                "--print-uris",
+                "--yes",
+                "install",
+                *wanted.packages,
+            )
         debs = []
         for line in output.splitlines():
             if not (match := _LINE.match(line)):
@@ -147,9 +152,15 @@ class Apt:
             if wanted.only and not any(re.fullmatch(each, package) for each in wanted.only):
                 continue
             debs.append(
-                Deb(package, unquote(version), wanted.suite, match["file"],
-                    int(match["size"]), match["sha256"])
-            )  # fmt: skip
+                Deb(
+                    package,
+                    unquote(version),
+                    wanted.suite,
+                    match["file"],
+                    int(match["size"]),
+                    match["sha256"],
+                )
+            )
         if not debs:
             raise ImageError(
                 f"{wanted.suite} has no {' '.join(wanted.packages)}",
@@ -170,12 +181,18 @@ class Apt:
                 (self.debs / "partial").mkdir(parents=True, exist_ok=True)
                 with self._told(what, total) as status:
                     self._apt(
-                        wanted, descriptor,
-                        "-o", f"Dir::Cache::archives={self.debs}", "-o", f"APT::Status-Fd={status}",
-                        "--download-only", "--yes", "install",
+                        wanted,
+                        descriptor,
+                        "-o",
+                        f"Dir::Cache::archives={self.debs}",
+                        "-o",
+                        f"APT::Status-Fd={status}",
+                        "--download-only",
+                        "--yes",
+                        "install",
                         *(f"{deb.package}={deb.version}" for deb in missing),
                         keep=(status,),
-                    )  # fmt: skip
+                    )
             self._say(f"downloaded {total >> 20} MiB in {time.monotonic() - started:.1f} s")
         lost = [deb.file for deb in debs if not self.has(deb)]
         if lost:
@@ -287,9 +304,14 @@ class Apt:
         flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         argv = ["apt-get", "-qq", *flags, *arguments]
         with subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            pass_fds=(held, *keep), stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"},
-        ) as process:  # fmt: skip
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=(held, *keep),
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C"},
+        ) as process:
             self._running.add(process)
             if self._stopped:  # between the last look and now
                 process.terminate()

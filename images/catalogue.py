@@ -25,8 +25,14 @@ from foothold_lab.images.roots import EMULATORS, make_initrd, make_root, make_us
 HERE = Path(recipes.__file__)
 AGENT_HERE = "agent-here"  # the agent of a machine that cannot have Debian's packages
 # what every root has
-_PROGRAMS = ("python3-minimal", "libpython3-stdlib", "busybox-static", "dropbear-bin",
-             "openssh-sftp-server", "strace")  # fmt: skip
+_PROGRAMS = (
+    "python3-minimal",
+    "libpython3-stdlib",
+    "busybox-static",
+    "dropbear-bin",
+    "openssh-sftp-server",
+    "strace",
+)
 
 
 def _uml(suite: str) -> Recipe:
@@ -42,8 +48,14 @@ def _port(port: Port) -> Iterator[Recipe]:
     toolchain, agent, userland = map(port.image, ("toolchain", "agent", "userland"))
     sources = (HERE, Path(elf.__file__), Path(roots.__file__))
     yield Recipe(toolchain, make_tool, PackageSet("bookworm", port.compilers), space=700 * MIB)
-    yield Recipe(agent, make_agent, needs=(toolchain,), port=port, space=4 * MIB,
-                 sources=(HERE, *sorted(AGENT.glob("*.[ch]"))))  # fmt: skip
+    yield Recipe(
+        agent,
+        make_agent,
+        needs=(toolchain,),
+        port=port,
+        space=4 * MIB,
+        sources=(HERE, *sorted(AGENT.glob("*.[ch]"))),
+    )
     yield Recipe(
         userland,
         make_userland,
@@ -52,16 +64,28 @@ def _port(port: Port) -> Iterator[Recipe]:
         port=port,
         sources=sources,
     )
-    yield Recipe(port.image("root"), make_root, needs=(userland, agent), port=port,
-                 sources=sources, space=60 * MIB)  # fmt: skip
+    yield Recipe(
+        port.image("root"),
+        make_root,
+        needs=(userland, agent),
+        port=port,
+        sources=sources,
+        space=60 * MIB,
+    )
 
 
 def _kernel(name: str, port: Port, suite: str, package: str) -> Recipe:
     """A kernel of Debian's for QEMU."""
-    packages = PackageSet(suite, (package,), only=(r"linux-image-\d.*", r"linux-binary-.*"),
-                          architecture=port.name)  # fmt: skip
-    return Recipe(name, make_kernel, packages, port=port,
-                  sources=(HERE, Path(kernels.__file__), Path(initramfs.__file__)))  # fmt: skip
+    packages = PackageSet(
+        suite, (package,), only=(r"linux-image-\d.*", r"linux-binary-.*"), architecture=port.name
+    )
+    return Recipe(
+        name,
+        make_kernel,
+        packages,
+        port=port,
+        sources=(HERE, Path(kernels.__file__), Path(initramfs.__file__)),
+    )
 
 
 def _initrd(name: str, port: Port, kernel: str) -> Recipe:
@@ -74,8 +98,13 @@ def _initrd(name: str, port: Port, kernel: str) -> Recipe:
 def _all() -> Iterator[Recipe]:
     for port in PORTS.values():
         yield from _port(port)
-    yield Recipe("shim", make_shim, needs=("toolchain",), space=4 * MIB,
-                 sources=(HERE, *sorted(SHIM.glob("*.c"))))  # fmt: skip
+    yield Recipe(
+        "shim",
+        make_shim,
+        needs=("toolchain",),
+        space=4 * MIB,
+        sources=(HERE, *sorted(SHIM.glob("*.c"))),
+    )
     yield Recipe("strace", make_tool, PackageSet("bookworm", ("strace",)), space=60 * MIB)
     for suite in ("bookworm", "trixie", "forky"):
         yield _uml(suite)

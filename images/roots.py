@@ -47,9 +47,12 @@ _ETC = {
 def make_root(materials: Materials, out: Path) -> None:
     """Make a root file system: the userland, and the agent as its first program."""
     shutil.copytree(
-        materials.image("userland"), out, symlinks=True, dirs_exist_ok=True,
+        materials.image("userland"),
+        out,
+        symlinks=True,
+        dirs_exist_ok=True,
         ignore=lambda _, names: [name for name in names if name == MANIFEST],
-    )  # fmt: skip
+    )
     shutil.copy2(materials.image("agent") / "agent", out / "init")
 
 
@@ -57,9 +60,26 @@ def make_userland(materials: Materials, out: Path) -> None:
     """Make a small root file system: Python with ctypes, dropbear, SFTP, busybox, strace."""
     packages, port = materials.packages, materials.port
     libraries = out / "lib" / port.libraries
-    for folder in ("bin", "dev", "etc", "host", "modules", "proc", "root", "run", "sbin", "share",
-                   "sys", "tmp", "usr/bin", "usr/lib", "usr/sbin", f"usr/lib/{port.libraries}",
-                   f"lib/{port.libraries}", "lib64"):  # fmt: skip
+    for folder in (
+        "bin",
+        "dev",
+        "etc",
+        "host",
+        "modules",
+        "proc",
+        "root",
+        "run",
+        "sbin",
+        "share",
+        "sys",
+        "tmp",
+        "usr/bin",
+        "usr/lib",
+        "usr/sbin",
+        f"usr/lib/{port.libraries}",
+        f"lib/{port.libraries}",
+        "lib64",
+    ):
         (out / folder).mkdir(parents=True, exist_ok=True)
     [python] = (packages / "usr/bin").glob("python3.*")
     busybox = next(packages.glob("bin/busybox"), packages / "usr/bin/busybox")
@@ -91,10 +111,12 @@ def make_userland(materials: Materials, out: Path) -> None:
 
 def _left_out(_: str, names: list[str]) -> list[str]:
     return [
-        name for name in names
-        if name in _STDLIB_LEFT_OUT or name.partition(".")[0] in _MODULES_LEFT_OUT
+        name
+        for name in names
+        if name in _STDLIB_LEFT_OUT
+        or name.partition(".")[0] in _MODULES_LEFT_OUT
         or name.startswith("config-3.")
-    ]  # fmt: skip
+    ]
 
 
 def run(
@@ -134,12 +156,19 @@ def python_of(root: Path) -> str:
 def run_python(port: Port, root: Path, emulators: Path | None, *argv: str, path: str = "") -> str:
     """Run the Python of a port's root on this machine; see `run`."""
     return run(
-        port, root, emulators, f"usr/bin/{python_of(root)}", "-S", *argv,
+        port,
+        root,
+        emulators,
+        f"usr/bin/{python_of(root)}",
+        "-S",
+        *argv,
         environment={
-            "PYTHONHOME": str(root / "usr"), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": path,
+            "PYTHONHOME": str(root / "usr"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": path,
             "PATH": "/usr/bin:/bin",
         },
-    )  # fmt: skip
+    )
 
 
 def _link_applets(port: Port, root: Path, emulators: Path | None) -> None:
@@ -158,9 +187,20 @@ def _compile_stdlib(port: Port, root: Path, emulators: Path | None) -> None:
     # helpers are started by their file, which only the host's own machine can
     together = () if port.foreign else ("-j", "0")
     run_python(
-        port, root, emulators, "-m", "compileall", "-b", "-qq", *together,
-        "--invalidation-mode", "unchecked-hash", "-s", str(root), str(library),
-    )  # fmt: skip
+        port,
+        root,
+        emulators,
+        "-m",
+        "compileall",
+        "-b",
+        "-qq",
+        *together,
+        "--invalidation-mode",
+        "unchecked-hash",
+        "-s",
+        str(root),
+        str(library),
+    )
     for source in library.rglob("*.py"):
         source.unlink()
 

@@ -108,9 +108,13 @@ def _run(argv: Iterable[str | Path], what: str, **environment: str | Path) -> No
     """Run a compiler or another tool of an image, with nothing of this machine's environment."""
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
         done = subprocess.run(
-            [str(word) for word in argv], capture_output=True, text=True, check=False, cwd=scratch,
+            [str(word) for word in argv],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=scratch,
             env={"HOME": scratch, "TMPDIR": scratch, **{k: str(v) for k, v in environment.items()}},
-        )  # fmt: skip
+        )
     if done.returncode:
         raise ImageError(f"{what}: {(done.stderr or done.stdout).strip()[-800:]}", "report this")
 
@@ -128,9 +132,10 @@ def _start(materials: Materials, program: Path, libraries: Iterable[Path]) -> li
 def _gcc(materials: Materials) -> list[str]:
     compiler = materials.image(COMPILER)
     return [
-        f"{compiler}/usr/bin/{materials.port.compiler}-gcc-{GCC}", f"--sysroot={compiler}",
+        f"{compiler}/usr/bin/{materials.port.compiler}-gcc-{GCC}",
+        f"--sysroot={compiler}",
         f"-B{compiler}/usr/bin",
-    ]  # fmt: skip
+    ]
 
 
 def _compile(materials: Materials, source: str, program: Path, *flags: str) -> None:
@@ -261,17 +266,22 @@ def make_erlang(materials: Materials, out: Path) -> None:
     [system] = (materials.packages / "usr/lib/erlang").glob("erts-*")
     own = f"usr/lib/erlang/{system.name}/bin"
     libraries = (materials.packages / "usr/lib/erlang/lib").glob("*")
-    trees = [f"usr/lib/erlang/lib/{each.name}" for each in libraries
-             if each.name.startswith(("kernel-", "stdlib-"))]  # fmt: skip
+    trees = [
+        f"usr/lib/erlang/lib/{each.name}"
+        for each in libraries
+        if each.name.startswith(("kernel-", "stdlib-"))
+    ]
     programs = [f"{own}/{name}" for name in _ERLANG]
     _take(materials, out, programs, [*trees, "usr/lib/erlang/bin"])
     (out / "bin").symlink_to(own)
 
 
 _SOURCES = (
-    Path(__file__), Path(elf.__file__), Path(recipes.__file__),
+    Path(__file__),
+    Path(elf.__file__),
+    Path(recipes.__file__),
     *sorted(path for path in HELLO.iterdir() if path.is_file()),
-)  # fmt: skip
+)
 
 
 def _compiler(port: Port) -> Recipe:
@@ -314,11 +324,12 @@ def _runtimes(port: Port) -> Iterator[Recipe]:
     yield recipe("java", make_java, packages(jre, only=(*_C, "zlib1g", jre)), emulator, 700 * MIB)
     yield recipe("node", make_node, packages("nodejs"), space=400 * MIB)
     yield recipe(
-        "ocaml", make_ocaml,
-        packages("ocaml",
-                 only=("ocaml", "ocaml-base", "libstdlib-ocaml.*", "libzstd.*", "libc6")),
-        (*compiler, *emulator), 300 * MIB,
-    )  # fmt: skip
+        "ocaml",
+        make_ocaml,
+        packages("ocaml", only=("ocaml", "ocaml-base", "libstdlib-ocaml.*", "libzstd.*", "libc6")),
+        (*compiler, *emulator),
+        300 * MIB,
+    )
     yield recipe("python", make_python, packages("python3-minimal", "libpython3-stdlib"))
     yield recipe("sanitizers", make_sanitizers, _sanitizers(port), compiler)
     allocators = packages("libjemalloc2", "libmimalloc3", "libtcmalloc-minimal4t64")
@@ -332,6 +343,4 @@ def _runtimes(port: Port) -> Iterator[Recipe]:
 
 
 RUNTIMES: tuple[Recipe, ...] = tuple(each for port in PORTS for each in _runtimes(port))
-RECIPES: Mapping[str, Recipe] = {
-    each.name: each for each in (*map(_compiler, PORTS), *RUNTIMES)
-}  # fmt: skip
+RECIPES: Mapping[str, Recipe] = {each.name: each for each in (*map(_compiler, PORTS), *RUNTIMES)}

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from foothold_lab.harness.plan import PlanFile, Program, Selection, Shard
 
 F = TypeVar("F", bound=Callable[..., Any])
-_TAG = Setting("tags", (), TAG, "", (), Shape.SET,
-               option=Option("--tag", "T", "Only cells with this tag."))  # fmt: skip
+_TAG = Setting(
+    "tags", (), TAG, "", (), Shape.SET, option=Option("--tag", "T", "Only cells with this tag.")
+)
 _SETTABLE = [
     each for each in settings.SETTINGS if each.option and settings.EXCLUDE not in each.sections
 ]
@@ -65,9 +66,13 @@ def _option(setting: Setting) -> Callable[[F], F]:
         return click.option(f"{name}/{setting.option.off}", setting.key, default=None, help=text)
     short = (setting.option.short,) if setting.option.short else ()
     return click.option(
-        *short, name, setting.key, metavar=setting.option.metavar, help=text,
+        *short,
+        name,
+        setting.key,
+        metavar=setting.option.metavar,
+        help=text,
         multiple=setting.shape is not Shape.ONE,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -152,9 +157,11 @@ class Asked:
 
         said = {key: self.value(key, plan) for key in OF_PROGRAMS}
         return Program(
-            called(given), given, asked=("--subject", given, *self.again(*OF_PROGRAMS)),
+            called(given),
+            given,
+            asked=("--subject", given, *self.again(*OF_PROGRAMS)),
             **{key: value for key, value in said.items() if value is not None},
-        )  # fmt: skip
+        )
 
     def _selection(
         self, plan: PlanFile, guests: tuple[str, ...], subjects: tuple[str, ...]
@@ -163,8 +170,9 @@ class Asked:
 
         axes: dict[str, tuple[Any, ...]] = {
             each.name: tuple(dict.fromkeys(self.value(each.name, plan)))
-            for each in fields(Axes) if each.name != "subjects"
-        }  # fmt: skip
+            for each in fields(Axes)
+            if each.name != "subjects"
+        }
         axes["guests"] = (*guests, *axes["guests"])
         ways = {key: self.value(key, plan) for key in ("repeats", "deadline", "trace")}
         return Selection(

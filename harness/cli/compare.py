@@ -71,10 +71,14 @@ def _told(found: Comparison, before: Kept, now: Kept) -> Iterator[str]:
     yield from _section("no answer any more", "yellow", _changes(found.lost))
     yield from _section("came to something else when they were asked again", "yellow", found.flaky)
     yield from _section(
-        "slower than noise explains", "yellow",
-        (f"{each.cell}: {each.seconds:.2f} s; usual is {each.usual:.2f} s, at most {each.most:.2f}"
-         f" s, by {each.samples} earlier runs" for each in found.slower),
-    )  # fmt: skip
+        "slower than noise explains",
+        "yellow",
+        (
+            f"{each.cell}: {each.seconds:.2f} s; usual is {each.usual:.2f} s, at most {each.most:.2f}"
+            f" s, by {each.samples} earlier runs"
+            for each in found.slower
+        ),
+    )
     yield from _section("the runs themselves", "", _others(found.made))
     yield from _section("kernels and images", "yellow", _others(found.kernels))
     yield from _section("facts", "yellow", _others(found.facts))

@@ -80,9 +80,10 @@ class Edges:
     def _guest(self, name: str, cpu: int) -> None:
         machines = catalogue(self.options.builder, self.options.own)[name].machines
         suited = {
-            each.name: each for each in self.options.subjects.values()
+            each.name: each
+            for each in self.options.subjects.values()
             if suits(each, name, machines, ()).ok
-        }  # fmt: skip
+        }
         options = replace(self.options, subjects=suited)
         waiting = list(suited.values())
         while waiting:

@@ -22,10 +22,13 @@ WORDS = {"pass": "passed", "fail": "failed", "error": "in error", "not-run": "no
 def database_option(function: F) -> F:
     """Add `--history`, which a command gets as `file`, a path."""
     return click.option(
-        "--history", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+        "--history",
+        "file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
         help="Another history than usual; so does FOOTHOLD_HISTORY.",
         callback=lambda _context, _parameter, chosen: history_file(chosen),
-    )(function)  # fmt: skip
+    )(function)
 
 
 plan_option = click.option("--plan", default="", metavar="P", help="Runs of this plan alone.")
@@ -36,9 +39,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for
 @plan_option
 @click.option("--limit", type=click.IntRange(1), default=20, metavar="N", help="The newest N (20).")
 @click.option(
-    "--add", "directories", multiple=True, metavar="DIR", help="Take in a run of elsewhere first.",
+    "--add",
+    "directories",
+    multiple=True,
+    metavar="DIR",
+    help="Take in a run of elsewhere first.",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-)  # fmt: skip
+)
 @json_option
 @database_option
 def history(plan: str, limit: int, directories: tuple[Path, ...], as_json: bool, file: Path) -> int:
@@ -140,5 +147,12 @@ def made_with(run: Run) -> str:
 
 def _line(run: Run) -> tuple[str, ...]:
     seconds = "" if run.seconds is None else f"{run.seconds:.1f} s"
-    return (run.name, moment(run.started), run.plan, run.state, counted(run.counts, run.flaky),
-            seconds, made_with(run))  # fmt: skip
+    return (
+        run.name,
+        moment(run.started),
+        run.plan,
+        run.state,
+        counted(run.counts, run.flaky),
+        seconds,
+        made_with(run),
+    )

@@ -23,11 +23,18 @@ Keep = Literal["failed", "all"]
 def keep_options(function: F) -> F:
     """Add --keep and --keep-for to a command."""
     for option in (
-        click.option("--keep-for", type=click.FloatRange(1), metavar="S",
-                     help="At most that many seconds; without a terminal it must be given."),
-        click.option("--keep", type=click.Choice(["failed", "all"]),
-                     help="Keep guests, all or those of cells that did not pass, for a shell."),
-    ):  # fmt: skip
+        click.option(
+            "--keep-for",
+            type=click.FloatRange(1),
+            metavar="S",
+            help="At most that many seconds; without a terminal it must be given.",
+        ),
+        click.option(
+            "--keep",
+            type=click.Choice(["failed", "all"]),
+            help="Keep guests, all or those of cells that did not pass, for a shell.",
+        ),
+    ):
         function = option(function)
     return function
 

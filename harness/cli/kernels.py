@@ -24,13 +24,26 @@ _FILE = click.Path(path_type=Path)
 _OPTIONS = (
     click.option("--uml", type=_FILE, metavar="FILE", help="A UML kernel of your own."),
     click.option("--kernel", type=_FILE, metavar="FILE", help="A kernel of your own for QEMU."),
-    click.option("--initrd", type=_FILE, metavar="FILE",
-                 help="An initramfs for it, below ours: where both have a file, ours counts."),
-    click.option("--append", multiple=True, metavar="WORDS",
-                 help="Words for the command line of every kernel that is booted."),
-    click.option("--uml-mode", "mode", type=click.Choice(("seccomp", "ptrace")), default="seccomp",
-                 help="How a UML kernel holds its processes; one without seccomp, by ptrace."),
-)  # fmt: skip
+    click.option(
+        "--initrd",
+        type=_FILE,
+        metavar="FILE",
+        help="An initramfs for it, below ours: where both have a file, ours counts.",
+    ),
+    click.option(
+        "--append",
+        multiple=True,
+        metavar="WORDS",
+        help="Words for the command line of every kernel that is booted.",
+    ),
+    click.option(
+        "--uml-mode",
+        "mode",
+        type=click.Choice(("seccomp", "ptrace")),
+        default="seccomp",
+        help="How a UML kernel holds its processes; one without seccomp, by ptrace.",
+    ),
+)
 
 
 def kernel_options(function: F) -> F:

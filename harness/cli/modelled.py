@@ -54,11 +54,13 @@ class Narrowed(ModelKernel):
         self._promises = facts.commit_limit - facts.committed - facts.memory // 32 - process.data
         room = limits.rlimit_as
         super().__init__(
-            facts.task_size, pointer_size=facts.pointer_size, mmap_base=facts.first,
+            facts.task_size,
+            pointer_size=facts.pointer_size,
+            mmap_base=facts.first,
             top_down=facts.placement == "top-down",
             occupied=[(each.start, each.end) for each in limits.occupied],
             rlimit_as=None if room is None else max(room - process.size, 0),
-        )  # fmt: skip
+        )
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
         """Map, unless a limit or a fault prevents it."""

@@ -109,8 +109,12 @@ def _matrix(plan: str, asked: Asked, cells: Sequence[Cell], count: int | None) -
         shard = Shard(number, count)
         if mine := shard.of(cells):
             words = ("./foothold", "run", plan, *asked.again(), "--shard", str(shard))
-            jobs.append({
-                "shard": str(shard), "guests": ", ".join(dict.fromkeys(c.guest for c in mine)),
-                "cells": len(mine), "command": shlex.join(words),
-            })  # fmt: skip
+            jobs.append(
+                {
+                    "shard": str(shard),
+                    "guests": ", ".join(dict.fromkeys(c.guest for c in mine)),
+                    "cells": len(mine),
+                    "command": shlex.join(words),
+                }
+            )
     return {"include": jobs}

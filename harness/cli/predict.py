@@ -132,15 +132,32 @@ def _facts(task_size: int, pointer_size: int, *, bottom_up: bool) -> Facts:
     asked = HIGH if pointer_size == 8 else 0xB0000000
     high = asked if task_size >= asked + PROBE else first
     return Facts(
-        schema=2, machine="x86_64" if pointer_size == 8 else "i686", release="",
-        pointer_size=pointer_size, page_size=PAGE, task_size=task_size, lowest=0x10000,
-        placement="bottom-up" if bottom_up else "top-down", first=first,
-        hint_high=Hint(asked, high, 0), hint_low=Hint(0x10000000, 0x10000000, 0),
-        hint_beyond=Hint(task_size, first, 0), aslr=0, aslr_bits=0,
-        rlimit_as=-1, rlimit_data=-1, rlimit_stack=8 << 20, rlimit_memlock=8 << 20,
-        overcommit=0, commit_limit=-1, committed=-1, memory=-1, max_map_count=65530,
-        cgroup=Cgroup(), tools=Tools(),
-    )  # fmt: skip
+        schema=2,
+        machine="x86_64" if pointer_size == 8 else "i686",
+        release="",
+        pointer_size=pointer_size,
+        page_size=PAGE,
+        task_size=task_size,
+        lowest=0x10000,
+        placement="bottom-up" if bottom_up else "top-down",
+        first=first,
+        hint_high=Hint(asked, high, 0),
+        hint_low=Hint(0x10000000, 0x10000000, 0),
+        hint_beyond=Hint(task_size, first, 0),
+        aslr=0,
+        aslr_bits=0,
+        rlimit_as=-1,
+        rlimit_data=-1,
+        rlimit_stack=8 << 20,
+        rlimit_memlock=8 << 20,
+        overcommit=0,
+        commit_limit=-1,
+        committed=-1,
+        memory=-1,
+        max_map_count=65530,
+        cgroup=Cgroup(),
+        tools=Tools(),
+    )
 
 
 def _under(facts: Facts, limits: Limits, commit: int | None) -> Facts:

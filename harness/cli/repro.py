@@ -87,11 +87,17 @@ def _again(past: Past, maker: Builder, *, visit: bool) -> int:
         ]
         with Bus(sinks) as bus:
             options = laboratory.Options(
-                directory, maker, own=past.own, jobs=1, trace=past.traced,
-                subjects={past.subject.name: past.subject}, handed=past.hand(scratch),
-                keeper=kept if visit else None, plan=f"repro of {past.run}",
+                directory,
+                maker,
+                own=past.own,
+                jobs=1,
+                trace=past.traced,
+                subjects={past.subject.name: past.subject},
+                handed=past.hand(scratch),
+                keeper=kept if visit else None,
+                plan=f"repro of {past.run}",
                 command=("foothold", *sys.argv[1:]),
-            )  # fmt: skip
+            )
             summary = laboratory.run([past.cell], options, bus)
         now = seen.result.verdicts.get(past.cell.id)
         if summary.interrupted or now is None:

@@ -26,8 +26,11 @@ def find_run(word: str) -> Path:
     if match := LAST.fullmatch(word):
         found = runs[int(match[1] or 0) :][:1]
     else:
-        found = [_where() / word] if _is_run(_where() / word) else \
-            [each for each in runs if "/" not in word and each.name.startswith(word)]  # fmt: skip
+        found = (
+            [_where() / word]
+            if _is_run(_where() / word)
+            else [each for each in runs if "/" not in word and each.name.startswith(word)]
+        )
     if len(found) == 1:
         return found[0]
     if found:
@@ -36,9 +39,10 @@ def find_run(word: str) -> Path:
     newest = ", ".join(each.name for each in runs[:3])
     raise UsageError(
         f"there is no run {word!r} in {_where()}",
-        f"give its directory, or `last`; the newest are: {newest}" if newest
+        f"give its directory, or `last`; the newest are: {newest}"
+        if newest
         else "`foothold run` makes one",
-    )  # fmt: skip
+    )
 
 
 def _where() -> Path:

@@ -78,9 +78,14 @@ def shell(
 
     def work(here: Path | None) -> int:
         with one_guest(
-            name, maker, quiet=not streams.interactive, own=own, here=here, memory=memory,
+            name,
+            maker,
+            quiet=not streams.interactive,
+            own=own,
+            here=here,
+            memory=memory,
             subjects={subject.name: subject},
-        ) as (guest, facts):  # fmt: skip
+        ) as (guest, facts):
             start = desk.start_in(guest, here, share)
             return desk.shell(guest, facts, replace(wanted, directory=start), streams)
 

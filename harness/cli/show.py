@@ -75,17 +75,21 @@ def _run(kept: Kept) -> Iterator[str]:
     yield f"{cells}: {counted(run.counts, run.flaky)}"
     if kept.boots:
         yield ""
-        rows = [(boot.guest, boot.release or "-", _booted(boot), "; ".join(boot.notes))
-                for boot in kept.boots]  # fmt: skip
+        rows = [
+            (boot.guest, boot.release or "-", _booted(boot), "; ".join(boot.notes))
+            for boot in kept.boots
+        ]
         yield from columns([("guest", "kernel", "boot", "notes"), *rows])
     yield ""
     yield from columns(
         [
             ("result", "cell", "time", "seen"),
-            *((cell.result or "not run", cell.name, _seconds(cell.seconds), _seen(cell))
-              for cell in kept.cells),
+            *(
+                (cell.result or "not run", cell.name, _seconds(cell.seconds), _seen(cell))
+                for cell in kept.cells
+            ),
         ]
-    )  # fmt: skip
+    )
 
 
 def _booted(boot: Boot) -> str:
@@ -112,8 +116,11 @@ def _cell(kept: Kept, cell: KeptCell, verdict: Verdict | None, boot: Boot | None
     if verdict is None:
         yield f"  the run was {kept.run.state} before it"
         return
-    for who, said in (("declared", verdict.declared), ("predicted", verdict.predicted),
-                      ("observed", verdict.observed)):  # fmt: skip
+    for who, said in (
+        ("declared", verdict.declared),
+        ("predicted", verdict.predicted),
+        ("observed", verdict.observed),
+    ):
         if said:
             yield f"  {who:<10} {clean(str(said))}"
     if verdict.predicted and verdict.predicted.reason:

@@ -48,10 +48,16 @@ def _of_program(this: Program, plan: PlanFile) -> Subject:
 
     try:
         return subjects.of_program(
-            this.program, this.args, name=this.name, files=this.files, environment=this.env,
-            root=this.root, sysroot=Path(this.sysroot) if this.sysroot else None,
-            patience=this.patience or subjects.PATIENCE, says=this.says,
-        )  # fmt: skip
+            this.program,
+            this.args,
+            name=this.name,
+            files=this.files,
+            environment=this.env,
+            root=this.root,
+            sysroot=Path(this.sysroot) if this.sysroot else None,
+            patience=this.patience or subjects.PATIENCE,
+            says=this.says,
+        )
     except UsageError as error:
         if this.asked:  # on the command line, where its words are
             raise

@@ -51,7 +51,7 @@ PLAN = "runtimes"
 )
 def survey(
     plan: str, asked: Asked, thresholds: bool, run_dir: Path | None, earlier: Path | None
-) -> int:  # fmt: skip
+) -> int:
     """Run all runtimes in all guests, find the smallest limits, and print docs/survey.md.
 
     Cells are chosen as by `foothold run`.
@@ -86,10 +86,13 @@ def _measure(
     with Bus([Terminal(sys.stderr, live=False), RunDirectory(directory)]) as bus:
         stop_as_by_ctrl_c()
         options = laboratory.Options(
-            directory=directory, builder=maker, plan=read.name,
+            directory=directory,
+            builder=maker,
+            plan=read.name,
             jobs=asked.value("jobs", read) or read.jobs or 0,
-            subjects=subjects_of(cells, read, packaged(maker)), command=("foothold", *sys.argv[1:]),
-        )  # fmt: skip
+            subjects=subjects_of(cells, read, packaged(maker)),
+            command=("foothold", *sys.argv[1:]),
+        )
         summary = laboratory.run(cells, options, bus)
         if summary.interrupted:
             return directory, INTERRUPTED

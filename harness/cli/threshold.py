@@ -60,7 +60,7 @@ def threshold(
     policy: str | None,
     json_file: str | None,
     quiet: bool,
-) -> int:  # fmt: skip
+) -> int:
     """Find the smallest limit under which SUBJECT starts: a name of the catalogue, or a program.
 
     By bisection inside one boot of each guest. It is asked first whether it starts without any
@@ -92,9 +92,16 @@ def threshold(
 
     def search(one: Subject, booted: Opened, tell: Callable[[str], None]) -> Threshold:
         return find(
-            one, booted.guest, booted.facts, kind=kind, low=lowest, high=highest, precision=fine,
-            policy=chosen, tell=tell,
-        )  # fmt: skip
+            one,
+            booted.guest,
+            booted.facts,
+            kind=kind,
+            low=lowest,
+            high=highest,
+            precision=fine,
+            policy=chosen,
+            tell=tell,
+        )
 
     stop_as_by_ctrl_c()
     with (

@@ -121,8 +121,11 @@ def _qemu(past: Past, guest: Guest, tree: Path, argv: Sequence[str]) -> str:
         (tree / "initrd.cpio").write_bytes(
             initrd.read_bytes() + initramfs.archive(share, prefix="share/")
         )
-    places = {str(kernel): f"{_HERE}/vmlinux", str(initrd): f"{_HERE}/initrd.cpio",
-              str(tool / "usr/share"): f"{_HERE}/qemu/share"}  # fmt: skip
+    places = {
+        str(kernel): f"{_HERE}/vmlinux",
+        str(initrd): f"{_HERE}/initrd.cpio",
+        str(tool / "usr/share"): f"{_HERE}/qemu/share",
+    }
     for word in argv:
         if match := re.match(r"file=(.*),format=raw,", word):  # a disk that shows an image
             disk = Path(match[1].replace(",,", ","))

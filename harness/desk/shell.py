@@ -53,9 +53,11 @@ def prepare(
     if not (support := possible(guest, facts, limits)).ok:
         raise UnsupportedError(support.reason, support.remedy)
     how = Supervision(
-        environment=wanted.environment, directory=wanted.directory, root=guest.root,
+        environment=wanted.environment,
+        directory=wanted.directory,
+        root=guest.root,
         terminal=wanted.terminal,
-    )  # fmt: skip
+    )
     if guest.tracer == "emulator" and not wanted.argv:
         raise UsageError(
             f"{guest.name} has no shell: what it started would not be emulated",

@@ -75,9 +75,22 @@ def elf_of(symbols: list[Symbol]) -> bytes:
         _section(titles, ".shstrtab", _STRTAB, 0, 0, at_titles, len(titles)),
     )
     header = struct.pack(
-        "<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", _EXECUTABLE, _X86_64, 1, start, 0, at_sections, 0,
-        _HEADER, 0, 0, _SECTION, len(sections), len(sections) - 1,
-    )  # fmt: skip
+        "<16sHHIQQQIHHHHHH",
+        b"\x7fELF\2\1\1",
+        _EXECUTABLE,
+        _X86_64,
+        1,
+        start,
+        0,
+        at_sections,
+        0,
+        _HEADER,
+        0,
+        0,
+        _SECTION,
+        len(sections),
+        len(sections) - 1,
+    )
     body = header + bytes(table) + bytes(names) + titles
     return body + bytes(at_sections - len(body)) + b"".join(sections)
 
@@ -94,9 +107,17 @@ def _sized(symbols: list[Symbol], end: int) -> Iterator[tuple[Symbol, int]]:
 
 
 def _section(
-    titles: bytes, title: str, kind: int, flags: int, address: int, offset: int, size: int,
-    link: int = 0, info: int = 0, entry: int = 0,
-) -> bytes:  # fmt: skip
+    titles: bytes,
+    title: str,
+    kind: int,
+    flags: int,
+    address: int,
+    offset: int,
+    size: int,
+    link: int = 0,
+    info: int = 0,
+    entry: int = 0,
+) -> bytes:
     name = titles.index(b"\0" + title.encode() + b"\0") + 1
     return struct.pack(
         "<IIQQQQIIQQ", name, kind, flags, address, offset, size, link, info, 8, entry

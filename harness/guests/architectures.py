@@ -67,14 +67,18 @@ X86_64 = Architecture(
     initrd="initrd-x86_64",
     console="ttyS0",
     boot_line=(
-        *_QUICK, "mitigations=off", "lpj=4000000", "tsc=reliable", "no_timer_check",
+        *_QUICK,
+        "mitigations=off",
+        "lpj=4000000",
+        "tsc=reliable",
+        "no_timer_check",
         "initcall_blacklist=jent_mod_init,crypto_kdf108_init,load_system_certificate_list,"
         "bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init,trace_eval_init",
     ),
     scale=15.0,
     accelerators=("kvm", "tcg"),
     runs=(I386.machine,),
-)  # fmt: skip
+)
 # Started by its PVH note a kernel stays at four levels: five are set up by what unpacks a bzImage.
 X86_64_LA57 = replace(
     X86_64, name="x86_64-la57", processor="max,la57=on", file="bzImage", accelerators=("tcg",)

@@ -129,9 +129,7 @@ def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> Kind:
 
 def _user(this: Emulation) -> Kind:
     name = f"qemu-user-{this.name}"
-    return Kind(
-        name, this.images, lambda place: QemuUser(name, this, place), 0.45, port=this.port
-    )  # fmt: skip
+    return Kind(name, this.images, lambda place: QemuUser(name, this, place), 0.45, port=this.port)
 
 
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:

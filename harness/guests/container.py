@@ -77,8 +77,11 @@ class Container:
         except (DockerException, OSError) as error:
             return _why_no_engine(error)
         if not self._place.builder.ready("root") and (why := apt.available()):
-            return Support(False, f"the root file system is not built yet, and cannot be: {why}",
-                           "build the images on a Debian machine, or install apt")  # fmt: skip
+            return Support(
+                False,
+                f"the root file system is not built yet, and cannot be: {why}",
+                "build the images on a Debian machine, or install apt",
+            )
         return Support(True)
 
     def boot(self, deadline: Deadline) -> Facts:
@@ -240,13 +243,15 @@ def _why_no_engine(error: Exception) -> Support:
     text = str(error)
     if "Permission denied" in text or isinstance(error, PermissionError):
         return Support(
-            False, "the Docker engine is there but refuses this user",
+            False,
+            "the Docker engine is there but refuses this user",
             "add the user to the group docker, or run as root",
-        )  # fmt: skip
+        )
     return Support(
-        False, "no Docker engine answers",
+        False,
+        "no Docker engine answers",
         "install and start one: `apt-get install docker.io`, then `dockerd` as root",
-    )  # fmt: skip
+    )
 
 
 def _tar_of(path: Path, name: str = ".") -> bytes:

@@ -102,10 +102,13 @@ class Machine:
         self.argv = (*keep, "--", *launch.argv(theirs.fileno()))
         try:
             self._process = subprocess.Popen(
-                self.argv, stdin=self._console.guest_end, stdout=self._console.guest_end,
-                stderr=self._console.guest_end, start_new_session=True,
+                self.argv,
+                stdin=self._console.guest_end,
+                stdout=self._console.guest_end,
+                stderr=self._console.guest_end,
+                start_new_session=True,
                 pass_fds=(theirs.fileno(), owned, *launch.descriptors),
-            )  # fmt: skip
+            )
         finally:
             os.close(owned)
             theirs.close()

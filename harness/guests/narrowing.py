@@ -65,36 +65,42 @@ def _faults(facts: Facts, limits: Limits, machine: str) -> Support:
     machine = machine or own
     if machine not in _BENT or machine != own:
         return Support(
-            False, f"faults are for programs of a guest's own machine, {own}; this is {machine}",
+            False,
+            f"faults are for programs of a guest's own machine, {own}; this is {machine}",
             f"take a guest and a program of {', '.join(_BENT)}",
-        )  # fmt: skip
+        )
     for what, error in (("ptrace", facts.tools.ptrace), ("seccomp", facts.tools.seccomp)):
         if error:
             return Support(
-                False, f"faults need {what}, which is refused here: {os.strerror(error)}",
+                False,
+                f"faults need {what}, which is refused here: {os.strerror(error)}",
                 "in a container: allow it in the engine's seccomp profile; else take UML or QEMU",
-            )  # fmt: skip
+            )
     end = facts.task_size if limits.ceiling is None else limits.ceiling
     if end > facts.task_size:
         return Support(
-            False, f"a ceiling at {end:#x} is none: the address space ends at {facts.task_size:#x}",
+            False,
+            f"a ceiling at {end:#x} is none: the address space ends at {facts.task_size:#x}",
             "give a lower one, or take a guest with more",
-        )  # fmt: skip
+        )
     for each in limits.occupied:
         if each.end > end:
             return Support(
-                False, f"{each} cannot be occupied: the address space ends at {end:#x}",
+                False,
+                f"{each} cannot be occupied: the address space ends at {end:#x}",
                 "give a range below that",
-            )  # fmt: skip
+            )
         if each.start < facts.lowest:
             return Support(
-                False, f"{each} cannot be occupied: the lowest address is {facts.lowest:#x}",
+                False,
+                f"{each} cannot be occupied: the lowest address is {facts.lowest:#x}",
                 "give a range above that",
-            )  # fmt: skip
+            )
     taken = sum(each.length for each in limits.occupied)
     if limits.rlimit_as is not None and taken >= limits.rlimit_as:
         return Support(
-            False, "the occupied ranges count for RLIMIT_AS, and are more than it",
+            False,
+            "the occupied ranges count for RLIMIT_AS, and are more than it",
             "occupy less, or allow more",
-        )  # fmt: skip
+        )
     return Support(True)

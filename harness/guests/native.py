@@ -61,9 +61,11 @@ class Native:
             return Support(True)
         if not (why := apt.available()):
             return Support(True)
-        return Support(False, f"the agent is not built yet, and cannot be: {why}",
-                       "install a C compiler, or bring the cache of a machine that has it: see "
-                       "docs/limits.md")  # fmt: skip
+        return Support(
+            False,
+            f"the agent is not built yet, and cannot be: {why}",
+            "install a C compiler, or bring the cache of a machine that has it: see docs/limits.md",
+        )
 
     def boot(self, deadline: Deadline) -> Facts:
         """Measure this process's own address space, through the agent."""

@@ -87,9 +87,15 @@ def uml_release(path: Path) -> str:
         raise UsageError(f"{path} is an ELF file for {machine}, not x86-64", hint)
     try:
         done = subprocess.run(
-            [path.absolute(), "--version"], capture_output=True, text=True, errors="replace",
-            timeout=10, check=False, stdin=subprocess.DEVNULL, cwd=path.absolute().parent,
-        )  # fmt: skip
+            [path.absolute(), "--version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=10,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            cwd=path.absolute().parent,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{path} cannot be asked for its version: {error}", hint) from error
     match = re.match(r"(\d+\.\d+)\S*\s*$", done.stdout)

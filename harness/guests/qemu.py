@@ -92,8 +92,11 @@ class Qemu:
         if self._place.root == "host":
             return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
         if not all(map(builder.ready, self._architecture.images)) and (why := apt.available()):
-            return Support(False, f"its images are not built yet, and cannot be: {why}",
-                           "build the images on a Debian machine, or install apt")  # fmt: skip
+            return Support(
+                False,
+                f"its images are not built yet, and cannot be: {why}",
+                "build the images on a Debian machine, or install apt",
+            )
         if "kvm" not in self._accelerators:
             return Support(True)
         return Support(True, notes=(f"KVM: {Kvm(builder.cache.root).reason() or 'to be tried'}",))
@@ -360,9 +363,12 @@ def command(
     """
     tcg = accelerator == "tcg"
     told = (
-        f"console={this.console}", *this.boot_line,
-        "foothold.port=/dev/vport0p1", "foothold.parcel=1", *append,
-    )  # fmt: skip
+        f"console={this.console}",
+        *this.boot_line,
+        "foothold.port=/dev/vport0p1",
+        "foothold.parcel=1",
+        *append,
+    )
     kernel = ("-kernel", str(parts.kernel), "-initrd", str(parts.initrd), "-append", " ".join(told))
     return [
         str(parts.tool / this.system), "-M", this.board,

@@ -88,8 +88,11 @@ class Uml:
         """UML needs x86-64, ptrace, an executable tmpfs, its images or the means to make them."""
         host = examine()
         if platform.machine() != "x86_64":
-            return Support(False, f"UML kernels are for x86_64, this is {platform.machine()}",
-                           "run on an x86_64 machine")  # fmt: skip
+            return Support(
+                False,
+                f"UML kernels are for x86_64, this is {platform.machine()}",
+                "run on an x86_64 machine",
+            )
         if host.ptrace:
             return Support(
                 False,
@@ -110,8 +113,11 @@ class Uml:
                 "mount -o remount,exec /dev/shm",
             )
         if not self._ready() and (why := apt.available()):
-            return Support(False, f"the kernel is not built yet, and cannot be: {why}",
-                           "build the images on a Debian machine, or install apt")  # fmt: skip
+            return Support(
+                False,
+                f"the kernel is not built yet, and cannot be: {why}",
+                "build the images on a Debian machine, or install apt",
+            )
         notes = []
         if self._needs_shim():
             notes.append(self._shim_note())

@@ -64,8 +64,11 @@ class QemuUser:
         """An emulator needs its images, or the means to make them."""
         ready = all(map(self._place.builder.ready, self._emulation.images))
         if not ready and (why := apt.available()):
-            return Support(False, f"its images are not built yet, and cannot be: {why}",
-                           "build the images on a Debian machine, or install apt")  # fmt: skip
+            return Support(
+                False,
+                f"its images are not built yet, and cannot be: {why}",
+                "build the images on a Debian machine, or install apt",
+            )
         return Support(True)
 
     def boot(self, deadline: Deadline) -> Facts:

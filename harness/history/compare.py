@@ -72,8 +72,19 @@ class Comparison:
     @property
     def same(self) -> bool:
         """Is nothing different?"""
-        told = (self.new_failures, self.repaired, self.paths, self.lost, self.flaky, self.slower,
-                self.made, self.kernels, self.facts, self.only_a, self.only_b)  # fmt: skip
+        told = (
+            self.new_failures,
+            self.repaired,
+            self.paths,
+            self.lost,
+            self.flaky,
+            self.slower,
+            self.made,
+            self.kernels,
+            self.facts,
+            self.only_a,
+            self.only_b,
+        )
         return not any(told)
 
 
@@ -82,8 +93,11 @@ def compare(a: Kept, b: Kept, earlier: Mapping[str, Sequence[float]]) -> Compari
     asked_a = {cell.name: cell for cell in a.cells if cell.result}
     asked_b = {cell.name: cell for cell in b.cells if cell.result}
     both = [(asked_a[name], cell) for name, cell in asked_b.items() if name in asked_a]
-    new = [_change(asked_a.get(name), cell) for name, cell in asked_b.items()
-           if _is_new_failure(asked_a.get(name), cell)]  # fmt: skip
+    new = [
+        _change(asked_a.get(name), cell)
+        for name, cell in asked_b.items()
+        if _is_new_failure(asked_a.get(name), cell)
+    ]
     guests = [(a.guests[name], boot) for name, boot in b.guests.items() if name in a.guests]
     return Comparison(
         a.run.name,

@@ -129,9 +129,12 @@ class Database:
     def _open(self, name: str) -> None:
         with self._in_words():
             self._connection = sqlite3.connect(
-                name, timeout=self._patience, isolation_level=None, check_same_thread=False,
+                name,
+                timeout=self._patience,
+                isolation_level=None,
+                check_same_thread=False,
                 uri=name.startswith("file:"),
-            )  # fmt: skip
+            )
             self._connection.row_factory = sqlite3.Row
         try:
             self._prepare()

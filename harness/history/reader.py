@@ -142,8 +142,9 @@ def _runs(database: Database, query: str, *values: object) -> Iterator[Run]:
         counts: Counter[str] = Counter()
         for part in database.rows(
             "SELECT coalesce(result, 'not-run') AS result, count(*) AS cells FROM cells"
-            " WHERE run = ? GROUP BY 1", row["id"],
-        ):  # fmt: skip
+            " WHERE run = ? GROUP BY 1",
+            row["id"],
+        ):
             counts[part["result"]] = part["cells"]
         flaky = database.value("SELECT count(*) FROM cells WHERE flaky AND run = ?", row["id"])
         yield Run.of(row, dict(counts), flaky)

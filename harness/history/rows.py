@@ -58,10 +58,20 @@ class Run:
         origin = Origin(*(row[name] for name in Origin.__dataclass_fields__))
         command = _json(row["command"], tuple[str, ...])
         return cls(
-            row["id"], row["name"], row["plan"], command, row["directory"], origin,
-            _json(row["subjects"], dict[str, str]), bool(row["traced"]), row["started"],
-            row["seconds"], state, counts, flaky,
-        )  # fmt: skip
+            row["id"],
+            row["name"],
+            row["plan"],
+            command,
+            row["directory"],
+            origin,
+            _json(row["subjects"], dict[str, str]),
+            bool(row["traced"]),
+            row["started"],
+            row["seconds"],
+            state,
+            counts,
+            flaky,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,10 +99,17 @@ class Boot:
         facts = _json(row["facts"], dict[str, object]) if row["facts"] else None
         names = dict[str, str]
         return cls(
-            row["id"], row["name"], row["guest"], row["seconds"], _json(row["images"], names),
-            facts, _json(row["provenance"], names), _json(row["notes"], tuple[str, ...]),
-            _json(row["argv"], tuple[str, ...]), row["failure"],
-        )  # fmt: skip
+            row["id"],
+            row["name"],
+            row["guest"],
+            row["seconds"],
+            _json(row["images"], names),
+            facts,
+            _json(row["provenance"], names),
+            _json(row["notes"], tuple[str, ...]),
+            _json(row["argv"], tuple[str, ...]),
+            row["failure"],
+        )
 
     @property
     def release(self) -> str:
@@ -131,10 +148,24 @@ class KeptCell:
         result = Result(row["result"]) if row["result"] else None
         findings = _json(row["findings"], tuple[str, ...]) if row["findings"] != "[]" else ()
         return cls(
-            row["id"], row["name"], row["question"], row["guest"], row["limits"],
-            row["subject"], row["policy"], result, row["path"], row["outcome"], row["status"],
-            row["blame"], findings, row["seconds"], row["retries"], bool(row["flaky"]), row["boot"],
-        )  # fmt: skip
+            row["id"],
+            row["name"],
+            row["question"],
+            row["guest"],
+            row["limits"],
+            row["subject"],
+            row["policy"],
+            result,
+            row["path"],
+            row["outcome"],
+            row["status"],
+            row["blame"],
+            findings,
+            row["seconds"],
+            row["retries"],
+            bool(row["flaky"]),
+            row["boot"],
+        )
 
     @property
     def bad(self) -> bool:

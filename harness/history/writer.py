@@ -116,18 +116,32 @@ class Recorder:
     def _start(self, event: RunStarted) -> None:
         self._started = event
         self._run = self._insert(
-            "runs", name=self._free_name(event.run), plan=event.plan, command=_json(event.command),
-            directory=event.directory, subjects=_json(event.subjects), traced=event.trace,
-            started=event.at, state=State.RUNNING, process=self._writer, **asdict(event.origin),
-        )  # fmt: skip
+            "runs",
+            name=self._free_name(event.run),
+            plan=event.plan,
+            command=_json(event.command),
+            directory=event.directory,
+            subjects=_json(event.subjects),
+            traced=event.trace,
+            started=event.at,
+            state=State.RUNNING,
+            process=self._writer,
+            **asdict(event.origin),
+        )
         self._ended = False
         for cell in event.cells:
             name = cell.id
             row = self._insert(
-                "cells", run=self._run, name=name, guest=cell.guest, limits=str(cell.limits),
-                subject=cell.subject, policy=cell.policy, workload=cell.workload,
+                "cells",
+                run=self._run,
+                name=name,
+                guest=cell.guest,
+                limits=str(cell.limits),
+                subject=cell.subject,
+                policy=cell.policy,
+                workload=cell.workload,
                 question=replace(cell, repeat=1).id if cell.repeat > 1 else name,
-            )  # fmt: skip
+            )
             self._cells[name] = row, cell
 
     def _free_name(self, name: str) -> str:
@@ -148,10 +162,15 @@ class Recorder:
     def _ready(self, event: GuestReady) -> None:
         boot = self._boots.get(event.boot) or self._booting(event, {})
         self._update(
-            "boots", boot.row, seconds=event.seconds, facts=_json(event.facts),
-            provenance=_json(event.provenance), notes=_json(event.notes), argv=_json(event.argv),
+            "boots",
+            boot.row,
+            seconds=event.seconds,
+            facts=_json(event.facts),
+            provenance=_json(event.provenance),
+            notes=_json(event.notes),
+            argv=_json(event.argv),
             likeness=space.likeness(msgspec.to_builtins(event.facts), event.provenance),
-        )  # fmt: skip
+        )
 
     def _failed(self, event: GuestFailed) -> None:
         boot = self._boots.get(event.boot) or self._booting(event, {})
@@ -162,13 +181,21 @@ class Recorder:
         boot, seen = self._boots.get(name), verdict.observed
         known = boot and boot.images
         self._update(
-            "cells", row, boot=boot.row if boot else None,
+            "cells",
+            row,
+            boot=boot.row if boot else None,
             setting=space.setting(self._started, cell, known) if known else None,
-            result=verdict.result, came=space.came(verdict), path=seen and seen.path,
-            outcome=seen and seen.outcome, status=seen and seen.status, blame=verdict.blame,
-            findings=_json(verdict.findings), seconds=verdict.seconds,
-            retries=len(verdict.attempts), flaky=verdict.flaky,
-        )  # fmt: skip
+            result=verdict.result,
+            came=space.came(verdict),
+            path=seen and seen.path,
+            outcome=seen and seen.outcome,
+            status=seen and seen.status,
+            blame=verdict.blame,
+            findings=_json(verdict.findings),
+            seconds=verdict.seconds,
+            retries=len(verdict.attempts),
+            flaky=verdict.flaky,
+        )
         self._insert("verdicts", cell=row, json=zlib.compress(msgspec.json.encode(verdict)))
 
     def _end(self, state: State, seconds: float | None) -> None:

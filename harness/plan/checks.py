@@ -56,9 +56,10 @@ class _Checks:
             if n not in before:
                 others = ", ".join(self._named(Place(settings.EXPECT, each)) for each in before)
                 self._complain(
-                    place, f"it decides nothing: of all its cells is spoken before, in {others}",
+                    place,
+                    f"it decides nothing: of all its cells is spoken before, in {others}",
                     "leave it, or put what is more special first",
-                )  # fmt: skip
+                )
 
     def said(self) -> None:
         for n, (pattern, _) in enumerate(self._plan.by_pattern):
@@ -69,17 +70,19 @@ class _Checks:
         guests = {cell.guest for cell in self.cells}
         for guest in sorted(self._plan.require - guests):
             self._complain(
-                Place(key="require"), f"{guest} is required, and has no cell in this plan",
+                Place(key="require"),
+                f"{guest} is required, and has no cell in this plan",
                 "add it to the guests, or leave it here",
-            )  # fmt: skip
+            )
 
     def complete(self) -> None:
         if silent := [cell for cell in self.cells if not cell.declared]:
             more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
             self._complain(
-                Place(key="complete"), f"nothing is declared of {silent[0].id}{more}",
+                Place(key="complete"),
+                f"nothing is declared of {silent[0].id}{more}",
                 "add an [[expect]], or leave this to the oracle: complete = false",
-            )  # fmt: skip
+            )
 
     def _matching(self, pattern: Pattern, cells: Iterable[Cell]) -> Iterable[Cell]:
         names = self._plan.known.names

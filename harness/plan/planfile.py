@@ -102,10 +102,14 @@ class PlanFile:
             if count > LARGEST:
                 raise self._too_many()
             whole = replace(
-                cell, declared=asked.expect or self._declared(cell), plan=called(self.source),
+                cell,
+                declared=asked.expect or self._declared(cell),
+                plan=called(self.source),
                 asked=(*self._subject_asked(cell), *(("--repeats", "1") if repeats > 1 else ())),
-                tags=ways.tags, deadline=ways.deadline, trace=ways.trace is not False,
-            )  # fmt: skip
+                tags=ways.tags,
+                deadline=ways.deadline,
+                trace=ways.trace is not False,
+            )
             yield from (replace(whole, repeat=n) for n in range(1, repeats + 1))
 
     def _subject_asked(self, cell: Cell) -> Iterator[str]:

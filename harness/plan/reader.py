@@ -131,10 +131,13 @@ class _Reader:
             if not isinstance(found, dict):
                 raise self._wrong(place, unlike("a table of texts", found))
             return tuple(
-                self._read(setting, f"{key}={each}" if isinstance(each, str) else each,
-                           replace(place, word=key))
+                self._read(
+                    setting,
+                    f"{key}={each}" if isinstance(each, str) else each,
+                    replace(place, word=key),
+                )
                 for key, each in found.items()
-            )  # fmt: skip
+            )
         return self._list(setting, found, place)
 
     def _list(self, setting: Setting, found: Any, place: Place) -> tuple[object, ...]:

@@ -37,9 +37,10 @@ class Section:
     def title(self) -> str:
         """How it begins in a file."""
         titles = {
-            Shape.ONE: f"[{self.key}]", Shape.LIST: f"[[{self.key}]]",
+            Shape.ONE: f"[{self.key}]",
+            Shape.LIST: f"[[{self.key}]]",
             Shape.NAMED: f"[{self.key}.NAME]",
-        }  # fmt: skip
+        }
         return titles[self.shape] if self.key else ""
 
 
@@ -86,25 +87,37 @@ class Setting:
 
 
 PLAN, AXES, EXCLUDE, INCLUDE, EXPECT, CELLS, SUBJECT = (
-    "", "axes", "exclude", "include", "expect", "cells", "subject",
-)  # fmt: skip
+    "",
+    "axes",
+    "exclude",
+    "include",
+    "expect",
+    "cells",
+    "subject",
+)
 
 SECTIONS: Mapping[str, Section] = {
-    each.key: each for each in (
+    each.key: each
+    for each in (
         Section(PLAN, Shape.ONE, "The plan itself. These stand before the first table.", True),
         Section(AXES, Shape.ONE, "Lists whose product is the cells.", True),
         Section(EXCLUDE, Shape.LIST, "Cells of that product that are left out, by patterns."),
         Section(INCLUDE, Shape.LIST, "More cells, again as axes; nothing is excluded of them."),
-        Section(EXPECT, Shape.LIST,
-                "What is declared of the cells that match. Of several the first counts. Either "
-                "`expect`, of any subject; or `path` and `outcome`, of the allocator alone."),
-        Section(CELLS, Shape.LIST,
-                "What else is said of the cells that match. It goes before what the plan says of "
-                "all; of several that say the same thing the first counts, but tags add up."),
-        Section(SUBJECT, Shape.NAMED,
-                "A program that is a subject of this plan, by this name."),
+        Section(
+            EXPECT,
+            Shape.LIST,
+            "What is declared of the cells that match. Of several the first counts. Either "
+            "`expect`, of any subject; or `path` and `outcome`, of the allocator alone.",
+        ),
+        Section(
+            CELLS,
+            Shape.LIST,
+            "What else is said of the cells that match. It goes before what the plan says of "
+            "all; of several that say the same thing the first counts, but tags add up.",
+        ),
+        Section(SUBJECT, Shape.NAMED, "A program that is a subject of this plan, by this name."),
     )
-}  # fmt: skip
+}
 
 
 def _axis(

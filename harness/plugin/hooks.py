@@ -34,10 +34,18 @@ _MAPS_LINES = 60
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the command line, and of the configuration file."""
     group = parser.getgroup("foothold", "guests of Foothold")
-    group.addoption("--foothold-guest", action="append", metavar="G", default=[],
-                    help="run tests on this guest alone; may be given more than once")  # fmt: skip
-    group.addoption("--foothold-require", action="store_true",
-                    help="a guest that this machine cannot boot fails its tests")  # fmt: skip
+    group.addoption(
+        "--foothold-guest",
+        action="append",
+        metavar="G",
+        default=[],
+        help="run tests on this guest alone; may be given more than once",
+    )
+    group.addoption(
+        "--foothold-require",
+        action="store_true",
+        help="a guest that this machine cannot boot fails its tests",
+    )
     parser.addini("foothold_guests", "the guests of tests that name none", "linelist", [])
 
 
@@ -198,13 +206,20 @@ def run_cell(request: pytest.FixtureRequest, guest: Booted) -> RunCell:
         __tracebackhide__ = True  # what is wrong with a question stands where it is asked
         try:
             given = [str(each) for each in files]
-            made = program(str(subject), arguments, given, environment or {}, patience) \
-                if subject is not None else None  # fmt: skip
+            made = (
+                program(str(subject), arguments, given, environment or {}, patience)
+                if subject is not None
+                else None
+            )
             words = expect or ("starts" if made else "")
             verdict = lab.ask(
-                guest or here, Limits.parse(limits or marked), policy=policy, workload=workload,
-                program=made, expect=_declared(words),
-            )  # fmt: skip
+                guest or here,
+                Limits.parse(limits or marked),
+                policy=policy,
+                workload=workload,
+                program=made,
+                expect=_declared(words),
+            )
         except UsageError as error:
             raise pytest.fail.Exception("; ".join(filter(None, (str(error), error.hint)))) from None
         if verdict.result is Result.UNSUPPORTED:
@@ -267,9 +282,10 @@ def _asked(metafunc: pytest.Metafunc, lab: Lab) -> list[str]:
     if not names:
         here = platform.machine()  # what tests hand in is of this machine, if nobody says otherwise
         names = [
-            name for name, kind in lab.guests().items()
+            name
+            for name, kind in lab.guests().items()
             if kind.machines[0] == here and lab.support(name).ok
-        ]  # fmt: skip
+        ]
     alone = {lab.name(each) for each in config.getoption("--foothold-guest")}
     return [name for name in names if not alone or name in alone]
 

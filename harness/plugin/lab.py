@@ -111,9 +111,13 @@ class Lab:
         """Take a cell to its verdict in a guest that is booted."""
         subject = program or ALLOCATOR
         cell = Cell(
-            booted.name, limits, "" if program else policy, subject.name,
-            workload="default" if program else workload, declared=expect,
-        )  # fmt: skip
+            booted.name,
+            limits,
+            "" if program else policy,
+            subject.name,
+            workload="default" if program else workload,
+            declared=expect,
+        )
         verdict = booted.opened.ask(cell, subject, self.root / f"cell-{next(self._count)}")
         booted.verdicts.append(verdict)
         return verdict
@@ -126,15 +130,20 @@ class Lab:
 
 
 def program(
-    name: str, arguments: Sequence[str], files: Sequence[str], environment: Mapping[str, str],
+    name: str,
+    arguments: Sequence[str],
+    files: Sequence[str],
+    environment: Mapping[str, str],
     patience: float | None,
-) -> Subject:  # fmt: skip
+) -> Subject:
     """Make a subject of a program of this machine; see `subjects.of_program`."""
     return subjects.of_program(
-        name, arguments, files=files,
+        name,
+        arguments,
+        files=files,
         environment=[f"{key}={value}" for key, value in environment.items()],
         patience=patience or subjects.PATIENCE,
-    )  # fmt: skip
+    )
 
 
 def _nobody(_: events.AnyEvent) -> None:

@@ -93,9 +93,14 @@ def cell_views(run: Run, axis: Axis, changes: Mapping[str, Change]) -> Iterator[
         raw += keeps
         ready = run.result.guests[cell.guest].ready
         yield _view(
-            run, cell, verdict, axis, ready.facts if ready else None, changes.get(cell.id),
+            run,
+            cell,
+            verdict,
+            axis,
+            ready.facts if ready else None,
+            changes.get(cell.id),
             keeps_raw=keeps and raw <= MOST_RAW,
-        )  # fmt: skip
+        )
 
 
 def _view(
@@ -119,7 +124,9 @@ def _view(
         arena = space.arena_of(evidence.report)
         drawing = draw(axis, facts, segments, asked, arena, cell.limits.occupied)
     return CellView(
-        cell, mine, verdict,
+        cell,
+        mine,
+        verdict,
         told=tuple(_told(verdict)),
         witnesses=tuple(filter(None, _witnesses(cell, facts, evidence))),
         space=segments,
@@ -131,7 +138,7 @@ def _view(
         console="\n".join(verdict.console.splitlines()[-_CONSOLE:]),
         command=shlex.join(verdict.command or cell.command),
         change=change,
-    )  # fmt: skip
+    )
 
 
 def _moment(evidence: Evidence) -> str:
@@ -164,8 +171,9 @@ def _witnesses(cell: Cell, facts: Facts | None, evidence: Evidence) -> Iterator[
     pointers = facts.pointer_size if facts else 8
     sightings = {
         moment: sight(maps, cell.policy, pointers)
-        for moment, maps in evidence.maps.items() if moment in MOMENTS
-    }  # fmt: skip
+        for moment, maps in evidence.maps.items()
+        if moment in MOMENTS
+    }
     last = list(sightings.values())[-1] if sightings else None
     if report:
         claimed = f"{report.path}" if report.path else "says nothing of it"

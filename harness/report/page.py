@@ -36,24 +36,28 @@ def render(run: Run, earlier: Run | None = None) -> bytes:
     axis = Axis.of([each.facts for each in ready])
     views = list(cell_views(run, axis, changes))
     style, script = _asset("page.css"), _asset("page.js")
-    page = _environment().get_template("page.html").render(
-        run=run,
-        summary=summarise(run, views),
-        matrix=matrix(run.result.cells, [view.mark for view in views]),
-        views=views,
-        ticks=list(ticks(axis)),
-        guests=guests,
-        traits=list(TRAITS),
-        comparison=comparison,
-        links={view.cell.id: view.mark for view in views},
-        shapes=SHAPES,
-        words=WORDS,
-        large=len(views) > PRINTED_WHOLE,
-        style=Markup(style),  # noqa: S704 - our own files
-        script=Markup(script),  # noqa: S704
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'",
-    )  # fmt: skip
+    page = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            run=run,
+            summary=summarise(run, views),
+            matrix=matrix(run.result.cells, [view.mark for view in views]),
+            views=views,
+            ticks=list(ticks(axis)),
+            guests=guests,
+            traits=list(TRAITS),
+            comparison=comparison,
+            links={view.cell.id: view.mark for view in views},
+            shapes=SHAPES,
+            words=WORDS,
+            large=len(views) > PRINTED_WHOLE,
+            style=Markup(style),  # noqa: S704 - our own files
+            script=Markup(script),  # noqa: S704
+            policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+            "base-uri 'none'; form-action 'none'",
+        )
+    )
     return page.encode()
 
 

@@ -157,8 +157,12 @@ def _joined(single: Iterable[Segment]) -> list[Segment]:
             joined.append(one)
             continue
         joined[joined.index(last)] = Segment(
-            one.kind, last.start, one.end, last.mapped + one.mapped,
+            one.kind,
+            last.start,
+            one.end,
+            last.mapped + one.mapped,
             tuple(dict.fromkeys(last.protections + one.protections)),
-            tuple(dict.fromkeys(last.names + one.names)), last.count + one.count,
-        )  # fmt: skip
+            tuple(dict.fromkeys(last.names + one.names)),
+            last.count + one.count,
+        )
     return sorted(joined, key=lambda each: each.start)

@@ -108,7 +108,13 @@ def _guest(result: RunResult, name: str) -> GuestDocument:
 
 def _cell(result: RunResult, cell: Cell) -> CellDocument:
     return CellDocument(
-        id=cell.id, guest=cell.guest, limits=cell.limits, policy=cell.policy,
-        subject=cell.subject, workload=cell.workload, repeat=cell.repeat, tags=tuple(cell.tags),
+        id=cell.id,
+        guest=cell.guest,
+        limits=cell.limits,
+        policy=cell.policy,
+        subject=cell.subject,
+        workload=cell.workload,
+        repeat=cell.repeat,
+        tags=tuple(cell.tags),
         verdict=result.verdicts.get(cell.id),
-    )  # fmt: skip
+    )

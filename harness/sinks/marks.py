@@ -11,9 +11,12 @@ from foothold_lab.harness.verdict import Outcome, Result, Verdict
 
 SHAPES = {"pass": "✓", "fail": "✗", "error": "!", "unsupported": "–", "not-run": "·"}
 WORDS = {
-    "pass": "as expected", "fail": "not as expected", "error": "in error",
-    "unsupported": "unsupported", "not-run": "not reached",
-}  # fmt: skip
+    "pass": "as expected",
+    "fail": "not as expected",
+    "error": "in error",
+    "unsupported": "unsupported",
+    "not-run": "not reached",
+}
 AGAIN = "↻"  # it passed when it was asked again
 _IN_FRAGMENTS = "/=+@:~!$&()*,;"
 PAIRED = 3  # so many variants stand beside each other; more of them get a part of the table each
@@ -78,9 +81,17 @@ def mark(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> Mark:
     if changed:
         parts.append("changed since the earlier run")
     return Mark(
-        anchor, f"#{quote(anchor, safe=_IN_FRAGMENTS)}", result, SHAPES[result], path, word,
-        dies, flaky, changed, ", ".join(filter(None, parts)),
-    )  # fmt: skip
+        anchor,
+        f"#{quote(anchor, safe=_IN_FRAGMENTS)}",
+        result,
+        SHAPES[result],
+        path,
+        word,
+        dies,
+        flaky,
+        changed,
+        ", ".join(filter(None, parts)),
+    )
 
 
 def matrix(cells: Sequence[Cell], marks: Sequence[Mark]) -> Matrix:

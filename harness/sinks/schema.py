@@ -21,8 +21,13 @@ every document; a later version with the same `schema` may have more. Times are 
 bytes. A verdict has the same form in a run's `verdict.json` and `events.jsonl`, and in the history.
 What its words mean is told in [reading-a-verdict.md](reading-a-verdict.md).
 """
-_TYPES = {"string": "text", "integer": "whole number", "number": "number",
-          "boolean": "true or false", "null": "null"}  # fmt: skip
+_TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "null": "null",
+}
 
 
 def schema() -> dict[str, Any]:

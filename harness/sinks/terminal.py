@@ -65,9 +65,14 @@ class Terminal:
 
     def __init__(self, stream: IO[str], *, live: bool, quiet: bool = False) -> None:
         self._console = Console(
-            file=stream, highlight=False, markup=False, emoji=False, soft_wrap=not live,
-            no_color=not live, force_terminal=live,
-        )  # fmt: skip
+            file=stream,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=not live,
+            no_color=not live,
+            force_terminal=live,
+        )
         self._result = RunResult()
         self._display: _Display
         if quiet:
@@ -154,9 +159,10 @@ class _LiveTable:
         with self._lock:
             self._note(event)
             done = [
-                guest for guest in result.guests
+                guest
+                for guest in result.guests
                 if result.cells and guest not in self._printed and result.is_done(guest)
-            ]  # fmt: skip
+            ]
             self._printed.update(done)
         if isinstance(event, RunStarted):
             head = _grid(event.cells)

@@ -97,10 +97,15 @@ def wishes(story: Story) -> tuple[Wish, ...]:
             found.append(replace(one, searched=search.count))
         elif before and _alike(before, one):
             found[-1] = replace(
-                before, last=one.last, count=before.count + 1, then=one.then,
-                refused=before.refused + one.refused, moved=before.moved + one.moved,
-                errno=before.errno or one.errno, given=before.given or one.given,
-            )  # fmt: skip
+                before,
+                last=one.last,
+                count=before.count + 1,
+                then=one.then,
+                refused=before.refused + one.refused,
+                moved=before.moved + one.moved,
+                errno=before.errno or one.errno,
+                given=before.given or one.given,
+            )
         else:
             found.append(one)
     return tuple(found)
@@ -133,9 +138,16 @@ def _telling(story: Story, account: Account) -> Iterator[Wish]:
             continue
         refused, moved = one.answer is Answer.REFUSED, one.answer is Answer.MOVED
         yield Wish(
-            one, one, 1, int(refused), int(moved), one.errno, one.given if moved else None, 0,
+            one,
+            one,
+            1,
+            int(refused),
+            int(moved),
+            one.errno,
+            one.given if moved else None,
+            0,
             reaction(story, at, one) if refused or moved else "",
-        )  # fmt: skip
+        )
 
 
 def _is_arena(one: Reservation) -> bool:
@@ -146,8 +158,11 @@ def _is_arena(one: Reservation) -> bool:
 
 def _is_next_to(one: Reservation, arenas: Sequence[Reservation]) -> bool:
     """Is it for one thread more, asked for where an arena's other half was given back?"""
-    near = any(each.given <= (one.asked or 0) <= each.given + each.length
-               for each in arenas if each.given is not None)  # fmt: skip
+    near = any(
+        each.given <= (one.asked or 0) <= each.given + each.length
+        for each in arenas
+        if each.given is not None
+    )
     return near and one.hinted and one.length in _ARENAS
 
 

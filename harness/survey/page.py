@@ -115,8 +115,11 @@ def _named(survey: Survey, subject: str) -> str:
 
 
 def _versions(survey: Survey) -> str:
-    kernels = (f"{guest} {release}" for guest, release in survey.releases.items()
-               if not guest.startswith(_HOSTS))  # fmt: skip
+    kernels = (
+        f"{guest} {release}"
+        for guest, release in survey.releases.items()
+        if not guest.startswith(_HOSTS)
+    )
     versions = dict.fromkeys(
         f"{re.split(',| -', each.title)[0]} {each.version}" for each in survey.subjects.values()
     )
@@ -128,9 +131,15 @@ def _starts(survey: Survey) -> str:
     machines: dict[str, list[str]] = {}
     for guest, facts in survey.guests.items():
         machines.setdefault(facts.machine, []).append(guest)
-    return "\n".join([_everywhere(survey), *(
-        f"### {machine}\n\n{_starts_on(survey, guests)}" for machine, guests in machines.items()
-    )])  # fmt: skip
+    return "\n".join(
+        [
+            _everywhere(survey),
+            *(
+                f"### {machine}\n\n{_starts_on(survey, guests)}"
+                for machine, guests in machines.items()
+            ),
+        ]
+    )
 
 
 def _everywhere(survey: Survey) -> str:
@@ -149,8 +158,10 @@ def _starts_on(survey: Survey, guests: Sequence[str]) -> str:
         seen = survey.cells.get((guest, NONE, subject))
         return word_of(seen) if seen else "-"
 
-    rows = ([_named(survey, subject), *(word(guest, subject) for guest in guests)]
-            for subject in survey.subjects)  # fmt: skip
+    rows = (
+        [_named(survey, subject), *(word(guest, subject) for guest in guests)]
+        for subject in survey.subjects
+    )
     return _table(["", *guests], (row for row in rows if set(row[1:]) != {"-"}))
 
 
@@ -248,8 +259,10 @@ def _thresholds(survey: Survey) -> str:
         found = known.get((guest, subject))
         return _edge(found) if found else "-"
 
-    rows = ([_named(survey, subject), *(word(guest, subject) for guest in guests)]
-            for subject in survey.subjects)  # fmt: skip
+    rows = (
+        [_named(survey, subject), *(word(guest, subject) for guest in guests)]
+        for subject in survey.subjects
+    )
     return _table(["", *guests], (row for row in rows if set(row[1:]) != {"-"}))
 
 
@@ -277,11 +290,15 @@ def _below(survey: Survey) -> str:
         if each.search.edge in (Edge.FOUND, Edge.SEVERAL):
             first.setdefault(each.subject, each)
     rows = (
-        [_named(survey, subject), f"{about(first[subject].search.largest or 0)}, "
-         f"{first[subject].guest}", first[subject].refused.removeprefix("mmap, ") or "nothing",
-         plain(first[subject].observed)]
-        for subject in survey.subjects if subject in first
-    )  # fmt: skip
+        [
+            _named(survey, subject),
+            f"{about(first[subject].search.largest or 0)}, {first[subject].guest}",
+            first[subject].refused.removeprefix("mmap, ") or "nothing",
+            plain(first[subject].observed),
+        ]
+        for subject in survey.subjects
+        if subject in first
+    )
     return _table(["", "under", "refused last", "what became of it"], rows) if first else ""
 
 

@@ -117,9 +117,11 @@ def read(run: Path) -> Survey:
         {guest: ready[guest].facts for guest in order},
         {guest: ready[guest].facts.release for guest in order},
         {name: _about(name, same, found.subjects) for name in dict.fromkeys(same.values())},
-        cells, [replace(each, subject=same[each.subject]) for each in found.thresholds],
-        [(guest, same.get(name, name), why) for guest, name, why in found.unfound], missing,
-    )  # fmt: skip
+        cells,
+        [replace(each, subject=same[each.subject]) for each in found.thresholds],
+        [(guest, same.get(name, name), why) for guest, name, why in found.unfound],
+        missing,
+    )
 
 
 def _same(subjects: Mapping[str, About]) -> dict[str, str]:
@@ -132,9 +134,10 @@ def _about(name: str, same: Mapping[str, str], subjects: Mapping[str, About]) ->
     """Tell of a runtime, with each other version that it has on another machine."""
     here = subjects[name]
     others = (
-        f"{other.rpartition('-')[2]} {subjects[other].version}" for other in subjects
+        f"{other.rpartition('-')[2]} {subjects[other].version}"
+        for other in subjects
         if same[other] == name and subjects[other].version != here.version
-    )  # fmt: skip
+    )
     elsewhere = ", ".join(others)
     return replace(here, version=here.version + (f" ({elsewhere})" if elsewhere else ""))
 

@@ -72,9 +72,10 @@ def match(report: Report, trace: Sequence[Step]) -> Matching:
         at = found + 1
     moments.update(dict.fromkeys(report.held_after(len(report.calls)), at))
     silent = [
-        each for each in trace
+        each
+        for each in trace
         if isinstance(each, Map) and _matters(each.reservation) and id(each) not in told
-    ]  # fmt: skip
+    ]
     against[_MOST:] = []
     against += [
         f"the trace shows {each.line}; the report says nothing of it" for each in silent[:_MOST]
@@ -159,11 +160,15 @@ def _step(call: Call) -> Step | None:
         refused = -4096 < call.result < 0
         return Map(
             Reservation(
-                asked, length, protection_of(protection), flags_of(flags),
-                None if refused else call.result, _errno(-call.result) if refused else "",
+                asked,
+                length,
+                protection_of(protection),
+                flags_of(flags),
+                None if refused else call.result,
+                _errno(-call.result) if refused else "",
             ),
             line,
-        )  # fmt: skip
+        )
     if call.name == "munmap" and len(call.args) == 2 and call.result == 0:
         return Unmap(*call.args, line)
     return None

@@ -210,13 +210,18 @@ def maps_at(record: Record, log: Log, moment: str) -> tuple[Mapping, ...]:
     if not record.running:
         nth = list(record.maps).index(moment)
         reads = [
-            place for place, each in enumerate(entries)
-            if isinstance(each, Call) and each.pid == record.pid and each.name == "read"
+            place
+            for place, each in enumerate(entries)
+            if isinstance(each, Call)
+            and each.pid == record.pid
+            and each.name == "read"
             and each.args[:1] == ("0",)
-        ]  # fmt: skip
+        ]
         if len(reads) <= nth:
-            raise MapsError(f"the emulator's log shows {len(reads)} reads of standard input, "
-                            f"so it does not say when {moment} was")  # fmt: skip
+            raise MapsError(
+                f"the emulator's log shows {len(reads)} reads of standard input, "
+                f"so it does not say when {moment} was"
+            )
         entries = entries[: reads[nth]]
     pieces = _pieces(entries, record.pid)
     return tuple(each for piece in pieces for each in _seen(piece, host, log.base))
@@ -251,9 +256,12 @@ def _seen(piece: Piece, host: Sequence[Mapping], base: int) -> Iterator[Mapping]
         there = piece.protection[0] == "-" or each.permissions[0] == "r"
         protection = piece.protection if there else "---"
         yield replace(
-            each, start=start, end=end, permissions=protection + each.permissions[3],
+            each,
+            start=start,
+            end=end,
+            permissions=protection + each.permissions[3],
             offset=each.offset + start + base - each.start,
-        )  # fmt: skip
+        )
 
 
 def _calls(log: Log, pid: int) -> Iterator[Call]:

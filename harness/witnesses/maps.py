@@ -107,5 +107,6 @@ def ledger_of(mappings: Sequence[Mapping]) -> Ledger:
         Reservation(
             None, each.length, each.permissions[:3], _ANONYMOUS, each.start, "", (Fate.HELD,)
         )
-        for each in mappings if each.anonymous
-    )  # fmt: skip
+        for each in mappings
+        if each.anonymous
+    )

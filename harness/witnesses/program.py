@@ -232,9 +232,10 @@ def _how(record: Record) -> str:
     if _was_stopped(record):
         after = f"after {ending.wall:.1f} s"
         return (
-            f"it said that it has started {after}, and was ended" if record.said
+            f"it said that it has started {after}, and was ended"
+            if record.said
             else f"it was still running {after}, and was ended"
-        )  # fmt: skip
+        )
     return f"signal {ending.signal}" if ending.signal else f"status {ending.status}"
 
 

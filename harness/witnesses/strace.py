@@ -126,9 +126,15 @@ class _Reader:
             self._strange(cut[:LONGEST_LINE].decode(errors="backslashreplace"))
         still = tuple(text[:SHOWN] for _, text in self._begun.values())
         return Trace(
-            tuple(self._calls), tuple(self._signals), self._endings, still, self._count,
-            tuple(self._unknown), tuple(self._said), self._by_agent,
-        )  # fmt: skip
+            tuple(self._calls),
+            tuple(self._signals),
+            self._endings,
+            still,
+            self._count,
+            tuple(self._unknown),
+            tuple(self._said),
+            self._by_agent,
+        )
 
     def _strange(self, text: str) -> None:
         self._count += 1
@@ -365,21 +371,33 @@ def _mapped(call: Call) -> Map:
     given = None if call.errno else call.result
     return Map(
         Reservation(
-            _number(asked), _number(length), _protection(bits), names, given, call.errno,
+            _number(asked),
+            _number(length),
+            _protection(bits),
+            names,
+            given,
+            call.errno,
             imposed=call.injected and given is not None,
         ),
         call.line,
-    )  # fmt: skip
+    )
 
 
 def _number(text: str) -> int:
     return 0 if text == "NULL" else int(text, 0)
 
 
-_PROTECTIONS = frozenset({
-    "PROT_NONE", "PROT_READ", "PROT_WRITE", "PROT_EXEC", "PROT_GROWSDOWN",
-    "PROT_BTI", "0x10",  # of arm64's code, the number as qemu-user 7.2 writes it
-})  # fmt: skip
+_PROTECTIONS = frozenset(
+    {
+        "PROT_NONE",
+        "PROT_READ",
+        "PROT_WRITE",
+        "PROT_EXEC",
+        "PROT_GROWSDOWN",
+        "PROT_BTI",
+        "0x10",  # of arm64's code, the number as qemu-user 7.2 writes it
+    }
+)
 
 
 def _protection(bits: str) -> str:

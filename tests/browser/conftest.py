@@ -88,12 +88,14 @@ class Browser:
 
     def requests(self) -> list[str]:
         """Addresses that were asked for since the page was shown."""
-        messages = [json.loads(each["message"])["message"] for each in
-                    self.driver.get_log("performance")]  # fmt: skip
+        messages = [
+            json.loads(each["message"])["message"] for each in self.driver.get_log("performance")
+        ]
         return [
-            each["params"]["request"]["url"] for each in messages
+            each["params"]["request"]["url"]
+            for each in messages
             if each["method"] == "Network.requestWillBeSent"
-        ]  # fmt: skip
+        ]
 
 
 @pytest.fixture

@@ -176,16 +176,19 @@ def test_what_a_screen_reader_is_told(browser: Browser) -> None:
     nodes = browser.command("Accessibility.getFullAXTree")["nodes"]
     seen = [
         (node["role"]["value"], node.get("name", {}).get("value", ""))
-        for node in nodes if not node["ignored"] and "role" in node
-    ]  # fmt: skip
+        for node in nodes
+        if not node["ignored"] and "role" in node
+    ]
     roles = [role for role, _ in seen]
     for landmark in ("banner", "main", "navigation", "contentinfo", "grid"):
         assert roles.count(landmark) == 1, landmark
     named = {"link", "button", "image", "img", "textbox", "searchbox", "radio", "checkbox", "grid",
              "article", "navigation", "heading", "region"}  # fmt: skip
     assert [role for role, name in seen if role in named and not name.strip()] == []
-    assert ("link", "uml-6.12, none, after, not as expected, low, allocates, changed since the "
-            "earlier run") in seen  # fmt: skip
+    assert (
+        "link",
+        "uml-6.12, none, after, not as expected, low, allocates, changed since the earlier run",
+    ) in seen
     assert ("image", f"Address space of {LOW}") in seen or (
         "img",
         f"Address space of {LOW}",
@@ -200,9 +203,12 @@ def test_what_a_screen_reader_is_told(browser: Browser) -> None:
 @pytest.mark.parametrize("width", [360, 1920])
 def test_it_fits_a_telephone_and_a_wall(browser: Browser, width: int) -> None:
     browser.command(
-        "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1,
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=800,
+        deviceScaleFactor=1,
         mobile=False,
-    )  # fmt: skip
+    )
     try:
         browser.show("run", f"#{LOW}")
         assert browser.js("return document.documentElement.scrollWidth") <= width

@@ -18,13 +18,21 @@ class Person:
 
     def __init__(self, *words: str, directory: Path) -> None:
         environment = {
-            **os.environ, "TERM": "xterm-256color", "PS1": "native:$ ", "SHELL": "/bin/sh",
+            **os.environ,
+            "TERM": "xterm-256color",
+            "PS1": "native:$ ",
+            "SHELL": "/bin/sh",
             "PYTHONPATH": str(Path(__file__).parents[2]),
-        }  # fmt: skip
+        }
         self.tty: pexpect.spawn[str] = pexpect.spawn(
-            sys.executable, ["-m", "foothold_lab.harness.cli", *words], encoding="utf-8", timeout=60,
-            dimensions=(30, 100), env=environment, cwd=str(directory),
-        )  # fmt: skip
+            sys.executable,
+            ["-m", "foothold_lab.harness.cli", *words],
+            encoding="utf-8",
+            timeout=60,
+            dimensions=(30, 100),
+            env=environment,
+            cwd=str(directory),
+        )
         self.before = termios.tcgetattr(self.tty.child_fd)
 
     @property

@@ -58,9 +58,15 @@ int main(void)
     ("guest", "bits", "levels", "honoured", "before", "after"), MACHINES, ids=lambda each: each
 )
 def test_a_machine(
-    guest: str, bits: int, levels: int, honoured: bool, before: tuple[Way, Outcome],
-    after: tuple[Way, Outcome], builder: Builder, tmp_path: Path,
-) -> None:  # fmt: skip
+    guest: str,
+    bits: int,
+    levels: int,
+    honoured: bool,
+    before: tuple[Way, Outcome],
+    after: tuple[Way, Outcome],
+    builder: Builder,
+    tmp_path: Path,
+) -> None:
     cells = [Cell(guest, Limits(), "before"), Cell(guest, Limits(), "after")]
     run = happen(cells, builder, tmp_path)
     [ready] = [each for each in run.events if isinstance(each, events.GuestReady)]
@@ -106,27 +112,36 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> dict
         ("i386-static", {"qemu-x86_64": Way.LOW, "qemu-user-i386": Way.LOW}, ["uml-6.1"]),
         ("i386-dynamic", {"qemu-user-i386": Way.LOW, "qemu-user-i386-3g": Way.LOW}, []),
         (
-            "arm64-static", {"qemu-user-arm64": Way.HIGH, "qemu-user-arm64-39bit": Way.HIGH},
+            "arm64-static",
+            {"qemu-user-arm64": Way.HIGH, "qemu-user-arm64-39bit": Way.HIGH},
             ["native", "qemu-user-riscv64"],
         ),
         ("arm64-dynamic", {"qemu-user-arm64": Way.HIGH, "qemu-user-arm64-39bit": Way.HIGH}, []),
         (
             "riscv64-static",
-            {"qemu-user-riscv64": Way.HIGH, "qemu-user-riscv64-39bit": Way.HIGH}, [],
+            {"qemu-user-riscv64": Way.HIGH, "qemu-user-riscv64-39bit": Way.HIGH},
+            [],
         ),
         # its libraries are those of the guest's root
         (
             "riscv64-dynamic",
-            {"qemu-riscv64-sv39": Way.HIGH, "qemu-user-riscv64": Way.HIGH,
-             "qemu-user-riscv64-39bit": Way.HIGH},
+            {
+                "qemu-riscv64-sv39": Way.HIGH,
+                "qemu-user-riscv64": Way.HIGH,
+                "qemu-user-riscv64-39bit": Way.HIGH,
+            },
             ["native"],
         ),
     ],
-)  # fmt: skip
+)
 def test_a_program_of_another_machine(
-    program: str, guests: dict[str, Way], others: list[str], compiled: dict[str, Path],
-    builder: Builder, tmp_path: Path,
-) -> None:  # fmt: skip
+    program: str,
+    guests: dict[str, Way],
+    others: list[str],
+    compiled: dict[str, Path],
+    builder: Builder,
+    tmp_path: Path,
+) -> None:
     subject = of_program(str(compiled[program]))
     starts = Expectation(None, Outcome.STARTS)
     cells = [

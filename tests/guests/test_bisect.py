@@ -21,10 +21,18 @@ exec {python} -m harness.cli run --uml "$(cat kernel)" --append "$(cat words)" -
 def git(repository: Path, *words: str) -> str:
     identity = ("-c", "user.name=A", "-c", "user.email=a@b.invalid", "-c", "commit.gpgsign=false")
     done = subprocess.run(
-        ["git", *identity, *words], cwd=repository, capture_output=True, text=True, timeout=250,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]),
-             "RUNS": str(repository.parent / "runs"), "HOME": str(repository)},
-    )  # fmt: skip
+        ["git", *identity, *words],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "RUNS": str(repository.parent / "runs"),
+            "HOME": str(repository),
+        },
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -73,12 +73,16 @@ def test_the_port_does_what_the_runtime_did(
 @pytest.mark.parametrize(
     ("guest", "bits", "levels", "honoured"),
     [
-        ("native", 47, 4, True), ("docker", 47, 4, True), ("qemu-x86_64", 47, 4, True),
-        ("uml-bookworm", 39, 3, False), ("uml-testing", 47, 4, True),
-        ("qemu-user-arm64-39bit", 39, 3, False), ("qemu-user-riscv64-39bit", 39, 3, False),
+        ("native", 47, 4, True),
+        ("docker", 47, 4, True),
+        ("qemu-x86_64", 47, 4, True),
+        ("uml-bookworm", 39, 3, False),
+        ("uml-testing", 47, 4, True),
+        ("qemu-user-arm64-39bit", 39, 3, False),
+        ("qemu-user-riscv64-39bit", 39, 3, False),
         (NARROW, 32, 3, True),
     ],
-)  # fmt: skip
+)
 def test_address_spaces_are_measured(
     guest: str, bits: int, levels: int, honoured: bool, default_plan: Happened, builder: Builder
 ) -> None:

@@ -26,9 +26,13 @@ needs_gdb = pytest.mark.skipif(not shutil.which("gdb"), reason="gdb: apt-get ins
 )
 def test_a_break_in_do_mmap(guest: str, answer: str) -> None:
     commands = (
-        "break do_mmap if $rsi == 0xf8ULL<<32", "continue",
-        'printf "asked for %#lx, %#lx bytes\\n", $rsi, $rdx', "backtrace 6", "delete", "detach",
-    )  # fmt: skip
+        "break do_mmap if $rsi == 0xf8ULL<<32",
+        "continue",
+        'printf "asked for %#lx, %#lx bytes\\n", $rsi, $rdx',
+        "backtrace 6",
+        "delete",
+        "detach",
+    )
     words = [word for command in commands for word in ("--command", command)]
     done = subprocess.run(
         [sys.executable, "-m", "foothold_lab.harness.cli", "gdb", guest, "--batch", *words, "--",

@@ -45,9 +45,12 @@ FOUR_LEVELS = {
     ("rlimit_as=2G", "before"): "before, native",
 }
 GUESTS = {
-    "native": FOUR_LEVELS, "qemu-x86_64": FOUR_LEVELS, "uml-testing": FOUR_LEVELS,
-    "uml-bookworm": THREE_LEVELS, "uml-trixie": THREE_LEVELS,
-}  # fmt: skip
+    "native": FOUR_LEVELS,
+    "qemu-x86_64": FOUR_LEVELS,
+    "uml-testing": FOUR_LEVELS,
+    "uml-bookworm": THREE_LEVELS,
+    "uml-trixie": THREE_LEVELS,
+}
 
 
 def recorded(name: str) -> dict[str, Any]:

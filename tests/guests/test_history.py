@@ -62,8 +62,9 @@ def test_a_second_try_is_told_and_counts_as_flaky(tmp_path: Path) -> None:
     assert "FLAKY  native/none/moody: passed at try 2" in out
     assert "1 cell: 1 passed, 1 of them flaky" in out
     kept = tmp_path / "run/cells/native/none/moody"
-    first, second = (json.loads((kept / f"{place}ending.json").read_text())
-                     for place in ("", "try-2/"))  # fmt: skip
+    first, second = (
+        json.loads((kept / f"{place}ending.json").read_text()) for place in ("", "try-2/")
+    )
     assert (first["status"], second["status"]) == (1, 0)
     assert {each.name for each in (tmp_path / "run/guests").iterdir()} == {"native", "native+1"}
     [flaky] = json.loads(foothold("flaky", "--json"))

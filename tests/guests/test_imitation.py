@@ -133,9 +133,11 @@ def test_the_agents_own_trace_tells_what_was_asked_and_what_was_given(
     native, _ = booted("native", builder, tmp_path, share, boot)
     end = 1 << 38
     record = native.run(
-        [f"{native.share}/{PROGRAM}", hex(end)], Limits.parse("ceiling=38bit"),
-        Deadline.after(60), how=Supervision(trace=True),
-    )  # fmt: skip
+        [f"{native.share}/{PROGRAM}", hex(end)],
+        Limits.parse("ceiling=38bit"),
+        Deadline.after(60),
+        how=Supervision(trace=True),
+    )
     trace = parse_trace(record.trace or b"")
     story = story_of(trace, record.pid)
     assert doubts(trace, story, record.ending) == []
@@ -162,9 +164,10 @@ def test_a_hint_that_is_ignored_is_one_that_was_moved(
     native, _ = booted("native", builder, tmp_path, share, boot)
     record = native.run(
         [f"{native.share}/{PROGRAM}", hex(1 << 38), "child"],
-        Limits.parse("hints=ignored+fail=mmap:1:EAGAIN"), Deadline.after(60),
+        Limits.parse("hints=ignored+fail=mmap:1:EAGAIN"),
+        Deadline.after(60),
         how=Supervision(trace=True),
-    )  # fmt: skip
+    )
     steps = story_of(parse_trace(record.trace or b""), record.pid).steps
     first = next(each for each in steps if isinstance(each, Map))
     assert (first.reservation.answer, first.reservation.errno) == (Answer.REFUSED, "EAGAIN")
@@ -177,9 +180,11 @@ def test_a_subject_that_stops_without_end_is_ended_all_the_same(
 ) -> None:
     native, _ = booted("native", builder, tmp_path, share, boot)
     record = native.run(
-        [f"{native.share}/{PROGRAM}", hex(1 << 38), "loop"], Limits.parse("ceiling=38bit"),
-        Deadline.after(60), how=Supervision(trace=trace, patience=0.5),
-    )  # fmt: skip
+        [f"{native.share}/{PROGRAM}", hex(1 << 38), "loop"],
+        Limits.parse("ceiling=38bit"),
+        Deadline.after(60),
+        how=Supervision(trace=trace, patience=0.5),
+    )
     assert record.running
     assert record.ending.signal == 9
     assert "running" in record.maps

@@ -38,10 +38,12 @@ def images(builder: Builder) -> None:
 def start(directory: Path) -> subprocess.Popen[bytes]:
     """Start a run as the launcher does: Ctrl-C is held back until the program can answer it."""
     return subprocess.Popen(
-        [*RUN, "--run-dir", str(directory)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [*RUN, "--run-dir", str(directory)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         start_new_session=True,
         preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}),
-    )  # fmt: skip
+    )
 
 
 def living(directory: Path) -> list[str]:

@@ -19,8 +19,18 @@ WRONG = ("--limit", "none", "--policy", "after", "--expect", "path:high")
 
 def test_the_guest_of_a_failed_cell_is_kept(sit: Sit, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    runner = sit("run", "--guest", "uml-6.1", "--guest", "native", *WRONG, "--keep", "failed",
-                 "--run-dir", str(run))  # fmt: skip
+    runner = sit(
+        "run",
+        "--guest",
+        "uml-6.1",
+        "--guest",
+        "native",
+        *WRONG,
+        "--keep",
+        "failed",
+        "--run-dir",
+        str(run),
+    )
     runner.sees(r"uml-6.1 is kept: foothold shell \S+/uml-6.1")
     runner.sees("it ends by Enter or by Ctrl-C")
     assert stat.S_IMODE((run / "desk").stat().st_mode) == 0o600
@@ -71,9 +81,13 @@ def test_nobody_waits_for_ever_without_a_terminal(tmp_path: Path) -> None:
     assert "remedy: say how long at most: --keep-for 600" in done.stderr
     assert not (tmp_path / "run").exists()
     done = subprocess.run(
-        [*command, "--keep-for", "1"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=60, env={**os.environ},
-    )  # fmt: skip
+        [*command, "--keep-for", "1"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ},
+    )
     assert done.returncode == 0, done.stderr
     assert "native is kept" in done.stderr
     assert "it ends after 1 s" in done.stderr

@@ -122,9 +122,10 @@ def test_one_whose_report_is_perfect_and_false(
     from foothold_lab.harness.guests.catalogue import known_guests
 
     monkeypatch.setattr(
-        subjects, "command",
+        subjects,
+        "command",
         lambda cell, guest, subject, *, trace: (guest.python, "-I", "-S", "-c", LIAR),
-    )  # fmt: skip
+    )
     cell = Cell(known_guests(builder)["uml-testing"], Limits(), "after")
     seen: list[events.AnyEvent] = []
     run([cell], Options(tmp_path / "run", builder, jobs=1), seen.append)
@@ -174,11 +175,16 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> str:
         ("uml-testing", Way.HIGH, "17G --- at 0xf800000000: honoured"),
         ("uml-bookworm", Way.LOW, "gave it back, and asked for less; 640M --- at 0x10000000"),
     ],
-)  # fmt: skip
+)
 def test_any_program_with_its_own_libraries_and_with_the_hosts_root(
-    root: subjects.Root, guest: str, path: Way, told: str, compiled: str, builder: Builder,
+    root: subjects.Root,
+    guest: str,
+    path: Way,
+    told: str,
+    compiled: str,
+    builder: Builder,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     subject = of_program(compiled, root=root)
     done = verdict(subject, guest, builder, tmp_path, f"path:{path}")
     assert done.observed

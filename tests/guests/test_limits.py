@@ -241,12 +241,13 @@ def test_the_allocator_does_under_limits_what_the_oracle_foretells(
     name = known_guests(builder)[guest]
     cells = [
         Cell(name, Limits.parse(limit), policy)
-        for limit in limits for policy in ("before", "after", "grsec")
+        for limit in limits
+        for policy in ("before", "after", "grsec")
     ] + [
         Cell(name, Limits.parse(limit), policy)
         for limit in ("none", "hints=ignored", "rlimit_as=100M")
         for policy in ("modern", "modern-arm64")
-    ]  # fmt: skip
+    ]
     happened = happen(cells, builder, tmp_path)
     for cell in cells:
         verdict = happened.verdicts[cell.id]

@@ -16,14 +16,25 @@ from foothold_lab.images.builder import Builder
 def foothold(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "foothold_lab.harness.cli", *map(str, words)],
-        capture_output=True, text=True, timeout=250,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
 
 
 def test_a_uml_kernel_of_ones_own(builder: Builder, tmp_path: Path) -> None:
     kernel = builder.image("uml-trixie") / "linux"
-    done = foothold("run", "--uml", kernel, "--limit", "none", "--run-dir", tmp_path / "run",
-                    "--json", tmp_path / "out.json")  # fmt: skip
+    done = foothold(
+        "run",
+        "--uml",
+        kernel,
+        "--limit",
+        "none",
+        "--run-dir",
+        tmp_path / "run",
+        "--json",
+        tmp_path / "out.json",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((tmp_path / "out.json").read_text())
     cells = json.dumps(result)
@@ -35,8 +46,17 @@ def test_a_uml_kernel_of_ones_own(builder: Builder, tmp_path: Path) -> None:
 
 def test_a_kernel_of_ones_own_for_qemu(builder: Builder, tmp_path: Path) -> None:
     kernel = builder.image("cloud-x86_64") / "kernel"
-    done = foothold("run", "--kernel", kernel, "--limit", "none", "--policy", "after",
-                    "--run-dir", tmp_path / "run")  # fmt: skip
+    done = foothold(
+        "run",
+        "--kernel",
+        kernel,
+        "--limit",
+        "none",
+        "--policy",
+        "after",
+        "--run-dir",
+        tmp_path / "run",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
 

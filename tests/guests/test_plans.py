@@ -60,8 +60,12 @@ def test_subjects_of_one_root_share_a_boot(builder: Builder, tmp_path: Path) -> 
     plan = load(tmp_path / "plan.toml", words(builder))
     happened = run(plan, Selection(), builder, tmp_path / "run")
     assert {name.partition("/")[2] for name in happened.verdicts} == {
-        "none/after+none", "none/after+hello", "none/hello", "none/hello~2", "none/sh"
-    }  # fmt: skip
+        "none/after+none",
+        "none/after+hello",
+        "none/hello",
+        "none/hello~2",
+        "none/sh",
+    }
     for verdict in happened.verdicts.values():
         if verdict.result is not Result.UNSUPPORTED:
             assert (verdict.result, verdict.findings) == (Result.PASS, ())

@@ -20,9 +20,13 @@ REFUSED = "throw: runtime: cannot reserve arena virtual address space"
 
 def foothold(*words: object, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*FOOTHOLD, *map(str, words)], capture_output=True, text=True, timeout=200,
-        stdin=subprocess.DEVNULL, env={**os.environ, **settings},
-    )  # fmt: skip
+        [*FOOTHOLD, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **settings},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +34,31 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a few cells, and one of a program, in a directory."""
     directory = tmp_path_factory.mktemp("runs") / "run"
     done = foothold(
-        "run", "--guest", "uml-bookworm", "--guest", "native", "--guest", "qemu-x86_64",
-        "--limit", "none", "--limit", "rlimit_as=300M", "--policy", "after",
-        "--subject", "allocator", "--subject", "/bin/sh", "--arg=-c",
-        "--arg=echo in $0; exec sleep 0.1", "--env", "A=b", "--run-dir", directory, "--no-history",
-    )  # fmt: skip
+        "run",
+        "--guest",
+        "uml-bookworm",
+        "--guest",
+        "native",
+        "--guest",
+        "qemu-x86_64",
+        "--limit",
+        "none",
+        "--limit",
+        "rlimit_as=300M",
+        "--policy",
+        "after",
+        "--subject",
+        "allocator",
+        "--subject",
+        "/bin/sh",
+        "--arg=-c",
+        "--arg=echo in $0; exec sleep 0.1",
+        "--env",
+        "A=b",
+        "--run-dir",
+        directory,
+        "--no-history",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return directory
 

@@ -37,8 +37,9 @@ def verdicts(
     known = known_guests(builder)
     cells = [
         Cell(known[guest], Limits(), "", each.name, declared=Expectation.parse("anything"))
-        for guest in guests for each in subjects
-    ]  # fmt: skip
+        for guest in guests
+        for each in subjects
+    ]
     asked = {(known[guest], each.name): guest for guest in guests for each in subjects}
     seen: list[events.AnyEvent] = []
     run(cells, Options(directory, builder, subjects={s.name: s for s in subjects}), seen.append)
@@ -160,9 +161,14 @@ def test_the_smallest_limit_by_bisection_in_one_boot(builder: Builder, tmp_path:
     options = Options(tmp_path / "run", builder, subjects={go.name: go})
     with opened(name, options, lambda event: None) as booted:
         found = find(
-            go, booted.guest, booted.facts, low=256 << 20, high=2 << 30, precision=32 << 20,
+            go,
+            booted.guest,
+            booted.facts,
+            low=256 << 20,
+            high=2 << 30,
+            precision=32 << 20,
             tell=told.append,
-        )  # fmt: skip
+        )
     assert found.search.edge is Edge.FOUND, found
     assert found.search.smallest
     assert 512 << 20 < found.search.smallest < 1 << 30

@@ -70,9 +70,13 @@ def test_what_one_guest_writes_no_other_sees(place: Workplace, boot: Boot) -> No
 
 @pytest.mark.parametrize("broken", ["state", "memory"])
 def test_a_snapshot_that_is_no_good_is_thrown_away(
-    broken: str, place: Workplace, boot: Boot, builder: Builder, tmp_path: Path,
+    broken: str,
+    place: Workplace,
+    boot: Boot,
+    builder: Builder,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     # a cache of its own for the snapshot alone, which is broken as soon as it is made
     cache = Cache(tmp_path / "cache")
 

@@ -182,12 +182,14 @@ def test_a_run_goes_on_after_a_guest_was_hurt(
     cells = [Cell(guest, Limits(), policy) for policy in ("before", "after")]
     real = subjects.command
     monkeypatch.setattr(
-        subjects, "command",
+        subjects,
+        "command",
         lambda cell, guest, subject, *, trace: (
-            ("/bin/busybox", "poweroff", "-f") if cell.policy == "before"
+            ("/bin/busybox", "poweroff", "-f")
+            if cell.policy == "before"
             else real(cell, guest, subject, trace=trace)
         ),
-    )  # fmt: skip
+    )
     happened = happen(cells, builder, tmp_path)
     hurt, whole = (happened.verdicts[cell.id] for cell in cells)
     assert hurt.result is Result.ERROR

@@ -95,11 +95,15 @@ def guest_python() -> str:
 @pytest.mark.parametrize(
     ("area", "release", "needed"),
     [
-        (XSTATE_BUFFER + 8, "6.1", True), (11008, "6.12", True), (11008, "6.13", False),
-        (11008, "7.2", False), (XSTATE_BUFFER, "6.1", False), (2432, "6.12", False),
+        (XSTATE_BUFFER + 8, "6.1", True),
+        (11008, "6.12", True),
+        (11008, "6.13", False),
+        (11008, "7.2", False),
+        (XSTATE_BUFFER, "6.1", False),
+        (2432, "6.12", False),
         (0, "6.1", False),
     ],
-)  # fmt: skip
+)
 def test_the_host_decides(
     area: int, release: str, needed: bool, place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,8 +21,13 @@ UML = [*MODEL, "--task-size", "0x7fc0000000", "--placement", "bottom-up"]
 def run(*argv: str, stdin: str = "", **more: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "allocator", *argv],
-        cwd=ROOT, capture_output=True, text=True, input=stdin, check=False, **more,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        input=stdin,
+        check=False,
+        **more,
+    )
 
 
 def call(capfd: pytest.CaptureFixture[str], *argv: str) -> tuple[int, list[dict], str]:
@@ -38,15 +43,28 @@ def test_the_report_of_the_default_workload(capfd: pytest.CaptureFixture[str]) -
     assert [event["event"] for event in events] == ["start", "reserved", "workload", "end"]
     start, reserved, workload, end = events
     assert start == {
-        "event": "start", "schema": 1, "pid": os.getpid(), "policy": "after",
-        "workload": "default", "pointer_size": 8, "page_size": 4096, "end": 0x2443A68,
-        "kernel": "model", "python": ".".join(map(str, sys.version_info[:3])),
-    }  # fmt: skip
+        "event": "start",
+        "schema": 1,
+        "pid": os.getpid(),
+        "policy": "after",
+        "workload": "default",
+        "pointer_size": 8,
+        "page_size": 4096,
+        "end": 0x2443A68,
+        "kernel": "model",
+        "python": ".".join(map(str, sys.version_info[:3])),
+    }
     assert reserved == {
-        "event": "reserved", "path": "high", "base": 0xF800000000, "length": 17 << 30,
-        "bitmap": 0xF800000000, "bitmap_size": 1 << 30, "arena_start": 0xF840000000,
-        "arena_used": 0xF840100000, "arena_end": 0xFC40000000,
-    }  # fmt: skip
+        "event": "reserved",
+        "path": "high",
+        "base": 0xF800000000,
+        "length": 17 << 30,
+        "bitmap": 0xF800000000,
+        "bitmap_size": 1 << 30,
+        "arena_start": 0xF840000000,
+        "arena_used": 0xF840100000,
+        "arena_end": 0xFC40000000,
+    }
     assert workload["name"] == "default" and workload["verified"] is True
     assert workload["small"] >= 180 and workload["large"] >= 5
     assert end["path"] == "high" and end["stats"]["heap_alloc"] == 0
@@ -63,12 +81,15 @@ def test_on_the_real_kernel() -> None:
 def test_a_death_is_reported_and_printed(capfd: pytest.CaptureFixture[str]) -> None:
     status, events, err = call(capfd, *UML, "--rlimit-as", "300M")
     assert (status, err) == (
-        2, "throw: runtime: cannot reserve arena virtual address space\n",
-    )  # fmt: skip
+        2,
+        "throw: runtime: cannot reserve arena virtual address space\n",
+    )
     assert events[-1] == {
-        "event": "throw", "message": "runtime: cannot reserve arena virtual address space",
-        "printed": [], "status": 2,
-    }  # fmt: skip
+        "event": "throw",
+        "message": "runtime: cannot reserve arena virtual address space",
+        "printed": [],
+        "status": 2,
+    }
 
 
 def test_what_was_printed_before_a_death(capfd: pytest.CaptureFixture[str]) -> None:
@@ -89,27 +110,41 @@ def test_trace(capfd: pytest.CaptureFixture[str]) -> None:
     _, events, _ = call(capfd, *UML, "--workload", "none", "--trace", "--policy=memlimit")
     calls = [event for event in events if event["event"] == "call"]
     assert calls[0] == {
-        "event": "call", "name": "getrlimit", "args": [], "result": (1 << 64) - 1,
-    }  # fmt: skip
+        "event": "call",
+        "name": "getrlimit",
+        "args": [],
+        "result": (1 << 64) - 1,
+    }
     assert calls[2] == {
-        "event": "call", "name": "mincore", "args": [0xF800000000, 65536], "result": -12,
-    }  # fmt: skip
+        "event": "call",
+        "name": "mincore",
+        "args": [0xF800000000, 65536],
+        "result": -12,
+    }
 
 
 def test_hold_waits_twice(capfd: pytest.CaptureFixture[str]) -> None:
     done = run(*MODEL, "--hold", stdin="go\n")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event.get("at", event["event"]) for event in events] == [
-        "start", "reserved", "reserved", "workload", "end", "end",
-    ]  # fmt: skip
+        "start",
+        "reserved",
+        "reserved",
+        "workload",
+        "end",
+        "end",
+    ]
     assert done.returncode == 0
 
 
 def test_hold_keeps_the_arena_alive() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "allocator", "--hold"],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdin is not None and process.stdout is not None
     with process:
         events = {}
@@ -178,10 +213,25 @@ def test_bad_input(argv: list[str], says: str, capfd: pytest.CaptureFixture[str]
 
 def test_model_options(capfd: pytest.CaptureFixture[str]) -> None:
     status, events, _ = call(
-        capfd, *MODEL, "--task-size", "47", "--mmap-base", "0x7f0000000000", "--ignore-hints",
-        "--policy", "grsec", "--occupied", "0x10000-0x20000", "--image", "1M", "--end", "4M",
-        "--workload", "none", "--trace",
-    )  # fmt: skip
+        capfd,
+        *MODEL,
+        "--task-size",
+        "47",
+        "--mmap-base",
+        "0x7f0000000000",
+        "--ignore-hints",
+        "--policy",
+        "grsec",
+        "--occupied",
+        "0x10000-0x20000",
+        "--image",
+        "1M",
+        "--end",
+        "4M",
+        "--workload",
+        "none",
+        "--trace",
+    )
     assert status == 0
     assert events[1]["result"] == 0x7F0000000000 - 65536
     assert events[0]["end"] == 4 << 20
@@ -262,8 +312,11 @@ def test_a_closed_reader_is_no_traceback() -> None:
     os.close(reader)
     done = subprocess.run(
         [sys.executable, "-m", "allocator"],
-        cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
     os.close(writer)
     assert done.returncode == 2
     assert done.stderr == b"allocator: nobody reads the report: standard output is closed\n"

@@ -69,11 +69,23 @@ def test_the_largest_sizes_wrap_round_as_those_near_2_to_the_64_do() -> None:
 @pytest.mark.parametrize(
     ("mib", "length"),
     [
-        (84, 0), (85, 0), (120, 0), (136, 0), (150, 14229504), (160, 24698880), (170, 35205120),
-        (190, 56180736), (300, 171528192), (700, 590929920), (780, 674832384), (800, 695808000),
-        (1000, 805306368), (2047, 805306368), (2048, 805306368),
+        (84, 0),
+        (85, 0),
+        (120, 0),
+        (136, 0),
+        (150, 14229504),
+        (160, 24698880),
+        (170, 35205120),
+        (190, 56180736),
+        (300, 171528192),
+        (700, 590929920),
+        (780, 674832384),
+        (800, 695808000),
+        (1000, 805306368),
+        (2047, 805306368),
+        (2048, 805306368),
     ],
-)  # fmt: skip
+)
 def test_memlimit_makes_the_arena_smaller(mib: int, length: int) -> None:
     """Below twice the image and 64 MiB the difference wraps round, and all is asked for."""
     outcome = predict(POLICIES["memlimit"], kernel(rlimit_as=mib * MIB), workload="none")

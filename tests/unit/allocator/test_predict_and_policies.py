@@ -23,31 +23,46 @@ def uml(**more: object) -> ModelKernel:
         ("after", ModelKernel(), "high", "allocates", "0xf800000000 was granted"),
         ("before", ModelKernel(), "high", "allocates", "0xf800000000 was taken for granted"),
         (
-            "after", uml(), "low", "allocates",
+            "after",
+            uml(),
+            "low",
+            "allocates",
             "0xf800000000 was refused (the kernel gave 0x40000000 instead; the address space ends "
             "at 0x7fc0000000), the low arena is at 0x2500000",
         ),
         (
-            "after", uml(rlimit_as=300 * MIB), "refused", "dies",
+            "after",
+            uml(rlimit_as=300 * MIB),
+            "refused",
+            "dies",
             "and it died: runtime: cannot reserve arena virtual address space",
         ),
         ("before", uml(), "refused", "dies", "and it died: runtime: out of memory"),
         (
-            "after", ModelKernel(failures=[("mmap", 1, 12)]), "low", "allocates",
+            "after",
+            ModelKernel(failures=[("mmap", 1, 12)]),
+            "low",
+            "allocates",
             "0xf800000000 was refused (mmap gave errno 12)",
         ),
         (
-            "memlimit", ModelKernel(rlimit_as=300 * MIB), "low", "allocates",
+            "memlimit",
+            ModelKernel(rlimit_as=300 * MIB),
+            "low",
+            "allocates",
             "0xf800000000 was not tried, because of the address-space limit",
         ),
         ("modern", ModelKernel(), "high", "allocates", "0xc000000000 was granted"),
         ("modern", uml(), "low", "allocates", "0xc000000000 was refused"),
         (
-            "after", ModelKernel(failures=[("mmap", 2, 13)]), "refused", "dies",
+            "after",
+            ModelKernel(failures=[("mmap", 2, 13)]),
+            "refused",
+            "dies",
             "runtime: mmap: access denied",
         ),
     ],
-)  # fmt: skip
+)
 def test_path_outcome_and_reason(
     policy: str, kernel: ModelKernel, path: str, outcome: str, reason: str
 ) -> None:

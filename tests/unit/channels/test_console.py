@@ -92,9 +92,10 @@ def recorded() -> list[Path]:
 def test_recorded_consoles_mean_what_they_meant(log: Path) -> None:
     """Each real console, and in `.expected` what it must be taken for (`-`: a healthy guest)."""
     found = [
-        meaning for line in log.read_text(errors="replace").splitlines()
+        meaning
+        for line in log.read_text(errors="replace").splitlines()
         if (meaning := diagnose(line))
-    ]  # fmt: skip
+    ]
     expected = log.with_suffix(".expected").read_text().strip()
     assert (found[0][0] if found else "-") == expected
 

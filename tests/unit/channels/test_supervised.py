@@ -72,10 +72,16 @@ def test_output_arrives_whole_however_it_is_cut(output: list[tuple[str, bytes]],
 def test_a_hold_reads_the_maps_and_lets_go() -> None:
     hold = b'{"event":"hold","at":"reserved"}\n'
     script = Script(
-        [frame("s", {"pid": 7}), frame("o", b'{"event":"start"}\n' + hold[:10]),
-         frame("o", hold[10:]), frame("m", b"00400000-00401000 r--p\n"),
-         frame("o", b'{"event":"hold","at":"end"}\n'), frame("m", b"later\n"), frame("x", ENDING)]
-    )  # fmt: skip
+        [
+            frame("s", {"pid": 7}),
+            frame("o", b'{"event":"start"}\n' + hold[:10]),
+            frame("o", hold[10:]),
+            frame("m", b"00400000-00401000 r--p\n"),
+            frame("o", b'{"event":"hold","at":"end"}\n'),
+            frame("m", b"later\n"),
+            frame("x", ENDING),
+        ]
+    )
     seen: list[str] = []
     record = supervise(script, ["subject"], Deadline.after(5), on_hold=seen.append)
     assert seen == ["reserved", "end"]
@@ -92,10 +98,14 @@ def test_an_agent_that_speaks_nonsense_is_no_traceback(pieces: list[bytes]) -> N
 @pytest.mark.parametrize(
     "pieces",
     [
-        [b""], [frame("s", {"pid": "x"})], [frame("q", b"")], [b"o" + b"\xff" * 4],
-        [frame("x", {"status": "done"})], [frame("x", b"\xff")],
+        [b""],
+        [frame("s", {"pid": "x"})],
+        [frame("q", b"")],
+        [b"o" + b"\xff" * 4],
+        [frame("x", {"status": "done"})],
+        [frame("x", b"\xff")],
     ],
-)  # fmt: skip
+)
 def test_nonsense_and_early_ends_are_lost_contact(pieces: list[bytes]) -> None:
     with pytest.raises(LostContactError):
         watch(*pieces)
@@ -103,9 +113,10 @@ def test_nonsense_and_early_ends_are_lost_contact(pieces: list[bytes]) -> None:
 
 def test_a_maps_frame_that_nobody_asked_for_is_ignored() -> None:
     record = supervise(
-        Script([frame("s", {"pid": 7}), frame("m", b"lies"), frame("x", ENDING)]), ["s"],
+        Script([frame("s", {"pid": 7}), frame("m", b"lies"), frame("x", ENDING)]),
+        ["s"],
         Deadline.after(5),
-    )  # fmt: skip
+    )
     assert record.maps == {}
 
 
@@ -132,9 +143,13 @@ def listen(says: str, *pieces: bytes) -> tuple[Record, bytes]:
 def test_one_that_says_that_it_has_started_is_ended_then() -> None:
     killed = frame("x", ENDING | {"status": -1, "signal": 9})
     record, heard = listen(
-        "^listening on [0-9]+$", frame("o", b"starting\nlistening "), frame("e", b"warning\n"),
-        frame("o", b"on 80\n"), frame("m", b"maps"), killed,
-    )  # fmt: skip
+        "^listening on [0-9]+$",
+        frame("o", b"starting\nlistening "),
+        frame("e", b"warning\n"),
+        frame("o", b"on 80\n"),
+        frame("m", b"maps"),
+        killed,
+    )
     assert (record.said, record.running, record.maps) == (True, True, {"running": b"maps".decode()})
     assert heard == frame("m", b"") + frame("k", b"")
 

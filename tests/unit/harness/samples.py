@@ -53,14 +53,32 @@ def facts(
     if high is None:
         high = HIGH if task_size > HIGH else 0x40000000
     return Facts(
-        schema=2, machine="x86_64", release="6.12.113", pointer_size=pointer_size, page_size=4096,
-        task_size=task_size, lowest=0x10000, placement="bottom-up", first=0x40000000,
-        hint_high=Hint(HIGH, high, 0), hint_low=Hint(0x10000000, low, 0),
-        hint_beyond=Hint(task_size, 0x40000000, 0), aslr=2, aslr_bits=0,
-        rlimit_as=rlimit_as, rlimit_data=-1, rlimit_stack=8 << 20, rlimit_memlock=8 << 20,
-        overcommit=0, commit_limit=62 << 20, committed=6 << 20, memory=122 << 20,
-        max_map_count=65530, cgroup=Cgroup(2), tools=Tools(),
-    )  # fmt: skip
+        schema=2,
+        machine="x86_64",
+        release="6.12.113",
+        pointer_size=pointer_size,
+        page_size=4096,
+        task_size=task_size,
+        lowest=0x10000,
+        placement="bottom-up",
+        first=0x40000000,
+        hint_high=Hint(HIGH, high, 0),
+        hint_low=Hint(0x10000000, low, 0),
+        hint_beyond=Hint(task_size, 0x40000000, 0),
+        aslr=2,
+        aslr_bits=0,
+        rlimit_as=rlimit_as,
+        rlimit_data=-1,
+        rlimit_stack=8 << 20,
+        rlimit_memlock=8 << 20,
+        overcommit=0,
+        commit_limit=62 << 20,
+        committed=6 << 20,
+        memory=122 << 20,
+        max_map_count=65530,
+        cgroup=Cgroup(2),
+        tools=Tools(),
+    )
 
 
 def recorded(path: str, *, without: str = "", replace: tuple[str, str] = ("", "")) -> Record:
@@ -106,9 +124,13 @@ def verdict(one: Cell, result: Result = Result.PASS, *findings: str, **more: obj
 
 def started(*cells: Cell) -> RunStarted:
     return RunStarted(
-        at=1_700_000_000.0, run="r", plan="default", directory="/runs/r",
-        command=("foothold", "run"), cells=cells,
-    )  # fmt: skip
+        at=1_700_000_000.0,
+        run="r",
+        plan="default",
+        directory="/runs/r",
+        command=("foothold", "run"),
+        cells=cells,
+    )
 
 
 def ready(guest: str = "native", *notes: str) -> GuestReady:

@@ -114,9 +114,11 @@ def test_what_is_asked_for_reaches_the_laboratory(lab: Laboratory, tmp_path: Pat
 
 
 def test_every_report_that_is_asked_for_is_written(
-    lab: Laboratory, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    lab: Laboratory,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     lab.result = Result.FAIL
     wanted = {"--json": "a.json", "--junit": "a.xml", "--html": "a.html"}
@@ -328,30 +330,62 @@ def test_plan_lists_cells_and_what_is_declared(capsys: pytest.CaptureFixture[str
     ("arguments", "first", "reason"),
     [
         (["--task-size", "39"], "low, allocates", "beyond the task size 0x7ffffff000"),
-        (["--task-size", "0x7fc0000000", "--rlimit-as", "300M"],
-         f"dies, status 2: {samples.CANNOT_RESERVE}", "640M"),
-        (["--task-size", "0x7fc0000000", "--policy", "before"],
-         f"dies, status 2: {samples.OUT_OF_MEMORY}", "nothing else is tried"),
+        (
+            ["--task-size", "0x7fc0000000", "--rlimit-as", "300M"],
+            f"dies, status 2: {samples.CANNOT_RESERVE}",
+            "640M",
+        ),
+        (
+            ["--task-size", "0x7fc0000000", "--policy", "before"],
+            f"dies, status 2: {samples.OUT_OF_MEMORY}",
+            "nothing else is tried",
+        ),
         ([], "high, allocates", "is granted"),
         (["--task-size", "39", "--bottom-up"], "low, allocates", "0x40000000"),
         (["--policy", "memlimit", "--rlimit-as", "1G"], "low, allocates", "is not tried"),
         (["--limit", "occupied=0xf800000000-0xf800010000"], "low, allocates", "is occupied"),
-        (["--limit", "fail=hinted:1:ENOMEM+rlimit_as=600M"],
-         f"dies, status 2: {samples.CANNOT_RESERVE}", "fails with ENOMEM"),
-        (["--limit", "rlimit_data=40M", "--policy", "modern"],
-         "dies, status 2: throw: out of memory allocating heap arena metadata", "RLIMIT_DATA"),
-        (["--limit", "overcommit=2", "--commit", "40M", "--policy", "modern"],
-         f"dies, status 2: {samples.OUT_OF_MEMORY}", "overcommit mode 2"),
-        (["--limit", "ceiling=39bit", "--policy", "before"],
-         f"dies, status 2: {samples.OUT_OF_MEMORY}", "beyond the task size 0x8000000000"),
-        (["--limit", "layout=legacy+ceiling=0x7fc0000000", "--policy", "modern"],
-         "low, allocates", "the kernel gives 64M elsewhere"),
+        (
+            ["--limit", "fail=hinted:1:ENOMEM+rlimit_as=600M"],
+            f"dies, status 2: {samples.CANNOT_RESERVE}",
+            "fails with ENOMEM",
+        ),
+        (
+            ["--limit", "rlimit_data=40M", "--policy", "modern"],
+            "dies, status 2: throw: out of memory allocating heap arena metadata",
+            "RLIMIT_DATA",
+        ),
+        (
+            ["--limit", "overcommit=2", "--commit", "40M", "--policy", "modern"],
+            f"dies, status 2: {samples.OUT_OF_MEMORY}",
+            "overcommit mode 2",
+        ),
+        (
+            ["--limit", "ceiling=39bit", "--policy", "before"],
+            f"dies, status 2: {samples.OUT_OF_MEMORY}",
+            "beyond the task size 0x8000000000",
+        ),
+        (
+            ["--limit", "layout=legacy+ceiling=0x7fc0000000", "--policy", "modern"],
+            "low, allocates",
+            "the kernel gives 64M elsewhere",
+        ),
         (["--pointer-size", "4"], "low, allocates", "768M are to be had at 0x8500000"),
-        (["--pointer-size", "4", "--task-size", "32", "--policy", "before", "--limit",
-          "layout=legacy+rlimit_as=300M"],
-         f"dies, status 2: {samples.CANNOT_RESERVE}", "768M"),
+        (
+            [
+                "--pointer-size",
+                "4",
+                "--task-size",
+                "32",
+                "--policy",
+                "before",
+                "--limit",
+                "layout=legacy+rlimit_as=300M",
+            ],
+            f"dies, status 2: {samples.CANNOT_RESERVE}",
+            "768M",
+        ),
     ],
-)  # fmt: skip
+)
 def test_predict_asks_the_oracle_and_the_model(
     capsys: pytest.CaptureFixture[str], arguments: list[str], first: str, reason: str
 ) -> None:
@@ -400,9 +434,14 @@ def test_images_of_an_empty_cache(capsys: pytest.CaptureFixture[str]) -> None:
 
 def spawn(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "foothold_lab.harness.cli", *arguments], capture_output=True, text=True,
-        check=False, cwd=Path(__file__).parents[3], timeout=60, **options,  # type: ignore[call-overload]
-    )  # fmt: skip
+        [sys.executable, "-m", "foothold_lab.harness.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[3],
+        timeout=60,
+        **options,  # type: ignore[call-overload]
+    )
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -427,9 +466,13 @@ def test_a_reader_that_leaves_is_no_trouble_and_no_finding(words: str) -> None:
     os.close(reading)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "foothold_lab.harness.cli", words], stdout=writing, stderr=subprocess.PIPE,
-            text=True, check=False, cwd=Path(__file__).parents[3],
-        )  # fmt: skip
+            [sys.executable, "-m", "foothold_lab.harness.cli", words],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[3],
+        )
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")

@@ -37,8 +37,18 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
 
 def test_a_machine_that_is_well(machine: Look) -> None:
     checks = machine()
-    for name in ("packages", "disk", "ptrace", "namespaces", "tmpfs", "xstate", "native",
-                 "uml-6.1", "uml-6.12", "qemu-x86_64"):  # fmt: skip
+    for name in (
+        "packages",
+        "disk",
+        "ptrace",
+        "namespaces",
+        "tmpfs",
+        "xstate",
+        "native",
+        "uml-6.1",
+        "uml-6.12",
+        "qemu-x86_64",
+    ):
         assert checks[name].ok, checks[name]
 
 

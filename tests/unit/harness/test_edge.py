@@ -72,9 +72,14 @@ def test_ends_that_are_exchanged() -> None:
 
 @pytest.mark.parametrize(
     ("size", "told"),
-    [(688 * MIB, "688M"), (64 << 30, "64G"), (4096, "4K"), (72 * MIB + 4096, "72.0M"),
-     (1500 * MIB + (512 << 10), "1500.5M")],
-)  # fmt: skip
+    [
+        (688 * MIB, "688M"),
+        (64 << 30, "64G"),
+        (4096, "4K"),
+        (72 * MIB + 4096, "72.0M"),
+        (1500 * MIB + (512 << 10), "1500.5M"),
+    ],
+)
 def test_sizes_as_people_say_them(size: int, told: str) -> None:
     assert about(size) == told
 

@@ -115,9 +115,11 @@ def test_an_answer_goes_to_a_call_that_can_be_answered_so() -> None:
     )
     calls = [each for each in log.entries if isinstance(each, Call)]
     assert [(each.name, each.result, each.errno) for each in calls] == [
-        ("futex", -1, "ETIMEDOUT"), ("mmap", 0x400000, ""),
-        ("futex", 1, ""), ("mmap", -1, "ENOMEM"),
-    ]  # fmt: skip
+        ("futex", -1, "ETIMEDOUT"),
+        ("mmap", 0x400000, ""),
+        ("futex", 1, ""),
+        ("mmap", -1, "ENOMEM"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -139,9 +141,11 @@ def test_the_table_says_how_long_a_mapping_is(
     lines += [
         f"7 mmap(0x4200000000,{written},PROT_NONE,MAP_PRIVATE|MAP_ANONYMOUS,-1,0)"
         "page layout changed following mmap",
-        head, f"0000004200000000-{row:0>16} 0000000000000000 ---",
-        " = 0x0000004200000000", "7 munmap(0x4200000000,-4096) = 0",
-    ]  # fmt: skip
+        head,
+        f"0000004200000000-{row:0>16} 0000000000000000 ---",
+        " = 0x0000004200000000",
+        "7 munmap(0x4200000000,-4096) = 0",
+    ]
     log = read_log("\n".join(lines).encode())
     mmap, munmap = (each for each in log.entries if isinstance(each, Call))
     assert (int(mmap.args[1]), int(munmap.args[1])) == (length, (1 << 32) - 4096)
@@ -169,8 +173,9 @@ def test_what_came_after_the_last_table_counts() -> None:
     host = "00010000-00050000 rw-p 00000000 00:00 0 \n"
     record = Record(("x",), 7, Ending(0), b"", b"", {"now": host})
     assert [(m.start, m.end, m.permissions) for m in maps_at(record, log, "now")] == [
-        (0x20000, 0x30000, "r--p"), (0x30000, 0x50000, "rwxp"),
-    ]  # fmt: skip
+        (0x20000, 0x30000, "r--p"),
+        (0x30000, 0x50000, "rwxp"),
+    ]
 
 
 def test_threads_write_into_one_anothers_lines() -> None:
@@ -188,16 +193,20 @@ def test_threads_write_into_one_anothers_lines() -> None:
     ("text", "calls"),
     [
         ("7 brk(NULL) = 0x0000000000085a000\n", [("brk", 0x85A000, "")]),
-        ("7 openat(AT_FDCWD,\"/x\",O_RDONLY) = -1 errno=2 (No such file)\n",
-         [("openat", -1, "ENOENT")]),
+        (
+            '7 openat(AT_FDCWD,"/x",O_RDONLY) = -1 errno=2 (No such file)\n',
+            [("openat", -1, "ENOENT")],
+        ),
         ("7 clock_gettime(1,0x1) = 0 ({tv_sec = 15166,tv_nsec = 8})\n", [("clock_gettime", 0, "")]),
-        ("7 futex(0x1,0)7 mmap(NULL,4096,PROT_READ,MAP_PRIVATE,-1,0) = 0x5000\n = 0\n",
-         [("mmap", 0x5000, ""), ("futex", 0, "")]),
+        (
+            "7 futex(0x1,0)7 mmap(NULL,4096,PROT_READ,MAP_PRIVATE,-1,0) = 0x5000\n = 0\n",
+            [("mmap", 0x5000, ""), ("futex", 0, "")],
+        ),
         ("7 exit_group(3)\n", [("exit_group", None, "")]),
         ("--- SIGSEGV {si_signo=SIGSEGV, si_code=1, si_addr = 0x8} ---\n", []),
         ("7 mmap(NULL,4096,PROT_READ,MAP_PRIVATE,-1,0)", []),
     ],
-)  # fmt: skip
+)
 def test_lines(text: str, calls: list[tuple[str, int | None, str]]) -> None:
     entries = read_log(text.encode()).entries
     assert [(c.name, c.result, c.errno) for c in entries if isinstance(c, Call)] == calls

@@ -79,10 +79,13 @@ def test_what_passed_when_it_was_asked_again_is_a_warning() -> None:
     one, well = samples.cell(), samples.cell("uml-6.12")
     failed = samples.verdict(one, Result.FAIL, "it failed").as_attempt()
     seen = samples.observation(samples.HIGH_ALLOCATES)
-    result = gathered([
-        samples.started(one, well), samples.done(well),
-        samples.done(one, attempts=(failed,), observed=seen),
-    ])  # fmt: skip
+    result = gathered(
+        [
+            samples.started(one, well),
+            samples.done(well),
+            samples.done(one, attempts=(failed,), observed=seen),
+        ]
+    )
     (line,) = commands(result)
     name, properties, text = read_back(line)
     assert (name, properties["title"]) == ("warning", f"flaky: {one.id}")

@@ -66,9 +66,12 @@ def test_a_page_is_printed_and_an_unknown_one_is_told(capsys: pytest.CaptureFixt
 def offered(line: str) -> list[str]:
     """What a shell is offered for the last word of a command line."""
     done = subprocess.run(
-        [sys.executable, "-m", "foothold_lab.harness.cli"], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "foothold_lab.harness.cli"],
+        capture_output=True,
+        text=True,
+        timeout=60,
         env={**os.environ, "COMP_LINE": line, "_FOOTHOLD_COMPLETE": "bash_complete"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return [each.partition(",")[2] for each in done.stdout.splitlines()]
 
@@ -99,9 +102,12 @@ def test_names_are_completed(line: str, some: set[str]) -> None:
 
 def kinds(line: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "foothold_lab.harness.cli"], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "foothold_lab.harness.cli"],
+        capture_output=True,
+        text=True,
+        timeout=60,
         env={**os.environ, "COMP_LINE": line, "_FOOTHOLD_COMPLETE": "bash_complete"},
-    )  # fmt: skip
+    )
     return {each.partition(",")[0] for each in done.stdout.splitlines()}
 
 

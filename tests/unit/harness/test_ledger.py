@@ -42,17 +42,23 @@ def test_words() -> None:
 
 def test_a_reservation_from_which_pieces_are_taken() -> None:
     steps: list[Step] = [
-        mapped(100, 10), mapped(102, 2, fixed=True, protection="rwx"),
-        Protect(105 * PAGE, PAGE, "rw-"), Unmap(108 * PAGE, 2 * PAGE),
-    ]  # fmt: skip
+        mapped(100, 10),
+        mapped(102, 2, fixed=True, protection="rwx"),
+        Protect(105 * PAGE, PAGE, "rw-"),
+        Unmap(108 * PAGE, 2 * PAGE),
+    ]
     account = settle(steps)
     assert [each.became for each in account.ledger] == [
-        (Fate.REPLACED, Fate.PROTECTED, Fate.UNMAPPED, Fate.HELD), (Fate.HELD,),
-    ]  # fmt: skip
+        (Fate.REPLACED, Fate.PROTECTED, Fate.UNMAPPED, Fate.HELD),
+        (Fate.HELD,),
+    ]
     assert [(p.start // PAGE, p.end // PAGE, p.protection, p.of) for p in account.layout] == [
-        (100, 102, "---", 0), (102, 104, "rwx", 1), (104, 105, "---", 0), (105, 106, "rw-", 0),
+        (100, 102, "---", 0),
+        (102, 104, "rwx", 1),
+        (104, 105, "---", 0),
+        (105, 106, "rw-", 0),
         (106, 108, "---", 0),
-    ]  # fmt: skip
+    ]
 
 
 def test_mremap_moves() -> None:
@@ -97,8 +103,9 @@ def test_the_layout_is_what_page_by_page_would_give(steps: list[Step]) -> None:
     account = settle(steps)
     told = {
         page: piece.protection
-        for piece in account.layout for page in range(piece.start // PAGE, piece.end // PAGE)
-    }  # fmt: skip
+        for piece in account.layout
+        for page in range(piece.start // PAGE, piece.end // PAGE)
+    }
     assert told == pages
     assert sum(piece.end - piece.start for piece in account.layout) == len(pages) * PAGE
     assert list(account.layout) == sorted(account.layout, key=lambda piece: piece.start)

@@ -29,13 +29,20 @@ ceilings = st.integers(32, 57).map(lambda bits: 1 << bits) | st.integers(
     LOWEST_CEILING >> 12, HIGHEST_CEILING >> 12
 ).map(lambda page: page << 12)
 limits = st.builds(
-    Limits, rlimit_as=sizes, rlimit_data=sizes, rlimit_stack=sizes, memory=sizes,
-    overcommit=st.none() | st.integers(0, 2), max_map_count=st.none() | st.integers(1, 65530),
-    no_aslr=st.booleans(), legacy_layout=st.booleans(), ceiling=st.none() | ceilings,
+    Limits,
+    rlimit_as=sizes,
+    rlimit_data=sizes,
+    rlimit_stack=sizes,
+    memory=sizes,
+    overcommit=st.none() | st.integers(0, 2),
+    max_map_count=st.none() | st.integers(1, 65530),
+    no_aslr=st.booleans(),
+    legacy_layout=st.booleans(),
+    ceiling=st.none() | ceilings,
     occupied=st.lists(ranges, max_size=3).map(tuple),
     hints_ignored=st.none() | st.just(EVERYWHERE) | ranges,
     fail=st.lists(failures, max_size=3).map(tuple),
-)  # fmt: skip
+)
 
 
 @given(limits)

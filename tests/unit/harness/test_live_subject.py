@@ -21,9 +21,12 @@ ROOT = Path(__file__).parents[3]
 def run(*arguments: str) -> Record:
     """Start the allocator, read its maps whenever it holds, and keep what there is to see."""
     with subprocess.Popen(
-        [sys.executable, "-m", "allocator", "--hold", *arguments], cwd=ROOT,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
+        [sys.executable, "-m", "allocator", "--hold", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
         assert process.stdin
         assert process.stdout
         assert process.stderr

@@ -44,11 +44,14 @@ def mappings(draw: st.DrawFn) -> list[Mapping]:
     pairs = zip(edges[::2], edges[1::2], strict=False)
     return [
         Mapping(
-            start << 12, end << 12, draw(permissions), draw(st.integers(0, 1 << 40)),
+            start << 12,
+            end << 12,
+            draw(permissions),
+            draw(st.integers(0, 1 << 40)),
             draw(st.one_of(st.just(""), names)),
         )
         for start, end in pairs
-    ]  # fmt: skip
+    ]
 
 
 @given(mappings())
@@ -105,10 +108,12 @@ def test_endless_maps_are_refused_unread() -> None:
 @pytest.mark.parametrize(
     ("file", "path", "base"),
     [
-        ("high-reserved", Path.HIGH, ARENA), ("high", Path.HIGH, ARENA),
-        ("low-reserved", Path.LOW, 0x4C00000), ("low", Path.LOW, 0x4C00000),
+        ("high-reserved", Path.HIGH, ARENA),
+        ("high", Path.HIGH, ARENA),
+        ("low-reserved", Path.LOW, 0x4C00000),
+        ("low", Path.LOW, 0x4C00000),
     ],
-)  # fmt: skip
+)
 def test_what_real_kernels_showed(file: str, path: Path, base: int) -> None:
     seen = sight(parse_maps((RECORDED / f"{file}.maps").read_text()))
     assert (seen.path, seen.base) == (path, base)
@@ -206,8 +211,9 @@ def test_with_pointers_of_four_bytes_the_low_reservation_is_768m() -> None:
     assert "768M reserved at 0x8900000" in seen.line
     assert sight(there).base == base + 128 * MIB, "with pointers of 8 bytes it would be 640M"
     full = [
-        Mapping(base, arena - 65 * MIB, "---p", 0), Mapping(arena - 65 * MIB, end, "rwxp", 0),
-    ]  # fmt: skip
+        Mapping(base, arena - 65 * MIB, "---p", 0),
+        Mapping(arena - 65 * MIB, end, "rwxp", 0),
+    ]
     assert sight(full, pointers=4).path is Path.LOW_GROWN
     assert sight([], pointers=4).line == "no arena: no 768M below 4G"
 

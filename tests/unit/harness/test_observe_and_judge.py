@@ -112,9 +112,15 @@ def test_death_after_the_reservation_keeps_the_path_that_was_seen() -> None:
     report = b"".join(low.stdout.splitlines(keepends=True)[:3])
     report += b'{"event":"throw","message":"out of memory","printed":["x"],"status":2}\n'
     seen = observe(
-        Record((), low.pid, Ending(2), report, b"x\nthrow: out of memory\n",
-               {"reserved": low.maps["reserved"]})
-    )  # fmt: skip
+        Record(
+            (),
+            low.pid,
+            Ending(2),
+            report,
+            b"x\nthrow: out of memory\n",
+            {"reserved": low.maps["reserved"]},
+        )
+    )
     assert seen.contradictions == ()
     assert str(seen) == "low, dies, status 2: throw: out of memory"
 
@@ -123,9 +129,11 @@ def test_broken_memory_is_a_contradiction() -> None:
     low = recorded("low")
     report = b"".join(low.stdout.splitlines(keepends=True)[:3])
     report += b'{"event":"broken","message":"the block at 0x1 changed"}\n'
-    seen = observe(dataclasses.replace(
-        low, stdout=report, ending=Ending(1), maps={"reserved": low.maps["reserved"]}
-    ))  # fmt: skip
+    seen = observe(
+        dataclasses.replace(
+            low, stdout=report, ending=Ending(1), maps={"reserved": low.maps["reserved"]}
+        )
+    )
     assert any("the block at 0x1 changed" in each for each in seen.contradictions)
 
 
@@ -144,9 +152,14 @@ def test_no_record_raises(stdout: bytes, stderr: bytes, maps: str, status: int) 
 def test_agreement_of_all_three_passes() -> None:
     one = samples.cell()
     verdict = judge(
-        one, HIGH_ALLOCATES, samples.observation(HIGH_ALLOCATES), seconds=1.0,
-        notes=["no KVM"], console="boot", artefacts="/runs/r",
-    )  # fmt: skip
+        one,
+        HIGH_ALLOCATES,
+        samples.observation(HIGH_ALLOCATES),
+        seconds=1.0,
+        notes=["no KVM"],
+        console="boot",
+        artefacts="/runs/r",
+    )
     assert verdict.result is Result.PASS
     assert verdict.findings == ()
     assert verdict.blame is None
@@ -165,30 +178,47 @@ WHY = dataclasses.replace(LOW_ALLOCATES, reason="the probe was moved")
 @pytest.mark.parametrize(
     ("declared", "predicted", "observed", "findings"),
     [
-        (LOW_ALLOCATES, WHY, DIES, [
-            f"the plan expects low, allocates; observed: dies, status 2: {samples.OUT_OF_MEMORY}",
-            "the oracle predicts low, allocates, since the probe was moved; observed: dies, "
-            f"status 2: {samples.OUT_OF_MEMORY}",
-        ]),
-        (HIGH_ALLOCATES, WHY, LOW_ALLOCATES, [
-            "the plan expects high, allocates; observed: low, allocates",
-            "the plan expects high, allocates; the oracle predicts low, allocates, since the "
-            "probe was moved",
-        ]),
-        (HIGH_ALLOCATES, WHY, HIGH_ALLOCATES, [
-            "the oracle predicts low, allocates, since the probe was moved; observed: high, "
-            "allocates",
-            "the plan expects high, allocates; the oracle predicts low, allocates",
-        ]),
+        (
+            LOW_ALLOCATES,
+            WHY,
+            DIES,
+            [
+                f"the plan expects low, allocates; observed: dies, status 2: {samples.OUT_OF_MEMORY}",
+                "the oracle predicts low, allocates, since the probe was moved; observed: dies, "
+                f"status 2: {samples.OUT_OF_MEMORY}",
+            ],
+        ),
+        (
+            HIGH_ALLOCATES,
+            WHY,
+            LOW_ALLOCATES,
+            [
+                "the plan expects high, allocates; observed: low, allocates",
+                "the plan expects high, allocates; the oracle predicts low, allocates, since the "
+                "probe was moved",
+            ],
+        ),
+        (
+            HIGH_ALLOCATES,
+            WHY,
+            HIGH_ALLOCATES,
+            [
+                "the oracle predicts low, allocates, since the probe was moved; observed: high, "
+                "allocates",
+                "the plan expects high, allocates; the oracle predicts low, allocates",
+            ],
+        ),
         (None, WHY, LOW_ALLOCATES, []),
         (LOW_ALLOCATES, None, LOW_ALLOCATES, []),
         (None, None, LOW_ALLOCATES, ["nothing was expected; observed: low, allocates"]),
     ],
-)  # fmt: skip
+)
 def test_each_disagreement_is_one_sentence(
-    declared: Expectation | None, predicted: Expectation | None, observed: Expectation,
+    declared: Expectation | None,
+    predicted: Expectation | None,
+    observed: Expectation,
     findings: list[str],
-) -> None:  # fmt: skip
+) -> None:
     one = dataclasses.replace(samples.cell(), declared=declared)
     verdict = judge(one, predicted, samples.observation(observed), seconds=1, console="boot")
     assert list(verdict.findings) == findings
@@ -200,10 +230,15 @@ def test_each_disagreement_is_one_sentence(
 @pytest.mark.parametrize(
     "change",
     [
-        {"status": 3}, {"message": "throw: out of memory"}, {"path": Path.LOW},
-        {"outcome": Outcome.ALLOCATES}, {"signal": 9}, {"path": None}, {"outcome": None},
+        {"status": 3},
+        {"message": "throw: out of memory"},
+        {"path": Path.LOW},
+        {"outcome": Outcome.ALLOCATES},
+        {"signal": 9},
+        {"path": None},
+        {"outcome": None},
     ],
-)  # fmt: skip
+)
 def test_path_outcome_status_and_message_all_count(change: dict[str, object]) -> None:
     one = dataclasses.replace(samples.cell(), declared=DIES)
     verdict = judge(one, DIES, samples.observation(DIES, **change), seconds=1)

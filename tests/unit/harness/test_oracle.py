@@ -53,10 +53,14 @@ def test_three_levels_kill_before(task_size: int, rlimit: int | None) -> None:
 @pytest.mark.parametrize(
     ("rlimit", "expected"),
     [
-        (None, LOW_ALLOCATES), (300 * MIB, REFUSED), (800 * MIB, LOW_ALLOCATES),
-        (2048 * MIB, LOW_ALLOCATES), (640 * MIB, REFUSED), (700 * MIB, LOW_ALLOCATES),
+        (None, LOW_ALLOCATES),
+        (300 * MIB, REFUSED),
+        (800 * MIB, LOW_ALLOCATES),
+        (2048 * MIB, LOW_ALLOCATES),
+        (640 * MIB, REFUSED),
+        (700 * MIB, LOW_ALLOCATES),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("task_size", [UML_6_1, UML_6_12])
 def test_three_levels_give_after_the_low_arena(
     task_size: int, rlimit: int | None, expected: Expectation
@@ -201,10 +205,14 @@ def test_with_pointers_of_four_bytes_there_is_one_way(task_size: int, policy: st
 @pytest.mark.parametrize(
     ("mib", "policy", "path"),
     [
-        (700, "after", Path.REFUSED), (700, "before", Path.REFUSED), (700, "memlimit", Path.LOW),
-        (300, "memlimit", Path.LOW), (170, "memlimit", Path.LOW), (120, "memlimit", Path.REFUSED),
+        (700, "after", Path.REFUSED),
+        (700, "before", Path.REFUSED),
+        (700, "memlimit", Path.LOW),
+        (300, "memlimit", Path.LOW),
+        (170, "memlimit", Path.LOW),
+        (120, "memlimit", Path.REFUSED),
     ],
-)  # fmt: skip
+)
 def test_limits_with_pointers_of_four_bytes(mib: int, policy: str, path: Path) -> None:
     foretold = predict(facts(0xFFFFE000, pointer_size=4), Limits(mib * MIB), policy)
     if path is Path.LOW:
@@ -225,9 +233,11 @@ def test_modern_go_is_not_known_with_pointers_of_four_bytes() -> None:
 def test_a_kernel_that_places_downward_tries_upward_in_the_end() -> None:
     """There are 768 MiB above where it begins, and not below."""
     narrow = replace(
-        facts(0xFFFFE000, pointer_size=4), placement="top-down", first=0xC8000000,
+        facts(0xFFFFE000, pointer_size=4),
+        placement="top-down",
+        first=0xC8000000,
         hint_low=Hint(0x10000000, 0xC8000000, 0),
-    )  # fmt: skip
+    )
     limits = Limits.parse("occupied=0x10000000-0xc0000000")
     assert predict(narrow, limits, "after").reason.endswith("768M are to be had at 0xc0000000")
 

@@ -36,25 +36,39 @@ def pages(low: int, high: int) -> st.SearchStrategy[int]:
 
 
 INTERESTING = [
-    LOW[8].start, LOW[4].start, HIGH, HIGH + (1 << 30), 0xC0 << 32, 0x40 << 32, 0x40000000,
-    0x80000000, 1 << 32,
-]  # fmt: skip
+    LOW[8].start,
+    LOW[4].start,
+    HIGH,
+    HIGH + (1 << 30),
+    0xC0 << 32,
+    0x40 << 32,
+    0x40000000,
+    0x80000000,
+    1 << 32,
+]
 lengths = st.sampled_from([PAGE, 65536, MIB, 8 * MIB, 64 * MIB, 640 * MIB, 18 << 30])
 near = st.tuples(st.sampled_from(INTERESTING), st.sampled_from([-65536, -MIB, 0, 0, PAGE, MIB]))
 ranges = st.tuples(near, lengths).map(lambda it: Range(sum(it[0]), sum(it[0]) + it[1]))
 hints = st.none() | st.just(EVERYWHERE) | ranges
 rooms = st.none() | st.one_of(
-    st.integers(0, 40).map(lambda n: n * MIB // 2), st.integers(1, 64).map(lambda n: n * 32 * MIB),
-    st.integers(600, 800).map(lambda n: n * MIB), pages(MIB, 3000 * MIB),
-)  # fmt: skip
+    st.integers(0, 40).map(lambda n: n * MIB // 2),
+    st.integers(1, 64).map(lambda n: n * 32 * MIB),
+    st.integers(600, 800).map(lambda n: n * MIB),
+    pages(MIB, 3000 * MIB),
+)
 failures = st.lists(
     st.builds(Failure, st.just("hinted"), st.integers(1, 5), st.sampled_from(["ENOMEM", "EAGAIN"])),
     max_size=2,
 ).map(tuple)
 limits = st.builds(
-    Limits, rlimit_as=rooms, rlimit_data=rooms, overcommit=st.sampled_from([None, 0, 1, 2]),
-    occupied=st.lists(ranges, max_size=2).map(tuple), hints_ignored=hints, fail=failures,
-)  # fmt: skip
+    Limits,
+    rlimit_as=rooms,
+    rlimit_data=rooms,
+    overcommit=st.sampled_from([None, 0, 1, 2]),
+    occupied=st.lists(ranges, max_size=2).map(tuple),
+    hints_ignored=hints,
+    fail=failures,
+)
 few = st.builds(Limits, rlimit_as=rooms) | st.builds(Limits, occupied=st.tuples(ranges))
 
 
@@ -68,9 +82,12 @@ def spaces(draw: st.DrawFn, pointer_size: int) -> Facts:
     space = facts(size, high=high_hint, pointer_size=pointer_size)
     commit = draw(st.integers(0, 200)) * MIB
     return replace(
-        space, placement="bottom-up" if upward else "top-down", first=first,
-        hint_low=Hint(0x10000000, 0x10000000, 0), commit_limit=commit + space.committed,
-    )  # fmt: skip
+        space,
+        placement="bottom-up" if upward else "top-down",
+        first=first,
+        hint_low=Hint(0x10000000, 0x10000000, 0),
+        commit_limit=commit + space.committed,
+    )
 
 
 FORMS = [(8, policy) for policy in oracle.POLICIES] + [(4, policy) for policy in oracle.NARROW]

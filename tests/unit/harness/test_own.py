@@ -40,8 +40,12 @@ def test_an_initramfs_needs_a_kernel_and_to_be_one(tmp_path: Path) -> None:
         OwnKernels(initrd=initrd).check()
     from foothold_lab.harness.guests import own
 
-    for content, good in ((b"070701" + bytes(200), True), (gzip.compress(b"070701"), True),
-                          (b"\x7fELF" + bytes(100), False), (b"", False)):  # fmt: skip
+    for content, good in (
+        (b"070701" + bytes(200), True),
+        (gzip.compress(b"070701"), True),
+        (b"\x7fELF" + bytes(100), False),
+        (b"", False),
+    ):
         initrd.write_bytes(content)
         if good:
             own._check_initrd(initrd, tmp_path)

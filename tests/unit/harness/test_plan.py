@@ -78,8 +78,9 @@ def test_the_command_line_replaces_an_axis() -> None:
         chosen(["uml-7.2"], ["rlimit_as=2048M", "rlimit_as=5G"], policies=["after"])
     )
     assert [cell.id for cell in cells] == [
-        "uml-7.2/rlimit_as=2G/after", "uml-7.2/rlimit_as=5G/after"
-    ]  # fmt: skip
+        "uml-7.2/rlimit_as=2G/after",
+        "uml-7.2/rlimit_as=5G/after",
+    ]
     assert str(cells[0].declared) == "high, allocates"
     assert cells[1].declared is None
 
@@ -158,15 +159,25 @@ EXPECT = '\n[[expect]]\nguests = ["native"]\npath = "high"\noutcome = "allocates
 @pytest.mark.parametrize(
     ("old", "new", "line", "told", "hint"),
     [
-        ('"native"', '"natve"', 5, "axes.guests[0]: unknown guest 'natve': did you mean native",
-         "uml-testing"),
+        (
+            '"native"',
+            '"natve"',
+            5,
+            "axes.guests[0]: unknown guest 'natve': did you mean native",
+            "uml-testing",
+        ),
         ("limits", "limit", 6, "axes: unknown key 'limit': did you mean limits", "policies"),
         ("300M", "300XB", 6, "axes.limits[1]: '300XB' is no size", "300M"),
         ("rlimit_as", "rlimitas", 6, "axes.limits[1]: unknown limit 'rlimitas=300M'", "none"),
         ('"after"]', '"later"]', 7, "axes.policies[1]: unknown policy 'later'", "before, after"),
         ('["native", "uml-bookworm"]', "[]", 5, "axes.guests: an empty axis", ""),
-        ('["native", "uml-bookworm"]', '"native"', 5, "axes.guests: expected a list, got text",
-         'write ["native"]'),
+        (
+            '["native", "uml-bookworm"]',
+            '"native"',
+            5,
+            "axes.guests: expected a list, got text",
+            'write ["native"]',
+        ),
         ("schema = 1", "schema = 2", 1, "schema: this version of Foothold reads schema = 1", ""),
         ('"small"', "3", 2, "name: expected text, got a number", ""),
         ("name", "nam", 2, "unknown key 'nam': did you mean name", "description"),
@@ -178,7 +189,7 @@ EXPECT = '\n[[expect]]\nguests = ["native"]\npath = "high"\noutcome = "allocates
         ("allocates", "dies", 9, "expect[0].status: the subject dies, so it needs a status", ""),
         ('"high"', '"refused"', 11, "nothing allocates where the reservation is refused", ""),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_told_with_its_place_and_what_is_right(
     plan: Path, old: str, new: str, line: int, told: str, hint: str
 ) -> None:

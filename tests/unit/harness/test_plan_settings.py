@@ -131,7 +131,7 @@ def test_cells_are_chosen_by_their_tags(path: Path) -> None:
         ("deadline = 60", 'guests = ["native"]', 4, "'guests' cannot stand above all tables"),
         ("deadline = 60", 'tgas = ["slow"]', 4, "unknown key 'tgas': did you mean tags"),
         ("[axes]", "[axes]\ndeadline = 5", 8, "axes: 'deadline' cannot stand in [axes]"),
-        ('"none", "rl', '0x' + "f" * 5000 + ', "rl', 9, "limits[0]: expected text, got a number"),
+        ('"none", "rl', "0x" + "f" * 5000 + ', "rl', 9, "limits[0]: expected text, got a number"),
         ("[axes]", '[axes]\nworkloads = ["helo"]', 8, "'helo': did you mean hello"),
         ("[axes]", '[axes]\nworkloads = ["gro:1M"]', 8, "did you mean grow:1M"),
         ("schema = 1", "schema = true", 1, "reads schema = 1 alone"),
@@ -142,13 +142,21 @@ def test_cells_are_chosen_by_their_tags(path: Path) -> None:
         ('"none", "rl', '"none", "none", "rl', 9, "none is there already"),
         ('"rlimit_as=300M"]', '"rlimit_as=300M", "rlimit_as=307200K"]', 9, "is there already"),
         ('["native"]\n\n', '["docker"]\n\n', 5, "docker is required, and has no cell"),
-        ('["native"]\n\n', '["native"]\ncomplete = true\n\n', 6,
-         "nothing is declared of native/none/after and 3 more"),
+        (
+            '["native"]\n\n',
+            '["native"]\ncomplete = true\n\n',
+            6,
+            "nothing is declared of native/none/after and 3 more",
+        ),
         ('["uml-*"]', '["docker"]', 11, "cells[0]: it matches no cell of this plan"),
-        ("repeats = 3\ntrace = false\ntags = [\"flaky\"]\ndeadline = 10\n", "", 16,
-         "this says nothing of the cells that match"),
+        (
+            'repeats = 3\ntrace = false\ntags = ["flaky"]\ndeadline = 10\n',
+            "",
+            16,
+            "this says nothing of the cells that match",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_told_with_its_place(
     path: Path, old: str, new: str, line: int, told: str
 ) -> None:
@@ -182,8 +190,12 @@ outcome = "allocates"
     ("more", "line", "told"),
     [
         (EXCLUDE, 23, "exclude[0]: it matches no cell of [axes]"),
-        (SAME, 34, "expect[2]: it decides nothing: of all its cells is spoken before, in "
-                   "expect[0] (line 23), expect[1] (line 28)"),
+        (
+            SAME,
+            34,
+            "expect[2]: it decides nothing: of all its cells is spoken before, in "
+            "expect[0] (line 23), expect[1] (line 28)",
+        ),
         (SAME.replace('"uml-*", "native"', '"native"'), 28, "in expect[0] (line 23)"),
         ('\n[[expect]]\nlimits = ["rlimit_as=3G"]\nexpect = "starts"\n', 23, "matches no cell"),
         ('\n[[expect]]\npath = "low"\noutcome = "allocates"\nmessage = "m"\n', 26, "no message"),
@@ -194,7 +206,7 @@ outcome = "allocates"
         ('\n[subject.x]\nprogram = "a\\u0000"\n', 24, "byte of value 0"),
         ('\n[subject.x]\nprogram = "x"\nroot = "hst"\n', 25, "unknown root 'hst': did you mean"),
     ],
-)  # fmt: skip
+)
 def test_what_has_no_effect_or_contradicts_is_a_mistake(
     path: Path, more: str, line: int, told: str
 ) -> None:

@@ -29,15 +29,24 @@ def record(
     [
         ([f"{HIGH} = 0xc000000000"], Path.HIGH, "1G --- at 0xc000000000: honoured"),
         ([f"{HIGH} = 0x68000000"], Path.LOW, "moved, 0x68000000, held, took it"),
-        ([f"{HIGH} = 0x68000000", "7 munmap(0x68000000, 1073741824) = 0", f"{LOW} = 0x10000000"],
-         Path.LOW, "unmapped, gave it back, and asked for less; 640M --- at 0x10000000: honoured"),
+        (
+            [f"{HIGH} = 0x68000000", "7 munmap(0x68000000, 1073741824) = 0", f"{LOW} = 0x10000000"],
+            Path.LOW,
+            "unmapped, gave it back, and asked for less; 640M --- at 0x10000000: honoured",
+        ),
         ([f"{HIGH} {ENOMEM}", f"{LOW} {ENOMEM}"], Path.REFUSED, "ENOMEM, asked for less; 640M"),
-        ([f"{HIGH} {ENOMEM}", f"{HIGH.replace('0xc0', '0x1c0')} = 0x1c000000000"], Path.HIGH,
-         "refused, ENOMEM, tried elsewhere"),
-        (["7 mmap(NULL, 4096, PROT_READ, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0x1000"], None,
-         "nothing large, nothing with a hint"),
+        (
+            [f"{HIGH} {ENOMEM}", f"{HIGH.replace('0xc0', '0x1c0')} = 0x1c000000000"],
+            Path.HIGH,
+            "refused, ENOMEM, tried elsewhere",
+        ),
+        (
+            ["7 mmap(NULL, 4096, PROT_READ, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0x1000"],
+            None,
+            "nothing large, nothing with a hint",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_way_of_a_program(lines: list[str], path: Path | None, told: str) -> None:
     seen = observe_program(record(*lines))
     assert (seen.path, seen.outcome, seen.contradictions) == (path, Outcome.STARTS, ())
@@ -66,10 +75,18 @@ def test_what_still_runs_has_started() -> None:
     seen = observe_program(one)
     assert (seen.outcome, seen.path, seen.contradictions) == (Outcome.STARTS, Path.HIGH, ())
     assert "still running" in seen.evidence["ending"]
-    lie = observe_program(Record(
-        (), 7, Ending(-1, 9), b"", b"", {"running": maps.replace("---p", "rw-p")}, trace.encode(),
-        running=True,
-    ))  # fmt: skip
+    lie = observe_program(
+        Record(
+            (),
+            7,
+            Ending(-1, 9),
+            b"",
+            b"",
+            {"running": maps.replace("---p", "rw-p")},
+            trace.encode(),
+            running=True,
+        )
+    )
     assert "the trace leaves c000000000-c040000000 ---" in lie.contradictions[0]
     assert "the maps at running show c000000000-c040000000 rw-p" in lie.contradictions[0]
 
@@ -113,9 +130,16 @@ def stopped(*lines: str, said: bool = False, stdout: bytes = b"", trace: bool = 
     """It was ended by us."""
     text = BEGIN + "".join(f"{line}\n" for line in lines) + "7 +++ killed by SIGKILL +++\n"
     return Record(
-        (), 7, Ending(-1, 9), stdout, b"", RAN, text.encode() if trace else None, running=True,
+        (),
+        7,
+        Ending(-1, 9),
+        stdout,
+        b"",
+        RAN,
+        text.encode() if trace else None,
+        running=True,
         said=said,
-    )  # fmt: skip
+    )
 
 
 def test_one_that_says_when_it_has_started() -> None:
@@ -129,9 +153,7 @@ def test_one_that_says_when_it_has_started() -> None:
     ended = observe_program(record(trace, stdout=b"hello\nready\n"), **wanted)
     assert ended.outcome is Outcome.STARTS
     mute = observe_program(record(trace), **wanted)
-    assert (mute.outcome, mute.message) == (
-        Outcome.DIES, "it ended without having said /^ready$/"
-    )  # fmt: skip
+    assert (mute.outcome, mute.message) == (Outcome.DIES, "it ended without having said /^ready$/")
 
 
 def test_one_that_has_to_end_and_does_not() -> None:
@@ -158,14 +180,18 @@ def test_the_run_without_a_tracer_says_how_it_ends_and_the_traced_one_its_way() 
 @pytest.mark.parametrize(
     ("stderr", "told"),
     [
-        ("==7==Shadow memory interleaves. ABORTING.\n==7==map follows\n==7==End of map.\n",
-         "==7==Shadow memory interleaves. ABORTING."),
+        (
+            "==7==Shadow memory interleaves. ABORTING.\n==7==map follows\n==7==End of map.\n",
+            "==7==Shadow memory interleaves. ABORTING.",
+        ),
         ("starting\nno luck\n", "no luck"),
-        ("x\n" * 9000 + "fatal error: out of memory\n\ngoroutine 1\n",
-         "fatal error: out of memory"),
+        (
+            "x\n" * 9000 + "fatal error: out of memory\n\ngoroutine 1\n",
+            "fatal error: out of memory",
+        ),
         ("", ""),
     ],
-)  # fmt: skip
+)
 def test_the_line_that_complains_is_the_message(stderr: str, told: str) -> None:
     assert observe_program(record(status=2, stderr=stderr)).message == told
 

@@ -42,16 +42,29 @@ def test_real_reports(file: str, path: Path, holds: tuple[str, ...]) -> None:
 def test_a_report_reads_as_it_was_written() -> None:
     events = (
         Start(
-            schema=1, pid=7, policy="after", workload="default", pointer_size=8, page_size=4096,
-            end=1, kernel="real", python="3.11.2",
+            schema=1,
+            pid=7,
+            policy="after",
+            workload="default",
+            pointer_size=8,
+            page_size=4096,
+            end=1,
+            kernel="real",
+            python="3.11.2",
         ),
         Reserved(
-            path=Path.LOW, base=0, length=640, bitmap=0, bitmap_size=128, arena_start=128,
-            arena_used=129, arena_end=640,
+            path=Path.LOW,
+            base=0,
+            length=640,
+            bitmap=0,
+            bitmap_size=128,
+            arena_start=128,
+            arena_used=129,
+            arena_end=640,
         ),
         Workload(name="default", small=1, large=1, bytes=2, verified=True),
         End(path=Path.LOW, arena_start=128, arena_used=130, arena_end=640, stats={"sys": 1}),
-    )  # fmt: skip
+    )
     text = b"".join(msgspec.json.encode(event) + b"\n" for event in events)
     report = read_report(text)
     assert report.events == events

@@ -77,8 +77,9 @@ def test_a_schedule_that_is_stopped_wakes_those_who_wait() -> None:
 @settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.integers(1, 300)), min_size=1, max_size=12),
-    st.integers(1, 4), st.integers(1, 500),
-)  # fmt: skip
+    st.integers(1, 4),
+    st.integers(1, 500),
+)
 def test_every_job_is_done_once_and_memory_is_never_overdrawn(
     asked: list[tuple[int, int]], processors: int, memory: int
 ) -> None:

@@ -16,8 +16,9 @@ def cells(sizes: list[int], mixed: bool = False) -> tuple[Cell, ...]:
     """So many cells of each guest; `mixed`: not one guest after the other."""
     made = [
         Cell(f"g{guest}", Limits(4096 * (n + 1)), "after")
-        for guest, size in enumerate(sizes) for n in range(size)
-    ]  # fmt: skip
+        for guest, size in enumerate(sizes)
+        for n in range(size)
+    ]
     return tuple(sorted(made, key=lambda cell: str(cell.limits)) if mixed else made)
 
 

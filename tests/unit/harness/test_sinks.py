@@ -174,8 +174,9 @@ def test_the_run_as_one_document(tmp_path: Path) -> None:
     assert (whole["schema"], whole["plan"], whole["interrupted"]) == (1, "default", False)
     assert whole["counts"] == {"pass": 1, "fail": 1, "error": 1, "unsupported": 1, "not-run": 1}
     assert [each["id"] for each in whole["cells"]][:2] == [
-        "native/none/after", "uml-6.1/none/after"
-    ]  # fmt: skip
+        "native/none/after",
+        "uml-6.1/none/after",
+    ]
     assert whole["cells"][1]["verdict"]["findings"] == ["the plan expects high"]
     assert whole["cells"][4]["verdict"] is None
     assert whole["guests"]["native"]["facts"]["task_size"] == 0x7FFFFFFFF000
@@ -198,8 +199,10 @@ def test_junit_counts_and_says_what_a_ci_shows(tmp_path: Path) -> None:
     sink.close()
     root = ET.parse(path).getroot()
     assert {name: root.get(name) for name in ("tests", "failures", "errors")} == {
-        "tests": "5", "failures": "1", "errors": "2"
-    }  # fmt: skip
+        "tests": "5",
+        "failures": "1",
+        "errors": "2",
+    }
     by_name = {suite.get("name"): suite for suite in root}
     failure = by_name["uml-6.1"].find("testcase/failure")
     assert failure is not None

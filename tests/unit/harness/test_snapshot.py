@@ -54,17 +54,22 @@ class Peer:
 
 def test_saving_hands_the_file_over_and_waits_for_the_end(tmp_path: Path) -> None:
     peer = Peer(
-        [OK], [OK], [OK],
+        [OK],
+        [OK],
+        [OK],
         [OK, {"event": "STOP"}, migration("setup"), migration("active"), migration("completed")],
-    )  # fmt: skip
+    )
     with (tmp_path / "state").open("wb") as state:
         Monitor(peer.ours, Deadline.after(5)).save(state.fileno())
         [theirs] = peer.descriptors
         assert os.fstat(theirs).st_ino == os.fstat(state.fileno()).st_ino
         os.close(theirs)
     assert [each["execute"] for each in peer.asked] == [
-        "qmp_capabilities", "migrate-set-capabilities", "getfd", "migrate",
-    ]  # fmt: skip
+        "qmp_capabilities",
+        "migrate-set-capabilities",
+        "getfd",
+        "migrate",
+    ]
 
 
 @pytest.mark.parametrize(

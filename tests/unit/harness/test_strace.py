@@ -60,10 +60,12 @@ def test_threads_are_one_address_space(guest: str) -> None:
     trace, story = read(f"{guest}-threads")
     assert (story.threads, story.children) == (4, 0)
     blocks = [
-        step for step in story.steps
-        if isinstance(step, Map) and step.reservation.length == 1 << 20
+        step
+        for step in story.steps
+        if isinstance(step, Map)
+        and step.reservation.length == 1 << 20
         and "SHARED" in step.reservation.flags
-    ]  # fmt: skip
+    ]
     assert len(blocks) == 80, "each of those that were interrupted by another thread is whole"
     assert len(trace.endings) == 5
     assert not trace.open
@@ -116,17 +118,25 @@ MMAP = "7 mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0"
         (f"{MMAP}) = 0x1000", "mmap", 0x1000, ""),
         (f"{MMAP}) = -1 ENOMEM (Cannot allocate memory)", "mmap", -1, "ENOMEM"),
         (f"{MMAP}) = -1 ENOMEM (Cannot allocate memory) (INJECTED)", "mmap", -1, "ENOMEM"),
-        (f"{MMAP} <unfinished ...>\n8 brk(NULL) = 0x1\n7 <... mmap resumed>) = 0x2000",
-         "mmap", 0x2000, ""),
+        (
+            f"{MMAP} <unfinished ...>\n8 brk(NULL) = 0x1\n7 <... mmap resumed>) = 0x2000",
+            "mmap",
+            0x2000,
+            "",
+        ),
         ("7 exit_group(0) = ?", "exit_group", None, ""),
-        ("7 munmap(0x1000, 1) = ? ERESTARTNOINTR (To be restarted)", "munmap", None,
-         "ERESTARTNOINTR"),
+        (
+            "7 munmap(0x1000, 1) = ? ERESTARTNOINTR (To be restarted)",
+            "munmap",
+            None,
+            "ERESTARTNOINTR",
+        ),
         ("7 ???( <unfinished ...>\n7 <... ??? resumed>) = ?", "???", None, ""),
         (f"{MMAP}) = ? <unavailable>", "mmap", None, ""),
         ('7 execve("/a, \\"b", ["x)", "{"], 0x7f /* 3 vars */) = 0', "execve", 0, ""),
         ("7 prlimit64(0, RLIMIT_AS, NULL, {rlim_cur=1, rlim_max=2}) = 0", "prlimit64", 0, ""),
     ],
-)  # fmt: skip
+)
 def test_lines(lines: str, name: str, result: int | None, errno: str) -> None:
     trace = parse_trace(f"{lines}\n".encode())
     call = next(each for each in trace.calls if each.pid == 7)
@@ -136,11 +146,22 @@ def test_lines(lines: str, name: str, result: int | None, errno: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "hello", "7 hello", "7 mmap(", f"{MMAP})", f"{MMAP}) = fine", "7 <... mmap resumed>) = 0x1",
-        "7 +++ exited with grace +++", "7 --- SIG ---", f"{MMAP}]) = 0x1", '7 execve("a) = 0',
-        f"{MMAP}) = 5 ENOMEM (what)", "mmap(NULL) = 0", "\x1b[2J", "",
+        "hello",
+        "7 hello",
+        "7 mmap(",
+        f"{MMAP})",
+        f"{MMAP}) = fine",
+        "7 <... mmap resumed>) = 0x1",
+        "7 +++ exited with grace +++",
+        "7 --- SIG ---",
+        f"{MMAP}]) = 0x1",
+        '7 execve("a) = 0',
+        f"{MMAP}) = 5 ENOMEM (what)",
+        "mmap(NULL) = 0",
+        "\x1b[2J",
+        "",
     ],
-)  # fmt: skip
+)
 def test_what_strace_does_not_write_is_counted_and_quoted(line: str) -> None:
     trace = parse_trace(f"{line}\n".encode())
     assert (trace.unknown, trace.quoted) == (1, (line[:200],))
@@ -190,16 +211,22 @@ def test_a_bent_log_is_read_to_its_end(data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        (["mmap(NULL, 134217728, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = -1 ENOMEM (x)"],
-         "mmap, 128M --- at anywhere: refused, ENOMEM"),
+        (
+            ["mmap(NULL, 134217728, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = -1 ENOMEM (x)"],
+            "mmap, 128M --- at anywhere: refused, ENOMEM",
+        ),
         (["brk(NULL) = 0x5000", "brk(0x26000) = 0x5000"], "brk(0x26000) = 0x5000"),
-        (["mprotect(0x1000, 4096, PROT_READ) = -1 ENOMEM (x)", "brk(0x26000) = 0x26000"],
-         "mprotect(0x1000, 4096, PROT_READ) = -1 ENOMEM (x)"),
-        (["clone3({flags=0}, 88) = -1 EAGAIN (x)", "exit_group(1) = ?"],
-         "clone3({flags=0}, 88) = -1 EAGAIN (x)"),
-        (["access(\"/x\") = -1 ENOENT (x)", "munmap(0x1000, 4096) = -1 EINVAL (x)"], ""),
+        (
+            ["mprotect(0x1000, 4096, PROT_READ) = -1 ENOMEM (x)", "brk(0x26000) = 0x26000"],
+            "mprotect(0x1000, 4096, PROT_READ) = -1 ENOMEM (x)",
+        ),
+        (
+            ["clone3({flags=0}, 88) = -1 EAGAIN (x)", "exit_group(1) = ?"],
+            "clone3({flags=0}, 88) = -1 EAGAIN (x)",
+        ),
+        (['access("/x") = -1 ENOENT (x)', "munmap(0x1000, 4096) = -1 EINVAL (x)"], ""),
     ],
-)  # fmt: skip
+)
 def test_the_last_that_was_refused(lines: list[str], told: str) -> None:
     begin = ['execve("/init", [], 0) = 0', "brk(0x9000) = 0x5000", 'execve("/server", [], 0) = 0']
     log = "".join(f"7 {line}\n" for line in [*begin, *lines])

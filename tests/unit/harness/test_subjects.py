@@ -34,8 +34,10 @@ def test_a_dynamic_program_brings_loader_and_libraries() -> None:
     names = set(subject.files)
     assert {"ls", "lib/libc.so.6", "lib/ld-linux-x86-64.so.2"} <= names
     assert subject.argv[:3] == (
-        "{share}/subject/ls/lib/ld-linux-x86-64.so.2", "--library-path", "{share}/subject/ls/lib"
-    )  # fmt: skip
+        "{share}/subject/ls/lib/ld-linux-x86-64.so.2",
+        "--library-path",
+        "{share}/subject/ls/lib",
+    )
     assert subject.argv[3:] == ("{share}/subject/ls/ls", "-l", "{x}")
     assert all(path.is_file() for path in subject.files.values())
     assert subject.environment == {"A": "b=c"}
@@ -96,11 +98,13 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "interpreter"),
     [
-        ("#!/bin/sh", "/bin/sh"), ("#! /usr/bin/python3 -I", "/usr/bin/python3"),
-        ("#!/usr/bin/env python3", "python3"), ("#!/usr/bin/env -S A=b perl -w", "perl"),
+        ("#!/bin/sh", "/bin/sh"),
+        ("#! /usr/bin/python3 -I", "/usr/bin/python3"),
+        ("#!/usr/bin/env python3", "python3"),
+        ("#!/usr/bin/env -S A=b perl -w", "perl"),
         ("#!/usr/bin/env", "/usr/bin/env"),
     ],
-)  # fmt: skip
+)
 def test_a_script_and_what_is_to_read_it(tmp_path: Path, first: str, interpreter: str) -> None:
     script = of_program(program(tmp_path / "x", f"{first}\n".encode()))
     assert script.interpreter == interpreter
@@ -134,13 +138,22 @@ def test_a_program_carries_its_machine(tmp_path: Path) -> None:
         ("", False, ("riscv64",), "", ""),
         ("i386", True, ("i386",), "", ""),
         ("i386", False, ("x86_64", "i386"), "", ""),
-        ("i386", True, ("x86_64", "i386"), "g has no libraries for programs of i386",
-         "give them by --sysroot, or link it statically"),
-        ("riscv64", False, ("x86_64", "i386"),
-         "p is for riscv64, g runs programs of x86_64 and i386",
-         "take qemu-a or qemu-b, or build it for x86_64"),
+        (
+            "i386",
+            True,
+            ("x86_64", "i386"),
+            "g has no libraries for programs of i386",
+            "give them by --sysroot, or link it statically",
+        ),
+        (
+            "riscv64",
+            False,
+            ("x86_64", "i386"),
+            "p is for riscv64, g runs programs of x86_64 and i386",
+            "take qemu-a or qemu-b, or build it for x86_64",
+        ),
     ],
-)  # fmt: skip
+)
 def test_which_guests_suit_a_program(
     machine: str, linked: bool, machines: tuple[str, ...], why: str, remedy: str
 ) -> None:

@@ -72,69 +72,120 @@ def test_what_is_left_out_is_glibcs_and_the_kernels_own() -> None:
     assert b"134217728, PROT_NONE" in (RECORDED / "uml-6.12-haskell.log").read_bytes()
     lisp = recorded("uml-6.12-sbcl")
     assert [each.asked for each in main_wishes(lisp)] == [
-        "1024M at 0x1000000000", "221M at 0x52100000", "165M at 0xb7ffb00000"
-    ]  # fmt: skip
+        "1024M at 0x1000000000",
+        "221M at 0x52100000",
+        "165M at 0xb7ffb00000",
+    ]
 
 
 @pytest.mark.parametrize(
     ("one", "told"),
     [
-        (seen("uml-6.12-go"),
-         "It asks for 64M at 0xc000000000, and 63 times more, at last at "
-         "0x3fc000000000; the kernel "
-         "gives 0x84960000 and the like instead. It gives it back, asks for "
-         "128M anywhere, is given "
-         "0x84960000, and starts."),
-        (seen("uml-6.12-sbcl"),
-         "It asks for 165M at 0xb7ffb00000; the kernel gives 0x403eb000 "
-         "instead. It takes that, and "
-         "starts."),
-        (seen("uml-6.12-haskell"),
-         "It asks for 1T at 0x4200000000, and 39 times more, at last at "
-         "0x4200027000 for 54.3G; the "
-         "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It takes that, "
-         "and starts."),
-        (seen("uml-6.12-tsan", Outcome.DIES, "ThreadSanitizer: CHECK failed",
-              words=("ThreadSanitizer: CHECK failed",)),
-         "It asks for 1T at exactly 0x720000000000; the kernel refuses (ENOMEM). "
-         "It dies with status 1, "
-         "saying “ThreadSanitizer: CHECK failed.”"),
-        (seen("uml-6.12-zgc", Outcome.DIES, "[1.790s][error][gc] Failed to reserve 500M",
-              words=("[1.790s][error][gc] Failed to reserve 500M", "Error occurred"), cut=True),
-         "It asks for 8000M at exactly 0x40000000000, and 40 times more, at last at 0x442e5000000 "
-         "for 2000M, and on; the kernel refuses each time (ENOMEM). It dies with status 1, saying "
-         "“Failed to reserve 500M. Error occurred.”"),
-        (seen("uml-6.12-haskell", Outcome.HANGS),
-         "It asks for 1T at 0x4200000000, and 39 times more, at last at "
-         "0x4200027000 for 54.3G; the "
-         "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It comes to no "
-         "end."),
-        (seen("uml-6.12-go", cut=True),
-         "It asks for 64M at 0xc000000000, and 63 times more, at last at 0x3fc000000000; "
-         "the kernel gives 0x84960000 and the like instead. It gives it back, and goes on so until "
-         "its trace is ended; without a tracer it starts."),
-        (seen("", Outcome.DIES, "==7==Shadow memory range interleaves"),
-         "It asks the kernel for nothing that is large or has an address. It dies with status 1, "
-         "saying “Shadow memory range interleaves.”"),
-        (seen("", Outcome.DIES), "It asks the kernel for nothing that is large or has an address. "
-         "It dies with status 1, without a word."),
-        (seen("", Outcome.DIES, "no shadow", words=("wants [0x7fff7000-0x10007fff7fff]",),
-              end=0x7FC0000000, listed=((0x400000, 0x401000, "a"), (0x7F0000000, 0x7F0020000, ""))),
-         "It asks the kernel for nothing that is large or has an address: the range of which it "
-         "speaks, 0x7fff7000-0x10007fff7fff, goes beyond the end of its address space, "
-         "0x7fc0000000, and a mapping lies in it at 0x7f0000000. "
-         "It dies with status 1, saying “no shadow.”"),
-        (seen("", Outcome.DIES, "no shadow", words=("wants 0x40010000-0x40100000",), end=1 << 47,
-              listed=((0x40000000, 0x40020000, "/lib/ld.so"),)),
-         "It asks the kernel for nothing that is large or has an address: the range of which it "
-         "speaks, 0x40010000-0x40100000, is not free, and /lib/ld.so lies in it at 0x40000000. "
-         "It dies with status 1, saying “no shadow.”"),
-        (seen("native-go", Outcome.DIES, "no"), "It is given all that it asks for; the largest is "
-         "512M anywhere. It dies with status 1, saying “no.”"),
-        (seen("", Outcome.DIES, "no", traced=False),
-         "There is no trace of it. It dies with status 1, saying “no.”"),
+        (
+            seen("uml-6.12-go"),
+            "It asks for 64M at 0xc000000000, and 63 times more, at last at "
+            "0x3fc000000000; the kernel "
+            "gives 0x84960000 and the like instead. It gives it back, asks for "
+            "128M anywhere, is given "
+            "0x84960000, and starts.",
+        ),
+        (
+            seen("uml-6.12-sbcl"),
+            "It asks for 165M at 0xb7ffb00000; the kernel gives 0x403eb000 "
+            "instead. It takes that, and "
+            "starts.",
+        ),
+        (
+            seen("uml-6.12-haskell"),
+            "It asks for 1T at 0x4200000000, and 39 times more, at last at "
+            "0x4200027000 for 54.3G; the "
+            "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It takes that, "
+            "and starts.",
+        ),
+        (
+            seen(
+                "uml-6.12-tsan",
+                Outcome.DIES,
+                "ThreadSanitizer: CHECK failed",
+                words=("ThreadSanitizer: CHECK failed",),
+            ),
+            "It asks for 1T at exactly 0x720000000000; the kernel refuses (ENOMEM). "
+            "It dies with status 1, "
+            "saying “ThreadSanitizer: CHECK failed.”",
+        ),
+        (
+            seen(
+                "uml-6.12-zgc",
+                Outcome.DIES,
+                "[1.790s][error][gc] Failed to reserve 500M",
+                words=("[1.790s][error][gc] Failed to reserve 500M", "Error occurred"),
+                cut=True,
+            ),
+            "It asks for 8000M at exactly 0x40000000000, and 40 times more, at last at 0x442e5000000 "
+            "for 2000M, and on; the kernel refuses each time (ENOMEM). It dies with status 1, saying "
+            "“Failed to reserve 500M. Error occurred.”",
+        ),
+        (
+            seen("uml-6.12-haskell", Outcome.HANGS),
+            "It asks for 1T at 0x4200000000, and 39 times more, at last at "
+            "0x4200027000 for 54.3G; the "
+            "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It comes to no "
+            "end.",
+        ),
+        (
+            seen("uml-6.12-go", cut=True),
+            "It asks for 64M at 0xc000000000, and 63 times more, at last at 0x3fc000000000; "
+            "the kernel gives 0x84960000 and the like instead. It gives it back, and goes on so until "
+            "its trace is ended; without a tracer it starts.",
+        ),
+        (
+            seen("", Outcome.DIES, "==7==Shadow memory range interleaves"),
+            "It asks the kernel for nothing that is large or has an address. It dies with status 1, "
+            "saying “Shadow memory range interleaves.”",
+        ),
+        (
+            seen("", Outcome.DIES),
+            "It asks the kernel for nothing that is large or has an address. "
+            "It dies with status 1, without a word.",
+        ),
+        (
+            seen(
+                "",
+                Outcome.DIES,
+                "no shadow",
+                words=("wants [0x7fff7000-0x10007fff7fff]",),
+                end=0x7FC0000000,
+                listed=((0x400000, 0x401000, "a"), (0x7F0000000, 0x7F0020000, "")),
+            ),
+            "It asks the kernel for nothing that is large or has an address: the range of which it "
+            "speaks, 0x7fff7000-0x10007fff7fff, goes beyond the end of its address space, "
+            "0x7fc0000000, and a mapping lies in it at 0x7f0000000. "
+            "It dies with status 1, saying “no shadow.”",
+        ),
+        (
+            seen(
+                "",
+                Outcome.DIES,
+                "no shadow",
+                words=("wants 0x40010000-0x40100000",),
+                end=1 << 47,
+                listed=((0x40000000, 0x40020000, "/lib/ld.so"),),
+            ),
+            "It asks the kernel for nothing that is large or has an address: the range of which it "
+            "speaks, 0x40010000-0x40100000, is not free, and /lib/ld.so lies in it at 0x40000000. "
+            "It dies with status 1, saying “no shadow.”",
+        ),
+        (
+            seen("native-go", Outcome.DIES, "no"),
+            "It is given all that it asks for; the largest is "
+            "512M anywhere. It dies with status 1, saying “no.”",
+        ),
+        (
+            seen("", Outcome.DIES, "no", traced=False),
+            "There is no trace of it. It dies with status 1, saying “no.”",
+        ),
     ],
-)  # fmt: skip
+)
 def test_two_sentences(one: Seen, told: str) -> None:
     assert tell(one) == told
 
@@ -151,8 +202,16 @@ def run(tmp_path: Path) -> Path:
     ]
     cells += [Cell("native", Limits(ceiling=0x7F80000000), "", subject) for subject in TITLES]
     sink = RunDirectory(tmp_path)
-    sink(RunStarted(at=1_800_000_000.0, run="r", plan="runtimes", directory=str(tmp_path),
-                    command=(), cells=tuple(cells)))  # fmt: skip
+    sink(
+        RunStarted(
+            at=1_800_000_000.0,
+            run="r",
+            plan="runtimes",
+            directory=str(tmp_path),
+            command=(),
+            cells=tuple(cells),
+        )
+    )
     for guest, task_size in (("native", 0x7FFFFFFFF000), ("uml-6.12", 0x7F80000000)):
         ready = samples.ready(guest)
         facts = dataclasses.replace(samples.facts(task_size), release=f"of-{guest}")
@@ -171,15 +230,25 @@ def run(tmp_path: Path) -> Path:
         (tmp_path / "cells" / cell.id / "stderr").write_text("no space\n" if dies else "")
     sink.close()
     thresholds = (
-        Threshold("native", "go-hello", "", "rlimit_as", Search(Edge.FOUND, 688 << 20, 680 << 20, (
-            Probe(None, True),)), "mmap, 32M rw- at anywhere: refused, ENOMEM", "dies, status 2"),
-        Threshold("uml-6.12", "go-hello", "", "rlimit_as", Search(Edge.SEVERAL, 2 << 30, 1 << 30,
-                                                                  ())),
+        Threshold(
+            "native",
+            "go-hello",
+            "",
+            "rlimit_as",
+            Search(Edge.FOUND, 688 << 20, 680 << 20, (Probe(None, True),)),
+            "mmap, 32M rw- at anywhere: refused, ENOMEM",
+            "dies, status 2",
+        ),
+        Threshold(
+            "uml-6.12", "go-hello", "", "rlimit_as", Search(Edge.SEVERAL, 2 << 30, 1 << 30, ())
+        ),
         Threshold("uml-6.12", "c-tsan", "", "rlimit_as", Search(Edge.NEVER, None, 64 << 30, ())),
-    )  # fmt: skip
-    (tmp_path / FILE).write_bytes(msgspec.json.encode(Found(
-        TITLES, thresholds, (("docker", "go-hello", "the engine is gone"),)
-    )))  # fmt: skip
+    )
+    (tmp_path / FILE).write_bytes(
+        msgspec.json.encode(
+            Found(TITLES, thresholds, (("docker", "go-hello", "the engine is gone"),))
+        )
+    )
     return tmp_path
 
 
@@ -213,8 +282,15 @@ def test_the_page(run: Path) -> None:
 
 
 def test_guests_in_few_words() -> None:
-    guests = ("native", "qemu-arm64", "uml-6.1", "uml-6.12", "qemu-riscv64-sv39",
-              "qemu-riscv64-sv48", "qemu-user-arm64-39bit")  # fmt: skip
+    guests = (
+        "native",
+        "qemu-arm64",
+        "uml-6.1",
+        "uml-6.12",
+        "qemu-riscv64-sv39",
+        "qemu-riscv64-sv48",
+        "qemu-user-arm64-39bit",
+    )
     assert shortly(guests) == (
         "native, qemu-arm64, uml-6.1, -6.12, qemu-riscv64-sv39, -sv48, qemu-user-arm64-39bit"
     )

@@ -27,10 +27,16 @@ def record(path: str) -> Record:
     return Record((), int(trace.split()[0]), Ending(0), stdout, b"", maps, trace)
 
 
-@pytest.mark.parametrize(("path", "told"), [
-    ("high", "64K --- at 0xf800000000: honoured, 0xf800000000, unmapped"),
-    ("low", "64K --- at 0xf800000000: moved, 0x405d9000, held; 640M --- at 0x4c00000: honoured"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("high", "64K --- at 0xf800000000: honoured, 0xf800000000, unmapped"),
+        (
+            "low",
+            "64K --- at 0xf800000000: moved, 0x405d9000, held; 640M --- at 0x4c00000: honoured",
+        ),
+    ],
+)
 def test_three_witnesses_agree(path: str, told: str) -> None:
     seen = observe(record(path))
     assert seen.contradictions == ()
@@ -90,11 +96,23 @@ MOVED = "mmap(0xf800000000, 65536, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) 
     ("path", "what", "old", "new", "told"),
     [
         ("high", "report", f"{PROBE}\n", "", f"the trace shows {MOVED}; the report says nothing"),
-        ("high", "report", PROBE, PROBE.replace("65536", "131072"),
-         f"the report says mmap(0xf800000000, 0x20000, 0x0, 0x22) = 0xf800000000; the trace shows "
-         f"{MOVED}"),
-        ("high", "report", PROBE, PROBE.replace('"mmap"', '"munmap"').replace(",0,34", "")
-         .replace('"result":1065151889408', '"result":0'), "the trace shows"),
+        (
+            "high",
+            "report",
+            PROBE,
+            PROBE.replace("65536", "131072"),
+            f"the report says mmap(0xf800000000, 0x20000, 0x0, 0x22) = 0xf800000000; the trace shows "
+            f"{MOVED}",
+        ),
+        (
+            "high",
+            "report",
+            PROBE,
+            PROBE.replace('"mmap"', '"munmap"')
+            .replace(",0,34", "")
+            .replace('"result":1065151889408', '"result":0'),
+            "the trace shows",
+        ),
         ("low", "trace", "671088640, PROT_NONE", "671088640, PROT_READ", "the report says mmap("),
         ("low", "trace", "= 0x405d9000", "= 0x505d9000", "= 0x505d9000"),
         ("low", "maps", "04c00000-", "04c01000-", "the maps at end show 4c01000-"),
@@ -102,7 +120,7 @@ MOVED = "mmap(0xf800000000, 65536, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) 
         ("low", "trace", "+++ exited with 0 +++\n", "", "the trace ends before the subject"),
         ("low", "trace", "+++ exited", "+++ left", "are none that strace writes: '"),
     ],
-)  # fmt: skip
+)
 def test_a_lie_is_told_with_both_lines(path: str, what: str, old: str, new: str, told: str) -> None:
     seen = observe(bent(path, what, old, new))
     assert any(told in each for each in seen.contradictions), seen.contradictions

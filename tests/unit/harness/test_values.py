@@ -22,11 +22,21 @@ from tests.unit.harness import samples
 @pytest.mark.parametrize(
     ("text", "size"),
     [
-        ("0", 0), ("4096", 4096), ("300M", 300 << 20), ("300m", 300 << 20), ("2G", 2 << 30),
-        ("2GiB", 2 << 30), ("2 GB", 2 << 30), ("64K", 64 << 10), ("1T", 1 << 40),
-        ("0x2443a68", 0x2443A68), (" 7 ", 7), ("0300M", 300 << 20), ("000", 0),
+        ("0", 0),
+        ("4096", 4096),
+        ("300M", 300 << 20),
+        ("300m", 300 << 20),
+        ("2G", 2 << 30),
+        ("2GiB", 2 << 30),
+        ("2 GB", 2 << 30),
+        ("64K", 64 << 10),
+        ("1T", 1 << 40),
+        ("0x2443a68", 0x2443A68),
+        (" 7 ", 7),
+        ("0300M", 300 << 20),
+        ("000", 0),
     ],
-)  # fmt: skip
+)
 def test_sizes_are_read_in_binary_units(text: str, size: int) -> None:
     assert parse_size(text) == size
 
@@ -118,12 +128,14 @@ def test_a_deadline_in_the_past_has_nothing_left() -> None:
     ("task_size", "bits", "levels"),
     [
         (0x7FFFFFFFF000, 47, 4),  # x86-64
-        (0x7FC0000000, 39, 3), (0x7F80000000, 39, 3),  # UML 6.1, 6.12
+        (0x7FC0000000, 39, 3),
+        (0x7F80000000, 39, 3),  # UML 6.1, 6.12
         (0x7F8000000000, 47, 4),  # UML 7.2
         (0x4000000000, 38, 3),  # riscv64, sv39
-        (0xFFFFFFFFFF000, 52, 5), (0x1000000000000, 48, 4),
+        (0xFFFFFFFFFF000, 52, 5),
+        (0x1000000000000, 48, 4),
     ],
-)  # fmt: skip
+)
 def test_width_and_levels_follow_from_the_task_size(task_size: int, bits: int, levels: int) -> None:
     measured = samples.facts(task_size)
     assert (measured.bits, measured.levels) == (bits, levels)

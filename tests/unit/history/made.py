@@ -47,11 +47,17 @@ class Made:
         cells = (*self.verdicts, *self.missing)
         told: list[events.AnyEvent] = [
             events.RunStarted(
-                at=self.at, run=self.name, plan=self.plan, directory=f"/runs/{self.name}",
-                command=("foothold", "run", self.plan), cells=cells, origin=self.origin,
-                subjects=self.subjects, trace=self.trace,
+                at=self.at,
+                run=self.name,
+                plan=self.plan,
+                directory=f"/runs/{self.name}",
+                command=("foothold", "run", self.plan),
+                cells=cells,
+                origin=self.origin,
+                subjects=self.subjects,
+                trace=self.trace,
             )
-        ]  # fmt: skip
+        ]
         for guest in dict.fromkeys(cell.guest for cell in cells):
             images = self.images.get(guest, {"image": f"{guest}-1"})
             told.append(events.GuestBooting(guest=guest, boot=guest, images=images))
@@ -60,17 +66,24 @@ class Made:
                 ready = samples.ready(guest)
                 told.append(
                     msgspec.structs.replace(
-                        ready, boot=guest, facts=facts,
+                        ready,
+                        boot=guest,
+                        facts=facts,
                         provenance={**ready.provenance, **self.provenance},
                     )
-                )  # fmt: skip
+                )
             else:
                 told.append(
                     events.GuestFailed(
-                        guest=guest, boot=guest, message="it hung", hint="", blame="guest",
-                        console="", argv=("agent",),
+                        guest=guest,
+                        boot=guest,
+                        message="it hung",
+                        hint="",
+                        blame="guest",
+                        console="",
+                        argv=("agent",),
                     )
-                )  # fmt: skip
+                )
         told += [
             events.CellFinished(cell=cell.id, verdict=verdict, boot=cell.guest)
             for cell, verdict in self.verdicts.items()

@@ -106,10 +106,12 @@ def test_a_kernel_that_changed_under_us(database: Database) -> None:
     found = compared(
         database,
         *runs(
-            verdicts, verdicts, images={"uml-6.1": {"kernel": "kernel-2"}},
+            verdicts,
+            verdicts,
+            images={"uml-6.1": {"kernel": "kernel-2"}},
             facts={"uml-6.1": other},
         ),
-    )  # fmt: skip
+    )
     assert found.kernels == (
         Other("uml-6.1", "release", "6.12.113", "6.1.177"),
         Other("uml-6.1", "image kernel", "kernel-1", "kernel-2"),
@@ -119,10 +121,16 @@ def test_a_kernel_that_changed_under_us(database: Database) -> None:
 
 def test_facts_that_changed_and_those_that_always_do(database: Database) -> None:
     other = replace(
-        samples.facts(), first=0x41000000, aslr_bits=3, committed=1, memory=1, commit_limit=2,
-        task_size=0x7FC0000000, hint_high=Hint(samples.HIGH, 0x40000000, 0),
+        samples.facts(),
+        first=0x41000000,
+        aslr_bits=3,
+        committed=1,
+        memory=1,
+        commit_limit=2,
+        task_size=0x7FC0000000,
+        hint_high=Hint(samples.HIGH, 0x40000000, 0),
         hint_beyond=Hint(0x7FC0000000, 0x41000000, 0),
-    )  # fmt: skip
+    )
     verdicts = {TWO: made.passes(TWO)}
     found = compared(database, *runs(verdicts, verdicts, facts={"uml-6.1": other}))
     assert found.facts == (
@@ -136,10 +144,14 @@ def test_what_the_runs_were_made_with(database: Database) -> None:
     found = compared(
         database,
         *runs(
-            verdicts, verdicts, origin=replace(made.HERE, kernel="6.19"), trace=False,
-            subjects={"allocator": "s2"}, provenance={"accelerator": "kvm", "container": "1f"},
+            verdicts,
+            verdicts,
+            origin=replace(made.HERE, kernel="6.19"),
+            trace=False,
+            subjects={"allocator": "s2"},
+            provenance={"accelerator": "kvm", "container": "1f"},
         ),
-    )  # fmt: skip
+    )
     assert found.made == (
         Other("", "kernel", "6.18", "6.19"),
         Other("", "allocator", "s1", "s2"),
@@ -166,9 +178,10 @@ def test_slower_than_earlier_runs_explain(database: Database) -> None:
     assert (slow.cell, slow.seconds, slow.samples) == (ONE.id, 0.6, 8)
     assert slow.usual == pytest.approx(0.305)
     again = compare(
-        reader.find(database, "a"), reader.find(database, "old-3"),
+        reader.find(database, "a"),
+        reader.find(database, "old-3"),
         reader.earlier(database, reader.find(database, "old-3")),
-    )  # fmt: skip
+    )
     assert again.slower == (), "after three runs nothing can be said"
 
 

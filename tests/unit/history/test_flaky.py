@@ -113,9 +113,15 @@ def test_another_expectation_is_a_reason(database: Database) -> None:
 
 def test_a_cell_is_told_once_whatever_it_was_asked_with(database: Database) -> None:
     for n, (code, verdict) in enumerate(
-        [("1", made.passes), ("1", made.fails), ("2", made.passes), ("2", made.fails),
-         ("2", made.passes), ("3", made.passes)]
-    ):  # fmt: skip
+        [
+            ("1", made.passes),
+            ("1", made.fails),
+            ("2", made.passes),
+            ("2", made.fails),
+            ("2", made.passes),
+            ("3", made.passes),
+        ]
+    ):
         origin = replace(made.HERE, code=code)
         made.Made(f"n{n}", float(n), {CELL: verdict(CELL)}, origin=origin).write(database)
     [one] = flaky(database)

@@ -42,8 +42,11 @@ def test_a_run_is_found_as_it_was(database: Database) -> None:
     one, two = kept.cells
     assert (one.name, one.guest, one.limits, one.policy) == (native.id, "native", "none", "after")
     assert (two.result, two.path, two.outcome, two.seconds) == (
-        Result.FAIL, "low", "allocates", 0.25
-    )  # fmt: skip
+        Result.FAIL,
+        "low",
+        "allocates",
+        0.25,
+    )
     assert two.findings == ("the plan expects high",)
     assert kept.verdict(one) == made.passes(native)
     assert kept.verdict(two) == made.fails(uml)
@@ -123,8 +126,9 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     file = tmp_path / "history.db"
     Database(file).close()
     monkeypatch.setattr("foothold_lab.harness.history.database.PATIENCE", 0.05)
-    monkeypatch.setattr(Database.__init__, "__kwdefaults__",
-                        Database.__init__.__kwdefaults__ | {"patience": 0.05})  # fmt: skip
+    monkeypatch.setattr(
+        Database.__init__, "__kwdefaults__", Database.__init__.__kwdefaults__ | {"patience": 0.05}
+    )
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     yield file

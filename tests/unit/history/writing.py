@@ -23,10 +23,13 @@ def main(file: Path, name: str, count: int) -> None:
     with Bus([History(file)]) as bus:
         bus(
             events.RunStarted(
-                run=name, plan="p", directory=f"/runs/{name}", command=("foothold",),
+                run=name,
+                plan="p",
+                directory=f"/runs/{name}",
+                command=("foothold",),
                 cells=tuple(cells),
             )
-        )  # fmt: skip
+        )
         bus(events.GuestBooting(guest="native", boot="native", images={"agent": "agent-1"}))
         bus(samples.ready("native"))
         for cell in cells:

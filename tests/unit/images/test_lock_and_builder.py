@@ -64,10 +64,11 @@ def builder(
     root: Path, apt: FakeApt, said: list[str] | None = None, *, locked: bool = False
 ) -> Builder:
     one = Builder(
-        Cache(root), locked=locked,
+        Cache(root),
+        locked=locked,
         say=lambda what, **_: None if said is None else said.append(what),
         recipes={"uml": Recipe("uml", make, SET, space=0)},
-    )  # fmt: skip
+    )
     one._apt = apt  # type: ignore[assignment]
     return one
 

@@ -54,8 +54,12 @@ def test_an_image_is_of_one_port(tmp_path: Path) -> None:
 def test_a_kernel_is_found_where_packages_have_it(tmp_path: Path, place: str) -> None:
     packages, out = tmp_path / "packages", tmp_path / "out"
     out.mkdir()
-    for name in (place, "lib/modules/6.1.0-9-arm64/virtio_ring.ko", "lib/modules/x/virtio.ko",
-                 "lib/modules/x/other.ko"):  # fmt: skip
+    for name in (
+        place,
+        "lib/modules/6.1.0-9-arm64/virtio_ring.ko",
+        "lib/modules/x/virtio.ko",
+        "lib/modules/x/other.ko",
+    ):
         (packages / name).parent.mkdir(parents=True, exist_ok=True)
         (packages / name).write_bytes(b"ARM")
     make_kernel(Materials(packages, {}, out, ARM64), out)

@@ -78,24 +78,36 @@ def hostile(directory: Path) -> Path:
     bad = samples.cell("uml-6.12", "after")
     failed = samples.cell("docker", "after")
     seen = samples.observation(
-        samples.LOW_ALLOCATES, message=NASTY, said=NASTY, evidence={NASTY: NASTY},
-        contradictions=(NASTY,), signal=0, path=None,
-    )  # fmt: skip
+        samples.LOW_ALLOCATES,
+        message=NASTY,
+        said=NASTY,
+        evidence={NASTY: NASTY},
+        contradictions=(NASTY,),
+        signal=0,
+        path=None,
+    )
     happened: list[AnyEvent] = [
         samples.started(bad, failed),
         msgspec.structs.replace(
             ready("uml-6.12", UML), provenance={NASTY: NASTY}, notes=(NASTY,), argv=(NASTY,)
         ),
         samples.done(
-            bad, Result.FAIL, NASTY, observed=seen, notes=(NASTY,), console=NASTY, hint=NASTY,
-            command=("./foothold", NASTY), artefacts=NASTY,
+            bad,
+            Result.FAIL,
+            NASTY,
+            observed=seen,
+            notes=(NASTY,),
+            console=NASTY,
+            hint=NASTY,
+            command=("./foothold", NASTY),
+            artefacts=NASTY,
         ),
         GuestFailed(
             guest="docker", message=NASTY, hint=NASTY, blame="guest", console=NASTY, argv=(NASTY,)
         ),
         samples.done(failed, Result.ERROR, NASTY, console=NASTY),
         samples.finished(),
-    ]  # fmt: skip
+    ]
     write(directory, happened, evidence=False)
     folder = directory / "cells" / bad.id
     shutil.copytree(samples.RECORDED / "traced/low", folder, dirs_exist_ok=True)

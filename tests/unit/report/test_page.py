@@ -89,22 +89,33 @@ def test_the_page_says_everything_of_a_cell(directory: Path) -> None:
     text = "".join(parsed(render(read_run(directory))).text)
     for told in (
         "1 of 4 cells is not as expected",  # the guest that hung
-        "64K --- at 0xf800000000", "moved to 0x405d9000", "task size 0x7f80000000",  # the picture
+        "64K --- at 0xf800000000",
+        "moved to 0x405d9000",
+        "task size 0x7f80000000",  # the picture
         "0xcc00000: arena, 512M, 6M used",
-        "exited with 0", "the agent saw status 0", "ended well",  # the witnesses
+        "exited with 0",
+        "the agent saw status 0",
+        "ended well",  # the witnesses
         "replaced by MAP_FIXED, held",  # the ledger
         "./foothold run --guest uml-6.12 --limit none --policy after",
-        "no engine answers", "start one", "the guest hung", "last words", "qemu -x",
-        "not reached: the run ended before it", "throw: runtime: out of memory",
-        "39 bits, 3", "47 bits, 4",  # the facts
-    ):  # fmt: skip
+        "no engine answers",
+        "start one",
+        "the guest hung",
+        "last words",
+        "qemu -x",
+        "not reached: the run ended before it",
+        "throw: runtime: out of memory",
+        "39 bits, 3",
+        "47 bits, 4",  # the facts
+    ):
         assert told in text, told
 
 
 def test_a_picture_says_the_same_in_words(directory: Path) -> None:
     page = render(read_run(directory)).decode()
-    (low,) = re.findall(r'<svg class="map"[^>]*aria-label="Address space of uml-6.12.*?</svg>',
-                        page, re.DOTALL)  # fmt: skip
+    (low,) = re.findall(
+        r'<svg class="map"[^>]*aria-label="Address space of uml-6.12.*?</svg>', page, re.DOTALL
+    )
     assert 'role="img"' in low
     assert "<title>Address space of uml-6.12/none/after</title>" in low
     assert "64K --- at 0xf800000000: moved to 0x405d9000" in low.split("</desc>")[0]
@@ -240,8 +251,11 @@ def test_what_passed_at_a_later_try_says_so(tmp_path: Path) -> None:
     one = samples.cell()
     failed = samples.verdict(one, Result.FAIL, "it failed at first").as_attempt()
     seen = samples.observation(samples.HIGH_ALLOCATES)
-    happened = [samples.started(one), samples.done(one, attempts=(failed,), observed=seen),
-                samples.finished()]  # fmt: skip
+    happened = [
+        samples.started(one),
+        samples.done(one, attempts=(failed,), observed=seen),
+        samples.finished(),
+    ]
     page = parsed(render(read_run(runs.write(tmp_path / "run", happened, evidence=False))))
     text = "".join(page.text)
     assert "The cell is as expected, but not at once" in text

@@ -84,8 +84,10 @@ def test_damaged_evidence_becomes_a_sentence(directory: Path) -> None:
     (folder / "stdout.jsonl").write_bytes(b"\x00\xff<script>")
     evidence = read_evidence(read_run(directory), runs.LOW.id, reports=True)
     assert [each.split(":")[0] for each in evidence.problems] == [
-        "strace", "maps-end", "ending.json"
-    ]  # fmt: skip
+        "strace",
+        "maps-end",
+        "ending.json",
+    ]
     assert evidence.report is not None
     assert evidence.report.problems
     assert list(evidence.maps) == ["reserved"]

@@ -75,9 +75,15 @@ def test_without_maps_the_trace_says_what_is_there() -> None:
 
 def test_an_arena_that_cannot_be_is_not_drawn() -> None:
     claim = Reserved(
-        path="low", base=5, length=-1, bitmap=4, bitmap_size=0, arena_start=3, arena_used=2,
+        path="low",
+        base=5,
+        length=-1,
+        bitmap=4,
+        bitmap_size=0,
+        arena_start=3,
+        arena_used=2,
         arena_end=1 << 70,
-    )  # fmt: skip
+    )
     assert arena_of(Report((claim,))) is None
     assert arena_of(None) is None
 
@@ -126,8 +132,12 @@ def test_a_moved_hint_is_an_arrow(evidence: dict[str, Evidence]) -> None:
     assert probe.asked > AXIS.x(NARROW.task_size) > probe.given
     assert arena.asked == arena.given == AXIS.x(0x4C00000)
     assert [lane.name for lane in drawn.lanes] == [
-        "runtime", "program", "libraries", "other", "stack"
-    ]  # fmt: skip
+        "runtime",
+        "program",
+        "libraries",
+        "other",
+        "stack",
+    ]
     assert drawn.zoom is not None
     assert drawn.zoom.labels[1].text == "0xcc00000: arena, 512M, 6M used"
     beyond = next(hatch for hatch in drawn.hatches if hatch.kind == "beyond")
