@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foothold_lab.harness import bytecode, subjects
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.facts import Facts
 from foothold_lab.harness.guests.catalogue import Kind, catalogue
 from foothold_lab.harness.guests.guest import Guest, Workplace
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.oracle import predict
-from foothold_lab.harness.verdict import Result
 from foothold_lab.harness.witnesses import judge, observe
 from foothold_lab.images.builder import Builder
 

@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.guests import Line, cell, medians, seconds, workplace
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.deadline import Deadline
 from foothold_lab.harness.guests.catalogue import Kind, catalogue
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.images.builder import Builder
 
 ASK = (

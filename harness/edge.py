@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from foothold_lab.harness.errors import UsageError
-from foothold_lab.harness.sizes import format_size
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.sizes import format_size
 
 LOW, HIGH = 1 << 20, 64 << 30  # bytes: where it is looked for
 FINENESS = 64  # the edge is known to a 64th of itself, if nothing else is asked for

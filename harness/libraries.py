@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import elf
 from foothold_lab.images.ports import PORTS
 

@@ -15,29 +15,30 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foothold_lab.harness import bytecode, events, origin, subjects, witnesses
-from foothold_lab.harness.cells import ALLOCATOR, Cell
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import (
+from foothold_lab.harness import bytecode, subjects, witnesses
+from foothold_lab.harness.guests.catalogue import NO_OWN, Kind, catalogue
+from foothold_lab.harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
+from foothold_lab.harness.guests.narrowing import measure, possible
+from foothold_lab.harness.guests.own import OwnKernels
+from foothold_lab.harness.memory import memory_here
+from foothold_lab.harness.model import events, provenance
+from foothold_lab.harness.model.cells import ALLOCATOR, Cell
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import (
     Blame,
     FootholdError,
     GuestError,
     InfrastructureError,
     UnsupportedError,
 )
-from foothold_lab.harness.events import Emit
-from foothold_lab.harness.facts import Facts
-from foothold_lab.harness.guests.catalogue import NO_OWN, Kind, catalogue
-from foothold_lab.harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
-from foothold_lab.harness.guests.narrowing import measure, possible
-from foothold_lab.harness.guests.own import OwnKernels
-from foothold_lab.harness.memory import memory_here
+from foothold_lab.harness.model.events import Emit
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.schedule import Job, Schedule
 from foothold_lab.harness.subjects import Root, Subject
 from foothold_lab.harness.trial import CELL_SECONDS, deadline_for, keep, run_trial
 from foothold_lab.harness.tries import Tries
 from foothold_lab.harness.unasked import prediction, unsupported
-from foothold_lab.harness.verdict import Result, Verdict
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 
@@ -164,7 +165,7 @@ class _Run:
                 directory=str(self.options.directory),
                 command=self.options.command,
                 cells=tuple(cells),
-                origin=origin.here(),
+                origin=provenance.here(),
                 trace=self.options.trace,
                 subjects={
                     name: subjects.digest(self.options.subjects[name])

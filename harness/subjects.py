@@ -16,11 +16,11 @@ import msgspec
 
 from foothold_lab.allocator import bundle
 from foothold_lab.harness import libraries
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import GuestError, UsageError
 from foothold_lab.harness.guests.guest import Guest, Support
-from foothold_lab.harness.record import Supervision
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import GuestError, UsageError
+from foothold_lab.harness.model.record import Supervision
 from foothold_lab.images import elf
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.ports import PORTS

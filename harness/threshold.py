@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from foothold_lab.harness.cells import Cell, Limits
 from foothold_lab.harness.edge import HIGH, LOW, Edge, Threshold, search
-from foothold_lab.harness.errors import SubjectError
-from foothold_lab.harness.facts import Facts
 from foothold_lab.harness.guests.guest import Guest
-from foothold_lab.harness.record import Record
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.errors import SubjectError
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.record import Record
+from foothold_lab.harness.model.verdict import Observation, Outcome
 from foothold_lab.harness.subjects import Subject
 from foothold_lab.harness.trial import deadline_for, run_trial
-from foothold_lab.harness.verdict import Observation, Outcome
 from foothold_lab.harness.witnesses.strace import last_refusal, parse_trace
 
 KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foothold_lab.harness import subjects, witnesses
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.deadline import Deadline
 from foothold_lab.harness.guests.guest import Guest
-from foothold_lab.harness.record import Record
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.record import Record
+from foothold_lab.harness.model.verdict import Observation
 from foothold_lab.harness.subjects import Subject
-from foothold_lab.harness.verdict import Observation
 
 CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
 

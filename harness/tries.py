@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.errors import Blame
-from foothold_lab.harness.verdict import Result, Verdict
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.errors import Blame
+from foothold_lab.harness.model.verdict import Result, Verdict
 
 
 @dataclass

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.errors import Blame, UnsupportedError
-from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.errors import Blame, UnsupportedError
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
 from foothold_lab.harness.oracle import predict, unknown
-from foothold_lab.harness.verdict import Expectation, Result, Verdict
 
 
 def prediction(

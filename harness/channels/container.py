@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.model.deadline import Deadline
 
 if TYPE_CHECKING:
     import docker

@@ -10,9 +10,9 @@ from typing import Literal
 from foothold_lab.harness.channels.frames import Frames, LostContactError, frame
 from foothold_lab.harness.channels.stream import Stream
 from foothold_lab.harness.channels.supervised import decode
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import SubjectError
-from foothold_lab.harness.record import Ending, Window
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import SubjectError
+from foothold_lab.harness.model.record import Ending, Window
 
 _MOST_INPUT = 2048  # bytes of a frame: a UML line stalls at 4,095 unread
 

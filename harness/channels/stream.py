@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Protocol
 
-from foothold_lab.harness.deadline import Deadline
+from foothold_lab.harness.model.deadline import Deadline
 
 
 class Stream(Protocol):

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.plan import kinds, settings
 from foothold_lab.harness.plan.kinds import FLAG, TAG
 from foothold_lab.harness.plan.settings import Option, Setting, Shape
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.cells import Cell
+    from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.plan import PlanFile, Program, Selection, Shard
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from foothold_lab.harness.cli import common
-from foothold_lab.harness.errors import FootholdError, UsageError
+from foothold_lab.harness.model.errors import FootholdError, UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.facts import Facts
+    from foothold_lab.harness.model.facts import Facts
     from foothold_lab.images.builder import Builder
 
 _HEAD = """\
@@ -90,7 +90,7 @@ def _table(measured: Mapping[str, Facts]) -> str:
 
 
 def _columns(measured: Mapping[str, Facts]) -> str:
-    from foothold_lab.harness.traits import TRAITS
+    from foothold_lab.harness.model.traits import TRAITS
 
     columns = [["", *TRAITS]]
     columns += [
@@ -107,7 +107,7 @@ def _columns(measured: Mapping[str, Facts]) -> str:
 def _markdown(measured: Mapping[str, Facts], missing: Mapping[str, str]) -> str:
     import platform
 
-    from foothold_lab.harness.traits import TRAITS
+    from foothold_lab.harness.model.traits import TRAITS
 
     lines = [_HEAD]
     for family, members in _families(measured).items():

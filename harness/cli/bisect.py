@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from foothold_lab.harness.cli.common import FINDING, INTERRUPTED
-from foothold_lab.harness.errors import Blame, FootholdError, UsageError
+from foothold_lab.harness.model.errors import Blame, FootholdError, UsageError
 
 if TYPE_CHECKING:
     from foothold_lab.harness.cli.asked import Asked

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.errors import InfrastructureError, UsageError
+from foothold_lab.harness.model.errors import InfrastructureError, UsageError
 
 if TYPE_CHECKING:
     from foothold_lab.harness.guests.own import OwnKernels

@@ -122,7 +122,7 @@ def _policies(_: click.Context) -> Iterable[str]:
 
 
 def _subjects(_: click.Context) -> Iterable[str]:
-    from foothold_lab.harness.cells import ALLOCATOR
+    from foothold_lab.harness.model.cells import ALLOCATOR
     from foothold_lab.harness.runtimes import RUNTIMES
 
     return (ALLOCATOR, *RUNTIMES)
@@ -151,7 +151,7 @@ def _images(_: click.Context) -> Iterable[str]:
 
 
 def _limits(_: click.Context) -> Iterable[str]:
-    from foothold_lab.harness.limits import USAGES
+    from foothold_lab.harness.model.limits import USAGES
 
     for usage in USAGES:
         word, equals, value = usage.partition("=")

@@ -24,7 +24,7 @@ from foothold_lab.harness.cli.common import (
     name_of_now,
     state,
 )
-from foothold_lab.harness.errors import Blame, FootholdError, meant
+from foothold_lab.harness.model.errors import Blame, FootholdError, meant
 
 _COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks what it may offer
 

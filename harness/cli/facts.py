@@ -26,9 +26,9 @@ def facts(guest: str | None, limit: str, own: OwnKernels) -> int:
     """
     import msgspec
 
-    from foothold_lab.harness.deadline import Deadline
     from foothold_lab.harness.guests.narrowing import narrowed
-    from foothold_lab.harness.limits import Limits
+    from foothold_lab.harness.model.deadline import Deadline
+    from foothold_lab.harness.model.limits import Limits
 
     limits = Limits.parse(limit)
     maker = builder()

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from foothold_lab.harness.cli import common
-from foothold_lab.harness.errors import UsageError, meant
+from foothold_lab.harness.model.errors import UsageError, meant
 
 
 @click.group(no_args_is_help=False)

@@ -14,9 +14,9 @@ import click
 from foothold_lab.harness.cli.common import known, stop_as_by_ctrl_c
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.facts import Facts
     from foothold_lab.harness.guests.guest import Guest
     from foothold_lab.harness.guests.own import Mode, OwnKernels
+    from foothold_lab.harness.model.facts import Facts
     from foothold_lab.images.builder import Builder
 
 F = TypeVar("F", bound=Callable[..., Any])

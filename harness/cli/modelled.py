@@ -9,13 +9,13 @@ from foothold_lab.allocator.modelkernel import ModelKernel
 from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.allocator.predict import predict
 from foothold_lab.allocator.width import WIDTHS
-from foothold_lab.harness.limits import Range
-from foothold_lab.harness.verdict import Expectation, Outcome, Path
+from foothold_lab.harness.model.limits import Range
+from foothold_lab.harness.model.verdict import Expectation, Outcome, Path
 
 if TYPE_CHECKING:
     from foothold_lab.allocator.predict import Prediction
-    from foothold_lab.harness.facts import Facts
-    from foothold_lab.harness.limits import Limits
+    from foothold_lab.harness.model.facts import Facts
+    from foothold_lab.harness.model.limits import Limits
     from foothold_lab.harness.oracle import Process
 
 MIB = 1 << 20

@@ -11,10 +11,10 @@ import click
 
 from foothold_lab.harness.cli.asked import Asked, chosen_shard, plan_options, shard_option
 from foothold_lab.harness.cli.common import OK, builder, known, read_plan
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.cells import Cell
+    from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.plan import PlanFile
 
 

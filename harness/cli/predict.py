@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.cells import Limits
-    from foothold_lab.harness.facts import Facts
+    from foothold_lab.harness.model.cells import Limits
+    from foothold_lab.harness.model.facts import Facts
 
 PAGE = 4096
 
@@ -42,9 +42,9 @@ def predict(
     on a model of the kernel. If they differ, the exit code is 1.
     """
     from foothold_lab.harness import oracle
-    from foothold_lab.harness.cells import Limits
     from foothold_lab.harness.cli import modelled
-    from foothold_lab.harness.sizes import parse_size
+    from foothold_lab.harness.model.cells import Limits
+    from foothold_lab.harness.model.sizes import parse_size
 
     if policy not in oracle.POLICIES:
         raise UsageError(
@@ -86,7 +86,7 @@ def policies() -> None:
 
 def _task_size(text: str | None, pointer_size: int) -> int:
     """Read bytes, or bits: 47 bits of x86-64 end a page early, as Linux has it."""
-    from foothold_lab.harness.sizes import parse_size
+    from foothold_lab.harness.model.sizes import parse_size
 
     if text is None:
         return (1 << 47) - PAGE if pointer_size == 8 else 3 << 30
@@ -125,7 +125,7 @@ def _end(task_size: int, limits: Limits) -> int:
 
 def _facts(task_size: int, pointer_size: int, *, bottom_up: bool) -> Facts:
     """An address space of this size that is otherwise as everywhere."""
-    from foothold_lab.harness.facts import Cgroup, Facts, Hint, Tools
+    from foothold_lab.harness.model.facts import Cgroup, Facts, Hint, Tools
     from foothold_lab.harness.oracle import HIGH, PROBE
 
     first = 0x40000000 if bottom_up else task_size - min(1 << 30, task_size >> 4)

@@ -9,7 +9,7 @@ import click
 
 from foothold_lab.harness.cli.common import OK
 from foothold_lab.harness.cli.runs import find_run
-from foothold_lab.harness.errors import InfrastructureError
+from foothold_lab.harness.model.errors import InfrastructureError
 
 
 @click.command()

@@ -27,11 +27,11 @@ from foothold_lab.harness.cli.common import (
 from foothold_lab.harness.cli.keep import Keep, check, keep_options, stay
 from foothold_lab.harness.cli.kernels import kernel_options
 from foothold_lab.harness.cli.subject import subjects_of
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.cells import Cell
     from foothold_lab.harness.guests.own import OwnKernels
+    from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.plan import PlanFile
     from foothold_lab.harness.run import Summary
 
@@ -89,10 +89,10 @@ def _run(
     keep_for: float | None,
     own: OwnKernels,
 ) -> Done:
-    from foothold_lab.harness import events
     from foothold_lab.harness import run as laboratory
     from foothold_lab.harness.desk.kept import Kept
     from foothold_lab.harness.history.writer import History
+    from foothold_lab.harness.model import events
     from foothold_lab.harness.report.sink import Html
     from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.sinks.github import GitHub, is_github

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from foothold_lab.harness.cli.common import state
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 
 
 def kept_runs() -> list[Path]:

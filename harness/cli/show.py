@@ -25,7 +25,7 @@ from foothold_lab.harness.cli.history import (
 if TYPE_CHECKING:
     from foothold_lab.harness.history.reader import Kept
     from foothold_lab.harness.history.rows import Boot, KeptCell
-    from foothold_lab.harness.verdict import Verdict
+    from foothold_lab.harness.model.verdict import Verdict
 
 
 @click.command()

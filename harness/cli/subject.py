@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.cells import Cell
+    from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.plan import PlanFile, Program
     from foothold_lab.harness.subjects import Subject
 

@@ -21,12 +21,12 @@ from foothold_lab.harness.cli.common import (
     stop_as_by_ctrl_c,
 )
 from foothold_lab.harness.cli.subject import subjects_of
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.cells import Cell
     from foothold_lab.harness.cli.edges import Missing
     from foothold_lab.harness.edge import Threshold
+    from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.run import Opened, Options
     from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.subjects import Subject

@@ -21,7 +21,7 @@ from foothold_lab.harness.cli.common import (
     stop_as_by_ctrl_c,
 )
 from foothold_lab.harness.cli.subject import subjects_named
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
     from foothold_lab.harness.cli.edges import Missing
@@ -67,12 +67,12 @@ def threshold(
     limit, under the highest, and not under the lowest.
     """
     from foothold_lab.harness import run as laboratory
-    from foothold_lab.harness.cells import ALLOCATOR
     from foothold_lab.harness.cli.edges import Edges
     from foothold_lab.harness.guests.catalogue import catalogue
+    from foothold_lab.harness.model.cells import ALLOCATOR
+    from foothold_lab.harness.model.sizes import parse_size
     from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.sinks.terminal import Terminal
-    from foothold_lab.harness.sizes import parse_size
     from foothold_lab.harness.threshold import find
 
     maker = builder()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from foothold_lab.harness.desk.parts import put
 from foothold_lab.harness.desk.past import Past
-from foothold_lab.harness.errors import InfrastructureError, UnsupportedError, UsageError
+from foothold_lab.harness.model.errors import InfrastructureError, UnsupportedError, UsageError
 from foothold_lab.images.builder import Builder
 
 # how tarfile calls each form, and how hard it should try: its own choice takes three times as long

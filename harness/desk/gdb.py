@@ -12,16 +12,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from foothold_lab.harness.cells import Limits
 from foothold_lab.harness.channels.conversation import Conversation, Said
 from foothold_lab.harness.channels.frames import LostContactError
-from foothold_lab.harness.deadline import Deadline
 from foothold_lab.harness.desk.shell import START_SECONDS, Wanted, prepare
 from foothold_lab.harness.desk.symbols import elf_of, has_symbols, parse
-from foothold_lab.harness.errors import GuestError, SubjectError, UnsupportedError, UsageError
-from foothold_lab.harness.facts import Facts
 from foothold_lab.harness.guests.guest import Guest
 from foothold_lab.harness.guests.uml import Uml
+from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import GuestError, SubjectError, UnsupportedError, UsageError
+from foothold_lab.harness.model.facts import Facts
 
 # what a UML kernel lives by: faults of its processes, its clock, its devices, its threads
 _SIGNALS = (

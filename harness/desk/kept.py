@@ -23,13 +23,18 @@ import msgspec
 from foothold_lab.harness.channels.conversation import Conversation
 from foothold_lab.harness.channels.frames import LostContactError
 from foothold_lab.harness.channels.stream import Stream
-from foothold_lab.harness.deadline import Deadline
 from foothold_lab.harness.desk.shell import START_SECONDS, Wanted, prepare
 from foothold_lab.harness.desk.terminal import Streams, converse
-from foothold_lab.harness.errors import FootholdError, GuestError, InfrastructureError, UsageError
-from foothold_lab.harness.facts import Facts
 from foothold_lab.harness.guests.guest import Guest
-from foothold_lab.harness.verdict import Result, Verdict
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import (
+    FootholdError,
+    GuestError,
+    InfrastructureError,
+    UsageError,
+)
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.verdict import Result, Verdict
 
 SOCKET = "desk"  # its name in the directory
 Mode = Literal["failed", "all"]

@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 
 from foothold_lab.harness import subjects
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.errors import UsageError
-from foothold_lab.harness.events import RunStarted
 from foothold_lab.harness.guests.own import OwnKernels
 from foothold_lab.harness.history import reader
 from foothold_lab.harness.history.database import Database
 from foothold_lab.harness.history.rows import Boot
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.events import RunStarted
+from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.subjects import Subject
-from foothold_lab.harness.verdict import Verdict
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 

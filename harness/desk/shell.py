@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from foothold_lab.harness.cells import Limits
 from foothold_lab.harness.channels.conversation import Conversation
-from foothold_lab.harness.deadline import Deadline
 from foothold_lab.harness.desk.terminal import Streams, converse
-from foothold_lab.harness.errors import UnsupportedError, UsageError
-from foothold_lab.harness.facts import Facts
 from foothold_lab.harness.guests.guest import HERE, Guest
 from foothold_lab.harness.guests.narrowing import possible
-from foothold_lab.harness.record import Supervision, Window
+from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import UnsupportedError, UsageError
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.record import Supervision, Window
 from foothold_lab.harness.subjects import is_covered
 
 START_SECONDS = 60.0  # for a program to be started, on a busy machine

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from foothold_lab.harness.channels.conversation import Conversation, Said
 from foothold_lab.harness.channels.frames import LostContactError
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.record import Ending, Window
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.record import Ending, Window
 
 LEAVE = (
     b"\x1d\x1d\x1d"  # Ctrl-] three times within LEAVE_SECONDS: the way out of a guest that hangs

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foothold_lab.harness.errors import UsageError
 from foothold_lab.harness.guests import native
 from foothold_lab.harness.guests.architectures import (
     ARCHITECTURES,
@@ -22,6 +21,7 @@ from foothold_lab.harness.guests.own import QEMU, UML, OwnKernels, uml_release
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.uml import Uml, has_seccomp
 from foothold_lab.harness.guests.user import QemuUser
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import disks
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.ports import AMD64, Port

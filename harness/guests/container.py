@@ -14,14 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foothold_lab.harness.cells import Limits
 from foothold_lab.harness.channels.container import ExecStream
 from foothold_lab.harness.channels.frames import LostContactError
 from foothold_lab.harness.channels.stream import Stream
 from foothold_lab.harness.channels.supervised import agent_argv, measured, supervise
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import GuestError, UnsupportedError
-from foothold_lab.harness.facts import Facts
 from foothold_lab.harness.guests.guest import (
     HERE,
     HOSTS_OWN,
@@ -33,7 +29,11 @@ from foothold_lab.harness.guests.guest import (
     Workplace,
 )
 from foothold_lab.harness.guests.machine import AGENT, STRACE
-from foothold_lab.harness.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import GuestError, UnsupportedError
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
 from foothold_lab.images import apt
 
 REPOSITORY = "foothold-root"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from foothold_lab.harness.errors import UsageError
 from foothold_lab.harness.guests.guest import HERE
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import initramfs
 
 MOST = 32 << 20  # bytes; a guest has them in its memory, and once more while they are unpacked

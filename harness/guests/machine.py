@@ -18,16 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foothold_lab.harness.cells import Limits
 from foothold_lab.harness.channels.console import Console
 from foothold_lab.harness.channels.frames import LostContactError
 from foothold_lab.harness.channels.keys import Keys
 from foothold_lab.harness.channels.stream import Stream
 from foothold_lab.harness.channels.supervised import agent_argv, supervise
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import GuestError, SubjectError
-from foothold_lab.harness.facts import LARGEST, Facts, parse_facts
-from foothold_lab.harness.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import GuestError, SubjectError
+from foothold_lab.harness.model.facts import LARGEST, Facts, parse_facts
+from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
 
 if TYPE_CHECKING:
     from foothold_lab.harness.channels.ssh import Ssh

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import UnsupportedError
-from foothold_lab.harness.facts import Facts, parse_facts
 from foothold_lab.harness.guests.guest import Guest, Support
-from foothold_lab.harness.limits import Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import UnsupportedError
+from foothold_lab.harness.model.facts import Facts, parse_facts
+from foothold_lab.harness.model.limits import Limits
 
 # what moves the kernel's own choices, or its promises; the others the oracle can add up by itself
 _MOVING = frozenset(

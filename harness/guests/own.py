@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import elf, initramfs
 from foothold_lab.images.errors import ImageError
 

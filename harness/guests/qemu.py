@@ -12,12 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from foothold_lab.harness.cells import Limits
 from foothold_lab.harness.channels.keys import Keys
 from foothold_lab.harness.channels.stream import Stream
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import GuestError
-from foothold_lab.harness.facts import Facts
 from foothold_lab.harness.guests import here, snapshot
 from foothold_lab.harness.guests.architectures import Architecture
 from foothold_lab.harness.guests.guest import (
@@ -31,7 +27,11 @@ from foothold_lab.harness.guests.guest import (
 from foothold_lab.harness.guests.kvm import Kvm
 from foothold_lab.harness.guests.machine import AGENT, SHOWN, Launch, Machine
 from foothold_lab.harness.guests.snapshot import Monitor, Snapshot
-from foothold_lab.harness.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import GuestError
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
 from foothold_lab.images import apt, disks, initramfs
 from foothold_lab.images.errors import ImageError
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import GuestError
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import GuestError
 
 _LONGEST = 1 << 16  # bytes of one answer of the monitor
 _CAPABILITIES = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]

@@ -9,7 +9,7 @@ from foothold_lab.harness.history.noise import usual
 from foothold_lab.harness.history.reader import Kept
 from foothold_lab.harness.history.rows import Boot, KeptCell, Run
 from foothold_lab.harness.history.space import lasting, steady
-from foothold_lab.harness.verdict import Result
+from foothold_lab.harness.model.verdict import Result
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import TypeVar
 import msgspec
 
 from foothold_lab.harness.history import process
-from foothold_lab.harness.origin import Origin
-from foothold_lab.harness.verdict import Result
+from foothold_lab.harness.model.provenance import Origin
+from foothold_lab.harness.model.verdict import Result
 
 T = TypeVar("T")
 

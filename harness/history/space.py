@@ -12,9 +12,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.events import RunStarted
-from foothold_lab.harness.verdict import Observation, Result, Verdict
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.events import RunStarted
+from foothold_lab.harness.model.verdict import Observation, Result, Verdict
 
 # of facts: what is drawn by lot at every start (the host's ASLR decides even how much of its memory
 # a UML kernel can use), or moves while a machine works

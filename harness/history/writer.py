@@ -11,9 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.errors import UsageError
-from foothold_lab.harness.events import (
+from foothold_lab.harness.history import process, space
+from foothold_lab.harness.history.database import Database
+from foothold_lab.harness.history.rows import State
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.events import (
     AnyEvent,
     CellFinished,
     GuestBooting,
@@ -22,10 +25,7 @@ from foothold_lab.harness.events import (
     RunFinished,
     RunStarted,
 )
-from foothold_lab.harness.history import process, space
-from foothold_lab.harness.history.database import Database
-from foothold_lab.harness.history.rows import State
-from foothold_lab.harness.verdict import Verdict
+from foothold_lab.harness.model.verdict import Verdict
 
 _HINT = "give the directory of a run, with its events.jsonl"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from foothold_lab.harness.facts import Facts
-from foothold_lab.harness.limits import Range
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.limits import Range
 
 MIB = 1 << 20
 TABLES = 256 << 10  # of spans and caches, anywhere; half of them before the heap

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from foothold_lab.harness.errors import UnsupportedError, UsageError
-from foothold_lab.harness.facts import Facts
-from foothold_lab.harness.limits import Limits, Range
+from foothold_lab.harness.model.errors import UnsupportedError, UsageError
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.limits import Limits, Range
+from foothold_lab.harness.model.sizes import format_size
+from foothold_lab.harness.model.verdict import Expectation, Outcome, Path
 from foothold_lab.harness.oracle.forms import MIB, TABLES, Process
 from foothold_lab.harness.oracle.space import BELOW_4G, Space
-from foothold_lab.harness.sizes import format_size
-from foothold_lab.harness.verdict import Expectation, Outcome, Path
 
 HIGH = 0xF8 << 32  # where 17 GiB were taken for granted; the bitmap first,
 HIGH_ARENA = HIGH + (1 << 30)  # then the arena

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from foothold_lab.harness.errors import UnsupportedError
-from foothold_lab.harness.facts import Facts
-from foothold_lab.harness.limits import Limits, Range
+from foothold_lab.harness.model.errors import UnsupportedError
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.limits import Limits, Range
+from foothold_lab.harness.model.sizes import format_size
 from foothold_lab.harness.oracle.forms import FORMS, Process, process_of
-from foothold_lab.harness.sizes import format_size
 
 BELOW_4G = 0xFFFFFFFF  # from here on, mappings are not taken as reserved
 UNSURE = 8 << 20  # what a kernel has promised changes by that much while nobody looks

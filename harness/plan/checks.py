@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.plan import settings
 from foothold_lab.harness.plan.planfile import PlanFile
 from foothold_lab.harness.plan.source import Place, Source

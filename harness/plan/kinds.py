@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from foothold_lab.harness.errors import UsageError
-from foothold_lab.harness.limits import Limits
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.verdict import Expectation
 from foothold_lab.harness.plan.words import Known, unknown, workload
-from foothold_lab.harness.verdict import Expectation
 
 _TOML = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list",
          dict: "a table"}  # fmt: skip

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from foothold_lab.harness.cells import ALLOCATOR, Cell
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.cells import ALLOCATOR, Cell
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.verdict import Expectation
 from foothold_lab.harness.plan.shipped import called
 from foothold_lab.harness.plan.values import STARTS, Axes, Pattern, Program, Ways
 from foothold_lab.harness.plan.words import Known, unknown
-from foothold_lab.harness.verdict import Expectation
 
 LARGEST = 100_000  # cells; more is a slip of the pen
 

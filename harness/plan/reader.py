@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from foothold_lab.harness import verdict
-from foothold_lab.harness.cells import ALLOCATOR
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model import verdict
+from foothold_lab.harness.model.cells import ALLOCATOR
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.verdict import Expectation, Outcome
 from foothold_lab.harness.plan import settings
 from foothold_lab.harness.plan.checks import check
 from foothold_lab.harness.plan.kinds import unlike, written
@@ -18,7 +19,6 @@ from foothold_lab.harness.plan.settings import REQUIRED, SECTIONS, Section, Sett
 from foothold_lab.harness.plan.source import Place, Source
 from foothold_lab.harness.plan.values import STARTS, Axes, Pattern, Program, Ways
 from foothold_lab.harness.plan.words import Known, unknown
-from foothold_lab.harness.verdict import Expectation, Outcome
 
 _ALLOCATORS = ("policies", "workloads")
 _REPORTED = ("path", "outcome", "status", "message")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from foothold_lab.harness.cells import ALLOCATOR
+from foothold_lab.harness.model.cells import ALLOCATOR
+from foothold_lab.harness.model.verdict import Outcome, Path
 from foothold_lab.harness.plan import kinds
 from foothold_lab.harness.plan.kinds import Kind
 from foothold_lab.harness.plan.words import Known
-from foothold_lab.harness.verdict import Outcome, Path
 
 
 class Shape(Enum):

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.errors import UsageError
 
 MOST = 1000
 NEAR = 4  # a quarter of a shard out of balance is worth a boot that is saved

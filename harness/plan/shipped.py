@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from foothold_lab import plans
-from foothold_lab.harness.errors import UsageError, meant
+from foothold_lab.harness.model.errors import UsageError, meant
 
 SHIPPED = Path(plans.__file__).parent
 DEFAULT = "default"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 
 LARGEST = 1 << 20  # bytes; nobody writes a longer plan by hand
 _PART = r"\"[^\"]*\"|'[^']*'|[\w-]+"

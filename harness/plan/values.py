@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from foothold_lab.harness.cells import ALLOCATOR, Cell, Limits
-from foothold_lab.harness.verdict import Expectation, Outcome
+from foothold_lab.harness.model.cells import ALLOCATOR, Cell, Limits
+from foothold_lab.harness.model.verdict import Expectation, Outcome
 
 STARTS = Expectation(None, Outcome.STARTS)
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from foothold_lab.harness.cells import ALLOCATOR
-from foothold_lab.harness.errors import UsageError, meant
-from foothold_lab.harness.sizes import parse_size
+from foothold_lab.harness.model.cells import ALLOCATOR
+from foothold_lab.harness.model.errors import UsageError, meant
+from foothold_lab.harness.model.sizes import parse_size
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from foothold_lab.harness.errors import FootholdError, UnsupportedError, UsageError
-from foothold_lab.harness.verdict import Expectation, Result, Verdict
+from foothold_lab.harness.model.errors import FootholdError, UnsupportedError, UsageError
+from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.facts import Facts
+    from foothold_lab.harness.model.facts import Facts
     from foothold_lab.harness.plugin.lab import Booted, Lab
 
 _LAB: pytest.StashKey[Lab] = pytest.StashKey()
@@ -185,7 +185,7 @@ class RunCell(Protocol):
 @pytest.fixture
 def run_cell(request: pytest.FixtureRequest, guest: Booted) -> RunCell:
     """Asks `guest` one question after another, under the test's `limit`."""
-    from foothold_lab.harness.limits import Limits
+    from foothold_lab.harness.model.limits import Limits
     from foothold_lab.harness.plugin.lab import program
 
     lab, here = _lab(request.config), guest

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foothold_lab.harness import events, subjects
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.errors import Blame, FootholdError, UsageError, meant
-from foothold_lab.harness.facts import Facts
+from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.catalogue import Kind, catalogue, known_guests
 from foothold_lab.harness.guests.guest import Guest, Support
-from foothold_lab.harness.limits import Limits
+from foothold_lab.harness.model import events
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.errors import Blame, FootholdError, UsageError, meant
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.verdict import Expectation, Verdict
 from foothold_lab.harness.run import Opened, Options, opened
 from foothold_lab.harness.subjects import ALLOCATOR, Subject
-from foothold_lab.harness.verdict import Expectation, Verdict
 from foothold_lab.images.builder import Builder
 
 

@@ -6,15 +6,15 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.facts import Facts
-from foothold_lab.harness.record import Ending
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.record import Ending
+from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
 from foothold_lab.harness.report import ledger, space
 from foothold_lab.harness.report.comparison import Change
 from foothold_lab.harness.report.picture import Axis, Picture, about, draw
 from foothold_lab.harness.report.read import Evidence, Run, read_evidence
 from foothold_lab.harness.sinks.marks import Mark, mark
-from foothold_lab.harness.verdict import Expectation, Result, Verdict
 from foothold_lab.harness.witnesses.arenas import sight
 from foothold_lab.harness.witnesses.maps import ledger_of
 from foothold_lab.harness.witnesses.observe import MOMENTS

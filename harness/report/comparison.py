@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from foothold_lab.harness.facts import Facts
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.traits import TRAITS
+from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.report.read import Run
 from foothold_lab.harness.sinks.result import GuestResult, RunResult
-from foothold_lab.harness.traits import TRAITS
-from foothold_lab.harness.verdict import Result, Verdict
 
 
 class Kind(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from foothold_lab.harness.ledger import (
+from foothold_lab.harness.model.ledger import (
     FIXED,
     Account,
     Answer,

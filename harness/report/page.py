@@ -14,6 +14,7 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
+from foothold_lab.harness.model.traits import TRAITS
 from foothold_lab.harness.report.cells import cell_views
 from foothold_lab.harness.report.comparison import compare
 from foothold_lab.harness.report.picture import LEFT, RIGHT, WIDTH, Axis, about, ticks
@@ -21,7 +22,6 @@ from foothold_lab.harness.report.read import Run
 from foothold_lab.harness.report.summary import guest_views, summarise
 from foothold_lab.harness.sinks.marks import SHAPES, WORDS, matrix
 from foothold_lab.harness.sinks.text import clean
-from foothold_lab.harness.traits import TRAITS
 
 PRINTED_WHOLE = 100  # cells; of a larger run, the printed page has those that are open
 _LONGEST = 4000  # characters of a line

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from foothold_lab.harness.errors import UsageError
-from foothold_lab.harness.events import AnyEvent, RunFinished, RunStarted
-from foothold_lab.harness.ledger import Account, settle
-from foothold_lab.harness.record import Ending, Record
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.events import AnyEvent, RunFinished, RunStarted
+from foothold_lab.harness.model.ledger import Account, settle
+from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.sinks.result import RunResult
 from foothold_lab.harness.sinks.rundir import SCHEMA
 from foothold_lab.harness.witnesses import emulator, maps

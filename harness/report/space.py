@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import pairwise
 from pathlib import PurePosixPath
 
-from foothold_lab.harness.ledger import LARGE, Account
+from foothold_lab.harness.model.ledger import LARGE, Account
 from foothold_lab.harness.report.read import Evidence
 from foothold_lab.harness.witnesses.maps import Mapping
 from foothold_lab.harness.witnesses.report import End, Report, Reserved

@@ -11,8 +11,8 @@ from typing import Protocol, Self
 
 import msgspec
 
-from foothold_lab.harness.errors import FootholdError
-from foothold_lab.harness.events import AnyEvent
+from foothold_lab.harness.model.errors import FootholdError
+from foothold_lab.harness.model.events import AnyEvent
 
 
 class Sink(Protocol):

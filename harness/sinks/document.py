@@ -7,13 +7,13 @@ from typing import Literal
 import msgspec
 
 from foothold_lab.harness import __version__
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.events import GuestFailed
-from foothold_lab.harness.facts import Facts
-from foothold_lab.harness.limits import Limits
-from foothold_lab.harness.origin import Origin
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.events import GuestFailed
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.provenance import Origin
+from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.sinks.result import RunResult
-from foothold_lab.harness.verdict import Verdict
 
 SCHEMA: Literal[1] = 1
 

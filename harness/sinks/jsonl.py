@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from foothold_lab.harness.events import AnyEvent
+from foothold_lab.harness.model.events import AnyEvent
 
 
 class JsonLines:

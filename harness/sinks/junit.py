@@ -13,12 +13,12 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.events import AnyEvent
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.events import AnyEvent
+from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.sinks.files import write_whole
 from foothold_lab.harness.sinks.result import RunResult
 from foothold_lab.harness.sinks.text import xml_text
-from foothold_lab.harness.verdict import Result, Verdict
 
 _TAGS = {
     Result.FAIL: "failure",

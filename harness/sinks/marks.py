@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.verdict import Outcome, Result, Verdict
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.verdict import Outcome, Result, Verdict
 
 SHAPES = {"pass": "✓", "fail": "✗", "error": "!", "unsupported": "–", "not-run": "·"}
 WORDS = {

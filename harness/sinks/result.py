@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.events import (
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.events import (
     AnyEvent,
     CellFinished,
     GuestBooting,
@@ -15,7 +15,7 @@ from foothold_lab.harness.events import (
     RunFinished,
     RunStarted,
 )
-from foothold_lab.harness.verdict import Result, Verdict
+from foothold_lab.harness.model.verdict import Result, Verdict
 
 
 @dataclass

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from foothold_lab.harness import __version__
-from foothold_lab.harness.events import (
+from foothold_lab.harness.model.events import (
     AnyEvent,
     CellFinished,
     GuestFailed,

@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.events import (
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.events import (
     AnyEvent,
     CellFinished,
     CellRetried,
@@ -27,9 +27,9 @@ from foothold_lab.harness.events import (
     RunFinished,
     RunStarted,
 )
+from foothold_lab.harness.model.verdict import Attempt, Result, Verdict
 from foothold_lab.harness.sinks.result import RunResult
 from foothold_lab.harness.sinks.text import clean, clean_lines
-from foothold_lab.harness.verdict import Attempt, Result, Verdict
 
 _STYLES = {
     Result.PASS: "green",

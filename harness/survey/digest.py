@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from foothold_lab.harness.ledger import (
+from foothold_lab.harness.model.ledger import (
     FIXED,
     LARGE,
     Account,
@@ -19,7 +19,7 @@ from foothold_lab.harness.ledger import (
     Reservation,
     settle,
 )
-from foothold_lab.harness.sizes import format_size
+from foothold_lab.harness.model.sizes import format_size
 from foothold_lab.harness.witnesses.program import reaction
 from foothold_lab.harness.witnesses.strace import Story
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from foothold_lab.harness.limits import Limits
+from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.survey.reading import Seen, Survey
 from foothold_lab.harness.survey.sentences import tell, word_of
 

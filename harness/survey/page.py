@@ -7,12 +7,12 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from foothold_lab.harness.edge import Edge, Threshold, about
-from foothold_lab.harness.limits import Limits
+from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.verdict import Outcome
 from foothold_lab.harness.survey.digest import Wish, main_wishes
 from foothold_lab.harness.survey.imitation import imitations
 from foothold_lab.harness.survey.reading import Seen, Survey
 from foothold_lab.harness.survey.sentences import plain, tell, word_of
-from foothold_lab.harness.verdict import Outcome
 
 # a program may name the image that it lies in: by where that is on this machine
 _STORED = re.compile(r"/\S*?/store/([a-z0-9_-]+)-[0-9a-f]{16}")

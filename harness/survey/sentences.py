@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from foothold_lab.harness.model.verdict import Outcome, Result
 from foothold_lab.harness.survey.digest import Wish
 from foothold_lab.harness.survey.reading import Seen
-from foothold_lab.harness.verdict import Outcome, Result
 
 _PREFIX = re.compile(r"^(==\d+==|\[[\d.]+s\](\[[a-z,]+ *\])*)\s*")  # sanitizers', HotSpot's log
 _RANGE = re.compile(r"0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16})")

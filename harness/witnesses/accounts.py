@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foothold_lab.harness.record import Record
+from foothold_lab.harness.model.record import Record
 from foothold_lab.harness.witnesses import emulator, strace
 from foothold_lab.harness.witnesses.maps import Mapping, parse_maps
 from foothold_lab.harness.witnesses.strace import Story

@@ -10,7 +10,7 @@ from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass
 from itertools import pairwise
 
-from foothold_lab.harness.ledger import (
+from foothold_lab.harness.model.ledger import (
     LARGE,
     Account,
     Map,

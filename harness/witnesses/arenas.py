@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from foothold_lab.harness.verdict import Path
+from foothold_lab.harness.model.verdict import Path
 from foothold_lab.harness.witnesses import maps
 from foothold_lab.harness.witnesses.maps import FOUR_GIB, is_usable
 

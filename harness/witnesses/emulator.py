@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import errorcode
 
-from foothold_lab.harness.ledger import Map, Piece, Reservation, Step, settle
-from foothold_lab.harness.record import Ending, Record
+from foothold_lab.harness.model.ledger import Map, Piece, Reservation, Step, settle
+from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.witnesses.maps import Mapping, MapsError, parse_maps
 from foothold_lab.harness.witnesses.strace import Call, Story, effects, split
 

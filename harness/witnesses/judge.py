@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.errors import Blame
-from foothold_lab.harness.verdict import Expectation, Observation, Result, Verdict
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.errors import Blame
+from foothold_lab.harness.model.verdict import Expectation, Observation, Result, Verdict
 
 
 def judge(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foothold_lab.harness.ledger import Fate, Ledger, Reservation
+from foothold_lab.harness.model.ledger import Fate, Ledger, Reservation
 
 LARGEST = 8 << 20  # characters; 65,530 mappings, the most that Linux allows, take about 5 MiB
 _ANONYMOUS = frozenset({"PRIVATE", "ANONYMOUS"})

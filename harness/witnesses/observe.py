@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.ledger import FIXED, Account, settle
-from foothold_lab.harness.record import Record
-from foothold_lab.harness.verdict import Observation, Outcome, Path
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.ledger import FIXED, Account, settle
+from foothold_lab.harness.model.record import Record
+from foothold_lab.harness.model.verdict import Observation, Outcome, Path
 from foothold_lab.harness.witnesses.accounts import Accounts
 from foothold_lab.harness.witnesses.agreement import compare, match
 from foothold_lab.harness.witnesses.arenas import ARENA, HINTS, Sighting, sight

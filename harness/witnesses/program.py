@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from foothold_lab.harness.ledger import (
+from foothold_lab.harness.model.ledger import (
     Account,
     Answer,
     Fate,
@@ -20,8 +20,8 @@ from foothold_lab.harness.ledger import (
     Unmap,
     settle,
 )
-from foothold_lab.harness.record import Ending, Record
-from foothold_lab.harness.verdict import Observation, Outcome, Path
+from foothold_lab.harness.model.record import Ending, Record
+from foothold_lab.harness.model.verdict import Observation, Outcome, Path
 from foothold_lab.harness.witnesses.accounts import Accounts, Calls
 from foothold_lab.harness.witnesses.agreement import compare_late
 from foothold_lab.harness.witnesses.maps import FOUR_GIB, MapsError, ledger_of

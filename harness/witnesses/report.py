@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from foothold_lab.harness.verdict import Path
+from foothold_lab.harness.model.verdict import Path
 from foothold_lab.harness.witnesses.arenas import HINTS
 
 LONGEST_LINE = 64 << 10  # bytes

@@ -13,8 +13,8 @@ import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from foothold_lab.harness.ledger import Map, Protect, Remap, Reservation, Step, Unmap
-from foothold_lab.harness.record import Ending
+from foothold_lab.harness.model.ledger import Map, Protect, Remap, Reservation, Step, Unmap
+from foothold_lab.harness.model.record import Ending
 
 LONGEST_LINE = 64 << 10  # bytes; strace shortens strings and arrays, so its lines are below 4 KiB
 MOST_UNKNOWN = 5  # lines that are quoted

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness import events, subjects
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.facts import Facts
+from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.guest import Guest, Workplace
 from foothold_lab.harness.guests.uml import Uml
+from foothold_lab.harness.model import events
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.plan import Known, find, load
 from foothold_lab.harness.run import Options, Summary, run
 from foothold_lab.harness.sinks import Bus
 from foothold_lab.harness.sinks.rundir import RunDirectory
-from foothold_lab.harness.verdict import Verdict
 from foothold_lab.images.builder import Builder
 from tests.guests.person import Person
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from foothold_lab.allocator.trace import Call
-from foothold_lab.harness.cells import Limits
-from foothold_lab.harness.deadline import Deadline
 from foothold_lab.harness.guests.catalogue import known_guests, make
 from foothold_lab.harness.guests.guest import Workplace
-from foothold_lab.harness.record import Record
+from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.record import Record
 from foothold_lab.harness.subjects import FILE
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness import subjects
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.facts import Facts
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.guest import Guest, Workplace
 from foothold_lab.harness.guests.narrowing import measure
-from foothold_lab.harness.ledger import Answer, Map
-from foothold_lab.harness.limits import Limits
-from foothold_lab.harness.record import Supervision
-from foothold_lab.harness.verdict import Observation, Result
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.ledger import Answer, Map
+from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.record import Supervision
+from foothold_lab.harness.model.verdict import Observation, Result
 from foothold_lab.harness.witnesses.strace import doubts, parse_trace, story_of
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot, happen

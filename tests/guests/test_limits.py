@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import SubjectError
-from foothold_lab.harness.facts import Facts
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.guests.guest import Guest
 from foothold_lab.harness.guests.narrowing import measure, possible
-from foothold_lab.harness.limits import Limits
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import SubjectError
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.record import Record
+from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.plugin import lab
-from foothold_lab.harness.record import Record
-from foothold_lab.harness.verdict import Result
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
 

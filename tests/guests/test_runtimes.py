@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness import events
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.deadline import Deadline
 from foothold_lab.harness.edge import Edge
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.guest import Guest, Workplace
 from foothold_lab.harness.guests.uml import Uml
+from foothold_lab.harness.model import events
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.harness.run import Options, opened, run
 from foothold_lab.harness.runtimes import subject
 from foothold_lab.harness.subjects import Subject, of_program
 from foothold_lab.harness.threshold import find
-from foothold_lab.harness.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot
 

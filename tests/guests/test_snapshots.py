@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.deadline import Deadline
 from foothold_lab.harness.guests.architectures import X86_64
 from foothold_lab.harness.guests.guest import Guest, Workplace
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.snapshot import Snapshot
-from foothold_lab.harness.limits import Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.limits import Limits
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
 from tests.guests.conftest import Boot

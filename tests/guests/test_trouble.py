@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cells import Cell, Limits
 from foothold_lab.harness.channels import console
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import GuestError, SubjectError
 from foothold_lab.harness.guests.architectures import X86_64
 from foothold_lab.harness.guests.guest import Workplace
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.uml import Uml
-from foothold_lab.harness.verdict import Outcome, Result
-from foothold_lab.harness.verdict import Path as Way
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import GuestError, SubjectError
+from foothold_lab.harness.model.verdict import Outcome, Result
+from foothold_lab.harness.model.verdict import Path as Way
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot, happen
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.deadline import Deadline
 from foothold_lab.harness.guests import uml as uml_module
 from foothold_lab.harness.guests.guest import Workplace
 from foothold_lab.harness.guests.host import Host, examine
 from foothold_lab.harness.guests.uml import XSTATE_BUFFER, Uml
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.subjects import command
 from foothold_lab.harness.witnesses import observe
 from foothold_lab.images.builder import Builder

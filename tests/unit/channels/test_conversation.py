@@ -10,9 +10,9 @@ import pytest
 
 from foothold_lab.harness.channels.conversation import Conversation, Said
 from foothold_lab.harness.channels.frames import LostContactError, frame
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import SubjectError
-from foothold_lab.harness.record import Ending, Window
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import SubjectError
+from foothold_lab.harness.model.record import Ending, Window
 
 END = frame(b"x", json.dumps({"status": 3, "signal": 0}).encode())
 SOON = Deadline.after(60)

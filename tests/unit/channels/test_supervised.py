@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.cells import Limits
 from foothold_lab.harness.channels.supervised import (
     MOST_OUTPUT,
     MOST_TRACE,
@@ -19,9 +18,10 @@ from foothold_lab.harness.channels.supervised import (
     agent_argv,
     supervise,
 )
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import InfrastructureError, SubjectError
-from foothold_lab.harness.record import Record, Supervision
+from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import InfrastructureError, SubjectError
+from foothold_lab.harness.model.record import Record, Supervision
 
 ENDING = {"status": 0, "signal": 0, "wall": 0.5, "user": 0.25, "system": 0.25, "max_rss": 4096,
           "minor_faults": 1, "outlived": 0}  # fmt: skip

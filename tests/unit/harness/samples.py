@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.events import CellFinished, GuestReady, RunFinished, RunStarted
-from foothold_lab.harness.facts import Cgroup, Facts, Hint, Tools
 from foothold_lab.harness.guests.architectures import ARCHITECTURES, EMULATIONS
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.events import CellFinished, GuestReady, RunFinished, RunStarted
+from foothold_lab.harness.model.facts import Cgroup, Facts, Hint, Tools
+from foothold_lab.harness.model.record import Ending, Record
+from foothold_lab.harness.model.verdict import Expectation, Observation, Outcome, Result, Verdict
+from foothold_lab.harness.model.verdict import Path as Way
 from foothold_lab.harness.plan import Known
-from foothold_lab.harness.record import Ending, Record
-from foothold_lab.harness.verdict import Expectation, Observation, Outcome, Result, Verdict
-from foothold_lab.harness.verdict import Path as Way
 from foothold_lab.harness.witnesses.arenas import POLICIES
 
 RECORDED = Path(__file__).parent / "recorded"

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.facts import Facts
 from foothold_lab.harness.guests.architectures import (
     ARCHITECTURES,
     EMULATIONS,
@@ -16,6 +15,7 @@ from foothold_lab.harness.guests.architectures import (
 )
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.guests.qemu import Parts, command
+from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.plan import find, load
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.catalogue import RECIPES

@@ -10,8 +10,8 @@ import pytest
 
 from foothold_lab.harness.cli import atlas as cli_atlas
 from foothold_lab.harness.cli import door
-from foothold_lab.harness.facts import Cgroup, Hint
-from foothold_lab.harness.traits import TRAITS
+from foothold_lab.harness.model.facts import Cgroup, Hint
+from foothold_lab.harness.model.traits import TRAITS
 from tests.unit.harness.samples import facts
 
 ATLAS = Path(__file__).parents[3] / "docs/atlas.md"

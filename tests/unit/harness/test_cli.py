@@ -15,14 +15,14 @@ from types import SimpleNamespace
 import pytest
 
 from foothold_lab.harness import doctor, run
-from foothold_lab.harness.cells import Cell
 from foothold_lab.harness.cli import door
 from foothold_lab.harness.cli import kernels as cli_kernels
 from foothold_lab.harness.cli import run as cli_run
-from foothold_lab.harness.errors import GuestError, InfrastructureError
-from foothold_lab.harness.events import Emit
 from foothold_lab.harness.guests import catalogue
-from foothold_lab.harness.verdict import Result
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.errors import GuestError, InfrastructureError
+from foothold_lab.harness.model.events import Emit
+from foothold_lab.harness.model.verdict import Result
 from foothold_lab.images.errors import ImageError
 from tests.unit.harness import samples
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from foothold_lab.harness.edge import HIGH, LOW, Edge, Probe, Search, Threshold, about, search
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 
 MIB = 1 << 20
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.record import Ending, Record
-from foothold_lab.harness.verdict import Outcome
-from foothold_lab.harness.verdict import Path as Way
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.record import Ending, Record
+from foothold_lab.harness.model.verdict import Outcome
+from foothold_lab.harness.model.verdict import Path as Way
 from foothold_lab.harness.witnesses import observe, observe_program
 from foothold_lab.harness.witnesses.emulator import Table, doubts, maps_at, read_log, story_of
 from foothold_lab.harness.witnesses.maps import MapsError

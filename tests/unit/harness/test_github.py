@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness import events
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.events import AnyEvent
+from foothold_lab.harness.model import events
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.events import AnyEvent
+from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.sinks.github import MOST, GitHub, command, commands, is_github, summary
 from foothold_lab.harness.sinks.result import RunResult
-from foothold_lab.harness.verdict import Result
 from tests.unit.harness import samples
 from tests.unit.harness.test_sinks import a_run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.ledger import (
+from foothold_lab.harness.model.ledger import (
     Answer,
     Fate,
     Map,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness import libraries
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import elf
 
 LS = Path("/bin/ls")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.errors import UsageError
-from foothold_lab.harness.limits import (
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.limits import (
     CALLS,
     EVERYWHERE,
     HIGHEST_CEILING,

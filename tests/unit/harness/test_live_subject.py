@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.record import Ending, Record
-from foothold_lab.harness.verdict import Outcome
-from foothold_lab.harness.verdict import Path as Way
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.record import Ending, Record
+from foothold_lab.harness.model.verdict import Outcome
+from foothold_lab.harness.model.verdict import Path as Way
 from foothold_lab.harness.witnesses import observe
 
 ROOT = Path(__file__).parents[3]

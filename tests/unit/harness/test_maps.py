@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.verdict import Path
+from foothold_lab.harness.model.verdict import Path
 from foothold_lab.harness.witnesses.arenas import ARENA as SPARSE
 from foothold_lab.harness.witnesses.arenas import sight
 from foothold_lab.harness.witnesses.maps import LARGEST, Mapping, MapsError, is_usable, parse_maps

@@ -9,13 +9,13 @@ from typing import cast
 import msgspec
 import pytest
 
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import GuestError, UnsupportedError
-from foothold_lab.harness.facts import Cgroup, Tools
 from foothold_lab.harness.guests.guest import HOSTS_OWN, Guest
 from foothold_lab.harness.guests.narrowing import measure, narrowed, possible
-from foothold_lab.harness.limits import Limits
-from foothold_lab.harness.record import Ending, Record
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import GuestError, UnsupportedError
+from foothold_lab.harness.model.facts import Cgroup, Tools
+from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.record import Ending, Record
 from tests.unit.harness.samples import facts
 
 MEASURED = facts(0x7F80000000)

@@ -10,11 +10,11 @@ import foothold_lab.allocator.predict
 from foothold_lab.allocator.modelkernel import ModelKernel
 from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.harness import oracle
-from foothold_lab.harness.cells import Limits
-from foothold_lab.harness.errors import UnsupportedError, UsageError
-from foothold_lab.harness.facts import Hint
+from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.errors import UnsupportedError, UsageError
+from foothold_lab.harness.model.facts import Hint
+from foothold_lab.harness.model.verdict import Expectation, Outcome, Path
 from foothold_lab.harness.oracle import Process, predict
-from foothold_lab.harness.verdict import Expectation, Outcome, Path
 from tests.unit.harness.samples import (
     CANNOT_RESERVE,
     DIES,

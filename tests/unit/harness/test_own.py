@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.errors import UsageError
 from foothold_lab.harness.guests.own import OwnKernels
+from foothold_lab.harness.model.errors import UsageError
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foothold_lab.harness.cells import Limits
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.plan import Axes, PlanFile, Selection, find, load, shipped
 from tests.unit.harness.samples import CANNOT_RESERVE, KNOWN, OUT_OF_MEMORY
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foothold_lab.harness.cli import door
-from foothold_lab.harness.errors import UsageError
 from foothold_lab.harness.guests import catalogue
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.plan import (
     Axes,
     Pattern,

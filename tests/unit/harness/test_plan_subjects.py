@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cells import Cell, Limits
 from foothold_lab.harness.cli.asked import Asked
 from foothold_lab.harness.cli.subject import subjects_of
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.plan import PlanFile, load
 from foothold_lab.harness.plan.words import Known
 from foothold_lab.harness.subjects import ALLOCATOR, Subject

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.record import Ending, Record
-from foothold_lab.harness.verdict import Expectation, Outcome, Path
+from foothold_lab.harness.model.record import Ending, Record
+from foothold_lab.harness.model.verdict import Expectation, Outcome, Path
 from foothold_lab.harness.witnesses import observe_program
 
 BEGIN = '7 execve("/init", [], 0) = 0\n7 execve("/server", [], 0) = 0\n'

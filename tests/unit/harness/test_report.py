@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.verdict import Path
+from foothold_lab.harness.model.verdict import Path
 from foothold_lab.harness.witnesses.report import (
     LONGEST_LINE,
     Call,

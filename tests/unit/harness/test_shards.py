@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.plan import Shard, find, load
 from tests.unit.harness.samples import KNOWN
 

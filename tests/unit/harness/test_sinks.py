@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness import events
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.events import AnyEvent
+from foothold_lab.harness.model import events
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.events import AnyEvent
+from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.sinks import Bus
 from foothold_lab.harness.sinks.document import Document
 from foothold_lab.harness.sinks.files import write_whole
@@ -27,7 +28,6 @@ from foothold_lab.harness.sinks.rundir import RunDirectory
 from foothold_lab.harness.sinks.schema import page
 from foothold_lab.harness.sinks.summary_json import SummaryJson
 from foothold_lab.harness.sinks.text import clean, clean_lines, xml_text
-from foothold_lab.harness.verdict import Result
 from tests.unit.harness import samples
 
 

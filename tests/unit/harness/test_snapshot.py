@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import GuestError
 from foothold_lab.harness.guests import snapshot
 from foothold_lab.harness.guests.architectures import X86_64, X86_64_LA57
 from foothold_lab.harness.guests.qemu import Parts, command
 from foothold_lab.harness.guests.snapshot import Monitor, Snapshot
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import GuestError
 
 GREETING: dict[str, Any] = {"QMP": {"version": {}, "capabilities": []}}
 OK: dict[str, Any] = {"return": {}}

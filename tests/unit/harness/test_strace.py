@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.ledger import Answer, Fate, Map, settle
-from foothold_lab.harness.record import Ending
+from foothold_lab.harness.model.ledger import Answer, Fate, Map, settle
+from foothold_lab.harness.model.record import Ending
 from foothold_lab.harness.witnesses.strace import (
     Story,
     Trace,

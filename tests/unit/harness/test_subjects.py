@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.subjects import ALLOCATOR, Subject, lacks, of_program, suits
 
 

@@ -9,20 +9,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from foothold_lab.harness.cells import Cell, Limits
 from foothold_lab.harness.cli import door
 from foothold_lab.harness.edge import Edge, Probe, Search, Threshold
-from foothold_lab.harness.errors import UsageError
-from foothold_lab.harness.events import CellFinished, GuestReady, RunStarted
-from foothold_lab.harness.ledger import Answer
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.events import CellFinished, GuestReady, RunStarted
+from foothold_lab.harness.model.ledger import Answer
+from foothold_lab.harness.model.verdict import Observation, Outcome, Result, Verdict
+from foothold_lab.harness.model.verdict import Path as Way
 from foothold_lab.harness.sinks.rundir import RunDirectory
 from foothold_lab.harness.survey import FILE, About, Found, markdown, read
 from foothold_lab.harness.survey.digest import Wish, main_wishes, wishes
 from foothold_lab.harness.survey.page import shortly
 from foothold_lab.harness.survey.reading import Seen
 from foothold_lab.harness.survey.sentences import tell
-from foothold_lab.harness.verdict import Observation, Outcome, Result, Verdict
-from foothold_lab.harness.verdict import Path as Way
 from foothold_lab.harness.witnesses.strace import parse_trace, story_of
 from tests.unit.harness import samples
 

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from foothold_lab.harness import events
+from foothold_lab.harness.model import events
+from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.sinks.terminal import Terminal, is_live
-from foothold_lab.harness.verdict import Result
 from tests.unit.harness import samples
 from tests.unit.harness.test_sinks import a_run
 

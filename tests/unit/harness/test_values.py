@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness import errors, events
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.deadline import Deadline
-from foothold_lab.harness.errors import Blame, FootholdError, GuestError, UsageError
-from foothold_lab.harness.facts import LARGEST, Facts, Hint, parse_facts
-from foothold_lab.harness.sizes import format_size, parse_size
-from foothold_lab.harness.verdict import Outcome, Path, describe
+from foothold_lab.harness.model import errors, events
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import Blame, FootholdError, GuestError, UsageError
+from foothold_lab.harness.model.facts import LARGEST, Facts, Hint, parse_facts
+from foothold_lab.harness.model.sizes import format_size, parse_size
+from foothold_lab.harness.model.verdict import Outcome, Path, describe
 from tests.unit.harness import samples
 
 

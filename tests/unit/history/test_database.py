@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.errors import UsageError
 from foothold_lab.harness.guests.host import examine
 from foothold_lab.harness.history.database import Database, HistoryError
 from foothold_lab.harness.history.schema import APPLICATION, MIGRATIONS, Migration
+from foothold_lab.harness.model.errors import UsageError
 
 ROOT = Path(__file__).parents[3]
 NEXT = Migration(

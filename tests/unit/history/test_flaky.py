@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.facts import Cgroup
 from foothold_lab.harness.history.database import MEMORY, Database
 from foothold_lab.harness.history.flaky import Flaky, flaky
 from foothold_lab.harness.history.schema import MIGRATIONS
-from foothold_lab.harness.verdict import Verdict
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.facts import Cgroup
+from foothold_lab.harness.model.verdict import Verdict
 from tests.unit.harness import samples
 from tests.unit.history import made
 

@@ -11,7 +11,7 @@ import pytest
 from foothold_lab.harness.history import reader
 from foothold_lab.harness.history.database import Database
 from foothold_lab.harness.history.rows import State
-from foothold_lab.harness.verdict import Result
+from foothold_lab.harness.model.verdict import Result
 
 ROOT = Path(__file__).parents[3]
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness import events
-from foothold_lab.harness.errors import UsageError
 from foothold_lab.harness.history import process, reader
 from foothold_lab.harness.history.database import MEMORY, Database
 from foothold_lab.harness.history.rows import State
 from foothold_lab.harness.history.writer import History, Recorder
+from foothold_lab.harness.model import events
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.sinks import Bus
 from foothold_lab.harness.sinks.jsonl import JsonLines
-from foothold_lab.harness.verdict import Result
 from tests.unit.harness import samples
 from tests.unit.harness.test_sinks import a_run
 from tests.unit.history import made

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from foothold_lab.harness import events
-from foothold_lab.harness.cells import Cell, Limits
 from foothold_lab.harness.history.writer import History
+from foothold_lab.harness.model import events
+from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.sinks import Bus
 from tests.unit.harness import samples
 

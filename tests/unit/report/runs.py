@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from foothold_lab.harness.cells import Cell, Limits
-from foothold_lab.harness.events import AnyEvent, GuestFailed, GuestReady
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.events import AnyEvent, GuestFailed, GuestReady
+from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.sinks.rundir import RunDirectory
-from foothold_lab.harness.verdict import Result
 from tests.unit.harness import samples
 
 UML = 0x7F80000000  # the task size of uml-6.12, where `low` was recorded

@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from foothold_lab.harness.events import AnyEvent, GuestReady
-from foothold_lab.harness.facts import Hint
+from foothold_lab.harness.model.events import AnyEvent, GuestReady
+from foothold_lab.harness.model.facts import Hint
+from foothold_lab.harness.model.verdict import Expectation, Observation, Result
+from foothold_lab.harness.model.verdict import Path as Way
 from foothold_lab.harness.report.comparison import Comparison, Kind, compare
 from foothold_lab.harness.report.read import Run, read_run
-from foothold_lab.harness.verdict import Expectation, Observation, Result
-from foothold_lab.harness.verdict import Path as Way
 from tests.unit.harness import samples
 from tests.unit.report import runs
 

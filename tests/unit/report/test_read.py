@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.errors import UsageError
-from foothold_lab.harness.record import Ending, Record
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.record import Ending, Record
+from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.report.read import read_evidence, read_run
 from foothold_lab.harness.report.space import Kind, segments
-from foothold_lab.harness.verdict import Result
 from tests.unit.report import runs
 
 

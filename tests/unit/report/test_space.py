@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.ledger import Map, Reservation, settle
-from foothold_lab.harness.limits import Range
+from foothold_lab.harness.model.ledger import Map, Reservation, settle
+from foothold_lab.harness.model.limits import Range
 from foothold_lab.harness.report import picture
 from foothold_lab.harness.report.ledger import MOST_ROWS, requests, table
 from foothold_lab.harness.report.picture import LEFT, RIGHT, Axis, about, draw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from foothold_lab.harness.facts import Facts, Hint
+from foothold_lab.harness.model.facts import Facts, Hint
 
 _ERRNOS = 4096  # include/linux/err.h, MAX_ERRNO
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from foothold_lab.harness.limits import Limits
-from foothold_lab.harness.verdict import Expectation
+from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.verdict import Expectation
 
 __all__ = ["ALLOCATOR", "Cell", "Limits"]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from foothold_lab.harness.sizes import format_size
+from foothold_lab.harness.model.sizes import format_size
 
 PAGE = 4096
 LARGE = 64 << 20  # from here on a reservation is of interest by its size: Go's arena, glibc's heaps

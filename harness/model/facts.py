@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from foothold_lab.harness.errors import GuestError
+from foothold_lab.harness.model.errors import GuestError
 
 LARGEST = 16384  # bytes; a guest's facts are no longer, whatever it says
 

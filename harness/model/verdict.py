@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from foothold_lab.harness.errors import Blame, meant
+from foothold_lab.harness.model.errors import Blame, meant
 
 
 class Path(StrEnum):

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from foothold_lab.harness.cells import Cell
-from foothold_lab.harness.facts import Facts
-from foothold_lab.harness.origin import Origin
-from foothold_lab.harness.verdict import Attempt, Verdict
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.provenance import Origin
+from foothold_lab.harness.model.verdict import Attempt, Verdict
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="event", kw_only=True):

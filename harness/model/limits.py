@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from foothold_lab.harness.errors import UsageError, meant, nearest
-from foothold_lab.harness.sizes import format_size, parse_size
+from foothold_lab.harness.model.errors import UsageError, meant, nearest
+from foothold_lab.harness.model.sizes import format_size, parse_size
 
 # the low 4 GiB are left: x86-64's own MAP_32BIT and the images of programs are there
 LOWEST_CEILING, HIGHEST_CEILING = 1 << 32, 1 << 57

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from foothold_lab.harness.errors import UsageError
+from foothold_lab.harness.model.errors import UsageError
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(

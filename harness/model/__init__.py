@@ -1,0 +1,1 @@
+"""Values that every room shares: cells, limits, facts, verdicts, events, errors."""
