@@ -20,7 +20,7 @@ from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.events import AnyEvent, CellFinished, GuestBooting, GuestStopped
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.plan import Known, find, load
-from foothold_lab.harness.run import Options, run
+from foothold_lab.harness.runner.run import Options, run
 from foothold_lab.harness.witnesses.arenas import POLICIES
 from foothold_lab.images.builder import Builder
 

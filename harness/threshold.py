@@ -12,8 +12,8 @@ from foothold_lab.harness.model.errors import SubjectError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import Record
 from foothold_lab.harness.model.verdict import Observation, Outcome
+from foothold_lab.harness.runner.execution import deadline_for, run_trial
 from foothold_lab.harness.subjects import Subject
-from foothold_lab.harness.trial import deadline_for, run_trial
 from foothold_lab.harness.witnesses.strace import last_refusal, parse_trace
 
 KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")

@@ -53,9 +53,9 @@ def _measure(
     asked: Sequence[str], builder: Builder
 ) -> tuple[Mapping[str, Facts], Mapping[str, str]]:
     """Boot one guest after another; say of those that cannot be booted why."""
-    from foothold_lab.harness import run as laboratory
     from foothold_lab.harness.guests.catalogue import catalogue, known_guests
     from foothold_lab.harness.plan import Known
+    from foothold_lab.harness.runner import run as laboratory
     from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.sinks.terminal import Terminal
 

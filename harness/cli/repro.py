@@ -64,11 +64,11 @@ def repro(run: str, cell: str, bundle: Path | None, visit: bool, file: Path) -> 
 
 
 def _again(past: Past, maker: Builder, *, visit: bool) -> int:
-    from foothold_lab.harness import run as laboratory
     from foothold_lab.harness.desk import kept as desk
     from foothold_lab.harness.desk.shell import Wanted
     from foothold_lab.harness.desk.terminal import Streams
     from foothold_lab.harness.model.cells import Limits
+    from foothold_lab.harness.runner import run as laboratory
     from foothold_lab.harness.sinks import Bus, Sink
     from foothold_lab.harness.sinks.rundir import RunDirectory
     from foothold_lab.harness.sinks.terminal import Terminal, is_live

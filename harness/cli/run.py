@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from foothold_lab.harness.guests.own import OwnKernels
     from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.plan import PlanFile
-    from foothold_lab.harness.run import Summary
+    from foothold_lab.harness.runner.run import Summary
 
 
 @click.command()
@@ -89,11 +89,11 @@ def _run(
     keep_for: float | None,
     own: OwnKernels,
 ) -> Done:
-    from foothold_lab.harness import run as laboratory
     from foothold_lab.harness.desk.kept import Kept
     from foothold_lab.harness.history.writer import History
     from foothold_lab.harness.model import events
     from foothold_lab.harness.report.sink import Html
+    from foothold_lab.harness.runner import run as laboratory
     from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.sinks.github import GitHub, is_github
     from foothold_lab.harness.sinks.junit import Junit

@@ -61,7 +61,7 @@ def shell(
     from foothold_lab.harness.desk.terminal import Streams
     from foothold_lab.harness.guests.here import CannotBringError
     from foothold_lab.harness.model.cells import Limits
-    from foothold_lab.harness.run import PROGRAM_MEMORY
+    from foothold_lab.harness.runner.run import PROGRAM_MEMORY
     from foothold_lab.harness.subjects import ALLOCATOR
 
     streams = Streams()

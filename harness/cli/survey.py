@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from foothold_lab.harness.cli.edges import Missing
     from foothold_lab.harness.edge import Threshold
     from foothold_lab.harness.model.cells import Cell
-    from foothold_lab.harness.run import Opened, Options
+    from foothold_lab.harness.runner.run import Opened, Options
     from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.subjects import Subject
 
@@ -69,7 +69,7 @@ def survey(
 def _measure(
     plan: str, asked: Asked, run_dir: Path | None, *, thresholds: bool
 ) -> tuple[Path, int]:
-    from foothold_lab.harness import run as laboratory
+    from foothold_lab.harness.runner import run as laboratory
     from foothold_lab.harness.runtimes import RUNTIMES
     from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.sinks.rundir import RunDirectory

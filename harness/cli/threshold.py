@@ -26,7 +26,7 @@ from foothold_lab.harness.model.errors import UsageError
 if TYPE_CHECKING:
     from foothold_lab.harness.cli.edges import Missing
     from foothold_lab.harness.edge import Threshold
-    from foothold_lab.harness.run import Opened
+    from foothold_lab.harness.runner.run import Opened
     from foothold_lab.harness.subjects import Subject
 
 _KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
@@ -66,11 +66,11 @@ def threshold(
     By bisection inside one boot of each guest. It is asked first whether it starts without any
     limit, under the highest, and not under the lowest.
     """
-    from foothold_lab.harness import run as laboratory
     from foothold_lab.harness.cli.edges import Edges
     from foothold_lab.harness.guests.catalogue import catalogue
     from foothold_lab.harness.model.cells import ALLOCATOR
     from foothold_lab.harness.model.sizes import parse_size
+    from foothold_lab.harness.runner import run as laboratory
     from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.sinks.terminal import Terminal
     from foothold_lab.harness.threshold import find

@@ -17,7 +17,7 @@ from foothold_lab.harness.model.errors import Blame, FootholdError, UsageError, 
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Expectation, Verdict
-from foothold_lab.harness.run import Opened, Options, opened
+from foothold_lab.harness.runner.run import Opened, Options, opened
 from foothold_lab.harness.subjects import ALLOCATOR, Subject
 from foothold_lab.images.builder import Builder
 

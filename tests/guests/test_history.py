@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness import run as laboratory
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.guests.native import Native
 from foothold_lab.harness.history import reader
@@ -19,6 +18,7 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.runner import run as laboratory
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
 

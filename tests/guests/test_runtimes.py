@@ -17,7 +17,7 @@ from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
-from foothold_lab.harness.run import Options, opened, run
+from foothold_lab.harness.runner.run import Options, opened, run
 from foothold_lab.harness.runtimes import subject
 from foothold_lab.harness.subjects import Subject, of_program
 from foothold_lab.harness.threshold import find

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness import run as laboratory
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.events import GuestBooting, GuestStopped
 from foothold_lab.harness.model.verdict import Result
+from foothold_lab.harness.runner import run as laboratory
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
 

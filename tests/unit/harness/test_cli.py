@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from foothold_lab.harness import doctor, run
+from foothold_lab.harness import doctor
 from foothold_lab.harness.cli import door
 from foothold_lab.harness.cli import kernels as cli_kernels
 from foothold_lab.harness.cli import run as cli_run
@@ -23,6 +23,7 @@ from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import GuestError, InfrastructureError
 from foothold_lab.harness.model.events import Emit
 from foothold_lab.harness.model.verdict import Result
+from foothold_lab.harness.runner import run
 from foothold_lab.images.errors import ImageError
 from tests.unit.harness import samples
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.memory import MARGIN, memory_here
+from foothold_lab.harness.runner.host_memory import MARGIN, memory_here
 
 MIB = 1 << 20
 INNER = "user.slice/lab.scope"

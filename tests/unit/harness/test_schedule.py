@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foothold_lab.harness.schedule import Job, Schedule
+from foothold_lab.harness.runner.schedule import Job, Schedule
 
 
 def jobs(*seconds: float, memory: int = 100) -> list[Job[int]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import Blame
 from foothold_lab.harness.model.verdict import Result, Verdict
-from foothold_lab.harness.tries import Tries
+from foothold_lab.harness.runner.retries import Tries
 from tests.unit.harness import samples
 
 A, B, C = (Cell("uml-6.1", Limits(rlimit_as=n), "after") for n in (1, 2, 3))

@@ -20,7 +20,6 @@ from foothold_lab.harness.guests.catalogue import NO_OWN, Kind, catalogue
 from foothold_lab.harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
 from foothold_lab.harness.guests.narrowing import measure, possible
 from foothold_lab.harness.guests.own import OwnKernels
-from foothold_lab.harness.memory import memory_here
 from foothold_lab.harness.model import events, provenance
 from foothold_lab.harness.model.cells import ALLOCATOR, Cell
 from foothold_lab.harness.model.deadline import Deadline
@@ -34,11 +33,12 @@ from foothold_lab.harness.model.errors import (
 from foothold_lab.harness.model.events import Emit
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.verdict import Result, Verdict
-from foothold_lab.harness.schedule import Job, Schedule
+from foothold_lab.harness.runner.execution import CELL_SECONDS, deadline_for, keep, run_trial
+from foothold_lab.harness.runner.host_memory import memory_here
+from foothold_lab.harness.runner.retries import Tries
+from foothold_lab.harness.runner.schedule import Job, Schedule
+from foothold_lab.harness.runner.unasked import prediction, unsupported
 from foothold_lab.harness.subjects import Root, Subject
-from foothold_lab.harness.trial import CELL_SECONDS, deadline_for, keep, run_trial
-from foothold_lab.harness.tries import Tries
-from foothold_lab.harness.unasked import prediction, unsupported
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 
