@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from foothold_lab.harness import bytecode, subjects
 from foothold_lab.harness.guests.catalogue import Kind, catalogue
 from foothold_lab.harness.guests.guest import Guest, Workplace
 from foothold_lab.harness.model.cells import Cell, Limits
@@ -26,6 +25,7 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.oracle import predict
+from foothold_lab.harness.subjects.subject import bytecode, subject
 from foothold_lab.harness.witnesses import judge, observe
 from foothold_lab.images.builder import Builder
 
@@ -72,14 +72,14 @@ def workplace(builder: Builder, kind: Kind) -> Iterator[Workplace]:
         share.mkdir()
         place = Workplace(Path(folder), share, builder, CPU)
         compiled = bytecode.for_guest(kind.port, builder)
-        subjects.deploy(share, bytecode=compiled, sources=kind.make(place).shares_live)
+        subject.deploy(share, bytecode=compiled, sources=kind.make(place).shares_live)
         yield place
 
 
 def cell(guest: Guest, facts: Facts, question: Cell, *, trace: bool = False) -> None:
     """One cell, as the orchestrator does it; a cell that does not pass is no benchmark."""
-    argv = subjects.command(question, guest, trace=trace)
-    how = subjects.supervision(subjects.ALLOCATOR, guest, trace=trace)
+    argv = subject.command(question, guest, trace=trace)
+    how = subject.supervision(subject.ALLOCATOR, guest, trace=trace)
     record = guest.run(argv, question.limits, Deadline.after(120), how=how)
     predicted = predict(facts, question.limits, question.policy)
     verdict = judge(question, predicted, observe(record, pointers=facts.pointer_size), seconds=0)
@@ -157,7 +157,7 @@ def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
                 question = Cell(name, Limits(), "after")
                 by_hand = [
                     word
-                    for word in subjects.command(question, guest, trace=False)
+                    for word in subject.command(question, guest, trace=False)
                     if word != "--hold"
                 ]
 
@@ -224,7 +224,7 @@ def native_line(builder: Builder, times: int) -> Line:
     with workplace(builder, kind) as place:
         guest = kind.make(place)
         facts = guest.boot(Deadline.after(60))
-        root = Path(subjects.__file__).parents[1]
+        root = Path(subject.__file__).parents[1]
         argv = [sys.executable, "-m", "allocator", "--policy", "after"]
         mine, theirs = medians(
             times,

@@ -122,8 +122,9 @@ def _policies(_: click.Context) -> Iterable[str]:
 
 
 def _subjects(_: click.Context) -> Iterable[str]:
+    from foothold_lab.harness.subjects.subject.packaged import RUNTIMES
+
     from foothold_lab.harness.model.cells import ALLOCATOR
-    from foothold_lab.harness.runtimes import RUNTIMES
 
     return (ALLOCATOR, *RUNTIMES)
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
+    from foothold_lab.harness.subjects.subject.subject import Subject
+
     from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.plan import PlanFile, Program
-    from foothold_lab.harness.subjects import Subject
 
 
 def subjects_of(
@@ -28,7 +29,7 @@ def subjects_named(
     names: Sequence[str], plan: PlanFile, packaged: Mapping[str, Callable[[], Subject]]
 ) -> dict[str, Subject]:
     """Return subjects that the plan knows, by name. Raises as `subjects_of`."""
-    from foothold_lab.harness.subjects import ALLOCATOR
+    from foothold_lab.harness.subjects.subject.subject import ALLOCATOR
 
     found: dict[str, Subject] = {}
     for name in dict.fromkeys(names):
@@ -42,12 +43,12 @@ def subjects_named(
 
 
 def _of_program(this: Program, plan: PlanFile) -> Subject:
-    from foothold_lab.harness import subjects
     from foothold_lab.harness.plan import settings
     from foothold_lab.harness.plan.source import Place, Source
+    from foothold_lab.harness.subjects.subject import subject
 
     try:
-        return subjects.of_program(
+        return subject.of_program(
             this.program,
             this.args,
             name=this.name,
@@ -55,7 +56,7 @@ def _of_program(this: Program, plan: PlanFile) -> Subject:
             environment=this.env,
             root=this.root,
             sysroot=Path(this.sysroot) if this.sysroot else None,
-            patience=this.patience or subjects.PATIENCE,
+            patience=this.patience or subject.PATIENCE,
             says=this.says,
         )
     except UsageError as error:

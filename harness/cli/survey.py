@@ -24,12 +24,13 @@ from foothold_lab.harness.cli.subject import subjects_of
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
+    from foothold_lab.harness.subjects.subject.subject import Subject
+
     from foothold_lab.harness.cli.edges import Missing
     from foothold_lab.harness.edge import Threshold
     from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.runner.run import Opened, Options
     from foothold_lab.harness.sinks import Bus
-    from foothold_lab.harness.subjects import Subject
 
 PLAN = "runtimes"
 
@@ -69,8 +70,9 @@ def survey(
 def _measure(
     plan: str, asked: Asked, run_dir: Path | None, *, thresholds: bool
 ) -> tuple[Path, int]:
+    from foothold_lab.harness.subjects.subject.packaged import RUNTIMES
+
     from foothold_lab.harness.runner import run as laboratory
-    from foothold_lab.harness.runtimes import RUNTIMES
     from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.sinks.rundir import RunDirectory
     from foothold_lab.harness.sinks.terminal import Terminal
@@ -122,8 +124,8 @@ def _write(
     directory: Path, options: Options, found: Sequence[Threshold], missing: Sequence[Missing]
 ) -> None:
     import msgspec
+    from foothold_lab.harness.subjects.subject.packaged import RUNTIMES, version
 
-    from foothold_lab.harness.runtimes import RUNTIMES, version
     from foothold_lab.harness.sinks.files import write_whole
     from foothold_lab.harness.survey import FILE, About, Found
 

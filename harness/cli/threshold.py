@@ -24,10 +24,11 @@ from foothold_lab.harness.cli.subject import subjects_named
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
+    from foothold_lab.harness.subjects.subject.subject import Subject
+
     from foothold_lab.harness.cli.edges import Missing
     from foothold_lab.harness.edge import Threshold
     from foothold_lab.harness.runner.run import Opened
-    from foothold_lab.harness.subjects import Subject
 
 _KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
 

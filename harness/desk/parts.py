@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from foothold_lab.harness import libraries, subjects
 from foothold_lab.harness.channels.supervised import agent_argv
 from foothold_lab.harness.desk.past import Past
 from foothold_lab.harness.guests.catalogue import catalogue
@@ -22,6 +21,7 @@ from foothold_lab.harness.guests.guest import Guest, Workplace
 from foothold_lab.harness.guests.machine import SHOWN
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.model.errors import UnsupportedError
+from foothold_lab.harness.subjects.subject import libraries, subject
 from foothold_lab.images import elf, initramfs
 from foothold_lab.images.builder import Builder
 
@@ -159,8 +159,8 @@ def _hand_in(past: Past, guest: Guest, share: Path) -> None:
 def _subject(past: Past, guest: Guest, strace: str) -> list[str]:
     """The agent's words for the subject, as in the run, but for a reader of text."""
     traced = past.verdict.observed is not None and (past.evidence / "strace").is_file()
-    how = subjects.supervision(past.subject, guest, trace=traced)
-    argv = subjects.command(past.cell, guest, past.subject, trace=traced)
+    how = subject.supervision(past.subject, guest, trace=traced)
+    argv = subject.command(past.cell, guest, past.subject, trace=traced)
     words = agent_argv(guest.agent, past.cell.limits, argv, replace(how, patience=None), strace)
     plain = ["--plain"]
     if how.patience is not None:

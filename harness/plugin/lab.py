@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foothold_lab.harness import subjects
+from foothold_lab.harness.subjects.subject.subject import ALLOCATOR, Subject
+
 from foothold_lab.harness.guests.catalogue import Kind, catalogue, known_guests
 from foothold_lab.harness.guests.guest import Guest, Support
 from foothold_lab.harness.model import events
@@ -18,7 +19,7 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Expectation, Verdict
 from foothold_lab.harness.runner.run import Opened, Options, opened
-from foothold_lab.harness.subjects import ALLOCATOR, Subject
+from foothold_lab.harness.subjects.subject import subject
 from foothold_lab.images.builder import Builder
 
 
@@ -138,12 +139,12 @@ def program(
     patience: float | None,
 ) -> Subject:
     """Make a subject of a program of this machine; see `subjects.of_program`."""
-    return subjects.of_program(
+    return subject.of_program(
         name,
         arguments,
         files=files,
         environment=[f"{key}={value}" for key, value in environment.items()],
-        patience=patience or subjects.PATIENCE,
+        patience=patience or subject.PATIENCE,
     )
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foothold_lab.harness import subjects, witnesses
+from foothold_lab.harness.subjects.subject.subject import Subject
+
+from foothold_lab.harness import witnesses
 from foothold_lab.harness.guests.guest import Guest
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.record import Record
 from foothold_lab.harness.model.verdict import Observation
-from foothold_lab.harness.subjects import Subject
+from foothold_lab.harness.subjects.subject import subject
 
 CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
 
@@ -49,8 +51,8 @@ def run_trial(
 
     `pointers` is the size of one there, in bytes.
     """
-    argv = subjects.command(cell, guest, subject, trace=trace)
-    how = subjects.supervision(subject, guest, trace=trace)
+    argv = subject.command(cell, guest, subject, trace=trace)
+    how = subject.supervision(subject, guest, trace=trace)
     record = guest.run(argv, cell.limits, deadline, how=how)
     if subject.reports:
         return Trial(record, None, witnesses.observe(record, cell, pointers))

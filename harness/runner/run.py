@@ -15,7 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foothold_lab.harness import bytecode, subjects, witnesses
+from foothold_lab.harness.subjects.subject.subject import Root, Subject
+
+from foothold_lab.harness import witnesses
 from foothold_lab.harness.guests.catalogue import NO_OWN, Kind, catalogue
 from foothold_lab.harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
 from foothold_lab.harness.guests.narrowing import measure, possible
@@ -38,7 +40,7 @@ from foothold_lab.harness.runner.host_memory import memory_here
 from foothold_lab.harness.runner.retries import Tries
 from foothold_lab.harness.runner.schedule import Job, Schedule
 from foothold_lab.harness.runner.unasked import prediction, unsupported
-from foothold_lab.harness.subjects import Root, Subject
+from foothold_lab.harness.subjects.subject import bytecode, subject
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 
@@ -67,7 +69,7 @@ class Options:
     fresh: bool = False
     retries: int = 0
     trace: bool = True
-    subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
+    subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subject.ALLOCATOR})
     handed: Path | None = None
     keeper: Kept | None = None
     here: Path | None = None
@@ -123,9 +125,7 @@ class Opened:
         if not support.ok:
             return unsupported(cell, support.reason, support.remedy)
         share = self._run.options.directory / "guests" / self.guest.name / "share"
-        subjects.hand_in(
-            self.guest, share, subject, Deadline.after(CELL_SECONDS * self.guest.scale)
-        )
+        subject.hand_in(self.guest, share, subject, Deadline.after(CELL_SECONDS * self.guest.scale))
         options = replace(self._run.options, directory=directory, subjects={cell.subject: subject})
         return _Run(options, self._run.emit).ask(cell, self.guest, self.facts)
 
@@ -168,7 +168,7 @@ class _Run:
                 origin=provenance.here(),
                 trace=self.options.trace,
                 subjects={
-                    name: subjects.digest(self.options.subjects[name])
+                    name: subject.digest(self.options.subjects[name])
                     for name in sorted({cell.subject for cell in cells})
                 },
             )
@@ -219,7 +219,7 @@ class _Run:
 
     @contextlib.contextmanager
     def booted(
-        self, kind: Kind, label: str, cpu: int, deployed: Sequence[Subject] = (subjects.ALLOCATOR,)
+        self, kind: Kind, label: str, cpu: int, deployed: Sequence[Subject] = (subject.ALLOCATOR,)
     ) -> Iterator[tuple[Guest, Facts]]:
         """A guest that answers, with these subjects, which have one root; gone afterwards. `label`
         names its directory in the run.
@@ -248,14 +248,14 @@ class _Run:
             raise UnsupportedError(support.reason, support.remedy)
         # before the deadline of the boot begins
         images = {name: builder.image(name).name for name in kind.needs(shown)}
-        images |= {str(path): subjects.hash_of(path) for path in kind.files}
+        images |= {str(path): subject.hash_of(path) for path in kind.files}
         if self.options.handed:
             shutil.copytree(self.options.handed, share, dirs_exist_ok=True)
         else:
             # where all of it is carried in, only what that guest's Python needs
             compiled = bytecode.for_guest(port, builder)
-            subjects.deploy(share, deployed, compiled, sources=guest.shares_live)
-        subjects.remember(directory, deployed)
+            subject.deploy(share, deployed, compiled, sources=guest.shares_live)
+        subject.remember(directory, deployed)
         started = time.monotonic()
         with self._guard:
             if self._stopping.is_set():
@@ -333,9 +333,9 @@ class _Run:
         others = [each.name for each in kinds if subject.machine in each.machines]
         if subject.interpreter and kind.port:
             root = builder.image(kind.port.image("root"))
-            if lack := subjects.lacks(subject, root):
+            if lack := subject.lacks(subject, root):
                 return Support(False, lack, "take --root host, /bin/sh or the root's Python")
-        return subjects.suits(subject, kind.name, kind.machines, others)
+        return subject.suits(subject, kind.name, kind.machines, others)
 
     def ask(self, cell: Cell, guest: Guest, facts: Facts, number: int = 1) -> Verdict:
         self.emit(events.CellStarted(cell=cell.id))

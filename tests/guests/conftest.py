@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.guest import Guest, Workplace
 from foothold_lab.harness.guests.uml import Uml
@@ -21,6 +20,7 @@ from foothold_lab.harness.plan import Known, find, load
 from foothold_lab.harness.runner.run import Options, Summary, run
 from foothold_lab.harness.sinks import Bus
 from foothold_lab.harness.sinks.rundir import RunDirectory
+from foothold_lab.harness.subjects.subject import subject
 from foothold_lab.images.builder import Builder
 from tests.guests.person import Person
 
@@ -58,7 +58,7 @@ def builder() -> Builder:
 def place(tmp_path: Path, builder: Builder) -> Workplace:
     share = tmp_path / "share"
     share.mkdir()
-    subjects.deploy(share)
+    subject.deploy(share)
     return Workplace(tmp_path, share, builder, max(os.sched_getaffinity(0)))
 
 

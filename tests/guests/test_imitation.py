@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.guest import Guest, Workplace
 from foothold_lab.harness.guests.narrowing import measure
@@ -19,6 +18,7 @@ from foothold_lab.harness.model.ledger import Answer, Map
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.model.verdict import Observation, Result
+from foothold_lab.harness.subjects.subject import subject
 from foothold_lab.harness.witnesses.strace import doubts, parse_trace, story_of
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot, happen
@@ -32,7 +32,7 @@ def share(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a static program that asks about the end of its address space."""
     toolchain = builder.image("toolchain")
     share = tmp_path_factory.mktemp("share")
-    subjects.deploy(share)
+    subject.deploy(share)
     subprocess.run(
         [toolchain / "usr/bin/x86_64-linux-gnu-gcc-12", f"--sysroot={toolchain}",
          f"-B{toolchain}/usr/bin", "-O1", "-static", "-o", share / PROGRAM,

@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
+from foothold_lab.harness.subjects.subject.subject import Subject, of_program
 
-from foothold_lab.harness import subjects
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.harness.model.verdict import Path as Way
 from foothold_lab.harness.runner.run import Options, run
-from foothold_lab.harness.subjects import Subject, of_program
+from foothold_lab.harness.subjects.subject import subject
 from foothold_lab.images.builder import Builder
 
 GUESTS = ("native", "uml-bookworm", "uml-testing")
@@ -123,7 +123,7 @@ def test_one_whose_report_is_perfect_and_false(
     from foothold_lab.harness.guests.catalogue import known_guests
 
     monkeypatch.setattr(
-        subjects,
+        subject,
         "command",
         lambda cell, guest, subject, *, trace: (guest.python, "-I", "-S", "-c", LIAR),
     )
@@ -178,7 +178,7 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> str:
     ],
 )
 def test_any_program_with_its_own_libraries_and_with_the_hosts_root(
-    root: subjects.Root,
+    root: subject.Root,
     guest: str,
     path: Way,
     told: str,

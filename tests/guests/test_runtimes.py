@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from foothold_lab.harness.subjects.subject.packaged import subject
+from foothold_lab.harness.subjects.subject.subject import Subject, of_program
 
 from foothold_lab.harness.edge import Edge
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
@@ -18,8 +20,6 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.harness.runner.run import Options, opened, run
-from foothold_lab.harness.runtimes import subject
-from foothold_lab.harness.subjects import Subject, of_program
 from foothold_lab.harness.threshold import find
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot

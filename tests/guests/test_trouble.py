@@ -176,13 +176,13 @@ def test_a_run_goes_on_after_a_guest_was_hurt(
     builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cell under which the guest went is an error; the others get a guest of their own."""
-    from foothold_lab.harness import subjects
+    from foothold_lab.harness.subjects.subject import subject
 
     guest = f"uml-{builder.uml_release('uml-trixie')}"
     cells = [Cell(guest, Limits(), policy) for policy in ("before", "after")]
-    real = subjects.command
+    real = subject.command
     monkeypatch.setattr(
-        subjects,
+        subject,
         "command",
         lambda cell, guest, subject, *, trace: (
             ("/bin/busybox", "poweroff", "-f")

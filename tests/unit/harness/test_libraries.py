@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness import libraries
 from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.subjects.subject import libraries
 from foothold_lab.images import elf
 
 LS = Path("/bin/ls")

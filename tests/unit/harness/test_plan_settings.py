@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from foothold_lab.harness.subjects.subject.packaged import RUNTIMES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +31,6 @@ from foothold_lab.harness.plan import (
 from foothold_lab.harness.plan.planfile import LARGEST
 from foothold_lab.harness.plan.reference import reference
 from foothold_lab.harness.plan.settings import SECTIONS, SETTINGS, of_section
-from foothold_lab.harness.runtimes import RUNTIMES
 from tests.unit.harness.samples import KNOWN
 
 ROOT = Path(__file__).parents[3]

@@ -8,9 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from foothold_lab.harness.subjects.subject.subject import (
+    ALLOCATOR,
+    Subject,
+    lacks,
+    of_program,
+    suits,
+)
 
 from foothold_lab.harness.model.errors import UsageError
-from foothold_lab.harness.subjects import ALLOCATOR, Subject, lacks, of_program, suits
 
 
 def program(path: Path, data: bytes) -> str:

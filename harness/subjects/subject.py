@@ -15,12 +15,12 @@ from typing import Literal
 import msgspec
 
 from foothold_lab.allocator import bundle
-from foothold_lab.harness import libraries
 from foothold_lab.harness.guests.guest import Guest, Support
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UsageError
 from foothold_lab.harness.model.record import Supervision
+from foothold_lab.harness.subjects.subject import libraries
 from foothold_lab.images import elf
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.ports import PORTS
@@ -82,7 +82,7 @@ def deploy(
     sources: bool = True,
 ) -> None:
     """Put the files of subjects into the directory that a guest will see, and the allocator, with
-    its bytecode (`harness.bytecode`), and with its sources for Pythons that have none.
+    its bytecode (`harness.subjects.bytecode`), and with its sources for Pythons that have none.
 
     Raises UsageError if one of them cannot be read.
     """

@@ -1,0 +1,1 @@
+"""Describes the programs under test and deploys them."""
