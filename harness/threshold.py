@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from foothold_lab.harness.subjects.subject.subject import Subject
+from foothold_lab.harness.subjects.subject import Subject
 
 from foothold_lab.harness.edge import HIGH, LOW, Edge, Threshold, search
 from foothold_lab.harness.guests.guest import Guest

@@ -152,7 +152,7 @@ class Asked:
         return plan, tuple(names)
 
     def _program(self, given: str, plan: PlanFile) -> Program:
-        from foothold_lab.harness.subjects.subject.subject import called
+        from foothold_lab.harness.subjects.subject import called
 
         from foothold_lab.harness.plan import Program
 

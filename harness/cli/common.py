@@ -16,7 +16,7 @@ import click
 from foothold_lab.harness.model.errors import InfrastructureError, UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.subjects.subject.subject import Subject
+    from foothold_lab.harness.subjects.subject import Subject
 
     from foothold_lab.harness.guests.own import OwnKernels
     from foothold_lab.harness.plan import Known, PlanFile
@@ -41,7 +41,7 @@ def builder(*, locked: bool = False) -> Builder:
 
 def known(builder: Builder, own: OwnKernels | None = None) -> Known:
     """Return the words that a plan may use here."""
-    from foothold_lab.harness.subjects.subject.packaged import RUNTIMES
+    from foothold_lab.harness.subjects.packaged import RUNTIMES
 
     from foothold_lab.harness.guests.catalogue import NO_OWN, known_guests
     from foothold_lab.harness.plan import Known

@@ -122,7 +122,7 @@ def _policies(_: click.Context) -> Iterable[str]:
 
 
 def _subjects(_: click.Context) -> Iterable[str]:
-    from foothold_lab.harness.subjects.subject.packaged import RUNTIMES
+    from foothold_lab.harness.subjects.packaged import RUNTIMES
 
     from foothold_lab.harness.model.cells import ALLOCATOR
 

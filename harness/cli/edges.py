@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from foothold_lab.harness.subjects.subject.subject import Subject, suits
+from foothold_lab.harness.subjects.subject import Subject, suits
 
 from foothold_lab.harness.edge import Threshold
 from foothold_lab.harness.guests.catalogue import catalogue

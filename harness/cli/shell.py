@@ -13,7 +13,7 @@ from foothold_lab.harness.cli.kernels import guest_of, kernel_options, one_guest
 from foothold_lab.harness.cli.runs import find_run
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.subjects.subject.subject import Root
+    from foothold_lab.harness.subjects.subject import Root
 
     from foothold_lab.harness.guests.own import OwnKernels
 
@@ -57,7 +57,7 @@ def shell(
 
     RUN/GUEST is a guest that `foothold run --keep` keeps; RUN is as for `foothold show`.
     """
-    from foothold_lab.harness.subjects.subject.subject import ALLOCATOR
+    from foothold_lab.harness.subjects.subject import ALLOCATOR
 
     from foothold_lab.harness.desk import shell as desk
     from foothold_lab.harness.desk.kept import visit

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.subjects.subject.subject import Subject
+    from foothold_lab.harness.subjects.subject import Subject
 
     from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.plan import PlanFile, Program
@@ -29,7 +29,7 @@ def subjects_named(
     names: Sequence[str], plan: PlanFile, packaged: Mapping[str, Callable[[], Subject]]
 ) -> dict[str, Subject]:
     """Return subjects that the plan knows, by name. Raises as `subjects_of`."""
-    from foothold_lab.harness.subjects.subject.subject import ALLOCATOR
+    from foothold_lab.harness.subjects.subject import ALLOCATOR
 
     found: dict[str, Subject] = {}
     for name in dict.fromkeys(names):

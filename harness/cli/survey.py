@@ -24,7 +24,7 @@ from foothold_lab.harness.cli.subject import subjects_of
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.subjects.subject.subject import Subject
+    from foothold_lab.harness.subjects.subject import Subject
 
     from foothold_lab.harness.cli.edges import Missing
     from foothold_lab.harness.edge import Threshold
@@ -70,7 +70,7 @@ def survey(
 def _measure(
     plan: str, asked: Asked, run_dir: Path | None, *, thresholds: bool
 ) -> tuple[Path, int]:
-    from foothold_lab.harness.subjects.subject.packaged import RUNTIMES
+    from foothold_lab.harness.subjects.packaged import RUNTIMES
 
     from foothold_lab.harness.runner import run as laboratory
     from foothold_lab.harness.sinks import Bus
@@ -124,7 +124,7 @@ def _write(
     directory: Path, options: Options, found: Sequence[Threshold], missing: Sequence[Missing]
 ) -> None:
     import msgspec
-    from foothold_lab.harness.subjects.subject.packaged import RUNTIMES, version
+    from foothold_lab.harness.subjects.packaged import RUNTIMES, version
 
     from foothold_lab.harness.sinks.files import write_whole
     from foothold_lab.harness.survey import FILE, About, Found

@@ -24,7 +24,7 @@ from foothold_lab.harness.cli.subject import subjects_named
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.subjects.subject.subject import Subject
+    from foothold_lab.harness.subjects.subject import Subject
 
     from foothold_lab.harness.cli.edges import Missing
     from foothold_lab.harness.edge import Threshold

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from foothold_lab.harness.subjects.subject.subject import Subject
+from foothold_lab.harness.subjects.subject import Subject
 
 from foothold_lab.harness.guests.own import OwnKernels
 from foothold_lab.harness.history import reader

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from foothold_lab.harness.subjects.subject.subject import is_covered
+from foothold_lab.harness.subjects.subject import is_covered
 
 from foothold_lab.harness.channels.conversation import Conversation
 from foothold_lab.harness.desk.terminal import Streams, converse

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foothold_lab.harness.subjects.subject.subject import ALLOCATOR, Subject
+from foothold_lab.harness.subjects.subject import ALLOCATOR, Subject
 
 from foothold_lab.harness.guests.catalogue import Kind, catalogue, known_guests
 from foothold_lab.harness.guests.guest import Guest, Support

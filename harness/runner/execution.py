@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foothold_lab.harness.subjects.subject.subject import Subject
+from foothold_lab.harness.subjects.subject import Subject
 
 from foothold_lab.harness import witnesses
 from foothold_lab.harness.guests.guest import Guest

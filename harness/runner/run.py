@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foothold_lab.harness.subjects.subject.subject import Root, Subject
+from foothold_lab.harness.subjects.subject import Root, Subject
 
 from foothold_lab.harness import witnesses
 from foothold_lab.harness.guests.catalogue import NO_OWN, Kind, catalogue

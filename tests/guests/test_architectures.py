@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.subject.subject import of_program
+from foothold_lab.harness.subjects.subject import of_program
 
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.model import events

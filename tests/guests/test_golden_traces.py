@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foothold_lab.harness.subjects.subject.subject import FILE
+from foothold_lab.harness.subjects.subject import FILE
 
 from foothold_lab.allocator.trace import Call
 from foothold_lab.harness.guests.catalogue import known_guests, make

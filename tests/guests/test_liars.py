@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.subject.subject import Subject, of_program
+from foothold_lab.harness.subjects.subject import Subject, of_program
 
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits

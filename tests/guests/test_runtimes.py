@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.subject.packaged import subject
-from foothold_lab.harness.subjects.subject.subject import Subject, of_program
+from foothold_lab.harness.subjects.packaged import subject
+from foothold_lab.harness.subjects.subject import Subject, of_program
 
 from foothold_lab.harness.edge import Edge
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.subject.subject import command
+from foothold_lab.harness.subjects.subject import command
 
 from foothold_lab.harness.guests import uml as uml_module
 from foothold_lab.harness.guests.guest import Workplace

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.subject.packaged import RUNTIMES
+from foothold_lab.harness.subjects.packaged import RUNTIMES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

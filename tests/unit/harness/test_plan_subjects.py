@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.subject.subject import ALLOCATOR, Subject
+from foothold_lab.harness.subjects.subject import ALLOCATOR, Subject
 
 from foothold_lab.harness.cli.asked import Asked
 from foothold_lab.harness.cli.subject import subjects_of

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.subject.packaged import RUNTIMES, packaged, subject, version
+from foothold_lab.harness.subjects.packaged import RUNTIMES, packaged, subject, version
 
 from foothold_lab.harness.cli.common import known
 from foothold_lab.harness.guests.catalogue import catalogue

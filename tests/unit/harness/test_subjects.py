@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.subject.subject import (
+from foothold_lab.harness.subjects.subject import (
     ALLOCATOR,
     Subject,
     lacks,
