@@ -152,9 +152,8 @@ class Asked:
         return plan, tuple(names)
 
     def _program(self, given: str, plan: PlanFile) -> Program:
-        from foothold_lab.harness.subjects.subject import called
-
         from foothold_lab.harness.plan import Program
+        from foothold_lab.harness.subjects.subject import called
 
         said = {key: self.value(key, plan) for key in OF_PROGRAMS}
         return Program(

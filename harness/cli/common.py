@@ -16,10 +16,9 @@ import click
 from foothold_lab.harness.model.errors import InfrastructureError, UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.subjects.subject import Subject
-
     from foothold_lab.harness.guests.own import OwnKernels
     from foothold_lab.harness.plan import Known, PlanFile
+    from foothold_lab.harness.subjects.subject import Subject
     from foothold_lab.images.builder import Builder
 
 OK, FINDING, USAGE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
@@ -41,10 +40,9 @@ def builder(*, locked: bool = False) -> Builder:
 
 def known(builder: Builder, own: OwnKernels | None = None) -> Known:
     """Return the words that a plan may use here."""
-    from foothold_lab.harness.subjects.packaged import RUNTIMES
-
     from foothold_lab.harness.guests.catalogue import NO_OWN, known_guests
     from foothold_lab.harness.plan import Known
+    from foothold_lab.harness.subjects.packaged import RUNTIMES
     from foothold_lab.harness.witnesses.arenas import POLICIES
 
     titles = {name: runtime.title for name, runtime in RUNTIMES.items()}

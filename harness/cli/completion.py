@@ -122,9 +122,8 @@ def _policies(_: click.Context) -> Iterable[str]:
 
 
 def _subjects(_: click.Context) -> Iterable[str]:
-    from foothold_lab.harness.subjects.packaged import RUNTIMES
-
     from foothold_lab.harness.model.cells import ALLOCATOR
+    from foothold_lab.harness.subjects.packaged import RUNTIMES
 
     return (ALLOCATOR, *RUNTIMES)
 

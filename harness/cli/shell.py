@@ -13,9 +13,8 @@ from foothold_lab.harness.cli.kernels import guest_of, kernel_options, one_guest
 from foothold_lab.harness.cli.runs import find_run
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.subjects.subject import Root
-
     from foothold_lab.harness.guests.own import OwnKernels
+    from foothold_lab.harness.subjects.subject import Root
 
 
 @click.command()
@@ -57,14 +56,13 @@ def shell(
 
     RUN/GUEST is a guest that `foothold run --keep` keeps; RUN is as for `foothold show`.
     """
-    from foothold_lab.harness.subjects.subject import ALLOCATOR
-
     from foothold_lab.harness.desk import shell as desk
     from foothold_lab.harness.desk.kept import visit
     from foothold_lab.harness.desk.terminal import Streams
     from foothold_lab.harness.guests.here import CannotBringError
     from foothold_lab.harness.model.cells import Limits
     from foothold_lab.harness.runner.run import PROGRAM_MEMORY
+    from foothold_lab.harness.subjects.subject import ALLOCATOR
 
     streams = Streams()
     run, slash, label = words[0].rpartition("/") if words else ("", "", "")

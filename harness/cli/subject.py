@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.subjects.subject import Subject
-
     from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.plan import PlanFile, Program
+    from foothold_lab.harness.subjects.subject import Subject
 
 
 def subjects_of(

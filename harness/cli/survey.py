@@ -24,13 +24,13 @@ from foothold_lab.harness.cli.subject import subjects_of
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.subjects.subject import Subject
+    from foothold_lab.harness.threshold.find.batch import Missing
+    from foothold_lab.harness.threshold.find.bisection import Threshold
 
-    from foothold_lab.harness.cli.edges import Missing
-    from foothold_lab.harness.edge import Threshold
     from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.runner.run import Opened, Options
     from foothold_lab.harness.sinks import Bus
+    from foothold_lab.harness.subjects.subject import Subject
 
 PLAN = "runtimes"
 
@@ -70,12 +70,11 @@ def survey(
 def _measure(
     plan: str, asked: Asked, run_dir: Path | None, *, thresholds: bool
 ) -> tuple[Path, int]:
-    from foothold_lab.harness.subjects.packaged import RUNTIMES
-
     from foothold_lab.harness.runner import run as laboratory
     from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.sinks.rundir import RunDirectory
     from foothold_lab.harness.sinks.terminal import Terminal
+    from foothold_lab.harness.subjects.packaged import RUNTIMES
 
     maker = builder()
     read, cells = asked.cells(read_plan(plan, maker))
@@ -107,8 +106,8 @@ def _measure(
 def _edges(
     cells: Sequence[Cell], options: Options, bus: Bus
 ) -> tuple[list[Threshold], list[Missing]]:
-    from foothold_lab.harness.cli.edges import Edges
-    from foothold_lab.harness.threshold import find
+    from foothold_lab.harness.threshold.find.batch import Edges
+    from foothold_lab.harness.threshold.find.find import find
 
     def search(subject: Subject, booted: Opened, tell: Callable[[str], None]) -> Threshold:
         return find(subject, booted.guest, booted.facts, tell=tell)
@@ -124,9 +123,9 @@ def _write(
     directory: Path, options: Options, found: Sequence[Threshold], missing: Sequence[Missing]
 ) -> None:
     import msgspec
-    from foothold_lab.harness.subjects.packaged import RUNTIMES, version
 
     from foothold_lab.harness.sinks.files import write_whole
+    from foothold_lab.harness.subjects.packaged import RUNTIMES, version
     from foothold_lab.harness.survey import FILE, About, Found
 
     about = {

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from foothold_lab.harness.subjects.subject import Subject
 
 from foothold_lab.harness.guests.own import OwnKernels
 from foothold_lab.harness.history import reader
@@ -19,7 +18,7 @@ from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import RunStarted
 from foothold_lab.harness.model.verdict import Verdict
-from foothold_lab.harness.subjects.subject import subject
+from foothold_lab.harness.subjects.subject import Subject, subject
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foothold_lab.harness.subjects.subject import ALLOCATOR, Subject
-
 from foothold_lab.harness.guests.catalogue import Kind, catalogue, known_guests
 from foothold_lab.harness.guests.guest import Guest, Support
 from foothold_lab.harness.model import events
@@ -19,7 +17,7 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Expectation, Verdict
 from foothold_lab.harness.runner.run import Opened, Options, opened
-from foothold_lab.harness.subjects.subject import subject
+from foothold_lab.harness.subjects.subject import ALLOCATOR, Subject, subject
 from foothold_lab.images.builder import Builder
 
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foothold_lab.harness.subjects.subject import Subject
-
 from foothold_lab.harness import witnesses
 from foothold_lab.harness.guests.guest import Guest
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.record import Record
 from foothold_lab.harness.model.verdict import Observation
-from foothold_lab.harness.subjects.subject import subject
+from foothold_lab.harness.subjects.subject import Subject, subject
 
 CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
 

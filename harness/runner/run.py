@@ -15,8 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foothold_lab.harness.subjects.subject import Root, Subject
-
 from foothold_lab.harness import witnesses
 from foothold_lab.harness.guests.catalogue import NO_OWN, Kind, catalogue
 from foothold_lab.harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
@@ -40,7 +38,7 @@ from foothold_lab.harness.runner.host_memory import memory_here
 from foothold_lab.harness.runner.retries import Tries
 from foothold_lab.harness.runner.schedule import Job, Schedule
 from foothold_lab.harness.runner.unasked import prediction, unsupported
-from foothold_lab.harness.subjects.subject import bytecode, subject
+from foothold_lab.harness.subjects.subject import Root, Subject, bytecode, subject
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from foothold_lab.harness.subjects.subject import Subject
-
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.ports import AMD64, Port
 from foothold_lab.images.runtimes import PORTS

@@ -6,7 +6,8 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from foothold_lab.harness.edge import Edge, Threshold, about
+from foothold_lab.harness.threshold.find.bisection import Edge, Threshold, about
+
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Outcome
 from foothold_lab.harness.survey.digest import Wish, main_wishes

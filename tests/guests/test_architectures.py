@@ -6,13 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.subject import of_program
 
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result
 from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.subjects.subject import of_program
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.ports import PORTS
 from tests.guests.conftest import happen

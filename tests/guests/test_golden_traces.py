@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foothold_lab.harness.subjects.subject import FILE
 
 from foothold_lab.allocator.trace import Call
 from foothold_lab.harness.guests.catalogue import known_guests, make
@@ -21,6 +20,7 @@ from foothold_lab.harness.guests.guest import Workplace
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.record import Record
+from foothold_lab.harness.subjects.subject import FILE
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot
 

@@ -7,14 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.subject import Subject, of_program
 
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.harness.model.verdict import Path as Way
 from foothold_lab.harness.runner.run import Options, run
-from foothold_lab.harness.subjects.subject import subject
+from foothold_lab.harness.subjects.subject import Subject, of_program, subject
 from foothold_lab.images.builder import Builder
 
 GUESTS = ("native", "uml-bookworm", "uml-testing")

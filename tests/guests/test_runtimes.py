@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.packaged import subject
-from foothold_lab.harness.subjects.subject import Subject, of_program
+from foothold_lab.harness.threshold.find.bisection import Edge
+from foothold_lab.harness.threshold.find.find import find
 
-from foothold_lab.harness.edge import Edge
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.guest import Guest, Workplace
 from foothold_lab.harness.guests.uml import Uml
@@ -20,7 +19,8 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.harness.runner.run import Options, opened, run
-from foothold_lab.harness.threshold import find
+from foothold_lab.harness.subjects.packaged import subject
+from foothold_lab.harness.subjects.subject import Subject, of_program
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.subject import command
 
 from foothold_lab.harness.guests import uml as uml_module
 from foothold_lab.harness.guests.guest import Workplace
@@ -17,6 +16,7 @@ from foothold_lab.harness.guests.host import Host, examine
 from foothold_lab.harness.guests.uml import XSTATE_BUFFER, Uml
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.subjects.subject import command
 from foothold_lab.harness.witnesses import observe
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from foothold_lab.harness.threshold.find.bisection import (
+    HIGH,
+    LOW,
+    Edge,
+    Probe,
+    Search,
+    Threshold,
+    about,
+    search,
+)
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.edge import HIGH, LOW, Edge, Probe, Search, Threshold, about, search
 from foothold_lab.harness.model.errors import UsageError
 
 MIB = 1 << 20

@@ -10,7 +10,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.packaged import RUNTIMES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +30,7 @@ from foothold_lab.harness.plan import (
 from foothold_lab.harness.plan.planfile import LARGEST
 from foothold_lab.harness.plan.reference import reference
 from foothold_lab.harness.plan.settings import SECTIONS, SETTINGS, of_section
+from foothold_lab.harness.subjects.packaged import RUNTIMES
 from tests.unit.harness.samples import KNOWN
 
 ROOT = Path(__file__).parents[3]

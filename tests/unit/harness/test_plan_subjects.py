@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.subject import ALLOCATOR, Subject
 
 from foothold_lab.harness.cli.asked import Asked
 from foothold_lab.harness.cli.subject import subjects_of
@@ -15,6 +14,7 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.plan import PlanFile, load
 from foothold_lab.harness.plan.words import Known
+from foothold_lab.harness.subjects.subject import ALLOCATOR, Subject
 from tests.unit.harness.samples import KNOWN
 
 PACKAGED = replace(KNOWN, subjects={"go-hello": "Debian's Go", "java": "OpenJDK"})

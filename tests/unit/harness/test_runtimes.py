@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.subjects.packaged import RUNTIMES, packaged, subject, version
 
 from foothold_lab.harness.cli.common import known
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.plan import Axes, Selection, find, load
+from foothold_lab.harness.subjects.packaged import RUNTIMES, packaged, subject, version
 from foothold_lab.images import disks, runtimes
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.subjects.subject import (
     ALLOCATOR,
     Subject,
@@ -15,8 +17,6 @@ from foothold_lab.harness.subjects.subject import (
     of_program,
     suits,
 )
-
-from foothold_lab.harness.model.errors import UsageError
 
 
 def program(path: Path, data: bytes) -> str:

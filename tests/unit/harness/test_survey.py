@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from foothold_lab.harness.threshold.find.bisection import Edge, Probe, Search, Threshold
 
 from foothold_lab.harness.cli import door
-from foothold_lab.harness.edge import Edge, Probe, Search, Threshold
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import CellFinished, GuestReady, RunStarted

@@ -1,0 +1,1 @@
+"""Finds the smallest limit under which a subject starts."""
