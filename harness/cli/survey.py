@@ -24,8 +24,8 @@ from foothold_lab.harness.cli.subject import subjects_of
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.threshold.find.batch import Missing
-    from foothold_lab.harness.threshold.find.bisection import Threshold
+    from foothold_lab.harness.threshold.batch import Missing
+    from foothold_lab.harness.threshold.bisection import Threshold
 
     from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.runner.run import Opened, Options
@@ -106,8 +106,8 @@ def _measure(
 def _edges(
     cells: Sequence[Cell], options: Options, bus: Bus
 ) -> tuple[list[Threshold], list[Missing]]:
-    from foothold_lab.harness.threshold.find.batch import Edges
-    from foothold_lab.harness.threshold.find.find import find
+    from foothold_lab.harness.threshold.batch import Edges
+    from foothold_lab.harness.threshold.find import find
 
     def search(subject: Subject, booted: Opened, tell: Callable[[str], None]) -> Threshold:
         return find(subject, booted.guest, booted.facts, tell=tell)

@@ -24,8 +24,8 @@ from foothold_lab.harness.cli.subject import subjects_named
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.threshold.find.batch import Missing
-    from foothold_lab.harness.threshold.find.bisection import Threshold
+    from foothold_lab.harness.threshold.batch import Missing
+    from foothold_lab.harness.threshold.bisection import Threshold
 
     from foothold_lab.harness.runner.run import Opened
     from foothold_lab.harness.subjects.subject import Subject
@@ -67,8 +67,8 @@ def threshold(
     By bisection inside one boot of each guest. It is asked first whether it starts without any
     limit, under the highest, and not under the lowest.
     """
-    from foothold_lab.harness.threshold.find.batch import Edges
-    from foothold_lab.harness.threshold.find.find import find
+    from foothold_lab.harness.threshold.batch import Edges
+    from foothold_lab.harness.threshold.find import find
 
     from foothold_lab.harness.guests.catalogue import catalogue
     from foothold_lab.harness.model.cells import ALLOCATOR
@@ -155,7 +155,7 @@ def _write(file: str, found: Sequence[Threshold], missing: Sequence[Missing]) ->
 
 def _exit_code(found: Sequence[Threshold], missing: Sequence[Missing], *, asked_for: bool) -> int:
     """Starting nowhere, or under some limits and not under larger ones, is a finding."""
-    from foothold_lab.harness.threshold.find.bisection import Edge
+    from foothold_lab.harness.threshold.bisection import Edge
 
     if any(each.search.edge in (Edge.NEVER, Edge.SEVERAL) for each in found):
         return FINDING

@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from foothold_lab.harness.threshold.find.bisection import Edge, Threshold, about
+from foothold_lab.harness.threshold.bisection import Edge, Threshold, about
 
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Outcome

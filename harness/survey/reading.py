@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
-from foothold_lab.harness.threshold.find.bisection import Threshold
+from foothold_lab.harness.threshold.bisection import Threshold
 
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import AnyEvent, GuestReady, RunStarted

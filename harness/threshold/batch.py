@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from foothold_lab.harness.threshold.find.bisection import Threshold
+from foothold_lab.harness.threshold.bisection import Threshold
 
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.guests.guest import Guest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from foothold_lab.harness.threshold.find.bisection import HIGH, LOW, Edge, Threshold, search
+from foothold_lab.harness.threshold.bisection import HIGH, LOW, Edge, Threshold, search
 
 from foothold_lab.harness.guests.guest import Guest
 from foothold_lab.harness.model.cells import Cell, Limits

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.threshold.find.bisection import Edge
-from foothold_lab.harness.threshold.find.find import find
+from foothold_lab.harness.threshold.bisection import Edge
+from foothold_lab.harness.threshold.find import find
 
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.guest import Guest, Workplace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from foothold_lab.harness.threshold.find.bisection import (
+from foothold_lab.harness.threshold.bisection import (
     HIGH,
     LOW,
     Edge,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from foothold_lab.harness.threshold.find.bisection import Edge, Probe, Search, Threshold
+from foothold_lab.harness.threshold.bisection import Edge, Probe, Search, Threshold
 
 from foothold_lab.harness.cli import door
 from foothold_lab.harness.model.cells import Cell, Limits
