@@ -42,9 +42,9 @@ def predict(
     on a model of the kernel. If they differ, the exit code is 1.
     """
     from foothold_lab.harness import oracle
-    from foothold_lab.harness.cli import modelled
     from foothold_lab.harness.model.cells import Limits
     from foothold_lab.harness.model.sizes import parse_size
+    from foothold_lab.harness.oracle import modelled
 
     if policy not in oracle.POLICIES:
         raise UsageError(

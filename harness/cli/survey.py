@@ -24,13 +24,12 @@ from foothold_lab.harness.cli.subject import subjects_of
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.threshold.batch import Missing
-    from foothold_lab.harness.threshold.bisection import Threshold
-
     from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.runner.run import Opened, Options
     from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.subjects.subject import Subject
+    from foothold_lab.harness.threshold.batch import Missing
+    from foothold_lab.harness.threshold.bisection import Threshold
 
 PLAN = "runtimes"
 

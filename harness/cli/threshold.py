@@ -24,11 +24,10 @@ from foothold_lab.harness.cli.subject import subjects_named
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.threshold.batch import Missing
-    from foothold_lab.harness.threshold.bisection import Threshold
-
     from foothold_lab.harness.runner.run import Opened
     from foothold_lab.harness.subjects.subject import Subject
+    from foothold_lab.harness.threshold.batch import Missing
+    from foothold_lab.harness.threshold.bisection import Threshold
 
 _KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
 
@@ -67,15 +66,14 @@ def threshold(
     By bisection inside one boot of each guest. It is asked first whether it starts without any
     limit, under the highest, and not under the lowest.
     """
-    from foothold_lab.harness.threshold.batch import Edges
-    from foothold_lab.harness.threshold.find import find
-
     from foothold_lab.harness.guests.catalogue import catalogue
     from foothold_lab.harness.model.cells import ALLOCATOR
     from foothold_lab.harness.model.sizes import parse_size
     from foothold_lab.harness.runner import run as laboratory
     from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.sinks.terminal import Terminal
+    from foothold_lab.harness.threshold.batch import Edges
+    from foothold_lab.harness.threshold.find import find
 
     maker = builder()
     plan, named = asked.subjects(read_plan("default", maker), (subject,))

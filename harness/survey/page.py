@@ -6,14 +6,13 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from foothold_lab.harness.threshold.bisection import Edge, Threshold, about
-
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Outcome
 from foothold_lab.harness.survey.digest import Wish, main_wishes
 from foothold_lab.harness.survey.imitation import imitations
 from foothold_lab.harness.survey.reading import Seen, Survey
 from foothold_lab.harness.survey.sentences import plain, tell, word_of
+from foothold_lab.harness.threshold.bisection import Edge, Threshold, about
 
 # a program may name the image that it lies in: by where that is on this machine
 _STORED = re.compile(r"/\S*?/store/([a-z0-9_-]+)-[0-9a-f]{16}")

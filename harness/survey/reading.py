@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
-from foothold_lab.harness.threshold.bisection import Threshold
 
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import AnyEvent, GuestReady, RunStarted
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.verdict import Outcome, Result, Verdict
 from foothold_lab.harness.survey.digest import Wish, wishes
+from foothold_lab.harness.threshold.bisection import Threshold
 from foothold_lab.harness.witnesses import emulator
 from foothold_lab.harness.witnesses.maps import MapsError, parse_maps
 from foothold_lab.harness.witnesses.program import TRACED

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from foothold_lab.harness.threshold.bisection import Threshold
-
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.guests.guest import Guest
 from foothold_lab.harness.model import events
@@ -17,6 +15,7 @@ from foothold_lab.harness.runner import run as laboratory
 from foothold_lab.harness.runner.host_memory import memory_here
 from foothold_lab.harness.runner.schedule import Job, Schedule
 from foothold_lab.harness.subjects.subject import Subject, suits
+from foothold_lab.harness.threshold.bisection import Threshold
 from foothold_lab.images.errors import ImageError
 
 Find = Callable[[Subject, laboratory.Opened, Callable[[str], None]], Threshold]

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from foothold_lab.harness.threshold.bisection import Edge
-from foothold_lab.harness.threshold.find import find
 
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.guest import Guest, Workplace
@@ -21,6 +19,8 @@ from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Ver
 from foothold_lab.harness.runner.run import Options, opened, run
 from foothold_lab.harness.subjects.packaged import subject
 from foothold_lab.harness.subjects.subject import Subject, of_program
+from foothold_lab.harness.threshold.bisection import Edge
+from foothold_lab.harness.threshold.find import find
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot
 

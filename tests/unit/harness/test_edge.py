@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.threshold.bisection import (
     HIGH,
     LOW,
@@ -13,10 +17,6 @@ from foothold_lab.harness.threshold.bisection import (
     about,
     search,
 )
-from hypothesis import example, given
-from hypothesis import strategies as st
-
-from foothold_lab.harness.model.errors import UsageError
 
 MIB = 1 << 20
 

@@ -15,10 +15,10 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from foothold_lab.harness import oracle
-from foothold_lab.harness.cli import modelled
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.facts import Facts, Hint
 from foothold_lab.harness.model.limits import EVERYWHERE, Failure, Limits, Range
+from foothold_lab.harness.oracle import modelled
 from tests.unit.harness.samples import facts
 
 MIB = 1 << 20

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from foothold_lab.harness.threshold.bisection import Edge, Probe, Search, Threshold
 
 from foothold_lab.harness.cli import door
 from foothold_lab.harness.model.cells import Cell, Limits
@@ -23,6 +22,7 @@ from foothold_lab.harness.survey.digest import Wish, main_wishes, wishes
 from foothold_lab.harness.survey.page import shortly
 from foothold_lab.harness.survey.reading import Seen
 from foothold_lab.harness.survey.sentences import tell
+from foothold_lab.harness.threshold.bisection import Edge, Probe, Search, Threshold
 from foothold_lab.harness.witnesses.strace import parse_trace, story_of
 from tests.unit.harness import samples
 
