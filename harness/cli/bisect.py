@@ -13,7 +13,7 @@ from foothold_lab.harness.model.errors import Blame, FootholdError, UsageError
 
 if TYPE_CHECKING:
     from foothold_lab.harness.cli.asked import Asked
-    from foothold_lab.harness.guests.own import OwnKernels
+    from foothold_lab.harness.guests.custom_kernels import OwnKernels
 
 SKIP, ABORT = 125, 255  # git-bisect(1): no answer about this one; stop here
 

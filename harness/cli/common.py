@@ -16,7 +16,7 @@ import click
 from foothold_lab.harness.model.errors import InfrastructureError, UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.guests.own import OwnKernels
+    from foothold_lab.harness.guests.custom_kernels import OwnKernels
     from foothold_lab.harness.plan import Known, PlanFile
     from foothold_lab.harness.subjects.subject import Subject
     from foothold_lab.images.builder import Builder

@@ -10,7 +10,7 @@ from foothold_lab.harness.cli.common import OK, builder
 from foothold_lab.harness.cli.kernels import guest_of, kernel_options, one_guest
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.guests.own import OwnKernels
+    from foothold_lab.harness.guests.custom_kernels import OwnKernels
 
 SECONDS = 30.0  # of a guest of native speed
 
@@ -26,7 +26,7 @@ def facts(guest: str | None, limit: str, own: OwnKernels) -> int:
     """
     import msgspec
 
-    from foothold_lab.harness.guests.narrowing import narrowed
+    from foothold_lab.harness.guests.limit_support import narrowed
     from foothold_lab.harness.model.deadline import Deadline
     from foothold_lab.harness.model.limits import Limits
 
@@ -43,7 +43,7 @@ def facts(guest: str | None, limit: str, own: OwnKernels) -> int:
 @click.command()
 def doctor() -> int:
     """Say for each guest whether this machine can boot it, why not, and the remedy."""
-    from foothold_lab.harness.doctor import examine
+    from foothold_lab.harness.guests.doctor import examine
 
     checks = examine(builder())
     width = max((len(check.guest) for check in checks), default=0)

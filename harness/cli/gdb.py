@@ -12,7 +12,7 @@ from foothold_lab.harness.cli.common import builder
 from foothold_lab.harness.cli.kernels import guest_of, kernel_options, one_guest
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.guests.own import OwnKernels
+    from foothold_lab.harness.guests.custom_kernels import OwnKernels
 
 
 @click.command()

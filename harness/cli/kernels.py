@@ -14,8 +14,8 @@ import click
 from foothold_lab.harness.cli.common import known, stop_as_by_ctrl_c
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.guests.guest import Guest
-    from foothold_lab.harness.guests.own import Mode, OwnKernels
+    from foothold_lab.harness.guests.base import Guest
+    from foothold_lab.harness.guests.custom_kernels import Mode, OwnKernels
     from foothold_lab.harness.model.facts import Facts
     from foothold_lab.images.builder import Builder
 
@@ -105,7 +105,7 @@ def _kernels(
     append: tuple[str, ...],
     mode: Mode,
 ) -> OwnKernels:
-    from foothold_lab.harness.guests.own import OwnKernels
+    from foothold_lab.harness.guests.custom_kernels import OwnKernels
 
     words = tuple(word for each in append for word in each.split())
     # by their whole names: what is kept of a run has to be understood elsewhere

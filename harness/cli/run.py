@@ -30,7 +30,7 @@ from foothold_lab.harness.cli.subject import subjects_of
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.guests.own import OwnKernels
+    from foothold_lab.harness.guests.custom_kernels import OwnKernels
     from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.plan import PlanFile
     from foothold_lab.harness.runner.run import Summary

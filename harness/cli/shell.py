@@ -13,7 +13,7 @@ from foothold_lab.harness.cli.kernels import guest_of, kernel_options, one_guest
 from foothold_lab.harness.cli.runs import find_run
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.guests.own import OwnKernels
+    from foothold_lab.harness.guests.custom_kernels import OwnKernels
     from foothold_lab.harness.subjects.subject import Root
 
 
@@ -59,7 +59,7 @@ def shell(
     from foothold_lab.harness.desk import shell as desk
     from foothold_lab.harness.desk.kept import visit
     from foothold_lab.harness.desk.terminal import Streams
-    from foothold_lab.harness.guests.here import CannotBringError
+    from foothold_lab.harness.guests.host_dir import CannotBringError
     from foothold_lab.harness.model.cells import Limits
     from foothold_lab.harness.runner.run import PROGRAM_MEMORY
     from foothold_lab.harness.subjects.subject import ALLOCATOR

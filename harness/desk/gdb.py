@@ -16,7 +16,7 @@ from foothold_lab.harness.channels.conversation import Conversation, Said
 from foothold_lab.harness.channels.frames import LostContactError
 from foothold_lab.harness.desk.shell import START_SECONDS, Wanted, prepare
 from foothold_lab.harness.desk.symbols import elf_of, has_symbols, parse
-from foothold_lab.harness.guests.guest import Guest
+from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.guests.uml import Uml
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline

@@ -25,7 +25,7 @@ from foothold_lab.harness.channels.frames import LostContactError
 from foothold_lab.harness.channels.stream import Stream
 from foothold_lab.harness.desk.shell import START_SECONDS, Wanted, prepare
 from foothold_lab.harness.desk.terminal import Streams, converse
-from foothold_lab.harness.guests.guest import Guest
+from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import (
     FootholdError,

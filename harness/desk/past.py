@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from foothold_lab.harness.guests.own import OwnKernels
+from foothold_lab.harness.guests.custom_kernels import OwnKernels
 from foothold_lab.harness.history import reader
 from foothold_lab.harness.history.database import Database
 from foothold_lab.harness.history.rows import Boot

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from foothold_lab.harness.channels.conversation import Conversation
 from foothold_lab.harness.desk.terminal import Streams, converse
-from foothold_lab.harness.guests.guest import HERE, Guest
-from foothold_lab.harness.guests.narrowing import possible
+from foothold_lab.harness.guests.base import HERE, Guest
+from foothold_lab.harness.guests.limit_support import possible
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import UnsupportedError, UsageError

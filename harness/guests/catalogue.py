@@ -15,12 +15,12 @@ from foothold_lab.harness.guests.architectures import (
     Architecture,
     Emulation,
 )
+from foothold_lab.harness.guests.base import Guest, Support, Workplace
 from foothold_lab.harness.guests.container import Container
-from foothold_lab.harness.guests.guest import Guest, Support, Workplace
-from foothold_lab.harness.guests.own import QEMU, UML, OwnKernels, uml_release
+from foothold_lab.harness.guests.custom_kernels import QEMU, UML, OwnKernels, uml_release
 from foothold_lab.harness.guests.qemu import Qemu
+from foothold_lab.harness.guests.qemu_user import QemuUser
 from foothold_lab.harness.guests.uml import Uml, has_seccomp
-from foothold_lab.harness.guests.user import QemuUser
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import disks
 from foothold_lab.images.builder import Builder

@@ -18,7 +18,7 @@ from foothold_lab.harness.channels.container import ExecStream
 from foothold_lab.harness.channels.frames import LostContactError
 from foothold_lab.harness.channels.stream import Stream
 from foothold_lab.harness.channels.supervised import agent_argv, measured, supervise
-from foothold_lab.harness.guests.guest import (
+from foothold_lab.harness.guests.base import (
     HERE,
     HOSTS_OWN,
     LEAVE_ROOT,
@@ -28,7 +28,7 @@ from foothold_lab.harness.guests.guest import (
     Tracer,
     Workplace,
 )
-from foothold_lab.harness.guests.machine import AGENT, STRACE
+from foothold_lab.harness.guests.vm_process import AGENT, STRACE
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError

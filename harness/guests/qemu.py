@@ -14,9 +14,9 @@ from pathlib import Path
 
 from foothold_lab.harness.channels.keys import Keys
 from foothold_lab.harness.channels.stream import Stream
-from foothold_lab.harness.guests import here, snapshot
+from foothold_lab.harness.guests import host_dir, snapshot
 from foothold_lab.harness.guests.architectures import Architecture
-from foothold_lab.harness.guests.guest import (
+from foothold_lab.harness.guests.base import (
     LEAVE_ROOT,
     NO_HOST_ROOT,
     Boot,
@@ -24,9 +24,9 @@ from foothold_lab.harness.guests.guest import (
     Tracer,
     Workplace,
 )
-from foothold_lab.harness.guests.kvm import Kvm
-from foothold_lab.harness.guests.machine import AGENT, SHOWN, Launch, Machine
+from foothold_lab.harness.guests.kvm_probe import Kvm
 from foothold_lab.harness.guests.snapshot import Monitor, Snapshot
+from foothold_lab.harness.guests.vm_process import AGENT, SHOWN, Launch, Machine
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
@@ -104,7 +104,7 @@ class Qemu:
     def boot(self, deadline: Deadline) -> Facts:
         """Boot with the first accelerator that works; see `Guest.boot`."""
         if self._place.here:
-            here.check(self._place.here)
+            host_dir.check(self._place.here)
         parts = self._parts()
         keys = Keys()
         keys.install(self._place.share)
@@ -263,7 +263,7 @@ class Qemu:
         """What the guest is handed as soon as it is ready: images/agent/parcel.c."""
         files = initramfs.archive(self._place.share, prefix="share/")
         if self._place.here:
-            files += here.pack(self._place.here)
+            files += host_dir.pack(self._place.here)
         seed = secrets.token_hex(32)
         return f"parcel {seed} {time.time():17.6f} {len(files):12}\n".encode() + files
 

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from foothold_lab.harness.channels.stream import Stream
-from foothold_lab.harness.guests.guest import HERE, LEAVE_ROOT, Boot, Support, Tracer, Workplace
-from foothold_lab.harness.guests.host import examine
-from foothold_lab.harness.guests.machine import AGENT, SHOWN, Launch, Machine
-from foothold_lab.harness.guests.own import SECCOMP, Mode
+from foothold_lab.harness.guests.base import HERE, LEAVE_ROOT, Boot, Support, Tracer, Workplace
+from foothold_lab.harness.guests.custom_kernels import SECCOMP, Mode
+from foothold_lab.harness.guests.host_probe import examine
+from foothold_lab.harness.guests.vm_process import AGENT, SHOWN, Launch, Machine
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError

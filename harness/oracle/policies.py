@@ -42,7 +42,7 @@ def predict(
     """Say what the default workload must come to, and why in one sentence; of any other workload,
     as much as is decided before it begins.
 
-    `facts` are those under the limits (`harness.guests.narrowing.measure`) where limits move what
+    `facts` are those under the limits (`harness.guests.limit_support.measure`) where limits move what
     is measured. Raises UsageError for a policy that is not known, UnsupportedError for one that is
     not for such pointers, or where facts and limits do not decide.
     """

@@ -103,7 +103,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs KVM where there is none."""
     if item.get_closest_marker("needs_kvm"):
-        from foothold_lab.harness.guests.kvm import Kvm
+        from foothold_lab.harness.guests.kvm_probe import Kvm
 
         kvm = Kvm(_lab(item.config).builder.cache.root)
         if reason := kvm.reason():

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from foothold_lab.harness.guests.base import Guest, Support
 from foothold_lab.harness.guests.catalogue import Kind, catalogue, known_guests
-from foothold_lab.harness.guests.guest import Guest, Support
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import Blame, FootholdError, UsageError, meant

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foothold_lab.harness import witnesses
-from foothold_lab.harness.guests.guest import Guest
+from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.record import Record

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foothold_lab.harness import witnesses
+from foothold_lab.harness.guests.base import BOOT_SECONDS, Guest, Support, Workplace
 from foothold_lab.harness.guests.catalogue import NO_OWN, Kind, catalogue
-from foothold_lab.harness.guests.guest import BOOT_SECONDS, Guest, Support, Workplace
-from foothold_lab.harness.guests.narrowing import measure, possible
-from foothold_lab.harness.guests.own import OwnKernels
+from foothold_lab.harness.guests.custom_kernels import OwnKernels
+from foothold_lab.harness.guests.limit_support import measure, possible
 from foothold_lab.harness.model import events, provenance
 from foothold_lab.harness.model.cells import ALLOCATOR, Cell
 from foothold_lab.harness.model.deadline import Deadline

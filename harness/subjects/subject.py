@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from foothold_lab.allocator import bundle
-from foothold_lab.harness.guests.guest import Guest, Support
+from foothold_lab.harness.guests.base import Guest, Support
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UsageError

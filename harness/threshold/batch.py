@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.guests.catalogue import catalogue
-from foothold_lab.harness.guests.guest import Guest
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.errors import FootholdError, UnsupportedError
 from foothold_lab.harness.runner import run as laboratory

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from foothold_lab.harness.guests.guest import Guest
+from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import SubjectError
 from foothold_lab.harness.model.facts import Facts

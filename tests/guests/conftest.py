@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.guests.base import Guest, Workplace
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
-from foothold_lab.harness.guests.guest import Guest, Workplace
 from foothold_lab.harness.guests.uml import Uml
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.deadline import Deadline

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests.host import examine
+from foothold_lab.harness.guests.host_probe import examine
 
 SCRIPT = """
 mount -t tmpfs -o size=24m none "$1" && export FOOTHOLD_CACHE="$1"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.guests.base import Guest, Workplace
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
-from foothold_lab.harness.guests.guest import Guest, Workplace
-from foothold_lab.harness.guests.narrowing import measure
+from foothold_lab.harness.guests.limit_support import measure
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.facts import Facts

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.guests.catalogue import known_guests
-from foothold_lab.harness.guests.guest import Guest
-from foothold_lab.harness.guests.narrowing import measure, possible
+from foothold_lab.harness.guests.limit_support import measure, possible
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError

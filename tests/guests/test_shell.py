@@ -21,7 +21,7 @@ GUESTS = ("native", "uml-bookworm", "uml-testing", "qemu-x86_64", "docker")
 
 @pytest.fixture
 def supported(builder: Builder) -> Callable[[str], None]:
-    from foothold_lab.harness.doctor import examine
+    from foothold_lab.harness.guests.doctor import examine
 
     checks = {check.guest: check for check in examine(builder)}
 

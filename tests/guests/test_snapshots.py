@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.guests.architectures import X86_64
-from foothold_lab.harness.guests.guest import Guest, Workplace
+from foothold_lab.harness.guests.base import Guest, Workplace
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.snapshot import Snapshot
 from foothold_lab.harness.model.deadline import Deadline

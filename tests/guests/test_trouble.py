@@ -10,7 +10,7 @@ import pytest
 
 from foothold_lab.harness.channels import console
 from foothold_lab.harness.guests.architectures import X86_64
-from foothold_lab.harness.guests.guest import Workplace
+from foothold_lab.harness.guests.base import Workplace
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.uml import Uml
 from foothold_lab.harness.model.cells import Cell, Limits

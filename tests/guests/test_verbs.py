@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.guests.base import Workplace
 from foothold_lab.harness.guests.catalogue import known_guests, make
-from foothold_lab.harness.guests.guest import Workplace
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError

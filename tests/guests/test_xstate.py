@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.guests import uml as uml_module
-from foothold_lab.harness.guests.guest import Workplace
-from foothold_lab.harness.guests.host import Host, examine
+from foothold_lab.harness.guests.base import Workplace
+from foothold_lab.harness.guests.host_probe import Host, examine
 from foothold_lab.harness.guests.uml import XSTATE_BUFFER, Uml
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline

@@ -9,7 +9,7 @@ import pytest
 from foothold_lab.harness.cli import door
 from foothold_lab.harness.cli.asked import Asked
 from foothold_lab.harness.cli.bisect import Done, answer
-from foothold_lab.harness.guests.own import OwnKernels
+from foothold_lab.harness.guests.custom_kernels import OwnKernels
 from foothold_lab.harness.model.errors import Blame, InfrastructureError, UsageError
 from foothold_lab.harness.model.verdict import Expectation
 from foothold_lab.images.errors import ImageError

@@ -14,11 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from foothold_lab.harness import doctor
 from foothold_lab.harness.cli import door
 from foothold_lab.harness.cli import kernels as cli_kernels
 from foothold_lab.harness.cli import run as cli_run
-from foothold_lab.harness.guests import catalogue
+from foothold_lab.harness.guests import catalogue, doctor
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import GuestError, InfrastructureError
 from foothold_lab.harness.model.events import Emit

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness import doctor
-from foothold_lab.harness.doctor import Check, examine
-from foothold_lab.harness.guests import uml
-from foothold_lab.harness.guests.host import Host
-from foothold_lab.harness.guests.kvm import Kvm
+from foothold_lab.harness.guests import doctor, uml
+from foothold_lab.harness.guests.doctor import Check, examine
+from foothold_lab.harness.guests.host_probe import Host
+from foothold_lab.harness.guests.kvm_probe import Kvm
 from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache

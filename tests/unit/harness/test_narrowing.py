@@ -9,8 +9,8 @@ from typing import cast
 import msgspec
 import pytest
 
-from foothold_lab.harness.guests.guest import HOSTS_OWN, Guest
-from foothold_lab.harness.guests.narrowing import measure, narrowed, possible
+from foothold_lab.harness.guests.base import HOSTS_OWN, Guest
+from foothold_lab.harness.guests.limit_support import measure, narrowed, possible
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError
 from foothold_lab.harness.model.facts import Cgroup, Tools

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.guests import native
-from foothold_lab.harness.guests.guest import Workplace
+from foothold_lab.harness.guests.base import Workplace
 from foothold_lab.harness.guests.native import Native
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.limits import Limits

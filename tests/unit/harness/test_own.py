@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests.own import OwnKernels
+from foothold_lab.harness.guests.custom_kernels import OwnKernels
 from foothold_lab.harness.model.errors import UsageError
 
 
@@ -25,12 +25,12 @@ from foothold_lab.harness.model.errors import UsageError
     ],
 )
 def test_they_are_read_back_from_the_words_that_name_them(own: OwnKernels, guest: str) -> None:
-    assert OwnKernels.named(own.where(guest)) == own
+    assert OwnKernels.named(custom_kernels.where(guest)) == custom_kernels
 
 
 def test_a_guest_that_is_not_theirs_is_named_as_usual() -> None:
     own = OwnKernels(uml=Path("/k/linux"))
-    assert own.where("native") == ()
+    assert custom_kernels.where("native") == ()
     assert OwnKernels(append=("quiet",)).where("native") == ("--guest", "native", "--append=quiet")
 
 
@@ -38,7 +38,7 @@ def test_an_initramfs_needs_a_kernel_and_to_be_one(tmp_path: Path) -> None:
     initrd = tmp_path / "initrd"
     with pytest.raises(UsageError, match="for a kernel of your own, in QEMU"):
         OwnKernels(initrd=initrd).check()
-    from foothold_lab.harness.guests import own
+    from foothold_lab.harness.guests import custom_kernels
 
     for content, good in (
         (b"070701" + bytes(200), True),
@@ -48,12 +48,12 @@ def test_an_initramfs_needs_a_kernel_and_to_be_one(tmp_path: Path) -> None:
     ):
         initrd.write_bytes(content)
         if good:
-            own._check_initrd(initrd, tmp_path)
+            custom_kernels._check_initrd(initrd, tmp_path)
         else:
             with pytest.raises(UsageError, match="is no initramfs"):
-                own._check_initrd(initrd, tmp_path)
+                custom_kernels._check_initrd(initrd, tmp_path)
     with pytest.raises(UsageError, match="cannot be read"):
-        own._check_initrd(tmp_path / "absent", tmp_path)
+        custom_kernels._check_initrd(tmp_path / "absent", tmp_path)
 
 
 def test_a_kernel_of_another_machine(tmp_path: Path) -> None:

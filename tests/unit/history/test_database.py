@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests.host import examine
+from foothold_lab.harness.guests.host_probe import examine
 from foothold_lab.harness.history.database import Database, HistoryError
 from foothold_lab.harness.history.schema import APPLICATION, MIGRATIONS, Migration
 from foothold_lab.harness.model.errors import UsageError

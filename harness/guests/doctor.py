@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foothold_lab.harness.guests.catalogue import Kind, catalogue
-from foothold_lab.harness.guests.host import Host
-from foothold_lab.harness.guests.host import examine as examine_host
-from foothold_lab.harness.guests.kvm import Kvm
+from foothold_lab.harness.guests.host_probe import Host
+from foothold_lab.harness.guests.host_probe import examine as examine_host
+from foothold_lab.harness.guests.kvm_probe import Kvm
 from foothold_lab.harness.guests.uml import XSTATE_BUFFER
 from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from foothold_lab.harness.guests.guest import Guest, Support
+from foothold_lab.harness.guests.base import Guest, Support
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.facts import Facts, parse_facts

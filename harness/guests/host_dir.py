@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from foothold_lab.harness.guests.guest import HERE
+from foothold_lab.harness.guests.base import HERE
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import initramfs
 

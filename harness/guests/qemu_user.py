@@ -18,7 +18,7 @@ from foothold_lab.harness.channels.frames import LostContactError
 from foothold_lab.harness.channels.stream import PipeStream, Stream
 from foothold_lab.harness.channels.supervised import agent_argv, measured, supervise
 from foothold_lab.harness.guests.architectures import Emulation
-from foothold_lab.harness.guests.guest import HOSTS_OWN, Boot, Support, Tracer, Workplace
+from foothold_lab.harness.guests.base import HOSTS_OWN, Boot, Support, Tracer, Workplace
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError
