@@ -12,8 +12,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from foothold_lab.harness.channels.conversation import Conversation, Said
-from foothold_lab.harness.channels.frames import LostContactError
 from foothold_lab.harness.desk.shell import START_SECONDS, Wanted, prepare
 from foothold_lab.harness.desk.symbols import elf_of, has_symbols, parse
 from foothold_lab.harness.guests.base import Guest
@@ -22,6 +20,8 @@ from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, SubjectError, UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.transport.conversation import Conversation, Said
+from foothold_lab.harness.transport.frames import LostContactError
 
 # what a UML kernel lives by: faults of its processes, its clock, its devices, its threads
 _SIGNALS = (

@@ -2,7 +2,7 @@
 
 Somebody asks by one line of JSON what he wants in which guest; one line answers; from then on the
 connection carries the frames of the agent that runs it, both ways, and whoever asked talks with it
-as if the guest were his own (harness/channels/conversation.py).
+as if the guest were his own (harness/transport/conversation.py).
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from typing import Literal
 
 import msgspec
 
-from foothold_lab.harness.channels.conversation import Conversation
-from foothold_lab.harness.channels.frames import LostContactError
-from foothold_lab.harness.channels.stream import Stream
 from foothold_lab.harness.desk.shell import START_SECONDS, Wanted, prepare
 from foothold_lab.harness.desk.terminal import Streams, converse
 from foothold_lab.harness.guests.base import Guest
@@ -35,6 +32,9 @@ from foothold_lab.harness.model.errors import (
 )
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.verdict import Result, Verdict
+from foothold_lab.harness.transport.conversation import Conversation
+from foothold_lab.harness.transport.frames import LostContactError
+from foothold_lab.harness.transport.stream import Stream
 
 SOCKET = "desk"  # its name in the directory
 Mode = Literal["failed", "all"]

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from foothold_lab.harness.channels.supervised import agent_argv
 from foothold_lab.harness.desk.past import Past
 from foothold_lab.harness.guests.base import Guest, Workplace
 from foothold_lab.harness.guests.catalogue import catalogue
@@ -22,6 +21,7 @@ from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.vm_process import SHOWN
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.subjects.subject import libraries, subject
+from foothold_lab.harness.transport.supervised import agent_argv
 from foothold_lab.images import elf, initramfs
 from foothold_lab.images.builder import Builder
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from foothold_lab.harness.channels.conversation import Conversation
 from foothold_lab.harness.desk.terminal import Streams, converse
 from foothold_lab.harness.guests.base import HERE, Guest
 from foothold_lab.harness.guests.limit_support import possible
@@ -17,6 +16,7 @@ from foothold_lab.harness.model.errors import UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import Supervision, Window
 from foothold_lab.harness.subjects.subject import is_covered
+from foothold_lab.harness.transport.conversation import Conversation
 
 START_SECONDS = 60.0  # for a program to be started, on a busy machine
 _ON_HOST = ("native", "qemu-user")  # guests in which the host's files are where they are

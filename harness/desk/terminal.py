@@ -13,10 +13,10 @@ import tty
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from foothold_lab.harness.channels.conversation import Conversation, Said
-from foothold_lab.harness.channels.frames import LostContactError
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.record import Ending, Window
+from foothold_lab.harness.transport.conversation import Conversation, Said
+from foothold_lab.harness.transport.frames import LostContactError
 
 LEAVE = (
     b"\x1d\x1d\x1d"  # Ctrl-] three times within LEAVE_SECONDS: the way out of a guest that hangs

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from foothold_lab.harness.channels.stream import Stream
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.images.builder import Builder
 
 NO_HOST_ROOT = "the root of this machine can be had in native and UML guests alone"

@@ -14,10 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foothold_lab.harness.channels.container import ExecStream
-from foothold_lab.harness.channels.frames import LostContactError
-from foothold_lab.harness.channels.stream import Stream
-from foothold_lab.harness.channels.supervised import agent_argv, measured, supervise
 from foothold_lab.harness.guests.base import (
     HERE,
     HOSTS_OWN,
@@ -34,6 +30,10 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.transport.container import ExecStream
+from foothold_lab.harness.transport.frames import LostContactError
+from foothold_lab.harness.transport.stream import Stream
+from foothold_lab.harness.transport.supervised import agent_argv, measured, supervise
 from foothold_lab.images import apt
 
 REPOSITORY = "foothold-root"

@@ -9,15 +9,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from foothold_lab.harness.channels.frames import LostContactError
-from foothold_lab.harness.channels.stream import PipeStream, Stream
-from foothold_lab.harness.channels.supervised import OWN_TRACER, agent_argv, measured, supervise
 from foothold_lab.harness.guests.base import HOSTS_OWN, Boot, Support, Tracer, Workplace
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.transport.frames import LostContactError
+from foothold_lab.harness.transport.stream import PipeStream, Stream
+from foothold_lab.harness.transport.supervised import OWN_TRACER, agent_argv, measured, supervise
 from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.catalogue import AGENT_HERE

@@ -12,8 +12,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from foothold_lab.harness.channels.keys import Keys
-from foothold_lab.harness.channels.stream import Stream
 from foothold_lab.harness.guests import host_dir, snapshot
 from foothold_lab.harness.guests.architectures import Architecture
 from foothold_lab.harness.guests.base import (
@@ -32,6 +30,8 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.transport.keys import Keys
+from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.images import apt, disks, initramfs
 from foothold_lab.images.errors import ImageError
 

@@ -14,9 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from foothold_lab.harness.channels.frames import LostContactError
-from foothold_lab.harness.channels.stream import PipeStream, Stream
-from foothold_lab.harness.channels.supervised import agent_argv, measured, supervise
 from foothold_lab.harness.guests.architectures import Emulation
 from foothold_lab.harness.guests.base import HOSTS_OWN, Boot, Support, Tracer, Workplace
 from foothold_lab.harness.model.cells import Limits
@@ -24,6 +21,9 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.transport.frames import LostContactError
+from foothold_lab.harness.transport.stream import PipeStream, Stream
+from foothold_lab.harness.transport.supervised import agent_argv, measured, supervise
 from foothold_lab.images import apt, elf
 from foothold_lab.images.roots import EMULATORS
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from foothold_lab.harness.channels.stream import Stream
 from foothold_lab.harness.guests.base import HERE, LEAVE_ROOT, Boot, Support, Tracer, Workplace
 from foothold_lab.harness.guests.custom_kernels import SECCOMP, Mode
 from foothold_lab.harness.guests.host_probe import examine
@@ -17,6 +16,7 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.images import apt, elf
 
 # bytes that a kernel before 6.13 exchanges with a tracer (HOST_FP_SIZE, arch/x86/um/user-offsets.c)

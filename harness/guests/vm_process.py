@@ -18,19 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foothold_lab.harness.channels.console import Console
-from foothold_lab.harness.channels.frames import LostContactError
-from foothold_lab.harness.channels.keys import Keys
-from foothold_lab.harness.channels.stream import Stream
-from foothold_lab.harness.channels.supervised import agent_argv, supervise
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, SubjectError
 from foothold_lab.harness.model.facts import LARGEST, Facts, parse_facts
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.transport.console import Console
+from foothold_lab.harness.transport.frames import LostContactError
+from foothold_lab.harness.transport.keys import Keys
+from foothold_lab.harness.transport.stream import Stream
+from foothold_lab.harness.transport.supervised import agent_argv, supervise
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.channels.ssh import Ssh
+    from foothold_lab.harness.transport.ssh import Ssh
 
 AGENT = "/init"  # the agent's place in every root of ours
 STRACE = "/usr/bin/strace"  # likewise
@@ -135,7 +135,7 @@ class Machine:
                 self._line.settimeout(max(deadline.remaining, 0.001))
                 self._line.sendall(self._launch.parcel())
             # it takes 0.1 s, in which the guest boots
-            from foothold_lab.harness.channels.ssh import Ssh
+            from foothold_lab.harness.transport.ssh import Ssh
 
             facts = parse_facts(self._hello(deadline))
             self._ssh = Ssh(self._line, self._launch.keys, deadline)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.channels import console
 from foothold_lab.harness.guests.architectures import X86_64
 from foothold_lab.harness.guests.base import Workplace
 from foothold_lab.harness.guests.qemu import Qemu
@@ -18,6 +17,7 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, SubjectError
 from foothold_lab.harness.model.verdict import Outcome, Result
 from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.transport import console
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot, happen
 

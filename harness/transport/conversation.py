@@ -7,12 +7,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from foothold_lab.harness.channels.frames import Frames, LostContactError, frame
-from foothold_lab.harness.channels.stream import Stream
-from foothold_lab.harness.channels.supervised import decode
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError
 from foothold_lab.harness.model.record import Ending, Window
+from foothold_lab.harness.transport.frames import Frames, LostContactError, frame
+from foothold_lab.harness.transport.stream import Stream
+from foothold_lab.harness.transport.supervised import decode
 
 _MOST_INPUT = 2048  # bytes of a frame: a UML line stalls at 4,095 unread
 

@@ -15,9 +15,9 @@ import paramiko
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from foothold_lab.harness.channels.keys import Keys
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
+from foothold_lab.harness.transport.keys import Keys
 
 PARTING = 10.0  # seconds for a program's exit status to come; it is there within 0.01 s
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.channels import console
-from foothold_lab.harness.channels.console import Console, diagnose
+from foothold_lab.harness.transport import console
+from foothold_lab.harness.transport.console import Console, diagnose
 
 CONSOLES = Path(__file__).parents[2] / "data" / "consoles"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from foothold_lab.harness.channels.stream import PipeStream
 from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.transport.stream import PipeStream
 
 
 def test_what_could_not_be_sent_is_no_error_of_the_end() -> None:

@@ -13,13 +13,13 @@ from typing import TypeVar
 
 import msgspec
 
-from foothold_lab.harness.channels.frames import Frames, LostContactError, frame
-from foothold_lab.harness.channels.stream import Stream
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, InfrastructureError, SubjectError
 from foothold_lab.harness.model.facts import Facts, parse_facts
 from foothold_lab.harness.model.record import UNTRACED, Ending, Record, Supervision
+from foothold_lab.harness.transport.frames import Frames, LostContactError, frame
+from foothold_lab.harness.transport.stream import Stream
 
 MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent passes on 5 MiB
 MOST_TRACE = 4 << 20  # bytes of a trace that are kept; 40,000 calls

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from foothold_lab.harness.channels.conversation import Conversation, Said
-from foothold_lab.harness.channels.frames import LostContactError, frame
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError
 from foothold_lab.harness.model.record import Ending, Window
+from foothold_lab.harness.transport.conversation import Conversation, Said
+from foothold_lab.harness.transport.frames import LostContactError, frame
 
 END = frame(b"x", json.dumps({"status": 3, "signal": 0}).encode())
 SOON = Deadline.after(60)

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.channels.supervised import (
+from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import InfrastructureError, SubjectError
+from foothold_lab.harness.model.record import Record, Supervision
+from foothold_lab.harness.transport.supervised import (
     MOST_OUTPUT,
     MOST_TRACE,
     LostContactError,
     agent_argv,
     supervise,
 )
-from foothold_lab.harness.model.cells import Limits
-from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.model.errors import InfrastructureError, SubjectError
-from foothold_lab.harness.model.record import Record, Supervision
 
 ENDING = {"status": 0, "signal": 0, "wall": 0.5, "user": 0.25, "system": 0.25, "max_rss": 4096,
           "minor_faults": 1, "outlived": 0}  # fmt: skip
