@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from foothold_lab.harness.evidence import judge, observe
 from foothold_lab.harness.guests.base import Guest, Workplace
 from foothold_lab.harness.guests.catalogue import Kind, catalogue
 from foothold_lab.harness.model.cells import Cell, Limits
@@ -26,7 +27,6 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.oracle import predict
 from foothold_lab.harness.subjects.subject import bytecode, subject
-from foothold_lab.harness.witnesses import judge, observe
 from foothold_lab.images.builder import Builder
 
 PROBE = (

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.guests import Line, seconds
+from foothold_lab.harness.evidence.arenas import POLICIES
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.events import AnyEvent, CellFinished, GuestBooting, GuestStopped
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.plan import Known, find, load
 from foothold_lab.harness.runner.run import Options, run
-from foothold_lab.harness.witnesses.arenas import POLICIES
 from foothold_lab.images.builder import Builder
 
 GOALS: Mapping[str, float] = {"default": 6.0, "nightly": 180.0}

@@ -3,7 +3,7 @@
 Native's sibling: our agent supervises the emulator, which is one process with the program in it.
 The emulator plays the kernel: where a mapping goes is decided by it and by the host's kernel
 together, and what became of it is known to it alone. So it writes a log of both, which comes to us
-in the place of a trace; see harness/witnesses/emulator.py.
+in the place of a trace; see harness/evidence/emulator.py.
 """
 
 from __future__ import annotations

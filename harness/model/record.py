@@ -65,7 +65,7 @@ class Record:
     `maps` is /proc/PID/maps as the agent read it while the program was held, by the moment
     (`reserved`, `end`, `running`). `trace` is what strace wrote of its system calls, None if nobody
     traced it. `emulator` is what an emulator that ran the program said of its calls and pages, None
-    without one; `maps` are that emulator's (harness/witnesses/emulator.py).
+    without one; `maps` are that emulator's (harness/evidence/emulator.py).
     `cut` names what was bounded: `stdout`, `stderr`, `trace`. `running` says that we ended it when
     our patience was at its end, or that it had `said` what it says when it has started.
     """

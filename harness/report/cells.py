@@ -6,6 +6,18 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from foothold_lab.harness.evidence.arenas import sight
+from foothold_lab.harness.evidence.maps import ledger_of
+from foothold_lab.harness.evidence.observe import MOMENTS
+from foothold_lab.harness.evidence.report import (
+    Broken,
+    End,
+    Exit,
+    Report,
+    Reserved,
+    Throw,
+    Workload,
+)
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import Ending
@@ -15,18 +27,6 @@ from foothold_lab.harness.report.comparison import Change
 from foothold_lab.harness.report.picture import Axis, Picture, about, draw
 from foothold_lab.harness.report.read import Evidence, Run, read_evidence
 from foothold_lab.harness.sinks.marks import Mark, mark
-from foothold_lab.harness.witnesses.arenas import sight
-from foothold_lab.harness.witnesses.maps import ledger_of
-from foothold_lab.harness.witnesses.observe import MOMENTS
-from foothold_lab.harness.witnesses.report import (
-    Broken,
-    End,
-    Exit,
-    Report,
-    Reserved,
-    Throw,
-    Workload,
-)
 
 MOST_RAW = 100  # cells of which the page holds the raw evidence: those that did not pass
 _CONSOLE = 40  # lines

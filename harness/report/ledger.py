@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from foothold_lab.harness.evidence.agreement import steps_of
+from foothold_lab.harness.evidence.maps import ledger_of
+from foothold_lab.harness.evidence.program import reaction
+from foothold_lab.harness.evidence.strace import Story
 from foothold_lab.harness.model.ledger import (
     FIXED,
     Account,
@@ -17,10 +21,6 @@ from foothold_lab.harness.model.ledger import (
 )
 from foothold_lab.harness.report.picture import about
 from foothold_lab.harness.report.read import Evidence
-from foothold_lab.harness.witnesses.agreement import steps_of
-from foothold_lab.harness.witnesses.maps import ledger_of
-from foothold_lab.harness.witnesses.program import reaction
-from foothold_lab.harness.witnesses.strace import Story
 
 MOST_ROWS = 40
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import msgspec
 
+from foothold_lab.harness.evidence import emulator, maps
+from foothold_lab.harness.evidence.observe import MOMENTS
+from foothold_lab.harness.evidence.program import RUNNING
+from foothold_lab.harness.evidence.report import Report, read_report
+from foothold_lab.harness.evidence.strace import Call, Story, parse_trace, story_of
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import AnyEvent, RunFinished, RunStarted
 from foothold_lab.harness.model.ledger import Account, settle
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.sinks.result import RunResult
 from foothold_lab.harness.sinks.rundir import SCHEMA
-from foothold_lab.harness.witnesses import emulator, maps
-from foothold_lab.harness.witnesses.observe import MOMENTS
-from foothold_lab.harness.witnesses.program import RUNNING
-from foothold_lab.harness.witnesses.report import Report, read_report
-from foothold_lab.harness.witnesses.strace import Call, Story, parse_trace, story_of
 
 LARGEST = 8 << 20  # bytes of one file that are read; what is longer was cut when it was written
 TAIL = 16 << 10  # bytes of what a subject printed, or of its raw evidence, that a page may show

@@ -12,10 +12,10 @@ from enum import StrEnum
 from itertools import pairwise
 from pathlib import PurePosixPath
 
+from foothold_lab.harness.evidence.maps import Mapping
+from foothold_lab.harness.evidence.report import End, Report, Reserved
 from foothold_lab.harness.model.ledger import LARGE, Account
 from foothold_lab.harness.report.read import Evidence
-from foothold_lab.harness.witnesses.maps import Mapping
-from foothold_lab.harness.witnesses.report import End, Report, Reserved
 
 
 class Kind(StrEnum):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foothold_lab.harness import witnesses
+from foothold_lab.harness import evidence
 from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
@@ -53,11 +53,11 @@ def run_trial(
     how = subject.supervision(subject, guest, trace=trace)
     record = guest.run(argv, cell.limits, deadline, how=how)
     if subject.reports:
-        return Trial(record, None, witnesses.observe(record, cell, pointers))
+        return Trial(record, None, evidence.observe(record, cell, pointers))
     untraced = None
     if trace and record.running and not record.said:
         untraced = guest.run(argv, cell.limits, deadline, how=replace(how, trace=False))
-    seen = witnesses.observe_program(record, untraced, says=subject.says, ends=subject.ends)
+    seen = evidence.observe_program(record, untraced, says=subject.says, ends=subject.ends)
     return Trial(record, untraced, seen)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foothold_lab.harness import witnesses
+from foothold_lab.harness import evidence
 from foothold_lab.harness.guests.base import BOOT_SECONDS, Guest, Support, Workplace
 from foothold_lab.harness.guests.catalogue import NO_OWN, Kind, catalogue
 from foothold_lab.harness.guests.custom_kernels import OwnKernels
@@ -374,7 +374,7 @@ class _Run:
         keep(trial, directory, reports=subject.reports)
         if trial.untraced:
             notes = (*notes, "run again without a tracer, under which it did not come to an end")
-        return witnesses.judge(
+        return evidence.judge(
             cell,
             predicted,
             trial.observation,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from foothold_lab.harness.evidence.program import reaction
+from foothold_lab.harness.evidence.strace import Story
 from foothold_lab.harness.model.ledger import (
     FIXED,
     LARGE,
@@ -20,8 +22,6 @@ from foothold_lab.harness.model.ledger import (
     settle,
 )
 from foothold_lab.harness.model.sizes import format_size
-from foothold_lab.harness.witnesses.program import reaction
-from foothold_lab.harness.witnesses.strace import Story
 
 _MAIN = 3  # wishes that are told of a program that gets all of them
 _ARENAS = (64 << 20, 128 << 20)  # of glibc, one a thread: HEAP_MAX_SIZE in malloc/arena.c

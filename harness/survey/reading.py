@@ -11,16 +11,16 @@ from pathlib import Path
 
 import msgspec
 
+from foothold_lab.harness.evidence import emulator
+from foothold_lab.harness.evidence.maps import MapsError, parse_maps
+from foothold_lab.harness.evidence.program import TRACED
+from foothold_lab.harness.evidence.strace import Call, Story, parse_trace, story_of
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import AnyEvent, GuestReady, RunStarted
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.verdict import Outcome, Result, Verdict
 from foothold_lab.harness.survey.digest import Wish, wishes
 from foothold_lab.harness.threshold.bisection import Threshold
-from foothold_lab.harness.witnesses import emulator
-from foothold_lab.harness.witnesses.maps import MapsError, parse_maps
-from foothold_lab.harness.witnesses.program import TRACED
-from foothold_lab.harness.witnesses.strace import Call, Story, parse_trace, story_of
 
 FILE = "survey.json"  # beside run.json: what a run's own files do not say
 _LINES = 2  # of what a program said before it died

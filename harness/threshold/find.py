@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from foothold_lab.harness.evidence.strace import last_refusal, parse_trace
 from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import SubjectError
@@ -14,7 +15,6 @@ from foothold_lab.harness.model.verdict import Observation, Outcome
 from foothold_lab.harness.runner.execution import deadline_for, run_trial
 from foothold_lab.harness.subjects.subject import Subject
 from foothold_lab.harness.threshold.bisection import HIGH, LOW, Edge, Threshold, search
-from foothold_lab.harness.witnesses.strace import last_refusal, parse_trace
 
 KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
 

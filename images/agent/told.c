@@ -1,6 +1,6 @@
 /* The trace of a subject with faults. A program has one tracer, so that where we bend its calls,
  * strace cannot watch them: we write what it would have written, and one reader reads both
- * (harness/witnesses/strace.py). A call stands there as the program made it, before it was bent,
+ * (harness/evidence/strace.py). A call stands there as the program made it, before it was bent,
  * with the answer that the program got: a hint that is ignored is one that was moved. */
 #define _GNU_SOURCE
 #include "bend.h"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.evidence.strace import doubts, parse_trace, story_of
 from foothold_lab.harness.guests.base import Guest, Workplace
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.limit_support import measure
@@ -19,7 +20,6 @@ from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.model.verdict import Observation, Result
 from foothold_lab.harness.subjects.subject import subject
-from foothold_lab.harness.witnesses.strace import doubts, parse_trace, story_of
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot, happen
 

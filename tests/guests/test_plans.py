@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.cli.subject import subjects_of
+from foothold_lab.harness.evidence.arenas import POLICIES
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.plan import Known, PlanFile, Selection, find, load
 from foothold_lab.harness.plan.values import Axes
-from foothold_lab.harness.witnesses.arenas import POLICIES
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Happened, happen
 

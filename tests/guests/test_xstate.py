@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.evidence import observe
 from foothold_lab.harness.guests import uml as uml_module
 from foothold_lab.harness.guests.base import Workplace
 from foothold_lab.harness.guests.host_probe import Host, examine
@@ -17,7 +18,6 @@ from foothold_lab.harness.guests.uml import XSTATE_BUFFER, Uml
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.subjects.subject import command
-from foothold_lab.harness.witnesses import observe
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot
 

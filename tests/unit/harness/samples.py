@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from foothold_lab.harness.evidence.arenas import POLICIES
 from foothold_lab.harness.guests.architectures import ARCHITECTURES, EMULATIONS
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.events import CellFinished, GuestReady, RunFinished, RunStarted
@@ -13,7 +14,6 @@ from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Expectation, Observation, Outcome, Result, Verdict
 from foothold_lab.harness.model.verdict import Path as Way
 from foothold_lab.harness.plan import Known
-from foothold_lab.harness.witnesses.arenas import POLICIES
 
 RECORDED = Path(__file__).parent / "recorded"
 HIGH = 0xF8 << 32

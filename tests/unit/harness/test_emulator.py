@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foothold_lab.harness.evidence import observe, observe_program
+from foothold_lab.harness.evidence.emulator import Table, doubts, maps_at, read_log, story_of
+from foothold_lab.harness.evidence.maps import MapsError
+from foothold_lab.harness.evidence.strace import Call
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Outcome
 from foothold_lab.harness.model.verdict import Path as Way
-from foothold_lab.harness.witnesses import observe, observe_program
-from foothold_lab.harness.witnesses.emulator import Table, doubts, maps_at, read_log, story_of
-from foothold_lab.harness.witnesses.maps import MapsError
-from foothold_lab.harness.witnesses.strace import Call
 
 DATA = Path(__file__).parents[2] / "data/emulator"
 NAME = "qemu-user-arm64-39bit"

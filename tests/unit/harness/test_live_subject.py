@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.evidence import observe
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Outcome
 from foothold_lab.harness.model.verdict import Path as Way
-from foothold_lab.harness.witnesses import observe
 
 ROOT = Path(__file__).parents[3]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.evidence.strace import doubts, parse_trace, story_of
 from foothold_lab.harness.guests import native
 from foothold_lab.harness.guests.base import Workplace
 from foothold_lab.harness.guests.native import Native
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.record import Supervision
-from foothold_lab.harness.witnesses.strace import doubts, parse_trace, story_of
 from foothold_lab.images import apt, recipes
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foothold_lab.harness.evidence import judge, observe
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import Blame
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Path, Result
-from foothold_lab.harness.witnesses import judge, observe
 from tests.unit.harness import samples
 from tests.unit.harness.samples import DIES, HIGH_ALLOCATES, LOW_ALLOCATES, recorded
 

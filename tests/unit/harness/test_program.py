@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foothold_lab.harness.evidence import observe_program
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Path
-from foothold_lab.harness.witnesses import observe_program
 
 BEGIN = '7 execve("/init", [], 0) = 0\n7 execve("/server", [], 0) = 0\n'
 ANON = "PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0"

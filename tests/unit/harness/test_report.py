@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.model.verdict import Path
-from foothold_lab.harness.witnesses.report import (
+from foothold_lab.harness.evidence.report import (
     LONGEST_LINE,
     Call,
     End,
@@ -18,6 +17,7 @@ from foothold_lab.harness.witnesses.report import (
     Workload,
     read_report,
 )
+from foothold_lab.harness.model.verdict import Path
 from tests.unit.harness.samples import RECORDED
 
 

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.model.ledger import Answer, Fate, Map, settle
-from foothold_lab.harness.model.record import Ending
-from foothold_lab.harness.witnesses.strace import (
+from foothold_lab.harness.evidence.strace import (
     Story,
     Trace,
     doubts,
@@ -19,6 +17,8 @@ from foothold_lab.harness.witnesses.strace import (
     parse_trace,
     story_of,
 )
+from foothold_lab.harness.model.ledger import Answer, Fate, Map, settle
+from foothold_lab.harness.model.record import Ending
 
 RECORDED = Path(__file__).parents[2] / "data" / "strace"
 GUESTS = ("native", "qemu-x86_64", "uml-6.1", "uml-6.12", "uml-7.2", "agent")

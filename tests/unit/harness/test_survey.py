@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from foothold_lab.harness.cli import door
+from foothold_lab.harness.evidence.strace import parse_trace, story_of
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import CellFinished, GuestReady, RunStarted
@@ -23,7 +24,6 @@ from foothold_lab.harness.survey.page import shortly
 from foothold_lab.harness.survey.reading import Seen
 from foothold_lab.harness.survey.sentences import tell
 from foothold_lab.harness.threshold.bisection import Edge, Probe, Search, Threshold
-from foothold_lab.harness.witnesses.strace import parse_trace, story_of
 from tests.unit.harness import samples
 
 RECORDED = Path(__file__).parents[2] / "data" / "strace"

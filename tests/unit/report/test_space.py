@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foothold_lab.harness.evidence.maps import Mapping, parse_maps
+from foothold_lab.harness.evidence.report import Report, Reserved
+from foothold_lab.harness.evidence.strace import Story
 from foothold_lab.harness.model.ledger import Map, Reservation, settle
 from foothold_lab.harness.model.limits import Range
 from foothold_lab.harness.report import picture
@@ -17,9 +20,6 @@ from foothold_lab.harness.report.ledger import MOST_ROWS, requests, table
 from foothold_lab.harness.report.picture import LEFT, RIGHT, Axis, about, draw
 from foothold_lab.harness.report.read import Evidence, read_evidence, read_run
 from foothold_lab.harness.report.space import Kind, Segment, arena_of, segments
-from foothold_lab.harness.witnesses.maps import Mapping, parse_maps
-from foothold_lab.harness.witnesses.report import Report, Reserved
-from foothold_lab.harness.witnesses.strace import Story
 from tests.unit.harness import samples
 from tests.unit.report import runs
 

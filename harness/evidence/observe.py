@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from foothold_lab.harness.model.cells import Cell
-from foothold_lab.harness.model.ledger import FIXED, Account, settle
-from foothold_lab.harness.model.record import Record
-from foothold_lab.harness.model.verdict import Observation, Outcome, Path
-from foothold_lab.harness.witnesses.accounts import Accounts
-from foothold_lab.harness.witnesses.agreement import compare, match
-from foothold_lab.harness.witnesses.arenas import ARENA, HINTS, Sighting, sight
-from foothold_lab.harness.witnesses.maps import Mapping, MapsError, is_usable
-from foothold_lab.harness.witnesses.report import (
+from foothold_lab.harness.evidence.accounts import Accounts
+from foothold_lab.harness.evidence.agreement import compare, match
+from foothold_lab.harness.evidence.arenas import ARENA, HINTS, Sighting, sight
+from foothold_lab.harness.evidence.maps import Mapping, MapsError, is_usable
+from foothold_lab.harness.evidence.report import (
     Broken,
     End,
     Exit,
@@ -21,6 +17,10 @@ from foothold_lab.harness.witnesses.report import (
     Workload,
     read_report,
 )
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.ledger import FIXED, Account, settle
+from foothold_lab.harness.model.record import Record
+from foothold_lab.harness.model.verdict import Observation, Outcome, Path
 
 LONGEST_MESSAGE = 500  # characters
 MOST_TOLD = 3  # reservations in a line of evidence

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from foothold_lab.harness.evidence import maps
+from foothold_lab.harness.evidence.maps import FOUR_GIB, is_usable
 from foothold_lab.harness.model.verdict import Path
-from foothold_lab.harness.witnesses import maps
-from foothold_lab.harness.witnesses.maps import FOUR_GIB, is_usable
 
 HIGH_ARENA = 0xF840000000
 LOW_ARENA = 512 << 20  # of the low reservation, whose bitmap lies before it

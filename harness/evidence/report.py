@@ -11,8 +11,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from foothold_lab.harness.evidence.arenas import HINTS
 from foothold_lab.harness.model.verdict import Path
-from foothold_lab.harness.witnesses.arenas import HINTS
 
 LONGEST_LINE = 64 << 10  # bytes
 MOST_LINES = 200_000  # a traced run of the default workload has some hundreds

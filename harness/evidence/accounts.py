@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from foothold_lab.harness.evidence import emulator, strace
+from foothold_lab.harness.evidence.maps import Mapping, parse_maps
+from foothold_lab.harness.evidence.strace import Story
 from foothold_lab.harness.model.record import Record
-from foothold_lab.harness.witnesses import emulator, strace
-from foothold_lab.harness.witnesses.maps import Mapping, parse_maps
-from foothold_lab.harness.witnesses.strace import Story
 
 
 @dataclass(frozen=True)

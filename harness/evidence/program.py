@@ -9,6 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from foothold_lab.harness.evidence.accounts import Accounts, Calls
+from foothold_lab.harness.evidence.agreement import compare_late
+from foothold_lab.harness.evidence.maps import FOUR_GIB, MapsError, ledger_of
+from foothold_lab.harness.evidence.strace import Story
 from foothold_lab.harness.model.ledger import (
     Account,
     Answer,
@@ -22,10 +26,6 @@ from foothold_lab.harness.model.ledger import (
 )
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Observation, Outcome, Path
-from foothold_lab.harness.witnesses.accounts import Accounts, Calls
-from foothold_lab.harness.witnesses.agreement import compare_late
-from foothold_lab.harness.witnesses.maps import FOUR_GIB, MapsError, ledger_of
-from foothold_lab.harness.witnesses.strace import Story
 
 _COMPLAINT = re.compile(
     r"error|fatal|fail|cannot|can't|unable|abort|panic|exception|throw|out of memory|no memory",

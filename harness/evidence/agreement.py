@@ -10,6 +10,9 @@ from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass
 from itertools import pairwise
 
+from foothold_lab.harness.evidence.maps import Mapping, is_covered
+from foothold_lab.harness.evidence.report import Call, Report
+from foothold_lab.harness.evidence.strace import Story
 from foothold_lab.harness.model.ledger import (
     LARGE,
     Account,
@@ -22,9 +25,6 @@ from foothold_lab.harness.model.ledger import (
     flags_of,
     protection_of,
 )
-from foothold_lab.harness.witnesses.maps import Mapping, is_covered
-from foothold_lab.harness.witnesses.report import Call, Report
-from foothold_lab.harness.witnesses.strace import Story
 
 _LATE = 256  # calls: as many other threads may make while the maps are read
 _MOST = 3  # sentences of one kind: the first says what is wrong, the rest is its echo

@@ -19,10 +19,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import errorcode
 
+from foothold_lab.harness.evidence.maps import Mapping, MapsError, parse_maps
+from foothold_lab.harness.evidence.strace import Call, Story, effects, split
 from foothold_lab.harness.model.ledger import Map, Piece, Reservation, Step, settle
 from foothold_lab.harness.model.record import Ending, Record
-from foothold_lab.harness.witnesses.maps import Mapping, MapsError, parse_maps
-from foothold_lab.harness.witnesses.strace import Call, Story, effects, split
 
 _TABLE = "page layout changed following mmap"
 _ROW = re.compile(r"([0-9a-f]{8,16})-([0-9a-f]{8,16}) [0-9a-f]{8,16} ([r-][w-][x-])")
