@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.guests import Line, seconds
-from foothold_lab.harness.evidence.arenas import POLICIES
+from foothold_lab.harness.evidence.arena_detection import POLICIES
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.events import AnyEvent, CellFinished, GuestBooting, GuestStopped

@@ -40,7 +40,7 @@ def builder(*, locked: bool = False) -> Builder:
 
 def known(builder: Builder, own: OwnKernels | None = None) -> Known:
     """Return the words that a plan may use here."""
-    from foothold_lab.harness.evidence.arenas import POLICIES
+    from foothold_lab.harness.evidence.arena_detection import POLICIES
     from foothold_lab.harness.guests.catalogue import NO_OWN, known_guests
     from foothold_lab.harness.plan import Known
     from foothold_lab.harness.subjects.packaged import RUNTIMES

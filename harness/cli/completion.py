@@ -116,7 +116,7 @@ def _plans(_: click.Context) -> Iterable[str]:
 
 
 def _policies(_: click.Context) -> Iterable[str]:
-    from foothold_lab.harness.evidence.arenas import POLICIES
+    from foothold_lab.harness.evidence.arena_detection import POLICIES
 
     return POLICIES
 

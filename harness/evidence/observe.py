@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from foothold_lab.harness.evidence.accounts import Accounts
-from foothold_lab.harness.evidence.agreement import compare, match
-from foothold_lab.harness.evidence.arenas import ARENA, HINTS, Sighting, sight
-from foothold_lab.harness.evidence.maps import Mapping, MapsError, is_usable
-from foothold_lab.harness.evidence.report import (
+from foothold_lab.harness.evidence.allocator_report import (
     Broken,
     End,
     Exit,
@@ -17,6 +13,10 @@ from foothold_lab.harness.evidence.report import (
     Workload,
     read_report,
 )
+from foothold_lab.harness.evidence.arena_detection import ARENA, HINTS, Sighting, sight
+from foothold_lab.harness.evidence.crosscheck import compare, match
+from foothold_lab.harness.evidence.maps import Mapping, MapsError, is_usable
+from foothold_lab.harness.evidence.trace_source import Accounts
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.ledger import FIXED, Account, settle
 from foothold_lab.harness.model.record import Record

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from foothold_lab.harness.evidence.accounts import Accounts, Calls
-from foothold_lab.harness.evidence.agreement import compare_late
+from foothold_lab.harness.evidence.crosscheck import compare_late
 from foothold_lab.harness.evidence.maps import FOUR_GIB, MapsError, ledger_of
 from foothold_lab.harness.evidence.strace import Story
+from foothold_lab.harness.evidence.trace_source import Accounts, Calls
 from foothold_lab.harness.model.ledger import (
     Account,
     Answer,

@@ -6,10 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from foothold_lab.harness.evidence.arenas import sight
-from foothold_lab.harness.evidence.maps import ledger_of
-from foothold_lab.harness.evidence.observe import MOMENTS
-from foothold_lab.harness.evidence.report import (
+from foothold_lab.harness.evidence.allocator_report import (
     Broken,
     End,
     Exit,
@@ -18,6 +15,9 @@ from foothold_lab.harness.evidence.report import (
     Throw,
     Workload,
 )
+from foothold_lab.harness.evidence.arena_detection import sight
+from foothold_lab.harness.evidence.maps import ledger_of
+from foothold_lab.harness.evidence.observe import MOMENTS
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import Ending

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from foothold_lab.harness.evidence.agreement import steps_of
+from foothold_lab.harness.evidence.crosscheck import steps_of
 from foothold_lab.harness.evidence.maps import ledger_of
 from foothold_lab.harness.evidence.program import reaction
 from foothold_lab.harness.evidence.strace import Story

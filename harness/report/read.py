@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from foothold_lab.harness.evidence import emulator, maps
+from foothold_lab.harness.evidence.allocator_report import Report, read_report
 from foothold_lab.harness.evidence.observe import MOMENTS
 from foothold_lab.harness.evidence.program import RUNNING
-from foothold_lab.harness.evidence.report import Report, read_report
 from foothold_lab.harness.evidence.strace import Call, Story, parse_trace, story_of
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import AnyEvent, RunFinished, RunStarted

@@ -12,8 +12,8 @@ from enum import StrEnum
 from itertools import pairwise
 from pathlib import PurePosixPath
 
+from foothold_lab.harness.evidence.allocator_report import End, Report, Reserved
 from foothold_lab.harness.evidence.maps import Mapping
-from foothold_lab.harness.evidence.report import End, Report, Reserved
 from foothold_lab.harness.model.ledger import LARGE, Account
 from foothold_lab.harness.report.read import Evidence
 

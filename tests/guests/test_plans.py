@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.cli.subject import subjects_of
-from foothold_lab.harness.evidence.arenas import POLICIES
+from foothold_lab.harness.evidence.arena_detection import POLICIES
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.verdict import Result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from foothold_lab.harness.evidence.arenas import POLICIES
+from foothold_lab.harness.evidence.arena_detection import POLICIES
 from foothold_lab.harness.guests.architectures import ARCHITECTURES, EMULATIONS
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.events import CellFinished, GuestReady, RunFinished, RunStarted

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.evidence.arenas import ARENA as SPARSE
-from foothold_lab.harness.evidence.arenas import sight
+from foothold_lab.harness.evidence.arena_detection import ARENA as SPARSE
+from foothold_lab.harness.evidence.arena_detection import sight
 from foothold_lab.harness.evidence.maps import LARGEST, Mapping, MapsError, is_usable, parse_maps
 from foothold_lab.harness.model.verdict import Path
 from tests.unit.harness.samples import RECORDED

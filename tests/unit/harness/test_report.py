@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.evidence.report import (
+from foothold_lab.harness.evidence.allocator_report import (
     LONGEST_LINE,
     Call,
     End,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foothold_lab.harness.evidence.allocator_report import Report, Reserved
 from foothold_lab.harness.evidence.maps import Mapping, parse_maps
-from foothold_lab.harness.evidence.report import Report, Reserved
 from foothold_lab.harness.evidence.strace import Story
 from foothold_lab.harness.model.ledger import Map, Reservation, settle
 from foothold_lab.harness.model.limits import Range

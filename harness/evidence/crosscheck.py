@@ -10,8 +10,8 @@ from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass
 from itertools import pairwise
 
+from foothold_lab.harness.evidence.allocator_report import Call, Report
 from foothold_lab.harness.evidence.maps import Mapping, is_covered
-from foothold_lab.harness.evidence.report import Call, Report
 from foothold_lab.harness.evidence.strace import Story
 from foothold_lab.harness.model.ledger import (
     LARGE,

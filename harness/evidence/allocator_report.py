@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from foothold_lab.harness.evidence.arenas import HINTS
+from foothold_lab.harness.evidence.arena_detection import HINTS
 from foothold_lab.harness.model.verdict import Path
 
 LONGEST_LINE = 64 << 10  # bytes
