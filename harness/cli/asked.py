@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from foothold_lab.harness.model.errors import UsageError
-from foothold_lab.harness.plan import kinds, settings
-from foothold_lab.harness.plan.kinds import FLAG, TAG
-from foothold_lab.harness.plan.settings import Option, Setting, Shape
+from foothold_lab.harness.plan import schema, value_types
+from foothold_lab.harness.plan.schema import Option, Setting, Shape
+from foothold_lab.harness.plan.value_types import FLAG, TAG
 
 if TYPE_CHECKING:
     from foothold_lab.harness.model.cells import Cell
@@ -25,13 +25,13 @@ _TAG = Setting(
     "tags", (), TAG, "", (), Shape.SET, option=Option("--tag", "T", "Only cells with this tag.")
 )
 _SETTABLE = [
-    each for each in settings.SETTINGS if each.option and settings.EXCLUDE not in each.sections
+    each for each in schema.SETTINGS if each.option and schema.EXCLUDE not in each.sections
 ]
 # the axes first: that is what is asked for most
-_CHOOSING = (*sorted((*_SETTABLE, _TAG), key=lambda each: settings.AXES not in each.sections),)
+_CHOOSING = (*sorted((*_SETTABLE, _TAG), key=lambda each: schema.AXES not in each.sections),)
 _OF_RUNS = ("require", "fresh", "retries", "jobs")  # what changes no cell
 OF_PROGRAMS = tuple(
-    each.key for each in _SETTABLE if each.sections == (settings.SUBJECT,)
+    each.key for each in _SETTABLE if each.sections == (schema.SUBJECT,)
 )  # what describes a program of the user's
 
 
@@ -128,7 +128,7 @@ class Asked:
         names: list[str] = []
         programs = 0
         for given in asked:
-            if given in plan.known.all_subjects or kinds.is_wild(given):
+            if given in plan.known.all_subjects or value_types.is_wild(given):
                 names += _all("subjects", (given,), plan)
                 continue
             if "/" not in given and not shutil.which(given):

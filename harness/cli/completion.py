@@ -110,9 +110,9 @@ def _guests(_: click.Context) -> Iterable[str]:
 
 
 def _plans(_: click.Context) -> Iterable[str]:
-    from foothold_lab.harness.plan import shipped
+    from foothold_lab.harness.plan import builtin
 
-    return shipped()
+    return builtin()
 
 
 def _policies(_: click.Context) -> Iterable[str]:

@@ -90,10 +90,10 @@ def _told(cell: Cell, plan: PlanFile) -> Iterator[str]:
 
 
 def _shipped() -> Iterator[str]:
-    from foothold_lab.harness.plan import find, load, shipped
+    from foothold_lab.harness.plan import builtin, find, load
 
     words = known(builder())
-    plans = {name: load(find(name), words) for name in shipped()}
+    plans = {name: load(find(name), words) for name in builtin()}
     width = max(map(len, plans))
     for name, read in plans.items():
         yield f"{name:<{width}}  {len(read.cells()):4} cells  {read.description}"

@@ -42,8 +42,8 @@ def subjects_named(
 
 
 def _of_program(this: Program, plan: PlanFile) -> Subject:
-    from foothold_lab.harness.plan import settings
-    from foothold_lab.harness.plan.source import Place, Source
+    from foothold_lab.harness.plan import schema
+    from foothold_lab.harness.plan.toml_source import Place, Source
     from foothold_lab.harness.subjects.subject import subject
 
     try:
@@ -61,4 +61,4 @@ def _of_program(this: Program, plan: PlanFile) -> Subject:
     except UsageError as error:
         if this.asked:  # on the command line, where its words are
             raise
-        raise Source(plan.source).wrong(Place(settings.SUBJECT, this.name), error) from error
+        raise Source(plan.source).wrong(Place(schema.SUBJECT, this.name), error) from error

@@ -20,12 +20,12 @@ names the file, the line, the key, and what would have been right.
 It knows values alone, and boots and builds nothing.
 """
 
+from foothold_lab.harness.plan.builtin import DEFAULT, SHIPPED, find, shipped
+from foothold_lab.harness.plan.model import Axes, Pattern, Program, Ways
 from foothold_lab.harness.plan.planfile import PlanFile, Selection
 from foothold_lab.harness.plan.reader import load
 from foothold_lab.harness.plan.shards import Shard
-from foothold_lab.harness.plan.shipped import DEFAULT, SHIPPED, find, shipped
-from foothold_lab.harness.plan.values import Axes, Pattern, Program, Ways
-from foothold_lab.harness.plan.words import Known
+from foothold_lab.harness.plan.vocabulary import Known
 
 __all__ = [
     "DEFAULT", "SHIPPED", "Axes", "Known", "Pattern", "PlanFile", "Program", "Selection", "Shard",

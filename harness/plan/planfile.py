@@ -9,9 +9,9 @@ from pathlib import Path
 from foothold_lab.harness.model.cells import ALLOCATOR, Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Expectation
-from foothold_lab.harness.plan.shipped import called
-from foothold_lab.harness.plan.values import STARTS, Axes, Pattern, Program, Ways
-from foothold_lab.harness.plan.words import Known, unknown
+from foothold_lab.harness.plan.builtin import called
+from foothold_lab.harness.plan.model import STARTS, Axes, Pattern, Program, Ways
+from foothold_lab.harness.plan.vocabulary import Known, unknown
 
 LARGEST = 100_000  # cells; more is a slip of the pen
 

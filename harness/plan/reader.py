@@ -11,14 +11,14 @@ from foothold_lab.harness.model import verdict
 from foothold_lab.harness.model.cells import ALLOCATOR
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Expectation, Outcome
-from foothold_lab.harness.plan import settings
-from foothold_lab.harness.plan.checks import check
-from foothold_lab.harness.plan.kinds import unlike, written
+from foothold_lab.harness.plan import schema
+from foothold_lab.harness.plan.model import STARTS, Axes, Pattern, Program, Ways
 from foothold_lab.harness.plan.planfile import PlanFile
-from foothold_lab.harness.plan.settings import REQUIRED, SECTIONS, Section, Setting, Shape
-from foothold_lab.harness.plan.source import Place, Source
-from foothold_lab.harness.plan.values import STARTS, Axes, Pattern, Program, Ways
-from foothold_lab.harness.plan.words import Known, unknown
+from foothold_lab.harness.plan.schema import REQUIRED, SECTIONS, Section, Setting, Shape
+from foothold_lab.harness.plan.toml_source import Place, Source
+from foothold_lab.harness.plan.validate import check
+from foothold_lab.harness.plan.value_types import unlike, written
+from foothold_lab.harness.plan.vocabulary import Known, unknown
 
 _ALLOCATORS = ("policies", "workloads")
 _REPORTED = ("path", "outcome", "status", "message")
@@ -53,16 +53,16 @@ class _Reader:
         self._file = source.tables()
 
     def plan(self) -> PlanFile:
-        top = self._table(settings.PLAN, self._file, Place())
-        programs = {each.name: each for each in map(self._program, self._tables(settings.SUBJECT))}
-        [axes] = self._tables(settings.AXES)
+        top = self._table(schema.PLAN, self._file, Place())
+        programs = {each.name: each for each in map(self._program, self._tables(schema.SUBJECT))}
+        [axes] = self._tables(schema.AXES)
         plan = PlanFile(
             source=self._source.path,
             axes=self._axes(axes),
-            exclude=tuple(map(_pattern, self._tables(settings.EXCLUDE))),
-            include=tuple(map(self._axes, self._tables(settings.INCLUDE))),
-            expect=tuple(map(self._expect, self._tables(settings.EXPECT))),
-            by_pattern=tuple(map(self._cells, self._tables(settings.CELLS))),
+            exclude=tuple(map(_pattern, self._tables(schema.EXCLUDE))),
+            include=tuple(map(self._axes, self._tables(schema.INCLUDE))),
+            expect=tuple(map(self._expect, self._tables(schema.EXPECT))),
+            by_pattern=tuple(map(self._cells, self._tables(schema.CELLS))),
             programs=programs,
             ways=_ways(top),
             known=self._known,
@@ -101,7 +101,7 @@ class _Reader:
         if not isinstance(found, dict):
             error = unlike("a table", found)
             raise self._wrong(place, UsageError(str(error), f"write {this.title}"))
-        own = {each.key: each for each in settings.of_section(section)}
+        own = {each.key: each for each in schema.of_section(section)}
         sections = [key for key in SECTIONS if key] if not section else []
         for key in found:
             if key not in own and key not in sections:
@@ -261,7 +261,7 @@ def _ways(table: _Table) -> Ways:
 
 def _misplaced(key: str, section: Section) -> UsageError | None:
     """Return what to say of a key that there is, but not here."""
-    at = [SECTIONS[each] for one in settings.SETTINGS if one.key == key for each in one.sections]
+    at = [SECTIONS[each] for one in schema.SETTINGS if one.key == key for each in one.sections]
     where = ", ".join(dict.fromkeys(map(_where, at)))
     return (
         UsageError(f"{key!r} cannot stand {_where(section)}", f"it stands {where}") if at else None
@@ -279,4 +279,4 @@ def _is_table(found: object) -> bool:
 
 
 def _needs(section: str) -> str:
-    return ", ".join(each.key for each in settings.of_section(section) if each.default is REQUIRED)
+    return ", ".join(each.key for each in schema.of_section(section) if each.default is REQUIRED)

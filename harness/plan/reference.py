@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from foothold_lab.harness.plan import settings
-from foothold_lab.harness.plan.kinds import FLAG
-from foothold_lab.harness.plan.settings import REQUIRED, SECTIONS, Setting, Shape
+from foothold_lab.harness.plan import schema
+from foothold_lab.harness.plan.schema import REQUIRED, SECTIONS, Setting, Shape
+from foothold_lab.harness.plan.value_types import FLAG
 
 HEAD = """\
 # The plan file
 
-<!-- made by `./foothold plan --reference`: change harness/plan/settings.py instead -->
+<!-- made by `./foothold plan --reference`: change harness/plan/schema.py instead -->
 
 A plan is a TOML file; [plans.md](plans.md) tells how to write one. Where a setting has an option,
 the option of `foothold run` and `foothold plan` goes before what the plan says. Patterns may have
@@ -30,7 +30,7 @@ def _sections() -> Iterator[str]:
         yield f"{section.help}\n"
         yield "| key | value | if it is not given | option | |"
         yield "|---|---|---|---|---|"
-        for setting in settings.of_section(section.key):
+        for setting in schema.of_section(section.key):
             yield _row(setting, section.key)
         yield ""
 
@@ -48,7 +48,7 @@ def _row(setting: Setting, section: str) -> str:
 
 
 def _is_the_plans(setting: Setting, section: str) -> bool:
-    return section == settings.CELLS and settings.PLAN in setting.sections
+    return section == schema.CELLS and schema.PLAN in setting.sections
 
 
 def _option(setting: Setting) -> str:

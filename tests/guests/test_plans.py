@@ -12,7 +12,7 @@ from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.plan import Known, PlanFile, Selection, find, load
-from foothold_lab.harness.plan.values import Axes
+from foothold_lab.harness.plan.model import Axes
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Happened, happen
 

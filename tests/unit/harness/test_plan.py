@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.errors import UsageError
-from foothold_lab.harness.plan import Axes, PlanFile, Selection, find, load, shipped
+from foothold_lab.harness.plan import Axes, PlanFile, Selection, builtin, find, load
 from tests.unit.harness.samples import CANNOT_RESERVE, KNOWN, OUT_OF_MEMORY
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -230,13 +230,13 @@ def test_the_plan_in_the_documentation_can_be_read(plan: Path) -> None:
 
 def test_the_pages_name_every_shipped_plan() -> None:
     page = (DOCS / "plans.md").read_text()
-    assert all(f"| `{name}` |" in page for name in shipped())
+    assert all(f"| `{name}` |" in page for name in builtin())
 
 
 def test_a_plan_is_found_by_name_or_path(plan: Path) -> None:
     assert find("default").name == "default.toml"
     assert find(str(plan)) == plan
-    assert "default" in shipped()
+    assert "default" in builtin()
 
 
 @pytest.mark.parametrize("name", ["nightli", "nightly.toml", "/nowhere/x.toml", "/"])

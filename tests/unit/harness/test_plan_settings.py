@@ -23,13 +23,13 @@ from foothold_lab.harness.plan import (
     Program,
     Selection,
     Ways,
+    builtin,
     find,
     load,
-    shipped,
 )
 from foothold_lab.harness.plan.planfile import LARGEST
 from foothold_lab.harness.plan.reference import reference
-from foothold_lab.harness.plan.settings import SECTIONS, SETTINGS, of_section
+from foothold_lab.harness.plan.schema import SECTIONS, SETTINGS, of_section
 from foothold_lab.harness.subjects.packaged import RUNTIMES
 from tests.unit.harness.samples import KNOWN
 
@@ -304,7 +304,7 @@ def test_every_setting_is_a_line_of_the_reference() -> None:
             assert f"| `{setting.key}` |" in part
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", builtin())
 def test_every_shipped_plan_can_be_read(name: str) -> None:
     plan = load(find(name), dataclasses.replace(KNOWN, subjects=dict.fromkeys(RUNTIMES, "")))
     assert plan.name == name

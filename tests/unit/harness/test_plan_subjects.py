@@ -13,7 +13,7 @@ from foothold_lab.harness.cli.subject import subjects_of
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.plan import PlanFile, load
-from foothold_lab.harness.plan.words import Known
+from foothold_lab.harness.plan.vocabulary import Known
 from foothold_lab.harness.subjects.subject import ALLOCATOR, Subject
 from tests.unit.harness.samples import KNOWN
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
-from foothold_lab.harness.plan import settings
+from foothold_lab.harness.plan import schema
+from foothold_lab.harness.plan.model import Pattern
 from foothold_lab.harness.plan.planfile import PlanFile
-from foothold_lab.harness.plan.source import Place, Source
-from foothold_lab.harness.plan.values import Pattern
+from foothold_lab.harness.plan.toml_source import Place, Source
 
 
 def check(plan: PlanFile, source: Source, *, complete: bool) -> None:
@@ -40,21 +40,21 @@ class _Checks:
         product = tuple(self._plan.axes)
         for n, pattern in enumerate(self._plan.exclude):
             if not any(self._matching(pattern, product)):
-                self._complain(Place(settings.EXCLUDE, n), "it matches no cell of [axes]")
+                self._complain(Place(schema.EXCLUDE, n), "it matches no cell of [axes]")
         if not self._plan.include and all(map(self._plan.excludes, product)):
-            self._complain(Place(settings.EXCLUDE, 0), "no cell is left", "leave out less")
+            self._complain(Place(schema.EXCLUDE, 0), "no cell is left", "leave out less")
 
     def expected(self) -> None:
         """Each has to decide something: the first that matches counts."""
         first: dict[Cell, int] = {}
         for n, (pattern, _) in enumerate(self._plan.expect):
-            place = Place(settings.EXPECT, n)
+            place = Place(schema.EXPECT, n)
             matching = list(self._matching(pattern, self.cells))
             if not matching:
                 self._complain(place, "it matches no cell of this plan")
             before = sorted({first.setdefault(cell, n) for cell in matching})
             if n not in before:
-                others = ", ".join(self._named(Place(settings.EXPECT, each)) for each in before)
+                others = ", ".join(self._named(Place(schema.EXPECT, each)) for each in before)
                 self._complain(
                     place,
                     f"it decides nothing: of all its cells is spoken before, in {others}",
@@ -64,7 +64,7 @@ class _Checks:
     def said(self) -> None:
         for n, (pattern, _) in enumerate(self._plan.by_pattern):
             if not any(self._matching(pattern, self.cells)):
-                self._complain(Place(settings.CELLS, n), "it matches no cell of this plan")
+                self._complain(Place(schema.CELLS, n), "it matches no cell of this plan")
 
     def required(self) -> None:
         guests = {cell.guest for cell in self.cells}

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Expectation
-from foothold_lab.harness.plan.words import Known, unknown, workload
+from foothold_lab.harness.plan.vocabulary import Known, unknown, workload
 
 _TOML = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list",
          dict: "a table"}  # fmt: skip

@@ -8,9 +8,9 @@ from enum import Enum
 
 from foothold_lab.harness.model.cells import ALLOCATOR
 from foothold_lab.harness.model.verdict import Outcome, Path
-from foothold_lab.harness.plan import kinds
-from foothold_lab.harness.plan.kinds import Kind
-from foothold_lab.harness.plan.words import Known
+from foothold_lab.harness.plan import value_types
+from foothold_lab.harness.plan.value_types import Kind
+from foothold_lab.harness.plan.vocabulary import Known
 
 
 class Shape(Enum):
@@ -131,99 +131,99 @@ def _axis(
     """An axis is a list of words where cells are made, and of patterns where they are matched. If
     it is known which words there are, a pattern can stand for all those that match.
     """
-    word = kinds.several(kind, there_are) if there_are else kind
+    word = value_types.several(kind, there_are) if there_are else kind
     like = f"Cells with one of these {key}."
     matched = (EXCLUDE, EXPECT, CELLS)
     return (
         Setting(key, (AXES, INCLUDE), word, text, default, Shape.SET, option=option),
-        Setting(key, matched, kinds.pattern(kind, there_are), like, ("*",), Shape.SET),
+        Setting(key, matched, value_types.pattern(kind, there_are), like, ("*",), Shape.SET),
     )
 
 
 _EXPECT = "`starts`, `path:high`, `path:low`, `path:refused`, `dies:REGEX` or `anything`."
 SETTINGS: tuple[Setting, ...] = (
-    Setting("schema", (PLAN,), kinds.SCHEMA_KIND, "The version of this format."),
-    Setting("name", (PLAN,), kinds.LINE, "What the plan is called."),
-    Setting("description", (PLAN,), kinds.LINE, "What it is for, in a line.", ""),
-    Setting("tags", (PLAN, CELLS), kinds.TAG,
+    Setting("schema", (PLAN,), value_types.SCHEMA_KIND, "The version of this format."),
+    Setting("name", (PLAN,), value_types.LINE, "What the plan is called."),
+    Setting("description", (PLAN,), value_types.LINE, "What it is for, in a line.", ""),
+    Setting("tags", (PLAN, CELLS), value_types.TAG,
             "Words by which cells can be chosen, with `--tag`.", (), Shape.SET),
-    Setting("require", (PLAN,), kinds.GUEST,
+    Setting("require", (PLAN,), value_types.GUEST,
             "Guests that have to be there: that one is unsupported is a failure.", (),
             Shape.SET, option=Option("--require", "G", "Fail if this guest is unsupported.")),
-    Setting("complete", (PLAN,), kinds.FLAG,
+    Setting("complete", (PLAN,), value_types.FLAG,
             "A cell of which nothing is declared is a mistake in the plan.", False),
-    *_axis("guests", kinds.GUEST, lambda known: known.aliases,
+    *_axis("guests", value_types.GUEST, lambda known: known.aliases,
            "Where subjects run.", Option("--guest", "G", "Only in this guest; again for more."),
            REQUIRED),
-    *_axis("limits", kinds.LIMIT, None,
+    *_axis("limits", value_types.LIMIT, None,
            "What narrows the address space there: see limits.md.",
            Option("--limit", "L", "This limit instead: none, rlimit_as=300M, …"), ("none",)),
-    *_axis("subjects", kinds.SUBJECT, lambda known: known.all_subjects,
+    *_axis("subjects", value_types.SUBJECT, lambda known: known.all_subjects,
            "What runs: `allocator`, a `[subject.NAME]` of this plan, or a packaged one.",
            Option("--subject", "S", "This subject instead: a name that the plan knows, or a "
                   "program."), (ALLOCATOR,)),
-    *_axis("policies", kinds.POLICY, lambda known: known.policies,
+    *_axis("policies", value_types.POLICY, lambda known: known.policies,
            "The allocator's generations: see `foothold policies`. Other subjects have none.",
            Option("--policy", "P", "This policy of the allocator instead."), ("after",)),
-    *_axis("workloads", kinds.WORKLOAD, None,
+    *_axis("workloads", value_types.WORKLOAD, None,
            "What the allocator does with its heap: `none`, `default`, `hello`, `grow:SIZE`, "
            "`block:SIZE`.", Option("--workload", "W", "This workload of the allocator instead."),
            ("default",)),
-    Setting("expect", (EXPECT,), kinds.EXPECTATION, _EXPECT, None,
+    Setting("expect", (EXPECT,), value_types.EXPECTATION, _EXPECT, None,
             option=Option("--expect", "E",
                           "What has to come of every cell: starts, path:low, path:high, "
                           "dies:REGEX, anything.")),
-    Setting("path", (EXPECT,), kinds.choice("path", *Path),
+    Setting("path", (EXPECT,), value_types.choice("path", *Path),
             "Where the allocator's arena has to be.", None),
-    Setting("outcome", (EXPECT,), kinds.choice("outcome", Outcome.ALLOCATES, Outcome.DIES),
+    Setting("outcome", (EXPECT,), value_types.choice("outcome", Outcome.ALLOCATES, Outcome.DIES),
             "What becomes of it.", None),
-    Setting("status", (EXPECT,), kinds.number(0, 255, whole=True),
+    Setting("status", (EXPECT,), value_types.number(0, 255, whole=True),
             "The exit status of one that dies.", 0),
-    Setting("message", (EXPECT,), kinds.TEXT, "The last line on its standard error.", ""),
-    Setting("expect", (SUBJECT,), kinds.EXPECTATION, f"{_EXPECT} An `[[expect]]` goes before it.",
+    Setting("message", (EXPECT,), value_types.TEXT, "The last line on its standard error.", ""),
+    Setting("expect", (SUBJECT,), value_types.EXPECTATION, f"{_EXPECT} An `[[expect]]` goes before it.",
             None, otherwise='`"starts"`'),
-    Setting("program", (SUBJECT,), kinds.LINE,
+    Setting("program", (SUBJECT,), value_types.LINE,
             "Its path, from the plan's directory; without a slash it is looked for in `$PATH`."),
-    Setting("args", (SUBJECT,), kinds.TEXT, "Its arguments.", (), Shape.LIST,
+    Setting("args", (SUBJECT,), value_types.TEXT, "Its arguments.", (), Shape.LIST,
             option=Option("--arg", "A", "An argument of the program.")),
-    Setting("files", (SUBJECT,), kinds.TEXT,
+    Setting("files", (SUBJECT,), value_types.TEXT,
             "Files that it finds in its working directory; paths from the plan's directory.", (),
             Shape.LIST, option=Option("--file", "F", "A file beside the program.")),
-    Setting("env", (SUBJECT,), kinds.ASSIGNMENT, "Its environment.", (), Shape.NAMED,
+    Setting("env", (SUBJECT,), value_types.ASSIGNMENT, "Its environment.", (), Shape.NAMED,
             option=Option("--env", "K=V", "A variable of its environment.")),
-    Setting("root", (SUBJECT,), kinds.choice("root", "image", "host"),
+    Setting("root", (SUBJECT,), value_types.choice("root", "image", "host"),
             "Its root file system: ours, or read-only this machine's own.", "image",
             option=Option("--root", "image|host")),
-    Setting("sysroot", (SUBJECT,), kinds.TEXT,
+    Setting("sysroot", (SUBJECT,), value_types.TEXT,
             "Where the libraries of a program of another machine are: a directory with `lib` or "
             "`usr/lib`. Without it, those of the guest's own root serve.", "",
             option=Option("--sysroot", "DIR", "Where a foreign program's libraries are.")),
-    Setting("patience", (SUBJECT,), kinds.number(0.1, 3600, "seconds"),
+    Setting("patience", (SUBJECT,), value_types.number(0.1, 3600, "seconds"),
             "After so long it counts as running, and is ended; times the guest's slowness.", None,
             otherwise="`10`",
             option=Option("--patience", "S", "After so many seconds it counts as running (10).")),
-    Setting("says", (SUBJECT,), kinds.REGEX,
+    Setting("says", (SUBJECT,), value_types.REGEX,
             "What a line of its output has when it has started. It is ended then; if it never says "
             "so, it has not started.", "",
             option=Option("--says", "REGEX", "What it prints when it has started.")),
-    Setting("repeats", (PLAN, CELLS), kinds.number(1, 1000, whole=True),
+    Setting("repeats", (PLAN, CELLS), value_types.number(1, 1000, whole=True),
             "Each cell so many times; from the second on its name ends with `~2` and so on.", None,
             otherwise="`1`", option=Option("--repeats", "N", "Each cell so many times.")),
-    Setting("deadline", (PLAN, CELLS), kinds.number(0.1, 86400, "seconds"),
+    Setting("deadline", (PLAN, CELLS), value_types.number(0.1, 86400, "seconds"),
             "After so long a cell is in error; times the guest's slowness, and at least twice "
             "its subject's patience.", None, otherwise="`30`",
             option=Option("--deadline", "S", "After so many seconds a cell is in error (30).")),
-    Setting("trace", (PLAN, CELLS), kinds.FLAG,
+    Setting("trace", (PLAN, CELLS), value_types.FLAG,
             "System calls are the third witness. A program that traces itself cannot be traced.",
             None, otherwise="`true`",
             option=Option("--trace", help="System calls as the third witness.")),
-    Setting("fresh", (PLAN,), kinds.FLAG, "A boot for each cell, not for each guest.", False,
+    Setting("fresh", (PLAN,), value_types.FLAG, "A boot for each cell, not for each guest.", False,
             option=Option("--fresh", help="Boot each guest anew for every cell.")),
-    Setting("retries", (PLAN,), kinds.number(0, 100, whole=True),
+    Setting("retries", (PLAN,), value_types.number(0, 100, whole=True),
             "What does not pass is asked so many times again, each time in a guest that has booted "
             "for it alone; its verdict says so.", 0,
             option=Option("--retries", "N", "Ask what does not pass so often again.")),
-    Setting("jobs", (PLAN,), kinds.number(1, 64, whole=True), "Guests at once.", None,
+    Setting("jobs", (PLAN,), value_types.number(1, 64, whole=True), "Guests at once.", None,
             otherwise="one for each processor",
             option=Option("--jobs", "N", "So many guests at once (one a processor).", "-j")),
 )  # fmt: skip
