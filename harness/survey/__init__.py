@@ -12,7 +12,7 @@ again without a guest, and a guest that a run has more is a column that it has m
 It knows values and witnesses, and boots nothing.
 """
 
-from foothold_lab.harness.survey.page import markdown
-from foothold_lab.harness.survey.reading import FILE, About, Found, read
+from foothold_lab.harness.survey.loader import FILE, About, Found, read
+from foothold_lab.harness.survey.markdown import markdown
 
 __all__ = ["FILE", "About", "Found", "markdown", "read"]

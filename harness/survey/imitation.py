@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from foothold_lab.harness.model.limits import Limits
-from foothold_lab.harness.survey.reading import Seen, Survey
-from foothold_lab.harness.survey.sentences import tell, word_of
+from foothold_lab.harness.survey.loader import Seen, Survey
+from foothold_lab.harness.survey.prose import tell, word_of
 
 
 def imitations(survey: Survey) -> Iterator[str]:

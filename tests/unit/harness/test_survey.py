@@ -20,9 +20,9 @@ from foothold_lab.harness.model.verdict import Path as Way
 from foothold_lab.harness.sinks.rundir import RunDirectory
 from foothold_lab.harness.survey import FILE, About, Found, markdown, read
 from foothold_lab.harness.survey.digest import Wish, main_wishes, wishes
-from foothold_lab.harness.survey.page import shortly
-from foothold_lab.harness.survey.reading import Seen
-from foothold_lab.harness.survey.sentences import tell
+from foothold_lab.harness.survey.loader import Seen
+from foothold_lab.harness.survey.markdown import shortly
+from foothold_lab.harness.survey.prose import tell
 from foothold_lab.harness.threshold.bisection import Edge, Probe, Search, Threshold
 from tests.unit.harness import samples
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from foothold_lab.harness.model.verdict import Outcome, Result
 from foothold_lab.harness.survey.digest import Wish
-from foothold_lab.harness.survey.reading import Seen
+from foothold_lab.harness.survey.loader import Seen
 
 _PREFIX = re.compile(r"^(==\d+==|\[[\d.]+s\](\[[a-z,]+ *\])*)\s*")  # sanitizers', HotSpot's log
 _RANGE = re.compile(r"0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16})")

@@ -10,8 +10,8 @@ from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Outcome
 from foothold_lab.harness.survey.digest import Wish, main_wishes
 from foothold_lab.harness.survey.imitation import imitations
-from foothold_lab.harness.survey.reading import Seen, Survey
-from foothold_lab.harness.survey.sentences import plain, tell, word_of
+from foothold_lab.harness.survey.loader import Seen, Survey
+from foothold_lab.harness.survey.prose import plain, tell, word_of
 from foothold_lab.harness.threshold.bisection import Edge, Threshold, about
 
 # a program may name the image that it lies in: by where that is on this machine
