@@ -55,9 +55,9 @@ def _measure(
     """Boot one guest after another; say of those that cannot be booted why."""
     from foothold_lab.harness.guests.catalogue import catalogue, known_guests
     from foothold_lab.harness.plan import Known
+    from foothold_lab.harness.reporters import Bus
+    from foothold_lab.harness.reporters.terminal import Terminal
     from foothold_lab.harness.runner import run as laboratory
-    from foothold_lab.harness.sinks import Bus
-    from foothold_lab.harness.sinks.terminal import Terminal
 
     known = Known(known_guests(builder), ())
     names = tuple(dict.fromkeys(map(known.guest, asked))) or tuple(catalogue(builder))

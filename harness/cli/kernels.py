@@ -83,9 +83,9 @@ def one_guest(
     name: str, builder: Builder, *, quiet: bool = False, **options: Any
 ) -> Iterator[tuple[Guest, Facts]]:
     """Boot a guest, telling of it on stderr; `options` are those of a run."""
+    from foothold_lab.harness.reporters import Bus
+    from foothold_lab.harness.reporters.terminal import Terminal
     from foothold_lab.harness.runner import run as laboratory
-    from foothold_lab.harness.sinks import Bus
-    from foothold_lab.harness.sinks.terminal import Terminal
 
     stop_as_by_ctrl_c()
     with (

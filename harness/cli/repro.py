@@ -68,10 +68,10 @@ def _again(past: Past, maker: Builder, *, visit: bool) -> int:
     from foothold_lab.harness.desk.shell import Wanted
     from foothold_lab.harness.desk.terminal import Streams
     from foothold_lab.harness.model.cells import Limits
+    from foothold_lab.harness.reporters import Bus, Sink
+    from foothold_lab.harness.reporters.rundir import RunDirectory
+    from foothold_lab.harness.reporters.terminal import Terminal, is_live
     from foothold_lab.harness.runner import run as laboratory
-    from foothold_lab.harness.sinks import Bus, Sink
-    from foothold_lab.harness.sinks.rundir import RunDirectory
-    from foothold_lab.harness.sinks.terminal import Terminal, is_live
 
     directory = state() / "repros" / name_of_now()
     directory.mkdir(parents=True)
@@ -119,7 +119,7 @@ class _Seen:
     """Keeps what a run came to."""
 
     def __init__(self) -> None:
-        from foothold_lab.harness.sinks.result import RunResult
+        from foothold_lab.harness.reporters.result import RunResult
 
         self.result = RunResult()
 

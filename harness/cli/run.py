@@ -93,13 +93,13 @@ def _run(
     from foothold_lab.harness.history.writer import History
     from foothold_lab.harness.model import events
     from foothold_lab.harness.report.sink import Html
+    from foothold_lab.harness.reporters import Bus
+    from foothold_lab.harness.reporters.github import GitHub, is_github
+    from foothold_lab.harness.reporters.junit import Junit
+    from foothold_lab.harness.reporters.rundir import RunDirectory
+    from foothold_lab.harness.reporters.summary_json import SummaryJson
+    from foothold_lab.harness.reporters.terminal import Terminal, is_live
     from foothold_lab.harness.runner import run as laboratory
-    from foothold_lab.harness.sinks import Bus
-    from foothold_lab.harness.sinks.github import GitHub, is_github
-    from foothold_lab.harness.sinks.junit import Junit
-    from foothold_lab.harness.sinks.rundir import RunDirectory
-    from foothold_lab.harness.sinks.summary_json import SummaryJson
-    from foothold_lab.harness.sinks.terminal import Terminal, is_live
     from foothold_lab.images.builder import Builder
 
     check(keep, keep_for)

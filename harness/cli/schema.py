@@ -13,7 +13,7 @@ def schema(markdown: bool) -> int:
     """Print the JSON Schema of what `run --json` writes."""
     import msgspec
 
-    from foothold_lab.harness.sinks import schema as described
+    from foothold_lab.harness.reporters import schema as described
 
     if markdown:
         click.echo(described.page(), nl=False)

@@ -25,8 +25,8 @@ from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
     from foothold_lab.harness.model.cells import Cell
+    from foothold_lab.harness.reporters import Bus
     from foothold_lab.harness.runner.run import Opened, Options
-    from foothold_lab.harness.sinks import Bus
     from foothold_lab.harness.subjects.subject import Subject
     from foothold_lab.harness.threshold.batch import Missing
     from foothold_lab.harness.threshold.bisection import Threshold
@@ -69,10 +69,10 @@ def survey(
 def _measure(
     plan: str, asked: Asked, run_dir: Path | None, *, thresholds: bool
 ) -> tuple[Path, int]:
+    from foothold_lab.harness.reporters import Bus
+    from foothold_lab.harness.reporters.rundir import RunDirectory
+    from foothold_lab.harness.reporters.terminal import Terminal
     from foothold_lab.harness.runner import run as laboratory
-    from foothold_lab.harness.sinks import Bus
-    from foothold_lab.harness.sinks.rundir import RunDirectory
-    from foothold_lab.harness.sinks.terminal import Terminal
     from foothold_lab.harness.subjects.packaged import RUNTIMES
 
     maker = builder()
@@ -123,7 +123,7 @@ def _write(
 ) -> None:
     import msgspec
 
-    from foothold_lab.harness.sinks.files import write_whole
+    from foothold_lab.harness.reporters.files import write_whole
     from foothold_lab.harness.subjects.packaged import RUNTIMES, version
     from foothold_lab.harness.survey import FILE, About, Found
 

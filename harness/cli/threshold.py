@@ -69,9 +69,9 @@ def threshold(
     from foothold_lab.harness.guests.catalogue import catalogue
     from foothold_lab.harness.model.cells import ALLOCATOR
     from foothold_lab.harness.model.sizes import parse_size
+    from foothold_lab.harness.reporters import Bus
+    from foothold_lab.harness.reporters.terminal import Terminal
     from foothold_lab.harness.runner import run as laboratory
-    from foothold_lab.harness.sinks import Bus
-    from foothold_lab.harness.sinks.terminal import Terminal
     from foothold_lab.harness.threshold.batch import Edges
     from foothold_lab.harness.threshold.find import find
 
@@ -125,7 +125,7 @@ def threshold(
 
 
 def _show(found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
-    from foothold_lab.harness.sinks.text import clean
+    from foothold_lab.harness.reporters.text import clean
 
     width = max((len(each.guest) for each in found), default=0)
     for each in found:
@@ -141,7 +141,7 @@ def _show(found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
 def _write(file: str, found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
     import msgspec
 
-    from foothold_lab.harness.sinks.files import write_whole
+    from foothold_lab.harness.reporters.files import write_whole
 
     whole = {"schema": 1, "thresholds": found, "missing": missing}
     text = msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n"

@@ -13,7 +13,7 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.traits import TRAITS
 from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.report.read import Run
-from foothold_lab.harness.sinks.result import GuestResult, RunResult
+from foothold_lab.harness.reporters.result import GuestResult, RunResult
 
 
 class Kind(StrEnum):

@@ -21,8 +21,8 @@ from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import AnyEvent, RunFinished, RunStarted
 from foothold_lab.harness.model.ledger import Account, settle
 from foothold_lab.harness.model.record import Ending, Record
-from foothold_lab.harness.sinks.result import RunResult
-from foothold_lab.harness.sinks.rundir import SCHEMA
+from foothold_lab.harness.reporters.result import RunResult
+from foothold_lab.harness.reporters.rundir import SCHEMA
 
 LARGEST = 8 << 20  # bytes of one file that are read; what is longer was cut when it was written
 TAIL = 16 << 10  # bytes of what a subject printed, or of its raw evidence, that a page may show

@@ -17,9 +17,9 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.plan import Known, find, load
+from foothold_lab.harness.reporters import Bus
+from foothold_lab.harness.reporters.rundir import RunDirectory
 from foothold_lab.harness.runner.run import Options, Summary, run
-from foothold_lab.harness.sinks import Bus
-from foothold_lab.harness.sinks.rundir import RunDirectory
 from foothold_lab.harness.subjects.subject import subject
 from foothold_lab.images.builder import Builder
 from tests.guests.person import Person

@@ -12,8 +12,15 @@ from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.sinks.github import MOST, GitHub, command, commands, is_github, summary
-from foothold_lab.harness.sinks.result import RunResult
+from foothold_lab.harness.reporters.github import (
+    MOST,
+    GitHub,
+    command,
+    commands,
+    is_github,
+    summary,
+)
+from foothold_lab.harness.reporters.result import RunResult
 from tests.unit.harness import samples
 from tests.unit.harness.test_sinks import a_run
 

@@ -17,7 +17,7 @@ from foothold_lab.harness.model.events import CellFinished, GuestReady, RunStart
 from foothold_lab.harness.model.ledger import Answer
 from foothold_lab.harness.model.verdict import Observation, Outcome, Result, Verdict
 from foothold_lab.harness.model.verdict import Path as Way
-from foothold_lab.harness.sinks.rundir import RunDirectory
+from foothold_lab.harness.reporters.rundir import RunDirectory
 from foothold_lab.harness.survey import FILE, About, Found, markdown, read
 from foothold_lab.harness.survey.digest import Wish, main_wishes, wishes
 from foothold_lab.harness.survey.loader import Seen

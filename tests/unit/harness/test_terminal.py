@@ -9,7 +9,7 @@ import pytest
 
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.sinks.terminal import Terminal, is_live
+from foothold_lab.harness.reporters.terminal import Terminal, is_live
 from tests.unit.harness import samples
 from tests.unit.harness.test_sinks import a_run
 

@@ -12,7 +12,7 @@ import pytest
 from foothold_lab.harness.cli import door
 from foothold_lab.harness.history.database import Database
 from foothold_lab.harness.model.verdict import Observation
-from foothold_lab.harness.sinks.jsonl import JsonLines
+from foothold_lab.harness.reporters.jsonl import JsonLines
 from tests.unit.harness import samples
 from tests.unit.history import made
 

@@ -16,8 +16,8 @@ from foothold_lab.harness.history.writer import History, Recorder
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.sinks import Bus
-from foothold_lab.harness.sinks.jsonl import JsonLines
+from foothold_lab.harness.reporters import Bus
+from foothold_lab.harness.reporters.jsonl import JsonLines
 from tests.unit.harness import samples
 from tests.unit.harness.test_sinks import a_run
 from tests.unit.history import made

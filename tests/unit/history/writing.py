@@ -12,7 +12,7 @@ from pathlib import Path
 from foothold_lab.harness.history.writer import History
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
-from foothold_lab.harness.sinks import Bus
+from foothold_lab.harness.reporters import Bus
 from tests.unit.harness import samples
 
 

@@ -12,7 +12,7 @@ import msgspec
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.events import AnyEvent, GuestFailed, GuestReady
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.sinks.rundir import RunDirectory
+from foothold_lab.harness.reporters.rundir import RunDirectory
 from tests.unit.harness import samples
 
 UML = 0x7F80000000  # the task size of uml-6.12, where `low` was recorded

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from foothold_lab.harness.model.events import AnyEvent
-from foothold_lab.harness.sinks.document import document
-from foothold_lab.harness.sinks.files import write_whole
-from foothold_lab.harness.sinks.result import RunResult
+from foothold_lab.harness.reporters.document import document
+from foothold_lab.harness.reporters.files import write_whole
+from foothold_lab.harness.reporters.result import RunResult
 
 
 class SummaryJson:

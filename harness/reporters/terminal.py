@@ -28,8 +28,8 @@ from foothold_lab.harness.model.events import (
     RunStarted,
 )
 from foothold_lab.harness.model.verdict import Attempt, Result, Verdict
-from foothold_lab.harness.sinks.result import RunResult
-from foothold_lab.harness.sinks.text import clean, clean_lines
+from foothold_lab.harness.reporters.result import RunResult
+from foothold_lab.harness.reporters.text import clean, clean_lines
 
 _STYLES = {
     Result.PASS: "green",

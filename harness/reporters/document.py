@@ -13,7 +13,7 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.provenance import Origin
 from foothold_lab.harness.model.verdict import Verdict
-from foothold_lab.harness.sinks.result import RunResult
+from foothold_lab.harness.reporters.result import RunResult
 
 SCHEMA: Literal[1] = 1
 

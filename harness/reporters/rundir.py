@@ -22,8 +22,8 @@ from foothold_lab.harness.model.events import (
     RunFinished,
     RunStarted,
 )
-from foothold_lab.harness.sinks.files import write_whole
-from foothold_lab.harness.sinks.jsonl import JsonLines
+from foothold_lab.harness.reporters.files import write_whole
+from foothold_lab.harness.reporters.jsonl import JsonLines
 
 SCHEMA = 1
 
