@@ -87,7 +87,7 @@ def _told(found: Comparison, before: Kept, now: Kept) -> Iterator[str]:
 
 
 def _section(title: str, colour: str, lines: Iterable[str]) -> Iterator[str]:
-    from foothold_lab.harness.reporters.text import clean
+    from foothold_lab.harness.reporters.sanitize import clean
 
     lines = list(lines)
     if lines:

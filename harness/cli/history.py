@@ -116,7 +116,7 @@ def say_json(value: object) -> None:
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Write rows one below the other, each column as wide as it must be; the first is the head."""
-    from foothold_lab.harness.reporters.text import clean
+    from foothold_lab.harness.reporters.sanitize import clean
 
     shown = [[clean(word, 400) for word in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]

@@ -24,7 +24,7 @@ def report(run: str, output: str | None, compare: str | None) -> int:
     """
     from foothold_lab.harness.report.page import render
     from foothold_lab.harness.report.read import read_run
-    from foothold_lab.harness.reporters.files import write_whole
+    from foothold_lab.harness.reporters.atomic_write import write_whole
 
     one = read_run(_directory(run))
     page = render(one, read_run(_directory(compare)) if compare else None)

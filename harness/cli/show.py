@@ -110,7 +110,7 @@ def _seconds(seconds: float | None) -> str:
 
 
 def _cell(kept: Kept, cell: KeptCell, verdict: Verdict | None, boot: Boot | None) -> Iterator[str]:
-    from foothold_lab.harness.reporters.text import clean, clean_lines
+    from foothold_lab.harness.reporters.sanitize import clean, clean_lines
 
     yield f"{cell.name} of {kept.run.name}: {cell.result or 'not run'}"
     if verdict is None:
@@ -149,7 +149,7 @@ def _cell(kept: Kept, cell: KeptCell, verdict: Verdict | None, boot: Boot | None
 
 
 def _guest(kept: Kept, boot: Boot) -> Iterator[str]:
-    from foothold_lab.harness.reporters.text import clean
+    from foothold_lab.harness.reporters.sanitize import clean
 
     yield f"guest {boot.guest}: {_booted(boot)}; {kept.run.directory}/guests/{boot.name}"
     for title, values in (("image", boot.images), ("from", boot.provenance)):

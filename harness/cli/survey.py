@@ -123,7 +123,7 @@ def _write(
 ) -> None:
     import msgspec
 
-    from foothold_lab.harness.reporters.files import write_whole
+    from foothold_lab.harness.reporters.atomic_write import write_whole
     from foothold_lab.harness.subjects.packaged import RUNTIMES, version
     from foothold_lab.harness.survey import FILE, About, Found
 

@@ -125,7 +125,7 @@ def threshold(
 
 
 def _show(found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
-    from foothold_lab.harness.reporters.text import clean
+    from foothold_lab.harness.reporters.sanitize import clean
 
     width = max((len(each.guest) for each in found), default=0)
     for each in found:
@@ -141,7 +141,7 @@ def _show(found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
 def _write(file: str, found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
     import msgspec
 
-    from foothold_lab.harness.reporters.files import write_whole
+    from foothold_lab.harness.reporters.atomic_write import write_whole
 
     whole = {"schema": 1, "thresholds": found, "missing": missing}
     text = msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n"

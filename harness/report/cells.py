@@ -26,7 +26,7 @@ from foothold_lab.harness.report import ledger, space
 from foothold_lab.harness.report.comparison import Change
 from foothold_lab.harness.report.picture import Axis, Picture, about, draw
 from foothold_lab.harness.report.read import Evidence, Run, read_evidence
-from foothold_lab.harness.reporters.marks import Mark, mark
+from foothold_lab.harness.reporters.result_matrix import Mark, mark
 
 MOST_RAW = 100  # cells of which the page holds the raw evidence: those that did not pass
 _CONSOLE = 40  # lines

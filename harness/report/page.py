@@ -20,8 +20,8 @@ from foothold_lab.harness.report.comparison import compare
 from foothold_lab.harness.report.picture import LEFT, RIGHT, WIDTH, Axis, about, ticks
 from foothold_lab.harness.report.read import Run
 from foothold_lab.harness.report.summary import guest_views, summarise
-from foothold_lab.harness.reporters.marks import SHAPES, WORDS, matrix
-from foothold_lab.harness.reporters.text import clean
+from foothold_lab.harness.reporters.result_matrix import SHAPES, WORDS, matrix
+from foothold_lab.harness.reporters.sanitize import clean
 
 PRINTED_WHOLE = 100  # cells; of a larger run, the printed page has those that are open
 _LONGEST = 4000  # characters of a line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from foothold_lab.harness.model.events import AnyEvent, RunStarted
-from foothold_lab.harness.reporters.files import write_whole
+from foothold_lab.harness.reporters.atomic_write import write_whole
 
 
 class Html:

@@ -11,8 +11,8 @@ from foothold_lab.harness.model.traits import TRAITS
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.report.cells import CellView
 from foothold_lab.harness.report.read import TAIL, Run
-from foothold_lab.harness.reporters.marks import SHAPES, WORDS
 from foothold_lab.harness.reporters.result import GuestResult
+from foothold_lab.harness.reporters.result_matrix import SHAPES, WORDS
 
 _CONSOLE = 200  # lines of a guest's console
 

@@ -15,9 +15,9 @@ from typing import IO
 
 from foothold_lab.harness.model.events import AnyEvent, RunStarted
 from foothold_lab.harness.model.verdict import Result, Verdict
-from foothold_lab.harness.reporters.marks import AGAIN, SHAPES, WORDS, Mark, mark, matrix
 from foothold_lab.harness.reporters.result import RunResult
-from foothold_lab.harness.reporters.text import clean
+from foothold_lab.harness.reporters.result_matrix import AGAIN, SHAPES, WORDS, Mark, mark, matrix
+from foothold_lab.harness.reporters.sanitize import clean
 
 MOST = 10  # annotations of one level that GitHub shows for a step
 MOST_CELLS = 20  # that a message names

@@ -16,9 +16,9 @@ from pathlib import Path
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.model.verdict import Result, Verdict
-from foothold_lab.harness.reporters.files import write_whole
+from foothold_lab.harness.reporters.atomic_write import write_whole
 from foothold_lab.harness.reporters.result import RunResult
-from foothold_lab.harness.reporters.text import xml_text
+from foothold_lab.harness.reporters.sanitize import xml_text
 
 _TAGS = {
     Result.FAIL: "failure",

@@ -22,7 +22,7 @@ from foothold_lab.harness.model.events import (
     RunFinished,
     RunStarted,
 )
-from foothold_lab.harness.reporters.files import write_whole
+from foothold_lab.harness.reporters.atomic_write import write_whole
 from foothold_lab.harness.reporters.jsonl import JsonLines
 
 SCHEMA = 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from foothold_lab.harness.reporters.document import Document
+from foothold_lab.harness.reporters.json_document import Document
 
 HEAD = """\
 # The result schema

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from foothold_lab.harness.model.events import AnyEvent
-from foothold_lab.harness.reporters.document import document
-from foothold_lab.harness.reporters.files import write_whole
+from foothold_lab.harness.reporters.atomic_write import write_whole
+from foothold_lab.harness.reporters.json_document import document
 from foothold_lab.harness.reporters.result import RunResult
 
 

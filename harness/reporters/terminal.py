@@ -29,7 +29,7 @@ from foothold_lab.harness.model.events import (
 )
 from foothold_lab.harness.model.verdict import Attempt, Result, Verdict
 from foothold_lab.harness.reporters.result import RunResult
-from foothold_lab.harness.reporters.text import clean, clean_lines
+from foothold_lab.harness.reporters.sanitize import clean, clean_lines
 
 _STYLES = {
     Result.PASS: "green",

@@ -19,15 +19,15 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.reporters import Bus
-from foothold_lab.harness.reporters.document import Document
-from foothold_lab.harness.reporters.files import write_whole
+from foothold_lab.harness.reporters.atomic_write import write_whole
+from foothold_lab.harness.reporters.json_document import Document
 from foothold_lab.harness.reporters.jsonl import JsonLines
 from foothold_lab.harness.reporters.junit import Junit, suites
 from foothold_lab.harness.reporters.result import RunResult
 from foothold_lab.harness.reporters.rundir import RunDirectory
+from foothold_lab.harness.reporters.sanitize import clean, clean_lines, xml_text
 from foothold_lab.harness.reporters.schema import page
 from foothold_lab.harness.reporters.summary_json import SummaryJson
-from foothold_lab.harness.reporters.text import clean, clean_lines, xml_text
 from tests.unit.harness import samples
 
 

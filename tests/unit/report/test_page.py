@@ -16,7 +16,7 @@ from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.report.page import render, visible
 from foothold_lab.harness.report.read import read_run
 from foothold_lab.harness.report.sink import Html
-from foothold_lab.harness.reporters.text import clean
+from foothold_lab.harness.reporters.sanitize import clean
 from tests.unit.harness import samples
 from tests.unit.report import runs
 
