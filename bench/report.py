@@ -15,8 +15,8 @@ from pathlib import Path
 from time import perf_counter
 
 from foothold_lab.harness.cli.runs import find_run
-from foothold_lab.harness.report.page import render
-from foothold_lab.harness.report.read import read_run
+from foothold_lab.harness.html_report.page import render
+from foothold_lab.harness.html_report.read import read_run
 
 ROUNDS = 5
 _LOADED = "return performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"

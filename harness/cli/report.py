@@ -22,8 +22,8 @@ def report(run: str, output: str | None, compare: str | None) -> int:
     RUN is as for `foothold show`: `last`, `last~1`, a run's name or the beginning of it, its
     directory. Without -o the file is report.html in that directory.
     """
-    from foothold_lab.harness.report.page import render
-    from foothold_lab.harness.report.read import read_run
+    from foothold_lab.harness.html_report.page import render
+    from foothold_lab.harness.html_report.read import read_run
     from foothold_lab.harness.reporters.atomic_write import write_whole
 
     one = read_run(_directory(run))

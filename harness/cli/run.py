@@ -91,8 +91,8 @@ def _run(
 ) -> Done:
     from foothold_lab.harness.desk.kept import Kept
     from foothold_lab.harness.history.writer import History
+    from foothold_lab.harness.html_report.sink import Html
     from foothold_lab.harness.model import events
-    from foothold_lab.harness.report.sink import Html
     from foothold_lab.harness.reporters import Bus
     from foothold_lab.harness.reporters.github import GitHub, is_github
     from foothold_lab.harness.reporters.junit import Junit

@@ -13,11 +13,11 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
+from foothold_lab.harness.html_report.page import render
+from foothold_lab.harness.html_report.read import read_run
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.report.page import render
-from foothold_lab.harness.report.read import read_run
 from tests.browser.chromium import chromium, missing
-from tests.unit.report import runs
+from tests.unit.html_report import runs
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.browser.conftest import Browser
-from tests.unit.report import runs
+from tests.unit.html_report import runs
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 LOW = runs.LOW.id

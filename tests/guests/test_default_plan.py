@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.html_report.comparison import compare
+from foothold_lab.harness.html_report.page import render
+from foothold_lab.harness.html_report.read import read_evidence, read_run
+from foothold_lab.harness.html_report.space import Kind, segments
 from foothold_lab.harness.model.errors import Blame
 from foothold_lab.harness.model.events import GuestReady
 from foothold_lab.harness.model.verdict import Outcome, Result
 from foothold_lab.harness.model.verdict import Path as Way
-from foothold_lab.harness.report.comparison import compare
-from foothold_lab.harness.report.page import render
-from foothold_lab.harness.report.read import read_evidence, read_run
-from foothold_lab.harness.report.space import Kind, segments
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Happened
 

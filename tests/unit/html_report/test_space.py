@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from foothold_lab.harness.evidence.allocator_report import Report, Reserved
 from foothold_lab.harness.evidence.maps import Mapping, parse_maps
 from foothold_lab.harness.evidence.strace import Story
+from foothold_lab.harness.html_report import picture
+from foothold_lab.harness.html_report.ledger import MOST_ROWS, requests, table
+from foothold_lab.harness.html_report.picture import LEFT, RIGHT, Axis, about, draw
+from foothold_lab.harness.html_report.read import Evidence, read_evidence, read_run
+from foothold_lab.harness.html_report.space import Kind, Segment, arena_of, segments
 from foothold_lab.harness.model.ledger import Map, Reservation, settle
 from foothold_lab.harness.model.limits import Range
-from foothold_lab.harness.report import picture
-from foothold_lab.harness.report.ledger import MOST_ROWS, requests, table
-from foothold_lab.harness.report.picture import LEFT, RIGHT, Axis, about, draw
-from foothold_lab.harness.report.read import Evidence, read_evidence, read_run
-from foothold_lab.harness.report.space import Kind, Segment, arena_of, segments
 from tests.unit.harness import samples
-from tests.unit.report import runs
+from tests.unit.html_report import runs
 
 ANONYMOUS = frozenset({"PRIVATE", "ANONYMOUS"})
 NARROW, WIDE = samples.facts(runs.UML), samples.facts(0x7FFFFFFFF000)

@@ -9,6 +9,8 @@ from foothold_lab.harness.evidence.crosscheck import steps_of
 from foothold_lab.harness.evidence.maps import ledger_of
 from foothold_lab.harness.evidence.program import reaction
 from foothold_lab.harness.evidence.strace import Story
+from foothold_lab.harness.html_report.picture import about
+from foothold_lab.harness.html_report.read import Evidence
 from foothold_lab.harness.model.ledger import (
     FIXED,
     Account,
@@ -19,8 +21,6 @@ from foothold_lab.harness.model.ledger import (
     Reservation,
     settle,
 )
-from foothold_lab.harness.report.picture import about
-from foothold_lab.harness.report.read import Evidence
 
 MOST_ROWS = 40
 

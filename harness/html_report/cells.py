@@ -18,14 +18,14 @@ from foothold_lab.harness.evidence.allocator_report import (
 from foothold_lab.harness.evidence.arena_detection import sight
 from foothold_lab.harness.evidence.maps import ledger_of
 from foothold_lab.harness.evidence.observe import MOMENTS
+from foothold_lab.harness.html_report import ledger, space
+from foothold_lab.harness.html_report.comparison import Change
+from foothold_lab.harness.html_report.picture import Axis, Picture, about, draw
+from foothold_lab.harness.html_report.read import Evidence, Run, read_evidence
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import Ending
 from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
-from foothold_lab.harness.report import ledger, space
-from foothold_lab.harness.report.comparison import Change
-from foothold_lab.harness.report.picture import Axis, Picture, about, draw
-from foothold_lab.harness.report.read import Evidence, Run, read_evidence
 from foothold_lab.harness.reporters.result_matrix import Mark, mark
 
 MOST_RAW = 100  # cells of which the page holds the raw evidence: those that did not pass

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log2
 
+from foothold_lab.harness.html_report.space import Arena, Kind, Segment
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.ledger import FIXED, Answer, Ledger, Reservation
 from foothold_lab.harness.model.limits import Range
 from foothold_lab.harness.model.sizes import format_size
-from foothold_lab.harness.report.space import Arena, Kind, Segment
 
 WIDTH = 1000.0
 LEFT, RIGHT = 104.0, 988.0  # of the plot; the names of lanes stand before it

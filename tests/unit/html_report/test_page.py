@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.cli import door
+from foothold_lab.harness.html_report.page import render, visible
+from foothold_lab.harness.html_report.read import read_run
+from foothold_lab.harness.html_report.sink import Html
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.report.page import render, visible
-from foothold_lab.harness.report.read import read_run
-from foothold_lab.harness.report.sink import Html
 from foothold_lab.harness.reporters.sanitize import clean
 from tests.unit.harness import samples
-from tests.unit.report import runs
+from tests.unit.html_report import runs
 
 VOID = {"meta", "input", "br", "hr", "img", "link"}
 

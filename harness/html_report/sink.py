@@ -23,7 +23,7 @@ class Html:
     def close(self) -> None:
         """Write the file; a run that never had cells leaves none."""
         if self._began:
-            from foothold_lab.harness.report.page import render
-            from foothold_lab.harness.report.read import read_run
+            from foothold_lab.harness.html_report.page import render
+            from foothold_lab.harness.html_report.read import read_run
 
             write_whole(self._path, render(read_run(self._directory)))

@@ -7,14 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from foothold_lab.harness.html_report.comparison import Comparison, Kind, compare
+from foothold_lab.harness.html_report.read import Run, read_run
 from foothold_lab.harness.model.events import AnyEvent, GuestReady
 from foothold_lab.harness.model.facts import Hint
 from foothold_lab.harness.model.verdict import Expectation, Observation, Result
 from foothold_lab.harness.model.verdict import Path as Way
-from foothold_lab.harness.report.comparison import Comparison, Kind, compare
-from foothold_lab.harness.report.read import Run, read_run
 from tests.unit.harness import samples
-from tests.unit.report import runs
+from tests.unit.html_report import runs
 
 CELL = samples.cell()
 GUEST = samples.ready("native")

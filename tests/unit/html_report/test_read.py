@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.html_report.read import read_evidence, read_run
+from foothold_lab.harness.html_report.space import Kind, segments
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.report.read import read_evidence, read_run
-from foothold_lab.harness.report.space import Kind, segments
-from tests.unit.report import runs
+from tests.unit.html_report import runs
 
 
 @pytest.fixture

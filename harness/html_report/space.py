@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 
 from foothold_lab.harness.evidence.allocator_report import End, Report, Reserved
 from foothold_lab.harness.evidence.maps import Mapping
+from foothold_lab.harness.html_report.read import Evidence
 from foothold_lab.harness.model.ledger import LARGE, Account
-from foothold_lab.harness.report.read import Evidence
 
 
 class Kind(StrEnum):

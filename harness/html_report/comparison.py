@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from foothold_lab.harness.html_report.read import Run
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.traits import TRAITS
 from foothold_lab.harness.model.verdict import Result, Verdict
-from foothold_lab.harness.report.read import Run
 from foothold_lab.harness.reporters.result import GuestResult, RunResult
 
 

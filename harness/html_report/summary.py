@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from foothold_lab.harness.html_report.cells import CellView
+from foothold_lab.harness.html_report.read import TAIL, Run
 from foothold_lab.harness.model.traits import TRAITS
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.report.cells import CellView
-from foothold_lab.harness.report.read import TAIL, Run
 from foothold_lab.harness.reporters.result import GuestResult
 from foothold_lab.harness.reporters.result_matrix import SHAPES, WORDS
 

@@ -14,12 +14,12 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
+from foothold_lab.harness.html_report.cells import cell_views
+from foothold_lab.harness.html_report.comparison import compare
+from foothold_lab.harness.html_report.picture import LEFT, RIGHT, WIDTH, Axis, about, ticks
+from foothold_lab.harness.html_report.read import Run
+from foothold_lab.harness.html_report.summary import guest_views, summarise
 from foothold_lab.harness.model.traits import TRAITS
-from foothold_lab.harness.report.cells import cell_views
-from foothold_lab.harness.report.comparison import compare
-from foothold_lab.harness.report.picture import LEFT, RIGHT, WIDTH, Axis, about, ticks
-from foothold_lab.harness.report.read import Run
-from foothold_lab.harness.report.summary import guest_views, summarise
 from foothold_lab.harness.reporters.result_matrix import SHAPES, WORDS, matrix
 from foothold_lab.harness.reporters.sanitize import clean
 
@@ -64,7 +64,7 @@ def render(run: Run, earlier: Run | None = None) -> bytes:
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("foothold_lab.harness.report"),
+        loader=jinja2.PackageLoader("foothold_lab.harness.html_report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -90,7 +90,9 @@ def visible(value: object) -> object:
 @cache
 def _asset(name: str) -> str:
     return (
-        resources.files("foothold_lab.harness.report").joinpath("assets", name).read_text("utf-8")
+        resources.files("foothold_lab.harness.html_report")
+        .joinpath("assets", name)
+        .read_text("utf-8")
     )
 
 
