@@ -19,8 +19,8 @@ from foothold_lab.harness.evidence.arena_detection import sight
 from foothold_lab.harness.evidence.maps import ledger_of
 from foothold_lab.harness.evidence.observe import MOMENTS
 from foothold_lab.harness.html_report import ledger, space
+from foothold_lab.harness.html_report.address_map import Axis, Picture, about, draw
 from foothold_lab.harness.html_report.comparison import Change
-from foothold_lab.harness.html_report.picture import Axis, Picture, about, draw
 from foothold_lab.harness.html_report.read import Evidence, Run, read_evidence
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.facts import Facts

@@ -9,7 +9,7 @@ from foothold_lab.harness.evidence.crosscheck import steps_of
 from foothold_lab.harness.evidence.maps import ledger_of
 from foothold_lab.harness.evidence.program import reaction
 from foothold_lab.harness.evidence.strace import Story
-from foothold_lab.harness.html_report.picture import about
+from foothold_lab.harness.html_report.address_map import about
 from foothold_lab.harness.html_report.read import Evidence
 from foothold_lab.harness.model.ledger import (
     FIXED,

@@ -14,9 +14,9 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
+from foothold_lab.harness.html_report.address_map import LEFT, RIGHT, WIDTH, Axis, about, ticks
 from foothold_lab.harness.html_report.cells import cell_views
 from foothold_lab.harness.html_report.comparison import compare
-from foothold_lab.harness.html_report.picture import LEFT, RIGHT, WIDTH, Axis, about, ticks
 from foothold_lab.harness.html_report.read import Run
 from foothold_lab.harness.html_report.summary import guest_views, summarise
 from foothold_lab.harness.model.traits import TRAITS

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from foothold_lab.harness.evidence.allocator_report import Report, Reserved
 from foothold_lab.harness.evidence.maps import Mapping, parse_maps
 from foothold_lab.harness.evidence.strace import Story
-from foothold_lab.harness.html_report import picture
+from foothold_lab.harness.html_report import address_map
+from foothold_lab.harness.html_report.address_map import LEFT, RIGHT, Axis, about, draw
 from foothold_lab.harness.html_report.ledger import MOST_ROWS, requests, table
-from foothold_lab.harness.html_report.picture import LEFT, RIGHT, Axis, about, draw
 from foothold_lab.harness.html_report.read import Evidence, read_evidence, read_run
 from foothold_lab.harness.html_report.space import Kind, Segment, arena_of, segments
 from foothold_lab.harness.model.ledger import Map, Reservation, settle
@@ -116,7 +116,7 @@ def test_the_axis_keeps_order_and_stays_on_the_paper(addresses: list[int]) -> No
 
 
 def test_sixteen_times_is_one_tick() -> None:
-    ticks = list(picture.ticks(AXIS))
+    ticks = list(address_map.ticks(AXIS))
     assert [tick.text for tick in ticks[:4]] == ["4K", "64K", "1M", "16M"]
     steps = [b.x - a.x for a, b in pairwise(ticks)]
     assert max(steps) - min(steps) < 0.001
@@ -180,7 +180,7 @@ def test_nothing_leaves_the_paper() -> None:
     drawn = draw(AXIS, NARROW, wild, asked)
     blocks = [block for lane in drawn.lanes for block in lane.blocks]
     assert all(each.x >= LEFT and each.x + each.width <= RIGHT + 0.01 for each in blocks)
-    assert len(drawn.requests) <= picture.MOST_REQUESTS
+    assert len(drawn.requests) <= address_map.MOST_REQUESTS
 
 
 def test_the_ledger_tells_what_the_program_did_then(evidence: dict[str, Evidence]) -> None:
