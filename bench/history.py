@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foothold_lab.harness.history import reader
-from foothold_lab.harness.history.compare import compare
-from foothold_lab.harness.history.database import Database
-from foothold_lab.harness.history.flaky import flaky
-from foothold_lab.harness.history.writer import Recorder
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.facts import Cgroup, Facts, Hint, Tools
 from foothold_lab.harness.model.provenance import Origin
 from foothold_lab.harness.model.verdict import Expectation, Observation, Outcome, Result, Verdict
 from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.results_db import reader
+from foothold_lab.harness.results_db.compare import compare
+from foothold_lab.harness.results_db.database import Database
+from foothold_lab.harness.results_db.flaky import flaky
+from foothold_lab.harness.results_db.writer import Recorder
 
 CELLS = 100_000
 TIMES = 5

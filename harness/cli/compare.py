@@ -19,8 +19,8 @@ from foothold_lab.harness.cli.history import (
 )
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.history.compare import Change, Comparison, Other
-    from foothold_lab.harness.history.reader import Kept
+    from foothold_lab.harness.results_db.compare import Change, Comparison, Other
+    from foothold_lab.harness.results_db.reader import Kept
 
 _MOST = 12  # names in a list that nobody reads to its end
 
@@ -37,9 +37,9 @@ def compare(a: str, b: str, plan: str, as_json: bool, file: Path) -> int:
     Runs are named as for `foothold show`. Exit code 1: B has failures that A has not. 3: it has
     none, but it did not come to its end.
     """
-    from foothold_lab.harness.history import reader
-    from foothold_lab.harness.history.compare import compare as side_by_side
-    from foothold_lab.harness.history.rows import State
+    from foothold_lab.harness.results_db import reader
+    from foothold_lab.harness.results_db.compare import compare as side_by_side
+    from foothold_lab.harness.results_db.rows import State
 
     with opened(file, a, b) as database:
         before, now = (reader.find(database, word, plan) for word in (a, b))

@@ -12,8 +12,8 @@ import click
 from foothold_lab.harness.cli.common import OK, history_file
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.history.database import Database
-    from foothold_lab.harness.history.rows import Run
+    from foothold_lab.harness.results_db.database import Database
+    from foothold_lab.harness.results_db.rows import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 WORDS = {"pass": "passed", "fail": "failed", "error": "in error", "not-run": "not run"}
@@ -50,8 +50,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for
 @database_option
 def history(plan: str, limit: int, directories: tuple[Path, ...], as_json: bool, file: Path) -> int:
     """List the runs there were, the newest first."""
-    from foothold_lab.harness.history import reader
-    from foothold_lab.harness.history.database import Database
+    from foothold_lab.harness.results_db import reader
+    from foothold_lab.harness.results_db.database import Database
 
     with Database(file, reading=not directories) as database:
         for directory in directories:
@@ -79,7 +79,7 @@ def flaky(plan: str, as_json: bool, file: Path) -> int:
     Nothing else: subject, images, kernels, facts, Foothold itself and what the plan declares are
     the same. Cells that passed only when they were asked again are among them.
     """
-    from foothold_lab.harness.history.flaky import flaky as find
+    from foothold_lab.harness.results_db.flaky import flaky as find
 
     with opened(file) as database:
         found = find(database, plan)
@@ -101,7 +101,7 @@ def flaky(plan: str, as_json: bool, file: Path) -> int:
 
 def opened(file: Path, *runs: str) -> Database:
     """Open the history to read it; if there is none, directories can still be looked into."""
-    from foothold_lab.harness.history.database import MEMORY, Database
+    from foothold_lab.harness.results_db.database import MEMORY, Database
 
     elsewhere = bool(runs) and all(Path(run).is_dir() for run in runs)
     return Database(MEMORY if elsewhere and not file.exists() else file, reading=not elsewhere)

@@ -90,7 +90,6 @@ def _run(
     own: OwnKernels,
 ) -> Done:
     from foothold_lab.harness.desk.kept import Kept
-    from foothold_lab.harness.history.writer import History
     from foothold_lab.harness.html_report.sink import Html
     from foothold_lab.harness.model import events
     from foothold_lab.harness.reporters import Bus
@@ -99,6 +98,7 @@ def _run(
     from foothold_lab.harness.reporters.rundir import RunDirectory
     from foothold_lab.harness.reporters.summary_json import SummaryJson
     from foothold_lab.harness.reporters.terminal import Terminal, is_live
+    from foothold_lab.harness.results_db.writer import History
     from foothold_lab.harness.runner import run as laboratory
     from foothold_lab.images.builder import Builder
 

@@ -18,7 +18,7 @@ def find_run(word: str) -> Path:
 
     Raises UsageError.
     """
-    from foothold_lab.harness.history.reader import LAST
+    from foothold_lab.harness.results_db.reader import LAST
 
     if _is_run(Path(word)):
         return Path(word).absolute()

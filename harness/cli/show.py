@@ -23,9 +23,9 @@ from foothold_lab.harness.cli.history import (
 )
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.history.reader import Kept
-    from foothold_lab.harness.history.rows import Boot, KeptCell
     from foothold_lab.harness.model.verdict import Verdict
+    from foothold_lab.harness.results_db.reader import Kept
+    from foothold_lab.harness.results_db.rows import Boot, KeptCell
 
 
 @click.command()
@@ -40,7 +40,7 @@ def show(run: str, cell: str, plan: str, as_json: bool, file: Path) -> int:
     RUN is `last` (as it is if you leave it), `last~1` for the one before, the name of a run or the
     beginning of it, or its directory. CELL is its name, or a part of it that no other has.
     """
-    from foothold_lab.harness.history import reader
+    from foothold_lab.harness.results_db import reader
 
     with opened(file, run) as database:
         kept = reader.find(database, run, plan)

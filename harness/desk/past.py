@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 
 from foothold_lab.harness.guests.custom_kernels import OwnKernels
-from foothold_lab.harness.history import reader
-from foothold_lab.harness.history.database import Database
-from foothold_lab.harness.history.rows import Boot
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import RunStarted
 from foothold_lab.harness.model.verdict import Verdict
+from foothold_lab.harness.results_db import reader
+from foothold_lab.harness.results_db.database import Database
+from foothold_lab.harness.results_db.rows import Boot
 from foothold_lab.harness.subjects.subject import Subject, subject
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError

@@ -12,12 +12,12 @@ import pytest
 
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.guests.native import Native
-from foothold_lab.harness.history import reader
-from foothold_lab.harness.history.database import MEMORY, Database
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.results_db import reader
+from foothold_lab.harness.results_db.database import MEMORY, Database
 from foothold_lab.harness.runner import run as laboratory
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.history import reader
-from foothold_lab.harness.history.database import Database
-from foothold_lab.harness.history.rows import State
 from foothold_lab.harness.model.verdict import Result
+from foothold_lab.harness.results_db import reader
+from foothold_lab.harness.results_db.database import Database
+from foothold_lab.harness.results_db.rows import State
 
 ROOT = Path(__file__).parents[3]
 
 
 def start(file: Path, name: str, cells: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.history.writing", str(file), name, str(cells)],
+        [sys.executable, "-m", "tests.unit.results_db.writing", str(file), name, str(cells)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from foothold_lab.harness.history.database import MEMORY, Database
-from foothold_lab.harness.history.flaky import Flaky, flaky
-from foothold_lab.harness.history.schema import MIGRATIONS
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.facts import Cgroup
 from foothold_lab.harness.model.verdict import Verdict
+from foothold_lab.harness.results_db.database import MEMORY, Database
+from foothold_lab.harness.results_db.flaky import Flaky, flaky
+from foothold_lab.harness.results_db.schema import MIGRATIONS
 from tests.unit.harness import samples
-from tests.unit.history import made
+from tests.unit.results_db import made
 
 CELL = made.cell("uml-6.1")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from sqlite3 import Row
 
-from foothold_lab.harness.history.database import Database
+from foothold_lab.harness.results_db.database import Database
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from foothold_lab.harness.history.noise import usual
-from foothold_lab.harness.history.reader import Kept
-from foothold_lab.harness.history.rows import Boot, KeptCell, Run
-from foothold_lab.harness.history.space import lasting, steady
 from foothold_lab.harness.model.verdict import Result
+from foothold_lab.harness.results_db.noise import usual
+from foothold_lab.harness.results_db.reader import Kept
+from foothold_lab.harness.results_db.rows import Boot, KeptCell, Run
+from foothold_lab.harness.results_db.space import lasting, steady
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
-from foothold_lab.harness.history import process
 from foothold_lab.harness.model.provenance import Origin
 from foothold_lab.harness.model.verdict import Result
+from foothold_lab.harness.results_db import process
 
 T = TypeVar("T")
 

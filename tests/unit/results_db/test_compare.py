@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.history import reader
-from foothold_lab.harness.history.compare import Change, Comparison, Other, compare
-from foothold_lab.harness.history.database import MEMORY, Database
-from foothold_lab.harness.history.noise import FEWEST, LEAST, MOST, SHARE, usual
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.facts import Hint
 from foothold_lab.harness.model.verdict import Verdict
+from foothold_lab.harness.results_db import reader
+from foothold_lab.harness.results_db.compare import Change, Comparison, Other, compare
+from foothold_lab.harness.results_db.database import MEMORY, Database
+from foothold_lab.harness.results_db.noise import FEWEST, LEAST, MOST, SHARE, usual
 from tests.unit.harness import samples
-from tests.unit.history import made
+from tests.unit.results_db import made
 
 ONE, TWO = made.cell("native"), made.cell("uml-6.1")
 

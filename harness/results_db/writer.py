@@ -11,9 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from foothold_lab.harness.history import process, space
-from foothold_lab.harness.history.database import Database
-from foothold_lab.harness.history.rows import State
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import (
@@ -26,6 +23,9 @@ from foothold_lab.harness.model.events import (
     RunStarted,
 )
 from foothold_lab.harness.model.verdict import Verdict
+from foothold_lab.harness.results_db import process, space
+from foothold_lab.harness.results_db.database import Database
+from foothold_lab.harness.results_db.rows import State
 
 _HINT = "give the directory of a run, with its events.jsonl"
 

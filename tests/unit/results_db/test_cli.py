@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.cli import door
-from foothold_lab.harness.history.database import Database
 from foothold_lab.harness.model.verdict import Observation
 from foothold_lab.harness.reporters.jsonl import JsonLines
+from foothold_lab.harness.results_db.database import Database
 from tests.unit.harness import samples
-from tests.unit.history import made
+from tests.unit.results_db import made
 
 ONE, TWO = made.cell("native"), made.cell("uml-6.1")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from foothold_lab.harness.history.schema import APPLICATION, MIGRATIONS, Migration
 from foothold_lab.harness.model.errors import InfrastructureError, UsageError
+from foothold_lab.harness.results_db.schema import APPLICATION, MIGRATIONS, Migration
 
 PATIENCE = 10.0  # seconds for another writer's transaction, which takes a few milliseconds
 MEMORY = Path(":memory:")

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.history import process, reader
-from foothold_lab.harness.history.database import MEMORY, Database
-from foothold_lab.harness.history.rows import State
-from foothold_lab.harness.history.writer import History, Recorder
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.reporters import Bus
 from foothold_lab.harness.reporters.jsonl import JsonLines
+from foothold_lab.harness.results_db import process, reader
+from foothold_lab.harness.results_db.database import MEMORY, Database
+from foothold_lab.harness.results_db.rows import State
+from foothold_lab.harness.results_db.writer import History, Recorder
 from tests.unit.harness import samples
 from tests.unit.harness.test_sinks import a_run
-from tests.unit.history import made
+from tests.unit.results_db import made
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A history that cannot be written, since another program does not end its own writing."""
     file = tmp_path / "history.db"
     Database(file).close()
-    monkeypatch.setattr("foothold_lab.harness.history.database.PATIENCE", 0.05)
+    monkeypatch.setattr("foothold_lab.harness.results_db.database.PATIENCE", 0.05)
     monkeypatch.setattr(
         Database.__init__, "__kwdefaults__", Database.__init__.__kwdefaults__ | {"patience": 0.05}
     )

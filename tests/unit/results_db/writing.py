@@ -1,4 +1,4 @@
-"""A process that writes a run: `python -m tests.unit.history.writing FILE NAME CELLS`.
+"""A process that writes a run: `python -m tests.unit.results_db.writing FILE NAME CELLS`.
 
 It prints the name of each cell when that is committed, and waits for a line on standard input
 before it begins, so that several begin at once.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from foothold_lab.harness.history.writer import History
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.reporters import Bus
+from foothold_lab.harness.results_db.writer import History
 from tests.unit.harness import samples
 
 

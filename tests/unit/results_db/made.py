@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from foothold_lab.harness.history.database import Database
-from foothold_lab.harness.history.writer import Recorder
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.provenance import Origin
 from foothold_lab.harness.model.verdict import Result, Verdict
+from foothold_lab.harness.results_db.database import Database
+from foothold_lab.harness.results_db.writer import Recorder
 from tests.unit.harness import samples
 
 HERE = Origin("0.1.0", "abc", "c0de", "3.11.7", "6.18")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.guests.host_probe import examine
-from foothold_lab.harness.history.database import Database, HistoryError
-from foothold_lab.harness.history.schema import APPLICATION, MIGRATIONS, Migration
 from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.results_db.database import Database, HistoryError
+from foothold_lab.harness.results_db.schema import APPLICATION, MIGRATIONS, Migration
 
 ROOT = Path(__file__).parents[3]
 NEXT = Migration(
@@ -161,8 +161,8 @@ mount -t tmpfs -o size=256k none "$1"
 "$2" -c '
 import sys
 from pathlib import Path
-from harness.history.database import Database, HistoryError
-from tests.unit.history.test_database import RUN
+from harness.results_db.database import Database, HistoryError
+from tests.unit.results_db.test_database import RUN
 database = Database(Path(sys.argv[1]) / "history.db")
 kept = 0
 try:
@@ -182,7 +182,7 @@ mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"
 "$2" -c '
 import sys
 from pathlib import Path
-from harness.history.database import Database, HistoryError
+from harness.results_db.database import Database, HistoryError
 try:
     Database(Path(sys.argv[1]) / "history.db").execute("DELETE FROM runs")
 except HistoryError as error:
