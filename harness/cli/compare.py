@@ -39,7 +39,7 @@ def compare(a: str, b: str, plan: str, as_json: bool, file: Path) -> int:
     """
     from foothold_lab.harness.results_db import reader
     from foothold_lab.harness.results_db.compare import compare as side_by_side
-    from foothold_lab.harness.results_db.rows import State
+    from foothold_lab.harness.results_db.models import State
 
     with opened(file, a, b) as database:
         before, now = (reader.find(database, word, plan) for word in (a, b))

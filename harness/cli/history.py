@@ -13,7 +13,7 @@ from foothold_lab.harness.cli.common import OK, history_file
 
 if TYPE_CHECKING:
     from foothold_lab.harness.results_db.database import Database
-    from foothold_lab.harness.results_db.rows import Run
+    from foothold_lab.harness.results_db.models import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 WORDS = {"pass": "passed", "fail": "failed", "error": "in error", "not-run": "not run"}

@@ -24,8 +24,8 @@ from foothold_lab.harness.cli.history import (
 
 if TYPE_CHECKING:
     from foothold_lab.harness.model.verdict import Verdict
+    from foothold_lab.harness.results_db.models import Boot, KeptCell
     from foothold_lab.harness.results_db.reader import Kept
-    from foothold_lab.harness.results_db.rows import Boot, KeptCell
 
 
 @click.command()

@@ -17,7 +17,7 @@ from foothold_lab.harness.model.events import RunStarted
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.database import Database
-from foothold_lab.harness.results_db.rows import Boot
+from foothold_lab.harness.results_db.models import Boot
 from foothold_lab.harness.subjects.subject import Subject, subject
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError

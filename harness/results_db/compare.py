@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.results_db.noise import usual
+from foothold_lab.harness.results_db.models import Boot, KeptCell, Run
 from foothold_lab.harness.results_db.reader import Kept
-from foothold_lab.harness.results_db.rows import Boot, KeptCell, Run
 from foothold_lab.harness.results_db.space import lasting, steady
+from foothold_lab.harness.results_db.timing_stats import usual
 
 
 @dataclass(frozen=True)

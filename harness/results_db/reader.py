@@ -14,8 +14,8 @@ import msgspec
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db.database import Database, HistoryError
-from foothold_lab.harness.results_db.noise import MOST
-from foothold_lab.harness.results_db.rows import Boot, KeptCell, Run
+from foothold_lab.harness.results_db.models import Boot, KeptCell, Run
+from foothold_lab.harness.results_db.timing_stats import MOST
 from foothold_lab.harness.results_db.writer import replay
 
 LAST = re.compile(r"last(?:~(\d{1,6}))?")

@@ -25,7 +25,7 @@ from foothold_lab.harness.model.events import (
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db import process, space
 from foothold_lab.harness.results_db.database import Database
-from foothold_lab.harness.results_db.rows import State
+from foothold_lab.harness.results_db.models import State
 
 _HINT = "give the directory of a run, with its events.jsonl"
 

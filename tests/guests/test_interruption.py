@@ -15,7 +15,7 @@ import pytest
 
 from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.database import Database
-from foothold_lab.harness.results_db.rows import State
+from foothold_lab.harness.results_db.models import State
 from foothold_lab.images.builder import Builder
 
 RUN = [sys.executable, "-m", "foothold_lab.harness.cli", "run", "--guest", "native", "--guest", "uml-bookworm",

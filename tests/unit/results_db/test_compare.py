@@ -15,7 +15,7 @@ from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.compare import Change, Comparison, Other, compare
 from foothold_lab.harness.results_db.database import MEMORY, Database
-from foothold_lab.harness.results_db.noise import FEWEST, LEAST, MOST, SHARE, usual
+from foothold_lab.harness.results_db.timing_stats import FEWEST, LEAST, MOST, SHARE, usual
 from tests.unit.harness import samples
 from tests.unit.results_db import made
 

@@ -11,7 +11,7 @@ import pytest
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.database import Database
-from foothold_lab.harness.results_db.rows import State
+from foothold_lab.harness.results_db.models import State
 
 ROOT = Path(__file__).parents[3]
 

@@ -16,7 +16,7 @@ from foothold_lab.harness.reporters import Bus
 from foothold_lab.harness.reporters.jsonl import JsonLines
 from foothold_lab.harness.results_db import process, reader
 from foothold_lab.harness.results_db.database import MEMORY, Database
-from foothold_lab.harness.results_db.rows import State
+from foothold_lab.harness.results_db.models import State
 from foothold_lab.harness.results_db.writer import History, Recorder
 from tests.unit.harness import samples
 from tests.unit.harness.test_sinks import a_run
