@@ -33,8 +33,8 @@ def gdb(words: tuple[str, ...], commands: tuple[str, ...], batch: bool, own: Own
     of the guest's /proc/kallsyms. It is stopped until you say `continue`. PROGRAM is started in
     the guest as soon as it goes on; a shell can be had meanwhile from another terminal.
     """
-    from foothold_lab.harness.desk import gdb as desk
-    from foothold_lab.harness.desk.kept import Kept
+    from foothold_lab.harness.interactive import gdb as desk
+    from foothold_lab.harness.interactive.kept import Kept
 
     maker = builder()
     name, program = guest_of(words, own, maker)

@@ -23,7 +23,7 @@ from foothold_lab.harness.cli.common import (
 from foothold_lab.harness.cli.history import database_option, opened
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.desk.past import Past
+    from foothold_lab.harness.interactive.past import Past
     from foothold_lab.harness.model.events import AnyEvent
     from foothold_lab.harness.model.verdict import Verdict
     from foothold_lab.images.builder import Builder
@@ -47,8 +47,8 @@ def repro(run: str, cell: str, bundle: Path | None, visit: bool, file: Path) -> 
     and 3 if there was no answer. A tarball holds kernel, root file system and subject, and a
     script `repro` that needs nothing of ours; it prints what the subject did.
     """
-    from foothold_lab.harness.desk import past
-    from foothold_lab.harness.desk.bundle import write
+    from foothold_lab.harness.interactive import past
+    from foothold_lab.harness.interactive.bundle import write
 
     if bundle and visit:
         raise click.UsageError("a tarball has no guest to stay in: give --bundle or --shell")
@@ -64,9 +64,9 @@ def repro(run: str, cell: str, bundle: Path | None, visit: bool, file: Path) -> 
 
 
 def _again(past: Past, maker: Builder, *, visit: bool) -> int:
-    from foothold_lab.harness.desk import kept as desk
-    from foothold_lab.harness.desk.shell import Wanted
-    from foothold_lab.harness.desk.terminal import Streams
+    from foothold_lab.harness.interactive import kept as desk
+    from foothold_lab.harness.interactive.shell import Wanted
+    from foothold_lab.harness.interactive.terminal import Streams
     from foothold_lab.harness.model.cells import Limits
     from foothold_lab.harness.reporters import Bus, Sink
     from foothold_lab.harness.reporters.rundir import RunDirectory

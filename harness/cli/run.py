@@ -89,8 +89,8 @@ def _run(
     keep_for: float | None,
     own: OwnKernels,
 ) -> Done:
-    from foothold_lab.harness.desk.kept import Kept
     from foothold_lab.harness.html_report.sink import Html
+    from foothold_lab.harness.interactive.kept import Kept
     from foothold_lab.harness.model import events
     from foothold_lab.harness.reporters import Bus
     from foothold_lab.harness.reporters.github import GitHub, is_github

@@ -56,10 +56,10 @@ def shell(
 
     RUN/GUEST is a guest that `foothold run --keep` keeps; RUN is as for `foothold show`.
     """
-    from foothold_lab.harness.desk import shell as desk
-    from foothold_lab.harness.desk.kept import visit
-    from foothold_lab.harness.desk.terminal import Streams
     from foothold_lab.harness.guests.host_dir import CannotBringError
+    from foothold_lab.harness.interactive import shell as desk
+    from foothold_lab.harness.interactive.kept import visit
+    from foothold_lab.harness.interactive.terminal import Streams
     from foothold_lab.harness.model.cells import Limits
     from foothold_lab.harness.runner.run import PROGRAM_MEMORY
     from foothold_lab.harness.subjects.subject import ALLOCATOR

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from foothold_lab.harness.desk.symbols import Symbol, elf_of, has_symbols, parse
+from foothold_lab.harness.interactive.symbols import Symbol, elf_of, has_symbols, parse
 
 KALLSYMS = """\
 0000000060001000 t _text

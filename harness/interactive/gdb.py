@@ -12,10 +12,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from foothold_lab.harness.desk.shell import START_SECONDS, Wanted, prepare
-from foothold_lab.harness.desk.symbols import elf_of, has_symbols, parse
 from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.guests.uml import Uml
+from foothold_lab.harness.interactive.shell import START_SECONDS, Wanted, prepare
+from foothold_lab.harness.interactive.symbols import elf_of, has_symbols, parse
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, SubjectError, UnsupportedError, UsageError

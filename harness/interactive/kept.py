@@ -20,9 +20,9 @@ from typing import Literal
 
 import msgspec
 
-from foothold_lab.harness.desk.shell import START_SECONDS, Wanted, prepare
-from foothold_lab.harness.desk.terminal import Streams, converse
 from foothold_lab.harness.guests.base import Guest
+from foothold_lab.harness.interactive.shell import START_SECONDS, Wanted, prepare
+from foothold_lab.harness.interactive.terminal import Streams, converse
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import (
     FootholdError,
@@ -177,7 +177,7 @@ def ask(directory: Path, guest: str, wanted: Wanted) -> Iterator[Stream]:
 
 
 def visit(directory: Path, guest: str, wanted: Wanted, streams: Streams) -> int:
-    """Work in a guest that somebody keeps; see `harness.desk.shell.shell`."""
+    """Work in a guest that somebody keeps; see `harness.interactive.shell.shell`."""
     with ask(directory, guest, wanted) as stream:
         try:
             return converse(Conversation(stream), streams)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from foothold_lab.harness.desk.terminal import Streams, converse
 from foothold_lab.harness.guests.base import HERE, Guest
 from foothold_lab.harness.guests.limit_support import possible
+from foothold_lab.harness.interactive.terminal import Streams, converse
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import UnsupportedError, UsageError

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from foothold_lab.harness.desk.past import Past
 from foothold_lab.harness.guests.base import Guest, Workplace
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.vm_process import SHOWN
+from foothold_lab.harness.interactive.past import Past
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.subjects.subject import libraries, subject
 from foothold_lab.harness.transport.supervised import agent_argv
