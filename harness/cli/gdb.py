@@ -34,7 +34,7 @@ def gdb(words: tuple[str, ...], commands: tuple[str, ...], batch: bool, own: Own
     the guest as soon as it goes on; a shell can be had meanwhile from another terminal.
     """
     from foothold_lab.harness.interactive import gdb as desk
-    from foothold_lab.harness.interactive.kept import Kept
+    from foothold_lab.harness.interactive.guest_server import Kept
 
     maker = builder()
     name, program = guest_of(words, own, maker)

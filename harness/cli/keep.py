@@ -14,7 +14,7 @@ from foothold_lab.harness.cli.common import state
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.interactive.kept import Kept
+    from foothold_lab.harness.interactive.guest_server import Kept
 
 F = TypeVar("F", bound=Callable[..., Any])
 Keep = Literal["failed", "all"]

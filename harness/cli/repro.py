@@ -23,7 +23,7 @@ from foothold_lab.harness.cli.common import (
 from foothold_lab.harness.cli.history import database_option, opened
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.interactive.past import Past
+    from foothold_lab.harness.interactive.recorded_cell import Past
     from foothold_lab.harness.model.events import AnyEvent
     from foothold_lab.harness.model.verdict import Verdict
     from foothold_lab.images.builder import Builder
@@ -47,13 +47,13 @@ def repro(run: str, cell: str, bundle: Path | None, visit: bool, file: Path) -> 
     and 3 if there was no answer. A tarball holds kernel, root file system and subject, and a
     script `repro` that needs nothing of ours; it prints what the subject did.
     """
-    from foothold_lab.harness.interactive import past
+    from foothold_lab.harness.interactive import recorded_cell
     from foothold_lab.harness.interactive.bundle import write
 
     if bundle and visit:
         raise click.UsageError("a tarball has no guest to stay in: give --bundle or --shell")
     with opened(file, run) as database:
-        found = past.find(database, run, cell)
+        found = recorded_cell.find(database, run, cell)
     maker = builder()
     found.pin(maker)
     if bundle:
@@ -64,7 +64,7 @@ def repro(run: str, cell: str, bundle: Path | None, visit: bool, file: Path) -> 
 
 
 def _again(past: Past, maker: Builder, *, visit: bool) -> int:
-    from foothold_lab.harness.interactive import kept as desk
+    from foothold_lab.harness.interactive import guest_server as desk
     from foothold_lab.harness.interactive.shell import Wanted
     from foothold_lab.harness.interactive.terminal import Streams
     from foothold_lab.harness.model.cells import Limits
@@ -89,23 +89,25 @@ def _again(past: Past, maker: Builder, *, visit: bool) -> int:
             options = laboratory.Options(
                 directory,
                 maker,
-                own=past.own,
+                own=recorded_cell.own,
                 jobs=1,
-                trace=past.traced,
-                subjects={past.subject.name: past.subject},
-                handed=past.hand(scratch),
+                trace=recorded_cell.traced,
+                subjects={recorded_cell.subject.name: recorded_cell.subject},
+                handed=recorded_cell.hand(scratch),
                 keeper=kept if visit else None,
-                plan=f"repro of {past.run}",
+                plan=f"repro of {recorded_cell.run}",
                 command=("foothold", *sys.argv[1:]),
             )
-            summary = laboratory.run([past.cell], options, bus)
-        now = seen.result.verdicts.get(past.cell.id)
+            summary = laboratory.run([recorded_cell.cell], options, bus)
+        now = seen.result.verdicts.get(recorded_cell.cell.id)
         if summary.interrupted or now is None:
             return INTERRUPTED
-        then = past.verdict
+        then = recorded_cell.verdict
         same = _came_to(then) == _came_to(now)
         was = then.observed or "; ".join(then.findings)
-        click.echo(f"as in {past.run}" if same else f"not as in {past.run}; there: {was}")
+        click.echo(
+            f"as in {recorded_cell.run}" if same else f"not as in {recorded_cell.run}; there: {was}"
+        )
         if kept.names:
             streams = Streams()
             with kept.reachable():

@@ -90,7 +90,7 @@ def _run(
     own: OwnKernels,
 ) -> Done:
     from foothold_lab.harness.html_report.sink import Html
-    from foothold_lab.harness.interactive.kept import Kept
+    from foothold_lab.harness.interactive.guest_server import Kept
     from foothold_lab.harness.model import events
     from foothold_lab.harness.reporters import Bus
     from foothold_lab.harness.reporters.github import GitHub, is_github

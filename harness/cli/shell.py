@@ -58,7 +58,7 @@ def shell(
     """
     from foothold_lab.harness.guests.host_dir import CannotBringError
     from foothold_lab.harness.interactive import shell as desk
-    from foothold_lab.harness.interactive.kept import visit
+    from foothold_lab.harness.interactive.guest_server import visit
     from foothold_lab.harness.interactive.terminal import Streams
     from foothold_lab.harness.model.cells import Limits
     from foothold_lab.harness.runner.run import PROGRAM_MEMORY

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from foothold_lab.harness.interactive.parts import put
-from foothold_lab.harness.interactive.past import Past
+from foothold_lab.harness.interactive.recorded_cell import Past
+from foothold_lab.harness.interactive.standalone_export import put
 from foothold_lab.harness.model.errors import InfrastructureError, UnsupportedError, UsageError
 from foothold_lab.images.builder import Builder
 

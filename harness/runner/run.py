@@ -43,7 +43,7 @@ from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.interactive.kept import Kept
+    from foothold_lab.harness.interactive.guest_server import Kept
 
 BUILD_SECONDS = 0.2  # that images take for each MiB of packages
 PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what is used of it

@@ -18,7 +18,7 @@ from foothold_lab.harness.guests.base import Guest, Workplace
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.vm_process import SHOWN
-from foothold_lab.harness.interactive.past import Past
+from foothold_lab.harness.interactive.recorded_cell import Past
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.subjects.subject import libraries, subject
 from foothold_lab.harness.transport.supervised import agent_argv
