@@ -20,7 +20,7 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.record import Record
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.plugin import lab
+from foothold_lab.harness.pytest_plugin import lab
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
 

@@ -78,7 +78,7 @@ def test_a_mistake_is_told_where_it_is_made_with_nothing_of_another_test(
 def test_what_is_said_between_two_tests_takes_no_line_apart(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
-        from harness.plugin.hooks import _lab
+        from harness.pytest_plugin.hooks import _lab
 
         def test_x(pytestconfig):
             _lab(pytestconfig).say("building root")

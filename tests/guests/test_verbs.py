@@ -12,7 +12,7 @@ from foothold_lab.harness.guests.catalogue import known_guests, make
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError
-from foothold_lab.harness.plugin.lab import Booted
+from foothold_lab.harness.pytest_plugin.lab import Booted
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Boot
 

@@ -19,7 +19,7 @@ from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
 
 if TYPE_CHECKING:
     from foothold_lab.harness.model.facts import Facts
-    from foothold_lab.harness.plugin.lab import Booted, Lab
+    from foothold_lab.harness.pytest_plugin.lab import Booted, Lab
 
 _LAB: pytest.StashKey[Lab] = pytest.StashKey()
 _USED: pytest.StashKey[list[tuple[Booted, int]]] = pytest.StashKey()
@@ -186,7 +186,7 @@ class RunCell(Protocol):
 def run_cell(request: pytest.FixtureRequest, guest: Booted) -> RunCell:
     """Asks `guest` one question after another, under the test's `limit`."""
     from foothold_lab.harness.model.limits import Limits
-    from foothold_lab.harness.plugin.lab import program
+    from foothold_lab.harness.pytest_plugin.lab import program
 
     lab, here = _lab(request.config), guest
     marked = _limits(request)
@@ -237,7 +237,7 @@ def _declared(words: str) -> Expectation | None:
 
 
 def _lab(config: pytest.Config) -> Lab:
-    from foothold_lab.harness.plugin.lab import Lab
+    from foothold_lab.harness.pytest_plugin.lab import Lab
 
     lab = config.stash.get(_LAB, None)
     if lab is None:
