@@ -1,5 +1,5 @@
 """`python -m harness.cli` is the program `foothold`."""
 
-from foothold_lab.harness.cli.door import program
+from foothold_lab.harness.cli.main import program
 
 program()

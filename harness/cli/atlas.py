@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli import common
+from foothold_lab.harness.cli import context
 from foothold_lab.harness.model.errors import FootholdError, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def atlas(guests: tuple[str, ...], as_json: bool, markdown: bool) -> int:
 
     if as_json and markdown:
         raise UsageError("one table cannot be both", "give --json or --markdown")
-    builder = common.builder()
+    builder = context.builder()
     measured, missing = _measure(guests, builder)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(measured), indent=1))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli.common import FINDING, INTERRUPTED
+from foothold_lab.harness.cli.context import FINDING, INTERRUPTED
 from foothold_lab.harness.model.errors import Blame, FootholdError, UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.cli.asked import Asked
+    from foothold_lab.harness.cli.plan_options import Asked
     from foothold_lab.harness.guests.custom_kernels import OwnKernels
 
 SKIP, ABORT = 125, 255  # git-bisect(1): no answer about this one; stop here

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli.common import FAILED, FINDING, OK
+from foothold_lab.harness.cli.context import FAILED, FINDING, OK
 from foothold_lab.harness.cli.history import (
     counted,
     database_option,

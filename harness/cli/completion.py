@@ -175,7 +175,7 @@ def _cells(context: click.Context) -> Iterable[str]:
 
 def _guests_and_kept(context: click.Context) -> Iterable[str]:
     """Guests to boot, and those that some run keeps."""
-    from foothold_lab.harness.cli.common import state
+    from foothold_lab.harness.cli.context import state
 
     yield from _guests(context)
     for door in (state() / "runs").glob("*/desk"):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli.common import OK, builder
-from foothold_lab.harness.cli.kernels import guest_of, kernel_options, one_guest
+from foothold_lab.harness.cli.context import OK, builder
+from foothold_lab.harness.cli.kernel_options import guest_of, kernel_options, one_guest
 
 if TYPE_CHECKING:
     from foothold_lab.harness.guests.custom_kernels import OwnKernels

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from foothold_lab.harness.cli.common import OK, history_file
+from foothold_lab.harness.cli.context import OK, history_file
 
 if TYPE_CHECKING:
     from foothold_lab.harness.results_db.database import Database

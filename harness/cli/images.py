@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from foothold_lab.harness.cli import common
+from foothold_lab.harness.cli import context
 from foothold_lab.harness.model.errors import UsageError, meant
 
 
@@ -66,7 +66,7 @@ def build(
     names = names or tuple(
         each for each in (RECIPES if everything else GUESTS) if each != AGENT_HERE
     )
-    maker = common.builder(locked=locked)
+    maker = context.builder(locked=locked)
     if update:
         for change in maker.update(names):
             click.echo(change, err=True)
@@ -86,7 +86,7 @@ def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
         )
     kernel = recipe(release, config)
     known = {**RECIPES, kernel.name: kernel}
-    return Builder(locked=locked, say=common.say, recipes=known).image(kernel.name) / "linux"
+    return Builder(locked=locked, say=context.say, recipes=known).image(kernel.name) / "linux"
 
 
 @images.command("list")
@@ -104,7 +104,7 @@ def list_() -> None:
 @images.command()
 def prune() -> None:
     """Remove images that today's recipes and locks do not ask for."""
-    maker = common.builder()
+    maker = context.builder()
     removed = maker.cache.prune(maker.in_use())
     for path, size in removed:
         click.echo(f"removed {path.name}, {size / (1 << 20):.1f} MiB")
@@ -118,7 +118,7 @@ def lock_(file: Path | None) -> None:
     from foothold_lab.images import lock
 
     file = file or lock.TESTED
-    found = common.builder().locks()
+    found = context.builder().locks()
     lock.write(file, found)
     count = sum(len(debs) for debs in found.sets.values())
     click.echo(f"{file}: {count} packages in {len(found.sets)} sets")

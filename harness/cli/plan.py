@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli.asked import Asked, chosen_shard, plan_options, shard_option
-from foothold_lab.harness.cli.common import OK, builder, known, read_plan
+from foothold_lab.harness.cli.context import OK, builder, known, read_plan
+from foothold_lab.harness.cli.plan_options import Asked, chosen_shard, plan_options, shard_option
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from foothold_lab.harness.cli.common import OK
+from foothold_lab.harness.cli.context import OK
 from foothold_lab.harness.cli.runs import find_run
 from foothold_lab.harness.model.errors import InfrastructureError
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli.common import (
+from foothold_lab.harness.cli.context import (
     FAILED,
     FINDING,
     INTERRUPTED,

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foothold_lab.harness.cli.asked import Asked, chosen_shard, plan_options, shard_option
 from foothold_lab.harness.cli.bisect import Done, answer
-from foothold_lab.harness.cli.common import (
+from foothold_lab.harness.cli.context import (
     FAILED,
     FINDING,
     INTERRUPTED,
@@ -24,8 +23,9 @@ from foothold_lab.harness.cli.common import (
     run_directory,
     stop_as_by_ctrl_c,
 )
-from foothold_lab.harness.cli.keep import Keep, check, keep_options, stay
-from foothold_lab.harness.cli.kernels import kernel_options
+from foothold_lab.harness.cli.keep_options import Keep, check, keep_options, stay
+from foothold_lab.harness.cli.kernel_options import kernel_options
+from foothold_lab.harness.cli.plan_options import Asked, chosen_shard, plan_options, shard_option
 from foothold_lab.harness.cli.subject import subjects_of
 from foothold_lab.harness.model.errors import UsageError
 

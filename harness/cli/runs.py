@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foothold_lab.harness.cli.common import state
+from foothold_lab.harness.cli.context import state
 from foothold_lab.harness.model.errors import UsageError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from foothold_lab.harness.cli.common import OK
+from foothold_lab.harness.cli.context import OK
 
 
 @click.command()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from foothold_lab.harness.cli.common import builder
-from foothold_lab.harness.cli.kernels import guest_of, kernel_options, one_guest
+from foothold_lab.harness.cli.context import builder
+from foothold_lab.harness.cli.kernel_options import guest_of, kernel_options, one_guest
 from foothold_lab.harness.cli.runs import find_run
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli.common import OK
+from foothold_lab.harness.cli.context import OK
 from foothold_lab.harness.cli.history import (
     columns,
     counted,

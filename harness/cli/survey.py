@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli.asked import Asked, plan_options
-from foothold_lab.harness.cli.common import (
+from foothold_lab.harness.cli.context import (
     FAILED,
     INTERRUPTED,
     OK,
@@ -20,6 +19,7 @@ from foothold_lab.harness.cli.common import (
     run_directory,
     stop_as_by_ctrl_c,
 )
+from foothold_lab.harness.cli.plan_options import Asked, plan_options
 from foothold_lab.harness.cli.subject import subjects_of
 from foothold_lab.harness.model.errors import UsageError
 

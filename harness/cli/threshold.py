@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli.asked import OF_PROGRAMS, Asked, setting_options
-from foothold_lab.harness.cli.common import (
+from foothold_lab.harness.cli.context import (
     FAILED,
     FINDING,
     OK,
@@ -20,6 +19,7 @@ from foothold_lab.harness.cli.common import (
     read_plan,
     stop_as_by_ctrl_c,
 )
+from foothold_lab.harness.cli.plan_options import OF_PROGRAMS, Asked, setting_options
 from foothold_lab.harness.cli.subject import subjects_named
 from foothold_lab.harness.model.errors import UsageError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.cli import atlas as cli_atlas
-from foothold_lab.harness.cli import door
+from foothold_lab.harness.cli import main
 from foothold_lab.harness.model.facts import Cgroup, Hint
 from foothold_lab.harness.model.traits import TRAITS
 from tests.unit.harness.samples import facts
@@ -70,5 +70,5 @@ def test_the_atlas_that_is_kept_has_every_row() -> None:
     [(["--json", "--markdown"], "cannot be both"), (["nowhere"], "unknown guest 'nowhere'")],
 )
 def test_usage(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert door.main(["atlas", *words]) == 2
+    assert main.main(["atlas", *words]) == 2
     assert told in capsys.readouterr().err

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cli import door
-from foothold_lab.harness.cli.asked import Asked
+from foothold_lab.harness.cli import main
 from foothold_lab.harness.cli.bisect import Done, answer
+from foothold_lab.harness.cli.plan_options import Asked
 from foothold_lab.harness.guests.custom_kernels import OwnKernels
 from foothold_lab.harness.model.errors import Blame, InfrastructureError, UsageError
 from foothold_lab.harness.model.verdict import Expectation
@@ -65,7 +65,7 @@ def test_a_kernel_that_was_not_built(tmp_path: Path, capsys: pytest.CaptureFixtu
 )
 def test_a_command_line_that_cannot_be_read(words: list[str], code: int) -> None:
     """2 would be a bad kernel, and all of them would be."""
-    assert door.main(words) == code
+    assert main.main(words) == code
 
 
 def test_one_question_if_no_other_is_asked() -> None:

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from foothold_lab.harness.cli import door
-from foothold_lab.harness.cli import kernels as cli_kernels
+from foothold_lab.harness.cli import kernel_options as cli_kernels
+from foothold_lab.harness.cli import main
 from foothold_lab.harness.cli import run as cli_run
 from foothold_lab.harness.guests import catalogue, doctor
 from foothold_lab.harness.model.cells import Cell
@@ -95,14 +95,14 @@ def test_exit_codes(
     lab: Laboratory, result: Result | BaseException, summary: dict[str, object], code: int
 ) -> None:
     lab.result, lab.summary = result, summary
-    assert door.main(NATIVE) == code
+    assert main.main(NATIVE) == code
 
 
 def test_what_is_asked_for_reaches_the_laboratory(lab: Laboratory, tmp_path: Path) -> None:
     directory = tmp_path / "here"
     asked = ["-j", "3", "--fresh", "--locked", "--retries", "2", "--require", "uml-bookworm",
              "--guest", "uml-6.1", "--run-dir", str(directory)]  # fmt: skip
-    assert door.main([*NATIVE, *asked]) == 0
+    assert main.main([*NATIVE, *asked]) == 0
     assert [cell.id for cell in lab.cells] == ["native/none/after", "uml-6.1/none/after"]
     options = lab.options
     assert options is not None
@@ -123,7 +123,7 @@ def test_every_report_that_is_asked_for_is_written(
     lab.result = Result.FAIL
     wanted = {"--json": "a.json", "--junit": "a.xml", "--html": "a.html"}
     files = [word for name, file in wanted.items() for word in (name, str(tmp_path / file))]
-    assert door.main([*NATIVE, *files, "--github"]) == 1
+    assert main.main([*NATIVE, *files, "--github"]) == 1
     assert {*wanted.values(), "summary.md"} <= {path.name for path in tmp_path.iterdir()}
     assert b"1 of 1 cells is not as expected" in (tmp_path / "a.html").read_bytes()
     assert "\n::error title=not as expected%3A native/none/after::no" in capsys.readouterr().out
@@ -133,11 +133,11 @@ def test_github_is_told_where_it_is_and_not_elsewhere(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
-    assert door.main(NATIVE) == 0
+    assert main.main(NATIVE) == 0
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    assert door.main([*NATIVE, "--no-github"]) == 0
+    assert main.main([*NATIVE, "--no-github"]) == 0
     assert "::" not in capsys.readouterr().out
-    assert door.main(NATIVE) == 0
+    assert main.main(NATIVE) == 0
     assert "::stop-commands::" in capsys.readouterr().out
 
 
@@ -145,7 +145,7 @@ def test_a_run_has_a_directory_of_its_own_and_says_which(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path
 ) -> None:
     for _ in range(2):
-        assert door.main(NATIVE) == 0
+        assert main.main(NATIVE) == 0
     runs = sorted((at_home / "state/foothold/runs").iterdir())
     assert len(runs) == 2
     assert all((each / "events.jsonl").exists() for each in runs)
@@ -155,7 +155,7 @@ def test_a_run_has_a_directory_of_its_own_and_says_which(
 def test_json_on_stdout_leaves_it_to_the_document(
     lab: Laboratory, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert door.main([*NATIVE, "--json", "-", "--junit", str(tmp_path / "x.xml")]) == 0
+    assert main.main([*NATIVE, "--json", "-", "--junit", str(tmp_path / "x.xml")]) == 0
     out, err = capfd.readouterr()
     assert json.loads(out)["counts"]["pass"] == 1
     assert "1 cell: 1 passed" in err
@@ -168,7 +168,7 @@ def test_files_are_whole_however_a_run_ends(
 ) -> None:
     lab.result = failure
     files = [tmp_path / "x.json", tmp_path / "x.xml"]
-    assert door.main([*NATIVE, "--json", str(files[0]), "--junit", str(files[1])]) in (3, 130)
+    assert main.main([*NATIVE, "--json", str(files[0]), "--junit", str(files[1])]) in (3, 130)
     whole = json.loads(files[0].read_text())
     assert (whole["interrupted"], whole["counts"]["not-run"]) == (True, 1)
     assert b'errors="1"' in files[1].read_bytes()
@@ -212,7 +212,7 @@ def test_files_are_whole_however_a_run_ends(
 def test_usage_errors_are_two_lines_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], at_home: Path, arguments: list[str], told: str, remedy: str
 ) -> None:
-    assert door.main(arguments) == 2
+    assert main.main(arguments) == 2
     out, err = capsys.readouterr()
     first, second = err.splitlines()
     assert first.startswith("foothold: ")
@@ -225,15 +225,15 @@ def test_usage_errors_are_two_lines_and_exit_code_2(
 
 def test_a_directory_that_holds_a_run_is_not_used_again(lab: Laboratory, tmp_path: Path) -> None:
     asked = [*NATIVE, "--run-dir", str(tmp_path / "d")]
-    assert door.main(asked) == 0
-    assert door.main(asked) == 2
+    assert main.main(asked) == 0
+    assert main.main(asked) == 2
 
 
 def test_a_directory_that_cannot_be_made(
     lab: Laboratory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    assert door.main([*NATIVE, "--run-dir", str(tmp_path / "file/d")]) == 3
+    assert main.main([*NATIVE, "--run-dir", str(tmp_path / "file/d")]) == 3
     assert "--run-dir" in capsys.readouterr().err
 
 
@@ -242,7 +242,7 @@ def test_a_report_that_cannot_be_written_is_told_and_does_not_hurt_the_run(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], result: Result, code: int
 ) -> None:
     lab.result = result
-    assert door.main([*NATIVE, "--junit", "/proc/none/x.xml"]) == code
+    assert main.main([*NATIVE, "--junit", "/proc/none/x.xml"]) == code
     assert lab.cells
     assert "Junit fails" in capsys.readouterr().err
 
@@ -250,17 +250,17 @@ def test_a_report_that_cannot_be_written_is_told_and_does_not_hurt_the_run(
 def test_every_run_goes_into_the_history(
     lab: Laboratory, at_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert door.main(NATIVE) == 0
+    assert main.main(NATIVE) == 0
     lab.result = Result.FAIL
-    assert door.main([*NATIVE, "--history", str(at_home / "other.db")]) == 1
-    assert door.main([*NATIVE, "--no-history"]) == 1
+    assert main.main([*NATIVE, "--history", str(at_home / "other.db")]) == 1
+    assert main.main([*NATIVE, "--no-history"]) == 1
     capsys.readouterr()
-    assert door.main(["history"]) == 0
+    assert main.main(["history"]) == 0
     head, line = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["run", "started", "plan"]
     assert " finished " in line and "1 passed" in line
     assert (at_home / "state/foothold/history.db").exists()
-    assert door.main(["history", "--history", str(at_home / "other.db")]) == 0
+    assert main.main(["history", "--history", str(at_home / "other.db")]) == 0
     assert "1 failed" in capsys.readouterr().out
 
 
@@ -268,9 +268,9 @@ def test_an_interrupted_run_is_in_the_history(
     lab: Laboratory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lab.result = KeyboardInterrupt()
-    assert door.main(NATIVE) == 130
+    assert main.main(NATIVE) == 130
     capsys.readouterr()
-    assert door.main(["history"]) == 0
+    assert main.main(["history"]) == 0
     line = capsys.readouterr().out.splitlines()[1]
     assert " broken " in line, "this laboratory did not come to say that it was interrupted"
     assert "1 not run" in line
@@ -282,7 +282,7 @@ def test_a_history_that_cannot_be_written_does_not_hurt_the_run(
 ) -> None:
     (at_home / "file.db").write_text("this is something else, and it is not ours to change" * 9)
     lab.result = result
-    assert door.main([*NATIVE, "--history", str(at_home / "file.db")]) == code
+    assert main.main([*NATIVE, "--history", str(at_home / "file.db")]) == code
     out, err = capsys.readouterr()
     assert "1 cell: 1 " in out
     assert err.count("History fails") == 1
@@ -294,7 +294,7 @@ def test_the_unforeseen_is_one_line_and_its_details_are_kept(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path
 ) -> None:
     lab.result = RuntimeError("a bug")
-    assert door.main(NATIVE) == 3
+    assert main.main(NATIVE) == 3
     err = capsys.readouterr().err
     assert "Traceback" not in err
     assert "unforeseen RuntimeError: a bug; the details are in " in err
@@ -307,7 +307,7 @@ def test_developers_get_their_traceback(
 ) -> None:
     monkeypatch.setenv("FOOTHOLD_DEBUG", "1")
     lab.result = RuntimeError("a bug")
-    assert door.main(NATIVE) == 3
+    assert main.main(NATIVE) == 3
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -315,12 +315,12 @@ def test_elsewhere_than_on_linux(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert door.main(["run"]) == 3
+    assert main.main(["run"]) == 3
     assert "darwin" in capsys.readouterr().err
 
 
 def test_plan_lists_cells_and_what_is_declared(capsys: pytest.CaptureFixture[str]) -> None:
-    assert door.main(["plan", "--guest", "uml-bookworm", "--policy", "after"]) == 0
+    assert main.main(["plan", "--guest", "uml-bookworm", "--policy", "after"]) == 0
     out = capsys.readouterr().out
     assert "uml-6.1/none/after            low, allocates\n" in out
     assert out.endswith("3 cells\n")
@@ -389,7 +389,7 @@ def test_plan_lists_cells_and_what_is_declared(capsys: pytest.CaptureFixture[str
 def test_predict_asks_the_oracle_and_the_model(
     capsys: pytest.CaptureFixture[str], arguments: list[str], first: str, reason: str
 ) -> None:
-    assert door.main(["predict", *arguments]) == 0
+    assert main.main(["predict", *arguments]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[0] == first
     assert reason in out
@@ -397,7 +397,7 @@ def test_predict_asks_the_oracle_and_the_model(
 
 
 def test_policies_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    assert door.main(["policies"]) == 0
+    assert main.main(["policies"]) == 0
     out = capsys.readouterr().out
     assert "after  (2012-02-08, 0fd3bb7e7)" in out
 
@@ -410,7 +410,7 @@ def test_doctor_says_the_remedy(
         doctor.Check("docker", False, "no engine answers", "start one", ()),
     ]
     monkeypatch.setattr(doctor, "examine", lambda _: checks)
-    assert door.main(["doctor"]) == 0
+    assert main.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "ok  native  can be booted" in out
     assert "note: fine" in out
@@ -422,13 +422,13 @@ def test_facts_are_json(
 ) -> None:
     booted = SimpleNamespace(guest=None, facts=samples.facts())
     monkeypatch.setattr(run, "opened", lambda *_: contextlib.nullcontext(booted))
-    assert door.main(["facts", "uml-bookworm"]) == 0
+    assert main.main(["facts", "uml-bookworm"]) == 0
     assert json.loads(capsys.readouterr().out)["task_size"] == 0x7FFFFFFFF000
 
 
 def test_images_of_an_empty_cache(capsys: pytest.CaptureFixture[str]) -> None:
-    assert door.main(["images", "list"]) == 0
-    assert door.main(["images", "build", "nope"]) == 2
+    assert main.main(["images", "list"]) == 0
+    assert main.main(["images", "build", "nope"]) == 2
     assert "there is no image 'nope'" in capsys.readouterr().err
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
-from foothold_lab.harness.cli import door
-from foothold_lab.harness.cli.door import foothold
+from foothold_lab.harness.cli import main
+from foothold_lab.harness.cli.main import foothold
 
 
 def contexts(context: click.Context) -> Iterator[click.Context]:
@@ -43,7 +43,7 @@ def test_every_command_and_option_says_what_it_is(context: click.Context) -> Non
 
 
 def test_every_command_has_a_page(tmp_path: Path) -> None:
-    assert door.main(["man", "--write", str(tmp_path / "man1")]) == 0
+    assert main.main(["man", "--write", str(tmp_path / "man1")]) == 0
     pages = {page.name for page in (tmp_path / "man1").iterdir()}
     assert pages == {f"{each.command_path.replace(' ', '-')}.1" for each in ALL}
     groff = shutil.which("groff")
@@ -56,11 +56,11 @@ def test_every_command_has_a_page(tmp_path: Path) -> None:
 
 
 def test_a_page_is_printed_and_an_unknown_one_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert door.main(["man", "images", "build"]) == 0
+    assert main.main(["man", "images", "build"]) == 0
     out = capsys.readouterr().out
     assert out.startswith('.TH "FOOTHOLD-IMAGES-BUILD" 1')
     assert r"\fB\-\-locked\fR" in out
-    assert door.main(["man", "nonsense"]) == 2
+    assert main.main(["man", "nonsense"]) == 2
 
 
 def offered(line: str) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foothold_lab.harness.cli import door
+from foothold_lab.harness.cli import main
 from foothold_lab.harness.guests import catalogue
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.plan import (
@@ -291,7 +291,7 @@ def test_the_table_and_the_values_made_of_it_speak_of_the_same_things() -> None:
 def test_the_reference_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     page = (ROOT / "docs/plan-reference.md").read_text()
     assert page == reference(), "./foothold plan --reference > docs/plan-reference.md"
-    assert door.main(["plan", "--reference"]) == 0
+    assert main.main(["plan", "--reference"]) == 0
     assert capsys.readouterr().out == page
 
 
@@ -321,7 +321,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plan_tells_what_there_is_to_know(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read(path)
     oracle = "(the oracle alone decides)"
-    assert door.main(["plan", str(path)]) == 0
+    assert main.main(["plan", str(path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "ways",
         "tags: nightly",
@@ -336,9 +336,9 @@ def test_plan_tells_what_there_is_to_know(path: Path, capsys: pytest.CaptureFixt
         f"uml-6.1/rlimit_as=300M/after  {oracle}  [#slow, deadline 120.5 s]",
         "8 cells",
     ]
-    assert door.main(["plan", str(path), "--tag", "slow", "--shard", "1/2", "--repeats", "1"]) == 0
+    assert main.main(["plan", str(path), "--tag", "slow", "--shard", "1/2", "--repeats", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "shard 1/2 of 2 cells: 1 cell"
-    assert door.main(["plan", "--list"]) == 0
+    assert main.main(["plan", "--list"]) == 0
     assert "default" in capsys.readouterr().out
 
 
@@ -349,7 +349,7 @@ def test_the_jobs_of_a_matrix_are_all_cells(
 ) -> None:
     asked = ["--limit", "none", "--deadline", "5"]
     shards = [] if count is None else ["--shards", str(count)]
-    assert door.main(["plan", "default", *asked, "--github-matrix", *shards]) == 0
+    assert main.main(["plan", "default", *asked, "--github-matrix", *shards]) == 0
     jobs = json.loads(capsys.readouterr().out)["include"]
     assert len(jobs) == min(count or 8, 15)
     assert sum(job["cells"] for job in jobs) == 15
@@ -358,7 +358,7 @@ def test_the_jobs_of_a_matrix_are_all_cells(
         program, command, *words = job["command"].split()
         assert (program, command) == ("./foothold", "run")
         assert words == ["default", *asked, "--shard", job["shard"]]
-        assert door.main(["plan", *words]) == 0
+        assert main.main(["plan", *words]) == 0
         mine = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-1]]
         assert set(job["guests"].split(", ")) == {cell.split("/")[0] for cell in mine}
         listed += mine
@@ -381,7 +381,7 @@ def test_the_jobs_of_a_matrix_are_all_cells(
 def test_words_that_make_no_sense(
     capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
-    assert door.main(["plan", *words]) == 2
+    assert main.main(["plan", *words]) == 2
     assert f"foothold: {told}" in capsys.readouterr().err
 
 
@@ -407,7 +407,7 @@ def test_commands_in_the_documentation_are_understood(
         if option in words:
             at = words.index(option)
             del words[at : at + 2]
-    assert door.main(["plan", *words[1:]]) == 0
+    assert main.main(["plan", *words[1:]]) == 0
 
 
 VALUES = st.sampled_from([

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cli.asked import Asked
+from foothold_lab.harness.cli.plan_options import Asked
 from foothold_lab.harness.cli.subject import subjects_of
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import UsageError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cli.common import known
+from foothold_lab.harness.cli.context import known
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.plan import Axes, Selection, find, load
 from foothold_lab.harness.subjects.packaged import RUNTIMES, packaged, subject, version

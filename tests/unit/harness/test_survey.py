@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from foothold_lab.harness.cli import door
+from foothold_lab.harness.cli import main
 from foothold_lab.harness.evidence.strace import parse_trace, story_of
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import UsageError
@@ -358,14 +358,14 @@ def test_what_stood_in_the_way_is_told_by_the_kernel_or_else_by_the_program(
 
 
 def test_the_page_can_be_written_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert door.main(["survey", "--from", str(run)]) == 0
+    assert main.main(["survey", "--from", str(run)]) == 0
     assert capsys.readouterr().out == markdown(read(run))
 
 
 def test_a_directory_without_a_survey(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no survey"):
         read(tmp_path)
-    assert door.main(["survey", "--from", str(tmp_path)]) == 2
+    assert main.main(["survey", "--from", str(tmp_path)]) == 2
 
 
 def test_an_imitated_kernel_is_held_against_the_real_one(run: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cli import door
+from foothold_lab.harness.cli import main
 from foothold_lab.harness.html_report.page import render, visible
 from foothold_lab.harness.html_report.read import read_run
 from foothold_lab.harness.html_report.sink import Html
@@ -205,19 +205,19 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_command_finds_a_run(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert door.main(["report"]) == 0
+    assert main.main(["report"]) == 0
     newest = kept / "20260102T000000Z-bbbb/report.html"
     assert capsys.readouterr().out.strip() == str(newest)
     assert b"2 of 4 cells are not as expected" in newest.read_bytes()
-    assert door.main(["report", "20260101T000000Z-aaaa", "-o", str(kept / "one.html")]) == 0
-    assert door.main(["report", str(kept / "20260101T000000Z-aaaa")]) == 0
+    assert main.main(["report", "20260101T000000Z-aaaa", "-o", str(kept / "one.html")]) == 0
+    assert main.main(["report", str(kept / "20260101T000000Z-aaaa")]) == 0
     first = (kept / "20260101T000000Z-aaaa/report.html").read_bytes()
     assert first == (kept / "one.html").read_bytes()
 
 
 def test_the_command_compares(kept: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     compare = ["report", "last", "--compare", "20260101T000000Z-aaaa", "-o", "-"]
-    assert door.main(compare) == 0
+    assert main.main(compare) == 0
     out = capfdbinary.readouterr().out
     assert b"new failure: 1" in out
     assert out.endswith(b"</html>\n")
@@ -235,7 +235,7 @@ def test_the_command_compares(kept: Path, capfdbinary: pytest.CaptureFixture[byt
 def test_usage(
     kept: Path, words: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert door.main(["report", *words]) == code
+    assert main.main(["report", *words]) == code
     error = capsys.readouterr().err
     assert told in error
     assert "remedy" in error
@@ -243,7 +243,7 @@ def test_usage(
 
 def test_without_a_run_there_is_no_last_one(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(kept)
-    assert door.main(["report", "last"]) == 2
+    assert main.main(["report", "last"]) == 2
     assert "there is no run 'last'" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cli import door
+from foothold_lab.harness.cli import main
 from foothold_lab.harness.model.verdict import Observation
 from foothold_lab.harness.reporters.jsonl import JsonLines
 from foothold_lab.harness.results_db.database import Database
@@ -36,7 +36,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    assert door.main(list(arguments)) == code
+    assert main.main(list(arguments)) == code
     out, err = capsys.readouterr()
     assert "Traceback" not in err
     assert "\x1b" not in out, "nothing of a guest reaches the terminal raw"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from foothold_lab.harness.cli.common import state
+from foothold_lab.harness.cli.context import state
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:

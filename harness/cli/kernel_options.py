@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from foothold_lab.harness.cli.common import known, stop_as_by_ctrl_c
+from foothold_lab.harness.cli.context import known, stop_as_by_ctrl_c
 
 if TYPE_CHECKING:
     from foothold_lab.harness.guests.base import Guest

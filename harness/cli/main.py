@@ -15,7 +15,7 @@ import click
 
 from foothold_lab.harness import __version__
 from foothold_lab.harness.cli.bisect import ABORT, is_bisection
-from foothold_lab.harness.cli.common import (
+from foothold_lab.harness.cli.context import (
     BROKEN_PIPE,
     FAILED,
     INTERRUPTED,
