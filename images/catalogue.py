@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from foothold_lab.images import disks, elf, fromsource, initramfs, kernels, recipes, roots, runtimes
+from foothold_lab.images import (
+    disks,
+    elf,
+    initramfs,
+    kernel_build,
+    kernels,
+    recipes,
+    rootfs,
+    runtimes,
+)
 from foothold_lab.images.apt import PackageSet
+from foothold_lab.images.debian_arch import AMD64, ARM64, I386, PORTS, RISCV64, Port
 from foothold_lab.images.kernels import make_kernel
-from foothold_lab.images.ports import AMD64, ARM64, I386, PORTS, RISCV64, Port
 from foothold_lab.images.recipes import (
     AGENT,
     MIB,
@@ -20,7 +29,7 @@ from foothold_lab.images.recipes import (
     make_tool,
     make_uml,
 )
-from foothold_lab.images.roots import EMULATORS, make_initrd, make_root, make_userland
+from foothold_lab.images.rootfs import EMULATORS, make_initrd, make_root, make_userland
 
 HERE = Path(recipes.__file__)
 AGENT_HERE = "agent-here"  # the agent of a machine that cannot have Debian's packages
@@ -46,7 +55,7 @@ def _port(port: Port) -> Iterator[Recipe]:
     An agent that has changed leaves the userland, which takes long to make, as it is.
     """
     toolchain, agent, userland = map(port.image, ("toolchain", "agent", "userland"))
-    sources = (HERE, Path(elf.__file__), Path(roots.__file__))
+    sources = (HERE, Path(elf.__file__), Path(rootfs.__file__))
     yield Recipe(toolchain, make_tool, PackageSet("bookworm", port.compilers), space=700 * MIB)
     yield Recipe(
         agent,
@@ -90,7 +99,7 @@ def _kernel(name: str, port: Port, suite: str, package: str) -> Recipe:
 
 def _initrd(name: str, port: Port, kernel: str) -> Recipe:
     """What a kernel boots from: a port's root."""
-    sources = (HERE, Path(roots.__file__), Path(initramfs.__file__))
+    sources = (HERE, Path(rootfs.__file__), Path(initramfs.__file__))
     needs = (port.image("root"), kernel)
     return Recipe(name, make_initrd, needs=needs, port=port, sources=sources, space=60 * MIB)
 
@@ -145,7 +154,7 @@ RECIPES: Mapping[str, Recipe] = {
     AGENT_HERE: Recipe(
         AGENT_HERE, make_agent_here, sources=(HERE, *sorted(AGENT.glob("*.[ch]"))), space=4 * MIB
     ),
-    **fromsource.RECIPES,
+    **kernel_build.RECIPES,
     **runtimes.RECIPES,
     **disks.recipes(runtimes.RUNTIMES, [each for each in _all() if each.make is make_kernel]),
 }

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from foothold_lab.images import elf
 from foothold_lab.images.apt import Deb, PackageSet
+from foothold_lab.images.debian_arch import AMD64, Port
 from foothold_lab.images.errors import ImageError
-from foothold_lab.images.ports import AMD64, Port
 from foothold_lab.images.progress import Say, silence
 
 MIB = 1 << 20

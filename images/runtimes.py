@@ -18,10 +18,10 @@ from pathlib import Path
 
 from foothold_lab.images import elf, recipes
 from foothold_lab.images.apt import PackageSet
+from foothold_lab.images.debian_arch import AMD64, ARM64, RISCV64, Port
 from foothold_lab.images.errors import ImageError
-from foothold_lab.images.ports import AMD64, ARM64, RISCV64, Port
 from foothold_lab.images.recipes import MIB, Materials, Recipe, folders, make_tool
-from foothold_lab.images.roots import EMULATORS
+from foothold_lab.images.rootfs import EMULATORS
 
 HELLO = Path(__file__).with_name("hello")
 SUITE = "trixie"

@@ -139,7 +139,7 @@ def _commands(context: click.Context) -> Iterable[str]:
 
 
 def _releases(_: click.Context) -> Iterable[str]:
-    from foothold_lab.images.fromsource import SUITES
+    from foothold_lab.images.kernel_build import SUITES
 
     return SUITES
 

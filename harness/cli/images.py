@@ -77,7 +77,7 @@ def build(
 def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
     from foothold_lab.images.builder import Builder
     from foothold_lab.images.catalogue import RECIPES
-    from foothold_lab.images.fromsource import SUITES, recipe
+    from foothold_lab.images.kernel_build import SUITES, recipe
 
     if release not in SUITES:
         raise UsageError(

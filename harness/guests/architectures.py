@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from foothold_lab.images.ports import AMD64, ARM64, I386, RISCV64, Port
-from foothold_lab.images.roots import EMULATORS
+from foothold_lab.images.debian_arch import AMD64, ARM64, I386, RISCV64, Port
+from foothold_lab.images.rootfs import EMULATORS
 
 
 @dataclass(frozen=True)

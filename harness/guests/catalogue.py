@@ -24,7 +24,7 @@ from foothold_lab.harness.guests.uml import Uml, has_seccomp
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import disks
 from foothold_lab.images.builder import Builder
-from foothold_lab.images.ports import AMD64, Port
+from foothold_lab.images.debian_arch import AMD64, Port
 
 NO_OWN = OwnKernels()
 # alias -> image: which suite's kernel a UML guest boots

@@ -25,7 +25,7 @@ from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import PipeStream, Stream
 from foothold_lab.harness.transport.supervised import agent_argv, measured, supervise
 from foothold_lab.images import apt, elf
-from foothold_lab.images.roots import EMULATORS
+from foothold_lab.images.rootfs import EMULATORS
 
 _LOG = 100  # the descriptor that the emulator writes its log to
 _OF_EMULATOR = "it would count what the emulator itself maps"

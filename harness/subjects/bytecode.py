@@ -14,9 +14,9 @@ from pathlib import Path
 
 from foothold_lab import allocator
 from foothold_lab.allocator import bundle
-from foothold_lab.images import roots
+from foothold_lab.images import rootfs
 from foothold_lab.images.builder import Builder
-from foothold_lab.images.ports import Port
+from foothold_lab.images.debian_arch import Port
 
 _MAKE = (
     "import pathlib, sys; from allocator.bundle import write_bytecode; "
@@ -31,11 +31,11 @@ def for_guest(port: Port | None, builder: Builder) -> tuple[Path, ...]:
     if port is None or _has_our_python(port, builder):
         return _obtain(builder, importlib.util.MAGIC_NUMBER, _ours)
     root = builder.image(port.image("userland"))
-    emulators = builder.image(roots.EMULATORS) if port.foreign else None
+    emulators = builder.image(rootfs.EMULATORS) if port.foreign else None
     folder = str(Path(allocator.__file__).parent.parent)
 
     def make(out: Path) -> Mapping[str, object]:
-        roots.run_python(port, root, emulators, "-c", _MAKE, str(out), path=folder)
+        rootfs.run_python(port, root, emulators, "-c", _MAKE, str(out), path=folder)
         return {"root": root.name}
 
     return _obtain(builder, root.name.encode(), make)
@@ -43,7 +43,7 @@ def for_guest(port: Port | None, builder: Builder) -> tuple[Path, ...]:
 
 def _has_our_python(port: Port, builder: Builder) -> bool:
     root = builder.image(port.image("userland"))
-    return roots.python_of(root) == f"python3.{sys.version_info.minor}"
+    return rootfs.python_of(root) == f"python3.{sys.version_info.minor}"
 
 
 def _ours(out: Path) -> Mapping[str, object]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import elf
-from foothold_lab.images.ports import PORTS
+from foothold_lab.images.debian_arch import PORTS
 
 
 def here(program: Path, loader: str) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from foothold_lab.harness.subjects.subject import Subject
 from foothold_lab.images.builder import Builder
-from foothold_lab.images.ports import AMD64, Port
+from foothold_lab.images.debian_arch import AMD64, Port
 from foothold_lab.images.runtimes import PORTS
 
 _IMAGE = "{image}"  # stands for where a runtime's image is

@@ -22,8 +22,8 @@ from foothold_lab.harness.model.errors import GuestError, UsageError
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.subjects.subject import libraries
 from foothold_lab.images import elf
+from foothold_lab.images.debian_arch import PORTS
 from foothold_lab.images.errors import ImageError
-from foothold_lab.images.ports import PORTS
 
 FILE = f"{bundle.PACKAGE}/{bundle.SCRIPT}"
 _REMEMBERED = "subjects.json"  # in the directory of a boot

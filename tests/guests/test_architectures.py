@@ -14,7 +14,7 @@ from foothold_lab.harness.model.verdict import Expectation, Outcome, Result
 from foothold_lab.harness.model.verdict import Path as Way
 from foothold_lab.harness.subjects.subject import of_program
 from foothold_lab.images.builder import Builder
-from foothold_lab.images.ports import PORTS
+from foothold_lab.images.debian_arch import PORTS
 from tests.guests.conftest import happen
 
 LOW, HIGH = (Way.LOW, Outcome.ALLOCATES), (Way.HIGH, Outcome.ALLOCATES)

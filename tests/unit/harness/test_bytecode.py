@@ -10,10 +10,10 @@ import pytest
 
 from foothold_lab.allocator import boot
 from foothold_lab.harness.subjects.subject import bytecode
-from foothold_lab.images import roots
+from foothold_lab.images import rootfs
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
-from foothold_lab.images.ports import AMD64, Port
+from foothold_lab.images.debian_arch import AMD64, Port
 from foothold_lab.images.recipes import Materials, Recipe
 
 
@@ -47,7 +47,7 @@ def test_another_python_makes_its_own_once(
         (Path(argv[-1]) / "bytecode-01020304").write_bytes(b"code")
         return ""
 
-    monkeypatch.setattr(roots, "run_python", run)
+    monkeypatch.setattr(rootfs, "run_python", run)
     (tmp_path / "version").write_text("python3.99")
     [one] = bytecode.for_guest(AMD64, builder)
     assert (one.name, one.read_bytes()) == ("bytecode-01020304", b"code")

@@ -15,8 +15,8 @@ from foothold_lab.images import disks, runtimes
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.catalogue import GUESTS, RECIPES
+from foothold_lab.images.debian_arch import AMD64
 from foothold_lab.images.errors import ImageError
-from foothold_lab.images.ports import AMD64
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from foothold_lab.harness.guests.architectures import ARCHITECTURES
 from foothold_lab.images import disks, runtimes
 from foothold_lab.images.catalogue import RECIPES
+from foothold_lab.images.debian_arch import AMD64, RISCV64
 from foothold_lab.images.errors import ImageError
-from foothold_lab.images.ports import AMD64, RISCV64
 from foothold_lab.images.recipes import Materials
 
 

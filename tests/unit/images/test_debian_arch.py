@@ -10,10 +10,10 @@ import pytest
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.catalogue import RECIPES
+from foothold_lab.images.debian_arch import AMD64, ARM64, PORTS, Port
 from foothold_lab.images.elf import MACHINES
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.kernels import make_kernel
-from foothold_lab.images.ports import AMD64, ARM64, PORTS, Port
 from foothold_lab.images.recipes import Materials, Recipe
 
 

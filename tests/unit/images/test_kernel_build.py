@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.images import fromsource, lock
+from foothold_lab.images import kernel_build, lock
 from foothold_lab.images.catalogue import GUESTS, RECIPES
 from foothold_lab.images.errors import ImageError
-from foothold_lab.images.fromsource import CONFIG, recipe
+from foothold_lab.images.kernel_build import CONFIG, recipe
 
 
 def given(*lines: str) -> str:
@@ -27,7 +27,7 @@ def given(*lines: str) -> str:
     ],
 )
 def test_a_configuration_that_was_taken(line: str, result: str) -> None:
-    fromsource._check(f"{CONFIG.read_text()}\n{line}\n", given(result))
+    kernel_build._check(f"{CONFIG.read_text()}\n{line}\n", given(result))
 
 
 @pytest.mark.parametrize(
@@ -40,15 +40,15 @@ def test_a_configuration_that_was_taken(line: str, result: str) -> None:
 )
 def test_a_configuration_that_was_not(line: str, result: str) -> None:
     with pytest.raises(ImageError, match="cannot be configured so") as error:
-        fromsource._check(f"{CONFIG.read_text()}\n{line}\n", given(result))
+        kernel_build._check(f"{CONFIG.read_text()}\n{line}\n", given(result))
     assert line in str(error.value)
 
 
 def test_the_last_line_about_an_option_counts() -> None:
     wanted = "CONFIG_SYSVIPC=y\n# CONFIG_SYSVIPC is not set\n"
-    fromsource._check(wanted, "# CONFIG_SYSVIPC is not set\n")
+    kernel_build._check(wanted, "# CONFIG_SYSVIPC is not set\n")
     with pytest.raises(ImageError):
-        fromsource._check(wanted, "CONFIG_SYSVIPC=y\n")
+        kernel_build._check(wanted, "CONFIG_SYSVIPC=y\n")
 
 
 def test_a_release_without_source() -> None:
@@ -65,9 +65,9 @@ def test_a_configuration_is_part_of_what_is_built(tmp_path: Path) -> None:
 
 
 def test_they_are_built_on_request_and_their_packages_are_locked() -> None:
-    assert not set(fromsource.RECIPES) & set(GUESTS)
-    assert set(fromsource.RECIPES) <= set(RECIPES)
+    assert not set(kernel_build.RECIPES) & set(GUESTS)
+    assert set(kernel_build.RECIPES) <= set(RECIPES)
     known = lock.read(lock.TESTED).sets
-    assert {each.packages.name for each in fromsource.RECIPES.values() if each.packages} <= set(
+    assert {each.packages.name for each in kernel_build.RECIPES.values() if each.packages} <= set(
         known
     )

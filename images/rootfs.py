@@ -13,8 +13,8 @@ from pathlib import Path
 
 from foothold_lab.images import elf, initramfs
 from foothold_lab.images.cache import MANIFEST
+from foothold_lab.images.debian_arch import Port
 from foothold_lab.images.errors import ImageError
-from foothold_lab.images.ports import Port
 from foothold_lab.images.recipes import Materials, folders, loader
 
 EMULATORS = "qemu-user"  # the image with qemu-user's programs
