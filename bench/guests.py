@@ -18,15 +18,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from foothold_lab.harness import subjects
 from foothold_lab.harness.evidence import judge, observe
-from foothold_lab.harness.guests.base import Guest, Workplace
-from foothold_lab.harness.guests.catalogue import Kind, catalogue
+from foothold_lab.harness.guests.base import Guest, GuestConfig
+from foothold_lab.harness.guests.catalogue import GuestType, catalogue
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.oracle import predict
-from foothold_lab.harness.subjects.subject import bytecode, subject
+from foothold_lab.harness.subjects import bytecode
 from foothold_lab.images.builder import Builder
 
 PROBE = (
@@ -66,27 +67,27 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 @contextmanager
-def workplace(builder: Builder, kind: Kind) -> Iterator[Workplace]:
+def workplace(builder: Builder, kind: GuestType) -> Iterator[GuestConfig]:
     with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
         share = Path(folder) / "share"
         share.mkdir()
-        place = Workplace(Path(folder), share, builder, CPU)
+        place = GuestConfig(Path(folder), share, builder, CPU)
         compiled = bytecode.for_guest(kind.port, builder)
-        subject.deploy(share, bytecode=compiled, sources=kind.make(place).shares_live)
+        subjects.deploy(share, bytecode=compiled, sources=kind.make(place).shares_live)
         yield place
 
 
 def cell(guest: Guest, facts: Facts, question: Cell, *, trace: bool = False) -> None:
     """One cell, as the orchestrator does it; a cell that does not pass is no benchmark."""
-    argv = subject.command(question, guest, trace=trace)
-    how = subject.supervision(subject.ALLOCATOR, guest, trace=trace)
+    argv = subjects.command(question, guest, trace=trace)
+    how = subjects.supervision(subjects.ALLOCATOR, guest, trace=trace)
     record = guest.run(argv, question.limits, Deadline.after(120), how=how)
     predicted = predict(facts, question.limits, question.policy)
     verdict = judge(question, predicted, observe(record, pointers=facts.pointer_size), seconds=0)
     assert verdict.result is Result.PASS, verdict.findings
 
 
-def boot_with_one_cell(kind: Kind, builder: Builder) -> float:
+def boot_with_one_cell(kind: GuestType, builder: Builder) -> float:
     """Seconds from spawn to verdict."""
     with workplace(builder, kind) as place:
         guest = kind.make(place)
@@ -101,7 +102,7 @@ def boot_with_one_cell(kind: Kind, builder: Builder) -> float:
             guest.stop()
 
 
-def bare_boot(kind: Kind, builder: Builder) -> float:
+def bare_boot(kind: GuestType, builder: Builder) -> float:
     """Seconds from spawn to power off of the same command line, with the probe as init."""
     with workplace(builder, kind) as place:
         guest = kind.make(place)
@@ -157,7 +158,7 @@ def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
                 question = Cell(name, Limits(), "after")
                 by_hand = [
                     word
-                    for word in subject.command(question, guest, trace=False)
+                    for word in subjects.command(question, guest, trace=False)
                     if word != "--hold"
                 ]
 
@@ -224,7 +225,7 @@ def native_line(builder: Builder, times: int) -> Line:
     with workplace(builder, kind) as place:
         guest = kind.make(place)
         facts = guest.boot(Deadline.after(60))
-        root = Path(subject.__file__).parents[1]
+        root = Path(__file__).parents[1]
         argv = [sys.executable, "-m", "allocator", "--policy", "after"]
         mine, theirs = medians(
             times,

@@ -17,9 +17,15 @@ from pathlib import Path
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.facts import Cgroup, Facts, Hint, Tools
-from foothold_lab.harness.model.provenance import Origin
-from foothold_lab.harness.model.verdict import Expectation, Observation, Outcome, Result, Verdict
-from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.model.provenance import Provenance
+from foothold_lab.harness.model.verdict import (
+    Expectation,
+    Observation,
+    Outcome,
+    ReservationPath,
+    Result,
+    Verdict,
+)
 from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.compare import compare
 from foothold_lab.harness.results_db.database import Database
@@ -29,9 +35,9 @@ from foothold_lab.harness.results_db.writer import Recorder
 CELLS = 100_000
 TIMES = 5
 GOAL = 1.0  # seconds
-HIGH = Expectation(Way.HIGH, Outcome.ALLOCATES)
+HIGH = Expectation(ReservationPath.HIGH, Outcome.ALLOCATES)
 SEEN = Observation(
-    Way.HIGH,
+    ReservationPath.HIGH,
     Outcome.ALLOCATES,
     0,
     0,
@@ -93,7 +99,7 @@ SHAPES = (
 def fill(database: Database, shape: Shape) -> None:
     lot = random.Random(5)
     cells = [
-        Cell(f"guest-{n % shape.guests}", Limits(rlimit_as=(n + 1) << 20), "after", declared=HIGH)
+        Cell(f"guest-{n % shape.guests}", Limits(rlimit_as=(n + 1) << 20), "after", expected=HIGH)
         for n in range(shape.cells)
     ]
     with database.transaction():
@@ -112,7 +118,7 @@ def _run(number: int, cells: list[Cell], lot: random.Random) -> Iterator[events.
         directory=f"/var/runs/{number:06}",
         command=("foothold", "run", plan),
         cells=tuple(cells),
-        origin=Origin("0.1.0", "", f"code-{number // 50}", "3.11.7", "6.18"),
+        provenance=Provenance("0.1.0", "", f"code-{number // 50}", "3.11.7", "6.18"),
         subjects={"allocator": "s1"},
     )
     for guest in sorted({cell.guest for cell in cells}):

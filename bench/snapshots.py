@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.guests import Line, cell, medians, seconds, workplace
-from foothold_lab.harness.guests.catalogue import Kind, catalogue
+from foothold_lab.harness.guests.catalogue import GuestType, catalogue
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.images.builder import Builder
@@ -27,7 +27,7 @@ ASK = (
 )
 
 
-def first_answer(kind: Kind, builder: Builder) -> float:
+def first_answer(kind: GuestType, builder: Builder) -> float:
     """Seconds from the start of QEMU to the first answer over SSH."""
     with workplace(builder, kind) as place:
         guest = kind.make(place)
@@ -37,7 +37,7 @@ def first_answer(kind: Kind, builder: Builder) -> float:
             guest.stop()
 
 
-def first_cell(kind: Kind, builder: Builder, *, snapshots: bool) -> float:
+def first_cell(kind: GuestType, builder: Builder, *, snapshots: bool) -> float:
     """Seconds from the start of QEMU to the verdict on one cell."""
     with workplace(builder, kind) as place:
         guest = kind.make(replace(place, snapshots=snapshots))
@@ -51,7 +51,7 @@ def first_cell(kind: Kind, builder: Builder, *, snapshots: bool) -> float:
             guest.stop()
 
 
-def first_question(kind: Kind, builder: Builder) -> float:
+def first_question(kind: GuestType, builder: Builder) -> float:
     """Seconds from the start of QEMU to the answer to ASK."""
     with workplace(builder, kind) as place:
         guest = kind.make(place)

@@ -6,12 +6,12 @@ from __future__ import annotations
 class ImageError(Exception):
     """An image could not be made or used.
 
-    `hint` is the remedy, one sentence, for the user.
+    `remedy` is the remedy, one sentence, for the user.
     """
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)
-        self.hint = hint
+        self.remedy = remedy
 
 
 class MovedOn(ImageError):

@@ -58,9 +58,9 @@ def vmlinux(bz_image: bytes) -> bytes:
     Source: Documentation/arch/x86/boot.rst, payload_offset and payload_length (2.08 and later).
     Raises ImageError if the file is no bzImage or is compressed in a way that we do not know.
     """
-    hint = "give a bzImage as Debian ships it, or a vmlinux"
+    remedy = "give a bzImage as Debian ships it, or a vmlinux"
     if len(bz_image) < 0x260 or bz_image[0x202:0x206] != b"HdrS":
-        raise ImageError("this file is no x86 Linux kernel image", hint)
+        raise ImageError("this file is no x86 Linux kernel image", remedy)
     sectors = bz_image[0x1F1] or 4
     offset, length = struct.unpack_from("<II", bz_image, 0x248)
     start = (sectors + 1) * 512 + offset
@@ -76,7 +76,7 @@ def vmlinux(bz_image: bytes) -> bytes:
         return _lz4_legacy(payload[4:])
     if payload[:3] == b"BZh":
         return bz2.BZ2Decompressor().decompress(payload)
-    raise ImageError(f"the kernel's payload is compressed as {payload[:6].hex()}", hint)
+    raise ImageError(f"the kernel's payload is compressed as {payload[:6].hex()}", remedy)
 
 
 def _lz4_legacy(blocks: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The doors. `door` finds a command, and turns errors into words; one module for each command.
+"""The commands of the program foothold.
 
 May import everything; nothing imports it. What takes long to import is imported where it is used,
 so that `foothold --help` is quick.

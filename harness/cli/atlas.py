@@ -71,7 +71,7 @@ def _measure(
                     with laboratory.opened(name, options, bus) as opened:
                         measured[name] = opened.facts
                 except FootholdError as error:
-                    missing[name] = f"{error}; {error.hint}" if error.hint else str(error)
+                    missing[name] = f"{error}; {error.remedy}" if error.remedy else str(error)
     return measured, missing
 
 

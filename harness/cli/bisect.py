@@ -55,8 +55,8 @@ def answer(own: OwnKernels, asked: Asked, run: Callable[[Asked], Done]) -> int:
         done = run(asked)
     except (FootholdError, ImageError, OSError) as error:
         click.echo(f"foothold: {error}: the bisection cannot go on", err=True)
-        if hint := getattr(error, "hint", ""):
-            click.echo(f"  remedy: {hint}", err=True)
+        if remedy := getattr(error, "remedy", ""):
+            click.echo(f"  remedy: {remedy}", err=True)
         return ABORT
     if done.code in (INTERRUPTED, FINDING):
         return done.code

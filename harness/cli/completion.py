@@ -110,9 +110,9 @@ def _guests(_: click.Context) -> Iterable[str]:
 
 
 def _plans(_: click.Context) -> Iterable[str]:
-    from foothold_lab.harness.plan import builtin
+    from foothold_lab.harness.plan import shipped
 
-    return builtin()
+    return shipped()
 
 
 def _policies(_: click.Context) -> Iterable[str]:

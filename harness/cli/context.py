@@ -51,7 +51,7 @@ def known(builder: Builder, own: OwnKernels | None = None) -> Known:
 
 def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
     """Return the catalogue of packaged subjects: what makes each of them, by name."""
-    from foothold_lab.harness.subjects.subject import packaged
+    from foothold_lab.harness.subjects import packaged
 
     return packaged.packaged(builder)
 

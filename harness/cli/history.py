@@ -141,8 +141,8 @@ def moment(at: float) -> str:
 
 def made_with(run: Run) -> str:
     """Write of which Foothold a run is, as short as it is unmistakable."""
-    revision, _, dirty = run.origin.revision.partition("-")
-    return " ".join(filter(None, (run.origin.version, revision[:9], dirty)))
+    revision, _, dirty = run.provenance.revision.partition("-")
+    return " ".join(filter(None, (run.provenance.version, revision[:9], dirty)))
 
 
 def _line(run: Run) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from foothold_lab.harness.cli import context
-from foothold_lab.harness.model.errors import UsageError, meant
+from foothold_lab.harness.model.errors import UsageError, did_you_mean
 
 
 @click.group(no_args_is_help=False)
@@ -59,7 +59,7 @@ def build(
     for name in names:
         if name not in RECIPES:
             raise UsageError(
-                f"there is no image {name!r}{meant(name, RECIPES)}",
+                f"there is no image {name!r}{did_you_mean(name, RECIPES)}",
                 f"images are: {', '.join(RECIPES)}",
             )
     # what is made of this machine's own is made where it is needed
@@ -81,7 +81,7 @@ def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
 
     if release not in SUITES:
         raise UsageError(
-            f"there is no source of {release}{meant(release, SUITES)}",
+            f"there is no source of {release}{did_you_mean(release, SUITES)}",
             f"releases are: {', '.join(SUITES)}",
         )
     kernel = recipe(release, config)

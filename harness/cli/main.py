@@ -24,7 +24,7 @@ from foothold_lab.harness.cli.context import (
     name_of_now,
     state,
 )
-from foothold_lab.harness.model.errors import Blame, FootholdError, meant
+from foothold_lab.harness.model.errors import Blame, FootholdError, did_you_mean
 
 _COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks what it may offer
 
@@ -75,7 +75,7 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and args[0][:1] != "-":
             raise click.UsageError(
-                f"No such command {args[0]!r}{meant(args[0], COMMANDS)}", context
+                f"No such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}", context
             )
         return super().resolve_command(context, args)
 
@@ -140,9 +140,9 @@ def _main(argv: Sequence[str] | None) -> int:
         return _say(USAGE, error.format_message(), f"`{path} --help` says what there is")
     except FootholdError as error:
         code = USAGE if error.blame is Blame.USAGE else FAILED
-        return _say(code, str(error), error.hint)
+        return _say(code, str(error), error.remedy)
     except ImageError as error:
-        return _say(FAILED, str(error), error.hint)
+        return _say(FAILED, str(error), error.remedy)
     except (KeyboardInterrupt, click.Abort):
         return _say(INTERRUPTED, "interrupted", "")
     except (BrokenPipeError, _PipeError) as error:
@@ -169,10 +169,10 @@ def _unforeseen(error: BaseException) -> int:
     return _say(FAILED, f"{_last_words(error)}; {_keep_traceback()}", "")
 
 
-def _say(code: int, message: str, hint: str) -> int:
+def _say(code: int, message: str, remedy: str) -> int:
     click.echo(f"foothold: {message}", err=True)
-    if hint:
-        click.echo(f"  remedy: {hint}", err=True)
+    if remedy:
+        click.echo(f"  remedy: {remedy}", err=True)
     return code
 
 

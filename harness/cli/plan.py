@@ -79,7 +79,7 @@ def _head(plan: PlanFile) -> Iterator[str]:
 
 def _told(cell: Cell, plan: PlanFile) -> Iterator[str]:
     """What is declared of a cell, and what is said of it that is not said of all."""
-    yield str(cell.declared or "(the oracle alone decides)")
+    yield str(cell.expected or "(the oracle alone decides)")
     own = [f"#{tag}" for tag in cell.tags if tag not in plan.ways.tags]
     if cell.deadline is not None and cell.deadline != plan.ways.deadline:
         own.append(f"deadline {cell.deadline:g} s")
@@ -90,10 +90,10 @@ def _told(cell: Cell, plan: PlanFile) -> Iterator[str]:
 
 
 def _shipped() -> Iterator[str]:
-    from foothold_lab.harness.plan import builtin, find, load
+    from foothold_lab.harness.plan import find, load, shipped
 
     words = known(builder())
-    plans = {name: load(find(name), words) for name in builtin()}
+    plans = {name: load(find(name), words) for name in shipped()}
     width = max(map(len, plans))
     for name, read in plans.items():
         yield f"{name:<{width}}  {len(read.cells()):4} cells  {read.description}"

@@ -135,13 +135,15 @@ class Asked:
                 try:
                     plan.known.subject(given)  # says which there are, and which is the nearest
                 except UsageError as error:
-                    raise UsageError(str(error), f"{error.hint}; or a program: ./{given}") from None
+                    raise UsageError(
+                        str(error), f"{error.remedy}; or a program: ./{given}"
+                    ) from None
             program = self._program(given, plan)
             try:
                 plan = plan.with_program(program)
             except UsageError as error:
-                hint = "give the program another name, by a link"
-                raise UsageError(f"--subject {given}: {error}", hint) from error
+                remedy = "give the program another name, by a link"
+                raise UsageError(f"--subject {given}: {error}", remedy) from error
             names.append(program.name)
             programs += 1
         described = self.again(*OF_PROGRAMS)
@@ -166,7 +168,7 @@ class Asked:
     def _selection(
         self, plan: PlanFile, guests: tuple[str, ...], subjects: tuple[str, ...]
     ) -> Selection:
-        from foothold_lab.harness.plan import Axes, Selection, Ways
+        from foothold_lab.harness.plan import Axes, CellSettings, Selection
 
         axes: dict[str, tuple[Any, ...]] = {
             each.name: tuple(dict.fromkeys(self.value(each.name, plan)))
@@ -178,7 +180,7 @@ class Asked:
         return Selection(
             Axes(subjects=tuple(dict.fromkeys(subjects)), **axes),
             self.value("tags", plan),
-            Ways(**ways),
+            CellSettings(**ways),
             self.value("expect", plan),
         )
 
@@ -195,8 +197,8 @@ def _read(key: str, word: str, plan: PlanFile) -> object:
     try:
         return setting.kind.read(setting.kind.of_word(word), plan.known)
     except UsageError as error:
-        hint = error.hint or "`foothold run --help` says what there is"
-        raise UsageError(f"{setting.option.name}: {error}", hint) from error
+        remedy = error.remedy or "`foothold run --help` says what there is"
+        raise UsageError(f"{setting.option.name}: {error}", remedy) from error
 
 
 shard_option = click.option(
@@ -213,4 +215,4 @@ def chosen_shard(text: str | None) -> Shard:
     try:
         return Shard.parse(text or "1/1")
     except UsageError as error:
-        raise UsageError(f"--shard: {error}", error.hint) from error
+        raise UsageError(f"--shard: {error}", error.remedy) from error

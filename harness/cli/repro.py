@@ -89,25 +89,23 @@ def _again(past: Past, maker: Builder, *, visit: bool) -> int:
             options = laboratory.Options(
                 directory,
                 maker,
-                own=recorded_cell.own,
+                own=past.own,
                 jobs=1,
-                trace=recorded_cell.traced,
-                subjects={recorded_cell.subject.name: recorded_cell.subject},
-                handed=recorded_cell.hand(scratch),
+                trace=past.traced,
+                subjects={past.subject.name: past.subject},
+                handed=past.hand(scratch),
                 keeper=kept if visit else None,
-                plan=f"repro of {recorded_cell.run}",
+                plan=f"repro of {past.run}",
                 command=("foothold", *sys.argv[1:]),
             )
-            summary = laboratory.run([recorded_cell.cell], options, bus)
-        now = seen.result.verdicts.get(recorded_cell.cell.id)
+            summary = laboratory.run([past.cell], options, bus)
+        now = seen.result.verdicts.get(past.cell.id)
         if summary.interrupted or now is None:
             return INTERRUPTED
-        then = recorded_cell.verdict
+        then = past.verdict
         same = _came_to(then) == _came_to(now)
         was = then.observed or "; ".join(then.findings)
-        click.echo(
-            f"as in {recorded_cell.run}" if same else f"not as in {recorded_cell.run}; there: {was}"
-        )
+        click.echo(f"as in {past.run}" if same else f"not as in {past.run}; there: {was}")
         if kept.names:
             streams = Streams()
             with kept.reachable():

@@ -94,5 +94,5 @@ def shell(
     except CannotBringError as error:
         if share:
             raise
-        click.echo(f"not on /host: {error}; {error.hint}", err=True)
+        click.echo(f"not on /host: {error}; {error.remedy}", err=True)
         return work(None)

@@ -24,7 +24,7 @@ from foothold_lab.harness.cli.history import (
 
 if TYPE_CHECKING:
     from foothold_lab.harness.model.verdict import Verdict
-    from foothold_lab.harness.results_db.models import Boot, KeptCell
+    from foothold_lab.harness.results_db.models import BootRow, KeptCell
     from foothold_lab.harness.results_db.reader import Kept
 
 
@@ -68,8 +68,8 @@ def _run(kept: Kept) -> Iterator[str]:
     took = "" if run.seconds is None else f" after {run.seconds:.1f} s"
     yield f"{run.name}: {run.plan or 'no plan'}, {run.state}{took}, begun {moment(run.started)}"
     yield f"  {shlex.join(run.command)}"
-    origin = run.origin
-    yield f"  by Foothold {made_with(run)}, Python {origin.python}, on Linux {origin.kernel}"
+    provenance = run.provenance
+    yield f"  by Foothold {made_with(run)}, Python {provenance.python}, on Linux {provenance.kernel}"
     yield f"  kept in {run.directory}"
     cells = f"{len(kept.cells)} cell{'' if len(kept.cells) == 1 else 's'}"
     yield f"{cells}: {counted(run.counts, run.flaky)}"
@@ -92,7 +92,7 @@ def _run(kept: Kept) -> Iterator[str]:
     )
 
 
-def _booted(boot: Boot) -> str:
+def _booted(boot: BootRow) -> str:
     return f"failed: {boot.failure}" if boot.failure else _seconds(boot.seconds)
 
 
@@ -109,7 +109,9 @@ def _seconds(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.2f} s"
 
 
-def _cell(kept: Kept, cell: KeptCell, verdict: Verdict | None, boot: Boot | None) -> Iterator[str]:
+def _cell(
+    kept: Kept, cell: KeptCell, verdict: Verdict | None, boot: BootRow | None
+) -> Iterator[str]:
     from foothold_lab.harness.reporters.sanitize import clean, clean_lines
 
     yield f"{cell.name} of {kept.run.name}: {cell.result or 'not run'}"
@@ -117,7 +119,7 @@ def _cell(kept: Kept, cell: KeptCell, verdict: Verdict | None, boot: Boot | None
         yield f"  the run was {kept.run.state} before it"
         return
     for who, said in (
-        ("declared", verdict.declared),
+        ("expected", verdict.expected),
         ("predicted", verdict.predicted),
         ("observed", verdict.observed),
     ):
@@ -140,15 +142,15 @@ def _cell(kept: Kept, cell: KeptCell, verdict: Verdict | None, boot: Boot | None
     if verdict.console:
         yield "the console's last lines"
         yield from (f"  | {line}" for line in clean_lines(verdict.console))
-    if verdict.hint:
-        yield f"remedy: {clean(verdict.hint)}"
+    if verdict.remedy:
+        yield f"remedy: {clean(verdict.remedy)}"
     yield f"took {verdict.seconds:.2f} s; {moment(kept.run.started)}"
     if verdict.artefacts:
         yield f"kept in {clean(verdict.artefacts)}"
     yield f"again: {clean(shlex.join(verdict.command))}"
 
 
-def _guest(kept: Kept, boot: Boot) -> Iterator[str]:
+def _guest(kept: Kept, boot: BootRow) -> Iterator[str]:
     from foothold_lab.harness.reporters.sanitize import clean
 
     yield f"guest {boot.guest}: {_booted(boot)}; {kept.run.directory}/guests/{boot.name}"

@@ -42,12 +42,12 @@ def subjects_named(
 
 
 def _of_program(this: Program, plan: PlanFile) -> Subject:
+    from foothold_lab.harness import subjects
     from foothold_lab.harness.plan import schema
     from foothold_lab.harness.plan.toml_source import Place, Source
-    from foothold_lab.harness.subjects.subject import subject
 
     try:
-        return subject.of_program(
+        return subjects.of_program(
             this.program,
             this.args,
             name=this.name,
@@ -55,8 +55,8 @@ def _of_program(this: Program, plan: PlanFile) -> Subject:
             environment=this.env,
             root=this.root,
             sysroot=Path(this.sysroot) if this.sysroot else None,
-            patience=this.patience or subject.PATIENCE,
-            says=this.says,
+            timeout=this.timeout or subjects.TIMEOUT,
+            ready_pattern=this.ready_pattern,
         )
     except UsageError as error:
         if this.asked:  # on the command line, where its words are

@@ -1,4 +1,4 @@
-"""Witnesses: independent accounts of what happened, joined into one observation, and judged."""
+"""Reads what the witnesses saw and judges it against prediction and plan."""
 
 from foothold_lab.harness.evidence.judge import judge
 from foothold_lab.harness.evidence.observe import observe

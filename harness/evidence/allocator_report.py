@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from foothold_lab.harness.evidence.arena_detection import HINTS
-from foothold_lab.harness.model.verdict import Path
+from foothold_lab.harness.model.verdict import ReservationPath
 
 LONGEST_LINE = 64 << 10  # bytes
 MOST_LINES = 200_000  # a traced run of the default workload has some hundreds
@@ -42,7 +42,7 @@ class Start(ReportEvent, frozen=True, tag="start"):
 class Reserved(ReportEvent, frozen=True, tag="reserved"):
     """The arena has its place, with the bitmap below it; the first heap is mapped."""
 
-    path: Path
+    path: ReservationPath
     base: int
     length: int
     bitmap: int
@@ -71,7 +71,7 @@ class Workload(ReportEvent, frozen=True, tag="workload"):
 class End(ReportEvent, frozen=True, tag="end"):
     """The subject is done."""
 
-    path: Path
+    path: ReservationPath
     arena_start: int
     arena_used: int
     arena_end: int
@@ -161,12 +161,12 @@ class Report:
         return {moment: event for moment, event in said.items() if event}
 
     @property
-    def path(self) -> Path | None:
+    def path(self) -> ReservationPath | None:
         """The path it claims last; refused if it died before any reservation."""
         for event in (self.one(End), self.one(Reserved)):
             if event:
                 return event.path
-        return Path.REFUSED if self.one(Throw) or self.one(Exit) else None
+        return ReservationPath.REFUSED if self.one(Throw) or self.one(Exit) else None
 
 
 def read_report(stdout: bytes) -> Report:
@@ -242,7 +242,7 @@ def _inconsistencies(events: list[ReportEvent]) -> tuple[str, ...]:
             wrong.append("the arena has moved")  # of many, another may lie before the first
         if not end.arena_start <= end.arena_used <= end.arena_end:
             wrong.append("at the end, arena_used lies outside of the arena")
-        if end.path != reserved.path and end.path is not Path.LOW_GROWN:
+        if end.path != reserved.path and end.path is not ReservationPath.LOW_GROWN:
             wrong.append(f"the path changes from {reserved.path} to {end.path}")
     workload = report.one(Workload)
     if workload and not (workload.verified and _is_enough(workload)):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from foothold_lab.harness.evidence import maps
 from foothold_lab.harness.evidence.maps import FOUR_GIB, is_usable
-from foothold_lab.harness.model.verdict import Path
+from foothold_lab.harness.model.verdict import ReservationPath
 
 HIGH_ARENA = 0xF840000000
 LOW_ARENA = 512 << 20  # of the low reservation, whose bitmap lies before it
@@ -32,7 +32,7 @@ class Sighting:
     `base` is where the reservation begins, 0 without one.
     """
 
-    path: Path | None
+    path: ReservationPath | None
     base: int
     line: str
 
@@ -58,12 +58,12 @@ def sight(mappings: Sequence[maps.Mapping], policy: str = "after", pointers: int
     if high and found:
         return Sighting(None, 0, f"two arenas: {high} and {found[0].start:x}-{found[-1].end:x}")
     if high:
-        return Sighting(Path.HIGH, HIGH_ARENA, f"{high} holds {HIGH_ARENA:#x}")
+        return Sighting(ReservationPath.HIGH, HIGH_ARENA, f"{high} holds {HIGH_ARENA:#x}")
     if found:
         return low.sighting(found)
     if small := next((run for run in map(_reserved_part, runs) if low.is_shrunk(run)), None):
         line = f"{_reserved(small) >> 20}M reserved at {small[0].start:#x}, a ninth of them bitmap"
-        return Sighting(Path.LOW, small[0].start, line)
+        return Sighting(ReservationPath.LOW, small[0].start, line)
     nothing = f"nothing at {HIGH_ARENA:#x}, " if pointers == 8 else ""
     return Sighting(None, 0, f"no arena: {nothing}no {low.length >> 20}M below 4G")
 
@@ -73,11 +73,15 @@ def _sparse(mappings: Sequence[maps.Mapping], hints: Sequence[int]) -> Sighting:
     for hint in hints:
         for each in heaps:
             if each.start <= hint and hint + ARENA <= each.end:
-                return Sighting(Path.HIGH, hint, f"{each} holds 64M at the hint {hint:#x}")
+                return Sighting(
+                    ReservationPath.HIGH, hint, f"{each} holds 64M at the hint {hint:#x}"
+                )
     for each in heaps:
         start = -(-each.start // ARENA) * ARENA
         if start + ARENA <= each.end:
-            return Sighting(Path.LOW, start, f"{each} holds 64M at {start:#x}, which is no hint")
+            return Sighting(
+                ReservationPath.LOW, start, f"{each} holds 64M at {start:#x}, which is no hint"
+            )
     return Sighting(None, 0, "no arena: no 64M in use at a multiple of their size")
 
 
@@ -103,7 +107,7 @@ class _Low:
         arena = base + self.bitmap
         heap = next(each for each in run if _holds(each, arena))
         covered = (arena - heap.start) * self.heap_per_bitmap
-        path = Path.LOW_GROWN if covered > LOW_ARENA else Path.LOW
+        path = ReservationPath.LOW_GROWN if covered > LOW_ARENA else ReservationPath.LOW
         size = (run[-1].end - base) >> 20
         return Sighting(path, base, f"{size}M reserved at {base:#x}, of them in use: {heap}")
 

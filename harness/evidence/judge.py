@@ -1,4 +1,4 @@
-"""The triple agreement: observed, predicted and declared must be one and the same."""
+"""The triple agreement: observed, predicted and expected must be one and the same."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ def judge(
     console: str = "",
     artefacts: str = "",
 ) -> Verdict:
-    """Compare what was observed with what was predicted and declared, and those with each other.
+    """Compare what was observed with what was predicted and expected, and those with each other.
 
     Path, outcome, status and message count. Every disagreement is one finding; so is every
     contradiction between witnesses.
     """
-    declared = cell.declared
+    expected = cell.expected
     findings = [f"the witnesses disagree: {each}" for each in observed.contradictions]
-    if declared and not observed.is_as(declared):
-        findings.append(f"the plan expects {declared}; observed: {observed}")
+    if expected and not observed.is_as(expected):
+        findings.append(f"the plan expects {expected}; observed: {observed}")
     since = f", since {predicted.reason}" if predicted and predicted.reason else ""
     if predicted and not observed.is_as(predicted):
         findings.append(f"the oracle predicts {predicted}{since}; observed: {observed}")
         since = ""  # told once
-    if declared and predicted and not declared.agrees(predicted):
-        findings.append(f"the plan expects {declared}; the oracle predicts {predicted}{since}")
-    if not declared and not predicted and not observed.contradictions:
+    if expected and predicted and not expected.agrees(predicted):
+        findings.append(f"the plan expects {expected}; the oracle predicts {predicted}{since}")
+    if not expected and not predicted and not observed.contradictions:
         findings.append(f"nothing was expected; observed: {observed}")
     return Verdict(
         cell.id,
         Result.FAIL if findings else Result.PASS,
         seconds,
         predicted,
-        declared,
+        expected,
         observed,
         tuple(findings),
         Blame.SUBJECT if findings else None,

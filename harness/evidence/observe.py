@@ -20,7 +20,7 @@ from foothold_lab.harness.evidence.trace_source import Accounts
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.ledger import FIXED, Account, settle
 from foothold_lab.harness.model.record import Record
-from foothold_lab.harness.model.verdict import Observation, Outcome, Path
+from foothold_lab.harness.model.verdict import Observation, Outcome, ReservationPath
 
 LONGEST_MESSAGE = 500  # characters
 MOST_TOLD = 3  # reservations in a line of evidence
@@ -129,12 +129,12 @@ class _Inquiry:
                     f"the report says {said.path}; the maps at {moment} show "
                     f"{seen.path or 'no such thing'}: {seen.line}"
                 )
-            elif seen.path is not Path.HIGH and isinstance(said, Reserved):
+            elif seen.path is not ReservationPath.HIGH and isinstance(said, Reserved):
                 if said.base != seen.base:
                     self._against.append(
                         f"the report says reserved at {said.base:#x}; the maps show {seen.line}"
                     )
-            elif seen.path is Path.HIGH and said.arena_start != seen.base:
+            elif seen.path is ReservationPath.HIGH and said.arena_start != seen.base:
                 self._against.append(
                     f"the report says that the arena starts at {said.arena_start:#x}; the maps "
                     f"show {seen.line}"
@@ -144,7 +144,7 @@ class _Inquiry:
         """Whether the heap that the report claims is memory that can be read and written."""
         for moment, said in self._report.claims.items():
             maps = self._maps.get(moment)
-            if maps is None or said.path is Path.LOW_GROWN:
+            if maps is None or said.path is ReservationPath.LOW_GROWN:
                 continue  # low-grown: between two blocks lies what was never taken
             if said.arena_start >= said.arena_used:
                 self._against.append(f"the report says of no heap at {moment}")
@@ -198,14 +198,16 @@ class _Inquiry:
                 account = settle(story.steps[:count])
                 self._against += compare(account, self._maps[moment], moment)
 
-    def _path(self, sightings: dict[str, Sighting]) -> Path | None:
+    def _path(self, sightings: dict[str, Sighting]) -> ReservationPath | None:
         """What the maps showed last; refused if it died before there was anything to show."""
         for moment in reversed(MOMENTS):
             if moment in sightings:
                 return sightings[moment].path
         report = self._report
-        refused = report.path is Path.REFUSED and not report.holds and not self._record.maps
-        return Path.REFUSED if refused else None
+        refused = (
+            report.path is ReservationPath.REFUSED and not report.holds and not self._record.maps
+        )
+        return ReservationPath.REFUSED if refused else None
 
     def _outcome(self) -> Outcome | None:
         ending, report = self._record.ending, self._report

@@ -25,7 +25,7 @@ from foothold_lab.harness.model.ledger import (
     settle,
 )
 from foothold_lab.harness.model.record import Ending, Record
-from foothold_lab.harness.model.verdict import Observation, Outcome, Path
+from foothold_lab.harness.model.verdict import Observation, Outcome, ReservationPath
 
 _COMPLAINT = re.compile(
     r"error|fatal|fail|cannot|can't|unable|abort|panic|exception|throw|out of memory|no memory",
@@ -40,12 +40,12 @@ LONGEST_MESSAGE = 500
 
 
 def observe_program(
-    record: Record, untraced: Record | None = None, *, says: str = "", ends: bool = False
+    record: Record, untraced: Record | None = None, *, ready_pattern: str = "", ends: bool = False
 ) -> Observation:
     """Join trace, maps and ending. Never raises: what cannot be understood is a contradiction.
 
     It has started if it ended with status 0, having printed what matches `says`; or, unless it
-    `ends` by itself, if it has said so, or nothing is known that it says, and it still ran when our
+    `ends` by itself, if it has said so, or nothing is known that it ready_pattern, and it still ran when our
     patience was over. If it was run again without a tracer, that run is its ending.
 
     The path is where the largest of the telling reservations that were given went: `low` below
@@ -69,7 +69,7 @@ def observe_program(
     if ending.outlived and not stopped:
         evidence["left behind"] = f"{ending.outlived} processes, which were ended"
     evidence["took"] = _took(ending)
-    silent = bool(says) and not (record.said or _has_said(record, says))
+    silent = bool(ready_pattern) and not (record.said or _has_said(record, ready_pattern))
     said = _said(record)
     outcome, message = Outcome.STARTS, ""
     if stopped:
@@ -78,7 +78,7 @@ def observe_program(
     elif ending.signal or ending.status or silent:
         outcome = Outcome.DIES
         well = not (ending.signal or ending.status)
-        message = f"it ended without having said /{says}/" if well else _complaint(record)
+        message = f"it ended without having said /{ready_pattern}/" if well else _complaint(record)
     return Observation(
         _path(ledger),
         outcome,
@@ -98,8 +98,8 @@ def _was_stopped(record: Record) -> bool:
     return record.running and record.ending.signal == _KILLED
 
 
-def _has_said(record: Record, says: str) -> bool:
-    pattern = re.compile(says.encode(), re.MULTILINE)
+def _has_said(record: Record, ready_pattern: str) -> bool:
+    pattern = re.compile(ready_pattern.encode(), re.MULTILINE)
     return any(pattern.search(each) for each in (record.stdout, record.stderr))
 
 
@@ -213,13 +213,13 @@ def _gives_back(step: Step, asked: Reservation) -> bool:
     return isinstance(step, Unmap) and (step.start, min(step.length, asked.length)) == whole
 
 
-def _path(ledger: Ledger) -> Path | None:
+def _path(ledger: Ledger) -> ReservationPath | None:
     telling = [each for each in ledger if _counts(each)]
     given = [each for each in telling if each.given is not None]
     if not given:
-        return Path.REFUSED if telling else None
+        return ReservationPath.REFUSED if telling else None
     largest = max(given, key=lambda each: each.length)
-    return Path.LOW if (largest.given or 0) < FOUR_GIB else Path.HIGH
+    return ReservationPath.LOW if (largest.given or 0) < FOUR_GIB else ReservationPath.HIGH
 
 
 def _largest(ledger: Ledger) -> str:

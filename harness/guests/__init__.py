@@ -1,4 +1,4 @@
-"""The kinds of guest, one file each, behind one protocol of seven verbs.
+"""Boots, inspects and stops each type of guest.
 
 * `guest`      the protocol, and what every guest is given
 * `native` `container` `uml` `qemu`   the kinds

@@ -39,7 +39,7 @@ class Support:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class GuestConfig:
     """What a guest is given: `directory` for its console and command line, `share` with the files
     that it hands in read-only, the processor it is pinned to (None: any), the images; and what a
     subject has for its root file system: that of the images, or read-only this machine's own.
@@ -65,7 +65,7 @@ class Workplace:
 
 
 @dataclass
-class Boot:
+class BootRecord:
     """What is recorded of a boot: exactly what was started, from what, and what was unusual."""
 
     argv: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ class Guest(Protocol):
     agent: str
     unable: Mapping[str, str]
     tracer: Tracer
-    boot_record: Boot
+    boot_record: BootRecord
 
     def supported(self) -> Support:
         """Say whether this machine can boot it; quick, boots nothing, downloads nothing."""

@@ -15,7 +15,7 @@ from foothold_lab.harness.guests.architectures import (
     Architecture,
     Emulation,
 )
-from foothold_lab.harness.guests.base import Guest, Support, Workplace
+from foothold_lab.harness.guests.base import Guest, GuestConfig, Support
 from foothold_lab.harness.guests.container import Container
 from foothold_lab.harness.guests.custom_kernels import QEMU, UML, OwnKernels, uml_release
 from foothold_lab.harness.guests.qemu import Qemu
@@ -34,7 +34,7 @@ PTRACE = "-ptrace"  # the same kernel without its seccomp mode: their bugs diffe
 
 
 @dataclass(frozen=True)
-class Kind:
+class GuestType:
     """A guest that can be booted, from these images, and from `files` of the user's own.
 
     `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
@@ -46,7 +46,7 @@ class Kind:
 
     name: str
     images: tuple[str, ...]
-    make: Callable[[Workplace], Guest]
+    make: Callable[[GuestConfig], Guest]
     weight: float
     boot: float = 0.1
     memory: int = 64
@@ -68,23 +68,23 @@ class Kind:
 
     def supported(self, builder: Builder, scratch: Path) -> Support:
         """Say whether this machine can boot it; boots nothing."""
-        return self.make(Workplace(scratch, scratch, builder)).supported()
+        return self.make(GuestConfig(scratch, scratch, builder)).supported()
 
 
-def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
+def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, GuestType]:
     """Return all guests by canonical name, those with the user's own kernels included.
 
     Asks the mirror only if no lock names the kernels.
     """
     kinds = [
-        Kind(
+        GuestType(
             "native",
             native.needs(builder),
             lambda place: native.Native("native", place),
             0.06,
             port=None,
         ),
-        Kind("docker", ("root",), lambda place: Container("docker", place), 0.15, 0.6, 128),
+        GuestType("docker", ("root",), lambda place: Container("docker", place), 0.15, 0.6, 128),
         _qemu(X86_64, own),
     ]
     for image in _UML.values():
@@ -102,34 +102,36 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, Kind]:
     return {kind.name: kind for kind in kinds}
 
 
-def _uml(name: str, image: str, release: str, own: OwnKernels) -> Kind:
+def _uml(name: str, image: str, release: str, own: OwnKernels) -> GuestType:
     kernel = own.uml.absolute() if own.uml and name == UML else None
     images = ("agent", "root", "shim", *([] if kernel else [image]))
 
-    def make(place: Workplace) -> Guest:
+    def make(place: GuestConfig) -> Guest:
         return Uml(name, image, release, place, kernel=kernel, append=own.append, mode=own.mode)
 
-    return Kind(name, images, make, 0.3, 0.2, 192, (kernel,) if kernel else ())
+    return GuestType(name, images, make, 0.3, 0.2, 192, (kernel,) if kernel else ())
 
 
-def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> Kind:
+def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> GuestType:
     name = name or f"qemu-{this.name}"
     cell, memory = 0.55 * this.scale / X86_64.scale, this.memory + 128
     kernel = own.qemu.absolute() if own.qemu and name == QEMU else None
     initrd = own.initrd if kernel else None
     images = ("agent", *this.images)
 
-    def make(place: Workplace) -> Guest:
+    def make(place: GuestConfig) -> Guest:
         return Qemu(name, this, place, kernel=kernel, initrd=initrd, append=own.append)
 
     files = tuple(each for each in (kernel, initrd) if each)
     modules = disks.modules_of(this.kernel)
-    return Kind(name, images, make, cell, 1.3, memory, files, this.port, this.runs, modules)
+    return GuestType(name, images, make, cell, 1.3, memory, files, this.port, this.runs, modules)
 
 
-def _user(this: Emulation) -> Kind:
+def _user(this: Emulation) -> GuestType:
     name = f"qemu-user-{this.name}"
-    return Kind(name, this.images, lambda place: QemuUser(name, this, place), 0.45, port=this.port)
+    return GuestType(
+        name, this.images, lambda place: QemuUser(name, this, place), 0.45, port=this.port
+    )
 
 
 def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:
@@ -143,7 +145,7 @@ def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:
     return names
 
 
-def make(builder: Builder, name: str, workplace: Workplace) -> Guest:
+def make(builder: Builder, name: str, workplace: GuestConfig) -> Guest:
     """Return a guest that is not booted yet, by canonical name."""
     kinds = catalogue(builder)
     if name not in kinds:

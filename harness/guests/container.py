@@ -19,10 +19,10 @@ from foothold_lab.harness.guests.base import (
     HOSTS_OWN,
     LEAVE_ROOT,
     NO_HOST_ROOT,
-    Boot,
+    BootRecord,
+    GuestConfig,
     Support,
     Tracer,
-    Workplace,
 )
 from foothold_lab.harness.guests.vm_process import AGENT, STRACE
 from foothold_lab.harness.model.cells import Limits
@@ -52,9 +52,9 @@ class Container:
     tracer: Tracer = "strace"
     unable = HOSTS_OWN
 
-    def __init__(self, name: str, workplace: Workplace) -> None:
+    def __init__(self, name: str, workplace: GuestConfig) -> None:
         self.name = name
-        self.boot_record = Boot()
+        self.boot_record = BootRecord()
         self._place = workplace
         self._client: Any = None
         self._container: Any = None
@@ -234,7 +234,7 @@ class Container:
         try:
             return measured(stream, deadline)
         except GuestError as error:
-            raise GuestError(str(error), error.hint, console=self.diagnose()) from None
+            raise GuestError(str(error), error.remedy, console=self.diagnose()) from None
         finally:
             stream.close()
 

@@ -79,12 +79,12 @@ class OwnKernels:
 
 def uml_release(path: Path) -> str:
     """Return the release (`6.12`) that a UML kernel says it has. UsageError if it is none."""
-    hint = "give the path of a UML kernel, the file `linux` that ARCH=um builds"
-    machine = _machine(path, hint)
+    remedy = "give the path of a UML kernel, the file `linux` that ARCH=um builds"
+    machine = _machine(path, remedy)
     if machine is None:
-        raise UsageError(f"{path} is no UML kernel: it is no ELF program", hint)
+        raise UsageError(f"{path} is no UML kernel: it is no ELF program", remedy)
     if machine != elf.X86_64:
-        raise UsageError(f"{path} is an ELF file for {machine}, not x86-64", hint)
+        raise UsageError(f"{path} is an ELF file for {machine}, not x86-64", remedy)
     try:
         done = subprocess.run(
             [path.absolute(), "--version"],
@@ -97,24 +97,26 @@ def uml_release(path: Path) -> str:
             cwd=path.absolute().parent,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f"{path} cannot be asked for its version: {error}", hint) from error
+        raise UsageError(f"{path} cannot be asked for its version: {error}", remedy) from error
     match = re.match(r"(\d+\.\d+)\S*\s*$", done.stdout)
     if not match:
-        raise UsageError(f"{path} is no UML kernel: --version does not answer with a release", hint)
+        raise UsageError(
+            f"{path} is no UML kernel: --version does not answer with a release", remedy
+        )
     return match[1]
 
 
 def check_bootable(path: Path) -> None:
     """Raise UsageError if QEMU could not boot this file as an x86 kernel."""
-    hint = "give a bzImage (vmlinuz) or a vmlinux for x86-64"
-    machine = _machine(path, hint)
+    remedy = "give a bzImage (vmlinuz) or a vmlinux for x86-64"
+    machine = _machine(path, remedy)
     if machine is None:
         try:
             initramfs.vmlinux(path.read_bytes())
         except ImageError as error:
-            raise UsageError(f"{path}: {error}", hint) from error
+            raise UsageError(f"{path}: {error}", remedy) from error
     elif machine != elf.X86_64:
-        raise UsageError(f"{path} is an ELF file for {machine}, not x86-64", hint)
+        raise UsageError(f"{path} is an ELF file for {machine}, not x86-64", remedy)
 
 
 def _check_initrd(path: Path, kernel: Path | None) -> None:
@@ -122,18 +124,18 @@ def _check_initrd(path: Path, kernel: Path | None) -> None:
         raise UsageError(
             "--initrd is for a kernel of your own, in QEMU", "give that kernel with --kernel FILE"
         )
-    hint = "give an initramfs: a cpio archive of the newc form, compressed or not"
+    remedy = "give an initramfs: a cpio archive of the newc form, compressed or not"
     try:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", hint) from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy) from error
     if not start.startswith(_ARCHIVES):
-        raise UsageError(f"{path} is no initramfs: it begins with {start!r}", hint)
+        raise UsageError(f"{path} is no initramfs: it begins with {start!r}", remedy)
 
 
-def _machine(path: Path, hint: str) -> str | None:
+def _machine(path: Path, remedy: str) -> str | None:
     try:
         return elf.machine(path)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", hint) from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy) from error

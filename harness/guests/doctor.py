@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from foothold_lab.harness.guests.catalogue import Kind, catalogue
+from foothold_lab.harness.guests.catalogue import GuestType, catalogue
 from foothold_lab.harness.guests.host_probe import Host
 from foothold_lab.harness.guests.host_probe import examine as examine_host
 from foothold_lab.harness.guests.kvm_probe import Kvm
@@ -49,7 +49,7 @@ def examine(builder: Builder) -> list[Check]:
     try:
         kinds = catalogue(builder)
     except ImageError as error:
-        return [*checks, Check("guests", False, str(error), error.hint)]
+        return [*checks, Check("guests", False, str(error), error.remedy)]
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         for kind in kinds.values():
@@ -57,7 +57,7 @@ def examine(builder: Builder) -> list[Check]:
     return checks
 
 
-def _guest(kind: Kind, builder: Builder, scratch: Path) -> Check:
+def _guest(kind: GuestType, builder: Builder, scratch: Path) -> Check:
     support = kind.supported(builder, scratch)
     reason = support.reason or "can be booted"
     if support.ok and not all(map(builder.ready, kind.images)):

@@ -20,7 +20,7 @@ _BENT = ("x86_64", "aarch64", "riscv64", "i386")
 _OTHER_GUEST = "take a guest with a kernel of its own: UML or QEMU"
 
 
-def possible(guest: Guest, facts: Facts, limits: Limits, machine: str = "") -> Support:
+def support_for(guest: Guest, facts: Facts, limits: Limits, machine: str = "") -> Support:
     """Say whether a subject can run there under these limits; if not, why, and the remedy.
 
     `machine` is the subject's, if it has another than its guest.
@@ -55,7 +55,7 @@ def measure(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> F
 
 def narrowed(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
     """Return the facts under limits. Raises UnsupportedError if the guest cannot do one of them."""
-    if not (support := possible(guest, facts, limits)).ok:
+    if not (support := support_for(guest, facts, limits)).ok:
         raise UnsupportedError(support.reason, support.remedy)
     return measure(guest, facts, limits, deadline)
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from foothold_lab.harness.guests.base import HOSTS_OWN, Boot, Support, Tracer, Workplace
+from foothold_lab.harness.guests.base import HOSTS_OWN, BootRecord, GuestConfig, Support, Tracer
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
@@ -44,9 +44,9 @@ class Native:
     tracer: Tracer = "strace"
     unable: Mapping[str, str] = {**HOSTS_OWN, "memory": "the host's cgroups are not ours to change"}
 
-    def __init__(self, name: str, workplace: Workplace) -> None:
+    def __init__(self, name: str, workplace: GuestConfig) -> None:
         self.name = name
-        self.boot_record = Boot()
+        self.boot_record = BootRecord()
         self.share = str(workplace.share.absolute())
         # the interpreter itself, not the virtual environment's link to it
         self.python = os.path.realpath(sys.executable)

@@ -17,10 +17,10 @@ from foothold_lab.harness.guests.architectures import Architecture
 from foothold_lab.harness.guests.base import (
     LEAVE_ROOT,
     NO_HOST_ROOT,
-    Boot,
+    BootRecord,
+    GuestConfig,
     Support,
     Tracer,
-    Workplace,
 )
 from foothold_lab.harness.guests.kvm_probe import Kvm
 from foothold_lab.harness.guests.snapshot import Monitor, Snapshot
@@ -68,7 +68,7 @@ class Qemu:
         self,
         name: str,
         architecture: Architecture,
-        workplace: Workplace,
+        workplace: GuestConfig,
         *,
         accelerators: Sequence[str] = (),
         kernel: Path | None = None,
@@ -77,7 +77,7 @@ class Qemu:
     ) -> None:
         self.name = name
         self.scale = architecture.scale
-        self.boot_record = Boot()
+        self.boot_record = BootRecord()
         self._architecture = architecture
         self._place = workplace
         self._accelerators = tuple(accelerators) or architecture.accelerators

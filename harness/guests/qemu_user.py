@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from foothold_lab.harness.guests.architectures import Emulation
-from foothold_lab.harness.guests.base import HOSTS_OWN, Boot, Support, Tracer, Workplace
+from foothold_lab.harness.guests.base import HOSTS_OWN, BootRecord, GuestConfig, Support, Tracer
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError
@@ -48,10 +48,10 @@ class QemuUser:
         "legacy_layout": _PLACES,
     }
 
-    def __init__(self, name: str, emulation: Emulation, workplace: Workplace) -> None:
+    def __init__(self, name: str, emulation: Emulation, workplace: GuestConfig) -> None:
         self.name = name
         self.scale = emulation.scale
-        self.boot_record = Boot()
+        self.boot_record = BootRecord()
         self.share = str(workplace.share.absolute())
         self.python = ""
         self.agent = ""

@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from foothold_lab.harness.guests.base import HERE, LEAVE_ROOT, Boot, Support, Tracer, Workplace
+from foothold_lab.harness.guests.base import (
+    HERE,
+    LEAVE_ROOT,
+    BootRecord,
+    GuestConfig,
+    Support,
+    Tracer,
+)
 from foothold_lab.harness.guests.custom_kernels import SECCOMP, Mode
 from foothold_lab.harness.guests.host_probe import examine
 from foothold_lab.harness.guests.vm_process import AGENT, SHOWN, Launch, Machine
@@ -64,7 +71,7 @@ class Uml:
         name: str,
         image: str,
         release: str,
-        workplace: Workplace,
+        workplace: GuestConfig,
         *,
         shim: bool | None = None,
         kernel: Path | None = None,
@@ -72,7 +79,7 @@ class Uml:
         mode: Mode = SECCOMP,
     ) -> None:
         self.name = name
-        self.boot_record = Boot()
+        self.boot_record = BootRecord()
         self._image = image
         self._release = _number(release)
         self._place = workplace

@@ -65,13 +65,13 @@ class _Fate:
         self._known = threading.Event()
         self._guard = threading.Lock()
         self.message = ""
-        self.hint = ""
+        self.remedy = ""
 
-    def seal(self, message: str, hint: str = "") -> bool:
+    def seal(self, message: str, remedy: str = "") -> bool:
         with self._guard:
             if self._known.is_set():
                 return False
-            self.message, self.hint = message, hint
+            self.message, self.remedy = message, remedy
             self._known.set()
             return True
 
@@ -140,7 +140,7 @@ class Machine:
             facts = parse_facts(self._hello(deadline))
             self._ssh = Ssh(self._line, self._launch.keys, deadline)
         except GuestError as error:
-            raise self._explain(str(error), error.hint) from error
+            raise self._explain(str(error), error.remedy) from error
         except OSError as error:
             raise self._explain(f"the guest does not answer: {error}") from error
         return facts
@@ -252,9 +252,9 @@ class Machine:
             # part of a line: wait for more than what has been seen
             self._fate.wait(0.005)
 
-    def _doomed(self, message: str, hint: str) -> None:
+    def _doomed(self, message: str, remedy: str) -> None:
         """The console has shown that the guest will not go on: end all waiting for it."""
-        if self._fate.seal(message, hint):
+        if self._fate.seal(message, remedy):
             with contextlib.suppress(OSError):
                 self._line.shutdown(socket.SHUT_RDWR)
 
@@ -264,9 +264,9 @@ class Machine:
         self._console.join(1)
         self._doomed(f"the guest's process ended by itself, status {status}", "")
 
-    def _explain(self, what: str, hint: str = "") -> GuestError:
+    def _explain(self, what: str, remedy: str = "") -> GuestError:
         """Turn a symptom into an error that names the cause, if one becomes known soon."""
         if self._fate.wait(1.5):
             self._console.join(0.5)  # what a dying kernel prints last is the best that there is
-            what, hint = self._fate.message, self._fate.hint or hint
-        return GuestError(what, hint, console=self._console.tail, argv=self.argv)
+            what, remedy = self._fate.message, self._fate.remedy or remedy
+        return GuestError(what, remedy, console=self._console.tail, argv=self.argv)

@@ -1,4 +1,4 @@
-"""The report: one HTML file that tells a whole run, from its directory alone.
+"""Renders a run directory as one HTML page.
 
 `read` takes a run directory in and trusts nothing of it. `space` names what lies where in an
 address space, `picture` says where that stands in a drawing. `ledger`, `cells` and `summary` make

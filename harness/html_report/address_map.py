@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log2
 
-from foothold_lab.harness.html_report.space import Arena, Kind, Segment
+from foothold_lab.harness.html_report.space import Arena, RegionKind, Segment
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.ledger import FIXED, Answer, Ledger, Reservation
 from foothold_lab.harness.model.limits import Range
@@ -28,11 +28,11 @@ _APART = 250.0  # two labels that are nearer than this stand as one
 _BESIDE = 40.0  # alike requests whose ends are nearer than this are one arrow
 MOST_REQUESTS = 6
 _LANES = {
-    "runtime": (Kind.ARENA, Kind.BITMAP, Kind.RESERVED, Kind.LARGE),
-    "program": (Kind.IMAGE, Kind.HEAP),
-    "libraries": (Kind.LIBRARY, Kind.FILE),
-    "other": (Kind.OTHER,),
-    "stack": (Kind.STACK, Kind.KERNEL),
+    "runtime": (RegionKind.ARENA, RegionKind.BITMAP, RegionKind.RESERVED, RegionKind.LARGE),
+    "program": (RegionKind.IMAGE, RegionKind.HEAP),
+    "libraries": (RegionKind.LIBRARY, RegionKind.FILE),
+    "other": (RegionKind.OTHER,),
+    "stack": (RegionKind.STACK, RegionKind.KERNEL),
 }
 
 

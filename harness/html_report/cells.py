@@ -162,8 +162,8 @@ def _told(verdict: Verdict) -> Iterator[Told]:
 
     if verdict.predicted:
         yield told("predicted", verdict.predicted)
-    if verdict.declared:
-        yield told("declared", verdict.declared)
+    if verdict.expected:
+        yield told("expected", verdict.expected)
 
 
 def _witnesses(cell: Cell, facts: Facts | None, evidence: Evidence) -> Iterator[Testimony]:

@@ -16,7 +16,7 @@ from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.reporters.result import GuestResult, RunResult
 
 
-class Kind(StrEnum):
+class ChangeKind(StrEnum):
     """In which way a cell differs from what it was."""
 
     BROKEN = "new failure"
@@ -31,7 +31,7 @@ class Change:
     """One cell, before and now, each in a phrase."""
 
     cell: str
-    kind: Kind
+    kind: ChangeKind
     before: str
     now: str
 
@@ -62,9 +62,9 @@ class Comparison:
     same: int
 
     @property
-    def by_kind(self) -> dict[Kind, list[Change]]:
+    def by_kind(self) -> dict[ChangeKind, list[Change]]:
         """The changes, the worst first."""
-        kinds = {kind: [each for each in self.changes if each.kind is kind] for kind in Kind}
+        kinds = {kind: [each for each in self.changes if each.kind is kind] for kind in ChangeKind}
         return {kind: changes for kind, changes in kinds.items() if changes}
 
     @property
@@ -95,22 +95,22 @@ def _change(cell: str, before: Verdict | None, now: Verdict | None) -> Change | 
     return Change(cell, kind, _phrase(before), _phrase(now)) if kind else None
 
 
-def _kind(before: Verdict | None, now: Verdict | None) -> Kind | None:
+def _kind(before: Verdict | None, now: Verdict | None) -> ChangeKind | None:
     was, is_ = (one.result if one else None for one in (before, now))
     bad = (Result.FAIL, Result.ERROR)
     if is_ in bad and was not in bad:
-        return Kind.BROKEN
+        return ChangeKind.BROKEN
     if was in bad and is_ is Result.PASS:
-        return Kind.REPAIRED
+        return ChangeKind.REPAIRED
     if not before or not now or was is not is_:
-        return Kind.RESULT if was is not is_ else None
+        return ChangeKind.RESULT if was is not is_ else None
     old, new = before.observed, now.observed
     if not old or not new:
         return None
     if old.path is not new.path:
-        return Kind.PATH
+        return ChangeKind.PATH
     seen = [(one.outcome, one.status, one.signal, one.message) for one in (old, new)]
-    return Kind.ANSWER if seen[0] != seen[1] else None
+    return ChangeKind.ANSWER if seen[0] != seen[1] else None
 
 
 def _phrase(verdict: Verdict | None) -> str:

@@ -18,7 +18,7 @@ from foothold_lab.harness.html_report.read import Evidence
 from foothold_lab.harness.model.ledger import LARGE, Account
 
 
-class Kind(StrEnum):
+class RegionKind(StrEnum):
     """What a mapping is for."""
 
     ARENA = "arena"
@@ -41,7 +41,7 @@ class Segment:
     `mapped` is in bytes, `count` in mappings.
     """
 
-    kind: Kind
+    kind: RegionKind
     start: int
     end: int
     mapped: int
@@ -63,7 +63,16 @@ class Arena:
     end: int
 
 
-_SCATTERED = frozenset({Kind.LIBRARY, Kind.FILE, Kind.OTHER, Kind.KERNEL, Kind.STACK, Kind.IMAGE})
+_SCATTERED = frozenset(
+    {
+        RegionKind.LIBRARY,
+        RegionKind.FILE,
+        RegionKind.OTHER,
+        RegionKind.KERNEL,
+        RegionKind.STACK,
+        RegionKind.IMAGE,
+    }
+)
 _NEAR = 64 << 20  # bytes between two mappings of a kind that are told as one
 _BSS = 1 << 20  # bytes; a larger one behind a file is a mapping of its own
 _LIBRARY = re.compile(r"(^|/)(ld[-.]|lib)[^/]*\.so(\.|$)|\.so(\.[0-9.]+)?$")
@@ -101,34 +110,34 @@ def _of_maps(mappings: Sequence[Mapping], arena: Arena | None) -> Iterator[Segme
         before = one
 
 
-def _kind(mapping: Mapping, before: Segment | None, *, is_code: bool) -> Kind:
+def _kind(mapping: Mapping, before: Segment | None, *, is_code: bool) -> RegionKind:
     name = mapping.name
     if name.startswith("[stack"):
-        return Kind.STACK
+        return RegionKind.STACK
     if name == "[heap]":
-        return Kind.HEAP
+        return RegionKind.HEAP
     if name.startswith(_KERNEL):
-        return Kind.KERNEL
+        return RegionKind.KERNEL
     if _LIBRARY.search(name):
-        return Kind.LIBRARY
+        return RegionKind.LIBRARY
     if name.startswith("/"):
-        return Kind.IMAGE if is_code else Kind.FILE
+        return RegionKind.IMAGE if is_code else RegionKind.FILE
     if mapping.length >= LARGE:
-        return Kind.RESERVED if mapping.permissions.startswith("---") else Kind.LARGE
+        return RegionKind.RESERVED if mapping.permissions.startswith("---") else RegionKind.LARGE
     follows = before is not None and before.end == mapping.start and before.names
     if follows and mapping.usable and mapping.length <= _BSS:
         assert before
         return before.kind
-    return Kind.OTHER
+    return RegionKind.OTHER
 
 
 def _of_trace(account: Account) -> Iterator[Segment]:
     for piece in account.layout:
-        kind = Kind.LIBRARY
+        kind = RegionKind.LIBRARY
         if account.ledger[piece.of].anonymous:
-            kind = Kind.OTHER
+            kind = RegionKind.OTHER
             if piece.end - piece.start >= LARGE:
-                kind = Kind.RESERVED if piece.protection == "---" else Kind.LARGE
+                kind = RegionKind.RESERVED if piece.protection == "---" else RegionKind.LARGE
         size = piece.end - piece.start
         yield Segment(kind, piece.start, piece.end, size, (piece.protection,))
 
@@ -142,8 +151,8 @@ def _split(one: Segment, arena: Arena | None) -> Iterator[Segment]:
     for start, end in pairwise(at for at in seams if one.start <= at <= one.end):
         kind = one.kind
         if arena.base <= start < arena.end:
-            kind = Kind.BITMAP if start < arena.start else Kind.ARENA
-            kind = Kind.RESERVED if one.protections == ("---",) else kind
+            kind = RegionKind.BITMAP if start < arena.start else RegionKind.ARENA
+            kind = RegionKind.RESERVED if one.protections == ("---",) else kind
         yield replace(one, kind=kind, start=start, end=end, mapped=end - start)
 
 

@@ -39,7 +39,7 @@ class Finding:
     shape: str
     guest: str
     sentences: tuple[str, ...]
-    hint: str
+    remedy: str
     cells: tuple[CellView, ...]
 
 
@@ -52,7 +52,7 @@ class GuestView:
     command: str
     provenance: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
-    hint: str
+    remedy: str
     console: str
     traits: tuple[str, ...]
 
@@ -108,7 +108,7 @@ def _findings(run: Run, views: Mapping[str, CellView], *wanted: Result) -> Itera
     for verdicts in run.result.alike(*wanted):
         first, cells = verdicts[0], tuple(views[each.cell] for each in verdicts)
         result, guest = first.result.value, cells[0].cell.guest
-        yield Finding(result, SHAPES[result], guest, first.findings, first.hint, cells)
+        yield Finding(result, SHAPES[result], guest, first.findings, first.remedy, cells)
 
 
 def guest_views(run: Run) -> Iterator[GuestView]:
@@ -121,7 +121,7 @@ def guest_views(run: Run) -> Iterator[GuestView]:
             shlex.join(guest.argv or (guest.failed.argv if guest.failed else ())),
             tuple(sorted(ready.provenance.items())) if ready else (),
             ready.notes if ready else (),
-            guest.failed.hint if guest.failed else "",
+            guest.failed.remedy if guest.failed else "",
             _console(run, name, guest),
             tuple(tell(ready.facts) for tell in TRAITS.values()) if ready else (),
         )

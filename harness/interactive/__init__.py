@@ -1,4 +1,4 @@
-"""The desk of somebody who sits in front of a guest: a terminal in it, the guest that a run has
+"""Gives a person a guest: shell, kept guests, repro, bundle, gdb.
 kept, a cell once more and as a tarball, a debugger on its kernel.
 
 May know everything but the orchestrator, the sinks and the doors: it is handed guests that are

@@ -55,7 +55,7 @@ class Answer:
     """What goes back: nothing to complain of, or what and the remedy."""
 
     complaint: str = ""
-    hint: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Kept:
             except msgspec.MsgspecError as error:
                 connection.sendall(msgspec.json.encode(Answer(f"not understood: {error}")) + b"\n")
             except FootholdError as error:
-                answer = Answer(str(error), error.hint)
+                answer = Answer(str(error), error.remedy)
                 connection.sendall(msgspec.json.encode(answer) + b"\n")
 
 
@@ -172,7 +172,7 @@ def ask(directory: Path, guest: str, wanted: Wanted) -> Iterator[Stream]:
         connection.sendall(msgspec.json.encode(Asked(guest, wanted)) + b"\n")
         answer = msgspec.json.decode(_line(connection), type=Answer)
         if answer.complaint:
-            raise UsageError(answer.complaint, answer.hint)
+            raise UsageError(answer.complaint, answer.remedy)
         yield _SocketStream(connection)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.custom_kernels import OwnKernels
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
@@ -17,8 +18,8 @@ from foothold_lab.harness.model.events import RunStarted
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.database import Database
-from foothold_lab.harness.results_db.models import Boot
-from foothold_lab.harness.subjects.subject import Subject, subject
+from foothold_lab.harness.results_db.models import BootRow
+from foothold_lab.harness.subjects.subject import Subject
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 
@@ -31,7 +32,7 @@ class Past:
     directory: Path
     cell: Cell
     subject: Subject
-    boot: Boot
+    boot: BootRow
     traced: bool
     verdict: Verdict
 
@@ -49,7 +50,7 @@ class Past:
     def own(self) -> OwnKernels:
         """The kernels of the user's own. Raises UsageError if they are not what they were."""
         for path, known in self.boot.images.items():
-            if path.startswith("/") and subject.hash_of(Path(path)) != known:
+            if path.startswith("/") and subjects.hash_of(Path(path)) != known:
                 raise UsageError(
                     f"{path} is gone, or another file than it was in {self.run}",
                     "put back the one of then, or run the cell anew with today's",
@@ -93,7 +94,7 @@ def find(database: Database, run: str, cell: str) -> Past:
     directory = moved if (moved / "run.json").is_file() else Path(kept.run.directory)
     started = _started(directory)
     asked = next(each for each in started.cells if each.id == one.name)
-    known = subject.recall(directory / "guests" / boot.name)
+    known = subjects.recall(directory / "guests" / boot.name)
     return Past(kept.run.name, directory, asked, known[asked.subject], boot, started.trace, verdict)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foothold_lab.harness.guests.base import HERE, Guest
-from foothold_lab.harness.guests.limit_support import possible
+from foothold_lab.harness.guests.limit_support import support_for
 from foothold_lab.harness.interactive.terminal import Streams, converse
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
@@ -50,7 +50,7 @@ def prepare(
     Raises UnsupportedError if the guest cannot do the limits, UsageError if it has no shell.
     """
     limits = Limits.parse(wanted.limits)
-    if not (support := possible(guest, facts, limits)).ok:
+    if not (support := support_for(guest, facts, limits)).ok:
         raise UnsupportedError(support.reason, support.remedy)
     how = Supervision(
         environment=wanted.environment,

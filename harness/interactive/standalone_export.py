@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from foothold_lab.harness.guests.base import Guest, Workplace
+from foothold_lab.harness import subjects
+from foothold_lab.harness.guests.base import Guest, GuestConfig
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.vm_process import SHOWN
 from foothold_lab.harness.interactive.recorded_cell import Past
 from foothold_lab.harness.model.errors import UnsupportedError
-from foothold_lab.harness.subjects.subject import libraries, subject
+from foothold_lab.harness.subjects import libraries
 from foothold_lab.harness.transport.supervised import agent_argv
 from foothold_lab.images import elf, initramfs
 from foothold_lab.images.builder import Builder
@@ -38,7 +39,7 @@ def put(past: Past, builder: Builder, tree: Path) -> str:
     `builder` has the images of its run. Raises UnsupportedError for a guest that cannot go.
     """
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
-        place = Workplace(Path(scratch), Path(scratch), builder)
+        place = GuestConfig(Path(scratch), Path(scratch), builder)
         kind = catalogue(builder, past.own)[past.cell.guest]
         guest = kind.make(place)
     shutil.copy2(builder.image("agent") / "agent", tree / "agent")
@@ -159,12 +160,12 @@ def _hand_in(past: Past, guest: Guest, share: Path) -> None:
 def _subject(past: Past, guest: Guest, strace: str) -> list[str]:
     """The agent's words for the subject, as in the run, but for a reader of text."""
     traced = past.verdict.observed is not None and (past.evidence / "strace").is_file()
-    how = subject.supervision(past.subject, guest, trace=traced)
-    argv = subject.command(past.cell, guest, past.subject, trace=traced)
-    words = agent_argv(guest.agent, past.cell.limits, argv, replace(how, patience=None), strace)
+    how = subjects.supervision(past.subject, guest, trace=traced)
+    argv = subjects.command(past.cell, guest, past.subject, trace=traced)
+    words = agent_argv(guest.agent, past.cell.limits, argv, replace(how, timeout=None), strace)
     plain = ["--plain"]
-    if how.patience is not None:
-        plain += ["--patience", str(max(1, round(how.patience)))]
+    if how.timeout is not None:
+        plain += ["--timeout", str(max(1, round(how.timeout)))]
     return [*words[:2], *plain, *words[2:]]
 
 

@@ -29,7 +29,7 @@ class Cell:
     subject: str = ALLOCATOR
     workload: str = "default"
     repeat: int = 1
-    declared: Expectation | None = field(default=None, compare=False)
+    expected: Expectation | None = field(default=None, compare=False)
     plan: str = field(default="", compare=False)
     where: tuple[str, ...] = field(default=(), compare=False)
     asked: tuple[str, ...] = field(default=(), compare=False)

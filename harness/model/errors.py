@@ -18,13 +18,13 @@ class Blame(StrEnum):
 
 
 class FootholdError(Exception):
-    """Something went wrong; `hint` is the remedy, one sentence, possibly empty."""
+    """Something went wrong; `remedy` is the remedy, one sentence, possibly empty."""
 
     blame = Blame.INFRASTRUCTURE
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
-        self.hint = hint
+        self.remedy = remedy
 
 
 class GuestError(FootholdError):
@@ -36,9 +36,9 @@ class GuestError(FootholdError):
     blame = Blame.GUEST
 
     def __init__(
-        self, message: str, hint: str = "", *, console: str = "", argv: tuple[str, ...] = ()
+        self, message: str, remedy: str = "", *, console: str = "", argv: tuple[str, ...] = ()
     ) -> None:
-        super().__init__(message, hint)
+        super().__init__(message, remedy)
         self.console = console
         self.argv = argv
 
@@ -62,7 +62,7 @@ class UsageError(FootholdError):
 
 
 class UnsupportedError(FootholdError):
-    """This machine cannot do it; `hint` says what would have to be there."""
+    """This machine cannot do it; `remedy` says what would have to be there."""
 
     blame = Blame.UNSUPPORTED
 
@@ -72,7 +72,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(word, list(dict.fromkeys(words)), n=1)), "")
 
 
-def meant(word: str, words: Iterable[str]) -> str:
+def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Return what to add to a message about an unknown word."""
     near = nearest(word, words)
     return f": did you mean {near}?" if near else ""

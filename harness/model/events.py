@@ -8,7 +8,7 @@ import msgspec
 
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.facts import Facts
-from foothold_lab.harness.model.provenance import Origin
+from foothold_lab.harness.model.provenance import Provenance
 from foothold_lab.harness.model.verdict import Attempt, Verdict
 
 
@@ -29,7 +29,7 @@ class RunStarted(Event, frozen=True, tag="run-started"):
     directory: str
     command: tuple[str, ...]
     cells: tuple[Cell, ...]
-    origin: Origin = Origin()
+    provenance: Provenance = Provenance()
     subjects: Mapping[str, str] = {}
     trace: bool = True
 
@@ -76,7 +76,7 @@ class GuestFailed(Event, frozen=True, tag="guest-failed"):
 
     guest: str
     message: str
-    hint: str
+    remedy: str
     blame: str
     console: str
     argv: tuple[str, ...]

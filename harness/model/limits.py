@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from foothold_lab.harness.model.errors import UsageError, meant, nearest
+from foothold_lab.harness.model.errors import UsageError, did_you_mean, nearest
 from foothold_lab.harness.model.sizes import format_size, parse_size
 
 # the low 4 GiB are left: x86-64's own MAP_32BIT and the images of programs are there
@@ -79,7 +79,7 @@ class Failure:
         errors = errno.errorcode.values()
         if call not in CALLS or not counts or name not in errors:
             word, words = (call, CALLS) if call not in CALLS else (name, errors)
-            near = meant(word, words) if word not in words else ""
+            near = did_you_mean(word, words) if word not in words else ""
             raise UsageError(
                 f"{text!r} is no failure of a call{near}",
                 f"write CALL:N:ERRNO, as mmap:3:ENOMEM; calls are: {', '.join(CALLS)}",

@@ -16,7 +16,7 @@ _PACKAGES = ("allocator", "harness", "images")
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """`revision` is git's if Foothold runs from a checkout, with `-dirty` behind it if something is
     changed there. `code` is a hash of the sources themselves: two runs with the same one were made
     by the same program, however it was installed.
@@ -30,9 +30,11 @@ class Origin:
 
 
 @functools.cache
-def here() -> Origin:
+def here() -> Provenance:
     """Say it of this process."""
-    return Origin(__version__, _revision(), _code(), platform.python_version(), platform.release())
+    return Provenance(
+        __version__, _revision(), _code(), platform.python_version(), platform.release()
+    )
 
 
 def _revision() -> str:

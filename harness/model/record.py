@@ -32,9 +32,9 @@ class Supervision:
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: str = ""
     root: str = ""
-    patience: float | None = None
+    timeout: float | None = None
     terminal: Window | None = None
-    says: str = ""
+    ready_pattern: str = ""
     last: bool = False
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from foothold_lab.harness.model.errors import Blame, meant
+from foothold_lab.harness.model.errors import Blame, did_you_mean
 
 
-class Path(StrEnum):
+class ReservationPath(StrEnum):
     """The way a reservation went."""
 
     HIGH = "high"
@@ -46,7 +46,7 @@ class Expectation:
     message.
     """
 
-    path: Path | None
+    path: ReservationPath | None
     outcome: Outcome | None
     status: int = 0
     message: str = ""
@@ -66,15 +66,15 @@ class Expectation:
         if text == "anything":
             return cls(None, None)
         path = rest if kind == "path" else text
-        if path in (Path.HIGH, Path.LOW, Path.REFUSED):
-            return cls(Path(path), None)
+        if path in (ReservationPath.HIGH, ReservationPath.LOW, ReservationPath.REFUSED):
+            return cls(ReservationPath(path), None)
         if kind == "dies" and colon:
             try:
                 re.compile(rest)
             except re.error as error:
                 raise ValueError(f"{rest!r} is no regular expression: {error}") from error
             return cls(None, Outcome.DIES, pattern=rest)
-        near = meant(text, ("starts", "path:high", "path:low", "path:refused", "anything"))
+        near = did_you_mean(text, ("starts", "path:high", "path:low", "path:refused", "anything"))
         forms = "starts, path:high, path:low, path:refused, dies:REGEX or anything"
         raise ValueError(f"unknown expectation {text!r}{near or f': write {forms}'}")
 
@@ -107,7 +107,7 @@ class Observation:
     last that it printed.
     """
 
-    path: Path | None
+    path: ReservationPath | None
     outcome: Outcome | None
     status: int
     signal: int
@@ -165,11 +165,11 @@ class Verdict:
     result: Result
     seconds: float
     predicted: Expectation | None = None
-    declared: Expectation | None = None
+    expected: Expectation | None = None
     observed: Observation | None = None
     findings: tuple[str, ...] = ()
     blame: Blame | None = None
-    hint: str = ""
+    remedy: str = ""
     notes: tuple[str, ...] = ()
     console: str = ""
     command: tuple[str, ...] = ()
@@ -202,10 +202,10 @@ def _is(seen: Outcome | None, asked: Outcome | None) -> bool:
     return seen is asked or (asked is Outcome.STARTS and seen is Outcome.ALLOCATES)
 
 
-def describe(path: Path | None, outcome: Outcome, status: int, message: str) -> str:
+def describe(path: ReservationPath | None, outcome: Outcome, status: int, message: str) -> str:
     """Write a path and an outcome as one phrase, for tables and sentences."""
     where = f"{path}, " if path else ""
     if outcome is not Outcome.DIES:
         return f"{where}{outcome}"
-    dies = "dies" if path is Path.REFUSED else f"{where}dies"
+    dies = "dies" if path is ReservationPath.REFUSED else f"{where}dies"
     return f"{dies}, status {status}: {message}" if message else f"{dies}, status {status}"

@@ -1,4 +1,4 @@
-"""The oracle: from what was measured of an address space to what must happen there. Pure.
+"""Predicts the verdict of a cell from the measured facts of its guest.
 
 It knows Go's reservation logic from the commits alone and shares no code with the subject, so that
 the two can contradict each other. It never sees a guest's name. Where what it knows does not

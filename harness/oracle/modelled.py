@@ -10,7 +10,7 @@ from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.allocator.predict import predict
 from foothold_lab.allocator.width import WIDTHS
 from foothold_lab.harness.model.limits import Range
-from foothold_lab.harness.model.verdict import Expectation, Outcome, Path
+from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath
 
 if TYPE_CHECKING:
     from foothold_lab.allocator.predict import Prediction
@@ -37,7 +37,11 @@ def expectation(modelled: Prediction) -> Expectation:
     """Say it as the oracle says it."""
     message = f"throw: {modelled.message}" if modelled.message else ""
     return Expectation(
-        Path(modelled.path), Outcome(modelled.outcome), modelled.status, message, modelled.reason
+        ReservationPath(modelled.path),
+        Outcome(modelled.outcome),
+        modelled.status,
+        message,
+        modelled.reason,
     )
 
 

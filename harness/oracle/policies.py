@@ -8,7 +8,7 @@ from foothold_lab.harness.model.errors import UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits, Range
 from foothold_lab.harness.model.sizes import format_size
-from foothold_lab.harness.model.verdict import Expectation, Outcome, Path
+from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath
 from foothold_lab.harness.oracle.forms import MIB, TABLES, Process
 from foothold_lab.harness.oracle.space import BELOW_4G, Space
 
@@ -52,9 +52,9 @@ def predict(
         raise UnsupportedError(why, "take a 64-bit guest")
     known = POLICIES if facts.pointer_size == 8 else NARROW
     told = known[policy](Space(facts, limits, process))
-    if workload == "default" or told.path is Path.REFUSED:
+    if workload == "default" or told.path is ReservationPath.REFUSED:
         return told
-    if told.path is Path.LOW and workload not in SMALLER and policy not in SPARSE:
+    if told.path is ReservationPath.LOW and workload not in SMALLER and policy not in SPARSE:
         raise UnsupportedError(
             f"whether the low arena is grown beyond its reservation depends on {workload}",
             "declare what is expected",
@@ -161,8 +161,10 @@ def _modern(first: int, space: Space) -> Expectation:
     if lacking := space.lacks(0, TABLES + ARENA + METADATA):
         return _dies(NO_TABLE, f"{why}64M are mapped, but {lacking} has no room for more")
     if granted:
-        return _allocates(Path.HIGH, f"64M are to be had at {granted[0]:#x}")
-    return _allocates(Path.LOW, f"{refused[0]}, as all hints; the kernel gives 64M elsewhere")
+        return _allocates(ReservationPath.HIGH, f"64M are to be had at {granted[0]:#x}")
+    return _allocates(
+        ReservationPath.LOW, f"{refused[0]}, as all hints; the kernel gives 64M elsewhere"
+    )
 
 
 def _high(space: Space, nth: int, before: str) -> Expectation:
@@ -185,11 +187,11 @@ def _high(space: Space, nth: int, before: str) -> Expectation:
             f"occupy all from {HIGH_ARENA:#x} to {end:#x}, or nothing there",
         )
     if space.lacks(0, heap):
-        return _starves(space, Path.HIGH)
+        return _starves(space, ReservationPath.HIGH)
     if why := space.refusal(HIGH_ARENA, MIB, 0):
-        return _allocates(Path.HIGH, f"{why}, but it is free, and so MAP_FIXED takes it")
+        return _allocates(ReservationPath.HIGH, f"{why}, but it is free, and so MAP_FIXED takes it")
     return _allocates(
-        Path.HIGH,
+        ReservationPath.HIGH,
         f"{HIGH_ARENA:#x} lies below the task size {space.facts.task_size:#x} and is granted",
     )
 
@@ -227,8 +229,8 @@ def _low(space: Space, why: str, nth: int, length: int = 0, stray: int = 0) -> E
             return _dies(NO_TABLE, f"{why}, and {size} at {base:#x} leave no addresses for more")
         taken.append(Range(table, table + TABLES // 2))
     if space.lacks(length + stray + TABLES - form.heap, form.heap, last=form.last_bitmap):
-        return _starves(space, Path.LOW, length + stray + TABLES, f"{why}, and ")
-    return _allocates(Path.LOW, f"{why}, and {size} are to be had at {base:#x}")
+        return _starves(space, ReservationPath.LOW, length + stray + TABLES, f"{why}, and ")
+    return _allocates(ReservationPath.LOW, f"{why}, and {size} are to be had at {base:#x}")
 
 
 def _conflicts(space: Space, reason: str, nth: int, reserved: int = 0) -> Expectation:
@@ -264,11 +266,11 @@ def _astray(space: Space) -> int:
     return 0 if space.failure(1) else PROBE
 
 
-def _allocates(path: Path, reason: str) -> Expectation:
+def _allocates(path: ReservationPath, reason: str) -> Expectation:
     return Expectation(path, Outcome.ALLOCATES, reason=reason)
 
 
-def _starves(space: Space, path: Path, mapped: int = 0, since: str = "") -> Expectation:
+def _starves(space: Space, path: ReservationPath, mapped: int = 0, since: str = "") -> Expectation:
     """There is no room for all of the heap; what there is room for shows in path and message.
 
     `mapped` bytes are taken whatever the heap uses of them.
@@ -288,7 +290,9 @@ def _starves(space: Space, path: Path, mapped: int = 0, since: str = "") -> Expe
     )
 
 
-def _dies(message: str, reason: str, path: Path = Path.REFUSED) -> Expectation:
+def _dies(
+    message: str, reason: str, path: ReservationPath = ReservationPath.REFUSED
+) -> Expectation:
     return Expectation(path, Outcome.DIES, 2, message, reason)
 
 

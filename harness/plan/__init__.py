@@ -1,4 +1,4 @@
-"""Plans: TOML files that say which cells there are, and what each must come to.
+"""Reads a plan and turns it into cells.
 
 A plan is axes (guests, limits, subjects, the allocator's policies and workloads) whose product is
 the cells, less what an `[[exclude]]` matches, plus the product of each `[[include]]`. The first
@@ -21,13 +21,24 @@ It knows values alone, and boots and builds nothing.
 """
 
 from foothold_lab.harness.plan.builtin import DEFAULT, SHIPPED, find, shipped
-from foothold_lab.harness.plan.model import Axes, Pattern, Program, Ways
+from foothold_lab.harness.plan.model import Axes, CellSettings, Pattern, Program
 from foothold_lab.harness.plan.planfile import PlanFile, Selection
 from foothold_lab.harness.plan.reader import load
 from foothold_lab.harness.plan.shards import Shard
 from foothold_lab.harness.plan.vocabulary import Known
 
 __all__ = [
-    "DEFAULT", "SHIPPED", "Axes", "Known", "Pattern", "PlanFile", "Program", "Selection", "Shard",
-    "Ways", "find", "load", "shipped",
+    "DEFAULT",
+    "SHIPPED",
+    "Axes",
+    "CellSettings",
+    "Known",
+    "Pattern",
+    "PlanFile",
+    "Program",
+    "Selection",
+    "Shard",
+    "find",
+    "load",
+    "shipped",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from foothold_lab import plans
-from foothold_lab.harness.model.errors import UsageError, meant
+from foothold_lab.harness.model.errors import UsageError, did_you_mean
 
 SHIPPED = Path(plans.__file__).parent
 DEFAULT = "default"
@@ -25,7 +25,7 @@ def find(name_or_path: str) -> Path:
         return path
     problem = "is a directory" if path.is_dir() else "there is no such plan"
     raise UsageError(
-        f"{name_or_path}: {problem}{meant(name_or_path, shipped())}",
+        f"{name_or_path}: {problem}{did_you_mean(name_or_path, shipped())}",
         f"give the path of a TOML file, or a shipped plan: {', '.join(shipped())}",
     )
 

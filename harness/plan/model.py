@@ -84,7 +84,7 @@ def _matches(word: str, patterns: tuple[str, ...]) -> bool:
 
 
 @dataclass(frozen=True)
-class Ways:
+class CellSettings:
     """How cells are run, as far as it is said: tags that they carry; how often; the deadline in
     seconds, of a guest of native speed; whether they are traced.
     """
@@ -94,13 +94,13 @@ class Ways:
     deadline: float | None = None
     trace: bool | None = None
 
-    def before(self, other: Ways) -> Ways:
+    def before(self, other: CellSettings) -> CellSettings:
         """Return these, and the other's where these say nothing; the tags of both."""
         said = {
             each.name: getattr(other if getattr(self, each.name) is None else self, each.name)
             for each in fields(self)
         }
-        return Ways(**(said | {"tags": tuple(dict.fromkeys(self.tags + other.tags))}))
+        return CellSettings(**(said | {"tags": tuple(dict.fromkeys(self.tags + other.tags))}))
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Program:
     env: tuple[str, ...] = ()
     root: Literal["image", "host"] = "image"
     sysroot: str = ""
-    patience: float | None = None
-    says: str = ""
+    timeout: float | None = None
+    ready_pattern: str = ""
     expect: Expectation = STARTS
     asked: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from foothold_lab.harness.model.cells import ALLOCATOR, Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Expectation
 from foothold_lab.harness.plan.builtin import called
-from foothold_lab.harness.plan.model import STARTS, Axes, Pattern, Program, Ways
+from foothold_lab.harness.plan.model import STARTS, Axes, CellSettings, Pattern, Program
 from foothold_lab.harness.plan.vocabulary import Known, unknown
 
 LARGEST = 100_000  # cells; more is a slip of the pen
@@ -27,7 +27,7 @@ class Selection:
 
     axes: Axes = field(default_factory=Axes)
     tags: tuple[str, ...] = ()
-    ways: Ways = field(default_factory=Ways)
+    ways: CellSettings = field(default_factory=CellSettings)
     expect: Expectation | None = None
 
 
@@ -49,8 +49,8 @@ class PlanFile:
     expect: tuple[tuple[Pattern, Expectation], ...]
     require: frozenset[str]
     programs: Mapping[str, Program]
-    ways: Ways
-    by_pattern: tuple[tuple[Pattern, Ways], ...]
+    ways: CellSettings
+    by_pattern: tuple[tuple[Pattern, CellSettings], ...]
     jobs: int | None
     fresh: bool
     retries: int
@@ -103,7 +103,7 @@ class PlanFile:
                 raise self._too_many()
             whole = replace(
                 cell,
-                declared=asked.expect or self._declared(cell),
+                expected=asked.expect or self._declared(cell),
                 plan=called(self.source),
                 asked=(*self._subject_asked(cell), *(("--repeats", "1") if repeats > 1 else ())),
                 tags=ways.tags,
@@ -132,10 +132,10 @@ class PlanFile:
         program = self.programs.get(cell.subject)
         return program.expect if program else STARTS
 
-    def _ways(self, cell: Cell) -> Ways:
+    def _ways(self, cell: Cell) -> CellSettings:
         """What is said of the cell by patterns."""
         names = self.known.names(cell.guest)
-        said = Ways()
+        said = CellSettings()
         for pattern, ways in self.by_pattern:
             if pattern.matches(names, cell):
                 said = said.before(ways)

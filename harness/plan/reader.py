@@ -12,7 +12,7 @@ from foothold_lab.harness.model.cells import ALLOCATOR
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Expectation, Outcome
 from foothold_lab.harness.plan import schema
-from foothold_lab.harness.plan.model import STARTS, Axes, Pattern, Program, Ways
+from foothold_lab.harness.plan.model import STARTS, Axes, CellSettings, Pattern, Program
 from foothold_lab.harness.plan.planfile import PlanFile
 from foothold_lab.harness.plan.schema import REQUIRED, SECTIONS, Section, Setting, Shape
 from foothold_lab.harness.plan.toml_source import Place, Source
@@ -77,8 +77,8 @@ class _Reader:
         this = SECTIONS[section]
         if section not in self._file:
             if this.required:
-                hint = f"add {this.title}; it needs {_needs(section)}"
-                raise self._wrong(Place(), UsageError(f"missing table {this.title}", hint))
+                remedy = f"add {this.title}; it needs {_needs(section)}"
+                raise self._wrong(Place(), UsageError(f"missing table {this.title}", remedy))
             return
         found = self._file[section]
         which: Iterable[tuple[int | str | None, Any]]
@@ -114,8 +114,8 @@ class _Reader:
             if key in found:
                 values[key] = self._value(setting, found[key], replace(place, key=key))
             elif setting.default is REQUIRED:
-                hint = f"it is needed: {setting.help}"
-                raise self._wrong(place, UsageError(f"missing key {key!r}", hint))
+                remedy = f"it is needed: {setting.help}"
+                raise self._wrong(place, UsageError(f"missing key {key!r}", remedy))
             elif isinstance(setting.default, tuple):
                 words = (self._read(setting, each, place) for each in setting.default)
                 values[key] = tuple(words)
@@ -143,8 +143,8 @@ class _Reader:
     def _list(self, setting: Setting, found: Any, place: Place) -> tuple[object, ...]:
         """Read each value of a list; a pattern that stands for several is all of them."""
         if not isinstance(found, list):
-            hint = f'write ["{found}"]' if isinstance(found, str) else ""
-            raise self._wrong(place, UsageError(str(unlike("a list", found)), hint))
+            remedy = f'write ["{found}"]' if isinstance(found, str) else ""
+            raise self._wrong(place, UsageError(str(unlike("a list", found)), remedy))
         values: list[object] = []
         seen: set[object] = set()
         for n, each in enumerate(found):
@@ -195,7 +195,7 @@ class _Reader:
         values["expect"] = self._because(values["expect"] or STARTS, table.at("expect"))
         return Program(name, **values)
 
-    def _cells(self, table: _Table) -> tuple[Pattern, Ways]:
+    def _cells(self, table: _Table) -> tuple[Pattern, CellSettings]:
         if not table.given & {"tags", "repeats", "deadline", "trace"}:
             nothing = UsageError("this says nothing of the cells that match", "say something")
             raise self._wrong(table.place, nothing)
@@ -215,8 +215,8 @@ class _Reader:
             return pattern, self._because(one, table.at("expect"))
         for key in ("path", "outcome"):
             if key not in table.given:
-                hint = 'give path and outcome, or expect = "starts"'
-                raise self._wrong(table.place, UsageError(f"missing key {key!r}", hint))
+                remedy = 'give path and outcome, or expect = "starts"'
+                raise self._wrong(table.place, UsageError(f"missing key {key!r}", remedy))
         if "subjects" not in table.given:
             pattern = replace(pattern, subjects=(ALLOCATOR,))
         elif pattern.subjects != (ALLOCATOR,):
@@ -237,7 +237,7 @@ class _Reader:
                 if getattr(one, key):
                     wrong = UsageError(f"the subject allocates, so it has no {key}", "leave it")
                     raise self._wrong(table.at(key), wrong)
-            if one.path is verdict.Path.REFUSED:
+            if one.path is verdict.ReservationPath.REFUSED:
                 nothing = UsageError(
                     "nothing allocates where the reservation is refused", 'outcome = "dies"?'
                 )
@@ -255,8 +255,8 @@ def _pattern(table: _Table) -> Pattern:
     return Pattern(**table.only("guests", "limits", "subjects", "policies", "workloads"))
 
 
-def _ways(table: _Table) -> Ways:
-    return Ways(**table.only("tags", "repeats", "deadline", "trace"))
+def _ways(table: _Table) -> CellSettings:
+    return CellSettings(**table.only("tags", "repeats", "deadline", "trace"))
 
 
 def _misplaced(key: str, section: Section) -> UsageError | None:

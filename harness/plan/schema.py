@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from foothold_lab.harness.model.cells import ALLOCATOR
-from foothold_lab.harness.model.verdict import Outcome, Path
+from foothold_lab.harness.model.verdict import Outcome, ReservationPath
 from foothold_lab.harness.plan import value_types
-from foothold_lab.harness.plan.value_types import Kind
+from foothold_lab.harness.plan.value_types import ValueType
 from foothold_lab.harness.plan.vocabulary import Known
 
 
@@ -78,7 +78,7 @@ class Setting:
 
     key: str
     sections: tuple[str, ...]
-    kind: Kind
+    kind: ValueType
     help: str
     default: object = REQUIRED
     shape: Shape = Shape.ONE
@@ -122,7 +122,7 @@ SECTIONS: Mapping[str, Section] = {
 
 def _axis(
     key: str,
-    kind: Kind,
+    kind: ValueType,
     there_are: Callable[[Known], Collection[str]] | None,
     text: str,
     option: Option,
@@ -173,7 +173,7 @@ SETTINGS: tuple[Setting, ...] = (
             option=Option("--expect", "E",
                           "What has to come of every cell: starts, path:low, path:high, "
                           "dies:REGEX, anything.")),
-    Setting("path", (EXPECT,), value_types.choice("path", *Path),
+    Setting("path", (EXPECT,), value_types.choice("path", *ReservationPath),
             "Where the allocator's arena has to be.", None),
     Setting("outcome", (EXPECT,), value_types.choice("outcome", Outcome.ALLOCATES, Outcome.DIES),
             "What becomes of it.", None),
@@ -198,14 +198,14 @@ SETTINGS: tuple[Setting, ...] = (
             "Where the libraries of a program of another machine are: a directory with `lib` or "
             "`usr/lib`. Without it, those of the guest's own root serve.", "",
             option=Option("--sysroot", "DIR", "Where a foreign program's libraries are.")),
-    Setting("patience", (SUBJECT,), value_types.number(0.1, 3600, "seconds"),
+    Setting("timeout", (SUBJECT,), value_types.number(0.1, 3600, "seconds"),
             "After so long it counts as running, and is ended; times the guest's slowness.", None,
             otherwise="`10`",
-            option=Option("--patience", "S", "After so many seconds it counts as running (10).")),
-    Setting("says", (SUBJECT,), value_types.REGEX,
+            option=Option("--timeout", "S", "After so many seconds it counts as running (10).")),
+    Setting("ready_pattern", (SUBJECT,), value_types.REGEX,
             "What a line of its output has when it has started. It is ended then; if it never says "
             "so, it has not started.", "",
-            option=Option("--says", "REGEX", "What it prints when it has started.")),
+            option=Option("--ready-pattern", "REGEX", "What it prints when it has started.")),
     Setting("repeats", (PLAN, CELLS), value_types.number(1, 1000, whole=True),
             "Each cell so many times; from the second on its name ends with `~2` and so on.", None,
             otherwise="`1`", option=Option("--repeats", "N", "Each cell so many times.")),

@@ -62,7 +62,9 @@ class Source:
         """Return the error with file, line and key before it."""
         line = self.line(place)
         at = f"{self.path}:{line}" if line else str(self.path)
-        return UsageError(f"{at}: {place}: {error}" if str(place) else f"{at}: {error}", error.hint)
+        return UsageError(
+            f"{at}: {place}: {error}" if str(place) else f"{at}: {error}", error.remedy
+        )
 
     def line(self, place: Place) -> int:
         """Find the line of something, as well as that can be told; 0 if it cannot."""
@@ -117,8 +119,8 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
     except OSError as error:
-        hint = "a plan has to be a file that can be read"
-        raise UsageError(f"{path}: {error.strerror or error}", hint) from error
+        remedy = "a plan has to be a file that can be read"
+        raise UsageError(f"{path}: {error.strerror or error}", remedy) from error
     if len(data) > LARGEST:
         raise UsageError(f"{path}: a plan of more than {LARGEST} bytes", "is it the right file?")
     try:

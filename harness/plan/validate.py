@@ -76,7 +76,7 @@ class _Checks:
             )
 
     def complete(self) -> None:
-        if silent := [cell for cell in self.cells if not cell.declared]:
+        if silent := [cell for cell in self.cells if not cell.expected]:
             more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
             self._complain(
                 Place(key="complete"),
@@ -93,6 +93,6 @@ class _Checks:
         return f"{place} (line {line})" if line else str(place)
 
     def _complain(
-        self, place: Place, what: str, hint: str = "mend its pattern, or leave it out"
+        self, place: Place, what: str, remedy: str = "mend its pattern, or leave it out"
     ) -> None:
-        raise self._source.wrong(place, UsageError(what, hint))
+        raise self._source.wrong(place, UsageError(what, remedy))

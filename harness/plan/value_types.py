@@ -20,7 +20,7 @@ LONGEST = 100  # characters of a value that a message shows
 
 
 @dataclass(frozen=True)
-class Kind:
+class ValueType:
     """One kind of value. `read` takes what TOML has read and raises UsageError if it is none;
     `of_word` makes of a word of the command line what TOML would have read.
     """
@@ -83,8 +83,8 @@ def _expectation(value: object, known: Known) -> Expectation:
     try:
         return Expectation.parse(_text(value))
     except ValueError as error:
-        hint = 'write "starts", "path:low", "path:high", "path:refused", "dies:out of memory"'
-        raise UsageError(str(error), f'{hint} or "anything"') from error
+        remedy = 'write "starts", "path:low", "path:high", "path:refused", "dies:out of memory"'
+        raise UsageError(str(error), f'{remedy} or "anything"') from error
 
 
 def _regex(value: object, known: Known) -> str:
@@ -96,7 +96,7 @@ def _regex(value: object, known: Known) -> str:
     return text
 
 
-def number(least: float, most: float, unit: str = "", *, whole: bool = False) -> Kind:
+def number(least: float, most: float, unit: str = "", *, whole: bool = False) -> ValueType:
     """Return the kind of numbers between these two, which belong to it."""
     kind: type[int] | type[float] = int if whole else float
     what = "whole number" if whole else "number"
@@ -115,10 +115,10 @@ def number(least: float, most: float, unit: str = "", *, whole: bool = False) ->
         except ValueError:
             raise UsageError(f"{written(word)!r} is no {name}") from None
 
-    return Kind(name, read, of_word)
+    return ValueType(name, read, of_word)
 
 
-def choice(what: str, *words: str | StrEnum) -> Kind:
+def choice(what: str, *words: str | StrEnum) -> ValueType:
     """Return the kind of which there are these words alone."""
 
     def read(value: object, known: Known) -> str:
@@ -128,10 +128,12 @@ def choice(what: str, *words: str | StrEnum) -> Kind:
                 return each
         raise unknown(what, word, map(str, words))
 
-    return Kind(", ".join(f'"{each}"' for each in words), read)
+    return ValueType(", ".join(f'"{each}"' for each in words), read)
 
 
-def pattern(kind: Kind, there_are: Callable[[Known], Collection[str]] | None = None) -> Kind:
+def pattern(
+    kind: ValueType, there_are: Callable[[Known], Collection[str]] | None = None
+) -> ValueType:
     """Return the kind of words of this one that may have shell wildcards. A pattern has to match
     one of those that there are, if that is known; everything else has to be a word, and is brought
     to its one spelling.
@@ -145,10 +147,10 @@ def pattern(kind: Kind, there_are: Callable[[Known], Collection[str]] | None = N
             _matching(word, there_are(known))
         return word
 
-    return Kind(f"{kind.name} or pattern", read)
+    return ValueType(f"{kind.name} or pattern", read)
 
 
-def several(kind: Kind, there_are: Callable[[Known], Collection[str]]) -> Kind:
+def several(kind: ValueType, there_are: Callable[[Known], Collection[str]]) -> ValueType:
     """Return the kind of words that stand for one of this kind, or as a pattern for all those that
     match: a tuple.
     """
@@ -160,7 +162,7 @@ def several(kind: Kind, there_are: Callable[[Known], Collection[str]]) -> Kind:
         matching = _matching(word, there_are(known))
         return tuple(dict.fromkeys(kind.read(each, known) for each in matching))
 
-    return Kind(f"{kind.name} or pattern", read)
+    return ValueType(f"{kind.name} or pattern", read)
 
 
 def is_wild(word: str) -> bool:
@@ -175,18 +177,18 @@ def _matching(word: str, words: Collection[str]) -> list[str]:
     return matching
 
 
-TEXT = Kind("text", lambda value, known: _text(value))
-LINE = Kind("line of text", _line)
-ASSIGNMENT = Kind("text", _assignment)
-TAG = Kind("tag", _tag)
-FLAG = Kind("true or false", _flag)
-REGEX = Kind("regular expression", _regex)
-EXPECTATION = Kind("expectation", _expectation)
-GUEST = Kind("guest", lambda value, known: known.guest(_text(value)))
-LIMIT = Kind("limit", lambda value, known: Limits.parse(_text(value)))
-SUBJECT = Kind("subject", lambda value, known: known.subject(_text(value)))
-POLICY = Kind("policy", lambda value, known: known.policy(_text(value)))
-WORKLOAD = Kind("workload", lambda value, known: workload(_text(value)))
+TEXT = ValueType("text", lambda value, known: _text(value))
+LINE = ValueType("line of text", _line)
+ASSIGNMENT = ValueType("text", _assignment)
+TAG = ValueType("tag", _tag)
+FLAG = ValueType("true or false", _flag)
+REGEX = ValueType("regular expression", _regex)
+EXPECTATION = ValueType("expectation", _expectation)
+GUEST = ValueType("guest", lambda value, known: known.guest(_text(value)))
+LIMIT = ValueType("limit", lambda value, known: Limits.parse(_text(value)))
+SUBJECT = ValueType("subject", lambda value, known: known.subject(_text(value)))
+POLICY = ValueType("policy", lambda value, known: known.policy(_text(value)))
+WORKLOAD = ValueType("workload", lambda value, known: workload(_text(value)))
 SCHEMA = 1
 
 
@@ -196,4 +198,4 @@ def _schema(value: object, known: Known) -> int:
     return SCHEMA
 
 
-SCHEMA_KIND = Kind(f"{SCHEMA}", _schema)
+SCHEMA_KIND = ValueType(f"{SCHEMA}", _schema)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from foothold_lab.harness.model.cells import ALLOCATOR
-from foothold_lab.harness.model.errors import UsageError, meant
+from foothold_lab.harness.model.errors import UsageError, did_you_mean
 from foothold_lab.harness.model.sizes import parse_size
 
 
@@ -57,14 +57,14 @@ class Known:
 
         Cells are called by policy or subject, so that a name must not be both.
         """
-        hint = "give it another name"
+        remedy = "give it another name"
         if name in self.all_subjects:
-            raise UsageError(f"there is a subject {name!r} already", hint)
+            raise UsageError(f"there is a subject {name!r} already", remedy)
         if name in self.policies:
-            raise UsageError(f"{name!r} is a policy of the allocator", hint)
+            raise UsageError(f"{name!r} is a policy of the allocator", remedy)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-            hint = "use up to 100 letters, digits, and . _ - within it"
-            raise UsageError(f"{name!r} is no name for a subject", hint)
+            remedy = "use up to 100 letters, digits, and . _ - within it"
+            raise UsageError(f"{name!r} is no name for a subject", remedy)
         return replace(self, subjects={**self.subjects, name: what})
 
 
@@ -72,7 +72,7 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
     """Return what to say of a word that is not known."""
     names = list(dict.fromkeys(known))
     return UsageError(
-        f"unknown {kind} {word!r}{meant(word, names)}", f"there is: {', '.join(names)}"
+        f"unknown {kind} {word!r}{did_you_mean(word, names)}", f"there is: {', '.join(names)}"
     )
 
 
@@ -85,6 +85,6 @@ def workload(name: str) -> str:
         forms = ("none", "default", "hello", "grow:SIZE", "grow-MIB", "block:SIZE")
         near = (f"{each}:{size}" for each in ("grow", "block")) if colon else forms
         raise UsageError(
-            f"unknown workload {name!r}{meant(name, near)}", f"there is: {', '.join(forms)}"
+            f"unknown workload {name!r}{did_you_mean(name, near)}", f"there is: {', '.join(forms)}"
         )
     return name

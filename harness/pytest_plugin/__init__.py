@@ -1,4 +1,4 @@
-"""The pytest plugin: guests as fixtures. A door like `cli`, for tests: it may import everything.
+"""Offers guests as pytest fixtures.
 
 `hooks` is what pytest sees (options, markers, fixtures, reports); `lab` what a session has: which
 guests there are, and those that have been booted.

@@ -89,7 +89,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         names = _asked(metafunc, lab)
     except FootholdError as error:
-        raise pytest.UsageError(f"{error}; {error.hint}") from error
+        raise pytest.UsageError(f"{error}; {error.remedy}") from error
     metafunc.parametrize("guest", names, ids=names, indirect=True)
 
 
@@ -138,7 +138,7 @@ def facts(guest: Booted) -> Facts:
     return guest.facts
 
 
-class Boot(Protocol):
+class BootGuest(Protocol):
     """Boots a guest by its name."""
 
     def __call__(self, name: str) -> Booted:
@@ -146,7 +146,7 @@ class Boot(Protocol):
 
 
 @pytest.fixture
-def boot(request: pytest.FixtureRequest) -> Boot:
+def boot(request: pytest.FixtureRequest) -> BootGuest:
     """Boots guests of the test's own, which are gone when it is."""
     lab = _lab(request.config)
 
@@ -174,7 +174,7 @@ class RunCell(Protocol):
         workload: str = "default",
         files: Sequence[str | Path] = (),
         environment: Mapping[str, str] | None = None,
-        patience: float | None = None,
+        timeout: float | None = None,
         guest: Booted | None = None,
     ) -> Verdict:
         """Run a program (its path), or the allocator, to a verdict; `expect` and `limits` are words
@@ -200,14 +200,14 @@ def run_cell(request: pytest.FixtureRequest, guest: Booted) -> RunCell:
         workload: str = "default",
         files: Sequence[str | Path] = (),
         environment: Mapping[str, str] | None = None,
-        patience: float | None = None,
+        timeout: float | None = None,
         guest: Booted | None = None,
     ) -> Verdict:
         __tracebackhide__ = True  # what is wrong with a question stands where it is asked
         try:
             given = [str(each) for each in files]
             made = (
-                program(str(subject), arguments, given, environment or {}, patience)
+                program(str(subject), arguments, given, environment or {}, timeout)
                 if subject is not None
                 else None
             )
@@ -221,9 +221,11 @@ def run_cell(request: pytest.FixtureRequest, guest: Booted) -> RunCell:
                 expect=_declared(words),
             )
         except UsageError as error:
-            raise pytest.fail.Exception("; ".join(filter(None, (str(error), error.hint)))) from None
+            raise pytest.fail.Exception(
+                "; ".join(filter(None, (str(error), error.remedy)))
+            ) from None
         if verdict.result is Result.UNSUPPORTED:
-            pytest.skip("; ".join((*verdict.findings, verdict.hint)))
+            pytest.skip("; ".join((*verdict.findings, verdict.remedy)))
         return verdict
 
     return run
@@ -294,7 +296,7 @@ def _or_skip(request: pytest.FixtureRequest, name: str, start: Callable[[], Boot
     try:
         return start()
     except UnsupportedError as error:
-        words = f"{name}: {error}; {error.hint}"
+        words = f"{name}: {error}; {error.remedy}"
         if request.config.getoption("--foothold-require"):
             pytest.fail(words, pytrace=False)
         pytest.skip(words)

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.base import Guest, Support
-from foothold_lab.harness.guests.catalogue import Kind, catalogue, known_guests
+from foothold_lab.harness.guests.catalogue import GuestType, catalogue, known_guests
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell
-from foothold_lab.harness.model.errors import Blame, FootholdError, UsageError, meant
+from foothold_lab.harness.model.errors import Blame, FootholdError, UsageError, did_you_mean
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Expectation, Verdict
 from foothold_lab.harness.runner.run import Opened, Options, opened
-from foothold_lab.harness.subjects.subject import ALLOCATOR, Subject, subject
+from foothold_lab.harness.subjects.subject import ALLOCATOR, Subject
 from foothold_lab.images.builder import Builder
 
 
@@ -63,12 +64,12 @@ class Lab:
         known = known_guests(self.builder)
         if guest not in known:
             raise UsageError(
-                f"there is no guest {guest!r}{meant(guest, known)}",
+                f"there is no guest {guest!r}{did_you_mean(guest, known)}",
                 f"guests are: {', '.join(known)}",
             )
         return known[guest]
 
-    def guests(self) -> Mapping[str, Kind]:
+    def guests(self) -> Mapping[str, GuestType]:
         """All guests by canonical name."""
         return catalogue(self.builder)
 
@@ -116,7 +117,7 @@ class Lab:
             "" if program else policy,
             subject.name,
             workload="default" if program else workload,
-            declared=expect,
+            expected=expect,
         )
         verdict = booted.opened.ask(cell, subject, self.root / f"cell-{next(self._count)}")
         booted.verdicts.append(verdict)
@@ -134,15 +135,15 @@ def program(
     arguments: Sequence[str],
     files: Sequence[str],
     environment: Mapping[str, str],
-    patience: float | None,
+    timeout: float | None,
 ) -> Subject:
     """Make a subject of a program of this machine; see `subjects.of_program`."""
-    return subject.of_program(
+    return subjects.of_program(
         name,
         arguments,
         files=files,
         environment=[f"{key}={value}" for key, value in environment.items()],
-        patience=patience or subject.PATIENCE,
+        timeout=timeout or subjects.TIMEOUT,
     )
 
 

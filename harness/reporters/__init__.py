@@ -1,4 +1,4 @@
-"""Sinks: they listen to a run's events and tell somebody. Nothing flows back from them."""
+"""Write the events of a run: terminal, JSON, JUnit, GitHub, run directory."""
 
 from __future__ import annotations
 
@@ -91,5 +91,5 @@ class Bus:
             f"foothold: {type(sink).__name__} fails and is left out from here on: "
             f"{'' if known else f'{type(error).__name__}: '}{error}"
         )
-        if isinstance(error, FootholdError) and error.hint:
-            self._complain(f"  remedy: {error.hint}")
+        if isinstance(error, FootholdError) and error.remedy:
+            self._complain(f"  remedy: {error.remedy}")

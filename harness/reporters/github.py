@@ -102,8 +102,8 @@ def _annotation(result: RunResult, level: str, verdicts: list[Verdict]) -> str:
     first = verdicts[0]
     title = first.cell if len(verdicts) == 1 else f"{first.cell} and {len(verdicts) - 1} more"
     lines = [*(_tries(first) if first.flaky else ()), *first.findings] or [first.result.value]
-    if first.hint:
-        lines.append(f"remedy: {first.hint}")
+    if first.remedy:
+        lines.append(f"remedy: {first.remedy}")
     if len(verdicts) > 1:
         more = f" and {len(verdicts) - MOST_CELLS} more" if len(verdicts) > MOST_CELLS else ""
         lines.append(f"cells: {', '.join(each.cell for each in verdicts[:MOST_CELLS])}{more}")
@@ -161,9 +161,9 @@ def _findings(result: RunResult) -> Iterator[str]:
     for verdicts in result.alike(Result.FAIL, Result.ERROR, Result.UNSUPPORTED):
         first = verdicts[0]
         said = "<br>".join(map(_plain, first.findings))
-        hint = f"<br>remedy: {_plain(first.hint)}" if first.hint else ""
+        remedy = f"<br>remedy: {_plain(first.remedy)}" if first.remedy else ""
         cells = f"{_plain(first.cell)}{f' and {len(verdicts) - 1} more' * (len(verdicts) > 1)}"
-        yield f"- {SHAPES[first.result.value]} **{cells}**: {said}{hint}\n"
+        yield f"- {SHAPES[first.result.value]} **{cells}**: {said}{remedy}\n"
     for verdict in result.flaky:
         yield f"- {AGAIN} **{_plain(verdict.cell)}**: {'<br>'.join(map(_plain, _tries(verdict)))}\n"
 

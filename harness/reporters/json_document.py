@@ -11,7 +11,7 @@ from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.events import GuestFailed
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits
-from foothold_lab.harness.model.provenance import Origin
+from foothold_lab.harness.model.provenance import Provenance
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.reporters.result import RunResult
 
@@ -64,7 +64,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     interrupted: bool
     counts: dict[str, int]
     flaky: tuple[str, ...]
-    origin: Origin
+    provenance: Provenance
     subjects: dict[str, str]
     guests: dict[str, GuestDocument]
     cells: tuple[CellDocument, ...]
@@ -85,7 +85,7 @@ def document(result: RunResult) -> Document:
         interrupted=finished.interrupted if finished else True,
         counts=result.counts,
         flaky=tuple(name for name, verdict in result.verdicts.items() if verdict.flaky),
-        origin=started.origin if started else Origin(),
+        provenance=started.provenance if started else Provenance(),
         subjects=dict(started.subjects) if started else {},
         guests={name: _guest(result, name) for name in result.guests},
         cells=tuple(_cell(result, cell) for cell in result.cells),

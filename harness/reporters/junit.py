@@ -108,10 +108,10 @@ def _outcome(case: ET.Element, tag: str, kind: str, lines: list[str]) -> None:
 
 def _details(verdict: Verdict) -> list[str]:
     lines = [*verdict.findings] or [verdict.result.value]
-    if verdict.result is Result.UNSUPPORTED and verdict.hint:
-        lines[0] = f"{lines[0]}: {verdict.hint}"
-    elif verdict.hint:
-        lines.append(f"remedy: {verdict.hint}")
+    if verdict.result is Result.UNSUPPORTED and verdict.remedy:
+        lines[0] = f"{lines[0]}: {verdict.remedy}"
+    elif verdict.remedy:
+        lines.append(f"remedy: {verdict.remedy}")
     if verdict.command:
         lines.append(f"again: {shlex.join(verdict.command)}")
     if verdict.artefacts:

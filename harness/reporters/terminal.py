@@ -242,12 +242,12 @@ class _LiveTable:
         yield Text(cell.variant)
         if verdict is None:
             since = self._running.get(cell.id)
-            yield Text(str(cell.declared or ""), "dim")
+            yield Text(str(cell.expected or ""), "dim")
             again = self._again.get(cell.id)
             yield Text(f"again, after {again}" if again else "runs" if since else "", "cyan")
             yield Text(f"{time.monotonic() - since:.1f} s" if since else "", "cyan")
             return
-        yield Text(clean(str(verdict.declared or verdict.predicted or ""), 120))
+        yield Text(clean(str(verdict.expected or verdict.predicted or ""), 120))
         yield Text(clean(_observed(verdict), 120), _STYLES[verdict.result])
         yield Text(f"{verdict.seconds:.2f} s")
 
@@ -321,8 +321,8 @@ def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
         yield Text("  the console's last lines:")
         for line in lines:
             yield Text(f"    | {line}", "dim")
-    if verdict.hint:
-        yield Text(f"  remedy: {clean(verdict.hint)}")
+    if verdict.remedy:
+        yield Text(f"  remedy: {clean(verdict.remedy)}")
     if verdict.artefacts:
         yield Text(f"  kept in: {clean(verdict.artefacts)}")
     if verdict.command:
@@ -352,8 +352,8 @@ def _unsupported(result: RunResult) -> Iterator[Text]:
             yield Text("")
             reason = verdict.findings[0] if verdict.findings else "this machine cannot boot it"
             yield Text.assemble(("UNSUPPORTED", "yellow"), f"  {guest}: {clean(reason)}")
-            if verdict.hint:
-                yield Text(f"  remedy: {clean(verdict.hint)}")
+            if verdict.remedy:
+                yield Text(f"  remedy: {clean(verdict.remedy)}")
 
 
 def _summary(result: RunResult) -> Text:

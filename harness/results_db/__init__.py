@@ -1,4 +1,4 @@
-"""What became of every run, in one SQLite database: what was, what changed, what cannot be trusted.
+"""Records all runs in one database and compares them.
 
 * `schema`    the tables, as migrations
 * `database`  opening it, transactions, and errors in words

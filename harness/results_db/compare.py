@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.results_db.models import Boot, KeptCell, Run
+from foothold_lab.harness.results_db.models import BootRow, KeptCell, Run
 from foothold_lab.harness.results_db.reader import Kept
 from foothold_lab.harness.results_db.space import lasting, steady
 from foothold_lab.harness.results_db.timing_stats import usual
@@ -154,7 +154,7 @@ def _slower(cells: Iterable[KeptCell], earlier: Mapping[str, Sequence[float]]) -
 
 
 def _made(before: Run, now: Run) -> Iterator[Other]:
-    origins = asdict(before.origin), asdict(now.origin)
+    origins = asdict(before.provenance), asdict(now.provenance)
     for old, new in (origins, (before.subjects, now.subjects)):
         for name in sorted(old.keys() & new.keys()):
             if old[name] != new[name]:
@@ -163,7 +163,7 @@ def _made(before: Run, now: Run) -> Iterator[Other]:
         yield Other("", "traced", str(before.traced), str(now.traced))
 
 
-def _kernels(before: Boot, now: Boot) -> Iterator[Other]:
+def _kernels(before: BootRow, now: BootRow) -> Iterator[Other]:
     if before.release and now.release and before.release != now.release:
         yield Other(now.guest, "release", before.release, now.release)
     for what in sorted(before.images.keys() | now.images.keys()):
@@ -177,7 +177,7 @@ def _kernels(before: Boot, now: Boot) -> Iterator[Other]:
                 yield Other(now.guest, what, was, became)
 
 
-def _facts(before: Boot, now: Boot) -> Iterator[Other]:
+def _facts(before: BootRow, now: BootRow) -> Iterator[Other]:
     """Of guests that have both answered: what is measured otherwise, and is not by lot."""
     if before.facts is None or now.facts is None:
         return

@@ -207,8 +207,8 @@ def _explain(path: Path, error: sqlite3.Error, patience: float) -> HistoryError:
         "SQLITE_READONLY": (f"{path} may not be written", _ANOTHER),
         "SQLITE_CANTOPEN": (f"{path} cannot be opened, or not written", _ANOTHER),
     }
-    message, hint = told.get(code, (f"{path}: {error}", _ANOTHER))
-    return HistoryError(message, hint)
+    message, remedy = told.get(code, (f"{path}: {error}", _ANOTHER))
+    return HistoryError(message, remedy)
 
 
 def _is_for_want_of_writing(error: HistoryError) -> bool:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from foothold_lab.harness.model.provenance import Origin
+from foothold_lab.harness.model.provenance import Provenance
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.results_db import process
 
@@ -40,7 +40,7 @@ class Run:
     plan: str
     command: tuple[str, ...]
     directory: str
-    origin: Origin
+    provenance: Provenance
     subjects: Mapping[str, str]
     traced: bool
     started: float
@@ -55,7 +55,7 @@ class Run:
         state = State(row["state"])
         if state is State.RUNNING and not process.lives(row["process"]):
             state = State.KILLED
-        origin = Origin(*(row[name] for name in Origin.__dataclass_fields__))
+        origin = Provenance(*(row[name] for name in Provenance.__dataclass_fields__))
         command = _json(row["command"], tuple[str, ...])
         return cls(
             row["id"],
@@ -75,7 +75,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Boot:
+class BootRow:
     """A boot of a guest; facts None if it never answered, then `failure` says why.
 
     `name` is that of its directory in the run. Facts are as JSON has them: an older Foothold may
@@ -94,7 +94,7 @@ class Boot:
     failure: str
 
     @classmethod
-    def of(cls, row: sqlite3.Row) -> Boot:
+    def of(cls, row: sqlite3.Row) -> BootRow:
         """Read it from a row of `boots`."""
         facts = _json(row["facts"], dict[str, object]) if row["facts"] else None
         names = dict[str, str]

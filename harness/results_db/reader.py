@@ -14,7 +14,7 @@ import msgspec
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db.database import Database, HistoryError
-from foothold_lab.harness.results_db.models import Boot, KeptCell, Run
+from foothold_lab.harness.results_db.models import BootRow, KeptCell, Run
 from foothold_lab.harness.results_db.timing_stats import MOST
 from foothold_lab.harness.results_db.writer import replay
 
@@ -26,12 +26,12 @@ class Kept:
     """A run with its boots and cells. `source` is where the verdicts are."""
 
     run: Run
-    boots: tuple[Boot, ...]
+    boots: tuple[BootRow, ...]
     cells: tuple[KeptCell, ...]
     source: Database
 
     @property
-    def guests(self) -> dict[str, Boot]:
+    def guests(self) -> dict[str, BootRow]:
         """Of each guest its last boot that answered, else its last."""
         ordered = sorted(self.boots, key=lambda boot: boot.facts is not None)
         return {boot.guest: boot for boot in ordered}
@@ -44,8 +44,8 @@ class Kept:
             return found[0]
         fits = "several cells" if found else "no cell"
         some = [cell.name for cell in (found or self.cells)]
-        hint = f"there is: {', '.join(some[:6])}{', …' if len(some) > 6 else ''}"
-        raise UsageError(f"{name!r} names {fits} of {self.run.name}", hint)
+        remedy = f"there is: {', '.join(some[:6])}{', …' if len(some) > 6 else ''}"
+        raise UsageError(f"{name!r} names {fits} of {self.run.name}", remedy)
 
     def verdict(self, cell: KeptCell) -> Verdict | None:
         """Return the whole verdict on a cell, None if it has none. Raises HistoryError."""
@@ -55,7 +55,7 @@ class Kept:
         except (zlib.error, msgspec.MsgspecError) as error:
             raise HistoryError(
                 f"{self.source.path}: the verdict on {cell.name} cannot be read: {error}",
-                f"it was written by Foothold {self.run.origin.version}; use that one",
+                f"it was written by Foothold {self.run.provenance.version}; use that one",
             ) from error
 
 
@@ -153,7 +153,7 @@ def _runs(database: Database, query: str, *values: object) -> Iterator[Run]:
 def _kept(database: Database, run: Run) -> Kept:
     boots = database.rows("SELECT * FROM boots WHERE run = ? ORDER BY id", run.id)
     cells = database.rows("SELECT * FROM cells WHERE run = ? ORDER BY id", run.id)
-    return Kept(run, tuple(map(Boot.of, boots)), tuple(map(KeptCell.of, cells)), database)
+    return Kept(run, tuple(map(BootRow.of, boots)), tuple(map(KeptCell.of, cells)), database)
 
 
 def _which(database: Database) -> str:

@@ -28,14 +28,14 @@ def setting(started: RunStarted, cell: Cell, images: Mapping[str, str]) -> str:
     """Hash what is known of a cell before its guest has booted."""
     return _digest(
         {
-            "code": started.origin.code,
-            "python": started.origin.python,
-            "host": started.origin.kernel,
+            "code": started.provenance.code,
+            "python": started.provenance.python,
+            "host": started.provenance.kernel,
             "traced": started.trace and cell.trace,
             "deadline": cell.deadline,
             "subject": started.subjects.get(cell.subject, ""),
             "workload": cell.workload,
-            "declared": cell.declared,
+            "expected": cell.expected,
             "images": images,
         }
     )

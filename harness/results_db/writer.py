@@ -126,7 +126,7 @@ class Recorder:
             started=event.at,
             state=State.RUNNING,
             process=self._writer,
-            **asdict(event.origin),
+            **asdict(event.provenance),
         )
         self._ended = False
         for cell in event.cells:

@@ -1,1 +1,1 @@
-"""Runs cells: schedules guests, boots them, runs subjects in them, retries and judges."""
+"""Runs cells: schedules guests, boots them, runs subjects, retries, blames."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foothold_lab.harness import evidence
+from foothold_lab.harness import evidence, subjects
 from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.record import Record
 from foothold_lab.harness.model.verdict import Observation
-from foothold_lab.harness.subjects.subject import Subject, subject
+from foothold_lab.harness.subjects.subject import Subject
 
 CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s there (measured)
 
@@ -32,8 +32,8 @@ class Trial:
 
 def deadline_for(cell: Cell, subject: Subject, guest: Guest) -> Deadline:
     """Return by when a trial has to be over, whatever the subject does."""
-    patience = 0.0 if subject.reports else subject.patience
-    return Deadline.after(max(cell.deadline or CELL_SECONDS, 3 * patience) * guest.scale)
+    timeout = 0.0 if subject.reports else subject.timeout
+    return Deadline.after(max(cell.deadline or CELL_SECONDS, 3 * timeout) * guest.scale)
 
 
 def run_trial(
@@ -49,15 +49,17 @@ def run_trial(
 
     `pointers` is the size of one there, in bytes.
     """
-    argv = subject.command(cell, guest, subject, trace=trace)
-    how = subject.supervision(subject, guest, trace=trace)
+    argv = subjects.command(cell, guest, subject, trace=trace)
+    how = subjects.supervision(subject, guest, trace=trace)
     record = guest.run(argv, cell.limits, deadline, how=how)
     if subject.reports:
         return Trial(record, None, evidence.observe(record, cell, pointers))
     untraced = None
     if trace and record.running and not record.said:
         untraced = guest.run(argv, cell.limits, deadline, how=replace(how, trace=False))
-    seen = evidence.observe_program(record, untraced, says=subject.says, ends=subject.ends)
+    seen = evidence.observe_program(
+        record, untraced, ready_pattern=subject.ready_pattern, ends=subject.ends
+    )
     return Trial(record, untraced, seen)
 
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foothold_lab.harness import evidence
-from foothold_lab.harness.guests.base import BOOT_SECONDS, Guest, Support, Workplace
-from foothold_lab.harness.guests.catalogue import NO_OWN, Kind, catalogue
+from foothold_lab.harness import evidence, subjects
+from foothold_lab.harness.guests.base import BOOT_SECONDS, Guest, GuestConfig, Support
+from foothold_lab.harness.guests.catalogue import NO_OWN, GuestType, catalogue
 from foothold_lab.harness.guests.custom_kernels import OwnKernels
-from foothold_lab.harness.guests.limit_support import measure, possible
+from foothold_lab.harness.guests.limit_support import measure, support_for
 from foothold_lab.harness.model import events, provenance
 from foothold_lab.harness.model.cells import ALLOCATOR, Cell
 from foothold_lab.harness.model.deadline import Deadline
@@ -38,7 +38,8 @@ from foothold_lab.harness.runner.host_memory import memory_here
 from foothold_lab.harness.runner.retries import Tries
 from foothold_lab.harness.runner.schedule import Job, Schedule
 from foothold_lab.harness.runner.unasked import prediction, unsupported
-from foothold_lab.harness.subjects.subject import Root, Subject, bytecode, subject
+from foothold_lab.harness.subjects import bytecode
+from foothold_lab.harness.subjects.subject import Root, Subject
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 
@@ -67,7 +68,7 @@ class Options:
     fresh: bool = False
     retries: int = 0
     trace: bool = True
-    subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subject.ALLOCATOR})
+    subjects: Mapping[str, Subject] = field(default_factory=lambda: {ALLOCATOR: subjects.ALLOCATOR})
     handed: Path | None = None
     keeper: Kept | None = None
     here: Path | None = None
@@ -111,7 +112,7 @@ class Opened:
 
     guest: Guest
     facts: Facts
-    _kind: Kind
+    _kind: GuestType
     _run: _Run
 
     def ask(self, cell: Cell, subject: Subject, directory: Path) -> Verdict:
@@ -119,11 +120,13 @@ class Opened:
 
         Raises UsageError if a file of the subject's cannot be read.
         """
-        support = self._run.suits(self._kind, subject)
+        support = self._run.can_run(self._kind, subject)
         if not support.ok:
             return unsupported(cell, support.reason, support.remedy)
         share = self._run.options.directory / "guests" / self.guest.name / "share"
-        subject.hand_in(self.guest, share, subject, Deadline.after(CELL_SECONDS * self.guest.scale))
+        subjects.copy_into_guest(
+            self.guest, share, subject, Deadline.after(CELL_SECONDS * self.guest.scale)
+        )
         options = replace(self._run.options, directory=directory, subjects={cell.subject: subject})
         return _Run(options, self._run.emit).ask(cell, self.guest, self.facts)
 
@@ -163,10 +166,10 @@ class _Run:
                 directory=str(self.options.directory),
                 command=self.options.command,
                 cells=tuple(cells),
-                origin=provenance.here(),
+                provenance=provenance.here(),
                 trace=self.options.trace,
                 subjects={
-                    name: subject.digest(self.options.subjects[name])
+                    name: subjects.digest(self.options.subjects[name])
                     for name in sorted({cell.subject for cell in cells})
                 },
             )
@@ -198,7 +201,7 @@ class _Run:
         )
         return summary
 
-    def _job(self, kind: Kind, cells: list[Cell]) -> Job[tuple[Kind, list[Cell]]]:
+    def _job(self, kind: GuestType, cells: list[Cell]) -> Job[tuple[GuestType, list[Cell]]]:
         memory = kind.memory
         if memory and not all(self.options.subjects[cell.subject].reports for cell in cells):
             memory += PROGRAM_MEMORY
@@ -206,7 +209,7 @@ class _Run:
         build = (self.options.builder.to_download(kind.images) >> 20) * BUILD_SECONDS
         return Job((kind, cells), build + kind.boot + kind.weight * len(cells), memory)
 
-    def _jobs(self, schedule: Schedule[tuple[Kind, list[Cell]]]) -> None:
+    def _jobs(self, schedule: Schedule[tuple[GuestType, list[Cell]]]) -> None:
         """What one thread does: one guest after another."""
         while True:
             with schedule.next() as job:
@@ -217,7 +220,11 @@ class _Run:
 
     @contextlib.contextmanager
     def booted(
-        self, kind: Kind, label: str, cpu: int, deployed: Sequence[Subject] = (subject.ALLOCATOR,)
+        self,
+        kind: GuestType,
+        label: str,
+        cpu: int,
+        deployed: Sequence[Subject] = (subjects.ALLOCATOR,),
     ) -> Iterator[tuple[Guest, Facts]]:
         """A guest that answers, with these subjects, which have one root; gone afterwards. `label`
         names its directory in the run.
@@ -230,7 +237,7 @@ class _Run:
         if memory is None and not all(each.reports for each in deployed):
             memory = PROGRAM_MEMORY
         shown = tuple(dict.fromkeys(each.image for each in deployed if each.image))
-        place = Workplace(
+        place = GuestConfig(
             directory,
             share,
             builder,
@@ -246,14 +253,14 @@ class _Run:
             raise UnsupportedError(support.reason, support.remedy)
         # before the deadline of the boot begins
         images = {name: builder.image(name).name for name in kind.needs(shown)}
-        images |= {str(path): subject.hash_of(path) for path in kind.files}
+        images |= {str(path): subjects.hash_of(path) for path in kind.files}
         if self.options.handed:
             shutil.copytree(self.options.handed, share, dirs_exist_ok=True)
         else:
             # where all of it is carried in, only what that guest's Python needs
             compiled = bytecode.for_guest(port, builder)
-            subject.deploy(share, deployed, compiled, sources=guest.shares_live)
-        subject.remember(directory, deployed)
+            subjects.deploy(share, deployed, compiled, sources=guest.shares_live)
+        subjects.remember(directory, deployed)
         started = time.monotonic()
         with self._guard:
             if self._stopping.is_set():
@@ -281,7 +288,7 @@ class _Run:
                 self._alive.discard(guest)
             self.emit(events.GuestStopped(guest=kind.name, boot=label))
 
-    def _guest(self, kind: Kind, cells: list[Cell], cpu: int) -> None:
+    def _guest(self, kind: GuestType, cells: list[Cell], cpu: int) -> None:
         """Take cells of one guest, whose subjects have one root, to their verdicts, whatever
         happens to the guest.
         """
@@ -316,24 +323,24 @@ class _Run:
         for verdict in tries.give_up():
             self._finish(verdict)
 
-    def _suited(self, kind: Kind, cells: Sequence[Cell]) -> Iterator[Cell]:
+    def _suited(self, kind: GuestType, cells: Sequence[Cell]) -> Iterator[Cell]:
         """Leave out the cells whose subject is for another machine: they have their verdict."""
         for cell in cells:
-            support = self.suits(kind, self.options.subjects[cell.subject])
+            support = self.can_run(kind, self.options.subjects[cell.subject])
             if support.ok:
                 yield cell
             else:
                 self._finish(unsupported(cell, support.reason, support.remedy))
 
-    def suits(self, kind: Kind, subject: Subject) -> Support:
+    def can_run(self, kind: GuestType, subject: Subject) -> Support:
         builder = self.options.builder
         kinds = catalogue(builder, self.options.own).values()
         others = [each.name for each in kinds if subject.machine in each.machines]
         if subject.interpreter and kind.port:
             root = builder.image(kind.port.image("root"))
-            if lack := subject.lacks(subject, root):
+            if lack := subjects.lacks(subject, root):
                 return Support(False, lack, "take --root host, /bin/sh or the root's Python")
-        return subject.suits(subject, kind.name, kind.machines, others)
+        return subjects.can_run(subject, kind.name, kind.machines, others)
 
     def ask(self, cell: Cell, guest: Guest, facts: Facts, number: int = 1) -> Verdict:
         self.emit(events.CellStarted(cell=cell.id))
@@ -343,7 +350,7 @@ class _Run:
             directory /= f"try-{number}"
         trace, notes = self._traceable(guest, facts, cell)
         subject = self.options.subjects[cell.subject]
-        if not (support := possible(guest, facts, cell.limits, subject.machine)).ok:
+        if not (support := support_for(guest, facts, cell.limits, subject.machine)).ok:
             return unsupported(cell, support.reason, support.remedy)
         deadline = deadline_for(cell, subject, guest)
         predicted = None
@@ -355,17 +362,17 @@ class _Run:
                 cell, subject, guest, deadline, trace=trace, pointers=facts.pointer_size
             )
         except UnsupportedError as error:
-            return unsupported(cell, str(error), error.hint)
+            return unsupported(cell, str(error), error.remedy)
         except FootholdError as error:
             console = error.console if isinstance(error, GuestError) else guest.diagnose()
             return Verdict(
                 cell=cell.id,
                 result=Result.ERROR,
                 seconds=time.monotonic() - started,
-                declared=cell.declared,
+                expected=cell.expected,
                 findings=(str(error),),
                 blame=error.blame,
-                hint=error.hint,
+                remedy=error.remedy,
                 notes=notes,
                 console=console,
                 command=cell.command,
@@ -406,17 +413,17 @@ class _Run:
                 self._blames.add(verdict.blame)
         self.emit(events.CellFinished(cell=verdict.cell, verdict=verdict, boot=boot))
 
-    def _lost(self, kind: Kind, tries: Tries, error: Exception, boot: str) -> None:
+    def _lost(self, kind: GuestType, tries: Tries, error: Exception, boot: str) -> None:
         """The guest was not to be had: none of its cells can be answered now."""
         blame = error.blame if isinstance(error, FootholdError) else Blame.INFRASTRUCTURE
-        hint = error.hint if isinstance(error, FootholdError | ImageError) else ""
+        remedy = error.remedy if isinstance(error, FootholdError | ImageError) else ""
         console = error.console if isinstance(error, GuestError) else ""
         argv = error.argv if isinstance(error, GuestError) else ()
         self.emit(
             events.GuestFailed(
                 guest=kind.name,
                 message=str(error),
-                hint=hint,
+                remedy=remedy,
                 blame=blame.value,
                 console=console,
                 argv=argv,
@@ -435,10 +442,10 @@ class _Run:
                 cell=cell.id,
                 result=result,
                 seconds=0.0,
-                declared=cell.declared,
+                expected=cell.expected,
                 findings=(str(error),),
                 blame=blame,
-                hint=hint,
+                remedy=remedy,
                 console=console,
                 command=cell.command,
             )

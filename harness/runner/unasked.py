@@ -21,7 +21,7 @@ def prediction(
     try:
         return predict(facts, cell.limits, cell.policy, workload=cell.workload), notes
     except UnsupportedError as error:
-        if cell.declared is None:
+        if cell.expected is None:
             raise
         return None, (*notes, f"no prediction: {error}")
 
@@ -32,9 +32,9 @@ def unsupported(cell: Cell, reason: str, remedy: str) -> Verdict:
         cell=cell.id,
         result=Result.UNSUPPORTED,
         seconds=0.0,
-        declared=cell.declared,
+        expected=cell.expected,
         findings=(reason,),
         blame=Blame.UNSUPPORTED,
-        hint=remedy,
+        remedy=remedy,
         command=cell.command,
     )

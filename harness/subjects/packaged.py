@@ -29,18 +29,18 @@ class Runtime:
     title: str
     image: str
     argv: tuple[str, ...]
-    says: str
+    ready_pattern: str
     package: str
     environment: Mapping[str, str] = field(default_factory=dict)
     port: Port = AMD64
 
 
 def _java(title: str, *options: str) -> Runtime:
-    says = "openjdk version" if options == ("-version",) else "^hello$"
+    ready_pattern = "openjdk version" if options == ("-version",) else "^hello$"
     run = () if options == ("-version",) else ("-cp", _IMAGE, "Hello")
     argv = (f"{_IMAGE}/jdk/bin/java", *options, *run)
     package = "openjdk-25-jre-headless"
-    return Runtime(f"OpenJDK{title}", "java", argv, says, package)
+    return Runtime(f"OpenJDK{title}", "java", argv, ready_pattern, package)
 
 
 def _node(title: str, code: str) -> Runtime:
@@ -145,7 +145,7 @@ def subject(name: str, builder: Builder) -> Subject:
         environment={key: placed(value) for key, value in this.environment.items()},
         image=lies_in,
         directory=image,
-        says=this.says,
+        ready_pattern=this.ready_pattern,
         ends=True,
         machine=this.port.machine,
     )

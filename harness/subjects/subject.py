@@ -20,7 +20,7 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UsageError
 from foothold_lab.harness.model.record import Supervision
-from foothold_lab.harness.subjects.subject import libraries
+from foothold_lab.harness.subjects import libraries
 from foothold_lab.images import elf
 from foothold_lab.images.debian_arch import PORTS
 from foothold_lab.images.errors import ImageError
@@ -29,7 +29,7 @@ FILE = f"{bundle.PACKAGE}/{bundle.SCRIPT}"
 _REMEMBERED = "subjects.json"  # in the directory of a boot
 PLACE = "subject"  # the directory of the share that has a directory of each subject's files
 SHARE = "{share}"  # stands in a subject's words for where the share is in the guest
-PATIENCE = 10.0  # seconds after which a program that reports nothing counts as running
+TIMEOUT = 10.0  # seconds after which a program that reports nothing counts as running
 Root = Literal["image", "host"]
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # images/agent/init.c
@@ -56,10 +56,10 @@ class Subject:
     environment: Mapping[str, str] = field(default_factory=dict)
     root: Root = "image"
     reports: bool = False
-    patience: float = PATIENCE
+    timeout: float = TIMEOUT
     image: str = ""
     directory: str = ""
-    says: str = ""
+    ready_pattern: str = ""
     ends: bool = False
     interpreter: str = ""
     machine: str = ""
@@ -119,7 +119,7 @@ def _as_path(kind: type, value: object) -> object:
 
 def digest(subject: Subject) -> str:
     """Hash all that a subject is: its words, its environment, its files."""
-    words = [subject.argv, sorted(subject.environment.items()), subject.root, subject.patience]
+    words = [subject.argv, sorted(subject.environment.items()), subject.root, subject.timeout]
     files = {name: hash_of(path) for name, path in sorted(subject.files.items())}
     if subject.argv and subject.root == "host":  # it is where it is, and is not brought
         files["argv"] = hash_of(Path(subject.argv[0]))
@@ -135,7 +135,7 @@ def hash_of(path: Path) -> str:
         return ""
 
 
-def hand_in(guest: Guest, share: Path, subject: Subject, deadline: Deadline) -> None:
+def copy_into_guest(guest: Guest, share: Path, subject: Subject, deadline: Deadline) -> None:
     """Put a subject's files into a guest that has been booted. Raises as `deploy`, or GuestError.
 
     `share` is the directory that it was given when it was booted.
@@ -184,8 +184,8 @@ def supervision(subject: Subject, guest: Guest, *, trace: bool) -> Supervision:
         subject.environment,
         subject.directory or (f"{guest.share}/{subject.place}" if subject.files else ""),
         guest.root,
-        subject.patience * guest.scale,
-        says="" if subject.ends else subject.says,
+        subject.timeout * guest.scale,
+        ready_pattern="" if subject.ends else subject.ready_pattern,
         last=True,
     )
 
@@ -198,8 +198,8 @@ def of_program(
     files: Sequence[str] = (),
     environment: Sequence[str] = (),
     root: Root = "image",
-    patience: float = PATIENCE,
-    says: str = "",
+    timeout: float = TIMEOUT,
+    ready_pattern: str = "",
     sysroot: Path | None = None,
 ) -> Subject:
     """Make a subject of any program, with what it needs to run in a guest. It is called as its
@@ -220,9 +220,9 @@ def of_program(
         dict(_assignment(each) for each in environment),
         root,
         False,
-        patience,
+        timeout,
         machine=machine,
-        says=says,
+        ready_pattern=ready_pattern,
     )
     if not machine:
         subject = replace(subject, interpreter=_interpreter(path))
@@ -234,7 +234,7 @@ def of_program(
     try:
         loader = elf.interpreter(path) if machine else None
     except ImageError as error:
-        raise UsageError(str(error), error.hint) from error
+        raise UsageError(str(error), error.remedy) from error
     if root == "host" or loader is None:
         return alone
     if sysroot:
@@ -248,7 +248,9 @@ def of_program(
     return replace(alone, argv=(*start, *alone.argv), files=own)
 
 
-def suits(subject: Subject, guest: str, machines: Sequence[str], others: Sequence[str]) -> Support:
+def can_run(
+    subject: Subject, guest: str, machines: Sequence[str], others: Sequence[str]
+) -> Support:
     """Say whether a guest that runs programs of these machines, its own first, runs the subject.
 
     `others` are the guests that do.

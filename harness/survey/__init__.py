@@ -1,4 +1,4 @@
-"""The survey: which runtime starts where, by which reservation, and under how little.
+"""Turns a run of many runtimes into one page.
 
 Made of the directory of a run, whose traces are read again, and of thresholds; so it can be written
 again without a guest, and a guest that a run has more is a column that it has more.

@@ -14,7 +14,7 @@ from foothold_lab.harness.model.errors import FootholdError, UnsupportedError
 from foothold_lab.harness.runner import run as laboratory
 from foothold_lab.harness.runner.host_memory import memory_here
 from foothold_lab.harness.runner.schedule import Job, Schedule
-from foothold_lab.harness.subjects.subject import Subject, suits
+from foothold_lab.harness.subjects.subject import Subject, can_run
 from foothold_lab.harness.threshold.bisection import Threshold
 from foothold_lab.images.errors import ImageError
 
@@ -82,7 +82,7 @@ class Edges:
         suited = {
             each.name: each
             for each in self.options.subjects.values()
-            if suits(each, name, machines, ()).ok
+            if can_run(each, name, machines, ()).ok
         }
         options = replace(self.options, subjects=suited)
         waiting = list(suited.values())
@@ -120,9 +120,9 @@ class Edges:
     def _miss(
         self, guest: str, subject: str, error: Exception, *, unsupported: bool = False
     ) -> None:
-        hint = getattr(error, "hint", "")
+        remedy = getattr(error, "remedy", "")
         with self._guard:
-            why = f"{error}; {hint}" if hint else str(error)
+            why = f"{error}; {remedy}" if remedy else str(error)
             self.missing.append(Missing(guest, subject, why, unsupported))
 
 

@@ -1,4 +1,4 @@
-"""How to talk to a guest.
+"""Carries frames between the harness and the agent in a guest.
 
 * `stream`      what every channel to a program in a guest can do, and the one over pipes
 * `supervised`  a subject under the agent's supervision, over any stream

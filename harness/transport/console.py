@@ -32,11 +32,11 @@ class Death:
 
     pattern: re.Pattern[str]
     meaning: str
-    hint: str = ""
+    remedy: str = ""
 
 
-def _death(pattern: str, meaning: str, hint: str = "") -> Death:
-    return Death(re.compile(pattern), meaning, hint)
+def _death(pattern: str, meaning: str, remedy: str = "") -> Death:
+    return Death(re.compile(pattern), meaning, remedy)
 
 
 # Each has been seen: tests/data/consoles holds a recorded console for it.
@@ -69,18 +69,18 @@ DEATHS = (
 
 
 def diagnose(line: str) -> tuple[str, str] | None:
-    """Say what a console line means, as (message, hint), if it means death."""
+    """Say what a console line means, as (message, remedy), if it means death."""
     for death in DEATHS:
         if match := death.pattern.search(line):
             why = (match.groupdict().get("why") or "").strip()
-            return (f"{death.meaning}: {why}" if why else death.meaning, death.hint)
+            return (f"{death.meaning}: {why}" if why else death.meaning, death.remedy)
     return None
 
 
 class Console:
     """The console of one guest, on a pseudo-terminal whose other end the guest's process gets.
 
-    `on_death(message, hint)` is called at most once, from the reading thread.
+    `on_death(message, remedy)` is called at most once, from the reading thread.
     """
 
     def __init__(self, log: Path, on_death: Callable[[str, str], None]) -> None:
@@ -161,7 +161,7 @@ class Console:
             if found:
                 self._die(*found)
 
-    def _die(self, message: str, hint: str) -> None:
+    def _die(self, message: str, remedy: str) -> None:
         if not self._told:
             self._told = True
-            self._on_death(message, hint)
+            self._on_death(message, remedy)

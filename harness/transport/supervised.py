@@ -126,8 +126,10 @@ class _Supervision:
         on_hold: Callable[[str], None],
         how: Supervision,
     ) -> None:
-        self._patience = None if how.patience is None else Deadline.after(how.patience)
-        self._says = re.compile(how.says.encode(), re.MULTILINE) if how.says else None
+        self._timeout = None if how.timeout is None else Deadline.after(how.timeout)
+        self._says = (
+            re.compile(how.ready_pattern.encode(), re.MULTILINE) if how.ready_pattern else None
+        )
         self._running = self._said = False
         self._stream = stream
         self._argv = argv
@@ -164,8 +166,8 @@ class _Supervision:
 
     def _next(self, deadline: Deadline) -> Deadline:
         """Until when to wait: for our patience to end, once, or for the deadline."""
-        if self._patience and not self._running:
-            return min(self._patience, deadline, key=lambda each: each.at)
+        if self._timeout and not self._running:
+            return min(self._timeout, deadline, key=lambda each: each.at)
         return deadline
 
     def _end(self) -> None:

@@ -118,7 +118,7 @@ struct manner {
 	int last;                     /* its maps are wanted when it is about to end */
 	unsigned short rows, columns; /* of its terminal; 0: it has none */
 	int plain;                    /* text for a person instead of frames */
-	unsigned patience;            /* seconds after which it is ended, if nobody is there to do it; 0: none */
+	unsigned timeout;            /* seconds after which it is ended, if nobody is there to do it; 0: none */
 };
 char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at);
 void become_program(const struct limits *limits, const struct bend *bend, int last, char **program, int report, int err)

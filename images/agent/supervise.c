@@ -149,7 +149,7 @@ static void forward(char kind, int *fd)
 
 /* The options of `run` from argv[at] on: limits, faults, --trace STRACE (or --trace self, which is us; or
  * --trace fd:N for a program that writes its trace itself, to that descriptor), --last for its maps at its
- * end, --terminal ROWSxCOLUMNS, --plain and --patience SECONDS (plain.c). Answers the program. */
+ * end, --terminal ROWSxCOLUMNS, --plain and --timeout SECONDS (plain.c). Answers the program. */
 char **run_options(struct limits *limits, struct bend *bend, struct manner *manner, int argc, char **argv, int at)
 {
 	for (int taken = 1; at < argc && taken > 0; at += taken) {
@@ -163,8 +163,8 @@ char **run_options(struct limits *limits, struct bend *bend, struct manner *mann
 		if (!taken && at + 1 < argc && !strcmp(argv[at], "--terminal") &&
 		    sscanf(argv[at + 1], "%hux%hu", &manner->rows, &manner->columns) == 2)
 			taken = 2;
-		if (!taken && at + 1 < argc && !strcmp(argv[at], "--patience")) {
-			manner->patience = (unsigned)number(argv[at + 1]);
+		if (!taken && at + 1 < argc && !strcmp(argv[at], "--timeout")) {
+			manner->timeout = (unsigned)number(argv[at + 1]);
 			taken = 2;
 		}
 		if (!taken && !strcmp(argv[at], "--last"))
@@ -274,14 +274,14 @@ int run_main(int argc, char **argv)
 		                         { trace[0], POLLIN, 0 }, { manner.plain ? -1 : 0, commands.stuck ? 0 : POLLIN, 0 },
 		                         { signals, POLLIN, 0 }, { commands.stuck ? in[1] : -1, POLLOUT, 0 },
 		                         { last, POLLIN, 0 } };
-		double left = start.since > 0 && manner.patience ? start.since + manner.patience - seconds() : 1e6;
+		double left = start.since > 0 && manner.timeout ? start.since + manner.timeout - seconds() : 1e6;
 		if (poll(fds, 8, more || left <= 0 ? 0 : (int)(left * 1000) + 1) < 0)
 			continue;
 		if (left <= 0) {
 			plain_running();
 			send_maps(pid);
 			kill(-pid, SIGKILL);
-			manner.patience = 0;
+			manner.timeout = 0;
 		}
 		if (fds[0].revents) /* first: that it runs is told before what it says */
 			hear(&start, &report[0], &last, pid);

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests.base import Guest, Workplace
+from foothold_lab.harness import subjects
+from foothold_lab.harness.guests.base import Guest, GuestConfig
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.uml import Uml
 from foothold_lab.harness.model import events
@@ -20,7 +21,6 @@ from foothold_lab.harness.plan import Known, find, load
 from foothold_lab.harness.reporters import Bus
 from foothold_lab.harness.reporters.rundir import RunDirectory
 from foothold_lab.harness.runner.run import Options, Summary, run
-from foothold_lab.harness.subjects.subject import subject
 from foothold_lab.images.builder import Builder
 from tests.guests.person import Person
 
@@ -55,18 +55,18 @@ def builder() -> Builder:
 
 
 @pytest.fixture
-def place(tmp_path: Path, builder: Builder) -> Workplace:
+def place(tmp_path: Path, builder: Builder) -> GuestConfig:
     share = tmp_path / "share"
     share.mkdir()
-    subject.deploy(share)
-    return Workplace(tmp_path, share, builder, max(os.sched_getaffinity(0)))
+    subjects.deploy(share)
+    return GuestConfig(tmp_path, share, builder, max(os.sched_getaffinity(0)))
 
 
-Boot = Callable[[Guest], Facts]
+BootGuest = Callable[[Guest], Facts]
 
 
 @pytest.fixture
-def boot() -> Iterator[Boot]:
+def boot() -> Iterator[BootGuest]:
     """Boot guests that are gone when the test is."""
     alive: list[Guest] = []
 
@@ -86,7 +86,7 @@ def boot() -> Iterator[Boot]:
 def uml(builder: Builder) -> Callable[..., Uml]:
     """A UML guest of bookworm's, with an option or two."""
 
-    def make(place: Workplace, image: str = "uml-bookworm", **options: object) -> Uml:
+    def make(place: GuestConfig, image: str = "uml-bookworm", **options: object) -> Uml:
         release = builder.uml_release(image)
         return Uml(f"uml-{release}", image, release, place, **options)  # type: ignore[arg-type]
 

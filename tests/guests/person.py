@@ -22,7 +22,7 @@ class Person:
             "TERM": "xterm-256color",
             "PS1": "native:$ ",
             "SHELL": "/bin/sh",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
         }
         self.tty: pexpect.spawn[str] = pexpect.spawn(
             sys.executable,

@@ -10,15 +10,14 @@ import pytest
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
-from foothold_lab.harness.model.verdict import Expectation, Outcome, Result
-from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath, Result
 from foothold_lab.harness.subjects.subject import of_program
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import PORTS
 from tests.guests.conftest import happen
 
-LOW, HIGH = (Way.LOW, Outcome.ALLOCATES), (Way.HIGH, Outcome.ALLOCATES)
-DIES = (Way.REFUSED, Outcome.DIES)
+LOW, HIGH = (ReservationPath.LOW, Outcome.ALLOCATES), (ReservationPath.HIGH, Outcome.ALLOCATES)
+DIES = (ReservationPath.REFUSED, Outcome.DIES)
 # guest, bits, levels, is a hint at its high address honoured; before the repair, after it
 MACHINES = [
     ("qemu-x86_64-la57", 56, 5, True, HIGH, HIGH),
@@ -62,8 +61,8 @@ def test_a_machine(
     bits: int,
     levels: int,
     honoured: bool,
-    before: tuple[Way, Outcome],
-    after: tuple[Way, Outcome],
+    before: tuple[ReservationPath, Outcome],
+    after: tuple[ReservationPath, Outcome],
     builder: Builder,
     tmp_path: Path,
 ) -> None:
@@ -109,26 +108,47 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> dict
     ("program", "guests", "others"),
     [
         # the kernel of qemu-x86_64 runs programs of i386 as well
-        ("i386-static", {"qemu-x86_64": Way.LOW, "qemu-user-i386": Way.LOW}, ["uml-6.1"]),
-        ("i386-dynamic", {"qemu-user-i386": Way.LOW, "qemu-user-i386-3g": Way.LOW}, []),
+        (
+            "i386-static",
+            {"qemu-x86_64": ReservationPath.LOW, "qemu-user-i386": ReservationPath.LOW},
+            ["uml-6.1"],
+        ),
+        (
+            "i386-dynamic",
+            {"qemu-user-i386": ReservationPath.LOW, "qemu-user-i386-3g": ReservationPath.LOW},
+            [],
+        ),
         (
             "arm64-static",
-            {"qemu-user-arm64": Way.HIGH, "qemu-user-arm64-39bit": Way.HIGH},
+            {
+                "qemu-user-arm64": ReservationPath.HIGH,
+                "qemu-user-arm64-39bit": ReservationPath.HIGH,
+            },
             ["native", "qemu-user-riscv64"],
         ),
-        ("arm64-dynamic", {"qemu-user-arm64": Way.HIGH, "qemu-user-arm64-39bit": Way.HIGH}, []),
+        (
+            "arm64-dynamic",
+            {
+                "qemu-user-arm64": ReservationPath.HIGH,
+                "qemu-user-arm64-39bit": ReservationPath.HIGH,
+            },
+            [],
+        ),
         (
             "riscv64-static",
-            {"qemu-user-riscv64": Way.HIGH, "qemu-user-riscv64-39bit": Way.HIGH},
+            {
+                "qemu-user-riscv64": ReservationPath.HIGH,
+                "qemu-user-riscv64-39bit": ReservationPath.HIGH,
+            },
             [],
         ),
         # its libraries are those of the guest's root
         (
             "riscv64-dynamic",
             {
-                "qemu-riscv64-sv39": Way.HIGH,
-                "qemu-user-riscv64": Way.HIGH,
-                "qemu-user-riscv64-39bit": Way.HIGH,
+                "qemu-riscv64-sv39": ReservationPath.HIGH,
+                "qemu-user-riscv64": ReservationPath.HIGH,
+                "qemu-user-riscv64-39bit": ReservationPath.HIGH,
             },
             ["native"],
         ),
@@ -136,7 +156,7 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> dict
 )
 def test_a_program_of_another_machine(
     program: str,
-    guests: dict[str, Way],
+    guests: dict[str, ReservationPath],
     others: list[str],
     compiled: dict[str, Path],
     builder: Builder,
@@ -145,7 +165,7 @@ def test_a_program_of_another_machine(
     subject = of_program(str(compiled[program]))
     starts = Expectation(None, Outcome.STARTS)
     cells = [
-        Cell(guest, Limits(), "", subject.name, declared=starts) for guest in [*guests, *others]
+        Cell(guest, Limits(), "", subject.name, expected=starts) for guest in [*guests, *others]
     ]
     run = happen(cells, builder, tmp_path, subjects={subject.name: subject})
     for cell in cells:
@@ -153,7 +173,7 @@ def test_a_program_of_another_machine(
         if cell.guest in others:
             assert verdict.result is Result.UNSUPPORTED
             assert f"{subject.name} is for {subject.machine}" in verdict.findings[0]
-            assert f"take {next(iter(guests))}" in verdict.hint or "qemu-" in verdict.hint
+            assert f"take {next(iter(guests))}" in verdict.remedy or "qemu-" in verdict.remedy
             continue
         assert verdict.result is Result.PASS, verdict.findings
         assert verdict.observed

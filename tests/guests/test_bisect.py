@@ -28,7 +28,7 @@ def git(repository: Path, *words: str) -> str:
         timeout=250,
         env={
             **os.environ,
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
             "RUNS": str(repository.parent / "runs"),
             "HOME": str(repository),
         },

@@ -10,18 +10,17 @@ import pytest
 from foothold_lab.harness.html_report.comparison import compare
 from foothold_lab.harness.html_report.page import render
 from foothold_lab.harness.html_report.read import read_evidence, read_run
-from foothold_lab.harness.html_report.space import Kind, segments
+from foothold_lab.harness.html_report.space import RegionKind, segments
 from foothold_lab.harness.model.errors import Blame
 from foothold_lab.harness.model.events import GuestReady
-from foothold_lab.harness.model.verdict import Outcome, Result
-from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.model.verdict import Outcome, ReservationPath, Result
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Happened
 
 NO_MEMORY = "throw: runtime: out of memory"
 NO_ARENA = "throw: runtime: cannot reserve arena virtual address space"
-HIGH = (Way.HIGH, Outcome.ALLOCATES, 0, "")
-LOW = (Way.LOW, Outcome.ALLOCATES, 0, "")
+HIGH = (ReservationPath.HIGH, Outcome.ALLOCATES, 0, "")
+LOW = (ReservationPath.LOW, Outcome.ALLOCATES, 0, "")
 LIMITS = ("none", "rlimit_as=300M", "rlimit_as=800M")
 GUESTS = ("native", "docker", "uml-bookworm", "uml-testing")
 EMULATED = ("qemu-x86_64", "qemu-user-arm64-39bit", "qemu-user-riscv64-39bit")
@@ -34,16 +33,18 @@ CELLS = [
 ]
 
 
-def happened_in_2012(guest: str, limit: str, policy: str) -> tuple[Way, Outcome, int, str]:
+def happened_in_2012(
+    guest: str, limit: str, policy: str
+) -> tuple[ReservationPath, Outcome, int, str]:
     """What the real runtime did, from its traces; nothing of ours is asked."""
     if guest == NARROW:
         return LOW
     if guest not in THREE_LEVELS:
         return HIGH
     if policy == "before":
-        return (Way.REFUSED, Outcome.DIES, 2, NO_MEMORY)
+        return (ReservationPath.REFUSED, Outcome.DIES, 2, NO_MEMORY)
     if limit == "rlimit_as=300M":
-        return (Way.REFUSED, Outcome.DIES, 2, NO_ARENA)
+        return (ReservationPath.REFUSED, Outcome.DIES, 2, NO_ARENA)
     return LOW
 
 
@@ -60,8 +61,8 @@ def test_the_port_does_what_the_runtime_did(
     verdict = default_plan.verdicts[f"{canonical(guest, builder)}/{limit}/{policy}"]
     if verdict.result is Result.UNSUPPORTED:
         assert verdict.blame is Blame.UNSUPPORTED
-        assert verdict.hint, "an unsupported guest names its remedy"
-        pytest.skip(f"{guest}: {verdict.findings[0]}; {verdict.hint}")
+        assert verdict.remedy, "an unsupported guest names its remedy"
+        pytest.skip(f"{guest}: {verdict.findings[0]}; {verdict.remedy}")
     assert verdict.result is Result.PASS, verdict.findings
     seen, path = verdict.observed, happened_in_2012(guest, limit, policy)
     assert seen is not None
@@ -142,7 +143,7 @@ def test_its_page_draws_every_cell_that_has_an_answer(default_plan: Happened) ->
         evidence = read_evidence(run, one.cell, reports=True)
         assert evidence.problems == ()
         assert evidence.story is not None, "it was traced"
-        arena = [each.start for each in segments(evidence) if each.kind is Kind.ARENA]
-        assert bool(arena) is (one.observed.path is not Way.REFUSED)
-        if one.observed.path is Way.HIGH:
+        arena = [each.start for each in segments(evidence) if each.kind is RegionKind.ARENA]
+        assert bool(arena) is (one.observed.path is not ReservationPath.REFUSED)
+        if one.observed.path is ReservationPath.HIGH:
             assert arena[0] == 0xF840000000

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from foothold_lab.allocator.trace import Call
-from foothold_lab.harness.guests.base import Workplace
+from foothold_lab.harness.guests.base import GuestConfig
 from foothold_lab.harness.guests.catalogue import known_guests, make
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.record import Record
 from foothold_lab.harness.subjects.subject import FILE
 from foothold_lab.images.builder import Builder
-from tests.guests.conftest import Boot
+from tests.guests.conftest import BootGuest
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data/golden/startup.json").read_text())
 SHIFT = 0x10000000
@@ -82,7 +82,7 @@ def calls_of(record: Record) -> list[str]:
 
 @pytest.mark.parametrize("name", GUESTS)
 def test_every_call_is_as_recorded(
-    name: str, place: Workplace, boot: Boot, builder: Builder
+    name: str, place: GuestConfig, boot: BootGuest, builder: Builder
 ) -> None:
     guest = make(builder, known_guests(builder)[name], place)
     boot(guest)

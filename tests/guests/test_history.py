@@ -47,7 +47,7 @@ def test_two_runs_of_the_same_differ_in_nothing(tmp_path: Path) -> None:
     cell = json.loads(foothold("show", "last", "native/none/after", "--json"))
     assert cell["verdict"]["result"] == "pass"
     assert cell["boot"]["images"].keys() == {"agent", "strace"}
-    assert cell["run"]["origin"]["code"]
+    assert cell["run"]["provenance"]["code"]
     assert json.loads(foothold("flaky", "--json")) == []
 
 

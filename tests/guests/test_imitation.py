@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness import subjects
 from foothold_lab.harness.evidence.strace import doubts, parse_trace, story_of
-from foothold_lab.harness.guests.base import Guest, Workplace
+from foothold_lab.harness.guests.base import Guest, GuestConfig
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.limit_support import measure
 from foothold_lab.harness.model.cells import Cell
@@ -19,9 +20,8 @@ from foothold_lab.harness.model.ledger import Answer, Map
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.model.verdict import Observation, Result
-from foothold_lab.harness.subjects.subject import subject
 from foothold_lab.images.builder import Builder
-from tests.guests.conftest import Boot, happen
+from tests.guests.conftest import BootGuest, happen
 
 NARROW = ("uml-bookworm", "uml-trixie")  # of 39 bits, bottom-up
 PROGRAM = "narrow"
@@ -32,7 +32,7 @@ def share(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a static program that asks about the end of its address space."""
     toolchain = builder.image("toolchain")
     share = tmp_path_factory.mktemp("share")
-    subject.deploy(share)
+    subjects.deploy(share)
     subprocess.run(
         [toolchain / "usr/bin/x86_64-linux-gnu-gcc-12", f"--sysroot={toolchain}",
          f"-B{toolchain}/usr/bin", "-O1", "-static", "-o", share / PROGRAM,
@@ -43,19 +43,19 @@ def share(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def booted(
-    name: str, builder: Builder, directory: Path, share: Path, boot: Boot
+    name: str, builder: Builder, directory: Path, share: Path, boot: BootGuest
 ) -> tuple[Guest, Facts]:
     directory.mkdir(exist_ok=True)
     kind = catalogue(builder)[known_guests(builder)[name]]
     for image in kind.images:
         builder.image(image)
-    guest = kind.make(Workplace(directory, share, builder, max(os.sched_getaffinity(0))))
+    guest = kind.make(GuestConfig(directory, share, builder, max(os.sched_getaffinity(0))))
     return guest, boot(guest)
 
 
 @pytest.mark.parametrize("name", NARROW)
 def test_the_imitation_answers_as_the_real_kernel_does(
-    name: str, builder: Builder, tmp_path: Path, share: Path, boot: Boot
+    name: str, builder: Builder, tmp_path: Path, share: Path, boot: BootGuest
 ) -> None:
     """Every call the same answer, to the address, with errors, moves, threads, children, execs."""
     native, own = booted("native", builder, tmp_path / "native", share, boot)
@@ -128,7 +128,7 @@ def test_other_machines_are_narrowed_as_well(
 
 
 def test_the_agents_own_trace_tells_what_was_asked_and_what_was_given(
-    builder: Builder, tmp_path: Path, share: Path, boot: Boot
+    builder: Builder, tmp_path: Path, share: Path, boot: BootGuest
 ) -> None:
     native, _ = booted("native", builder, tmp_path, share, boot)
     end = 1 << 38
@@ -159,7 +159,7 @@ def test_the_agents_own_trace_tells_what_was_asked_and_what_was_given(
 
 
 def test_a_hint_that_is_ignored_is_one_that_was_moved(
-    builder: Builder, tmp_path: Path, share: Path, boot: Boot
+    builder: Builder, tmp_path: Path, share: Path, boot: BootGuest
 ) -> None:
     native, _ = booted("native", builder, tmp_path, share, boot)
     record = native.run(
@@ -176,14 +176,14 @@ def test_a_hint_that_is_ignored_is_one_that_was_moved(
 
 @pytest.mark.parametrize("trace", [True, False])
 def test_a_subject_that_stops_without_end_is_ended_all_the_same(
-    builder: Builder, tmp_path: Path, share: Path, boot: Boot, trace: bool
+    builder: Builder, tmp_path: Path, share: Path, boot: BootGuest, trace: bool
 ) -> None:
     native, _ = booted("native", builder, tmp_path, share, boot)
     record = native.run(
         [f"{native.share}/{PROGRAM}", hex(1 << 38), "loop"],
         Limits.parse("ceiling=38bit"),
         Deadline.after(60),
-        how=Supervision(trace=trace, patience=0.5),
+        how=Supervision(trace=trace, timeout=0.5),
     )
     assert record.running
     assert record.ending.signal == 9

@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness import subjects
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
-from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
-from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.model.verdict import (
+    Expectation,
+    Outcome,
+    ReservationPath,
+    Result,
+    Verdict,
+)
 from foothold_lab.harness.runner.run import Options, run
-from foothold_lab.harness.subjects.subject import Subject, of_program, subject
+from foothold_lab.harness.subjects import Subject, of_program
 from foothold_lab.images.builder import Builder
 
 GUESTS = ("native", "uml-bookworm", "uml-testing")
@@ -26,7 +32,7 @@ def verdict(
     from foothold_lab.harness.guests.catalogue import known_guests
 
     name = known_guests(builder)[guest]
-    cell = Cell(name, Limits(), "", subject.name, declared=Expectation.parse(expect))
+    cell = Cell(name, Limits(), "", subject.name, expected=Expectation.parse(expect))
     seen: list[events.AnyEvent] = []
     run([cell], Options(directory, builder, jobs=1, subjects={subject.name: subject}), seen.append)
     [done] = [each.verdict for each in seen if isinstance(each, events.CellFinished)]
@@ -55,7 +61,7 @@ def test_one_that_leaves_a_daemon_behind(guest: str, builder: Builder, tmp_path:
 def test_one_that_never_ends(guest: str, builder: Builder, tmp_path: Path) -> None:
     server = script(tmp_path, "while :; do sleep 1; done")
     started = time.monotonic()
-    done = verdict(of_program(server, patience=0.5), guest, builder, tmp_path / "run")
+    done = verdict(of_program(server, timeout=0.5), guest, builder, tmp_path / "run")
     assert time.monotonic() - started < 30
     assert done.observed
     assert (done.result, done.observed.outcome) == (Result.PASS, Outcome.STARTS)
@@ -67,7 +73,7 @@ def test_one_that_prints_a_gigabyte(guest: str, builder: Builder, tmp_path: Path
     """It is read to its end, and not kept. A pipe in UML takes 6 MB/s: there less has to do."""
     size = 1_000_000_000 if guest == "native" else 20_000_000
     flood = script(tmp_path, f"yes 0123456789 | head -c {size}")
-    done = verdict(of_program(flood, patience=60), guest, builder, tmp_path / "run")
+    done = verdict(of_program(flood, timeout=60), guest, builder, tmp_path / "run")
     assert done.observed
     assert (done.result, done.observed.outcome) == (Result.PASS, Outcome.STARTS)
     assert done.observed.evidence["cut stdout"] == "there was more than is kept"
@@ -122,7 +128,7 @@ def test_one_whose_report_is_perfect_and_false(
     from foothold_lab.harness.guests.catalogue import known_guests
 
     monkeypatch.setattr(
-        subject,
+        subjects,
         "command",
         lambda cell, guest, subject, *, trace: (guest.python, "-I", "-S", "-c", LIAR),
     )
@@ -171,15 +177,19 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(
     ("guest", "path", "told"),
     [
-        ("native", Way.HIGH, "17G --- at 0xf800000000: honoured"),
-        ("uml-testing", Way.HIGH, "17G --- at 0xf800000000: honoured"),
-        ("uml-bookworm", Way.LOW, "gave it back, and asked for less; 640M --- at 0x10000000"),
+        ("native", ReservationPath.HIGH, "17G --- at 0xf800000000: honoured"),
+        ("uml-testing", ReservationPath.HIGH, "17G --- at 0xf800000000: honoured"),
+        (
+            "uml-bookworm",
+            ReservationPath.LOW,
+            "gave it back, and asked for less; 640M --- at 0x10000000",
+        ),
     ],
 )
 def test_any_program_with_its_own_libraries_and_with_the_hosts_root(
-    root: subject.Root,
+    root: subjects.Root,
     guest: str,
-    path: Way,
+    path: ReservationPath,
     told: str,
     compiled: str,
     builder: Builder,
@@ -190,7 +200,7 @@ def test_any_program_with_its_own_libraries_and_with_the_hosts_root(
     assert done.observed
     assert (done.result, done.observed.path) == (Result.PASS, path), done
     assert told in done.observed.evidence["trace"]
-    where = "0xf800000000" if path is Way.HIGH else "0x10000000"
+    where = "0xf800000000" if path is ReservationPath.HIGH else "0x10000000"
     assert f"at {where}" in done.observed.evidence["maps at the end"]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.guests.catalogue import known_guests
-from foothold_lab.harness.guests.limit_support import measure, possible
+from foothold_lab.harness.guests.limit_support import measure, support_for
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError
@@ -58,7 +58,7 @@ class Booted:
     def python(self, limit: str, code: str) -> Record:
         """Run a program under a limit that this guest can do; else the test is skipped."""
         limits = Limits.parse(limit)
-        support = possible(self.guest, self.facts, limits)
+        support = support_for(self.guest, self.facts, limits)
         if not support.ok:
             assert support.remedy
             pytest.skip(f"{self.guest.name}: {support.reason}; {support.remedy}")
@@ -131,7 +131,7 @@ def test_a_range_is_occupied_before_the_first_instruction(booted: Booted) -> Non
 
 def test_a_range_that_cannot_be_had_is_told(booted: Booted) -> None:
     limits = Limits.parse("occupied=0x3000000000-0x3040000000+occupied=0x3000000000-0x3000001000")
-    if not possible(booted.guest, booted.facts, limits).ok:
+    if not support_for(booted.guest, booted.facts, limits).ok:
         pytest.skip("no faults here")
     with pytest.raises(SubjectError, match="cannot occupy 0x3000000000-0x3000001000: File exists"):
         booted.guest.run(["/bin/true"], limits, Deadline.after(60))
@@ -199,7 +199,7 @@ def test_mappings_are_counted_and_the_number_is_set_back(booted: Booted) -> None
 
 def test_places_are_not_drawn_by_lot(booted: Booted) -> None:
     limits = Limits.parse("no-aslr")
-    if not (support := possible(booted.guest, booted.facts, limits)).ok:
+    if not (support := support_for(booted.guest, booted.facts, limits)).ok:
         assert support.remedy
         pytest.skip(support.reason)
     measured = measure(booted.guest, booted.facts, limits, Deadline.after(60))
@@ -208,7 +208,7 @@ def test_places_are_not_drawn_by_lot(booted: Booted) -> None:
 
 def test_the_old_layout_goes_upward(booted: Booted) -> None:
     limits = Limits.parse("layout=legacy")
-    if not (support := possible(booted.guest, booted.facts, limits)).ok:
+    if not (support := support_for(booted.guest, booted.facts, limits)).ok:
         assert support.remedy
         pytest.skip(support.reason)
     measured = measure(booted.guest, booted.facts, limits, Deadline.after(60))
@@ -252,7 +252,7 @@ def test_the_allocator_does_under_limits_what_the_oracle_foretells(
     for cell in cells:
         verdict = happened.verdicts[cell.id]
         assert verdict.result in (Result.PASS, Result.UNSUPPORTED), (cell.id, verdict.findings)
-        assert verdict.result is Result.PASS or verdict.hint
+        assert verdict.result is Result.PASS or verdict.remedy
 
 
 def test_facts_go_in_one_piece_through_the_line(booted: Booted) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests.base import Guest, Workplace
+from foothold_lab.harness.guests.base import Guest, GuestConfig
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.uml import Uml
 from foothold_lab.harness.model import events
@@ -22,7 +22,7 @@ from foothold_lab.harness.subjects.subject import Subject, of_program
 from foothold_lab.harness.threshold.bisection import Edge
 from foothold_lab.harness.threshold.find import find
 from foothold_lab.images.builder import Builder
-from tests.guests.conftest import Boot
+from tests.guests.conftest import BootGuest
 
 GUESTS = ("native", "docker", "qemu-x86_64", "uml-bookworm", "uml-testing")
 NARROW = ("uml-bookworm",)
@@ -36,7 +36,7 @@ def verdicts(
     """Each of the subjects in each of the guests, by the names that were given."""
     known = known_guests(builder)
     cells = [
-        Cell(known[guest], Limits(), "", each.name, declared=Expectation.parse("anything"))
+        Cell(known[guest], Limits(), "", each.name, expected=Expectation.parse("anything"))
         for guest in guests
         for each in subjects
     ]
@@ -87,7 +87,7 @@ def test_a_runtime_of_another_machine_in_39_bits(builder: Builder, tmp_path: Pat
 
 
 def test_an_image_is_shown_as_it_is_and_cannot_be_written(
-    place: Workplace, boot: Boot, uml: Callable[..., Uml]
+    place: GuestConfig, boot: BootGuest, uml: Callable[..., Uml]
 ) -> None:
     """Also where the guest's root has no such directory, and is read-only itself."""
     guest = uml(replace(place, images=("go",), memory=128))
@@ -107,7 +107,7 @@ def test_one_that_is_busy_under_a_tracer_is_run_again_without(
     """OpenJDK with ZGC looks for its heap 17,000 times in 39 bits: traced it takes a minute, and
     was once counted as started when our patience ended.
     """
-    zgc = replace(subject("java-zgc", builder), patience=4.0)
+    zgc = replace(subject("java-zgc", builder), timeout=4.0)
     done = verdicts(builder, tmp_path / "run", ("uml-trixie",), zgc)["uml-trixie", "java-zgc"]
     if done.result is Result.UNSUPPORTED:
         pytest.skip(done.findings[0])
@@ -126,13 +126,13 @@ def test_a_server_that_says_when_it_has_started_is_not_waited_for(
     server.write_text("#!/bin/sh\necho listening on 80\nsleep 1000\n")
     server.chmod(0o755)
     started = time.monotonic()
-    one = of_program(str(server), says="^listening", patience=100)
+    one = of_program(str(server), ready_pattern="^listening", timeout=100)
     done = verdicts(builder, tmp_path / "run", ("native",), one)["native", "server"]
     assert time.monotonic() - started < 50
     assert done.observed
     assert done.observed.outcome is Outcome.STARTS
     assert "it said that it has started" in done.observed.evidence["ending"]
-    mute = replace(one, says="^ready", patience=0.5)
+    mute = replace(one, ready_pattern="^ready", timeout=0.5)
     silent = verdicts(builder, tmp_path / "again", ("native",), mute)["native", "server"]
     assert silent.observed
     assert silent.observed.outcome is Outcome.HANGS
@@ -179,4 +179,4 @@ def test_the_smallest_limit_by_bisection_in_one_boot(builder: Builder, tmp_path:
 
 
 def _guest(builder: Builder, name: str, scratch: Path) -> Guest:
-    return catalogue(builder)[name].make(Workplace(scratch, scratch, builder))
+    return catalogue(builder)[name].make(GuestConfig(scratch, scratch, builder))

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.guests.architectures import X86_64
-from foothold_lab.harness.guests.base import Guest, Workplace
+from foothold_lab.harness.guests.base import Guest, GuestConfig
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.snapshot import Snapshot
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
-from tests.guests.conftest import Boot
+from tests.guests.conftest import BootGuest
 
 ASK = """
 import hashlib, os, time
@@ -28,7 +28,7 @@ print(time.time(), open("/proc/sys/kernel/random/uuid").read().strip(), os.urand
 """
 
 
-def emulated(place: Workplace, name: str) -> Qemu:
+def emulated(place: GuestConfig, name: str) -> Qemu:
     directory = place.directory / name
     (directory / "share").mkdir(parents=True)
     here = replace(place, directory=directory, share=directory / "share")
@@ -40,7 +40,7 @@ def asked(guest: Guest) -> list[str]:
     return record.stdout.decode().split()
 
 
-def test_two_guests_from_one_snapshot_side_by_side(place: Workplace, boot: Boot) -> None:
+def test_two_guests_from_one_snapshot_side_by_side(place: GuestConfig, boot: BootGuest) -> None:
     one, other = emulated(place, "one"), emulated(place, "other")
     boot(one)
     boot(other)  # while the first one lives
@@ -55,7 +55,7 @@ def test_two_guests_from_one_snapshot_side_by_side(place: Workplace, boot: Boot)
         assert mine != theirs, f"the same {what} twice"
 
 
-def test_what_one_guest_writes_no_other_sees(place: Workplace, boot: Boot) -> None:
+def test_what_one_guest_writes_no_other_sees(place: GuestConfig, boot: BootGuest) -> None:
     one, other = emulated(place, "one"), emulated(place, "other")
     boot(one)
     saved = place.builder.cache.root / "store" / one.boot_record.provenance["snapshot"]
@@ -71,8 +71,8 @@ def test_what_one_guest_writes_no_other_sees(place: Workplace, boot: Boot) -> No
 @pytest.mark.parametrize("broken", ["state", "memory"])
 def test_a_snapshot_that_is_no_good_is_thrown_away(
     broken: str,
-    place: Workplace,
-    boot: Boot,
+    place: GuestConfig,
+    boot: BootGuest,
     builder: Builder,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -104,7 +104,7 @@ def test_a_snapshot_that_is_no_good_is_thrown_away(
     assert not list(cache.entries())
 
 
-def test_a_cold_boot_when_asked_for(place: Workplace, boot: Boot) -> None:
+def test_a_cold_boot_when_asked_for(place: GuestConfig, boot: BootGuest) -> None:
     guest = emulated(replace(place, snapshots=False), "one")
     boot(guest)
     assert "snapshot" not in guest.boot_record.provenance

@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.guests.architectures import X86_64
-from foothold_lab.harness.guests.base import Workplace
+from foothold_lab.harness.guests.base import GuestConfig
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.uml import Uml
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, SubjectError
-from foothold_lab.harness.model.verdict import Outcome, Result
-from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.model.verdict import Outcome, ReservationPath, Result
 from foothold_lab.harness.transport import console
 from foothold_lab.images.builder import Builder
-from tests.guests.conftest import Boot, happen
+from tests.guests.conftest import BootGuest, happen
 
 MakeUml = Callable[..., Uml]
 
@@ -33,7 +32,7 @@ def boot_failure(guest: Uml | Qemu, seconds: float) -> GuestError:
         guest.stop()
 
 
-def test_a_panic_at_boot_is_told_at_once(place: Workplace, uml: MakeUml) -> None:
+def test_a_panic_at_boot_is_told_at_once(place: GuestConfig, uml: MakeUml) -> None:
     started = time.monotonic()
     error = boot_failure(uml(place, append=["init=/nowhere"]), 60)
     assert time.monotonic() - started < 30, "it must not wait for the deadline"
@@ -43,21 +42,23 @@ def test_a_panic_at_boot_is_told_at_once(place: Workplace, uml: MakeUml) -> None
     assert "Kernel panic" in (place.directory / "console.log").read_text(errors="replace")
 
 
-def test_a_panic_under_qemu_is_told_at_once(place: Workplace) -> None:
+def test_a_panic_under_qemu_is_told_at_once(place: GuestConfig) -> None:
     guest = Qemu("q", X86_64, place, accelerators=["tcg"], append=["rdinit=/nowhere", "root=/none"])
     error = boot_failure(guest, 120)
     assert "panic" in str(error) or "no root file system" in str(error)
     assert error.console
 
 
-def test_a_guest_that_hangs_without_a_word_is_ended(place: Workplace, uml: MakeUml) -> None:
+def test_a_guest_that_hangs_without_a_word_is_ended(place: GuestConfig, uml: MakeUml) -> None:
     started = time.monotonic()
     error = boot_failure(uml(place, append=["init=/bin/cat"]), 3)
     assert 2.5 < time.monotonic() - started < 20
     assert "before its deadline" in str(error)
 
 
-def test_a_kernel_that_is_no_kernel_is_told(place: Workplace, uml: MakeUml, tmp_path: Path) -> None:
+def test_a_kernel_that_is_no_kernel_is_told(
+    place: GuestConfig, uml: MakeUml, tmp_path: Path
+) -> None:
     fake = tmp_path / "linux"
     fake.write_text("#!/bin/sh\nexit 0\n")
     assert "not an ELF program" in str(boot_failure(uml(place, kernel=fake), 10))
@@ -65,7 +66,7 @@ def test_a_kernel_that_is_no_kernel_is_told(place: Workplace, uml: MakeUml, tmp_
 
 
 def test_an_elf_program_that_is_no_kernel_is_told(
-    place: Workplace, uml: MakeUml, builder: Builder
+    place: GuestConfig, uml: MakeUml, builder: Builder
 ) -> None:
     error = boot_failure(uml(place, kernel=builder.image("agent") / "agent"), 10)
     assert "ended by itself, status 120" in str(error)
@@ -73,7 +74,7 @@ def test_an_elf_program_that_is_no_kernel_is_told(
 
 
 def test_a_guest_that_floods_its_console_is_ended(
-    place: Workplace, uml: MakeUml, boot: Boot, monkeypatch: pytest.MonkeyPatch
+    place: GuestConfig, uml: MakeUml, boot: BootGuest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # a UML console takes about 80 kB/s (measured): the bound of 16 MiB would take minutes
     monkeypatch.setattr(console, "MOST", 200_000)
@@ -86,7 +87,7 @@ def test_a_guest_that_floods_its_console_is_ended(
 
 
 def test_a_guest_that_powers_off_under_a_subject_is_told(
-    place: Workplace, uml: MakeUml, boot: Boot
+    place: GuestConfig, uml: MakeUml, boot: BootGuest
 ) -> None:
     guest = uml(place)
     boot(guest)
@@ -95,7 +96,7 @@ def test_a_guest_that_powers_off_under_a_subject_is_told(
 
 
 def test_a_subject_that_never_ends_is_ended_and_the_guest_goes_on(
-    place: Workplace, uml: MakeUml, boot: Boot
+    place: GuestConfig, uml: MakeUml, boot: BootGuest
 ) -> None:
     guest = uml(place)
     boot(guest)
@@ -106,7 +107,7 @@ def test_a_subject_that_never_ends_is_ended_and_the_guest_goes_on(
 
 
 def test_of_a_subject_that_prints_too_much_the_rest_is_cut(
-    place: Workplace, uml: MakeUml, boot: Boot
+    place: GuestConfig, uml: MakeUml, boot: BootGuest
 ) -> None:
     guest = uml(place)
     boot(guest)
@@ -116,14 +117,18 @@ def test_of_a_subject_that_prints_too_much_the_rest_is_cut(
     assert guest.run(["/bin/busybox", "true"], Limits(), Deadline.after(60)).ending.status == 0
 
 
-def test_a_subject_that_is_not_there_is_told(place: Workplace, uml: MakeUml, boot: Boot) -> None:
+def test_a_subject_that_is_not_there_is_told(
+    place: GuestConfig, uml: MakeUml, boot: BootGuest
+) -> None:
     guest = uml(place)
     boot(guest)
     with pytest.raises(SubjectError, match="cannot execute /nowhere: No such file"):
         guest.run(["/nowhere"], Limits(), Deadline.after(60))
 
 
-def test_what_outlives_a_subject_is_ended(place: Workplace, uml: MakeUml, boot: Boot) -> None:
+def test_what_outlives_a_subject_is_ended(
+    place: GuestConfig, uml: MakeUml, boot: BootGuest
+) -> None:
     guest = uml(place)
     boot(guest)
     daemon = ["/bin/sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo started"]
@@ -133,7 +138,7 @@ def test_what_outlives_a_subject_is_ended(place: Workplace, uml: MakeUml, boot: 
     assert b"sleep" not in guest.run(["/bin/busybox", "ps"], Limits(), Deadline.after(60)).stdout
 
 
-def test_a_limit_holds_for_the_subject(place: Workplace, uml: MakeUml, boot: Boot) -> None:
+def test_a_limit_holds_for_the_subject(place: GuestConfig, uml: MakeUml, boot: BootGuest) -> None:
     guest = uml(place)
     boot(guest)
     record = guest.run(["/bin/sh", "-c", "ulimit -v"], Limits(300 << 20), Deadline.after(60))
@@ -141,7 +146,7 @@ def test_a_limit_holds_for_the_subject(place: Workplace, uml: MakeUml, boot: Boo
 
 
 def test_a_guest_sees_nothing_of_the_host(
-    place: Workplace, uml: MakeUml, boot: Boot, tmp_path: Path
+    place: GuestConfig, uml: MakeUml, boot: BootGuest, tmp_path: Path
 ) -> None:
     (tmp_path / "secret").write_text("of the host")
     guest = uml(place)
@@ -162,7 +167,9 @@ def test_a_guest_sees_nothing_of_the_host(
     assert record.stdout == b""
 
 
-def test_files_go_in_and_out(place: Workplace, uml: MakeUml, boot: Boot, tmp_path: Path) -> None:
+def test_files_go_in_and_out(
+    place: GuestConfig, uml: MakeUml, boot: BootGuest, tmp_path: Path
+) -> None:
     guest = uml(place)
     boot(guest)
     data = bytes(range(256)) * 1000
@@ -176,13 +183,13 @@ def test_a_run_goes_on_after_a_guest_was_hurt(
     builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cell under which the guest went is an error; the others get a guest of their own."""
-    from foothold_lab.harness.subjects.subject import subject
+    from foothold_lab.harness import subjects
 
     guest = f"uml-{builder.uml_release('uml-trixie')}"
     cells = [Cell(guest, Limits(), policy) for policy in ("before", "after")]
-    real = subject.command
+    real = subjects.command
     monkeypatch.setattr(
-        subject,
+        subjects,
         "command",
         lambda cell, guest, subject, *, trace: (
             ("/bin/busybox", "poweroff", "-f")
@@ -196,4 +203,4 @@ def test_a_run_goes_on_after_a_guest_was_hurt(
     assert "ended by itself" in hurt.findings[0]
     assert whole.result is Result.PASS
     assert whole.observed
-    assert (whole.observed.path, whole.observed.outcome) == (Way.LOW, Outcome.ALLOCATES)
+    assert (whole.observed.path, whole.observed.outcome) == (ReservationPath.LOW, Outcome.ALLOCATES)

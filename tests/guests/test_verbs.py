@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests.base import Workplace
+from foothold_lab.harness.guests.base import GuestConfig
 from foothold_lab.harness.guests.catalogue import known_guests, make
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError
 from foothold_lab.harness.pytest_plugin.lab import Booted
 from foothold_lab.images.builder import Builder
-from tests.guests.conftest import Boot
+from tests.guests.conftest import BootGuest
 
 UML = ("uml-bookworm", "uml-trixie", "uml-testing")
 SCRIPT = """
@@ -55,7 +55,7 @@ def test_every_guest(guest: Booted, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["native", "uml-trixie", "qemu-x86_64"])
 def test_stopping_twice_does_no_harm(
-    name: str, place: Workplace, boot: Boot, builder: Builder
+    name: str, place: GuestConfig, boot: BootGuest, builder: Builder
 ) -> None:
     one = make(builder, known_guests(builder)[name], place)
     boot(one)

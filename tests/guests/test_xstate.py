@@ -12,14 +12,14 @@ import pytest
 
 from foothold_lab.harness.evidence import observe
 from foothold_lab.harness.guests import uml as uml_module
-from foothold_lab.harness.guests.base import Workplace
+from foothold_lab.harness.guests.base import GuestConfig
 from foothold_lab.harness.guests.host_probe import Host, examine
 from foothold_lab.harness.guests.uml import XSTATE_BUFFER, Uml
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.subjects.subject import command
 from foothold_lab.images.builder import Builder
-from tests.guests.conftest import Boot
+from tests.guests.conftest import BootGuest
 
 SHORT = (
     1088  # bytes: less than the whole area of every host with AVX-512, more than the legacy part
@@ -71,7 +71,7 @@ def test_every_other_request_is_passed_on_as_libc_would(tracer: Path, builder: B
 
 @pytest.mark.parametrize("image", ["uml-bookworm", "uml-trixie"])
 def test_a_guest_with_the_shim_runs_and_says_so(
-    image: str, place: Workplace, uml: Callable[..., Uml], boot: Boot
+    image: str, place: GuestConfig, uml: Callable[..., Uml], boot: BootGuest
 ) -> None:
     guest = uml(place, image, shim=True)
     boot(guest)
@@ -105,7 +105,7 @@ def guest_python() -> str:
     ],
 )
 def test_the_host_decides(
-    area: int, release: str, needed: bool, place: Workplace, monkeypatch: pytest.MonkeyPatch
+    area: int, release: str, needed: bool, place: GuestConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = Host(ptrace=0, namespaces=0, xstate=area, executable_tmpfs=True)
     monkeypatch.setattr(uml_module, "examine", lambda: host)

@@ -177,7 +177,7 @@ def test_low_grown_is_told(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "says"),
+    ("argv", "expected"),
     [
         (["--nonsense"], "unknown argument '--nonsense': see --help"),
         (["stray"], "unknown argument 'stray'"),
@@ -204,11 +204,11 @@ def test_low_grown_is_told(capfd: pytest.CaptureFixture[str]) -> None:
         ([*MODEL, "--fail", "mmap:0:12"], "write CALL:N:ERRNO"),
     ],
 )
-def test_bad_input(argv: list[str], says: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_bad_input(argv: list[str], expected: str, capfd: pytest.CaptureFixture[str]) -> None:
     status, events, err = call(capfd, *argv)
     assert (status, events) == (2, [])
     assert err.startswith("allocator: ") and err.count("\n") == 1
-    assert says in err
+    assert expected in err
 
 
 def test_model_options(capfd: pytest.CaptureFixture[str]) -> None:
@@ -269,7 +269,7 @@ def test_a_policy_for_other_pointers(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "says"),
+    ("error", "status", "expected"),
     [
         (MemoryError(), 2, "no memory for Python itself: raise the address-space limit"),
         (ImportError("no _ctypes"), 2, "Python cannot load what it needs (no _ctypes)"),
@@ -281,7 +281,7 @@ def test_a_policy_for_other_pointers(capfd: pytest.CaptureFixture[str]) -> None:
 def test_trouble_is_told_in_a_line(
     error: BaseException,
     status: int,
-    says: str,
+    expected: str,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -291,7 +291,7 @@ def test_trouble_is_told_in_a_line(
     monkeypatch.setattr(options, "parse", fail)
     assert program.main([]) == status
     err = capfd.readouterr().err
-    assert says in err and err.count("\n") == (1 if says else 0)
+    assert expected in err and err.count("\n") == (1 if expected else 0)
 
 
 def test_limits_below_what_python_needs_never_end_in_a_traceback() -> None:

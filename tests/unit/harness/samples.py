@@ -11,8 +11,14 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.events import CellFinished, GuestReady, RunFinished, RunStarted
 from foothold_lab.harness.model.facts import Cgroup, Facts, Hint, Tools
 from foothold_lab.harness.model.record import Ending, Record
-from foothold_lab.harness.model.verdict import Expectation, Observation, Outcome, Result, Verdict
-from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.model.verdict import (
+    Expectation,
+    Observation,
+    Outcome,
+    ReservationPath,
+    Result,
+    Verdict,
+)
 from foothold_lab.harness.plan import Known
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -36,9 +42,9 @@ KNOWN = Known(
 
 OUT_OF_MEMORY = "throw: runtime: out of memory"
 CANNOT_RESERVE = "throw: runtime: cannot reserve arena virtual address space"
-HIGH_ALLOCATES = Expectation(Way.HIGH, Outcome.ALLOCATES)
-LOW_ALLOCATES = Expectation(Way.LOW, Outcome.ALLOCATES)
-DIES = Expectation(Way.REFUSED, Outcome.DIES, 2, OUT_OF_MEMORY)
+HIGH_ALLOCATES = Expectation(ReservationPath.HIGH, Outcome.ALLOCATES)
+LOW_ALLOCATES = Expectation(ReservationPath.LOW, Outcome.ALLOCATES)
+DIES = Expectation(ReservationPath.REFUSED, Outcome.DIES, 2, OUT_OF_MEMORY)
 
 
 def facts(
@@ -111,12 +117,12 @@ def observation(expected: Expectation, **changes: object) -> Observation:
 
 
 def cell(guest: str = "native", policy: str = "after", rlimit: int | None = None) -> Cell:
-    return Cell(guest, Limits(rlimit), policy, declared=HIGH_ALLOCATES)
+    return Cell(guest, Limits(rlimit), policy, expected=HIGH_ALLOCATES)
 
 
 def verdict(one: Cell, result: Result = Result.PASS, *findings: str, **more: object) -> Verdict:
     values: dict[str, object] = {
-        "cell": one.id, "result": result, "seconds": 0.25, "declared": one.declared,
+        "cell": one.id, "result": result, "seconds": 0.25, "expected": one.expected,
         "findings": findings, "command": one.command,
     }  # fmt: skip
     return Verdict(**(values | more))  # type: ignore[arg-type]

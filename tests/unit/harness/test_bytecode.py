@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.allocator import boot
-from foothold_lab.harness.subjects.subject import bytecode
+from foothold_lab.harness.subjects import bytecode
 from foothold_lab.images import rootfs
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache

@@ -16,8 +16,7 @@ from foothold_lab.harness.evidence.maps import MapsError
 from foothold_lab.harness.evidence.strace import Call
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.record import Ending, Record
-from foothold_lab.harness.model.verdict import Outcome
-from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.model.verdict import Outcome, ReservationPath
 
 DATA = Path(__file__).parents[2] / "data/emulator"
 NAME = "qemu-user-arm64-39bit"
@@ -39,7 +38,7 @@ def record() -> Record:
 def test_report_emulator_and_kernel_agree(record: Record) -> None:
     seen = observe(record, CELL)
     assert seen.contradictions == ()
-    assert (seen.path, seen.outcome) == (Way.LOW, Outcome.ALLOCATES)
+    assert (seen.path, seen.outcome) == (ReservationPath.LOW, Outcome.ALLOCATES)
     assert "64K --- at 0xf800000000: moved" in seen.evidence["trace"]
     assert seen.evidence["maps at end"].startswith("low: 640M reserved at 0x4c00000")
 
@@ -47,7 +46,7 @@ def test_report_emulator_and_kernel_agree(record: Record) -> None:
 def test_without_a_trace_the_log_still_says_where_memory_is(record: Record) -> None:
     calls = re.sub(rb'\{"event":"call".*\n', b"", record.stdout)
     seen = observe(replace(record, trace=None, stdout=calls), CELL)
-    assert (seen.contradictions, seen.path) == ((), Way.LOW)
+    assert (seen.contradictions, seen.path) == ((), ReservationPath.LOW)
 
 
 def test_what_the_kernel_does_not_have_is_not_there(record: Record) -> None:

@@ -147,12 +147,12 @@ def test_bash_is_given_what_it_puts_behind_its_own_word(
     argv = [sys.executable, "-m", "foothold_lab.harness.cli", "completion", "bash"]
     script = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
     program = tmp_path / "foothold"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m harness.cli "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m foothold_lab.harness.cli "$@"\n')
     program.chmod(0o755)
     (tmp_path / "script").write_text(script)
     done = subprocess.run(
         [bash, "--norc", "-c", IN_BASH, "bash", "./script", line], capture_output=True, text=True,
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}, timeout=60,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")}, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     got = done.stdout.splitlines()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.model.errors import UsageError
-from foothold_lab.harness.subjects.subject import libraries
+from foothold_lab.harness.subjects import libraries
 from foothold_lab.images import elf
 
 LS = Path("/bin/ls")
@@ -56,7 +56,7 @@ def test_what_is_not_below_the_root_is_told(loader: str, sysroot: Path, tmp_path
 def test_a_loader_that_is_not_here_is_told() -> None:
     with pytest.raises(UsageError, match="made for musl") as caught:
         libraries.here(LS, "/lib/ld-musl-nowhere.so.1")
-    assert "--sysroot" in caught.value.hint
+    assert "--sysroot" in caught.value.remedy
 
 
 def patchelf() -> str:
@@ -70,4 +70,4 @@ def test_a_library_that_is_not_here_is_told(tmp_path: Path, loader: str) -> None
     subprocess.run([patchelf(), "--add-needed", "libnowhere.so.7", program], check=True)
     with pytest.raises(UsageError, match=r"libnowhere\.so\.7") as caught:
         libraries.here(program, loader)
-    assert "LD_LIBRARY_PATH" in caught.value.hint
+    assert "LD_LIBRARY_PATH" in caught.value.remedy

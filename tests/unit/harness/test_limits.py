@@ -101,4 +101,4 @@ def test_words_have_one_spelling() -> None:
 def test_nonsense_is_told(text: str, told: str) -> None:
     with pytest.raises(UsageError, match=told) as error:
         Limits.parse(text)
-    assert error.value.hint
+    assert error.value.remedy

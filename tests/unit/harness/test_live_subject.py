@@ -12,8 +12,7 @@ import pytest
 from foothold_lab.harness.evidence import observe
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.record import Ending, Record
-from foothold_lab.harness.model.verdict import Outcome
-from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.model.verdict import Outcome, ReservationPath
 
 ROOT = Path(__file__).parents[3]
 
@@ -47,7 +46,7 @@ def test_the_allocator_is_understood(policy: str) -> None:
     seen = observe(run("--policy", policy), Cell("native", Limits(), policy))
     assert seen.contradictions == ()
     assert seen.outcome is Outcome.ALLOCATES
-    assert seen.path in (Way.HIGH, Way.LOW)
+    assert seen.path in (ReservationPath.HIGH, ReservationPath.LOW)
 
 
 def test_a_trace_does_not_disturb() -> None:
@@ -66,7 +65,7 @@ def test_a_modern_subject_that_lies_of_its_arena_is_found_out() -> None:
     cell = Cell("native", Limits(), "modern")
     honest = run("--policy", "modern")
     seen = observe(honest, cell)
-    assert (seen.contradictions, seen.path) == ((), Way.HIGH)
+    assert (seen.contradictions, seen.path) == ((), ReservationPath.HIGH)
     there = b"824633720832"  # 0xc0 << 32, of the report
     assert there in honest.stdout
     elsewhere = honest.stdout.replace(there, b"1924145348608")  # the second hint

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from foothold_lab.harness.evidence.arena_detection import ARENA as SPARSE
 from foothold_lab.harness.evidence.arena_detection import sight
 from foothold_lab.harness.evidence.maps import LARGEST, Mapping, MapsError, is_usable, parse_maps
-from foothold_lab.harness.model.verdict import Path
+from foothold_lab.harness.model.verdict import ReservationPath
 from tests.unit.harness.samples import RECORDED
 
 MIB = 1 << 20
@@ -108,13 +108,13 @@ def test_endless_maps_are_refused_unread() -> None:
 @pytest.mark.parametrize(
     ("file", "path", "base"),
     [
-        ("high-reserved", Path.HIGH, ARENA),
-        ("high", Path.HIGH, ARENA),
-        ("low-reserved", Path.LOW, 0x4C00000),
-        ("low", Path.LOW, 0x4C00000),
+        ("high-reserved", ReservationPath.HIGH, ARENA),
+        ("high", ReservationPath.HIGH, ARENA),
+        ("low-reserved", ReservationPath.LOW, 0x4C00000),
+        ("low", ReservationPath.LOW, 0x4C00000),
     ],
 )
-def test_what_real_kernels_showed(file: str, path: Path, base: int) -> None:
+def test_what_real_kernels_showed(file: str, path: ReservationPath, base: int) -> None:
     seen = sight(parse_maps((RECORDED / f"{file}.maps").read_text()))
     assert (seen.path, seen.base) == (path, base)
 
@@ -123,26 +123,28 @@ def test_what_real_kernels_showed(file: str, path: Path, base: int) -> None:
     ("there", "path"),
     [
         ([], None),
-        ([Mapping(ARENA - 0x10000, ARENA + MIB, "rwxp", 0)], Path.HIGH),
+        ([Mapping(ARENA - 0x10000, ARENA + MIB, "rwxp", 0)], ReservationPath.HIGH),
         ([Mapping(ARENA, ARENA + MIB, "rw-p", 0)], None),  # 2012's heap is executable
         ([Mapping(ARENA, ARENA + MIB, "---p", 0)], None),  # reserved, not in use
         ([Mapping(ARENA, ARENA + MIB, "rwxp", 0, "/lib/x.so")], None),
         ([Mapping(ARENA, ARENA + MIB, "rwxs", 0)], None),
         ([Mapping(ARENA - MIB, ARENA, "rwxp", 0)], None),  # ends where it should begin
-        (low(), Path.LOW),
-        (low(0x10000), Path.LOW),
+        (low(), ReservationPath.LOW),
+        (low(0x10000), ReservationPath.LOW),
         (low(0x1_0000_0000), None),  # above 4 GiB
         (low()[1:], None),  # no bitmap reserved below
         (low()[:2], None),  # no tail
         ([low()[0], low()[2]], None),  # nothing in use between
         ([Mapping(0x2500000, 0x2500000 + 640 * MIB, "---p", 0)], None),
-        ([Mapping(0x2500000, 0x2500000 + 640 * MIB, "rwxp", 0)], Path.LOW_GROWN),
-        (low(heap=512 * MIB - 4096, bitmap=32 * MIB), Path.LOW),
-        (low(bitmap=33 * MIB, heap=511 * MIB), Path.LOW_GROWN),
+        ([Mapping(0x2500000, 0x2500000 + 640 * MIB, "rwxp", 0)], ReservationPath.LOW_GROWN),
+        (low(heap=512 * MIB - 4096, bitmap=32 * MIB), ReservationPath.LOW),
+        (low(bitmap=33 * MIB, heap=511 * MIB), ReservationPath.LOW_GROWN),
         ([*low(), Mapping(ARENA, ARENA + MIB, "rwxp", 0)], None),  # both: neither
     ],
 )
-def test_the_path_is_seen_in_the_maps_alone(there: list[Mapping], path: Path | None) -> None:
+def test_the_path_is_seen_in_the_maps_alone(
+    there: list[Mapping], path: ReservationPath | None
+) -> None:
     seen = sight(there)
     assert seen.path is path
     assert seen.line
@@ -151,9 +153,9 @@ def test_the_path_is_seen_in_the_maps_alone(there: list[Mapping], path: Path | N
 @given(mappings())
 def test_no_path_without_an_arena(there: list[Mapping]) -> None:
     seen = sight(there)
-    if seen.path is Path.HIGH:
+    if seen.path is ReservationPath.HIGH:
         assert any(each.start <= ARENA < each.end for each in there)
-    if seen.path in (Path.LOW, Path.LOW_GROWN):
+    if seen.path in (ReservationPath.LOW, ReservationPath.LOW_GROWN):
         assert sum(each.length for each in there if each.end <= 1 << 32) >= 640 * MIB
 
 
@@ -179,7 +181,7 @@ def test_a_probe_gone_astray_right_below_the_reservation_is_not_part_of_it() -> 
         "48be9000-685e9000 ---p 00000000 00:00 0 \n685e9000-68629000 rwxp 00000000 00:00 0 \n"
     )
     seen = sight(parse_maps(text))
-    assert (seen.path, seen.base) == (Path.LOW, 0x405E9000)
+    assert (seen.path, seen.base) == (ReservationPath.LOW, 0x405E9000)
 
 
 def test_a_smaller_low_arena_has_a_ninth_of_bitmap() -> None:
@@ -192,7 +194,7 @@ def test_a_smaller_low_arena_has_a_ninth_of_bitmap() -> None:
         f"{arena + 0x600000:08x}-{base + length:08x} ---p 00000000 00:00 0 \n"
     )
     seen = sight(parse_maps(text))
-    assert (seen.path, seen.base) == (Path.LOW, base)
+    assert (seen.path, seen.base) == (ReservationPath.LOW, base)
     other = text.replace(f"{base + length:08x}", f"{base + length + 4096:08x}")
     assert sight(parse_maps(other)).path is None
 
@@ -207,14 +209,14 @@ def test_with_pointers_of_four_bytes_the_low_reservation_is_768m() -> None:
         Mapping(arena + MIB, end, "---p", 0),
     ]
     seen = sight(there, pointers=4)
-    assert (seen.path, seen.base) == (Path.LOW, base)
+    assert (seen.path, seen.base) == (ReservationPath.LOW, base)
     assert "768M reserved at 0x8900000" in seen.line
     assert sight(there).base == base + 128 * MIB, "with pointers of 8 bytes it would be 640M"
     full = [
         Mapping(base, arena - 65 * MIB, "---p", 0),
         Mapping(arena - 65 * MIB, end, "rwxp", 0),
     ]
-    assert sight(full, pointers=4).path is Path.LOW_GROWN
+    assert sight(full, pointers=4).path is ReservationPath.LOW_GROWN
     assert sight([], pointers=4).line == "no arena: no 768M below 4G"
 
 
@@ -242,7 +244,7 @@ def test_where_the_kernel_places_downward_the_tables_lie_right_below_what_it_mov
 ) -> None:
     """i386 on a 64-bit kernel, something being where the reservation was asked for (seen)."""
     seen = sight(parse_maps(text), pointers=4)
-    assert (seen.path, seen.base) == (Path.LOW, base)
+    assert (seen.path, seen.base) == (ReservationPath.LOW, base)
 
 
 HINT, SECOND = 0xC000000000, 0x1C000000000
@@ -252,18 +254,28 @@ ARM64_HINT = 0x4000000000
 @pytest.mark.parametrize(
     ("policy", "there", "path", "base"),
     [
-        ("modern", [Mapping(HINT, HINT + SPARSE, "rw-p", 0)], Path.HIGH, HINT),
-        ("modern", [Mapping(SECOND, SECOND + SPARSE, "rw-p", 0)], Path.HIGH, SECOND),
+        ("modern", [Mapping(HINT, HINT + SPARSE, "rw-p", 0)], ReservationPath.HIGH, HINT),
+        ("modern", [Mapping(SECOND, SECOND + SPARSE, "rw-p", 0)], ReservationPath.HIGH, SECOND),
         # the kernel joins what lies beside it
-        ("modern", [Mapping(HINT - MIB, HINT + 2 * SPARSE, "rw-p", 0)], Path.HIGH, HINT),
+        ("modern", [Mapping(HINT - MIB, HINT + 2 * SPARSE, "rw-p", 0)], ReservationPath.HIGH, HINT),
         (
             "modern-arm64",
             [Mapping(ARM64_HINT, ARM64_HINT + SPARSE, "rw-p", 0)],
-            Path.HIGH,
+            ReservationPath.HIGH,
             ARM64_HINT,
         ),
-        ("modern", [Mapping(ARM64_HINT, ARM64_HINT + SPARSE, "rw-p", 0)], Path.LOW, ARM64_HINT),
-        ("modern", [Mapping(0x44000000 - MIB, 0x48000000, "rw-p", 0)], Path.LOW, 0x44000000),
+        (
+            "modern",
+            [Mapping(ARM64_HINT, ARM64_HINT + SPARSE, "rw-p", 0)],
+            ReservationPath.LOW,
+            ARM64_HINT,
+        ),
+        (
+            "modern",
+            [Mapping(0x44000000 - MIB, 0x48000000, "rw-p", 0)],
+            ReservationPath.LOW,
+            0x44000000,
+        ),
         ("modern", [Mapping(0x44000000 - MIB, 0x48000000 - MIB, "rw-p", 0)], None, 0),
         ("modern", [Mapping(HINT, HINT + SPARSE - 4096, "rw-p", 0)], None, 0),
         ("modern", [Mapping(HINT, HINT + SPARSE, "---p", 0)], None, 0),  # reserved, not in use
@@ -275,7 +287,7 @@ ARM64_HINT = 0x4000000000
     ],
 )
 def test_arenas_of_64m_at_a_hint_or_elsewhere(
-    policy: str, there: list[Mapping], path: Path | None, base: int
+    policy: str, there: list[Mapping], path: ReservationPath | None, base: int
 ) -> None:
     seen = sight(there, policy)
     assert (seen.path, seen.base) == (path, base)

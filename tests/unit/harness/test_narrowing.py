@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from foothold_lab.harness.guests.base import HOSTS_OWN, Guest
-from foothold_lab.harness.guests.limit_support import measure, narrowed, possible
+from foothold_lab.harness.guests.limit_support import measure, narrowed, support_for
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError
 from foothold_lab.harness.model.facts import Cgroup, Tools
@@ -63,7 +63,7 @@ def a_guest(**values: object) -> Guest:
 )
 def test_what_cannot_be_done_is_told(limit: str, changes: dict[str, object], why: str) -> None:
     where = replace(MEASURED, **changes)  # type: ignore[arg-type]
-    support = possible(a_guest(unable=HOSTS_OWN), where, Limits.parse(limit))
+    support = support_for(a_guest(unable=HOSTS_OWN), where, Limits.parse(limit))
     assert not support.ok
     assert why in support.reason
     assert support.remedy
@@ -74,10 +74,10 @@ def test_what_cannot_be_done_is_told(limit: str, changes: dict[str, object], why
 def test_a_program_of_another_machine_than_its_guest_has_no_faults() -> None:
     limits = Limits.parse("hints=ignored")
     for machine in ("x86_64", "aarch64", "riscv64"):
-        assert possible(a_guest(), replace(MEASURED, machine=machine), limits).ok
-    assert possible(a_guest(), MEASURED, limits, "x86_64").ok
-    assert possible(a_guest(), replace(MEASURED, pointer_size=4), limits, "i386").ok
-    assert "this is i386" in possible(a_guest(), MEASURED, limits, "i386").reason
+        assert support_for(a_guest(), replace(MEASURED, machine=machine), limits).ok
+    assert support_for(a_guest(), MEASURED, limits, "x86_64").ok
+    assert support_for(a_guest(), replace(MEASURED, pointer_size=4), limits, "i386").ok
+    assert "this is i386" in support_for(a_guest(), MEASURED, limits, "i386").reason
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_program_of_another_machine_than_its_guest_has_no_faults() -> None:
     ],
 )
 def test_the_rest_can_be_done(limit: str) -> None:
-    assert possible(a_guest(unable=HOSTS_OWN), MEASURED, Limits.parse(limit)).ok
+    assert support_for(a_guest(unable=HOSTS_OWN), MEASURED, Limits.parse(limit)).ok
 
 
 def test_facts_are_measured_again_only_where_a_limit_moves_them() -> None:

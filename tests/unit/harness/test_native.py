@@ -9,7 +9,7 @@ import pytest
 
 from foothold_lab.harness.evidence.strace import doubts, parse_trace, story_of
 from foothold_lab.harness.guests import native
-from foothold_lab.harness.guests.base import Workplace
+from foothold_lab.harness.guests.base import GuestConfig
 from foothold_lab.harness.guests.native import Native
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.limits import Limits
@@ -28,7 +28,7 @@ def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builder:
 
 
 def native_guest(builder: Builder, directory: Path) -> Native:
-    return Native("native", Workplace(directory, directory, builder))
+    return Native("native", GuestConfig(directory, directory, builder))
 
 
 def test_with_packages_it_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

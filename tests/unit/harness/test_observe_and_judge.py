@@ -13,7 +13,7 @@ from foothold_lab.harness.evidence import judge, observe
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import Blame
 from foothold_lab.harness.model.record import Ending, Record
-from foothold_lab.harness.model.verdict import Expectation, Outcome, Path, Result
+from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath, Result
 from tests.unit.harness import samples
 from tests.unit.harness.samples import DIES, HIGH_ALLOCATES, LOW_ALLOCATES, recorded
 
@@ -103,7 +103,7 @@ def test_a_word_alone_proves_nothing() -> None:
     honest = recorded("high")
     liar = recorded("low", replace=("x", "x"))
     seen = observe(dataclasses.replace(liar, stdout=honest.stdout, pid=honest.pid))
-    assert seen.path is Path.LOW
+    assert seen.path is ReservationPath.LOW
     assert seen.contradictions
 
 
@@ -168,7 +168,7 @@ def test_agreement_of_all_three_passes() -> None:
 
 
 def test_a_subject_that_dies_as_expected_passes() -> None:
-    one = dataclasses.replace(samples.cell(policy="before"), declared=DIES)
+    one = dataclasses.replace(samples.cell(policy="before"), expected=DIES)
     assert judge(one, DIES, samples.observation(DIES), seconds=1).result is Result.PASS
 
 
@@ -176,7 +176,7 @@ WHY = dataclasses.replace(LOW_ALLOCATES, reason="the probe was moved")
 
 
 @pytest.mark.parametrize(
-    ("declared", "predicted", "observed", "findings"),
+    ("expected", "predicted", "observed", "findings"),
     [
         (
             LOW_ALLOCATES,
@@ -214,12 +214,12 @@ WHY = dataclasses.replace(LOW_ALLOCATES, reason="the probe was moved")
     ],
 )
 def test_each_disagreement_is_one_sentence(
-    declared: Expectation | None,
+    expected: Expectation | None,
     predicted: Expectation | None,
     observed: Expectation,
     findings: list[str],
 ) -> None:
-    one = dataclasses.replace(samples.cell(), declared=declared)
+    one = dataclasses.replace(samples.cell(), expected=expected)
     verdict = judge(one, predicted, samples.observation(observed), seconds=1, console="boot")
     assert list(verdict.findings) == findings
     assert verdict.result is (Result.FAIL if findings else Result.PASS)
@@ -232,7 +232,7 @@ def test_each_disagreement_is_one_sentence(
     [
         {"status": 3},
         {"message": "throw: out of memory"},
-        {"path": Path.LOW},
+        {"path": ReservationPath.LOW},
         {"outcome": Outcome.ALLOCATES},
         {"signal": 9},
         {"path": None},
@@ -240,7 +240,7 @@ def test_each_disagreement_is_one_sentence(
     ],
 )
 def test_path_outcome_status_and_message_all_count(change: dict[str, object]) -> None:
-    one = dataclasses.replace(samples.cell(), declared=DIES)
+    one = dataclasses.replace(samples.cell(), expected=DIES)
     verdict = judge(one, DIES, samples.observation(DIES, **change), seconds=1)
     assert verdict.result is Result.FAIL
     assert len(verdict.findings) == 2

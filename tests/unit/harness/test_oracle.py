@@ -13,7 +13,7 @@ from foothold_lab.harness import oracle
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.errors import UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Hint
-from foothold_lab.harness.model.verdict import Expectation, Outcome, Path
+from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath
 from foothold_lab.harness.oracle import Process, predict
 from tests.unit.harness.samples import (
     CANNOT_RESERVE,
@@ -28,7 +28,7 @@ MIB = 1 << 20
 UML_6_1, UML_6_12, UML_7_2 = 0x7FC0000000, 0x7F80000000, 0x7F8000000000
 NATIVE, LA57 = 0x7FFFFFFFF000, 0xFFFFFFFFFF000
 LIMITS = [None, 300 * MIB, 800 * MIB, 2048 * MIB]
-REFUSED = Expectation(Path.REFUSED, Outcome.DIES, 2, CANNOT_RESERVE)
+REFUSED = Expectation(ReservationPath.REFUSED, Outcome.DIES, 2, CANNOT_RESERVE)
 
 
 @pytest.mark.parametrize("rlimit", LIMITS)
@@ -86,9 +86,11 @@ def test_the_footprint_counts() -> None:
 
 @pytest.mark.parametrize("policy", ["before", "after"])
 @pytest.mark.parametrize(
-    ("room", "path"), [(1, Path.REFUSED), (2, Path.HIGH), (6, Path.HIGH)], ids=str
+    ("room", "path"),
+    [(1, ReservationPath.REFUSED), (2, ReservationPath.HIGH), (6, ReservationPath.HIGH)],
+    ids=str,
 )
-def test_no_room_for_the_heap(policy: str, room: int, path: Path) -> None:
+def test_no_room_for_the_heap(policy: str, room: int, path: ReservationPath) -> None:
     """The model of the kernel comes to the same."""
     limits = Limits(Process().size + room * MIB)
     foretold = predict(facts(), limits, policy, Process(unsure=0))
@@ -126,38 +128,45 @@ def test_the_arena_ends_beyond_a_probe_that_was_granted() -> None:
 def test_an_unknown_policy_is_told_with_those_there_are() -> None:
     with pytest.raises(UsageError, match="unknown policy 'later'") as told:
         predict(facts(), Limits(), "later")
-    assert told.value.hint == "policies are: before, after, grsec, memlimit, modern, modern-arm64"
+    assert told.value.remedy == "policies are: before, after, grsec, memlimit, modern, modern-arm64"
 
 
 @pytest.mark.parametrize(
     ("limit", "policy", "path", "message"),
     [
         # a kernel as grsecurity's: after falls back and fails, grsec was made for it
-        ("hints=ignored", "before", Path.HIGH, ""),
-        ("hints=ignored", "after", Path.REFUSED, oracle.CONFLICT),
-        ("hints=ignored", "grsec", Path.HIGH, ""),
-        ("hints=ignored@0xf800000000-0x10000000000", "after", Path.LOW, ""),
-        ("hints=ignored@0x100000000-0x800000000000", "modern", Path.LOW, ""),
+        ("hints=ignored", "before", ReservationPath.HIGH, ""),
+        ("hints=ignored", "after", ReservationPath.REFUSED, oracle.CONFLICT),
+        ("hints=ignored", "grsec", ReservationPath.HIGH, ""),
+        ("hints=ignored@0xf800000000-0x10000000000", "after", ReservationPath.LOW, ""),
+        ("hints=ignored@0x100000000-0x800000000000", "modern", ReservationPath.LOW, ""),
         # somebody else lives at the high address
-        ("occupied=0xf800000000-0xfc00000000", "before", Path.REFUSED, oracle.CONFLICT),
-        ("occupied=0xf800000000-0xfc00000000", "after", Path.LOW, ""),
-        ("occupied=0xf800000000-0xfc00000000", "grsec", Path.LOW, ""),
-        ("occupied=0xc000000000-0xc100000000", "modern", Path.HIGH, ""),
-        ("fail=hinted:1:ENOMEM", "before", Path.HIGH, ""),
-        ("fail=hinted:1:ENOMEM", "after", Path.LOW, ""),
-        ("fail=hinted:1:ENOMEM", "grsec", Path.HIGH, ""),
-        ("fail=hinted:1:ENOMEM+fail=hinted:2:ENOMEM", "after", Path.REFUSED, CANNOT_RESERVE),
-        ("rlimit_as=300M", "memlimit", Path.LOW, ""),
-        ("rlimit_as=150M", "memlimit", Path.HIGH, ""),
-        ("rlimit_as=1400M", "memlimit", Path.HIGH, ""),
-        ("rlimit_data=9M", "after", Path.HIGH, OUT_OF_MEMORY),
-        ("rlimit_data=32M", "after", Path.HIGH, ""),
-        ("memory=64M", "after", Path.HIGH, ""),
-        ("overcommit=1", "modern", Path.HIGH, ""),
-        ("overcommit=2", "after", Path.HIGH, ""),
+        ("occupied=0xf800000000-0xfc00000000", "before", ReservationPath.REFUSED, oracle.CONFLICT),
+        ("occupied=0xf800000000-0xfc00000000", "after", ReservationPath.LOW, ""),
+        ("occupied=0xf800000000-0xfc00000000", "grsec", ReservationPath.LOW, ""),
+        ("occupied=0xc000000000-0xc100000000", "modern", ReservationPath.HIGH, ""),
+        ("fail=hinted:1:ENOMEM", "before", ReservationPath.HIGH, ""),
+        ("fail=hinted:1:ENOMEM", "after", ReservationPath.LOW, ""),
+        ("fail=hinted:1:ENOMEM", "grsec", ReservationPath.HIGH, ""),
+        (
+            "fail=hinted:1:ENOMEM+fail=hinted:2:ENOMEM",
+            "after",
+            ReservationPath.REFUSED,
+            CANNOT_RESERVE,
+        ),
+        ("rlimit_as=300M", "memlimit", ReservationPath.LOW, ""),
+        ("rlimit_as=150M", "memlimit", ReservationPath.HIGH, ""),
+        ("rlimit_as=1400M", "memlimit", ReservationPath.HIGH, ""),
+        ("rlimit_data=9M", "after", ReservationPath.HIGH, OUT_OF_MEMORY),
+        ("rlimit_data=32M", "after", ReservationPath.HIGH, ""),
+        ("memory=64M", "after", ReservationPath.HIGH, ""),
+        ("overcommit=1", "modern", ReservationPath.HIGH, ""),
+        ("overcommit=2", "after", ReservationPath.HIGH, ""),
     ],
 )
-def test_every_limit_has_its_consequence(limit: str, policy: str, path: Path, message: str) -> None:
+def test_every_limit_has_its_consequence(
+    limit: str, policy: str, path: ReservationPath, message: str
+) -> None:
     """On four levels of page table, top-down, in a guest of 128 MiB."""
     space = replace(facts(NATIVE), placement="top-down", first=0x7F8000000000)
     foretold = predict(space, Limits.parse(limit), policy)
@@ -182,7 +191,7 @@ def test_what_it_cannot_tell_is_told_with_a_remedy(limit: str, policy: str, why:
     if why:
         with pytest.raises(UnsupportedError, match=why) as told:
             predict(facts(NATIVE), Limits.parse(limit), policy)
-        assert told.value.hint
+        assert told.value.remedy
     else:
         assert predict(facts(NATIVE), Limits.parse(limit), policy).message == OUT_OF_MEMORY
 
@@ -205,17 +214,17 @@ def test_with_pointers_of_four_bytes_there_is_one_way(task_size: int, policy: st
 @pytest.mark.parametrize(
     ("mib", "policy", "path"),
     [
-        (700, "after", Path.REFUSED),
-        (700, "before", Path.REFUSED),
-        (700, "memlimit", Path.LOW),
-        (300, "memlimit", Path.LOW),
-        (170, "memlimit", Path.LOW),
-        (120, "memlimit", Path.REFUSED),
+        (700, "after", ReservationPath.REFUSED),
+        (700, "before", ReservationPath.REFUSED),
+        (700, "memlimit", ReservationPath.LOW),
+        (300, "memlimit", ReservationPath.LOW),
+        (170, "memlimit", ReservationPath.LOW),
+        (120, "memlimit", ReservationPath.REFUSED),
     ],
 )
-def test_limits_with_pointers_of_four_bytes(mib: int, policy: str, path: Path) -> None:
+def test_limits_with_pointers_of_four_bytes(mib: int, policy: str, path: ReservationPath) -> None:
     foretold = predict(facts(0xFFFFE000, pointer_size=4), Limits(mib * MIB), policy)
-    if path is Path.LOW:
+    if path is ReservationPath.LOW:
         assert foretold.agrees(LOW_ALLOCATES)
     else:
         assert foretold.agrees(REFUSED)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.errors import UsageError
-from foothold_lab.harness.plan import Axes, PlanFile, Selection, builtin, find, load
+from foothold_lab.harness.plan import Axes, PlanFile, Selection, find, load, shipped
 from tests.unit.harness.samples import CANNOT_RESERVE, KNOWN, OUT_OF_MEMORY
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -70,7 +70,7 @@ def test_the_default_plan_expects_what_was_observed_in_2012(cell) -> None:  # ty
         expected = f"dies, status 2: {CANNOT_RESERVE}"
     else:
         expected = "low, allocates"
-    assert str(cell.declared) == expected
+    assert str(cell.expected) == expected
 
 
 def test_the_command_line_replaces_an_axis() -> None:
@@ -81,8 +81,8 @@ def test_the_command_line_replaces_an_axis() -> None:
         "uml-7.2/rlimit_as=2G/after",
         "uml-7.2/rlimit_as=5G/after",
     ]
-    assert str(cells[0].declared) == "high, allocates"
-    assert cells[1].declared is None
+    assert str(cells[0].expected) == "high, allocates"
+    assert cells[1].expected is None
 
 
 def test_exclude_takes_away_and_include_adds(plan: Path) -> None:
@@ -134,8 +134,8 @@ path = "high"
 outcome = "allocates"
 """,
     )
-    declared = {cell.id: str(cell.declared) for cell in read_plan.cells(chosen(policies=["after"]))}
-    assert declared == {
+    expected = {cell.id: str(cell.expected) for cell in read_plan.cells(chosen(policies=["after"]))}
+    assert expected == {
         "native/none/after": "high, allocates",
         "native/rlimit_as=300M/after": "high, allocates",
         "uml-6.1/none/after": "high, allocates",
@@ -157,7 +157,7 @@ EXPECT = '\n[[expect]]\nguests = ["native"]\npath = "high"\noutcome = "allocates
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "told", "hint"),
+    ("old", "new", "line", "told", "remedy"),
     [
         (
             '"native"',
@@ -191,13 +191,13 @@ EXPECT = '\n[[expect]]\nguests = ["native"]\npath = "high"\noutcome = "allocates
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_what_is_right(
-    plan: Path, old: str, new: str, line: int, told: str, hint: str
+    plan: Path, old: str, new: str, line: int, told: str, remedy: str
 ) -> None:
     with pytest.raises(UsageError) as error:
         read(plan, EXPECT, old, new)
     assert str(error.value).startswith(f"{plan}:{line}: ")
     assert told in str(error.value)
-    assert hint in error.value.hint
+    assert remedy in error.value.remedy
 
 
 @pytest.mark.parametrize("text", ["schema = ", "\x00", "[axes", "- yaml: true", "{}"])
@@ -219,7 +219,7 @@ def test_the_plan_in_the_documentation_can_be_read(plan: Path) -> None:
     page = (DOCS / "plans.md").read_text()
     plan.write_text(page.partition("```toml\n")[2].partition("```")[0])
     written = load(plan, KNOWN)
-    cells = {cell.id: str(cell.declared) for cell in written.cells()}
+    cells = {cell.id: str(cell.expected) for cell in written.cells()}
     assert len(cells) == (6 + 2 * 3) + 2 * 4 + 1
     assert cells["docker/none/after"] == "high, allocates"
     assert cells["uml-6.12/rlimit_as=300M/after"] == f"dies, status 2: {CANNOT_RESERVE}"
@@ -230,20 +230,20 @@ def test_the_plan_in_the_documentation_can_be_read(plan: Path) -> None:
 
 def test_the_pages_name_every_shipped_plan() -> None:
     page = (DOCS / "plans.md").read_text()
-    assert all(f"| `{name}` |" in page for name in builtin())
+    assert all(f"| `{name}` |" in page for name in shipped())
 
 
 def test_a_plan_is_found_by_name_or_path(plan: Path) -> None:
     assert find("default").name == "default.toml"
     assert find(str(plan)) == plan
-    assert "default" in builtin()
+    assert "default" in shipped()
 
 
 @pytest.mark.parametrize("name", ["nightli", "nightly.toml", "/nowhere/x.toml", "/"])
 def test_a_plan_that_is_not_there_names_those_that_are_shipped(name: str) -> None:
     with pytest.raises(UsageError) as error:
         find(name)
-    assert "default" in error.value.hint
+    assert "default" in error.value.remedy
 
 
 def test_the_nearest_plan_is_named() -> None:

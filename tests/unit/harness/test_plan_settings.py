@@ -18,14 +18,14 @@ from foothold_lab.harness.guests import catalogue
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.plan import (
     Axes,
+    CellSettings,
     Pattern,
     PlanFile,
     Program,
     Selection,
-    Ways,
-    builtin,
     find,
     load,
+    shipped,
 )
 from foothold_lab.harness.plan.planfile import LARGEST
 from foothold_lab.harness.plan.reference import reference
@@ -86,7 +86,7 @@ def test_what_is_said_by_pattern_goes_before_what_is_said_of_all(path: Path) -> 
 
 
 def test_what_is_asked_for_goes_before_all(path: Path) -> None:
-    ways = Ways(repeats=1, deadline=5, trace=True)
+    ways = CellSettings(repeats=1, deadline=5, trace=True)
     cells = read(path).cells(Selection(ways=ways))
     assert {(cell.repeat, cell.deadline, cell.trace) for cell in cells} == {(1, 5, True)}
     assert len(cells) == 4
@@ -106,7 +106,7 @@ def test_cells_are_chosen_by_their_tags(path: Path) -> None:
     assert len(plan.cells(Selection(tags=("slow", "flaky")))) == 7
     with pytest.raises(UsageError, match="unknown tag 'slo': did you mean slow") as error:
         plan.cells(Selection(tags=("slo",)))
-    assert "nightly" in error.value.hint
+    assert "nightly" in error.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -214,13 +214,13 @@ def test_what_has_no_effect_or_contradicts_is_a_mistake(
         read(path, more=more)
     assert str(error.value).startswith(f"{path}:{line}: ")
     if "matches" in told or "decides" in told:
-        assert error.value.hint
+        assert error.value.remedy
 
 
 def test_a_plan_may_be_complete(path: Path) -> None:
     more = '\n[[expect]]\nexpect = "anything"\n'
     plan = read(path, "tags =", "complete = true\ntags =", more)
-    assert {str(cell.declared) for cell in plan.cells()} == {"anything"}
+    assert {str(cell.expected) for cell in plan.cells()} == {"anything"}
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_what_the_parser_of_toml_chokes_on(path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UsageError, match="this is no TOML") as error:
         load(path, KNOWN)
-    assert error.value.hint
+    assert error.value.remedy
 
 
 def test_a_file_that_cannot_be_read(path: Path, tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_the_table_and_the_values_made_of_it_speak_of_the_same_things() -> None:
     for section, value in (("axes", Axes), ("exclude", Pattern), ("include", Axes)):
         fields = {each.name for each in dataclasses.fields(value)}
         assert {each.key for each in of_section(section)} == fields
-    ways = {each.name for each in dataclasses.fields(Ways)}
+    ways = {each.name for each in dataclasses.fields(CellSettings)}
     assert ways == {each.key for each in of_section("cells")} & {
         each.key for each in of_section("")
     }
@@ -304,7 +304,7 @@ def test_every_setting_is_a_line_of_the_reference() -> None:
             assert f"| `{setting.key}` |" in part
 
 
-@pytest.mark.parametrize("name", builtin())
+@pytest.mark.parametrize("name", shipped())
 def test_every_shipped_plan_can_be_read(name: str) -> None:
     plan = load(find(name), dataclasses.replace(KNOWN, subjects=dict.fromkeys(RUNTIMES, "")))
     assert plan.name == name

@@ -32,7 +32,7 @@ program = "./server"
 args = ["--port=80"]
 files = ["config.toml"]
 env = { MODE = "test" }
-patience = 2.5
+timeout = 2.5
 
 [[expect]]
 guests = ["uml-*"]
@@ -53,14 +53,23 @@ def read(tmp_path: Path, old: str = "", new: str = "", more: str = "") -> PlanFi
 
 def asked(*subjects: str, **more: object) -> Asked:
     lists = ("guests", "limits", "policies", "workloads", "tags", "args", "files", "env")
-    single = ("expect", "root", "sysroot", "patience", "says", "repeats", "deadline", "trace")
+    single = (
+        "expect",
+        "root",
+        "sysroot",
+        "timeout",
+        "ready_pattern",
+        "repeats",
+        "deadline",
+        "trace",
+    )
     values = dict.fromkeys(lists, ()) | dict.fromkeys(single) | {"subjects": subjects}
     return Asked(values | more)
 
 
 def test_policies_and_workloads_are_the_allocators(tmp_path: Path) -> None:
-    declared = {cell.id: str(cell.declared) for cell in read(tmp_path).cells()}
-    assert declared == {
+    expected = {cell.id: str(cell.expected) for cell in read(tmp_path).cells()}
+    assert expected == {
         "native/none/after": "high, allocates",
         "native/none/after+hello": "high, allocates",
         "native/none/server": "starts",
@@ -81,7 +90,7 @@ def test_a_cells_command_runs_that_cell_alone(tmp_path: Path) -> None:
         axes = ("guests", "limits", "policies", "subjects", "workloads")
         words = {each: (given[key],) for key, each in zip(keys, axes, strict=True) if key in given}
         _, [again] = asked(**({"subjects": ()} | words)).cells(whole)
-        assert (again, again.declared) == (cell, cell.declared)
+        assert (again, again.expected) == (cell, cell.expected)
 
 
 def test_what_a_program_is_comes_from_the_plans_own_directory(tmp_path: Path) -> None:
@@ -89,7 +98,7 @@ def test_what_a_program_is_comes_from_the_plans_own_directory(tmp_path: Path) ->
     assert program.program == str(tmp_path / "server")
     assert program.files == (str(tmp_path / "config.toml"),)
     assert (program.args, program.env) == (("--port=80",), ("MODE=test",))
-    assert program.patience == 2.5
+    assert program.timeout == 2.5
     assert read(tmp_path, '"./server"', '"server"').programs["server"].program == "server"
 
 
@@ -126,7 +135,7 @@ def test_a_program_that_is_not_there_is_a_mistake_in_the_plan(tmp_path: Path) ->
 def test_a_program_of_the_command_line_is_a_subject_as_any_other(tmp_path: Path) -> None:
     plan, [cell, _] = asked("/bin/ls", args=("-l",), expect="dies:x").cells(read(tmp_path))
     assert cell.id == "native/none/ls"
-    assert str(cell.declared) == "dies, saying /x/"
+    assert str(cell.expected) == "dies, saying /x/"
     assert cell.command[-6:] == ("--subject", "/bin/ls", "--arg", "-l", "--expect", "dies:x")
     assert subjects_of([cell], plan, {})["ls"].argv[-1] == "-l"
 
@@ -139,7 +148,7 @@ def test_known_names_go_before_programs(tmp_path: Path) -> None:
 
 def test_what_is_expected_of_the_allocator_may_be_replaced_too(tmp_path: Path) -> None:
     _, cells = asked("allocator", expect="path:low").cells(read(tmp_path))
-    assert {str(cell.declared) for cell in cells} == {"path low"}
+    assert {str(cell.expected) for cell in cells} == {"path low"}
     assert cells[0].command[-2:] == ("--expect", "path:low")
 
 
@@ -148,7 +157,7 @@ def test_what_is_expected_of_the_allocator_may_be_replaced_too(tmp_path: Path) -
     [
         (asked("server", args=("-x",)), "--arg is for a program of yours"),
         (asked(root="host"), "--root is for a program of yours"),
-        (asked("/bin/ls", "/bin/cat", patience="2"), "--patience is for a program of yours"),
+        (asked("/bin/ls", "/bin/cat", timeout="2"), "--timeout is for a program of yours"),
         (asked("/elsewhere/server"), "there is a subject 'server' already"),
         (asked("/bin/ls", "/usr/bin/ls"), "there is a subject 'ls' already"),
     ],
@@ -224,6 +233,6 @@ def test_a_subject_that_is_not_known_is_told_those_of_this_machine() -> None:
         UsageError, match=r"unknown subject 'go-helo': did you mean go-hello\?"
     ) as it:
         known.subject("go-helo")
-    assert it.value.hint == (
+    assert it.value.remedy == (
         "there is: allocator, go-hello, mine, the runtimes with -arm64 and -riscv64 as well"
     )

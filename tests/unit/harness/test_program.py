@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from foothold_lab.harness.evidence import observe_program
 from foothold_lab.harness.model.record import Ending, Record
-from foothold_lab.harness.model.verdict import Expectation, Outcome, Path
+from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath
 
 BEGIN = '7 execve("/init", [], 0) = 0\n7 execve("/server", [], 0) = 0\n'
 ANON = "PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0"
@@ -27,17 +27,21 @@ def record(
 @pytest.mark.parametrize(
     ("lines", "path", "told"),
     [
-        ([f"{HIGH} = 0xc000000000"], Path.HIGH, "1G --- at 0xc000000000: honoured"),
-        ([f"{HIGH} = 0x68000000"], Path.LOW, "moved, 0x68000000, held, took it"),
+        ([f"{HIGH} = 0xc000000000"], ReservationPath.HIGH, "1G --- at 0xc000000000: honoured"),
+        ([f"{HIGH} = 0x68000000"], ReservationPath.LOW, "moved, 0x68000000, held, took it"),
         (
             [f"{HIGH} = 0x68000000", "7 munmap(0x68000000, 1073741824) = 0", f"{LOW} = 0x10000000"],
-            Path.LOW,
+            ReservationPath.LOW,
             "unmapped, gave it back, and asked for less; 640M --- at 0x10000000: honoured",
         ),
-        ([f"{HIGH} {ENOMEM}", f"{LOW} {ENOMEM}"], Path.REFUSED, "ENOMEM, asked for less; 640M"),
+        (
+            [f"{HIGH} {ENOMEM}", f"{LOW} {ENOMEM}"],
+            ReservationPath.REFUSED,
+            "ENOMEM, asked for less; 640M",
+        ),
         (
             [f"{HIGH} {ENOMEM}", f"{HIGH.replace('0xc0', '0x1c0')} = 0x1c000000000"],
-            Path.HIGH,
+            ReservationPath.HIGH,
             "refused, ENOMEM, tried elsewhere",
         ),
         (
@@ -47,7 +51,7 @@ def record(
         ),
     ],
 )
-def test_the_way_of_a_program(lines: list[str], path: Path | None, told: str) -> None:
+def test_the_way_of_a_program(lines: list[str], path: ReservationPath | None, told: str) -> None:
     seen = observe_program(record(*lines))
     assert (seen.path, seen.outcome, seen.contradictions) == (path, Outcome.STARTS, ())
     assert told in seen.evidence["trace"]
@@ -73,7 +77,11 @@ def test_what_still_runs_has_started() -> None:
     maps = "c000000000-c040000000 ---p 00000000 00:00 0 \n"
     one = Record((), 7, Ending(-1, 9), b"", b"", {"running": maps}, trace.encode(), running=True)
     seen = observe_program(one)
-    assert (seen.outcome, seen.path, seen.contradictions) == (Outcome.STARTS, Path.HIGH, ())
+    assert (seen.outcome, seen.path, seen.contradictions) == (
+        Outcome.STARTS,
+        ReservationPath.HIGH,
+        (),
+    )
     assert "still running" in seen.evidence["ending"]
     lie = observe_program(
         Record(
@@ -143,7 +151,7 @@ def stopped(*lines: str, said: bool = False, stdout: bytes = b"", trace: bool = 
 
 
 def test_one_that_says_when_it_has_started() -> None:
-    wanted = {"says": "^ready$"}
+    wanted = {"ready_pattern": "^ready$"}
     trace = f"{HIGH} = 0xc000000000"
     assert observe_program(stopped(trace, said=True), **wanted).outcome is Outcome.STARTS
     silent = observe_program(stopped(trace), **wanted)
@@ -160,7 +168,7 @@ def test_one_that_has_to_end_and_does_not() -> None:
     trace = f"{HIGH} = 0xc000000000"
     assert observe_program(stopped(trace), ends=True).outcome is Outcome.HANGS
     assert observe_program(stopped(trace)).outcome is Outcome.STARTS
-    done = observe_program(record(trace, stdout=b"hello\n"), says="hello", ends=True)
+    done = observe_program(record(trace, stdout=b"hello\n"), ready_pattern="hello", ends=True)
     assert done.outcome is Outcome.STARTS
 
 
@@ -168,13 +176,15 @@ def test_the_run_without_a_tracer_says_how_it_ends_and_the_traced_one_its_way() 
     """OpenJDK with ZGC in 39 bits: traced it is busy for a minute, and it dies in four seconds."""
     traced = stopped(f"{HIGH} {ENOMEM}", trace=True)
     untraced = Record((), 9, Ending(1, wall=1.4), b"[gc] Failed to reserve 500M\nbye\n", b"")
-    seen = observe_program(traced, untraced, says="^hello$", ends=True)
-    assert (seen.outcome, seen.status, seen.path) == (Outcome.DIES, 1, Path.REFUSED)
+    seen = observe_program(traced, untraced, ready_pattern="^hello$", ends=True)
+    assert (seen.outcome, seen.status, seen.path) == (Outcome.DIES, 1, ReservationPath.REFUSED)
     assert seen.message == "[gc] Failed to reserve 500M"
     assert "still running" in seen.evidence["ending, traced"]
     assert seen.evidence["ending"] == "status 1"
-    well = observe_program(traced, Record((), 9, Ending(0), b"hello\n", b""), says="^hello$")
-    assert (well.outcome, well.path) == (Outcome.STARTS, Path.REFUSED)
+    well = observe_program(
+        traced, Record((), 9, Ending(0), b"hello\n", b""), ready_pattern="^hello$"
+    )
+    assert (well.outcome, well.path) == (Outcome.STARTS, ReservationPath.REFUSED)
 
 
 @pytest.mark.parametrize(

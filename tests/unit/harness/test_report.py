@@ -17,7 +17,7 @@ from foothold_lab.harness.evidence.allocator_report import (
     Workload,
     read_report,
 )
-from foothold_lab.harness.model.verdict import Path
+from foothold_lab.harness.model.verdict import ReservationPath
 from tests.unit.harness.samples import RECORDED
 
 
@@ -28,12 +28,12 @@ def lines(path: str) -> list[bytes]:
 @pytest.mark.parametrize(
     ("file", "path", "holds"),
     [
-        ("high", Path.HIGH, ("reserved", "end")),
-        ("low", Path.LOW, ("reserved", "end")),
-        ("refused", Path.REFUSED, ()),
+        ("high", ReservationPath.HIGH, ("reserved", "end")),
+        ("low", ReservationPath.LOW, ("reserved", "end")),
+        ("refused", ReservationPath.REFUSED, ()),
     ],
 )
-def test_real_reports(file: str, path: Path, holds: tuple[str, ...]) -> None:
+def test_real_reports(file: str, path: ReservationPath, holds: tuple[str, ...]) -> None:
     report = read_report(b"".join(lines(file)))
     assert report.problems == ()
     assert (report.path, report.holds) == (path, holds)
@@ -53,7 +53,7 @@ def test_a_report_reads_as_it_was_written() -> None:
             python="3.11.2",
         ),
         Reserved(
-            path=Path.LOW,
+            path=ReservationPath.LOW,
             base=0,
             length=640,
             bitmap=0,
@@ -63,7 +63,13 @@ def test_a_report_reads_as_it_was_written() -> None:
             arena_end=640,
         ),
         Workload(name="default", small=1, large=1, bytes=2, verified=True),
-        End(path=Path.LOW, arena_start=128, arena_used=130, arena_end=640, stats={"sys": 1}),
+        End(
+            path=ReservationPath.LOW,
+            arena_start=128,
+            arena_used=130,
+            arena_end=640,
+            stats={"sys": 1},
+        ),
     )
     text = b"".join(msgspec.json.encode(event) + b"\n" for event in events)
     report = read_report(text)
@@ -134,7 +140,7 @@ def test_nothing_is_believed_after_the_first_nonsense() -> None:
 
 def test_a_throw_after_the_reservation_keeps_its_path() -> None:
     report = read_report(b"".join(lines("low")[:3]) + lines("refused")[1])
-    assert report.path is Path.LOW
+    assert report.path is ReservationPath.LOW
     assert report.one(Throw)
 
 

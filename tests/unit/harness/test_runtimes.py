@@ -32,7 +32,7 @@ def test_each_has_an_image_a_disk_and_a_version(name: str, empty: Builder) -> No
     assert image in {each.name for each in runtimes.RUNTIMES}
     assert disks.DISK + image in RECIPES
     assert re.fullmatch(r"\d+(\.\d+)+", version(name, empty)), version(name, empty)
-    assert re.compile(this.says)
+    assert re.compile(this.ready_pattern)
     assert this.argv[0].startswith("{image}/")
 
 
@@ -68,7 +68,7 @@ def test_the_plan_asks_for_all_of_them(empty: Builder) -> None:
     plan = load(find("runtimes"), known(empty))
     cells = plan.cells()
     assert {cell.subject for cell in cells} == set(RUNTIMES)
-    assert all(cell.declared for cell in cells)
+    assert all(cell.expected for cell in cells)
     machines = {name: kind.machines for name, kind in catalogue(empty).items()}
     for cell in cells:
         assert RUNTIMES[cell.subject].port.machine == machines[cell.guest][0]

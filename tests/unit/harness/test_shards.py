@@ -60,7 +60,7 @@ def test_the_default_plan_in_three() -> None:
 def test_what_is_no_shard(text: str) -> None:
     with pytest.raises(UsageError, match="is no shard") as error:
         Shard.parse(text)
-    assert "2/5" in error.value.hint
+    assert "2/5" in error.value.remedy
 
 
 def test_a_shard_reads_as_it_was_written() -> None:

@@ -60,11 +60,11 @@ def a_run() -> list[AnyEvent]:
         samples.done(native, observed=samples.observation(samples.HIGH_ALLOCATES)),
         samples.done(
             uml, Result.FAIL, "the plan expects high", observed=seen, console="\x1b[2Jpanic",
-            hint="look",
+            remedy="look",
         ),
-        samples.done(docker, Result.UNSUPPORTED, "no engine answers", hint="start one"),
+        samples.done(docker, Result.UNSUPPORTED, "no engine answers", remedy="start one"),
         events.GuestFailed(
-            guest="qemu-x86_64", message="hung", hint="", blame="guest", console="...",
+            guest="qemu-x86_64", message="hung", remedy="", blame="guest", console="...",
             argv=("qemu", "-x"),
         ),
         samples.done(lost, Result.ERROR, "hung"),
@@ -250,7 +250,7 @@ def test_the_document_names_flaky_cells(tmp_path: Path) -> None:
     sink.close()
     whole = json.loads((tmp_path / "x.json").read_text())
     assert whole["flaky"] == [one.id]
-    assert whole["origin"].keys() == {"version", "revision", "code", "python", "kernel"}
+    assert whole["provenance"].keys() == {"version", "revision", "code", "python", "kernel"}
     assert whole["cells"][0]["verdict"]["attempts"][0]["findings"] == ["it failed"]
 
 
@@ -289,7 +289,7 @@ def test_junit_is_what_jenkins_allows_whatever_a_guest_says(evil: str) -> None:
         *a_run(),
         samples.started(one, other),
         msgspec.structs.replace(samples.ready(), provenance={f"a{evil}": evil}),
-        samples.done(other, Result.FAIL, f"no{evil}", observed=seen, console=evil, hint=evil),
+        samples.done(other, Result.FAIL, f"no{evil}", observed=seen, console=evil, remedy=evil),
         samples.done(one, Result.ERROR, console=evil),
     ]
     result = RunResult()

@@ -13,9 +13,9 @@ from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.subjects.subject import (
     ALLOCATOR,
     Subject,
+    can_run,
     lacks,
     of_program,
-    suits,
 )
 
 
@@ -83,7 +83,7 @@ def test_a_static_program_and_a_script_are_copied_as_they_are(tmp_path: Path) ->
 def test_what_cannot_run_is_told(tmp_path: Path, data: bytes, told: str) -> None:
     with pytest.raises(UsageError, match=told) as caught:
         of_program(program(tmp_path / "x", data))
-    assert caught.value.hint
+    assert caught.value.remedy
 
 
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     with pytest.raises(UsageError, match="may not be executed") as caught:
         of_program(str(tmp_path / "plain"))
-    assert caught.value.hint == f"chmod +x {tmp_path / 'plain'}"
+    assert caught.value.remedy == f"chmod +x {tmp_path / 'plain'}"
     with pytest.raises(UsageError, match="is a directory"):
         of_program(str(tmp_path))
     with pytest.raises(UsageError, match="absent: there is no such file"):
@@ -164,5 +164,5 @@ def test_which_guests_suit_a_program(
     machine: str, linked: bool, machines: tuple[str, ...], why: str, remedy: str
 ) -> None:
     subject = Subject("p", machine=machine, linked=linked)
-    support = suits(subject, "g", machines, ["qemu-a", "qemu-b"])
+    support = can_run(subject, "g", machines, ["qemu-a", "qemu-b"])
     assert (support.ok, support.reason, support.remedy) == (not why, why, remedy)

@@ -15,8 +15,13 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import CellFinished, GuestReady, RunStarted
 from foothold_lab.harness.model.ledger import Answer
-from foothold_lab.harness.model.verdict import Observation, Outcome, Result, Verdict
-from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.model.verdict import (
+    Observation,
+    Outcome,
+    ReservationPath,
+    Result,
+    Verdict,
+)
 from foothold_lab.harness.reporters.rundir import RunDirectory
 from foothold_lab.harness.survey import FILE, About, Found, markdown, read
 from foothold_lab.harness.survey.digest import Wish, main_wishes, wishes
@@ -37,7 +42,7 @@ def recorded(name: str) -> tuple[Wish, ...]:
 
 def seen(name: str, outcome: Outcome = Outcome.STARTS, message: str = "", **more: object) -> Seen:
     status = 1 if outcome is Outcome.DIES else 0
-    observed = Observation(Way.LOW, outcome, status, 0, message, said=message)
+    observed = Observation(ReservationPath.LOW, outcome, status, 0, message, said=message)
     verdict = Verdict("c", Result.PASS, 1.0, observed=observed)
     return Seen(verdict, recorded(name) if name else (), **more)  # type: ignore[arg-type]
 

@@ -78,7 +78,7 @@ def test_a_failure_comes_with_all_there_is_to_know() -> None:
 
 def test_an_unsupported_guest_is_told_once_with_its_remedy() -> None:
     cells = [samples.cell("docker", policy) for policy in ("before", "after")]
-    lost = [samples.done(x, Result.UNSUPPORTED, "no engine", hint="start one") for x in cells]
+    lost = [samples.done(x, Result.UNSUPPORTED, "no engine", remedy="start one") for x in cells]
     text = shown([samples.started(*cells), *lost, samples.finished()])
     assert text.count("no engine") == 1
     assert "UNSUPPORTED  docker: no engine\n  remedy: start one\n" in text
@@ -163,7 +163,7 @@ def test_nothing_of_a_guest_reaches_the_terminal_raw(live: bool) -> None:
             samples.ready("uml-6.1", evil),
             events.CellStarted(cell=one.id),
             events.GuestFailed(
-                guest="uml-6.1", message=evil, hint="", blame="guest", console=evil, argv=()
+                guest="uml-6.1", message=evil, remedy="", blame="guest", console=evil, argv=()
             ),
             samples.done(one, Result.FAIL, evil, observed=seen, console=evil, notes=(evil,)),
             samples.finished(),

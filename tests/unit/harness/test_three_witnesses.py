@@ -10,8 +10,7 @@ import pytest
 from foothold_lab.harness.evidence import observe
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.record import Ending, Record
-from foothold_lab.harness.model.verdict import Outcome
-from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.model.verdict import Outcome, ReservationPath
 
 RECORDED = Path(__file__).parent / "recorded" / "traced"
 
@@ -40,7 +39,7 @@ def record(path: str) -> Record:
 def test_three_witnesses_agree(path: str, told: str) -> None:
     seen = observe(record(path))
     assert seen.contradictions == ()
-    assert (seen.path, seen.outcome) == (Way(path), Outcome.ALLOCATES)
+    assert (seen.path, seen.outcome) == (ReservationPath(path), Outcome.ALLOCATES)
     assert seen.evidence["trace"].startswith(told)
 
 
@@ -49,7 +48,7 @@ def test_three_witnesses_agree_about_an_arena_that_no_hint_got() -> None:
     modern = Cell("uml-6.1", Limits(), "modern")
     seen = observe(record("modern-low"), modern)
     assert seen.contradictions == ()
-    assert (seen.path, seen.outcome) == (Way.LOW, Outcome.ALLOCATES)
+    assert (seen.path, seen.outcome) == (ReservationPath.LOW, Outcome.ALLOCATES)
     first, _, last = seen.evidence["trace"].partition("126 more; ")
     assert first.startswith("64M --- at 0xc000000000: moved, 0x405f9000, unmapped; 64M --- at 0x1c")
     assert last.startswith("128M --- at anywhere: placed, 0x405f9000, unmapped")
@@ -65,7 +64,7 @@ def test_three_witnesses_agree_with_pointers_of_four_bytes() -> None:
     one = record("low-i386")
     seen = observe(one, pointers=4)
     assert seen.contradictions == ()
-    assert (seen.path, seen.outcome) == (Way.LOW, Outcome.ALLOCATES)
+    assert (seen.path, seen.outcome) == (ReservationPath.LOW, Outcome.ALLOCATES)
     assert seen.evidence["trace"].startswith("768M --- at 0x5c200000: honoured, 0x5c200000")
     assert "the report says pointer_size 4; it is 8" in observe(one).contradictions
     moved = (one.trace or b"").replace(b"= 0x5c200000", b"= 0x5c300000")

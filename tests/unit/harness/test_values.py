@@ -15,7 +15,7 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import Blame, FootholdError, GuestError, UsageError
 from foothold_lab.harness.model.facts import LARGEST, Facts, Hint, parse_facts
 from foothold_lab.harness.model.sizes import format_size, parse_size
-from foothold_lab.harness.model.verdict import Outcome, Path, describe
+from foothold_lab.harness.model.verdict import Outcome, ReservationPath, describe
 from tests.unit.harness import samples
 
 
@@ -62,7 +62,7 @@ def test_sizes_are_read_in_binary_units(text: str, size: int) -> None:
 def test_what_is_no_size_is_told_with_an_example(text: str) -> None:
     with pytest.raises(UsageError) as told:
         parse_size(text)
-    assert told.value.hint
+    assert told.value.remedy
 
 
 @given(st.integers(0, (1 << 63) - 1))
@@ -86,8 +86,8 @@ def test_limits_read_as_they_were_written(size: int | None) -> None:
 def test_an_unknown_limit_is_told_with_those_there_are(text: str) -> None:
     with pytest.raises(UsageError, match="unknown limit") as told:
         Limits.parse(text)
-    assert "rlimit_as=SIZE" in told.value.hint
-    assert "fail=CALL:N:ERRNO" in told.value.hint
+    assert "rlimit_as=SIZE" in told.value.remedy
+    assert "fail=CALL:N:ERRNO" in told.value.remedy
 
 
 def test_a_limit_almost_right_is_recognised() -> None:
@@ -105,7 +105,7 @@ def test_a_cell_has_a_name_and_a_command_of_its_own() -> None:
 
 def test_cells_are_the_same_whatever_is_declared_of_them() -> None:
     one = samples.cell()
-    assert one.declared
+    assert one.expected
     assert one == Cell("native", Limits(), "after")
 
 
@@ -165,13 +165,15 @@ def test_endless_facts_are_not_read_to_the_end() -> None:
 @pytest.mark.parametrize(
     ("phrase", "value"),
     [
-        ("high, allocates", (Path.HIGH, Outcome.ALLOCATES, 0, "")),
-        ("dies, status 2: throw: x", (Path.REFUSED, Outcome.DIES, 2, "throw: x")),
-        ("dies, status 2", (Path.REFUSED, Outcome.DIES, 2, "")),
-        ("low, dies, status 2: throw: x", (Path.LOW, Outcome.DIES, 2, "throw: x")),
+        ("high, allocates", (ReservationPath.HIGH, Outcome.ALLOCATES, 0, "")),
+        ("dies, status 2: throw: x", (ReservationPath.REFUSED, Outcome.DIES, 2, "throw: x")),
+        ("dies, status 2", (ReservationPath.REFUSED, Outcome.DIES, 2, "")),
+        ("low, dies, status 2: throw: x", (ReservationPath.LOW, Outcome.DIES, 2, "throw: x")),
     ],
 )
-def test_an_outcome_is_one_phrase(phrase: str, value: tuple[Path, Outcome, int, str]) -> None:
+def test_an_outcome_is_one_phrase(
+    phrase: str, value: tuple[ReservationPath, Outcome, int, str]
+) -> None:
     assert describe(*value) == phrase
 
 
@@ -187,7 +189,7 @@ def test_every_error_says_who_is_to_blame_and_what_to_do() -> None:
     kinds = [each for each in vars(errors).values() if isinstance(each, type)]
     for kind in kinds:
         if issubclass(kind, FootholdError):
-            assert kind("message", "hint").hint == "hint"
+            assert kind("message", "remedy").remedy == "remedy"
             assert isinstance(kind.blame, Blame)
     assert GuestError("m", console="c", argv=("a",)).console == "c"
 
@@ -201,7 +203,7 @@ def test_every_error_says_who_is_to_blame_and_what_to_do() -> None:
         samples.finished(),
         events.Progress(what="building"),
         events.GuestFailed(
-            guest="g", message="m", hint="h", blame="guest", console="", argv=("a",)
+            guest="g", message="m", remedy="h", blame="guest", console="", argv=("a",)
         ),
     ],
 )

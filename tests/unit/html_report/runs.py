@@ -42,8 +42,8 @@ def events(low: Result = Result.PASS, *, finished: bool = True) -> list[AnyEvent
                      predicted=samples.HIGH_ALLOCATES),
         samples.done(LOW, low, *findings, observed=samples.observation(samples.LOW_ALLOCATES)),
         samples.done(REFUSED, observed=samples.observation(samples.DIES)),
-        samples.done(UNSUPPORTED, Result.UNSUPPORTED, "no engine answers", hint="start one"),
-        GuestFailed(guest="qemu-x86_64", message="hung", hint="wait", blame="guest",
+        samples.done(UNSUPPORTED, Result.UNSUPPORTED, "no engine answers", remedy="start one"),
+        GuestFailed(guest="qemu-x86_64", message="hung", remedy="wait", blame="guest",
                     console="last words", argv=("qemu", "-x")),
         samples.done(LOST, Result.ERROR, "the guest hung", console="last words"),
     ]  # fmt: skip
@@ -98,12 +98,12 @@ def hostile(directory: Path) -> Path:
             observed=seen,
             notes=(NASTY,),
             console=NASTY,
-            hint=NASTY,
+            remedy=NASTY,
             command=("./foothold", NASTY),
             artefacts=NASTY,
         ),
         GuestFailed(
-            guest="docker", message=NASTY, hint=NASTY, blame="guest", console=NASTY, argv=(NASTY,)
+            guest="docker", message=NASTY, remedy=NASTY, blame="guest", console=NASTY, argv=(NASTY,)
         ),
         samples.done(failed, Result.ERROR, NASTY, console=NASTY),
         samples.finished(),

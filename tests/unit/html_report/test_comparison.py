@@ -7,12 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from foothold_lab.harness.html_report.comparison import Comparison, Kind, compare
+from foothold_lab.harness.html_report.comparison import ChangeKind, Comparison, compare
 from foothold_lab.harness.html_report.read import Run, read_run
 from foothold_lab.harness.model.events import AnyEvent, GuestReady
 from foothold_lab.harness.model.facts import Hint
-from foothold_lab.harness.model.verdict import Expectation, Observation, Result
-from foothold_lab.harness.model.verdict import Path as Way
+from foothold_lab.harness.model.verdict import Expectation, Observation, ReservationPath, Result
 from tests.unit.harness import samples
 from tests.unit.html_report import runs
 
@@ -38,7 +37,7 @@ FAILED = samples.done(CELL, Result.FAIL, "no", observed=seen(path=None, outcome=
 BROKE = samples.done(CELL, Result.ERROR, "it hung")
 LOW = samples.done(CELL, observed=seen(samples.LOW_ALLOCATES))
 DIED = samples.done(CELL, observed=seen(outcome=samples.DIES.outcome, status=2))
-OTHERWISE = samples.done(CELL, Result.FAIL, "other words", observed=seen(path=Way.LOW))
+OTHERWISE = samples.done(CELL, Result.FAIL, "other words", observed=seen(path=ReservationPath.LOW))
 UNSUPPORTED = samples.done(CELL, Result.UNSUPPORTED, "no engine")
 
 
@@ -48,20 +47,20 @@ UNSUPPORTED = samples.done(CELL, Result.UNSUPPORTED, "no engine")
         (PASSED, PASSED, None),
         (BROKE, BROKE, None),
         (None, None, None),
-        (PASSED, FAILED, Kind.BROKEN),
-        (UNSUPPORTED, BROKE, Kind.BROKEN),
-        (None, FAILED, Kind.BROKEN),
-        (FAILED, PASSED, Kind.REPAIRED),
-        (BROKE, UNSUPPORTED, Kind.RESULT),
-        (PASSED, None, Kind.RESULT),
-        (FAILED, BROKE, Kind.RESULT),
-        (PASSED, LOW, Kind.PATH),
-        (FAILED, OTHERWISE, Kind.PATH),
-        (PASSED, DIED, Kind.ANSWER),
+        (PASSED, FAILED, ChangeKind.BROKEN),
+        (UNSUPPORTED, BROKE, ChangeKind.BROKEN),
+        (None, FAILED, ChangeKind.BROKEN),
+        (FAILED, PASSED, ChangeKind.REPAIRED),
+        (BROKE, UNSUPPORTED, ChangeKind.RESULT),
+        (PASSED, None, ChangeKind.RESULT),
+        (FAILED, BROKE, ChangeKind.RESULT),
+        (PASSED, LOW, ChangeKind.PATH),
+        (FAILED, OTHERWISE, ChangeKind.PATH),
+        (PASSED, DIED, ChangeKind.ANSWER),
     ],
 )
 def test_what_is_a_change(
-    tmp_path: Path, before: AnyEvent | None, now: AnyEvent | None, kind: Kind | None
+    tmp_path: Path, before: AnyEvent | None, now: AnyEvent | None, kind: ChangeKind | None
 ) -> None:
     found = both(tmp_path, before, now)
     assert [change.kind for change in found.changes] == ([kind] if kind else [])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.html_report.read import read_evidence, read_run
-from foothold_lab.harness.html_report.space import Kind, segments
+from foothold_lab.harness.html_report.space import RegionKind, segments
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Result
@@ -56,7 +56,7 @@ def test_a_program_under_an_emulator_is_shown_at_its_own_addresses(directory: Pa
     assert list(evidence.maps) == ["reserved", "end"]
     drawn = segments(evidence)
     assert max(each.end for each in drawn) <= 1 << 39, "not those of the emulator"
-    assert any(each.kind is Kind.ARENA for each in drawn)
+    assert any(each.kind is RegionKind.ARENA for each in drawn)
 
 
 def test_a_cell_of_which_nothing_is_kept_has_no_evidence(directory: Path) -> None:
@@ -157,4 +157,4 @@ def damage(directory: Path, how: str) -> Path:
 def test_what_is_no_run_is_told_in_words(directory: Path, how: str, told: str) -> None:
     with pytest.raises(UsageError, match=told) as caught:
         read_run(damage(directory, how))
-    assert caught.value.hint
+    assert caught.value.remedy

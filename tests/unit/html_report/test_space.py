@@ -17,7 +17,7 @@ from foothold_lab.harness.html_report import address_map
 from foothold_lab.harness.html_report.address_map import LEFT, RIGHT, Axis, about, draw
 from foothold_lab.harness.html_report.ledger import MOST_ROWS, requests, table
 from foothold_lab.harness.html_report.read import Evidence, read_evidence, read_run
-from foothold_lab.harness.html_report.space import Kind, Segment, arena_of, segments
+from foothold_lab.harness.html_report.space import RegionKind, Segment, arena_of, segments
 from foothold_lab.harness.model.ledger import Map, Reservation, settle
 from foothold_lab.harness.model.limits import Range
 from tests.unit.harness import samples
@@ -35,25 +35,25 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evidence]:
     return {name: read_evidence(run, cell.id, reports=True) for name, cell in cells.items()}
 
 
-def where(space: tuple[Segment, ...], kind: Kind) -> list[tuple[int, int]]:
+def where(space: tuple[Segment, ...], kind: RegionKind) -> list[tuple[int, int]]:
     return [(each.start, each.end) for each in space if each.kind is kind]
 
 
 def test_the_low_arena_is_cut_at_its_seams(evidence: dict[str, Evidence]) -> None:
     space = segments(evidence["low"])
-    assert where(space, Kind.ARENA) == [(0xCC00000, 0xD200000)]
-    assert where(space, Kind.BITMAP) == [(0xCBA0000, 0xCC00000)]
-    assert where(space, Kind.RESERVED) == [(0x4C00000, 0xCBA0000), (0xD200000, 0x2CC00000)]
-    assert where(space, Kind.IMAGE)[0][0] == 0x400000
-    (library,) = (each for each in space if each.kind is Kind.LIBRARY)
+    assert where(space, RegionKind.ARENA) == [(0xCC00000, 0xD200000)]
+    assert where(space, RegionKind.BITMAP) == [(0xCBA0000, 0xCC00000)]
+    assert where(space, RegionKind.RESERVED) == [(0x4C00000, 0xCBA0000), (0xD200000, 0x2CC00000)]
+    assert where(space, RegionKind.IMAGE)[0][0] == 0x400000
+    (library,) = (each for each in space if each.kind is RegionKind.LIBRARY)
     assert "libc.so.6" in library.names
-    assert len(where(space, Kind.STACK)) == len(where(space, Kind.HEAP)) == 1
+    assert len(where(space, RegionKind.STACK)) == len(where(space, RegionKind.HEAP)) == 1
 
 
 def test_the_high_arena_stands_where_it_always_has(evidence: dict[str, Evidence]) -> None:
     space = segments(evidence["high"])
-    assert where(space, Kind.ARENA)[0][0] == 0xF840000000
-    assert where(space, Kind.BITMAP)[0][1] == 0xF840000000
+    assert where(space, RegionKind.ARENA)[0][0] == 0xF840000000
+    assert where(space, RegionKind.BITMAP)[0][1] == 0xF840000000
 
 
 def test_every_mapped_byte_is_told_once(evidence: dict[str, Evidence]) -> None:
@@ -70,7 +70,11 @@ def test_without_maps_the_trace_says_what_is_there() -> None:
         Map(Reservation(0, 4096, "rw-", ANONYMOUS, 0x60000000), "mmap"),
     ]
     space = segments(Evidence(account=settle(steps)))
-    assert [each.kind for each in space] == [Kind.RESERVED, Kind.LIBRARY, Kind.OTHER]
+    assert [each.kind for each in space] == [
+        RegionKind.RESERVED,
+        RegionKind.LIBRARY,
+        RegionKind.OTHER,
+    ]
 
 
 def test_an_arena_that_cannot_be_is_not_drawn() -> None:
@@ -91,19 +95,19 @@ def test_an_arena_that_cannot_be_is_not_drawn() -> None:
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
-        ("00400000-00500000 r-xp 00000000 00:11 5 /bin/prog", Kind.IMAGE),
-        ("00400000-00500000 r--p 00000000 00:11 5 /lib/libx-1.2.so.3.4", Kind.LIBRARY),
-        ("00400000-00500000 r--p 00000000 00:11 5 /lib/ld-linux.so.2", Kind.LIBRARY),
-        ("00400000-00500000 r--p 00000000 00:11 5 /usr/share/some data.jar", Kind.FILE),
-        ("00400000-00500000 rw-p 00000000 00:00 0 [heap]", Kind.HEAP),
-        ("00400000-00500000 rw-p 00000000 00:00 0 [stack]", Kind.STACK),
-        ("00400000-00500000 r-xp 00000000 00:00 0 [vdso]", Kind.KERNEL),
-        ("00400000-00500000 rw-p 00000000 00:00 0", Kind.OTHER),
-        ("00400000-04500000 rw-p 00000000 00:00 0", Kind.LARGE),
-        ("00400000-04500000 ---p 00000000 00:00 0", Kind.RESERVED),
+        ("00400000-00500000 r-xp 00000000 00:11 5 /bin/prog", RegionKind.IMAGE),
+        ("00400000-00500000 r--p 00000000 00:11 5 /lib/libx-1.2.so.3.4", RegionKind.LIBRARY),
+        ("00400000-00500000 r--p 00000000 00:11 5 /lib/ld-linux.so.2", RegionKind.LIBRARY),
+        ("00400000-00500000 r--p 00000000 00:11 5 /usr/share/some data.jar", RegionKind.FILE),
+        ("00400000-00500000 rw-p 00000000 00:00 0 [heap]", RegionKind.HEAP),
+        ("00400000-00500000 rw-p 00000000 00:00 0 [stack]", RegionKind.STACK),
+        ("00400000-00500000 r-xp 00000000 00:00 0 [vdso]", RegionKind.KERNEL),
+        ("00400000-00500000 rw-p 00000000 00:00 0", RegionKind.OTHER),
+        ("00400000-04500000 rw-p 00000000 00:00 0", RegionKind.LARGE),
+        ("00400000-04500000 ---p 00000000 00:00 0", RegionKind.RESERVED),
     ],
 )
-def test_kinds(line: str, kind: Kind) -> None:
+def test_kinds(line: str, kind: RegionKind) -> None:
     maps: dict[str, tuple[Mapping, ...]] = {"end": parse_maps(f"{line}\n")}
     assert [each.kind for each in segments(Evidence(maps))] == [kind]
 
@@ -168,7 +172,7 @@ def test_what_was_refused_or_occupied_is_hatched() -> None:
 def test_nothing_leaves_the_paper() -> None:
     wild = tuple(
         Segment(kind, start, start + 4096, 4096, ("rw-",))
-        for kind in Kind
+        for kind in RegionKind
         for start in (0, 4096, NARROW.task_size - 4096, (1 << 63) - 4096)
     )
     asked = tuple(

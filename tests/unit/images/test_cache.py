@@ -104,7 +104,7 @@ def test_a_full_disk_is_told_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(NoSpace) as caught:
         Cache(tmp_path).obtain("thing", "k" * 64, build)
     assert str(tmp_path) in str(caught.value)
-    assert "FOOTHOLD_CACHE" in caught.value.hint
+    assert "FOOTHOLD_CACHE" in caught.value.remedy
 
 
 def test_too_little_space_is_told_before_building(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_an_unwritable_cache_is_told_with_its_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ImageError) as caught:
         Cache(tmp_path / "file").obtain("thing", "k" * 64, put("x"))  # type: ignore[arg-type]
-    assert "FOOTHOLD_CACHE" in caught.value.hint
+    assert "FOOTHOLD_CACHE" in caught.value.remedy
 
 
 def test_two_builders_at_once_build_once(tmp_path: Path) -> None:

@@ -105,4 +105,4 @@ def test_the_kernel_inside_a_boot_image_is_found(packer: str) -> None:
 def test_what_is_no_kernel_is_told(image: bytes) -> None:
     with pytest.raises(ImageError) as caught:
         vmlinux(image)
-    assert "bzImage" in caught.value.hint
+    assert "bzImage" in caught.value.remedy

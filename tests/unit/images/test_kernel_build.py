@@ -54,7 +54,7 @@ def test_the_last_line_about_an_option_counts() -> None:
 def test_a_release_without_source() -> None:
     with pytest.raises(ImageError, match=r"there is no source of 6\.13") as error:
         recipe("6.13")
-    assert "6.12" in error.value.hint
+    assert "6.12" in error.value.remedy
 
 
 def test_a_configuration_is_part_of_what_is_built(tmp_path: Path) -> None:

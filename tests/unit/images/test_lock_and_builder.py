@@ -99,7 +99,7 @@ def test_locked_refuses_a_suite_that_moved_on(tmp_path: Path) -> None:
     lock.choose(SET, [deb("6.12um1")], tmp_path / "lock.json")
     with pytest.raises(MovedOn, match=r"6\.12um1 -> 6\.13um1") as caught:
         builder(tmp_path, FakeApt([deb("6.13um1")]), locked=True).image("uml")
-    assert "--update" in caught.value.hint
+    assert "--update" in caught.value.remedy
     assert not (tmp_path / "store").exists()
 
 
@@ -174,7 +174,7 @@ def test_a_download_is_ended_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_an_unknown_image_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as caught:
         builder(tmp_path, FakeApt([])).image("umm")
-    assert "uml" in caught.value.hint
+    assert "uml" in caught.value.remedy
 
 
 def test_the_key_depends_on_packages_and_place(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ import msgspec
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.facts import Facts
-from foothold_lab.harness.model.provenance import Origin
+from foothold_lab.harness.model.provenance import Provenance
 from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.results_db.database import Database
 from foothold_lab.harness.results_db.writer import Recorder
 from tests.unit.harness import samples
 
-HERE = Origin("0.1.0", "abc", "c0de", "3.11.7", "6.18")
+HERE = Provenance("0.1.0", "abc", "c0de", "3.11.7", "6.18")
 IMAGES = {"uml-6.1": {"kernel": "kernel-1"}}
 
 
@@ -28,7 +28,7 @@ class Made:
     at: float
     verdicts: Mapping[Cell, Verdict]
     plan: str = "nightly"
-    origin: Origin = HERE
+    foothold: Provenance = HERE
     trace: bool = True
     subjects: Mapping[str, str] = field(default_factory=lambda: {"allocator": "s1"})
     images: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: IMAGES)
@@ -53,7 +53,7 @@ class Made:
                 directory=f"/runs/{self.name}",
                 command=("foothold", "run", self.plan),
                 cells=cells,
-                origin=self.origin,
+                provenance=self.foothold,
                 subjects=self.subjects,
                 trace=self.trace,
             )
@@ -78,7 +78,7 @@ class Made:
                         guest=guest,
                         boot=guest,
                         message="it hung",
-                        hint="",
+                        remedy="",
                         blame="guest",
                         console="",
                         argv=("agent",),
@@ -94,7 +94,7 @@ class Made:
 
 def cell(guest: str = "native", limits: str = "none", **more: object) -> Cell:
     return replace(
-        Cell(guest, Limits.parse(limits), "after", declared=samples.HIGH_ALLOCATES),
+        Cell(guest, Limits.parse(limits), "after", expected=samples.HIGH_ALLOCATES),
         **more,  # type: ignore[arg-type]
     )
 

@@ -72,7 +72,7 @@ def test_a_cell_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "show", "2026-c", "native")
     for told in (
         "native/none/after of 2026-c: pass\n",
-        "  declared   high, allocates\n",
+        "  expected   high, allocates\n",
         "  observed   high, allocates\n",
         "  try 1: fail in 0.25 s: the plan expects high\n",
         "  report: says so\n",
@@ -155,7 +155,9 @@ def test_a_verdict_of_which_nothing_is_clear(
     capsys: pytest.CaptureFixture[str], file: Path
 ) -> None:
     seen = Observation(None, None, -1, 9, "", {"report": "cut"})
-    verdict = made.fails(ONE, observed=seen, console="Kernel panic\x07", hint="look", notes=("n",))
+    verdict = made.fails(
+        ONE, observed=seen, console="Kernel panic\x07", remedy="look", notes=("n",)
+    )
     with Database(file) as database:
         made.Made("2027", 9e9, {ONE: verdict}).write(database)
     text = said(capsys, "show", "2027", "native")

@@ -146,7 +146,7 @@ def test_what_the_runs_were_made_with(database: Database) -> None:
         *runs(
             verdicts,
             verdicts,
-            origin=replace(made.HERE, kernel="6.19"),
+            foothold=replace(made.HERE, kernel="6.19"),
             trace=False,
             subjects={"allocator": "s2"},
             provenance={"accelerator": "kvm", "container": "1f"},

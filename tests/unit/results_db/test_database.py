@@ -80,7 +80,7 @@ def test_one_of_a_newer_foothold_is_left_alone(file: Path) -> None:
     before = file.read_bytes()
     with pytest.raises(HistoryError, match="newer Foothold: its schema is 2") as caught:
         Database(file)
-    assert "--history" in caught.value.hint
+    assert "--history" in caught.value.remedy
     assert file.read_bytes() == before
 
 
@@ -111,7 +111,7 @@ def test_a_damaged_one_is_told_with_what_can_be_done(file: Path) -> None:
     file.write_bytes(data)
     with pytest.raises(HistoryError, match="is damaged") as caught, Database(file) as database:
         database.rows("SELECT * FROM runs")
-    assert ".recover" in caught.value.hint
+    assert ".recover" in caught.value.remedy
 
 
 def test_an_empty_file_becomes_one(file: Path) -> None:
@@ -132,7 +132,7 @@ def test_locked_for_long(locked: Path) -> None:
         assert database.rows("SELECT * FROM runs") == [], "who reads does not wait"
         with pytest.raises(HistoryError, match=r"another program for 0\.05 s") as caught:
             database.execute(RUN)
-    assert "fuser" in caught.value.hint
+    assert "fuser" in caught.value.remedy
 
 
 def test_a_place_where_nothing_can_be_made() -> None:
@@ -171,7 +171,7 @@ try:
             database.execute(RUN.replace("\\x27r\\x27", "?"), f"{kept}" * 200)
         kept += 1
 except HistoryError as error:
-    print(error, "|", error.hint)
+    print(error, "|", error.remedy)
 print(len(database.rows("SELECT * FROM runs")) == kept > 0, database.value("PRAGMA quick_check"))
 ' "$1"
 """

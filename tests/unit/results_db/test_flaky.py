@@ -75,9 +75,9 @@ def test_what_could_not_be_asked_has_not_changed(database: Database) -> None:
     "reason",
     [
         {"images": {"uml-6.1": {"kernel": "kernel-2"}}},
-        {"origin": replace(made.HERE, code="c0df")},
-        {"origin": replace(made.HERE, kernel="6.19")},
-        {"origin": replace(made.HERE, python="3.12.1")},
+        {"foothold": replace(made.HERE, code="c0df")},
+        {"foothold": replace(made.HERE, kernel="6.19")},
+        {"foothold": replace(made.HERE, python="3.12.1")},
         {"subjects": {"allocator": "s2"}},
         {"trace": False},
         {"provenance": {"accelerator": "kvm"}},
@@ -93,7 +93,7 @@ def test_what_has_a_reason_is_not_flaky(database: Database, reason: dict[str, ob
 @pytest.mark.parametrize(
     "trifle",
     [
-        {"origin": replace(made.HERE, revision="def")},  # another commit of the same code
+        {"foothold": replace(made.HERE, revision="def")},  # another commit of the same code
         {"provenance": {"container": "7f"}},
         {"facts": {"uml-6.1": replace(samples.facts(), first=0x7F0000000000, memory=7)}},
         {"plan": "release"},
@@ -106,7 +106,7 @@ def test_what_explains_nothing_is_no_reason(database: Database, trifle: dict[str
 
 def test_another_expectation_is_a_reason(database: Database) -> None:
     made.Made("a", 1.0, {CELL: made.passes(CELL)}).write(database)
-    other = replace(CELL, declared=samples.LOW_ALLOCATES)
+    other = replace(CELL, expected=samples.LOW_ALLOCATES)
     made.Made("b", 2.0, {other: made.fails(other)}).write(database)
     assert flaky(database) == []
 
@@ -123,7 +123,7 @@ def test_a_cell_is_told_once_whatever_it_was_asked_with(database: Database) -> N
         ]
     ):
         origin = replace(made.HERE, code=code)
-        made.Made(f"n{n}", float(n), {CELL: verdict(CELL)}, origin=origin).write(database)
+        made.Made(f"n{n}", float(n), {CELL: verdict(CELL)}, foothold=origin).write(database)
     [one] = flaky(database)
     assert one.came == {"pass high allocates": 3, "fail low allocates": 2}
     assert one.last == "n3"

@@ -36,7 +36,7 @@ def test_a_run_is_found_as_it_was(database: Database) -> None:
     kept = reader.find(database, "last")
     assert (kept.run.name, kept.run.plan, kept.run.state) == ("r1", "nightly", State.FINISHED)
     assert kept.run.command == ("foothold", "run", "nightly")
-    assert (kept.run.origin, kept.run.seconds, kept.run.started) == (made.HERE, 9.5, 1000.0)
+    assert (kept.run.provenance, kept.run.seconds, kept.run.started) == (made.HERE, 9.5, 1000.0)
     assert kept.run.counts == {"pass": 1, "fail": 1}
     assert kept.run.subjects == {"allocator": "s1"}
     one, two = kept.cells
@@ -127,7 +127,7 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     Database(file).close()
     monkeypatch.setattr("foothold_lab.harness.results_db.database.PATIENCE", 0.05)
     monkeypatch.setattr(
-        Database.__init__, "__kwdefaults__", Database.__init__.__kwdefaults__ | {"patience": 0.05}
+        Database.__init__, "__kwdefaults__", Database.__init__.__kwdefaults__ | {"timeout": 0.05}
     )
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -204,7 +204,7 @@ def test_which_run_is_meant(database: Database) -> None:
     for word, message in (("2026", "several runs"), ("2027", "no run in"), ("last~3", "no run")):
         with pytest.raises(UsageError, match=message) as caught:
             reader.find(database, word)
-        assert "2026-3" in caught.value.hint
+        assert "2026-3" in caught.value.remedy
 
 
 def test_which_cell_is_meant(database: Database) -> None:

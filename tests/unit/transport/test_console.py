@@ -19,8 +19,8 @@ class Told:
         self.messages: list[tuple[str, str]] = []
         self.event = threading.Event()
 
-    def __call__(self, message: str, hint: str) -> None:
-        self.messages.append((message, hint))
+    def __call__(self, message: str, remedy: str) -> None:
+        self.messages.append((message, remedy))
         self.event.set()
 
 

@@ -123,7 +123,7 @@ def test_a_maps_frame_that_nobody_asked_for_is_ignored() -> None:
 def test_an_endless_subject_is_told_with_its_last_words() -> None:
     with pytest.raises(SubjectError, match="still running after") as caught:
         watch(frame("s", {"pid": 7}), frame("e", b"working on it"))
-    assert "working on it" in caught.value.hint
+    assert "working on it" in caught.value.remedy
 
 
 def test_a_flood_is_cut_and_named() -> None:
@@ -134,9 +134,9 @@ def test_a_flood_is_cut_and_named() -> None:
     assert record.cut == ("stderr",)
 
 
-def listen(says: str, *pieces: bytes) -> tuple[Record, bytes]:
+def listen(ready_pattern: str, *pieces: bytes) -> tuple[Record, bytes]:
     script = Script([frame("s", {"pid": 7}), *pieces])
-    how = Supervision(patience=1, says=says)
+    how = Supervision(timeout=1, ready_pattern=ready_pattern)
     return supervise(script, ["s"], Deadline.after(5), how=how), b"".join(script.heard)
 
 
@@ -181,7 +181,7 @@ def test_a_subject_that_cannot_be_traced_is_the_laboratorys_fault() -> None:
     said = frame("t", b"strace: PTRACE_SEIZE: Operation not permitted\n")
     with pytest.raises(InfrastructureError, match="PTRACE_SEIZE: Operation not permitted") as it:
         watch(said + frame("f", b""))
-    assert "--no-trace" in it.value.hint
+    assert "--no-trace" in it.value.remedy
 
 
 def test_limits_become_options_of_the_agent() -> None:

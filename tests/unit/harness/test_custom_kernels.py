@@ -25,12 +25,12 @@ from foothold_lab.harness.model.errors import UsageError
     ],
 )
 def test_they_are_read_back_from_the_words_that_name_them(own: OwnKernels, guest: str) -> None:
-    assert OwnKernels.named(custom_kernels.where(guest)) == custom_kernels
+    assert OwnKernels.named(own.where(guest)) == own
 
 
 def test_a_guest_that_is_not_theirs_is_named_as_usual() -> None:
     own = OwnKernels(uml=Path("/k/linux"))
-    assert custom_kernels.where("native") == ()
+    assert own.where("native") == ()
     assert OwnKernels(append=("quiet",)).where("native") == ("--guest", "native", "--append=quiet")
 
 
