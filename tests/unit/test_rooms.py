@@ -1,8 +1,9 @@
-"""Who may import whom: the rooms of the house, from the ground up."""
+"""The import rules: every module against the table of rooms in docs/design.md."""
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,38 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = {"allocator", "harness", "images", "plans", "tests", "bench"}
-VALUES = {
-    "errors", "deadline", "sizes", "limits", "cells", "facts", "ledger", "verdict", "record",
-    "events", "origin", "traits",
-}  # fmt: skip
-# room of the harness -> the rooms, and packages, that it may know
-MAY = {
-    **dict.fromkeys(VALUES, VALUES),
-    "oracle": VALUES,
-    "plan": VALUES | {"plans"},
-    "witnesses": VALUES,
-    "sinks": VALUES,
-    "history": VALUES,
-    "report": VALUES | {"witnesses", "sinks"},
-    "channels": VALUES,
-    "guests": VALUES | {"channels", "images"},
-    "edge": VALUES,
-    "trial": VALUES | {"guests", "subjects", "witnesses"},
-    "threshold": VALUES | {"edge", "guests", "subjects", "trial", "witnesses"},
-    "runtimes": VALUES | {"images", "subjects"},
-    "survey": VALUES | {"edge", "witnesses"},
-    "desk": VALUES | {"channels", "guests", "libraries", "subjects", "history", "images"},
-    "bytecode": VALUES | {"allocator", "images"},
-    "libraries": VALUES | {"images"},
-    "subjects": VALUES | {"libraries", "guests", "allocator", "images"},
-    "tries": VALUES,
-    "unasked": VALUES | {"oracle"},
-}  # fmt: skip
-
-
-def modules(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+PACKAGES = ("allocator", "harness", "images", "plans")
+ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.*?) ?\|$", re.MULTILINE)
+TABLE = (ROOT / "docs/design.md").read_text().partition("## The rooms")[2].partition("\n## ")[0]
+ROOMS = {name: (purpose, allowed) for name, purpose, allowed in ROW.findall(TABLE)}
+HARNESS = sorted((ROOT / "harness").rglob("*.py"))
+EVERY_MODULE = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -52,55 +27,78 @@ def imported(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = list(package[: len(package) - node.level + 1]) if node.level else []
-            module = [*base, *(node.module or "").split(".")] if node.module else base
-            if module in (["harness"], ["images"]):  # from harness import cells
-                yield from (".".join([*module, alias.name]) for alias in node.names)
+            module = ".".join([*base, *((node.module or "").split(".") if node.module else [])])
+            if module in ("foothold_lab", *(f"foothold_lab.{name}" for name in PACKAGES)):
+                yield from (f"{module}.{alias.name}" for alias in node.names)
             else:
-                yield ".".join(module)
+                yield module
 
 
-def ours(path: Path) -> set[str]:
-    """Of what a file imports, what is ours: a room of the harness, or another package."""
-    rooms = set()
+def rooms_of(path: Path) -> set[str]:
+    """The rooms of the harness, and the other packages of ours, that a file imports."""
+    found = set()
     for name in imported(path):
-        package, _, rest = name.partition(".")
-        if package == "harness":
-            rooms.add(rest.partition(".")[0] or "harness")
-        elif package in OURS:
-            rooms.add(package)
-    return rooms - {"__version__"}
+        words = name.split(".")
+        if words[0] == "foothold_lab" and len(words) > 1:
+            inside = words[1] == "harness" and len(words) > 2
+            found.add(words[2] if inside else words[1])
+    return found - {"__version__"}
 
 
-@pytest.mark.parametrize("path", modules("allocator"), ids=lambda path: path.name)
-def test_the_allocator_knows_the_standard_library_alone(path: Path) -> None:
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_the_table_lists_every_room() -> None:
+    folders = {path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")}
+    assert set(ROOMS) == folders
+    loose = {path.name for path in (ROOT / "harness").glob("*.py")}
+    assert loose == {"__init__.py"}
+
+
+@pytest.mark.parametrize("path", HARNESS, ids=name_of)
+def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+    room = path.relative_to(ROOT / "harness").parts[0]
+    if room == "__init__.py":
+        assert not rooms_of(path)
+        return
+    allowed = ROOMS[room][1]
+    if allowed == "everything":
+        return
+    above = rooms_of(path) - set(re.findall(r"`(\w+)`", allowed)) - {room}
+    assert not above, f"{name_of(path)} imports {sorted(above)}"
+
+
+def test_no_two_rooms_import_each_other() -> None:
+    after: set[str] = set()
+    for room, (_, allowed) in ROOMS.items():
+        if allowed != "everything":
+            known = set(re.findall(r"`(\w+)`", allowed)) & ROOMS.keys()
+            assert known <= after, f"{room} stands above {sorted(known - after)} in the table"
+        after.add(room)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_the_table_says(room: str) -> None:
+    text = (ROOT / "harness" / room / "__init__.py").read_text()
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    assert docstring.splitlines()[0] == ROOMS[room][0]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "allocator").rglob("*.py")), ids=name_of)
+def test_the_allocator_imports_the_standard_library_only(path: Path) -> None:
     for name in imported(path):
         package = name.partition(".")[0]
         assert package == "allocator" or package in sys.stdlib_module_names, name
 
 
-@pytest.mark.parametrize("path", modules("images"), ids=lambda path: path.name)
-def test_images_know_neither_harness_nor_allocator(path: Path) -> None:
-    assert not {name.partition(".")[0] for name in imported(path)} & (OURS - {"images"})
+@pytest.mark.parametrize("path", sorted((ROOT / "images").rglob("*.py")), ids=name_of)
+def test_images_import_neither_harness_nor_allocator(path: Path) -> None:
+    assert not rooms_of(path) & {"harness", "allocator", "plans", *ROOMS}
 
 
-@pytest.mark.parametrize("room", sorted(MAY))
-def test_imports_run_downwards_only(room: str) -> None:
-    single, package = ROOT / "harness" / f"{room}.py", ROOT / "harness" / room
-    files = [single] if single.exists() else sorted(package.rglob("*.py"))
-    assert files, f"there is no room {room}"
-    for path in files:
-        above = ours(path) - MAY[room] - {room}
-        assert not above, f"{path.relative_to(ROOT)} imports {sorted(above)}"
-
-
-def test_nobody_but_the_doors_knows_the_orchestrator_or_who_listens() -> None:
-    for path in modules("harness"):
-        if {"cli", "sinks", "history", "report", "plugin", "desk"} & set(path.parts):
-            continue
-        known = ours(path) & {"sinks", "history", "report", "cli", "run"}
-        assert not known, f"{path.relative_to(ROOT)} imports {sorted(known)}"
-
-
-@pytest.mark.parametrize("path", modules("harness"), ids=lambda path: path.stem)
-def test_no_file_is_longer_than_a_reader(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 420
+@pytest.mark.parametrize("path", EVERY_MODULE, ids=name_of)
+def test_modules_are_imported_by_their_installed_name(path: Path) -> None:
+    if path.parent == ROOT / "allocator":  # deployed, it is a package of its own
+        return
+    assert not {name.partition(".")[0] for name in imported(path)} & set(PACKAGES)
