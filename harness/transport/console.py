@@ -20,6 +20,9 @@ from types import TracebackType
 import pexpect
 from pexpect import fdpexpect
 
+from foothold_lab.harness.model.errors import GuestError
+from foothold_lab.harness.model.findings import Code
+
 MOST = 16 << 20  # bytes of a console that are recorded; a guest that prints more is ended
 TAIL = 8192  # bytes kept in memory, for messages
 LONGEST = 4096  # bytes of a line that are searched
@@ -32,11 +35,12 @@ class Death:
 
     pattern: re.Pattern[str]
     meaning: str
-    remedy: str = ""
+    remedy: str
+    code: Code
 
 
-def _death(pattern: str, meaning: str, remedy: str = "") -> Death:
-    return Death(re.compile(pattern), meaning, remedy)
+def _death(pattern: str, meaning: str, remedy: str = "", code: Code = Code.GUEST_BOOT) -> Death:
+    return Death(re.compile(pattern), meaning, remedy, code)
 
 
 # Each has been seen: tests/data/consoles holds a recorded console for it.
@@ -50,13 +54,14 @@ DEATHS = (
         r"UML ran out of memory on the host side",
         "the UML kernel ran out of mappings or memory on the host",
         "raise vm.max_map_count, or free memory; the guest must not be used further",
+        Code.GUEST_DIED,
     ),
     _death(r"VFS: Unable to mount root fs", "the kernel found no root file system"),
-    _death(r"Kernel panic - not syncing: (?P<why>.*)", "kernel panic"),
+    _death(r"Kernel panic - not syncing: (?P<why>.*)", "kernel panic", code=Code.GUEST_PANIC),
     _death(r"KVM internal error\. Suberror: (?P<why>.*)", "KVM is there but does not work"),
     _death(r"KVM: entry failed", "KVM is there but does not work"),
-    _death(r"BUG: unable to handle (?P<why>.*)", "kernel bug"),
-    _death(r"^(?:\[[ .\d]+\] )?Oops: (?P<why>.*)", "kernel oops"),
+    _death(r"BUG: unable to handle (?P<why>.*)", "kernel bug", code=Code.GUEST_PANIC),
+    _death(r"^(?:\[[ .\d]+\] )?Oops: (?P<why>.*)", "kernel oops", code=Code.GUEST_PANIC),
     _death(
         r"foothold: guest cannot go on: cannot open /dev/vport",
         "the kernel has no device for the line to us",
@@ -68,22 +73,23 @@ DEATHS = (
 )
 
 
-def diagnose(line: str) -> tuple[str, str] | None:
-    """Say what a console line means, as (message, remedy), if it means death."""
+def diagnose(line: str) -> GuestError | None:
+    """Return what a console line means, if it means that the guest will not go on."""
     for death in DEATHS:
         if match := death.pattern.search(line):
             why = (match.groupdict().get("why") or "").strip()
-            return (f"{death.meaning}: {why}" if why else death.meaning, death.remedy)
+            what = f"{death.meaning}: {why}" if why else death.meaning
+            return GuestError(what, death.remedy, code=death.code)
     return None
 
 
 class Console:
     """The console of one guest, on a pseudo-terminal whose other end the guest's process gets.
 
-    `on_death(message, remedy)` is called at most once, from the reading thread.
+    `on_death(error)` is called at most once, from the reading thread.
     """
 
-    def __init__(self, log: Path, on_death: Callable[[str, str], None]) -> None:
+    def __init__(self, log: Path, on_death: Callable[[GuestError], None]) -> None:
         master, self.guest_end = os.openpty()
         tty.setraw(self.guest_end, termios.TCSANOW)
         self._master = master
@@ -152,16 +158,17 @@ class Console:
             self._tail += data
             del self._tail[:-TAIL]
         if self._written > MOST:
-            self._die(f"the guest flooded its console: more than {MOST >> 20} MiB", "")
+            what = f"the guest flooded its console: more than {MOST >> 20} MiB"
+            self._die(GuestError(what, code=Code.GUEST_CONSOLE))
         self._line += data
         *lines, rest = self._line.split(b"\n")
         self._line = bytearray(rest[-LONGEST:])
         for line in lines[-500:] if self._written > MOST else lines:
             found = diagnose(line[:LONGEST].decode(errors="replace").rstrip())
             if found:
-                self._die(*found)
+                self._die(found)
 
-    def _die(self, message: str, remedy: str) -> None:
+    def _die(self, error: GuestError) -> None:
         if not self._told:
             self._told = True
-            self._on_death(message, remedy)
+            self._on_death(error)

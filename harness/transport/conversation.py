@@ -1,4 +1,4 @@
-"""A program that somebody talks with: `agent run` at the other end of a stream, and no witness."""
+"""An interactive program: `agent run` at the other end of a stream, without evidence."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Literal
 
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Ending, Window
-from foothold_lab.harness.transport.frames import Frames, LostContactError, frame
+from foothold_lab.harness.transport.frames import FrameKind, Frames, LostContactError, frame
 from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.harness.transport.supervised import decode
 
@@ -38,15 +39,15 @@ class Conversation:
     def tell(self, data: bytes) -> None:
         """Send bytes to its input. Raises LostContactError."""
         for at in range(0, len(data), _MOST_INPUT):
-            self._send(frame(b"i", data[at : at + _MOST_INPUT]))
+            self._send(frame(FrameKind.INPUT, data[at : at + _MOST_INPUT]))
 
     def end(self) -> None:
         """Close its input, which must be no terminal: there, an end is a character."""
-        self._send(frame(b"c"))
+        self._send(frame(FrameKind.CLOSE_INPUT))
 
     def resize(self, window: Window) -> None:
         """Tell it that its terminal has another size now."""
-        self._send(frame(b"w", struct.pack("<HH", window.rows, window.columns)))
+        self._send(frame(FrameKind.RESIZE, struct.pack("<HH", window.rows, window.columns)))
 
     def hear(self, deadline: Deadline) -> Said | Ending:
         """Return what it says next, or how it ended: then there is nothing more.
@@ -66,16 +67,17 @@ class Conversation:
                 self._take(kind, payload)
         return self._heard.popleft()
 
-    def _take(self, kind: bytes, payload: bytes) -> None:
-        if kind == b"o":
+    def _take(self, kind: FrameKind, payload: bytes) -> None:
+        if kind == FrameKind.STDOUT:
             self._heard.append(Said("out", payload))
-        elif kind == b"e":
+        elif kind == FrameKind.STDERR:
             self._heard.append(Said("err", payload))
-        elif kind == b"x":
+        elif kind == FrameKind.ENDED:
             self._heard.append(decode(payload, Ending))
-        elif kind == b"f":
-            raise SubjectError(f"it could not be started: {payload.decode(errors='replace')}")
-        elif kind not in (b"s", b"m", b"t"):
+        elif kind == FrameKind.FAILED:
+            what = f"it could not be started: {payload.decode(errors='replace')}"
+            raise SubjectError(what, code=Code.SUBJECT_NOT_STARTED)
+        elif kind not in (FrameKind.STARTED, FrameKind.MAPS, FrameKind.TRACE):
             raise LostContactError(f"a frame of kind {kind!r}: this is not our agent")
 
     def _send(self, data: bytes) -> None:

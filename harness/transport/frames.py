@@ -1,43 +1,84 @@
-"""Frames between us and `agent run`: images/agent/supervise.c.
+"""Frames between the harness and `agent run`: images/agent/frames.h.
 
-One letter, a length of 4 bytes (little endian), that many bytes.
+A frame is one letter (its kind), a length of 4 bytes (little endian), and that many bytes.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from enum import Enum
 
 MOST_FRAME = 16 << 20  # bytes; the agent sends no longer frame
+_HEADER = struct.Struct("<cI")
+
+
+class FrameKind(bytes, Enum):
+    """The kinds of frames. Names and values are those of `enum frame_kind` in the agent."""
+
+    # to the agent
+    INPUT = b"i"
+    """Bytes for the standard input of the subject."""
+    CLOSE_INPUT = b"c"
+    """Close the standard input of the subject."""
+    KILL = b"k"
+    """Kill the subject."""
+    RESIZE = b"w"
+    """Rows and columns of its terminal, 2 bytes each, little endian."""
+    # both ways
+    MAPS = b"m"
+    """A request for /proc/PID/maps, and the answer."""
+    # from the agent
+    STARTED = b"s"
+    """{"pid":N}: the subject starts."""
+    STDOUT = b"o"
+    """Its standard output."""
+    STDERR = b"e"
+    """Its standard error."""
+    TRACE = b"t"
+    """A part of the trace."""
+    EXIT_MAPS = b"l"
+    """Its maps when it is about to exit."""
+    FAILED = b"f"
+    """Text: why the subject was not started; before STARTED: it was not traced."""
+    ENDED = b"x"
+    """{"status":...}; this frame or FAILED is the last."""
 
 
 class LostContactError(Exception):
     """The stream ended before the program did: its guest is dying, or the agent is."""
 
 
-def frame(kind: bytes, payload: bytes = b"") -> bytes:
+def frame(kind: FrameKind, payload: bytes = b"") -> bytes:
     """Return a frame as it is sent."""
-    return kind + struct.pack("<I", len(payload)) + payload
+    return _HEADER.pack(kind.value, len(payload)) + payload
 
 
 class Frames:
-    """Puts frames together from however their bytes arrive."""
+    """Assembles frames from the pieces in which their bytes arrive."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def take(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Return what has become whole, as (kind, payload).
+    def take(self, data: bytes) -> Iterator[tuple[FrameKind, bytes]]:
+        """Return the frames that are complete, as (kind, payload).
 
-        Raises LostContactError for a length that no agent of ours would send.
+        Raises LostContactError for a kind or a length that the agent does not send.
         """
         self._buffer += data
-        while len(self._buffer) >= 5:
-            (length,) = struct.unpack_from("<I", self._buffer, 1)
+        while len(self._buffer) >= _HEADER.size:
+            letter, length = _HEADER.unpack_from(self._buffer)
             if length > MOST_FRAME:
                 raise LostContactError(f"a frame of {length} bytes: this is not our agent")
-            if len(self._buffer) < 5 + length:
+            if len(self._buffer) < _HEADER.size + length:
                 return
-            kind, payload = bytes(self._buffer[:1]), bytes(self._buffer[5 : 5 + length])
-            del self._buffer[: 5 + length]
-            yield kind, payload
+            payload = bytes(self._buffer[_HEADER.size : _HEADER.size + length])
+            del self._buffer[: _HEADER.size + length]
+            yield _kind(letter), payload
+
+
+def _kind(letter: bytes) -> FrameKind:
+    try:
+        return FrameKind(letter)
+    except ValueError:
+        raise LostContactError(f"a frame of kind {letter!r}: this is not our agent") from None

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.transport.keys import Keys
 
 PARTING = 10.0  # seconds for a program's exit status to come; it is there within 0.01 s
@@ -52,17 +53,23 @@ class Ssh:
             self._transport.start_client(event=done)
             done.wait(deadline.remaining)
             if not self._transport.is_active() or not done.is_set():
-                raise GuestError("the guest does not speak SSH", "is dropbear in its root?")
+                raise GuestError(
+                    "the guest does not speak SSH",
+                    "is dropbear in its root?",
+                    code=Code.GUEST_LOGIN,
+                )
             shown = self._transport.get_remote_server_key()
             if shown.asbytes() != _as_paramiko(keys.host).asbytes():
                 raise GuestError(
                     "the guest shows a host key that is not its own",
                     "something else answers on its line: do not trust it",
+                    code=Code.GUEST_LOGIN,
                 )
             self._transport.auth_publickey("root", _as_paramiko(keys.client))
         except (paramiko.SSHException, EOFError, OSError) as error:
             self.close()
-            raise GuestError(f"the guest does not let us in: {error}") from error
+            what = f"the guest does not let us in: {error}"
+            raise GuestError(what, code=Code.GUEST_LOGIN) from error
         except GuestError:
             self.close()
             raise

@@ -1,7 +1,7 @@
 """A subject under the agent's supervision: `agent run` at the other end of a stream.
 
-A subject that holds (it says so in its report) has its maps read and is let go
-by one message, so that a hold costs one round trip.
+At a checkpoint (an event of its report) the subject waits for a line of input. One message reads its
+maps and sends that line, so that a checkpoint costs one round trip.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, InfrastructureError, SubjectError
 from foothold_lab.harness.model.facts import Facts, parse_facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Ending, Record, Supervision
-from foothold_lab.harness.transport.frames import Frames, LostContactError, frame
+from foothold_lab.harness.transport.frames import FrameKind, Frames, LostContactError, frame
 from foothold_lab.harness.transport.stream import Stream
 
 MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent passes on 5 MiB
-MOST_TRACE = 4 << 20  # bytes of a trace that are kept; 40,000 calls
-MOST_LINE = 64 << 10  # bytes of a line without an end that are looked at
+MOST_TRACE = (
+    64 << 20
+)  # bytes of a trace that are kept, 1,000,000 short calls; the agent passes on 65 MiB
+MOST_LINE = 64 << 10  # bytes of an incomplete line that are searched
 OWN_TRACE = "fd:"
-OWN_TRACER = "self"  # in the place of strace's path: the agent traces by itself
-_HOLD = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
+OWN_TRACER = "self"  # instead of the path of strace: the agent is the tracer
+_CHECKPOINT = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
 
 
 _T = TypeVar("_T")
@@ -43,15 +46,15 @@ def agent_argv(
     how: Supervision = UNTRACED,
     strace: str = "",
 ) -> list[str]:
-    """Return the command line of the agent that runs `argv` under `limits`, watched like that.
+    """Return the command line of the agent that runs `argv` under `limits`, supervised as `how`.
 
-    `strace` is the path of that program, beside the agent, which is its own tracer where there are
-    faults; or OWN_TRACER; or `fd:N`, where the program itself writes to that descriptor what it
-    does (an emulator, whose own maps nobody wants at its end).
+    `strace` is its path in the guest (with faults the agent is the tracer instead), or OWN_TRACER, or
+    `fd:N`: the program itself writes the trace to that descriptor. It is an emulator then, whose own
+    maps at its exit are of no use.
     """
     words = ["--trace", strace] if how.trace else []
-    if how.trace and how.last and not strace.startswith(OWN_TRACE):
-        words.append("--last")
+    if how.trace and how.exit_maps and not strace.startswith(OWN_TRACE):
+        words.append("--exit-maps")
     if how.terminal:
         words += ["--terminal", f"{how.terminal.rows}x{how.terminal.columns}"]
     for name, value in how.environment.items():
@@ -64,7 +67,7 @@ def agent_argv(
 
 
 def _options(limits: Limits) -> Iterator[str]:
-    """The agent's words for limits: images/agent/limits.c and faults.c."""
+    """The agent's options for limits: images/agent/subject_limits.c and faults.c."""
     for name in ("as", "data", "stack"):
         if (size := getattr(limits, f"rlimit_{name}")) is not None:
             yield from ("--rlimit", f"{name}={size}")
@@ -93,28 +96,29 @@ def supervise(
     argv: Sequence[str],
     deadline: Deadline,
     *,
-    on_hold: Callable[[str], None] = lambda _: None,
+    on_checkpoint: Callable[[str], None] = lambda _: None,
     how: Supervision = UNTRACED,
 ) -> Record:
     """Run a subject to its end and return what was seen of it.
 
-    At each hold its maps are read, `on_hold` is told, and it goes on. When our patience is at its
-    end, or when it has said what it says when it has started, it is ended, its maps having been
-    read as those of the moment `running`. Raises SubjectError if it cannot be started, or outlives
-    the deadline (it is dead then); InfrastructureError if it cannot be traced; LostContactError if
-    the guest goes first.
+    At each checkpoint its maps are read, `on_checkpoint` is called with its name, and the subject
+    continues. After `how.timeout` seconds, or when its output matches `how.ready_pattern`, its maps
+    are read as those of the checkpoint `running`, and it is killed. Raises SubjectError if it cannot
+    be started, or still runs at the deadline (then it is dead); InfrastructureError if it cannot be
+    traced; LostContactError if the guest ends first.
     """
-    return _Supervision(stream, tuple(argv), on_hold, how).run(deadline)
+    return _Supervision(stream, tuple(argv), on_checkpoint, how).run(deadline)
 
 
 def measured(stream: Stream, deadline: Deadline) -> Facts:
-    """Return the facts that an agent says at the other end. Raises GuestError."""
+    """Return the facts that an agent writes at the other end. Raises GuestError."""
     answer = b""
     try:
         while data := stream.receive(deadline):
             answer += data
     except (OSError, TimeoutError) as error:
-        raise GuestError(f"the agent does not answer: {error}") from error
+        what = f"the agent does not answer: {error}"
+        raise GuestError(what, code=Code.GUEST_PROTOCOL) from error
     return parse_facts(answer)
 
 
@@ -123,22 +127,22 @@ class _Supervision:
         self,
         stream: Stream,
         argv: tuple[str, ...],
-        on_hold: Callable[[str], None],
+        on_checkpoint: Callable[[str], None],
         how: Supervision,
     ) -> None:
         self._timeout = None if how.timeout is None else Deadline.after(how.timeout)
-        self._says = (
+        self._ready_pattern = (
             re.compile(how.ready_pattern.encode(), re.MULTILINE) if how.ready_pattern else None
         )
-        self._running = self._said = False
+        self._stopped = self._ready = False
         self._stream = stream
         self._argv = argv
-        self._on_hold = on_hold
+        self._on_checkpoint = on_checkpoint
         self._pid = 0
-        self._output = {b"o": _Output("stdout"), b"e": _Output("stderr")}
+        self._output = {FrameKind.STDOUT: _Output("stdout"), FrameKind.STDERR: _Output("stderr")}
         self._trace: bytearray | None = None
         self._cut: list[str] = []
-        self._holds: list[str] = []
+        self._checkpoints: list[str] = []
         self._maps: dict[str, str] = {}
 
     def run(self, deadline: Deadline) -> Record:
@@ -147,7 +151,7 @@ class _Supervision:
         while True:
             until = self._next(deadline)
             try:
-                if until.expired:  # whatever there is still to be read: some never pause
+                if until.expired:  # even if there is more to read: some subjects never pause
                     raise TimeoutError
                 data = self._stream.receive(until)
             except TimeoutError:
@@ -160,55 +164,59 @@ class _Supervision:
             if not data:
                 raise LostContactError(self._stream.complaint())
             for kind, payload in frames.take(data):
-                if kind == b"x":
+                if kind == FrameKind.ENDED:
                     return self._record(decode(payload, Ending), time.monotonic() - started)
                 self._frame(kind, payload)
 
     def _next(self, deadline: Deadline) -> Deadline:
-        """Until when to wait: for our patience to end, once, or for the deadline."""
-        if self._timeout and not self._running:
+        """Return until when to wait: the timeout, once, or the deadline."""
+        if self._timeout and not self._stopped:
             return min(self._timeout, deadline, key=lambda each: each.at)
         return deadline
 
     def _end(self) -> None:
-        """Read the maps of what still runs, and end it."""
-        self._running = True
-        self._holds.append("running")
-        self._tell(b"m", b"")
-        self._tell(b"k", b"")
+        """Read the maps of the running subject, and kill it."""
+        self._stopped = True
+        self._checkpoints.append("running")
+        self._tell(FrameKind.MAPS, b"")
+        self._tell(FrameKind.KILL, b"")
 
-    def _frame(self, kind: bytes, payload: bytes) -> None:
-        if kind == b"s":
+    def _frame(self, kind: FrameKind, payload: bytes) -> None:
+        if kind == FrameKind.STARTED:
             self._pid = decode(payload, _Pid).pid
-        elif kind == b"f":
+        elif kind == FrameKind.FAILED:
             raise self._not_started(payload.decode(errors="replace"))
-        elif kind == b"t":
+        elif kind == FrameKind.TRACE:
             self._take_trace(payload)
-        elif kind == b"m":
-            if self._holds:
-                self._maps[self._holds.pop(0)] = payload.decode(errors="replace")
-        elif kind == b"l":
+        elif kind == FrameKind.MAPS:
+            if self._checkpoints:
+                self._maps[self._checkpoints.pop(0)] = payload.decode(errors="replace")
+        elif kind == FrameKind.EXIT_MAPS:
             self._maps["end"] = payload.decode(errors="replace")
         elif kind in self._output:
             self._take_output(kind, payload)
         else:
             raise LostContactError(f"a frame of kind {kind!r}: this is not our agent")
 
-    def _take_output(self, kind: bytes, payload: bytes) -> None:
+    def _take_output(self, kind: FrameKind, payload: bytes) -> None:
         output = self._output[kind]
         lines = output.take(payload)
         if output.cut and output.name not in self._cut:
             self._cut.append(output.name)
-        if self._says and not self._running and self._says.search(lines + output.rest):
-            self._said = True
+        if (
+            self._ready_pattern
+            and not self._stopped
+            and self._ready_pattern.search(lines + output.rest)
+        ):
+            self._ready = True
             self._end()
-        if kind == b"o":
-            for match in _HOLD.finditer(lines):
-                moment = match[1].decode()
-                self._holds.append(moment)
-                self._on_hold(moment)
-                self._tell(b"m", b"")
-                self._tell(b"i", b"\n")
+        if kind == FrameKind.STDOUT:
+            for match in _CHECKPOINT.finditer(lines):
+                name = match[1].decode()
+                self._checkpoints.append(name)
+                self._on_checkpoint(name)
+                self._tell(FrameKind.MAPS, b"")
+                self._tell(FrameKind.INPUT, b"\n")
 
     def _take_trace(self, payload: bytes) -> None:
         self._trace = self._trace or bytearray()
@@ -219,24 +227,29 @@ class _Supervision:
 
     def _not_started(self, complaint: str) -> SubjectError | InfrastructureError:
         if self._pid:
-            return SubjectError(f"the subject could not be started: {complaint}")
+            what = f"the subject could not be started: {complaint}"
+            return SubjectError(what, code=Code.SUBJECT_NOT_STARTED)
         said = bytes(self._trace or b"").decode(errors="replace").strip()
         return InfrastructureError(
             f"the subject could not be traced: {said[-500:] or 'strace said nothing'}",
             "--no-trace does without",
+            code=Code.INFRASTRUCTURE_TRACER,
         )
 
-    def _tell(self, kind: bytes, data: bytes) -> None:
+    def _tell(self, kind: FrameKind, data: bytes) -> None:
         try:
             self._stream.send(frame(kind, data))
         except OSError as error:
             raise LostContactError(str(error)) from error
 
     def _endless(self, started: float) -> SubjectError:
-        tail = bytes(self._output[b"e"].kept[-500:] or self._output[b"o"].kept[-500:])
+        tail = bytes(
+            self._output[FrameKind.STDERR].kept[-500:] or self._output[FrameKind.STDOUT].kept[-500:]
+        )
         return SubjectError(
             f"the subject was ended: it was still running after {time.monotonic() - started:.1f} s",
             f"its last words: {tail.decode(errors='replace').strip() or 'none'}",
+            code=Code.SUBJECT_DEADLINE,
         )
 
     def _record(self, ending: Ending, seconds: float) -> Record:
@@ -244,14 +257,14 @@ class _Supervision:
             argv=self._argv,
             pid=self._pid,
             ending=ending,
-            stdout=bytes(self._output[b"o"].kept),
-            stderr=bytes(self._output[b"e"].kept),
+            stdout=bytes(self._output[FrameKind.STDOUT].kept),
+            stderr=bytes(self._output[FrameKind.STDERR].kept),
             maps=self._maps,
             trace=None if self._trace is None else bytes(self._trace),
             cut=tuple(self._cut),
             seconds=seconds,
-            running=self._running,
-            said=self._said,
+            stopped=self._stopped,
+            ready=self._ready,
         )
 
 
@@ -262,10 +275,10 @@ class _Output:
         self.name = name
         self.kept = bytearray()
         self.cut = False
-        self._seen = 0  # bytes of lines that have been answered
+        self._seen = 0  # bytes of lines that take() has returned
 
     def take(self, payload: bytes) -> bytes:
-        """Keep it; answer the lines that it makes whole, each once."""
+        """Keep the bytes. Returns the lines that they complete, each once."""
         room = MOST_OUTPUT - len(self.kept)
         self.kept += payload[:room]
         self.cut |= len(payload) > room
@@ -276,12 +289,12 @@ class _Output:
 
     @property
     def rest(self) -> bytes:
-        """The line that has no end yet."""
+        """The last line, which is not complete yet."""
         return bytes(self.kept[self._seen :][:MOST_LINE])
 
 
 def decode(payload: bytes, kind: type[_T]) -> _T:
-    """Read what the agent says. Raises LostContactError if it makes no sense."""
+    """Parse a payload of the agent. Raises LostContactError if it is invalid."""
     try:
         return msgspec.json.decode(payload, type=kind)
     except msgspec.MsgspecError as error:

@@ -1,45 +1,52 @@
-/* Frames to the harness: one letter, a length (4 bytes, little endian), that many bytes. What the
- * letters are is said in supervise.c. */
-#define _GNU_SOURCE
-#include "agent.h"
+#include "frames.h"
 
+#include <errno.h>
 #include <string.h>
 
-#define MOST_TRACE (5 << 20) /* bytes of a trace that are passed on; the harness keeps fewer */
-
-void send_frame(char kind, const void *data, size_t length)
+static void put_length(unsigned char *header, size_t length)
 {
-	if (plain_show(kind, data, length))
-		return;
-	unsigned char head[5] = { (unsigned char)kind, (unsigned char)length, (unsigned char)(length >> 8),
-	                          (unsigned char)(length >> 16), (unsigned char)(length >> 24) };
-	write_all(1, head, sizeof head);
-	write_all(1, data, length);
+	for (int i = 0; i < 4; i++)
+		header[1 + i] = (unsigned char)(length >> 8 * i);
 }
 
-/* What a tracer writes comes in half lines: whole frames cost a guest's line far less. */
-static struct {
-	char buffer[CHUNK];
-	size_t have, passed;
-} trace_log;
-
-void flush_trace(void)
+static size_t payload_length(const struct frame_reader *reader)
 {
-	if (!trace_log.have)
-		return;
-	send_frame('t', trace_log.buffer, trace_log.have);
-	trace_log.passed += trace_log.have;
-	trace_log.have = 0;
+	size_t length = 0;
+	for (int i = 0; i < 4; i++)
+		length |= (size_t)reader->buffer[1 + i] << 8 * i;
+	return length;
 }
 
-/* Beyond MOST_TRACE it is dropped. */
-void pass_trace(const char *text, size_t length)
+void frame_header(unsigned char header[FRAME_HEADER], enum frame_kind kind, size_t length)
 {
-	while (length > 0 && trace_log.passed < MOST_TRACE) {
-		size_t room = sizeof trace_log.buffer - trace_log.have, part = length < room ? length : room;
-		memcpy(trace_log.buffer + trace_log.have, text, part);
-		trace_log.have += part, text += part, length -= part;
-		if (trace_log.have == sizeof trace_log.buffer)
-			flush_trace();
-	}
+	header[0] = (unsigned char)kind;
+	put_length(header, length);
+}
+
+int frame_first(const struct frame_reader *reader, struct frame *frame)
+{
+	if (reader->filled < FRAME_HEADER)
+		return 0;
+	size_t length = payload_length(reader);
+	if (length > sizeof reader->buffer - FRAME_HEADER)
+		return -EPROTO;
+	if (reader->filled < FRAME_HEADER + length)
+		return 0;
+	*frame = (struct frame){reader->buffer[0], reader->buffer + FRAME_HEADER, length};
+	return 1;
+}
+
+void frame_remove(struct frame_reader *reader)
+{
+	size_t size = FRAME_HEADER + payload_length(reader);
+	reader->filled -= size;
+	memmove(reader->buffer, reader->buffer + size, reader->filled);
+}
+
+void frame_shorten(struct frame_reader *reader, size_t count)
+{
+	unsigned char *payload = reader->buffer + FRAME_HEADER;
+	put_length(reader->buffer, payload_length(reader) - count);
+	reader->filled -= count;
+	memmove(payload, payload + count, reader->filled - FRAME_HEADER);
 }

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.model.errors import GuestError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.transport import console
 from foothold_lab.harness.transport.console import Console, diagnose
 
@@ -19,8 +21,8 @@ class Told:
         self.messages: list[tuple[str, str]] = []
         self.event = threading.Event()
 
-    def __call__(self, message: str, remedy: str) -> None:
-        self.messages.append((message, remedy))
+    def __call__(self, error: GuestError) -> None:
+        self.messages.append((error.code, str(error)))
         self.event.set()
 
 
@@ -56,7 +58,7 @@ def test_a_flood_is_cut_told_and_costs_no_memory(tmp_path: Path) -> None:
     with play(tmp_path, b"y\n" * (1 << 20), told) as one:
         assert len(one._tail) <= console.TAIL
     assert (tmp_path / "console.log").stat().st_size == console.MOST
-    assert told.messages == [("the guest flooded its console: more than 1 MiB", "")]
+    assert told.messages == [(Code.GUEST_CONSOLE, "the guest flooded its console: more than 1 MiB")]
 
 
 @pytest.mark.usefixtures("small")
@@ -81,7 +83,7 @@ def test_death_is_told_once_even_if_it_comes_in_pieces(tmp_path: Path) -> None:
     assert told.event.wait(10)
     os.close(guest)
     one.close()
-    assert told.messages == [("kernel panic: no init", "")]
+    assert told.messages == [(Code.GUEST_PANIC, "kernel panic: no init")]
 
 
 def recorded() -> list[Path]:
@@ -97,7 +99,7 @@ def test_recorded_consoles_mean_what_they_meant(log: Path) -> None:
         if (meaning := diagnose(line))
     ]
     expected = log.with_suffix(".expected").read_text().strip()
-    assert (found[0][0] if found else "-") == expected
+    assert (str(found[0]) if found else "-") == expected
 
 
 def test_there_are_recorded_consoles() -> None:

@@ -12,9 +12,9 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError
 from foothold_lab.harness.model.record import Ending, Window
 from foothold_lab.harness.transport.conversation import Conversation, Said
-from foothold_lab.harness.transport.frames import LostContactError, frame
+from foothold_lab.harness.transport.frames import FrameKind, LostContactError, frame
 
-END = frame(b"x", json.dumps({"status": 3, "signal": 0}).encode())
+END = frame(FrameKind.ENDED, json.dumps({"status": 3, "signal": 0}).encode())
 SOON = Deadline.after(60)
 
 
@@ -42,7 +42,12 @@ class Stream:
 
 
 def test_what_is_said_arrives_in_order_however_it_is_cut() -> None:
-    whole = frame(b"s", b'{"pid":7}') + frame(b"o", b"out") + frame(b"e", b"err") + END
+    whole = (
+        frame(FrameKind.STARTED, b'{"pid":7}')
+        + frame(FrameKind.STDOUT, b"out")
+        + frame(FrameKind.STDERR, b"err")
+        + END
+    )
     for size in (1, 3, 7, len(whole)):
         pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
         talk = Conversation(Stream(pieces))
@@ -61,17 +66,17 @@ def test_what_is_told_goes_in_frames_that_no_line_stalls_on() -> None:
     talk.end()
     assert all(len(each) < 3000 for each in stream.heard)
     assert sum(len(each) - 5 for each in stream.heard[:-2]) == 5000
-    assert stream.heard[-2] == frame(b"w", b"\x32\x00\x84\x00")
-    assert stream.heard[-1] == frame(b"c")
+    assert stream.heard[-2] == frame(FrameKind.RESIZE, b"\x32\x00\x84\x00")
+    assert stream.heard[-1] == frame(FrameKind.CLOSE_INPUT)
 
 
 def test_a_program_that_cannot_be_started() -> None:
     with pytest.raises(SubjectError, match="could not be started: no such file"):
-        Conversation(Stream([frame(b"f", b"no such file")])).hear(SOON)
+        Conversation(Stream([frame(FrameKind.FAILED, b"no such file")])).hear(SOON)
 
 
 @pytest.mark.parametrize(
-    "piece", [b"", ConnectionResetError("gone"), frame(b"?", b""), b"o\xff\xff\xff\xff"]
+    "piece", [b"", ConnectionResetError("gone"), b"?\0\0\0\0", b"o\xff\xff\xff\xff"]
 )
 def test_contact_is_lost(piece: bytes | Exception) -> None:
     with pytest.raises(LostContactError):

@@ -15,9 +15,9 @@ from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import InfrastructureError, SubjectError
 from foothold_lab.harness.model.record import Record, Supervision
+from foothold_lab.harness.transport import supervised
 from foothold_lab.harness.transport.supervised import (
     MOST_OUTPUT,
-    MOST_TRACE,
     LostContactError,
     agent_argv,
     supervise,
@@ -83,7 +83,7 @@ def test_a_hold_reads_the_maps_and_lets_go() -> None:
         ]
     )
     seen: list[str] = []
-    record = supervise(script, ["subject"], Deadline.after(5), on_hold=seen.append)
+    record = supervise(script, ["subject"], Deadline.after(5), on_checkpoint=seen.append)
     assert seen == ["reserved", "end"]
     assert record.maps == {"reserved": "00400000-00401000 r--p\n", "end": "later\n"}
     assert b"".join(script.heard) == (frame("m", b"") + frame("i", b"\n")) * 2
@@ -150,14 +150,18 @@ def test_one_that_says_that_it_has_started_is_ended_then() -> None:
         frame("m", b"maps"),
         killed,
     )
-    assert (record.said, record.running, record.maps) == (True, True, {"running": b"maps".decode()})
+    assert (record.ready, record.stopped, record.maps) == (
+        True,
+        True,
+        {"running": b"maps".decode()},
+    )
     assert heard == frame("m", b"") + frame("k", b"")
 
 
 def test_a_prompt_counts_as_said_and_half_a_line_of_another_does_not() -> None:
     killed = frame("x", ENDING | {"status": -1, "signal": 9})
-    assert listen("^> $", frame("o", b"> "), frame("m", b""), killed)[0].said
-    assert not listen("^ready$", frame("o", b"not ready\n"), frame("x", ENDING))[0].said
+    assert listen("^> $", frame("o", b"> "), frame("m", b""), killed)[0].ready
+    assert not listen("^ready$", frame("o", b"not ready\n"), frame("x", ENDING))[0].ready
 
 
 def test_a_subject_that_cannot_start_is_told() -> None:
@@ -165,7 +169,8 @@ def test_a_subject_that_cannot_start_is_told() -> None:
         watch(frame("s", b'{"pid":7}') + frame("f", b"cannot execute x: No such file"))
 
 
-def test_a_trace_is_kept_and_bounded() -> None:
+def test_a_trace_is_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervised, "MOST_TRACE", 4 << 20)
     chunk = frame("t", b"7 brk(NULL) = 0x1\n" * 100)
     begun = frame("s", {"pid": 7})
     record = watch(begun, chunk, chunk, frame("x", ENDING))
@@ -173,7 +178,7 @@ def test_a_trace_is_kept_and_bounded() -> None:
     assert record.cut == ()
     assert watch(begun, frame("x", ENDING)).trace is None
     flood = watch(begun, *([frame("t", b"y" * 65536)] * 80), frame("x", ENDING))
-    assert len(flood.trace or b"") == MOST_TRACE
+    assert len(flood.trace or b"") == 4 << 20
     assert flood.cut == ("trace",)
 
 
@@ -190,7 +195,11 @@ def test_limits_become_options_of_the_agent() -> None:
         "/init", "run", "--rlimit", "as=314572800", "--", "a",
     ]  # fmt: skip
     traced = agent_argv(
-        "/init", Limits(), ["a"], Supervision(True, {"K": "V"}, "/d", "/host"), "/bin/strace"
+        "/init",
+        Limits(),
+        ["a"],
+        Supervision(trace=True, environment={"K": "V"}, directory="/d", root="/host"),
+        "/bin/strace",
     )
     assert traced == [
         "/init", "run", "--trace", "/bin/strace", "--env", "K=V", "--chroot", "/host",
@@ -199,16 +208,16 @@ def test_limits_become_options_of_the_agent() -> None:
 
 
 def test_the_maps_of_the_end_are_asked_for_where_somebody_can_hold_it() -> None:
-    last = Supervision(trace=True, last=True)
-    assert "--last" in agent_argv("/init", Limits(), ["a"], last, "/bin/strace")
-    assert "--last" not in agent_argv("/init", Limits(), ["a"], last, "fd:100")
-    assert "--last" not in agent_argv("/init", Limits(), ["a"], Supervision(last=True))
+    last = Supervision(trace=True, exit_maps=True)
+    assert "--exit-maps" in agent_argv("/init", Limits(), ["a"], last, "/bin/strace")
+    assert "--exit-maps" not in agent_argv("/init", Limits(), ["a"], last, "fd:100")
+    assert "--exit-maps" not in agent_argv("/init", Limits(), ["a"], Supervision(exit_maps=True))
 
 
 def test_the_maps_of_the_end_come_unasked() -> None:
     maps = b"00400000-00401000 r--p\n"
     seen = watch(frame("s", {"pid": 7}), frame("l", maps), frame("x", ENDING))
-    assert (seen.maps, seen.running) == ({"end": maps.decode()}, False)
+    assert (seen.maps, seen.stopped) == ({"end": maps.decode()}, False)
 
 
 def test_every_limit_reaches_the_agent() -> None:

@@ -1,0 +1,56 @@
+/* The frames between the harness and `agent run`.
+ *
+ * A frame is one letter (its kind), a length of 4 bytes (little endian), and that many bytes. Names
+ * and values of the kinds are those of FrameKind in harness/transport/frames.py; a test compares
+ * the two. */
+#ifndef FOOTHOLD_FRAMES_H
+#define FOOTHOLD_FRAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define FRAME_HEADER 5
+
+enum frame_kind {
+	/* from the harness */
+	FRAME_INPUT = 'i',       /* bytes for the standard input of the subject */
+	FRAME_CLOSE_INPUT = 'c', /* close the standard input of the subject */
+	FRAME_KILL = 'k',        /* kill the subject */
+	FRAME_RESIZE = 'w',      /* its terminal: rows and columns, 2 bytes each, little endian */
+	/* both ways */
+	FRAME_MAPS = 'm', /* a request for /proc/PID/maps, and the answer */
+	/* to the harness */
+	FRAME_STARTED = 's',   /* {"pid":N}: the subject starts */
+	FRAME_STDOUT = 'o',    /* its standard output */
+	FRAME_STDERR = 'e',    /* its standard error */
+	FRAME_TRACE = 't',     /* a part of the trace */
+	FRAME_EXIT_MAPS = 'l', /* its maps when it is about to exit */
+	FRAME_FAILED = 'f',    /* text: why it was not started; without text: not traced */
+	FRAME_ENDED = 'x',     /* {"status":...}; this frame or FRAME_FAILED is the last */
+};
+
+/* Write the header of a frame with LENGTH bytes of payload. */
+void frame_header(unsigned char header[FRAME_HEADER], enum frame_kind kind, size_t length);
+
+/* Frames from the harness, assembled from the pieces in which they arrive. */
+struct frame_reader {
+	unsigned char buffer[65536];
+	size_t filled;
+};
+
+/* A frame within the buffer of its reader. */
+struct frame {
+	unsigned char kind;
+	const unsigned char *payload;
+	size_t length;
+};
+
+/* Look at the first frame. Returns 1, 0 if it is not complete yet, or -EPROTO if it is longer than
+ * the buffer. */
+int frame_first(const struct frame_reader *reader, struct frame *frame);
+/* Remove the first frame, which must be complete. */
+void frame_remove(struct frame_reader *reader);
+/* Remove the first COUNT bytes of the payload of the first frame, which must have them. */
+void frame_shorten(struct frame_reader *reader, size_t count);
+
+#endif

@@ -1,0 +1,25 @@
+/* What the supervisor sends on its standard output: frames, or text for a person. */
+#ifndef FOOTHOLD_OUTPUT_H
+#define FOOTHOLD_OUTPUT_H
+
+#include "frames.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#define CHUNK 3500 /* bytes of a payload: a UML serial line stalls at 4,095 unread (measured) */
+
+/* Write text instead of frames from now on. */
+void output_as_text(void);
+/* Send a frame. If the harness is gone, the end of file on standard input says so as well. */
+void send_frame(enum frame_kind kind, const void *data, size_t length);
+/* Send /proc/PID/maps; nothing in it if the process is gone. */
+void send_maps(pid_t pid);
+
+/* Send a part of the trace. Small parts are collected into whole frames, which cost a serial line
+ * less. A very long trace is cut. */
+void send_trace(const char *text, size_t length);
+/* Send what is collected. */
+void flush_trace(void);
+
+#endif

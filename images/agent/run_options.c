@@ -1,0 +1,95 @@
+#define _GNU_SOURCE
+#include "run_options.h"
+
+#include "util.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static int timeout_option(struct run_options *options, const char *value)
+{
+	uint64_t seconds;
+	if (parse_number(value, &seconds) < 0 || seconds > UINT32_MAX)
+		return -EINVAL;
+	options->timeout = (unsigned)seconds;
+	return 2;
+}
+
+/* ROWSxCOLUMNS */
+static int terminal_option(struct run_options *options, const char *value)
+{
+	unsigned rows, columns;
+	int end = 0;
+	if (sscanf(value, "%5ux%5u%n", &rows, &columns, &end) != 2 || value[end])
+		return -EINVAL;
+	if (!rows || !columns || rows > UINT16_MAX || columns > UINT16_MAX)
+		return -EINVAL;
+	options->terminal = (struct terminal_size){(unsigned short)rows, (unsigned short)columns};
+	return 2;
+}
+
+/* Parse the option at argv[at]. Returns how many words it has, 0 if it is unknown, or -EINVAL. */
+static int run_option(struct run_options *options, int argc, char **argv, int at)
+{
+	int words = limits_option(&options->limits, argc, argv, at);
+	if (!words)
+		words = faults_option(&options->faults, argc, argv, at);
+	if (words)
+		return words;
+	if (!strcmp(argv[at], "--exit-maps")) {
+		options->exit_maps = true;
+		return 1;
+	}
+	if (!strcmp(argv[at], "--text")) {
+		options->text = true;
+		return 1;
+	}
+	if (at + 1 >= argc)
+		return 0;
+	if (!strcmp(argv[at], "--terminal"))
+		return terminal_option(options, argv[at + 1]);
+	if (!strcmp(argv[at], "--timeout"))
+		return timeout_option(options, argv[at + 1]);
+	if (!strcmp(argv[at], "--trace")) {
+		options->trace = argv[at + 1];
+		return 2;
+	}
+	return 0;
+}
+
+int find_program(int argc, char **argv, int at, const char **rejected)
+{
+	bool dashes = at < argc && !strcmp(argv[at], "--");
+	*rejected = at < argc && !dashes ? argv[at] : NULL;
+	return dashes && at + 1 < argc ? at + 1 : -EINVAL;
+}
+
+int run_options_parse(
+	struct run_options *options, int argc, char **argv, int at, const char **rejected)
+{
+	*options = (struct run_options){.limits = NO_LIMITS};
+	for (int words; at < argc; at += words) {
+		words = run_option(options, argc, argv, at);
+		if (words < 0) {
+			*rejected = argv[at + 1];
+			return words;
+		}
+		if (!words)
+			break;
+	}
+	return find_program(argc, argv, at, rejected);
+}
+
+void run_options_free(struct run_options *options)
+{
+	limits_free(&options->limits);
+	faults_free(&options->faults);
+}
+
+noreturn void die_of_usage(const char *rejected)
+{
+	if (rejected)
+		die(EINVAL, "cannot use the option or value", rejected);
+	die(EINVAL, "cannot find", "-- PROGRAM behind the options");
+}

@@ -1,0 +1,40 @@
+/* The options of `agent run` and `agent exec`. */
+#ifndef FOOTHOLD_RUN_OPTIONS_H
+#define FOOTHOLD_RUN_OPTIONS_H
+
+#include "faults.h"
+#include "subject_limits.h"
+#include "terminal.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdnoreturn.h>
+
+struct run_options {
+	struct limits limits;          /* the options of subject_limits.h */
+	struct faults faults;          /* the options of faults.h */
+	const char *trace;             /* --trace STRACE|self|fd:N; NULL: no trace */
+	bool exit_maps;                /* --exit-maps: send the maps of the subject at its exit */
+	struct terminal_size terminal; /* --terminal ROWSxCOLUMNS: a terminal for the subject */
+	bool text;                     /* --text: text for a person instead of frames */
+	unsigned timeout; /* --timeout SECONDS: kill the subject if it still runs then; 0: never */
+};
+
+/* The first letters of --trace fd:N: the program itself writes the trace, to that descriptor. */
+#define TRACE_OWN "fd:"
+/* --trace self: the agent is the tracer. */
+#define TRACE_SELF "self"
+
+/* Parse the options from argv[AT] up to "--". Returns the index of the program behind it, or
+ * -EINVAL; then *REJECTED is the word that was not understood, or NULL if the program is missing.
+ */
+int run_options_parse(
+	struct run_options *options, int argc, char **argv, int at, const char **rejected);
+void run_options_free(struct run_options *options);
+
+/* Find the program behind "--" at argv[AT]. Returns as run_options_parse(). */
+int find_program(int argc, char **argv, int at, const char **rejected);
+/* Print which word was rejected and exit. */
+noreturn void die_of_usage(const char *rejected);
+
+#endif

@@ -1,0 +1,120 @@
+#define _GNU_SOURCE
+#include "strace_exec.h"
+
+#include "exit_maps.h"
+#include "util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The calls of a trace. A call that this architecture lacks is left out (?). */
+#define CALLS                                                                                      \
+	"trace=brk,mmap,?mmap2,munmap,mprotect,mremap,execve,execveat,clone,?clone3,"              \
+	"?fork,?vfork,prlimit64,?setrlimit,?getrlimit,exit,exit_group"
+
+static int tracer_of_this_process(void)
+{
+	static const char key[] = "\nTracerPid:";
+	char *status = read_file("/proc/self/status", NULL);
+	char *at = status ? strstr(status, key) : NULL;
+	int tracer = at ? atoi(at + strlen(key)) : 0;
+	free(status);
+	return tracer;
+}
+
+noreturn void become_subject(const struct child *child)
+{
+	char text[32];
+	fcntl(child->report, F_SETFD, FD_CLOEXEC);
+	fcntl(child->error, F_SETFD, FD_CLOEXEC);
+	snprintf(text, sizeof text, "+%d\n", tracer_of_this_process());
+	exit_filter_pass(child->report, child->exit_filter ? exit_filter_install() : -1, text);
+	dup2(child->report, STDERR_FILENO); /* for what limits_apply() complains of */
+	limits_apply(child->limits);
+	tracer_prepare_child(child->tracer);
+	dup2(child->error, STDERR_FILENO);
+	execvp(child->program[0], child->program);
+	dprintf(child->report, "cannot execute %s: %s", child->program[0], strerror(errno));
+	_exit(EXIT_AGENT);
+}
+
+/* A list of words for exec. */
+struct words {
+	const char **word;
+	size_t count;
+};
+
+static void append(struct words *words, const char *word)
+{
+	words->word = grow(words->word, words->count, sizeof *words->word);
+	words->word[words->count++] = word;
+}
+
+noreturn void become_strace(
+	const struct child *child, const char *strace, char **options, int count, int trace)
+{
+	static const char *fixed[] = {"-DD", "-f", "--seccomp-bpf", "-a", "1", "-o",
+		"/proc/self/fd/2", "-e", CALLS, "--"};
+	char self[4096], report[16], error[16];
+	ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+	self[length > 0 ? length : 0] = 0;
+	snprintf(report, sizeof report, "%d", child->report);
+	snprintf(error, sizeof error, "%d", child->error);
+	struct words argv = {NULL, 0};
+	append(&argv, strace);
+	for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+		append(&argv, fixed[i]);
+	append(&argv, self);
+	append(&argv, "exec");
+	append(&argv, report);
+	append(&argv, error);
+	for (int i = 0; i < count; i++)
+		append(&argv, options[i]);
+	if (child->limits->cgroup) {
+		append(&argv, "--cgroup");
+		append(&argv, child->limits->cgroup);
+	}
+	append(&argv, "--");
+	for (char **word = child->program; *word; word++)
+		append(&argv, *word);
+	append(&argv, NULL);
+	fcntl(child->report, F_SETFD, 0);
+	fcntl(child->error, F_SETFD, 0);
+	dup2(trace, STDERR_FILENO);
+	execv(strace, (char **)argv.word);
+	fprintf(stderr, "strace: cannot execute %s: %s\n", strace, strerror(errno));
+	_exit(EXIT_AGENT);
+}
+
+static int parse_descriptor(const char *text)
+{
+	uint64_t descriptor;
+	if (parse_number(text, &descriptor) < 0 || descriptor > INT32_MAX)
+		die_of_usage(text);
+	return (int)descriptor;
+}
+
+noreturn void exec_main(int argc, char **argv)
+{
+	struct run_options options;
+	const struct tracer untraced = {.writes_trace = false};
+	const char *rejected;
+	if (argc < 4)
+		die_of_usage(NULL);
+	int report = parse_descriptor(argv[2]), error = parse_descriptor(argv[3]);
+	int program = run_options_parse(&options, argc, argv, 4, &rejected);
+	if (program < 0)
+		die_of_usage(rejected);
+	become_subject(&(struct child){
+		.limits = &options.limits,
+		.tracer = &untraced,
+		.exit_filter = options.exit_maps,
+		.program = argv + program,
+		.report = report,
+		.error = error,
+	});
+}

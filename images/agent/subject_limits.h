@@ -1,0 +1,48 @@
+/* Limits of a subject: those of its process, and those of the whole guest while it runs. */
+#ifndef FOOTHOLD_SUBJECT_LIMITS_H
+#define FOOTHOLD_SUBJECT_LIMITS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+
+struct sysctl {
+	char *path;        /* below /proc/sys */
+	const char *value; /* to set */
+	char *before;      /* to restore; NULL: not set yet */
+};
+
+struct limits {
+	uint64_t rlimit[RLIM_NLIMITS];
+	bool has_rlimit[RLIM_NLIMITS];
+	int cpu;            /* -1: any */
+	const char *chroot; /* NULL: the root of the agent */
+	const char *chdir;  /* NULL: the directory of the agent */
+	const char **env;
+	size_t envs;
+	unsigned long persona; /* flags of personality(2) to add */
+	uint64_t memory;       /* bytes of a cgroup of its own; 0: none */
+	char *cgroup;          /* its directory; NULL: none */
+	struct sysctl *sysctl;
+	size_t sysctls;
+};
+
+#define NO_LIMITS ((struct limits){.cpu = -1})
+
+/* Parse the option at argv[at], if it is one of these:
+ *   --rlimit NAME=BYTES   --cpu N   --chroot DIR   --chdir DIR   --env NAME=VALUE
+ *   --layout fixed|legacy   --memory BYTES   --sysctl vm/NAME=VALUE   --cgroup DIR
+ * Returns how many words it has, 0 if it is another option, or -EINVAL for an invalid value. */
+int limits_option(struct limits *limits, int argc, char **argv, int at);
+void limits_free(struct limits *limits);
+
+/* Before the fork: make the cgroup and set the sysctls. Calls die() on failure. Everything is
+ * undone by limits_leave(), or when the process exits without it. */
+void limits_enter(struct limits *limits);
+/* Restore what limits_enter() changed, after all processes of the subject have ended. */
+void limits_leave(struct limits *limits);
+/* In the child, before exec: apply the limits of the process. Calls die() on failure. */
+void limits_apply(const struct limits *limits);
+
+#endif

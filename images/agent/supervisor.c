@@ -1,0 +1,548 @@
+#define _GNU_SOURCE
+#include "supervisor.h"
+
+#include "exit_maps.h"
+#include "output.h"
+#include "process_tree.h"
+#include "strace_exec.h"
+#include "text_output.h"
+#include "util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MOST_OUTPUT (5 << 20) /* bytes of each output that are sent; the harness keeps fewer */
+#define DRAIN_SECONDS 5.0     /* for strace to write the end of its trace */
+#define FOREVER 1e6           /* seconds */
+
+/* An output of the subject. */
+struct stream {
+	enum frame_kind kind;
+	int fd; /* -1: closed */
+	size_t sent;
+};
+
+/* What the child reports before its exec: "+TRACER\n", then perhaps a complaint. */
+struct start_report {
+	int socket; /* -1: closed */
+	char text[512];
+	size_t filled;
+	double time; /* seconds of the clock at the first line; 0: not yet */
+	pid_t tracer;
+	const char *complaint;
+};
+
+struct supervisor {
+	struct run_options options;
+	const char *strace;   /* the path of strace; NULL: it is not used */
+	int trace_descriptor; /* to which the program itself writes the trace; -1: it does not */
+	char **program;
+	struct tracer tracer;
+	struct process_tree tree;
+	struct start_report report;
+	struct stream output, error;
+	int input; /* standard input of the subject; -1: closed */
+	bool input_full;
+	int trace;       /* what the tracer writes; -1: closed */
+	int exit_filter; /* its listener; -1: none */
+	struct frame_reader commands;
+	bool harness_gone; /* or it sends nonsense */
+	bool timed_out;
+};
+
+/* The other ends of the channels, for the child. */
+struct child_ends {
+	int input, output, error, report, trace, terminal;
+};
+
+static double seconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static double timeval_seconds(struct timeval time)
+{
+	return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
+static void close_end(int *fd)
+{
+	close(*fd);
+	*fd = -1;
+}
+
+/* Did a read or write fail for good, or may it be tried again? */
+static bool is_final(int error)
+{
+	return error != EINTR && error != EAGAIN;
+}
+
+/* ---- commands of the harness ---- */
+
+/* Pass bytes to the subject. Returns false if it does not take them all now; the rest stays the
+ * first frame, and the agent must not block: the subject may be waiting for its output to be read.
+ */
+static bool pass_input(struct supervisor *supervisor, const struct frame *frame)
+{
+	if (supervisor->input < 0)
+		return true;
+	ssize_t taken = write(supervisor->input, frame->payload, frame->length);
+	if (taken == (ssize_t)frame->length)
+		return true;
+	if (taken < 0 && is_final(errno)) { /* it will never read again */
+		close_end(&supervisor->input);
+		return true;
+	}
+	if (taken > 0)
+		frame_shorten(&supervisor->commands, (size_t)taken);
+	supervisor->input_full = true;
+	return false;
+}
+
+static void resize(struct supervisor *supervisor, const struct frame *frame)
+{
+	const unsigned char *size = frame->payload;
+	if (frame->length != 4)
+		return;
+	terminal_resize(
+		supervisor->input, (struct terminal_size){(unsigned short)(size[0] | size[1] << 8),
+					   (unsigned short)(size[2] | size[3] << 8)});
+}
+
+/* Returns false if the frame has to be tried again later. */
+static bool execute(struct supervisor *supervisor, const struct frame *frame)
+{
+	pid_t leader = supervisor->tree.leader;
+	switch (frame->kind) {
+	case FRAME_INPUT:
+		return pass_input(supervisor, frame);
+	case FRAME_CLOSE_INPUT:
+		if (supervisor->input >= 0)
+			close_end(&supervisor->input);
+		break;
+	case FRAME_MAPS:
+		send_maps(leader);
+		break;
+	case FRAME_KILL:
+		kill(-leader, SIGKILL);
+		break;
+	case FRAME_RESIZE:
+		resize(supervisor, frame);
+		break;
+	default: /* of a newer harness */
+		break;
+	}
+	return true;
+}
+
+static void execute_commands(struct supervisor *supervisor)
+{
+	struct frame frame;
+	int found = 0;
+	supervisor->input_full = false;
+	while (!supervisor->input_full && (found = frame_first(&supervisor->commands, &frame)) > 0)
+		if (execute(supervisor, &frame))
+			frame_remove(&supervisor->commands);
+	if (found < 0)
+		supervisor->harness_gone = true;
+}
+
+static void read_commands(struct supervisor *supervisor)
+{
+	struct frame_reader *reader = &supervisor->commands;
+	ssize_t got = read(STDIN_FILENO, reader->buffer + reader->filled,
+		sizeof reader->buffer - reader->filled);
+	if (got < 0 && !is_final(errno))
+		return;
+	if (got <= 0) {
+		supervisor->harness_gone = true;
+		return;
+	}
+	reader->filled += (size_t)got;
+	execute_commands(supervisor);
+}
+
+/* ---- what comes from the subject ---- */
+
+/* Send what an output has. Beyond MOST_OUTPUT it is read and dropped, so that the subject does not
+ * wait for the agent. */
+static void forward(struct stream *stream)
+{
+	static char buffer[1 << 16];
+	bool wanted = stream->sent < MOST_OUTPUT;
+	ssize_t got = read(stream->fd, buffer, wanted ? CHUNK : sizeof buffer);
+	if (got > 0 && wanted) {
+		stream->sent += (size_t)got;
+		send_frame(stream->kind, buffer, (size_t)got);
+	} else if (got == 0 || (got < 0 && is_final(errno))) {
+		close_end(&stream->fd);
+	}
+}
+
+/* Everything is read, also what is dropped, so that strace does not wait for the agent. */
+static void forward_trace(struct supervisor *supervisor)
+{
+	char buffer[CHUNK];
+	ssize_t got = read(supervisor->trace, buffer, sizeof buffer);
+	if (got > 0)
+		send_trace(buffer, (size_t)got);
+	else if (got == 0 || is_final(errno))
+		close_end(&supervisor->trace);
+}
+
+static void read_report(struct supervisor *supervisor)
+{
+	struct start_report *report = &supervisor->report;
+	ssize_t got = exit_filter_receive(report->socket, report->text + report->filled,
+		sizeof report->text - 1 - report->filled, &supervisor->exit_filter);
+	if (got < 0 && !is_final((int)-got))
+		return;
+	if (got <= 0) {
+		close_end(&report->socket);
+		return;
+	}
+	report->filled += (size_t)got;
+	report->text[report->filled] = 0;
+	char *end = strchr(report->text, '\n');
+	if (!end)
+		return;
+	report->complaint = end + 1;
+	if (report->time > 0)
+		return;
+	char text[32];
+	report->tracer = atoi(report->text + 1);
+	report->time = seconds();
+	int length = snprintf(text, sizeof text, "{\"pid\":%d}", (int)supervisor->tree.leader);
+	send_frame(FRAME_STARTED, text, (size_t)length);
+}
+
+/* ---- the start ---- */
+
+static void make_pipe(int *read_end, int *write_end)
+{
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		die(errno, "cannot make", "a pipe");
+	*read_end = ends[0];
+	*write_end = ends[1];
+}
+
+static int duplicate(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (copy < 0)
+		die(errno, "cannot duplicate", "a descriptor");
+	return copy;
+}
+
+/* A terminal has one output; there is nothing to read as standard error. */
+static void open_terminal(struct supervisor *supervisor, struct child_ends *ends)
+{
+	int ours, theirs, error = terminal_open(supervisor->options.terminal, &ours, &theirs);
+	if (error)
+		die(-error, "cannot make", "a terminal");
+	supervisor->input = ours;
+	supervisor->output.fd = duplicate(ours);
+	supervisor->error.fd = -1;
+	ends->terminal = ends->input = theirs;
+	ends->output = duplicate(theirs);
+	ends->error = duplicate(theirs);
+}
+
+static void open_channels(struct supervisor *supervisor, struct child_ends *ends)
+{
+	int report[2];
+	ends->terminal = -1;
+	if (supervisor->options.terminal.rows) {
+		open_terminal(supervisor, ends);
+	} else {
+		make_pipe(&ends->input, &supervisor->input);
+		make_pipe(&supervisor->output.fd, &ends->output);
+		make_pipe(&supervisor->error.fd, &ends->error);
+	}
+	make_pipe(&supervisor->trace, &ends->trace);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, report) < 0)
+		die(errno, "cannot make", "a socket pair");
+	supervisor->report.socket = report[0];
+	ends->report = report[1];
+	fcntl(supervisor->input, F_SETFL, O_NONBLOCK);
+	/* a tracer may hold the other end as long as it lives */
+	fcntl(supervisor->report.socket, F_SETFL, O_NONBLOCK);
+}
+
+static void close_child_ends(const struct child_ends *ends)
+{
+	close(ends->input);
+	close(ends->output);
+	close(ends->error);
+	close(ends->report);
+	close(ends->trace);
+}
+
+/* Who traces the subject: strace, the agent, the program itself, or nothing. */
+static void choose_tracer(struct supervisor *supervisor)
+{
+	struct run_options *options = &supervisor->options;
+	const char *trace = options->trace;
+	uint64_t descriptor;
+	supervisor->tracer.faults = options->faults;
+	options->faults = (struct faults){.occupied = NULL};
+	supervisor->trace_descriptor = -1;
+	if (!trace)
+		return;
+	/* a program has one tracer: the one that brings about the faults */
+	if (faults_any(&supervisor->tracer.faults) || !strcmp(trace, TRACE_SELF)) {
+		supervisor->tracer.writes_trace = true;
+		supervisor->tracer.sends_exit_maps = options->exit_maps;
+	} else if (!strncmp(trace, TRACE_OWN, strlen(TRACE_OWN))) {
+		if (parse_number(trace + strlen(TRACE_OWN), &descriptor) < 0 ||
+			descriptor > INT32_MAX)
+			die_of_usage(trace);
+		supervisor->trace_descriptor = (int)descriptor;
+	} else {
+		supervisor->strace = trace;
+	}
+}
+
+/* In the child. OPTIONS are the words between `run` and "--". */
+static noreturn void become_program(
+	const struct supervisor *supervisor, const struct child_ends *ends, char **options)
+{
+	struct child child = {
+		.limits = &supervisor->options.limits,
+		.tracer = &supervisor->tracer,
+		.program = supervisor->program,
+		.report = ends->report,
+		.error = ends->error,
+	};
+	dup2(ends->input, STDIN_FILENO);
+	dup2(ends->output, STDOUT_FILENO);
+	if (supervisor->trace_descriptor >= 0)
+		dup2(ends->trace, supervisor->trace_descriptor);
+	if (supervisor->strace)
+		become_strace(&child, supervisor->strace, options,
+			(int)(supervisor->program - 1 - options), ends->trace);
+	become_subject(&child);
+}
+
+static void start(struct supervisor *supervisor, char **options)
+{
+	struct child_ends ends;
+	open_channels(supervisor, &ends);
+	process_tree_open(&supervisor->tree);
+	limits_enter(&supervisor->options.limits);
+	pid_t pid = process_tree_fork(&supervisor->tree, ends.terminal);
+	if (pid < 0)
+		die(-pid, "cannot fork for", supervisor->program[0]);
+	if (pid == 0)
+		become_program(supervisor, &ends, options);
+	close_child_ends(&ends);
+	tracer_attach(&supervisor->tracer, pid);
+}
+
+/* ---- the run ---- */
+
+/* What the supervisor waits for. */
+enum slot { REPORT, OUTPUT, ERROR, TRACE, COMMANDS, INPUT, SIGNALS, EXIT_FILTER, SLOTS };
+
+/* Seconds until the subject has run as long as it may. */
+static double time_left(const struct supervisor *supervisor)
+{
+	double started = supervisor->report.time;
+	if (started <= 0 || !supervisor->options.timeout || supervisor->timed_out)
+		return FOREVER;
+	return started + supervisor->options.timeout - seconds();
+}
+
+/* Wait for events, at most until the timeout. Returns false if a signal came instead. */
+static bool wait_for_events(const struct supervisor *supervisor, struct pollfd slots[SLOTS])
+{
+	bool text = supervisor->options.text, full = supervisor->input_full;
+	double left = time_left(supervisor);
+	slots[REPORT] = (struct pollfd){supervisor->report.socket, POLLIN, 0};
+	slots[OUTPUT] = (struct pollfd){supervisor->output.fd, POLLIN, 0};
+	slots[ERROR] = (struct pollfd){supervisor->error.fd, POLLIN, 0};
+	slots[TRACE] = (struct pollfd){supervisor->trace, POLLIN, 0};
+	/* while the input is full no commands are read, but a hang-up is noticed */
+	slots[COMMANDS] = (struct pollfd){text ? -1 : STDIN_FILENO, full ? 0 : POLLIN, 0};
+	slots[INPUT] = (struct pollfd){full ? supervisor->input : -1, POLLOUT, 0};
+	slots[SIGNALS] = (struct pollfd){supervisor->tree.signals, POLLIN, 0};
+	slots[EXIT_FILTER] = (struct pollfd){supervisor->exit_filter, POLLIN, 0};
+	int milliseconds = supervisor->tree.more || left <= 0 ? 0 : (int)(left * 1000) + 1;
+	return poll(slots, SLOTS, milliseconds) >= 0;
+}
+
+/* The subject has run as long as it may: send its maps, and kill it. */
+static void handle_timeout(struct supervisor *supervisor)
+{
+	supervisor->timed_out = true;
+	text_output_set_checkpoint("running");
+	send_maps(supervisor->tree.leader);
+	kill(-supervisor->tree.leader, SIGKILL);
+}
+
+static void handle_exit_filter(struct supervisor *supervisor, short events)
+{
+	if (events & POLLIN)
+		exit_filter_answer(supervisor->exit_filter, supervisor->tree.leader);
+	else /* no process is left that has the filter */
+		close_end(&supervisor->exit_filter);
+}
+
+/* Without a harness the agent itself lets the subject continue at a checkpoint. */
+static void answer_checkpoint(struct supervisor *supervisor)
+{
+	send_maps(supervisor->tree.leader);
+	write_all(supervisor->input, "\n", 1);
+}
+
+static void handle_commands(struct supervisor *supervisor, const struct pollfd slots[SLOTS])
+{
+	if (slots[INPUT].revents)
+		execute_commands(supervisor);
+	else if (slots[COMMANDS].revents && supervisor->input_full)
+		supervisor->harness_gone = true;
+	else if (slots[COMMANDS].revents)
+		read_commands(supervisor);
+}
+
+static bool handle_status(void *context, pid_t pid, int status)
+{
+	struct supervisor *supervisor = context;
+	return tracer_handle(&supervisor->tracer, pid, status);
+}
+
+static void handle_events(struct supervisor *supervisor, const struct pollfd slots[SLOTS])
+{
+	if (time_left(supervisor) <= 0)
+		handle_timeout(supervisor);
+	if (slots[REPORT].revents) /* first: FRAME_STARTED precedes the output */
+		read_report(supervisor);
+	if (slots[OUTPUT].revents)
+		forward(&supervisor->output);
+	if (slots[ERROR].revents)
+		forward(&supervisor->error);
+	if (slots[TRACE].revents)
+		forward_trace(supervisor);
+	if (slots[EXIT_FILTER].revents)
+		handle_exit_filter(supervisor, slots[EXIT_FILTER].revents);
+	if (supervisor->options.text && text_output_at_checkpoint())
+		answer_checkpoint(supervisor);
+	handle_commands(supervisor, slots);
+	if (slots[SIGNALS].revents || supervisor->tree.more)
+		process_tree_reap(&supervisor->tree, handle_status, supervisor);
+}
+
+/* Until the subject ends, the harness is gone, or the agent is asked to stop. */
+static void watch(struct supervisor *supervisor)
+{
+	struct pollfd slots[SLOTS];
+	const struct process_tree *tree = &supervisor->tree;
+	while (!tree->ended && !tree->stop_requested && !supervisor->harness_gone)
+		if (wait_for_events(supervisor, slots))
+			handle_events(supervisor, slots);
+}
+
+/* ---- the end ---- */
+
+/* Read the rest of what strace writes. */
+static void drain_trace(struct supervisor *supervisor)
+{
+	double until = seconds() + DRAIN_SECONDS;
+	while (supervisor->trace >= 0 && seconds() < until) {
+		struct pollfd rest = {supervisor->trace, POLLIN, 0};
+		if (poll(&rest, 1, 100) > 0)
+			forward_trace(supervisor);
+	}
+}
+
+/* Read the rest of the output. All processes that could write are dead. */
+static void drain_output(struct supervisor *supervisor)
+{
+	flush_trace();
+	while (supervisor->output.fd >= 0)
+		forward(&supervisor->output);
+	while (supervisor->error.fd >= 0)
+		forward(&supervisor->error);
+	if (supervisor->report.socket >= 0)
+		read_report(supervisor);
+}
+
+static void send_ended(const struct supervisor *supervisor, double wall, int outlived)
+{
+	char text[320];
+	int status = supervisor->tree.status;
+	const struct rusage *usage = &supervisor->tree.usage;
+	int length = snprintf(text, sizeof text,
+		"{\"status\":%d,\"signal\":%d,\"wall\":%.6f,\"user\":%.6f,\"system\":%.6f,"
+		"\"max_rss\":%lld,\"minor_faults\":%lld,\"outlived\":%d}",
+		WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+		WIFSIGNALED(status) ? WTERMSIG(status) : 0, wall, timeval_seconds(usage->ru_utime),
+		timeval_seconds(usage->ru_stime), (long long)usage->ru_maxrss * 1024,
+		(long long)usage->ru_minflt, outlived);
+	send_frame(FRAME_ENDED, text, (size_t)length);
+}
+
+/* Kill what is left, restore the limits of the guest, and send the last frames. Returns the exit
+ * status of the agent. */
+static int finish(struct supervisor *supervisor)
+{
+	const struct start_report *report = &supervisor->report;
+	const struct process_tree *tree = &supervisor->tree;
+	bool reports = tree->ended && !supervisor->harness_gone;
+	double end = seconds();
+	int outlived = process_tree_kill(tree, reports ? report->tracer : 0);
+	if (reports)
+		drain_trace(supervisor);
+	if (report->tracer)
+		process_tree_kill(tree, 0);
+	limits_leave(&supervisor->options.limits);
+	if (!reports)
+		return EXIT_AGENT;
+	drain_output(supervisor);
+	const char *complaint = report->complaint;
+	if (*supervisor->tracer.complaint)
+		complaint = supervisor->tracer.complaint;
+	bool ran = report->time > 0 && !*complaint;
+	if (ran)
+		send_ended(supervisor, end - report->time, outlived);
+	else
+		send_frame(FRAME_FAILED, complaint, strlen(complaint));
+	if (!supervisor->options.text)
+		return 0;
+	return ran ? process_tree_exit_code(tree) : EXIT_AGENT;
+}
+
+int run_main(int argc, char **argv)
+{
+	static struct supervisor supervisor = {
+		.report = {.socket = -1, .complaint = ""},
+		.output = {.kind = FRAME_STDOUT, .fd = -1},
+		.error = {.kind = FRAME_STDERR, .fd = -1},
+		.input = -1,
+		.trace = -1,
+		.exit_filter = -1,
+	};
+	const char *rejected;
+	int program = run_options_parse(&supervisor.options, argc, argv, 2, &rejected);
+	if (program < 0)
+		die_of_usage(rejected);
+	supervisor.program = argv + program;
+	if (supervisor.options.text)
+		output_as_text();
+	choose_tracer(&supervisor);
+	start(&supervisor, argv + 2);
+	watch(&supervisor);
+	return finish(&supervisor);
+}

@@ -1,0 +1,48 @@
+#define _GNU_SOURCE
+#include "syscall_filter.h"
+
+#include "syscall_regs.h"
+#include "util.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+void call_set_add(struct call_set *set, const long *numbers, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		size_t at = 0;
+		while (at < set->count && set->numbers[at] != numbers[i])
+			at++;
+		if (at < set->count || numbers[i] == NO_CALL)
+			continue;
+		if (set->count == MOST_FILTERED)
+			die(E2BIG, "cannot filter so many system calls", NULL);
+		set->numbers[set->count++] = numbers[i];
+	}
+}
+
+int install_syscall_filter(const struct call_set *set, uint32_t action, unsigned flags)
+{
+	struct sock_filter code[MOST_FILTERED + 6], *at = code;
+	*at++ = (struct sock_filter)BPF_STMT(
+		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
+	*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, AUDIT_ARCH_HERE, 1, 0);
+	/* the calls of another architecture (i386 on x86_64) have other numbers */
+	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW);
+	*at++ = (struct sock_filter)BPF_STMT(
+		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+	for (size_t i = 0; i < set->count; i++) /* each jumps over the rest, and over ALLOW */
+		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, (uint32_t)set->numbers[i],
+			(unsigned char)(set->count - i), 0);
+	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW);
+	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, action);
+	struct sock_fprog program = {(unsigned short)(at - code), code};
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+	return result < 0 ? -errno : (int)result;
+}

@@ -1,0 +1,25 @@
+/* Seccomp filters that act on a few system calls and let all others pass. */
+#ifndef FOOTHOLD_SYSCALL_FILTER_H
+#define FOOTHOLD_SYSCALL_FILTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MOST_FILTERED 64 /* system calls of one filter */
+
+/* A set of system call numbers. */
+struct call_set {
+	long numbers[MOST_FILTERED];
+	size_t count;
+};
+
+/* Add COUNT numbers; NO_CALL and known numbers are skipped. */
+void call_set_add(struct call_set *set, const long *numbers, size_t count);
+
+/* Install a filter in this process that answers SECCOMP_RET_... ACTION for these calls of this
+ * architecture. FLAGS are those of seccomp(2). Returns the result of that call (0, or a listener's
+ * descriptor), or a negative errno. */
+int install_syscall_filter(const struct call_set *set, uint32_t action, unsigned flags);
+
+#endif

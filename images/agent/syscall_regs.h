@@ -1,0 +1,400 @@
+/* The registers of a traced thread at a system call, for each architecture.
+ *
+ * Nothing else in the tracer depends on the architecture. On one that is missing here every access
+ * fails with ENOSYS; the harness requests no faults there (harness/guests/limit_support.py). */
+#ifndef FOOTHOLD_SYSCALL_REGS_H
+#define FOOTHOLD_SYSCALL_REGS_H
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <stdint.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+/* With this number the kernel skips a call and keeps the result register. */
+#define NO_CALL (-1)
+
+/* Calls that some architectures lack, or name differently. */
+#ifdef __i386__
+#undef SYS_mmap
+#define SYS_mmap SYS_mmap2
+#define MMAP_NAME "mmap2"
+#else
+#define MMAP_NAME "mmap"
+#endif
+#ifndef SYS_shmat
+#define SYS_shmat NO_CALL
+#endif
+#ifndef SYS_getrlimit
+#define SYS_getrlimit NO_CALL
+#endif
+#ifndef SYS_setrlimit
+#define SYS_setrlimit NO_CALL
+#endif
+
+struct call {
+	long number;
+	uint64_t arguments[6];
+};
+
+#ifdef __x86_64__
+#define AUDIT_ARCH_HERE AUDIT_ARCH_X86_64
+#define SYSCALL_AND_TRAP 0xcc050fULL /* syscall; int3 */
+#define SYSCALL_AND_TRAP_MASK 0xffffffULL
+#define SYSCALL_BYTES 2
+typedef struct user_regs_struct registers;
+
+static inline int get_registers(pid_t tid, registers *all)
+{
+	return (int)ptrace(PTRACE_GETREGS, tid, 0, all);
+}
+static inline int set_registers(pid_t tid, const registers *all)
+{
+	return (int)ptrace(PTRACE_SETREGS, tid, 0, all);
+}
+static inline uint64_t program_counter(const registers *all)
+{
+	return all->rip;
+}
+static inline int64_t call_result(const registers *all)
+{
+	return (int64_t)all->rax;
+}
+static inline void set_call_result(registers *all, int64_t value)
+{
+	all->rax = (uint64_t)value;
+}
+
+static inline struct call current_call(const registers *all)
+{
+	return (struct call){
+		(long)all->orig_rax, {all->rdi, all->rsi, all->rdx, all->r10, all->r8, all->r9}};
+}
+
+static inline void set_call_arguments(registers *all, const struct call *call)
+{
+	all->rdi = call->arguments[0], all->rsi = call->arguments[1], all->rdx = call->arguments[2];
+	all->r10 = call->arguments[3], all->r8 = call->arguments[4], all->r9 = call->arguments[5];
+}
+
+/* Prepare a call from the current instruction, which is a system call instruction. */
+static inline void prepare_call(registers *all, const struct call *call)
+{
+	all->rax = (uint64_t)call->number;
+	all->orig_rax = (uint64_t)NO_CALL; /* no call in progress that the kernel could restart */
+	set_call_arguments(all, call);
+}
+
+/* After a call: make it again. */
+static inline void repeat_call(registers *all, const struct call *call)
+{
+	all->rip -= SYSCALL_BYTES;
+	prepare_call(all, call);
+}
+
+/* Before a call: skip it and return the error. */
+static inline void skip_call(registers *all, int error)
+{
+	all->orig_rax = (uint64_t)NO_CALL;
+	set_call_result(all, -error);
+}
+#elif defined __i386__
+#define AUDIT_ARCH_HERE AUDIT_ARCH_I386
+#define SYSCALL_AND_TRAP 0xcc80cdULL /* int 0x80; int3 */
+#define SYSCALL_AND_TRAP_MASK 0xffffffULL
+#define SYSCALL_BYTES 2
+typedef struct user_regs_struct registers;
+
+static inline int get_registers(pid_t tid, registers *all)
+{
+	return (int)ptrace(PTRACE_GETREGS, tid, 0, all);
+}
+static inline int set_registers(pid_t tid, const registers *all)
+{
+	return (int)ptrace(PTRACE_SETREGS, tid, 0, all);
+}
+static inline uint64_t program_counter(const registers *all)
+{
+	return (uint32_t)all->eip;
+}
+static inline void set_call_result(registers *all, int64_t value)
+{
+	all->eax = (long)value;
+}
+
+/* A 32-bit address may look negative; only the last page of values are errors. */
+static inline int64_t call_result(const registers *all)
+{
+	return all->eax < 0 && all->eax > -4096 ? all->eax : (int64_t)(uint32_t)all->eax;
+}
+
+static inline struct call current_call(const registers *all)
+{
+	return (struct call){
+		all->orig_eax, {(uint32_t)all->ebx, (uint32_t)all->ecx, (uint32_t)all->edx,
+				       (uint32_t)all->esi, (uint32_t)all->edi, (uint32_t)all->ebp}};
+}
+
+static inline void set_call_arguments(registers *all, const struct call *call)
+{
+	all->ebx = (long)call->arguments[0], all->ecx = (long)call->arguments[1],
+	all->edx = (long)call->arguments[2];
+	all->esi = (long)call->arguments[3], all->edi = (long)call->arguments[4],
+	all->ebp = (long)call->arguments[5];
+}
+
+static inline void prepare_call(registers *all, const struct call *call)
+{
+	all->eax = call->number;
+	all->orig_eax = NO_CALL;
+	set_call_arguments(all, call);
+}
+
+static inline void repeat_call(registers *all, const struct call *call)
+{
+	all->eip -= SYSCALL_BYTES;
+	prepare_call(all, call);
+}
+
+static inline void skip_call(registers *all, int error)
+{
+	all->orig_eax = NO_CALL;
+	set_call_result(all, -error);
+}
+#elif defined __aarch64__ || defined __riscv
+#include <elf.h>
+#include <sys/uio.h>
+
+static inline int transfer_registers(int request, pid_t tid, int which, void *set, size_t size)
+{
+	struct iovec all = {set, size};
+	return (int)ptrace(request, tid, (void *)(uintptr_t)which, &all);
+}
+#define SYSCALL_AND_TRAP_MASK UINT64_MAX
+#define SYSCALL_BYTES 4
+#endif
+
+#ifdef __aarch64__
+#define AUDIT_ARCH_HERE AUDIT_ARCH_AARCH64
+#define SYSCALL_AND_TRAP 0xd4200000d4000001ULL /* svc #0; brk #0 */
+/* The number of the current call is a register set of its own; NO_CALL outside of a call. */
+typedef struct {
+	struct user_regs_struct own;
+	int number;
+} registers;
+
+static inline int get_registers(pid_t tid, registers *all)
+{
+	return transfer_registers(PTRACE_GETREGSET, tid, NT_PRSTATUS, &all->own, sizeof all->own) |
+	       transfer_registers(
+		       PTRACE_GETREGSET, tid, NT_ARM_SYSTEM_CALL, &all->number, sizeof all->number);
+}
+
+static inline int set_registers(pid_t tid, const registers *all)
+{
+	registers copy = *all;
+	return transfer_registers(PTRACE_SETREGSET, tid, NT_PRSTATUS, &copy.own, sizeof copy.own) |
+	       transfer_registers(
+		       PTRACE_SETREGSET, tid, NT_ARM_SYSTEM_CALL, &copy.number, sizeof copy.number);
+}
+static inline uint64_t program_counter(const registers *all)
+{
+	return all->own.pc;
+}
+static inline int64_t call_result(const registers *all)
+{
+	return (int64_t)all->own.regs[0];
+}
+static inline void set_call_result(registers *all, int64_t value)
+{
+	all->own.regs[0] = (uint64_t)value;
+}
+
+static inline struct call current_call(const registers *all)
+{
+	struct call call = {all->number, {0}};
+	for (int i = 0; i < 6; i++)
+		call.arguments[i] = all->own.regs[i];
+	return call;
+}
+
+/* The first argument shares its register with the result: set the result last. */
+static inline void set_call_arguments(registers *all, const struct call *call)
+{
+	for (int i = 0; i < 6; i++)
+		all->own.regs[i] = call->arguments[i];
+}
+
+static inline void prepare_call(registers *all, const struct call *call)
+{
+	all->own.regs[8] = (uint64_t)call->number;
+	all->number = NO_CALL;
+	set_call_arguments(all, call);
+}
+
+static inline void repeat_call(registers *all, const struct call *call)
+{
+	all->own.pc -= SYSCALL_BYTES;
+	prepare_call(all, call);
+}
+
+static inline void skip_call(registers *all, int error)
+{
+	all->number = NO_CALL;
+	set_call_result(all, -error);
+}
+#elif defined __riscv
+#include <asm/ptrace.h>
+
+#define AUDIT_ARCH_HERE AUDIT_ARCH_RISCV64
+#define SYSCALL_AND_TRAP 0x0010007300000073ULL /* ecall; ebreak */
+#define GET_SYSCALL_INFO 0x420e /* PTRACE_GET_SYSCALL_INFO, PTRACE_SET_SYSCALL_INFO: Linux 6.16 */
+#define SET_SYSCALL_INFO 0x4212
+#define AT_SECCOMP_STOP 3 /* PTRACE_SYSCALL_INFO_SECCOMP */
+/* The kernel keeps the first argument of a call outside of the registers. Before a call it is read
+ * and changed by these requests (linux/ptrace.h). */
+struct syscall_info {
+	uint8_t op, reserved;
+	uint16_t flags;
+	uint32_t machine;
+	uint64_t instruction, stack, number, arguments[6], data;
+};
+typedef struct {
+	struct user_regs_struct own;
+	struct syscall_info info;
+} registers;
+
+static inline int get_registers(pid_t tid, registers *all)
+{
+	all->info = (struct syscall_info){.op = 0};
+	if (ptrace(GET_SYSCALL_INFO, tid, (void *)sizeof all->info, &all->info) < 0)
+		return -1;
+	return transfer_registers(PTRACE_GETREGSET, tid, NT_PRSTATUS, &all->own, sizeof all->own);
+}
+
+static inline int set_registers(pid_t tid, const registers *all)
+{
+	registers copy = *all;
+	copy.info.reserved = 0, copy.info.flags = 0, copy.info.data = 0;
+	if (transfer_registers(PTRACE_SETREGSET, tid, NT_PRSTATUS, &copy.own, sizeof copy.own) < 0)
+		return -1;
+	return all->info.op == AT_SECCOMP_STOP
+		       ? (int)ptrace(SET_SYSCALL_INFO, tid, (void *)sizeof copy.info, &copy.info)
+		       : 0;
+}
+static inline uint64_t program_counter(const registers *all)
+{
+	return all->own.pc;
+}
+static inline int64_t call_result(const registers *all)
+{
+	return (int64_t)all->own.a0;
+}
+static inline void set_call_result(registers *all, int64_t value)
+{
+	all->own.a0 = (uint64_t)value;
+}
+
+static inline struct call current_call(const registers *all)
+{
+	const struct user_regs_struct *own = &all->own;
+	struct call call = {(long)own->a7, {own->a0, own->a1, own->a2, own->a3, own->a4, own->a5}};
+	if (all->info.op == AT_SECCOMP_STOP) {
+		call.number = (long)all->info.number;
+		for (int i = 0; i < 6; i++)
+			call.arguments[i] = all->info.arguments[i];
+	}
+	return call;
+}
+
+/* The first argument shares its register with the result: set the result last. */
+static inline void set_call_arguments(registers *all, const struct call *call)
+{
+	const uint64_t *from = call->arguments;
+	all->own.a7 = (unsigned long)call->number;
+	all->own.a0 = from[0], all->own.a1 = from[1], all->own.a2 = from[2];
+	all->own.a3 = from[3], all->own.a4 = from[4], all->own.a5 = from[5];
+	all->info.number = (uint64_t)call->number;
+	for (int i = 0; i < 6; i++)
+		all->info.arguments[i] = from[i];
+}
+
+static inline void prepare_call(registers *all, const struct call *call)
+{
+	set_call_arguments(all, call);
+}
+
+static inline void repeat_call(registers *all, const struct call *call)
+{
+	all->own.pc -= SYSCALL_BYTES;
+	prepare_call(all, call);
+}
+
+static inline void skip_call(registers *all, int error)
+{
+	all->info.number = (uint64_t)NO_CALL;
+	set_call_result(all, -error);
+}
+#elif !defined __x86_64__ && !defined __i386__
+#define AUDIT_ARCH_HERE 0
+#define SYSCALL_AND_TRAP 0ULL
+#define SYSCALL_AND_TRAP_MASK 0ULL
+typedef struct {
+	uint64_t none;
+} registers;
+
+static inline int get_registers(pid_t tid, registers *all)
+{
+	(void)tid, (void)all;
+	errno = ENOSYS;
+	return -1;
+}
+static inline int set_registers(pid_t tid, const registers *all)
+{
+	return get_registers(tid, (registers *)all);
+}
+static inline uint64_t program_counter(const registers *all)
+{
+	return all->none;
+}
+static inline int64_t call_result(const registers *all)
+{
+	return (int64_t)all->none;
+}
+static inline void set_call_result(registers *all, int64_t value)
+{
+	all->none = (uint64_t)value;
+}
+static inline struct call current_call(const registers *all)
+{
+	return (struct call){NO_CALL, {all->none}};
+}
+static inline void set_call_arguments(registers *all, const struct call *call)
+{
+	all->none = call->arguments[0];
+}
+static inline void prepare_call(registers *all, const struct call *call)
+{
+	set_call_arguments(all, call);
+}
+static inline void repeat_call(registers *all, const struct call *call)
+{
+	set_call_arguments(all, call);
+}
+static inline void skip_call(registers *all, int error)
+{
+	set_call_result(all, -error);
+}
+#endif
+
+/* Whether the arguments of a call can be read only at its entry. Calls that make threads must be
+ * stopped there, so that their flags are known afterwards. */
+#ifdef __riscv
+#define ARGUMENTS_HIDDEN_AFTER_ENTRY 1
+#else
+#define ARGUMENTS_HIDDEN_AFTER_ENTRY 0
+#endif
+
+#endif
