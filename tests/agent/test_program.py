@@ -1,0 +1,178 @@
+"""The whole agent, built under AddressSanitizer and UndefinedBehaviorSanitizer, on this machine."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import threading
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from foothold_lab.harness.transport.frames import FrameKind, Frames, frame
+from tests.agent.compiler import (
+    AGENT,
+    AGENT_ENVIRONMENT,
+    HERE,
+    SANITIZERS,
+    compile_c,
+    run,
+    sanitizing_compiler,
+)
+
+EXIT_AGENT = 120
+
+
+def build(out: Path, *more: Path, flags: tuple[str, ...] = ()) -> Path:
+    """Compile the agent with sanitizers, or skip the test."""
+    if (compiler := sanitizing_compiler()) is None:
+        pytest.skip("no C compiler with AddressSanitizer on this machine: install gcc")
+    compile_c(compiler, (*SANITIZERS, *flags), [*sorted(AGENT.glob("*.c")), *more], out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(build(tmp_path_factory.mktemp("agent") / "agent"))
+
+
+def converse(argv: list[str], *commands: bytes) -> list[tuple[FrameKind, bytes]]:
+    """Run the agent, send it commands, and return its frames. Standard input stays open."""
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=AGENT_ENVIRONMENT,
+    ) as process:  # fmt: skip
+        assert process.stdin and process.stdout and process.stderr
+        # in a thread of its own: the agent may wait for its output to be read meanwhile
+        writer = threading.Thread(target=_write, args=(process.stdin, b"".join(commands)))
+        writer.start()
+        answer, complaint = process.stdout.read(), process.stderr.read()
+        writer.join()
+        assert (process.wait(60), complaint) == (0, b"")
+    return list(Frames().take(answer))
+
+
+def _write(to: IO[bytes], data: bytes) -> None:
+    to.write(data)
+    to.flush()
+
+
+def payloads(frames: list[tuple[FrameKind, bytes]], kind: FrameKind) -> bytes:
+    return b"".join(payload for each, payload in frames if each is kind)
+
+
+def test_it_passes_input_and_output(agent: str) -> None:
+    text = bytes(range(256)) * 4000  # more than all pipes between hold
+    commands = [
+        frame(FrameKind.INPUT, text[at : at + 50_000]) for at in range(0, len(text), 50_000)
+    ]
+    frames = converse([agent, "run", "--", "/bin/cat"], *commands, frame(FrameKind.CLOSE_INPUT))
+    assert frames[0][0] is FrameKind.STARTED
+    assert payloads(frames, FrameKind.STDOUT) == text
+    kind, ending = frames[-1]
+    assert kind is FrameKind.ENDED
+    assert json.loads(ending)["status"] == 0
+
+
+def test_it_resizes_a_terminal_and_reads_maps(agent: str) -> None:
+    argv = [agent, "run", "--terminal", "24x80", "--", "/bin/sh", "-c", "read a; stty size"]
+    commands = (
+        frame(FrameKind.RESIZE, struct.pack("<HH", 50, 132)),
+        frame(FrameKind.RESIZE, b"short"),
+        frame(FrameKind.MAPS),
+        frame(FrameKind.INPUT, b"\n"),
+    )
+    frames = converse(argv, *commands)
+    assert b"50 132" in payloads(frames, FrameKind.STDOUT)
+    assert FrameKind.MAPS in dict(frames)
+
+
+def test_it_kills_the_subject_when_the_harness_is_gone(agent: str) -> None:
+    done = run([agent, "run", "--", "/bin/sleep", "100"], AGENT_ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (EXIT_AGENT, b"")
+
+
+def test_a_frame_that_is_too_long_ends_it(agent: str) -> None:
+    with subprocess.Popen(
+        [agent, "run", "--", "/bin/sleep", "100"], stdin=subprocess.PIPE, env=AGENT_ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdin
+        process.stdin.write(b"i\xff\xff\xff\xff")
+        process.stdin.flush()
+        assert process.wait(60) == EXIT_AGENT
+
+
+def test_it_traces_and_brings_about_faults(agent: str) -> None:
+    argv = [agent, "run", "--text", "--trace", "self", "--exit-maps", "--ceiling", "0x4000000000",
+            "--occupy", "0x20000000-0x20001000", "--ignore-hints", "0x10000-0x20000",
+            "--fail", "munmap:1000:22", "--", "/bin/sh", "-c", "echo hello; /bin/true"]  # fmt: skip
+    done = run(argv, AGENT_ENVIRONMENT)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    lines = done.stdout.decode().splitlines()
+    assert lines[0] == "hello"
+    assert "=== maps at end" in lines
+    assert any(line.startswith("20000000-20001000 ---p") for line in lines)
+    assert sum("execve(" in line for line in lines) == 2
+    assert json.loads(lines[-1].removeprefix("=== ended "))["status"] == 0
+
+
+def test_a_program_that_is_not_there_is_reported(agent: str) -> None:
+    frames = converse([agent, "run", "--", "/no/such/program"])
+    assert frames[-1] == (
+        FrameKind.FAILED,
+        b"cannot execute /no/such/program: No such file or directory",
+    )
+
+
+def test_environment_variables_are_not_limited(agent: str) -> None:
+    options = [word for i in range(65) for word in ("--env", f"FOOTHOLD_{i}={i}")]
+    frames = converse([agent, "run", *options, "--", "/usr/bin/env"])
+    lines = payloads(frames, FrameKind.STDOUT).decode().splitlines()
+    assert {f"FOOTHOLD_{i}={i}" for i in range(65)} <= set(lines)
+
+
+@pytest.mark.parametrize(
+    ("options", "rejected"),
+    [(["--rlimit", "as=1G"], "as=1G"), (["--fial", "x"], "--fial"), (["true"], "true")],
+)
+def test_it_names_the_option_that_it_rejects(agent: str, options: list[str], rejected: str) -> None:
+    done = run([agent, "run", *options, "--", "/bin/true"], AGENT_ENVIRONMENT)
+    assert done.returncode == EXIT_AGENT
+    assert done.stderr.decode().startswith(f"agent: cannot use the option or value {rejected}: ")
+
+
+def sysctl(file: Path, value: str) -> list[str]:
+    """An option that sets a file of this test as if it were a sysctl: its path leads out of /proc."""
+    return ["--sysctl", f"../..{file}={value}"]
+
+
+def test_a_sysctl_is_restored_when_the_subject_has_ended(agent: str, tmp_path: Path) -> None:
+    file = tmp_path / "setting"
+    file.write_text("1")
+    argv = [agent, "run", *sysctl(file, "2"), "--", "/bin/cat", str(file)]
+    assert payloads(converse(argv), FrameKind.STDOUT) == b"2"
+    assert file.read_text() == "1"
+
+
+def test_sysctls_are_restored_when_one_cannot_be_set(agent: str, tmp_path: Path) -> None:
+    file = tmp_path / "setting"
+    file.write_text("1")
+    argv = [agent, "run", *sysctl(file, "2"), *sysctl(tmp_path / "none", "3"), "--", "/bin/true"]
+    done = run(argv, AGENT_ENVIRONMENT)
+    assert done.returncode == EXIT_AGENT
+    assert b"cannot read" in done.stderr
+    assert file.read_text() == "1"
+
+
+def test_sysctls_are_restored_when_the_fork_fails(tmp_path: Path) -> None:
+    file = tmp_path / "setting"
+    file.write_text("1")
+    agent = build(tmp_path / "agent", HERE / "failing_fork.c", flags=("-Wl,--wrap=fork",))
+    done = run([str(agent), "run", *sysctl(file, "2"), "--", "/bin/true"], AGENT_ENVIRONMENT)
+    assert done.returncode == EXIT_AGENT
+    message = b"agent: cannot fork for /bin/true: Resource temporarily unavailable\n"
+    assert done.stderr == message
+    assert file.read_text() == "1"
