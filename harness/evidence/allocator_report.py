@@ -1,7 +1,7 @@
-"""The subject's own witness: its report, JSON lines on its standard output.
+"""The report of the allocator: JSON lines on its standard output.
 
-A subject may be broken or hostile, so its report is bounded, checked against a schema and against
-the one order in which events can come. What is wrong with it becomes a sentence, never an error.
+A subject may be broken or hostile, so its report is bounded, and checked against a schema and the
+order in which events can come. What is wrong with it becomes a finding, never an error.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from foothold_lab.harness.evidence.arena_detection import HINTS
+from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.verdict import ReservationPath
 
 LONGEST_LINE = 64 << 10  # bytes
@@ -40,7 +41,7 @@ class Start(ReportEvent, frozen=True, tag="start"):
 
 
 class Reserved(ReportEvent, frozen=True, tag="reserved"):
-    """The arena has its place, with the bitmap below it; the first heap is mapped."""
+    """The arena is reserved, with the bitmap below it, and the first heap is mapped."""
 
     path: ReservationPath
     base: int
@@ -53,7 +54,7 @@ class Reserved(ReportEvent, frozen=True, tag="reserved"):
 
 
 class Hold(ReportEvent, frozen=True, tag="hold"):
-    """The subject waits, for its maps to be read."""
+    """The subject waits at a checkpoint until its maps have been read."""
 
     at: Literal["reserved", "end"]
 
@@ -79,7 +80,7 @@ class End(ReportEvent, frozen=True, tag="end"):
 
 
 class Throw(ReportEvent, frozen=True, tag="throw"):
-    """The runtime died by a throw; `printed` stood on stderr before it."""
+    """The runtime died by a throw. `printed` are the lines on stderr before it."""
 
     message: str
     printed: tuple[str, ...]
@@ -87,21 +88,28 @@ class Throw(ReportEvent, frozen=True, tag="throw"):
 
 
 class Exit(ReportEvent, frozen=True, tag="exit"):
-    """The runtime left without a throw, having printed why."""
+    """The runtime exited without a throw, after it had printed the reason."""
 
     message: str
     printed: tuple[str, ...]
     status: int
 
 
+class Killed(ReportEvent, frozen=True, tag="killed"):
+    """A crash of the runtime is about to kill the process by this signal."""
+
+    signal: int
+    printed: tuple[str, ...]
+
+
 class Broken(ReportEvent, frozen=True, tag="broken"):
-    """Memory was not what had been written to it."""
+    """Memory did not hold what was written to it."""
 
     message: str
 
 
 class Call(ReportEvent, frozen=True, tag="call"):
-    """A system call, if it was asked for."""
+    """A system call, if the subject reports them."""
 
     name: str
     args: tuple[int, ...]
@@ -111,10 +119,10 @@ class Call(ReportEvent, frozen=True, tag="call"):
         return f"{self.name}({', '.join(f'{each:#x}' for each in self.args)}) = {self.result:#x}"
 
 
-_Line = Start | Reserved | Hold | Workload | End | Throw | Exit | Broken | Call
+_Line = Start | Reserved | Hold | Workload | End | Throw | Exit | Killed | Broken | Call
 _DECODER: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
-_DEATHS = frozenset({"throw", "exit"})
-# after each step, those that may come next; the last ones lead nowhere
+_DEATHS = frozenset({"throw", "exit", "killed"})
+# the steps that may follow each step; after the last ones the report ends
 _NEXT = {
     "": {"start"},
     "start": {"reserved"} | _DEATHS,
@@ -125,40 +133,41 @@ _NEXT = {
     "end": set(),
     "throw": set(),
     "exit": set(),
+    "killed": set(),
     "broken": set(),
 }
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the subject said, as far as it made sense. `problems` are sentences.
+    """What the subject reported, as far as it makes sense. `problems` say what does not.
 
-    `calls` are its system calls, `marks` says how many of them came before each hold.
+    `calls` are its system calls, `marks` says how many of them came before each checkpoint.
     """
 
     events: tuple[ReportEvent, ...] = ()
-    problems: tuple[str, ...] = ()
+    problems: tuple[Finding, ...] = ()
     calls: tuple[Call, ...] = ()
     marks: tuple[tuple[str, int], ...] = ()
-    holds: tuple[str, ...] = field(init=False)
+    checkpoints: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        holds = tuple(each.at for each in self.events if isinstance(each, Hold))
-        object.__setattr__(self, "holds", holds)
+        checkpoints = tuple(each.at for each in self.events if isinstance(each, Hold))
+        object.__setattr__(self, "checkpoints", checkpoints)
 
     def one(self, kind: type[E]) -> E | None:
-        """Return the event of that kind; None if it did not come."""
+        """Return the event of this type, None without one."""
         return next((each for each in self.events if isinstance(each, kind)), None)
 
-    def held_after(self, calls: int) -> list[str]:
-        """Name the moments at which it held after so many calls."""
-        return [moment for moment, count in self.marks if count == calls]
+    def checkpoints_after(self, calls: int) -> list[str]:
+        """Return the checkpoints that the subject reached after this number of calls."""
+        return [checkpoint for checkpoint, count in self.marks if count == calls]
 
     @property
     def claims(self) -> dict[str, Reserved | End]:
-        """What it says of its arena, by the moment."""
-        said = {"reserved": self.one(Reserved), "end": self.one(End)}
-        return {moment: event for moment, event in said.items() if event}
+        """What it says about its arena, by checkpoint."""
+        events = {"reserved": self.one(Reserved), "end": self.one(End)}
+        return {checkpoint: event for checkpoint, event in events.items() if event}
 
     @property
     def path(self) -> ReservationPath | None:
@@ -166,44 +175,50 @@ class Report:
         for event in (self.one(End), self.one(Reserved)):
             if event:
                 return event.path
-        return ReservationPath.REFUSED if self.one(Throw) or self.one(Exit) else None
+        dead = any(isinstance(each, Throw | Exit | Killed) for each in self.events)
+        return ReservationPath.REFUSED if dead else None
 
 
 def read_report(stdout: bytes) -> Report:
-    """Read a report; nothing after the first line that makes no sense is believed."""
+    """Read a report up to the first line that makes no sense."""
     events: list[ReportEvent] = []
-    problems: list[str] = []
+    problems: list[Finding] = []
     calls: list[Call] = []
     marks: list[tuple[str, int]] = []
     step = ""
     lines = stdout.split(b"\n")
     if lines.pop():
-        problems.append("the report ends within a line")
+        problems.append(_malformed("The report ends within a line."))
     if len(lines) > MOST_LINES:
-        problems.append(f"the report has more than {MOST_LINES} lines")
+        problems.append(_malformed(f"The report has more than {MOST_LINES} lines."))
     for number, line in enumerate(lines[:MOST_LINES], start=1):
         try:
             event = _decode(line)
         except ValueError as error:
-            problems.append(f"line {number} of the report: {error}")
+            problems.append(_malformed(f"Line {number} of the report: {error}."))
             break
         if isinstance(event, Call) and step:
             calls.append(event)
             continue
         name = _step(event)
         if name not in _NEXT[step]:
-            after = f"after {step}" if step else "at the beginning"
-            problems.append(f"line {number} of the report: {name} {after}")
+            after = f"after `{step}`" if step else "at the beginning"
+            problems.append(_malformed(f"Line {number} of the report: `{name}` comes {after}."))
             break
         events.append(event)
         if isinstance(event, Hold):
             marks.append((event.at, len(calls)))
         step = name
     if not problems and _NEXT[step]:
-        problems.append(f"the report ends after {step}" if step else "the report is empty")
+        end = f"The report ends after `{step}`." if step else "The report is empty."
+        problems.append(_malformed(end))
     return Report(
         tuple(events), tuple(problems) + _inconsistencies(events), tuple(calls), tuple(marks)
     )
+
+
+def _malformed(text: str) -> Finding:
+    return Finding(Code.REPORT_MALFORMED, text)
 
 
 def _decode(line: bytes) -> _Line:
@@ -221,8 +236,8 @@ def _step(event: _Line) -> str:
     return f"{name} {event.at}" if isinstance(event, Hold) else name
 
 
-def _inconsistencies(events: list[ReportEvent]) -> tuple[str, ...]:
-    """Say where the report's own numbers contradict each other."""
+def _inconsistencies(events: list[ReportEvent]) -> tuple[Finding, ...]:
+    """Return where two numbers of the report contradict each other."""
     report = Report(tuple(events))
     start, reserved, end = report.one(Start), report.one(Reserved), report.one(End)
     wrong = []
@@ -247,11 +262,14 @@ def _inconsistencies(events: list[ReportEvent]) -> tuple[str, ...]:
     workload = report.one(Workload)
     if workload and not (workload.verified and _is_enough(workload)):
         wrong.append("the workload is not verified, or allocated nothing")
-    return tuple(f"the report contradicts itself: {each}" for each in wrong)
+    return tuple(
+        Finding(Code.REPORT_INCONSISTENT, f"The report contradicts itself: {each}.")
+        for each in wrong
+    )
 
 
 def _is_enough(workload: Workload) -> bool:
-    """Only `none` allocates nothing, and only the default one has to have blocks of both kinds."""
+    """Did it allocate? Only `none` may allocate nothing; the default needs blocks of both kinds."""
     if workload.name == "default":
         return workload.small > 0 and workload.large > 0
     return workload.name == "none" or workload.small + workload.large > 0

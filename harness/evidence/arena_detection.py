@@ -1,6 +1,6 @@
-"""The path that the maps of the live subject show, by the arenas that its policy makes.
+"""Detects the path in the maps of the running subject, by the arenas that its policy makes.
 
-What the subject says of itself plays no part here.
+The report of the subject plays no part here.
 """
 
 from __future__ import annotations
@@ -8,38 +8,39 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from foothold_lab.harness.evidence import maps
-from foothold_lab.harness.evidence.maps import FOUR_GIB, is_usable
+from foothold_lab.harness.evidence.maps import FOUR_GIB, MappedRange, RangeIndex, is_usable
 from foothold_lab.harness.model.verdict import ReservationPath
 
 HIGH_ARENA = 0xF840000000
-LOW_ARENA = 512 << 20  # of the low reservation, whose bitmap lies before it
-LOW_HEAP = 2 << 30  # that this bitmap is for
-SMALLEST = 16 << 20  # a smaller one is nothing to tell from other memory
-ARENA = 64 << 20  # of Go since 1.11, at a multiple of its size
+LOW_ARENA = 512 << 20  # the arena of the low reservation; its bitmap is below it
+LOW_HEAP = 2 << 30  # what this bitmap covers
+SMALLEST = 16 << 20  # a smaller reservation cannot be told from other memory
+ARENA = 64 << 20  # an arena of Go since 1.11, at a multiple of its size
 HINTS: Mapping[str, tuple[int, ...]] = {
     "modern": tuple(i << 40 | 0xC0 << 32 for i in range(128)),
     "modern-arm64": tuple(i << 40 | 0x40 << 32 for i in range(128)),
 }
-"""Where the policies ask for such arenas, in their order."""
-POLICIES = ("before", "after", "grsec", "memlimit", *HINTS)  # those whose arenas are known here
+"""The addresses at which each policy requests such arenas, in order."""
+POLICIES = ("before", "after", "grsec", "memlimit", *HINTS)  # the policies with known arenas
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """The path that the maps show, None if none or more than one; `line` is the evidence.
+class DetectedPath:
+    """The path that the maps show, None if they show none or more than one.
 
-    `base` is where the reservation begins, 0 without one.
+    `base` is the address of the reservation, 0 without one. `evidence` is one line that says why.
     """
 
     path: ReservationPath | None
     base: int
-    line: str
+    evidence: str
 
 
-def sight(mappings: Sequence[maps.Mapping], policy: str = "after", pointers: int = 8) -> Sighting:
-    """Decide the path from a live process's mappings alone, given what its policy would make of
-    them and the bytes of its pointers.
+def detect_path(
+    mappings: Sequence[MappedRange], policy: str = "after", pointers: int = 8
+) -> DetectedPath:
+    """Detect the path in the mappings of a running process, given its policy and the size of its
+    pointers in bytes.
 
     high: executable anonymous memory at 0xf840000000, and no low reservation. low: 512 MiB and the
     bitmap for 2 GiB before them, below 4 GiB, in use across the arena's start and reserved at their
@@ -56,41 +57,45 @@ def sight(mappings: Sequence[maps.Mapping], policy: str = "after", pointers: int
     runs = list(_runs(mappings))
     found = next((run for run in map(low.trimmed, runs) if low.is_whole(run)), None)
     if high and found:
-        return Sighting(None, 0, f"two arenas: {high} and {found[0].start:x}-{found[-1].end:x}")
+        return DetectedPath(None, 0, f"two arenas: {high} and {found[0].start:x}-{found[-1].end:x}")
     if high:
-        return Sighting(ReservationPath.HIGH, HIGH_ARENA, f"{high} holds {HIGH_ARENA:#x}")
+        return DetectedPath(ReservationPath.HIGH, HIGH_ARENA, f"{high} holds {HIGH_ARENA:#x}")
     if found:
-        return low.sighting(found)
+        return low.detected(found)
     if small := next((run for run in map(_reserved_part, runs) if low.is_shrunk(run)), None):
-        line = f"{_reserved(small) >> 20}M reserved at {small[0].start:#x}, a ninth of them bitmap"
-        return Sighting(ReservationPath.LOW, small[0].start, line)
+        evidence = (
+            f"{_reserved(small) >> 20}M reserved at {small[0].start:#x}, a ninth of them bitmap"
+        )
+        return DetectedPath(ReservationPath.LOW, small[0].start, evidence)
     nothing = f"nothing at {HIGH_ARENA:#x}, " if pointers == 8 else ""
-    return Sighting(None, 0, f"no arena: {nothing}no {low.length >> 20}M below 4G")
+    return DetectedPath(None, 0, f"no arena: {nothing}no {low.length >> 20}M below 4G")
 
 
-def _sparse(mappings: Sequence[maps.Mapping], hints: Sequence[int]) -> Sighting:
+def _sparse(mappings: Sequence[MappedRange], hints: Sequence[int]) -> DetectedPath:
     heaps = [each for each in mappings if each.anonymous and each.permissions == "rw-p"]
+    index = RangeIndex(heaps)
     for hint in hints:
-        for each in heaps:
-            if each.start <= hint and hint + ARENA <= each.end:
-                return Sighting(
-                    ReservationPath.HIGH, hint, f"{each} holds 64M at the hint {hint:#x}"
-                )
+        for each in index.overlapping(hint, hint + 1):
+            if hint + ARENA <= each.end:
+                evidence = f"{each} holds 64M at the hint {hint:#x}"
+                return DetectedPath(ReservationPath.HIGH, hint, evidence)
     for each in heaps:
         start = -(-each.start // ARENA) * ARENA
         if start + ARENA <= each.end:
-            return Sighting(
-                ReservationPath.LOW, start, f"{each} holds 64M at {start:#x}, which is no hint"
-            )
-    return Sighting(None, 0, "no arena: no 64M in use at a multiple of their size")
+            evidence = f"{each} holds 64M at {start:#x}, which is not a hint"
+            return DetectedPath(ReservationPath.LOW, start, evidence)
+    return DetectedPath(None, 0, "no arena: no 64M in use at a multiple of their size")
 
 
-_HEAP_PER_BITMAP = {8: 16, 4: 8}  # bytes of heap that a byte of bitmap covers, by the pointer's
+_HEAP_PER_BITMAP = {
+    8: 16,
+    4: 8,
+}  # bytes of heap that a byte of bitmap covers, by the size of a pointer
 
 
 @dataclass(frozen=True)
 class _Low:
-    """The low reservation, a byte of whose bitmap covers so many of heap."""
+    """The low reservation. A byte of its bitmap covers `heap_per_bitmap` bytes of heap."""
 
     heap_per_bitmap: int
 
@@ -102,24 +107,24 @@ class _Low:
     def length(self) -> int:
         return self.bitmap + LOW_ARENA
 
-    def sighting(self, run: Sequence[maps.Mapping]) -> Sighting:
+    def detected(self, run: Sequence[MappedRange]) -> DetectedPath:
         base = run[0].start
         arena = base + self.bitmap
         heap = next(each for each in run if _holds(each, arena))
         covered = (arena - heap.start) * self.heap_per_bitmap
         path = ReservationPath.LOW_GROWN if covered > LOW_ARENA else ReservationPath.LOW
         size = (run[-1].end - base) >> 20
-        return Sighting(path, base, f"{size}M reserved at {base:#x}, of them in use: {heap}")
+        return DetectedPath(path, base, f"{size}M reserved at {base:#x}, of them in use: {heap}")
 
-    def trimmed(self, run: list[maps.Mapping]) -> list[maps.Mapping]:
-        """Leave out what lies right below a reservation: a probe that went astray, one mapping with
-        it, on a kernel that places upward; the tables, where a kernel of 32 bits places downward.
-        It ends where the reserved tail ends.
+    def trimmed(self, run: list[MappedRange]) -> list[MappedRange]:
+        """Leave out what is mapped directly below the reservation. Where the kernel places upward,
+        this is a probe that was moved; where a 32-bit kernel places downward, it is the tables. The
+        reservation ends where its reserved tail ends.
         """
         return _from(run, run[0].start + _reserved(run) - self.length)
 
-    def is_whole(self, run: Sequence[maps.Mapping]) -> bool:
-        """Is it long enough, in use across the arena's start, reserved up to its end?"""
+    def is_whole(self, run: Sequence[MappedRange]) -> bool:
+        """Is it long enough, in use at the start of the arena, and reserved up to its end?"""
         base = run[0].start
         end = base + self.length
         long_enough = run[-1].end >= end
@@ -128,22 +133,22 @@ class _Low:
         grown_to_its_end = is_usable(run, base + self.bitmap, end)
         return long_enough and in_use and (tail or grown_to_its_end)
 
-    def is_shrunk(self, run: Sequence[maps.Mapping]) -> bool:
-        """Has RLIMIT_AS made it smaller, and is it in use across the arena's start?"""
+    def is_shrunk(self, run: Sequence[MappedRange]) -> bool:
+        """Has RLIMIT_AS made it smaller, and is it in use at the start of the arena?"""
         length = _reserved(run)
         ninth = length // 9
         whole = SMALLEST <= length < self.length and length % (9 * 4096) == 0
         return whole and any(_holds(each, run[0].start + ninth) for each in run)
 
 
-def _holds(mapping: maps.Mapping, address: int) -> bool:
-    """Does heap memory of 2012, which is executable, hold this address?"""
+def _holds(mapping: MappedRange, address: int) -> bool:
+    """Is this address in heap memory of 2012, which is executable?"""
     return mapping.start <= address < mapping.end and mapping.is_heap
 
 
-def _runs(mappings: Sequence[maps.Mapping]) -> Iterator[list[maps.Mapping]]:
+def _runs(mappings: Sequence[MappedRange]) -> Iterator[list[MappedRange]]:
     """Group the anonymous mappings below 4 GiB into runs without a gap."""
-    run: list[maps.Mapping] = []
+    run: list[MappedRange] = []
     for each in mappings:
         if not each.anonymous or each.end > FOUR_GIB:
             continue
@@ -155,17 +160,19 @@ def _runs(mappings: Sequence[maps.Mapping]) -> Iterator[list[maps.Mapping]]:
         yield run
 
 
-def _from(run: list[maps.Mapping], start: int) -> list[maps.Mapping]:
-    """The run from an address on, which is below its end; all of it if it begins later."""
+def _from(run: list[MappedRange], start: int) -> list[MappedRange]:
+    """Return the part of a run from an address on, which is below the end of the run."""
     rest = [each for each in run if each.end > start]
     return [replace(rest[0], start=max(start, rest[0].start)), *rest[1:]]
 
 
-def _reserved_part(run: list[maps.Mapping]) -> list[maps.Mapping]:
-    """The run from its first reserved mapping on; the tables may lie right below."""
+def _reserved_part(run: list[MappedRange]) -> list[MappedRange]:
+    """Return the run from its first reserved mapping on. The tables may be directly below it."""
     return _from(run, next((each.start for each in run if each.permissions == "---p"), 0))
 
 
-def _reserved(run: Sequence[maps.Mapping]) -> int:
-    """Bytes from the beginning of a run to the end of its last reserved mapping; 0 without one."""
+def _reserved(run: Sequence[MappedRange]) -> int:
+    """Return the bytes from the start of a run to the end of its last reserved mapping, 0 without
+    one.
+    """
     return max((each.end - run[0].start for each in run if each.permissions == "---p"), default=0)

@@ -1,21 +1,24 @@
-"""Laying two ledgers side by side: report against trace, trace against maps.
+"""Compares two witnesses: the report with the trace, the trace with the maps.
 
-Where they differ, a sentence names both witnesses and quotes their lines.
+Each difference is a finding that names both witnesses and quotes them. All comparisons take time in
+proportion to what is compared, times a logarithm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from collections.abc import Mapping as Dictionary
+from bisect import bisect_left
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from errno import errorcode
+from itertools import islice, pairwise
 
 from foothold_lab.harness.evidence.allocator_report import Call, Report
-from foothold_lab.harness.evidence.maps import Mapping, is_covered
-from foothold_lab.harness.evidence.strace import Story
+from foothold_lab.harness.evidence.maps import MappedRange, RangeIndex
+from foothold_lab.harness.evidence.strace import SubjectTrace
+from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.ledger import (
     LARGE,
-    Account,
+    AddressSpace,
     Map,
     Piece,
     Remap,
@@ -27,177 +30,242 @@ from foothold_lab.harness.model.ledger import (
 )
 
 _LATE = 256  # calls: as many other threads may make while the maps are read
-_MOST = 3  # sentences of one kind: the first says what is wrong, the rest is its echo
+_MOST = 3  # findings of one kind: the first says what is wrong, the rest follow from it
 
 
 @dataclass(frozen=True)
-class Matching:
-    """A report laid upon a trace: what does not fit, and the moments of the one in the other.
+class ReportMatch:
+    """A report compared with a trace.
 
-    `moments` says how many of the trace's steps lie before a hold of the report.
+    `checkpoints` says how many steps of the trace come before each checkpoint of the report.
     """
 
-    against: tuple[str, ...]
-    moments: Dictionary[str, int]
+    findings: tuple[Finding, ...]
+    checkpoints: Mapping[str, int]
 
 
 def steps_of(report: Report) -> tuple[Step, ...]:
-    """Return the steps of a report's calls, in its order; what is none is left out."""
+    """Return the calls of a report as steps, in its order. Calls that change nothing are left out."""
     steps = (_step(call) for call in report.calls)
     return tuple(step for step in steps if step is not None)
 
 
-def match(report: Report, trace: Sequence[Step]) -> Matching:
+def match_report(report: Report, trace: Sequence[Step]) -> ReportMatch:
     """Find each step of the report in the trace, in the same order.
 
-    The trace may have more, for the subject's interpreter maps memory as well; but nothing large,
-    hinted or executable of which the report does not say.
+    The trace may have more steps, because the interpreter of the subject maps memory as well, but no
+    large, hinted or executable mapping that the report does not list.
     """
-    against: list[str] = []
-    moments: dict[str, int] = {}
-    at, told = 0, set()
-    for place, call in enumerate(report.calls):
-        moments.update(dict.fromkeys(report.held_after(place), at))
-        step = _step(call)
+    findings: list[Finding] = []
+    checkpoints: dict[str, int] = {}
+    steps = [_step(call) for call in report.calls]
+    index = _StepIndex(trace, steps)
+    at, listed = 0, set[int]()
+    for place, (call, step) in enumerate(zip(report.calls, steps, strict=True)):
+        checkpoints.update(dict.fromkeys(report.checkpoints_after(place), at))
         if step is None:
             continue
-        found = next((n for n in range(at, len(trace)) if trace[n] == step), None)
-        if found is None:
-            near = next((each for each in trace[at:] if _alike(each, step)), None)
-            shows = f"the trace shows {near.line}" if near else "the trace shows no such call"
-            against.append(f"the report says {call}; {shows}")
-            told.add(id(near))
+        found = index.equal(step, at)
+        if found is not None:
+            listed.add(found)
+            at = found + 1
             continue
-        told.add(id(trace[found]))
-        at = found + 1
-    moments.update(dict.fromkeys(report.held_after(len(report.calls)), at))
-    silent = [
+        near = index.similar(step, at)
+        if near is not None:
+            listed.add(near)
+        if len(findings) < _MOST:
+            shows = "no such call" if near is None else f"`{trace[near].line}`"
+            text = f"The report lists `{call}`; the trace shows {shows}."
+            findings.append(Finding(Code.REPORT_VS_TRACE, text))
+    checkpoints.update(dict.fromkeys(report.checkpoints_after(len(report.calls)), at))
+    unlisted = (
         each
-        for each in trace
-        if isinstance(each, Map) and _matters(each.reservation) and id(each) not in told
+        for place, each in enumerate(trace)
+        if isinstance(each, Map) and place not in listed and _is_the_runtimes(each.reservation)
+    )
+    findings += [
+        Finding(
+            Code.REPORT_VS_TRACE, f"The trace shows `{each.line}`; the report does not list it."
+        )
+        for each in islice(unlisted, _MOST)
     ]
-    against[_MOST:] = []
-    against += [
-        f"the trace shows {each.line}; the report says nothing of it" for each in silent[:_MOST]
-    ]
-    return Matching(tuple(against), moments)
+    return ReportMatch(tuple(findings), checkpoints)
 
 
-def compare(
-    account: Account,
-    maps: Sequence[Mapping],
-    moment: str,
-    unsure: Sequence[tuple[int, int]] = (),
-) -> list[str]:
-    """Hold what the trace says is mapped against what the kernel shows, both ways, but for ranges
-    of which nobody can be sure.
+class _StepIndex:
+    """Finds the first step of a trace, from a place on, that is equal or similar to another, which
+    must be one of those that are `wanted`.
     """
 
-    def doubtful(one: Piece | Mapping) -> bool:
-        return any(start < one.end and one.start < end for start, end in unsure)
+    def __init__(self, trace: Sequence[Step], wanted: Sequence[Step | None]) -> None:
+        self._places: dict[Hashable, list[int]] = {
+            key: [] for step in wanted if step for key in (step, *_similarities(step))
+        }
+        for place, step in enumerate(trace):
+            for key in (step, *_similarities(step)):
+                if key in self._places:
+                    self._places[key].append(place)
 
-    against = []
-    for piece in account.layout:
-        reservation = account.ledger[piece.of]
-        if not _matters(reservation) or doubtful(piece):
+    def equal(self, step: Step, start: int) -> int | None:
+        return self._first(step, start)
+
+    def similar(self, step: Step, start: int) -> int | None:
+        found = (self._first(key, start) for key in _similarities(step))
+        return min((place for place in found if place is not None), default=None)
+
+    def _first(self, key: Hashable, start: int) -> int | None:
+        places = self._places[key]
+        at = bisect_left(places, start)
+        return places[at] if at < len(places) else None
+
+
+def _similarities(step: Step) -> tuple[Hashable, ...]:
+    """Return what two steps have in common if one may be what the other means."""
+    if isinstance(step, Map):
+        one = step.reservation
+        return ("requested", one.requested), ("size", one.length, one.granted)
+    return (("unmapped", step.start),) if isinstance(step, Unmap) else ()
+
+
+def compare_with_maps(
+    space: AddressSpace,
+    maps: Sequence[MappedRange],
+    checkpoint: str,
+    unsure: Sequence[tuple[int, int]] = (),
+) -> list[Finding]:
+    """Compare what the trace leaves mapped with what the kernel shows, in both directions.
+
+    `unsure` are ranges [start, end) to leave out. Returns the first few findings.
+    """
+    doubts = RangeIndex(_merged(unsure))
+    differences = (
+        *islice(_missing(space, maps, checkpoint, doubts), _MOST),
+        *islice(_unaccounted(space, maps, checkpoint, doubts), _MOST),
+    )
+    return [Finding(Code.MAPS_VS_TRACE, text) for text in differences[:_MOST]]
+
+
+def compare_with_late_maps(
+    trace: SubjectTrace, space: AddressSpace, maps: Sequence[MappedRange], checkpoint: str
+) -> list[Finding]:
+    """Compare maps that were read close to the end of a trace.
+
+    While they are read, other threads go on. What these did then, or were about to do, is left out.
+    """
+    findings = compare_with_maps(space, maps, checkpoint)
+    if not findings or not trace.threads:
+        return findings
+    if trace.pending:
+        return []
+    late = [touched for step in trace.steps[-_LATE:] for touched in _touched(step)]
+    return compare_with_maps(space, maps, checkpoint, late)
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """A range of addresses [start, end) of which no witness can be sure."""
+
+    start: int
+    end: int
+
+
+def _merged(ranges: Sequence[tuple[int, int]]) -> list[_Doubt]:
+    merged: list[_Doubt] = []
+    for start, end in sorted(ranges):
+        if merged and start <= merged[-1].end:
+            end = max(end, merged[-1].end)
+            start = merged.pop().start
+        merged.append(_Doubt(start, end))
+    return merged
+
+
+def _missing(
+    space: AddressSpace,
+    maps: Sequence[MappedRange],
+    checkpoint: str,
+    doubts: RangeIndex[_Doubt],
+) -> Iterator[str]:
+    """Tell of each piece that the trace leaves mapped and the kernel does not show."""
+    shown = RangeIndex(maps)
+    counts = [_is_the_runtimes(reservation) for reservation in space.ledger]
+    for piece in space.layout:
+        if not counts[piece.place] or any(doubts.overlapping(piece.start, piece.end)):
             continue
-        if not is_covered(maps, piece.start, piece.end, piece.protection):
-            shown = [str(m) for m in maps if m.start < piece.end and piece.start < m.end]
-            against.append(
-                f"the trace leaves {_shown(piece)} ({reservation}); the maps at {moment} show "
-                f"{'; '.join(shown[:_MOST]) or 'nothing there'}"
+        if not _is_shown(shown, piece):
+            there = islice(shown.overlapping(piece.start, piece.end), _MOST)
+            yield (
+                f"The trace leaves {piece.start:x}-{piece.end:x} {piece.protection} "
+                f"({space.ledger[piece.place]}); the maps at `{checkpoint}` show "
+                f"{'; '.join(map(str, there)) or 'nothing there'}."
             )
+
+
+def _is_shown(shown: RangeIndex[MappedRange], piece: Piece) -> bool:
+    return shown.cover(
+        piece.start, piece.end, lambda mapping: mapping.permissions[:3] == piece.protection
+    )
+
+
+def _unaccounted(
+    space: AddressSpace,
+    maps: Sequence[MappedRange],
+    checkpoint: str,
+    doubts: RangeIndex[_Doubt],
+) -> Iterator[str]:
+    """Tell of each large or executable mapping that the trace does not account for."""
+    layout = RangeIndex(space.layout)
     for before, mapping in pairwise((None, *maps)):
         assert mapping
-        if before and before.name and before.end == mapping.start:
-            continue  # the bss of a file: execve has mapped it
-        if doubtful(mapping):
+        if not mapping.anonymous or not (mapping.length >= LARGE or mapping.is_heap):
             continue
-        large = mapping.anonymous and mapping.length >= LARGE
-        if (large or mapping.is_heap) and not _accounted(account.layout, mapping):
-            against.append(
-                f"the maps at {moment} show {mapping}; the trace does not account for it"
-            )
-    return against[:_MOST]
+        if before and before.name and before.end == mapping.start:
+            continue  # the bss of a file, which execve has mapped
+        if any(doubts.overlapping(mapping.start, mapping.end)):
+            continue
+        if not _is_traced(layout, mapping):
+            yield f"The maps at `{checkpoint}` show {mapping}; the trace does not account for it."
 
 
-def compare_late(story: Story, account: Account, maps: Sequence[Mapping], moment: str) -> list[str]:
-    """Compare maps that were read close to the end of a story. While they are read, other threads
-    go on: of what they then did, or were about to do, neither witness can be sure.
-    """
-    against = compare(account, maps, moment)
-    if not against or not story.threads:
-        return against
-    if story.pending:
-        return []
-    late = [touched for step in story.steps[-_LATE:] for touched in _touched(step)]
-    return compare(account, maps, moment, late)
+def _is_traced(layout: RangeIndex[Piece], mapping: MappedRange) -> bool:
+    return layout.cover(
+        mapping.start, mapping.end, lambda piece: piece.protection == mapping.permissions[:3]
+    )
 
 
 def _touched(step: Step) -> Iterator[tuple[int, int]]:
     match step:
         case Map():
-            given = step.reservation.given
-            if given is not None:
-                yield given, given + step.reservation.length
+            granted = step.reservation.granted
+            if granted is not None:
+                yield granted, granted + step.reservation.length
         case Remap():
             yield step.start, step.start + step.length
-            yield step.given, step.given + step.new_length
+            yield step.new_start, step.new_start + step.new_length
         case _:
             yield step.start, step.start + step.length
 
 
-def _matters(reservation: Reservation) -> bool:
-    """Is it of the runtime, and not of the interpreter that it runs in?"""
-    heap = reservation.anonymous and reservation.protection == "rwx"
-    return reservation.tells or heap
+def _is_the_runtimes(reservation: Reservation) -> bool:
+    """Is it of the runtime under test, and not of the interpreter that runs it?"""
+    if "ANONYMOUS" not in reservation.flags:
+        return False
+    return reservation.notable or reservation.protection == "rwx"
 
 
 def _step(call: Call) -> Step | None:
     line = str(call)
     if call.name == "mmap" and len(call.args) == 4:
-        asked, length, protection, flags = call.args
+        requested, length, protection, flags = call.args
         refused = -4096 < call.result < 0
-        return Map(
-            Reservation(
-                asked,
-                length,
-                protection_of(protection),
-                flags_of(flags),
-                None if refused else call.result,
-                _errno(-call.result) if refused else "",
-            ),
-            line,
+        reservation = Reservation(
+            requested,
+            length,
+            protection_of(protection),
+            flags_of(flags),
+            None if refused else call.result,
+            errorcode.get(-call.result, str(-call.result)) if refused else "",
         )
+        return Map(reservation, line)
     if call.name == "munmap" and len(call.args) == 2 and call.result == 0:
         return Unmap(*call.args, line)
     return None
-
-
-def _errno(number: int) -> str:
-    from errno import errorcode
-
-    return errorcode.get(number, str(number))
-
-
-def _alike(one: Step, other: Step) -> bool:
-    """Could the one be what the other speaks of?"""
-    if isinstance(one, Map) and isinstance(other, Map):
-        a, b = one.reservation, other.reservation
-        return a.asked == b.asked or (a.length == b.length and a.given == b.given)
-    return isinstance(one, Unmap) and isinstance(other, Unmap) and one.start == other.start
-
-
-def _accounted(layout: Sequence[Piece], mapping: Mapping) -> bool:
-    """Do pieces of this protection cover the mapping without a gap?"""
-    at = mapping.start
-    for piece in layout:
-        if piece.start <= at < piece.end and piece.protection == mapping.permissions[:3]:
-            at = piece.end
-        if at >= mapping.end:
-            return True
-    return False
-
-
-def _shown(piece: Piece) -> str:
-    return f"{piece.start:x}-{piece.end:x} {piece.protection}"

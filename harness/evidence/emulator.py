@@ -1,27 +1,29 @@
-"""What qemu-user says of a program that it runs: its system calls, and the pages that it has.
+"""What qemu-user logs about a program that it runs: its system calls and its pages.
 
-Where an emulator plays the kernel there are two who can know. The emulator knows what the program
-asked and was answered (`-strace`), and the protection of each page, which it enforces itself
-(`-d page`, a table after each mmap); it writes both into one log. The host's kernel knows what
-memory the emulator's process has, at addresses that are the program's plus a base. So the maps of a
-program are here what both agree on: a range is there if the kernel says so, protected as the
-emulator says.
+Two witnesses know what an emulated program has mapped. The emulator logs what the program requested
+and what it was answered (`-strace`), and the protection of each page, which it enforces itself
+(`-d page`, a table after each mmap). The kernel of the host knows what memory the process of the
+emulator has, at the addresses of the program plus a base. The maps of a program are therefore what
+both agree on: a range is mapped if the kernel shows it, with the protection that the emulator gives.
 
-Threads are not told apart, and write into one another's lines: of such a line the end is taken for
-the call that began last, of those that can be answered so. Of a length the log has the lower 32
-bits; how long a mapping is that was given is seen in the table after it.
+The log does not mark threads, and two threads may write into one line. The result at the end of such
+a line is assigned to the latest pending call of a matching type. The log has only the lower 32 bits
+of a length; the table after a mapping shows how long it is.
 """
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import errorcode
 
-from foothold_lab.harness.evidence.maps import Mapping, MapsError, parse_maps
-from foothold_lab.harness.evidence.strace import Call, Story, effects, split
-from foothold_lab.harness.model.ledger import Map, Piece, Reservation, Step, settle
+from foothold_lab.harness.evidence.maps import MappedRange, MapsError, RangeIndex, parse_maps
+from foothold_lab.harness.evidence.strace import Call, SubjectTrace, effect_of, split
+from foothold_lab.harness.model.deadline import Check, checked, unchecked
+from foothold_lab.harness.model.findings import Code, Finding
+from foothold_lab.harness.model.ledger import Map, Piece, Reservation, Step, replay
 from foothold_lab.harness.model.record import Ending, Record
 
 _TABLE = "page layout changed following mmap"
@@ -43,15 +45,15 @@ _SHOWN = 200  # characters of a line that is quoted
 
 @dataclass(frozen=True)
 class Table:
-    """The program's pages, as the emulator has them: (start, end, protection)."""
+    """The pages of the program, as the emulator lists them: (start, end, protection)."""
 
     rows: tuple[tuple[int, int, str], ...]
 
 
 @dataclass(frozen=True)
 class Log:
-    """What an emulator wrote, in its order. `base` is added to a program's address to get that of
-    the host; `unread` are lines on memory that make no sense.
+    """What an emulator wrote, in order. An address of the program plus `base` is the address in the
+    process of the emulator. `unread` are lines about memory that make no sense.
     """
 
     entries: tuple[Call | Table, ...]
@@ -59,11 +61,13 @@ class Log:
     unread: tuple[str, ...]
 
 
-def read_log(text: bytes) -> Log:
-    """Read a log. Never raises: what cannot be read is left out, or counted if it is on memory."""
+def read_log(text: bytes, check: Check = unchecked) -> Log:
+    """Read a log. A line that makes no sense is dropped, or kept in `unread` if it is about memory.
+    Raises only what `check` raises.
+    """
     reader = _Reader()
-    for line in text.decode(errors="backslashreplace").split("\n"):
-        reader.line(line)
+    for line in checked(io.BytesIO(text), check):
+        reader.line(line.decode(errors="backslashreplace").removesuffix("\n"))
     reader.end_table()
     return Log(tuple(reader.entries), reader.base, tuple(reader.unread))
 
@@ -99,7 +103,7 @@ class _Reader:
             self._rows = None
 
     def _call(self, line: str, *, waits: bool) -> None:
-        """One call or more, each begun within the one before; the last may have its result."""
+        """Read one call or more, each begun inside the one before. The last may have its result."""
         match = _BEGUN.search(line)
         while match:
             inner = re.search(rf"\)({_BEGUN.pattern})", match["rest"])
@@ -115,7 +119,7 @@ class _Reader:
             match = _BEGUN.search(inner[1]) if inner else None
 
     def _end(self) -> None:
-        """A call that does not come back."""
+        """Note a call that does not come back."""
         pid, name, arguments = self._begun.pop()
         self.entries.append(
             Call(pid, name, split(arguments) or (), None, "", f"{name}({arguments})")
@@ -143,7 +147,7 @@ class _Reader:
         self.entries.append(Call(pid, name, parts or (), result, errno, line))
 
     def _answered(self, match: re.Match[str]) -> int | None:
-        """Find the call that this answers: the last begun of those that can be."""
+        """Find the pending call that this result belongs to: the latest of a matching type."""
         refusal = errorcode.get(int(match["errno"]), "") if match["errno"] else ""
         for place in range(len(self._begun) - 1, -1, -1):
             places = self._begun[place][1] in _PLACING
@@ -154,8 +158,8 @@ class _Reader:
         return None
 
     def _whole(self, low: int, start: int) -> int:
-        """Return the length of what was mapped at `start`, by its lower 32 bits: it ends where the
-        table has an end, or had something already.
+        """Return the length of what was mapped at `start`, given its lower 32 bits. It ends where a
+        row of the table ends, or where a row of the table before begins.
         """
         ends = [end for first, end, _ in self._now.rows if first <= start < end]
         ends += [first for first, end, _ in self._before.rows if end > start]
@@ -163,9 +167,9 @@ class _Reader:
         return low + max(0, (room - low) // _4_GIB * _4_GIB)
 
 
-def story_of(log: Log, pid: int) -> Story:
-    """Follow the program's own address space. What it was loaded from was mapped by the emulator,
-    without a call.
+def follow_subject(log: Log, pid: int) -> SubjectTrace:
+    """Follow the address space of the program. The emulator has loaded the program itself, without a
+    call.
     """
     steps: list[Step] = []
     unread = list(log.unread)
@@ -173,7 +177,7 @@ def story_of(log: Log, pid: int) -> Story:
     ending = ""
     for call in _calls(log, pid):
         if call.name in ("clone", "clone3", "fork", "vfork"):
-            # with a thread the result may be another's: there is one as soon as it is asked for
+            # the result may be that of another thread: the request alone counts
             if any("CLONE_THREAD" in each for each in call.args):
                 threads += 1
             elif call.result:
@@ -182,33 +186,44 @@ def story_of(log: Log, pid: int) -> Story:
             ending = f"exited with {int(call.args[0]) & 0xFF}"
         else:
             try:
-                steps += effects(call)
+                if step := effect_of(call):
+                    steps.append(step)
             except (ValueError, IndexError):
                 unread.append(call.line)
-    return Story(tuple(steps), (), threads, children, tuple(unread), ending)
+    return SubjectTrace(
+        steps=tuple(steps),
+        threads=threads,
+        children=children,
+        unread=tuple(unread),
+        ending=ending,
+    )
 
 
-def doubts(story: Story, ending: Ending) -> list[str]:
-    """Say what makes the log a poor witness, or a false one of the program's end."""
+def doubts(subject: SubjectTrace, ending: Ending) -> list[Finding]:
+    """Return what makes the log an unreliable witness, or a false one of the program's end."""
     found = []
-    if story.unread and not story.threads:
-        found.append(f"{len(story.unread)} calls of the log make no sense: {story.unread[0]!r}")
-    if not ending.signal and story.ending != f"exited with {ending.status}":
-        says = f"says {story.ending}" if story.ending else "ends before the program"
-        found.append(f"the emulator's log {says}; the agent saw it exited with {ending.status}")
+    if subject.unread and not subject.threads:
+        text = (
+            f"{len(subject.unread)} calls of the log make no sense, such as {subject.unread[0]!r}."
+        )
+        found.append(Finding(Code.TRACE_UNREADABLE, text))
+    if not ending.signal and subject.ending != f"exited with {ending.status}":
+        says = f"says `{subject.ending}`" if subject.ending else "ends before the program"
+        text = f"The emulator's log {says}; the agent saw `exited with {ending.status}`."
+        found.append(Finding(Code.TRACE_VS_ENDING, text))
     return found
 
 
-def maps_at(record: Record, log: Log, moment: str) -> tuple[Mapping, ...]:
-    """Return what the program has mapped at a moment: what is in the emulator's table, and also in
-    the host's maps. Raises MapsError if those are none, or if the log does not reach that far.
+def maps_at(record: Record, log: Log, checkpoint: str) -> tuple[MappedRange, ...]:
+    """Return what the program has mapped at a checkpoint: what both the table of the emulator and
+    the maps of the host show. Raises MapsError if these are not maps, or if the log ends before.
 
-    A program that is held reads its standard input, each time once.
+    At each checkpoint the program reads its standard input once.
     """
-    host = parse_maps(record.maps[moment])
+    host = parse_maps(record.maps[checkpoint])
     entries = log.entries
-    if not record.running:
-        nth = list(record.maps).index(moment)
+    if not record.stopped:
+        nth = list(record.maps).index(checkpoint)
         reads = [
             place
             for place, each in enumerate(entries)
@@ -219,17 +234,19 @@ def maps_at(record: Record, log: Log, moment: str) -> tuple[Mapping, ...]:
         ]
         if len(reads) <= nth:
             raise MapsError(
-                f"the emulator's log shows {len(reads)} reads of standard input, "
-                f"so it does not say when {moment} was"
+                f"the emulator's log shows {len(reads)} reads of standard input, too few for the "
+                f"checkpoint {checkpoint}"
             )
         entries = entries[: reads[nth]]
     pieces = _pieces(entries, record.pid)
-    return tuple(each for piece in pieces for each in _seen(piece, host, log.base))
+    there = RangeIndex(host)
+    return tuple(each for piece in pieces for each in _seen(piece, there, log.base))
 
 
 def _pieces(entries: Sequence[Call | Table], pid: int) -> tuple[Piece, ...]:
-    """The last table, and what was unmapped and protected after it."""
-    last = max((n for n, each in enumerate(entries) if isinstance(each, Table)), default=None)
+    """Return the rows of the last table, changed by what was unmapped and protected after it."""
+    tables = (n for n in reversed(range(len(entries))) if isinstance(entries[n], Table))
+    last = next(tables, None)
     if last is None:
         raise MapsError("the emulator's log has no table of pages")
     table = entries[last]
@@ -240,19 +257,17 @@ def _pieces(entries: Sequence[Call | Table], pid: int) -> tuple[Piece, ...]:
     ]
     later = [each for each in entries[last:] if isinstance(each, Call) and each.pid == pid]
     for call in later:
-        if call.name in _MEMORY - {"mmap", "mmap2"}:
-            steps += effects(call)
-    return settle(steps).layout
+        if call.name in _MEMORY - {"mmap", "mmap2"} and (step := effect_of(call)):
+            steps.append(step)
+    return replay(steps).layout
 
 
-def _seen(piece: Piece, host: Sequence[Mapping], base: int) -> Iterator[Mapping]:
-    """The parts of a piece that the host's kernel has, at the program's own addresses."""
-    for each in host:
+def _seen(piece: Piece, host: RangeIndex[MappedRange], base: int) -> Iterator[MappedRange]:
+    """Return the parts of a piece that the kernel of the host has, at the program's addresses."""
+    for each in host.overlapping(piece.start + base, piece.end + base):
         start = max(each.start - base, piece.start)
         end = min(each.end - base, piece.end)
-        if start >= end:
-            continue
-        # a page with code in it that was translated is kept from being written unnoticed
+        # the emulator write-protects a page whose code it has translated
         there = piece.protection[0] == "-" or each.permissions[0] == "r"
         protection = piece.protection if there else "---"
         yield replace(

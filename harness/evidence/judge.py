@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import Blame
+from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.verdict import Expectation, Observation, Result, Verdict
 
 
@@ -25,17 +26,23 @@ def judge(
     contradiction between witnesses.
     """
     expected = cell.expected
-    findings = [f"the witnesses disagree: {each}" for each in observed.contradictions]
+    findings = list(observed.contradictions)
     if expected and not observed.is_as(expected):
-        findings.append(f"the plan expects {expected}; observed: {observed}")
-    since = f", since {predicted.reason}" if predicted and predicted.reason else ""
+        text = f"The plan expects `{expected}`; {_seen(observed)}."
+        findings.append(Finding(Code.PLAN_EXPECTATION, text))
+    since = f", because {predicted.reason}" if predicted and predicted.reason else ""
     if predicted and not observed.is_as(predicted):
-        findings.append(f"the oracle predicts {predicted}{since}; observed: {observed}")
-        since = ""  # told once
+        same_path = predicted.path in (None, observed.path)
+        code = Code.ORACLE_OUTCOME if same_path else Code.ORACLE_PATH
+        text = f"The oracle predicts `{predicted}`{since}; {_seen(observed)}."
+        findings.append(Finding(code, text))
+        since = ""  # one finding gives the reason
     if expected and predicted and not expected.agrees(predicted):
-        findings.append(f"the plan expects {expected}; the oracle predicts {predicted}{since}")
+        text = f"The plan expects `{expected}`; the oracle predicts `{predicted}`{since}."
+        findings.append(Finding(Code.PLAN_PREDICTION, text))
     if not expected and not predicted and not observed.contradictions:
-        findings.append(f"nothing was expected; observed: {observed}")
+        text = f"Neither the plan nor the oracle expects anything; {_seen(observed)}."
+        findings.append(Finding(Code.PLAN_NOTHING_EXPECTED, text))
     return Verdict(
         cell.id,
         Result.FAIL if findings else Result.PASS,
@@ -50,3 +57,7 @@ def judge(
         command=cell.command,
         artefacts=artefacts,
     )
+
+
+def _seen(observed: Observation) -> str:
+    return f"`{observed}` was observed"

@@ -1,15 +1,21 @@
-"""The kernel's witness: /proc/PID/maps of the live subject."""
+"""The witness of the kernel: /proc/PID/maps of the running subject."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from foothold_lab.harness.model.ledger import Fate, Ledger, Reservation
+from foothold_lab.harness.model.ledger import (
+    PRIVATE_ANONYMOUS,
+    Ledger,
+    Reservation,
+    ReservationState,
+)
 
 LARGEST = 8 << 20  # characters; 65,530 mappings, the most that Linux allows, take about 5 MiB
-_ANONYMOUS = frozenset({"PRIVATE", "ANONYMOUS"})
 FOUR_GIB = 4 << 30
 
 _LINE = re.compile(
@@ -19,12 +25,14 @@ _LINE = re.compile(
 
 
 class MapsError(ValueError):
-    """A text is not what the kernel would write; the message says where."""
+    """A text is not what the kernel writes; the message says where."""
 
 
-@dataclass(frozen=True)
-class Mapping:
-    """One range of addresses, [start, end), as the kernel shows it; no `name` if anonymous."""
+@dataclass(frozen=True, slots=True)
+class MappedRange:
+    """One mapped range of addresses [start, end), as the kernel shows it. `name` is empty if it is
+    anonymous.
+    """
 
     start: int
     end: int
@@ -57,11 +65,49 @@ class Mapping:
         return f"{text} {self.name}" if self.name else text
 
 
-def parse_maps(text: str) -> tuple[Mapping, ...]:
-    """Read /proc/PID/maps. Raises MapsError for anything that the kernel would not write."""
+class _Range(Protocol):
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+
+R = TypeVar("R", bound=_Range)
+
+
+class RangeIndex(Generic[R]):
+    """Disjoint ranges in order of their addresses, found by address in logarithmic time."""
+
+    def __init__(self, ranges: Sequence[R]) -> None:
+        self._ranges = ranges
+        self._ends = [each.end for each in ranges]
+
+    def overlapping(self, start: int, end: int) -> Iterator[R]:
+        """Return the ranges that have an address in [start, end), in order."""
+        for place in range(bisect_right(self._ends, start), len(self._ranges)):
+            each = self._ranges[place]
+            if each.start >= end:
+                return
+            yield each
+
+    def cover(self, start: int, end: int, matches: Callable[[R], bool]) -> bool:
+        """Is each address of [start, end) in a range that matches?"""
+        for each in self.overlapping(start, end):
+            if each.start > start or not matches(each):
+                return False
+            start = each.end
+        return start >= end
+
+
+def parse_maps(text: str) -> tuple[MappedRange, ...]:
+    """Read /proc/PID/maps. Raises MapsError for anything that the kernel does not write.
+
+    Source: Documentation/filesystems/proc.rst and show_map_vma() in fs/proc/task_mmu.c.
+    """
     if len(text) > LARGEST:
         raise MapsError(f"the maps are longer than {LARGEST} characters")
-    mappings: list[Mapping] = []
+    mappings: list[MappedRange] = []
     lines = text.split("\n")
     if lines.pop():
         raise MapsError(f"the maps end within line {len(lines) + 1}")
@@ -69,7 +115,7 @@ def parse_maps(text: str) -> tuple[Mapping, ...]:
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line)
         if not match:
-            raise MapsError(f"line {number} is no mapping: {line[:120]!r}")
+            raise MapsError(f"line {number} is not a mapping: {line[:120]!r}")
         start, end = int(match["start"], 16), int(match["end"], 16)
         if not previous <= start < end:
             raise MapsError(f"line {number} is out of order: {line[:120]!r}")
@@ -77,35 +123,26 @@ def parse_maps(text: str) -> tuple[Mapping, ...]:
         name = match["name"] or ""
         if match["inode"] != "0" and not name:
             raise MapsError(f"line {number} has an inode and no name: {line[:120]!r}")
-        mappings.append(Mapping(start, end, match["permissions"], int(match["offset"], 16), name))
+        offset = int(match["offset"], 16)
+        mappings.append(MappedRange(start, end, match["permissions"], offset, name))
     return tuple(mappings)
 
 
-def is_usable(mappings: Sequence[Mapping], start: int, end: int) -> bool:
-    """Is all of [start, end) mapped so that it can be read and written?"""
-    for each in mappings:
-        if each.start <= start < each.end and each.usable:
-            start = each.end
-        if start >= end:
-            return True
-    return False
+def is_usable(mappings: Sequence[MappedRange], start: int, end: int) -> bool:
+    """Is all of [start, end) readable and writable?"""
+    return RangeIndex(mappings).cover(start, end, lambda each: each.usable)
 
 
-def is_covered(mappings: Sequence[Mapping], start: int, end: int, protection: str) -> bool:
-    """Is all of [start, end) mapped with this protection (`rw-`)?"""
-    for each in mappings:
-        if each.start <= start < each.end and each.permissions[:3] == protection:
-            start = each.end
-        if start >= end:
-            return True
-    return False
-
-
-def ledger_of(mappings: Sequence[Mapping]) -> Ledger:
-    """Return the kernel's own ledger: what is there, with no word of who asked for what."""
+def ledger_of(mappings: Sequence[MappedRange]) -> Ledger:
+    """Return a ledger of the anonymous mappings. The kernel does not know what was requested."""
     return tuple(
         Reservation(
-            None, each.length, each.permissions[:3], _ANONYMOUS, each.start, "", (Fate.HELD,)
+            None,
+            each.length,
+            each.permissions[:3],
+            PRIVATE_ANONYMOUS,
+            each.start,
+            states=(ReservationState.KEPT,),
         )
         for each in mappings
         if each.anonymous

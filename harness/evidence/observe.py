@@ -1,4 +1,7 @@
-"""Joining the witnesses: where two of them disagree, both are named and quoted."""
+"""Observes the allocator: joins its report, the maps, the trace and its end.
+
+Where two of these witnesses disagree, a finding names and quotes both.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from foothold_lab.harness.evidence.allocator_report import (
     Broken,
     End,
     Exit,
+    Killed,
     Report,
     Reserved,
     Start,
@@ -13,78 +17,92 @@ from foothold_lab.harness.evidence.allocator_report import (
     Workload,
     read_report,
 )
-from foothold_lab.harness.evidence.arena_detection import ARENA, HINTS, Sighting, sight
-from foothold_lab.harness.evidence.crosscheck import compare, match
-from foothold_lab.harness.evidence.maps import Mapping, MapsError, is_usable
-from foothold_lab.harness.evidence.trace_source import Accounts
+from foothold_lab.harness.evidence.arena_detection import ARENA, HINTS, DetectedPath, detect_path
+from foothold_lab.harness.evidence.collector import paused_collector
+from foothold_lab.harness.evidence.crosscheck import compare_with_maps, match_report
+from foothold_lab.harness.evidence.maps import MappedRange, MapsError, is_usable
+from foothold_lab.harness.evidence.program import MOST_OUTPUT
+from foothold_lab.harness.evidence.trace_source import Witnesses
 from foothold_lab.harness.model.cells import Cell
-from foothold_lab.harness.model.ledger import FIXED, Account, settle
+from foothold_lab.harness.model.deadline import Check, unchecked
+from foothold_lab.harness.model.findings import Code, Finding
+from foothold_lab.harness.model.ledger import FIXED, AddressSpace, replay
 from foothold_lab.harness.model.record import Record
+from foothold_lab.harness.model.signals import signal_name
 from foothold_lab.harness.model.verdict import Observation, Outcome, ReservationPath
 
 LONGEST_MESSAGE = 500  # characters
-MOST_TOLD = 3  # reservations in a line of evidence
-MOMENTS = ("reserved", "end")
+MOST_SHOWN = 3  # reservations in a line of evidence
+CHECKPOINTS = ("reserved", "end")
 
 
-def observe(record: Record, cell: Cell | None = None, pointers: int = 8) -> Observation:
-    """Join the subject's report, the kernel's maps, the traced calls and the way it ended.
+def observe(
+    record: Record, cell: Cell | None = None, pointers: int = 8, check: Check = unchecked
+) -> Observation:
+    """Join the report of the subject, the maps of the kernel, the trace, and how it ended.
 
-    With `cell`, the report must also be about what the cell asked for; without, it was a policy of
-    2012. `pointers` is their size in the guest, in bytes. Never raises: what cannot be understood
-    is a contradiction in words.
+    With `cell`, the report must also be about what the cell runs; without, the policy is one of
+    2012. `pointers` is the size of a pointer in the guest, in bytes. What makes no sense is a
+    finding; only what `check` raises is raised.
     """
-    return _Inquiry(record, cell, pointers).observation()
+    with paused_collector():
+        return _Observer(record, cell, pointers, check).observation()
 
 
-class _Inquiry:
-    """One record, looked at from all sides; `_against` collects the contradictions."""
+class _Observer:
+    """Collects evidence and findings from the witnesses of one record."""
 
-    def __init__(self, record: Record, cell: Cell | None, pointers: int) -> None:
+    def __init__(self, record: Record, cell: Cell | None, pointers: int, check: Check) -> None:
         self._record = record
+        self._check = check
         self._cell = cell
         self._policy = cell.policy if cell else "after"
         self._pointers = pointers
-        self._accounts = Accounts(record)
+        self._witnesses = Witnesses(record, check)
         self._report = read_report(record.stdout)
         self._message = _last_line(record.stderr)
-        self._maps: dict[str, tuple[Mapping, ...]] = {}
-        self._told: dict[str, str] = {}
-        self._against: list[str] = list(self._report.problems)
+        self._maps: dict[str, tuple[MappedRange, ...]] = {}
+        self._trace_evidence: dict[str, str] = {}
+        self._findings: list[Finding] = list(self._report.problems)
 
     def observation(self) -> Observation:
-        """Hear every witness, then say what happened."""
+        """Compare all witnesses, then say what happened."""
         for what in self._record.cut:
-            self._against.append(f"the subject wrote more to {what} than is kept")
+            self._add(Code.OUTPUT_TRUNCATED, f"The subject wrote more to {what} than is kept.")
         self._read_maps()
-        sightings = {
-            moment: sight(maps, self._policy, self._pointers) for moment, maps in self._maps.items()
+        detected = {
+            checkpoint: detect_path(maps, self._policy, self._pointers)
+            for checkpoint, maps in self._maps.items()
         }
         self._compare_start()
-        self._compare_holds()
-        self._compare_paths(sightings)
+        self._compare_checkpoints()
+        self._compare_paths(detected)
         self._compare_heap()
         self._compare_ending()
         self._compare_trace()
-        path, outcome = self._path(sightings), self._outcome()
+        path, outcome = self._path(detected), self._outcome()
         ending = self._record.ending
         return Observation(
-            path,
-            outcome,
-            ending.status,
-            ending.signal,
-            self._message if outcome is not Outcome.ALLOCATES else "",
-            self._evidence(sightings),
-            tuple(self._against),
+            path=path,
+            outcome=outcome,
+            status=ending.status,
+            signal=ending.signal,
+            message=self._message if outcome is not Outcome.ALLOCATES else "",
+            evidence=self._evidence(detected),
+            contradictions=tuple(self._findings),
+            last_output=self._record.stderr[-MOST_OUTPUT:]
+            .decode(errors="backslashreplace")
+            .strip(),
         )
 
     def _read_maps(self) -> None:
-        for moment in MOMENTS:
-            if moment in self._record.maps:
+        for checkpoint in CHECKPOINTS:
+            if checkpoint in self._record.maps:
                 try:
-                    self._maps[moment] = self._accounts.maps(moment)
+                    self._maps[checkpoint] = self._witnesses.maps(checkpoint)
                 except MapsError as error:
-                    self._against.append(f"the maps at {moment} cannot be read: {error}")
+                    text = f"The maps at `{checkpoint}` cannot be read: {error}."
+                    self._add(Code.MAPS_UNREADABLE, text)
 
     def _compare_start(self) -> None:
         start = self._report.one(Start)
@@ -100,63 +118,62 @@ class _Inquiry:
             told.append(("workload", start.workload, self._cell.workload))
         for what, said, true in told:
             if said != true:
-                self._against.append(f"the report says {what} {said}; it is {true}")
+                self._add(Code.REPORT_VS_CELL, f"The report says {what} {said}; it is {true}.")
 
-    def _compare_holds(self) -> None:
-        for moment in self._report.holds:
-            if moment not in self._record.maps:
-                self._against.append(
-                    f"the report says that it held at {moment}; there are no maps of that moment"
-                )
-        for moment in self._record.maps:
-            if moment not in self._report.holds:
-                self._against.append(
-                    f"there are maps of the moment {moment}; the report says of no hold there"
-                )
-        for moment in self._report.claims:
-            if moment not in self._report.holds:
-                self._against.append(
-                    f"the report says {moment} without a hold: no maps bear it out"
-                )
+    def _compare_checkpoints(self) -> None:
+        for checkpoint in self._report.checkpoints:
+            if checkpoint not in self._record.maps:
+                text = f"The report stops at `{checkpoint}`; there are no maps of that checkpoint."
+                self._add(Code.REPORT_VS_CHECKPOINTS, text)
+        for checkpoint in self._record.maps:
+            if checkpoint not in self._report.checkpoints:
+                text = f"There are maps of the checkpoint `{checkpoint}`; the report does not stop there."
+                self._add(Code.REPORT_VS_CHECKPOINTS, text)
+        for checkpoint in self._report.claims:
+            if checkpoint not in self._report.checkpoints:
+                text = f"The report says `{checkpoint}` without a checkpoint: no maps confirm it."
+                self._add(Code.REPORT_VS_CHECKPOINTS, text)
 
-    def _compare_paths(self, sightings: dict[str, Sighting]) -> None:
-        for moment, said in self._report.claims.items():
-            seen = sightings.get(moment)
+    def _compare_paths(self, detected: dict[str, DetectedPath]) -> None:
+        for checkpoint, said in self._report.claims.items():
+            seen = detected.get(checkpoint)
             if seen is None:
                 continue
             if said.path is not seen.path:
-                self._against.append(
-                    f"the report says {said.path}; the maps at {moment} show "
-                    f"{seen.path or 'no such thing'}: {seen.line}"
+                text = (
+                    f"The report says `{said.path}`; the maps at `{checkpoint}` show "
+                    f"`{seen.path or 'no path'}`: {seen.evidence}."
                 )
+                self._add(Code.REPORT_VS_MAPS, text)
             elif seen.path is not ReservationPath.HIGH and isinstance(said, Reserved):
                 if said.base != seen.base:
-                    self._against.append(
-                        f"the report says reserved at {said.base:#x}; the maps show {seen.line}"
-                    )
+                    text = f"The report says reserved at {said.base:#x}; the maps show {seen.evidence}."
+                    self._add(Code.REPORT_VS_MAPS, text)
             elif seen.path is ReservationPath.HIGH and said.arena_start != seen.base:
-                self._against.append(
-                    f"the report says that the arena starts at {said.arena_start:#x}; the maps "
-                    f"show {seen.line}"
+                text = (
+                    f"The report says that the arena starts at {said.arena_start:#x}; the maps "
+                    f"show {seen.evidence}."
                 )
+                self._add(Code.REPORT_VS_MAPS, text)
 
     def _compare_heap(self) -> None:
-        """Whether the heap that the report claims is memory that can be read and written."""
-        for moment, said in self._report.claims.items():
-            maps = self._maps.get(moment)
+        """Check that the heap that the report claims is readable and writable."""
+        for checkpoint, said in self._report.claims.items():
+            maps = self._maps.get(checkpoint)
             if maps is None or said.path is ReservationPath.LOW_GROWN:
-                continue  # low-grown: between two blocks lies what was never taken
+                continue  # low-grown: between two blocks there are gaps
             if said.arena_start >= said.arena_used:
-                self._against.append(f"the report says of no heap at {moment}")
+                self._add(Code.REPORT_VS_MAPS, f"The report claims no heap at `{checkpoint}`.")
             elif not all(is_usable(maps, *piece) for piece in self._pieces(said)):
-                self._against.append(
-                    f"the report says of a heap {said.arena_start:#x}-{said.arena_used:#x}; "
-                    f"the maps at {moment} do not show all of it readable and writable"
+                text = (
+                    f"The report claims a heap at {said.arena_start:#x}-{said.arena_used:#x}; the "
+                    f"maps at `{checkpoint}` do not show all of it readable and writable."
                 )
+                self._add(Code.REPORT_VS_MAPS, text)
 
     def _pieces(self, said: Reserved | End) -> list[tuple[int, int]]:
-        """Where the heap must be: between the first and the last of many arenas may lie what was
-        never to be had.
+        """Return the ranges that must be heap. Between the first and the last of many arenas there
+        may be gaps.
         """
         start, end = said.arena_start, said.arena_used
         if self._policy not in HINTS:
@@ -165,47 +182,61 @@ class _Inquiry:
 
     def _compare_ending(self) -> None:
         ending, report = self._record.ending, self._report
-        how = f"signal {ending.signal}" if ending.signal else f"status {ending.status}"
+        how = signal_name(ending.signal) if ending.signal else f"status {ending.status}"
         death = report.one(Throw) or report.one(Exit)
         if death and (ending.signal or death.status != ending.status):
-            self._against.append(f"the report says status {death.status}; it ended with {how}")
+            text = f"The report says status {death.status}; the subject ended with {how}."
+            self._add(Code.REPORT_VS_ENDING, text)
+        killed = report.one(Killed)
+        if killed and killed.signal != ending.signal:
+            text = f"The report says signal {killed.signal}; the subject ended with {how}."
+            self._add(Code.REPORT_VS_ENDING, text)
         if isinstance(death, Throw) and self._message != f"throw: {death.message}":
-            self._against.append(
-                f"the report says throw: {death.message}; the last line on stderr is "
-                f"{self._message!r}"
+            text = (
+                f"The report says `throw: {death.message}`; the last line on stderr is "
+                f"`{self._message}`."
             )
+            self._add(Code.REPORT_VS_ENDING, text)
         if report.one(End) and (ending.signal or ending.status):
-            self._against.append(f"the report says that it ended well; it ended with {how}")
+            text = f"The report says that the subject ended well; it ended with {how}."
+            self._add(Code.REPORT_VS_ENDING, text)
         if broken := report.one(Broken):
-            self._against.append(f"memory did not hold what was written to it: {broken.message}")
+            text = f"Memory did not hold what was written to it: {broken.message}."
+            self._add(Code.SUBJECT_MEMORY, text)
         if not death and not report.one(End) and not ending.signal and ending.status == 0:
-            self._against.append("it ended with status 0; its report has no end")
+            text = "The subject ended with status 0; its report has no end."
+            self._add(Code.REPORT_VS_ENDING, text)
 
     def _compare_trace(self) -> None:
-        """Hold report and maps against the calls as strace saw them, if it did."""
-        calls = self._accounts.calls()
-        if calls is None:
+        """Compare the report and the maps with the trace, if there is one."""
+        trace = self._witnesses.trace()
+        if trace is None:
             return
-        story = calls.story
-        self._told["trace"] = _traced(settle(story.steps))
-        if calls.said:
-            self._told["strace itself"] = "; ".join(calls.said)
-        self._against += calls.doubts
-        matching = match(self._report, story.steps)
-        self._against += matching.against
-        for moment, count in matching.moments.items():
-            if moment in self._maps:
-                account = settle(story.steps[:count])
-                self._against += compare(account, self._maps[moment], moment)
+        steps = trace.subject.steps
+        self._trace_evidence["trace"] = _traced(replay(steps, self._check))
+        if trace.complaints:
+            self._trace_evidence["strace itself"] = "; ".join(trace.complaints)
+        self._findings += trace.doubts
+        matched = match_report(self._report, steps)
+        self._findings += matched.findings
+        for checkpoint, count in matched.checkpoints.items():
+            if checkpoint in self._maps:
+                space = replay(steps[:count], self._check)
+                self._findings += compare_with_maps(space, self._maps[checkpoint], checkpoint)
 
-    def _path(self, sightings: dict[str, Sighting]) -> ReservationPath | None:
-        """What the maps showed last; refused if it died before there was anything to show."""
-        for moment in reversed(MOMENTS):
-            if moment in sightings:
-                return sightings[moment].path
+    def _add(self, code: Code, text: str) -> None:
+        self._findings.append(Finding(code, text))
+
+    def _path(self, detected: dict[str, DetectedPath]) -> ReservationPath | None:
+        """Return the path of the last maps; refused if it died before there were any."""
+        for checkpoint in reversed(CHECKPOINTS):
+            if checkpoint in detected:
+                return detected[checkpoint].path
         report = self._report
         refused = (
-            report.path is ReservationPath.REFUSED and not report.holds and not self._record.maps
+            report.path is ReservationPath.REFUSED
+            and not report.checkpoints
+            and not self._record.maps
         )
         return ReservationPath.REFUSED if refused else None
 
@@ -214,25 +245,25 @@ class _Inquiry:
         if ending.signal or ending.status:
             return Outcome.DIES
         proven = report.one(Workload) and report.one(End) and "end" in self._maps
-        return Outcome.ALLOCATES if proven and not self._against else None
+        return Outcome.ALLOCATES if proven and not self._findings else None
 
-    def _evidence(self, sightings: dict[str, Sighting]) -> dict[str, str]:
-        evidence = {"report": _told(self._report)}
-        for moment in MOMENTS:
-            if moment in sightings:
-                seen = sightings[moment]
-                evidence[f"maps at {moment}"] = f"{seen.path or 'unclear'}: {seen.line}"
-        if not sightings:
-            evidence["maps"] = "none were read: the subject never held"
-        evidence.update(self._told)
+    def _evidence(self, detected: dict[str, DetectedPath]) -> dict[str, str]:
+        evidence = {"report": _described(self._report)}
+        for checkpoint in CHECKPOINTS:
+            if checkpoint in detected:
+                seen = detected[checkpoint]
+                evidence[f"maps at {checkpoint}"] = f"{seen.path or 'unclear'}: {seen.evidence}"
+        if not detected:
+            evidence["maps"] = "none were read: the subject reached no checkpoint"
+        evidence.update(self._trace_evidence)
         ending = self._record.ending
-        how = f"signal {ending.signal}" if ending.signal else f"status {ending.status}"
+        how = signal_name(ending.signal) if ending.signal else f"status {ending.status}"
         evidence["ending"] = f"{how}; stderr ends: {self._message}" if self._message else how
         return evidence
 
 
-def _told(report: Report) -> str:
-    """The report in one line."""
+def _described(report: Report) -> str:
+    """Describe the report in one line."""
     if end := report.one(End):
         heap = f"heap {end.arena_start:#x}-{end.arena_used:#x}"
         work = report.one(Workload)
@@ -242,18 +273,20 @@ def _told(report: Report) -> str:
         return f"broken: {broken.message}"
     if death := report.one(Throw) or report.one(Exit):
         return f"{report.path}: died, status {death.status}: {death.message}"
+    if killed := report.one(Killed):
+        return f"{report.path}: killed by signal {killed.signal}"
     return f"{report.path or 'nothing'}, and no end"
 
 
-def _traced(account: Account) -> str:
-    """The reservations that matter, in one line."""
-    telling = [str(each) for each in account.ledger if each.tells and not each.flags & FIXED]
-    if (more := len(telling) - MOST_TOLD) > 0:  # the last one is what it came to
-        telling[MOST_TOLD - 1 : -1] = [f"{more} more"]
-    return "; ".join(telling) if telling else "nothing large or hinted"
+def _traced(space: AddressSpace) -> str:
+    """Describe the notable reservations in one line."""
+    notable = [str(each) for each in space.ledger if each.notable and not each.flags & FIXED]
+    if (more := len(notable) - MOST_SHOWN) > 0:  # the last one is what the program got
+        notable[MOST_SHOWN - 1 : -1] = [f"{more} more"]
+    return "; ".join(notable) or "nothing large or hinted"
 
 
 def _last_line(stderr: bytes) -> str:
-    """The last line that is not blank, bounded."""
+    """Return the last line that is not blank, bounded."""
     lines = stderr[-(8 << 10) :].decode(errors="backslashreplace").strip().splitlines()
     return lines[-1].strip()[:LONGEST_MESSAGE] if lines else ""

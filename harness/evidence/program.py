@@ -1,30 +1,25 @@
-"""A program that reports nothing: what trace, maps and its ending tell of its way.
+"""Observes a program without a report: from its trace, its maps and its end.
 
-Of interest is each anonymous reservation that is large or asks for an address, what the kernel made
-of it, and what the program did then.
+Each anonymous reservation that is large or requests an address is of interest: how the kernel
+answered, and what the program did next.
 """
 
 from __future__ import annotations
 
+import heapq
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from foothold_lab.harness.evidence.crosscheck import compare_late
-from foothold_lab.harness.evidence.maps import FOUR_GIB, MapsError, ledger_of
-from foothold_lab.harness.evidence.strace import Story
-from foothold_lab.harness.evidence.trace_source import Accounts, Calls
-from foothold_lab.harness.model.ledger import (
-    Account,
-    Answer,
-    Fate,
-    Ledger,
-    Map,
-    Reservation,
-    Step,
-    Unmap,
-    settle,
-)
+from foothold_lab.harness.evidence.collector import paused_collector
+from foothold_lab.harness.evidence.crosscheck import compare_with_late_maps
+from foothold_lab.harness.evidence.maps import FOUR_GIB, MappedRange, MapsError, ledger_of
+from foothold_lab.harness.evidence.requests import describe_requests, is_own_request
+from foothold_lab.harness.evidence.trace_source import CheckedTrace, Witnesses
+from foothold_lab.harness.model.deadline import Check, unchecked
+from foothold_lab.harness.model.findings import Code, Finding
+from foothold_lab.harness.model.ledger import Ledger, replay
 from foothold_lab.harness.model.record import Ending, Record
+from foothold_lab.harness.model.signals import signal_name
 from foothold_lab.harness.model.verdict import Observation, Outcome, ReservationPath
 
 _COMPLAINT = re.compile(
@@ -32,211 +27,155 @@ _COMPLAINT = re.compile(
     re.I,
 )
 TRACED = "ending, traced"  # evidence of a program that was run again without a tracer
-RUNNING = "running"  # the moment of the maps of a program that we have ended
-END = "end"  # of one that was about to end by itself
-MOST_TOLD = 12  # reservations
-MOST_SAID = 4096  # characters of what it printed last
+RUNNING = "running"  # the checkpoint of a program that the harness has stopped
+END = "end"  # the checkpoint of a program that was about to end by itself
+MOST_OUTPUT = 4096  # characters of the last output
 LONGEST_MESSAGE = 500
-
-
-def observe_program(
-    record: Record, untraced: Record | None = None, *, ready_pattern: str = "", ends: bool = False
-) -> Observation:
-    """Join trace, maps and ending. Never raises: what cannot be understood is a contradiction.
-
-    It has started if it ended with status 0, having printed what matches `says`; or, unless it
-    `ends` by itself, if it has said so, or nothing is known that it ready_pattern, and it still ran when our
-    patience was over. If it was run again without a tracer, that run is its ending.
-
-    The path is where the largest of the telling reservations that were given went: `low` below
-    4 GiB, else `high`; `refused` if there were some and none was given; None if there were none.
-    """
-    evidence: dict[str, str] = {}
-    against: list[str] = []
-    ledger: Ledger = ()
-    accounts = Accounts(record)
-    if calls := accounts.calls():
-        ledger = _hear_trace(record, accounts, calls, evidence, against)
-    elif RUNNING in record.maps:
-        ledger = _hear_maps(accounts, evidence, against)
-    for what in record.cut:
-        evidence[f"cut {what}"] = "there was more than is kept"
-    if untraced:
-        evidence[TRACED] = _how(record)
-        record = untraced
-    evidence["ending"] = _how(record)
-    ending, stopped = record.ending, _was_stopped(record)
-    if ending.outlived and not stopped:
-        evidence["left behind"] = f"{ending.outlived} processes, which were ended"
-    evidence["took"] = _took(ending)
-    silent = bool(ready_pattern) and not (record.said or _has_said(record, ready_pattern))
-    said = _said(record)
-    outcome, message = Outcome.STARTS, ""
-    if stopped:
-        if ends or silent:
-            outcome = Outcome.HANGS
-    elif ending.signal or ending.status or silent:
-        outcome = Outcome.DIES
-        well = not (ending.signal or ending.status)
-        message = f"it ended without having said /{ready_pattern}/" if well else _complaint(record)
-    return Observation(
-        _path(ledger),
-        outcome,
-        0 if stopped else ending.status,
-        0 if stopped else ending.signal,
-        message,
-        evidence,
-        tuple(against),
-        said,
-    )
-
-
 _KILLED = 9
 
 
+def observe_program(
+    record: Record,
+    untraced: Record | None = None,
+    *,
+    ready_pattern: str = "",
+    must_exit: bool = False,
+    check: Check = unchecked,
+) -> Observation:
+    """Join trace, maps and end of a program. What makes no sense is a finding; only what `check`
+    raises is raised.
+
+    The program has started if it exited with status 0 and, with a `ready_pattern`, printed a match.
+    A program that was still running at its timeout has started as well, unless it `must_exit` or
+    has not printed a match. `untraced` is the record of a second run without a tracer, which then
+    decides how the program ended.
+
+    The path is where the largest of the notable reservations went: `low` below 4 GiB, else `high`;
+    `refused` if all of them were refused; None if there were none.
+    """
+    with paused_collector():
+        observer = _ProgramObserver(record, check)
+        observer.read_witnesses()
+        observer.read_ending(untraced)
+        return observer.observation(ready_pattern, must_exit=must_exit)
+
+
+class _ProgramObserver:
+    """Collects evidence and findings from the witnesses of one program."""
+
+    def __init__(self, record: Record, check: Check) -> None:
+        self._record = record  # the one whose end counts
+        self._check = check
+        self._witnesses = Witnesses(record, check)
+        self._evidence: dict[str, str] = {}
+        self._findings: list[Finding] = []
+        self._ledger: Ledger = ()
+
+    def read_witnesses(self) -> None:
+        record = self._record
+        if trace := self._witnesses.trace():
+            self._read_trace(trace)
+        elif RUNNING in record.maps:  # they do not show what the program requested
+            self._ledger = ledger_of(self._read_maps(RUNNING))
+        for what in record.cut:
+            self._evidence[f"cut {what}"] = "there was more than is kept"
+
+    def read_ending(self, untraced: Record | None) -> None:
+        if untraced:
+            self._evidence[TRACED] = _how(self._record)
+            self._record = untraced
+        ending = self._record.ending
+        self._evidence["ending"] = _how(self._record)
+        if ending.outlived and not _was_stopped(self._record):
+            self._evidence["left behind"] = f"{ending.outlived} processes, which were ended"
+        self._evidence["took"] = _took(ending)
+
+    def observation(self, ready_pattern: str, *, must_exit: bool) -> Observation:
+        record = self._record
+        ending, stopped = record.ending, _was_stopped(record)
+        ready = not ready_pattern or record.ready or _matches(record, ready_pattern)
+        outcome, message = Outcome.STARTS, ""
+        if stopped:
+            if must_exit or not ready:
+                outcome = Outcome.HANGS
+        elif ending.signal or ending.status:
+            outcome, message = Outcome.DIES, _complaint(record)
+        elif not ready:
+            outcome, message = Outcome.DIES, f"it ended before it printed /{ready_pattern}/"
+        return Observation(
+            path=_path(self._ledger),
+            outcome=outcome,
+            status=0 if stopped else ending.status,
+            signal=0 if stopped else ending.signal,
+            message=message,
+            evidence=self._evidence,
+            contradictions=tuple(self._findings),
+            last_output=_last_output(record),
+        )
+
+    def _read_trace(self, trace: CheckedTrace) -> None:
+        subject = trace.subject
+        space = replay(subject.steps, self._check)
+        self._ledger = space.ledger
+        requests = describe_requests(subject, space)
+        self._evidence["trace"] = requests or "nothing large, nothing with a hint"
+        if subject.threads or subject.children:
+            started = f"{subject.threads} threads, {subject.children} processes"
+            self._evidence["started"] = started
+        if trace.complaints:
+            self._evidence["strace itself"] = "; ".join(trace.complaints[:3])
+        if "trace" in self._record.cut:
+            return  # without its end it cannot be compared with anything
+        self._findings += trace.doubts
+        for checkpoint in (RUNNING, END):
+            if checkpoint not in self._record.maps:
+                continue
+            maps = self._read_maps(checkpoint)
+            if maps and trace.complete:
+                self._findings += compare_with_late_maps(subject, space, maps, checkpoint)
+
+    def _read_maps(self, checkpoint: str) -> tuple[MappedRange, ...]:
+        """Return the maps of a checkpoint; none, with a finding, if they cannot be read."""
+        try:
+            maps = self._witnesses.maps(checkpoint)
+        except MapsError as error:
+            text = f"The maps at `{checkpoint}` cannot be read: {error}."
+            self._findings.append(Finding(Code.MAPS_UNREADABLE, text))
+            return ()
+        name = f"maps while {RUNNING}" if checkpoint == RUNNING else f"maps at the {END}"
+        self._evidence[name] = _largest(ledger_of(maps))
+        return maps
+
+
 def _was_stopped(record: Record) -> bool:
-    return record.running and record.ending.signal == _KILLED
+    return record.stopped and record.ending.signal == _KILLED
 
 
-def _has_said(record: Record, ready_pattern: str) -> bool:
+def _matches(record: Record, ready_pattern: str) -> bool:
     pattern = re.compile(ready_pattern.encode(), re.MULTILINE)
     return any(pattern.search(each) for each in (record.stdout, record.stderr))
 
 
-def _hear_trace(
-    record: Record,
-    accounts: Accounts,
-    calls: Calls,
-    evidence: dict[str, str],
-    against: list[str],
-) -> Ledger:
-    story = calls.story
-    account = settle(story.steps)
-    told = list(tell(story, account))
-    more = f"and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
-    evidence["trace"] = "; ".join([*told[:MOST_TOLD], more]).rstrip("; ") or (
-        "nothing large, nothing with a hint"
-    )
-    if story.threads or story.children:
-        evidence["started"] = f"{story.threads} threads, {story.children} processes"
-    if calls.said:
-        evidence["strace itself"] = "; ".join(calls.said[:3])
-    if "trace" in record.cut:
-        return account.ledger  # its end is not there to be held against anything
-    against += calls.doubts
-    for moment, words in ((RUNNING, f"maps while {RUNNING}"), (END, f"maps at the {END}")):
-        if moment not in record.maps:
-            continue
-        try:
-            maps = accounts.maps(moment)
-        except MapsError as error:
-            against.append(f"the maps cannot be read: {error}")
-            continue
-        evidence[words] = _largest(ledger_of(maps))
-        if maps and calls.whole:
-            against += compare_late(story, account, maps, moment)
-    return account.ledger
-
-
-def _hear_maps(accounts: Accounts, evidence: dict[str, str], against: list[str]) -> Ledger:
-    """Without a trace, the maps say where it is, and nobody what it asked for."""
-    try:
-        ledger = ledger_of(accounts.maps(RUNNING))
-    except MapsError as error:
-        against.append(f"the maps cannot be read: {error}")
-        return ()
-    evidence[f"maps while {RUNNING}"] = _largest(ledger)
-    return ledger
-
-
-def tell(story: Story, account: Account) -> Iterator[str]:
-    """Tell each reservation that is large or hinted, and what the program did upon the answer."""
-    place = -1
-    for at, step in enumerate(story.steps):
-        if not isinstance(step, Map):
-            continue
-        place = _next_map(account.ledger, place, step.reservation)
-        reservation = account.ledger[place]
-        if not _counts(reservation):
-            continue
-        then = ""
-        if reservation.answer in (Answer.MOVED, Answer.REFUSED):
-            then = f", {reaction(story, at, reservation)}"
-        yield f"{reservation}{then}"
-
-
-def _next_map(ledger: Ledger, place: int, wanted: Reservation) -> int:
-    """Find this step's entry: mremap makes entries of its own in between."""
-    place += 1
-    while ledger[place] != wanted:
-        place += 1
-    return place
-
-
-def reaction(story: Story, at: int, asked: Reservation) -> str:
-    """Say what the program did when it did not get the addresses that it had asked for, by the step
-    with this place in its story; the ledger says what became of it.
-    """
-    later = range(at + 1, len(story.steps))  # no copy: there may be thousands to be told of
-    unused = asked.protection == "---" and asked.became == (Fate.UNMAPPED,)
-    back = unused or any(_gives_back(story.steps[n], asked) for n in later if asked.given)
-    given = "gave it back, and " if back else ""
-    maps = (
-        each.reservation for each in map(story.steps.__getitem__, later) if isinstance(each, Map)
-    )
-    following = next((each for each in maps if _alone(each)), None)
-    if asked.answer is Answer.MOVED and not back:
-        return "took it"
-    if following is None:
-        died = story.ending and story.ending != "exited with 0"
-        return f"{given}gave up" if died else f"{given}went on without"
-    if following.length < asked.length:
-        return f"{given}asked for less"
-    if following.length > asked.length:
-        return f"{given}asked for more" if back else "went on"
-    return f"{given}tried elsewhere"
-
-
-def _counts(reservation: Reservation) -> bool:
-    """Does it tell, and is it a request of its own, no part of what is reserved already?"""
-    return reservation.tells and not reservation.within
-
-
-def _alone(reservation: Reservation) -> bool:
-    """The same of a request as it was made, before anything is known of what it fell upon."""
-    return reservation.tells and "FIXED" not in reservation.flags
-
-
-def _gives_back(step: Step, asked: Reservation) -> bool:
-    """All of it: many a program asks for more than it needs, and cuts off what is not aligned."""
-    whole = (asked.given, asked.length)
-    return isinstance(step, Unmap) and (step.start, min(step.length, asked.length)) == whole
-
-
 def _path(ledger: Ledger) -> ReservationPath | None:
-    telling = [each for each in ledger if _counts(each)]
-    given = [each for each in telling if each.given is not None]
-    if not given:
-        return ReservationPath.REFUSED if telling else None
-    largest = max(given, key=lambda each: each.length)
-    return ReservationPath.LOW if (largest.given or 0) < FOUR_GIB else ReservationPath.HIGH
+    own = [each for each in ledger if is_own_request(each)]
+    granted = [each for each in own if each.granted is not None]
+    if not granted:
+        return ReservationPath.REFUSED if own else None
+    largest = max(granted, key=lambda each: each.length)
+    return ReservationPath.LOW if (largest.granted or 0) < FOUR_GIB else ReservationPath.HIGH
 
 
 def _largest(ledger: Ledger) -> str:
-    largest = sorted(ledger, key=lambda each: -each.length)[:3]
+    largest = heapq.nsmallest(3, ledger, key=lambda each: -each.length)
     return "; ".join(str(each) for each in largest) or "nothing anonymous"
 
 
 def _how(record: Record) -> str:
     ending = record.ending
     if _was_stopped(record):
-        after = f"after {ending.wall:.1f} s"
-        return (
-            f"it said that it has started {after}, and was ended"
-            if record.said
-            else f"it was still running {after}, and was ended"
-        )
-    return f"signal {ending.signal}" if ending.signal else f"status {ending.status}"
+        was = "it was ready" if record.ready else "it was still running"
+        return f"{was} after {ending.wall:.1f} s, and was ended"
+    return signal_name(ending.signal) if ending.signal else f"status {ending.status}"
 
 
 def _took(ending: Ending) -> str:
@@ -246,16 +185,18 @@ def _took(ending: Ending) -> str:
     )
 
 
-def _said(record: Record) -> str:
-    """The last that it printed; standard error behind the rest, since it is what counts."""
-    tails = (record.stdout[-MOST_SAID:], record.stderr[-MOST_SAID:])
+def _last_output(record: Record) -> str:
+    """Return the end of what it printed. Standard error comes last, because it matters more."""
+    tails = (record.stdout[-MOST_OUTPUT:], record.stderr[-MOST_OUTPUT:])
     return "\n".join(tail.decode(errors="backslashreplace").strip() for tail in tails if tail)
 
 
 def _complaint(record: Record) -> str:
-    """The first line that sounds like one, else the last: what comes after it is often a dump."""
+    """Return the first line that reads like an error, else the last line: what follows an error is
+    often a dump.
+    """
     outputs = (record.stdout, record.stderr)
-    ends = [each[:MOST_SAID] + b"\n" + each[-MOST_SAID:] for each in outputs]
+    ends = [each[:MOST_OUTPUT] + b"\n" + each[-MOST_OUTPUT:] for each in outputs]
     lines: Sequence[str] = b"\n".join(ends).decode(errors="backslashreplace").strip().splitlines()
-    telling = (line for line in lines if _COMPLAINT.search(line))
-    return next(telling, lines[-1] if lines else "").strip()[:LONGEST_MESSAGE]
+    errors = (line for line in lines if _COMPLAINT.search(line))
+    return next(errors, lines[-1] if lines else "").strip()[:LONGEST_MESSAGE]

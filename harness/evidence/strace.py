@@ -2,17 +2,22 @@
 
 Read strictly: what is not a line that strace writes is counted and quoted, never guessed. Tracer
 and harness agree on `-f -a 1` with the log and strace's own complaints in one stream
-(images/agent/trace.c). Where a subject has faults, the agent is its tracer, and writes what strace
-would, behind a first line that says so (images/agent/told.c).
+(images/agent/strace_exec.c). Where a subject has faults, the agent is its tracer, and writes what strace
+would, behind a first line that says so (images/agent/trace_writer.c).
 """
 
 from __future__ import annotations
 
+import functools
+import io
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from foothold_lab.harness.model.deadline import Check, checked, unchecked
+from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.ledger import Map, Protect, Remap, Reservation, Step, Unmap
 from foothold_lab.harness.model.record import Ending
 
@@ -33,6 +38,11 @@ _UNFINISHED = re.compile(
 )
 _RESUMED = re.compile(rf"<\.\.\. {_NAME} resumed>(?P<args>.*)\){_RESULT}")
 _NEVER = re.compile(rf"<\.\.\. {_NAME} resumed>(?P<args>.*?) ?<unfinished \.\.\.>\) += \?")
+# what most lines are; each match is one of _PID and _WHOLE as well
+_PLAIN = re.compile(
+    r"(\d{1,10}) +([a-z_][a-z0-9_]*)\(([^()\[\]{}\"<>]*)\) += (?:(0x[0-9a-f]+)|(-?\d+))"
+    r"(?: (E[A-Z0-9]+) \([^()]*\))?"
+)
 _SIGNAL = re.compile(r"--- (?P<what>SIG\w+ \{.*\}|stopped by SIG\w+) ---")
 _END = re.compile(
     r"\+\+\+ (?P<how>exited with (?P<status>\d+)|killed by (?P<signal>SIG\w+)(?: \(core dumped\))?"
@@ -43,9 +53,9 @@ _AGENT = re.compile(r"agent: Process \d+ attached")
 _STRACE = re.compile(r"(?:\S*/)?strace: (?P<what>.*)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
-    """A system call that came back. `result` is None if it never did; `errno` a name, or empty.
+    """A system call that came back. `result` is None if it never did, `errno` a name or empty.
 
     `injected`: the tracer gave this answer, or made the call.
     """
@@ -59,12 +69,12 @@ class Call:
     injected: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trace:
     """A log, read. `endings` says how each process ended, `open` which calls never came back.
 
-    `unknown` counts lines that strace does not write; the first of them are in `quoted`. `said` is
-    what strace itself complained of. `by_agent` says that it is not strace who wrote it.
+    `unknown` counts lines that strace does not write, `quoted` has the first of them. `complaints`
+    are of strace itself. `by_agent`: the agent wrote the log, not strace.
     """
 
     calls: tuple[Call, ...] = ()
@@ -73,31 +83,33 @@ class Trace:
     open: tuple[str, ...] = ()
     unknown: int = 0
     quoted: tuple[str, ...] = ()
-    said: tuple[str, ...] = ()
+    complaints: tuple[str, ...] = ()
     by_agent: bool = False
 
 
-@dataclass(frozen=True)
-class Story:
-    """What the trace says of the subject itself, from its own first instruction on.
+@dataclass(frozen=True, kw_only=True)
+class SubjectTrace:
+    """What the trace shows of the subject itself, from its own first instruction on.
 
     `programs` are what it executed, `threads` and `children` how many it started, `unread` calls
-    whose arguments make no sense; `ending` is empty if the trace ends before the subject. `pending`
-    says that a call was under way at the end which may have changed what is mapped.
+    whose arguments make no sense. `ending` is empty if the trace ends before the subject.
+    `pending`: a call that may change what is mapped had not come back at the end.
     """
 
     steps: tuple[Step, ...]
-    programs: tuple[str, ...]
-    threads: int
-    children: int
-    unread: tuple[str, ...]
-    ending: str
+    programs: tuple[str, ...] = ()
+    threads: int = 0
+    children: int = 0
+    unread: tuple[str, ...] = ()
+    ending: str = ""
     pending: bool = False
 
 
-def parse_trace(log: bytes) -> Trace:
-    """Read what strace wrote. Never raises: what cannot be read is counted in `unknown`."""
-    return _Reader().read(log)
+def parse_trace(log: bytes, check: Check = unchecked) -> Trace:
+    """Read what strace wrote. Lines that make no sense are counted in `unknown`. Raises only what
+    `check` raises.
+    """
+    return _Reader().read(log, check)
 
 
 class _Reader:
@@ -107,43 +119,59 @@ class _Reader:
         self._endings: dict[int, str] = {}
         self._begun: dict[int, tuple[str, str]] = {}  # pid -> (name, the line's first part)
         self._begun_anew: set[int] = set()  # by an execve that has succeeded
-        self._unknown: list[str] = []
-        self._count = 0
-        self._said: list[str] = []
+        self._quoted: list[str] = []
+        self._unknown = 0
+        self._complaints: list[str] = []
         self._by_agent = False
 
-    def read(self, log: bytes) -> Trace:
-        lines = log.split(b"\n")
-        cut = lines.pop()
-        if lines and _AGENT.fullmatch(lines[0].decode(errors="backslashreplace")):
-            self._by_agent = True
-            del lines[0]
-        for line in lines:
-            text = line[:LONGEST_LINE].decode(errors="backslashreplace")
-            if len(line) > LONGEST_LINE or not self._line(text):
-                self._strange(text)
-        if cut:
-            self._strange(cut[:LONGEST_LINE].decode(errors="backslashreplace"))
-        still = tuple(text[:SHOWN] for _, text in self._begun.values())
+    def read(self, log: bytes, check: Check) -> Trace:
+        for number, line in enumerate(checked(io.BytesIO(log), check)):
+            self._read_line(line, first=number == 0)
         return Trace(
-            tuple(self._calls),
-            tuple(self._signals),
-            self._endings,
-            still,
-            self._count,
-            tuple(self._unknown),
-            tuple(self._said),
-            self._by_agent,
+            calls=tuple(self._calls),
+            signals=tuple(self._signals),
+            endings=self._endings,
+            open=tuple(text[:SHOWN] for _, text in self._begun.values()),
+            unknown=self._unknown,
+            quoted=tuple(self._quoted),
+            complaints=tuple(self._complaints),
+            by_agent=self._by_agent,
         )
 
-    def _strange(self, text: str) -> None:
-        self._count += 1
-        if len(self._unknown) < MOST_UNKNOWN:
-            self._unknown.append(text[:SHOWN])
+    def _read_line(self, line: bytes, *, first: bool) -> None:
+        text = line[: LONGEST_LINE + 1].decode(errors="backslashreplace")
+        whole = text.endswith("\n")
+        text = text.removesuffix("\n")
+        if not whole:  # longer than any of strace's, or cut off
+            self._quote(text)
+        elif first and _AGENT.fullmatch(text):
+            self._by_agent = True
+        elif not (self._plain_call(text) or self._line(text)):
+            self._quote(text)
+
+    def _quote(self, text: str) -> None:
+        self._unknown += 1
+        if len(self._quoted) < MOST_UNKNOWN:
+            self._quoted.append(text[:SHOWN])
+
+    def _plain_call(self, text: str) -> bool:
+        """Read a call as most are: on one line, with arguments that have no quotes or brackets."""
+        match = _PLAIN.fullmatch(text)
+        if not match:
+            return False
+        pid_text, name, args, hexadecimal, number, errno = match.groups()
+        pid = int(pid_text)
+        result = int(hexadecimal, 16) if hexadecimal else int(number)
+        if pid in self._begun or pid in self._begun_anew or (errno and result != -1):
+            return False
+        parts = tuple(map(str.strip, args.split(","))) if args.strip() else ()
+        line = text[match.start(2) : match.start(2) + SHOWN]
+        self._calls.append(Call(pid, name, parts, result, errno or "", line))
+        return True
 
     def _line(self, text: str) -> bool:
         if match := _STRACE.fullmatch(text):
-            self._said.append(match["what"][:SHOWN])
+            self._complaints.append(match["what"][:SHOWN])
             return True
         if not (match := _PID.fullmatch(text)):
             return False
@@ -181,7 +209,7 @@ class _Reader:
         return False
 
     def _never(self, pid: int) -> str:
-        """The call that this one has begun, if it has, will not come back. Answer its name."""
+        """Note that the call that this process has begun does not come back, and return its name."""
         name, first = self._begun.pop(pid, ("", ""))
         if name:
             self._calls.append(Call(pid, name, (), None, "", first[:SHOWN]))
@@ -197,7 +225,7 @@ class _Reader:
             line = joined + line[line.rindex(" = ") :]
         result = int(value, 16 if match["hex"] else 10) if value else None
         errno = match["errno"] or ""
-        if pid in self._begun_anew:  # strace says what a register happens to hold
+        if pid in self._begun_anew:  # strace shows what a register happens to hold
             self._begun_anew.discard(pid)
             result, errno = 0, ""
         if errno and result not in (-1, None):
@@ -235,12 +263,12 @@ def split(args: str) -> tuple[str, ...] | None:
     return (*parts, last) if last or parts else ()
 
 
-def story_of(trace: Trace, pid: int) -> Story:
+def follow_subject(trace: Trace, pid: int, check: Check = unchecked) -> SubjectTrace:
     """Follow the subject's own address space: its process and threads, from its own execve on.
 
-    strace's log begins with the agent, which sets the limits and then becomes the subject; the
-    agent's own with that. Every further execve begins a new address space, and the one before is
-    forgotten.
+    The log begins with the agent, which sets the limits and then becomes the subject; the agent's
+    own log begins with the subject. Each further execve begins a new address space, so the steps
+    before it are dropped.
     """
     ours = _threads(trace, pid)
     programs: list[str] = []
@@ -248,7 +276,7 @@ def story_of(trace: Trace, pid: int) -> Story:
     unread: list[str] = []
     threads = children = 0
     executed = int(trace.by_agent)
-    for call in trace.calls:
+    for call in checked(trace.calls, check):
         if call.pid not in ours:
             continue
         if call.name in ("execve", "execveat") and call.result == 0:
@@ -261,76 +289,88 @@ def story_of(trace: Trace, pid: int) -> Story:
                 threads += 1
             else:
                 children += 1
-        elif executed > 1:
+        elif executed > 1 and (effect := _EFFECTS.get(call.name)):
             try:
-                steps += effects(call)
+                if step := effect(call):
+                    steps.append(step)
             except (ValueError, IndexError):
                 unread.append(call.line)
-    ending = trace.endings.get(pid, "")
-    pending = any(
-        call.result is None and call.pid in ours and call.name in _PLACING for call in trace.calls
+    return SubjectTrace(
+        steps=tuple(steps),
+        programs=tuple(programs),
+        threads=threads,
+        children=children,
+        unread=tuple(unread),
+        ending=trace.endings.get(pid, ""),
+        pending=any(
+            call.result is None and call.pid in ours and call.name in _EFFECTS
+            for call in trace.calls
+        ),
     )
-    return Story(tuple(steps), tuple(programs), threads, children, tuple(unread), ending, pending)
 
 
 def _threads(trace: Trace, pid: int) -> set[int]:
-    """Name the process and its threads. They are known before their calls are read: a thread may
-    have made its first ones when the call that has started it comes back.
+    """Return the process and its threads. They must be known before their calls are read, because
+    a thread may make its first calls before the call that has started it comes back.
     """
-    started = [
-        (call.pid, call.result)
-        for call in trace.calls
-        if call.name in _STARTERS and call.result and any("CLONE_THREAD" in a for a in call.args)
-    ]
-    ours = {pid}
-    while more := {new for old, new in started if old in ours} - ours:
-        ours |= more
+    started: dict[int, list[int]] = defaultdict(list)
+    for call in trace.calls:
+        if call.name in _STARTERS and call.result and any("CLONE_THREAD" in a for a in call.args):
+            started[call.pid].append(call.result)
+    ours, waiting = {pid}, [pid]
+    while waiting:
+        new = [each for each in started[waiting.pop()] if each not in ours]
+        ours.update(new)
+        waiting += new
     return ours
 
 
-def doubts(trace: Trace, story: Story, ending: Ending) -> list[str]:
-    """Say what makes the trace a poor witness, or a false one of the subject's end."""
+def doubts(trace: Trace, subject: SubjectTrace, ending: Ending) -> list[Finding]:
+    """Return what makes the trace an unreliable witness, or a false one of the subject's end."""
     found = []
     if trace.unknown:
-        found.append(
-            f"{trace.unknown} lines of the trace are none that strace writes: {trace.quoted[0]!r}"
-        )
-    if story.unread:
-        found.append(f"{len(story.unread)} calls of the trace make no sense: {story.unread[0]!r}")
-    if not story.programs:
-        found.append("the trace does not show that the subject was ever started")
+        text = f"{trace.unknown} lines of the trace are not strace's, such as {trace.quoted[0]!r}."
+        found.append(Finding(Code.TRACE_UNREADABLE, text))
+    if subject.unread:
+        text = f"{len(subject.unread)} calls of the trace make no sense, such as "
+        found.append(Finding(Code.TRACE_UNREADABLE, f"{text}{subject.unread[0]!r}."))
+    if not subject.programs:
+        text = "The trace does not show the start of the subject."
+        found.append(Finding(Code.TRACE_INCOMPLETE, text))
     how = f"exited with {ending.status}"
     if ending.signal:
         how = f"killed by {_signal_name(ending.signal)}"
-    if not story.ending:
-        found.append("the trace ends before the subject")
-    elif story.ending.removesuffix(" (core dumped)") != how:
-        found.append(f"the trace says {story.ending}; the agent saw it {how}")
+    if not subject.ending:
+        found.append(Finding(Code.TRACE_INCOMPLETE, "The trace ends before the subject."))
+    elif subject.ending.removesuffix(" (core dumped)") != how:
+        text = f"The trace says `{subject.ending}`; the agent saw `{how}`."
+        found.append(Finding(Code.TRACE_VS_ENDING, text))
     return found
 
 
 def last_refusal(trace: Trace, pid: int) -> str:
-    """Say which request for memory was refused last to the subject or to what it started; empty if
-    none was. A heap that brk(2) does not move is refused without an errno.
+    """Return the last request for memory that was refused to the subject or to a process that it
+    started; empty if none was. The kernel refuses brk(2) by leaving the heap as it is, without an
+    errno.
     """
     executed = 0
     last = ""
     for call in trace.calls:
         executed += call.pid == pid and call.name == "execve" and call.result == 0
-        if executed < 2 or call.name not in _ASKING:
+        if executed < 2 or call.name not in _REQUESTS:
             continue
         try:
-            asked = _number(call.args[0]) if call.name == "brk" else 0
+            requested = _number(call.args[0]) if call.name == "brk" else 0
             if call.errno and call.name == "mmap":
                 last = f"mmap, {_mapped(call).reservation}"
-            elif call.errno or (call.result is not None and call.result < asked):
+            elif call.errno or (call.result is not None and call.result < requested):
                 last = call.line
         except (ValueError, IndexError):
             continue
     return last
 
 
-_ASKING = frozenset({"brk", "mmap", "mremap", "mprotect", "clone", "clone3", "fork", "vfork"})
+_REQUESTS = frozenset({"brk", "mmap", "mremap", "mprotect", "clone", "clone3", "fork", "vfork"})
 
 
 def _signal_name(number: int) -> str:
@@ -340,7 +380,6 @@ def _signal_name(number: int) -> str:
         return f"SIGRT_{number - 32}"
 
 
-_PLACING = frozenset({"mmap", "mmap2", "munmap", "mprotect", "mremap"})
 _STARTERS = frozenset({"clone", "clone3", "fork", "vfork"})
 
 
@@ -348,43 +387,78 @@ def _text(quoted: str) -> str:
     return quoted.strip('"')
 
 
-def effects(call: Call) -> Iterator[Step]:
-    """What a call did to the address space, or that it was refused addresses.
+def effect_of(call: Call) -> Step | None:
+    """Return what a call did to the address space, or that it was refused addresses; None if it did
+    nothing.
 
     Raises ValueError or IndexError if its arguments are not those of such a call.
     """
-    if call.name in ("mmap", "mmap2") and call.result is not None:
-        yield _mapped(call)
-    elif call.name == "munmap" and call.result == 0:
-        yield Unmap(_number(call.args[0]), _number(call.args[1]), call.line)
-    elif call.name == "mprotect" and call.result == 0:
-        start, length, bits = call.args
-        yield Protect(_number(start), _number(length), _protection(bits), call.line)
-    elif call.name == "mremap" and not call.errno and call.result:
-        old, size, longer = (_number(each) for each in call.args[:3])
-        yield Remap(old, size, call.result, longer, call.line)
+    effect = _EFFECTS.get(call.name)
+    return effect(call) if effect else None
+
+
+def _map(call: Call) -> Step | None:
+    return None if call.result is None else _mapped(call)
+
+
+def _unmap(call: Call) -> Step | None:
+    if call.result != 0:
+        return None
+    return Unmap(_number(call.args[0]), _number(call.args[1]), call.line)
+
+
+def _protect(call: Call) -> Step | None:
+    if call.result != 0:
+        return None
+    start, length, bits = call.args
+    return Protect(_number(start), _number(length), _protection(bits), call.line)
+
+
+def _remap(call: Call) -> Step | None:
+    if call.errno or not call.result:
+        return None
+    start, length, new_length = (_number(each) for each in call.args[:3])
+    return Remap(
+        start=start,
+        length=length,
+        new_start=call.result,
+        new_length=new_length,
+        line=call.line,
+    )
+
+
+_EFFECTS: Mapping[str, Callable[[Call], Step | None]] = {
+    "mmap": _map,
+    "mmap2": _map,
+    "munmap": _unmap,
+    "mprotect": _protect,
+    "mremap": _remap,
+}
+"""What each call that changes the address space does to it."""
 
 
 def _mapped(call: Call) -> Map:
-    asked, length, bits, flags = call.args[:4]
-    names = frozenset(each.removeprefix("MAP_") for each in flags.split("|"))
-    given = None if call.errno else call.result
-    return Map(
-        Reservation(
-            _number(asked),
-            _number(length),
-            _protection(bits),
-            names,
-            given,
-            call.errno,
-            imposed=call.injected and given is not None,
-        ),
-        call.line,
+    requested, length, bits, flags = call.args[:4]
+    granted = None if call.errno else call.result
+    reservation = Reservation(
+        _number(requested),
+        _number(length),
+        _protection(bits),
+        _flags(flags),
+        granted,
+        call.errno,
+        injected=call.injected and granted is not None,
     )
+    return Map(reservation, call.line)
 
 
 def _number(text: str) -> int:
     return 0 if text == "NULL" else int(text, 0)
+
+
+@functools.lru_cache(1024)
+def _flags(text: str) -> frozenset[str]:
+    return frozenset(each.removeprefix("MAP_") for each in text.split("|"))
 
 
 _PROTECTIONS = frozenset(
@@ -395,11 +469,12 @@ _PROTECTIONS = frozenset(
         "PROT_EXEC",
         "PROT_GROWSDOWN",
         "PROT_BTI",
-        "0x10",  # of arm64's code, the number as qemu-user 7.2 writes it
+        "0x10",  # PROT_BTI of arm64, the number as qemu-user 7.2 writes it
     }
 )
 
 
+@functools.lru_cache(1024)
 def _protection(bits: str) -> str:
     names = set(bits.split("|"))
     if not names <= _PROTECTIONS:

@@ -1,53 +1,55 @@
-"""Who can tell of a program beside itself: strace, or the emulator that ran it; and the kernel.
-
-Either way there are its calls, and its maps.
-"""
+"""The witnesses of a program beside its own report: the tracer or emulator, and the kernel's maps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from foothold_lab.harness.evidence import emulator, strace
-from foothold_lab.harness.evidence.maps import Mapping, parse_maps
-from foothold_lab.harness.evidence.strace import Story
+from foothold_lab.harness.evidence.maps import MappedRange, parse_maps
+from foothold_lab.harness.evidence.strace import SubjectTrace
+from foothold_lab.harness.model.deadline import Check, unchecked
+from foothold_lab.harness.model.findings import Finding
 from foothold_lab.harness.model.record import Record
 
 
-@dataclass(frozen=True)
-class Calls:
-    """A program's calls. `doubts` say what speaks against who wrote them down, `said` is what that
-    complained of itself. If they are not `whole`, some are missing or have another's answer, so
-    that nothing can be held against them.
+@dataclass(frozen=True, kw_only=True)
+class CheckedTrace:
+    """A program's trace. `doubts` are findings against it, `complaints` what the tracer itself
+    printed. If it is not `complete`, some calls are missing or have the answer of another call, so
+    it proves nothing against another witness.
     """
 
-    story: Story
-    doubts: tuple[str, ...]
-    said: tuple[str, ...] = ()
-    whole: bool = True
+    subject: SubjectTrace
+    doubts: tuple[Finding, ...]
+    complaints: tuple[str, ...] = ()
+    complete: bool = True
 
 
-class Accounts:
-    """The accounts that there are of one program, beside its own."""
+class Witnesses:
+    """Reads the trace and the maps of one record. All of it raises what `check` raises."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, check: Check = unchecked) -> None:
         self._record = record
-        self._log = None if record.emulator is None else emulator.read_log(record.emulator)
+        self._check = check
+        log = record.emulator
+        self._log = None if log is None else emulator.read_log(log, check)
 
-    def calls(self) -> Calls | None:
-        """Return its calls; None if nobody was asked to trace it."""
+    def trace(self) -> CheckedTrace | None:
+        """Return the trace; None if the program was not traced."""
         record = self._record
         if record.trace is None:
             return None
         if self._log:
-            story = emulator.story_of(self._log, record.pid)
-            against = emulator.doubts(story, record.ending)
-            return Calls(story, tuple(against), whole=not story.threads)
-        trace = strace.parse_trace(record.trace)
-        story = strace.story_of(trace, record.pid)
-        return Calls(story, tuple(strace.doubts(trace, story, record.ending)), trace.said)
+            subject = emulator.follow_subject(self._log, record.pid)
+            doubts = emulator.doubts(subject, record.ending)
+            return CheckedTrace(subject=subject, doubts=tuple(doubts), complete=not subject.threads)
+        trace = strace.parse_trace(record.trace, self._check)
+        subject = strace.follow_subject(trace, record.pid, self._check)
+        doubts = strace.doubts(trace, subject, record.ending)
+        return CheckedTrace(subject=subject, doubts=tuple(doubts), complaints=trace.complaints)
 
-    def maps(self, moment: str) -> tuple[Mapping, ...]:
-        """Return what was mapped at a moment that there are maps of. Raises MapsError."""
+    def maps(self, checkpoint: str) -> tuple[MappedRange, ...]:
+        """Return what was mapped at a checkpoint that has maps. Raises MapsError."""
         if self._log:
-            return emulator.maps_at(self._record, self._log, moment)
-        return parse_maps(self._record.maps[moment])
+            return emulator.maps_at(self._record, self._log, checkpoint)
+        return parse_maps(self._record.maps[checkpoint])

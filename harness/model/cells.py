@@ -56,7 +56,7 @@ class Cell:
         """The command line that runs this cell alone."""
         plan = (self.plan,) if self.plan else ()
         return (
-            "./foothold", "run", *plan, *(self.where or ("--guest", self.guest)),
+            "foothold", "run", *plan, *(self.where or ("--guest", self.guest)),
             "--limit", str(self.limits),
             *(("--policy", self.policy) if self.policy else ()), *self.asked,
         )  # fmt: skip

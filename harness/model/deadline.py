@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+Check = Callable[[], None]  # raises an error if the work is to be given up
+_BATCH = 4096  # items between two checks, a few hundredths of a second
 
 
 @dataclass(frozen=True)
@@ -31,3 +38,15 @@ class Deadline:
         """Return a deadline of at most `seconds` from now that ends a little before this one."""
         margin = min(0.5, 0.05 * self.remaining)
         return Deadline(min(self.at - margin, time.monotonic() + seconds))
+
+
+def unchecked() -> None:
+    """Let the work go on to its end."""
+
+
+def checked(items: Iterable[T], check: Check) -> Iterator[T]:
+    """Return the items, with a check from time to time. Raises what `check` raises."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, _BATCH)):
+        check()
+        yield from batch

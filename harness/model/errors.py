@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from enum import StrEnum
 
+from foothold_lab.harness.model.findings import Code, Finding
+
 
 class Blame(StrEnum):
     """Whose fault an error is."""
@@ -18,13 +20,25 @@ class Blame(StrEnum):
 
 
 class FootholdError(Exception):
-    """Something went wrong; `remedy` is the remedy, one sentence, possibly empty."""
+    """Something went wrong. `remedy` is one sentence, possibly empty; `code` is stable.
+
+    The family of the code is the blame. Raises ValueError for a code of another family.
+    """
 
     blame = Blame.INFRASTRUCTURE
+    usual = Code.INFRASTRUCTURE_FAILED
 
-    def __init__(self, message: str, remedy: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "", *, code: Code | None = None) -> None:
         super().__init__(message)
         self.remedy = remedy
+        self.code = code or self.usual
+        if self.code.family != self.blame:
+            raise ValueError(f"an error of {self.blame} cannot have the code {self.code}")
+
+    @property
+    def finding(self) -> Finding:
+        """What a verdict says of it."""
+        return Finding(self.code, str(self))
 
 
 class GuestError(FootholdError):
@@ -34,11 +48,18 @@ class GuestError(FootholdError):
     """
 
     blame = Blame.GUEST
+    usual = Code.GUEST_FAILED
 
     def __init__(
-        self, message: str, remedy: str = "", *, console: str = "", argv: tuple[str, ...] = ()
+        self,
+        message: str,
+        remedy: str = "",
+        *,
+        code: Code | None = None,
+        console: str = "",
+        argv: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(message, remedy)
+        super().__init__(message, remedy, code=code)
         self.console = console
         self.argv = argv
 
@@ -47,6 +68,7 @@ class SubjectError(FootholdError):
     """A subject misbehaved beyond judging: endless, flooding, or not to be started."""
 
     blame = Blame.SUBJECT
+    usual = Code.SUBJECT_FAILED
 
 
 class InfrastructureError(FootholdError):
@@ -59,12 +81,20 @@ class UsageError(FootholdError):
     """What the user asked for makes no sense as it stands."""
 
     blame = Blame.USAGE
+    usual = Code.USAGE_ERROR
 
 
 class UnsupportedError(FootholdError):
     """This machine cannot do it; `remedy` says what would have to be there."""
 
     blame = Blame.UNSUPPORTED
+    usual = Code.UNSUPPORTED_GUEST
+
+
+class UndecidedError(UnsupportedError):
+    """The oracle cannot predict what happens; `remedy` says what would decide it."""
+
+    usual = Code.UNSUPPORTED_PREDICTION
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

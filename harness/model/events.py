@@ -8,6 +8,7 @@ import msgspec
 
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.provenance import Provenance
 from foothold_lab.harness.model.verdict import Attempt, Verdict
 
@@ -75,6 +76,7 @@ class GuestFailed(Event, frozen=True, tag="guest-failed"):
     """A guest did not boot, or died."""
 
     guest: str
+    code: Code
     message: str
     remedy: str
     blame: str

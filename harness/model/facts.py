@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from foothold_lab.harness.model.errors import GuestError
+from foothold_lab.harness.model.findings import Code
 
 LARGEST = 16384  # bytes; a guest's facts are no longer, whatever it says
 
@@ -111,5 +112,7 @@ def parse_facts(text: bytes) -> Facts:
         return msgspec.json.decode(text[:LARGEST], type=Facts)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise GuestError(
-            f"the guest's facts cannot be read: {error}", "is its agent of this version?"
+            f"the guest's facts cannot be read: {error}",
+            "is its agent of this version?",
+            code=Code.GUEST_PROTOCOL,
         ) from error

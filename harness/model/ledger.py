@@ -1,17 +1,19 @@
 """Ledgers: what a program asked of its address space, what it was given, and what became of it.
 
-Every witness gives its account in this one shape, so that two of them can be laid side by side.
+Every witness gives its address_space in this one shape, so that two of them can be laid side by side.
 Pure values. Addresses and lengths in bytes, protections as /proc/PID/maps writes them (`rw-`),
 flags by the names of mmap(2) without their `MAP_`.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sortedcontainers import SortedDict
+
+from foothold_lab.harness.model.deadline import Check, checked, unchecked
 from foothold_lab.harness.model.sizes import format_size
 
 PAGE = 4096
@@ -25,10 +27,11 @@ _FLAGS = {
     0x80000: "SYNC", 0x100000: "FIXED_NOREPLACE",
 }  # fmt: skip
 FIXED = frozenset({"FIXED", "FIXED_NOREPLACE"})
+PRIVATE_ANONYMOUS = frozenset({"PRIVATE", "ANONYMOUS"})
 
 
 class Answer(StrEnum):
-    """What the kernel made of a request. `placed`: no address was asked for, one was given."""
+    """How the kernel answered a request. `placed`: the program requested no address."""
 
     PLACED = "placed"
     HONOURED = "honoured"
@@ -36,47 +39,48 @@ class Answer(StrEnum):
     REFUSED = "refused"
 
 
-class Fate(StrEnum):
+class ReservationState(StrEnum):
     """What became of a reservation, or of a part of it."""
 
-    HELD = "held"
+    KEPT = "kept"
     PROTECTED = "protected later"
     REPLACED = "replaced by MAP_FIXED"
     UNMAPPED = "unmapped"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reservation:
-    """One request for addresses. `asked` is 0 if any will do, None if this witness cannot know.
+    """One request for addresses.
 
-    `given` is None if it was refused, then `errno` is its name. `became` is in order of time;
-    `within` says that it was put into what the program had reserved already, `imposed` that a fault
-    has put it there, and not the program.
+    `requested` is the address, 0 if any will do, None if the witness cannot know it. `granted` is
+    None if the kernel refused; `errno` is then its name. `states` are in order of time. `nested`:
+    the address lies in what the program had reserved before. `injected`: a fault made the mapping,
+    not the program.
     """
 
-    asked: int | None
+    requested: int | None
     length: int
     protection: str
     flags: frozenset[str]
-    given: int | None
+    granted: int | None
     errno: str = ""
-    became: tuple[Fate, ...] = field(default=(), compare=False)
-    within: bool = field(default=False, compare=False)
-    imposed: bool = field(default=False, compare=False)
+    states: tuple[ReservationState, ...] = field(default=(), compare=False, kw_only=True)
+    nested: bool = field(default=False, compare=False, kw_only=True)
+    injected: bool = field(default=False, compare=False, kw_only=True)
 
     @property
     def answer(self) -> Answer:
-        """What the kernel made of it."""
-        if self.given is None:
+        """How the kernel answered."""
+        if self.granted is None:
             return Answer.REFUSED
-        if not self.asked:
+        if not self.requested:
             return Answer.PLACED
-        return Answer.HONOURED if self.given == self.asked else Answer.MOVED
+        return Answer.HONOURED if self.granted == self.requested else Answer.MOVED
 
     @property
     def hinted(self) -> bool:
-        """Was an address asked for that the kernel may change?"""
-        return bool(self.asked) and not self.flags & FIXED
+        """Did the program request an address that the kernel may change?"""
+        return bool(self.requested) and not self.flags & FIXED
 
     @property
     def anonymous(self) -> bool:
@@ -84,45 +88,47 @@ class Reservation:
         return "ANONYMOUS" in self.flags
 
     @property
-    def tells(self) -> bool:
-        """Does it say something of the program's way: is it large or hinted, and anonymous?"""
-        return self.anonymous and not self.imposed and (self.hinted or self.length >= LARGE)
+    def notable(self) -> bool:
+        """Does it show where the program reserves: is it anonymous, and large or hinted?"""
+        if "ANONYMOUS" not in self.flags or self.injected:
+            return False
+        return self.length >= LARGE or self.hinted
 
     def __str__(self) -> str:
-        where = "anywhere" if not self.asked else f"{self.asked:#x}"
-        if self.asked and self.flags & FIXED:
+        where = "anywhere" if not self.requested else f"{self.requested:#x}"
+        if self.requested and self.flags & FIXED:
             where = f"exactly {where}"
         size = format_size(self.length) if self.length % 1024 == 0 else str(self.length)
         request = f"{size} {self.protection} at {where}"
-        if self.asked is None:
-            return f"{size} {self.protection} at {self.given or 0:#x}"
+        if self.requested is None:
+            return f"{size} {self.protection} at {self.granted or 0:#x}"
         if self.answer is Answer.REFUSED:
             return f"{request}: refused, {self.errno}"
-        became = f", {', '.join(self.became)}" if self.became else ""
-        return f"{request}: {self.answer}, {self.given:#x}{became}"
+        states = f", {', '.join(self.states)}" if self.states else ""
+        return f"{request}: {self.answer}, {self.granted:#x}{states}"
 
 
 Ledger = tuple[Reservation, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Map:
-    """A step: addresses were asked for; `line` is how the witness wrote it."""
+    """A step: the program requested addresses. `line` is how the witness wrote it."""
 
     reservation: Reservation
     line: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unmap:
-    """A step: [start, start+length) was given back."""
+    """A step: the program unmapped [start, start+length)."""
 
     start: int
     length: int
     line: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Protect:
     """A step: [start, start+length) got another protection."""
 
@@ -132,13 +138,13 @@ class Protect:
     line: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Remap:
-    """A step: mremap(2) made `length` bytes at `start` into `new_length` bytes at `given`."""
+    """A step: mremap(2) made `length` bytes at `start` into `new_length` bytes at `new_start`."""
 
     start: int
     length: int
-    given: int
+    new_start: int
     new_length: int
     line: str = field(default="", compare=False)
 
@@ -146,19 +152,19 @@ class Remap:
 Step = Map | Unmap | Protect | Remap
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Piece:
-    """A range [start, end) that is mapped; `of` is its reservation's place in the ledger."""
+    """A mapped range [start, end). `place` is the place of its reservation in the ledger."""
 
     start: int
     end: int
     protection: str
-    of: int
+    place: int
 
 
 @dataclass(frozen=True)
-class Account:
-    """A ledger, and what of it is still there: pieces in order of their addresses."""
+class AddressSpace:
+    """A ledger, and what of it is still mapped: disjoint pieces in order of their addresses."""
 
     ledger: Ledger = ()
     layout: tuple[Piece, ...] = ()
@@ -176,82 +182,124 @@ def protection_of(bits: int) -> str:
     return "".join(letter if bits & bit else "-" for bit, letter in ((1, "r"), (2, "w"), (4, "x")))
 
 
-def settle(steps: Iterable[Step]) -> Account:
-    """Follow the steps in their order, and say what became of each reservation."""
+def replay(steps: Iterable[Step], check: Check = unchecked) -> AddressSpace:
+    """Follow the steps in order. Takes time in proportion to the steps and the pieces they touch,
+    times the logarithm of the number of pieces. Raises what `check` raises.
+    """
     space = _Space()
-    for step in steps:
-        space.take(step)
-    return space.account()
+    for step in checked(steps, check):
+        space.apply(step)
+    return space.result()
 
 
 class _Space:
+    """The mapped pieces by their start, each as (end, protection, place)."""
+
     def __init__(self) -> None:
         self._ledger: list[Reservation] = []
-        self._fates: list[dict[Fate, None]] = []
-        self._pieces: list[Piece] = []
+        self._states: list[tuple[ReservationState, ...]] = []
+        self._nested: set[int] = set()
+        self._pieces: SortedDict[int, tuple[int, str, int]] = SortedDict()
 
-    def take(self, step: Step) -> None:
-        match step:
-            case Map():
-                self._map(step.reservation)
-            case Unmap():
-                self._carve(step.start, step.start + step.length, Fate.UNMAPPED)
-            case Protect():
-                for piece in self._carve(step.start, step.start + step.length, Fate.PROTECTED):
-                    self._insert(replace(piece, protection=step.protection))
-            case Remap():
-                old = self._carve(step.start, step.start + step.length, Fate.UNMAPPED)
-                protection = old[0].protection if old else "rw-"
-                anonymous = frozenset({"PRIVATE", "ANONYMOUS"})
-                flags = self._ledger[old[0].of].flags if old else anonymous
-                self._map(
-                    Reservation(step.start, step.new_length, protection, flags - FIXED, step.given)
-                )
+    def apply(self, step: Step) -> None:
+        if isinstance(step, Protect):
+            for piece in self._take(step.start, step.length, ReservationState.PROTECTED):
+                self._pieces[piece.start] = (piece.end, step.protection, piece.place)
+        elif isinstance(step, Map):
+            self._map(step.reservation)
+        elif isinstance(step, Unmap):
+            self._take(step.start, step.length, ReservationState.UNMAPPED)
+        else:
+            self._remap(step)
 
-    def account(self) -> Account:
-        for piece in self._pieces:
-            self._fates[piece.of][Fate.HELD] = None
-        ledger = tuple(
-            replace(each, became=tuple(fates))
-            for each, fates in zip(self._ledger, self._fates, strict=True)
+    def result(self) -> AddressSpace:
+        layout = tuple(
+            Piece(start, end, protection, place)
+            for start, (end, protection, place) in self._pieces.items()
         )
-        return Account(ledger, tuple(self._pieces))
+        for place in {piece.place for piece in layout}:
+            self._note(place, ReservationState.KEPT)
+        ledger = zip(self._ledger, self._states, strict=True)
+        return AddressSpace(
+            tuple(
+                _with_states(one, states, nested=place in self._nested) if states else one
+                for place, (one, states) in enumerate(ledger)
+            ),
+            layout,
+        )
 
     def _map(self, reservation: Reservation) -> None:
+        place = len(self._ledger)
         self._ledger.append(reservation)
-        self._fates.append({})
-        if reservation.given is None:
+        self._states.append(())
+        start = reservation.granted
+        if start is None:
             return
-        end = reservation.given + _whole_pages(reservation.length)
-        place = len(self._ledger) - 1
-        # the calls of threads may be written down in another order than that of the kernel: only
-        # MAP_FIXED falls upon what is there
-        if self._carve(reservation.given, end, Fate.REPLACED) and "FIXED" in reservation.flags:
-            self._ledger[place] = replace(reservation, within=True)
-        self._insert(Piece(reservation.given, end, reservation.protection, place))
+        taken = self._take(start, reservation.length, ReservationState.REPLACED)
+        # a trace may show the calls of two threads in another order than the kernel's: only
+        # MAP_FIXED replaces what is there
+        if taken and "FIXED" in reservation.flags:
+            self._nested.add(place)
+        end = start + _whole_pages(reservation.length)
+        if end > start:
+            self._pieces[start] = (end, reservation.protection, place)
 
-    def _carve(self, start: int, end: int, fate: Fate) -> list[Piece]:
-        """Take [start, end) out of the layout; answer what was there."""
-        end = start + _whole_pages(end - start)
-        first = bisect_left(self._pieces, start, key=lambda piece: piece.end - 1)
-        last = first
-        while last < len(self._pieces) and self._pieces[last].start < end:
-            last += 1
-        rest: list[Piece] = []
+    def _remap(self, step: Remap) -> None:
+        """The new mapping has the protection and the flags of the old one."""
+        taken = self._take(step.start, step.length, ReservationState.UNMAPPED)
+        protection = taken[0].protection if taken else "rw-"
+        flags = self._ledger[taken[0].place].flags if taken else PRIVATE_ANONYMOUS
+        moved = Reservation(step.start, step.new_length, protection, flags - FIXED, step.new_start)
+        self._map(moved)
+
+    def _take(self, start: int, length: int, state: ReservationState) -> list[Piece]:
+        """Take a range out of the layout and return the pieces that were there."""
+        end = start + _whole_pages(length)
+        pieces = self._pieces
         taken: list[Piece] = []
-        for piece in self._pieces[first:last]:
-            self._fates[piece.of][fate] = None
-            if piece.start < start:
-                rest.append(replace(piece, end=start))
-            if piece.end > end:
-                rest.append(replace(piece, start=end))
-            taken.append(replace(piece, start=max(piece.start, start), end=min(piece.end, end)))
-        self._pieces[first:last] = rest
+        if end == start:
+            return taken
+        first = next(pieces.irange(maximum=start, reverse=True), None)
+        if first is not None:
+            first_end, protection, place = pieces[first]
+            if first_end > start:  # it begins at the range's start or before it
+                taken.append(Piece(start, min(first_end, end), protection, place))
+                if first < start:
+                    pieces[first] = (start, protection, place)
+                else:
+                    del pieces[first]
+                if first_end > end:
+                    pieces[end] = (first_end, protection, place)
+        if not taken or taken[0].end < end:
+            for first in list(pieces.irange(start, end, inclusive=(True, False))):
+                first_end, protection, place = pieces.pop(first)
+                taken.append(Piece(first, min(first_end, end), protection, place))
+                if first_end > end:
+                    pieces[end] = (first_end, protection, place)
+        for piece in taken:
+            self._note(piece.place, state)
         return taken
 
-    def _insert(self, piece: Piece) -> None:
-        at = bisect_left(self._pieces, piece.start, key=lambda each: each.start)
-        self._pieces.insert(at, piece)
+    def _note(self, place: int, state: ReservationState) -> None:
+        if state not in self._states[place]:
+            self._states[place] += (state,)
+
+
+def _with_states(
+    one: Reservation, states: tuple[ReservationState, ...], *, nested: bool
+) -> Reservation:
+    # dataclasses.replace() takes three times as long
+    return Reservation(
+        requested=one.requested,
+        length=one.length,
+        protection=one.protection,
+        flags=one.flags,
+        granted=one.granted,
+        errno=one.errno,
+        states=states,
+        nested=nested,
+        injected=one.injected,
+    )
 
 
 def _whole_pages(length: int) -> int:

@@ -1,7 +1,7 @@
 """Limits: what narrows an address space inside a guest. Frozen values, words and JSON both ways.
 
 A limit is separate from a guest and composes with any subject: `rlimit_as=300M+overcommit=2`. The
-last four words are faults: what a kernel might do, brought about by a tracer (images/agent/bend.c)
+last four words are faults: what a kernel might do, brought about by a tracer (images/agent/tracer.c)
 in the same way for every program.
 """
 

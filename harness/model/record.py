@@ -1,4 +1,4 @@
-"""What was seen of one supervised program: bytes and numbers, no opinion."""
+"""The record of one supervised program: bytes and numbers, without a judgement."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ class Window:
     columns: int = 80
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Supervision:
-    """How a program is started and watched. `directory` is where it starts, empty: anywhere; `root`
-    the directory that it has for its root, empty: the guest's own. With a `terminal` it has one of
-    that size instead of pipes.
+    """How a program is started and watched.
 
-    After `patience` seconds, if given, its maps are read as the moment `running`, and it is ended;
-    likewise as soon as a line of its output matches the regular expression `says`. If it is traced
-    and `last` is wanted, it is held before it ends by itself, and its maps are those of the `end`.
+    `directory` is its working directory, empty for any; `root` its root directory, empty for that of
+    the guest. With a `terminal` it has a terminal of that size instead of pipes.
+
+    After `timeout` seconds, if given, its maps are read at the checkpoint `running`, and it is ended;
+    likewise as soon as a line of its output matches the regular expression `ready_pattern`. With
+    `exit_maps`, a traced program is held before it ends by itself, and its maps are read at the
+    checkpoint `end`.
     """
 
     trace: bool = False
@@ -35,7 +37,7 @@ class Supervision:
     timeout: float | None = None
     terminal: Window | None = None
     ready_pattern: str = ""
-    last: bool = False
+    exit_maps: bool = False
 
 
 UNTRACED = Supervision()
@@ -62,12 +64,12 @@ class Ending:
 class Record:
     """One program, from its start to its end.
 
-    `maps` is /proc/PID/maps as the agent read it while the program was held, by the moment
-    (`reserved`, `end`, `running`). `trace` is what strace wrote of its system calls, None if nobody
-    traced it. `emulator` is what an emulator that ran the program said of its calls and pages, None
-    without one; `maps` are that emulator's (harness/evidence/emulator.py).
-    `cut` names what was bounded: `stdout`, `stderr`, `trace`. `running` says that we ended it when
-    our patience was at its end, or that it had `said` what it says when it has started.
+    `maps` is /proc/PID/maps by checkpoint (`reserved`, `end`, `running`), as the agent read it while
+    the program was held. `trace` is what the tracer wrote, None without one. `emulator` is the log of
+    an emulator that ran the program, None without one; `maps` are then those of the emulator
+    (harness/evidence/emulator.py). `cut` names what was longer than the harness keeps: `stdout`,
+    `stderr`, `trace`. `stopped`: the harness ended it, at its timeout or because it was `ready`,
+    which means that its output matched the ready pattern.
     """
 
     argv: tuple[str, ...]
@@ -80,19 +82,19 @@ class Record:
     emulator: bytes | None = None
     cut: tuple[str, ...] = ()
     seconds: float = 0.0
-    running: bool = False
-    said: bool = False
+    stopped: bool = False
+    ready: bool = False
 
     def write(self, directory: Path, output: str = "stdout.jsonl") -> None:
-        """Write it into a directory of its own, a file for each kind of evidence."""
+        """Write it into a directory, one file for each kind of evidence."""
         directory.mkdir(parents=True, exist_ok=True)
         (directory / output).write_bytes(self.stdout)
         (directory / "ending.json").write_bytes(msgspec.json.encode(self.ending))
         (directory / "stderr").write_bytes(self.stderr)
-        if self.emulator is not None:  # which the trace is made of
+        if self.emulator is not None:  # the trace is made from it
             (directory / "emulator.log").write_bytes(self.emulator)
         elif self.trace is not None:
             (directory / "strace").write_bytes(self.trace)
-        for moment, maps in self.maps.items():
-            # a moment's name comes from the guest: \w only, see supervised.py
-            (directory / f"maps-{moment}").write_text(maps)
+        for checkpoint, maps in self.maps.items():
+            # the name comes from the guest: supervised.py allows only \w
+            (directory / f"maps-{checkpoint}").write_text(maps)

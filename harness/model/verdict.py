@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from foothold_lab.harness.model.errors import Blame, did_you_mean
+from foothold_lab.harness.model.findings import Finding
+from foothold_lab.harness.model.signals import signal_name
 
 
 class ReservationPath(StrEnum):
@@ -35,6 +38,15 @@ class Result(StrEnum):
     FAIL = "fail"
     ERROR = "error"
     UNSUPPORTED = "unsupported"
+
+
+LAST_LINES = 8  # of a subject's output that a report shows
+_SENTENCES = {
+    Result.PASS: "passed",
+    Result.FAIL: "failed",
+    Result.ERROR: "ended with an error",
+    Result.UNSUPPORTED: "is unsupported here",
+}
 
 
 @dataclass(frozen=True)
@@ -101,10 +113,10 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Observation:
-    """What the witnesses saw, already agreed between them, or what they say apart.
+    """What the witnesses show together.
 
-    `evidence` holds one line per witness, `contradictions` what two of them disagree on, `said` the
-    last that it printed.
+    `evidence` has one line for each witness, `contradictions` a finding for each disagreement between
+    two of them. `last_output` is the end of what the subject printed.
     """
 
     path: ReservationPath | None
@@ -113,8 +125,8 @@ class Observation:
     signal: int
     message: str
     evidence: Mapping[str, str] = field(default_factory=dict)
-    contradictions: tuple[str, ...] = ()
-    said: str = ""
+    contradictions: tuple[Finding, ...] = ()
+    last_output: str = ""
 
     def is_as(self, expected: Expectation) -> bool:
         """Is it what was expected, in path, outcome, status and message?"""
@@ -127,13 +139,15 @@ class Observation:
     def _is_partly(self, expected: Expectation) -> bool:
         path = expected.path in (None, self.path)
         outcome = expected.outcome is None or _is(self.outcome, expected.outcome)
-        return path and outcome and bool(re.search(expected.pattern, self.said or self.message))
+        return (
+            path and outcome and bool(re.search(expected.pattern, self.last_output or self.message))
+        )
 
     def __str__(self) -> str:
         if self.outcome is Outcome.STARTS:
             return describe(self.path, self.outcome, 0, "")
         if self.signal:
-            return f"killed by signal {self.signal}"
+            return f"killed by {signal_name(self.signal)}"
         reports = "report" in self.evidence  # what reports nothing may have no path
         if self.outcome is None or (reports and self.path is None):
             told = f"unclear, status {self.status}"
@@ -147,18 +161,23 @@ class Attempt:
 
     result: Result
     seconds: float
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     observed: Observation | None = None
     blame: Blame | None = None
     artefacts: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The text of the first finding, empty without one."""
+        return self.findings[0].text if self.findings else ""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What one cell came to; seconds are wall time of the cell alone.
 
-    `findings` says in words which two of observation, prediction and plan disagree. `attempts` are
-    the tries before this one, the first one first.
+    Each of `findings` says which two of observation, prediction, plan and witnesses disagree, or
+    why there is no answer. `attempts` are the tries before this one, the first one first.
     """
 
     cell: str
@@ -167,7 +186,7 @@ class Verdict:
     predicted: Expectation | None = None
     expected: Expectation | None = None
     observed: Observation | None = None
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     blame: Blame | None = None
     remedy: str = ""
     notes: tuple[str, ...] = ()
@@ -175,6 +194,11 @@ class Verdict:
     command: tuple[str, ...] = ()
     artefacts: str = ""
     attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """The text of the first finding, empty without one."""
+        return self.findings[0].text if self.findings else ""
 
     @property
     def flaky(self) -> bool:
@@ -188,13 +212,38 @@ class Verdict:
         )
 
     @property
+    def last_lines(self) -> tuple[str, ...]:
+        """The last lines that the subject printed, as it printed them, without empty lines."""
+        text = self.observed.last_output if self.observed else ""
+        return tuple(line for line in text.splitlines() if line.strip())[-LAST_LINES:]
+
+    @property
     def passed(self) -> bool:
         """Is all as expected?"""
         return self.result is Result.PASS
 
     def __str__(self) -> str:
-        seen = f"{self.observed}" if self.observed else "nothing observed"
-        return "\n".join((f"{self.cell}: {self.result}: {seen}", *self.findings))
+        sentences = [f"{self.cell} {_SENTENCES[self.result]}."]
+        if self.observed:
+            sentences.append(f"Observed: {self.observed}.")
+        if self.expected and not self.passed:
+            sentences.append(f"Expected: {self.expected}.")
+        sentences += [f"{each.text.rstrip('.')} [{each.code}]." for each in self.findings]
+        if self.remedy:
+            sentences.append(f"Remedy: {self.remedy.rstrip('.')}.")
+        lines = [" ".join(sentences)]
+        if self.last_lines and not self.passed:
+            lines += ["Last output of the subject:", *(f"  | {line}" for line in self.last_lines)]
+        if self.command and not self.passed:
+            lines.append(f"Again: {shlex.join(self.command)}")
+        return "\n".join(map(_printable, lines))
+
+
+def _printable(line: str) -> str:
+    """A subject may have printed control characters."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
+    )
 
 
 def _is(seen: Outcome | None, asked: Outcome | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foothold_lab.allocator.kernel import ENOMEM, MAP_FIXED, PROT_RW
-from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.modelkernel import AddressSpace, ModelKernel
 from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.allocator.predict import predict
 from foothold_lab.allocator.width import WIDTHS
@@ -58,12 +58,14 @@ class Narrowed(ModelKernel):
         self._promises = facts.commit_limit - facts.committed - facts.memory // 32 - process.data
         room = limits.rlimit_as
         super().__init__(
-            facts.task_size,
-            pointer_size=facts.pointer_size,
-            mmap_base=facts.first,
-            top_down=facts.placement == "top-down",
-            occupied=[(each.start, each.end) for each in limits.occupied],
-            rlimit_as=None if room is None else max(room - process.size, 0),
+            AddressSpace(
+                task_size=facts.task_size,
+                pointer_size=facts.pointer_size,
+                mmap_base=facts.first,
+                top_down=facts.placement == "top-down",
+                occupied=[(each.start, each.end) for each in limits.occupied],
+                rlimit_as=None if room is None else max(room - process.size, 0),
+            )
         )
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
@@ -78,7 +80,7 @@ class Narrowed(ModelKernel):
                 addr = 0
         if prot & WRITABLE:
             used = sum(end - start for start, end, had in self.maps() if had & WRITABLE)
-            # mmap_region() takes off what MAP_FIXED replaces, whatever that was
+            # mmap_region() subtracts every mapping that MAP_FIXED replaces
             more = length - (self._mapped(addr, addr + length) if flags & MAP_FIXED else 0)
             if self._data is not None and used + more > self._data:
                 return -ENOMEM

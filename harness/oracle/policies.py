@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from foothold_lab.harness.model.errors import UnsupportedError, UsageError
+from foothold_lab.harness.model.errors import UndecidedError, UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.limits import Limits, Range
 from foothold_lab.harness.model.sizes import format_size
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath
@@ -49,13 +50,13 @@ def predict(
     if policy not in POLICIES:
         raise UsageError(f"unknown policy {policy!r}", f"policies are: {', '.join(POLICIES)}")
     if why := unknown(facts, policy):
-        raise UnsupportedError(why, "take a 64-bit guest")
+        raise UnsupportedError(why, "take a 64-bit guest", code=Code.UNSUPPORTED_POLICY)
     known = POLICIES if facts.pointer_size == 8 else NARROW
     told = known[policy](Space(facts, limits, process))
     if workload == "default" or told.path is ReservationPath.REFUSED:
         return told
     if told.path is ReservationPath.LOW and workload not in SMALLER and policy not in SPARSE:
-        raise UnsupportedError(
+        raise UndecidedError(
             f"whether the low arena is grown beyond its reservation depends on {workload}",
             "declare what is expected",
         )
@@ -130,7 +131,7 @@ def _shrunk(space: Space, left: int) -> int:
         return space.form.low_length
     length = left // 9 // 4096 * 4096 * 9
     if length < SMALLEST_ARENA:
-        raise UnsupportedError(
+        raise UndecidedError(
             f"memlimit leaves {format_size(length)} for arena and bitmap: whether that is enough "
             "depends on how the heap grows",
             "allow more",
@@ -181,7 +182,7 @@ def _high(space: Space, nth: int, before: str) -> Expectation:
     if taken := space.taken(HIGH_ARENA - MIB, heap + MIB):
         if space.taken(HIGH_ARENA, MIB) == MIB:
             return _conflicts(space, f"{HIGH_ARENA:#x} is occupied, and {before}", nth)
-        raise UnsupportedError(
+        raise UndecidedError(
             f"{format_size(taken)} of the place of the heap are occupied: mappings that are "
             "partly in the way are overwritten",
             f"occupy all from {HIGH_ARENA:#x} to {end:#x}, or nothing there",
@@ -234,8 +235,8 @@ def _low(space: Space, why: str, nth: int, length: int = 0, stray: int = 0) -> E
 
 
 def _conflicts(space: Space, reason: str, nth: int, reserved: int = 0) -> Expectation:
-    """All of the heap's place is taken, so that its `nth` hint goes astray; or fails, which is told
-    as something else if it is for want of memory.
+    """The range of the heap is taken, so its `nth` hint is moved. Or the hint fails; if memory is
+    missing, the message differs.
     """
     error = space.failure(nth)  # comes before the kernel has a say
     if error == "ENOMEM":
@@ -253,7 +254,7 @@ def _low_base(space: Space, length: int, nth: int) -> int | None:
     if not nearest and not furthest:
         return asked.start
     if not nearest or not furthest:
-        raise UnsupportedError(
+        raise UndecidedError(
             f"{nearest or furthest}: whether the low arena meets that depends on where the "
             "subject's image ends",
             f"leave {asked.start:#x} to {asked.end + length:#x} alone, or take all of it",
@@ -273,7 +274,7 @@ def _allocates(path: ReservationPath, reason: str) -> Expectation:
 def _starves(space: Space, path: ReservationPath, mapped: int = 0, since: str = "") -> Expectation:
     """There is no room for all of the heap; what there is room for shows in path and message.
 
-    `mapped` bytes are taken whatever the heap uses of them.
+    `mapped` bytes are taken, independent of how many the heap uses.
     """
 
     def lacks(used: int, last: int = 0) -> str:

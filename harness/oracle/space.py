@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from foothold_lab.harness.model.errors import UnsupportedError
+from foothold_lab.harness.model.errors import UndecidedError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits, Range
 from foothold_lab.harness.model.sizes import format_size
 from foothold_lab.harness.oracle.forms import FORMS, Process, process_of
 
 BELOW_4G = 0xFFFFFFFF  # from here on, mappings are not taken as reserved
-UNSURE = 8 << 20  # what a kernel has promised changes by that much while nobody looks
+UNSURE = 8 << 20  # the committed memory of a kernel varies by that much
 FEWEST_MAPS = 200  # such a Python has 55 mappings when it holds, and more on the way (measured)
 FIRST_CALLS = 256 << 10  # the tables that come before the heap; without them it dies otherwise
 LEAST_MEMORY = 32 << 20  # it touches 10 MiB, the default workload 7 more (measured)
@@ -24,7 +24,7 @@ class Budget:
 
     `reserved`: a reservation, PROT_NONE, counts as well. `data`: a mapping that replaces another
     is let pass, and counted from then on (Linux takes off what a MAP_FIXED replaces before it asks
-    RLIMIT_DATA, whatever that was: mmap_region). `sure` is how far from its end one has to be.
+    RLIMIT_DATA, of any kind: mmap_region). `sure` is how far from its end one has to be.
     """
 
     left: int
@@ -57,13 +57,13 @@ class Space:
 
         `used` counts for every limit, `reserved` is what is reserved beyond it. `largest` is the
         largest single mapping among what is used, `last` the last one if that is within a
-        reservation. Raises UnsupportedError if it is too close.
+        reservation. Raises UndecidedError if it is too close.
         """
         for budget in self._budgets:
             spare = budget.left - used
             spare += (last if budget.data else 0) - (reserved if budget.reserved else 0)
             if abs(spare) < budget.sure:
-                raise UnsupportedError(
+                raise UndecidedError(
                     f"{budget.words}: too close to what is needed to foretell",
                     "take another value of that limit",
                 )
@@ -151,7 +151,7 @@ class Space:
             yield Budget(size - process.data, words, data=True, sure=process.unsure)
         if self._overcommit == 2:
             if facts.commit_limit < 0 or facts.committed < 0:
-                raise UnsupportedError(
+                raise UndecidedError(
                     "overcommit mode 2, and the kernel does not say what it may promise",
                     "mount /proc in the guest",
                 )
@@ -160,29 +160,29 @@ class Space:
             yield Budget(left, words, sure=UNSURE)
 
     def _check(self) -> None:
-        """Raise UnsupportedError for limits under which something else than addresses decides."""
+        """Raise UndecidedError for limits under which something else than addresses decides."""
         limits = self._limits
         others = sorted({each.call for each in limits.fail} - {"hinted"})
         if others:
-            raise UnsupportedError(
+            raise UndecidedError(
                 f"the oracle cannot tell whose the failing {others[0]} is: a loader and an "
                 "interpreter make such calls as well",
                 "take fail=hinted:N:ERRNO, or declare in the plan what is expected",
             )
         if limits.max_map_count is not None and limits.max_map_count < FEWEST_MAPS:
-            raise UnsupportedError(
+            raise UndecidedError(
                 f"{limits.max_map_count} mappings may be too few for an interpreter to start",
                 f"allow {FEWEST_MAPS}, or declare in the plan what is expected",
             )
         if limits.memory is not None and limits.memory < LEAST_MEMORY:
-            raise UnsupportedError(
+            raise UndecidedError(
                 f"{format_size(limits.memory)} of memory may be too little for an interpreter: "
                 "the kernel kills what has most",
                 f"allow {format_size(LEAST_MEMORY)}, or declare in the plan what is expected",
             )
         for budget in self._budgets:
             if budget.left < FIRST_CALLS:
-                raise UnsupportedError(
+                raise UndecidedError(
                     f"{budget.words}: the subject may not start, or die of its first table",
                     "allow more, or declare in the plan what is expected",
                 )
