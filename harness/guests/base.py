@@ -22,7 +22,7 @@ HOSTS_OWN: Mapping[str, str] = {
     "max_map_count": "vm.max_map_count is the whole host's, and not ours to change",
 }  # limits that a guest on the host's own kernel cannot do, and why
 
-HERE = "/host"  # where a guest has the directory of the host that somebody has at hand
+HOST_DIRECTORY = "/host"  # where a guest has the directory of the host that somebody has at hand
 Tracer = Literal["strace", "emulator"]
 
 BOOT_SECONDS = 20.0  # of a guest of ordinary speed; one booted in 1.2 s at its slowest (measured)
@@ -44,7 +44,7 @@ class GuestConfig:
     that it hands in read-only, the processor it is pinned to (None: any), the images; and what a
     subject has for its root file system: that of the images, or read-only this machine's own.
     `memory` in MiB is what a guest with memory of its own has; None: what the allocator needs.
-    `here` is a directory of the host to have at hand in the guest, read-only on HERE.
+    `host_directory` is shown in the guest, read-only, at HOST_DIRECTORY.
     Without `snapshots` every boot is a cold one. `images` are those that it shows, read-only, at
     the place that they have on this machine.
     """
@@ -55,7 +55,7 @@ class GuestConfig:
     cpu: int | None = None
     root: Literal["image", "host"] = "image"
     memory: int | None = None
-    here: Path | None = None
+    host_directory: Path | None = None
     snapshots: bool = True
     images: tuple[str, ...] = ()
 
@@ -106,7 +106,7 @@ class Guest(Protocol):
         argv: Sequence[str],
         limits: Limits,
         deadline: Deadline,
-        on_hold: Callable[[str], None] = lambda _: None,
+        on_checkpoint: Callable[[str], None] = lambda _: None,
         how: Supervision = UNTRACED,
     ) -> Record:
         """Run a program to its end under supervision.

@@ -17,7 +17,7 @@ from foothold_lab.harness.guests.architectures import (
 )
 from foothold_lab.harness.guests.base import Guest, GuestConfig, Support
 from foothold_lab.harness.guests.container import Container
-from foothold_lab.harness.guests.custom_kernels import QEMU, UML, OwnKernels, uml_release
+from foothold_lab.harness.guests.custom_kernels import QEMU, UML, CustomKernels, uml_release
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.qemu_user import QemuUser
 from foothold_lab.harness.guests.uml import Uml, has_seccomp
@@ -26,7 +26,7 @@ from foothold_lab.images import disks
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import AMD64, Port
 
-NO_OWN = OwnKernels()
+NO_CUSTOM_KERNELS = CustomKernels()
 # alias -> image: which suite's kernel a UML guest boots
 _UML = {"uml-bookworm": "uml-bookworm", "uml-trixie": "uml-trixie", "uml-testing": "uml-forky"}
 
@@ -71,7 +71,7 @@ class GuestType:
         return self.make(GuestConfig(scratch, scratch, builder)).supported()
 
 
-def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, GuestType]:
+def catalogue(builder: Builder, own: CustomKernels = NO_CUSTOM_KERNELS) -> Mapping[str, GuestType]:
     """Return all guests by canonical name, those with the user's own kernels included.
 
     Asks the mirror only if no lock names the kernels.
@@ -102,7 +102,7 @@ def catalogue(builder: Builder, own: OwnKernels = NO_OWN) -> Mapping[str, GuestT
     return {kind.name: kind for kind in kinds}
 
 
-def _uml(name: str, image: str, release: str, own: OwnKernels) -> GuestType:
+def _uml(name: str, image: str, release: str, own: CustomKernels) -> GuestType:
     kernel = own.uml.absolute() if own.uml and name == UML else None
     images = ("agent", "root", "shim", *([] if kernel else [image]))
 
@@ -112,7 +112,7 @@ def _uml(name: str, image: str, release: str, own: OwnKernels) -> GuestType:
     return GuestType(name, images, make, 0.3, 0.2, 192, (kernel,) if kernel else ())
 
 
-def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> GuestType:
+def _qemu(this: Architecture, own: CustomKernels, name: str = "") -> GuestType:
     name = name or f"qemu-{this.name}"
     cell, memory = 0.55 * this.scale / X86_64.scale, this.memory + 128
     kernel = own.qemu.absolute() if own.qemu and name == QEMU else None
@@ -123,7 +123,7 @@ def _qemu(this: Architecture, own: OwnKernels, name: str = "") -> GuestType:
         return Qemu(name, this, place, kernel=kernel, initrd=initrd, append=own.append)
 
     files = tuple(each for each in (kernel, initrd) if each)
-    modules = disks.modules_of(this.kernel)
+    modules = disks.modules_image(this.kernel)
     return GuestType(name, images, make, cell, 1.3, memory, files, this.port, this.runs, modules)
 
 
@@ -134,7 +134,7 @@ def _user(this: Emulation) -> GuestType:
     )
 
 
-def known_guests(builder: Builder, own: OwnKernels = NO_OWN) -> dict[str, str]:
+def known_guests(builder: Builder, own: CustomKernels = NO_CUSTOM_KERNELS) -> dict[str, str]:
     """Return every name by which a guest may be called, with its canonical name."""
     names = {name: name for name in catalogue(builder, own)}
     for alias, image in _UML.items():

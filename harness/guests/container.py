@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from foothold_lab.harness.guests.base import (
-    HERE,
+    HOST_DIRECTORY,
     HOSTS_OWN,
     LEAVE_ROOT,
     NO_HOST_ROOT,
@@ -29,6 +29,7 @@ from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
 from foothold_lab.harness.transport.container import ExecStream
 from foothold_lab.harness.transport.frames import LostContactError
@@ -76,7 +77,7 @@ class Container:
                 client.close()
         except (DockerException, OSError) as error:
             return _why_no_engine(error)
-        if not self._place.builder.ready("root") and (why := apt.available()):
+        if not self._place.builder.ready("root") and (why := apt.unavailable_reason()):
             return Support(
                 False,
                 f"the root file system is not built yet, and cannot be: {why}",
@@ -103,8 +104,8 @@ class Container:
                     for path in self._place.shown()
                 ],
             }  # fmt: skip
-            if here := self._place.here:
-                settings["volumes"] = {str(here): {"bind": HERE, "mode": "ro"}}
+            if here := self._place.host_directory:
+                settings["volumes"] = {str(here): {"bind": HOST_DIRECTORY, "mode": "ro"}}
             self.boot_record.argv = (AGENT, "idle")
             self._container = self._client.containers.create(
                 image, list(self.boot_record.argv), **settings
@@ -132,7 +133,9 @@ class Container:
                     "use an engine that runs on this machine",
                 ) from error
             raise GuestError(
-                f"the Docker engine refuses: {error}", "look into the engine's own log"
+                f"the Docker engine refuses: {error}",
+                "look into the engine's own log",
+                code=Code.GUEST_BOOT,
             ) from error
 
     def run(
@@ -140,12 +143,12 @@ class Container:
         argv: Sequence[str],
         limits: Limits,
         deadline: Deadline,
-        on_hold: Callable[[str], None] = lambda _: None,
+        on_checkpoint: Callable[[str], None] = lambda _: None,
         how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`."""
         with self.open(argv, limits, deadline, how) as stream:
-            return supervise(stream, argv, deadline, on_hold=on_hold, how=how)
+            return supervise(stream, argv, deadline, on_checkpoint=on_checkpoint, how=how)
 
     @contextlib.contextmanager
     def open(
@@ -161,12 +164,15 @@ class Container:
             command = agent_argv(AGENT, own, argv, how, STRACE)
             stream = ExecStream(self._client.api, self._container.id, command)
         except (DockerException, OSError) as error:
-            raise GuestError(f"the container takes no more programs: {error}") from error
+            what = f"the container takes no more programs: {error}"
+            raise GuestError(what, code=Code.GUEST_DIED) from error
         try:
             yield stream
         except LostContactError as error:
             raise GuestError(
-                f"the container went away under the subject: {error}", console=self.diagnose()
+                f"the container went away under the subject: {error}",
+                code=Code.GUEST_DIED,
+                console=self.diagnose(),
             ) from error
         finally:
             stream.close()
@@ -189,7 +195,7 @@ class Container:
                 if member.isfile() and (file := archive.extractfile(member)):
                     target.write_bytes(file.read())
                     return
-        raise GuestError(f"{source} is no file in the container")
+        raise GuestError(f"{source} is no file in the container", code=Code.GUEST_FILES)
 
     def diagnose(self) -> str:
         """Return what the container printed last."""
@@ -234,7 +240,9 @@ class Container:
         try:
             return measured(stream, deadline)
         except GuestError as error:
-            raise GuestError(str(error), error.remedy, console=self.diagnose()) from None
+            raise GuestError(
+                str(error), error.remedy, code=error.code, console=self.diagnose()
+            ) from None
         finally:
             stream.close()
 

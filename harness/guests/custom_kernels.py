@@ -26,7 +26,7 @@ _ARCHIVES = (b"070701", b"070702", b"\x1f\x8b", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
-class OwnKernels:
+class CustomKernels:
     """What the user gave by --uml, --kernel, --initrd, --append and --uml-mode; the words are for
     all kernels, the mode is for all that are UML.
     """
@@ -38,7 +38,7 @@ class OwnKernels:
     mode: Mode = SECCOMP
 
     @classmethod
-    def named(cls, words: Sequence[str]) -> OwnKernels:
+    def named(cls, words: Sequence[str]) -> CustomKernels:
         """Read it back from what `where` returned."""
         found = {"--uml": None, "--kernel": None, "--initrd": None} | {
             name: Path(value) for name, value in itertools.pairwise(words) if name != "--guest"

@@ -61,13 +61,13 @@ def _guest(kind: GuestType, builder: Builder, scratch: Path) -> Check:
     support = kind.supported(builder, scratch)
     reason = support.reason or "can be booted"
     if support.ok and not all(map(builder.ready, kind.images)):
-        size = builder.to_download(kind.images) >> 20
+        size = builder.download_size(kind.images) >> 20
         reason += f"; its images are not built yet ({size} MiB to download)"
     return Check(kind.name, support.ok, reason, support.remedy, support.notes)
 
 
 def _packages() -> Check:
-    why = apt.available()
+    why = apt.unavailable_reason()
     if why:
         return Check("packages", False, why, "use a Debian machine, or set FOOTHOLD_MIRROR")
     return Check("packages", True, "Debian's packages can be had by this machine's apt")

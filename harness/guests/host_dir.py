@@ -1,11 +1,11 @@
-"""A directory of the host in a guest that cannot mount it: a copy, handed in with its parcel."""
+"""A directory of the host in a guest that cannot mount it: a copy, handed in with its boot payload."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from foothold_lab.harness.guests.base import HERE
+from foothold_lab.harness.guests.base import HOST_DIRECTORY
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import initramfs
 
@@ -34,4 +34,4 @@ def check(directory: Path) -> None:
 
 def pack(directory: Path) -> bytes:
     """Return a directory as an archive that is laid over a guest's root."""
-    return initramfs.archive(directory, prefix=f"{HERE.strip('/')}/")
+    return initramfs.archive(directory, prefix=f"{HOST_DIRECTORY.strip('/')}/")

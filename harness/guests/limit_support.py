@@ -9,13 +9,14 @@ from foothold_lab.harness.guests.base import Guest, Support
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.facts import Facts, parse_facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.limits import Limits
 
 # what moves the kernel's own choices, or its promises; the others the oracle can add up by itself
 _MOVING = frozenset(
     {"rlimit_stack", "overcommit", "max_map_count", "no_aslr", "legacy_layout", "ceiling"}
 )
-# whose calls can be bent: images/agent/machine.h
+# whose calls can be bent: images/agent/syscall_regs.h
 _BENT = ("x86_64", "aarch64", "riscv64", "i386")
 _OTHER_GUEST = "take a guest with a kernel of its own: UML or QEMU"
 
@@ -39,7 +40,7 @@ def support_for(guest: Guest, facts: Facts, limits: Limits, machine: str = "") -
     return _faults(facts, limits, machine) if limits.faults else Support(True)
 
 
-def measure(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
+def measure_under(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
     """Return the guest's facts as they are under these limits, faults but a ceiling left aside.
 
     Measured again only where a limit moves what was measured. Raises GuestError.
@@ -53,11 +54,11 @@ def measure(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> F
     return replace(found, tools=facts.tools)  # a program that is traced cannot trace its own
 
 
-def narrowed(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
+def facts_under(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
     """Return the facts under limits. Raises UnsupportedError if the guest cannot do one of them."""
     if not (support := support_for(guest, facts, limits)).ok:
-        raise UnsupportedError(support.reason, support.remedy)
-    return measure(guest, facts, limits, deadline)
+        raise UnsupportedError(support.reason, support.remedy, code=Code.UNSUPPORTED_LIMIT)
+    return measure_under(guest, facts, limits, deadline)
 
 
 def _faults(facts: Facts, limits: Limits, machine: str) -> Support:

@@ -14,14 +14,15 @@ from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import PipeStream, Stream
 from foothold_lab.harness.transport.supervised import OWN_TRACER, agent_argv, measured, supervise
 from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
-from foothold_lab.images.catalogue import AGENT_HERE
-from foothold_lab.images.recipes import compiler_here
+from foothold_lab.images.catalogue import HOST_AGENT
+from foothold_lab.images.recipes import host_compiler
 
 _PACKAGED = ("agent", "strace")
 
@@ -30,9 +31,9 @@ def needs(builder: Builder) -> tuple[str, ...]:
     """Name the images that native takes: where Debian's packages cannot be had the agent alone,
     from a cache or by this machine's own compiler. It traces by itself then.
     """
-    if not apt.absent() or all(map(builder.ready, _PACKAGED)):
+    if not apt.missing_tool() or all(map(builder.ready, _PACKAGED)):
         return _PACKAGED
-    return ("agent",) if builder.ready("agent") else (AGENT_HERE,)
+    return ("agent",) if builder.ready("agent") else (HOST_AGENT,)
 
 
 class Native:
@@ -57,9 +58,9 @@ class Native:
         """Native needs the agent, or the means to build it."""
         builder = self._place.builder
         first, *others = needs(builder)
-        if builder.ready(first) or (not others and compiler_here()):
+        if builder.ready(first) or (not others and host_compiler()):
             return Support(True)
-        if not (why := apt.available()):
+        if not (why := apt.unavailable_reason()):
             return Support(True)
         return Support(
             False,
@@ -84,12 +85,12 @@ class Native:
         argv: Sequence[str],
         limits: Limits,
         deadline: Deadline,
-        on_hold: Callable[[str], None] = lambda _: None,
+        on_checkpoint: Callable[[str], None] = lambda _: None,
         how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`."""
         with self.open(argv, limits, deadline, how) as stream:
-            return supervise(stream, argv, deadline, on_hold=on_hold, how=how)
+            return supervise(stream, argv, deadline, on_checkpoint=on_checkpoint, how=how)
 
     @contextlib.contextmanager
     def open(
@@ -100,7 +101,8 @@ class Native:
         try:
             yield stream
         except LostContactError as error:
-            raise GuestError(f"the agent was killed under the subject: {error}") from error
+            what = f"the agent was killed under the subject: {error}"
+            raise GuestError(what, code=Code.GUEST_DIED) from error
         finally:
             stream.close()
 

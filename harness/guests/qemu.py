@@ -91,7 +91,9 @@ class Qemu:
         builder = self._place.builder
         if self._place.root == "host":
             return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
-        if not all(map(builder.ready, self._architecture.images)) and (why := apt.available()):
+        if not all(map(builder.ready, self._architecture.images)) and (
+            why := apt.unavailable_reason()
+        ):
             return Support(
                 False,
                 f"its images are not built yet, and cannot be: {why}",
@@ -103,8 +105,8 @@ class Qemu:
 
     def boot(self, deadline: Deadline) -> Facts:
         """Boot with the first accelerator that works; see `Guest.boot`."""
-        if self._place.here:
-            host_dir.check(self._place.here)
+        if self._place.host_directory:
+            host_dir.check(self._place.host_directory)
         parts = self._parts()
         keys = Keys()
         keys.install(self._place.share)
@@ -154,11 +156,11 @@ class Qemu:
         return Parts(tool, file, self._with_own(archive) if self._initrd else archive)
 
     def _write_shown(self) -> None:
-        """Say in the share which modules and file systems show the images: images/agent/show.c."""
+        """Say in the share which modules and file systems show the images: images/agent/bind_images.c."""
         if not self._place.images:
             return
         lines = []
-        modules = disks.modules_of(self._architecture.kernel)
+        modules = disks.modules_image(self._architecture.kernel)
         for module in disks.modules(self._place.builder.image(modules)):
             shutil.copy2(module, self._place.share)
             lines.append(f"module none {self.share}/{module.name}\n")
@@ -187,7 +189,7 @@ class Qemu:
                 f"snapshot-{self.name}",
                 snapshot.key(self._command(parts, 0, "tcg")),
                 lambda directory: self._save(parts, Snapshot(directory), keys, deadline),
-                need=self._memory << 20,
+                space=self._memory << 20,
             )
         except (GuestError, ImageError) as error:
             self.boot_record.notes.append(f"booted cold: no snapshot could be made: {error}")
@@ -211,8 +213,8 @@ class Qemu:
     def _save(
         self, parts: Parts, into: Snapshot, keys: Keys, deadline: Deadline
     ) -> Mapping[str, object]:
-        """Boot a guest to the point where it waits for its parcel, and save it."""
-        self._place.builder.say(f"saving a snapshot of {self.name} (once)")
+        """Boot a guest to the point where it waits for its boot payload, and save it."""
+        self._place.builder.progress(f"saving a snapshot of {self.name} (once)")
         ours, theirs = socket.socketpair()
         with ours, theirs, into.state.open("wb") as state:
             extra = into.to_save(self._memory, theirs.fileno())
@@ -253,30 +255,30 @@ class Qemu:
             keys=keys,
             environment={"QEMU_MODULE_DIR": str(parts.tool / "usr/lib/x86_64-linux-gnu/qemu")},
             descriptors=descriptors,
-            parcel=self._parcel,
+            payload=self._payload,
         )
         self._machine = Machine(launch)
         self.boot_record.argv = self._machine.argv
         self.boot_record.provenance["accelerator"] = accelerator
 
-    def _parcel(self) -> bytes:
-        """What the guest is handed as soon as it is ready: images/agent/parcel.c."""
+    def _payload(self) -> bytes:
+        """What the guest is handed as soon as it is ready: images/agent/boot_payload.c."""
         files = initramfs.archive(self._place.share, prefix="share/")
-        if self._place.here:
-            files += host_dir.pack(self._place.here)
+        if self._place.host_directory:
+            files += host_dir.pack(self._place.host_directory)
         seed = secrets.token_hex(32)
-        return f"parcel {seed} {time.time():17.6f} {len(files):12}\n".encode() + files
+        return f"payload {seed} {time.time():17.6f} {len(files):12}\n".encode() + files
 
     def run(
         self,
         argv: Sequence[str],
         limits: Limits,
         deadline: Deadline,
-        on_hold: Callable[[str], None] = lambda _: None,
+        on_checkpoint: Callable[[str], None] = lambda _: None,
         how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`."""
-        return self._booted().run(argv, limits, deadline, on_hold, how)
+        return self._booted().run(argv, limits, deadline, on_checkpoint, how)
 
     def open(
         self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
@@ -366,7 +368,7 @@ def command(
         f"console={this.console}",
         *this.boot_line,
         "foothold.port=/dev/vport0p1",
-        "foothold.parcel=1",
+        "foothold.payload=1",
         *append,
     )
     kernel = ("-kernel", str(parts.kernel), "-initrd", str(parts.initrd), "-append", " ".join(told))

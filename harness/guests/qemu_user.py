@@ -20,6 +20,7 @@ from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import PipeStream, Stream
@@ -63,7 +64,7 @@ class QemuUser:
     def supported(self) -> Support:
         """An emulator needs its images, or the means to make them."""
         ready = all(map(self._place.builder.ready, self._emulation.images))
-        if not ready and (why := apt.available()):
+        if not ready and (why := apt.unavailable_reason()):
             return Support(
                 False,
                 f"its images are not built yet, and cannot be: {why}",
@@ -98,14 +99,14 @@ class QemuUser:
         argv: Sequence[str],
         limits: Limits,
         deadline: Deadline,
-        on_hold: Callable[[str], None] = lambda _: None,
+        on_checkpoint: Callable[[str], None] = lambda _: None,
         how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`. UnsupportedError for what is no program of this machine: there is no
         kernel that would look for a script's interpreter.
         """
         with self.open(argv, limits, deadline, replace(how, trace=True)) as stream:
-            record = supervise(stream, argv, deadline, on_hold=on_hold, how=how)
+            record = supervise(stream, argv, deadline, on_checkpoint=on_checkpoint, how=how)
         return replace(
             record, trace=record.trace if how.trace else None, emulator=record.trace or b""
         )
@@ -120,6 +121,7 @@ class QemuUser:
             raise UnsupportedError(
                 f"{self.name} runs ELF programs of {machine} alone, {program.name} is none",
                 "give such a program; of a script, its interpreter with the script as its argument",
+                code=Code.UNSUPPORTED_SUBJECT,
             )
         words = [word for pair in how.environment.items() for word in ("-E", "=".join(pair))]
         log = ("-strace", "-d", "page", "-D", f"/proc/self/fd/{_LOG}") if how.trace else ()
@@ -129,7 +131,8 @@ class QemuUser:
         try:
             yield stream
         except LostContactError as error:
-            raise GuestError(f"the agent was killed under the subject: {error}") from error
+            what = f"the agent was killed under the subject: {error}"
+            raise GuestError(what, code=Code.GUEST_DIED) from error
         finally:
             stream.close()
 

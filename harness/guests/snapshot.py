@@ -1,9 +1,9 @@
-"""Snapshots of QEMU guests: booted once to the point where they wait for their parcel, and saved.
+"""Snapshots of QEMU guests: booted once to the point where they wait for their boot payload, and saved.
 
 The guest's memory is a file, which is not written into the migration stream (`x-ignore-shared`) but
 mapped by whoever goes on from it, privately: so a snapshot is never changed, any number of guests
 may go on from it at once, and only what they touch is read. What must not be the same twice comes
-with the parcel: images/agent/parcel.c.
+with the boot payload: images/agent/boot_payload.c.
 
 Source: docs/devel/migration.rst and qapi/migration.json of QEMU.
 """
@@ -20,6 +20,7 @@ from typing import Any
 
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
+from foothold_lab.harness.model.findings import Code
 
 _LONGEST = 1 << 16  # bytes of one answer of the monitor
 _CAPABILITIES = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
@@ -99,7 +100,7 @@ class Monitor:
             if message.get("event") == "MIGRATION" and status == "completed":
                 return
             if status in ("failed", "cancelled"):
-                raise GuestError(f"QEMU's migration has {status}")
+                raise GuestError(f"QEMU's migration has {status}", code=Code.GUEST_SNAPSHOT)
 
     def _command(
         self,
@@ -111,11 +112,15 @@ class Monitor:
         try:
             socket.send_fds(self._socket, [json.dumps(asked).encode() + b"\n"], descriptors)
         except OSError as error:
-            raise GuestError(f"QEMU's monitor has ended: {error}") from error
+            raise GuestError(
+                f"QEMU's monitor has ended: {error}", code=Code.GUEST_SNAPSHOT
+            ) from error
         while True:
             message = self._message()
             if refusal := message.get("error"):
-                raise GuestError(f"QEMU refuses {name}: {refusal.get('desc')}")
+                raise GuestError(
+                    f"QEMU refuses {name}: {refusal.get('desc')}", code=Code.GUEST_SNAPSHOT
+                )
             if "return" in message:
                 return
 
@@ -127,13 +132,17 @@ class Monitor:
             except ConnectionError:
                 more = b""
             except OSError as error:
-                raise GuestError(f"QEMU's monitor does not answer: {error}") from error
+                raise GuestError(
+                    f"QEMU's monitor does not answer: {error}", code=Code.GUEST_SNAPSHOT
+                ) from error
             if not more or len(self._seen) > _LONGEST:
-                raise GuestError("QEMU's monitor has ended")
+                raise GuestError("QEMU's monitor has ended", code=Code.GUEST_SNAPSHOT)
             self._seen += more
         line, _, self._seen = self._seen.partition(b"\n")
         try:
             message = json.loads(line)
         except ValueError as error:
-            raise GuestError(f"QEMU's monitor says {line[:80]!r}") from error
+            raise GuestError(
+                f"QEMU's monitor says {line[:80]!r}", code=Code.GUEST_SNAPSHOT
+            ) from error
         return message if isinstance(message, dict) else {}

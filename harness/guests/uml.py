@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from foothold_lab.harness.guests.base import (
-    HERE,
+    HOST_DIRECTORY,
     LEAVE_ROOT,
     BootRecord,
     GuestConfig,
@@ -22,6 +22,7 @@ from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
 from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.images import apt, elf
@@ -119,7 +120,7 @@ class Uml:
                 "/dev/shm is not executable, and UML maps its memory from there",
                 "mount -o remount,exec /dev/shm",
             )
-        if not self._ready() and (why := apt.available()):
+        if not self._ready() and (why := apt.unavailable_reason()):
             return Support(
                 False,
                 f"the kernel is not built yet, and cannot be: {why}",
@@ -139,9 +140,11 @@ class Uml:
         agent = builder.image("agent") / "agent"
         kernel = self.program
         if not kernel.is_file():
-            raise GuestError(f"{kernel} is no file", "give the path of a UML kernel, `linux`")
+            remedy = "give the path of a UML kernel, `linux`"
+            raise GuestError(f"{kernel} is no file", remedy, code=Code.GUEST_BOOT)
         if not elf.is_elf(kernel):
-            raise GuestError(f"{kernel} is no kernel: not an ELF program", "is it a UML kernel?")
+            what = f"{kernel} is no kernel: not an ELF program"
+            raise GuestError(what, "is it a UML kernel?", code=Code.GUEST_BOOT)
         share = self._place.share.absolute()
         host = examine()
         keep = ["--chdir", str(kernel.parent)]
@@ -157,8 +160,8 @@ class Uml:
                     keep += ["--ro", folder] if Path(folder).exists() else []
             if self.root:
                 keep += ["--tree", "/", self.root]
-            elif self._place.here:
-                keep += ["--tree", str(self._place.here), HERE]
+            elif self._place.host_directory:
+                keep += ["--tree", str(self._place.host_directory), HOST_DIRECTORY]
             keep += ["--rw", "/dev/null", "--tmpfs", "/dev/shm", "--tmpfs", "/run/uml"]
             self.boot_record.notes.append("confined to its root and its share")
         else:
@@ -188,29 +191,30 @@ class Uml:
         self._machine = Machine(launch)
         self.boot_record.argv = self._machine.argv
         facts = self._machine.connect(deadline)
-        if self._place.here and not self.root:
-            here = HERE if host.namespaces == 0 else str(self._place.here)
+        if self._place.host_directory and not self.root:
+            here = HOST_DIRECTORY if host.namespaces == 0 else str(self._place.host_directory)
             self._mount(here, deadline)
         return facts
 
     def _mount(self, directory: str, deadline: Deadline) -> None:
-        """Mount a directory that the UML process can open on HERE."""
-        argv = ("mount", "-r", "-t", "hostfs", "-o", directory, "none", HERE)
+        """Mount a directory that the UML process can open on HOST_DIRECTORY."""
+        argv = ("mount", "-r", "-t", "hostfs", "-o", directory, "none", HOST_DIRECTORY)
         done = self.run(argv, Limits(), deadline)
         if done.ending.status:
             why = done.stderr.decode(errors="replace").strip()
-            raise GuestError(f"{directory} cannot be mounted: {why}", "share another directory")
+            what = f"{directory} cannot be mounted: {why}"
+            raise GuestError(what, "share another directory", code=Code.GUEST_FILES)
 
     def run(
         self,
         argv: Sequence[str],
         limits: Limits,
         deadline: Deadline,
-        on_hold: Callable[[str], None] = lambda _: None,
+        on_checkpoint: Callable[[str], None] = lambda _: None,
         how: Supervision = UNTRACED,
     ) -> Record:
         """See `Guest.run`."""
-        return self._booted().run(argv, limits, deadline, on_hold, how)
+        return self._booted().run(argv, limits, deadline, on_checkpoint, how)
 
     def open(
         self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED

@@ -22,6 +22,7 @@ from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, SubjectError
 from foothold_lab.harness.model.facts import LARGEST, Facts, parse_facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
 from foothold_lab.harness.transport.console import Console
 from foothold_lab.harness.transport.frames import LostContactError
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 AGENT = "/init"  # the agent's place in every root of ours
 STRACE = "/usr/bin/strace"  # likewise
 HELLO = b"foothold "  # images/agent/init.c
-READY = b"foothold ready\n"  # images/agent/parcel.c
-SHOWN = "shown"  # the file of the share that says what else is to be seen: images/agent/show.c
+READY = b"foothold ready\n"  # images/agent/boot_payload.c
+SHOWN = "shown"  # the file of the share that lists images: images/agent/bind_images.c
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Launch:
     """How to start one. `argv` is made when the line's descriptor is known.
 
     `keep` are options of `agent keep`: confinement, working directory, environment. `descriptors`
-    stay open in it beside the line. `parcel` is what the guest is handed before its hello.
+    stay open in it beside the line. `payload` is what the guest is handed before its hello.
     """
 
     agent: Path
@@ -55,7 +56,7 @@ class Launch:
     keys: Keys = field(default_factory=Keys)
     environment: Mapping[str, str] = field(default_factory=dict)
     descriptors: tuple[int, ...] = ()
-    parcel: Callable[[], bytes] | None = None
+    payload: Callable[[], bytes] | None = None
 
 
 class _Fate:
@@ -64,14 +65,13 @@ class _Fate:
     def __init__(self) -> None:
         self._known = threading.Event()
         self._guard = threading.Lock()
-        self.message = ""
-        self.remedy = ""
+        self.error = GuestError("")
 
-    def seal(self, message: str, remedy: str = "") -> bool:
+    def seal(self, error: GuestError) -> bool:
         with self._guard:
             if self._known.is_set():
                 return False
-            self.message, self.remedy = message, remedy
+            self.error = error
             self._known.set()
             return True
 
@@ -117,32 +117,35 @@ class Machine:
         self._watcher.start()
 
     def ready(self, deadline: Deadline) -> None:
-        """Wait until the guest waits for its parcel. Raises GuestError with the console's tail."""
+        """Wait until the guest waits for its boot payload. Raises GuestError with the console's tail."""
         try:
             line = self._first_line(deadline)
         except (GuestError, OSError) as error:
-            raise self._explain(str(error)) from error
+            raise self._explain(str(error), code=Code.GUEST_BOOT) from error
         if line != READY:
-            raise self._explain(f"the guest's first line is not {READY!r} but {line[:80]!r}")
+            what = f"the guest's first line is not {READY!r} but {line[:80]!r}"
+            raise self._explain(what, code=Code.GUEST_BOOT)
 
     def connect(self, deadline: Deadline) -> Facts:
-        """Hand in the parcel, wait for the guest's hello, and log in.
+        """Send the boot payload, wait for the guest's hello, and log in.
 
         Raises GuestError with the console's tail.
         """
         try:
-            if self._launch.parcel:
+            if self._launch.payload:
                 self._line.settimeout(max(deadline.remaining, 0.001))
-                self._line.sendall(self._launch.parcel())
+                self._line.sendall(self._launch.payload())
             # it takes 0.1 s, in which the guest boots
             from foothold_lab.harness.transport.ssh import Ssh
 
             facts = parse_facts(self._hello(deadline))
             self._ssh = Ssh(self._line, self._launch.keys, deadline)
         except GuestError as error:
-            raise self._explain(str(error), error.remedy) from error
+            raise self._explain(str(error), error.remedy, error.code) from error
         except OSError as error:
-            raise self._explain(f"the guest does not answer: {error}") from error
+            raise self._explain(
+                f"the guest does not answer: {error}", code=Code.GUEST_BOOT
+            ) from error
         return facts
 
     def run(
@@ -150,13 +153,13 @@ class Machine:
         argv: Sequence[str],
         limits: Limits,
         deadline: Deadline,
-        on_hold: Callable[[str], None],
+        on_checkpoint: Callable[[str], None],
         how: Supervision = UNTRACED,
     ) -> Record:
         """Run a program under the guest's agent."""
         with self.open(argv, limits, deadline, how) as stream:
             try:
-                return supervise(stream, argv, deadline, on_hold=on_hold, how=how)
+                return supervise(stream, argv, deadline, on_checkpoint=on_checkpoint, how=how)
             except SubjectError:
                 if self._fate.wait(0.2):
                     raise self._explain("") from None
@@ -212,7 +215,7 @@ class Machine:
         if self._stopping:
             return
         self._stopping = True
-        self._fate.seal("the guest was stopped")
+        self._fate.seal(GuestError("the guest was stopped"))
         os.close(self._owner)  # its keeper kills and reaps everything, then ends
         try:
             self._process.wait(10)
@@ -228,7 +231,8 @@ class Machine:
     def _hello(self, deadline: Deadline) -> bytes:
         line = self._first_line(deadline)
         if not line.startswith(HELLO):
-            raise GuestError(f"the guest's first line is no hello: {line[:80]!r}")
+            what = f"the guest's first line is no hello: {line[:80]!r}"
+            raise GuestError(what, code=Code.GUEST_BOOT)
         return line[len(HELLO) :]
 
     def _first_line(self, deadline: Deadline) -> bytes:
@@ -239,12 +243,13 @@ class Machine:
                 seen = self._line.recv(LARGEST, socket.MSG_PEEK)
             except TimeoutError:
                 quiet = "printed nothing at all" if not self._console.tail else "did not get ready"
-                raise GuestError(f"the guest {quiet} before its deadline") from None
+                what = f"the guest {quiet} before its deadline"
+                raise GuestError(what, code=Code.GUEST_BOOT) from None
             end = seen.find(b"\n") + 1
             if not seen:
-                raise GuestError("the guest ended before it was ready")
+                raise GuestError("the guest ended before it was ready", code=Code.GUEST_BOOT)
             if end == 0 and len(seen) == LARGEST:
-                raise GuestError("the guest's first line has no end")
+                raise GuestError("the guest's first line has no end", code=Code.GUEST_BOOT)
             if end:
                 line = self._line.recv(end)
                 self._line.settimeout(None)
@@ -252,9 +257,9 @@ class Machine:
             # part of a line: wait for more than what has been seen
             self._fate.wait(0.005)
 
-    def _doomed(self, message: str, remedy: str) -> None:
+    def _doomed(self, error: GuestError) -> None:
         """The console has shown that the guest will not go on: end all waiting for it."""
-        if self._fate.seal(message, remedy):
+        if self._fate.seal(error):
             with contextlib.suppress(OSError):
                 self._line.shutdown(socket.SHUT_RDWR)
 
@@ -262,11 +267,13 @@ class Machine:
         status = self._process.wait()
         # what it printed last is being read: a panic says more than an exit status
         self._console.join(1)
-        self._doomed(f"the guest's process ended by itself, status {status}", "")
+        what = f"the guest's process ended by itself, status {status}"
+        self._doomed(GuestError(what, code=Code.GUEST_DIED))
 
-    def _explain(self, what: str, remedy: str = "") -> GuestError:
+    def _explain(self, what: str, remedy: str = "", code: Code = Code.GUEST_DIED) -> GuestError:
         """Turn a symptom into an error that names the cause, if one becomes known soon."""
         if self._fate.wait(1.5):
             self._console.join(0.5)  # what a dying kernel prints last is the best that there is
-            what, remedy = self._fate.message, self._fate.remedy or remedy
-        return GuestError(what, remedy, console=self._console.tail, argv=self.argv)
+            why = self._fate.error
+            what, remedy, code = str(why), why.remedy or remedy, why.code
+        return GuestError(what, remedy, code=code, console=self._console.tail, argv=self.argv)

@@ -1,8 +1,8 @@
-"""One subject, once, in a booted guest: started, watched, and what the witnesses make of it.
+"""One subject, started once in a booted guest and watched: what the witnesses recorded.
 
-A tracer slows a program down, some thousandfold where it maps without end, and some programs do not
-run under one at all. So one that our patience has ended while it was traced is run again without:
-the trace tells its way, and the second run how it ends.
+A tracer slows a program down, up to a thousand times if it maps memory without end, and some
+programs do not run under a tracer at all. A traced program that reaches its timeout is therefore
+run again without a tracer: the trace of the first run shows the path, the second run the outcome.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from foothold_lab.harness import evidence, subjects
 from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.model.cells import Cell
-from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.deadline import Check, Deadline, unchecked
 from foothold_lab.harness.model.record import Record
 from foothold_lab.harness.model.verdict import Observation
 from foothold_lab.harness.subjects.subject import Subject
@@ -22,51 +22,52 @@ CELL_SECONDS = 30.0  # of a guest of native speed; a cell takes about 0.1 s ther
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What was seen: the record; that of a second run without a tracer, if there was one."""
+class Execution:
+    """What was recorded: `untraced` is the second run, without a tracer, if there was one."""
 
     record: Record
-    untraced: Record | None
-    observation: Observation
+    untraced: Record | None = None
+
+    def observe(
+        self, cell: Cell, subject: Subject, *, pointers: int = 8, check: Check = unchecked
+    ) -> Observation:
+        """Read the witnesses. Raises only what `check` raises, which is called from time to time.
+
+        `pointers` is the size of a pointer in the guest, in bytes.
+        """
+        if subject.reports:
+            return evidence.observe(self.record, cell, pointers, check)
+        return evidence.observe_program(
+            self.record,
+            self.untraced,
+            ready_pattern=subject.ready_pattern,
+            must_exit=subject.ends,
+            check=check,
+        )
+
+    def write(self, directory: Path, *, reports: bool) -> None:
+        """Write the evidence into the directory of the cell.
+
+        Output and ending are those of the last run, maps and trace those of the traced run.
+        """
+        last, traced = self.untraced or self.record, self.record
+        whole = replace(last, trace=traced.trace, emulator=traced.emulator, maps=traced.maps)
+        whole.write(directory, "stdout.jsonl" if reports else "stdout")
 
 
 def deadline_for(cell: Cell, subject: Subject, guest: Guest) -> Deadline:
-    """Return by when a trial has to be over, whatever the subject does."""
+    """Return the deadline of an execution: three times the subject's timeout, or CELL_SECONDS."""
     timeout = 0.0 if subject.reports else subject.timeout
     return Deadline.after(max(cell.deadline or CELL_SECONDS, 3 * timeout) * guest.scale)
 
 
-def run_trial(
-    cell: Cell,
-    subject: Subject,
-    guest: Guest,
-    deadline: Deadline,
-    *,
-    trace: bool,
-    pointers: int = 8,
-) -> Trial:
-    """Run a cell's subject and hear the witnesses. Raises what `Guest.run` does.
-
-    `pointers` is the size of one there, in bytes.
-    """
+def execute(
+    cell: Cell, subject: Subject, guest: Guest, deadline: Deadline, *, trace: bool
+) -> Execution:
+    """Run the subject of a cell. Raises what `Guest.run` raises."""
     argv = subjects.command(cell, guest, subject, trace=trace)
     how = subjects.supervision(subject, guest, trace=trace)
     record = guest.run(argv, cell.limits, deadline, how=how)
-    if subject.reports:
-        return Trial(record, None, evidence.observe(record, cell, pointers))
-    untraced = None
-    if trace and record.running and not record.said:
-        untraced = guest.run(argv, cell.limits, deadline, how=replace(how, trace=False))
-    seen = evidence.observe_program(
-        record, untraced, ready_pattern=subject.ready_pattern, ends=subject.ends
-    )
-    return Trial(record, untraced, seen)
-
-
-def keep(trial: Trial, directory: Path, *, reports: bool) -> None:
-    """Write what was seen of a subject into its cell's directory: output and ending of the run that
-    counts, maps and trace of the one that was traced.
-    """
-    counts, traced = trial.untraced or trial.record, trial.record
-    whole = replace(counts, trace=traced.trace, emulator=traced.emulator, maps=traced.maps)
-    whole.write(directory, "stdout.jsonl" if reports else "stdout")
+    if subject.reports or not trace or not record.stopped or record.ready:
+        return Execution(record)
+    return Execution(record, guest.run(argv, cell.limits, deadline, how=replace(how, trace=False)))

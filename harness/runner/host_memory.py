@@ -1,4 +1,4 @@
-"""How much memory this machine has for guests: what the kernel says, and what our cgroups leave."""
+"""How much memory guests may use: limited by the machine and by the cgroups of this process."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-MARGIN = 0.8  # of the memory that is free: others live here too
+MARGIN = 0.8  # of the free memory: other programs need some
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
-# what a version's controller calls its limit, its use, and in memory.stat what could be dropped
+# files with the limit and the usage, and the fields of memory.stat for droppable file caches
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "total_active_file")
 _V2 = ("memory.max", "memory.current", "inactive_file", "active_file")
 
 
-def memory_here(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
-    """Return how much memory guests may take on this machine, in MiB.
+def available_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
+    """Return how much memory guests may use on this machine, in MiB.
 
-    What the kernel says is available, or what is left to one of our cgroups if that is less.
+    That is a part of the available memory (proc(5), MemAvailable), or of what the limit of a cgroup
+    of this process leaves, if that is less.
     """
     available = [_fields(proc / "meminfo").get("MemAvailable:", 1 << 30) << 10]
     for folder, names in _groups(proc, cgroups):
@@ -27,9 +28,9 @@ def memory_here(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
 
 
 def _groups(proc: Path, cgroups: Path) -> Iterator[tuple[Path, tuple[str, str, str, str]]]:
-    """Name the directories of our memory cgroups, from the innermost to the one that is mounted.
+    """Yield the directories of this process's memory cgroups, from the innermost outwards.
 
-    In a container that may be our own, and the ones that are named be unknown there.
+    In a container the mounted cgroup may be that of the process, and the named ones not exist.
     """
     ours = proc / "self/cgroup"
     for line in ours.read_text().splitlines() if ours.exists() else ():
@@ -45,13 +46,13 @@ def _groups(proc: Path, cgroups: Path) -> Iterator[tuple[Path, tuple[str, str, s
 
 
 def _left(folder: Path, limit: str, used: str, *droppable: str) -> int:
-    """Return what a cgroup has left, in bytes; the files that it caches could be dropped."""
+    """Return how many bytes a cgroup may still use; cached files count as free."""
     stat = _fields(folder / "memory.stat")
     taken = int((folder / used).read_text()) - sum(stat.get(name, 0) for name in droppable)
     return max(int((folder / limit).read_text()) - max(taken, 0), 0)
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """Read lines of a name and a number."""
+    """Read lines that consist of a name and a number."""
     lines = (line.split() for line in path.read_text().splitlines())
     return {words[0]: int(words[1]) for words in lines if len(words) > 1}

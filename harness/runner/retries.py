@@ -1,4 +1,4 @@
-"""Which cells of a guest are asked in which boot, and which are asked again."""
+"""Which cells of a guest run in which boot, and which cells run again."""
 
 from __future__ import annotations
 
@@ -12,60 +12,64 @@ from foothold_lab.harness.model.verdict import Result, Verdict
 
 
 @dataclass
-class Tries:
-    """The cells of one guest that have no verdict yet, in the order in which they are asked.
+class RetryQueue:
+    """The cells of one guest that have no final verdict yet, in the order in which they run.
 
-    A cell that does not pass is asked again up to `retries` times, in a guest that has booted for
-    it alone; so is every cell if it is to be `fresh`. What came before is told in its verdict.
+    A cell that does not pass runs again up to `retries` times, each time in a boot of its own. With
+    `fresh`, every cell has a boot of its own. The final verdict lists the earlier attempts.
     """
 
     waiting: list[Cell]
     retries: int = 0
     fresh: bool = False
-    _before: dict[Cell, list[Verdict]] = field(default_factory=lambda: defaultdict(list))
+    _earlier: dict[Cell, list[Verdict]] = field(default_factory=lambda: defaultdict(list))
     _alone: set[Cell] = field(default_factory=set)
 
-    def batch(self) -> Sequence[Cell]:
-        """Return the cells for the next boot; none if all are done."""
+    def next_batch(self) -> Sequence[Cell]:
+        """Return the cells for the next boot; empty if all cells are done."""
         first = self.waiting[:1]
         if self.fresh or self._alone.intersection(first):
             return first
         return [cell for cell in self.waiting if cell not in self._alone]
 
-    def number(self, cell: Cell) -> int:
-        """How many times a cell will have been asked, when it is asked now."""
-        return len(self._before[cell]) + 1
+    def attempt(self, cell: Cell) -> int:
+        """Return the number of the next attempt of a cell, from 1."""
+        return len(self._earlier[cell]) + 1
 
-    def take(self, cell: Cell, verdict: Verdict, *, ran: bool = True) -> Verdict | None:
-        """Note what a cell came to; answer its final verdict, or None if it is asked again.
+    def record(self, cell: Cell, verdict: Verdict, *, booted: bool = True) -> Verdict | None:
+        """Record an attempt; return the final verdict, or None if the cell runs again.
 
-        One that never `ran`, since its guest did not boot, needs no guest of its own.
+        A cell whose guest has not `booted` needs no boot of its own for the next attempt.
         """
         self.waiting.remove(cell)
         bad = verdict.result in (Result.FAIL, Result.ERROR)
-        if not bad or verdict.blame is Blame.UNSUPPORTED or self.number(cell) > self.retries:
+        if not bad or verdict.blame is Blame.UNSUPPORTED or self.attempt(cell) > self.retries:
             return self._final(cell, verdict)
-        self._before[cell].append(verdict)
+        self._earlier[cell].append(verdict)
         self.waiting.append(cell)
-        if ran:
+        if booted:
             self._alone.add(cell)
         return None
 
-    def give_up(self) -> Iterator[Verdict]:
-        """Answer for those that were to be asked again, and now will not: with their last try."""
+    def abandon(self) -> Iterator[Verdict]:
+        """Give up the cells that wait for another attempt: their last attempt is their verdict."""
         for cell in list(self.waiting):
-            if self._before[cell]:
+            if self._earlier[cell]:
                 self.waiting.remove(cell)
-                verdict = self._before[cell].pop()
-                note = "the run ended before it could be asked again"
+                verdict = self._earlier[cell].pop()
+                note = "the run ended before the next attempt"
                 yield self._final(cell, replace(verdict, notes=(*verdict.notes, note)))
 
     def _final(self, cell: Cell, verdict: Verdict) -> Verdict:
-        before = self._before.pop(cell, [])
-        if not before:
+        earlier = self._earlier.pop(cell, [])
+        if not earlier:
             return verdict
-        attempts = tuple(each.as_attempt() for each in before)
-        told = "; ".join(f"{each.result}: {(each.findings or ('',))[0]}" for each in before)
-        now = "flaky: passed" if verdict.result is Result.PASS else "not passed either"
-        note = f"{now} at try {len(before) + 1}; before that {told}"
+        attempts = tuple(each.as_attempt() for each in earlier)
+        history = "; ".join(_short(each) for each in earlier)
+        now = "flaky: passed" if verdict.result is Result.PASS else "not passed"
+        note = f"{now} at try {len(earlier) + 1}; earlier: {history}"
         return replace(verdict, attempts=attempts, notes=(*verdict.notes, note))
+
+
+def _short(verdict: Verdict) -> str:
+    return f"{verdict.result}: {verdict.findings[0].text if verdict.findings else ''}"

@@ -1,8 +1,9 @@
-"""Which guest is started when, and where: by what each needs, and by what the machine has.
+"""Which job starts when, and on which processor.
 
-A job is one boot and all that runs in it. The longest that fits is started first, on a processor of
-its own; one that fits nowhere waits until memory is given back, and is started alone if need be, so
-that a small machine is slow and not stuck. How much memory there is: `memory`.
+A job is one boot and all cells that run in it. The longest job that fits into memory starts first,
+on a processor of its own. A job that does not fit waits until memory is returned. A job that needs
+more memory than there is runs alone, so that a small machine is slow but not stuck. How much memory
+there is: `host_memory`.
 """
 
 from __future__ import annotations
@@ -18,18 +19,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
-    """Something to do: about how long it takes in seconds, what memory it needs in MiB."""
+    """A task, the estimated time that it takes in seconds, and the memory that it needs in MiB."""
 
-    what: T
+    task: T
     seconds: float
     memory: int
 
 
 class Schedule(Generic[T]):
-    """Hands out jobs to threads, each with a processor. `memory` is what there is, in MiB."""
+    """Gives jobs to threads, each with a processor. `memory` is what guests may use, in MiB."""
 
     def __init__(self, jobs: Sequence[Job[T]], processors: Sequence[int], memory: int) -> None:
-        self._waiting = sorted(jobs, key=lambda job: -job.seconds)  # stable: as the plan has them
+        self._waiting = sorted(
+            jobs, key=lambda job: -job.seconds
+        )  # stable: keeps the order of the plan
         self._processors = list(processors)
         self._memory = memory
         self._running = 0
@@ -37,33 +40,33 @@ class Schedule(Generic[T]):
 
     @contextlib.contextmanager
     def next(self) -> Iterator[tuple[T, int] | None]:
-        """The next job, and the processor for it; None when there is none left.
+        """Wait for a job that fits; return its task and processor, or None if no jobs are left.
 
-        Waits until one fits. What it was given is free again afterwards.
+        Processor and memory are free again at the end of the context.
         """
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting or self._fitting() is not None)
             job = self._fitting()
             if job is None:
-                taken = None
+                given = None
             else:
                 self._waiting.remove(job)
-                taken = (job.what, self._processors.pop(0))
+                given = (job.task, self._processors.pop(0))
                 self._memory -= job.memory
                 self._running += 1
                 self._changed.notify_all()
         try:
-            yield taken
+            yield given
         finally:
-            if job is not None and taken is not None:
+            if job is not None and given is not None:
                 with self._changed:
-                    self._processors.append(taken[1])
+                    self._processors.append(given[1])
                     self._memory += job.memory
                     self._running -= 1
                     self._changed.notify_all()
 
     def stop(self) -> None:
-        """Hand out no more."""
+        """Drop all waiting jobs."""
         with self._changed:
             self._waiting.clear()
             self._changed.notify_all()

@@ -43,7 +43,7 @@ def for_guest(port: Port | None, builder: Builder) -> tuple[Path, ...]:
 
 def _has_our_python(port: Port, builder: Builder) -> bool:
     root = builder.image(port.image("userland"))
-    return rootfs.python_of(root) == f"python3.{sys.version_info.minor}"
+    return rootfs.python_name(root) == f"python3.{sys.version_info.minor}"
 
 
 def _ours(out: Path) -> Mapping[str, object]:

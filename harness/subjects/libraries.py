@@ -10,7 +10,7 @@ from foothold_lab.images import elf
 from foothold_lab.images.debian_arch import PORTS
 
 
-def here(program: Path, loader: str) -> dict[str, Path]:
+def of_host(program: Path, loader: str) -> dict[str, Path]:
     """Ask the program's own loader which libraries of this machine it would take.
 
     Nothing of the program is executed. Raises UsageError for what is not here.
@@ -43,7 +43,7 @@ def here(program: Path, loader: str) -> dict[str, Path]:
     return found
 
 
-def below(program: Path, loader: str, sysroot: Path) -> dict[str, Path]:
+def of_sysroot(program: Path, loader: str, sysroot: Path) -> dict[str, Path]:
     """Find loader and libraries where a linker would, in a root file system of another machine.
 
     Raises UsageError for what is not there.

@@ -19,6 +19,7 @@ from foothold_lab.harness.guests.base import Guest, Support
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UsageError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.subjects import libraries
 from foothold_lab.images import elf
@@ -98,13 +99,13 @@ def deploy(
                 raise UsageError(f"{source} cannot be read: {error.strerror}") from error
 
 
-def remember(directory: Path, subjects: Sequence[Subject]) -> None:
+def write_deployed(directory: Path, subjects: Sequence[Subject]) -> None:
     """Write down what was deployed for a boot, in its directory."""
     (directory / _REMEMBERED).write_bytes(msgspec.json.encode(subjects, enc_hook=str))
 
 
-def recall(directory: Path) -> dict[str, Subject]:
-    """Return what was deployed for a boot, by name. Raises UsageError if nobody wrote it down."""
+def read_deployed(directory: Path) -> dict[str, Subject]:
+    """Return what was deployed for a boot, by name. Raises UsageError if it was not recorded."""
     file = directory / _REMEMBERED
     try:
         found = msgspec.json.decode(file.read_bytes(), type=list[Subject], dec_hook=_as_path)
@@ -127,7 +128,7 @@ def digest(subject: Subject) -> str:
 
 
 def hash_of(path: Path) -> str:
-    """Hash a file; empty if it cannot be read, which is told where it is needed."""
+    """Hash a file; empty if it cannot be read; its user reports that."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -155,7 +156,8 @@ def _must(guest: Guest, argv: Sequence[str], deadline: Deadline) -> None:
     record = guest.run(argv, Limits(), deadline)
     if record.ending.status:
         why = record.stderr.decode(errors="replace").strip()
-        raise GuestError(f"a file cannot be handed in: {' '.join(argv)}: {why}")
+        what = f"a file cannot be copied into the guest: {' '.join(argv)}: {why}"
+        raise GuestError(what, code=Code.GUEST_FILES)
 
 
 def command(
@@ -178,15 +180,15 @@ def command(
 def supervision(subject: Subject, guest: Guest, *, trace: bool) -> Supervision:
     """Say how a subject is watched in a guest."""
     if subject.reports:
-        return Supervision(trace)
+        return Supervision(trace=trace)
     return Supervision(
-        trace,
-        subject.environment,
-        subject.directory or (f"{guest.share}/{subject.place}" if subject.files else ""),
-        guest.root,
-        subject.timeout * guest.scale,
+        trace=trace,
+        environment=subject.environment,
+        directory=subject.directory or (f"{guest.share}/{subject.place}" if subject.files else ""),
+        root=guest.root,
+        timeout=subject.timeout * guest.scale,
         ready_pattern="" if subject.ends else subject.ready_pattern,
-        last=True,
+        exit_maps=True,
     )
 
 
@@ -214,7 +216,7 @@ def of_program(
     machine = _machine(path)
     brought = {Path(each).name: _readable(each) for each in files}
     subject = Subject(
-        name or called(path.name),
+        name or subject_name(path.name),
         (),
         brought,
         dict(_assignment(each) for each in environment),
@@ -238,9 +240,9 @@ def of_program(
     if root == "host" or loader is None:
         return alone
     if sysroot:
-        found = libraries.below(path, loader, sysroot)
+        found = libraries.of_sysroot(path, loader, sysroot)
     elif machine == platform.machine():
-        found = libraries.here(path, loader)
+        found = libraries.of_host(path, loader)
     else:
         return replace(alone, linked=True)
     own.update({f"lib/{name}": library for name, library in found.items()})
@@ -273,7 +275,7 @@ def can_run(
     )
 
 
-def called(program: str) -> str:
+def subject_name(program: str) -> str:
     """Return the name of a program's file, without what cannot stand in the name of a subject."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", Path(program).name).strip(".") or "program"
 
@@ -283,7 +285,10 @@ def _find(program: str) -> Path:
     found = shutil.which(program)
     if not found:
         path = Path(program)
-        why, remedy = "is no program of this machine", "give the path of one, for example ./server"
+        why, remedy = (
+            "is not a program of this machine",
+            "give the path of one, for example ./server",
+        )
         if path.is_dir():
             why = "is a directory"
         elif path.exists():
@@ -302,7 +307,7 @@ def _readable(name: str) -> Path:
 def _assignment(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise UsageError(f"--env {text}: this is no assignment", "write NAME=VALUE")
+        raise UsageError(f"--env {text}: this is not an assignment", "write NAME=VALUE")
     return name, value
 
 
@@ -341,7 +346,7 @@ def _interpreter(path: Path) -> str:
     return names[0] if names else words[0]
 
 
-def lacks(subject: Subject, root: Path) -> str:
+def missing_interpreter(subject: Subject, root: Path) -> str:
     """Say that a root file system of ours has no interpreter for a script; empty if it has."""
     name = subject.interpreter
     if not name or subject.root == "host":

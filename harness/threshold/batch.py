@@ -1,29 +1,27 @@
-"""Thresholds of several subjects in several guests, as many of which live at once as fit."""
+"""Thresholds of several subjects in several guests, with one boot of each guest."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from foothold_lab.harness.guests.base import Guest
-from foothold_lab.harness.guests.catalogue import catalogue
+from foothold_lab.harness.guests.catalogue import GuestType, catalogue
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.errors import FootholdError, UnsupportedError
-from foothold_lab.harness.runner import run as laboratory
-from foothold_lab.harness.runner.host_memory import memory_here
-from foothold_lab.harness.runner.schedule import Job, Schedule
+from foothold_lab.harness.runner.booted_guest import BootedGuest, BootRequest
+from foothold_lab.harness.runner.guest_pool import GuestPool
+from foothold_lab.harness.runner.options import PROGRAM_MEMORY, RunOptions
+from foothold_lab.harness.runner.schedule import Job
 from foothold_lab.harness.subjects.subject import Subject, can_run
 from foothold_lab.harness.threshold.bisection import Threshold
+from foothold_lab.harness.threshold.find import ThresholdQuery, find_threshold
 from foothold_lab.images.errors import ImageError
-
-Find = Callable[[Subject, laboratory.Opened, Callable[[str], None]], Threshold]
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A guest that could not be asked, or a subject that brought it down (then it is named)."""
+    """A guest that could not be used; or, if a subject is named, the subject that broke it."""
 
     guest: str
     subject: str
@@ -32,99 +30,73 @@ class Missing:
 
 
 @dataclass
-class Edges:
-    """Finds them, with one boot of each guest; a guest that was hurt is booted again.
+class ThresholdResults:
+    """The thresholds, in the order in which they were found, and those that were not found."""
 
-    What is found lies in `found`, in the order of finding, and what is not in `missing`.
-    """
-
-    options: laboratory.Options
-    emit: events.Emit
-    find: Find
     found: list[Threshold] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
-    _alive: set[Guest] = field(default_factory=set)
-    _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def all(self, guests: Sequence[str]) -> None:
-        """Take all subjects in these guests. On KeyboardInterrupt every guest is ended."""
-        kinds = catalogue(self.options.builder, self.options.own)
-        jobs = [
-            Job(name, kinds[name].weight, kinds[name].memory and laboratory.PROGRAM_MEMORY)
-            for name in guests
-        ]
-        processors = self.options.processors
-        schedule = Schedule(jobs, processors, memory_here())
-        pool = ThreadPoolExecutor(len(processors), thread_name_prefix="guest")
-        try:
-            for future in [pool.submit(self._work, schedule) for _ in processors]:
-                future.result()
-        except KeyboardInterrupt:
-            schedule.stop()
-            self.options.builder.stop()
-            with self._guard:
-                alive = list(self._alive)
-            for guest in alive:
-                guest.stop()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
-    def _work(self, schedule: Schedule[str]) -> None:
-        while True:
-            with schedule.next() as job:
-                if job is None:
-                    return
-                self._guest(*job)
+def find_thresholds(
+    guests: Sequence[str], options: RunOptions, query: ThresholdQuery, emit: events.Emit
+) -> ThresholdResults:
+    """Find the threshold of every subject of the options in every guest that can run it.
 
-    def _guest(self, name: str, cpu: int) -> None:
-        machines = catalogue(self.options.builder, self.options.own)[name].machines
-        suited = {
-            each.name: each
-            for each in self.options.subjects.values()
-            if can_run(each, name, machines, ()).ok
-        }
-        options = replace(self.options, subjects=suited)
-        waiting = list(suited.values())
+    Guests are canonical names. On KeyboardInterrupt all guests are stopped.
+    """
+    kinds = catalogue(options.builder, options.custom_kernels)
+    jobs = [
+        Job(kind, kind.weight, kind.memory and PROGRAM_MEMORY)
+        for kind in (kinds[name] for name in guests)
+    ]
+    pool = GuestPool(options, emit)
+    search = _Search(pool, query)
+    pool.run(jobs, search.guest)
+    return search.results
+
+
+class _Search:
+    def __init__(self, pool: GuestPool, query: ThresholdQuery) -> None:
+        self.results = ThresholdResults()
+        self._pool = pool
+        self._query = query
+        self._guard = threading.Lock()
+
+    def guest(self, kind: GuestType, processor: int) -> None:
+        """Search in one guest, which is booted again if a subject broke it."""
+        known = self._pool.options.subjects.values()
+        waiting = [each for each in known if can_run(each, kind.name, kind.machines, ()).ok]
+        request = BootRequest(
+            kind=kind, boot=kind.name, processor=processor, subjects=tuple(waiting)
+        )
         while waiting:
             try:
-                with laboratory.opened(name, options, self.emit, cpu) as booted:
-                    with self._guard:
-                        self._alive.add(booted.guest)
-                    while waiting:
-                        self._subject(waiting.pop(0), booted)
-            except UnsupportedError as error:
-                self._miss(name, "", error, unsupported=True)
-                return
+                with self._pool.boot(request) as booted:
+                    while waiting and self._subject(waiting.pop(0), booted):
+                        pass
             except (FootholdError, ImageError, OSError) as error:
-                self._miss(name, "", error)
+                self._miss(kind.name, "", error)
                 return
-            except _HurtError:
-                continue
 
-    def _subject(self, subject: Subject, booted: laboratory.Opened) -> None:
-        name = booted.guest.name
+    def _subject(self, subject: Subject, booted: BootedGuest) -> bool:
+        """Search for one subject; say whether the guest can be used further."""
 
-        def tell(what: str) -> None:
-            self.emit(events.Progress(guest=name, what=f"{subject.name}: {what}"))
+        def report(step: str) -> None:
+            self._pool.emit(events.Progress(guest=booted.name, what=f"{subject.name}: {step}"))
 
         try:
-            found = self.find(subject, booted, tell)
+            found = find_threshold(subject, booted, self._query, report)
         except FootholdError as error:
-            self._miss(name, subject.name, error)
-            raise _HurtError from error
-        tell(f"{found.kind}: {found}")
+            self._miss(booted.name, subject.name, error)
+            return False
+        report(f"{found.kind}: {found}")
         with self._guard:
-            self.found.append(found)
+            self.results.found.append(found)
+        return True
 
-    def _miss(
-        self, guest: str, subject: str, error: Exception, *, unsupported: bool = False
-    ) -> None:
+    def _miss(self, guest: str, subject: str, error: Exception) -> None:
         remedy = getattr(error, "remedy", "")
+        why = f"{error}; {remedy}" if remedy else str(error)
+        unsupported = not subject and isinstance(error, UnsupportedError)
         with self._guard:
-            why = f"{error}; {remedy}" if remedy else str(error)
-            self.missing.append(Missing(guest, subject, why, unsupported))
-
-
-class _HurtError(Exception):
-    """The guest is not what it was: it is ended, and booted again for what is left."""
+            self.results.missing.append(Missing(guest, subject, why, unsupported))

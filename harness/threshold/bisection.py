@@ -1,9 +1,9 @@
-"""Looking for an edge by bisection: the smallest limit under which something starts.
+"""Bisection: the smallest limit under which something starts.
 
-Bisection finds one edge, and assumes that there is no other. So the ends are asked first (it must
-not start under the lowest and must start under the highest), and afterwards once in every wide gap;
-what contradicts is told, for a reservation may fit under a small limit and fail under a larger one
-(docs/limits.md).
+Bisection assumes that there is one edge. Two checks test that: the ends are tried first (it must
+not start under the lowest limit and must start under the highest), and afterwards one limit in
+every wide gap. A result that contradicts the edge is reported, because a reservation may fit under
+a small limit and fail under a larger one (docs/limits.md).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from itertools import pairwise
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.sizes import format_size
 
-LOW, HIGH = 1 << 20, 64 << 30  # bytes: where it is looked for
-FINENESS = 64  # the edge is known to a 64th of itself, if nothing else is asked for
+LOW, HIGH = 1 << 20, 64 << 30  # bytes: default range of the search
+FINENESS = 64  # the default precision is a 64th of the edge
 _PAGE = 4096
 
 
 class Edge(StrEnum):
-    """What a search came to."""
+    """The result of a search."""
 
     FOUND = "found"
     BELOW = "starts under the lowest limit"
@@ -34,16 +34,16 @@ class Edge(StrEnum):
 
 @dataclass(frozen=True)
 class Probe:
-    """A limit that was tried, in bytes, None for none; whether the subject started under it."""
+    """A limit that was tried, in bytes (None: no limit), and whether the subject started."""
 
     size: int | None
     starts: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Search:
-    """How the edge was looked for. `smallest` is the smallest limit known to be enough, `largest`
-    the largest known not to be; in bytes, None if there is none.
+    """A search and its result. `smallest` is the smallest limit under which it starts, `largest` the
+    largest under which it does not; in bytes, None if unknown.
     """
 
     edge: Edge
@@ -52,10 +52,10 @@ class Search:
     probes: tuple[Probe, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """A search in a guest, and what happened under the largest limit that was not enough: the last
-    call by which the kernel refused memory, and what the subject said.
+    """A search in a guest. `refused` and `observed` are evidence from a run under the largest limit
+    that was not enough: the last call that was refused memory, and the observation.
     """
 
     guest: str
@@ -83,7 +83,7 @@ class Threshold:
 
 
 def about(size: int) -> str:
-    """Write a size as people say it: in mebibytes, with a tenth where they are not whole."""
+    """Format a size for people: in mebibytes, with one decimal place if it is not whole."""
     whole = size % (1 << 20) == 0 or size < 1 << 20
     return format_size(size) if whole else f"{size / (1 << 20):.1f}M"
 
@@ -91,9 +91,9 @@ def about(size: int) -> str:
 def search(
     starts: Callable[[int | None], bool], low: int = LOW, high: int = HIGH, precision: int = 0
 ) -> Search:
-    """Find the edge between `low` and `high`, to `precision` bytes; 0: to a part of itself.
+    """Find the edge between `low` and `high`, to `precision` bytes; 0: to a part of the edge.
 
-    `starts` is asked of a limit in bytes, or of None. Raises UsageError if low is not below high.
+    `starts` tries a limit in bytes, or None. Raises UsageError if `low` is not below `high`.
     """
     if not 0 < low < high:
         raise UsageError("the lowest limit must be below the highest", "give --from less than --to")
@@ -107,44 +107,54 @@ class _Search:
         self._probes: list[Probe] = []
 
     def between(self, low: int, high: int) -> Search:
-        unlimited = self._ask(None)
-        if not self._ask(high):
-            return self._told(Edge.ABOVE if unlimited else Edge.NEVER)
-        if self._ask(low):
-            return self._told(Edge.BELOW if unlimited else Edge.SEVERAL)
-        while high - low > self._fine(low):
+        unlimited = self._try(None)
+        if not self._try(high):
+            return self._without_edge(Edge.ABOVE if unlimited else Edge.NEVER)
+        if self._try(low):
+            return self._without_edge(Edge.BELOW if unlimited else Edge.SEVERAL)
+        while high - low > self._precision_at(low):
             middle = _middle(low, high)
-            if self._ask(middle):
+            if self._try(middle):
                 high = middle
             else:
                 low = middle
-        self._doubt(low, high)
+        self._check_gaps(low, high)
         sizes = [(each.size, each.starts) for each in self._probes if each.size is not None]
         several = not unlimited or any(starts != (size >= high) for size, starts in sizes)
-        return Search(Edge.SEVERAL if several else Edge.FOUND, high, low, tuple(self._probes))
+        return Search(
+            edge=Edge.SEVERAL if several else Edge.FOUND,
+            smallest=high,
+            largest=low,
+            probes=tuple(self._probes),
+        )
 
-    def _doubt(self, low: int, high: int) -> None:
-        """Ask once more in every wide gap that bisection has left, but for the edge itself."""
-        asked = sorted(each.size for each in self._probes if each.size is not None)
-        for near, wide in pairwise(asked):
+    def _check_gaps(self, low: int, high: int) -> None:
+        """Try one limit in every wide gap that bisection has left, except at the edge."""
+        tried = sorted(each.size for each in self._probes if each.size is not None)
+        for near, wide in pairwise(tried):
             if wide > 2 * near and (near, wide) != (low, high):
-                self._ask(_middle(near, wide))
+                self._try(_middle(near, wide))
 
-    def _fine(self, size: int) -> int:
+    def _precision_at(self, size: int) -> int:
         return max(_PAGE, self._precision or size // FINENESS)
 
-    def _ask(self, size: int | None) -> bool:
+    def _try(self, size: int | None) -> bool:
         self._probes.append(Probe(size, self._starts(size)))
         return self._probes[-1].starts
 
-    def _told(self, edge: Edge) -> Search:
+    def _without_edge(self, edge: Edge) -> Search:
         sizes = {each.starts: each.size for each in self._probes if each.size is not None}
-        return Search(edge, sizes.get(True), sizes.get(False), tuple(self._probes))
+        return Search(
+            edge=edge,
+            smallest=sizes.get(True),
+            largest=sizes.get(False),
+            probes=tuple(self._probes),
+        )
 
 
 def _middle(low: int, high: int) -> int:
-    """The geometric mean as long as they are far apart, else the middle; in whole pages, and in
-    whole mebibytes if there are some in between.
+    """Return the geometric mean of sizes that are far apart, else the arithmetic mean. It is
+    rounded to whole mebibytes if that is possible, else to whole pages.
     """
     middle = math.isqrt(low * high) if high > 2 * low else (low + high) // 2
     for unit in (1 << 20, _PAGE):

@@ -3,66 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from foothold_lab.harness.evidence.strace import last_refusal, parse_trace
 from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import SubjectError
-from foothold_lab.harness.model.facts import Facts
-from foothold_lab.harness.model.record import Record
-from foothold_lab.harness.model.verdict import Observation, Outcome
-from foothold_lab.harness.runner.execution import deadline_for, run_trial
+from foothold_lab.harness.model.verdict import Outcome
+from foothold_lab.harness.runner.booted_guest import BootedGuest
+from foothold_lab.harness.runner.execution import Execution, deadline_for, execute
 from foothold_lab.harness.subjects.subject import Subject
 from foothold_lab.harness.threshold.bisection import HIGH, LOW, Edge, Threshold, search
 
 KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
 
 
-def find(
-    subject: Subject,
-    guest: Guest,
-    facts: Facts,
-    *,
-    kind: str = "rlimit_as",
-    low: int = LOW,
-    high: int = HIGH,
-    precision: int = 0,
-    policy: str = "",
-    tell: Callable[[str], None] = lambda _: None,
-) -> Threshold:
-    """Find the smallest limit of this kind under which a subject starts in a guest that is booted.
+@dataclass(frozen=True, kw_only=True)
+class ThresholdQuery:
+    """The limit to search for, between `low` and `high`, to `precision`, all in bytes.
 
-    It runs untraced, for a tracer slows it down, and once more traced below the edge, for evidence.
-    Raises what `Guest.run` does, but for a subject that cannot even be started.
+    A precision of 0 is a part of the threshold itself (`bisection.FINENESS`). `policy` is the
+    allocator's; empty for every other subject.
     """
 
+    kind: str = "rlimit_as"
+    low: int = LOW
+    high: int = HIGH
+    precision: int = 0
+    policy: str = ""
+
+
+def find_threshold(
+    subject: Subject, booted: BootedGuest, query: ThresholdQuery, report: Callable[[str], None]
+) -> Threshold:
+    """Find the smallest limit under which a subject starts in a booted guest.
+
+    The subject runs without a tracer, which would slow it down, and once more with a tracer below
+    the threshold, for evidence. Each step is described to `report`. Raises what `Guest.run` raises,
+    except for a subject that cannot be started.
+    """
+    guest = booted.guest
+
     def cell(size: int | None) -> Cell:
-        limits = Limits() if size is None else Limits.parse(f"{kind}={size}")
-        return Cell(guest.name, limits, policy, subject.name, "default" if policy else "")
+        limits = Limits() if size is None else Limits.parse(f"{query.kind}={size}")
+        workload = "default" if query.policy else ""
+        return Cell(guest.name, limits, query.policy, subject.name, workload)
 
     def starts(size: int | None) -> bool:
-        _, seen = _once(cell(size), subject, guest, trace=False)
-        well = seen is not None and seen.outcome in (Outcome.STARTS, Outcome.ALLOCATES)
-        tell(f"{cell(size).limits}: {'starts' if well else seen or 'cannot be started'}")
+        execution = _execute(cell(size), subject, guest, trace=False)
+        observed = execution and execution.observe(cell(size), subject)
+        well = bool(observed and observed.outcome in (Outcome.STARTS, Outcome.ALLOCATES))
+        report(f"{cell(size).limits}: {'starts' if well else observed or 'cannot be started'}")
         return well
 
-    found = search(starts, low, high, precision)
-    threshold = Threshold(guest.name, subject.name, policy, kind, found)
+    found = search(starts, query.low, query.high, query.precision)
+    threshold = Threshold(
+        guest=guest.name, subject=subject.name, policy=query.policy, kind=query.kind, search=found
+    )
     if found.largest is None and found.edge is not Edge.NEVER:
         return threshold
-    below = cell(found.largest)
-    record, seen = _once(below, subject, guest, trace=not facts.tools.ptrace)
-    refused = last_refusal(parse_trace(record.trace), record.pid) if record and record.trace else ""
-    return replace(threshold, refused=refused, observed=str(seen or "it could not be started"))
+    traceable = not booted.facts.tools.ptrace
+    execution = _execute(cell(found.largest), subject, guest, trace=traceable)
+    if execution is None:
+        return replace(threshold, observed="it could not be started")
+    record = execution.record
+    refused = last_refusal(parse_trace(record.trace), record.pid) if record.trace else ""
+    observed = execution.observe(cell(found.largest), subject)
+    return replace(threshold, refused=refused, observed=str(observed))
 
 
-def _once(
-    cell: Cell, subject: Subject, guest: Guest, *, trace: bool
-) -> tuple[Record | None, Observation | None]:
-    """Run it; one that cannot be started has no record."""
+def _execute(cell: Cell, subject: Subject, guest: Guest, *, trace: bool) -> Execution | None:
+    """Run a cell; None if its subject cannot be started."""
     try:
-        trial = run_trial(cell, subject, guest, deadline_for(cell, subject, guest), trace=trace)
+        return execute(cell, subject, guest, deadline_for(cell, subject, guest), trace=trace)
     except SubjectError:
-        return None, None
-    return trial.record, trial.observation
+        return None

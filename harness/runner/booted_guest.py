@@ -1,0 +1,226 @@
+"""One guest: booted with the subjects that run in it, stopped at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foothold_lab.harness import subjects
+from foothold_lab.harness.guests.base import BOOT_SECONDS, Guest, GuestConfig, Support
+from foothold_lab.harness.guests.catalogue import GuestType, catalogue
+from foothold_lab.harness.model import events
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import Blame, InfrastructureError, UnsupportedError
+from foothold_lab.harness.model.events import Emit
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.verdict import Verdict
+from foothold_lab.harness.runner.execution import CELL_SECONDS
+from foothold_lab.harness.runner.options import PROGRAM_MEMORY, RunOptions
+from foothold_lab.harness.subjects import bytecode
+from foothold_lab.harness.subjects.subject import Subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootRequest:
+    """A guest to boot on a processor, for subjects that share one root file system.
+
+    `boot` names this boot in all events: RUN/guests/BOOT is its directory.
+    """
+
+    kind: GuestType
+    boot: str
+    processor: int
+    subjects: Sequence[Subject]
+
+
+@dataclass(repr=False, kw_only=True)
+class BootedGuest:
+    """A guest that runs, booted with `options`. `directory` is that of its boot; `verdicts` are
+    those of its cells, in the order in which they ran. `is_stopping` says whether the user has ended
+    the run.
+    """
+
+    kind: GuestType
+    guest: Guest
+    facts: Facts
+    directory: Path
+    options: RunOptions
+    is_stopping: Callable[[], bool] = lambda: False
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The canonical name of the guest."""
+        return self.kind.name
+
+    @property
+    def damaged(self) -> bool:
+        """Did the guest fail under one of its cells? Then it must not be used again."""
+        return any(verdict.blame is Blame.GUEST for verdict in self.verdicts)
+
+    def deploy(self, subject: Subject) -> None:
+        """Copy the files of one more subject into the guest.
+
+        Raises UsageError if a file cannot be read, GuestError if the guest refuses it.
+        """
+        deadline = Deadline.after(CELL_SECONDS * self.guest.scale)
+        subjects.copy_into_guest(self.guest, self.directory / "share", subject, deadline)
+
+    def __repr__(self) -> str:
+        return f"BootedGuest({self.name})"
+
+
+class LiveGuests:
+    """The guests that run now. Another thread may stop all of them."""
+
+    def __init__(self) -> None:
+        self._guests: set[Guest] = set()
+        self._guard = threading.Lock()
+        self._stopping = threading.Event()
+
+    def is_stopping(self) -> bool:
+        """Say whether further guests are refused."""
+        return self._stopping.is_set()
+
+    def add(self, guest: Guest) -> None:
+        """Add a guest that is about to boot. Raises InfrastructureError after `stop_starting`."""
+        with self._guard:
+            if self._stopping.is_set():
+                raise InfrastructureError(
+                    "the run is being stopped", code=Code.INFRASTRUCTURE_STOPPED
+                )
+            self._guests.add(guest)
+
+    def discard(self, guest: Guest) -> None:
+        """Remove a guest that was stopped."""
+        with self._guard:
+            self._guests.discard(guest)
+
+    def stop_starting(self) -> None:
+        """Refuse all further guests."""
+        self._stopping.set()
+
+    def stop_all(self) -> None:
+        """Stop all guests, and refuse further ones."""
+        self._stopping.set()
+        with self._guard:
+            guests = list(self._guests)
+        for guest in guests:
+            guest.stop()
+
+
+@contextlib.contextmanager
+def open_guest(name: str, options: RunOptions, emit: Emit) -> Iterator[BootedGuest]:
+    """Boot one guest, by canonical name, with all subjects of the options; stop it at the end.
+
+    Raises UnsupportedError if this machine cannot boot it, GuestError if it does not come up.
+    """
+    request = BootRequest(
+        kind=catalogue(options.builder, options.custom_kernels)[name],
+        boot=name,
+        processor=options.processors[0],
+        subjects=list(options.subjects.values()),
+    )
+    with boot_guest(request, options, emit, LiveGuests()) as booted:
+        yield booted
+
+
+@contextlib.contextmanager
+def boot_guest(
+    request: BootRequest, options: RunOptions, emit: Emit, live: LiveGuests
+) -> Iterator[BootedGuest]:
+    """Boot a guest with the files of its subjects; stop it at the end of the context.
+
+    Raises UnsupportedError if this machine cannot boot it, GuestError if it does not come up,
+    ImageError if an image cannot be built.
+    """
+    kind = request.kind
+    config = _config(request, options)
+    guest = kind.make(config)
+    support = guest.supported()
+    if not support.ok:
+        raise UnsupportedError(support.reason, support.remedy)
+    # images are built and files copied before the deadline of the boot begins
+    images = {name: options.builder.image(name).name for name in kind.needs(config.images)}
+    images |= {str(path): subjects.hash_of(path) for path in kind.files}
+    _deploy(request, options, guest, config.share)
+    started = time.monotonic()
+    live.add(guest)
+    try:
+        emit(events.GuestBooting(guest=kind.name, boot=request.boot, images=images))
+        facts = guest.boot(Deadline.after(BOOT_SECONDS * max(1.0, guest.scale / 3)))
+        record = guest.boot_record
+        emit(
+            events.GuestReady(
+                guest=kind.name,
+                seconds=time.monotonic() - started,
+                facts=facts,
+                argv=record.argv,
+                provenance=record.provenance,
+                notes=tuple(record.notes),
+                boot=request.boot,
+            )
+        )
+        yield BootedGuest(
+            kind=kind,
+            guest=guest,
+            facts=facts,
+            directory=config.directory,
+            options=options,
+            is_stopping=live.is_stopping,
+        )
+    finally:
+        guest.stop()
+        live.discard(guest)
+        emit(events.GuestStopped(guest=kind.name, boot=request.boot))
+
+
+def subject_support(subject: Subject, kind: GuestType, options: RunOptions) -> Support:
+    """Say whether a guest can run a subject: machine, libraries, and the interpreter of a script.
+
+    Raises ImageError if the root file system, in which the interpreter is looked for, cannot be
+    built.
+    """
+    guests = catalogue(options.builder, options.custom_kernels).values()
+    others = [each.name for each in guests if subject.machine in each.machines]
+    if subject.interpreter and kind.port:
+        root = options.builder.image(kind.port.image("root"))
+        if missing := subjects.missing_interpreter(subject, root):
+            return Support(False, missing, "take --root host, /bin/sh or the root's Python")
+    return subjects.can_run(subject, kind.name, kind.machines, others)
+
+
+def _config(request: BootRequest, options: RunOptions) -> GuestConfig:
+    directory = options.directory / "guests" / request.boot
+    share = directory / "share"
+    share.mkdir(parents=True, exist_ok=True)
+    memory = options.memory
+    if memory is None and not all(each.reports for each in request.subjects):
+        memory = PROGRAM_MEMORY
+    return GuestConfig(
+        directory=directory,
+        share=share,
+        builder=options.builder,
+        cpu=request.processor,
+        root=request.subjects[0].root,
+        memory=memory,
+        host_directory=options.host_directory,
+        images=tuple(dict.fromkeys(each.image for each in request.subjects if each.image)),
+    )
+
+
+def _deploy(request: BootRequest, options: RunOptions, guest: Guest, share: Path) -> None:
+    """Fill the share of a guest with the files of its subjects, and record what they are."""
+    if options.recorded_share:
+        shutil.copytree(options.recorded_share, share, dirs_exist_ok=True)
+    else:
+        compiled = bytecode.for_guest(request.kind.port, options.builder)
+        # a guest that gets a copy of the share gets only what its Python needs
+        subjects.deploy(share, request.subjects, compiled, sources=guest.shares_live)
+    subjects.write_deployed(share.parent, request.subjects)

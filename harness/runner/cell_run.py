@@ -1,0 +1,159 @@
+"""One cell: its subject is executed in a booted guest, observed, and judged; or someone is blamed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from foothold_lab.harness import evidence
+from foothold_lab.harness.guests.limit_support import measure_under, support_for
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.deadline import Check, Deadline
+from foothold_lab.harness.model.errors import (
+    Blame,
+    FootholdError,
+    GuestError,
+    InfrastructureError,
+    SubjectError,
+    UnsupportedError,
+)
+from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.findings import Code, Finding
+from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
+from foothold_lab.harness.oracle import predict, unknown
+from foothold_lab.harness.runner.booted_guest import BootedGuest, subject_support
+from foothold_lab.harness.runner.execution import deadline_for, execute
+from foothold_lab.harness.subjects.subject import Subject
+
+JUDGING_SECONDS = 120.0  # the longest trace that is kept takes about 20 s on one processor
+
+
+def run_cell(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path) -> Verdict:
+    """Run a cell to its verdict, and add it to those of the guest.
+
+    The evidence is written into `directory`. The guest was booted with the subject.
+    """
+    verdict = _verdict(booted, cell, subject, directory)
+    booted.verdicts.append(verdict)
+    return verdict
+
+
+def run_added_cell(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path) -> Verdict:
+    """Run a cell whose subject was not deployed at boot: copy the subject into the guest first.
+
+    Raises UsageError if a file of the subject cannot be read, GuestError if the guest refuses it.
+    """
+    support = subject_support(subject, booted.kind, booted.options)
+    if support.ok:
+        booted.deploy(subject)
+        return run_cell(booted, cell, subject, directory)
+    finding = Finding(Code.UNSUPPORTED_SUBJECT, support.reason)
+    verdict = unsupported(cell, finding, support.remedy)
+    booted.verdicts.append(verdict)
+    return verdict
+
+
+def unsupported(cell: Cell, finding: Finding, remedy: str) -> Verdict:
+    """Return the verdict on a cell that a guest cannot run."""
+    return Verdict(
+        cell=cell.id,
+        result=Result.UNSUPPORTED,
+        seconds=0.0,
+        expected=cell.expected,
+        findings=(finding,),
+        blame=Blame.UNSUPPORTED,
+        remedy=remedy,
+        command=cell.command,
+    )
+
+
+def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path) -> Verdict:
+    started = time.monotonic()
+    guest = booted.guest
+    support = support_for(guest, booted.facts, cell.limits, subject.machine)
+    if not support.ok:
+        finding = Finding(Code.UNSUPPORTED_LIMIT, support.reason)
+        return unsupported(cell, finding, support.remedy)
+    untraced = _untraced(booted, wanted=booted.options.trace and cell.trace)
+    notes = [*guest.boot_record.notes, *([untraced] if untraced else [])]
+    deadline = deadline_for(cell, subject, guest)
+    predicted = None
+    try:
+        facts = measure_under(guest, booted.facts, cell.limits, deadline)
+        if subject.reports:
+            predicted, unpredicted = _prediction(cell, facts)
+            notes += [unpredicted] if unpredicted else []
+        execution = execute(cell, subject, guest, deadline, trace=not untraced)
+        execution.write(directory, reports=subject.reports)
+        observation = execution.observe(
+            cell, subject, pointers=facts.pointer_size, check=_judging_check(booted)
+        )
+    except UnsupportedError as error:
+        return unsupported(cell, error.finding, error.remedy)
+    except FootholdError as error:
+        return Verdict(
+            cell=cell.id,
+            result=Result.ERROR,
+            seconds=time.monotonic() - started,
+            expected=cell.expected,
+            findings=(error.finding,),
+            blame=error.blame,
+            remedy=error.remedy,
+            notes=tuple(notes),
+            console=error.console if isinstance(error, GuestError) else guest.diagnose(),
+            command=cell.command,
+            artefacts=str(directory),
+        )
+    if execution.untraced:
+        notes.append("run again without a tracer, under which it did not come to an end")
+    return evidence.judge(
+        cell,
+        predicted,
+        observation,
+        seconds=time.monotonic() - started,
+        notes=notes,
+        console=guest.diagnose(),
+        artefacts=str(directory),
+    )
+
+
+def _judging_check(booted: BootedGuest) -> Check:
+    """Return a check that gives up judging when the run is stopped, or after JUDGING_SECONDS."""
+    deadline = Deadline.after(JUDGING_SECONDS)
+
+    def check() -> None:
+        if booted.is_stopping():
+            raise InfrastructureError("the run is being stopped", code=Code.INFRASTRUCTURE_STOPPED)
+        if deadline.expired:
+            raise SubjectError(
+                f"the trace of the subject could not be judged in {JUDGING_SECONDS:.0f} s",
+                "--no-trace judges it without its trace",
+                code=Code.SUBJECT_DEADLINE,
+            )
+
+    return check
+
+
+def _untraced(booted: BootedGuest, *, wanted: bool) -> str:
+    """Say why a subject is not traced; empty if it is."""
+    if not wanted:
+        return "not traced: report and maps are the witnesses"
+    refused = booted.facts.tools.ptrace
+    if refused and booted.guest.tracer == "strace":
+        return f"not traced: ptrace is refused (errno {refused})"
+    return ""
+
+
+def _prediction(cell: Cell, facts: Facts) -> tuple[Expectation | None, str]:
+    """Return what the oracle predicts; or None and why not, if the plan has an expectation.
+
+    Raises UnsupportedError if neither has one, or if the policy has no code for such pointers.
+    """
+    if why := unknown(facts, cell.policy):
+        raise UnsupportedError(why, "take a 64-bit guest", code=Code.UNSUPPORTED_POLICY)
+    try:
+        return predict(facts, cell.limits, cell.policy, workload=cell.workload), ""
+    except UnsupportedError as error:
+        if cell.expected is None:
+            raise
+        return None, f"no prediction: {error}"

@@ -1,0 +1,189 @@
+"""The cells of one guest: booted for them, and again for those that are retried."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from foothold_lab.harness.guests.catalogue import GuestType
+from foothold_lab.harness.model import events
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.errors import Blame, FootholdError, GuestError
+from foothold_lab.harness.model.events import Emit
+from foothold_lab.harness.model.findings import Code, Finding
+from foothold_lab.harness.model.verdict import Result, Verdict
+from foothold_lab.harness.runner.booted_guest import BootedGuest, BootRequest, subject_support
+from foothold_lab.harness.runner.cell_run import run_cell, unsupported
+from foothold_lab.harness.runner.guest_pool import GuestPool
+from foothold_lab.harness.runner.retries import RetryQueue
+from foothold_lab.harness.subjects.subject import Root
+from foothold_lab.images.errors import ImageError
+
+
+@dataclass(frozen=True)
+class CellGroup:
+    """Cells of one guest whose subjects have the same root file system: they share its boots."""
+
+    kind: GuestType
+    root: Root
+    cells: Sequence[Cell]
+
+
+class Results:
+    """Final verdicts, counted and reported. Any thread may add one."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._guard = threading.Lock()
+        self.counts: Counter[str] = Counter()
+        self.blames: set[Blame] = set()
+        self.missing: list[str] = []
+
+    def add(self, verdict: Verdict, boot: str = "") -> None:
+        """Add the final verdict of a cell, from this boot if it got one."""
+        with self._guard:
+            self.counts[verdict.result.value] += 1
+            if verdict.blame and verdict.result is not Result.FAIL:
+                self.blames.add(verdict.blame)
+        self._emit(events.CellFinished(cell=verdict.cell, verdict=verdict, boot=boot))
+
+    def add_missing(self, guest: str) -> None:
+        """Add a required guest that this machine cannot boot."""
+        with self._guard:
+            self.missing.append(guest)
+
+
+def run_group(group: CellGroup, processor: int, pool: GuestPool, results: Results) -> None:
+    """Run all cells of a group to their verdicts, even if the guest dies."""
+    suitable = []
+    for cell in group.cells:
+        support = subject_support(pool.options.subjects[cell.subject], group.kind, pool.options)
+        if support.ok:
+            suitable.append(cell)
+        else:
+            finding = Finding(Code.UNSUPPORTED_SUBJECT, support.reason)
+            results.add(unsupported(cell, finding, support.remedy))
+    if suitable:
+        _GroupRun(group, suitable, pool, results).run(processor)
+
+
+class _GroupRun:
+    def __init__(
+        self, group: CellGroup, cells: list[Cell], pool: GuestPool, results: Results
+    ) -> None:
+        self._group = group
+        self._pool = pool
+        self._options = pool.options
+        self._results = results
+        names = dict.fromkeys(cell.subject for cell in cells)
+        self._subjects = [self._options.subjects[name] for name in names]
+        self._queue = RetryQueue(cells, self._options.retries, self._options.fresh)
+
+    def run(self, processor: int) -> None:
+        kind, root = self._group.kind, self._group.root
+        boots = _boot_names(kind.name if root == "image" else f"{kind.name}+{root}")
+        while (batch := self._queue.next_batch()) and not self._pool.is_stopping():
+            boot = next(boots)
+            request = BootRequest(
+                kind=kind, boot=boot, processor=processor, subjects=self._subjects
+            )
+            try:
+                with contextlib.ExitStack() as stack:
+                    booted = stack.enter_context(self._pool.boot(request))
+                    if self._run_batch(batch, booted, boot):
+                        self._offer(booted, boot, stack)
+            except (FootholdError, ImageError, OSError) as error:
+                if not self._pool.is_stopping():
+                    self._lose_guest(error, boot)
+        for verdict in self._queue.abandon():
+            self._results.add(verdict)
+
+    def _run_batch(self, batch: Sequence[Cell], booted: BootedGuest, boot: str) -> bool:
+        """Run cells one after another; say whether all of them ran, and the guest is sound."""
+        for cell in batch:
+            if self._pool.is_stopping():
+                return False
+            self._pool.emit(events.CellStarted(cell=cell.id))
+            directory = self._options.directory / "cells" / cell.id
+            if (attempt := self._queue.attempt(cell)) > 1:
+                directory /= f"try-{attempt}"
+            subject = self._options.subjects[cell.subject]
+            verdict = run_cell(booted, cell, subject, directory)
+            if verdict.result is Result.ERROR and self._pool.is_stopping():
+                return False  # not a verdict: the guest was stopped under the cell
+            self._record(cell, verdict, boot)
+            if booted.damaged:
+                return False
+        return True
+
+    def _offer(self, booted: BootedGuest, boot: str, guest_context: contextlib.ExitStack) -> None:
+        """Let a guest outlive its cells, if it is to be kept."""
+        retention = self._options.retention
+        if retention and retention.retains(booted.verdicts):
+            end = guest_context.pop_all().close
+            retention.take_over(boot, booted.guest, booted.facts, end)
+
+    def _record(self, cell: Cell, verdict: Verdict, boot: str, *, booted: bool = True) -> None:
+        final = self._queue.record(cell, verdict, booted=booted)
+        if final:
+            self._results.add(final, boot)
+        else:
+            attempt = verdict.as_attempt()
+            self._pool.emit(events.CellRetried(cell=cell.id, attempt=attempt, boot=boot))
+
+    def _lose_guest(self, error: Exception, boot: str) -> None:
+        """Give all waiting cells the verdict that their guest did not boot, or could not stay."""
+        name = self._group.kind.name
+        finding = _finding(error)
+        blame = error.blame if isinstance(error, FootholdError) else Blame.INFRASTRUCTURE
+        remedy = error.remedy if isinstance(error, FootholdError | ImageError) else ""
+        console = error.console if isinstance(error, GuestError) else ""
+        argv = error.argv if isinstance(error, GuestError) else ()
+        self._pool.emit(
+            events.GuestFailed(
+                guest=name,
+                code=finding.code,
+                message=finding.text,
+                remedy=remedy,
+                blame=blame.value,
+                console=console,
+                argv=argv,
+                boot=boot,
+            )
+        )
+        result = Result.ERROR
+        if blame is Blame.UNSUPPORTED:
+            required = name in self._options.require
+            result = Result.FAIL if required else Result.UNSUPPORTED
+            if required:
+                self._results.add_missing(name)
+        for cell in list(self._queue.waiting):
+            verdict = Verdict(
+                cell=cell.id,
+                result=result,
+                seconds=0.0,
+                expected=cell.expected,
+                findings=(finding,),
+                blame=blame,
+                remedy=remedy,
+                console=console,
+                command=cell.command,
+            )
+            self._record(cell, verdict, boot, booted=False)
+
+
+def _finding(error: Exception) -> Finding:
+    """Return the finding for an error of any origin."""
+    if isinstance(error, FootholdError):
+        return error.finding
+    code = Code.INFRASTRUCTURE_IMAGE if isinstance(error, ImageError) else Code.INFRASTRUCTURE_HOST
+    return Finding(code, str(error))
+
+
+def _boot_names(name: str) -> Iterator[str]:
+    """Name the boots of a guest: each has a directory of its own."""
+    return itertools.chain([name], (f"{name}+{n}" for n in itertools.count(1)))
