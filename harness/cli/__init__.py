@@ -1,7 +1,22 @@
 """The commands of the program foothold.
 
-May import everything; nothing imports it. What takes long to import is imported where it is used,
-so that `foothold --help` is quick.
+Each command is a module of its own with the name of the command, and `main` lists them. The other
+modules serve several commands:
 
-Exit codes: 0 all as expected, 1 a finding, 2 usage, 3 the laboratory failed, 130 interrupted.
+* `main`            finds and runs a command, turns errors into messages and exit codes
+* `streams`         standard streams that are closed, or that nothing reads
+* `context`         exit codes, builders, plans, places of files
+* `parameters`      options gathered into values, files to write, help in sections
+* `plan_options`    options that override settings of a plan
+* `kernel_options`  options for kernels of the user, and guests booted with them
+* `keep_options`    options that keep guests after a run
+* `output_options`  options for the reports of a run, and where it is recorded
+* `history_options` options of commands that read the history
+* `formatting`      tables, counts, times and JSON on standard output
+* `subject`         makes subjects from their names
+* `runs`            finds the directory of a run
+* `bisect`          exit codes for `git bisect run`
+
+Modules that take long to import are imported where they are used, so that `foothold --help` is
+quick.
 """

@@ -1,4 +1,4 @@
-"""`python -m harness.cli` is the program `foothold`."""
+"""`python -m foothold_lab.harness.cli` is the program `foothold`."""
 
 from foothold_lab.harness.cli.main import program
 

@@ -1,4 +1,4 @@
-"""`foothold atlas`: the address spaces of all guests, as measured, side by side."""
+"""`foothold atlas`: the measured address spaces of all guests, side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli import context
+from foothold_lab.harness.cli.context import FAILED, OK, make_builder
+from foothold_lab.harness.cli.formatting import print_json
 from foothold_lab.harness.model.errors import FootholdError, UsageError
 
 if TYPE_CHECKING:
@@ -20,63 +21,65 @@ if TYPE_CHECKING:
 _HEAD = """\
 # The atlas
 
-Every guest's address space as measured inside it, before anything else ran there. Made by
-`foothold atlas --markdown`; `foothold facts GUEST` has all that is known of one. What a host's own
-kernel decides (native, docker) is that of the machine on which this was made.
+The address space of every guest, as measured inside it before anything else ran there. For people
+who want to know what a program meets in a guest. `foothold atlas --markdown` makes this page;
+`foothold facts GUEST` prints all facts of one guest. In `native`, `docker` and `qemu-user-…` some
+properties are those of the host on which the page was made. Words are defined in the
+[glossary](glossary.md).
 """
 
 
-@click.command()
-@click.argument("guests", nargs=-1, metavar="[GUEST]…")
-@click.option("--json", "as_json", is_flag=True, help="All facts of all guests as JSON.")
-@click.option("--markdown", is_flag=True, help="The table as docs/atlas.md has it.")
+@click.command(short_help="Compare the address spaces of all guests.")
+@click.argument("guests", nargs=-1, metavar="[GUEST]...")
+@click.option("--json", "as_json", is_flag=True, help="Print all facts of the guests as JSON.")
+@click.option("--markdown", is_flag=True, help="Print the tables as a Markdown page.")
 def atlas(guests: tuple[str, ...], as_json: bool, markdown: bool) -> int:
-    """Boot all guests, or those named, and print what their address spaces are like."""
-    import msgspec
+    """Boot guests, measure their address spaces, and print them side by side.
 
+    Without GUEST, all guests are measured.
+    """
     if as_json and markdown:
-        raise UsageError("one table cannot be both", "give --json or --markdown")
-    builder = context.builder()
-    measured, missing = _measure(guests, builder)
+        raise UsageError("--json and --markdown contradict", "give one of them")
+    measured, missing = _measure(guests, make_builder())
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(measured), indent=1))
+        print_json(measured)
     elif markdown:
         click.echo(_markdown(measured, missing), nl=False)
     else:
         click.echo(_table(measured))
-    for guest, why in missing.items():
-        click.echo(f"{guest}: {why}", err=True)
-    return 0 if measured else 3
+    for guest, reason in missing.items():
+        click.echo(f"{guest}: {reason}", err=True)
+    return OK if measured else FAILED
 
 
 def _measure(
-    asked: Sequence[str], builder: Builder
+    names: Sequence[str], builder: Builder
 ) -> tuple[Mapping[str, Facts], Mapping[str, str]]:
-    """Boot one guest after another; say of those that cannot be booted why."""
+    """Boot one guest after another. Return the facts, and the reason for each that cannot boot."""
     from foothold_lab.harness.guests.catalogue import catalogue, known_guests
-    from foothold_lab.harness.plan import Known
+    from foothold_lab.harness.plan import Vocabulary
     from foothold_lab.harness.reporters import Bus
-    from foothold_lab.harness.reporters.terminal import Terminal
-    from foothold_lab.harness.runner import run as laboratory
+    from foothold_lab.harness.reporters.terminal import TerminalReporter
+    from foothold_lab.harness.runner import RunOptions, open_guest
 
-    known = Known(known_guests(builder), ())
-    names = tuple(dict.fromkeys(map(known.guest, asked))) or tuple(catalogue(builder))
+    vocabulary = Vocabulary(known_guests(builder), ())
+    guests = tuple(dict.fromkeys(map(vocabulary.resolve_guest, names))) or tuple(catalogue(builder))
     measured: dict[str, Facts] = {}
     missing: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="foothold-") as directory:
-        options = laboratory.Options(directory=Path(directory), builder=builder, jobs=1)
-        with Bus([Terminal(sys.stderr, live=False)]) as bus:
-            for name in names:
+        options = RunOptions(directory=Path(directory), builder=builder, jobs=1)
+        with Bus([TerminalReporter(sys.stderr, live=False)]) as bus:
+            for guest in guests:
                 try:
-                    with laboratory.opened(name, options, bus) as opened:
-                        measured[name] = opened.facts
+                    with open_guest(guest, options, bus) as booted:
+                        measured[guest] = booted.facts
                 except FootholdError as error:
-                    missing[name] = f"{error}; {error.remedy}" if error.remedy else str(error)
+                    missing[guest] = f"{error}; {error.remedy}" if error.remedy else str(error)
     return measured, missing
 
 
 def _families(measured: Mapping[str, Facts]) -> Mapping[str, Mapping[str, Facts]]:
-    """Group the guests by the machine that their programs are for, in the order of the first."""
+    """Group the guests by the architecture of their programs, in the order of their first guest."""
     families: dict[str, dict[str, Facts]] = {}
     for name, facts in measured.items():
         family = facts.machine if facts.pointer_size == 8 else "32 bits"
@@ -85,7 +88,7 @@ def _families(measured: Mapping[str, Facts]) -> Mapping[str, Mapping[str, Facts]
 
 
 def _table(measured: Mapping[str, Facts]) -> str:
-    """Guests as columns, since what is told of each is more than there are of them."""
+    """Return a table for each family, with a column for each guest."""
     return "\n\n".join(map(_columns, _families(measured).values()))
 
 
@@ -94,7 +97,8 @@ def _columns(measured: Mapping[str, Facts]) -> str:
 
     columns = [["", *TRAITS]]
     columns += [
-        [name, *(tell(facts) for tell in TRAITS.values())] for name, facts in measured.items()
+        [name, *(describe(facts) for describe in TRAITS.values())]
+        for name, facts in measured.items()
     ]
     widths = [max(map(len, column)) for column in columns]
     lines = zip(*columns, strict=True)
@@ -113,16 +117,15 @@ def _markdown(measured: Mapping[str, Facts], missing: Mapping[str, str]) -> str:
     for family, members in _families(measured).items():
         lines += [f"## {family}", "", f"| | {' | '.join(members)} |"]
         lines.append("|---" * (len(members) + 1) + "|")
-        for row, tell in TRAITS.items():
-            # whose machine it was made on is nobody's business
-            told = (
+        for row, describe in TRAITS.items():
+            # the page is published: leave out the kernel release of the machine that made it
+            words = (
                 "the host's"
                 if row == "kernel" and facts.release == platform.release()
-                else tell(facts)
+                else describe(facts)
                 for facts in members.values()
             )
-            lines.append(f"| {row} | {' | '.join(told)} |")
+            lines.append(f"| {row} | {' | '.join(words)} |")
         lines.append("")
-    if missing:
-        lines += [f"Not measured: {name}: {why}." for name, why in missing.items()]
+    lines += [f"Not measured: {name}: {reason}." for name, reason in missing.items()]
     return "\n".join(lines).rstrip() + "\n"

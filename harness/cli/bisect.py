@@ -1,4 +1,4 @@
-"""`foothold run --uml ./linux --expect …` as the question of `git bisect run`."""
+"""`foothold run --uml ./linux --expect …` as the script of `git bisect run`."""
 
 from __future__ import annotations
 
@@ -6,60 +6,61 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import click
-
-from foothold_lab.harness.cli.context import FINDING, INTERRUPTED
+from foothold_lab.harness.cli.context import FINDING, INTERRUPTED, report_error
 from foothold_lab.harness.model.errors import Blame, FootholdError, UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.cli.plan_options import Asked
-    from foothold_lab.harness.guests.custom_kernels import OwnKernels
+    from foothold_lab.harness.cli.plan_options import Overrides
+    from foothold_lab.harness.guests.custom_kernels import CustomKernels
 
-SKIP, ABORT = 125, 255  # git-bisect(1): no answer about this one; stop here
+SKIP, ABORT = 125, 255  # git-bisect(1): this commit cannot be tested; end the bisection
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a run came to: its exit code, who is to blame for cells without an answer, and whether
-    something that it should have written is missing.
+class RunOutcome:
+    """The result of a run: its exit code, the blames of cells without a verdict, and whether
+    something that the run should have written is missing.
     """
 
-    code: int
+    exit_code: int
     blames: frozenset[Blame]
     incomplete: bool
 
 
-def is_bisection(words: Sequence[str]) -> bool:
-    """Do the words of a command line ask the question of `git bisect run`, however they go on?"""
-    options = {word.partition("=")[0] for word in words}
-    return words[:1] == ["run"] and "--expect" in options and bool({"--uml", "--kernel"} & options)
+def is_bisection(arguments: Sequence[str]) -> bool:
+    """Is this a command line for `git bisect run`, even if other parts of it are wrong?"""
+    options = {word.partition("=")[0] for word in arguments}
+    return (
+        arguments[:1] == ["run"] and "--expect" in options and bool({"--uml", "--kernel"} & options)
+    )
 
 
-def answer(own: OwnKernels, asked: Asked, run: Callable[[Asked], Done]) -> int:
-    """Run, and say it to `git bisect run`: 0 is as expected, 1 is not.
+def bisect_step(
+    kernels: CustomKernels, overrides: Overrides, run: Callable[[Overrides], RunOutcome]
+) -> int:
+    """Run, and return an exit code for `git bisect run`: 0 as expected, 1 not as expected.
 
-    A kernel without an answer is passed over: one that was not built, does not boot, or cannot do
-    what is asked. A laboratory that fails would call every kernel the same, and stops it.
+    A kernel that cannot be tested is skipped: it was not built, does not boot, or lacks a feature
+    that the cell needs. An error of the laboratory ends the bisection, because it would give every
+    kernel the same code.
     """
     from foothold_lab.images.errors import ImageError
 
     try:
-        own.check()
+        kernels.check()
     except UsageError as error:
-        click.echo(f"foothold: {error}: it is skipped", err=True)
+        report_error(f"{error}: this commit is skipped")
         return SKIP
-    asked = asked.by_default(limits=("none",))
-    if not asked.words["subjects"]:
-        asked = asked.by_default(policies=("after",))
+    overrides = overrides.with_defaults(limits=("none",))
+    if not overrides.given["subjects"]:
+        overrides = overrides.with_defaults(policies=("after",))
     try:
-        done = run(asked)
+        outcome = run(overrides)
     except (FootholdError, ImageError, OSError) as error:
-        click.echo(f"foothold: {error}: the bisection cannot go on", err=True)
-        if remedy := getattr(error, "remedy", ""):
-            click.echo(f"  remedy: {remedy}", err=True)
+        report_error(f"{error}: the bisection is aborted", getattr(error, "remedy", ""))
         return ABORT
-    if done.code in (INTERRUPTED, FINDING):
-        return done.code
-    if done.incomplete or Blame.INFRASTRUCTURE in done.blames:
+    if outcome.exit_code in (INTERRUPTED, FINDING):
+        return outcome.exit_code
+    if outcome.incomplete or Blame.INFRASTRUCTURE in outcome.blames:
         return ABORT
-    return SKIP if done.code or done.blames else done.code
+    return SKIP if outcome.exit_code or outcome.blames else outcome.exit_code

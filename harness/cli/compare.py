@@ -1,4 +1,4 @@
-"""`foothold compare`: what is new in one run, seen from another."""
+"""`foothold compare`: what changed from one run to another."""
 
 from __future__ import annotations
 
@@ -9,107 +9,104 @@ from typing import TYPE_CHECKING
 import click
 
 from foothold_lab.harness.cli.context import FAILED, FINDING, OK
-from foothold_lab.harness.cli.history import (
-    counted,
+from foothold_lab.harness.cli.formatting import count_results, plural, print_json, print_lines
+from foothold_lab.harness.cli.history_options import (
     database_option,
     json_option,
-    opened,
+    open_history,
     plan_option,
-    say_json,
 )
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.results_db.compare import Change, Comparison, Other
-    from foothold_lab.harness.results_db.reader import Kept
+    from foothold_lab.harness.results_db.compare import Change, Comparison, Difference
+    from foothold_lab.harness.results_db.reader import StoredRun
 
-_MOST = 12  # names in a list that nobody reads to its end
+_MOST_NAMES = 12  # in a list of cells
 
 
-@click.command()
+@click.command(short_help="Show what changed from one run to another.")
 @click.argument("a", default="last~1", metavar="[A]")
 @click.argument("b", default="last", metavar="[B]")
 @plan_option
 @json_option
 @database_option
 def compare(a: str, b: str, plan: str, as_json: bool, file: Path) -> int:
-    """Say what is new in run B, seen from run A; left out, they are the last two.
+    """Show what changed from run A to run B (default: from the last run but one to the last).
 
-    Runs are named as for `foothold show`. Exit code 1: B has failures that A has not. 3: it has
-    none, but it did not come to its end.
+    Runs are named as in `foothold show`. The exit code is 1 if B has failures that A does not have,
+    and 3 if it has none but did not finish.
     """
     from foothold_lab.harness.results_db import reader
-    from foothold_lab.harness.results_db.compare import compare as side_by_side
+    from foothold_lab.harness.results_db.compare import compare_runs
     from foothold_lab.harness.results_db.models import State
 
-    with opened(file, a, b) as database:
+    with open_history(file, a, b) as database:
         before, now = (reader.find(database, word, plan) for word in (a, b))
-        found = side_by_side(before, now, reader.earlier(database, now))
-    whole = now.run.state is State.FINISHED
+        found = compare_runs(before, now, reader.earlier_durations(database, now))
+    is_finished = now.run.state is State.FINISHED
     if as_json:
-        say_json(found)
+        print_json(found)
     else:
-        for line in _told(found, before, now):
-            click.echo(line)
-    if not whole:
-        click.echo(f"{now.run.name} is {now.run.state}: {counted(now.run.counts)}", err=True)
+        print_lines(_describe(found, before, now))
+    if not is_finished:
+        click.echo(f"{now.run.name} is {now.run.state}: {count_results(now.run.counts)}", err=True)
     if found.new_failures:
         return FINDING
-    return OK if whole else FAILED
+    return OK if is_finished else FAILED
 
 
-def _told(found: Comparison, before: Kept, now: Kept) -> Iterator[str]:
+def _describe(found: Comparison, before: StoredRun, now: StoredRun) -> Iterator[str]:
     for name, kept in (("A", before), ("B", now)):
         run = kept.run
-        yield f"{name}  {run.name}  {run.plan}  {counted(run.counts, run.flaky)}"
-    cells = f"{found.both} cell{'' if found.both == 1 else 's'}"
-    yield f"{cells} in both{', and nothing differs' if found.same else ''}"
-    told = {change.cell for change in (*found.new_failures, *found.repaired)}
-    paths = [change for change in found.paths if change.cell not in told]
+        yield f"{name}  {run.name}  {run.plan}  {count_results(run.counts, run.flaky)}"
+    yield f"{plural(found.common, 'cell')} in both{', no difference' if found.same else ''}"
+    shown = {change.cell for change in (*found.new_failures, *found.repaired)}
+    paths = [change for change in found.changed_paths if change.cell not in shown]
     yield from _section("new failures", "red", _changes(found.new_failures))
     yield from _section("repaired", "green", _changes(found.repaired))
-    yield from _section("another path", "yellow", _changes(paths))
-    yield from _section("no answer any more", "yellow", _changes(found.lost))
-    yield from _section("came to something else when they were asked again", "yellow", found.flaky)
+    yield from _section("different path", "yellow", _changes(paths))
+    yield from _section("no verdict any more", "yellow", _changes(found.lost_answers))
+    yield from _section("flaky: a retry had another verdict", "yellow", found.flaky)
     yield from _section(
-        "slower than noise explains",
+        "slower than the noise of earlier runs",
         "yellow",
         (
-            f"{each.cell}: {each.seconds:.2f} s; usual is {each.usual:.2f} s, at most {each.most:.2f}"
-            f" s, by {each.samples} earlier runs"
-            for each in found.slower
+            f"{each.cell}: {each.seconds:.2f} s; usually {each.typical:.2f} s, at most "
+            f"{each.longest:.2f} s in {each.samples} earlier runs"
+            for each in found.slowdowns
         ),
     )
-    yield from _section("the runs themselves", "", _others(found.made))
-    yield from _section("kernels and images", "yellow", _others(found.kernels))
-    yield from _section("facts", "yellow", _others(found.facts))
-    yield from _section("only in A", "", _some(found.only_a))
-    yield from _section("only in B", "", _some(found.only_b))
+    yield from _section("versions and settings of the runs", "", _others(found.changed_inputs))
+    yield from _section("kernels and images", "yellow", _others(found.changed_kernels))
+    yield from _section("facts", "yellow", _others(found.changed_facts))
+    yield from _section("only in A", "", _first(found.only_a))
+    yield from _section("only in B", "", _first(found.only_b))
 
 
 def _section(title: str, colour: str, lines: Iterable[str]) -> Iterator[str]:
-    from foothold_lab.harness.reporters.sanitize import clean
+    from foothold_lab.harness.reporters.escape import escape_line
 
     lines = list(lines)
     if lines:
         yield ""
         yield click.style(title, fg=colour or None, bold=True)
-        yield from (f"  {clean(line, 600)}" for line in lines)
+        yield from (f"  {escape_line(line, 600)}" for line in lines)
 
 
 def _changes(changes: Iterable[Change]) -> Iterator[str]:
     for each in changes:
         yield f"{each.cell}: {each.before} → {each.now}"
         if each.finding:
-            yield f"    {each.finding}"
+            yield f"    {each.finding.text} [{each.finding.code}]"
 
 
-def _others(changes: Iterable[Other]) -> Iterator[str]:
+def _others(changes: Iterable[Difference]) -> Iterator[str]:
     for each in changes:
-        of = f"{each.guest}: " if each.guest else ""
-        yield f"{of}{each.what} {each.before or 'none'} → {each.now or 'none'}"
+        guest = f"{each.guest}: " if each.guest else ""
+        yield f"{guest}{each.what} {each.before or 'none'} → {each.now or 'none'}"
 
 
-def _some(names: tuple[str, ...]) -> Iterator[str]:
-    yield from names[:_MOST]
-    if len(names) > _MOST:
-        yield f"and {len(names) - _MOST} more"
+def _first(names: tuple[str, ...]) -> Iterator[str]:
+    yield from names[:_MOST_NAMES]
+    if len(names) > _MOST_NAMES:
+        yield f"and {len(names) - _MOST_NAMES} more"

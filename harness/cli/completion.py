@@ -1,4 +1,4 @@
-"""`foothold completion`: what a shell may offer, and which of the names there are fits where."""
+"""`foothold completion`: completes commands, options and names in a shell."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from click.shell_completion import (
 
 Names = Callable[[click.Context], Iterable[str]]
 
-# click's own takes the words that bash makes, which end at every = and :, so that no limit and no
-# cell with one could be completed; what bash then replaces is what follows the last of these
+# The script of click uses the words of bash, which end at every = and :, so that limits and the
+# names of cells could not be completed. This one completes the whole line up to the cursor, and
+# returns what follows the last = or :, which is the part that bash replaces.
 _BASH = """\
 %(complete_func)s() {
     local IFS=$'\\n' response completion type value
@@ -47,7 +48,7 @@ class Bash(BashComplete):
     source_template = _BASH
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words before the one that is being written, and what there is of it."""
+        """Return the words before the one to complete, and the beginning of that one."""
         line = os.environ["COMP_LINE"]
         words = split_arg_string(line)
         incomplete = "" if line.endswith(" ") else words.pop()
@@ -57,31 +58,34 @@ class Bash(BashComplete):
 add_completion_class(Bash)
 
 
-@click.command()
+@click.command(short_help="Print a script for completion in a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what makes a shell complete commands, options, guests, plans, policies and runs.
+    """Print a script that completes commands, options, guests, plans and runs in a shell.
 
-    For bash, in ~/.bashrc: eval "$(foothold completion bash)". For zsh the same in ~/.zshrc,
-    behind compinit. For fish: foothold completion fish > ~/.config/fish/completions/foothold.fish
+    For bash, add to ~/.bashrc: eval "$(foothold completion bash)". For zsh, add to ~/.zshrc, after
+    compinit: eval "$(foothold completion zsh)". For fish: foothold completion fish >
+    ~/.config/fish/completions/foothold.fish
     """
-    kind = get_completion_class(shell)
-    assert kind
+    completion_class = get_completion_class(shell)
+    assert completion_class
     root = context.find_root()
-    whole = kind(root.command, {}, "foothold", "_FOOTHOLD_COMPLETE")
-    # not its own source(): that of bash would start a bash to ask for its version
-    click.echo(ShellComplete.source(whole))
+    script = completion_class(root.command, {}, "foothold", "_FOOTHOLD_COMPLETE")
+    # not script.source(): that of bash starts a bash to ask for its version
+    click.echo(ShellComplete.source(script))
 
 
-def offer_names(command: click.Command) -> None:
-    """Let the parameters of a command, or of those in a group, be completed by names."""
+def complete_parameters(command: click.Command) -> None:
+    """Make the parameters of a command, or of those in a group, complete names and files."""
     if isinstance(command, click.Group):
         for each in command.commands.values():
-            offer_names(each)
+            complete_parameters(each)
     for parameter in command.params:
         key = parameter.name or ""
-        is_file = key in _FILES or (key in _OR_FILES and isinstance(parameter, click.Argument))
+        is_file = key in _FILES or (
+            key in _NAMES_OR_FILES and isinstance(parameter, click.Argument)
+        )
         if parameter.type is click.STRING and (key in _NAMES or is_file):
             complete = _completer(_NAMES.get(key, _none), is_file=is_file)
             parameter.shell_complete = complete  # type: ignore[method-assign, assignment]
@@ -110,9 +114,9 @@ def _guests(_: click.Context) -> Iterable[str]:
 
 
 def _plans(_: click.Context) -> Iterable[str]:
-    from foothold_lab.harness.plan import shipped
+    from foothold_lab.harness.plan import builtin_plans
 
-    return shipped()
+    return builtin_plans()
 
 
 def _policies(_: click.Context) -> Iterable[str]:
@@ -155,15 +159,15 @@ def _limits(_: click.Context) -> Iterable[str]:
 
     for usage in USAGES:
         word, equals, value = usage.partition("=")
-        # a value that is in capitals has to be typed
+        # a value in capitals is a placeholder
         known = value.split("|") if equals and value == value.lower() else [""]
         yield from (f"{word}{equals}{each}" for each in known)
 
 
 def _runs(_: click.Context) -> Iterable[str]:
-    from foothold_lab.harness.cli.runs import kept_runs
+    from foothold_lab.harness.cli.runs import recorded_runs
 
-    return ["last", *(run.name for run in kept_runs())]
+    return ["last", *(run.name for run in recorded_runs())]
 
 
 def _cells(context: click.Context) -> Iterable[str]:
@@ -174,16 +178,16 @@ def _cells(context: click.Context) -> Iterable[str]:
 
 
 def _guests_and_kept(context: click.Context) -> Iterable[str]:
-    """Guests to boot, and those that some run keeps."""
-    from foothold_lab.harness.cli.context import state
+    """Guests to boot, and guests that runs keep."""
+    from foothold_lab.harness.cli.context import state_directory
 
     yield from _guests(context)
-    for door in (state() / "runs").glob("*/desk"):
-        for guest in (door.parent / "guests").iterdir():
-            yield f"{door.parent.name}/{guest.name}"
+    for socket in (state_directory() / "runs").glob("*/guests.socket"):
+        for guest in (socket.parent / "guests").iterdir():
+            yield f"{socket.parent.name}/{guest.name}"
 
 
-# a parameter's name -> what can stand there
+# the names that complete a parameter, by its name
 _NAMES: Mapping[str, Names] = {
     "a": _runs,
     "b": _runs,
@@ -208,8 +212,9 @@ _NAMES: Mapping[str, Names] = {
     "words": _guests_and_kept,
     "workloads": _forms("none", "default", "hello", "grow:", "block:"),
 }
-# what is a file, and what may be one besides a name
+# parameters that are files
 _FILES = (
-    "files", "html_file", "json_file", "junit_file", "output", "subject", "subjects", "sysroot",
+    "files", "subject", "subjects", "sysroot",
 )  # fmt: skip
-_OR_FILES = ("a", "b", "compare", "plan", "run")
+# arguments that are a name or a file
+_NAMES_OR_FILES = ("a", "b", "compare", "plan", "run")

@@ -1,7 +1,8 @@
-"""What several commands do alike: find a plan, a builder, a place for what is kept."""
+"""What several commands share: exit codes, builders, plans, and the places of files."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import secrets
@@ -14,88 +15,101 @@ from typing import TYPE_CHECKING
 import click
 
 from foothold_lab.harness.model.errors import InfrastructureError, UsageError
+from foothold_lab.harness.model.findings import Code
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.guests.custom_kernels import OwnKernels
-    from foothold_lab.harness.plan import Known, PlanFile
+    from foothold_lab.harness.guests.custom_kernels import CustomKernels
+    from foothold_lab.harness.plan import PlanFile, Vocabulary
     from foothold_lab.harness.subjects.subject import Subject
     from foothold_lab.images.builder import Builder
 
+# docs/exit-codes.md
 OK, FINDING, USAGE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 
 
-def say(what: str, /, *, passing: bool = False) -> None:
-    """Say on stderr what takes time; what is passing only to a person, on one line."""
+def report_progress(text: str, /, *, transient: bool = False) -> None:
+    """Write progress to stderr. A `transient` line is shown on a terminal only, and overwritten."""
     clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-    if clear or not passing:
-        click.echo(f"{clear}{what}", err=True, nl=not passing)
+    if clear or not transient:
+        click.echo(f"{clear}{text}", err=True, nl=not transient)
 
 
-def builder(*, locked: bool = False) -> Builder:
-    """Make a builder that says on stderr what takes time."""
+def report_error(message: str, remedy: str = "") -> None:
+    """Write an error and its remedy to stderr, in the form that all commands share."""
+    with contextlib.suppress(BrokenPipeError):  # nothing reads stderr
+        click.echo(f"foothold: {message}", err=True)
+        if remedy:
+            click.echo(f"  remedy: {remedy}", err=True)
+
+
+def make_builder(*, locked: bool = False) -> Builder:
+    """Return a builder of images that reports its progress on stderr."""
     from foothold_lab.images.builder import Builder
 
-    return Builder(locked=locked, say=say)
+    return Builder(locked=locked, progress=report_progress)
 
 
-def known(builder: Builder, own: OwnKernels | None = None) -> Known:
-    """Return the words that a plan may use here."""
-    from foothold_lab.harness.evidence.arena_detection import POLICIES
-    from foothold_lab.harness.guests.catalogue import NO_OWN, known_guests
-    from foothold_lab.harness.plan import Known
-    from foothold_lab.harness.subjects.packaged import RUNTIMES
+def make_vocabulary(builder: Builder, kernels: CustomKernels | None = None) -> Vocabulary:
+    """Return the names that a plan may use on this machine."""
+    from foothold_lab.harness.api.vocabulary import vocabulary
+    from foothold_lab.harness.guests.catalogue import NO_CUSTOM_KERNELS
 
-    titles = {name: runtime.title for name, runtime in RUNTIMES.items()}
-    return Known(known_guests(builder, own or NO_OWN), POLICIES, titles)
+    return vocabulary(builder, kernels or NO_CUSTOM_KERNELS)
 
 
-def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
-    """Return the catalogue of packaged subjects: what makes each of them, by name."""
+def packaged_subjects(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
+    """Return a function for each packaged subject, by name, that builds it."""
     from foothold_lab.harness.subjects import packaged
 
     return packaged.packaged(builder)
 
 
-def read_plan(name: str, builder: Builder, own: OwnKernels | None = None) -> PlanFile:
+def read_plan(name: str, builder: Builder, kernels: CustomKernels | None = None) -> PlanFile:
     """Find and read a plan. Raises UsageError."""
-    from foothold_lab.harness.plan import find, load
+    from foothold_lab.harness.plan import find_plan, load_plan
 
-    path = find(name)
-    return load(path, known(builder, own))
+    path = find_plan(name)
+    return load_plan(path, make_vocabulary(builder, kernels))
 
 
-def state() -> Path:
-    """Return the directory of what is kept from run to run."""
+def state_directory() -> Path:
+    """Return the directory for everything that outlives a command."""
     home = os.environ.get("XDG_STATE_HOME")
     return (Path(home) if home else Path.home() / ".local/state").absolute() / "foothold"
 
 
-def run_directory(chosen: Path | None) -> Path:
-    """Make the run's directory, which no other run has."""
-    directory = (chosen or state() / "runs" / name_of_now()).absolute()
+def make_run_directory(chosen: Path | None) -> Path:
+    """Create the directory of a run: the chosen one, or a new one among all runs.
+
+    Raises UsageError if it holds a run already, InfrastructureError if it cannot be created.
+    """
+    directory = (chosen or state_directory() / "runs" / unique_name()).absolute()
     if (directory / "run.json").exists():
-        raise UsageError(f"{directory} holds a run already", "give --run-dir a new directory")
+        raise UsageError(f"{directory} already holds a run", "give --run-dir a new directory")
     try:
         directory.mkdir(parents=True, exist_ok=chosen is not None)
     except OSError as error:
         raise InfrastructureError(
-            f"{directory} cannot be made: {error.strerror}", "give --run-dir another directory"
+            f"cannot create {directory}: {error.strerror}",
+            "give --run-dir another directory",
+            code=Code.INFRASTRUCTURE_OUTPUT,
         ) from error
     return directory
 
 
 def history_file(chosen: Path | None) -> Path:
-    """Return where the history is: as chosen, as FOOTHOLD_HISTORY says, or beside the runs."""
+    """Return the history database: the chosen one, FOOTHOLD_HISTORY, or the one beside the runs."""
     named = os.environ.get("FOOTHOLD_HISTORY")
-    return (chosen or (Path(named) if named else state() / "history.db")).absolute()
+    default = Path(named) if named else state_directory() / "history.db"
+    return (chosen or default).absolute()
 
 
-def name_of_now() -> str:
-    """Make a name from the time, that no other process makes."""
+def unique_name() -> str:
+    """Return a name made of the time (UTC) and four random hexadecimal digits."""
     return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
-def stop_as_by_ctrl_c() -> None:
-    """Let SIGTERM and SIGHUP end a run as Ctrl-C does: guests stopped, files whole."""
+def handle_termination() -> None:
+    """Treat SIGTERM and SIGHUP like Ctrl-C: stop guests, write files to their end."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""`foothold facts` and `foothold doctor`: what a guest's address space is like; what can boot."""
+"""`foothold facts`: the measured properties of a guest's address space."""
 
 from __future__ import annotations
 
@@ -6,53 +6,42 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli.context import OK, builder
-from foothold_lab.harness.cli.kernel_options import guest_of, kernel_options, one_guest
+from foothold_lab.harness.cli.context import OK, make_builder
+from foothold_lab.harness.cli.formatting import print_json
+from foothold_lab.harness.cli.kernel_options import boot_guest, kernel_options, split_guest
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.guests.custom_kernels import OwnKernels
+    from foothold_lab.harness.guests.custom_kernels import CustomKernels
 
-SECONDS = 30.0  # of a guest of native speed
+_SECONDS = 30.0  # for measuring under a limit, in a guest of native speed
 
 
-@click.command()
+@click.command(short_help="Measure the address space of a guest.")
 @click.argument("guest", required=False)
-@click.option("--limit", default="none", metavar="L", help="Under this: ceiling=39bit, no-aslr, …")
+@click.option(
+    "--limit",
+    default="none",
+    show_default=True,
+    metavar="LIMIT",
+    help="Measure under this limit: ceiling=39bit, no-aslr, …",
+)
 @kernel_options
-def facts(guest: str | None, limit: str, own: OwnKernels) -> int:
-    """Boot a guest and say what its address space is like, as JSON.
+def facts(guest: str | None, limit: str, kernels: CustomKernels) -> int:
+    """Boot a guest, measure its address space, and print the facts as JSON.
 
-    With --uml or --kernel the guest need not be named.
+    GUEST may be left out with --uml or --kernel. `foothold doctor` lists all guests.
     """
-    import msgspec
-
-    from foothold_lab.harness.guests.limit_support import narrowed
+    from foothold_lab.harness.guests.limit_support import facts_under
     from foothold_lab.harness.model.deadline import Deadline
     from foothold_lab.harness.model.limits import Limits
 
     limits = Limits.parse(limit)
-    maker = builder()
-    name, _ = guest_of((guest,) if guest else (), own, maker)
-    with one_guest(name, maker, own=own) as (booted, measured):
+    builder = make_builder()
+    name, _ = split_guest((guest,) if guest else (), kernels, builder)
+    with boot_guest(name, builder, custom_kernels=kernels) as (booted, measured):
         if limits.named:
-            measured = narrowed(booted, measured, limits, Deadline.after(SECONDS * booted.scale))
-        click.echo(msgspec.json.format(msgspec.json.encode(measured), indent=1))
-    return OK
-
-
-@click.command()
-def doctor() -> int:
-    """Say for each guest whether this machine can boot it, why not, and the remedy."""
-    from foothold_lab.harness.guests.doctor import examine
-
-    checks = examine(builder())
-    width = max((len(check.guest) for check in checks), default=0)
-    for check in checks:
-        mark = click.style("ok", "green") if check.ok else click.style("no", "yellow")
-        click.echo(f"{mark}  {check.guest:<{width}}  {check.reason}".rstrip())
-        lines = [f"note: {note}" for note in check.notes]
-        if not check.ok and check.remedy:
-            lines.append(f"remedy: {check.remedy}")
-        for line in lines:
-            click.echo(f"    {'':<{width}}  {line}")
+            measured = facts_under(
+                booted, measured, limits, Deadline.after(_SECONDS * booted.scale)
+            )
+        print_json(measured)
     return OK

@@ -8,44 +8,48 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli.context import builder
-from foothold_lab.harness.cli.kernel_options import guest_of, kernel_options, one_guest
+from foothold_lab.harness.cli.context import make_builder
+from foothold_lab.harness.cli.kernel_options import boot_guest, kernel_options, split_guest
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.guests.custom_kernels import OwnKernels
+    from foothold_lab.harness.guests.custom_kernels import CustomKernels
 
 
-@click.command()
-@click.argument("words", nargs=-1, metavar="GUEST [-- PROGRAM...]")
+@click.command(short_help="Attach gdb to the kernel of a UML guest.")
+@click.argument("words", nargs=-1, metavar="GUEST [-- PROGRAM [ARG]...]")
 @click.option(
     "--command",
     "commands",
     multiple=True,
-    metavar="C",
-    help="A command of gdb's, given before you can: break do_mmap.",
+    metavar="COMMAND",
+    help="Give gdb this command first, for example 'break do_mmap'; repeatable.",
 )
-@click.option("--batch", is_flag=True, help="End when the commands are done.")
+@click.option("--batch", is_flag=True, help="Exit when these commands are done.")
 @kernel_options
-def gdb(words: tuple[str, ...], commands: tuple[str, ...], batch: bool, own: OwnKernels) -> int:
+def gdb(
+    words: tuple[str, ...], commands: tuple[str, ...], batch: bool, kernels: CustomKernels
+) -> int:
     """Boot a UML guest, and attach gdb to the process that is its kernel.
 
-    The kernel's signals are passed on to it, and its functions have names, of its own or out
-    of the guest's /proc/kallsyms. It is stopped until you say `continue`. PROGRAM is started in
-    the guest as soon as it goes on; a shell can be had meanwhile from another terminal.
+    The kernel stops until you type `continue`; then PROGRAM starts in the guest. Signals that the
+    kernel needs are passed on. Symbols come from the kernel, or from /proc/kallsyms of the guest.
+    Meanwhile, `foothold shell` from another terminal can work in the guest: its command line is
+    printed.
     """
-    from foothold_lab.harness.interactive import gdb as desk
-    from foothold_lab.harness.interactive.guest_server import Kept
+    from foothold_lab.harness.interactive.gdb import debug_kernel
+    from foothold_lab.harness.interactive.guest_server import GuestServer
 
-    maker = builder()
-    name, program = guest_of(words, own, maker)
+    builder = make_builder()
+    name, program = split_guest(words, kernels, builder)
     with (
         tempfile.TemporaryDirectory(prefix="foothold-gdb-") as scratch,
-        one_guest(name, maker, own=own) as (guest, facts),
+        boot_guest(name, builder, custom_kernels=kernels) as (guest, facts),
     ):
         directory = Path(scratch)
-        kept = Kept(directory)
-        kept.take(name, guest, facts, lambda: None)
-        with kept.reachable():
+        kept = GuestServer(directory)
+        kept.take_over(name, guest, facts, lambda: None)
+        with kept.serve():
             if not batch:
-                click.echo(f"while it runs: foothold shell {directory}/{name}", err=True)
-            return desk.debug(guest, facts, directory, commands, program, batch=batch)
+                shell = f"foothold shell {directory}/{name}"
+                click.echo(f"shell in the guest, from another terminal: {shell}", err=True)
+            return debug_kernel(guest, facts, directory, commands, program, batch=batch)

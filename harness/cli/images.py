@@ -1,77 +1,99 @@
-"""`foothold images`: what guests are made of."""
+"""`foothold images`: the kernels, root file systems and tools that guests are made of."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
-from foothold_lab.harness.cli import context
+from foothold_lab.harness.cli.context import make_builder, report_progress
 from foothold_lab.harness.model.errors import UsageError, did_you_mean
 
+_MIB = 1 << 20
+_DAY = 86400  # seconds
 
-@click.group(no_args_is_help=False)
+
+@dataclass(frozen=True, kw_only=True)
+class _Build:
+    """What to build."""
+
+    names: tuple[str, ...]
+    everything: bool
+    update: bool
+    locked: bool
+    release: str | None
+    config: Path | None
+
+    def check(self) -> None:
+        """Raise an error for options that contradict each other."""
+        if self.update and self.locked:
+            raise click.UsageError("--update changes the lock file, --locked forbids it")
+        if self.release is None and self.config:
+            raise click.UsageError("--config needs --from-source")
+        if self.release is not None and (self.names or self.update):
+            raise click.UsageError("--from-source builds one kernel, and nothing else")
+
+
+@click.group(no_args_is_help=False, short_help="Build, list and remove images of guests.")
 def images() -> None:
-    """Build, list and prune what guests are made of."""
+    """Build, list and remove the images that guests are made of."""
 
 
 @images.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--all", "everything", is_flag=True, help="The runtimes' images as well.")
-@click.option("--update", is_flag=True, help="Take the packages that the suites have now.")
-@click.option("--locked", is_flag=True, help="Only packages that the lock names.")
+@click.option("--all", "everything", is_flag=True, help="Also build the packaged runtimes.")
+@click.option(
+    "--update", is_flag=True, help="Use the newest packages of Debian, and print what changed."
+)
+@click.option("--locked", is_flag=True, help="Use only the package versions of the lock file.")
 @click.option(
     "--from-source",
     "release",
     metavar="RELEASE",
-    help="Instead, build a UML kernel from Debian's source of it: 6.12, 7.2.",
+    help="Build a UML kernel from Debian's source instead: 6.12 or 7.2.",
 )
 @click.option(
     "--config",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="More lines for that kernel's .config; they count last.",
+    help="Append these lines to the .config of that kernel.",
 )
-def build(
-    names: tuple[str, ...],
-    everything: bool,
-    update: bool,
-    locked: bool,
-    release: str | None,
-    config: Path | None,
-) -> None:
-    """Build images (all that guests need, by default); those that are there stay.
+def build(**options: Any) -> None:
+    """Build images and print their paths. Images that exist are not built again.
 
-    --from-source prints where the kernel is, so that it can be given to `foothold run --uml`.
+    Without NAME, everything that guests need is built. --from-source prints the path of the kernel,
+    for `foothold run --uml`.
     """
-    if update and locked:
-        raise click.UsageError("--update changes the lock, --locked forbids it: give one of them")
-    if release is None and config:
-        raise click.UsageError("--config is for a kernel that is built --from-source")
-    if release is not None:
-        if names or update:
-            raise click.UsageError("--from-source builds one kernel, and nothing else")
-        click.echo(_from_source(release, config, locked=locked))
+    request = _Build(**options)
+    request.check()
+    if request.release is not None:
+        click.echo(_from_source(request.release, request.config, locked=request.locked))
         return
-    from foothold_lab.images.catalogue import AGENT_HERE, GUESTS, RECIPES
-
-    for name in names:
-        if name not in RECIPES:
-            raise UsageError(
-                f"there is no image {name!r}{did_you_mean(name, RECIPES)}",
-                f"images are: {', '.join(RECIPES)}",
-            )
-    # what is made of this machine's own is made where it is needed
-    names = names or tuple(
-        each for each in (RECIPES if everything else GUESTS) if each != AGENT_HERE
-    )
-    maker = context.builder(locked=locked)
-    if update:
-        for change in maker.update(names):
+    names = _names(request)
+    builder = make_builder(locked=request.locked)
+    if request.update:
+        for change in builder.update(names):
             click.echo(change, err=True)
     for name in names:
-        click.echo(f"{name}  {maker.image(name)}")
+        click.echo(f"{name}  {builder.image(name)}")
+
+
+def _names(request: _Build) -> tuple[str, ...]:
+    """Return the names of the images to build. Raises UsageError for an unknown one."""
+    from foothold_lab.images.catalogue import GUESTS, HOST_AGENT, RECIPES
+
+    for name in request.names:
+        if name not in RECIPES:
+            raise UsageError(
+                f"unknown image {name!r}{did_you_mean(name, RECIPES)}",
+                f"known images: {', '.join(RECIPES)}",
+            )
+    every = RECIPES if request.everything else GUESTS
+    # HOST_AGENT is built with the compiler of this machine, when a guest needs it
+    return request.names or tuple(each for each in every if each != HOST_AGENT)
 
 
 def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
@@ -81,21 +103,22 @@ def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
 
     if release not in SUITES:
         raise UsageError(
-            f"there is no source of {release}{did_you_mean(release, SUITES)}",
-            f"releases are: {', '.join(SUITES)}",
+            f"unknown kernel release {release!r}{did_you_mean(release, SUITES)}",
+            f"known releases: {', '.join(SUITES)}",
         )
     kernel = recipe(release, config)
-    known = {**RECIPES, kernel.name: kernel}
-    return Builder(locked=locked, say=context.say, recipes=known).image(kernel.name) / "linux"
+    recipes = {**RECIPES, kernel.name: kernel}
+    builder = Builder(locked=locked, progress=report_progress, recipes=recipes)
+    return builder.image(kernel.name) / "linux"
 
 
 @images.command("list")
 def list_() -> None:
-    """List the finished images in the cache: name, size in MiB, age in days, path."""
+    """List the images in the cache: name, size, age in days, path."""
     from foothold_lab.images.cache import Cache, size_of
 
     for entry in Cache().entries():
-        size, age = size_of(entry.path) / (1 << 20), (time.time() - entry.manifest.created) / 86400
+        size, age = size_of(entry.path) / _MIB, (time.time() - entry.manifest.created) / _DAY
         damage = entry.damage()
         note = f"  damaged: {damage}" if damage else ""
         click.echo(f"{entry.manifest.name:<16} {size:7.1f} MiB {age:6.1f} d  {entry.path}{note}")
@@ -103,22 +126,22 @@ def list_() -> None:
 
 @images.command()
 def prune() -> None:
-    """Remove images that today's recipes and locks do not ask for."""
-    maker = context.builder()
-    removed = maker.cache.prune(maker.in_use())
+    """Remove images that this version of Foothold does not use."""
+    builder = make_builder()
+    removed = builder.cache.prune(builder.in_use())
     for path, size in removed:
-        click.echo(f"removed {path.name}, {size / (1 << 20):.1f} MiB")
-    click.echo(f"{sum(size for _, size in removed) / (1 << 20):.1f} MiB are free again")
+        click.echo(f"removed {path.name}, {size / _MIB:.1f} MiB")
+    click.echo(f"freed {sum(size for _, size in removed) / _MIB:.1f} MiB")
 
 
-@images.command("lock")
+@images.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
-def lock_(file: Path | None) -> None:
-    """Write which packages go into every image; into this checkout's own lock by default."""
-    from foothold_lab.images import lock
+def lock(file: Path | None) -> None:
+    """Write the package versions of every image to FILE (default: the lock file of the checkout)."""
+    from foothold_lab.images.lock import TESTED, write
 
-    file = file or lock.TESTED
-    found = context.builder().locks()
-    lock.write(file, found)
+    file = file or TESTED
+    found = make_builder().locks()
+    write(file, found)
     count = sum(len(debs) for debs in found.sets.values())
     click.echo(f"{file}: {count} packages in {len(found.sets)} sets")

@@ -1,72 +1,80 @@
-"""`foothold run --keep`, and how its guests are called afterwards."""
+"""`foothold run --keep-guests`: guests that stay after a run, for `foothold shell`."""
 
 from __future__ import annotations
 
 import select
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from foothold_lab.harness.cli.context import state
+from foothold_lab.harness.cli.context import state_directory
+from foothold_lab.harness.cli.parameters import gather
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.interactive.guest_server import Kept
-
-F = TypeVar("F", bound=Callable[..., Any])
-Keep = Literal["failed", "all"]
+    from foothold_lab.harness.interactive.guest_server import GuestServer
 
 
-def keep_options(function: F) -> F:
-    """Add --keep and --keep-for to a command."""
-    for option in (
-        click.option(
-            "--keep-for",
-            type=click.FloatRange(1),
-            metavar="S",
-            help="At most that many seconds; without a terminal it must be given.",
-        ),
-        click.option(
-            "--keep",
+@dataclass(frozen=True)
+class KeepOptions:
+    """Which guests are kept after a run, and for how many seconds at most."""
+
+    keep: Literal["failed", "all"] | None
+    keep_for: float | None
+
+    def check(self) -> None:
+        """Raise UsageError if nothing would end the wait, or if nothing is kept."""
+        if self.keep and self.keep_for is None and not sys.stdin.isatty():
+            raise UsageError(
+                "--keep-guests waits until you end it, but standard input is not a terminal",
+                "set a time limit: --keep-for 600",
+            )
+        if self.keep_for is not None and not self.keep:
+            raise UsageError("--keep-for needs --keep-guests", "add --keep-guests failed")
+
+
+keep_options = gather(
+    "keeping",
+    KeepOptions,
+    [
+        click.Option(
+            ["--keep-guests", "keep"],
             type=click.Choice(["failed", "all"]),
-            help="Keep guests, all or those of cells that did not pass, for a shell.",
+            help="Keep guests for `foothold shell` after the run: all of them, or those in which "
+            "a cell did not pass.",
         ),
-    ):
-        function = option(function)
-    return function
+        click.Option(
+            ["--keep-for"],
+            type=click.FloatRange(1),
+            metavar="SECONDS",
+            help="Keep them at most this long; required without a terminal.",
+        ),
+    ],
+)
 
 
-def check(keep: Keep | None, seconds: float | None) -> None:
-    """Raise UsageError if guests were kept for ever, or not at all."""
-    if keep and seconds is None and not sys.stdin.isatty():
-        raise UsageError(
-            "--keep waits for somebody to end it, and there is no terminal",
-            "say how long at most: --keep-for 600",
-        )
-    if seconds is not None and not keep:
-        raise UsageError("--keep-for is about --keep", "add --keep failed")
-
-
-def stay(kept: Kept, seconds: float | None) -> None:
-    """Say which guests are kept and how to get in, and stay until they are wanted no longer."""
+def wait_with_guests(kept: GuestServer, seconds: float | None) -> None:
+    """List the guests that are kept, and let them be used until the user or the time ends it."""
     if not kept.names:
         return
-    with kept.reachable():
+    with kept.serve():
         for name in kept.names:
-            click.echo(f"{name} is kept: foothold shell {_called(kept.directory)}/{name}", err=True)
+            command = f"foothold shell {_shortest_name(kept.directory)}/{name}"
+            click.echo(f"{name} is kept: {command}", err=True)
         waiting = [sys.stdin] if sys.stdin.isatty() else []
-        until = [f"after {seconds:g} s"] if seconds is not None else []
-        until += ["by Enter", "by Ctrl-C"] if waiting else []
-        click.echo(f"it ends {' or '.join(until)}", err=True)
+        ends = [f"after {seconds:g} s"] if seconds is not None else []
+        ends += ["on Enter", "on Ctrl-C"] if waiting else []
+        click.echo(f"kept guests end {' or '.join(ends)}", err=True)
         try:
             select.select(waiting, [], [], seconds)
         except KeyboardInterrupt:
             click.echo(err=True)
 
 
-def _called(directory: Path) -> str:
-    """The shortest name by which a run is found."""
-    return directory.name if directory.parent == state() / "runs" else str(directory)
+def _shortest_name(directory: Path) -> str:
+    """Return the shortest name by which `foothold shell` finds a run."""
+    is_default = directory.parent == state_directory() / "runs"
+    return directory.name if is_default else str(directory)

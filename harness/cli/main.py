@@ -1,11 +1,9 @@
-"""The program `foothold`: finds the command that is asked for, and turns errors into words."""
+"""The program `foothold`: finds and runs a command, and turns errors into messages."""
 
 from __future__ import annotations
 
 import importlib
-import io
 import os
-import select
 import signal
 import sys
 import traceback
@@ -21,186 +19,187 @@ from foothold_lab.harness.cli.context import (
     INTERRUPTED,
     OK,
     USAGE,
-    name_of_now,
-    state,
+    handle_termination,
+    report_error,
+    state_directory,
+    unique_name,
 )
-from foothold_lab.harness.model.errors import Blame, FootholdError, did_you_mean
+from foothold_lab.harness.cli.streams import (
+    discard_output,
+    escape_unprintable,
+    is_broken,
+    replace_closed_streams,
+)
+from foothold_lab.harness.model.errors import Blame, FootholdError, UsageError, did_you_mean
 
-_COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks what it may offer
+_COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks for completions
 
-# a command, and the module of this room that has it
-COMMANDS: Mapping[str, str] = {
-    "run": "run",
-    "report": "report",
-    "plan": "plan",
-    "history": "history",
-    "show": "show",
-    "compare": "compare",
-    "flaky": "history",
-    "predict": "predict",
-    "policies": "predict",
-    "facts": "facts",
-    "atlas": "atlas",
-    "threshold": "threshold",
-    "survey": "survey",
-    "doctor": "facts",
-    "shell": "shell",
-    "repro": "repro",
-    "gdb": "gdb",
-    "images": "images",
-    "schema": "schema",
-    "completion": "completion",
-    "man": "man",
+# The commands by purpose. Each is a function in the module of this room that has its name.
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "Run programs": ("run", "threshold", "survey"),
+    "Plans": ("plan", "policies", "predict"),
+    "Results": ("report", "show", "history", "compare", "flaky", "repro", "findings", "schema"),
+    "Guests": ("doctor", "facts", "atlas", "shell", "gdb", "images"),
+    "Help": ("help", "man", "completion"),
 }
-
-
-class _PipeError(Exception):
-    """A pipe is broken, and click is not to know it: it would end us with 1, which is a finding."""
+_HINTS = {  # words that are no commands, and what was meant
+    "test": "in a checkout, `./foothold test` runs all tests",
+    "version": "`foothold --version` shows the version",
+}
+_NAMES = tuple(name for names in COMMANDS.values() for name in names)
 
 
 class _Commands(click.Group):
-    """Finds commands by the module that has them, and imports that module alone."""
-
-    def invoke(self, context: click.Context) -> object:
-        try:
-            return super().invoke(context)
-        except BrokenPipeError as error:
-            raise _PipeError from error
+    """Imports the module of a command when the command is used."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(_NAMES)
 
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and args[0][:1] != "-":
+        if args and args[0] in _HINTS:
+            raise UsageError(f"No such command {args[0]!r}", _HINTS[args[0]])
+        if args and args[0] not in _NAMES and args[0][:1] != "-":
             raise click.UsageError(
-                f"No such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}", context
+                f"No such command {args[0]!r}{did_you_mean(args[0], _NAMES)}", context
             )
         return super().resolve_command(context, args)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
+        if name not in _NAMES:
             return None
-        module = importlib.import_module(f"foothold_lab.harness.cli.{COMMANDS[name]}")
+        module = importlib.import_module(f"foothold_lab.harness.cli.{name}")
         command = getattr(module, name)
         assert isinstance(command, click.Command)
         if _COMPLETING in os.environ:
-            from foothold_lab.harness.cli.completion import offer_names
+            from foothold_lab.harness.cli.completion import complete_parameters
 
-            offer_names(command)
+            complete_parameters(command)
         return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        width = formatter.width - max(map(len, _NAMES)) - 6
+        for title, names in COMMANDS.items():
+            found = {name: self.get_command(context, name) for name in names}
+            rows = [(name, each.get_short_help_str(width)) for name, each in found.items() if each]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 @click.group(
     cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: foothold run --subject ./server. `foothold help COMMAND` explains a "
+    "command. In a checkout, `./foothold test` runs all tests.",
 )
 @click.version_option(__version__, prog_name="foothold")
 @click.pass_context
 def foothold(context: click.Context) -> None:
-    """Where in the address space does a program find its foothold, and can it allocate there?"""
+    """Test where programs reserve memory, and whether they can allocate it.
+
+    Foothold boots native, User-Mode Linux, QEMU and container guests, limits their address space,
+    runs a program inside, and reports with evidence what became of it.
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line (the process's own by default) and return the exit code.
+    """Run a command line (by default that of the process) and return the exit code.
 
-    Never raises: whatever goes wrong becomes a line on stderr.
+    Never raises: every error becomes a message on stderr.
     """
-    code = _main(argv)
-    words = sys.argv[1:] if argv is None else argv
-    # a command line that cannot be read would call every commit bad
-    return ABORT if code in (USAGE, FAILED) and is_bisection(words) else code
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    escape_unprintable()
+    try:
+        # the launcher blocks Ctrl-C while Python starts
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        code = _run_command(arguments)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, Exception) as error:
+        code = _handle(error)
+    # `git bisect run` would take code 2 or 3 of a bad command line for a bad kernel
+    return ABORT if code in (USAGE, FAILED) and is_bisection(arguments) else code
 
 
-def _main(argv: Sequence[str] | None) -> int:
+def _run_command(arguments: list[str]) -> int:
+    if not sys.platform.startswith("linux"):
+        raise FootholdError(f"Foothold only runs on Linux; this is {sys.platform}")
+    if _COMPLETING in os.environ:
+        importlib.import_module("foothold_lab.harness.cli.completion")  # registers its own bash
+        foothold.main(arguments, prog_name="foothold")
+    # not foothold.main(): click would turn a broken pipe into exit code 1, which is a finding
+    try:
+        with foothold.make_context("foothold", arguments) as context:
+            result = foothold.invoke(context)
+    except click.exceptions.Exit as end:  # --help, --version
+        result = end.exit_code
+    return result if isinstance(result, int) else OK
+
+
+def _handle(error: BaseException) -> int:
+    """Report an error, and return the exit code."""
     from foothold_lab.images.errors import ImageError
 
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # no locale is a reason to fail
-    if not sys.platform.startswith("linux"):
-        return _say(FAILED, f"this is {sys.platform}; guests can only be had on Linux", "")
-    if _COMPLETING in os.environ:
-        importlib.import_module("foothold_lab.harness.cli.completion")  # it has a bash of its own
-    try:
-        # the launcher has held Ctrl-C back until somebody is there to answer it
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        result = foothold.main(
-            args=None if argv is None else list(argv), prog_name="foothold", standalone_mode=False
-        )
-        sys.stdout.flush()
-        return result if isinstance(result, int) else OK
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context else "foothold"
-        return _say(USAGE, error.format_message(), f"`{path} --help` says what there is")
-    except FootholdError as error:
-        code = USAGE if error.blame is Blame.USAGE else FAILED
-        return _say(code, str(error), error.remedy)
-    except ImageError as error:
-        return _say(FAILED, str(error), error.remedy)
-    except (KeyboardInterrupt, click.Abort):
-        return _say(INTERRUPTED, "interrupted", "")
-    except (BrokenPipeError, _PipeError) as error:
-        if not _is_broken(sys.stdout.fileno()):
-            return _unforeseen(error.__cause__ or error)
-        # nobody reads on; what is still buffered must not be complained about at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
-    except Exception as error:
-        return _unforeseen(error)
+    match error:
+        case KeyboardInterrupt() | click.Abort():
+            report_error("interrupted")
+            return INTERRUPTED
+        case BrokenPipeError() if is_broken():
+            discard_output()
+            return BROKEN_PIPE
+        case click.ClickException():
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context else "foothold"
+            report_error(error.format_message(), f"`{path} --help` lists what is possible")
+            return USAGE
+        case FootholdError():
+            report_error(str(error), error.remedy)
+            return USAGE if error.blame is Blame.USAGE else FAILED
+        case ImageError():
+            report_error(str(error), error.remedy)
+            return FAILED
+    return _handle_unexpected(error)
 
 
-def _is_broken(descriptor: int) -> bool:
-    """Has whoever read from this pipe gone?"""
-    poll = select.poll()
-    poll.register(descriptor, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
-
-
-def _unforeseen(error: BaseException) -> int:
+def _handle_unexpected(error: BaseException) -> int:
     if os.environ.get("FOOTHOLD_DEBUG"):
-        traceback.print_exc()
-        return FAILED
-    return _say(FAILED, f"{_last_words(error)}; {_keep_traceback()}", "")
+        traceback.print_exception(error)
+    else:
+        report_error(f"{_summary(error)}; {_save_traceback(error)}")
+    return FAILED
 
 
-def _say(code: int, message: str, remedy: str) -> int:
-    click.echo(f"foothold: {message}", err=True)
-    if remedy:
-        click.echo(f"  remedy: {remedy}", err=True)
-    return code
-
-
-def _last_words(error: BaseException) -> str:
+def _summary(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
-    return f"unforeseen {type(error).__name__}: {error}"
+    return f"unexpected {type(error).__name__}: {error}"
 
 
-def _keep_traceback() -> str:
-    """Write down where the current exception came from, and say where that is."""
+def _save_traceback(error: BaseException) -> str:
+    """Write the traceback of an error to a file, and return a phrase that names the file."""
     try:
-        folder = state() / "crashes"
+        folder = state_directory() / "crashes"
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name_of_now()}.txt"
-        path.write_text(traceback.format_exc(), "utf-8", "backslashreplace")
+        path = folder / f"{unique_name()}.txt"
+        text = "".join(traceback.format_exception(error))
+        path.write_text(text, "utf-8", "backslashreplace")
     except OSError:
-        return "FOOTHOLD_DEBUG=1 shows where"
-    return f"the details are in {path}"
+        return "set FOOTHOLD_DEBUG=1 to see the traceback"
+    return f"the traceback is in {path}"
 
 
 def program() -> None:
-    """Be the program `foothold`: run the process's command line, and end the process."""
+    """Run the command line of the process, and end the process with the exit code."""
+    replace_closed_streams()
+    handle_termination()
     code = main()
     if code == INTERRUPTED:
         # CPython remembers an interrupt that passed through exec(), even one that was caught, and
-        # would end the process by SIGINT instead of with our exit code
+        # would end the process by SIGINT instead of with this exit code
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""`foothold man`: the manual, made of what the commands say of themselves."""
+"""`foothold man`: the manual pages, generated from the help of the commands."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ import click
 from foothold_lab.harness import __version__
 
 _STATUS = """\
-0 everything as expected; 1 a finding; 2 the command line or the plan makes no sense; 3 the
-laboratory failed; 130 interrupted. A page that has others says so."""
+0: everything as expected. 1: a finding. 2: wrong command line or plan. 3: Foothold failed, or no
+cell was tried. 130: interrupted. Exceptions are described above."""
 _ENVIRONMENT = {
-    "FOOTHOLD_CACHE": "where images are kept; ~/.cache/foothold if it is not set",
-    "FOOTHOLD_HISTORY": "the database of all runs; history.db beside the runs if it is not set",
-    "FOOTHOLD_MIRROR": "a Debian archive, if the machine's apt configuration names none",
-    "XDG_STATE_HOME": "below it, in foothold/, runs are kept; ~/.local/state if it is not set",
-    "NO_COLOR": "if it is set, no colours and no table that changes",
+    "FOOTHOLD_CACHE": "directory of the images (default: ~/.cache/foothold)",
+    "FOOTHOLD_HISTORY": "database of all runs (default: ~/.local/state/foothold/history.db)",
+    "FOOTHOLD_MIRROR": "URL of a Debian archive, if the apt configuration of the machine has none",
+    "XDG_STATE_HOME": "runs are kept in foothold/ below it (default: ~/.local/state)",
+    "NO_COLOR": "if set, print no colours and no live table",
 }
 
 
-@click.command()
+@click.command(short_help="Show a manual page.")
 @click.argument("command", nargs=-1, metavar="[COMMAND]...")
 @click.option(
     "--write",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write all pages into this directory, as files for man(1).",
+    help="Write all pages into this directory, which is created, as files for man(1).",
 )
 @click.pass_context
 def man(context: click.Context, command: tuple[str, ...], write: Path | None) -> None:
-    """Show a manual page: that of foothold, or of one of its commands.
+    """Show the manual page of foothold, or of a command.
 
-    On a terminal it is shown by man(1); anywhere else it is printed as man(7) has it. With
-    --write DIR, `man -M` or MANPATH finds the pages if DIR ends in man1.
+    On a terminal man(1) shows the page; otherwise its source is printed. If DIR of --write ends in
+    man1, `man -M` and MANPATH find the pages there.
     """
     pages = dict(_pages(context.find_root()))
     if write:
@@ -48,7 +48,7 @@ def man(context: click.Context, command: tuple[str, ...], write: Path | None) ->
         return
     name = "-".join(("foothold", *command))
     if name not in pages:
-        raise click.UsageError(f"there is no command {' '.join(command)!r}")
+        raise click.UsageError(f"No such command {' '.join(command)!r}")
     if sys.stdout.isatty() and (program := shutil.which("man")):
         subprocess.run([program, "-l", "-"], input=pages[name], text=True, check=False)
     else:
@@ -56,7 +56,7 @@ def man(context: click.Context, command: tuple[str, ...], write: Path | None) ->
 
 
 def _pages(context: click.Context) -> Iterator[tuple[str, str]]:
-    """Every page, by name: this command's, and those of the commands in it."""
+    """Yield the name and source of the page of a command, and of the commands in it."""
     command = context.command
     name = context.command_path.replace(" ", "-")
     inner = []
@@ -71,7 +71,7 @@ def _pages(context: click.Context) -> Iterator[tuple[str, str]]:
 
 
 def _page(name: str, context: click.Context, inner: list[click.Context]) -> str:
-    """man(7)."""
+    """Return the source of a page, in the format of man(7)."""
     command = context.command
     usage = " ".join(command.collect_usage_pieces(context))
     lines = [
@@ -84,6 +84,7 @@ def _page(name: str, context: click.Context, inner: list[click.Context]) -> str:
     lines += _list("OPTIONS", [record for record in options if record and record[1]])
     commands = [(each.info_name or "", each.command.get_short_help_str(200)) for each in inner]
     lines += _list("COMMANDS", commands)
+    lines += _list("EXAMPLES", list(getattr(command, "examples", ())))
     lines += [".SH EXIT STATUS", _plain(_STATUS)]
     lines += _list("ENVIRONMENT", list(_ENVIRONMENT.items()))
     others = [each.command_path for each in inner] or ["foothold"]
@@ -110,7 +111,7 @@ def _list(title: str, entries: list[tuple[str, str]]) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Text that roff takes as it stands."""
+    """Escape text for roff."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     text = "".join(each if each.isascii() else f"\\[u{ord(each):04X}]" for each in text)
     return f"\\&{text}" if text.startswith((".", "'")) else text

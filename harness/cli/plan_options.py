@@ -1,17 +1,19 @@
-"""The options of `run` and `plan` that stand for settings of a plan, and what they come to."""
+"""Options of `run`, `plan` and others that override settings of a plan, and what they select."""
 
 from __future__ import annotations
 
-import functools
 import itertools
+import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.cli.parameters import gather
+from foothold_lab.harness.model.errors import UsageError, did_you_mean
 from foothold_lab.harness.plan import schema, value_types
 from foothold_lab.harness.plan.schema import Option, Setting, Shape
 from foothold_lab.harness.plan.value_types import FLAG, TAG
@@ -21,148 +23,180 @@ if TYPE_CHECKING:
     from foothold_lab.harness.plan import PlanFile, Program, Selection, Shard
 
 F = TypeVar("F", bound=Callable[..., Any])
+
 _TAG = Setting(
-    "tags", (), TAG, "", (), Shape.SET, option=Option("--tag", "T", "Only cells with this tag.")
+    key="tags",
+    sections=(),
+    value_type=TAG,
+    help="",
+    default=(),
+    shape=Shape.SET,
+    option=Option(
+        name="--tag", metavar="TAG", help="Run only cells with this tag of the plan; repeatable."
+    ),
 )
-_SETTABLE = [
-    each for each in schema.SETTINGS if each.option and schema.EXCLUDE not in each.sections
-]
-# the axes first: that is what is asked for most
-_CHOOSING = (*sorted((*_SETTABLE, _TAG), key=lambda each: schema.AXES not in each.sections),)
-_OF_RUNS = ("require", "fresh", "retries", "jobs")  # what changes no cell
-OF_PROGRAMS = tuple(
-    each.key for each in _SETTABLE if each.sections == (schema.SUBJECT,)
-)  # what describes a program of the user's
+_WITH_OPTION = (
+    *(each for each in schema.SETTINGS if each.option and schema.EXCLUDE not in each.sections),
+    _TAG,
+)
+# the axes first: Overrides.arguments() writes options in this order
+_SETTINGS: Mapping[str, Setting] = {
+    each.key: each
+    for each in sorted(_WITH_OPTION, key=lambda each: schema.AXES not in each.sections)
+}
+# settings that change how a run is done, but not its cells
+_OF_RUNS = ("require", "boot_per_cell", "retries", "jobs")
+# settings that describe a program given by --subject
+OF_PROGRAMS = tuple(key for key, each in _SETTINGS.items() if each.sections == (schema.SUBJECT,))
+
+# The sections of the help of commands that run cells: a title, and the names of parameters. The
+# names that are not settings of a plan belong to the other modules that define options.
+SECTIONS: Mapping[str, Sequence[str]] = {
+    "What runs": (
+        "subjects", "args", "files", "env", "root", "sysroot", "policies", "policy", "workloads",
+        "tags", "shard", "repeats",
+    ),
+    "Where": (
+        "guests", "require", "uml", "kernel", "initrd", "append", "mode", "boot_per_cell", "jobs",
+        "locked",
+    ),
+    "Limits": ("limits", "kind", "low", "high", "precision", "timeout", "deadline"),
+    "Expectations": ("expect", "ready_pattern", "trace", "retries"),
+    "Output": (
+        "thresholds", "quiet", "run_dir", "json_file", "junit_file", "html_file", "github",
+        "history", "no_history", "keep", "keep_for", "earlier", "listing", "matrix", "shards",
+        "reference",
+    ),
+}  # fmt: skip
 
 
 def plan_options(*, run: bool = False) -> Callable[[F], F]:
-    """Add the options that choose cells to a command, which gets them as one argument, `asked`;
-    with `run` also those that change no cell.
+    """Add the options that select cells to a command, which gets them as `overrides`.
+
+    With `run`, also those that change how the cells are run.
     """
-    return setting_options(*(each.key for each in _CHOOSING if run or each.key not in _OF_RUNS))
+    return setting_options(*(key for key in _SETTINGS if run or key not in _OF_RUNS))
 
 
 def setting_options(*keys: str) -> Callable[[F], F]:
-    """Add the options of these settings to a command, which gets them as one argument, `asked`."""
-    chosen = [each for each in _CHOOSING if each.key in keys]
-
-    def decorate(function: F) -> F:
-        @functools.wraps(function)
-        def together(**given: Any) -> Any:
-            mine = {each.key: given.pop(each.key) for each in chosen}
-            return function(asked=Asked(mine), **given)
-
-        for each in reversed(chosen):
-            together = _option(each)(together)
-        return cast("F", together)
-
-    return decorate
+    """Add the options of these settings to a command, which gets them as `overrides`."""
+    options = [_option(each) for key, each in _SETTINGS.items() if key in keys]
+    return gather("overrides", lambda **given: Overrides(given), options)
 
 
-def _option(setting: Setting) -> Callable[[F], F]:
+def _option(setting: Setting) -> click.Option:
     assert setting.option
-    name, text = setting.option.name, setting.option.help or setting.help
-    if setting.kind is FLAG:
-        return click.option(f"{name}/{setting.option.off}", setting.key, default=None, help=text)
-    short = (setting.option.short,) if setting.option.short else ()
-    return click.option(
-        *short,
-        name,
-        setting.key,
-        metavar=setting.option.metavar,
-        help=text,
+    option = setting.option
+    if setting.value_type is FLAG:
+        declarations = [f"{option.name}/{option.negation}", setting.key]
+        return click.Option(declarations, default=None, help=option.help)
+    short = [option.short] if option.short else []
+    return click.Option(
+        [*short, option.name, setting.key],
+        metavar=option.metavar,
+        help=option.help,
         multiple=setting.shape is not Shape.ONE,
     )
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What was asked for, in the words of the command line, by the keys of settings."""
+class Overrides:
+    """Options that override settings of a plan: what was given for each, by the setting's key.
 
-    words: Mapping[str, Any]
+    A value is a word, a tuple of words for a setting of several values, a bool for a flag, or None.
+    """
 
-    def cells(
+    given: Mapping[str, Any]
+
+    def select_cells(
         self, plan: PlanFile, guests: tuple[str, ...] = ()
     ) -> tuple[PlanFile, tuple[Cell, ...]]:
-        """Return the cells that were asked for, of these guests besides; and the plan, which also
-        knows the program that was given. Raises UsageError.
+        """Return the selected cells, and the plan with the program of --subject added to it.
+
+        `guests` are selected besides those of --guest. Raises UsageError.
         """
-        plan, subjects = self.subjects(plan, self.words["subjects"])
+        plan, subjects = self.resolve_subjects(plan, self.given["subjects"])
         selection = self._selection(plan, guests, subjects)
-        more = self.again("expect", "deadline", "trace")
+        repeated = self.arguments("expect", "deadline", "trace")
         cells = plan.cells(selection)
-        return plan, tuple(replace(each, asked=each.asked + more) for each in cells)
+        return plan, tuple(replace(each, asked=each.asked + repeated) for each in cells)
 
-    def by_default(self, **words: tuple[str, ...]) -> Asked:
-        """Return the same with these words for settings of which nothing was said."""
-        return Asked({**self.words, **{key: self.words[key] or words[key] for key in words}})
+    def with_defaults(self, **words: tuple[str, ...]) -> Overrides:
+        """Return the same with these words for settings that were not given."""
+        return Overrides({**self.given, **{key: self.given[key] or words[key] for key in words}})
 
-    def again(self, *keys: str) -> tuple[str, ...]:
-        """Return the words that give these settings, or all, as they were given."""
+    def arguments(self, *keys: str) -> tuple[str, ...]:
+        """Return the command line arguments that give these settings, or all, as here."""
         return tuple(
-            word for each in _CHOOSING if not keys or each.key in keys for word in self._words(each)
+            argument
+            for key, setting in _SETTINGS.items()
+            if not keys or key in keys
+            for argument in self._arguments_of(setting)
         )
 
-    def _words(self, setting: Setting) -> Iterator[str]:
+    def _arguments_of(self, setting: Setting) -> Iterator[str]:
         assert setting.option
-        name, given = setting.option.name, self.words.get(setting.key)
+        name, given = setting.option.name, self.given.get(setting.key)
         if isinstance(given, bool):
-            yield name if given else setting.option.off
+            yield name if given else setting.option.negation
         elif given is not None:
             for each in given if isinstance(given, tuple) else (given,):
                 yield from (name, each)
 
     def value(self, key: str, plan: PlanFile) -> Any:
-        """Return what was given for a setting, read; None if nothing was. Raises UsageError."""
-        given = self.words[key]
+        """Return the parsed value of a setting; None if it was not given. Raises UsageError."""
+        given = self.given[key]
         if given is None or isinstance(given, bool):
             return given
-        return _all(key, given, plan) if isinstance(given, tuple) else _read(key, given, plan)
+        return (
+            _parse_all(key, given, plan) if isinstance(given, tuple) else _parse(key, given, plan)
+        )
 
-    def subjects(self, plan: PlanFile, asked: tuple[str, ...]) -> tuple[PlanFile, tuple[str, ...]]:
-        """Return the names of the subjects that are asked for by these words, and the plan, which
-        also knows the program among them. Raises UsageError.
+    def resolve_subjects(
+        self, plan: PlanFile, words: tuple[str, ...]
+    ) -> tuple[PlanFile, tuple[str, ...]]:
+        """Return the names of the subjects that these words mean, and the plan that knows them.
 
-        A name that the plan knows is that subject; a program of the same name is given by its path.
+        A word that is a name of the plan is that subject. Any other is a program, which is added to
+        the plan. Raises UsageError.
         """
         names: list[str] = []
         programs = 0
-        for given in asked:
-            if given in plan.known.all_subjects or value_types.is_wild(given):
-                names += _all("subjects", (given,), plan)
+        for word in words:
+            if word in plan.vocabulary.all_subjects or value_types.is_pattern(word):
+                names += _parse_all("subjects", (word,), plan)
                 continue
-            if "/" not in given and not shutil.which(given):
-                try:
-                    plan.known.subject(given)  # says which there are, and which is the nearest
-                except UsageError as error:
-                    raise UsageError(
-                        str(error), f"{error.remedy}; or a program: ./{given}"
-                    ) from None
-            program = self._program(given, plan)
+            program = self._program(word, plan)
             try:
                 plan = plan.with_program(program)
             except UsageError as error:
-                remedy = "give the program another name, by a link"
-                raise UsageError(f"--subject {given}: {error}", remedy) from error
+                remedy = "give the program another name, for example by a symbolic link"
+                raise UsageError(f"--subject {word}: {error}", remedy) from error
             names.append(program.name)
             programs += 1
-        described = self.again(*OF_PROGRAMS)
+        described = self.arguments(*OF_PROGRAMS)
         if described and programs != 1:
             raise UsageError(
-                f"{described[0]} is for a program of yours", "name one with --subject PROGRAM"
+                f"{described[0]} needs a program", "give its path: --subject ./PROGRAM"
             )
         return plan, tuple(names)
 
-    def _program(self, given: str, plan: PlanFile) -> Program:
+    def _program(self, word: str, plan: PlanFile) -> Program:
         from foothold_lab.harness.plan import Program
-        from foothold_lab.harness.subjects.subject import called
+        from foothold_lab.harness.subjects.subject import subject_name
 
-        said = {key: self.value(key, plan) for key in OF_PROGRAMS}
+        if "/" not in word and not shutil.which(word):
+            try:
+                plan.vocabulary.check_subject(word)
+            except UsageError as error:
+                remedy = f"{error.remedy}; or the path of a program: ./{word}"
+                raise UsageError(str(error), remedy) from None
+        values = {key: self.value(key, plan) for key in OF_PROGRAMS}
         return Program(
-            called(given),
-            given,
-            asked=("--subject", given, *self.again(*OF_PROGRAMS)),
-            **{key: value for key, value in said.items() if value is not None},
+            name=subject_name(word),
+            program=word,
+            options=("--subject", word, *self.arguments(*OF_PROGRAMS)),
+            **{key: value for key, value in values.items() if value is not None},
         )
 
     def _selection(
@@ -176,39 +210,111 @@ class Asked:
             if each.name != "subjects"
         }
         axes["guests"] = (*guests, *axes["guests"])
-        ways = {key: self.value(key, plan) for key in ("repeats", "deadline", "trace")}
+        settings = {key: self.value(key, plan) for key in ("repeats", "deadline", "trace")}
         return Selection(
-            Axes(subjects=tuple(dict.fromkeys(subjects)), **axes),
-            self.value("tags", plan),
-            CellSettings(**ways),
-            self.value("expect", plan),
+            axes=Axes(subjects=tuple(dict.fromkeys(subjects)), **axes),
+            tags=self.value("tags", plan),
+            settings=CellSettings(**settings),
+            expect=self.value("expect", plan),
         )
 
 
-def _all(key: str, words: tuple[str, ...], plan: PlanFile) -> tuple[Any, ...]:
-    """Read each of several words; a pattern that stands for several is all of them."""
-    values = (_read(key, each, plan) for each in words)
+def _parse_all(key: str, words: tuple[str, ...], plan: PlanFile) -> tuple[Any, ...]:
+    """Parse each of several words. A pattern becomes all names that it matches."""
+    values = (_parse(key, each, plan) for each in words)
     return tuple(itertools.chain(*(v if isinstance(v, tuple) else (v,) for v in values)))
 
 
-def _read(key: str, word: str, plan: PlanFile) -> object:
-    [setting] = [each for each in _CHOOSING if each.key == key]
+def _parse(key: str, word: str, plan: PlanFile) -> object:
+    setting = _SETTINGS[key]
     assert setting.option
     try:
-        return setting.kind.read(setting.kind.of_word(word), plan.known)
+        return setting.value_type.parse(setting.value_type.from_word(word), plan.vocabulary)
     except UsageError as error:
-        remedy = error.remedy or "`foothold run --help` says what there is"
+        remedy = error.remedy or f"`foothold run --help` explains {setting.option.name}"
         raise UsageError(f"{setting.option.name}: {error}", remedy) from error
 
 
+plan_argument = click.argument("plan", nargs=-1, metavar="[PLAN]")
+
+
+def choose_plan(words: Sequence[str], overrides: Overrides, default: str = "default") -> str:
+    """Return the name or path of the plan that a command line asks for.
+
+    `words` are the arguments that are not options. Raises UsageError if they are not one plan, and
+    says which option was probably meant.
+    """
+    from foothold_lab.harness.plan import builtin_plans
+
+    if not words:
+        return default
+    first, *others = words
+    is_plan = first in builtin_plans() or first.endswith(".toml")
+    if is_plan and not others:
+        return first
+    extra = others if is_plan else list(words)
+    if overrides.given["subjects"]:
+        noun = "is not a plan" if len(extra) == 1 else "are not plans"
+        raise UsageError(
+            f"{shlex.join(extra)} {noun}",
+            f"to pass arguments to the program: {arguments_for_program(extra)}",
+        )
+    if is_plan:
+        raise UsageError(
+            f"unexpected argument {others[0]!r}", "give one plan; options begin with --"
+        )
+    if remedy := _misplaced(first, others):
+        raise UsageError(f"{first} is not a plan", remedy)
+    if others:
+        raise UsageError(
+            f"{first}: no such plan{did_you_mean(first, builtin_plans())}",
+            f"give one plan: the path of a TOML file, or one of {', '.join(builtin_plans())}",
+        )
+    return first
+
+
+def arguments_for_program(words: Sequence[str]) -> str:
+    """Return the options that pass these words to the program."""
+    return " ".join(
+        f"--arg={shlex.quote(each)}" if each.startswith("-") else f"--arg {shlex.quote(each)}"
+        for each in words
+    )
+
+
+def _misplaced(word: str, others: Sequence[str]) -> str:
+    """Return the remedy for a word that should have been the value of an option; or nothing."""
+    from foothold_lab.harness.cli.context import make_builder, make_vocabulary
+    from foothold_lab.harness.model.limits import Limits
+
+    path = Path(word)
+    if path.is_file() and shutil.which(path.absolute()):
+        arguments = f" {arguments_for_program(others)}" if others else ""
+        return f"to run this program: --subject {shlex.quote(word)}{arguments}"
+    vocabulary = make_vocabulary(make_builder())
+    if word in vocabulary.guests:
+        return f"to select this guest: --guest {word}"
+    if word in vocabulary.all_subjects:
+        return f"to run this subject: --subject {word}"
+    if word in vocabulary.policies:
+        return f"to select this policy: --policy {word}"
+    try:
+        Limits.parse(word)
+    except UsageError:
+        return ""
+    return f"to run under this limit: --limit {word}"
+
+
 shard_option = click.option(
-    "--shard", metavar="I/N", help="Only this part of N equal ones, for machines side by side."
+    "--shard",
+    metavar="I/N",
+    help="Run only the I-th of N parts of the cells, to divide a plan between machines.",
 )
 
 
-def chosen_shard(text: str | None) -> Shard:
-    """Return the part of a plan that `--shard` asks for: all, if it was not given. Raises
-    UsageError.
+def parse_shard(text: str | None) -> Shard:
+    """Return the part of a plan that `--shard` selects; all of it by default.
+
+    Raises UsageError.
     """
     from foothold_lab.harness.plan import Shard
 

@@ -1,14 +1,14 @@
-"""`foothold predict` and `foothold policies`: what must happen, without a boot."""
+"""`foothold predict`: the verdict of the allocator in an address space, without a boot."""
 
 from __future__ import annotations
 
-import textwrap
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.cli.context import FINDING, OK
+from foothold_lab.harness.model.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from foothold_lab.harness.model.cells import Limits
@@ -17,75 +17,117 @@ if TYPE_CHECKING:
 PAGE = 4096
 
 
-@click.command()
-@click.option("--task-size", metavar="N", help="In bits up to 64, or in bytes (47; 3G of 32 bits).")
-@click.option("--pointer-size", type=click.Choice(["4", "8"]), default="8", help="Bytes of one.")
-@click.option("--limit", default="none", metavar="L", help="As of `run`: limits and faults.")
-@click.option("--rlimit-as", metavar="SIZE", help="Short for --limit rlimit_as=SIZE.")
-@click.option("--commit", metavar="SIZE", help="What overcommit=2 still leaves to promise.")
-@click.option("--policy", default="after", metavar="P", help="See `foothold policies`.")
-@click.option("--bottom-up", is_flag=True, help="The kernel places upward, as UML does.")
-@click.option("--calls/--no-calls", default=True, help="Show the system calls.")
-def predict(
-    task_size: str | None,
-    pointer_size: str,
-    limit: str,
-    rlimit_as: str | None,
-    commit: str | None,
-    policy: str,
-    bottom_up: bool,
-    calls: bool,
-) -> int:
-    """Say what the allocator must come to in an address space.
+@dataclass(frozen=True, kw_only=True)
+class _AddressSpace:
+    """An address space, as the command line describes it."""
 
-    Two answers that share no code: the oracle's, from the facts, and that of the allocator itself
-    on a model of the kernel. If they differ, the exit code is 1.
+    task_size: str | None
+    pointer_size: str
+    limit: str
+    rlimit_as: str | None
+    commit_limit: str | None
+    bottom_up: bool
+
+    @property
+    def pointer_bytes(self) -> int:
+        return int(self.pointer_size)
+
+    def limits(self) -> Limits:
+        """Parse the limits. Raises UsageError."""
+        from foothold_lab.harness.model.cells import Limits
+        from foothold_lab.harness.model.sizes import parse_size
+
+        limits = Limits.parse(self.limit)
+        if self.rlimit_as:
+            limits = replace(limits, rlimit_as=parse_size(self.rlimit_as))
+        return limits
+
+    def facts(self) -> Facts:
+        """Return the facts that a guest with this address space would have. Raises UsageError."""
+        from foothold_lab.harness.model.sizes import parse_size
+
+        limits = self.limits()
+        end = _end(_task_size(self.task_size, self.pointer_bytes), limits)
+        facts = _facts(end, self.pointer_bytes, bottom_up=self.bottom_up)
+        commit_limit = parse_size(self.commit_limit) if self.commit_limit else None
+        return _under(facts, limits, commit_limit)
+
+
+@click.command(short_help="Predict the allocator's verdict without a boot.")
+@click.option(
+    "--task-size",
+    metavar="SIZE",
+    help="End of the address space, in bits or in bytes (default: 47; with pointers of 4 bytes: 3G).",
+)
+@click.option(
+    "--pointer-size",
+    type=click.Choice(["4", "8"]),
+    default="8",
+    show_default=True,
+    help="Bytes of a pointer.",
+)
+@click.option(
+    "--limit",
+    default="none",
+    show_default=True,
+    metavar="LIMIT",
+    help="Limits and faults, as in `foothold run`.",
+)
+@click.option("--rlimit-as", metavar="SIZE", help="The same as --limit rlimit_as=SIZE.")
+@click.option(
+    "--commit-limit",
+    metavar="SIZE",
+    help="Memory that may still be committed; overcommit=2 needs it.",
+)
+@click.option("--bottom-up", is_flag=True, help="The kernel places mappings upwards, as UML does.")
+@click.option(
+    "--policy",
+    default="after",
+    show_default=True,
+    metavar="POLICY",
+    help="Policy of the allocator: see `foothold policies`.",
+)
+@click.option(
+    "--calls/--no-calls",
+    default=True,
+    show_default=True,
+    help="Show the allocator's system calls.",
+)
+def predict(policy: str, calls: bool, **address_space: Any) -> int:
+    """Predict the allocator's verdict in an address space, without a boot.
+
+    Two predictions are made that share no code: that of the oracle, from facts, and that of the
+    allocator on a model of the kernel. The exit code is 1 if they differ.
     """
     from foothold_lab.harness import oracle
-    from foothold_lab.harness.model.cells import Limits
-    from foothold_lab.harness.model.sizes import parse_size
     from foothold_lab.harness.oracle import modelled
 
     if policy not in oracle.POLICIES:
         raise UsageError(
-            f"unknown policy {policy!r}", f"policies are: {', '.join(oracle.POLICIES)}"
+            f"unknown policy {policy!r}{did_you_mean(policy, oracle.POLICIES)}",
+            f"known policies: {', '.join(oracle.POLICIES)}",
         )
-    limits = Limits.parse(limit)
-    if rlimit_as:
-        limits = replace(limits, rlimit_as=parse_size(rlimit_as))
-    pointers = int(pointer_size)
-    end = _end(_task_size(task_size, pointers), limits)
-    facts = _facts(end, pointers, bottom_up=bottom_up)
-    facts = _under(facts, limits, parse_size(commit) if commit else None)
-    if why := oracle.unknown(facts, policy):
-        raise UsageError(why, "leave --pointer-size, or take another policy")
+    space = _AddressSpace(**address_space)
+    facts, limits, pointers = space.facts(), space.limits(), space.pointer_bytes
+    if problem := oracle.unknown(facts, policy):
+        raise UsageError(problem, "remove --pointer-size, or choose another policy")
     process = replace(oracle.FORMS[pointers].process, unsure=0, low=modelled.low_arena(pointers))
-    foretold = oracle.predict(facts, limits, policy, process)
-    shown = modelled.run(policy, facts, limits, process)
-    click.echo(f"{foretold}\n  oracle: {foretold.reason}")
-    click.echo(f"  model:  {shown.reason}")
+    predicted = oracle.predict(facts, limits, policy, process)
+    model = modelled.run(policy, facts, limits, process)
+    click.echo(f"{predicted}\n  oracle: {predicted.reason}")
+    click.echo(f"  model:  {model.reason}")
     if calls:
         click.echo("  calls:")
-        for call in shown.calls:
+        for call in model.calls:
             click.echo(f"    {call}")
-    if not foretold.agrees(other := modelled.expectation(shown)):
-        click.echo(f"  the model comes to something else: {other}")
-        return 1
-    return 0
-
-
-@click.command()
-def policies() -> None:
-    """Explain the policies: generations of Go's reservation logic."""
-    from foothold_lab.allocator.policy import POLICIES
-
-    for policy in POLICIES.values():
-        click.echo(f"{policy.name}  ({policy.date}, {policy.commit})")
-        click.echo(textwrap.indent(textwrap.fill(policy.explanation, 90), "    "))
+    if not predicted.agrees(other := modelled.expectation(model)):
+        click.echo(f"  the model differs: {other}")
+        return FINDING
+    return OK
 
 
 def _task_size(text: str | None, pointer_size: int) -> int:
-    """Read bytes, or bits: 47 bits of x86-64 end a page early, as Linux has it."""
+    """Parse a size in bytes or bits. Linux ends 47 bits of x86-64 a page early."""
     from foothold_lab.harness.model.sizes import parse_size
 
     if text is None:
@@ -94,8 +136,8 @@ def _task_size(text: str | None, pointer_size: int) -> int:
     if size > 64:
         if size < 1 << 20 or size % PAGE:
             raise UsageError(
-                f"a task size of {text} is too small, or no number of pages",
-                "give it in bits, such as 39, or in bytes, such as 0x7fc0000000",
+                f"a task size of {text} is too small, or not a multiple of {PAGE}",
+                "give bits, for example 39, or bytes, for example 0x7fc0000000",
             )
         if size > 1 << 8 * pointer_size:
             raise UsageError(
@@ -105,26 +147,27 @@ def _task_size(text: str | None, pointer_size: int) -> int:
     least, most = (33, 64) if pointer_size == 8 else (28, 32)
     if not least <= size <= most:
         raise UsageError(
-            f"an address space of {size} bits",
-            f"{8 * pointer_size}-bit kernels have {least} to {most}",
+            f"--task-size: {size} bits",
+            f"a {8 * pointer_size}-bit kernel has {least} to {most} bits",
         )
     return (1 << size) - PAGE
 
 
 def _end(task_size: int, limits: Limits) -> int:
-    """Where the address space ends, be it by a ceiling."""
+    """Return the end of the address space: the ceiling, if there is one."""
     if limits.ceiling is None:
         return task_size
     if limits.ceiling > task_size:
         raise UsageError(
-            f"a ceiling at {limits.ceiling:#x} is none: the address space ends at {task_size:#x}",
-            "give a lower one, or a larger --task-size",
+            f"a ceiling at {limits.ceiling:#x} has no effect: the address space ends at "
+            f"{task_size:#x}",
+            "give a lower ceiling, or a larger --task-size",
         )
     return limits.ceiling
 
 
 def _facts(task_size: int, pointer_size: int, *, bottom_up: bool) -> Facts:
-    """An address space of this size that is otherwise as everywhere."""
+    """Return the facts of an address space of this size, with the usual values for the rest."""
     from foothold_lab.harness.model.facts import Cgroup, Facts, Hint, Tools
     from foothold_lab.harness.oracle import HIGH, PROBE
 
@@ -160,13 +203,15 @@ def _facts(task_size: int, pointer_size: int, *, bottom_up: bool) -> Facts:
     )
 
 
-def _under(facts: Facts, limits: Limits, commit: int | None) -> Facts:
-    """The same under limits that move what a guest's agent would measure."""
+def _under(facts: Facts, limits: Limits, commit_limit: int | None) -> Facts:
+    """Return the facts under limits that change what the agent of a guest would measure."""
     if limits.legacy_layout:
         facts = replace(facts, placement="bottom-up", first=facts.task_size // 3 & ~(PAGE - 1))
-    if limits.overcommit == 2 and commit is None:
+    if limits.overcommit == 2 and commit_limit is None:
         raise UsageError(
-            "what overcommit=2 comes to depends on what the kernel may still promise",
-            "give that as well: --commit 200M",
+            "the effect of overcommit=2 depends on the memory that may still be committed",
+            "give it, for example --commit-limit 200M",
         )
-    return facts if commit is None else replace(facts, commit_limit=commit, committed=0)
+    if commit_limit is None:
+        return facts
+    return replace(facts, commit_limit=commit_limit, committed=0)

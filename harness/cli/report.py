@@ -8,40 +8,48 @@ from pathlib import Path
 import click
 
 from foothold_lab.harness.cli.context import OK
+from foothold_lab.harness.cli.parameters import STDOUT, output_option
 from foothold_lab.harness.cli.runs import find_run
 from foothold_lab.harness.model.errors import InfrastructureError
+from foothold_lab.harness.model.findings import Code
 
 
-@click.command()
+@click.command(short_help="Write a run as one HTML file.")
 @click.argument("run", default="last", metavar="[RUN]")
-@click.option("-o", "--output", metavar="FILE", help="Write it here (report.html); - is stdout.")
-@click.option("--compare", metavar="RUN", help="Say what has changed since this run.")
-def report(run: str, output: str | None, compare: str | None) -> int:
-    """Write a run as one HTML file that needs no network, and say where it is.
+@output_option(
+    "-o",
+    "--output",
+    stdout=True,
+    help="Write to this file (default: report.html in the run directory); - is standard output.",
+)
+@click.option("--compare", metavar="RUN", help="Show what changed since this run.")
+def report(run: str, output: Path | None, compare: str | None) -> int:
+    """Write a run as one HTML file, which needs no network, and print its path.
 
-    RUN is as for `foothold show`: `last`, `last~1`, a run's name or the beginning of it, its
-    directory. Without -o the file is report.html in that directory.
+    RUN is `last` (default), or named as in `foothold show`.
     """
     from foothold_lab.harness.html_report.page import render
     from foothold_lab.harness.html_report.read import read_run
     from foothold_lab.harness.reporters.atomic_write import write_whole
 
-    one = read_run(_directory(run))
-    page = render(one, read_run(_directory(compare)) if compare else None)
-    if output == "-":
-        sys.stdout.buffer.write(page)
+    shown = read_run(_directory(run))
+    html = render(shown, read_run(_directory(compare)) if compare else None)
+    if output == Path(STDOUT):
+        sys.stdout.buffer.write(html)
         return OK
-    path = Path(output) if output else one.directory / "report.html"
+    path = output or shown.directory / "report.html"
     try:
-        write_whole(path, page)
+        write_whole(path, html)
     except OSError as error:
         raise InfrastructureError(
-            f"{path} cannot be written: {error.strerror or error}", "give -o another file"
+            f"{path} cannot be written: {error.strerror or error}",
+            "give -o another file",
+            code=Code.INFRASTRUCTURE_OUTPUT,
         ) from error
     click.echo(str(path))
     return OK
 
 
 def _directory(word: str) -> Path:
-    """Return where a run is. What is wrong with a directory is best told by who reads it."""
+    """Return the directory of a run. An existing path is left to `read_run` to check."""
     return Path(word) if Path(word).exists() else find_run(word)

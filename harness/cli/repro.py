@@ -1,4 +1,4 @@
-"""`foothold repro`: a cell of an earlier run once more, or as a tarball."""
+"""`foothold repro`: repeats a cell of an earlier run, or packs it into a tarball."""
 
 from __future__ import annotations
 
@@ -15,108 +15,123 @@ from foothold_lab.harness.cli.context import (
     FINDING,
     INTERRUPTED,
     OK,
-    builder,
-    name_of_now,
-    state,
-    stop_as_by_ctrl_c,
+    handle_termination,
+    make_builder,
+    state_directory,
+    unique_name,
 )
-from foothold_lab.harness.cli.history import database_option, opened
+from foothold_lab.harness.cli.history_options import database_option, open_history
+from foothold_lab.harness.cli.parameters import output_option
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.interactive.recorded_cell import Past
+    from foothold_lab.harness.interactive.guest_server import GuestServer
+    from foothold_lab.harness.interactive.recorded_cell import RecordedCell
     from foothold_lab.harness.model.events import AnyEvent
     from foothold_lab.harness.model.verdict import Verdict
     from foothold_lab.images.builder import Builder
 
 
-@click.command()
+@click.command(short_help="Repeat a cell of an earlier run.")
 @click.argument("run")
 @click.argument("cell")
-@click.option(
+@output_option(
     "--bundle",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Instead, write a tarball that does it by itself: .tar, .tar.gz or .tar.xz.",
+    help="Instead, write a tarball that repeats the cell without Foothold: .tar, .tar.gz or "
+    ".tar.xz.",
 )
-@click.option("--shell", "visit", is_flag=True, help="Then stay in its guest, with a shell.")
+@click.option(
+    "--shell", "visit", is_flag=True, help="Afterwards, open a shell in the guest of the cell."
+)
 @database_option
 def repro(run: str, cell: str, bundle: Path | None, visit: bool, file: Path) -> int:
-    """Run a cell of an earlier run again: same images, limits, policy, and files of its subject.
+    """Repeat a cell of an earlier run, with the same images, limits, policy and program.
 
-    RUN and CELL are as for `foothold show`. The exit code is 0 if it came to the same, 1 if not,
-    and 3 if there was no answer. A tarball holds kernel, root file system and subject, and a
-    script `repro` that needs nothing of ours; it prints what the subject did.
+    RUN and CELL are named as in `foothold show`. The exit code is 0 if the result is the same, 1 if
+    it differs, and 3 if there is no result. A tarball holds kernel, root file system and program,
+    and a script `repro` that runs them and prints what the program did.
     """
     from foothold_lab.harness.interactive import recorded_cell
     from foothold_lab.harness.interactive.bundle import write
 
     if bundle and visit:
-        raise click.UsageError("a tarball has no guest to stay in: give --bundle or --shell")
-    with opened(file, run) as database:
+        raise click.UsageError("--bundle runs nothing: it cannot be combined with --shell")
+    with open_history(file, run) as database:
         found = recorded_cell.find(database, run, cell)
-    maker = builder()
-    found.pin(maker)
+    builder = make_builder()
+    found.pin_images(builder)
     if bundle:
-        write(found, maker, bundle)
+        write(found, builder, bundle)
         click.echo(f"{bundle}: {bundle.stat().st_size / (1 << 20):.1f} MiB")
         return OK
-    return _again(found, maker, visit=visit)
+    return _repeat(found, builder, visit=visit)
 
 
-def _again(past: Past, maker: Builder, *, visit: bool) -> int:
-    from foothold_lab.harness.interactive import guest_server as desk
-    from foothold_lab.harness.interactive.shell import Wanted
-    from foothold_lab.harness.interactive.terminal import Streams
-    from foothold_lab.harness.model.cells import Limits
-    from foothold_lab.harness.reporters import Bus, Sink
-    from foothold_lab.harness.reporters.rundir import RunDirectory
-    from foothold_lab.harness.reporters.terminal import Terminal, is_live
-    from foothold_lab.harness.runner import run as laboratory
+def _repeat(recorded: RecordedCell, builder: Builder, *, visit: bool) -> int:
+    from foothold_lab.harness.interactive.guest_server import GuestServer
+    from foothold_lab.harness.reporters import Bus
+    from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
+    from foothold_lab.harness.reporters.terminal import TerminalReporter, is_live
+    from foothold_lab.harness.runner import RunOptions, run_cells
 
-    directory = state() / "repros" / name_of_now()
+    directory = state_directory() / "repros" / unique_name()
     directory.mkdir(parents=True)
-    seen = _Seen()
-    stop_as_by_ctrl_c()
+    verdicts = _Verdicts()
+    handle_termination()
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foothold-")))
-        kept = stack.enter_context(desk.Kept(directory))
-        sinks: list[Sink] = [
-            Terminal(sys.stdout, live=is_live(sys.stdout)),
-            RunDirectory(directory),
-            seen,
-        ]
-        with Bus(sinks) as bus:
-            options = laboratory.Options(
-                directory,
-                maker,
-                own=past.own,
+        kept = stack.enter_context(GuestServer(directory))
+        terminal = TerminalReporter(sys.stdout, live=is_live(sys.stdout))
+        with Bus([terminal, RunDirectoryReporter(directory), verdicts]) as bus:
+            options = RunOptions(
+                directory=directory,
+                builder=builder,
+                custom_kernels=recorded.custom_kernels,
                 jobs=1,
-                trace=past.traced,
-                subjects={past.subject.name: past.subject},
-                handed=past.hand(scratch),
-                keeper=kept if visit else None,
-                plan=f"repro of {past.run}",
+                trace=recorded.traced,
+                subjects={recorded.subject.name: recorded.subject},
+                recorded_share=recorded.copy_share(scratch),
+                retention=kept if visit else None,
+                plan=f"repro of {recorded.run}",
                 command=("foothold", *sys.argv[1:]),
             )
-            summary = laboratory.run([past.cell], options, bus)
-        now = seen.result.verdicts.get(past.cell.id)
+            summary = run_cells([recorded.cell], options, bus)
+        now = verdicts.result.verdicts.get(recorded.cell.id)
         if summary.interrupted or now is None:
             return INTERRUPTED
-        then = past.verdict
-        same = _came_to(then) == _came_to(now)
-        was = then.observed or "; ".join(then.findings)
-        click.echo(f"as in {past.run}" if same else f"not as in {past.run}; there: {was}")
+        is_same = _result_of(recorded.verdict) == _result_of(now)
+        _report(recorded, is_same=is_same)
         if kept.names:
-            streams = Streams()
-            with kept.reachable():
-                desk.visit(directory, kept.names[0], Wanted.by(streams, (), Limits()), streams)
-    if same:
+            _visit(kept, directory)
+    if is_same:
         return OK
     return FINDING if now.observed else FAILED
 
 
-class _Seen:
-    """Keeps what a run came to."""
+def _report(recorded: RecordedCell, *, is_same: bool) -> None:
+    from foothold_lab.harness.reporters.escape import escape_line
+
+    if is_same:
+        click.echo(f"same result as in {recorded.run}")
+        return
+    before = recorded.verdict.observed or "; ".join(each.text for each in recorded.verdict.findings)
+    click.echo(f"another result than in {recorded.run}, which was: {escape_line(str(before))}")
+
+
+def _visit(kept: GuestServer, directory: Path) -> None:
+    from foothold_lab.harness.interactive.guest_server import attach
+    from foothold_lab.harness.interactive.shell import ProgramRequest
+    from foothold_lab.harness.interactive.terminal import Streams
+    from foothold_lab.harness.model.cells import Limits
+
+    streams = Streams()
+    with kept.serve():
+        attach(
+            directory, kept.names[0], ProgramRequest.from_streams(streams, (), Limits()), streams
+        )
+
+
+class _Verdicts:
+    """A reporter that keeps the result of a run."""
 
     def __init__(self) -> None:
         from foothold_lab.harness.reporters.result import RunResult
@@ -130,9 +145,11 @@ class _Seen:
         pass
 
 
-def _came_to(verdict: Verdict) -> object:
-    """What can be compared: what was seen, or why nothing was."""
-    if verdict.observed is None:
-        return verdict.findings
+def _result_of(verdict: Verdict) -> object:
+    """Return the values by which two verdicts are compared.
+
+    Messages are none of them: they may hold addresses and times of one run.
+    """
     seen = verdict.observed
-    return seen.path, seen.outcome, seen.status, seen.signal, seen.message
+    codes = sorted(str(finding.code) for finding in verdict.findings)
+    return codes, seen and (seen.path, seen.outcome, seen.status, seen.signal)

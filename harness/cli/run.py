@@ -1,185 +1,229 @@
-"""`foothold run`: cells in, verdicts out."""
+"""`foothold run`: runs the cells of a plan and reports their verdicts."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from foothold_lab.harness.cli.bisect import Done, answer
+from foothold_lab.harness.api.subjects import subjects_of
+from foothold_lab.harness.cli.bisect import RunOutcome, bisect_step
 from foothold_lab.harness.cli.context import (
     FAILED,
     FINDING,
     INTERRUPTED,
     OK,
-    history_file,
-    packaged,
+    handle_termination,
+    make_run_directory,
+    packaged_subjects,
     read_plan,
-    run_directory,
-    stop_as_by_ctrl_c,
+    report_error,
 )
-from foothold_lab.harness.cli.keep_options import Keep, check, keep_options, stay
+from foothold_lab.harness.cli.keep_options import KeepOptions, keep_options, wait_with_guests
 from foothold_lab.harness.cli.kernel_options import kernel_options
-from foothold_lab.harness.cli.plan_options import Asked, chosen_shard, plan_options, shard_option
-from foothold_lab.harness.cli.subject import subjects_of
+from foothold_lab.harness.cli.output_options import OutputOptions, output_options
+from foothold_lab.harness.cli.parameters import SectionedCommand
+from foothold_lab.harness.cli.plan_options import (
+    SECTIONS,
+    Overrides,
+    choose_plan,
+    parse_shard,
+    plan_argument,
+    plan_options,
+    shard_option,
+)
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.guests.custom_kernels import OwnKernels
+    from foothold_lab.harness.guests.custom_kernels import CustomKernels
     from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.plan import PlanFile
-    from foothold_lab.harness.runner.run import Summary
-
-
-@click.command()
-@click.argument("plan", default="default", metavar="[PLAN]")
-@plan_options(run=True)
-@shard_option
-@click.option("--json", "json_file", metavar="FILE", help="All of it as JSON; - is stdout.")
-@click.option("--junit", "junit_file", metavar="FILE", help="All of it as JUnit's XML.")
-@click.option("--html", "html_file", metavar="FILE", help="All of it as one HTML page.")
-@click.option("--github/--no-github", default=None, help="Annotations, a summary: on GitHub.")
-@click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
-@click.option(
-    "--history",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Remember it in this history.",
-)
-@click.option("--no-history", is_flag=True, help="Leave no trace of it in the history.")
-@click.option("--locked", is_flag=True, help="Only packages that the lock names.")
-@click.option("-q", "--quiet", is_flag=True, help="Only what failed, and the sum.")
-@keep_options
-@kernel_options
-def run(own: OwnKernels, asked: Asked, **given: Any) -> int:
-    """Run a plan: a shipped one by its name, or a TOML file.
-
-    With --uml or --kernel, on a kernel of your own instead of the plan's guests. If --expect is
-    given as well, the exit code is one for `git bisect run`: 0 as expected, 1 not so, 125 for a
-    kernel that is not there or does not boot, 255 if the laboratory failed; and the question is
-    one cell, with no limit and the policy `after`, if nothing else is asked for.
-    """
-    if own.guests and asked.words["expect"]:
-        return answer(own, asked, lambda asked: _run(own=own, asked=asked, **given))
-    own.check()
-    done = _run(own=own, asked=asked, **given)
-    # a report that was asked for and is missing is a failure of the laboratory
-    return FAILED if done.code == OK and done.incomplete else done.code
-
-
-def _run(
-    plan: str,
-    asked: Asked,
-    shard: str | None,
-    json_file: str | None,
-    junit_file: str | None,
-    html_file: str | None,
-    github: bool | None,
-    run_dir: Path | None,
-    history: Path | None,
-    no_history: bool,
-    locked: bool,
-    quiet: bool,
-    keep: Keep | None,
-    keep_for: float | None,
-    own: OwnKernels,
-) -> Done:
-    from foothold_lab.harness.html_report.sink import Html
-    from foothold_lab.harness.interactive.guest_server import Kept
-    from foothold_lab.harness.model import events
-    from foothold_lab.harness.reporters import Bus
-    from foothold_lab.harness.reporters.github import GitHub, is_github
-    from foothold_lab.harness.reporters.junit import Junit
-    from foothold_lab.harness.reporters.rundir import RunDirectory
-    from foothold_lab.harness.reporters.summary_json import SummaryJson
-    from foothold_lab.harness.reporters.terminal import Terminal, is_live
-    from foothold_lab.harness.results_db.writer import History
-    from foothold_lab.harness.runner import run as laboratory
+    from foothold_lab.harness.runner import RunSummary
     from foothold_lab.images.builder import Builder
 
-    check(keep, keep_for)
-    stream = sys.stderr if json_file == "-" else sys.stdout
-    bus = Bus([Terminal(stream, live=is_live(stream), quiet=quiet)])
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(bus)
+_EXAMPLES = (
+    (
+        "foothold run --subject ./server --arg 8080 --ready-pattern listening",
+        "Does this program start in every guest of the default plan?",
+    ),
+    (
+        "foothold run --subject ./server --guest uml-6.1 --limit rlimit_as=2G",
+        "Does it start in one guest, in an address space of 2 GiB?",
+    ),
+    (
+        "foothold run nightly --shard 1/4 --junit results.xml --retries 1",
+        "Run the first quarter of the plan nightly, for a CI job.",
+    ),
+)
 
-        def say(what: str, /, *, passing: bool = False) -> None:
-            bus(events.Progress(what=what, passing=passing))
 
-        builder = Builder(locked=locked, say=say)
-        read = read_plan(plan, builder, own)
-        read, cells = asked.cells(read, own.guests)
-        required = _required(read, asked.value("require", read), cells)
-        jobs = asked.value("jobs", read) or read.jobs or 0
-        fresh, retries = asked.value("fresh", read), asked.value("retries", read)
-        cells = tuple(
-            replace(each, where=own.where(each.guest)) for each in chosen_shard(shard).of(cells)
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """The command line of a run."""
+
+    plan: str
+    shard: str | None
+    locked: bool
+    overrides: Overrides
+    kernels: CustomKernels
+    keeping: KeepOptions
+    output: OutputOptions
+
+
+@click.command(
+    cls=SectionedCommand,
+    sections=SECTIONS,
+    examples=_EXAMPLES,
+    short_help="Run programs in guests and report verdicts.",
+)
+@plan_argument
+@plan_options(run=True)
+@shard_option
+@click.option(
+    "--locked", is_flag=True, help="Use only the package versions of the lock file of the images."
+)
+@output_options
+@keep_options
+@kernel_options
+def run(plan: tuple[str, ...], overrides: Overrides, **options: Any) -> int:
+    """Run programs in guests, and report where they reserved memory and if they started.
+
+    A plan lists cells: a subject (the program) in a guest under a limit. PLAN is the name of a
+    built-in plan (`foothold plan --list`) or a TOML file; without it, the plan `default` runs.
+    Options override what the plan says. The subject of most plans is `allocator`, a port of Go's
+    memory allocator of 2012; give your own program with --subject.
+
+    With --uml or --kernel, the cells run on your own kernel instead of the plan's guests. If
+    --expect is given as well, the exit code is for `git bisect run`: 0 as expected, 1 not as
+    expected, 125 if the kernel is missing or does not boot, 255 if Foothold failed.
+    """
+    request = _Request(plan=choose_plan(plan, overrides), overrides=overrides, **options)
+    if request.kernels.guests and overrides.given["expect"]:
+        return bisect_step(
+            request.kernels,
+            overrides,
+            lambda chosen: _run(replace(request, overrides=chosen)),
         )
-        directory = run_directory(run_dir)
-        kept = stack.enter_context(Kept(directory, keep or "failed"))
-        bus.add(RunDirectory(directory))
-        if not no_history:
-            bus.add(History(history_file(history)))
-        if json_file:
-            bus.add(SummaryJson(json_file))
-        if junit_file:
-            bus.add(Junit(junit_file))
-        if html_file:
-            bus.add(Html(Path(html_file), directory))
-        if is_github() if github is None else github:
-            bus.add(GitHub(stream))
-        stop_as_by_ctrl_c()
-        summary = laboratory.run(
-            cells,
-            laboratory.Options(
-                directory=directory,
-                builder=builder,
-                own=own,
-                jobs=jobs,
-                fresh=read.fresh if fresh is None else fresh,
-                retries=read.retries if retries is None else retries,
-                trace=asked.value("trace", read) is not False,
-                keeper=kept if keep else None,
-                subjects=subjects_of(cells, read, packaged(builder)),
-                require=required & {cell.guest for cell in cells},
-                plan=read.name,
-                command=("foothold", *map(_printable, sys.argv[1:])),
-            ),
-            bus,
+    request.kernels.check()
+    outcome = _run(request)
+    # a report that could not be written is a failure of the laboratory
+    return FAILED if outcome.exit_code == OK and outcome.incomplete else outcome.exit_code
+
+
+def _run(request: _Request) -> RunOutcome:
+    from foothold_lab.harness.interactive.guest_server import GuestServer
+    from foothold_lab.harness.model import events
+    from foothold_lab.harness.reporters import Bus
+    from foothold_lab.harness.reporters.terminal import TerminalReporter, is_live
+    from foothold_lab.harness.runner import RunOptions, run_cells
+    from foothold_lab.images.builder import Builder
+
+    request.keeping.check()
+    request.output.check()
+    stream = request.output.stream
+    with (
+        Bus([TerminalReporter(stream, live=is_live(stream), quiet=request.output.quiet)]) as bus,
+        contextlib.ExitStack() as stack,
+    ):
+
+        def report(text: str, /, *, transient: bool = False) -> None:
+            bus(events.Progress(what=text, passing=transient))
+
+        handle_termination()
+        builder = Builder(locked=request.locked, progress=report)
+        plan, cells, required = _select(request, builder)
+        settings = _run_settings(request.overrides, plan)
+        subjects = subjects_of(cells, plan, packaged_subjects(builder))
+        directory = make_run_directory(request.output.run_dir)
+        kept = stack.enter_context(GuestServer(directory, request.keeping.keep or "failed"))
+        request.output.add_reporters(bus, directory)
+        options = RunOptions(
+            directory=directory,
+            builder=builder,
+            custom_kernels=request.kernels,
+            **settings,
+            retention=kept if request.keeping.keep else None,
+            subjects=subjects,
+            require=required,
+            plan=plan.name,
+            command=("foothold", *map(_printable, sys.argv[1:])),
         )
-        bus.close()  # what was asked for is written: nobody need wait for it
+        summary = run_cells(cells, options, bus)
+        bus.close()  # write the reports before waiting with the guests
         if not summary.interrupted:
-            stay(kept, keep_for)
-    return Done(_exit_code(summary, len(cells)), summary.blames, bool(bus.failed))
-
-
-def _required(plan: PlanFile, asked: Sequence[str], cells: Sequence[Cell]) -> frozenset[str]:
-    """Return the guests that must be there; those asked for by hand must also have cells."""
-    guests = {cell.guest for cell in cells}
-    if idle := sorted(set(asked) - guests):
-        raise UsageError(
-            f"{', '.join(idle)} is required and has no cell in this run",
-            "add it with --guest, or leave --require",
+            wait_with_guests(kept, request.keeping.keep_for)
+    exit_code = _exit_code(summary, len(cells))
+    if exit_code == FAILED and not _tried(summary):
+        report_error(
+            "no cell was tried: this machine supports none of the guests",
+            "`foothold doctor` says what each guest needs",
         )
-    return plan.require & guests | frozenset(asked)
+    return RunOutcome(exit_code, summary.blames, bool(bus.failed))
+
+
+def _select(
+    request: _Request, builder: Builder
+) -> tuple[PlanFile, tuple[Cell, ...], frozenset[str]]:
+    """Return the plan, the cells to run, and those of their guests that must be supported."""
+    overrides, kernels = request.overrides, request.kernels
+    plan = read_plan(request.plan, builder, kernels)
+    plan, cells = overrides.select_cells(plan, kernels.guests)
+    required = _required(plan, overrides.value("require", plan), cells)
+    cells = tuple(
+        replace(each, where=kernels.where(each.guest))
+        for each in parse_shard(request.shard).select(cells)
+    )
+    return plan, cells, required & {cell.guest for cell in cells}
+
+
+def _run_settings(overrides: Overrides, plan: PlanFile) -> dict[str, Any]:
+    """Return how the cells are run: by the options, or else by the plan."""
+    boot_per_cell, retries = (
+        overrides.value("boot_per_cell", plan),
+        overrides.value("retries", plan),
+    )
+    return {
+        "jobs": overrides.value("jobs", plan) or plan.jobs or 0,
+        "fresh": plan.boot_per_cell if boot_per_cell is None else boot_per_cell,
+        "retries": plan.retries if retries is None else retries,
+        "trace": overrides.value("trace", plan) is not False,
+    }
+
+
+def _required(plan: PlanFile, chosen: Sequence[str], cells: Sequence[Cell]) -> frozenset[str]:
+    """Return the guests that must be supported. Those of --require must have cells.
+
+    Raises UsageError.
+    """
+    guests = {cell.guest for cell in cells}
+    if missing := sorted(set(chosen) - guests):
+        raise UsageError(
+            f"--require: {', '.join(missing)} has no cell in this run",
+            f"add --guest {missing[0]}, or remove --require {missing[0]}",
+        )
+    return plan.require & guests | frozenset(chosen)
 
 
 def _printable(argument: str) -> str:
-    """An argument that is not UTF-8 has to be written down all the same."""
+    """Return an argument in a form that can be recorded, even if it is not UTF-8."""
     return argument.encode(errors="backslashreplace").decode()
 
 
-def _exit_code(summary: Summary, cells: int) -> int:
-    """A finding counts more than a failure of the laboratory: it is certain, the other is a gap."""
+def _exit_code(summary: RunSummary, cells: int) -> int:
+    """Return the exit code of a run; docs/exit-codes.md explains the order."""
     if summary.interrupted:
         return INTERRUPTED
     if summary.required_missing or summary.counts.get("fail"):
         return FINDING
     if summary.counts.get("error") or sum(summary.counts.values()) < cells:
         return FAILED
-    return OK
+    return OK if _tried(summary) else FAILED
+
+
+def _tried(summary: RunSummary) -> bool:
+    """Was at least one cell run?"""
+    return any(summary.counts.get(result) for result in ("pass", "fail", "error"))

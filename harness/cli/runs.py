@@ -1,54 +1,54 @@
-"""What a run is called whose directory is here: the same words as `foothold show` takes."""
+"""Finds the directory of a run by the words that `foothold show` takes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from foothold_lab.harness.cli.context import state
+from foothold_lab.harness.cli.context import state_directory
 from foothold_lab.harness.model.errors import UsageError
 
 
-def kept_runs() -> list[Path]:
-    """Return the directories of this user's runs, the newest first; a name begins with a time."""
-    return sorted((path.parent for path in _where().glob("*/run.json")), reverse=True)
+def recorded_runs() -> list[Path]:
+    """Return the directories of this user's runs, the newest first: a name begins with a time."""
+    return sorted((path.parent for path in _runs().glob("*/run.json")), reverse=True)
 
 
 def find_run(word: str) -> Path:
-    """Find a run's directory: by its path, its name or the beginning of it, `last`, `last~1`.
+    """Find a run's directory by its path, its name, the beginning of its name, `last`, `last~1`.
 
-    Raises UsageError.
+    Raises UsageError if there is no such run, or several.
     """
-    from foothold_lab.harness.results_db.reader import LAST
-
     if _is_run(Path(word)):
         return Path(word).absolute()
-    runs = kept_runs()
-    if match := LAST.fullmatch(word):
-        found = runs[int(match[1] or 0) :][:1]
-    else:
-        found = (
-            [_where() / word]
-            if _is_run(_where() / word)
-            else [each for each in runs if "/" not in word and each.name.startswith(word)]
-        )
+    found = _matching(word, recorded_runs())
     if len(found) == 1:
         return found[0]
     if found:
         names = ", ".join(each.name for each in found[:6])
-        raise UsageError(f"{word!r} names several runs: {names}", "write more of its name")
-    newest = ", ".join(each.name for each in runs[:3])
-    raise UsageError(
-        f"there is no run {word!r} in {_where()}",
-        f"give its directory, or `last`; the newest are: {newest}"
+        raise UsageError(f"{word!r} matches several runs: {names}", "give more of the name")
+    newest = ", ".join(each.name for each in recorded_runs()[:3])
+    remedy = (
+        f"give its directory, or `last`; the newest runs: {newest}"
         if newest
-        else "`foothold run` makes one",
+        else "`foothold run` makes one"
     )
+    raise UsageError(f"there is no run {word!r} in {_runs()}", remedy)
 
 
-def _where() -> Path:
-    return state() / "runs"
+def _matching(word: str, runs: list[Path]) -> list[Path]:
+    from foothold_lab.harness.results_db.reader import LAST
+
+    if match := LAST.fullmatch(word):
+        return runs[int(match[1] or 0) :][:1]
+    if _is_run(_runs() / word):
+        return [_runs() / word]
+    return [each for each in runs if "/" not in word and each.name.startswith(word)]
+
+
+def _runs() -> Path:
+    return state_directory() / "runs"
 
 
 def _is_run(directory: Path) -> bool:
-    """Has it one, or one that is under way and keeps guests?"""
-    return (directory / "run.json").is_file() or (directory / "desk").is_socket()
+    """Does it hold a run, or one that is not finished and keeps guests?"""
+    return (directory / "run.json").is_file() or (directory / "guests.socket").is_socket()

@@ -1,98 +1,127 @@
-"""`foothold shell`: be inside a guest."""
+"""`foothold shell`: a shell, or a command, in a guest."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from foothold_lab.harness.cli.context import builder
-from foothold_lab.harness.cli.kernel_options import guest_of, kernel_options, one_guest
+from foothold_lab.harness.cli.context import make_builder
+from foothold_lab.harness.cli.kernel_options import boot_guest, kernel_options, split_guest
 from foothold_lab.harness.cli.runs import find_run
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.guests.custom_kernels import OwnKernels
+    from foothold_lab.harness.guests.custom_kernels import CustomKernels
+    from foothold_lab.harness.interactive.shell import ProgramRequest
+    from foothold_lab.harness.interactive.terminal import Streams
     from foothold_lab.harness.subjects.subject import Root
+    from foothold_lab.images.builder import Builder
 
 
-@click.command()
-@click.argument("words", nargs=-1, metavar="GUEST|RUN/GUEST [-- COMMAND...]")
-@click.option("--limit", default="none", metavar="L", help="Narrow it: rlimit_as=300M, …")
+@dataclass(frozen=True, kw_only=True)
+class _Setup:
+    """How a guest is set up for work in it."""
+
+    share: Path | None
+    root: str
+    memory: int | None
+    kernels: CustomKernels
+
+
+@click.command(short_help="Open a shell in a guest, or run a command.")
+@click.argument("words", nargs=-1, metavar="GUEST|RUN/GUEST [-- COMMAND [ARG]...]")
+@click.option(
+    "--limit",
+    default="none",
+    show_default=True,
+    metavar="LIMIT",
+    help="Work under this limit: rlimit_as=300M, …",
+)
 @click.option(
     "--share",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Have this directory at hand on /host, instead of the current one.",
+    help="Show this directory on /host (default: the current directory).",
 )
 @click.option(
     "--root",
     type=click.Choice(["image", "host"]),
     default="image",
-    help="Its root file system: ours, or read-only this machine's own.",
+    show_default=True,
+    help="Root file system: Foothold's image, or this machine's own, read-only.",
 )
 @click.option(
     "--memory",
     type=click.IntRange(64, 1 << 20),
     metavar="MIB",
-    help="What a UML or QEMU guest has, in MiB.",
+    help="Memory of a UML or QEMU guest.",
 )
 @kernel_options
-def shell(
-    words: tuple[str, ...],
-    limit: str,
-    share: Path | None,
-    root: str,
-    memory: int | None,
-    own: OwnKernels,
-) -> int:
-    """Boot a guest and work in it: a shell on this terminal, or one command.
+def shell(words: tuple[str, ...], limit: str, **setup: Any) -> int:
+    """Boot a guest and open a shell in it, or run one command.
 
-    The files of the current directory are on /host, read-only, and the allocator is
-    /share/allocator/boot.py. Every key goes to the guest, Ctrl-C too; Ctrl-] three times leaves a
-    guest that hangs. The exit code is that of the shell or of COMMAND, 128 and the number of
-    the signal that ended it.
+    The current directory is on /host, read-only, and the allocator is /share/allocator/boot.py.
+    All keys go to the guest, including Ctrl-C. Press Ctrl-] three times to leave a guest that
+    hangs. The exit code is that of the shell or of COMMAND, or 128 plus the number of the signal
+    that killed it.
 
-    RUN/GUEST is a guest that `foothold run --keep` keeps; RUN is as for `foothold show`.
+    RUN/GUEST is a guest that `foothold run --keep-guests` keeps; RUN is as in `foothold show`.
     """
-    from foothold_lab.harness.guests.host_dir import CannotBringError
-    from foothold_lab.harness.interactive import shell as desk
-    from foothold_lab.harness.interactive.guest_server import visit
+    from foothold_lab.harness.interactive.guest_server import attach
+    from foothold_lab.harness.interactive.shell import ProgramRequest
     from foothold_lab.harness.interactive.terminal import Streams
     from foothold_lab.harness.model.cells import Limits
-    from foothold_lab.harness.runner.run import PROGRAM_MEMORY
-    from foothold_lab.harness.subjects.subject import ALLOCATOR
 
-    streams = Streams()
+    chosen = _Setup(**setup)
+    streams, limits = Streams(), Limits.parse(limit)
     run, slash, label = words[0].rpartition("/") if words else ("", "", "")
     if slash:
-        asked = desk.Wanted.by(streams, words[1:], Limits.parse(limit))
-        return visit(find_run(run), label, asked, streams)
-    maker = builder()
-    name, command = guest_of(words, own, maker)
-    wanted = desk.Wanted.by(streams, command, Limits.parse(limit))
-    subject = replace(ALLOCATOR, root=cast("Root", root))
-    if root == "host" and memory is None:
+        return attach(
+            find_run(run), label, ProgramRequest.from_streams(streams, words[1:], limits), streams
+        )
+    builder = make_builder()
+    name, command = split_guest(words, chosen.kernels, builder)
+    return _boot_and_work(
+        name, chosen, ProgramRequest.from_streams(streams, command, limits), streams, builder
+    )
+
+
+def _boot_and_work(
+    name: str, setup: _Setup, wanted: ProgramRequest, streams: Streams, builder: Builder
+) -> int:
+    from foothold_lab.harness.guests.host_dir import CannotBringError
+    from foothold_lab.harness.interactive.shell import (
+        run_in_guest,
+        shared_directory,
+        start_directory,
+    )
+    from foothold_lab.harness.runner import PROGRAM_MEMORY
+    from foothold_lab.harness.subjects.subject import ALLOCATOR
+
+    subject = replace(ALLOCATOR, root=cast("Root", setup.root))
+    memory = setup.memory
+    if setup.root == "host" and memory is None:
         memory = PROGRAM_MEMORY
 
-    def work(here: Path | None) -> int:
-        with one_guest(
+    def work(shared: Path | None) -> int:
+        with boot_guest(
             name,
-            maker,
+            builder,
             quiet=not streams.interactive,
-            own=own,
-            here=here,
+            custom_kernels=setup.kernels,
+            host_directory=shared,
             memory=memory,
             subjects={subject.name: subject},
         ) as (guest, facts):
-            start = desk.start_in(guest, here, share)
-            return desk.shell(guest, facts, replace(wanted, directory=start), streams)
+            directory = start_directory(guest, shared, setup.share)
+            return run_in_guest(guest, facts, replace(wanted, directory=directory), streams)
 
     try:
-        return work(desk.at_hand(name, root, share))
+        return work(shared_directory(name, setup.root, setup.share))
     except CannotBringError as error:
-        if share:
+        if setup.share:
             raise
         click.echo(f"not on /host: {error}; {error.remedy}", err=True)
         return work(None)

@@ -1,8 +1,7 @@
-"""`foothold show`: a run of the history, or a cell of it in full."""
+"""`foothold show`: a recorded run, or one of its cells in full."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,165 +9,179 @@ from typing import TYPE_CHECKING
 import click
 
 from foothold_lab.harness.cli.context import OK
-from foothold_lab.harness.cli.history import (
-    columns,
-    counted,
+from foothold_lab.harness.cli.formatting import (
+    align_columns,
+    count_results,
+    format_seconds,
+    format_time,
+    format_version,
+    plural,
+    print_json,
+    print_lines,
+)
+from foothold_lab.harness.cli.history_options import (
     database_option,
     json_option,
-    made_with,
-    moment,
-    opened,
+    open_history,
     plan_option,
-    say_json,
 )
 
 if TYPE_CHECKING:
     from foothold_lab.harness.model.verdict import Verdict
-    from foothold_lab.harness.results_db.models import BootRow, KeptCell
-    from foothold_lab.harness.results_db.reader import Kept
+    from foothold_lab.harness.results_db.models import StoredBoot, StoredCell
+    from foothold_lab.harness.results_db.reader import StoredRun
+
+_BIG = 1 << 16  # numbers above this are shown in hexadecimal: addresses and sizes
 
 
-@click.command()
+@click.command(short_help="Show a run, or one of its cells in full.")
 @click.argument("run", default="last", metavar="[RUN]")
 @click.argument("cell", default="", metavar="[CELL]")
 @plan_option
 @json_option
 @database_option
 def show(run: str, cell: str, plan: str, as_json: bool, file: Path) -> int:
-    """Show a run, or one of its cells: verdict, witnesses, facts.
+    """Show a run, or one of its cells in full: verdict, witnesses, facts.
 
-    RUN is `last` (as it is if you leave it), `last~1` for the one before, the name of a run or the
-    beginning of it, or its directory. CELL is its name, or a part of it that no other has.
+    RUN is `last` (default), `last~1` for the one before, the name of a run or its beginning, or a
+    run directory. CELL is the name of a cell, or a part that no other name has.
     """
     from foothold_lab.harness.results_db import reader
 
-    with opened(file, run) as database:
+    with open_history(file, run) as database:
         kept = reader.find(database, run, plan)
         if not cell:
-            whole = {"run": kept.run, "boots": kept.boots, "cells": kept.cells}
-            say_json(whole) if as_json else _say(_run(kept))
+            if as_json:
+                print_json({"run": kept.run, "boots": kept.boots, "cells": kept.cells})
+            else:
+                print_lines(_describe_run(kept))
             return OK
         one = kept.cell(cell)
         boot = next((boot for boot in kept.boots if boot.id == one.boot), None)
         verdict = kept.verdict(one)
     if as_json:
-        say_json({"run": kept.run, "boot": boot, "cell": one, "verdict": verdict})
+        print_json({"run": kept.run, "boot": boot, "cell": one, "verdict": verdict})
     else:
-        _say(_cell(kept, one, verdict, boot))
+        print_lines(_describe_cell(kept, one, verdict, boot))
     return OK
 
 
-def _say(lines: Iterator[str]) -> None:
-    for line in lines:
-        click.echo(line)
+def _describe_run(kept: StoredRun) -> Iterator[str]:
+    from foothold_lab.harness.reporters.escape import escape_line, escape_shell
 
-
-def _run(kept: Kept) -> Iterator[str]:
-    run = kept.run
-    took = "" if run.seconds is None else f" after {run.seconds:.1f} s"
-    yield f"{run.name}: {run.plan or 'no plan'}, {run.state}{took}, begun {moment(run.started)}"
-    yield f"  {shlex.join(run.command)}"
-    provenance = run.provenance
-    yield f"  by Foothold {made_with(run)}, Python {provenance.python}, on Linux {provenance.kernel}"
-    yield f"  kept in {run.directory}"
-    cells = f"{len(kept.cells)} cell{'' if len(kept.cells) == 1 else 's'}"
-    yield f"{cells}: {counted(run.counts, run.flaky)}"
+    run, made_by = kept.run, kept.run.provenance
+    took = "" if run.seconds is None else f" after {format_seconds(run.seconds, 1)}"
+    yield f"{run.name}: plan {run.plan or '-'}, {run.state}{took}, started {format_time(run.started)}"
+    yield f"  {escape_shell(run.command)}"
+    yield f"  Foothold {format_version(run)}, Python {made_by.python}, Linux {made_by.kernel}"
+    yield f"  evidence: {escape_line(run.directory)}"
+    yield f"{plural(len(kept.cells), 'cell')}: {count_results(run.counts, run.flaky)}"
     if kept.boots:
         yield ""
         rows = [
-            (boot.guest, boot.release or "-", _booted(boot), "; ".join(boot.notes))
+            (boot.guest, boot.release or "-", _boot_result(boot), "; ".join(boot.notes))
             for boot in kept.boots
         ]
-        yield from columns([("guest", "kernel", "boot", "notes"), *rows])
+        yield from align_columns([("guest", "kernel", "boot", "notes"), *rows])
     yield ""
-    yield from columns(
-        [
-            ("result", "cell", "time", "seen"),
-            *(
-                (cell.result or "not run", cell.name, _seconds(cell.seconds), _seen(cell))
-                for cell in kept.cells
-            ),
-        ]
-    )
+    rows = [
+        (cell.result or "not run", cell.name, format_seconds(cell.seconds), _observed(cell))
+        for cell in kept.cells
+    ]
+    yield from align_columns([("result", "cell", "time", "observed"), *rows])
 
 
-def _booted(boot: BootRow) -> str:
-    return f"failed: {boot.failure}" if boot.failure else _seconds(boot.seconds)
+def _boot_result(boot: StoredBoot) -> str:
+    from foothold_lab.harness.reporters.escape import escape_line
+
+    failure = escape_line(boot.failure)
+    return f"failed: {failure}" if failure else format_seconds(boot.seconds)
 
 
-def _seen(cell: KeptCell) -> str:
-    """What was seen, what is wrong with it, and at which try, if it was not the first."""
-    told = [cell.seen] if cell.path or cell.outcome else []
-    told += cell.findings[:1] if cell.result != "pass" else []
+def _observed(cell: StoredCell) -> str:
+    """Return what was observed, the first finding, and the retry that the verdict is from."""
+    parts = [cell.summary] if cell.path or cell.outcome else []
+    parts += [each.text for each in cell.findings[:1]] if cell.result != "pass" else []
     flaky = "flaky, " if cell.flaky else ""
-    again = f" ({flaky}at try {cell.retries + 1})" if cell.retries else ""
-    return ": ".join(told) + again
+    retried = f" ({flaky}at try {cell.retries + 1})" if cell.retries else ""
+    return ": ".join(parts) + retried
 
 
-def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.2f} s"
-
-
-def _cell(
-    kept: Kept, cell: KeptCell, verdict: Verdict | None, boot: BootRow | None
+def _describe_cell(
+    kept: StoredRun, cell: StoredCell, verdict: Verdict | None, boot: StoredBoot | None
 ) -> Iterator[str]:
-    from foothold_lab.harness.reporters.sanitize import clean, clean_lines
-
     yield f"{cell.name} of {kept.run.name}: {cell.result or 'not run'}"
     if verdict is None:
-        yield f"  the run was {kept.run.state} before it"
+        yield f"  the run was {kept.run.state} before this cell"
         return
-    for who, said in (
+    yield from _describe_verdict(verdict)
+    if boot:
+        yield from _describe_boot(kept, boot)
+    yield from _describe_context(kept, verdict)
+
+
+def _describe_verdict(verdict: Verdict) -> Iterator[str]:
+    from foothold_lab.harness.reporters.escape import escape_line
+
+    for name, value in (
         ("expected", verdict.expected),
         ("predicted", verdict.predicted),
         ("observed", verdict.observed),
     ):
-        if said:
-            yield f"  {who:<10} {clean(str(said))}"
+        if value:
+            yield f"  {name:<10} {escape_line(str(value))}"
     if verdict.predicted and verdict.predicted.reason:
-        yield f"  {'since':<10} {clean(verdict.predicted.reason)}"
-    for name, values in (("finding", verdict.findings), ("note", verdict.notes)):
-        for value in values:
-            yield f"  {name}: {clean(value)}"
+        yield f"  {'reason':<10} {escape_line(verdict.predicted.reason)}"
+    for name, values in (("finding", map(str, verdict.findings)), ("note", verdict.notes)):
+        for each in values:
+            yield f"  {name}: {escape_line(each)}"
     for number, attempt in enumerate(verdict.attempts, 1):
-        told = (*attempt.findings, str(attempt.observed or ""))[0]
-        yield f"  try {number}: {attempt.result} in {attempt.seconds:.2f} s: {clean(told)}"
+        result = attempt.reason or str(attempt.observed or "")
+        seconds = format_seconds(attempt.seconds)
+        yield f"  try {number}: {attempt.result} in {seconds}: {escape_line(result)}"
     if verdict.observed:
         yield "witnesses"
-        for who, said_of_it in verdict.observed.evidence.items():
-            yield f"  {clean(who)}: {clean(said_of_it)}"
-    if boot:
-        yield from _guest(kept, boot)
-    if verdict.console:
-        yield "the console's last lines"
-        yield from (f"  | {line}" for line in clean_lines(verdict.console))
-    if verdict.remedy:
-        yield f"remedy: {clean(verdict.remedy)}"
-    yield f"took {verdict.seconds:.2f} s; {moment(kept.run.started)}"
-    if verdict.artefacts:
-        yield f"kept in {clean(verdict.artefacts)}"
-    yield f"again: {clean(shlex.join(verdict.command))}"
+        for witness, statement in verdict.observed.evidence.items():
+            yield f"  {escape_line(witness)}: {escape_line(statement)}"
 
 
-def _guest(kept: Kept, boot: BootRow) -> Iterator[str]:
-    from foothold_lab.harness.reporters.sanitize import clean
+def _describe_boot(kept: StoredRun, boot: StoredBoot) -> Iterator[str]:
+    from foothold_lab.harness.reporters.escape import escape_line
 
-    yield f"guest {boot.guest}: {_booted(boot)}; {kept.run.directory}/guests/{boot.name}"
-    for title, values in (("image", boot.images), ("from", boot.provenance)):
+    yield f"guest {boot.guest}: {_boot_result(boot)}; {kept.run.directory}/guests/{boot.name}"
+    for title, values in (("image", boot.images), ("version", boot.provenance)):
         for name, value in sorted(values.items()):
-            yield f"  {title} {clean(name)}: {clean(value)}"
+            yield f"  {title} {escape_line(name)}: {escape_line(value)}"
     for note in boot.notes:
-        yield f"  note: {clean(note)}"
+        yield f"  note: {escape_line(note)}"
     if boot.facts:
         yield "facts"
-        yield from (f"  {clean(line)}" for line in _flat(boot.facts))
+        yield from (f"  {escape_line(line)}" for line in _flatten(boot.facts))
 
 
-def _flat(facts: Mapping[str, object], under: str = "") -> Iterator[str]:
+def _describe_context(kept: StoredRun, verdict: Verdict) -> Iterator[str]:
+    from foothold_lab.harness.reporters.escape import escape_line, escape_lines
+    from foothold_lab.harness.reporters.repeat import repeat_command
+
+    if verdict.last_lines:
+        yield "last output of the subject"
+        yield from (f"  | {escape_line(line, 300)}" for line in verdict.last_lines)
+    if verdict.console:
+        yield "last lines of the console"
+        yield from (f"  | {line}" for line in escape_lines(verdict.console))
+    if verdict.remedy:
+        yield f"remedy: {escape_line(verdict.remedy)}"
+    yield f"took {format_seconds(verdict.seconds)}, in the run of {format_time(kept.run.started)}"
+    if verdict.artefacts:
+        yield f"evidence: {escape_line(verdict.artefacts)}"
+    yield f"to repeat: {repeat_command(verdict.command)}"
+
+
+def _flatten(facts: Mapping[str, object], prefix: str = "") -> Iterator[str]:
     for name, value in facts.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{under}{name}.")
-        elif isinstance(value, int) and value > 1 << 16:
-            yield f"{under}{name}: {value:#x}"
+            yield from _flatten(value, f"{prefix}{name}.")
+        elif isinstance(value, int) and value > _BIG:
+            yield f"{prefix}{name}: {value:#x}"
         else:
-            yield f"{under}{name}: {value}"
+            yield f"{prefix}{name}: {value}"

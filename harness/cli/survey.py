@@ -1,136 +1,159 @@
-"""`foothold survey`: which runtime starts where, by which reservation, and under how little."""
+"""`foothold survey`: which runtimes start where, and under which limits."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from foothold_lab.harness.api.subjects import subjects_of
 from foothold_lab.harness.cli.context import (
     FAILED,
     INTERRUPTED,
     OK,
-    builder,
-    packaged,
+    handle_termination,
+    make_builder,
+    make_run_directory,
+    packaged_subjects,
     read_plan,
-    run_directory,
-    stop_as_by_ctrl_c,
 )
-from foothold_lab.harness.cli.plan_options import Asked, plan_options
-from foothold_lab.harness.cli.subject import subjects_of
+from foothold_lab.harness.cli.parameters import SectionedCommand
+from foothold_lab.harness.cli.plan_options import (
+    SECTIONS,
+    Overrides,
+    choose_plan,
+    plan_argument,
+    plan_options,
+)
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
     from foothold_lab.harness.model.cells import Cell
     from foothold_lab.harness.reporters import Bus
-    from foothold_lab.harness.runner.run import Opened, Options
-    from foothold_lab.harness.subjects.subject import Subject
-    from foothold_lab.harness.threshold.batch import Missing
-    from foothold_lab.harness.threshold.bisection import Threshold
+    from foothold_lab.harness.runner import RunOptions
+    from foothold_lab.harness.threshold import ThresholdResults
 
 PLAN = "runtimes"
+_EXAMPLES = (
+    ("foothold survey > survey.md", "Survey all packaged runtimes."),
+    ("foothold survey --subject go-hello --guest native", "Survey one runtime in one guest."),
+)
 
 
-@click.command()
-@click.argument("plan", default=PLAN, metavar="[PLAN]")
+@click.command(
+    cls=SectionedCommand,
+    sections=SECTIONS,
+    examples=_EXAMPLES,
+    short_help="Run packaged runtimes in all guests; print a page.",
+)
+@plan_argument
 @plan_options(run=True)
 @click.option(
     "--thresholds/--no-thresholds",
     default=True,
-    help="The smallest limits as well, in guests that the plan limits.",
+    help="Also find the smallest limits, in guests that the plan limits (default).",
 )
-@click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep it here.")
 @click.option(
-    "--from",
+    "--run-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep the evidence in this directory (default: a new directory in "
+    "~/.local/state/foothold/runs).",
+)
+@click.option(
+    "--from-run",
     "earlier",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write the page of this run again, and measure nothing.",
+    metavar="DIR",
+    help="Print the page of the survey in this run directory, and run nothing.",
 )
 def survey(
-    plan: str, asked: Asked, thresholds: bool, run_dir: Path | None, earlier: Path | None
+    plan: tuple[str, ...],
+    overrides: Overrides,
+    thresholds: bool,
+    run_dir: Path | None,
+    earlier: Path | None,
 ) -> int:
-    """Run all runtimes in all guests, find the smallest limits, and print docs/survey.md.
+    """Run packaged runtimes in all guests, and print a page of what each needs, as Markdown.
 
-    Cells are chosen as by `foothold run`.
+    PLAN is a plan of packaged runtimes (default: the plan `runtimes`). The options select cells as
+    in `foothold run`.
     """
     from foothold_lab.harness.survey import markdown, read
 
     code = OK
     if earlier is None:
-        earlier, code = _measure(plan, asked, run_dir, thresholds=thresholds)
+        name = choose_plan(plan, overrides, PLAN)
+        earlier, code = _measure(name, overrides, run_dir, thresholds=thresholds)
     if code != INTERRUPTED:
         click.echo(markdown(read(earlier)), nl=False)
     return code
 
 
 def _measure(
-    plan: str, asked: Asked, run_dir: Path | None, *, thresholds: bool
+    name: str, overrides: Overrides, run_dir: Path | None, *, thresholds: bool
 ) -> tuple[Path, int]:
     from foothold_lab.harness.reporters import Bus
-    from foothold_lab.harness.reporters.rundir import RunDirectory
-    from foothold_lab.harness.reporters.terminal import Terminal
-    from foothold_lab.harness.runner import run as laboratory
+    from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
+    from foothold_lab.harness.reporters.terminal import TerminalReporter
+    from foothold_lab.harness.runner import RunOptions, run_cells
     from foothold_lab.harness.subjects.packaged import RUNTIMES
+    from foothold_lab.harness.threshold import ThresholdResults
 
-    maker = builder()
-    read, cells = asked.cells(read_plan(plan, maker))
-    if strange := {cell.subject for cell in cells} - set(RUNTIMES):
+    handle_termination()
+    builder = make_builder()
+    plan, cells = overrides.select_cells(read_plan(name, builder))
+    if others := {cell.subject for cell in cells} - set(RUNTIMES):
         raise UsageError(
-            f"{', '.join(sorted(strange))}: a survey is of the catalogue's runtimes",
-            f"take {PLAN}, or --subject with one of {', '.join(RUNTIMES)}",
+            f"{', '.join(sorted(others))}: a survey covers packaged runtimes only",
+            f"use the plan {PLAN}, or --subject with one of {', '.join(RUNTIMES)}",
         )
-    directory = run_directory(run_dir)
-    with Bus([Terminal(sys.stderr, live=False), RunDirectory(directory)]) as bus:
-        stop_as_by_ctrl_c()
-        options = laboratory.Options(
+    subjects = subjects_of(cells, plan, packaged_subjects(builder))
+    directory = make_run_directory(run_dir)
+    with Bus([TerminalReporter(sys.stderr, live=False), RunDirectoryReporter(directory)]) as bus:
+        options = RunOptions(
             directory=directory,
-            builder=maker,
-            plan=read.name,
-            jobs=asked.value("jobs", read) or read.jobs or 0,
-            subjects=subjects_of(cells, read, packaged(maker)),
+            builder=builder,
+            plan=plan.name,
+            jobs=overrides.value("jobs", plan) or plan.jobs or 0,
+            subjects=subjects,
             command=("foothold", *sys.argv[1:]),
         )
-        summary = laboratory.run(cells, options, bus)
+        summary = run_cells(cells, options, bus)
         if summary.interrupted:
             return directory, INTERRUPTED
-        found, missing = _edges(cells, options, bus) if thresholds else ([], [])
-        _write(directory, options, found, missing)
-    lost = summary.counts.get("error") or [each for each in missing if not each.unsupported]
-    return directory, FAILED if lost else OK
+        results = _find_thresholds(cells, options, bus) if thresholds else ThresholdResults()
+        _write(directory, options, results)
+    failed = summary.counts.get("error") or any(not each.unsupported for each in results.missing)
+    return directory, FAILED if failed else OK
 
 
-def _edges(
-    cells: Sequence[Cell], options: Options, bus: Bus
-) -> tuple[list[Threshold], list[Missing]]:
-    from foothold_lab.harness.threshold.batch import Edges
-    from foothold_lab.harness.threshold.find import find
+def _find_thresholds(cells: Sequence[Cell], options: RunOptions, bus: Bus) -> ThresholdResults:
+    from foothold_lab.harness.threshold import ThresholdQuery, find_thresholds
 
-    def search(subject: Subject, booted: Opened, tell: Callable[[str], None]) -> Threshold:
-        return find(subject, booted.guest, booted.facts, tell=tell)
-
-    edges = Edges(options, bus, search)
-    edges.all(tuple(dict.fromkeys(cell.guest for cell in cells if cell.limits.rlimit_as)))
-    for each in edges.missing:
+    guests = tuple(dict.fromkeys(cell.guest for cell in cells if cell.limits.rlimit_as))
+    results = find_thresholds(guests, options, ThresholdQuery(), bus)
+    for each in results.missing:
         click.echo(f"{each.guest}: {each.subject} {each.why}", err=True)
-    return edges.found, edges.missing
+    return results
 
 
-def _write(
-    directory: Path, options: Options, found: Sequence[Threshold], missing: Sequence[Missing]
-) -> None:
+def _write(directory: Path, options: RunOptions, results: ThresholdResults) -> None:
     import msgspec
 
     from foothold_lab.harness.reporters.atomic_write import write_whole
     from foothold_lab.harness.subjects.packaged import RUNTIMES, version
-    from foothold_lab.harness.survey import FILE, About, Found
+    from foothold_lab.harness.survey import FILE, SubjectInfo, SurveyData
 
     about = {
-        name: About(RUNTIMES[name].title, version(name, options.builder))
+        name: SubjectInfo(RUNTIMES[name].title, version(name, options.builder))
         for name in options.subjects
     }
-    unfound = tuple((each.guest, each.subject, each.why) for each in missing)
-    text = msgspec.json.format(msgspec.json.encode(Found(about, tuple(found), unfound)), indent=1)
+    not_found = tuple((each.guest, each.subject, each.why) for each in results.missing)
+    text = msgspec.json.format(
+        msgspec.json.encode(SurveyData(about, tuple(results.found), not_found)), indent=1
+    )
     write_whole(directory / FILE, text + b"\n")

@@ -4,158 +4,221 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from foothold_lab.harness.api.subjects import subjects_named
 from foothold_lab.harness.cli.context import (
     FAILED,
     FINDING,
     OK,
-    builder,
-    packaged,
+    handle_termination,
+    make_builder,
+    packaged_subjects,
     read_plan,
-    stop_as_by_ctrl_c,
 )
-from foothold_lab.harness.cli.plan_options import OF_PROGRAMS, Asked, setting_options
-from foothold_lab.harness.cli.subject import subjects_named
+from foothold_lab.harness.cli.parameters import STDOUT, SectionedCommand, output_option
+from foothold_lab.harness.cli.plan_options import (
+    OF_PROGRAMS,
+    SECTIONS,
+    Overrides,
+    arguments_for_program,
+    setting_options,
+)
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.runner.run import Opened
-    from foothold_lab.harness.subjects.subject import Subject
-    from foothold_lab.harness.threshold.batch import Missing
-    from foothold_lab.harness.threshold.bisection import Threshold
+    from foothold_lab.harness.plan import PlanFile
+    from foothold_lab.harness.threshold import Missing, Threshold, ThresholdResults
 
-_KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
+_LIMITS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
+_EXAMPLES = (
+    ("foothold threshold ./server", "How little address space does this program start in?"),
+    ("foothold threshold go-hello --guest uml-6.1", "And a packaged runtime, in one guest?"),
+)
 
 
-@click.command()
-@click.argument("subject")
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """Which limit is varied, and within which sizes, as on the command line."""
+
+    kind: str
+    low: str
+    high: str
+    precision: str
+
+    def sizes(self) -> tuple[int, int, int]:
+        """Return lowest, highest and precision in bytes. Raises UsageError."""
+        from foothold_lab.harness.model.sizes import parse_size
+
+        lowest, highest = parse_size(self.low), parse_size(self.high)
+        if not 0 < lowest < highest:
+            raise UsageError(
+                f"--from {self.low} is not less than --to {self.high}", "give a smaller --from"
+            )
+        return lowest, highest, parse_size(self.precision)
+
+
+@click.command(
+    cls=SectionedCommand,
+    sections=SECTIONS,
+    examples=_EXAMPLES,
+    short_help="Find the smallest limit under which a program starts.",
+)
+@click.argument("subject", nargs=-1, required=True, metavar="SUBJECT")
 @setting_options("guests", "jobs", *OF_PROGRAMS)
 @click.option(
     "--limit-kind",
     "kind",
-    type=click.Choice(_KINDS),
+    type=click.Choice(_LIMITS),
     default="rlimit_as",
-    help="The limit that is looked for (rlimit_as).",
+    show_default=True,
+    help="The limit to vary.",
 )
-@click.option("--from", "low", default="1M", metavar="SIZE", help="Not below this (1M).")
-@click.option("--to", "high", default="64G", metavar="SIZE", help="Not above this (64G).")
 @click.option(
-    "--precision", default="0", metavar="SIZE", help="How exactly (to a 64th of what is found)."
+    "--from", "low", default="1M", show_default=True, metavar="SIZE", help="Smallest size to try."
 )
-@click.option("--policy", metavar="P", help="The allocator's policy (after).")
-@click.option("--json", "json_file", metavar="FILE", help="All that was tried; - is stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="Nothing of what is being tried.")
+@click.option(
+    "--to", "high", default="64G", show_default=True, metavar="SIZE", help="Largest size to try."
+)
+@click.option(
+    "--precision",
+    default="0",
+    metavar="SIZE",
+    help="Stop when the threshold is known to this size (default: 1/64 of it).",
+)
+@click.option("--policy", metavar="POLICY", help="Policy of the allocator (default: after).")
+@output_option(
+    "--json",
+    "json_file",
+    stdout=True,
+    help="Write every size that was tried as JSON; - is standard output.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Do not show progress.")
 def threshold(
-    subject: str,
-    asked: Asked,
-    kind: str,
-    low: str,
-    high: str,
-    precision: str,
-    policy: str | None,
-    json_file: str | None,
-    quiet: bool,
+    subject: tuple[str, ...], overrides: Overrides, policy: str | None, quiet: bool, **options: Any
 ) -> int:
-    """Find the smallest limit under which SUBJECT starts: a name of the catalogue, or a program.
+    """Find the smallest limit under which a subject starts, in each guest (default: in all).
 
-    By bisection inside one boot of each guest. It is asked first whether it starts without any
-    limit, under the highest, and not under the lowest.
+    SUBJECT is the path of a program, or the name of a packaged runtime such as go-hello. The
+    search bisects the sizes within one boot of each guest. First it tries no limit at all, the
+    largest size, and the smallest.
     """
     from foothold_lab.harness.guests.catalogue import catalogue
-    from foothold_lab.harness.model.cells import ALLOCATOR
-    from foothold_lab.harness.model.sizes import parse_size
-    from foothold_lab.harness.reporters import Bus
-    from foothold_lab.harness.reporters.terminal import Terminal
-    from foothold_lab.harness.runner import run as laboratory
-    from foothold_lab.harness.threshold.batch import Edges
-    from foothold_lab.harness.threshold.find import find
 
-    maker = builder()
-    plan, named = asked.subjects(read_plan("default", maker), (subject,))
-    if len(named) != 1:
-        raise UsageError(f"{subject!r} is {len(named)} subjects", "name one of them")
-    [name] = named
-    if policy and name != ALLOCATOR:
-        raise UsageError(f"{name}: only the allocator has policies", "leave --policy")
-    chosen = plan.known.policy(policy or "after") if name == ALLOCATOR else ""
-    lowest, highest, fine = parse_size(low), parse_size(high), parse_size(precision)
-    if not 0 < lowest < highest:
-        raise UsageError(f"--from {low} is not below --to {high}", "exchange them")
-    guests = asked.value("guests", plan)
-    names = tuple(dict.fromkeys(guests)) or tuple(catalogue(maker))
-    subjects = subjects_named([name], plan, packaged(maker))
+    json_file: Path | None = options.pop("json_file")
+    search = _Search(**options)
+    search.sizes()
+    builder = make_builder()
+    plan, name = _resolve(subject, overrides, read_plan("default", builder))
+    chosen_policy = _policy(policy, name, plan)
+    guests = tuple(dict.fromkeys(overrides.value("guests", plan)))
+    handle_termination()
+    subjects = subjects_named([name], plan, packaged_subjects(builder))
+    names = guests or tuple(catalogue(builder))
+    results = _run(
+        search,
+        chosen_policy,
+        names,
+        quiet=quiet,
+        builder=builder,
+        jobs=overrides.value("jobs", plan) or 0,
+        subjects=subjects,
+    )
+    found = sorted(results.found, key=lambda each: names.index(each.guest))
+    if json_file:
+        _write(json_file, found, results.missing)
+    if json_file != Path(STDOUT):
+        _show(found, results.missing)
+    return _exit_code(found, results.missing, chosen=bool(guests))
 
-    def search(one: Subject, booted: Opened, tell: Callable[[str], None]) -> Threshold:
-        return find(
-            one,
-            booted.guest,
-            booted.facts,
-            kind=kind,
-            low=lowest,
-            high=highest,
-            precision=fine,
-            policy=chosen,
-            tell=tell,
+
+def _resolve(words: Sequence[str], overrides: Overrides, plan: PlanFile) -> tuple[PlanFile, str]:
+    """Return the name of the one subject, and the plan that knows it. Raises UsageError."""
+    subject, *extra = words
+    if extra:
+        raise UsageError(
+            f"unexpected argument {extra[0]!r}",
+            f"to pass arguments to the program: {arguments_for_program(extra)}",
         )
+    plan, names = overrides.resolve_subjects(plan, (subject,))
+    if len(names) != 1:
+        raise UsageError(f"{subject!r} matches {len(names)} subjects", "give the name of one")
+    return plan, names[0]
 
-    stop_as_by_ctrl_c()
+
+def _policy(given: str | None, subject: str, plan: PlanFile) -> str:
+    """Return the allocator's policy; empty for any other subject. Raises UsageError."""
+    from foothold_lab.harness.model.cells import ALLOCATOR
+
+    if subject == ALLOCATOR:
+        return plan.vocabulary.check_policy(given or "after")
+    if given:
+        raise UsageError(f"{subject}: only the allocator has policies", "remove --policy")
+    return ""
+
+
+def _run(
+    search: _Search, policy: str, guests: Sequence[str], *, quiet: bool, **options: Any
+) -> ThresholdResults:
+    """Search in these guests. `options` are those of a run."""
+    from foothold_lab.harness.reporters import Bus
+    from foothold_lab.harness.reporters.terminal import TerminalReporter
+    from foothold_lab.harness.runner import RunOptions
+    from foothold_lab.harness.threshold import ThresholdQuery, find_thresholds
+
+    low, high, precision = search.sizes()
+    query = ThresholdQuery(kind=search.kind, low=low, high=high, precision=precision, policy=policy)
     with (
         tempfile.TemporaryDirectory(prefix="foothold-") as directory,
-        Bus([Terminal(sys.stderr, live=False, quiet=quiet)]) as bus,
+        Bus([TerminalReporter(sys.stderr, live=False, quiet=quiet)]) as bus,
     ):
-        options = laboratory.Options(
-            directory=Path(directory),
-            builder=maker,
-            jobs=asked.value("jobs", plan) or 0,
-            subjects=subjects,
-        )
-        edges = Edges(options, bus, search)
-        edges.all(names)
-    found = sorted(edges.found, key=lambda each: names.index(each.guest))
-    if json_file:
-        _write(json_file, found, edges.missing)
-    if json_file != "-":
-        _show(found, edges.missing)
-    return _exit_code(found, edges.missing, asked_for=bool(guests))
+        run = RunOptions(directory=Path(directory), **options)
+        return find_thresholds(guests, run, query, bus)
 
 
 def _show(found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
-    from foothold_lab.harness.reporters.sanitize import clean
+    from foothold_lab.harness.reporters.escape import escape_line
 
     width = max((len(each.guest) for each in found), default=0)
     for each in found:
         click.echo(f"{each.guest:<{width}}  {each.kind}: {each}")
         if each.refused:
-            click.echo(f"{'':<{width}}  below it, refused last: {clean(each.refused, 300)}")
+            click.echo(
+                f"{'':<{width}}  below it, the last refused call: {escape_line(each.refused, 300)}"
+            )
         if each.observed:
-            click.echo(f"{'':<{width}}  below it: {clean(each.observed, 300)}")
+            click.echo(f"{'':<{width}}  below it, the program: {escape_line(each.observed, 300)}")
     for gone in missing:
-        click.echo(f"{gone.guest}: {clean(gone.why, 300)}", err=True)
+        click.echo(f"{gone.guest}: {escape_line(gone.why, 300)}", err=True)
 
 
-def _write(file: str, found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
+def _write(file: Path, found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
     import msgspec
 
     from foothold_lab.harness.reporters.atomic_write import write_whole
 
     whole = {"schema": 1, "thresholds": found, "missing": missing}
     text = msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n"
-    if file == "-":
+    if file == Path(STDOUT):
         sys.stdout.buffer.write(text)
     else:
-        write_whole(Path(file), text)
+        write_whole(file, text)
 
 
-def _exit_code(found: Sequence[Threshold], missing: Sequence[Missing], *, asked_for: bool) -> int:
-    """Starting nowhere, or under some limits and not under larger ones, is a finding."""
+def _exit_code(found: Sequence[Threshold], missing: Sequence[Missing], *, chosen: bool) -> int:
+    """Return the exit code. `chosen`: the guests were named, so that all of them must answer.
+
+    A subject that starts under no limit, or under some limits but not under larger ones, is a
+    finding.
+    """
     from foothold_lab.harness.threshold.bisection import Edge
 
     if any(each.search.edge in (Edge.NEVER, Edge.SEVERAL) for each in found):
         return FINDING
-    lost = [each for each in missing if not each.unsupported or asked_for]
+    lost = [each for each in missing if chosen or not each.unsupported]
     return FAILED if lost or not found else OK

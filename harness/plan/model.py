@@ -1,9 +1,9 @@
-"""A plan that has been read: axes, patterns, programs, and how cells are run. Frozen values."""
+"""The parts of a plan: axes, patterns, programs, and settings of cells. Frozen values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -13,10 +13,11 @@ from foothold_lab.harness.model.verdict import Expectation, Outcome
 STARTS = Expectation(None, Outcome.STARTS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Axes:
-    """Lists whose product is cells; guests by canonical name. Policies and workloads are the
-    allocator's: any other subject has neither.
+    """Lists whose product is cells. Guests have their canonical names.
+
+    Policies and workloads apply to the allocator only: other subjects have neither.
     """
 
     guests: tuple[str, ...] = ()
@@ -26,13 +27,13 @@ class Axes:
     workloads: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """How many cells the product has."""
+        """Return the number of cells in the product."""
         others = sum(1 for each in self.subjects if each != ALLOCATOR)
         allocators = (len(self.subjects) - others) * len(self.policies) * len(self.workloads)
         return len(self.guests) * len(self.limits) * (others + allocators)
 
     def __iter__(self) -> Iterator[Cell]:
-        """Every combination, guests outermost."""
+        """Yield every combination, guests outermost."""
         for guest in self.guests:
             for limits in self.limits:
                 for subject in self.subjects:
@@ -43,12 +44,16 @@ class Axes:
                         for workload in self.workloads:
                             yield Cell(guest, limits, policy, subject, workload)
 
-    def instead_of(self, other: Axes) -> Axes:
-        """Return these, and the other's where these are empty."""
+    def fill_from(self, defaults: Axes) -> Axes:
+        """Return these axes with every empty list taken from `defaults`."""
         names = [each.name for each in fields(self)]
-        return Axes(*(getattr(self, name) or getattr(other, name) for name in names))
+        return Axes(**{name: getattr(self, name) or getattr(defaults, name) for name in names})
 
-    def has(self, cell: Cell) -> bool:
+    def with_subjects(self, subjects: tuple[str, ...]) -> Axes:
+        """Return the same axes for other subjects."""
+        return replace(self, subjects=subjects)
+
+    def admits(self, cell: Cell) -> bool:
         """Is the cell in every list that is not empty?"""
         return (
             (not self.guests or cell.guest in self.guests)
@@ -59,9 +64,9 @@ class Axes:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """Which cells something applies to: one of each list has to match. Shell wildcards allowed."""
+    """Selects cells: one word of each list has to match. Shell wildcards are allowed."""
 
     guests: tuple[str, ...] = ("*",)
     limits: tuple[str, ...] = ("*",)
@@ -69,9 +74,9 @@ class Pattern:
     policies: tuple[str, ...] = ("*",)
     workloads: tuple[str, ...] = ("*",)
 
-    def matches(self, names: Iterable[str], cell: Cell) -> bool:
-        """Does it apply to a cell whose guest has these names?"""
-        return any(_matches(name, self.guests) for name in names) and (
+    def matches(self, guest_names: Iterable[str], cell: Cell) -> bool:
+        """Does it match a cell whose guest has these names?"""
+        return any(_matches(name, self.guests) for name in guest_names) and (
             _matches(cell.subject, self.subjects)
             and _matches(cell.policy, self.policies)
             and _matches(cell.workload, self.workloads)
@@ -83,10 +88,11 @@ def _matches(word: str, patterns: tuple[str, ...]) -> bool:
     return patterns == ("*",) or any(fnmatchcase(word, each) for each in patterns)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellSettings:
-    """How cells are run, as far as it is said: tags that they carry; how often; the deadline in
-    seconds, of a guest of native speed; whether they are traced.
+    """How cells are run; None means that nothing is set.
+
+    `deadline` is in seconds, for a guest of native speed.
     """
 
     tags: tuple[str, ...] = ()
@@ -94,20 +100,22 @@ class CellSettings:
     deadline: float | None = None
     trace: bool | None = None
 
-    def before(self, other: CellSettings) -> CellSettings:
-        """Return these, and the other's where these say nothing; the tags of both."""
-        said = {
-            each.name: getattr(other if getattr(self, each.name) is None else self, each.name)
+    def fill_from(self, defaults: CellSettings) -> CellSettings:
+        """Return these settings, completed by `defaults`; the tags of both."""
+        values = {
+            each.name: getattr(defaults if getattr(self, each.name) is None else self, each.name)
             for each in fields(self)
         }
-        return CellSettings(**(said | {"tags": tuple(dict.fromkeys(self.tags + other.tags))}))
+        return CellSettings(**(values | {"tags": tuple(dict.fromkeys(self.tags + defaults.tags))}))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Program:
-    """A program that a plan, or the command line, makes a subject: how it is started, and what is
-    expected of it where no `[[expect]]` says so. `env` holds assignments, `asked` the words of the
-    command line that describe it. Seconds of patience; None: as many as is usual.
+    """A program that a plan or the command line declares as a subject.
+
+    `expect` holds where no `[[expect]]` matches. `env` holds assignments NAME=VALUE. `options` are
+    the command line arguments that declare it, empty for a program of a plan. `timeout` is in
+    seconds; None is the default.
     """
 
     name: str
@@ -120,4 +128,4 @@ class Program:
     timeout: float | None = None
     ready_pattern: str = ""
     expect: Expectation = STARTS
-    asked: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""A plan as a whole, and how it becomes cells."""
+"""A whole plan, and how it becomes cells."""
 
 from __future__ import annotations
 
@@ -9,35 +9,38 @@ from pathlib import Path
 from foothold_lab.harness.model.cells import ALLOCATOR, Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Expectation
-from foothold_lab.harness.plan.builtin import called
+from foothold_lab.harness.plan.builtin import plan_argument
 from foothold_lab.harness.plan.model import STARTS, Axes, CellSettings, Pattern, Program
-from foothold_lab.harness.plan.vocabulary import Known, unknown
+from foothold_lab.harness.plan.vocabulary import Vocabulary, unknown_word
 
-LARGEST = 100_000  # cells; more is a slip of the pen
+MOST_CELLS = 100_000  # a plan with more is taken for a mistake
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which cells of a plan are asked for, and what is said of them instead of what it says.
+    """Which cells of a plan to run, and what replaces the plan's own settings.
 
-    Lists of `axes` that are not empty replace those of the plan; of what is included, that which
-    is in them is left. `tags`: cells with one of these. `ways` has no tags; `expect` is declared
-    of all.
+    Lists of `axes` that are not empty replace those of the plan's `[axes]`, and select from each
+    `[[include]]`. A subject that the plan does not have replaces the subjects of the includes too:
+    it runs in every guest of the plan. `tags` selects cells with one of these tags. `settings` has
+    no tags. `expect` replaces the expectation of every cell.
     """
 
     axes: Axes = field(default_factory=Axes)
     tags: tuple[str, ...] = ()
-    ways: CellSettings = field(default_factory=CellSettings)
+    settings: CellSettings = field(default_factory=CellSettings)
     expect: Expectation | None = None
 
 
-ALL = Selection()
+EVERYTHING = Selection()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlanFile:
-    """A plan that makes sense. `require` holds canonical names of guests, `known` also the names
-    of its programs.
+    """A plan that has been checked.
+
+    `require` holds canonical names of guests. `settings` apply to all cells, `overrides` to those
+    that match. `vocabulary` includes the names of the plan's own programs.
     """
 
     source: Path
@@ -49,81 +52,97 @@ class PlanFile:
     expect: tuple[tuple[Pattern, Expectation], ...]
     require: frozenset[str]
     programs: Mapping[str, Program]
-    ways: CellSettings
-    by_pattern: tuple[tuple[Pattern, CellSettings], ...]
+    settings: CellSettings
+    overrides: tuple[tuple[Pattern, CellSettings], ...]
     jobs: int | None
-    fresh: bool
+    boot_per_cell: bool
     retries: int
-    known: Known = field(repr=False)
+    vocabulary: Vocabulary = field(repr=False)
 
     def with_program(self, program: Program) -> PlanFile:
-        """Return the same plan, which knows one subject more. Raises UsageError for its name."""
-        known = self.known.with_subject(program.name, program.program)
-        return replace(self, known=known, programs={**self.programs, program.name: program})
+        """Return the same plan with one more subject. Raises UsageError for its name."""
+        vocabulary = self.vocabulary.with_subject(program.name, program.program)
+        programs = {**self.programs, program.name: program}
+        return replace(self, vocabulary=vocabulary, programs=programs)
 
-    def cells(self, asked: Selection = ALL) -> tuple[Cell, ...]:
-        """Return the plan's cells in its order, each once, or those that are asked for.
+    def cells(self, selection: Selection = EVERYTHING) -> tuple[Cell, ...]:
+        """Return the selected cells in the order of the plan, each once.
 
         Raises UsageError if no cell remains, or too many do.
         """
-        axes = asked.axes.instead_of(self.axes)
-        if (asked.axes.policies or asked.axes.workloads) and ALLOCATOR not in axes.subjects:
+        axes = selection.axes.fill_from(self.axes)
+        if (selection.axes.policies or selection.axes.workloads) and ALLOCATOR not in axes.subjects:
             raise UsageError(
                 f"{', '.join(axes.subjects)}: only the allocator has policies and workloads",
-                f"leave those, or add the subject {ALLOCATOR}",
+                f"leave them out, or add the subject {ALLOCATOR}",
             )
-        replace(self, axes=axes).check_size()
+        include = self._included(selection.axes.subjects)
+        replace(self, axes=axes, include=include).check_size()
         planned = [each for each in axes if not self.excludes(each)]
-        planned += (each for more in self.include for each in more if asked.axes.has(each))
-        cells = tuple(self._repeated(dict.fromkeys(planned), asked))
+        planned += (each for more in include for each in more if selection.axes.admits(each))
+        cells = tuple(self._repeated(dict.fromkeys(planned), selection))
         if not cells:
             raise UsageError(
-                f"{self.source}: no cell is left of plan {self.name}",
-                "what was asked for is what its [[exclude]] takes away",
+                f"{self.source}: no cell of plan {self.name} is selected",
+                "its [[exclude]] leaves out everything that the options select",
             )
-        return self._tagged(cells, asked.tags)
+        return self._tagged(cells, selection.tags)
 
     def check_size(self) -> None:
-        """Raise UsageError if there would be too many cells to think about."""
-        if len(self.axes) + sum(map(len, self.include)) > LARGEST:
+        """Raise UsageError if the plan has too many cells."""
+        if len(self.axes) + sum(map(len, self.include)) > MOST_CELLS:
             raise self._too_many()
 
     def excludes(self, cell: Cell) -> bool:
-        """Is it left out of the product?"""
-        names = self.known.names(cell.guest)
+        """Is the cell left out of the product?"""
+        names = self.vocabulary.names_of(cell.guest)
         return any(each.matches(names, cell) for each in self.exclude)
 
-    def _repeated(self, planned: Mapping[Cell, None], asked: Selection) -> Iterator[Cell]:
+    def _included(self, subjects: tuple[str, ...]) -> tuple[Axes, ...]:
+        """Return the includes; subjects that the plan does not have replace those of each."""
+        planned = {name for axes in (self.axes, *self.include) for name in axes.subjects}
+        if new := tuple(name for name in subjects if name not in planned):
+            kept = (
+                tuple(name for name in each.subjects if name in subjects) for each in self.include
+            )
+            return tuple(
+                each.with_subjects((*old, *new))
+                for each, old in zip(self.include, kept, strict=True)
+            )
+        return self.include
+
+    def _repeated(self, planned: Mapping[Cell, None], selection: Selection) -> Iterator[Cell]:
         count = 0
         for cell in planned:
-            ways = asked.ways.before(self._ways(cell)).before(self.ways)
-            repeats = ways.repeats or 1
+            own = self._overrides_for(cell).fill_from(self.settings)
+            settings = selection.settings.fill_from(own)
+            repeats = settings.repeats or 1
             count += repeats
-            if count > LARGEST:
+            if count > MOST_CELLS:
                 raise self._too_many()
             whole = replace(
                 cell,
-                expected=asked.expect or self._declared(cell),
-                plan=called(self.source),
-                asked=(*self._subject_asked(cell), *(("--repeats", "1") if repeats > 1 else ())),
-                tags=ways.tags,
-                deadline=ways.deadline,
-                trace=ways.trace is not False,
+                expected=selection.expect or self._expectation(cell),
+                plan=plan_argument(self.source),
+                asked=(*self._options(cell), *(("--repeats", "1") if repeats > 1 else ())),
+                tags=settings.tags,
+                deadline=settings.deadline,
+                trace=settings.trace is not False,
             )
             yield from (replace(whole, repeat=n) for n in range(1, repeats + 1))
 
-    def _subject_asked(self, cell: Cell) -> Iterator[str]:
-        """The words of a command line that ask for a cell's subject and workload."""
+    def _options(self, cell: Cell) -> Iterator[str]:
+        """Yield the command line options that select a cell's subject and workload."""
         program = self.programs.get(cell.subject)
-        if program and program.asked:
-            yield from program.asked
+        if program and program.options:
+            yield from program.options
         elif (cell.subject,) != self.axes.subjects:
             yield from ("--subject", cell.subject)
         if cell.workload and {cell.workload, *self.axes.workloads} != {"default"}:
             yield from ("--workload", cell.workload)
 
-    def _declared(self, cell: Cell) -> Expectation | None:
-        names = self.known.names(cell.guest)
+    def _expectation(self, cell: Cell) -> Expectation | None:
+        names = self.vocabulary.names_of(cell.guest)
         for pattern, expectation in self.expect:
             if pattern.matches(names, cell):
                 return expectation
@@ -132,24 +151,23 @@ class PlanFile:
         program = self.programs.get(cell.subject)
         return program.expect if program else STARTS
 
-    def _ways(self, cell: Cell) -> CellSettings:
-        """What is said of the cell by patterns."""
-        names = self.known.names(cell.guest)
-        said = CellSettings()
-        for pattern, ways in self.by_pattern:
+    def _overrides_for(self, cell: Cell) -> CellSettings:
+        names = self.vocabulary.names_of(cell.guest)
+        found = CellSettings()
+        for pattern, settings in self.overrides:
             if pattern.matches(names, cell):
-                said = said.before(ways)
-        return said
+                found = found.fill_from(settings)
+        return found
 
     def _tagged(self, cells: tuple[Cell, ...], tags: tuple[str, ...]) -> tuple[Cell, ...]:
-        there_are = dict.fromkeys(tag for cell in cells for tag in cell.tags)
+        known = dict.fromkeys(tag for cell in cells for tag in cell.tags)
         for tag in tags:
-            if tag not in there_are:
-                raise unknown("tag", tag, there_are)
+            if tag not in known:
+                raise unknown_word("tag", tag, known)
         return tuple(cell for cell in cells if not tags or set(tags) & set(cell.tags))
 
     def _too_many(self) -> UsageError:
         return UsageError(
-            f"{self.source}: plan {self.name} has more than {LARGEST} cells",
+            f"{self.source}: plan {self.name} has more than {MOST_CELLS} cells",
             "shorten its axes, or divide it into several plans",
         )

@@ -1,4 +1,4 @@
-"""The one table of settings: file format, command line, documentation and messages come from it."""
+"""The one table of settings: file format, command line, documentation and messages use it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from foothold_lab.harness.model.cells import ALLOCATOR
 from foothold_lab.harness.model.verdict import Outcome, ReservationPath
 from foothold_lab.harness.plan import value_types
 from foothold_lab.harness.plan.value_types import ValueType
-from foothold_lab.harness.plan.vocabulary import Known
+from foothold_lab.harness.plan.vocabulary import Vocabulary
 
 
 class Shape(Enum):
-    """How often something may stand in a file: a value or table once; many in a list, or in one
-    that has each once; many by their names.
+    """How a section or a value appears in a file.
+
+    ONE: once. LIST: a list. SET: a list without duplicates. NAMED: a table, by name.
     """
 
     ONE = "one"
     LIST = "list"
     SET = "set"
-    NAMED = "by name"
+    NAMED = "named"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of a plan. `key` is empty for what stands above all tables."""
+    """A section of a plan. `key` is empty for the top level."""
 
     key: str
     shape: Shape
@@ -35,7 +36,7 @@ class Section:
 
     @property
     def title(self) -> str:
-        """How it begins in a file."""
+        """The header of the section in a file; empty for the top level."""
         titles = {
             Shape.ONE: f"[{self.key}]",
             Shape.LIST: f"[[{self.key}]]",
@@ -44,25 +45,26 @@ class Section:
         return titles[self.shape] if self.key else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Option:
-    """How a setting is given on the command line, where it goes before what the plan says. A flag
-    can also be taken back: `--trace`, `--no-trace`.
+    """The command line option that overrides a setting.
+
+    A flag has no metavar, and a negation: `--trace`, `--no-trace`.
     """
 
     name: str
+    help: str
     metavar: str = ""
-    help: str = ""
     short: str = ""
 
     @property
-    def off(self) -> str:
-        """What takes a flag back."""
+    def negation(self) -> str:
+        """The option that turns a flag off."""
         return f"--no-{self.name.removeprefix('--')}"
 
 
 class Required(Enum):
-    """What stands for the default of a setting that has none."""
+    """The default of a setting that has to be given."""
 
     REQUIRED = "required"
 
@@ -70,165 +72,464 @@ class Required(Enum):
 REQUIRED = Required.REQUIRED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One thing that can be set: its key in these sections of a file, one value or several of a
-    kind, what holds if it is not given (`otherwise` says it if the value does not), and its option.
+    """A setting: its key, the sections it may stand in, its type, its default, its option.
+
+    `default_text` documents the default where the value None stands for it.
     """
 
     key: str
     sections: tuple[str, ...]
-    kind: ValueType
+    value_type: ValueType
     help: str
     default: object = REQUIRED
+    default_text: str = ""
     shape: Shape = Shape.ONE
-    otherwise: str = ""
     option: Option | None = None
 
 
-PLAN, AXES, EXCLUDE, INCLUDE, EXPECT, CELLS, SUBJECT = (
-    "",
-    "axes",
-    "exclude",
-    "include",
-    "expect",
-    "cells",
-    "subject",
-)
+PLAN = ""
+AXES = "axes"
+EXCLUDE = "exclude"
+INCLUDE = "include"
+EXPECT = "expect"
+OVERRIDE = "override"
+SUBJECT = "subject"
 
 SECTIONS: Mapping[str, Section] = {
     each.key: each
     for each in (
-        Section(PLAN, Shape.ONE, "The plan itself. These stand before the first table.", True),
-        Section(AXES, Shape.ONE, "Lists whose product is the cells.", True),
-        Section(EXCLUDE, Shape.LIST, "Cells of that product that are left out, by patterns."),
-        Section(INCLUDE, Shape.LIST, "More cells, again as axes; nothing is excluded of them."),
         Section(
-            EXPECT,
-            Shape.LIST,
-            "What is declared of the cells that match. Of several the first counts. Either "
-            "`expect`, of any subject; or `path` and `outcome`, of the allocator alone.",
+            key=PLAN,
+            shape=Shape.ONE,
+            help="Settings of the whole plan. They stand before the first table.",
+            required=True,
         ),
         Section(
-            CELLS,
-            Shape.LIST,
-            "What else is said of the cells that match. It goes before what the plan says of "
-            "all; of several that say the same thing the first counts, but tags add up.",
+            key=AXES,
+            shape=Shape.ONE,
+            help="Lists whose product is the cells of the plan.",
+            required=True,
         ),
-        Section(SUBJECT, Shape.NAMED, "A program that is a subject of this plan, by this name."),
+        Section(
+            key=EXCLUDE,
+            shape=Shape.LIST,
+            help="Removes the cells of that product that match.",
+        ),
+        Section(
+            key=INCLUDE,
+            shape=Shape.LIST,
+            help="Adds the product of further lists. `[[exclude]]` does not apply to it.",
+        ),
+        Section(
+            key=EXPECT,
+            shape=Shape.LIST,
+            help="The expected result of the cells that match. The first `[[expect]]` that matches "
+            "a cell counts. Give either `expect`, for any subject, or `path` and `outcome`, for "
+            "the allocator.",
+        ),
+        Section(
+            key=OVERRIDE,
+            shape=Shape.LIST,
+            help="Settings for the cells that match, instead of those of the plan. If several "
+            "match a cell, the first that has a key counts; tags add up.",
+        ),
+        Section(
+            key=SUBJECT,
+            shape=Shape.NAMED,
+            help="Declares a program as a subject of this plan, under this name.",
+        ),
     )
 }
 
 
-def _axis(
-    key: str,
-    kind: ValueType,
-    there_are: Callable[[Known], Collection[str]] | None,
-    text: str,
-    option: Option,
-    default: object,
-) -> tuple[Setting, Setting]:
-    """An axis is a list of words where cells are made, and of patterns where they are matched. If
-    it is known which words there are, a pattern can stand for all those that match.
-    """
-    word = value_types.several(kind, there_are) if there_are else kind
-    like = f"Cells with one of these {key}."
-    matched = (EXCLUDE, EXPECT, CELLS)
-    return (
-        Setting(key, (AXES, INCLUDE), word, text, default, Shape.SET, option=option),
-        Setting(key, matched, value_types.pattern(kind, there_are), like, ("*",), Shape.SET),
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Axis:
+    """One list of `[axes]`. With `all_names`, a pattern stands for every name that matches."""
+
+    key: str
+    value_type: ValueType
+    help: str
+    option: Option
+    default: object = REQUIRED
+    all_names: Callable[[Vocabulary], Collection[str]] | None = None
+
+    @property
+    def settings(self) -> tuple[Setting, Setting]:
+        """The setting where cells are made, and the one where they are matched by patterns."""
+        made = self.value_type
+        if self.all_names:
+            made = value_types.expanded_pattern(made, self.all_names)
+        return (
+            Setting(
+                key=self.key,
+                sections=(AXES, INCLUDE),
+                value_type=made,
+                help=self.help,
+                default=self.default,
+                shape=Shape.SET,
+                option=self.option,
+            ),
+            Setting(
+                key=self.key,
+                sections=(EXCLUDE, EXPECT, OVERRIDE),
+                value_type=value_types.pattern(self.value_type, self.all_names),
+                help=f"Matches cells with one of these {self.key}.",
+                default=("*",),
+                shape=Shape.SET,
+            ),
+        )
 
 
-_EXPECT = "`starts`, `path:high`, `path:low`, `path:refused`, `dies:REGEX` or `anything`."
+_AXES = (
+    _Axis(
+        key="guests",
+        value_type=value_types.GUEST,
+        help="The guests in which subjects run.",
+        option=Option(
+            name="--guest",
+            metavar="GUEST",
+            help="Run in this guest; repeatable. `foothold doctor` lists all guests.",
+        ),
+        all_names=lambda vocabulary: vocabulary.guests,
+    ),
+    _Axis(
+        key="limits",
+        value_type=value_types.LIMIT,
+        help="The limits under which subjects run: see [limits.md](limits.md).",
+        option=Option(
+            name="--limit",
+            metavar="LIMIT",
+            help="Run under this limit: none, rlimit_as=300M, ceiling=39bit, … (docs/limits.md "
+            "lists all); repeatable. Join limits that apply together with +.",
+        ),
+        default=("none",),
+    ),
+    _Axis(
+        key="subjects",
+        value_type=value_types.SUBJECT,
+        help="The subjects: `allocator`, a `[subject.NAME]` of this plan, or a packaged runtime.",
+        option=Option(
+            name="--subject",
+            metavar="SUBJECT",
+            help="Run this subject: the path of a program, a packaged runtime such as go-hello, "
+            "or a name that the plan declares; repeatable.",
+        ),
+        default=(ALLOCATOR,),
+        all_names=lambda vocabulary: vocabulary.all_subjects,
+    ),
+    _Axis(
+        key="policies",
+        value_type=value_types.POLICY,
+        help="The versions of the allocator's reservation code: see `foothold policies`. Other "
+        "subjects have none.",
+        option=Option(
+            name="--policy",
+            metavar="POLICY",
+            help="Policy of the subject `allocator`: see `foothold policies`; repeatable.",
+        ),
+        default=("after",),
+        all_names=lambda vocabulary: vocabulary.policies,
+    ),
+    _Axis(
+        key="workloads",
+        value_type=value_types.WORKLOAD,
+        help="What the allocator does: `none`, `default`, `hello`, `grow:SIZE`, `block:SIZE`, "
+        "`small:N:SIZE`.",
+        option=Option(
+            name="--workload",
+            metavar="WORKLOAD",
+            help="Workload of the subject `allocator`: none, default, hello, grow:SIZE, block:SIZE "
+            "or small:N:SIZE; repeatable.",
+        ),
+        default=("default",),
+    ),
+)
+
+_EXPECT_FORMS = "`starts`, `path:high`, `path:low`, `path:refused`, `dies:REGEX` or `anything`."
+_EXPECTATIONS = (
+    Setting(
+        key="expect",
+        sections=(EXPECT,),
+        value_type=value_types.EXPECTATION,
+        help=_EXPECT_FORMS,
+        default=None,
+        option=Option(
+            name="--expect",
+            metavar="EXPECTATION",
+            help="Expect this of every cell: starts, dies:REGEX, anything; or path:high, path:low, "
+            "path:refused (its largest reservation is above 4 GiB, below it, or refused).",
+        ),
+    ),
+    Setting(
+        key="path",
+        sections=(EXPECT,),
+        value_type=value_types.choice("path", *ReservationPath),
+        help="The place of the allocator's arena.",
+        default=None,
+    ),
+    Setting(
+        key="outcome",
+        sections=(EXPECT,),
+        value_type=value_types.choice("outcome", Outcome.ALLOCATES, Outcome.DIES),
+        help="Whether the allocator allocates or dies.",
+        default=None,
+    ),
+    Setting(
+        key="status",
+        sections=(EXPECT,),
+        value_type=value_types.number(0, 255, whole=True),
+        help="The exit status of an allocator that dies.",
+        default=0,
+    ),
+    Setting(
+        key="message",
+        sections=(EXPECT,),
+        value_type=value_types.TEXT,
+        help="The last line that it writes to standard error.",
+        default="",
+    ),
+    Setting(
+        key="expect",
+        sections=(SUBJECT,),
+        value_type=value_types.EXPECTATION,
+        help=f"{_EXPECT_FORMS} An `[[expect]]` that matches overrides it.",
+        default=None,
+        default_text='"starts"',
+    ),
+)
+
+_PROGRAMS = (
+    Setting(
+        key="program",
+        sections=(SUBJECT,),
+        value_type=value_types.LINE,
+        help="Path of the program, relative to the plan. A name without a slash is looked up in "
+        "`$PATH`.",
+    ),
+    Setting(
+        key="args",
+        sections=(SUBJECT,),
+        value_type=value_types.TEXT,
+        help="Arguments of the program.",
+        default=(),
+        shape=Shape.LIST,
+        option=Option(
+            name="--arg",
+            metavar="ARG",
+            help="Argument of the program; repeatable: --arg=-p --arg 8080.",
+        ),
+    ),
+    Setting(
+        key="files",
+        sections=(SUBJECT,),
+        value_type=value_types.TEXT,
+        help="Files that are copied into its working directory. Paths are relative to the plan.",
+        default=(),
+        shape=Shape.LIST,
+        option=Option(
+            name="--file",
+            metavar="FILE",
+            help="Copy this file into the program's working directory; repeatable.",
+        ),
+    ),
+    Setting(
+        key="env",
+        sections=(SUBJECT,),
+        value_type=value_types.ASSIGNMENT,
+        help="Environment variables of the program.",
+        default=(),
+        shape=Shape.NAMED,
+        option=Option(
+            name="--env",
+            metavar="NAME=VALUE",
+            help="Environment variable of the program; repeatable.",
+        ),
+    ),
+    Setting(
+        key="root",
+        sections=(SUBJECT,),
+        value_type=value_types.choice("root", "image", "host"),
+        help="Its root file system: Foothold's image, or this machine's own, read-only.",
+        default="image",
+        option=Option(
+            name="--root",
+            metavar="image|host",
+            help="Root file system of the program: Foothold's image (default), or this machine's "
+            "own, read-only.",
+        ),
+    ),
+    Setting(
+        key="sysroot",
+        sections=(SUBJECT,),
+        value_type=value_types.TEXT,
+        help="Directory with the libraries of a program for another architecture: it holds `lib` "
+        "or `usr/lib`. Without it, the libraries of the guest's root are used.",
+        default="",
+        option=Option(
+            name="--sysroot",
+            metavar="DIR",
+            help="Directory with the libraries of a program for another architecture.",
+        ),
+    ),
+    Setting(
+        key="timeout",
+        sections=(SUBJECT,),
+        value_type=value_types.number(0.1, 3600, "seconds"),
+        help="A program that still runs after this time counts as started, and is ended. Slow "
+        "guests get more time in proportion.",
+        default=None,
+        default_text="10",
+        option=Option(
+            name="--timeout",
+            metavar="SECONDS",
+            help="A program that still runs after this time counts as started, and is ended "
+            "(default: 10).",
+        ),
+    ),
+    Setting(
+        key="ready_pattern",
+        sections=(SUBJECT,),
+        value_type=value_types.REGEX,
+        help="A regular expression for a line of the program's output. The program counts as "
+        "started when a line matches, and is ended then. If no line matches, it has not started.",
+        default="",
+        option=Option(
+            name="--ready-pattern",
+            metavar="REGEX",
+            help="The program counts as started when a line of its output matches; it is ended "
+            "then.",
+        ),
+    ),
+)
+
+_RUNS = (
+    Setting(
+        key="repeats",
+        sections=(PLAN, OVERRIDE),
+        value_type=value_types.number(1, 1000, whole=True),
+        help="How often each cell runs. The names of further runs end in `~2`, `~3` and so on.",
+        default=None,
+        default_text="1",
+        option=Option(name="--repeats", metavar="N", help="Run each cell N times (default: 1)."),
+    ),
+    Setting(
+        key="deadline",
+        sections=(PLAN, OVERRIDE),
+        value_type=value_types.number(0.1, 86400, "seconds"),
+        help="Time limit of a cell: one that takes longer is an error. Slow guests get more time "
+        "in proportion. It is never less than three times the timeout of the program.",
+        default=None,
+        default_text="30",
+        option=Option(
+            name="--deadline",
+            metavar="SECONDS",
+            help="Time limit of a cell: one that takes longer is an error (default: 30).",
+        ),
+    ),
+    Setting(
+        key="trace",
+        sections=(PLAN, OVERRIDE),
+        value_type=value_types.FLAG,
+        help="Trace the program's system calls as evidence. A program that traces itself cannot be "
+        "traced.",
+        default=None,
+        default_text="true",
+        option=Option(
+            name="--trace", help="Trace the program's system calls as evidence (default)."
+        ),
+    ),
+    Setting(
+        key="boot_per_cell",
+        sections=(PLAN,),
+        value_type=value_types.FLAG,
+        help="Boot a guest anew for each of its cells, instead of once for all of them.",
+        default=False,
+        option=Option(name="--boot-per-cell", help="Boot the guest anew for each cell."),
+    ),
+    Setting(
+        key="retries",
+        sections=(PLAN,),
+        value_type=value_types.number(0, 100, whole=True),
+        help="How often a cell that does not pass is tried again, each time in a newly booted "
+        "guest. A cell that passes then is marked as flaky.",
+        default=0,
+        option=Option(
+            name="--retries",
+            metavar="N",
+            help="Retry failing cells up to N times, each in a newly booted guest (default: 0).",
+        ),
+    ),
+    Setting(
+        key="jobs",
+        sections=(PLAN,),
+        value_type=value_types.number(1, 64, whole=True),
+        help="How many guests run at the same time.",
+        default=None,
+        default_text="number of processors",
+        option=Option(
+            name="--jobs",
+            short="-j",
+            metavar="N",
+            help="Run N guests at the same time (default: one per processor).",
+        ),
+    ),
+)
+
 SETTINGS: tuple[Setting, ...] = (
-    Setting("schema", (PLAN,), value_types.SCHEMA_KIND, "The version of this format."),
-    Setting("name", (PLAN,), value_types.LINE, "What the plan is called."),
-    Setting("description", (PLAN,), value_types.LINE, "What it is for, in a line.", ""),
-    Setting("tags", (PLAN, CELLS), value_types.TAG,
-            "Words by which cells can be chosen, with `--tag`.", (), Shape.SET),
-    Setting("require", (PLAN,), value_types.GUEST,
-            "Guests that have to be there: that one is unsupported is a failure.", (),
-            Shape.SET, option=Option("--require", "G", "Fail if this guest is unsupported.")),
-    Setting("complete", (PLAN,), value_types.FLAG,
-            "A cell of which nothing is declared is a mistake in the plan.", False),
-    *_axis("guests", value_types.GUEST, lambda known: known.aliases,
-           "Where subjects run.", Option("--guest", "G", "Only in this guest; again for more."),
-           REQUIRED),
-    *_axis("limits", value_types.LIMIT, None,
-           "What narrows the address space there: see limits.md.",
-           Option("--limit", "L", "This limit instead: none, rlimit_as=300M, …"), ("none",)),
-    *_axis("subjects", value_types.SUBJECT, lambda known: known.all_subjects,
-           "What runs: `allocator`, a `[subject.NAME]` of this plan, or a packaged one.",
-           Option("--subject", "S", "This subject instead: a name that the plan knows, or a "
-                  "program."), (ALLOCATOR,)),
-    *_axis("policies", value_types.POLICY, lambda known: known.policies,
-           "The allocator's generations: see `foothold policies`. Other subjects have none.",
-           Option("--policy", "P", "This policy of the allocator instead."), ("after",)),
-    *_axis("workloads", value_types.WORKLOAD, None,
-           "What the allocator does with its heap: `none`, `default`, `hello`, `grow:SIZE`, "
-           "`block:SIZE`.", Option("--workload", "W", "This workload of the allocator instead."),
-           ("default",)),
-    Setting("expect", (EXPECT,), value_types.EXPECTATION, _EXPECT, None,
-            option=Option("--expect", "E",
-                          "What has to come of every cell: starts, path:low, path:high, "
-                          "dies:REGEX, anything.")),
-    Setting("path", (EXPECT,), value_types.choice("path", *ReservationPath),
-            "Where the allocator's arena has to be.", None),
-    Setting("outcome", (EXPECT,), value_types.choice("outcome", Outcome.ALLOCATES, Outcome.DIES),
-            "What becomes of it.", None),
-    Setting("status", (EXPECT,), value_types.number(0, 255, whole=True),
-            "The exit status of one that dies.", 0),
-    Setting("message", (EXPECT,), value_types.TEXT, "The last line on its standard error.", ""),
-    Setting("expect", (SUBJECT,), value_types.EXPECTATION, f"{_EXPECT} An `[[expect]]` goes before it.",
-            None, otherwise='`"starts"`'),
-    Setting("program", (SUBJECT,), value_types.LINE,
-            "Its path, from the plan's directory; without a slash it is looked for in `$PATH`."),
-    Setting("args", (SUBJECT,), value_types.TEXT, "Its arguments.", (), Shape.LIST,
-            option=Option("--arg", "A", "An argument of the program.")),
-    Setting("files", (SUBJECT,), value_types.TEXT,
-            "Files that it finds in its working directory; paths from the plan's directory.", (),
-            Shape.LIST, option=Option("--file", "F", "A file beside the program.")),
-    Setting("env", (SUBJECT,), value_types.ASSIGNMENT, "Its environment.", (), Shape.NAMED,
-            option=Option("--env", "K=V", "A variable of its environment.")),
-    Setting("root", (SUBJECT,), value_types.choice("root", "image", "host"),
-            "Its root file system: ours, or read-only this machine's own.", "image",
-            option=Option("--root", "image|host")),
-    Setting("sysroot", (SUBJECT,), value_types.TEXT,
-            "Where the libraries of a program of another machine are: a directory with `lib` or "
-            "`usr/lib`. Without it, those of the guest's own root serve.", "",
-            option=Option("--sysroot", "DIR", "Where a foreign program's libraries are.")),
-    Setting("timeout", (SUBJECT,), value_types.number(0.1, 3600, "seconds"),
-            "After so long it counts as running, and is ended; times the guest's slowness.", None,
-            otherwise="`10`",
-            option=Option("--timeout", "S", "After so many seconds it counts as running (10).")),
-    Setting("ready_pattern", (SUBJECT,), value_types.REGEX,
-            "What a line of its output has when it has started. It is ended then; if it never says "
-            "so, it has not started.", "",
-            option=Option("--ready-pattern", "REGEX", "What it prints when it has started.")),
-    Setting("repeats", (PLAN, CELLS), value_types.number(1, 1000, whole=True),
-            "Each cell so many times; from the second on its name ends with `~2` and so on.", None,
-            otherwise="`1`", option=Option("--repeats", "N", "Each cell so many times.")),
-    Setting("deadline", (PLAN, CELLS), value_types.number(0.1, 86400, "seconds"),
-            "After so long a cell is in error; times the guest's slowness, and at least twice "
-            "its subject's patience.", None, otherwise="`30`",
-            option=Option("--deadline", "S", "After so many seconds a cell is in error (30).")),
-    Setting("trace", (PLAN, CELLS), value_types.FLAG,
-            "System calls are the third witness. A program that traces itself cannot be traced.",
-            None, otherwise="`true`",
-            option=Option("--trace", help="System calls as the third witness.")),
-    Setting("fresh", (PLAN,), value_types.FLAG, "A boot for each cell, not for each guest.", False,
-            option=Option("--fresh", help="Boot each guest anew for every cell.")),
-    Setting("retries", (PLAN,), value_types.number(0, 100, whole=True),
-            "What does not pass is asked so many times again, each time in a guest that has booted "
-            "for it alone; its verdict says so.", 0,
-            option=Option("--retries", "N", "Ask what does not pass so often again.")),
-    Setting("jobs", (PLAN,), value_types.number(1, 64, whole=True), "Guests at once.", None,
-            otherwise="one for each processor",
-            option=Option("--jobs", "N", "So many guests at once (one a processor).", "-j")),
-)  # fmt: skip
+    Setting(
+        key="schema",
+        sections=(PLAN,),
+        value_type=value_types.SCHEMA_VERSION,
+        help="The version of this file format.",
+    ),
+    Setting(
+        key="name", sections=(PLAN,), value_type=value_types.LINE, help="The name of the plan."
+    ),
+    Setting(
+        key="description",
+        sections=(PLAN,),
+        value_type=value_types.LINE,
+        help="Its purpose, in one line.",
+        default="",
+    ),
+    Setting(
+        key="tags",
+        sections=(PLAN, OVERRIDE),
+        value_type=value_types.TAG,
+        help="Words by which `--tag` selects cells.",
+        default=(),
+        shape=Shape.SET,
+    ),
+    Setting(
+        key="require",
+        sections=(PLAN,),
+        value_type=value_types.GUEST,
+        help="Guests that must be supported: the run fails if this machine cannot boot one of "
+        "them.",
+        default=(),
+        shape=Shape.SET,
+        option=Option(
+            name="--require",
+            metavar="GUEST",
+            help="Fail if this machine cannot boot this guest; repeatable.",
+        ),
+    ),
+    Setting(
+        key="require_expectations",
+        sections=(PLAN,),
+        value_type=value_types.FLAG,
+        help="Reject the plan if a cell has no expectation.",
+        default=False,
+    ),
+    *(setting for axis in _AXES for setting in axis.settings),
+    *_EXPECTATIONS,
+    *_PROGRAMS,
+    *_RUNS,
+)
 
 
-def of_section(section: str) -> Iterator[Setting]:
-    """The settings that may stand in a section."""
+def settings_of(section: str) -> Iterator[Setting]:
+    """Yield the settings that may stand in a section."""
     return (each for each in SETTINGS if section in each.sections)

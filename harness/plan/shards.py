@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
 
-MOST = 1000
-NEAR = 4  # a quarter of a shard out of balance is worth a boot that is saved
+MOST_SHARDS = 1000
+# A cut moves to a border between guests if that shifts it by at most 1/4 of a shard: an uneven
+# shard costs less than booting a guest twice.
+TOLERANCE = 4
 
 
 @dataclass(frozen=True)
@@ -22,21 +24,22 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read `2/5`. Raises UsageError."""
+        """Parse `2/5`. Raises UsageError."""
         match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text, re.ASCII)
-        one = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
-        if not 1 <= one.number <= one.count <= MOST:
+        shard = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
+        if not 1 <= shard.number <= shard.count <= MOST_SHARDS:
             raise UsageError(
-                f"{text!r} is no shard",
-                f"write which of how many, as 2/5: from 1/1 to {MOST}/{MOST}",
+                f"{text!r} is not a shard",
+                f"write number/count, for example 2/5: from 1/1 to {MOST_SHARDS}/{MOST_SHARDS}",
             )
-        return one
+        return shard
 
-    def of(self, cells: Sequence[Cell]) -> tuple[Cell, ...]:
-        """Return this part of the cells: each cell is in exactly one of the parts.
+    def select(self, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+        """Return this part of the cells. Each cell is in exactly one of the parts.
 
-        Parts are equal in size but for the cells of one guest, which stay together where that
-        takes no more than a quarter of a part. They depend on the cells and their order alone.
+        The parts have equal sizes, except that the cells of one guest stay together where that
+        shifts a cut by at most a quarter of a part. The result depends only on the cells and their
+        order.
         """
         groups: dict[str, list[Cell]] = {}
         for cell in cells:
@@ -45,17 +48,18 @@ class Shard:
         for group in groups.values():
             borders.append(borders[-1] + len(group))
         by_guest = [cell for group in groups.values() for cell in group]
-        start, end = (self._cut(at, borders) for at in (self.number - 1, self.number))
-        mine = set(by_guest[start:end])
-        return tuple(cell for cell in cells if cell in mine)
+        start, end = (self._cut(number, borders) for number in (self.number - 1, self.number))
+        selected = set(by_guest[start:end])
+        return tuple(cell for cell in cells if cell in selected)
 
     def _cut(self, number: int, borders: Sequence[int]) -> int:
-        """Where the first `number` parts end: at a border of guests if there is one near. In whole
-        numbers, so that it is the same everywhere.
+        """Return where the first `number` parts end.
+
+        Integer arithmetic gives the same result on every machine.
         """
         total = borders[-1]
         nearest = min(borders, key=lambda border: abs(border * self.count - number * total))
-        if NEAR * abs(nearest * self.count - number * total) <= total:
+        if TOLERANCE * abs(nearest * self.count - number * total) <= total:
             return nearest
         return (2 * number * total + self.count) // (2 * self.count)
 

@@ -1,4 +1,4 @@
-"""The text of a plan: read, and where in it something stands."""
+"""The text of a plan, and the line of everything in it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from typing import Any
 
 from foothold_lab.harness.model.errors import UsageError
 
-LARGEST = 1 << 20  # bytes; nobody writes a longer plan by hand
+LARGEST = 1 << 20  # bytes; a longer file is taken for a mistake
 _PART = r"\"[^\"]*\"|'[^']*'|[\w-]+"
 _HEADER = re.compile(rf"\s*\[\[?\s*((?:{_PART})(?:\s*\.\s*(?:{_PART}))*)\s*\]\]?\s*(?:#.*)?$")
-_LINE = re.compile(r"\(at line (\d+), column \d+\)$")  # the end of what tomllib says
+_LINE = re.compile(r"\(at line (\d+), column \d+\)$")  # the end of a message of tomllib
 _KEY = re.compile(rf"\s*((?:{_PART})(?:\s*\.\s*(?:{_PART}))*)\s*=")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Place:
-    """Something in a plan: the section's key, and which one of several (a number from 0, or a
-    name); the setting's key; a word of its value, and its number if there are several; or without
-    a key, a word that should have been one.
+    """A place in a plan.
+
+    `section` is the key of a section; `which` selects one of several, by number from 0 or by name.
+    `key` is the key of a setting. `word` is a word of its value, or, without a key, an unknown key.
+    `nth` is the number of that word in a list, from 0.
     """
 
     section: str = ""
@@ -39,7 +41,7 @@ class Place:
 
 
 class Source:
-    """A plan's file. Raises UsageError if it cannot be read."""
+    """The file of a plan. Raises UsageError if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -47,27 +49,27 @@ class Source:
         self._lines = self._text.split("\n")
 
     def tables(self) -> dict[str, Any]:
-        """Read it as TOML. Raises UsageError."""
+        """Parse the file as TOML. Raises UsageError."""
         try:
             return tomllib.loads(self._text)
         except (ValueError, RecursionError) as error:
-            why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
             line = _LINE.search(why)
             at = f"{self.path}:{line[1]}" if line else f"{self.path}"
             raise UsageError(
-                f"{at}: this is no TOML: {why}", "https://toml.io says how it is written"
+                f"{at}: this is not valid TOML: {why}", "see https://toml.io for the format"
             ) from error
 
-    def wrong(self, place: Place, error: UsageError) -> UsageError:
-        """Return the error with file, line and key before it."""
-        line = self.line(place)
+    def error_at(self, place: Place, error: UsageError) -> UsageError:
+        """Return the error with file, line and key in front of its message."""
+        line = self.line_of(place)
         at = f"{self.path}:{line}" if line else str(self.path)
         return UsageError(
             f"{at}: {place}: {error}" if str(place) else f"{at}: {error}", error.remedy
         )
 
-    def line(self, place: Place) -> int:
-        """Find the line of something, as well as that can be told; 0 if it cannot."""
+    def line_of(self, place: Place) -> int:
+        """Return the line of a place, from 1; the line of what contains it, or 0, if unknown."""
         start, end = self._table(place)
         key = place.key or place.word
         if not key:
@@ -79,7 +81,7 @@ class Source:
         return start
 
     def _table(self, place: Place) -> tuple[int, int]:
-        """Return the lines of a section, from its title's; (0, end) for those above all tables."""
+        """Return the first line of a section and its end; (0, end) for the top level."""
         headers = ((_HEADER.match(line), n) for n, line in enumerate(self._lines))
         titles = [(_parts(match[1]), n) for match, n in headers if match]
         ends = [n for _, n in titles[1:]] + [len(self._lines)]
@@ -93,7 +95,7 @@ class Source:
         top = titles[0][1] if titles else len(self._lines)
         if not place.section:
             return 0, top
-        # written as a dotted key, or within braces
+        # a dotted key, or an inline table
         for n in range(top):
             match = _KEY.match(self._lines[n])
             if match and _parts(match[1])[0] == place.section:
@@ -101,7 +103,7 @@ class Source:
         return 0, top
 
     def _word(self, start: int, end: int, word: str) -> int:
-        """Return the line of a word in the value that begins on this line, or that line."""
+        """Return the line of a word in the value that begins on line `start`, or that line."""
         for n in range(start, end):
             if n > start and _KEY.match(self._lines[n]):
                 break
@@ -119,12 +121,14 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
     except OSError as error:
-        remedy = "a plan has to be a file that can be read"
+        remedy = "give the path of a readable TOML file"
         raise UsageError(f"{path}: {error.strerror or error}", remedy) from error
     if len(data) > LARGEST:
-        raise UsageError(f"{path}: a plan of more than {LARGEST} bytes", "is it the right file?")
+        raise UsageError(f"{path}: larger than {LARGEST} bytes", "check that it is a plan")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        wrong = f"{error.reason} at byte {error.start}"
-        raise UsageError(f"{path}: this is no TOML: {wrong}", "write it in UTF-8") from error
+        problem = f"{error.reason} at byte {error.start}"
+        raise UsageError(
+            f"{path}: this is not valid TOML: {problem}", "encode the file as UTF-8"
+        ) from error

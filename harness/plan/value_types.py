@@ -1,4 +1,4 @@
-"""Kinds of values: what one is called, and how it is read, from a file or a command line."""
+"""Types of values: the name of each, and how a value is parsed from a file or a command line."""
 
 from __future__ import annotations
 
@@ -12,74 +12,78 @@ from fnmatch import fnmatchcase
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Expectation
-from foothold_lab.harness.plan.vocabulary import Known, unknown, workload
+from foothold_lab.harness.plan.vocabulary import Vocabulary, check_workload, unknown_word
 
-_TOML = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list",
-         dict: "a table"}  # fmt: skip
-LONGEST = 100  # characters of a value that a message shows
+_TOML_NAMES = {str: "a string", bool: "true or false", int: "a number", float: "a number",
+               list: "a list", dict: "a table"}  # fmt: skip
+LONGEST_SHOWN = 100  # characters of a value that a message shows
 
 
 @dataclass(frozen=True)
 class ValueType:
-    """One kind of value. `read` takes what TOML has read and raises UsageError if it is none;
-    `of_word` makes of a word of the command line what TOML would have read.
+    """A type of values.
+
+    `parse` takes a value as the TOML parser returns it, and raises UsageError for a wrong one.
+    `from_word` turns a word of the command line into what the TOML parser would have returned.
     """
 
     name: str
-    read: Callable[[object, Known], object]
-    of_word: Callable[[str], object] = str
+    parse: Callable[[object, Vocabulary], object]
+    from_word: Callable[[str], object] = str
 
 
-def unlike(expected: str, value: object) -> UsageError:
-    """Return what to say of a value of another type."""
-    return UsageError(f"expected {expected}, got {_TOML.get(type(value), 'a date or time')}")
+def wrong_type(expected: str, value: object) -> UsageError:
+    """Return the error for a value of another TOML type."""
+    found = _TOML_NAMES.get(type(value), "a date or time")
+    return UsageError(f"expected {expected}, got {found}")
 
 
-def written(value: object) -> str:
-    """Return a value as it can be shown: Python writes no number of thousands of digits."""
+def display(value: object) -> str:
+    """Return a value as a message can show it. Python refuses to write huge integers."""
     try:
         text = str(value)
     except ValueError:
         return "a number of thousands of digits"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise unlike("text", value)
+        raise wrong_type("a string", value)
     if "\0" in value:
-        raise UsageError("a text cannot have a byte of value 0 in it", "leave it out")
+        raise UsageError("a string must not contain a null byte", "remove it")
     return value
 
 
-def _line(value: object, known: Known) -> str:
+def _line(value: object, _: Vocabulary) -> str:
     line = _text(value)
     if not line.strip() or not line.isprintable():
-        raise UsageError(f"{line!r} is no line of text", "write one that can be printed")
+        raise UsageError(f"{line!r} is not a line of text", "use printable characters")
     return line
 
 
-def _tag(value: object, known: Known) -> str:
+def _tag(value: object, _: Vocabulary) -> str:
     tag = _text(value)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", tag):
-        raise UsageError(f"{tag!r} is no tag", "use letters, digits, and . _ - within it")
+        remedy = "use letters, digits, and . _ - after the first"
+        raise UsageError(f"{tag!r} is not a valid tag", remedy)
     return tag
 
 
-def _flag(value: object, known: Known) -> bool:
+def _flag(value: object, _: Vocabulary) -> bool:
     if not isinstance(value, bool):
-        raise unlike("true or false", value)
+        raise wrong_type("true or false", value)
     return value
 
 
-def _assignment(value: object, known: Known) -> str:
+def _assignment(value: object, _: Vocabulary) -> str:
     assignment = _text(value)
     if not re.match(r"[A-Za-z_][A-Za-z0-9_]*=", assignment):
-        raise UsageError(f"{assignment!r} is no assignment", "write NAME=VALUE")
+        raise UsageError(f"{assignment!r} is not an assignment", "write NAME=VALUE")
     return assignment
 
 
-def _expectation(value: object, known: Known) -> Expectation:
+def _expectation(value: object, _: Vocabulary) -> Expectation:
     try:
         return Expectation.parse(_text(value))
     except ValueError as error:
@@ -87,115 +91,116 @@ def _expectation(value: object, known: Known) -> Expectation:
         raise UsageError(str(error), f'{remedy} or "anything"') from error
 
 
-def _regex(value: object, known: Known) -> str:
+def _regex(value: object, _: Vocabulary) -> str:
     text = _text(value)
     try:
         re.compile(text)
     except re.error as error:
-        raise UsageError(f"{text!r} is no regular expression: {error}") from error
+        raise UsageError(f"{text!r} is not a regular expression: {error}") from error
     return text
 
 
 def number(least: float, most: float, unit: str = "", *, whole: bool = False) -> ValueType:
-    """Return the kind of numbers between these two, which belong to it."""
-    kind: type[int] | type[float] = int if whole else float
-    what = "whole number" if whole else "number"
-    name = f"{what}{f' of {unit}' if unit else ''} from {least:g} to {most:g}"
+    """Return the type of numbers from `least` to `most`, both included."""
+    python_type: type[int] | type[float] = int if whole else float
+    noun = "whole number" if whole else "number"
+    name = f"{noun}{f' of {unit}' if unit else ''} from {least:g} to {most:g}"
 
-    def read(value: object, known: Known) -> int | float:
-        if isinstance(value, bool) or not isinstance(value, int | kind):
-            raise unlike(f"a {name}", value)
+    def parse(value: object, _: Vocabulary) -> int | float:
+        if isinstance(value, bool) or not isinstance(value, int | python_type):
+            raise wrong_type(f"a {name}", value)
         if not least <= value <= most or math.isnan(value):
-            raise UsageError(f"{written(value)} is no {name}")
+            raise UsageError(f"{display(value)} is not a {name}")
         return value
 
-    def of_word(word: str) -> object:
+    def from_word(word: str) -> object:
         try:
-            return kind(word)
+            return python_type(word)
         except ValueError:
-            raise UsageError(f"{written(word)!r} is no {name}") from None
+            raise UsageError(f"{display(word)!r} is not a {name}") from None
 
-    return ValueType(name, read, of_word)
+    return ValueType(name, parse, from_word)
 
 
-def choice(what: str, *words: str | StrEnum) -> ValueType:
-    """Return the kind of which there are these words alone."""
+def choice(noun: str, *words: str | StrEnum) -> ValueType:
+    """Return the type of values that are one of these words."""
 
-    def read(value: object, known: Known) -> str:
+    def parse(value: object, _: Vocabulary) -> str:
         word = _text(value)
         for each in words:
             if word == each:
                 return each
-        raise unknown(what, word, map(str, words))
+        raise unknown_word(noun, word, map(str, words))
 
-    return ValueType(", ".join(f'"{each}"' for each in words), read)
+    return ValueType(", ".join(f'"{each}"' for each in words), parse)
 
 
 def pattern(
-    kind: ValueType, there_are: Callable[[Known], Collection[str]] | None = None
+    value_type: ValueType, all_names: Callable[[Vocabulary], Collection[str]] | None = None
 ) -> ValueType:
-    """Return the kind of words of this one that may have shell wildcards. A pattern has to match
-    one of those that there are, if that is known; everything else has to be a word, and is brought
-    to its one spelling.
+    """Return the type of values of `value_type`, or shell patterns of them.
+
+    With `all_names`, a pattern has to match one of those names. A value without wildcards is
+    parsed, so that every spelling of it becomes the same.
     """
 
-    def read(value: object, known: Known) -> str:
+    def parse(value: object, vocabulary: Vocabulary) -> str:
         word = _text(value)
-        if not is_wild(word):
-            return str(kind.read(word, known))
-        if there_are:
-            _matching(word, there_are(known))
+        if not is_pattern(word):
+            return str(value_type.parse(word, vocabulary))
+        if all_names:
+            _matching(word, all_names(vocabulary))
         return word
 
-    return ValueType(f"{kind.name} or pattern", read)
+    return ValueType(f"{value_type.name} or pattern", parse)
 
 
-def several(kind: ValueType, there_are: Callable[[Known], Collection[str]]) -> ValueType:
-    """Return the kind of words that stand for one of this kind, or as a pattern for all those that
-    match: a tuple.
-    """
+def expanded_pattern(
+    value_type: ValueType, all_names: Callable[[Vocabulary], Collection[str]]
+) -> ValueType:
+    """Return the type of values of `value_type`, where a shell pattern means every match: a tuple."""
 
-    def read(value: object, known: Known) -> object:
+    def parse(value: object, vocabulary: Vocabulary) -> object:
         word = _text(value)
-        if not is_wild(word):
-            return kind.read(word, known)
-        matching = _matching(word, there_are(known))
-        return tuple(dict.fromkeys(kind.read(each, known) for each in matching))
+        if not is_pattern(word):
+            return value_type.parse(word, vocabulary)
+        matching = _matching(word, all_names(vocabulary))
+        return tuple(dict.fromkeys(value_type.parse(each, vocabulary) for each in matching))
 
-    return ValueType(f"{kind.name} or pattern", read)
+    return ValueType(f"{value_type.name} or pattern", parse)
 
 
-def is_wild(word: str) -> bool:
-    """Is it a pattern, and no word?"""
+def is_pattern(word: str) -> bool:
+    """Does it contain shell wildcards?"""
     return bool(set(word) & set("*?["))
 
 
-def _matching(word: str, words: Collection[str]) -> list[str]:
-    matching = [each for each in words if fnmatchcase(each, word)]
+def _matching(word: str, names: Collection[str]) -> list[str]:
+    matching = [each for each in names if fnmatchcase(each, word)]
     if not matching:
-        raise UsageError(f"{word!r} matches none of them", f"there is: {', '.join(words)}")
+        raise UsageError(f"{word!r} matches nothing", f"known names: {', '.join(names)}")
     return matching
 
 
-TEXT = ValueType("text", lambda value, known: _text(value))
+TEXT = ValueType("string", lambda value, _: _text(value))
 LINE = ValueType("line of text", _line)
-ASSIGNMENT = ValueType("text", _assignment)
+ASSIGNMENT = ValueType("string", _assignment)
 TAG = ValueType("tag", _tag)
 FLAG = ValueType("true or false", _flag)
 REGEX = ValueType("regular expression", _regex)
 EXPECTATION = ValueType("expectation", _expectation)
-GUEST = ValueType("guest", lambda value, known: known.guest(_text(value)))
-LIMIT = ValueType("limit", lambda value, known: Limits.parse(_text(value)))
-SUBJECT = ValueType("subject", lambda value, known: known.subject(_text(value)))
-POLICY = ValueType("policy", lambda value, known: known.policy(_text(value)))
-WORKLOAD = ValueType("workload", lambda value, known: workload(_text(value)))
+GUEST = ValueType("guest", lambda value, known: known.resolve_guest(_text(value)))
+LIMIT = ValueType("limit", lambda value, _: Limits.parse(_text(value)))
+SUBJECT = ValueType("subject", lambda value, known: known.check_subject(_text(value)))
+POLICY = ValueType("policy", lambda value, known: known.check_policy(_text(value)))
+WORKLOAD = ValueType("workload", lambda value, _: check_workload(_text(value)))
 SCHEMA = 1
 
 
-def _schema(value: object, known: Known) -> int:
+def _schema(value: object, _: Vocabulary) -> int:
     if value != SCHEMA or not isinstance(value, int) or isinstance(value, bool):
-        raise UsageError(f"this version of Foothold reads schema = {SCHEMA} alone")
+        raise UsageError(f"this version of Foothold only reads schema = {SCHEMA}")
     return SCHEMA
 
 
-SCHEMA_KIND = ValueType(f"{SCHEMA}", _schema)
+SCHEMA_VERSION = ValueType(f"{SCHEMA}", _schema)

@@ -1,4 +1,4 @@
-"""The words that a plan may use, and what is said of any other."""
+"""The names that a plan may use, and the error for any other name."""
 
 from __future__ import annotations
 
@@ -10,81 +10,96 @@ from foothold_lab.harness.model.cells import ALLOCATOR
 from foothold_lab.harness.model.errors import UsageError, did_you_mean
 from foothold_lab.harness.model.sizes import parse_size
 
+LARGEST_SMALL = 32 << 10  # bytes of a block of a size class
+
 
 @dataclass(frozen=True)
-class Known:
-    """The words a plan may use: each guest's names with its canonical one, the policies, and the
-    names of subjects besides the allocator, with what each is, in a line.
+class Vocabulary:
+    """The names that a plan may use.
+
+    `guests` maps each name of a guest to its canonical name. `subjects` maps the name of each
+    subject, the allocator excepted, to its title.
     """
 
-    aliases: Mapping[str, str]
+    guests: Mapping[str, str]
     policies: tuple[str, ...]
     subjects: Mapping[str, str] = field(default_factory=dict)
 
-    def guest(self, name: str) -> str:
-        """Return the canonical name of a guest. Raises UsageError."""
-        if name in self.aliases:
-            return self.aliases[name]
-        raise unknown("guest", name, self.aliases)
+    def resolve_guest(self, name: str) -> str:
+        """Return the canonical name of a guest. Raises UsageError if it is unknown."""
+        if name in self.guests:
+            return self.guests[name]
+        raise unknown_word("guest", name, self.guests)
 
-    def policy(self, name: str) -> str:
-        """Return the policy's name if it is one. Raises UsageError."""
+    def check_policy(self, name: str) -> str:
+        """Return the name of a policy. Raises UsageError if it is unknown."""
         if name in self.policies:
             return name
-        raise unknown("policy", name, self.policies)
+        raise unknown_word("policy", name, self.policies)
 
-    def subject(self, name: str) -> str:
-        """Return the subject's name if it is one. Raises UsageError."""
-        if name in self.all_subjects:
-            return name
+    def check_subject(self, name: str) -> str:
+        """Return the name of a subject. Raises UsageError if it is unknown."""
         names = self.all_subjects
-        error = unknown("subject", name, names)
+        if name in names:
+            return name
+        error = unknown_word("subject", name, names)
         ours = [each for each in names if each.rpartition("-")[0] not in names]
-        ports = "" if len(ours) == len(names) else ", the runtimes with -arm64 and -riscv64 as well"
-        raise UsageError(str(error), f"there is: {', '.join(ours)}{ports}")
+        ports = "" if len(ours) == len(names) else "; runtimes also with -arm64 and -riscv64"
+        raise UsageError(str(error), f"known subjects: {', '.join(ours)}{ports}")
 
     @property
     def all_subjects(self) -> tuple[str, ...]:
-        """The names of all subjects."""
+        """The names of all subjects, the allocator first."""
         return (ALLOCATOR, *self.subjects)
 
-    def names(self, guest: str) -> tuple[str, ...]:
-        """All names of the guest whose canonical name this is."""
-        return (guest, *(alias for alias, name in self.aliases.items() if name == guest))
+    def names_of(self, guest: str) -> tuple[str, ...]:
+        """Return all names of a guest, its canonical name first."""
+        return (guest, *(alias for alias, name in self.guests.items() if name == guest))
 
-    def with_subject(self, name: str, what: str) -> Known:
-        """Return the same words and one subject more. Raises UsageError if its name will not do.
+    def with_subject(self, name: str, title: str) -> Vocabulary:
+        """Return the same vocabulary with one more subject. Raises UsageError for a bad name.
 
-        Cells are called by policy or subject, so that a name must not be both.
+        A cell is named after its policy or its subject, so a name must not be both.
         """
         remedy = "give it another name"
         if name in self.all_subjects:
-            raise UsageError(f"there is a subject {name!r} already", remedy)
+            raise UsageError(f"a subject {name!r} exists already", remedy)
         if name in self.policies:
             raise UsageError(f"{name!r} is a policy of the allocator", remedy)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-            remedy = "use up to 100 letters, digits, and . _ - within it"
-            raise UsageError(f"{name!r} is no name for a subject", remedy)
-        return replace(self, subjects={**self.subjects, name: what})
+            remedy = "use up to 100 letters, digits, and . _ - after the first"
+            raise UsageError(f"{name!r} is not a valid name for a subject", remedy)
+        return replace(self, subjects={**self.subjects, name: title})
 
 
-def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
-    """Return what to say of a word that is not known."""
+_PLURALS = {"policy": "policies"}
+
+
+def unknown_word(noun: str, word: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a word that is not among the known ones."""
     names = list(dict.fromkeys(known))
+    plural = _PLURALS.get(noun, f"{noun}s")
     return UsageError(
-        f"unknown {kind} {word!r}{did_you_mean(word, names)}", f"there is: {', '.join(names)}"
+        f"unknown {noun} {word!r}{did_you_mean(word, names)}",
+        f"known {plural}: {', '.join(names) or 'none'}",
     )
 
 
-def workload(name: str) -> str:
-    """Return the name of a workload of the allocator if it is one. Raises UsageError."""
-    kind, colon, size = name.partition(":")
-    if colon and kind in ("grow", "block"):
+def check_workload(name: str) -> str:
+    """Return the name of a workload of the allocator. Raises UsageError if it is unknown."""
+    word, colon, size = name.partition(":")
+    if colon and word in ("grow", "block"):
         parse_size(size)
+    elif word == "small" and re.fullmatch(r"[0-9]{1,9}:.+", size):
+        if parse_size(size.partition(":")[2]) > LARGEST_SMALL:
+            raise UsageError(
+                f"{name!r}: a small block has at most 32K", "use grow:SIZE, block:SIZE"
+            )
     elif not re.fullmatch(r"none|default|hello|grow-[0-9]{1,6}", name):
-        forms = ("none", "default", "hello", "grow:SIZE", "grow-MIB", "block:SIZE")
-        near = (f"{each}:{size}" for each in ("grow", "block")) if colon else forms
+        forms = ("none", "default", "hello", "grow:SIZE", "grow-MIB", "block:SIZE", "small:N:SIZE")
+        near = (f"{each}:{size}" for each in ("grow", "block", "small")) if colon else forms
         raise UsageError(
-            f"unknown workload {name!r}{did_you_mean(name, near)}", f"there is: {', '.join(forms)}"
+            f"unknown workload {name!r}{did_you_mean(name, near)}",
+            f"known workloads: {', '.join(forms)}",
         )
     return name

@@ -1,0 +1,46 @@
+"""The standard streams of the process: what to do if one is closed, or its reader has gone."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import sys
+
+
+def replace_closed_streams() -> None:
+    """Open /dev/null in place of standard streams that are closed (`foothold run >&-`).
+
+    Otherwise the next file that is opened would take the descriptor, and Python leaves None in
+    `sys.stdout`. Descriptors are opened in ascending order: open(2) returns the lowest free one.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def escape_unprintable() -> None:
+    """Write a backslash escape for each character that the locale cannot encode."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def is_broken() -> bool:
+    """Has the reader of standard output or standard error closed its pipe?"""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def discard_output() -> None:
+    """Send both output streams to /dev/null, so that flushing them at exit cannot fail."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(null, stream.fileno())
