@@ -1,151 +1,98 @@
-"""What a test session has of the laboratory: guests that are booted once, and asked many times."""
+"""The guests of a test session: each is booted once and runs the cells of many tests."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foothold_lab.harness import subjects
-from foothold_lab.harness.guests.base import Guest, Support
-from foothold_lab.harness.guests.catalogue import GuestType, catalogue, known_guests
-from foothold_lab.harness.model import events
-from foothold_lab.harness.model.cells import Cell
-from foothold_lab.harness.model.errors import Blame, FootholdError, UsageError, did_you_mean
-from foothold_lab.harness.model.facts import Facts
-from foothold_lab.harness.model.limits import Limits
-from foothold_lab.harness.model.verdict import Expectation, Verdict
-from foothold_lab.harness.runner.run import Opened, Options, opened
-from foothold_lab.harness.subjects.subject import ALLOCATOR, Subject
+import pytest
+
+from foothold_lab.harness.api.guest import OpenGuest, open_guest
+from foothold_lab.harness.api.vocabulary import canonical_guest
+from foothold_lab.harness.guests.base import Support
+from foothold_lab.harness.guests.catalogue import GuestType, catalogue
+from foothold_lab.harness.model.errors import FootholdError
 from foothold_lab.images.builder import Builder
 
 
 @dataclass
-class Booted:
-    """A guest that answers. `verdicts` are those of the cells that it was asked, in order."""
-
-    name: str
-    opened: Opened = field(repr=False)
-    verdicts: list[Verdict] = field(default_factory=list, repr=False)
-
-    @property
-    def facts(self) -> Facts:
-        """Its address space, as measured."""
-        return self.opened.facts
-
-    @property
-    def guest(self) -> Guest:
-        """The guest itself, with its seven verbs."""
-        return self.opened.guest
-
-
-@dataclass
 class Lab:
-    """The guests of a session. `root` is where evidence is kept, `say` is told what takes time."""
+    """The guests of a session. `root` keeps the evidence; `say` reports what takes time."""
 
     root: Path
     say: Callable[..., None]
     _builder: Builder | None = None
-    _booted: Booted | None = None
+    _open: OpenGuest | None = None
     _ending: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _count: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def builder(self) -> Builder:
-        """What makes images, the first time that they are needed."""
+        """The builder of images, made on first use."""
         if self._builder is None:
-            self._builder = Builder(say=self.say)
+            self._builder = Builder(progress=self.say)
         return self._builder
 
     def name(self, guest: str) -> str:
         """Return a guest's canonical name. Raises UsageError."""
-        known = known_guests(self.builder)
-        if guest not in known:
-            raise UsageError(
-                f"there is no guest {guest!r}{did_you_mean(guest, known)}",
-                f"guests are: {', '.join(known)}",
-            )
-        return known[guest]
+        return canonical_guest(guest, self.builder)
 
     def guests(self) -> Mapping[str, GuestType]:
-        """All guests by canonical name."""
+        """Return all guests by canonical name."""
         return catalogue(self.builder)
 
     def support(self, guest: str) -> Support:
-        """Say whether this machine can boot it; nothing is booted."""
+        """Return whether this machine can boot a guest. Boots nothing."""
         return self.guests()[guest].supported(self.builder, self.root)
 
-    def shared(self, guest: str) -> Booted:
-        """Return the guest that one test after another shares, booting it first if need be.
+    def shared(self, guest: str) -> OpenGuest:
+        """Return the guest that consecutive tests share. Boots it if it is not open.
 
-        The one before it is ended; one that a cell has hurt is replaced. Raises FootholdError.
+        Stops the guest that was open before. A guest that a cell has damaged is replaced. Raises
+        FootholdError.
         """
-        if self._booted:
-            hurt = any(each.blame is Blame.GUEST for each in self._booted.verdicts)
-            if self._booted.name == guest and not hurt:
-                return self._booted
+        if self._open:
+            if self._open.name == guest and not self._open.booted.damaged:
+                return self._open
             self.close()
         with contextlib.ExitStack() as made:
-            self._booted = made.enter_context(self.fresh(guest))
+            self._open = made.enter_context(self.fresh(guest))
             self._ending = made.pop_all()
-        return self._booted
+        return self._open
 
-    @contextlib.contextmanager
-    def fresh(self, guest: str) -> Iterator[Booted]:
-        """A guest of one's own, gone afterwards. Raises FootholdError."""
-        options = Options(self.root / f"boot-{next(self._count)}", self.builder, jobs=1)
-        with opened(guest, options, _nobody) as one:
-            yield Booted(guest, one)
-
-    def ask(
-        self,
-        booted: Booted,
-        limits: Limits,
-        *,
-        policy: str,
-        workload: str,
-        program: Subject | None,
-        expect: Expectation | None,
-    ) -> Verdict:
-        """Take a cell to its verdict in a guest that is booted."""
-        subject = program or ALLOCATOR
-        cell = Cell(
-            booted.name,
-            limits,
-            "" if program else policy,
-            subject.name,
-            workload="default" if program else workload,
-            expected=expect,
-        )
-        verdict = booted.opened.ask(cell, subject, self.root / f"cell-{next(self._count)}")
-        booted.verdicts.append(verdict)
-        return verdict
+    def fresh(self, guest: str) -> contextlib.AbstractContextManager[OpenGuest]:
+        """Return a guest that no other test uses, as a context manager. Raises FootholdError."""
+        directory = self.root / f"boot-{next(self._count)}"
+        return open_guest(guest, builder=self.builder, directory=directory)
 
     def close(self) -> None:
-        """End the guest that is shared."""
-        self._booted = None
+        """Stop the guest that is open."""
+        self._open = None
         with contextlib.suppress(FootholdError):
             self._ending.close()
 
 
-def program(
-    name: str,
-    arguments: Sequence[str],
-    files: Sequence[str],
-    environment: Mapping[str, str],
-    timeout: float | None,
-) -> Subject:
-    """Make a subject of a program of this machine; see `subjects.of_program`."""
-    return subjects.of_program(
-        name,
-        arguments,
-        files=files,
-        environment=[f"{key}={value}" for key, value in environment.items()],
-        timeout=timeout or subjects.TIMEOUT,
-    )
+_LAB: pytest.StashKey[Lab] = pytest.StashKey()
 
 
-def _nobody(_: events.AnyEvent) -> None:
-    """Tests have their own report."""
+def lab_of(config: pytest.Config) -> Lab:
+    """Return the guests of a session, made on first use and closed at its end."""
+    if lab := config.stash.get(_LAB, None):
+        return lab
+    # this reporter writes whole lines of its own; a process of xdist has none
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+
+    def say(what: str, /, *, transient: bool = False) -> None:
+        if transient or not reporter:
+            return
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            reporter.write_line(what)
+
+    factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
+    lab = config.stash[_LAB] = Lab(factory.mktemp("foothold"), say)
+    config.add_cleanup(lab.close)
+    return lab

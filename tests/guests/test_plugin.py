@@ -1,4 +1,4 @@
-"""The pytest plugin, as a user has it: tests of ten lines, in a directory of their own."""
+"""The pytest plugin in a project of its own."""
 
 from __future__ import annotations
 
@@ -11,61 +11,61 @@ import pytest
 
 GUESTS = ("native", "uml-6.1", "uml-6.12")
 
-@pytest.mark.guest(*GUESTS)
-@pytest.mark.limit(rlimit_as="800M")
-def test_env_starts(run_cell):
-    verdict = run_cell("/usr/bin/env", "true", expect="starts")
+@pytest.mark.foothold_guest(*GUESTS)
+@pytest.mark.foothold_limit(rlimit_as="800M")
+def test_env_starts(foothold_cell):
+    verdict = foothold_cell("/usr/bin/env", "true", expect="starts")
     assert verdict.passed, verdict
 
-@pytest.mark.guest(*GUESTS)
-def test_the_path(run_cell, facts):
-    verdict = run_cell(policy="after")
-    assert verdict.observed.path == ("low" if facts.bits == 39 else "high")
+@pytest.mark.foothold_guest(*GUESTS)
+def test_the_path(foothold_cell, foothold_facts):
+    verdict = foothold_cell(policy="after")
+    assert verdict.observed.path == ("low" if foothold_facts.bits == 39 else "high")
 
-@pytest.mark.guest(*GUESTS)
-def test_before(run_cell, guest):
-    assert run_cell(policy="before").observed.path == "high"
+@pytest.mark.foothold_guest(*GUESTS)
+def test_before(foothold_cell, foothold_guest):
+    assert foothold_cell(policy="before").observed.path == "high"
 """
 
 
 @pytest.fixture
-def mine(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+def mine(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makepyfile(TESTS)
     return pytester
 
 
-def test_one_test_for_each_guest_and_evidence_for_what_fails(mine: pytest.Pytester) -> None:
+def test_makes_one_test_for_each_guest_and_reports_evidence(mine: pytest.Pytester) -> None:
     done = mine.runpytest_subprocess("-v", "--strict-markers")
     done.assert_outcomes(passed=7, failed=2)
     done.stdout.fnmatch_lines(
         [
-            "*::test_env_starts[[]native[]] PASSED*",
-            "*::test_before[[]uml-6.1[]] FAILED*",
+            "*::test_env_starts[[]foothold:native[]] PASSED*",
+            "*::test_before[[]foothold:uml-6.1[]] FAILED*",
             "*console of uml-6.1*",
             "*last cell of uml-6.1*",
             "uml-6.1/none/before: pass",
             "trace: *0xf8*",
         ]
     )
-    # the tests of one guest are together: one boot for each
+    # the tests of one guest follow each other, so that it is booted once
     order = [line for line in done.outlines if "::test_" in line and line.endswith("%]")]
     guests = [line.partition("[")[2].partition("]")[0] for line in order]
     assert guests == sorted(guests, key=guests.index)
 
 
-def test_a_mistake_is_told_where_it_is_made_with_nothing_of_another_test(
+def test_reports_a_mistake_at_the_line_of_the_test(
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makepyfile(
         """
         import pytest
-        pytestmark = pytest.mark.guest("native")
+        pytestmark = pytest.mark.foothold_guest("native")
 
-        def test_cell(run_cell):
-            assert run_cell("/bin/false").passed
+        def test_cell(foothold_cell):
+            assert foothold_cell("/bin/false").passed
 
-        def test_words(run_cell):
-            run_cell("/bin/true", expect="strats")
+        def test_words(foothold_cell):
+            foothold_cell("/bin/true", expect="strats")
         """
     )
     done = pytester.runpytest_subprocess()
@@ -75,14 +75,14 @@ def test_a_mistake_is_told_where_it_is_made_with_nothing_of_another_test(
     assert sum("last cell of native" in line for line in done.outlines) == 1
 
 
-def test_what_is_said_between_two_tests_takes_no_line_apart(pytester: pytest.Pytester) -> None:
+def test_writes_progress_on_lines_of_its_own(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
-        from harness.pytest_plugin.hooks import _lab
+        from foothold_lab.harness.pytest_plugin.lab import lab_of
 
         def test_x(pytestconfig):
-            _lab(pytestconfig).say("building root")
-            _lab(pytestconfig).say("3 of 9 MiB", passing=True)
+            lab_of(pytestconfig).say("building root")
+            lab_of(pytestconfig).say("3 of 9 MiB", transient=True)
         """
     )
     done = pytester.runpytest_subprocess("-v")
@@ -90,7 +90,7 @@ def test_what_is_said_between_two_tests_takes_no_line_apart(pytester: pytest.Pyt
     done.stdout.no_fnmatch_line("*3 of 9*")
 
 
-def test_with_xdist_a_guest_is_in_one_process_alone(mine: pytest.Pytester) -> None:
+def test_xdist_runs_a_guest_in_one_process(mine: pytest.Pytester) -> None:
     done = mine.runpytest_subprocess("-v", "-n", "2")
     done.assert_outcomes(passed=7, failed=2)
     process: dict[str, set[str]] = {}
@@ -98,13 +98,13 @@ def test_with_xdist_a_guest_is_in_one_process_alone(mine: pytest.Pytester) -> No
         if line.startswith("[gw") and "::" in line:
             guest = line.rpartition("[")[2].partition("]")[0]
             process.setdefault(guest, set()).add(line[:5])
-    assert set(process) == {"native", "uml-6.1", "uml-6.12"}
+    assert set(process) == {"foothold:native", "foothold:uml-6.1", "foothold:uml-6.12"}
     assert all(len(each) == 1 for each in process.values()), process
 
 
-def test_options_choose_guests_and_make_them_necessary(pytester: pytest.Pytester) -> None:
+def test_options_select_guests(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nfoothold_guests =\n    native\n    uml-trixie\n")
-    pytester.makepyfile("def test_x(guest): assert guest.facts.task_size")
+    pytester.makepyfile("def test_x(foothold_guest): assert foothold_guest.facts.task_size")
     both = pytester.runpytest_subprocess("-v")
     both.assert_outcomes(passed=2)
     alone = pytester.runpytest_subprocess("-v", "--foothold-guest", "native")
@@ -114,15 +114,15 @@ def test_options_choose_guests_and_make_them_necessary(pytester: pytest.Pytester
     wrong.stdout.fnmatch_lines(["*there is no guest 'nativ'*guests are: *native*"])
 
 
-def test_what_cannot_be_had_is_skipped_or_fails(
+def test_a_guest_that_cannot_boot_skips_or_fails_its_tests(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/at/all.sock")
     pytester.makepyfile(
         """
         import pytest
-        @pytest.mark.guest("docker")
-        def test_x(guest): assert guest
+        @pytest.mark.foothold_guest("docker")
+        def test_x(foothold_guest): assert foothold_guest
         """
     )
     skipped = pytester.runpytest_subprocess("-rs")
@@ -131,12 +131,129 @@ def test_what_cannot_be_had_is_skipped_or_fails(
     pytester.runpytest_subprocess("--foothold-require").assert_outcomes(errors=1)
 
 
-def test_boot_gives_a_guest_of_ones_own(pytester: pytest.Pytester) -> None:
+def test_boots_guests_for_one_test(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
-        def test_x(boot):
-            one, other = boot("native"), boot("uml-trixie")
+        def test_x(foothold_boot):
+            one, other = foothold_boot("native"), foothold_boot("uml-trixie")
             assert other.facts.bits == 39 < one.facts.bits
         """
     )
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_other_tests_keep_their_positions(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.foothold_guest("native", "uml-6.12")
+        def test_a(foothold_guest): pass
+
+        @pytest.mark.parametrize("guest", ["uml-6.12", "native"])
+        def test_b(guest): pass
+
+        @pytest.mark.foothold_guest("native", "uml-6.12")
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_c(foothold_guest, number): pass
+        """
+    )
+    done = pytester.runpytest_subprocess("--collect-only", "-q")
+    tests = [line.partition("::")[2] for line in done.outlines if "::" in line]
+    assert tests == [
+        "test_a[foothold:native]",
+        "test_c[foothold:native-1]",
+        "test_b[uml-6.12]",
+        "test_b[native]",
+        "test_c[foothold:native-2]",
+        "test_a[foothold:uml-6.12]",
+        "test_c[foothold:uml-6.12-1]",
+        "test_c[foothold:uml-6.12-2]",
+    ]
+
+
+def test_a_fixture_that_overrides_ours_is_left_alone(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_own="""
+        import pytest
+
+        @pytest.fixture
+        def foothold_guest(): return "mine"
+
+        def test_own(foothold_guest): assert foothold_guest == "mine"
+        """,
+        test_wrapped="""
+        import pytest
+        pytestmark = pytest.mark.foothold_guest("native")
+
+        @pytest.fixture
+        def foothold_guest(foothold_guest): return [foothold_guest]
+
+        def test_wrapped(foothold_guest): assert foothold_guest[0].name == "native"
+        """,
+    )
+    done = pytester.runpytest_subprocess("-v")
+    done.assert_outcomes(passed=2)
+    done.stdout.fnmatch_lines(
+        ["*::test_own PASSED*", "*::test_wrapped[[]foothold:native[]] PASSED*"]
+    )
+
+
+# prints how many modules of Foothold were imported, and by what xdist scheduled the tests
+CONFTEST = """
+import sys
+
+def pytest_sessionfinish(session):
+    modules = sum(name.startswith("foothold_lab") for name in sys.modules)
+    distributed = session.config.pluginmanager.get_plugin("dsession")
+    print(f"\\nscheduler={type(distributed.sched).__name__ if distributed else None} {modules=}")
+"""
+OURS = 4  # foothold_lab, .harness, .pytest_plugin, .hooks
+
+
+def test_a_project_without_our_fixtures_is_left_alone(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def guest(): return "mine"
+
+        @pytest.fixture
+        def facts(guest): return guest
+
+        def test_one(guest): assert guest == "mine"
+
+        @pytest.mark.parametrize("backend", ["native", "docker", "uml-6.1"])
+        def test_two(facts, backend): assert facts == "mine"
+        """
+    )
+    alone = pytester.runpytest_subprocess("-s")
+    alone.assert_outcomes(passed=4)
+    alone.stdout.fnmatch_lines([f"scheduler=None modules={OURS}"])
+    distributed = pytester.runpytest_subprocess("-s", "-n", "2")
+    distributed.assert_outcomes(passed=4)
+    distributed.stdout.fnmatch_lines([f"scheduler=LoadScheduling modules={OURS}"])
+
+
+@pytest.mark.parametrize(
+    ("options", "scheduler"),
+    [(("-n", "2"), "ByGuest"), (("-n", "2", "--dist", "worksteal"), "WorkStealingScheduling")],
+)
+def test_chooses_a_scheduler_for_our_fixtures_unless_the_user_does(
+    pytester: pytest.Pytester, options: tuple[str, ...], scheduler: str
+) -> None:
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.foothold_guest("native")
+        @pytest.mark.parametrize("n", range(4))
+        def test_x(foothold_guest, n): pass
+        """
+    )
+    done = pytester.runpytest_subprocess("-s", *options)
+    done.assert_outcomes(passed=4)
+    done.stdout.fnmatch_lines([f"scheduler={scheduler} *"])
