@@ -1,9 +1,9 @@
-"""`python3 -m allocator`: run the subject and report; see `options.HELP`."""
+"""`python3 -m allocator`: run the subject and write its report; see `options.HELP`."""
 
 import sys
 
 from . import options
-from .death import Console, Throw
+from .death import Console, Killed, Throw
 from .report import Report, write
 
 TYPE_CHECKING = False
@@ -16,17 +16,19 @@ SCHEMA = 1
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run with these arguments (those of the process by default), and return the exit status."""
+    """Run with these arguments (default: those of the process) and return the exit status."""
     try:
         return _main(sys.argv[1:] if argv is None else argv)
     except options.UsageError as error:
         return _fail(str(error))
     except ImportError as error:
-        return _fail(f"Python cannot load what it needs ({error}): see its installation and limits")
+        return _fail(
+            f"Python cannot import a module ({error}): check the installation and the limits"
+        )
     except MemoryError:
-        return _fail("no memory for Python itself: raise the address-space limit (RLIMIT_AS)")
+        return _fail("too little memory for Python: raise the address-space limit (RLIMIT_AS)")
     except BrokenPipeError:
-        return _fail("nobody reads the report: standard output is closed")
+        return _fail("the report cannot be written: standard output is closed")
     except OSError as error:
         return _fail(f"the report cannot be written: {error.strerror}")
     except KeyboardInterrupt:
@@ -47,7 +49,7 @@ def _main(argv: list[str]) -> int:
         return 0
     policy = POLICIES.get(chosen.policy)
     if policy is None:
-        raise options.UsageError(f"no policy {chosen.policy!r}: use {', '.join(POLICIES)}")
+        raise options.UsageError(f"unknown policy {chosen.policy!r}: use {', '.join(POLICIES)}")
     from . import workload
 
     try:
@@ -58,8 +60,8 @@ def _main(argv: list[str]) -> int:
     pointer_size = kernel.width.pointer
     if pointer_size not in policy.pointer_sizes:
         raise options.UsageError(
-            f"the policy {policy.name} is not known for pointers of {pointer_size} bytes: "
-            "use a machine of 64 bits"
+            f"the policy {policy.name} does not exist for {pointer_size}-byte pointers: "
+            "use a 64-bit machine"
         )
     report = Report(1)
     report.event(
@@ -77,10 +79,10 @@ def _main(argv: list[str]) -> int:
     if chosen.trace:
         from .trace import Call, Traced
 
-        def tell(call: Call) -> None:
+        def record(call: Call) -> None:
             report.event("call", name=call.name, args=call.args, result=call.result)
 
-        kernel = Traced(kernel, tell)
+        kernel = Traced(kernel, record)
     return _run(kernel, policy, end, chosen, report)
 
 
@@ -135,14 +137,26 @@ def _run(
 
 
 def _died(death: "Death", console: Console, report: Report) -> int:
-    """Report a death: `throw` for a throw, `exit` where the runtime left without one."""
+    """Report a death: `throw`, `exit` without a throw, or `killed` by a signal."""
     printed = list(console.lines)
-    if isinstance(death, Throw):
+    if isinstance(death, Killed):
+        report.event("killed", signal=death.signal, printed=printed)
+        _kill_self(death.signal)
+    elif isinstance(death, Throw):
         report.event("throw", message=death.message, printed=printed, status=death.status)
         console.printf(f"throw: {death.message}\n")
     else:
         report.event("exit", message=death.message, printed=printed, status=death.status)
     return death.status
+
+
+def _kill_self(number: int) -> None:
+    """End this process by a signal, as the kernel ends the runtime."""
+    import signal
+    from posix import kill
+
+    signal.signal(number, signal.SIG_DFL)
+    kill(_pid(), number)
 
 
 def _hold(chosen: options.Options, report: Report, at: str) -> None:
@@ -155,8 +169,7 @@ def _hold(chosen: options.Options, report: Report, at: str) -> None:
 
 
 def _kernel(chosen: options.Options) -> "tuple[Kernel, int]":
-    model = chosen.model
-    if model is None:
+    if chosen.model is None:
         from .realkernel import RealKernel
 
         real = RealKernel()
@@ -164,16 +177,7 @@ def _kernel(chosen: options.Options) -> "tuple[Kernel, int]":
     from .modelkernel import ModelKernel
 
     try:
-        kernel = ModelKernel(
-            model.task_size,
-            pointer_size=model.pointer_size,
-            top_down=model.top_down,
-            mmap_base=model.mmap_base,
-            hints_honoured=model.hints_honoured,
-            occupied=model.occupied,
-            rlimit_as=model.rlimit_as,
-            failures=model.failures,
-        )
+        kernel = ModelKernel(chosen.model)
     except ValueError as error:
         raise options.UsageError(str(error)) from None
     return kernel, kernel.width.end if chosen.end is None else chosen.end

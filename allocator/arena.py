@@ -1,4 +1,4 @@
-"""The arena: the addresses the heap lives at (Go: mallocinit and MHeap_SysAlloc, MHeap_MapBits)."""
+"""The arena: the addresses of the heap (Go: mallocinit, MHeap_SysAlloc, MHeap_MapBits)."""
 
 from .death import Throw
 from .policy import ARENA_HIGH, BITMAP_HIGH
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .sysmem import SysMem
 
     class Arena(Protocol):
-        """What the heap asks of its arena, whichever the generation."""
+        """The interface between the heap and its arena."""
 
         path: str
         base: int
@@ -23,25 +23,26 @@ if TYPE_CHECKING:
         arena_end: int
 
         def reserve(self) -> None:
-            """Find a place, or throw."""
+            """Find an address range, or throw."""
 
         def sys_alloc(self, n: int) -> int:
-            """Take n bytes, usable and with their part of the bitmap, or give 0."""
+            """Map n bytes and their part of the bitmap. Returns their address, 0 on failure."""
 
         def top(self, v: int) -> int:
-            """Where the bitmap of v's neighbourhood begins: see `bitmap`."""
+            """Return the base for the bitmap words of the memory around v, see `bitmap`."""
 
 
 ARENA_LOW = 512 << 20
 
 
 class ContiguousArena:
-    """One arena with its bitmap below it, from which the heap grows upward: Go of 2012.
+    """One arena with its bitmap below it (Go of 2012). The heap grows upwards in it.
 
-    end: the end of the program's image, which the low arena is placed behind.
-    image: bytes of text, data and bss, which memlimit takes off.
-    path: `high`, `low`, `low-grown` once the kernel gave a block beyond the reservation, `refused`
-    as long as there is none. All other fields are addresses and bytes, 0 before `reserve`.
+    end: address of the end of the program's image. The low arena is placed after it.
+    image: bytes of text, data and bss, which memlimit subtracts from the limit.
+    path: `high`, `low`, `low-grown` after the first block beyond the low reservation, `refused`
+        while nothing is reserved.
+    All other fields are addresses and bytes, 0 before `reserve`.
     """
 
     __slots__ = (
@@ -60,7 +61,7 @@ class ContiguousArena:
         self.path = "refused"
 
     def reserve(self) -> None:
-        """The first half of `runtime·mallocinit`: high if it can be had, else low."""
+        """The first half of `runtime·mallocinit`: reserve the high arena, else the low one."""
         mem, width = self._mem, self._width
         p = 0
         path, arena_size, bitmap_size = "high", ARENA_HIGH, BITMAP_HIGH
@@ -74,9 +75,8 @@ class ContiguousArena:
                 arena_size = bitmap_size * 8
             want = self._end + (1 << 18) + (1 << 20) - 1 & ~((1 << 20) - 1)
             p = mem.sys_reserve(want, bitmap_size + arena_size)
-            if (
-                p & PAGE_MASK and mem.policy.reads_limit
-            ):  # came with memlimit, and lacks its newline
+            # this message came with memlimit, and has no newline
+            if p & PAGE_MASK and mem.policy.reads_limit:
                 mem.console.printf(
                     f"runtime: SysReserve returned unaligned address {p:#x}; "
                     f"asked for {bitmap_size + arena_size:#x}"
@@ -95,7 +95,7 @@ class ContiguousArena:
         self._top = first - 1 + (first >> width.group)
 
     def sys_alloc(self, n: int) -> int:
-        """`runtime·MHeap_SysAlloc`: n bytes of heap, or 0."""
+        """`runtime·MHeap_SysAlloc`: n bytes of heap, 0 on failure."""
         mem = self._mem
         if n <= self.arena_end - self.arena_used:
             p = self.arena_used
@@ -104,7 +104,7 @@ class ContiguousArena:
             self._map_bits()
             return p
         if self.bitmap >= mem.policy.careful_from:
-            return 0  # the reservation is all there is
+            return 0  # a high arena does not grow beyond its reservation
         p = mem.sys_alloc(n)
         if p == 0:
             return 0
@@ -114,20 +114,22 @@ class ContiguousArena:
             return 0
         self.path = "low-grown"
         if p + n > self.arena_used:
-            # What lay between is given up: nothing will ever be taken from there again.
+            # As in Go, the addresses between are never used again.
             self.arena_used = p + n
             self.arena_end = max(self.arena_end, self.arena_used)
             self._map_bits()
         return p
 
     def _map_bits(self) -> None:
-        """`runtime·MHeap_MapBits`: make the bitmap, which grows downward, cover what is used."""
+        """`runtime·MHeap_MapBits`: extend the bitmap downwards to cover the used arena."""
         n = (self.arena_used - self.arena_start) // self._width.bits
         n = n + BITMAP_CHUNK - 1 & ~(BITMAP_CHUNK - 1)
         if self._bitmap_mapped < n:
-            self._mem.sys_map(self.arena_start - n, n - self._bitmap_mapped)
+            # a bitmap larger than the addresses below the arena wraps, as in C
+            v = self.arena_start - n & self._width.mask
+            self._mem.sys_map(v, n - self._bitmap_mapped)
             self._bitmap_mapped = n
 
     def top(self, v: int) -> int:
-        """The same for every address: there is one bitmap."""
+        """Return the same base for every address: there is one bitmap."""
         return self._top

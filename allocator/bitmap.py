@@ -1,30 +1,31 @@
 """The heap bitmap (Go: the bit functions of mgc0.c): four bits for each word of heap.
 
-One bitmap word describes 16 heap words, 8 where a word has 32 bits, and lies below the arena,
-mirrored: the bitmap word of heap word i is `top - (i >> 4)` (or 3) with i and top counted in words
-from address 0. Within it the bits stand in groups of 16 (or 8), a bit of each group for each heap
-word; from the lowest:
+A bitmap word describes 16 heap words (8 if a word has 32 bits). The bitmap lies below the arena and
+grows downwards: heap word i is described by the bitmap word `top - (i >> 4)` (or `>> 3`), where i
+and top are counted in words from address 0. The bits of a bitmap word form four groups of 16 (or
+8), and each group has one bit for each heap word. From the lowest group:
 
     allocated, no pointers (allocated) or block boundary (not allocated), marked, special.
 """
 
-from .cache import BitmapWord, Place
 from .death import Throw
+from .freelist import BitmapWord, Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .arena import Arena
-    from .cache import MCacheList
+    from .freelist import MCacheList
     from .kernel import Kernel
 
 
 class HeapBitmap:
-    """Writes the bitmap of one arena in the kernel's memory. Addresses and sizes in bytes.
+    """Writes the bitmap of one arena into the kernel's memory. Addresses and sizes in bytes.
 
-    places: by address, the `Place` of blocks that the short ways of malloc and free can deal with:
-    free ones in the cache's lists, and allocated ones with nothing but the allocated bit.
-    near: the words from the reserved bitmap on, all of them if none is reserved.
-    mirror: by index, the bitmap words of those; whoever writes such a word writes it there too.
+    places: by address, the `Place` of each block that the fast paths of malloc and free can handle:
+        free blocks in the cache's lists, and allocated blocks that have only the allocated bit set.
+    near: memory as words, starting at the reserved bitmap, or at address 0 if none is reserved.
+    mirror: by index, copies of the bitmap words of those blocks. A write to such a word is also
+        written to its copy.
     """
 
     __slots__ = (
@@ -49,7 +50,7 @@ class HeapBitmap:
         self.mirror: dict[int, BitmapWord] = {}
 
     def place(self, v: int, blocks: "MCacheList") -> "Place":
-        """The place of the small block at v, which belongs to that list and is free."""
+        """Return the place of the free small block at v, which belongs to the list `blocks`."""
         place = self.places.get(v)
         if place is None:
             i, b, s = self._find(v)
@@ -62,29 +63,29 @@ class HeapBitmap:
         return place
 
     def forget(self, v: int) -> None:
-        """Leave the block at v, if it is a small one, to the long ways."""
+        """Remove the place of the block at v: only the slow paths handle the block from now on."""
         self.places.pop(v, None)
 
     def markallocated(self, v: int, n: int, noptr: bool = False) -> None:
-        """`runtime·markallocated`: the block of n bytes at v is used."""
+        """`runtime·markallocated`: mark the block of n bytes at v as allocated."""
         self._check(v, n, "markallocated: bad pointer")
         _, b, s = self._find(v)
         bits = self.words[b] & self._keep[s] | self._allocated[s]
         self._write(b, bits | self._boundary[s] if noptr else bits)
 
     def markfreed(self, v: int, n: int) -> None:
-        """`runtime·markfreed`: the block is free. Its throw has the other's text."""
+        """`runtime·markfreed`: mark the block as free. It throws the text of markallocated, as Go does."""
         self._check(v, n, "markallocated: bad pointer")
         self._mark_boundary(v)
 
     def markspan(self, v: int, size: int, n: int, leftover: bool) -> None:
-        """`runtime·markspan`: n blocks of `size` bytes at v; `leftover` marks their end too."""
+        """`runtime·markspan`: mark n blocks of `size` bytes at v; `leftover` also marks their end."""
         self._check(v, size * n, "markspan: bad pointer")
         for p in range(v, v + size * (n + leftover), size) if size else [v]:
             self._mark_boundary(p)
 
     def unmarkspan(self, v: int, n: int) -> None:
-        """`runtime·unmarkspan`: forget all about the n bytes at v."""
+        """`runtime·unmarkspan`: clear all bits of the n bytes at v."""
         self._check(v, n, "markspan: bad pointer")
         if v - self.arena.arena_start >> self._shift & self._last:
             raise Throw("markspan: unaligned pointer")
@@ -97,24 +98,24 @@ class HeapBitmap:
             self.mirror.pop(b, None)
 
     def setblockspecial(self, v: int) -> None:
-        """`runtime·setblockspecial`: the block at v is known to the profiler."""
+        """`runtime·setblockspecial`: mark the block at v as sampled by the profiler."""
         _, b, s = self._find(v)
         self._write(b, self.words[b] | self._special[s])
         self.forget(v)
 
     def bits(self, v: int) -> tuple[bool, bool, bool, bool]:
-        """The four bits of the word at v: allocated, boundary or no pointers, marked, special."""
+        """Return the bits of the word at v: allocated, boundary or no pointers, marked, special."""
         _, b, s = self._find(v)
         word, n = self.words[b] >> s, self._width.bits
         return bool(word & 1), bool(word >> n & 1), bool(word >> 2 * n & 1), bool(word >> 3 * n & 1)
 
     def _find(self, v: int) -> tuple[int, int, int]:
-        """The word at v, the bitmap word that describes it, and its bit in each group there."""
+        """Return the index of the word at v, of its bitmap word, and its bit number in a group."""
         i = v >> self._shift
         return i, self.arena.top(v) - (i >> self._group), i & self._last
 
     def _mark_boundary(self, v: int) -> None:
-        i = v >> self._shift  # `_find` once more: this is done for every block of a new span
+        i = v >> self._shift  # `_find` inlined: it would be called for every block of a new span
         b = self.arena.top(v) - (i >> self._group)
         s = i & self._last
         self._write(b, self.words[b] & self._keep[s] | self._boundary[s])

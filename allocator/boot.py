@@ -1,9 +1,9 @@
-"""The first code of the deployed package, started as a script: fast imports, then the program.
+"""The script that starts the deployed package with fast imports.
 
-Started so, Python itself imports nothing for it: for a package or a zip file it would import
-`runpy`, a fifth of a cell's time under emulation. The bytecode of all modules lies beside this in
-one file, if somebody has made it for this very Python, and the modules are made from it; else they
-are compiled from their sources. See `bundle`.
+A script starts faster than a package or a zip file, for which Python imports `runpy` first: a fifth
+of a cell's time under emulation. If a file beside this script holds the bytecode of all modules for
+the running version of Python, the modules are loaded from it. Otherwise they are compiled from
+their sources. See `bundle`.
 """
 
 import sys
@@ -18,7 +18,7 @@ PACKAGE = "allocator"
 
 
 class Bytecode:
-    """A finder and loader of the package's modules, given their marshalled code by full name."""
+    """Finds and loads the package's modules from their marshalled code, by full name."""
 
     def __init__(
         self,
@@ -33,13 +33,13 @@ class Bytecode:
     def find_spec(
         self, name: str, path: object = None, target: object = None
     ) -> "ModuleSpec | None":
-        """The specification of one of the modules, None for any other."""
+        """Return the specification of a module of the package, None for any other."""
         if name not in self._codes:
             return None
         return self._spec(name, self, is_package=name == PACKAGE)  # type: ignore[arg-type]
 
     def create_module(self, spec: "ModuleSpec") -> None:
-        """As usual."""
+        """Let Python create the module."""
 
     def exec_module(self, module: "ModuleType") -> None:
         """Run the module's code."""
@@ -47,7 +47,7 @@ class Bytecode:
 
 
 def install(folder: str, magic: bytes, spec: "type[ModuleSpec]") -> bool:
-    """Import from the folder's bytecode from now on; False if there is none of this magic."""
+    """Import from the folder's bytecode. Returns False if it has none with this magic number."""
     from marshal import loads
 
     try:
@@ -60,17 +60,17 @@ def install(folder: str, magic: bytes, spec: "type[ModuleSpec]") -> bool:
 
 
 def bytecode_name(magic: bytes) -> str:
-    """The file that holds the bytecode for the Python with this magic number."""
+    """Name the file with the bytecode for the Python with this magic number."""
     return f"bytecode-{magic.hex()}"
 
 
 def begin() -> int:
-    """Run the program of the folder that this file is in, and return its exit status."""
+    """Run the program in the folder of this file and return its exit status."""
     folder = __file__.rpartition("/")[0] or "."
     external = sys.modules["_frozen_importlib_external"]
     if not install(folder, external.MAGIC_NUMBER, type(sys.__spec__)):
         sys.dont_write_bytecode = True
-        # behind the standard library: other files of the user's may lie beside the folder
+        # after the standard library, because the parent folder may hold other files of the user
         sys.path.append(f"{folder}/..")
     from allocator.__main__ import main
 
@@ -80,4 +80,6 @@ def begin() -> int:
 if __name__ == "__main__":
     from posix import _exit
 
-    _exit(begin())  # all is written; taking the interpreter down would be a tenth of the start
+    _exit(
+        begin()
+    )  # all output is written; the interpreter's own exit would take a tenth of the start

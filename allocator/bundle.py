@@ -1,8 +1,7 @@
-"""The deployed form: a folder with a script in it that any Python from 3.11 on runs. Host only.
+"""The deployed form: a folder with a script that Python 3.11 and later runs. Host only.
 
-Everything about it serves the start. The bytecode of all modules lies there in one piece, for each
-Python that has been asked for it; `boot` knows how to use it. Other Pythons compile the sources, if
-these lie beside it.
+It is made for a fast start: one file for each version of Python holds the bytecode of all modules
+(see `boot`). Other versions compile the sources, if the folder has them.
 """
 
 import ast
@@ -19,17 +18,17 @@ from .boot import bytecode_name
 SCRIPT = "boot.py"
 MODULES = (
     "__init__", "__main__", "arena", "bitmap", "cache", "central", "death", "fixalloc", "foreign",
-    "heap", "kernel", "malloc", "modelkernel", "mprof", "options", "policy", "realkernel", "report",
+    "freelist", "heap", "kernel", "malloc", "modelkernel", "mprof", "options", "policy", "realkernel", "report",
     "sizes", "span", "sparsearena", "stats", "sysmem", "trace", "value", "width", "workload",
 )  # fmt: skip
-"""What is deployed: all but what runs on the host only."""
+"""The deployed modules: all except those that run on the host only."""
 
 
 def write(folder: Path, bytecode: Iterable[Path] = (), *, sources: bool = True) -> None:
-    """Make the folder, which has to have the package's name. Raises OSError.
+    """Make the folder, which must have the package's name. Raises OSError.
 
-    `bytecode` are files that `write_bytecode` has made. Without `sources` only the Pythons run it
-    for which there is bytecode, and it is half as large.
+    `bytecode` lists files made by `write_bytecode`. Without `sources` the folder is half as large,
+    and only the versions of Python with bytecode can run it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     here = Path(__file__).parent
@@ -40,12 +39,12 @@ def write(folder: Path, bytecode: Iterable[Path] = (), *, sources: bool = True) 
 
 
 def write_bytecode(folder: Path) -> None:
-    """Write the bytecode for the Python that runs this, as a file of the name that it has there.
+    """Write the bytecode for the running Python into the folder.
 
     The same sources and the same Python give the same bytes.
     """
     here = Path(__file__).parent
-    # each by itself: of most programs half are needed
+    # each module separately, because most programs need only half of them
     codes = {_full_name(name): marshal.dumps(_compile(here / f"{name}.py")) for name in MODULES}
     (folder / bytecode_name(importlib.util.MAGIC_NUMBER)).write_bytes(marshal.dumps(codes))
 
@@ -55,7 +54,7 @@ def _full_name(name: str) -> str:
 
 
 def _compile(source: Path) -> CodeType:
-    """Compile a module without its docstrings, a seventh of it, and with its assertions."""
+    """Compile a module with its assertions, but without its docstrings (a seventh of the size)."""
     tree = ast.parse(source.read_bytes())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(

@@ -1,7 +1,7 @@
 """Central free lists, one for each size class (Go: mcentral.c)."""
 
 from .death import Throw
-from .sizes import PAGE_SHIFT
+from .sizes import PAGE_SHIFT, SizeClasses
 from .span import MSpan, SpanList
 
 TYPE_CHECKING = False
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class MCentral:
     """The spans of one size class: `nonempty` with free blocks, `empty` without. Go: `MCentral`.
 
-    nfree: free blocks in all of them. Blocks travel as lists linked through their first words.
+    nfree: free blocks in all spans. Blocks move to and from the cache as lists that are linked
+    through the first word of each block.
     """
 
     __slots__ = (
@@ -26,8 +27,7 @@ class MCentral:
     def __init__(
         self,
         sizeclass: int,
-        size: int,
-        npages: int,
+        classes: SizeClasses,
         heap: "MHeap",
         bitmap: "HeapBitmap",
         kernel: "Kernel",
@@ -37,8 +37,8 @@ class MCentral:
         self.nfree = 0
         self.nonempty = SpanList()
         self.empty = SpanList()
-        self._size = size
-        self._npages = npages
+        self._size = classes.size[sizeclass]
+        self._npages = classes.allocnpages[sizeclass]
         self._heap = heap
         self._bitmap = bitmap
         self._words = kernel.words
@@ -46,9 +46,9 @@ class MCentral:
         self._console = console
 
     def alloc_list(self, n: int) -> tuple[int, int]:
-        """`runtime·MCentral_AllocList`: up to n blocks as (count, first); (0, 0) without memory.
+        """`runtime·MCentral_AllocList`: up to n blocks as (count, first); (0, 0) if out of memory.
 
-        Grows once at most, and only if there is nothing at all to begin with.
+        Grows at most once, and only if no span has a free block at the start.
         """
         if not self.nonempty and not self._grow():
             return 0, 0
@@ -65,7 +65,7 @@ class MCentral:
         return count, first
 
     def _alloc(self) -> int:
-        """`MCentral_Alloc`: one block of the front span, which must be there."""
+        """`MCentral_Alloc`: one block of the first nonempty span, which must exist."""
         span = self.nonempty.first
         span.ref += 1
         v = span.freelist
@@ -76,14 +76,14 @@ class MCentral:
         return v
 
     def free_list(self, v: int) -> None:
-        """`runtime·MCentral_FreeList`: take back the linked blocks from v on."""
+        """`runtime·MCentral_FreeList`: free the block at v and all blocks linked behind it."""
         while v:
             following = self._words[v >> self._shift]
             self._free(v)
             v = following
 
     def _free(self, v: int) -> None:
-        """`MCentral_Free`: take one block back; a span with none left out goes to the heap."""
+        """`MCentral_Free`: free one block. A span whose blocks are all free returns to the heap."""
         span = self._heap.lookup(v)
         if span is None or span.ref == 0:
             raise Throw("invalid free")
@@ -105,7 +105,7 @@ class MCentral:
             self._heap.free(span, acct=False)
 
     def _grow(self) -> bool:
-        """`MCentral_Grow`: a span from the heap, carved into blocks in ascending order."""
+        """`MCentral_Grow`: divide a new span of the heap into blocks, linked in ascending order."""
         span: MSpan | None = self._heap.alloc(self._npages, self.sizeclass, acct=False)
         if span is None:
             return False

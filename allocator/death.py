@@ -1,7 +1,7 @@
-"""How the runtime dies, and where it prints what it has to say before.
+"""The death of the runtime, and the messages that it prints before.
 
-In Go these are `runtime·throw`, `runtime·exit` and `runtime·printf`; here a death is an exception,
-so that a prediction can outlive it.
+In Go these are `runtime·throw`, `runtime·exit` and `runtime·printf`. Here a death is an exception,
+so that `predict` can continue after it.
 """
 
 TYPE_CHECKING = False
@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+SIGSEGV = 11
+
+
 class Death(Exception):
-    """The runtime ended its process. `status` is the exit status, `printed` what stood on fd 2."""
+    """The runtime ended its process. `status` is the exit status, 128 + N for signal N."""
 
     def __init__(self, message: str, status: int = 2) -> None:
         super().__init__(message)
@@ -19,17 +22,25 @@ class Death(Exception):
 
 
 class Throw(Death):
-    """`runtime·throw(message)`: prints `throw: ` and the message, exit status 2."""
+    """`runtime·throw(message)`: print `throw: ` and the message, exit with status 2."""
 
 
 class Exit(Death):
-    """`runtime·exit(status)` without a throw: what there was to say has been printed."""
+    """`runtime·exit(status)` without a throw, after its messages have been printed."""
+
+
+class Killed(Death):
+    """The kernel killed the process by a signal. Nothing is printed."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"killed by signal {signal}", 128 + signal)
+        self.signal = signal
 
 
 class Console:
-    """The runtime's fd 2: keeps the lines printed, hands each text on to `write`.
+    """The runtime's standard error. It keeps the printed lines and passes each text to `write`.
 
-    `lines` holds what `printf` printed, without the throw itself.
+    `lines` holds the output of `printf`, without the line of the throw itself.
     """
 
     __slots__ = ("_partial", "_write", "lines")
@@ -40,7 +51,7 @@ class Console:
         self._write = write
 
     def printf(self, text: str) -> None:
-        """Print `text`, formatted already; a text may lack its newline, as two of Go's do."""
+        """Print the formatted `text`. It may lack a newline at its end, as two texts of Go do."""
         *whole, rest = text.split("\n")
         for line in [*whole, rest] if rest else whole:
             if self._partial:

@@ -1,4 +1,4 @@
-"""Fixed-size records of the runtime's own (Go: mfixalloc.c)."""
+"""Fixed-size records for the runtime itself (Go: mfixalloc.c)."""
 
 from .death import Throw
 from .sizes import FIX_ALLOC_CHUNK
@@ -13,17 +13,17 @@ else:
     T = object
 
     class Generic:
-        """Stand in for the class of `typing`, which only a type checker reads."""
+        """Replace the class of `typing`, which only a type checker needs."""
 
         def __class_getitem__(cls, _: object) -> type:
             return cls
 
 
 class FixAlloc(Generic[T]):
-    """Records of `size` bytes out of chunks of 128 KiB, reused last in, first out, never zeroed.
+    """Records of `size` bytes in chunks of 128 KiB, reused last in, first out, never zeroed.
 
-    The chunk is mapped memory and a record has its address there, but what Go keeps in it is kept
-    in the object that `new(address)` makes when an address is handed out for the first time.
+    A chunk is mapped memory and each record has an address in it. The contents of a record are kept
+    in a Python object, which `new(address)` makes on the first use of an address.
     """
 
     __slots__ = ("_alloc", "_chunk", "_list", "_nchunk", "_new", "inuse", "size", "sys")
@@ -39,11 +39,11 @@ class FixAlloc(Generic[T]):
         self._nchunk = 0
 
     def alloc(self) -> "T":
-        """A record. Throws `out of memory (FixAlloc)`; `sys` has grown by then."""
+        """Return a record. Throws `out of memory (FixAlloc)`, after `sys` has grown."""
         if self._list:
             self.inuse += self.size
             return self._list.pop()
-        if self._nchunk < self.size:  # what is left of the old chunk is lost
+        if self._nchunk < self.size:  # the rest of the old chunk is lost
             self.sys += FIX_ALLOC_CHUNK
             self._chunk = self._alloc(FIX_ALLOC_CHUNK)
             if self._chunk == 0:
@@ -56,6 +56,6 @@ class FixAlloc(Generic[T]):
         return record
 
     def free(self, record: "T") -> None:
-        """Take a record back."""
+        """Free a record."""
         self.inuse -= self.size
         self._list.append(record)

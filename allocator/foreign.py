@@ -1,7 +1,7 @@
-"""Calls of the C library, by the C half of ctypes alone.
+"""Calls of the C library through `_ctypes`, the C half of ctypes.
 
-`ctypes` itself defines every type that C has: under emulation that is a fifth of a cell's time, and
-the kernel needs four. What stands here is what `ctypes/__init__.py` does for these.
+Importing `ctypes` defines every type of C, which takes a fifth of a cell's time under emulation.
+The kernel needs five types. This module defines them as `ctypes/__init__.py` does.
 """
 
 from _ctypes import (
@@ -49,7 +49,7 @@ class Int(_SimpleCData):  # type: ignore[type-arg]
 
 
 class Size(_SimpleCData):  # type: ignore[type-arg]
-    """`size_t`, `unsigned long`, and an address: half of those of 32 bits would be negative."""
+    """`size_t`, `unsigned long`, and an address (unsigned, also with 32 bits)."""
 
     _type_ = "L"
 
@@ -71,11 +71,11 @@ class _Function(CFuncPtr):
     _restype_ = Int
 
 
-_PROGRAM = dlopen(None, 0)  # type: ignore[arg-type]  # as dlopen(3) has it: this program
+_PROGRAM = dlopen(None, 0)  # type: ignore[arg-type]  # NULL: the running program, see dlopen(3)
 
 
 def function(name: str, *arguments: "type[_SimpleCData[Any]]", result: "type" = Int) -> "Function":
-    """A function of the C library; its errno is what `get_errno` answers. Raises OSError."""
+    """Return a function of the C library. `get_errno` returns its errno. Raises OSError."""
     found = _Function(dlsym(_PROGRAM, name))
     found.argtypes = arguments
     found.restype = result

@@ -1,4 +1,4 @@
-"""The page heap (Go: mheap.c): spans of pages out of the arena, coalesced when they come back."""
+"""The page heap (Go: mheap.c): allocates spans of pages from the arena, joins freed spans."""
 
 from .death import Throw
 from .fixalloc import FixAlloc
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class MHeap:
-    """All pages of one runtime. Sizes are in pages of 4 KiB unless they say bytes. Go: `MHeap`.
+    """All pages of one runtime. Sizes are in pages of 4 KiB unless stated. Go: `MHeap`.
 
-    free_lists: free spans by exact length, 0 to 255 pages. large: longer ones. map: page number to
-    span. The first word of a free span's memory says whether it needs zeroing before use.
+    free_lists: free spans by exact length, 0 to 255 pages. large: longer free spans. map: page
+    number to span. The first word of a free span is nonzero if the span needs zeroing before use.
     """
 
     __slots__ = (
@@ -38,7 +38,9 @@ class MHeap:
         self._kernel = kernel
         self._words = kernel.words
         self._mask = kernel.width.mask
-        self._to_word = PAGE_SHIFT - kernel.width.shift  # a page's number to its first word's
+        self._to_word = (
+            PAGE_SHIFT - kernel.width.shift
+        )  # the first word of a page is `page << _to_word`
         self._stats = stats
         self._console = console
         self.arena = arena
@@ -48,7 +50,7 @@ class MHeap:
         self.map = SpanTable()
 
     def alloc(self, npage: int, sizeclass: int, acct: bool) -> MSpan | None:
-        """`runtime·MHeap_Alloc`: a span of npage pages; `acct` counts it as one object."""
+        """`runtime·MHeap_Alloc`: a span of npage pages. `acct` counts it as one object."""
         span = self._alloc_locked(npage, sizeclass)
         if span is not None:
             stats = self._stats
@@ -59,10 +61,10 @@ class MHeap:
         return span
 
     def _alloc_locked(self, npage: int, sizeclass: int) -> MSpan | None:
-        """`MHeap_AllocLocked`: the front of the first list that fits, else the best of the large.
+        """`MHeap_AllocLocked`: the first span of the first list that fits, else the best large span.
 
-        After the heap has grown only the large spans are looked at again: growth that did not give
-        256 pages in one piece is in vain, though counted.
+        After the heap has grown, only the large spans are searched, as in Go: growth by less than
+        256 contiguous pages has no effect but is counted.
         """
         span = self._first_fit(npage) or self._best_fit(npage)
         if span is None:
@@ -101,7 +103,7 @@ class MHeap:
         return None
 
     def _best_fit(self, npage: int) -> MSpan | None:
-        """`BestFit`: the shortest large span that is long enough, the lowest of several."""
+        """`BestFit`: the shortest large span that is long enough; of several the lowest."""
         best = None
         for span in self.large.values():
             if span.npages >= npage and (
@@ -111,9 +113,11 @@ class MHeap:
         return best
 
     def _grow(self, npage: int) -> bool:
-        """`MHeap_Grow`: npage pages more, a MiB at a time, or just enough if that fails."""
+        """`MHeap_Grow`: add npage pages, at least a MiB, or the exact number if that fails."""
         need = npage + 15 & ~15
-        exact = need << PAGE_SHIFT & self._mask  # the largest sizes wrap: then a MiB is asked
+        exact = (
+            need << PAGE_SHIFT & self._mask
+        )  # the largest sizes wrap to 0, so that a MiB is requested
         ask = max(exact, HEAP_ALLOC_CHUNK)
         v = self.arena.sys_alloc(ask)
         if v == 0 and ask > exact:
@@ -129,7 +133,7 @@ class MHeap:
         span = self._new_span(v >> PAGE_SHIFT, ask >> PAGE_SHIFT)
         self.map.set(span.start, span)
         self.map.set(span.start + span.npages - 1, span)
-        self._free_locked(span)  # as if it had been in use, so that it joins its neighbours
+        self._free_locked(span)  # free it as a used span, so that it joins its neighbours
         return True
 
     def free(self, span: MSpan, acct: bool) -> None:
@@ -142,7 +146,7 @@ class MHeap:
         self._free_locked(span)
 
     def _free_locked(self, span: MSpan) -> None:
-        """`MHeap_FreeLocked`: join with the free neighbours and enter a list, at its front."""
+        """`MHeap_FreeLocked`: join the free neighbours and insert the span into a list."""
         if span.state != SPAN_IN_USE or span.ref != 0:
             self._console.printf(
                 f"MHeap_FreeLocked - span {span.address:#x} ptr {span.start << PAGE_SHIFT:#x} "
@@ -156,8 +160,8 @@ class MHeap:
         mark = span.start << self._to_word
         before = self.map.get(span.start - 1)
         if before is not None and before.state != SPAN_IN_USE:
-            # As in Go the mark goes to the new first word only: the second join below still reads
-            # and writes the old one.
+            # As in Go, only the new first word gets the mark. The second join below still reads and
+            # writes the old first word.
             words[before.start << self._to_word] |= words[mark]
             span.start = before.start
             span.npages += before.npages
@@ -189,11 +193,11 @@ class MHeap:
         self._stats.mspan_sys = self.spanalloc.sys
 
     def lookup(self, v: int) -> MSpan | None:
-        """`runtime·MHeap_Lookup`: what the table says of v's page, unchecked."""
+        """`runtime·MHeap_Lookup`: the table's entry of v's page, unchecked."""
         return self.map.get(v >> PAGE_SHIFT)
 
     def lookup_maybe(self, v: int) -> MSpan | None:
-        """`runtime·MHeap_LookupMaybe`: the span in use that v lies in, for any v at all."""
+        """`runtime·MHeap_LookupMaybe`: the span in use that contains v, for any address v."""
         page = v >> PAGE_SHIFT
         span = self.map.get(page)
         if span is None or not span.start <= page < span.start + span.npages:

@@ -1,7 +1,7 @@
-"""What the allocator asks of a kernel: four calls and a view of memory. No code runs here.
+"""The interface between the allocator and a kernel: four calls and a view of memory.
 
-`realkernel.RealKernel` asks the kernel underneath, `modelkernel.ModelKernel` an address space held
-in memory, `trace.Traced` wraps either; the allocator cannot tell them apart.
+`realkernel.RealKernel` is the running kernel, `modelkernel.ModelKernel` is a model in memory,
+`trace.Traced` wraps either of them.
 """
 
 TYPE_CHECKING = False
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from .width import Width
 
     class Words(Protocol):
-        """All of memory as words in the machine's order: `words[address >> width.shift]`."""
+        """All of memory as words in native byte order: `words[address >> width.shift]`."""
 
         def __getitem__(self, index: int, /) -> int: ...
         def __setitem__(self, index: int, value: int, /) -> None: ...
 
     class Kernel(Protocol):
-        """The system calls of the runtime, raw: an error is a negative errno."""
+        """The raw system calls of the runtime: an error is a negative errno."""
 
         name: str
         width: Width
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
         words: Words
 
         def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
-            """Map anonymous memory (fd -1, offset 0): its address, or a negative errno."""
+            """Map anonymous memory (fd -1, offset 0). Returns its address or a negative errno."""
 
         def munmap(self, addr: int, length: int) -> int:
-            """Unmap: 0, or a negative errno."""
+            """Unmap. Returns 0 or a negative errno."""
 
         def mincore(self, addr: int, length: int) -> int:
-            """Ask whether all is mapped: 0, or a negative errno. The vector is lost."""
+            """Return 0 if the whole range is mapped, else a negative errno. The vector is discarded."""
 
         def getrlimit(self) -> int:
-            """Ask for the soft RLIMIT_AS in bytes: that, all ones for none, or a negative errno."""
+            """Return the soft RLIMIT_AS in bytes (all ones: unlimited) or a negative errno."""
 
         def words_from(self, address: int) -> Words:
-            """The words from an address on: short indices are faster ones."""
+            """Return memory as words, starting at an address. Small indices are faster."""
 
         def clear(self, addr: int, length: int) -> None:
-            """Fill `length` bytes at `addr` with zero: memory, not a call."""
+            """Fill `length` bytes at `addr` with zero. This is not a system call."""
 
 
 PROT_NONE = 0
 PROT_RWX = 7
 PROT_RW = 3
-MAP_ANON = 0x22  # MAP_ANON | MAP_PRIVATE: the runtime never maps otherwise
+MAP_ANON = 0x22  # MAP_ANON | MAP_PRIVATE, which the runtime uses for every mapping
 MAP_FIXED = 0x10
 
 EPERM = 1

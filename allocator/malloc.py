@@ -1,4 +1,4 @@
-"""The allocator as a program sees it (Go: malloc.goc): mallocinit, malloc, free, mlookup."""
+"""The interface of the allocator (Go: malloc.goc): mallocinit, malloc, free, mlookup."""
 
 from .arena import ContiguousArena
 from .bitmap import HeapBitmap
@@ -7,10 +7,11 @@ from .central import MCentral
 from .death import Console, Throw
 from .fixalloc import FixAlloc
 from .heap import MHeap
-from .mprof import FLAG_NO_PROFILING, RATE, MProf
+from .mprof import FLAG_NO_PROFILING, RATE
 from .policy import ARENAS
 from .sizes import (
     FIXED_STACK,
+    GC_WORK_CHUNK,
     MAX_SMALL_SIZE,
     PAGE_MASK,
     PAGE_SHIFT,
@@ -22,20 +23,22 @@ from .sysmem import SysMem
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .arena import Arena
-    from .cache import MCacheList, Place
+    from .freelist import MCacheList, Place
     from .kernel import Kernel
+    from .mprof import MProf
     from .policy import Policy
     from .span import MSpan
 
 FLAG_NO_POINTERS = 1
 FLAG_NO_GC = 4
+FLAG_NO_COLLECTION = 8  # in Go the argument dogc = 0
 
 
 class Runtime:
-    """One runtime on one kernel: nothing happens before `mallocinit`, which may throw.
+    """One runtime on one kernel. `mallocinit` makes the first system call; it may throw.
 
-    end, image: of the program, in bytes, as `arena.ContiguousArena` tells; None for those of the
-    program whose traces are the reference.
+    end, image: of the program, in bytes, see `arena.ContiguousArena`. None selects the values of
+    the reference program (`width`).
     """
 
     def __init__(
@@ -66,23 +69,22 @@ class Runtime:
         self._shift = width.shift
         self._words = kernel.words
         self._mallocing = False
-        self.mprof: MProf | None = None  # as MemProfileRate 0; a workload may switch it on
+        self.mprof: MProf | None = None  # as with MemProfileRate 0; a workload may set it
         self._large_nmalloc = self._large_bytes = self._large_total = self._nlookup = 0
         self._small_bytes = self._small_objects = 0
         self.stackalloc: FixAlloc[int] = FixAlloc(FIXED_STACK, self.mem.sys_alloc, int)
+        self._collects = False
 
     def mallocinit(self) -> None:
-        """`runtime·mallocinit`: tables, arena, heap, cache, and one block to see that it works."""
+        """`runtime·mallocinit`: make tables, arena, heap and cache; allocate one block as a test."""
         self.classes = classes = SizeClasses(self.console.printf)
         self.arena.reserve()
         self.bitmap = HeapBitmap(self.kernel, self.arena)
         self._near = self.bitmap.near
         self.heap = MHeap(self.kernel, self.arena, self.mem.sys_alloc, self.mstats, self.console)
         central = [
-            MCentral(sizeclass, size, npages, self.heap, self.bitmap, self.kernel, self.console)
-            for sizeclass, (size, npages) in enumerate(
-                zip(classes.size, classes.allocnpages, strict=True)
-            )
+            MCentral(sizeclass, classes, self.heap, self.bitmap, self.kernel, self.console)
+            for sizeclass in range(len(classes.size))
         ]
         cachealloc = FixAlloc(
             self.width.mcache,
@@ -90,21 +92,28 @@ class Runtime:
             lambda address: MCache(address, self.kernel, self.bitmap, classes, central),
         )
         self.mcache = cachealloc.alloc()
-        self._lists: dict[int, MCacheList] = {}  # by size in bytes, as they come up
-        self._list_of: dict[int, MCacheList] = {}  # the tables of the short ways: see `_enter`
+        self._lists: dict[int, MCacheList] = {}  # by size in bytes, filled on first use
+        self._list_of: dict[int, MCacheList] = {}  # the tables of the fast paths: see `_enter`
         self._places: dict[int, Place] = {}
         self.mstats.mcache_inuse = cachealloc.inuse
         self.mstats.mcache_sys = cachealloc.sys
         self.free(self.malloc(1))
+        self.mem.has_goroutines = True
+
+    def enable_gc(self) -> None:
+        """The end of `runtime·schedinit`: the next allocation ends with the first collection."""
+        self._collects = True
+        self._list_of = {}  # the fast path does not collect
 
     def malloc(self, size: int) -> int:
-        """`runtime·mal`: a block of at least `size` bytes, all zero; its address.
+        """`runtime·mal`: the address of a block of at least `size` bytes, all zero.
 
-        It is `mallocgc` without flags. A block that was handed out before and lies in the cache is
-        dealt with right here: MCache_Alloc and markallocated once more, write by write, but with
-        nothing read back that a `Place` knows; it takes a fifth of the time. Whatever is not known
-        goes the long way. So the runtime finds a link that a program spoilt by writing to a free
-        block later than Go does, or never, and what follows a second free of a block is not Go's.
+        It does what `mallocgc` without flags does. This is the fast path for a block that has been
+        allocated before and lies in the cache: it makes the same writes as MCache_Alloc and
+        markallocated, but reads from the block's `Place` instead of from memory, in a fifth of the
+        time. Other blocks take the slow path. Two differences from Go follow: a link that the
+        program has overwritten in a free block is detected later or never, and the behaviour after
+        a double free is different.
         """
         try:
             blocks = self._list_of[size]
@@ -120,17 +129,18 @@ class Runtime:
             if near[place.second] != 0:
                 self.kernel.clear(place.v, blocks.size)
         else:
-            near[place.second] = 0  # sooner done than asked whether it must be
+            near[place.second] = 0  # writing is faster than checking
         cell = place.cell
         near[place.word] = cell.bits = cell.bits ^ place.toggle
         blocks.head = following
         return place.v
 
     def mallocgc(self, size: int, flag: int = 0, zeroed: bool = True) -> int:
-        """`runtime·mallocgc` without its collector: a block of at least `size` bytes, its address.
+        """`runtime·mallocgc` without the collector: the address of a block of at least `size` bytes.
 
-        Up to 32 KiB the block is of a size class, above it is of whole pages. Throws `out of
-        memory`, and whatever the layers below throw; ValueError for what is no size.
+        A block of up to 32 KiB belongs to a size class, a larger block consists of whole pages.
+        Throws `out of memory` and what the layers below throw. Raises ValueError for a size that
+        does not fit into a word.
         """
         if not 0 <= size <= self.width.mask:
             raise ValueError(f"a size of {size} bytes is not between 0 and {self.width.mask}")
@@ -158,14 +168,28 @@ class Runtime:
         self._leave()
         if self.mprof is not None and size >= RATE and not flag & FLAG_NO_PROFILING:
             self.bitmap.setblockspecial(v)
-            self.mprof.malloc(v)
+            for needed, clear in self.mprof.malloc(v):
+                self.mallocgc(needed, FLAG_NO_PROFILING | FLAG_NO_COLLECTION, clear)
+        if self._collects and not flag & FLAG_NO_COLLECTION:
+            self._collects = False
+            self._gc()
         return v
 
-    def free(self, v: int) -> None:
-        """`runtime·free`: give the block at v back. 0 is nil and ignored.
+    def _gc(self) -> None:
+        """`runtime·gc`, as far as the kernel sees it: the first collection maps a work chunk.
 
-        A small block goes back into the cache right here: `_free` (markfreed and MCache_Free) once
-        more, as in `malloc`.
+        It runs after the first allocation with `dogc`, because `next_gc` is 0 at the start. Go does
+        not check whether the work chunk was mapped.
+        """
+        if self.mem.sys_alloc(GC_WORK_CHUNK) == 0:
+            self.console.printf("panic: invalid memory address or nil pointer dereference\n")
+            raise Throw("panic during gc")
+
+    def free(self, v: int) -> None:
+        """`runtime·free`: free the block at v. An address of 0 (nil) is ignored.
+
+        The fast path for small blocks makes the writes of `_free` (markfreed and MCache_Free), as
+        `malloc` does.
         """
         try:
             place = self._places[v]
@@ -173,7 +197,7 @@ class Runtime:
             self._free(v)
             return
         near = self._near
-        near[place.second] = 1  # needs zeroing; or the first, which the link replaces
+        near[place.second] = 1  # needs zeroing; if it is the first word, the link replaces it
         cell = place.cell
         near[place.word] = cell.bits = cell.bits ^ place.toggle
         blocks = place.blocks
@@ -184,17 +208,17 @@ class Runtime:
         blocks.nfree += 1
         if depth >= blocks.limit:
             self._enter()
-            self.mcache.give_back(blocks)
+            self.mcache.release_excess(blocks)
             self._leave()
 
     def _free(self, v: int) -> None:
-        """All of `free`, in the runtime's own steps."""
+        """The slow path of `free`: the steps of the runtime."""
         if v == 0:
             return
         self._enter()
         span = self._span_of(v)
         if span is None or span.sizeclass == 0:
-            self._nlookup += 1  # those of small blocks are counted by class
+            self._nlookup += 1  # lookups of small blocks are counted by class
         if span is None:
             self.console.printf(f"free {v:#x}: not an allocated block\n")
             raise Throw("free runtime·mlookup")
@@ -217,14 +241,14 @@ class Runtime:
         self._leave()
 
     def _enter(self) -> None:
-        """Begin a long way: until it has ended, which a throw prevents, there is no way in."""
+        """Begin a slow path. Until `_leave`, which a throw skips, every malloc and free throws."""
         if self._mallocing:
             raise Throw("malloc/free - deadlock")
         self._mallocing = True
         self._list_of, self._places = {}, {}
 
     def _leave(self) -> None:
-        """End a long way: the short ones are open again."""
+        """End a slow path and enable the fast paths again."""
         self._mallocing = False
         self._list_of, self._places = self._lists, self.bitmap.places
 
@@ -235,9 +259,9 @@ class Runtime:
         return span
 
     def mlookup(self, v: int) -> tuple[int, int] | None:
-        """`runtime·mlookup`: (base, bytes) of the block that v points into, None if into none.
+        """`runtime·mlookup`: (base, bytes) of the block that contains v, None if no block does.
 
-        Any address may be asked for. A block of a small class need not be allocated to be found.
+        v may be any address. A block of a small class is found even if it is free.
         """
         self._nlookup += 1
         span = self._span_of(v)
@@ -250,10 +274,9 @@ class Runtime:
         return start + (v - start) // size * size, size
 
     def stats(self) -> MStats:
-        """The statistics now, the counts of the cache included (Go: `cachestats`).
+        """Return the current statistics, including the counts of the cache (Go: `cachestats`).
 
-        `nfree` stays 0, as in Go: there only the collector's sweep counts it, an explicit free does
-        not.
+        `nfree` stays 0, as in Go, where only the collector's sweep counts it.
         """
         stats = self.mstats
         lists = self.mcache.lists

@@ -1,13 +1,18 @@
-"""A kernel held in memory: mmap, munmap, mincore and RLIMIT_AS as Linux has them."""
+"""A model of the Linux kernel in memory: mmap, munmap, mincore and RLIMIT_AS.
+
+It knows no guard gap below a stack, no limit on the number of mappings, no RLIMIT_DATA and no
+overcommit; `AddressSpace.failures` can stand in for them.
+"""
 
 from bisect import bisect_right
+from dataclasses import dataclass
 
 from .kernel import EINVAL, ENOMEM, MAP_FIXED, PROT_RW
 from .width import WIDTHS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from .kernel import Words
 
@@ -18,39 +23,49 @@ BOTTOM_UP_BASE = 0x40000000  # where User-Mode Linux begins, and i386, a third o
 
 
 class Fault(Exception):
-    """An access to memory that is not mapped for it: a segmentation fault in the model."""
+    """An access to memory that does not permit it: a segmentation fault in the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressSpace:
+    """The properties of a model kernel. Addresses and sizes in bytes.
+
+    task_size: end of the address space, None for that of an ordinary Linux.
+    pointer_size: 8 or 4.
+    top_down: a mapping without a hint is placed downwards from `mmap_base`, else upwards.
+    mmap_base: None for a place below the top, or 0x40000000 if not `top_down`.
+    hints_honoured: whether the kernel places a mapping at a hint that is free.
+    occupied: ranges (from, to) that are mapped from the start, as an image and libraries are. They
+        count for RLIMIT_AS.
+    rlimit_as: soft RLIMIT_AS, None if unlimited.
+    failures: (call, n, errno): the n-th call of that name, counted from 1, fails.
+    """
+
+    task_size: int | None = None
+    pointer_size: int = 8
+    top_down: bool = True
+    mmap_base: int | None = None
+    hints_honoured: bool = True
+    occupied: "Sequence[tuple[int, int]]" = ()
+    rlimit_as: int | None = None
+    failures: "Sequence[tuple[str, int, int]]" = ()
+
+
+ORDINARY = AddressSpace()
 
 
 class ModelKernel:
-    """An address space of `task_size` bytes. It is a `kernel.Kernel`; all is in bytes.
-
-    pointer_size: 8, or 4 for a machine of 32 bits; without a task size it has an ordinary one.
-    top_down: placement without a hint goes down from `mmap_base` (by default a bit below the top),
-    else up from it (0x40000000). hints_honoured: whether a free hint is taken. occupied: ranges
-    (from, to) mapped from the beginning, as an image and libraries are; they count for rlimit_as,
-    the soft RLIMIT_AS (None for none). failures: (call, n, errno): the n-th call of that name,
-    counted from 1, fails.
-    """
+    """One address space. It is a `kernel.Kernel`. Raises ValueError for an impossible space."""
 
     name = "model"
     page_size = PAGE
 
-    def __init__(
-        self,
-        task_size: int | None = None,
-        *,
-        pointer_size: int = 8,
-        top_down: bool = True,
-        mmap_base: int | None = None,
-        hints_honoured: bool = True,
-        occupied: "Iterable[tuple[int, int]]" = (),
-        rlimit_as: int | None = None,
-        failures: "Iterable[tuple[str, int, int]]" = (),
-    ) -> None:
+    def __init__(self, space: AddressSpace = ORDINARY) -> None:
+        pointer_size = space.pointer_size
         if pointer_size not in WIDTHS:
             raise ValueError(f"pointers have 4 or 8 bytes, not {pointer_size}")
         self.width = width = WIDTHS[pointer_size]
-        task_size = width.task_size if task_size is None else task_size
+        task_size = width.task_size if space.task_size is None else space.task_size
         if task_size < 2 * MIN_ADDRESS or task_size % PAGE:
             raise ValueError(
                 f"a task size of {task_size:#x} is not a number of pages above 128 KiB"
@@ -60,24 +75,25 @@ class ModelKernel:
                 f"a task size of {task_size:#x} is more than pointers of {pointer_size} bytes reach"
             )
         self.task_size = task_size
-        self.top_down = top_down
+        self.top_down = space.top_down
+        mmap_base = space.mmap_base
         if mmap_base is None:
-            mmap_base = max(task_size - TOP_GAP, task_size // 2) if top_down else BOTTOM_UP_BASE
+            below_top = max(task_size - TOP_GAP, task_size // 2)
+            mmap_base = below_top if space.top_down else BOTTOM_UP_BASE
         self.mmap_base = min(mmap_base, task_size) & ~(PAGE - 1)
-        self.hints_honoured = hints_honoured
-        self.rlimit_as = width.mask if rlimit_as is None else rlimit_as
-        self._failures = {(call, n): errno for call, n, errno in failures}
+        self.hints_honoured = space.hints_honoured
+        self.rlimit_as = width.mask if space.rlimit_as is None else space.rlimit_as
+        self._failures = {(call, n): errno for call, n, errno in space.failures}
         self._counts: dict[str, int] = {}
-        self._starts: list[
-            int
-        ] = []  # mapped ranges, sorted and disjoint: starts, ends, protections
+        # mapped ranges, sorted and disjoint: starts, ends, protections
+        self._starts: list[int] = []
         self._ends: list[int] = []
         self._prots: list[int] = []
         self.total = 0
         """Bytes mapped, which RLIMIT_AS limits."""
         self._memory = Memory(self._writable, width.shift)
         self.words: Words = self._memory
-        for start, end in occupied:
+        for start, end in space.occupied:
             if start % PAGE or end % PAGE or not 0 <= start < end <= task_size:
                 raise ValueError(f"the range {start:#x}-{end:#x} is not in the address space")
             self._replace(start, end, 0)
@@ -87,7 +103,8 @@ class ModelKernel:
         return list(zip(self._starts, self._ends, self._prots, strict=True))
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
-        """Map anonymous, private memory."""
+        """Map anonymous private memory."""
+        addr &= self.width.mask  # the kernel sees unsigned words
         errno = self._failure("mmap")
         if errno:
             return -errno
@@ -111,7 +128,8 @@ class ModelKernel:
         return addr
 
     def munmap(self, addr: int, length: int) -> int:
-        """Unmap; what is not mapped is no error."""
+        """Unmap. A range without mappings is not an error."""
+        addr &= self.width.mask
         errno = self._failure("munmap")
         if errno:
             return -errno
@@ -121,7 +139,8 @@ class ModelKernel:
         return 0
 
     def mincore(self, addr: int, length: int) -> int:
-        """Say whether all of the range is mapped."""
+        """Return 0 if the whole range is mapped."""
+        addr &= self.width.mask
         errno = self._failure("mincore")
         if errno:
             return -errno
@@ -133,16 +152,16 @@ class ModelKernel:
         return 0 if self._mapped(addr, addr + length) == length else -ENOMEM
 
     def getrlimit(self) -> int:
-        """Say what RLIMIT_AS is."""
+        """Return RLIMIT_AS."""
         errno = self._failure("getrlimit")
         return -errno if errno else self.rlimit_as
 
     def words_from(self, address: int) -> "Words":
-        """Words."""
+        """Return memory as words, starting at this address."""
         return WordsFrom(self.words, address >> self.width.shift)
 
     def clear(self, addr: int, length: int) -> None:
-        """Zero bytes, which must be writable."""
+        """Zero bytes. Raises Fault if they are not writable."""
         self._memory.clear(addr, length)
 
     def _failure(self, call: str) -> int:
@@ -150,7 +169,7 @@ class ModelKernel:
         return self._failures.get((call, self._counts[call]), 0)
 
     def _place(self, hint: int, length: int) -> int:
-        """Where a mapping without MAP_FIXED goes: Linux's get_unmapped_area."""
+        """Return where a mapping without MAP_FIXED goes, as Linux's get_unmapped_area."""
         if hint and self.hints_honoured:
             hint = max(hint + PAGE - 1 & ~(PAGE - 1), MIN_ADDRESS)
             if hint <= self.task_size - length and not self._mapped(hint, hint + length):
@@ -181,7 +200,7 @@ class ModelKernel:
         return floor if floor + length <= self.task_size else -ENOMEM
 
     def _mapped(self, start: int, end: int) -> int:
-        """How many bytes of a range are mapped."""
+        """Return how many bytes of a range are mapped."""
         total = 0
         at = max(bisect_right(self._starts, start) - 1, 0)
         while at < len(self._starts) and self._starts[at] < end:
@@ -190,7 +209,7 @@ class ModelKernel:
         return total
 
     def _replace(self, start: int, end: int, prot: int | None) -> None:
-        """Put one mapping, or with None a hole, in place of all there is between start and end."""
+        """Replace everything between start and end by one mapping, or by a hole if prot is None."""
         starts, ends, prots = self._starts, self._ends, self._prots
         self.total -= self._mapped(start, end)
         self._memory.forget(start, end)
@@ -209,9 +228,7 @@ class ModelKernel:
             pieces.append((start, end, prot))
             pieces.sort()
             self.total += end - start
-            if (
-                len(pieces) == 1
-            ):  # join with equal neighbours, so that a growing heap stays one range
+            if len(pieces) == 1:  # join equal neighbours, so that a growing heap stays one range
                 if low and ends[low - 1] == start and prots[low - 1] == prot:
                     low -= 1
                     pieces = [(starts[low], end, prot)]
@@ -223,7 +240,7 @@ class ModelKernel:
         prots[low:high] = [piece[2] for piece in pieces]
 
     def _writable(self, addr: int) -> tuple[int, int]:
-        """The range around an address that can be read and written; (0, 0) if it cannot."""
+        """Return the readable and writable range around an address, (0, 0) without one."""
         at = bisect_right(self._starts, addr) - 1
         if at >= 0 and addr < self._ends[at] and self._prots[at] & PROT_RW == PROT_RW:
             return self._starts[at], self._ends[at]
@@ -231,7 +248,7 @@ class ModelKernel:
 
 
 class WordsFrom:
-    """Words from one of them on."""
+    """The words of memory, counted from one of them."""
 
     __slots__ = ("_begin", "_words")
 
@@ -247,9 +264,9 @@ class WordsFrom:
 
 
 class Memory:
-    """Sparse contents: pages of words, made when first written. Raises Fault off them.
+    """Sparse contents: pages of words, created by the first write. Raises Fault for other pages.
 
-    shift: of an address, to get its word's number.
+    shift: the word at an address has the number `address >> shift`.
     """
 
     __slots__ = ("_high", "_last", "_low", "_mask", "_page", "_pages", "_shift", "_writable")
@@ -257,11 +274,11 @@ class Memory:
     def __init__(self, writable: "Callable[[int], tuple[int, int]]", shift: int) -> None:
         self._writable = writable
         self._shift = shift
-        self._page = 12 - shift  # of a word's number, to get its page's
-        self._last = (PAGE >> shift) - 1  # word of a page
+        self._page = 12 - shift  # a word is on the page `number of word >> _page`
+        self._last = (PAGE >> shift) - 1  # number of the last word of a page
         self._mask = (1 << (8 << shift)) - 1
         self._pages: dict[int, list[int]] = {}
-        self._low = self._high = 0  # words of the range that the last access was in
+        self._low = self._high = 0  # the range of words of the last access
 
     def __getitem__(self, index: int) -> int:
         if not self._low <= index < self._high:
@@ -285,7 +302,7 @@ class Memory:
         self._low, self._high = low >> self._shift, high >> self._shift
 
     def clear(self, addr: int, length: int) -> None:
-        """Zero bytes, whole words of them."""
+        """Zero the whole words of a range of bytes."""
         last = self._last
         index, end = addr >> self._shift, addr + length >> self._shift
         while index < end:

@@ -1,6 +1,6 @@
-"""Policies: which generation of Go's reservation logic to follow. The one place where they differ.
+"""Policies: the versions of Go's reservation code, and all differences between them.
 
-A policy is a value. The code asks its fields and never its name, so that the difference between two
+A policy is a value. The code uses its fields and never its name, so the difference between two
 policies is the difference between two entries of `POLICIES`.
 """
 
@@ -18,24 +18,25 @@ BITMAP_HIGH = 1 << 30
 
 NOWHERE = 1 << 64
 
-# How SysReserve treats an address that is not to be reserved whole.
-ASSUME: "Final" = "assume"  # say yes, without a call
-PROBE: "Final" = "probe"  # map 64 KiB there as a hint, unmap them again
-PROBE_FIXED: "Final" = "probe-fixed"  # and, led astray though all is free, MAP_FIXED
-ARENAS: "Final" = "arenas"  # no contiguous arena: 64 MiB at a time, at a hint that is granted
+# What SysReserve does for a high address.
+ASSUME: "Final" = "assume"  # assume that it is free, without a call
+PROBE: "Final" = "probe"  # map 64 KiB there with a hint, unmap them again
+PROBE_FIXED: "Final" = "probe-fixed"  # the same; if misplaced although it is free, MAP_FIXED
+ARENAS: "Final" = "arenas"  # no contiguous arena: 64 MiB at a time at one of many hints
 
 
 class Policy(Value):
-    """One generation of the reservation logic.
+    """One version of the reservation code.
 
-    name, date, commit (or the first release that has it), explanation: for people.
-    reserve: ASSUME, PROBE, PROBE_FIXED or ARENAS, as told above.
-    falls_back: whether a refused high address leads to the low arena, or to death.
-    careful_from: mappings at this address and above are not taken as reserved, so SysMap looks
-        before it maps; an arena that lies there ends where its reservation ends.
-    reads_limit: whether RLIMIT_AS has a say in the choice and in the size of the low arena.
-    hints: addresses to try, in order. prot: of all memory for use, executable in 2012.
-    pointer_sizes: bytes of a pointer it is known for.
+    name, date, commit (or first release), explanation: for people.
+    reserve: ASSUME, PROBE, PROBE_FIXED or ARENAS.
+    falls_back: whether the runtime uses the low arena if the high address is refused.
+    careful_from: from this address on, SysMap does not assume that the memory is reserved, and an
+        arena does not grow beyond its reservation.
+    reads_limit: whether RLIMIT_AS decides the path and the size of the low arena.
+    hints: the addresses to try, in order.
+    prot: protection of all memory for use (executable in 2012).
+    pointer_sizes: the pointer sizes for which this version exists, in bytes.
     """
 
     __slots__ = (
@@ -64,10 +65,10 @@ class Policy(Value):
     pointer_sizes: tuple[int, ...]
 
     def on(self, pointer: int) -> "Policy":
-        """The same generation with pointers of so many bytes, one of `pointer_sizes`.
+        """Return this version for pointers of so many bytes, one of `pointer_sizes`.
 
-        With 4 there is no high address to try, and what is reserved really is: wherever Go asks for
-        `sizeof(void*) == 8`, the answer is no. So all generations before RLIMIT_AS are the same.
+        With 4-byte pointers there is no high address, and every reservation is a real one: Go's
+        conditions `sizeof(void*) == 8` are false. All versions before memlimit are then the same.
         """
         if pointer == 8:
             return self
@@ -86,10 +87,9 @@ def _policies() -> "Mapping[str, Policy]":
             date="2012-02-08",
             commit="04048891c",
             explanation=(
-                "The high address is taken for granted: 17 GiB at 0xf800000000 are assumed to be "
-                "free, and the first mapping shows whether they are. Where that address cannot be "
-                "had, as in User-Mode Linux with three page-table levels, the program dies with "
-                "`runtime: out of memory` before its first instruction."
+                "The runtime assumes that 17 GiB at 0xf800000000 are free and maps the heap there. "
+                "Where that address does not exist, as in User-Mode Linux with three levels of "
+                "page table, every program dies at start with `runtime: out of memory`."
             ),
             reserve=ASSUME,
             falls_back=False,
@@ -104,13 +104,13 @@ def _policies() -> "Mapping[str, Policy]":
             date="2012-02-08",
             commit="0fd3bb7e7",
             explanation=(
-                "64 KiB are mapped at 0xf800000000 as a probe, and unmapped again. If the kernel "
-                "gives another address, or none, the runtime falls back to the mechanism of 32-bit "
-                "machines: 128 MiB of bitmap and 512 MiB of arena, really reserved, right behind "
-                "its own image; beyond them it takes what the kernel gives within 2 GiB. A probe "
-                "that went astray is never unmapped. With pointers of 4 bytes nothing is probed, "
-                "and 256 MiB are bitmap; there the commit itself forgot to set a variable, and "
-                "programs died of what it held: here it is as mended a day later (2819f419a)."
+                "The runtime maps 64 KiB at 0xf800000000 as a probe and unmaps them again. If the "
+                "kernel gives another address or an error, it uses the mechanism of 32-bit "
+                "machines: it reserves 128 MiB of bitmap and 512 MiB of arena after its own image, "
+                "and takes more from the kernel within 2 GiB. A misplaced probe is never unmapped. "
+                "With 4-byte pointers there is no probe, and the bitmap has 256 MiB; the commit "
+                "left a variable unset there, which this port sets as the fix of the next day did "
+                "(2819f419a)."
             ),
             reserve=PROBE,
             falls_back=True,
@@ -125,9 +125,9 @@ def _policies() -> "Mapping[str, Policy]":
             date="2012-02-14",
             commit="aa3c3967f",
             explanation=(
-                "As `after`, but a probe that went astray is tried again with MAP_FIXED if "
-                "mincore(2) says that the place is free. Kernels with grsecurity ignore hints, so "
-                "that `after` fell back there although the high address was to be had."
+                "As `after`, but a misplaced probe is repeated with MAP_FIXED if mincore(2) reports "
+                "that the address is free. Kernels with grsecurity ignore hints, so `after` used "
+                "the low arena there although the high address was free."
             ),
             reserve=PROBE_FIXED,
             falls_back=True,
@@ -142,11 +142,11 @@ def _policies() -> "Mapping[str, Policy]":
             date="2012-02-24",
             commit="1f9bfe55f",
             explanation=(
-                "As `grsec`, but RLIMIT_AS is asked first. What it leaves, less the image and 64 "
-                "MiB (taken off twice, by a slip, so that the difference can wrap round), decides: "
-                "up to 1 GiB the high address is not even tried, and the low arena shrinks to "
-                "eight ninths of it. Path over limit is therefore not monotonic. With pointers of "
-                "4 bytes the size of the low arena is all that there is to decide."
+                "As `grsec`, but the runtime reads RLIMIT_AS first and subtracts the image and 64 "
+                "MiB (by mistake twice, so the result can wrap). If up to 1 GiB is left, it does "
+                "not try the high address, and the low arena and its bitmap shrink to what is "
+                "left. Therefore the path does not depend monotonically on the limit. With 4-byte "
+                "pointers the limit decides only the size of the low arena."
             ),
             reserve=PROBE_FIXED,
             falls_back=True,

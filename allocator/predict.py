@@ -1,10 +1,10 @@
-"""Prediction: the allocator run on a model kernel, and what came of it as a value. Host only."""
+"""Runs the allocator on a model kernel and returns the result as a value. Host only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from .death import Console, Death, Throw
+from .death import Console, Death, Killed, Throw
 from .malloc import Runtime
 from .modelkernel import ModelKernel
 from .policy import ASSUME, Policy
@@ -14,17 +14,22 @@ from .workload import parse, run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What a policy does on an address space.
+    """The result of a policy on an address space.
 
-    path: `high`, `low`, `low-grown` or `refused` (no usable arena). outcome: `allocates` or
-    `dies`. status: the exit status. message: what was thrown, empty when nothing was. printed: the
-    lines on fd 2 before it. reason: path and outcome in a sentence. calls: all of them, in order.
-    addresses: of the arena, by the names in the report. stats: by Go's names.
+    path: `high`, `low`, `low-grown` or `refused` (no usable arena).
+    outcome: `allocates` or `dies`.
+    status: the exit status. signal: the signal that killed the process, 0 if none did. message: the text of the throw, empty if there was no throw.
+    printed: the lines on standard error before the throw.
+    reason: why the policy took this path, in one sentence.
+    calls: all system calls, in order.
+    addresses: addresses and sizes of the arena, by their names in the report.
+    stats: statistics, by Go's names.
     """
 
     path: str
     outcome: str
     status: int
+    signal: int
     message: str
     printed: tuple[str, ...]
     reason: str
@@ -41,22 +46,24 @@ def predict(
     image: int | None = None,
     workload: str = "default",
 ) -> Prediction:
-    """Run `workload` (see `allocator.workload`) under `policy` on `kernel`, which is used up by it.
+    """Run `workload` (see `allocator.workload`) under `policy` on a fresh `kernel`.
 
-    `end` is the address of the image's end, `image` its bytes, by default those of Go's program.
-    Raises ValueError for an unknown workload; a death of the runtime is a result.
+    `end` is the address of the image's end, `image` its size in bytes; the defaults are those of
+    Go's own program. Raises ValueError for an unknown workload. A death of the runtime is a result.
     """
     parse(workload)
     calls: list[Call] = []
     console = Console()
     runtime = Runtime(Traced(kernel, calls.append), policy, console, end, image)
-    message, status, ready = "", 0, False
+    message, reason, status, signal, ready = "", "", 0, 0, False
     try:
         runtime.mallocinit()
         ready = True
         run(runtime, workload)
     except Death as death:
         message, status = death.message, death.status
+        signal = death.signal if isinstance(death, Killed) else 0
+        reason = message
         if not isinstance(death, Throw):
             message = ""
     arena = runtime.arena
@@ -65,9 +72,10 @@ def predict(
         path=path,
         outcome="dies" if status else "allocates",
         status=status,
+        signal=signal,
         message=message,
         printed=tuple(console.lines),
-        reason=_reason(kernel, runtime, calls, path, message or " ".join(console.lines)),
+        reason=_reason(kernel, runtime, calls, path, message or " ".join(console.lines) or reason),
         calls=tuple(calls),
         addresses=MappingProxyType(
             {
@@ -87,7 +95,7 @@ def _reason(
     path: str,
     death: str,
 ) -> str:
-    """Why it went that way, from the calls that were made."""
+    """Explain path and death by the system calls."""
     parts = [_high(runtime.policy, kernel, calls)]
     if path in ("low", "low-grown"):
         parts.append(f"the low arena is at {runtime.arena.base:#x}")
@@ -99,15 +107,15 @@ def _reason(
 
 
 def _high(policy: Policy, kernel: ModelKernel, calls: list[Call]) -> str:
-    """What became of the high address."""
+    """Say whether the high address was granted."""
     if not policy.hints:
-        return f"pointers of {kernel.width.pointer} bytes reach no high address"
+        return f"{kernel.width.pointer}-byte pointers have no high address"
     hint = policy.hints[0]
     tried = [call for call in calls if call.name == "mmap" and call.args[0] == hint]
     if policy.reserve == ASSUME:
-        return f"{hint:#x} was taken for granted"
+        return f"{hint:#x} was assumed to be free"
     if not tried:
-        return f"{hint:#x} was not tried, because of the address-space limit"
+        return f"{hint:#x} was not tried, because RLIMIT_AS is too small"
     if any(call.result == hint for call in tried):
         return f"{hint:#x} was granted"
     got = tried[0].result

@@ -1,4 +1,4 @@
-"""The kernel underneath, through the C library of this process."""
+"""The running kernel, called through the C library."""
 
 from .foreign import Char, Int, Size, UInt32, UInt64, addressof, function, get_errno, sizeof
 from .width import WIDTHS
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 PAGE_SIZE_NAME = 30  # _SC_PAGESIZE of Linux's C libraries
 RLIMIT_AS = 9
 LOW_LIMIT = 1 << 32
-LOW_LENGTH = 768 << 20  # with pointers of 4 bytes; else it is 128 MiB less
-BRK_SLACK = 64 << 20  # for the C library's own heap, which grows there
+LOW_LENGTH = 768 << 20  # with 4-byte pointers; with 8-byte pointers it is 128 MiB less
+BRK_SLACK = 64 << 20  # for the heap of the C library, which grows from its brk
 
 
 class RealKernel:
-    """System calls and memory of this very process. It is a `kernel.Kernel`.
+    """System calls and memory of this process. It is a `kernel.Kernel`.
 
-    A wrong address is a segmentation fault here, as it is in the runtime.
+    An access to a wrong address is a segmentation fault, as in Go.
     """
 
     name = "real"
@@ -44,25 +44,25 @@ class RealKernel:
         return -get_errno() if result == self.width.mask else result
 
     def munmap(self, addr: int, length: int) -> int:
-        """Unmap."""
+        """Unmap memory."""
         return -get_errno() if self._munmap(addr, length) else 0
 
     def mincore(self, addr: int, length: int) -> int:
-        """Ask of 4096 pages at most, which is what the runtime does."""
+        """Query at most 4096 pages, as the runtime does."""
         residency = addressof(self._residency)
         return -get_errno() if self._mincore(addr, length, residency) else 0
 
     def getrlimit(self) -> int:
-        """Ask for RLIMIT_AS."""
+        """Return RLIMIT_AS."""
         limit = (Size * 2)()
         failed = function("getrlimit", Int, Size)(RLIMIT_AS, addressof(limit))
         return -get_errno() if failed else int(limit[0])
 
     def words_from(self, address: int) -> "Words":
-        """Words."""
+        """Return memory as words, starting at this address."""
         if self.width.pointer == 4:
             return Halves(address)
-        # a memoryview writes format L, an unsigned long, in two thirds of the time it takes for Q
+        # writing format L (unsigned long) to a memoryview takes two thirds of the time of format Q
         return _words(UInt64 * (1 << 53), "L", address)
 
     def clear(self, addr: int, length: int) -> None:
@@ -70,10 +70,10 @@ class RealKernel:
         self._memset(addr, 0, length)
 
     def end(self, otherwise: int) -> int:
-        """Where the low arena may begin behind this process's image and brk, in bytes.
+        """Return the address after this process's image and brk where the low arena may begin.
 
-        A position-independent Python has its brk far up; then the low addresses are free, and
-        `otherwise` serves.
+        The brk of a position-independent Python is above 4 GiB. Then the low addresses are free
+        and `otherwise` is returned.
         """
         brk = function("sbrk", Size, result=Size)(0)
         if 0 < brk < LOW_LIMIT - LOW_LENGTH - BRK_SLACK:
@@ -82,8 +82,8 @@ class RealKernel:
 
 
 class Halves:
-    """The words of a 32-bit memory from an address on. It takes two: no object of a Python there is
-    as long as 2 GiB.
+    """The words of a 32-bit memory, starting at an address, in two halves: on such a machine no
+    Python object can have 2 GiB.
     """
 
     __slots__ = ("_high", "_low")

@@ -1,4 +1,4 @@
-"""The report: JSON lines on a descriptor, each written at once."""
+"""The report: JSON lines, written to a file descriptor without a buffer."""
 
 from posix import write as write_some
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """Writes events to the descriptor `fd`."""
+    """Writes events to the file descriptor `fd`."""
 
     __slots__ = ("_fd",)
 
@@ -18,19 +18,19 @@ class Report:
         self._fd = fd
 
     def event(self, event: str, **fields: "Json") -> None:
-        """Write one line: `event` and its fields, in the order given. Raises OSError."""
+        """Write one line: `event`, then its fields in this order. Raises OSError."""
         write(self._fd, dumps({"event": event, **fields}) + "\n")
 
 
 def write(fd: int, text: str) -> None:
-    """Write all of `text` in UTF-8. Raises OSError."""
+    """Write the whole text in UTF-8. Raises OSError."""
     data = text.encode("utf-8", "surrogateescape")
     while data:
         data = data[write_some(fd, data) :]
 
 
 def dumps(value: "Json") -> str:
-    """JSON of a value; `json` itself would cost as much to import as all of the allocator."""
+    """Return a value as JSON. Importing `json` takes as long as importing the allocator."""
     if value is None:
         return "null"
     if isinstance(value, bool):

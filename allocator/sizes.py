@@ -1,6 +1,6 @@
 """Size classes (Go: msize.c), computed as `InitSizes` does, and constants (malloc.h).
 
-All of it is the same on all machines; what the size of a pointer decides is in `width`.
+They are the same on all machines. `width` has the constants that depend on the size of a pointer.
 """
 
 from .death import Throw
@@ -30,7 +30,7 @@ FIXED_STACK = 4096
 class SizeClasses:
     """The tables of `InitSizes`, by class: bytes, pages of a span, blocks moved at once.
 
-    `of` maps a size in bytes to its class and remembers: `of[24] == 3`.
+    `of` maps a size in bytes to its class: `of[24] == 3`.
     """
 
     __slots__ = ("allocnpages", "of", "size", "transfercount")
@@ -45,9 +45,9 @@ class SizeClasses:
 
 
 class SizeToClass(dict[int, int]):
-    """`SizeToClass`: sizes of 0 to 32768 bytes to classes, worked out once each.
+    """`SizeToClass`: maps sizes of 0 to 32768 bytes to classes, each computed on first use.
 
-    A size above throws `SizeToClass - invalid size`, as the runtime does.
+    Any other size throws `SizeToClass - invalid size`, as in Go.
     """
 
     __slots__ = ("_by_8", "_by_128")
@@ -73,10 +73,10 @@ class SizeToClass(dict[int, int]):
 
 
 def init_sizes() -> tuple[list[int], list[int]]:
-    """Choose the classes: (bytes, pages of a span) of each. Go: `InitSizes`, its first half.
+    """Return (bytes, pages of a span) of each class. Go: the first half of `InitSizes`.
 
-    A candidate that fits as often into as many pages as the class before it takes that class's
-    place, so that no two classes waste each other's room.
+    A candidate replaces the class before it if the same number of blocks fits into the same number
+    of pages.
     """
     sizes, npages = [0], [0]
     size = align = FIRST_ALIGN
@@ -91,7 +91,7 @@ def init_sizes() -> tuple[list[int], list[int]]:
         if align & (align - 1):
             raise Throw("InitSizes - bug")
         span = PAGE_SIZE
-        while span % size > span // 8:  # at most an eighth of a span is lost at its end
+        while span % size > span // 8:  # at most an eighth of a span is unused at its end
             span += PAGE_SIZE
         if (
             len(sizes) > 1

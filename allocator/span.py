@@ -1,4 +1,4 @@
-"""Spans of pages and the lists they stand in (Go: the MSpan functions of mheap.c)."""
+"""Spans of pages, lists of spans, and the table of spans (Go: MSpan in mheap.c)."""
 
 from .death import Throw
 
@@ -8,16 +8,16 @@ if TYPE_CHECKING:
 
 SPAN_IN_USE = 0
 SPAN_FREE = 1
-SPAN_LIST_HEAD = 2  # for the record: a list's head is no span here
+SPAN_LIST_HEAD = 2  # unused here: a list has no head span
 SPAN_DEAD = 3
 
 
 class MSpan:
     """A run of `npages` pages from page number `start` (address >> 12). Go: `MSpan`.
 
-    address: where its record lies. freelist: address of the first free block of a small class, each
-    block's first word holding the next one's, 0 at the end. ref: blocks handed out. limit: end of
-    the last block. list: the list it stands in.
+    address: address of its record. freelist: address of the first free block of a small class;
+    the first word of each free block holds the address of the next one, 0 at the end. ref: number
+    of allocated blocks. limit: end of the last block. list: the list that contains the span.
     """
 
     __slots__ = (
@@ -34,7 +34,7 @@ class MSpan:
 
     def __init__(self, address: int) -> None:
         self.address = address
-        self.limit = 0  # alone left as it was by `init`, as in Go
+        self.limit = 0  # `init` does not reset it, as in Go
         self.init(0, 0)
 
     def init(self, start: int, npages: int) -> "MSpan":
@@ -48,20 +48,20 @@ class MSpan:
 
 
 class SpanList(dict[int, MSpan]):
-    """Spans by record address, the one inserted last at the front. Go: a ring with a head.
+    """Spans by the address of their record; the last one inserted is the first. Go: a ring.
 
-    A dict keeps the order, finds a span at once, and is false when empty.
+    A dict keeps the order, finds a span in constant time, and is false if it is empty.
     """
 
     __slots__ = ()
 
     @property
     def first(self) -> MSpan:
-        """The span at the front; there must be one."""
+        """The first span of a list that is not empty."""
         return next(reversed(self.values()))
 
     def insert(self, span: MSpan, console: "Console") -> None:
-        """`runtime·MSpanList_Insert`: at the front; throws if the span stands in a list."""
+        """`runtime·MSpanList_Insert`: insert at the front. Throws if the span is in a list."""
         if span.list is not None:
             after, before = span.list.neighbours(span)
             console.printf(f"failed MSpanList_Insert {span.address:#x} {after:#x} {before:#x}\n")
@@ -71,22 +71,22 @@ class SpanList(dict[int, MSpan]):
 
     @staticmethod
     def remove(span: MSpan) -> None:
-        """`runtime·MSpanList_Remove`: out of the list it stands in, if it stands in one."""
+        """`runtime·MSpanList_Remove`: remove the span from its list, if it is in one."""
         if span.list is not None:
             del span.list[span.address]
             span.list = None
 
     def neighbours(self, span: MSpan) -> tuple[int, int]:
-        """Record addresses of the span after and before this one, 0 for the list's head."""
+        """Return the record addresses of the spans after and before this one, 0 for the head."""
         addresses = [0, *reversed(self), 0]
         at = addresses.index(span.address)
         return addresses[at + 1], addresses[at - 1]
 
 
 class SpanTable:
-    """Which span each page belongs to (Go: `MHeap.map`), in pieces of 256 pages, made when needed.
+    """The span of each page (Go: `MHeap.map`), in parts of 256 pages that are made when needed.
 
-    Only the first and last page of a free span tell the truth; the others keep what stood there.
+    Of a free span only the entries of the first and last page are valid.
     """
 
     __slots__ = ("_pieces",)
@@ -95,7 +95,7 @@ class SpanTable:
         self._pieces: dict[int, list[MSpan | None]] = {}
 
     def get(self, page: int) -> MSpan | None:
-        """The entry of a page number, None where nothing was ever written."""
+        """Return the entry of a page number, None if it was never written."""
         piece = self._pieces.get(page >> 8)
         return piece[page & 255] if piece is not None else None
 

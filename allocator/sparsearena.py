@@ -88,7 +88,7 @@ class SparseArena:
         return v, size
 
     def _reserve(self, v: int, n: int) -> int:
-        """`sysReserve`: whatever address the kernel gives, 0 for an error."""
+        """`sysReserve`: any address that the kernel gives, 0 for an error."""
         p = self._mem.mmap(v, n, PROT_NONE, MAP_ANON)
         return 0 if p < 4096 else p
 

@@ -1,4 +1,4 @@
-"""The statistics, by Go's own names (Go: `MStats` in malloc.h)."""
+"""The statistics, under Go's own names (Go: `MStats` in malloc.h)."""
 
 NAMES = (
     "alloc", "total_alloc", "sys", "nlookup", "nmalloc", "nfree",
@@ -9,10 +9,10 @@ NAMES = (
 
 
 class MStats:
-    """Bytes and counts of the runtime's own life. All start at 0.
+    """Bytes and counts, all 0 at the start.
 
-    `sys` counts what was asked of the kernel for use, the heap bitmap included, and is not undone
-    when a request fails; reservations are never in it.
+    `sys` counts the bytes that were requested from the kernel for use, including the heap bitmap
+    and requests that failed. Reservations do not count.
     """
 
     __slots__ = NAMES
@@ -41,5 +41,5 @@ class MStats:
     buckhash_sys: int
 
     def as_dict(self) -> dict[str, int]:
-        """All of them, in Go's order."""
+        """Return all statistics, in Go's order."""
         return {name: getattr(self, name) for name in NAMES}

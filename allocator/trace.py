@@ -1,4 +1,4 @@
-"""A kernel that keeps a record of every call, around any other."""
+"""A wrapper around a kernel that records every call."""
 
 from .kernel import MAP_FIXED
 from .value import Value
@@ -13,7 +13,7 @@ __all__ = ["Call", "Traced"]
 
 
 class Call(Value):
-    """One system call: its name, its arguments as the kernel saw them, its raw result."""
+    """One system call: name, arguments, and raw result (a negative errno on failure)."""
 
     __slots__ = ("args", "name", "result")
     name: str
@@ -42,13 +42,13 @@ def _errno(result: int) -> str:
 
 
 class Traced:
-    """Hands each call on to `kernel`, and what came of it to `tell`."""
+    """Makes each call on `kernel` and passes a record of it to `record`."""
 
-    __slots__ = ("_kernel", "_tell", "clear", "name", "page_size", "width", "words", "words_from")
+    __slots__ = ("_kernel", "_record", "clear", "name", "page_size", "width", "words", "words_from")
 
-    def __init__(self, kernel: "Kernel", tell: "Callable[[Call], object]") -> None:
+    def __init__(self, kernel: "Kernel", record: "Callable[[Call], object]") -> None:
         self._kernel = kernel
-        self._tell = tell
+        self._record = record
         self.name = kernel.name
         self.width = kernel.width
         self.page_size = kernel.page_size
@@ -57,25 +57,25 @@ class Traced:
         self.words_from = kernel.words_from
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
-        """Map, and tell."""
+        """Map memory and record the call."""
         result = self._kernel.mmap(addr, length, prot, flags)
-        self._tell(Call(name="mmap", args=(addr, length, prot, flags), result=result))
+        self._record(Call(name="mmap", args=(addr, length, prot, flags), result=result))
         return result
 
     def munmap(self, addr: int, length: int) -> int:
-        """Unmap, and tell."""
+        """Unmap memory and record the call."""
         result = self._kernel.munmap(addr, length)
-        self._tell(Call(name="munmap", args=(addr, length), result=result))
+        self._record(Call(name="munmap", args=(addr, length), result=result))
         return result
 
     def mincore(self, addr: int, length: int) -> int:
-        """Ask what is mapped, and tell."""
+        """Query what is mapped and record the call."""
         result = self._kernel.mincore(addr, length)
-        self._tell(Call(name="mincore", args=(addr, length), result=result))
+        self._record(Call(name="mincore", args=(addr, length), result=result))
         return result
 
     def getrlimit(self) -> int:
-        """Ask for the limit, and tell."""
+        """Query the limit and record the call."""
         result = self._kernel.getrlimit()
-        self._tell(Call(name="getrlimit", args=(), result=result))
+        self._record(Call(name="getrlimit", args=(), result=result))
         return result

@@ -1,4 +1,4 @@
-"""Frozen records without `dataclasses`, whose import would cost more than the allocator's own."""
+"""Frozen records. Importing `dataclasses` would take longer than importing the allocator."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -6,16 +6,16 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_: object):
-        """Stand in for the decorator of `typing`, which only a type checker reads."""
+        """Replace the decorator of `typing`, which only a type checker needs."""
         return lambda cls: cls
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Value:
-    """A record that never changes: its slots are its fields, given by keyword.
+    """An immutable record. Its slots are its fields, all given by keyword.
 
-    A subclass annotates its fields and lists them in `__slots__`; `defaults` holds the values of
-    those that may be left out. A missing or unknown field raises TypeError.
+    A subclass annotates its fields and lists them in `__slots__`. A missing or unknown field raises
+    TypeError.
     """
 
     __slots__: "tuple[str, ...]" = ()
@@ -30,7 +30,7 @@ class Value:
             raise TypeError(f"{type(self).__name__}: no such field: {', '.join(fields)}")
 
     def replace(self, **fields: "Any") -> "Self":
-        """Return the same record with other values in these fields."""
+        """Return a copy with these fields replaced."""
         return type(self)(**{name: getattr(self, name) for name in self.__slots__} | fields)
 
     def __setattr__(self, name: str, value: object) -> None:

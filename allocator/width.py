@@ -1,4 +1,4 @@
-"""What the size of a pointer decides: the same runtime on amd64 and on 386."""
+"""Constants that depend on the size of a pointer: the same runtime on amd64 and on 386."""
 
 from .value import Value
 
@@ -8,18 +8,19 @@ if TYPE_CHECKING:
 
 
 class Width(Value):
-    """One size of pointer, and all that follows from it.
+    """One size of pointer and the constants that follow from it.
 
-    pointer: bytes of one, and of a word of memory.
-    shift: the word at an address is number `address >> shift`.
-    bits: heap words that a word of the bitmap describes, four bits each. As both have words of one
-        size, a byte of bitmap also covers that many bytes of heap.
-    group: the same as a shift: heap word i is described by the bitmap word `i >> group`.
-    mask: the largest address, size and number in a word.
+    pointer: bytes of a pointer and of a word of memory.
+    shift: the word at an address has the number `address >> shift`.
+    bits: number of heap words that one bitmap word describes, with four bits each. One byte of
+        bitmap covers the same number of heap bytes.
+    group: log2 of `bits`: heap word i is described by bitmap word `i >> group`.
+    mask: the largest address, size and word value.
     mspan, mcache: bytes of the runtime's records (Go: MSpan, MCache).
-    end, image: of the program whose traces are the reference: where it ends, and the bytes of its
-        text, data and bss. Most of both is the span table: 2**22 pointers, or 2**20.
-    task_size: bytes of an ordinary address space of Linux.
+    end, image: of the reference program, whose traces are the golden ones: the address of its end,
+        and the bytes of its text, data and bss. Most of it is the span table of 2**22 (or 2**20)
+        pointers.
+    task_size: bytes of an ordinary Linux address space.
     """
 
     __slots__ = (
@@ -63,4 +64,4 @@ WIDTHS: "Mapping[int, Width]" = {
         task_size=0xC0000000,
     ),
 }
-"""By bytes of a pointer: amd64 (and every other 64-bit machine), 386."""
+"""By bytes of a pointer: 8 for amd64 and all other 64-bit machines, 4 for 386."""

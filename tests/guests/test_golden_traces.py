@@ -1,4 +1,4 @@
-"""The start-up of the real 2012 runtime, call for call, on real kernels.
+"""The start-up of the real 2012 runtime, call by call, on real kernels.
 
 What the kernel chose is left open (K); the image's end is given above Python's own heap, so that
 the low arena lies where it is asked for: 0x10000000 higher than in the recorded traces, and below
@@ -60,7 +60,7 @@ def recorded(name: str) -> dict[str, Any]:
 
 
 def comparable(line: str, shift: int) -> str:
-    """Shift what lies in the low arena, and leave open what the kernel chose."""
+    """Shift the addresses in the low arena, and accept any address that the kernel chose."""
 
     def address(match: re.Match[str]) -> str:
         value = int(match[0], 16)
@@ -81,7 +81,7 @@ def calls_of(record: Record) -> list[str]:
 
 
 @pytest.mark.parametrize("name", GUESTS)
-def test_every_call_is_as_recorded(
+def test_every_call_matches_the_recorded_trace(
     name: str, place: GuestConfig, boot: BootGuest, builder: Builder
 ) -> None:
     guest = make(builder, known_guests(builder)[name], place)

@@ -1,10 +1,10 @@
-"""What the tests of the allocator share: runtimes on model kernels, and their calls."""
+"""Helpers of the allocator tests: runtimes on model kernels, and their calls."""
 
 from typing import Any
 
 from foothold_lab.allocator.death import Console
 from foothold_lab.allocator.malloc import Runtime
-from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.modelkernel import AddressSpace, ModelKernel
 from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.allocator.trace import Call, Traced
 
@@ -14,7 +14,7 @@ UML_61 = 0x7FC0000000
 
 
 class Lab:
-    """A runtime that has not begun, the kernel under it, its calls and what it printed."""
+    """A runtime before mallocinit, its kernel, its calls and its output."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Lab:
         end: int | None = None,
         **of_kernel: Any,
     ) -> None:
-        self.kernel = ModelKernel(**of_kernel) if kernel is None else kernel
+        self.kernel = ModelKernel(AddressSpace(**of_kernel)) if kernel is None else kernel
         self.calls: list[Call] = []
         self.console = Console()
         more = {} if end is None else {"end": end}
@@ -40,10 +40,10 @@ class Lab:
 
 
 def narrow(policy: str = "after", **of_kernel: Any) -> Lab:
-    """As a program for 386 on a 64-bit kernel."""
+    """A 386 program on a 64-bit kernel."""
     return Lab(policy, pointer_size=4, **{"task_size": 0xFFFFE000} | of_kernel)
 
 
 def uml(policy: str = "after", **of_kernel: Any) -> Lab:
-    """As User-Mode Linux 6.1: 39 bits less a bit, placed from the bottom up."""
+    """User-Mode Linux 6.1: slightly less than 39 bits, placement from the bottom up."""
     return Lab(policy, task_size=UML_61, top_down=False, **of_kernel)

@@ -1,7 +1,8 @@
-"""The program: its report, its exit statuses, and how it takes bad input."""
+"""The program: its report, its exit statuses, and its messages for bad input."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,13 +32,13 @@ def run(*argv: str, stdin: str = "", **more: object) -> subprocess.CompletedProc
 
 
 def call(capfd: pytest.CaptureFixture[str], *argv: str) -> tuple[int, list[dict], str]:
-    """Run in this process: (status, events, standard error)."""
+    """Run in this process. Returns (status, events, standard error)."""
     status = program.main(list(argv))
     out, err = capfd.readouterr()
     return status, [json.loads(line) for line in out.splitlines()], err
 
 
-def test_the_report_of_the_default_workload(capfd: pytest.CaptureFixture[str]) -> None:
+def test_reports_the_default_workload(capfd: pytest.CaptureFixture[str]) -> None:
     status, events, err = call(capfd, *MODEL)
     assert (status, err) == (0, "")
     assert [event["event"] for event in events] == ["start", "reserved", "workload", "end"]
@@ -71,7 +72,7 @@ def test_the_report_of_the_default_workload(capfd: pytest.CaptureFixture[str]) -
     assert list(end["stats"])[:3] == ["alloc", "total_alloc", "sys"]
 
 
-def test_on_the_real_kernel() -> None:
+def test_runs_on_the_real_kernel() -> None:
     done = run("--workload", "hello")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert (done.returncode, done.stderr, events[-1]["event"]) == (0, "", "end")
@@ -92,7 +93,7 @@ def test_a_death_is_reported_and_printed(capfd: pytest.CaptureFixture[str]) -> N
     }
 
 
-def test_what_was_printed_before_a_death(capfd: pytest.CaptureFixture[str]) -> None:
+def test_reports_what_was_printed_before_a_death(capfd: pytest.CaptureFixture[str]) -> None:
     status, events, err = call(capfd, *MODEL, "--workload", "block:17G")
     assert status == 2
     line = "runtime: out of memory: cannot allocate 18253611008-byte block (1048576 in use)"
@@ -100,13 +101,13 @@ def test_what_was_printed_before_a_death(capfd: pytest.CaptureFixture[str]) -> N
     assert events[-1]["printed"] == [line]
 
 
-def test_leaving_without_a_throw(capfd: pytest.CaptureFixture[str]) -> None:
+def test_reports_an_exit_without_a_throw(capfd: pytest.CaptureFixture[str]) -> None:
     status, events, err = call(capfd, *MODEL, "--fail", "mmap:2:13")
     assert (status, events[-1]["event"], events[-1]["status"]) == (2, "exit", 2)
     assert err.startswith("runtime: mmap: access denied\nif you're running SELinux, ")
 
 
-def test_trace(capfd: pytest.CaptureFixture[str]) -> None:
+def test_reports_every_call_with_trace(capfd: pytest.CaptureFixture[str]) -> None:
     _, events, _ = call(capfd, *UML, "--workload", "none", "--trace", "--policy=memlimit")
     calls = [event for event in events if event["event"] == "call"]
     assert calls[0] == {
@@ -164,14 +165,15 @@ def test_hold_keeps_the_arena_alive() -> None:
 
 
 @pytest.mark.parametrize(
-    "workload", ["grow:5M", "grow-3", "block:100", "block:0", "block:100k", "none", "hello"]
+    "workload",
+    ["grow:5M", "grow-3", "block:100", "block:0", "block:100k", "none", "hello", "small:9:64"],
 )
-def test_workloads(workload: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_runs_each_workload(workload: str, capfd: pytest.CaptureFixture[str]) -> None:
     status, events, err = call(capfd, *MODEL, "--workload", workload)
     assert (status, err, events[-1]["event"]) == (0, "", "end")
 
 
-def test_low_grown_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+def test_reports_the_path_low_grown(capfd: pytest.CaptureFixture[str]) -> None:
     _, events, _ = call(capfd, *UML, "--workload", "grow-600")
     assert (events[1]["path"], events[-1]["path"]) == ("low", "low-grown")
 
@@ -183,35 +185,42 @@ def test_low_grown_is_told(capfd: pytest.CaptureFixture[str]) -> None:
         (["stray"], "unknown argument 'stray'"),
         (["--policy"], "--policy needs a value"),
         (["--hold=1"], "--hold takes no value"),
-        (["--policy", "never"], "no policy 'never': use before, after, grsec, memlimit, modern"),
-        (["--workload", "sleep"], "no workload 'sleep': use none, default, hello"),
-        (["--workload", "grow:lots"], "'lots' is no size"),
-        (["--workload", "grow:"], "no workload 'grow:'"),
-        (["--workload", "grow-x"], "no workload 'grow-x'"),
-        (["--workload", "block:-1"], "'-1' is no size: write 4096, 0x1000, 300M or 2G"),
-        (["--end", "300XB"], "--end: '300XB' is no size"),
-        (["--end", "0xZZ"], "--end: '0xZZ' is no size"),
-        (["--end", "1" * 50], "is no size"),
+        (
+            ["--policy", "never"],
+            "unknown policy 'never': use before, after, grsec, memlimit, modern",
+        ),
+        (["--workload", "sleep"], "unknown workload 'sleep': use none, default, hello"),
+        (["--workload", "grow:lots"], "'lots' is not a size"),
+        (["--workload", "grow:"], "unknown workload 'grow:'"),
+        (["--workload", "grow-x"], "unknown workload 'grow-x'"),
+        (["--workload", "small:3:33K"], "with a SIZE of at most 32K"),
+        (["--workload", "small:x:8"], "unknown workload 'small:x:8'"),
+        (["--workload", "block:-1"], "'-1' is not a size: write 4096, 0x1000, 300M or 2G"),
+        (["--end", "300XB"], "--end: '300XB' is not a size"),
+        (["--end", "0xZZ"], "--end: '0xZZ' is not a size"),
+        (["--end", "1" * 50], "is not a size"),
         (["--end", "99999999999P"], "too large: a size has at most 64 bits"),
         (["--kernel", "hurd"], "unknown kernel 'hurd': use real or model"),
-        (["--task-size", "39"], "--task-size is for the model kernel only: add --kernel model"),
+        (["--task-size", "39"], "--task-size needs the model kernel: add --kernel model"),
         ([*MODEL, "--task-size", "100000"], "is not a number of pages above 128 KiB"),
         ([*MODEL, "--placement", "sideways"], "use top-down or bottom-up"),
-        ([*MODEL, "--occupied", "1G"], "write two addresses as FROM-TO"),
-        ([*MODEL, "--occupied", "2G-1G"], "must be whole pages, and FROM below TO"),
+        ([*MODEL, "--occupied", "1G"], "write two addresses, FROM-TO"),
+        ([*MODEL, "--occupied", "2G-1G"], "FROM must be below TO, both multiples of 4096"),
         ([*MODEL, "--occupied", "0-0x1000000000000"], "is not in the address space"),
-        ([*MODEL, "--fail", "brk:1:12"], "write CALL:N:ERRNO, as mmap:2:12"),
+        ([*MODEL, "--fail", "brk:1:12"], "write CALL:N:ERRNO, for example mmap:2:12"),
         ([*MODEL, "--fail", "mmap:0:12"], "write CALL:N:ERRNO"),
     ],
 )
-def test_bad_input(argv: list[str], expected: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_rejects_bad_input(
+    argv: list[str], expected: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     status, events, err = call(capfd, *argv)
     assert (status, events) == (2, [])
     assert err.startswith("allocator: ") and err.count("\n") == 1
     assert expected in err
 
 
-def test_model_options(capfd: pytest.CaptureFixture[str]) -> None:
+def test_accepts_the_options_of_the_model(capfd: pytest.CaptureFixture[str]) -> None:
     status, events, _ = call(
         capfd,
         *MODEL,
@@ -240,27 +249,28 @@ def test_model_options(capfd: pytest.CaptureFixture[str]) -> None:
 def test_the_real_kernel_is_the_default(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """In this process without its arena, which would stay: the runtime never unmaps."""
+    """Without an arena in this process: the runtime never unmaps it."""
     monkeypatch.setattr("foothold_lab.allocator.realkernel.RealKernel.mmap", lambda *_: -12)
     status, events, err = call(capfd)
     assert (status, events[0]["kernel"]) == (2, "real")
     assert err == "throw: runtime: cannot reserve arena virtual address space\n"
 
 
-def test_help(capfd: pytest.CaptureFixture[str]) -> None:
+def test_prints_help(capfd: pytest.CaptureFixture[str]) -> None:
     assert program.main(["-h"]) == 0
     out, err = capfd.readouterr()
     assert "before, after, grsec, memlimit, modern" in out and err == ""
     assert max(map(len, out.splitlines())) <= 100
 
 
-def test_a_policy_for_other_pointers(capfd: pytest.CaptureFixture[str]) -> None:
+def test_rejects_a_policy_that_does_not_exist_for_the_pointer_size(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     of_kernel = ("--kernel", "model", "--pointer-size", "4")
     status, events, err = call(capfd, "--policy", "modern", *of_kernel)
     assert (status, events) == (2, [])
     assert err == (
-        "allocator: the policy modern is not known for pointers of 4 bytes: "
-        "use a machine of 64 bits\n"
+        "allocator: the policy modern does not exist for 4-byte pointers: use a 64-bit machine\n"
     )
     status, events, err = call(capfd, *of_kernel)
     assert (status, err) == (0, "")
@@ -271,14 +281,14 @@ def test_a_policy_for_other_pointers(capfd: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "expected"),
     [
-        (MemoryError(), 2, "no memory for Python itself: raise the address-space limit"),
-        (ImportError("no _ctypes"), 2, "Python cannot load what it needs (no _ctypes)"),
-        (BrokenPipeError(), 2, "nobody reads the report"),
+        (MemoryError(), 2, "too little memory for Python: raise the address-space limit"),
+        (ImportError("no _ctypes"), 2, "Python cannot import a module (no _ctypes)"),
+        (BrokenPipeError(), 2, "standard output is closed"),
         (OSError(28, "No space left on device"), 2, "cannot be written: No space left on device"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )
-def test_trouble_is_told_in_a_line(
+def test_reports_a_failure_in_one_line(
     error: BaseException,
     status: int,
     expected: str,
@@ -295,7 +305,7 @@ def test_trouble_is_told_in_a_line(
 
 
 def test_limits_below_what_python_needs_never_end_in_a_traceback() -> None:
-    """Whatever the limit: a report, or a line of ours or of the interpreter's own."""
+    """Under any limit there is a report, or one line from us or from the interpreter."""
     for mib in (14, 16, 20, 24, 28, 32, 48):
         done = subprocess.run(
             ["/bin/sh", "-c", 'ulimit -v "$0" && exec "$@"', str(mib << 10),
@@ -307,7 +317,7 @@ def test_limits_below_what_python_needs_never_end_in_a_traceback() -> None:
             assert done.returncode in (0, 2)
 
 
-def test_a_closed_reader_is_no_traceback() -> None:
+def test_a_closed_reader_causes_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -319,10 +329,10 @@ def test_a_closed_reader_is_no_traceback() -> None:
     )
     os.close(writer)
     assert done.returncode == 2
-    assert done.stderr == b"allocator: nobody reads the report: standard output is closed\n"
+    assert done.stderr == b"allocator: the report cannot be written: standard output is closed\n"
 
 
-def test_broken_memory_is_noticed(
+def test_reports_broken_memory(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from foothold_lab.allocator.malloc import Runtime
@@ -359,7 +369,7 @@ def test_held_blocks_are_checked() -> None:
         held.check()
 
 
-def test_json_is_json() -> None:
+def test_writes_valid_json() -> None:
     value = {
         "a": [1, -5, True, False, None, ()],
         'quoted " \\ and \n, runtime·mlookup, \U0001f600': "x",
@@ -368,7 +378,7 @@ def test_json_is_json() -> None:
     assert json.loads(dumps(value)) == json.loads(json.dumps(value))
 
 
-def test_partial_writes_are_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_continues_a_partial_write(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[bytes] = []
 
     def one_byte(_: int, data: bytes) -> int:
@@ -379,3 +389,14 @@ def test_partial_writes_are_continued(monkeypatch: pytest.MonkeyPatch) -> None:
     write(1, "abc")
     monkeypatch.undo()
     assert b"".join(written) == b"abc"
+
+
+def test_a_crash_of_the_runtime_kills_the_process() -> None:
+    argv = [sys.executable, "-m", "allocator", "--kernel", "model", "--fail", "munmap:1:22"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGSEGV, "")
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "event": "killed",
+        "signal": 11,
+        "printed": [],
+    }

@@ -28,7 +28,7 @@ def run(folder: Path, *argv: str, python: str = sys.executable, cwd: str = "/") 
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_it_runs_from_anywhere(folder: Path) -> None:
+def test_runs_from_any_directory(folder: Path) -> None:
     assert run(folder, "--kernel", "model")[-1]["event"] == "end"
     assert run(folder)[0]["kernel"] == "real"
     assert run(Path(), cwd=str(folder))[-1]["event"] == "end"
@@ -40,19 +40,19 @@ def test_the_same_sources_give_the_same_bytes(folder: Path, tmp_path: Path) -> N
     assert own.read_bytes() == (folder / own.name).read_bytes()
 
 
-def test_what_is_deployed(folder: Path) -> None:
+def test_deploys_the_listed_files(folder: Path) -> None:
     bytecode = boot.bytecode_name(MAGIC_NUMBER)
     deployed = {bundle.SCRIPT, bytecode, *(f"{name}.py" for name in bundle.MODULES)}
     assert {each.name for each in folder.iterdir()} == deployed
     assert not {"predict.py", "bundle.py"} & deployed
 
 
-def test_nothing_of_the_host_is_left_out_by_mistake() -> None:
+def test_every_module_is_either_deployed_or_host_only() -> None:
     there = {path.stem for path in Path(bundle.__file__).parent.glob("*.py")}
     assert there == {*bundle.MODULES, "boot", "bundle", "predict"}
 
 
-def test_without_bytecode_for_this_python_the_sources_serve(tmp_path: Path) -> None:
+def test_runs_from_sources_without_matching_bytecode(tmp_path: Path) -> None:
     folder = tmp_path / bundle.PACKAGE
     bundle.write(folder)
     # what else lies there is not taken for the standard library's
@@ -62,7 +62,7 @@ def test_without_bytecode_for_this_python_the_sources_serve(tmp_path: Path) -> N
     assert not (folder / "__pycache__").exists()
 
 
-def test_with_bytecode_alone_it_runs(folder: Path, tmp_path: Path) -> None:
+def test_runs_from_bytecode_alone(folder: Path, tmp_path: Path) -> None:
     alone = tmp_path / bundle.PACKAGE
     bytecode = folder / boot.bytecode_name(MAGIC_NUMBER)
     bundle.write(alone, [bytecode], sources=False)
@@ -78,7 +78,7 @@ def test_bytecode_has_no_docstrings(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("minor", [11, 12, 13, 14])
-def test_other_pythons_run_it(folder: Path, minor: int) -> None:
+def test_other_python_versions_run_it(folder: Path, minor: int) -> None:
     import shutil
 
     python = shutil.which(f"python3.{minor}")
@@ -108,7 +108,7 @@ def test_boot_imports_from_the_bytecode(folder: Path, monkeypatch: pytest.Monkey
     assert not boot.install(str(folder), b"\0\0\0\0", ModuleSpec)
 
 
-def test_bytecode_of_several_pythons_lies_side_by_side(
+def test_holds_bytecode_for_several_python_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle.write_bytecode(tmp_path)
@@ -122,8 +122,8 @@ def test_bytecode_of_several_pythons_lies_side_by_side(
     assert boot.install(str(folder), bytes.fromhex("0badc0de"), ModuleSpec)
 
 
-def test_the_start_needs_few_modules(folder: Path) -> None:
-    """What the standard library would drag in, were one not careful."""
+def test_start_up_imports_few_modules(folder: Path) -> None:
+    """Standard library modules that must not be imported."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-X", "importtime", folder / bundle.SCRIPT,
          "--workload", "none"],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.modelkernel import AddressSpace, ModelKernel
 from foothold_lab.allocator.options import parse_size
 from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.allocator.predict import predict
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def golden(case: dict[str, Any]) -> dict[str, Any]:
-    """The file that a case is from."""
+    """Return the file of a case."""
     return GOLDEN[case["kernel"].get("pointer_size", 8)]
 
 
@@ -42,11 +42,11 @@ def model(kernel: dict[str, Any]) -> ModelKernel:
             made[name] = parse_size(made[name])
     if "occupied" in made:
         made["occupied"] = [tuple(map(parse_size, pair)) for pair in made["occupied"]]
-    return ModelKernel(**made)
+    return ModelKernel(AddressSpace(**made))
 
 
 def compare(calls: list[str], wanted: list[str]) -> None:
-    """Equal, where a wanted * may be any address."""
+    """Compare calls. A `*` in the expected call stands for any address."""
     shown = [
         want if re.fullmatch(re.escape(want).replace(r"\*", "0x[0-9a-f]+"), call) else call
         for call, want in zip(calls, wanted, strict=False)
@@ -55,7 +55,7 @@ def compare(calls: list[str], wanted: list[str]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_on_the_model_every_call_is_as_observed(case: dict[str, Any]) -> None:
+def test_the_model_makes_every_observed_call(case: dict[str, Any]) -> None:
     outcome = predict(POLICIES[case["policy"]], model(case["kernel"]), workload=case["workload"])
     compare([str(call) for call in outcome.calls], expected(case))
     assert (outcome.path, outcome.status) == (case["path"], case["status"])
@@ -70,7 +70,7 @@ def test_on_the_model_every_call_is_as_observed(case: dict[str, Any]) -> None:
 
 @pytest.mark.skipif(sys.maxsize < 1 << 32, reason="a Python of 64 bits is asked for")
 @pytest.mark.parametrize("case", CASES[:2], ids=[case["name"] for case in CASES[:2]])
-def test_on_the_kernel_underneath_the_same_calls_are_made(case: dict[str, Any]) -> None:
+def test_the_real_kernel_sees_the_observed_calls(case: dict[str, Any]) -> None:
     argv = ["--trace", "--policy", case["policy"], "--workload", "hello"]
     done = subprocess.run(
         [sys.executable, "-m", "allocator", *argv], cwd=ROOT, capture_output=True, check=False
@@ -102,8 +102,8 @@ sys.exit(main(["--trace", "--workload", "hello", "--end", "0x22443a68"]))
 
 
 @pytest.mark.skipif(sys.maxsize < 1 << 32, reason="a Python of 64 bits is asked for")
-def test_on_the_kernel_underneath_the_low_path_is_taken_when_the_probe_fails() -> None:
-    """The end is given well above Python's own, so that the low arena is where it is asked for."""
+def test_the_low_path_on_the_real_kernel_if_the_probe_fails() -> None:
+    """--end lies above Python's own heap, so that the low arena gets the address of its hint."""
     done = subprocess.run(
         [sys.executable, "-c", OCCUPY], cwd=ROOT, capture_output=True, check=False
     )
@@ -126,8 +126,8 @@ def test_on_the_kernel_underneath_the_low_path_is_taken_when_the_probe_fails() -
     assert (events[-1]["path"], events[-1]["stats"]["sys"]) == ("low", 5110008)
 
 
-def test_the_big_block_of_hello_is_where_it_was() -> None:
-    """Observed: arena_start + 0x1a000, on both paths, and on 386."""
+def test_the_large_block_of_hello_has_the_observed_address() -> None:
+    """Observed on both paths and on 386: arena_start + 0x1a000."""
     from allocator_support import Lab, narrow, uml
 
     from foothold_lab.allocator.workload import run
@@ -139,11 +139,9 @@ def test_the_big_block_of_hello_is_where_it_was() -> None:
 
 
 @pytest.mark.parametrize(("pointer_size", "mib"), [(8, 69), (4, 67)])
-def test_64_blocks_of_a_mib_and_the_profilers_tables_take_as_much_heap_as_they_did(
-    pointer_size: int, mib: int
-) -> None:
+def test_grow_64_uses_the_observed_amount_of_heap(pointer_size: int, mib: int) -> None:
     """Observed without a collector (GOGC=off)."""
-    kernel = ModelKernel(pointer_size=pointer_size)
+    kernel = ModelKernel(AddressSpace(pointer_size=pointer_size))
     outcome = predict(POLICIES["after"], kernel, workload="grow-64")
     assert outcome.stats["heap_sys"] == mib << 20
 
@@ -168,9 +166,11 @@ def test_modern_finds_its_first_arena_as_go_1_19_does(case: dict[str, Any]) -> N
 
 def test_limits_do_not_change_the_path_of_after_natively() -> None:
     for mib in (128, 192, 300, 512, 1024, 2048, 20480):
-        outcome = predict(POLICIES["after"], ModelKernel(rlimit_as=mib << 20), workload="grow-64")
+        outcome = predict(
+            POLICIES["after"], ModelKernel(AddressSpace(rlimit_as=mib << 20)), workload="grow-64"
+        )
         assert (outcome.path, outcome.status) == ("high", 0)
 
 
-def test_golden_files_name_no_machine() -> None:
+def test_golden_files_do_not_name_a_machine() -> None:
     assert os.fspath(ROOT) not in json.dumps(GOLDEN)

@@ -1,10 +1,10 @@
-"""The model kernel against the plainest model of it: a set of pages."""
+"""The model kernel compared with a set of pages."""
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from foothold_lab.allocator.modelkernel import BOTTOM_UP_BASE, Fault, ModelKernel
+from foothold_lab.allocator.modelkernel import BOTTOM_UP_BASE, AddressSpace, Fault, ModelKernel
 
 PAGE = 4096
 TASK = 64 * PAGE + (1 << 17)
@@ -12,7 +12,7 @@ FIRST = 1 << 16
 
 
 class Plain:
-    """Pages to protections."""
+    """A mapping of pages to protections."""
 
     def __init__(self, kernel: ModelKernel) -> None:
         self.kernel = kernel
@@ -93,11 +93,17 @@ CALLS = st.lists(
     base=st.integers(FIRST // PAGE, TASK // PAGE).map(lambda page: page * PAGE),
     limit=st.one_of(st.none(), st.integers(0, TASK)),
 )
-def test_every_call_is_as_on_a_set_of_pages(
+def test_every_call_matches_a_plain_set_of_pages(
     calls: list[tuple], top_down: bool, honoured: bool, base: int, limit: int | None
 ) -> None:
     kernel = ModelKernel(
-        TASK, top_down=top_down, mmap_base=base, hints_honoured=honoured, rlimit_as=limit
+        AddressSpace(
+            task_size=TASK,
+            top_down=top_down,
+            mmap_base=base,
+            hints_honoured=honoured,
+            rlimit_as=limit,
+        )
     )
     plain = Plain(kernel)
     for name, *args in calls:
@@ -118,7 +124,7 @@ def test_every_call_is_as_on_a_set_of_pages(
         assert start < end
 
 
-def test_memory_is_zero_kept_and_forgotten() -> None:
+def test_memory_is_zeroed_kept_and_dropped() -> None:
     kernel = ModelKernel()
     base = kernel.mmap(0, 3 * PAGE, 7, 0x22)
     words, first = kernel.words, base >> 3
@@ -141,7 +147,7 @@ def test_memory_is_zero_kept_and_forgotten() -> None:
         words[first] = 1
 
 
-def test_dropping_a_vast_range_looks_at_what_is_there_only() -> None:
+def test_unmapping_a_huge_range_is_fast() -> None:
     kernel = ModelKernel()
     base = kernel.mmap(0, 1 << 40, 7, 0x22)
     kernel.words[base >> 3] = 5
@@ -150,15 +156,20 @@ def test_dropping_a_vast_range_looks_at_what_is_there_only() -> None:
 
 
 def test_placement_defaults() -> None:
-    assert ModelKernel(1 << 39, top_down=False).mmap(0, 1, 0, 0x22) == BOTTOM_UP_BASE
+    assert (
+        ModelKernel(AddressSpace(task_size=1 << 39, top_down=False)).mmap(0, 1, 0, 0x22)
+        == BOTTOM_UP_BASE
+    )
     kernel = ModelKernel()
     assert kernel.mmap(0, 4096, 0, 0x22) == kernel.mmap_base - 4096
     assert kernel.mmap(1, 4096, 0, 0x22) == FIRST
 
 
-def test_injected_failures_hit_the_nth_call_of_a_kind() -> None:
+def test_the_nth_call_of_a_name_fails() -> None:
     kernel = ModelKernel(
-        failures=[("mmap", 2, 12), ("munmap", 1, 22), ("mincore", 1, 11), ("getrlimit", 1, 1)]
+        AddressSpace(
+            failures=[("mmap", 2, 12), ("munmap", 1, 22), ("mincore", 1, 11), ("getrlimit", 1, 1)]
+        )
     )
     results = [kernel.mmap(0, 4096, 0, 0x22) for _ in range(3)]
     assert results[1] == -12 and results[0] > 0 < results[2]
@@ -176,6 +187,6 @@ def test_injected_failures_hit_the_nth_call_of_a_kind() -> None:
         {"task_size": 1 << 30, "occupied": [(0, 1 << 31)]},
     ],
 )
-def test_a_kernel_that_cannot_be_is_refused(kwargs: dict) -> None:
+def test_rejects_an_impossible_address_space(kwargs: dict) -> None:
     with pytest.raises(ValueError, match="is not "):
-        ModelKernel(**kwargs)
+        ModelKernel(AddressSpace(**kwargs))

@@ -5,7 +5,7 @@ import pytest
 from allocator_support import MIB, UML_61
 
 from foothold_lab.allocator import realkernel
-from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.modelkernel import AddressSpace, ModelKernel
 from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.allocator.predict import Prediction, predict
 from foothold_lab.allocator.realkernel import RealKernel
@@ -14,14 +14,14 @@ from foothold_lab.allocator.value import Value
 
 
 def uml(**more: object) -> ModelKernel:
-    return ModelKernel(UML_61, top_down=False, **more)  # type: ignore[arg-type]
+    return ModelKernel(AddressSpace(task_size=UML_61, top_down=False, **more))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("policy", "kernel", "path", "outcome", "reason"),
     [
         ("after", ModelKernel(), "high", "allocates", "0xf800000000 was granted"),
-        ("before", ModelKernel(), "high", "allocates", "0xf800000000 was taken for granted"),
+        ("before", ModelKernel(), "high", "allocates", "0xf800000000 was assumed to be free"),
         (
             "after",
             uml(),
@@ -40,23 +40,23 @@ def uml(**more: object) -> ModelKernel:
         ("before", uml(), "refused", "dies", "and it died: runtime: out of memory"),
         (
             "after",
-            ModelKernel(failures=[("mmap", 1, 12)]),
+            ModelKernel(AddressSpace(failures=[("mmap", 1, 12)])),
             "low",
             "allocates",
             "0xf800000000 was refused (mmap gave errno 12)",
         ),
         (
             "memlimit",
-            ModelKernel(rlimit_as=300 * MIB),
+            ModelKernel(AddressSpace(rlimit_as=300 * MIB)),
             "low",
             "allocates",
-            "0xf800000000 was not tried, because of the address-space limit",
+            "0xf800000000 was not tried, because RLIMIT_AS is too small",
         ),
         ("modern", ModelKernel(), "high", "allocates", "0xc000000000 was granted"),
         ("modern", uml(), "low", "allocates", "0xc000000000 was refused"),
         (
             "after",
-            ModelKernel(failures=[("mmap", 2, 13)]),
+            ModelKernel(AddressSpace(failures=[("mmap", 2, 13)])),
             "refused",
             "dies",
             "runtime: mmap: access denied",
@@ -72,7 +72,7 @@ def test_path_outcome_and_reason(
     assert prediction.status == (2 if outcome == "dies" else 0)
 
 
-def test_growth_is_told() -> None:
+def test_reason_mentions_growth() -> None:
     prediction = predict(POLICIES["after"], uml(), workload="grow-600")
     assert prediction.path == "low-grown"
     assert "and grew past its reservation" in prediction.reason
@@ -94,11 +94,11 @@ def test_the_end_moves_the_low_arena_to_the_next_mib_past_256_kib() -> None:
 
 
 def test_unknown_workload() -> None:
-    with pytest.raises(ValueError, match="no workload 'dance'"):
+    with pytest.raises(ValueError, match="unknown workload 'dance'"):
         predict(POLICIES["after"], ModelKernel(), workload="dance")
 
 
-def test_policies_are_told_apart_by_value() -> None:
+def test_policies_are_equal_if_their_fields_are() -> None:
     assert list(POLICIES) == ["before", "after", "grsec", "memlimit", "modern", "modern-arm64"]
     assert len(set(POLICIES.values())) == len(POLICIES)
     dates = [policy.date for policy in POLICIES.values()]
@@ -108,7 +108,7 @@ def test_policies_are_told_apart_by_value() -> None:
         assert policy.commit and policy.pointer_sizes in ((8,), (4, 8))
 
 
-def test_values_are_frozen_compared_by_content_and_complete() -> None:
+def test_values_are_frozen_comparable_and_complete() -> None:
     call = Call(name="munmap", args=(1, 2), result=0)
     assert call == Call(name="munmap", args=(1, 2), result=0)
     assert call != Call(name="munmap", args=(1, 2), result=-22)
@@ -125,7 +125,7 @@ def test_values_are_frozen_compared_by_content_and_complete() -> None:
     assert isinstance(call, Value)
 
 
-def test_calls_in_words() -> None:
+def test_calls_are_readable() -> None:
     shown = [
         str(Call(name="mmap", args=(0, 4096, 3, 0x22), result=-4095)),
         str(Call(name="mmap", args=(4096, 4096, 5, 0x32), result=4096)),
@@ -160,7 +160,7 @@ class TestRealKernel:
         kernel.clear(index << shift, 1 << shift)
         assert there.raw == bytes(64)
 
-    def test_the_end_is_behind_brk_if_brk_is_low(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_end_is_after_brk_if_brk_is_low(self, monkeypatch: pytest.MonkeyPatch) -> None:
         kernel = RealKernel()
         for brk, end in (
             (0x2000000, 0x6000000),
@@ -179,7 +179,7 @@ class TestRealKernel:
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, results: dict[str, int]) -> None:
-    """Functions of the C library that answer this."""
+    """Replace the functions of the C library by this answer."""
 
     def function(name: str, *_: type, **__: type) -> Callable[..., int]:
         return lambda *_: results[name]

@@ -52,7 +52,7 @@ def test_a_wrong_number_of_classes_throws(monkeypatch: pytest.MonkeyPatch) -> No
     assert printed == ["sizeclass=61 NumSizeClasses=60\n"]
 
 
-def test_a_step_that_is_no_power_of_two_throws(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_other_than_a_power_of_two_throws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("foothold_lab.allocator.sizes.FIRST_ALIGN", 24)
     with pytest.raises(Throw, match=r"^InitSizes - bug$"):
         init_sizes()

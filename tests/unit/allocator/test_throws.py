@@ -5,7 +5,7 @@ from allocator_support import MIB, Lab, uml
 
 from foothold_lab.allocator.death import Console, Exit, Throw
 from foothold_lab.allocator.fixalloc import FixAlloc
-from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.modelkernel import AddressSpace, ModelKernel
 from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.allocator.predict import predict
 from foothold_lab.allocator.span import MSpan, SpanList
@@ -17,13 +17,13 @@ def thrown(message: str) -> "pytest.RaisesContext[Throw]":  # type: ignore[name-
     return pytest.raises(Throw, match=f"^{re.escape(message)}$")
 
 
-def test_no_reservation() -> None:
+def test_throws_if_nothing_can_be_reserved() -> None:
     with thrown("runtime: cannot reserve arena virtual address space") as caught:
         uml(rlimit_as=300 * MIB).begin()
     assert caught.value.status == 2
 
 
-def test_access_denied_leaves_without_a_throw() -> None:
+def test_access_denied_exits_without_a_throw() -> None:
     lab = Lab(failures=[("mmap", 2, 13)])
     with pytest.raises(Exit) as caught:
         lab.begin()
@@ -34,14 +34,14 @@ def test_access_denied_leaves_without_a_throw() -> None:
     ]
 
 
-def test_no_record_for_the_cache() -> None:
+def test_throws_without_memory_for_the_cache_record() -> None:
     lab = Lab(failures=[("mmap", 2, 12)])
     with thrown("out of memory (FixAlloc)"):
         lab.begin()
     assert lab.runtime.mstats.sys == 131072  # counted before it was tried
 
 
-def test_a_fixed_mapping_that_fails() -> None:
+def test_throws_if_a_fixed_mapping_fails() -> None:
     lab = uml(failures=[("mmap", 4, 12)])
     with thrown("runtime: out of memory"):
         lab.begin()
@@ -50,7 +50,7 @@ def test_a_fixed_mapping_that_fails() -> None:
         lab.begin()
 
 
-def test_reentry() -> None:
+def test_reentry_throws_a_deadlock() -> None:
     class Meddling(ModelKernel):
         lab: Lab
         act = False
@@ -77,7 +77,7 @@ def test_reentry() -> None:
 
 
 @pytest.mark.parametrize("v", [1, 0xF840000000 - 1, 0xF840500000, 1 << 63])
-def test_free_of_what_was_never_a_block(v: int) -> None:
+def test_free_of_an_unknown_address_throws(v: int) -> None:
     lab = Lab()
     lab.begin()
     with thrown("free runtime·mlookup"):
@@ -85,7 +85,7 @@ def test_free_of_what_was_never_a_block(v: int) -> None:
     assert lab.console.lines == [f"free {v:#x}: not an allocated block"]
 
 
-def test_free_in_the_tail_of_a_span_past_its_last_block() -> None:
+def test_free_after_the_last_block_of_a_span_throws() -> None:
     lab = Lab()
     runtime = lab.begin()
     v = runtime.malloc(48)
@@ -94,18 +94,18 @@ def test_free_in_the_tail_of_a_span_past_its_last_block() -> None:
     assert runtime.mlookup((v & ~4095) + 85 * 48) is None
 
 
-def test_lookup_finds_nothing_outside() -> None:
+def test_lookup_outside_the_arena_finds_no_block() -> None:
     runtime = Lab().begin()
     assert runtime.mlookup(0) is None
     assert runtime.mlookup(1 << 63) is None
     assert runtime.mlookup(runtime.malloc(8) + 4096) is None
 
 
-def test_free_of_nil_is_nothing() -> None:
+def test_free_ignores_nil() -> None:
     Lab().begin().free(0)
 
 
-def test_a_block_returned_to_a_span_that_is_free_is_invalid() -> None:
+def test_free_of_a_block_in_a_free_span_throws() -> None:
     lab = Lab()
     runtime = lab.begin()
     v = runtime.malloc(8)
@@ -118,7 +118,7 @@ def test_a_block_returned_to_a_span_that_is_free_is_invalid() -> None:
         runtime.mcache.central[1].free_list(runtime.arena.arena_used - 8)
 
 
-def test_free_of_a_free_span() -> None:
+def test_free_of_a_free_span_throws() -> None:
     lab = Lab()
     runtime = lab.begin()
     span = runtime.heap.lookup(runtime.malloc(MIB))
@@ -131,7 +131,7 @@ def test_free_of_a_free_span() -> None:
     ]
 
 
-def test_free_lists_that_lie() -> None:
+def test_throws_on_corrupt_free_lists() -> None:
     lab = Lab()
     runtime = lab.begin()
     span = runtime.heap.lookup(runtime.malloc(MIB))
@@ -151,7 +151,7 @@ def test_free_lists_that_lie() -> None:
         runtime.malloc(200 * 4096)
 
 
-def test_a_span_inserted_twice() -> None:
+def test_inserting_a_span_twice_throws() -> None:
     console = Console()
     spans = SpanList()
     first, second, third = MSpan(0x1000), MSpan(0x2000), MSpan(0x3000)
@@ -165,7 +165,7 @@ def test_a_span_inserted_twice() -> None:
     assert list(spans) == [0x1000, 0x3000] and spans.first is third
 
 
-def test_bitmap_checks() -> None:
+def test_bitmap_rejects_bad_pointers() -> None:
     runtime = Lab().begin()
     bitmap, start = runtime.bitmap, runtime.arena.arena_start
     used = runtime.arena.arena_used
@@ -184,7 +184,7 @@ def test_bitmap_checks() -> None:
         bitmap.unmarkspan(start, 64)
 
 
-def test_bits_of_each_group() -> None:
+def test_each_group_of_bits_is_set_and_cleared() -> None:
     runtime = Lab().begin()
     v = runtime.malloc(64)
     assert runtime.bitmap.bits(v) == (True, False, False, False)
@@ -197,7 +197,7 @@ def test_bits_of_each_group() -> None:
     assert runtime.bitmap.bits(v + 8) == (False, False, False, False)
 
 
-def test_zeroing_only_when_asked() -> None:
+def test_zeroes_a_block_only_on_request() -> None:
     runtime = Lab().begin()
     words = runtime.kernel.words
     for size in (8, 16, 48, 100_000):
@@ -214,21 +214,25 @@ def test_zeroing_only_when_asked() -> None:
 
 
 @pytest.mark.parametrize("size", [-1, 1 << 64])
-def test_sizes_that_are_none(size: int) -> None:
+def test_rejects_an_impossible_size(size: int) -> None:
     with pytest.raises(ValueError, match="is not between 0 and"):
         Lab().begin().malloc(size)
 
 
-def test_start_up_allocations_that_nobody_checks() -> None:
-    work = predict(POLICIES["after"], ModelKernel(failures=[("mmap", 7, 12)]), workload="hello")
+def test_unchecked_start_up_allocations_crash_as_in_go() -> None:
+    work = predict(
+        POLICIES["after"], ModelKernel(AddressSpace(failures=[("mmap", 7, 12)])), workload="hello"
+    )
     assert (work.message, work.status) == ("panic during gc", 2)
     assert work.printed == ("panic: invalid memory address or nil pointer dereference",)
-    table = predict(POLICIES["after"], ModelKernel(failures=[("mmap", 10, 12)]), workload="hello")
+    table = predict(
+        POLICIES["after"], ModelKernel(AddressSpace(failures=[("mmap", 10, 12)])), workload="hello"
+    )
     assert (table.message, table.status) == ("fault", 2)
     assert table.printed[0].startswith("unexpected fault address 0x")
 
 
-def test_fixalloc_reuses_last_in_first_out_and_loses_the_rest_of_a_chunk() -> None:
+def test_fixalloc_reuses_last_in_first_out_and_drops_the_rest_of_a_chunk() -> None:
     asked: list[int] = []
 
     def alloc(n: int) -> int:
@@ -244,7 +248,7 @@ def test_fixalloc_reuses_last_in_first_out_and_loses_the_rest_of_a_chunk() -> No
     assert (records.inuse, records.sys, asked) == (150000, 262144, [131072, 131072])
 
 
-def test_console_joins_what_lacks_its_newline() -> None:
+def test_console_joins_text_without_a_newline() -> None:
     written: list[str] = []
     console = Console(written.append)
     console.printf("a\nb")
@@ -255,7 +259,7 @@ def test_console_joins_what_lacks_its_newline() -> None:
     assert "".join(written) == "a\nbc\nd\n"
 
 
-def test_a_list_that_is_too_long_gives_a_transfer_back() -> None:
+def test_a_list_that_is_too_long_releases_one_transfer() -> None:
     runtime = Lab().begin()
     blocks = [runtime.malloc(64) for _ in range(300)]
     runtime.mcache.release_all()
@@ -270,7 +274,7 @@ def test_a_list_that_is_too_long_gives_a_transfer_back() -> None:
     assert runtime.mcache.lists[5].list == blocks[256]
 
 
-def test_a_cache_that_is_too_big_gives_half_of_what_it_did_without_back() -> None:
+def test_a_cache_that_is_too_big_releases_half_of_its_unused_blocks() -> None:
     runtime = Lab().begin()
     small = [runtime.malloc(1024) for _ in range(32)]
     for v in small:
@@ -291,7 +295,7 @@ def test_a_cache_that_is_too_big_gives_half_of_what_it_did_without_back() -> Non
     assert lists[60].nlist == lists[60].nlistmin == 64 - 31
 
 
-def test_a_lone_spare_block_is_given_back_whole() -> None:
+def test_a_single_unused_block_is_released() -> None:
     runtime = Lab().begin()
     lists = runtime.mcache.lists
     runtime.mcache._scavenge()

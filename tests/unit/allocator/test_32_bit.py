@@ -1,4 +1,4 @@
-"""Pointers of 4 bytes: what differs from amd64. Figures of memlimit were seen on the real one."""
+"""Differences of 4-byte pointers from amd64. The figures of memlimit were observed on the real runtime."""
 
 import ctypes
 
@@ -6,7 +6,7 @@ import pytest
 from allocator_support import GIB, MIB, Lab, narrow
 
 from foothold_lab.allocator.death import Throw
-from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.modelkernel import AddressSpace, ModelKernel
 from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.allocator.predict import predict
 from foothold_lab.allocator.realkernel import Halves, RealKernel
@@ -15,21 +15,19 @@ from foothold_lab.allocator.workload import run
 
 
 def kernel(**more: object) -> ModelKernel:
-    return ModelKernel(0xFFFFE000, pointer_size=4, **more)  # type: ignore[arg-type]
+    return ModelKernel(AddressSpace(task_size=0xFFFFE000, pointer_size=4, **more))  # type: ignore[arg-type]
 
 
-def test_there_is_nothing_to_probe_and_so_three_generations_are_the_same() -> None:
+def test_the_first_three_policies_are_equal_without_a_high_address() -> None:
     told = [predict(POLICIES[policy], kernel()) for policy in ("before", "after", "grsec")]
     assert told[0].path == "low" and told[0].addresses["bitmap_size"] == 256 * MIB
-    assert told[0].reason == (
-        "pointers of 4 bytes reach no high address, the low arena is at 0x8500000"
-    )
+    assert told[0].reason == ("4-byte pointers have no high address, the low arena is at 0x8500000")
     assert told[0] == told[1] == told[2]
     assert not [call for call in told[0].calls if call.name == "mincore"]
 
 
-def test_a_hint_that_is_ignored_does_no_harm() -> None:
-    """On 64 bits the same reservation lands above 4 GiB, and stands in its own way."""
+def test_an_ignored_hint_does_no_harm() -> None:
+    """With 8-byte pointers this reservation lies above 4 GiB and conflicts with the heap."""
     lab = narrow(hints_honoured=False)
     arena = lab.begin().arena
     assert (arena.path, arena.base) == ("low", 0xFFFFE000 - (128 + 768) * MIB)
@@ -54,7 +52,7 @@ def test_growth_ends_2_gib_above_the_arena(top_down: bool) -> None:
     assert lab.console.lines[0] == "runtime: memory allocated by OS not in usable range"
 
 
-def test_the_largest_sizes_wrap_round_as_those_near_2_to_the_64_do() -> None:
+def test_the_largest_sizes_wrap() -> None:
     lab = narrow()
     runtime = lab.begin()
     with pytest.raises(ValueError, match="between 0 and 4294967295"):
@@ -87,13 +85,13 @@ def test_the_largest_sizes_wrap_round_as_those_near_2_to_the_64_do() -> None:
     ],
 )
 def test_memlimit_makes_the_arena_smaller(mib: int, length: int) -> None:
-    """Below twice the image and 64 MiB the difference wraps round, and all is asked for."""
+    """Below twice the image and 64 MiB the difference wraps, and the whole arena is requested."""
     outcome = predict(POLICIES["memlimit"], kernel(rlimit_as=mib * MIB), workload="none")
     assert outcome.path == ("low" if length else "refused")
     assert outcome.calls[1].args[1] == length or 768 * MIB
 
 
-def test_a_bitmap_word_is_of_8_heap_words() -> None:
+def test_a_bitmap_word_covers_8_heap_words() -> None:
     lab = narrow()
     runtime = lab.begin()
     bitmap, start, words = runtime.bitmap, runtime.arena.arena_start, lab.kernel.words
@@ -110,7 +108,7 @@ def test_a_bitmap_word_is_of_8_heap_words() -> None:
     bitmap.unmarkspan(start, 32)
 
 
-def test_the_smallest_block_has_a_second_word_that_says_whether_it_needs_zeroing() -> None:
+def test_the_smallest_block_has_a_needs_zeroing_word() -> None:
     lab = narrow()
     runtime, words = lab.begin(), lab.kernel.words
     v = runtime.malloc(8)
@@ -121,7 +119,7 @@ def test_the_smallest_block_has_a_second_word_that_says_whether_it_needs_zeroing
     assert (words[v >> 2], words[(v >> 2) + 1]) == (0, 0)
 
 
-def test_the_profiler_takes_9_pages_for_each_mib_of_addresses_with_a_large_block() -> None:
+def test_the_profiler_allocates_9_pages_for_each_mib_with_a_large_block() -> None:
     lab = narrow()
     runtime = lab.begin()
     run(runtime, "grow-20")
@@ -130,13 +128,13 @@ def test_the_profiler_takes_9_pages_for_each_mib_of_addresses_with_a_large_block
     assert (stats.heap_sys, stats.buckhash_sys) == (21 * MIB, 719996)
 
 
-def test_a_kernel_of_32_bits() -> None:
-    assert ModelKernel(pointer_size=4).task_size == 3 * GIB
-    assert ModelKernel(1 << 32, pointer_size=4).getrlimit() == 0xFFFFFFFF
+def test_a_32_bit_model_kernel() -> None:
+    assert ModelKernel(AddressSpace(pointer_size=4)).task_size == 3 * GIB
+    assert ModelKernel(AddressSpace(task_size=1 << 32, pointer_size=4)).getrlimit() == 0xFFFFFFFF
     with pytest.raises(ValueError, match="more than pointers of 4 bytes reach"):
-        ModelKernel((1 << 32) + 4096, pointer_size=4)
+        ModelKernel(AddressSpace(task_size=(1 << 32) + 4096, pointer_size=4))
     with pytest.raises(ValueError, match="4 or 8 bytes, not 2"):
-        ModelKernel(pointer_size=2)
+        ModelKernel(AddressSpace(pointer_size=2))
 
 
 def test_a_word_holds_32_bits() -> None:
@@ -146,8 +144,8 @@ def test_a_word_holds_32_bits() -> None:
         lab.kernel.words[v >> 2] = 1 << 32
 
 
-def test_memory_of_32_bits_is_seen_in_two_pieces() -> None:
-    """Also what lies across the middle, for whoever has such addresses."""
+def test_the_32_bit_memory_has_two_halves() -> None:
+    """Including a word that spans the two halves."""
     real = RealKernel()
     start = (1 << 31) - (1 << 20)
     got = real.mmap(start, 2 << 20, 3, 0x100022)  # MAP_FIXED_NOREPLACE

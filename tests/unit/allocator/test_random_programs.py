@@ -1,4 +1,4 @@
-"""The allocator against a shadow of it, by Hypothesis, on the model and in real memory.
+"""The allocator compared with a simple shadow of it, in random programs of Hypothesis.
 
 FOOTHOLD_EXAMPLES raises the number of examples for a long run.
 """
@@ -36,7 +36,7 @@ SIZES = st.one_of(
 
 
 class Machine(RuleBasedStateMachine):
-    """Blocks are filled with words of their own; everything is checked after every step."""
+    """Fill each block with its own words, and check everything after every step."""
 
     blocks = Bundle("blocks")
     runtime: Runtime
@@ -84,7 +84,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 400), size=st.sampled_from(CLASS_SIZES[:40]))
     def churn(self, count: int, size: int) -> None:
-        """Many of one size, at once: past the lengths at which lists are given back."""
+        """Allocate many blocks of one size, more than a list of the cache may hold."""
         blocks = [self.runtime.malloc(size) for _ in range(count)]
         assert len(set(blocks)) == count and not self.shadow.keys() & set(blocks)
         for v in blocks:
@@ -92,7 +92,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def collect(self) -> None:
-        """What the end of a collection does to the cache."""
+        """Release the whole cache, as the end of a collection does."""
         self.runtime.mcache.release_all()
 
     @rule(v=blocks, inside=st.integers(0, 1 << 20))
@@ -186,7 +186,7 @@ class ModernOnModel(Machine):
 
 
 class Remembering(RealKernel):
-    """The kernel underneath, which is given back all that it gave."""
+    """The real kernel. All mappings are removed at the end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -219,7 +219,7 @@ MACHINES = [HighOnModel, LowOnModel, NarrowOnModel, ModernOnModel, OnRealMemory]
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_allocator_keeps_its_promises(machine: type[Machine]) -> None:
+def test_allocator_invariants_hold_in_random_programs(machine: type[Machine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(

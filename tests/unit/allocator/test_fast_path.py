@@ -1,4 +1,4 @@
-"""The short way of malloc and free against the long one, step by step, over random programs."""
+"""The fast path of malloc and free compared with the slow path in random programs."""
 
 from collections.abc import Callable
 from random import Random
@@ -18,7 +18,7 @@ FLAGS = (0, 0, 0, FLAG_NO_POINTERS, FLAG_NO_GC, FLAG_NO_PROFILING)
 
 
 class ShortWay:
-    """The runtime as a program uses it."""
+    """The runtime with its fast paths."""
 
     def __init__(self, lab: Lab) -> None:
         self.kernel: ModelKernel = lab.kernel
@@ -34,14 +34,14 @@ class ShortWay:
         self.runtime.free(v)
 
     def cache(self) -> Any:
-        """What the cache holds, as every free decides anew what it may hold."""
+        """The contents of the cache, after the limits have been computed again."""
         return [
             (blocks.list, blocks.nlist, blocks.nlistmin, blocks.nmalloc, blocks.nfree)
             for blocks in self.runtime.mcache.lists
         ]
 
     def check_places(self) -> None:
-        """All that a `Place` claims, held against memory."""
+        """Compare every `Place` with memory."""
         words, bitmap, shift = self.kernel.words, self.runtime.bitmap, self.width.shift
         assert all(cell.bits == words[b] for b, cell in bitmap.mirror.items())
         for v, place in bitmap.places.items():
@@ -63,12 +63,12 @@ class ShortWay:
                 assert place.blocks is not blocks or place.v in known
 
     def memory(self) -> dict[int, list[int]]:
-        """All pages that are not zero: blocks, links, needs-zero marks and heap bitmap."""
+        """Return all nonzero pages: blocks, links, needs-zero marks and heap bitmap."""
         return {at: page for at, page in self.kernel._memory._pages.items() if any(page)}
 
 
 class LongWay(ShortWay):
-    """The runtime's own steps, with no limits: each free looks whether anything is too much."""
+    """The runtime with slow paths only: each free checks the sizes of the cache."""
 
     runtime: Runtime
 
@@ -82,7 +82,7 @@ class LongWay(ShortWay):
 
 
 class Both:
-    """Both ways at once, and the blocks that are held."""
+    """Both runtimes, and the blocks that the program holds."""
 
     def __init__(self, make: Callable[[], Lab]) -> None:
         self.short = ShortWay(make())
@@ -95,7 +95,7 @@ class Both:
         self.held.append(v)
 
     def free(self, at: int) -> None:
-        """Free the block at that place of the list, another takes the place; compare caches."""
+        """Free the block at that index, replace it by the last one, and compare the caches."""
         self.held[at], self.held[-1] = self.held[-1], self.held[at]
         v = self.held.pop()
         self.short.free(v)
@@ -103,7 +103,7 @@ class Both:
         assert self.short.cache() == self.long.cache()
 
     def write(self, v: int) -> None:
-        """As a program does: into the first and the last word."""
+        """Write into the first and the last word, as a program does."""
         base, length = self.short.runtime.mlookup(v) or (0, 0)
         assert (base, length) == self.long.runtime.mlookup(v)
         for way in (self.short, self.long):
@@ -111,7 +111,7 @@ class Both:
             words[v >> shift] = words[(v + length >> shift) - 1] = ~v & way.width.mask
 
     def collect(self) -> None:
-        """What the end of a collection does to the cache."""
+        """Release the whole cache, as the end of a collection does."""
         self.short.runtime.mcache.release_all()
         self.long.runtime.mcache.release_all()
 
@@ -130,8 +130,8 @@ LABS = {"high": Lab, "low": uml, "narrow": narrow, "modern": lambda: Lab("modern
 
 @pytest.mark.parametrize("lab", LABS)
 @pytest.mark.parametrize("seed", range(3))
-def test_both_ways_do_the_same(lab: str, seed: int) -> None:
-    """Few sizes and many blocks, so that lists grow too long and spans come and go."""
+def test_fast_and_slow_path_do_the_same(lab: str, seed: int) -> None:
+    """Few sizes and many blocks, so that lists grow too long and spans are freed."""
     both, random = Both(LABS[lab]), Random(seed)
     for _ in range(12):
         sizes = [*random.sample(CLASS_SIZES, 3), random.randrange(33000), 40_000]
@@ -150,8 +150,8 @@ def test_both_ways_do_the_same(lab: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_both_ways_scavenge_at_the_same_free(seed: int) -> None:
-    """A cache that comes to 2 MiB by way of all its lists, and stays about there for a while."""
+def test_fast_and_slow_path_scavenge_at_the_same_free(seed: int) -> None:
+    """A cache that grows to about 2 MiB in all its lists."""
     both, random = Both(Lab), Random(seed)
     for size in CLASS_SIZES:
         for _ in range(min(250, 60_000 // size + 1)):
@@ -169,8 +169,8 @@ def test_both_ways_scavenge_at_the_same_free(seed: int) -> None:
     assert scavenges >= 3
 
 
-def test_a_refill_that_makes_the_cache_too_big_is_seen_by_the_next_free() -> None:
-    """Also by one that only puts back what a malloc just took."""
+def test_the_next_free_shrinks_a_cache_that_a_refill_made_too_big() -> None:
+    """Also by a free of the block that was just allocated."""
     both = Both(Lab)
     for _ in range(64):
         both.malloc(2048)
