@@ -1,8 +1,8 @@
-"""`python -m bench [TABLE]…`: tables; without a name those of guests, snapshots and plans."""
+"""`python -m bench [TABLE]…`: print tables of timings. Default: guests, snapshots and plans."""
 
 import argparse
 
-from bench import allocator, guests, history, plans, snapshots
+from bench import allocator, guests, history, judge, plans, snapshots
 
 TABLES = {
     "guests": guests.main,
@@ -10,12 +10,13 @@ TABLES = {
     "plans": plans.main,
     "allocator": allocator.main,
     "history": history.main,
+    "judge": judge.main,
 }
 
 parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
 parser.add_argument("table", nargs="*", help=", ".join(TABLES))
-asked = parser.parse_args().table or ["guests", "snapshots", "plans"]
-if unknown := [name for name in asked if name not in TABLES]:
-    parser.error(f"there is no benchmark {unknown[0]!r}; there is: {', '.join(TABLES)}")
-for each in asked:
+chosen = parser.parse_args().table or ["guests", "snapshots", "plans"]
+if unknown := [name for name in chosen if name not in TABLES]:
+    parser.error(f"unknown table {unknown[0]!r}; tables are: {', '.join(TABLES)}")
+for each in chosen:
     TABLES[each]()

@@ -1,7 +1,7 @@
-"""How fast the allocator is, as ratios to what the same Python does in the same run.
+"""The speed of the allocator, as ratios to operations of the same Python in the same run.
 
-malloc and free pairs are compared with calling an empty method; the start of the deployed file,
-from spawning it to its end, with a Python that imports ctypes and leaves. All are medians.
+A pair of malloc and free is compared with the call of an empty method. A run of the deployed
+program is compared with a Python that only imports ctypes. All figures are medians.
 """
 
 import statistics
@@ -24,14 +24,14 @@ GOALS = {"malloc+free 16": 12.0, "start, to mallocinit": 1.4}
 
 
 class Empty:
-    """What a pair is measured against."""
+    """The reference for a pair of malloc and free."""
 
     def method(self) -> None:
         """Do nothing."""
 
 
 def main() -> None:
-    """Print the table. Reserves an arena in this process, so it runs once in each."""
+    """Print the table. It reserves an arena, so it can run only once in a process."""
     print(f"Python {sys.version.split()[0]}, medians of {ROUNDS} rounds and of {STARTS} starts")
     print(f"{'what':28}{'median':>14}{'ratio':>9}{'goal':>7}")
     _table(_pairs(), "ns", "empty method call")
@@ -45,50 +45,55 @@ def _table(medians: dict[str, float], unit: str, base: str) -> None:
 
 
 def _pairs() -> dict[str, float]:
-    """Nanoseconds of one call or one pair, the loop around it included everywhere."""
+    """Return nanoseconds of one call or one pair, including the loop around it."""
     runtime = Runtime(RealKernel(), POLICIES["after"])
     runtime.mallocinit()
-    malloc, free, method = runtime.malloc, runtime.free, Empty().method
-    kept = [malloc(size) for size in (16, *MIXED)]  # so that no span goes back to the heap
-    sizes = MIXED * 8
-
-    def empty(n: int) -> None:
-        for _ in range(n):
-            method()
-
-    def small(n: int) -> None:
-        for _ in range(n):
-            free(malloc(16))
-
-    def mixed(n: int) -> None:
-        for _ in range(n // len(sizes)):
-            blocks = [malloc(size) for size in sizes]
-            for v in blocks:
-                free(v)
-
-    def large(n: int) -> None:
-        for _ in range(n):
-            free(malloc(100_000))
-
-    measured: list[tuple[str, Callable[[int], None], int]] = [
-        ("empty method call", empty, 20_000),
-        ("malloc+free 16", small, 5_000),
-        ("malloc+free mixed, 96 held", mixed, 1_920),
-        ("malloc+free 100000", large, 200),
+    kept = [runtime.malloc(size) for size in (16, *MIXED)]  # so that their spans are not freed
+    measured: list[tuple[str, Callable[[Runtime, int], None], int]] = [
+        ("empty method call", _empty_calls, 20_000),
+        ("malloc+free 16", _small_pairs, 5_000),
+        ("malloc+free mixed, 96 held", _mixed_pairs, 1_920),
+        ("malloc+free 100000", _large_pairs, 200),
     ]
     times: dict[str, list[float]] = {name: [] for name, _, _ in measured}
     for _ in range(ROUNDS):
         for name, function, n in measured:
             begin = perf_counter_ns()
-            function(n)
+            function(runtime, n)
             times[name].append((perf_counter_ns() - begin) / n)
     for v in kept:
-        free(v)
+        runtime.free(v)
     return {name: statistics.median(each) for name, each in times.items()}
 
 
+def _empty_calls(_: Runtime, n: int) -> None:
+    method = Empty().method
+    for _i in range(n):
+        method()
+
+
+def _small_pairs(runtime: Runtime, n: int) -> None:
+    malloc, free = runtime.malloc, runtime.free
+    for _ in range(n):
+        free(malloc(16))
+
+
+def _mixed_pairs(runtime: Runtime, n: int) -> None:
+    malloc, free, sizes = runtime.malloc, runtime.free, MIXED * 8
+    for _ in range(n // len(sizes)):
+        blocks = [malloc(size) for size in sizes]
+        for v in blocks:
+            free(v)
+
+
+def _large_pairs(runtime: Runtime, n: int) -> None:
+    malloc, free = runtime.malloc, runtime.free
+    for _ in range(n):
+        free(malloc(100_000))
+
+
 def _starts() -> dict[str, float]:
-    """Microseconds from spawn to end, one of each kind in turn."""
+    """Return microseconds from spawn to end, measured in turns."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / bundle.PACKAGE
         bundle.write(package)

@@ -1,8 +1,8 @@
-"""Guests against the least that they could cost.
+"""Timings of guests, compared with the lowest possible cost.
 
 Bare boot: the same kernel, root and pinning, with a ctypes mmap of 64 KiB at 0xF8<<32 as the only
-program, then power off. What is on top of it is ours: SSH, the agent, the subject's own work, two
-readings of its maps, the verdict.
+program, then power off. The difference is the cost of Foothold: SSH, the agent, the subject's own
+work, two readings of its maps, the verdict.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ PROBE = (
 CPU = max(os.sched_getaffinity(0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Line:
-    """One row: medians in seconds, their ratio, and the goal for the ratio (or the seconds)."""
+    """One row: medians in seconds, their ratio, and the goal for the ratio (or for the seconds)."""
 
-    what: str
+    name: str
     ours: float
     reference: float | None
     goal: float
@@ -55,7 +55,7 @@ class Line:
         unit = " s" if self.reference is None else "  "
         verdict = "met" if self.measure <= self.goal else "MISSED"
         return (
-            f"{self.what:44} {self.ours:8.3f} {reference:8} "
+            f"{self.name:44} {self.ours:8.3f} {reference:8} "
             f"{self.measure:6.2f}{unit} {self.goal:6.2f}{unit} {verdict}"
         )
 
@@ -78,7 +78,7 @@ def workplace(builder: Builder, kind: GuestType) -> Iterator[GuestConfig]:
 
 
 def cell(guest: Guest, facts: Facts, question: Cell, *, trace: bool = False) -> None:
-    """One cell, as the orchestrator does it; a cell that does not pass is no benchmark."""
+    """Run one cell as the runner does. It must pass."""
     argv = subjects.command(question, guest, trace=trace)
     how = subjects.supervision(subjects.ALLOCATOR, guest, trace=trace)
     record = guest.run(argv, question.limits, Deadline.after(120), how=how)
@@ -88,7 +88,7 @@ def cell(guest: Guest, facts: Facts, question: Cell, *, trace: bool = False) -> 
 
 
 def boot_with_one_cell(kind: GuestType, builder: Builder) -> float:
-    """Seconds from spawn to verdict."""
+    """Return seconds from spawn to verdict."""
     with workplace(builder, kind) as place:
         guest = kind.make(place)
         guest.supported()  # what a run asks once, before anything is spawned
@@ -103,7 +103,7 @@ def boot_with_one_cell(kind: GuestType, builder: Builder) -> float:
 
 
 def bare_boot(kind: GuestType, builder: Builder) -> float:
-    """Seconds from spawn to power off of the same command line, with the probe as init."""
+    """Return seconds from spawn to power off of the same command, with the probe as init."""
     with workplace(builder, kind) as place:
         guest = kind.make(place)
         try:
@@ -130,7 +130,7 @@ def bare_boot(kind: GuestType, builder: Builder) -> float:
 
 
 def medians(times: int, *works: Callable[[], float]) -> list[float]:
-    """Take turns, so that a drift of the machine hits all alike; one round is not counted."""
+    """Measure in turns, so that load affects all alike. The first round does not count."""
     rounds = [[work() for work in works] for _ in range(times + 1)][1:]
     return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
@@ -144,7 +144,12 @@ def uml_lines(builder: Builder, times: int) -> Iterator[Line]:
             lambda kind=kind: boot_with_one_cell(kind, builder),  # type: ignore[misc]
             lambda kind=kind: bare_boot(kind, builder),  # type: ignore[misc]
         )
-        yield Line(f"{name}: one cell, spawn to verdict / bare boot", ours, bare, 2.0)
+        yield Line(
+            name=f"{name}: one cell, spawn to verdict / bare boot",
+            ours=ours,
+            reference=bare,
+            goal=2.0,
+        )
 
 
 def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
@@ -162,7 +167,7 @@ def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
                     if word != "--hold"
                 ]
 
-                def hand(guest: Guest = guest, by_hand: list[str] = by_hand) -> float:
+                def by_hand_seconds(guest: Guest = guest, by_hand: list[str] = by_hand) -> float:
                     record = guest.run(by_hand, Limits(), Deadline.after(120))
                     assert record.ending.status == 0
                     return record.ending.wall
@@ -170,10 +175,15 @@ def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
                 def ours(guest: Guest = guest, facts: Facts = facts, q: Cell = question) -> float:
                     return seconds(lambda: cell(guest, facts, q))
 
-                mine, theirs = medians(times, ours, hand)
+                mine, theirs = medians(times, ours, by_hand_seconds)
             finally:
                 guest.stop()
-        yield Line(f"{name}: one more cell / the subject by hand", mine, theirs, 1.5)
+        yield Line(
+            name=f"{name}: one more cell / the subject by hand",
+            ours=mine,
+            reference=theirs,
+            goal=1.5,
+        )
 
 
 def facts_lines(builder: Builder, times: int) -> Iterator[Line]:
@@ -192,7 +202,7 @@ def facts_lines(builder: Builder, times: int) -> Iterator[Line]:
                 [took] = medians(times, once)
             finally:
                 guest.stop()
-        yield Line(f"{name}: the facts", took, None, 0.06)
+        yield Line(name=f"{name}: the facts", ours=took, reference=None, goal=0.06)
 
 
 def trace_lines(builder: Builder, times: int) -> Iterator[Line]:
@@ -217,7 +227,9 @@ def trace_lines(builder: Builder, times: int) -> Iterator[Line]:
                 )
             finally:
                 guest.stop()
-        yield Line(f"{name}: a cell, traced / untraced", traced, untraced, 2.0)
+        yield Line(
+            name=f"{name}: a cell, traced / untraced", ours=traced, reference=untraced, goal=2.0
+        )
 
 
 def native_line(builder: Builder, times: int) -> Line:
@@ -234,7 +246,9 @@ def native_line(builder: Builder, times: int) -> Line:
                 lambda: subprocess.run(argv, cwd=root, stdout=subprocess.DEVNULL, check=True)
             ),
         )
-    return Line("native: one cell / python3 -m allocator", mine, theirs, 2.0)
+    return Line(
+        name="native: one cell / python3 -m allocator", ours=mine, reference=theirs, goal=2.0
+    )
 
 
 def main(times: int = 7) -> None:

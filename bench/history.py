@@ -1,7 +1,7 @@
-"""How long the history takes to answer, with 100,000 cells in it.
+"""Timings of queries of the history with 100,000 cells.
 
-Filled as runs fill it, by events: the nightly plan over and over, a few very large runs, and very
-many runs of one cell. A cell in fifty failed, one in two hundred passed at its second try.
+The database is filled by events, as runs fill it: many runs of the nightly plan, a few very large
+runs, or very many runs of one cell. One cell in 50 fails, one in 200 passes when it is retried.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.facts import Cgroup, Facts, Hint, Tools
+from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.provenance import Provenance
 from foothold_lab.harness.model.verdict import (
     Expectation,
@@ -27,7 +28,7 @@ from foothold_lab.harness.model.verdict import (
     Verdict,
 )
 from foothold_lab.harness.results_db import reader
-from foothold_lab.harness.results_db.compare import compare
+from foothold_lab.harness.results_db.compare import compare_runs
 from foothold_lab.harness.results_db.database import Database
 from foothold_lab.harness.results_db.flaky import flaky
 from foothold_lab.harness.results_db.writer import Recorder
@@ -79,9 +80,9 @@ FACTS = Facts(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shape:
-    """How the cells are spread: so many runs of so many cells on so many guests."""
+    """A distribution of the cells: number of runs, cells of each run, and guests."""
 
     name: str
     runs: int
@@ -90,14 +91,14 @@ class Shape:
 
 
 SHAPES = (
-    Shape("500 nights of 200 cells", 500, 200, 10),
-    Shape("10 runs of 10,000 cells", 10, 10_000, 10),
-    Shape("100,000 runs of one cell", CELLS, 1, 1),
+    Shape(name="500 nights of 200 cells", runs=500, cells=200, guests=10),
+    Shape(name="10 runs of 10,000 cells", runs=10, cells=10_000, guests=10),
+    Shape(name="100,000 runs of one cell", runs=CELLS, cells=1, guests=1),
 )
 
 
 def fill(database: Database, shape: Shape) -> None:
-    lot = random.Random(5)
+    chance = random.Random(5)
     cells = [
         Cell(f"guest-{n % shape.guests}", Limits(rlimit_as=(n + 1) << 20), "after", expected=HIGH)
         for n in range(shape.cells)
@@ -105,11 +106,11 @@ def fill(database: Database, shape: Shape) -> None:
     with database.transaction():
         for run in range(shape.runs):
             recorder = Recorder(database)
-            for event in _run(run, cells, lot):
+            for event in _run(run, cells, chance):
                 recorder(event)
 
 
-def _run(number: int, cells: list[Cell], lot: random.Random) -> Iterator[events.AnyEvent]:
+def _run(number: int, cells: list[Cell], chance: random.Random) -> Iterator[events.AnyEvent]:
     plan = "nightly" if number % 10 else "release"
     yield events.RunStarted(
         at=1.7e9 + 86400.0 * number,
@@ -134,17 +135,17 @@ def _run(number: int, cells: list[Cell], lot: random.Random) -> Iterator[events.
             notes=("confined to its root",),
         )
     for cell in cells:
-        verdict = _verdict(cell, lot)
+        verdict = _verdict(cell, chance)
         yield events.CellFinished(cell=cell.id, boot=cell.guest, verdict=verdict)
     yield events.RunFinished(seconds=100.0, counts={})
 
 
-def _verdict(cell: Cell, lot: random.Random) -> Verdict:
-    luck = lot.random()
+def _verdict(cell: Cell, chance: random.Random) -> Verdict:
+    luck = chance.random()
     verdict = Verdict(
         cell.id,
         Result.PASS,
-        lot.gauss(0.3, 0.02),
+        chance.gauss(0.3, 0.02),
         HIGH,
         HIGH,
         SEEN,
@@ -153,19 +154,20 @@ def _verdict(cell: Cell, lot: random.Random) -> Verdict:
         artefacts=f"/var/runs/cells/{cell.id}",
     )
     if luck < 0.02:
-        return replace(verdict, result=Result.FAIL, findings=("the plan expects something else",))
+        finding = Finding(Code.PLAN_EXPECTATION, "The plan expects something else.")
+        return replace(verdict, result=Result.FAIL, findings=(finding,))
     if luck < 0.025:
         return replace(verdict, attempts=(replace(verdict, result=Result.FAIL).as_attempt(),))
     return verdict
 
 
 def queries(database: Database, shape: Shape) -> dict[str, Callable[[], object]]:
-    """What the commands ask, by the command."""
+    """Return the query of each command."""
     middle = f"{shape.runs // 2:06}"
 
     def both() -> object:
         a, b = reader.find(database, middle), reader.find(database, "last")
-        return compare(a, b, reader.earlier(database, b))
+        return compare_runs(a, b, reader.earlier_durations(database, b))
 
     def one() -> object:
         kept = reader.find(database, middle)
@@ -186,7 +188,7 @@ def queries(database: Database, shape: Shape) -> dict[str, Callable[[], object]]
 def main() -> None:
     """Print the table."""
     print(f"{CELLS} cells; medians of {TIMES}, milliseconds; the goal is {GOAL * 1000:.0f}")
-    print(f"{'':26} {'waited':>8} {'at work':>8}")
+    print(f"{'':26} {'wall':>8} {'cpu':>8}")
     for shape in SHAPES:
         with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
             file = Path(folder) / "history.db"
@@ -196,21 +198,21 @@ def main() -> None:
             took = time.perf_counter() - started
             size = file.stat().st_size >> 20
             print(f"{shape.name}: {size} MiB, {took / CELLS * 1000:.2f} ms a cell to write")
-            with Database(file, reading=True) as database:
+            with Database(file, read_only=True) as database:
                 for name, query in queries(database, shape).items():
                     measured = [_seconds(query) for _ in range(TIMES)]
-                    waited, worked = (
+                    wall, processor = (
                         statistics.median(each) for each in zip(*measured, strict=True)
                     )
-                    verdict = "met" if waited <= GOAL else "MISSED"
+                    verdict = "met" if wall <= GOAL else "MISSED"
                     print(
-                        f"  {name:24} {waited * 1000:8.1f} {worked * 1000:8.1f}  {verdict}",
+                        f"  {name:24} {wall * 1000:8.1f} {processor * 1000:8.1f}  {verdict}",
                         flush=True,
                     )
 
 
 def _seconds(query: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of the clock and of the processor: on a busy machine they differ."""
+    """Return seconds of wall-clock time and of processor time."""
     clock, processor = time.perf_counter(), time.process_time()
     query()
     return time.perf_counter() - clock, time.process_time() - processor

@@ -1,8 +1,8 @@
-"""Whole plans: how long they take, and how well their guests are packed.
+"""Timings of whole plans, and how well their guests are scheduled.
 
-Images and snapshots are there when it begins. What one boot of a guest took, from its start to its
-end, is measured within the plan itself. No packing of these is shorter than the longest of them, or
-than their sum shared out evenly: that is the reference.
+Images and snapshots exist before the measurement. The duration of each boot of a guest is measured
+in the plan itself. The reference is the lower bound of any schedule: the longest boot, or the sum
+of all boots divided by the number of processors.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.events import AnyEvent, CellFinished, GuestBooting, GuestStopped
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.plan import Known, find, load
-from foothold_lab.harness.runner.run import Options, run
+from foothold_lab.harness.plan import Vocabulary, find_plan, load_plan
+from foothold_lab.harness.runner import RunOptions, run_cells
 from foothold_lab.images.builder import Builder
 
 GOALS: Mapping[str, float] = {"default": 6.0, "nightly": 180.0}
@@ -30,14 +30,14 @@ PACKED = 1.3
 
 @dataclass
 class Boots:
-    """Hears a run: how long each boot lived, and how many cells could not be asked."""
+    """Receives the events of a run: durations of boots, number of unsupported cells."""
 
     started: dict[str, float] = field(default_factory=dict)
     took: dict[str, float] = field(default_factory=dict)
     unsupported: int = 0
 
     def __call__(self, event: AnyEvent) -> None:
-        """Take note of what happens."""
+        """Record one event."""
         if isinstance(event, GuestBooting):
             self.started[event.boot] = time.perf_counter()
         elif isinstance(event, GuestStopped) and event.boot in self.started:
@@ -48,29 +48,39 @@ class Boots:
             if result is Result.UNSUPPORTED:
                 self.unsupported += 1
 
-    def best(self, processors: int) -> float:
-        """No packing takes less."""
+    def lower_bound(self, processors: int) -> float:
+        """Return the lower bound of any schedule, in seconds."""
         return max(*self.took.values(), sum(self.took.values()) / processors)
 
 
 def lines(builder: Builder, name: str, times: int) -> Iterator[Line]:
-    """One plan: its time, and that against the best packing of what it consists of."""
-    cells = load(find(name), Known(known_guests(builder), POLICIES)).cells()
-    _once(cells, builder)  # not counted: afterwards images and snapshots are there
+    """Yield the time of a plan, and its ratio to the best schedule of its boots."""
+    cells = load_plan(find_plan(name), Vocabulary(known_guests(builder), POLICIES)).cells()
+    _once(cells, builder)  # not counted: it makes images and snapshots
     rounds = [_once(cells, builder) for _ in range(times)]
     took = statistics.median(each for each, _, _ in rounds)
     _, best, boots = min(rounds, key=lambda each: abs(each[0] - took))
-    left_out = f" ({boots.unsupported} unsupported)" if boots.unsupported else ""
-    yield Line(f"plan {name}, {len(cells)} cells{left_out}", took, None, GOALS[name])
-    yield Line(f"plan {name} / best packing of {len(boots.took)} boots", took, best, PACKED)
+    excluded = f" ({boots.unsupported} unsupported)" if boots.unsupported else ""
+    yield Line(
+        name=f"plan {name}, {len(cells)} cells{excluded}",
+        ours=took,
+        reference=None,
+        goal=GOALS[name],
+    )
+    yield Line(
+        name=f"plan {name} / best schedule of {len(boots.took)} boots",
+        ours=took,
+        reference=best,
+        goal=PACKED,
+    )
 
 
 def _once(cells: Sequence[Cell], builder: Builder) -> tuple[float, float, Boots]:
     boots = Boots()
     with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
-        options = Options(Path(folder), builder)
-        took = seconds(lambda: run(cells, options, boots))
-    return took, boots.best(len(options.processors)), boots
+        options = RunOptions(directory=Path(folder), builder=builder)
+        took = seconds(lambda: run_cells(cells, options, boots))
+    return took, boots.lower_bound(len(options.processors)), boots
 
 
 def main(times: int = 3) -> None:

@@ -1,7 +1,7 @@
-"""How large the page of a run is, how long it takes to make, and how long Chromium to show it.
+"""The size of the HTML page of a run, the time to make it, and the time to show it in Chromium.
 
-`python -m bench.report [RUN_DIR|last]`. Chromium is timed where it is installed: until the page is
-there (its load event), and until a cell is open that a link leads to. Medians of ROUNDS.
+`python -m bench.report [RUN_DIR|last]`. If Chromium is installed, its load event is timed, and the
+opening of a cell by its link. Medians of ROUNDS.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ def main() -> None:
         run = read_run(directory)
         page = render(run)
         taken.append(perf_counter() - start)
-    told = {
+    figures = {
         "cells": str(len(run.result.cells)),
         "the file, MB": f"{len(page) / 1e6:.2f}",
         "a cell, KB": f"{len(page) / 1e3 / len(run.result.cells):.1f}",
         "the file as gzip, MB": f"{len(gzip.compress(page)) / 1e6:.2f}",
         "read and made, s": f"{statistics.median(taken):.2f}",
-        **_shown(page),
+        **_browser_figures(page),
     }
-    width = max(map(len, told))
-    for what, figure in told.items():
-        print(f"{what:<{width}}  {figure}")
+    width = max(map(len, figures))
+    for name, figure in figures.items():
+        print(f"{name:<{width}}  {figure}")
 
 
-def _shown(page: bytes) -> dict[str, str]:
-    """How long a browser takes; nothing where there is none."""
+def _browser_figures(page: bytes) -> dict[str, str]:
+    """Return the timings of Chromium, nothing if it is not installed."""
     try:
         from tests.browser.chromium import chromium, missing
     except ImportError as error:
-        sys.stderr.write(f"not shown in a browser: {error}\n")
+        sys.stderr.write(f"not measured in a browser: {error}\n")
         return {}
-    if why := missing():
-        sys.stderr.write(f"not shown in a browser: {why}\n")
+    if reason := missing():
+        sys.stderr.write(f"not measured in a browser: {reason}\n")
         return {}
     loaded, opened = [], []
     with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder, chromium() as driver:

@@ -1,9 +1,9 @@
-"""Guests that go on from a snapshot, against those that boot, and against virtme-ng if it is here.
+"""Guests restored from a snapshot, compared with cold boots, and with virtme-ng if it is installed.
 
-virtme-ng (`pip install virtme-ng`) boots the newest kernel of /boot (one with 9p, as Debian's
-linux-image-amd64), or the one that $VNG_KERNEL names as `vng --run` takes it. Both are asked the
-same, in turns: a ctypes mmap of 64 KiB at 0xF8<<32, end to end, from the command to its answer.
-virtme-ng shows its guest the whole of this machine's files, so that the work is not quite equal.
+virtme-ng (`pip install virtme-ng`) boots the newest kernel of /boot (one with 9p, such as Debian's
+linux-image-amd64), or the kernel $VNG_KERNEL. Both run the same program in turns, a ctypes mmap of
+64 KiB at 0xF8<<32, measured from the command to its output. The work is not quite equal: a guest of
+virtme-ng sees all files of this machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ASK = (
 
 
 def first_answer(kind: GuestType, builder: Builder) -> float:
-    """Seconds from the start of QEMU to the first answer over SSH."""
+    """Return seconds from the start of QEMU to the first answer over SSH."""
     with workplace(builder, kind) as place:
         guest = kind.make(place)
         try:
@@ -38,7 +38,7 @@ def first_answer(kind: GuestType, builder: Builder) -> float:
 
 
 def first_cell(kind: GuestType, builder: Builder, *, snapshots: bool) -> float:
-    """Seconds from the start of QEMU to the verdict on one cell."""
+    """Return seconds from the start of QEMU to the verdict of one cell."""
     with workplace(builder, kind) as place:
         guest = kind.make(replace(place, snapshots=snapshots))
         try:
@@ -52,7 +52,7 @@ def first_cell(kind: GuestType, builder: Builder, *, snapshots: bool) -> float:
 
 
 def first_question(kind: GuestType, builder: Builder) -> float:
-    """Seconds from the start of QEMU to the answer to ASK."""
+    """Return seconds from the start of QEMU to the output of ASK."""
     with workplace(builder, kind) as place:
         guest = kind.make(place)
 
@@ -69,7 +69,7 @@ def first_question(kind: GuestType, builder: Builder) -> float:
 
 
 def virtme(kernel: str) -> float:
-    """Seconds that virtme-ng takes for the same."""
+    """Return the seconds of virtme-ng for the same program."""
     argv = ["vng", "--run", kernel, "--disable-kvm", "--memory", "256M", "--cpus", "1", "--",
             "python3", "-I", "-S", "-c", ASK]  # fmt: skip
 
@@ -81,31 +81,37 @@ def virtme(kernel: str) -> float:
 
 
 def lines(builder: Builder, times: int, kernel: str) -> Iterator[Line]:
-    """Each emulated guest that has a snapshot; those of other machines are no worse a test."""
+    """Yield the lines of all emulated guests that have snapshots."""
     for name, kind in catalogue(builder).items():
         if not name.startswith("qemu-") or name.startswith("qemu-user"):
             continue
         [answer] = medians(times, lambda kind=kind: first_answer(kind, builder))  # type: ignore[misc]
-        yield Line(f"{name}: restored, to the first answer", answer, None, 0.5)
+        yield Line(
+            name=f"{name}: restored, to the first answer", ours=answer, reference=None, goal=0.5
+        )
         warm, cold = medians(
             times,
             lambda kind=kind: first_cell(kind, builder, snapshots=True),  # type: ignore[misc]
             lambda kind=kind: first_cell(kind, builder, snapshots=False),  # type: ignore[misc]
         )
-        yield Line(f"{name}: first cell, restored / cold", warm, cold, 0.35)
+        yield Line(
+            name=f"{name}: first cell, restored / cold", ours=warm, reference=cold, goal=0.35
+        )
     if kernel:
         kind = catalogue(builder)["qemu-x86_64"]
         ours, theirs = medians(
             max(3, times // 2), lambda: first_question(kind, builder), lambda: virtme(kernel)
         )
-        yield Line("qemu-x86_64: one question / virtme-ng", ours, theirs, 0.1)
+        yield Line(
+            name="qemu-x86_64: one question / virtme-ng", ours=ours, reference=theirs, goal=0.1
+        )
 
 
 def kernel_for_virtme() -> str:
-    """Return the kernel that virtme-ng boots here; empty, and why is said, if it does not run."""
+    """Return a kernel that virtme-ng can boot. Without one, print why and return an empty text."""
     for program, remedy in (("vng", "pip install virtme-ng"), ("qemu-system-x86_64", "apt-get")):
         if not shutil.which(program):
-            print(f"not compared with virtme-ng: {program} is not here ({remedy})")
+            print(f"not compared with virtme-ng: {program} is not installed ({remedy})")
             return ""
     kernels = sorted(k for k in Path("/boot").glob("vmlinuz-*") if "cloud" not in k.name)
     if not (kernel := os.environ.get("VNG_KERNEL") or next(map(str, reversed(kernels)), "")):

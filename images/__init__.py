@@ -1,15 +1,17 @@
-"""Kernels, root file systems and tools, made from Debian's packages without root, and kept.
+"""Builds kernels, root file systems and tools from Debian packages, without root, into a cache.
 
-The rooms, from the ground up; imports run downwards only, and nothing of `harness` may enter:
+A module imports only modules above it in this list, and nothing of `harness`:
 
-* `errors`     what can go wrong here, each with its remedy
-* `cache`      a store of built trees, keyed by content, safe against other builders and `kill -9`
-* `apt`        Debian's packages: resolved, downloaded once, verified, by the machine's own apt
-* `lock`       which package versions go in, and what happens when a suite has moved on
-* `elf`        interpreter, run path and needed libraries of ELF files
-* `initramfs`  newc archives, and the kernel inside a bzImage
-* `recipes`    how each image is made of packages and of other images
-* `builder`    recipe + lock + cache = an image on disk
-* `agent/`     the C source of the one program that runs beside every subject
-* `shim/`      the C source of the AMX work-around for UML kernels before 6.13
+* `errors`, `progress`  errors with remedies; messages of long operations
+* `processes`    child processes that end with an interrupted build
+* `cache`        a store of built trees, keyed by content, safe under concurrent builds and kill -9
+* `apt`          resolves, downloads and verifies Debian packages with the machine's apt
+* `lock`         the locked versions of the packages
+* `elf`          reads ELF files, and sets the interpreter and run path of programs
+* `initramfs`    newc archives, and the kernel inside a bzImage
+* `debian_arch`  Debian's ports
+* `recipes`, `rootfs`, `kernels`, `kernel_build`, `runtimes`, `disks`  the functions that make images
+* `catalogue`    all images by name
+* `builder`      builds an image from recipe, lock and cache
+* `agent/`, `hello/`, `shim/`  C sources and programs of the images
 """

@@ -1,10 +1,10 @@
-"""A store of built trees.
+"""A store of built directory trees.
 
-An entry is a directory `store/NAME-KEY`, KEY being a hash of all that went in. It is built in
-`building/NAME-KEY` and renamed when it is whole, under an advisory lock which the kernel drops with
-its holder: two builders wait for each other, and one that is killed leaves only a directory that
-the next one removes. `manifest.json` inside says what went in and what came out, so that damage is
-noticed before it is booted.
+An entry is a directory `store/NAME-KEY`, where KEY is a hash of everything it is built from. It is
+built in a new directory `building/NAME-KEY+RANDOM` and renamed when it is complete, under an
+advisory lock that the kernel releases when the builder dies. So two builders of one entry wait for
+each other, and the next builder removes what a killed one left. `manifest.json` in an entry lists
+its origin and its files, so that damage is detected before the entry is used.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import hashlib
 import os
 import shutil
 import stat
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,13 +26,14 @@ from pathlib import Path
 import msgspec
 
 from foothold_lab.images.errors import ImageError, NoSpace
-from foothold_lab.images.progress import Say, silence
+from foothold_lab.images.progress import Progress, no_progress
 
 MANIFEST = "manifest.json"
+_RANDOM = "+"  # before the random part of a directory name in building/
 
 
 def default_root() -> Path:
-    """Where images are kept: $FOOTHOLD_CACHE, else foothold/ in the user's cache directory."""
+    """Return the cache directory: $FOOTHOLD_CACHE, else foothold/ in the user's cache directory."""
     if chosen := os.environ.get("FOOTHOLD_CACHE"):
         return Path(chosen).absolute()
     home = os.environ.get("XDG_CACHE_HOME")
@@ -40,16 +42,16 @@ def default_root() -> Path:
 
 @dataclass(frozen=True)
 class File:
-    """What an entry's file was when it was built; sizes in bytes, time in ns."""
+    """A file of an entry as it was built. Size in bytes, time in nanoseconds."""
 
     size: int
     mtime: int
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What an entry is made of."""
+    """Origin and files of an entry. Times in seconds."""
 
     name: str
     key: str
@@ -67,10 +69,10 @@ class Entry:
     manifest: Manifest
 
     def damage(self, *, thorough: bool = False) -> str | None:
-        """Say what is wrong with this entry, or None.
+        """Describe the damage of this entry, None if it is intact.
 
-        Sizes and times of every file are compared; where a time differs (and everywhere, if
-        `thorough`), the contents are.
+        Compares size and time of every file. If a time differs, or if `thorough`, it also compares
+        the contents.
         """
         for name, file in self.manifest.files.items():
             path = self.path / name
@@ -80,30 +82,30 @@ class Entry:
                 return f"{name} is missing"
             if status.st_size != file.size:
                 return f"{name} has {status.st_size} bytes instead of {file.size}"
-            doubtful = thorough or status.st_mtime_ns != file.mtime
-            if doubtful and _sha256(path) != file.sha256:
-                return f"{name} has other contents than when it was built"
+            suspect = thorough or status.st_mtime_ns != file.mtime
+            if suspect and _sha256(path) != file.sha256:
+                return f"the contents of {name} have changed"
         return None
 
 
 class Cache:
-    """The store below `root`. Creating one touches nothing on disk."""
+    """The store in the directory `root`. Creating the object does not touch the disk."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
         self._threads: dict[str, threading.Lock] = {}
 
     def path(self, name: str, key: str) -> Path:
-        """Where the entry is, or will be: known before it is built."""
+        """Return the path of an entry, whether it exists or not."""
         return self.root / "store" / f"{name}-{key[:16]}"
 
     def get(self, name: str, key: str) -> Entry | None:
-        """Return the entry if it is there and undamaged."""
+        """Return an entry if it exists and is intact."""
         entry = _load(self.path(name, key))
         return entry if entry and entry.damage() is None else None
 
-    def named(self, name: str) -> Entry | None:
-        """Return the entry whose directory has this name, if it is there and undamaged."""
+    def find(self, name: str) -> Entry | None:
+        """Return the entry with this directory name, if it exists and is intact."""
         entry = _load(self.root / "store" / name)
         return entry if entry and entry.damage() is None else None
 
@@ -113,54 +115,65 @@ class Cache:
         key: str,
         build: Callable[[Path], Mapping[str, object]],
         *,
-        need: int = 0,
-        say: Say = silence,
+        space: int = 0,
+        progress: Progress = no_progress,
     ) -> Entry:
-        """Return the entry, building it first if it is not there or is damaged.
+        """Return an entry. Build it first if it does not exist or is damaged.
 
-        `build` fills an empty directory and answers the entry's provenance; `need` is the space
-        in bytes that it takes. Raises NoSpace, or what `build` raises; nothing is left then.
+        `build` fills an empty directory and returns the provenance of the entry. It may also use
+        the parent of that directory, which is removed afterwards. `space` is the number of bytes
+        that it needs. Raises NoSpace and what `build` raises; then nothing remains on disk.
         """
         if entry := self.get(name, key):
             return entry
         target = self.path(name, key)
-        with self.locked(target.name, say=say):
-            # another builder may have finished while we waited
+        with self.locked(target.name, progress=progress):
+            # another builder may have finished in the meantime
             present = _load(target)
             if present and (damage := present.damage()):
-                say(f"{name}: cache entry is damaged ({damage}): building it again")
+                progress(f"{name}: the cache entry is damaged ({damage}): building it again")
             elif present:
                 return present
-            staging = self.root / "building" / target.name
-            with self._room(staging, need):
+            with self._building(target.name, space) as tree:
                 started = time.monotonic()
-                provenance = build(staging)
-                _seal(staging, name, key, time.monotonic() - started, provenance)
+                provenance = build(tree)
+                manifest = Manifest(
+                    name=name,
+                    key=key,
+                    created=time.time(),
+                    seconds=time.monotonic() - started,
+                    provenance=provenance,
+                    files=_files(tree),
+                )
+                (tree / MANIFEST).write_bytes(msgspec.json.encode(manifest))
                 if target.exists():
                     _remove(target)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                staging.rename(target)
+                tree.rename(target)
         built = _load(target)
         if built is None:
-            raise ImageError(f"{target} vanished as soon as it was built", "is something pruning?")
+            raise ImageError(
+                f"{target} was removed right after it was built",
+                "run it again, and not together with `foothold images prune`",
+            )
         return built
 
     def entries(self) -> Iterator[Entry]:
-        """All finished entries, by name."""
+        """Yield all finished entries, by name."""
         store = self.root / "store"
         for path in sorted(store.iterdir()) if store.is_dir() else ():
             if entry := _load(path):
                 yield entry
 
     def discard(self, entry: Entry) -> None:
-        """Remove an entry that is of no use, unless somebody is about to replace it."""
+        """Remove an entry, unless another builder holds its lock."""
         with contextlib.suppress(BlockingIOError), self.locked(entry.path.name, wait=False):
             _remove(entry.path)
 
     def prune(self, keep: frozenset[Path]) -> list[tuple[Path, int]]:
-        """Remove every entry but `keep`, and what dead builders left; answer (path, bytes) each.
+        """Remove all entries except `keep`, and what dead builders left. Returns (path, bytes).
 
-        An entry or a building that somebody holds a lock on is left alone.
+        Entries and builds whose lock is held are kept.
         """
         removed = []
         for folder in ("store", "building"):
@@ -168,29 +181,32 @@ class Cache:
             for path in sorted(parent.iterdir()) if parent.is_dir() else ():
                 if path in keep:
                     continue
-                with contextlib.suppress(BlockingIOError), self.locked(path.name, wait=False):
+                lock = path.name.partition(_RANDOM)[0]
+                with contextlib.suppress(BlockingIOError), self.locked(lock, wait=False):
                     removed.append((path, size_of(path)))
                     _remove(path)
         return removed
 
     @contextlib.contextmanager
-    def locked(self, name: str, *, wait: bool = True, say: Say = silence) -> Iterator[int]:
-        """Hold the lock called `name`; yields its descriptor, for children who must hold it too.
+    def locked(
+        self, name: str, *, wait: bool = True, progress: Progress = no_progress
+    ) -> Iterator[int]:
+        """Hold the lock `name`. Yields its descriptor, for child processes that must hold it too.
 
-        Raises BlockingIOError if somebody else has it and `wait` is false. Waiting for another
-        process is told; threads of this one wait for each other silently.
+        If it is held elsewhere, waits (and reports it if another process holds it), or raises
+        BlockingIOError if `wait` is false.
         """
         ours = self._threads.setdefault(name, threading.Lock())
         if not ours.acquire(blocking=wait):
             raise BlockingIOError(errno.EWOULDBLOCK, "another thread holds it", name)
         try:
-            with self._flocked(name, wait=wait, say=say) as descriptor:
+            with self._flocked(name, wait=wait, progress=progress) as descriptor:
                 yield descriptor
         finally:
             ours.release()
 
     @contextlib.contextmanager
-    def _flocked(self, name: str, *, wait: bool, say: Say) -> Iterator[int]:
+    def _flocked(self, name: str, *, wait: bool, progress: Progress) -> Iterator[int]:
         folder = self.root / "locks"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -203,36 +219,52 @@ class Cache:
             except BlockingIOError:
                 if not wait:
                     raise
-                say(f"waiting for another process that works on {name}")
+                progress(f"waiting for another process that is building {name}")
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield descriptor
         finally:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def _room(self, staging: Path, need: int) -> Iterator[None]:
-        """An empty staging directory with `need` bytes free; gone afterwards if still there."""
+    def _building(self, name: str, space: int) -> Iterator[Path]:
+        """Yield an empty directory of the builder that holds the lock `name`; remove its parent
+        afterwards. Raises NoSpace if fewer than `space` bytes are free.
+        """
+        folder = self.root / "building"
+        staging = None
         try:
-            if staging.exists():
-                _remove(staging)
-            staging.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned(folder, name)
+            # a new name each time: the child of a killed builder may still write to the old one
+            staging = Path(tempfile.mkdtemp(prefix=f"{name}{_RANDOM}", dir=folder))
+            tree = staging / "image"
+            tree.mkdir()
             free = shutil.disk_usage(staging).free
-            if free < need:
+            if free < space:
                 raise NoSpace(
-                    f"building {staging.name} needs {need >> 20} MiB, "
+                    f"building {name} needs {space >> 20} MiB, "
                     f"{free >> 20} MiB are free under {self.root}",
                     "free some space, run `foothold images prune`, or set FOOTHOLD_CACHE",
                 )
-            yield
+            yield tree
         except OSError as error:
             raise _unusable(self.root, error) from error
         finally:
-            if staging.exists():
+            if staging:
                 _remove(staging)
+
+    def _remove_abandoned(self, folder: Path, held: str) -> None:
+        """Remove what killed builders left. The caller holds the lock `held`."""
+        for path in folder.glob(f"*{_RANDOM}*"):
+            lock = path.name.partition(_RANDOM)[0]
+            with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+                if lock != held:
+                    stack.enter_context(self.locked(lock, wait=False))
+                _remove(path)
 
 
 def size_of(path: Path) -> int:
-    """Bytes on disk below `path`, links not followed."""
+    """Return the bytes of all files below `path`. Links are not followed."""
     if not path.is_dir() or path.is_symlink():
         return path.lstat().st_size
     return sum(
@@ -261,9 +293,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _seal(
-    tree: Path, name: str, key: str, seconds: float, provenance: Mapping[str, object]
-) -> None:
+def _files(tree: Path) -> dict[str, File]:
+    """Describe all files and links of a tree, by relative path."""
     files = {}
     for folder, directories, names in os.walk(tree):
         for link in [d for d in directories if (Path(folder) / d).is_symlink()]:
@@ -275,8 +306,7 @@ def _seal(
                 files[str(path.relative_to(tree))] = File(
                     status.st_size, status.st_mtime_ns, _sha256(path)
                 )
-    manifest = Manifest(name, key, time.time(), seconds, provenance, files)
-    (tree / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    return files
 
 
 def _load(path: Path) -> Entry | None:
@@ -287,7 +317,7 @@ def _load(path: Path) -> Entry | None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or tree, also one whose directories came out of a package read-only."""
+    """Remove a file or tree, including read-only directories from packages."""
 
     def writable(function: Callable[..., object], name: str, _: object) -> None:
         Path(name).parent.chmod(0o755)

@@ -1,4 +1,4 @@
-"""All images by name: the registry that the builder is given. Adding one rebuilds no other."""
+"""All images by name. Adding an image does not rebuild others."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ from foothold_lab.images.recipes import (
     SHIM,
     Recipe,
     make_agent,
-    make_agent_here,
+    make_host_agent,
     make_shim,
     make_tool,
     make_uml,
 )
 from foothold_lab.images.rootfs import EMULATORS, make_initrd, make_root, make_userland
 
-HERE = Path(recipes.__file__)
-AGENT_HERE = "agent-here"  # the agent of a machine that cannot have Debian's packages
-# what every root has
+COMMON = Path(recipes.__file__)
+HOST_AGENT = "agent-host"  # the agent for machines that cannot use Debian packages
 _PROGRAMS = (
     "python3-minimal",
     "libpython3-stdlib",
@@ -41,41 +40,53 @@ _PROGRAMS = (
     "dropbear-bin",
     "openssh-sftp-server",
     "strace",
-)
+)  # of every root file system
+
+
+def _debs(suite: str, *packages: str) -> PackageSet:
+    return PackageSet(suite=suite, packages=packages)
 
 
 def _uml(suite: str) -> Recipe:
-    packages = PackageSet(suite, ("user-mode-linux",), only=("user-mode-linux", "libc6"))
-    return Recipe(f"uml-{suite}", make_uml, packages)
+    packages = PackageSet(
+        suite=suite, packages=("user-mode-linux",), only=("user-mode-linux", "libc6")
+    )
+    return Recipe(name=f"uml-{suite}", make=make_uml, packages=packages)
 
 
 def _port(port: Port) -> Iterator[Recipe]:
-    """What every port has: a compiler, the agent, and a root file system.
+    """Yield the recipes that every port has: compiler, agent, userland and root file system.
 
-    An agent that has changed leaves the userland, which takes long to make, as it is.
+    The userland takes long to build. It is separate from the root, so that a changed agent does not
+    rebuild it.
     """
     toolchain, agent, userland = map(port.image, ("toolchain", "agent", "userland"))
-    sources = (HERE, Path(elf.__file__), Path(rootfs.__file__))
-    yield Recipe(toolchain, make_tool, PackageSet("bookworm", port.compilers), space=700 * MIB)
+    sources = (COMMON, Path(elf.__file__), Path(rootfs.__file__))
     yield Recipe(
-        agent,
-        make_agent,
+        name=toolchain,
+        make=make_tool,
+        packages=_debs("bookworm", *port.compilers),
+        space=700 * MIB,
+    )
+    yield Recipe(
+        name=agent,
+        make=make_agent,
         needs=(toolchain,),
         port=port,
         space=4 * MIB,
-        sources=(HERE, *sorted(AGENT.glob("*.[ch]"))),
+        sources=(COMMON, *sorted(AGENT.glob("*.[ch]"))),
     )
     yield Recipe(
-        userland,
-        make_userland,
-        PackageSet(port.suite, _PROGRAMS, architecture=port.name),
+        name=userland,
+        make=make_userland,
+        packages=PackageSet(suite=port.suite, packages=_PROGRAMS, architecture=port.name),
         needs=(EMULATORS,) if port.foreign else (),
         port=port,
         sources=sources,
     )
     yield Recipe(
-        port.image("root"),
-        make_root,
+        name=port.image("root"),
+        make=make_root,
         needs=(userland, agent),
         port=port,
         sources=sources,
@@ -84,37 +95,47 @@ def _port(port: Port) -> Iterator[Recipe]:
 
 
 def _kernel(name: str, port: Port, suite: str, package: str) -> Recipe:
-    """A kernel of Debian's for QEMU."""
+    """Return the recipe of a Debian kernel for QEMU."""
     packages = PackageSet(
-        suite, (package,), only=(r"linux-image-\d.*", r"linux-binary-.*"), architecture=port.name
+        suite=suite,
+        packages=(package,),
+        only=(r"linux-image-\d.*", r"linux-binary-.*"),
+        architecture=port.name,
     )
     return Recipe(
-        name,
-        make_kernel,
-        packages,
+        name=name,
+        make=make_kernel,
+        packages=packages,
         port=port,
-        sources=(HERE, Path(kernels.__file__), Path(initramfs.__file__)),
+        sources=(COMMON, Path(kernels.__file__), Path(initramfs.__file__)),
     )
 
 
 def _initrd(name: str, port: Port, kernel: str) -> Recipe:
-    """What a kernel boots from: a port's root."""
-    sources = (HERE, Path(rootfs.__file__), Path(initramfs.__file__))
-    needs = (port.image("root"), kernel)
-    return Recipe(name, make_initrd, needs=needs, port=port, sources=sources, space=60 * MIB)
+    """Return the recipe of an initramfs: a port's root and the modules of a kernel."""
+    return Recipe(
+        name=name,
+        make=make_initrd,
+        needs=(port.image("root"), kernel),
+        port=port,
+        sources=(COMMON, Path(rootfs.__file__), Path(initramfs.__file__)),
+        space=60 * MIB,
+    )
 
 
 def _all() -> Iterator[Recipe]:
     for port in PORTS.values():
         yield from _port(port)
     yield Recipe(
-        "shim",
-        make_shim,
+        name="shim",
+        make=make_shim,
         needs=("toolchain",),
         space=4 * MIB,
-        sources=(HERE, *sorted(SHIM.glob("*.c"))),
+        sources=(COMMON, *sorted(SHIM.glob("*.c"))),
     )
-    yield Recipe("strace", make_tool, PackageSet("bookworm", ("strace",)), space=60 * MIB)
+    yield Recipe(
+        name="strace", make=make_tool, packages=_debs("bookworm", "strace"), space=60 * MIB
+    )
     for suite in ("bookworm", "trixie", "forky"):
         yield _uml(suite)
     for name, suite, *packages in (
@@ -123,7 +144,7 @@ def _all() -> Iterator[Recipe]:
         ("qemu-riscv", "trixie", "qemu-system-riscv", "opensbi"),
         (EMULATORS, "bookworm", "qemu-user"),
     ):
-        yield Recipe(name, make_tool, PackageSet(suite, tuple(packages)), space=600 * MIB)
+        yield Recipe(name=name, make=make_tool, packages=_debs(suite, *packages), space=600 * MIB)
     yield _kernel("cloud-x86_64", AMD64, "bookworm", "linux-image-cloud-amd64")
     yield _kernel("linux-i386", I386, "bookworm", "linux-image-686-pae")
     yield _kernel("cloud-arm64", ARM64, "bookworm", "linux-image-cloud-arm64")
@@ -137,22 +158,25 @@ def _all() -> Iterator[Recipe]:
     yield _initrd("initrd-riscv64", RISCV64, "linux-riscv64")
 
 
-_PORTS: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}
-# of guests of this machine, and of programs of others in the default plan; what kernels of other
-# machines need is built when one of these is asked for
-_OTHERS = ("qemu-arm", "qemu-riscv")
+_BASE: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}
+# The default: images for guests of this machine, and for programs of other machines in the default
+# plan. Images for kernels of other machines are built when such a guest is requested.
+_FOREIGN_QEMU = ("qemu-arm", "qemu-riscv")
 _EMULATED = tuple(
     port.image(part) for port in (ARM64, RISCV64, I386) for part in ("agent", "userland", "root")
 )
 GUESTS: Mapping[str, Recipe] = {
     name: recipe
-    for name, recipe in _PORTS.items()
-    if (recipe.port is AMD64 and name not in _OTHERS) or name in _EMULATED
+    for name, recipe in _BASE.items()
+    if (recipe.port is AMD64 and name not in _FOREIGN_QEMU) or name in _EMULATED
 }
 RECIPES: Mapping[str, Recipe] = {
-    **_PORTS,
-    AGENT_HERE: Recipe(
-        AGENT_HERE, make_agent_here, sources=(HERE, *sorted(AGENT.glob("*.[ch]"))), space=4 * MIB
+    **_BASE,
+    HOST_AGENT: Recipe(
+        name=HOST_AGENT,
+        make=make_host_agent,
+        sources=(COMMON, *sorted(AGENT.glob("*.[ch]"))),
+        space=4 * MIB,
     ),
     **kernel_build.RECIPES,
     **runtimes.RECIPES,

@@ -1,4 +1,4 @@
-"""Debian's ports, as far as images depend on them. Frozen values: a new one is a value more."""
+"""Debian's ports (architectures), with the properties that images depend on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from foothold_lab.images import elf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Port:
     """One of Debian's ports.
 
-    `name` is Debian's for it, `machine` that of its programs (`images.elf.MACHINES`), `libraries`
-    the directory of its libraries, `loader` where its programs ask for their loader, `suite` the
-    one whose programs its root has. `compiler` is how its compiler's name begins, `compilers` are
-    the packages of that. `emulator` is qemu-user's program for it, empty for this machine's own.
-    `pointer_size` in bytes.
+    name: Debian's name. machine: machine of its ELF files (`images.elf.MACHINES`).
+    libraries: directory of its libraries. loader: path of the loader in its programs.
+    suite: suite of the programs in its root file system.
+    compiler: prefix of its compiler's name. compilers: packages of the compiler.
+    emulator: qemu-user's program for it, empty for the host's own port.
+    pointer_size: in bytes.
     """
 
     name: str
@@ -31,11 +32,11 @@ class Port:
 
     @property
     def foreign(self) -> bool:
-        """Does it take an emulator to run its programs where images are made?"""
+        """Return whether the host needs an emulator to run its programs."""
         return bool(self.emulator)
 
     def image(self, kind: str) -> str:
-        """Name this port's image of a kind: `root` for ours, `root-arm64`."""
+        """Name the image of a kind for this port: `root` for the host's own, `root-arm64`."""
         return f"{kind}-{self.name}" if self.foreign else kind
 
 
@@ -74,7 +75,7 @@ RISCV64 = Port(
     machine="riscv64",
     libraries="riscv64-linux-gnu",
     loader="/lib/ld-linux-riscv64-lp64d.so.1",
-    suite="forky",  # bookworm has no such port
+    suite="forky",  # bookworm does not have this port
     compiler="riscv64-linux-gnu",
     compilers=("gcc-12-riscv64-linux-gnu", "libc6-dev-riscv64-cross"),
     emulator="qemu-riscv64",

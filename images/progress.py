@@ -1,16 +1,16 @@
-"""How what takes long says that it goes on. Nothing here prints: whoever gives a Say decides."""
+"""How long operations report their progress. The caller decides where a message goes."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 
-class Say(Protocol):
-    """Is told what happens, in one line. `passing` is of interest for a moment: a percentage."""
+class Progress(Protocol):
+    """Receives one-line messages. A `transient` one, such as a percentage, need not be kept."""
 
-    def __call__(self, what: str, /, *, passing: bool = False) -> None:
-        """Tell it."""
+    def __call__(self, what: str, /, *, transient: bool = False) -> None:
+        """Report one message."""
 
 
-def silence(what: str, /, *, passing: bool = False) -> None:
-    """Tell nobody."""
+def no_progress(what: str, /, *, transient: bool = False) -> None:
+    """Discard the message."""

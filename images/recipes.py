@@ -1,49 +1,53 @@
-"""How images are made: from which packages, from which other images, by which function.
+"""Recipes: the packages, the other images and the function that an image is built from.
 
-A recipe is a frozen value. Its function gets the unpacked packages and the images that it needs,
-and fills an empty directory. Here are the tools, and what is compiled; `roots` and `kernels` have
-the rest.
+The function of a recipe gets the unpacked packages and the images that it needs, and fills an empty
+directory. This module has the functions for tools and for compiled programs; `rootfs`, `kernels`,
+`runtimes`, `disks` and `kernel_build` have the others.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foothold_lab.images import elf
+from foothold_lab.images import elf, processes
 from foothold_lab.images.apt import Deb, PackageSet
 from foothold_lab.images.debian_arch import AMD64, Port
 from foothold_lab.images.errors import ImageError
-from foothold_lab.images.progress import Say, silence
+from foothold_lab.images.progress import Progress, no_progress
 
 MIB = 1 << 20
 AGENT = Path(__file__).with_name("agent")
 SHIM = Path(__file__).with_name("shim")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Materials:
-    """What a recipe's function works with."""
+    """The inputs of a recipe's function.
 
-    packages: Path  # the unpacked packages; the function may take them apart
-    images: Mapping[str, Path]  # finished images that the recipe names in `needs`
-    target: Path  # where the image will be in the end
+    packages: the unpacked packages; the function may change them.
+    images: finished images that the recipe names in `needs`.
+    target: path of the finished image.
+    """
+
+    packages: Path
+    images: Mapping[str, Path]
+    target: Path
     port: Port = AMD64
-    say: Say = silence  # told what takes long
+    progress: Progress = no_progress
 
     def image(self, kind: str) -> Path:
-        """Return the needed image of that kind that is for the same port."""
+        """Return the needed image of this kind for the same port."""
         return self.images[self.port.image(kind)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One image, for the machine of a port. `space` is what it takes on disk while it is built, in
-    bytes; `sources` are the files that say how it is made.
+    """One image of a port. `space` is the disk space in bytes that its build needs. `sources` are
+    the files that define how it is built: a change of one of them rebuilds the image.
     """
 
     name: str
@@ -63,47 +67,48 @@ def release(debs: list[Deb]) -> str:
     raise ImageError("the package set has no user-mode-linux", "report this")
 
 
-def folders(port: Port) -> tuple[str, ...]:
-    """Where the packages of a port have their libraries; before trixie there are two places."""
+def library_directories(port: Port) -> tuple[str, ...]:
+    """Return the library directories of a port's packages. Before trixie there are two."""
     return (f"lib/{port.libraries}", f"usr/lib/{port.libraries}")
 
 
 def loader(tree: Path, port: Port) -> Path:
-    """Return ld.so among unpacked packages (its link in /lib64 points out of the tree)."""
+    """Return ld.so of unpacked packages. Its link in /lib64 points out of the tree."""
     name = Path(port.loader).name
-    for folder in (*folders(port), "lib64", "usr/lib64", "lib", "usr/lib"):
+    for folder in (*library_directories(port), "lib64", "usr/lib64", "lib", "usr/lib"):
         if (tree / folder / name).is_file():
             return tree / folder / name
     raise ImageError(f"no dynamic loader below {tree}", "report this")
 
 
 def make_tool(materials: Materials, out: Path) -> None:
-    """Move unpacked packages in, and let each of their programs run with their own libraries."""
+    """Copy unpacked packages, and make their programs use their own loader and libraries."""
     shutil.copytree(materials.packages, out, symlinks=True, dirs_exist_ok=True)
-    if not any((out / folder).is_dir() for folder in folders(AMD64)):
-        return  # static programs, which need nothing
+    if not any((out / folder).is_dir() for folder in library_directories(AMD64)):
+        return  # only static programs
     interpreter = materials.target / loader(out, AMD64).relative_to(out)
     extra = [
         str(materials.target / folder.relative_to(out))
-        for folder in (out / folders(AMD64)[1]).glob("*")
+        for folder in (out / library_directories(AMD64)[1]).glob("*")
         if any(folder.glob("*.so.*"))
     ]
-    run_path = ":".join([*(str(materials.target / each) for each in folders(AMD64)), *extra])
+    run_path = ":".join(
+        [*(str(materials.target / each) for each in library_directories(AMD64)), *extra]
+    )
     for folder in (out / "usr/bin", out / "usr/libexec", *(out / "usr/lib").glob("gcc*/*/12")):
         for path in folder.glob("*"):
-            if path.is_file() and not path.is_symlink() and elf.machine(path) == elf.X86_64:
-                try:
-                    elf.relocate(path, str(interpreter), run_path)
-                except ImageError:
-                    continue  # a static program, or a plain object: it needs nothing
+            if path.is_symlink() or not path.is_file() or elf.machine(path) != elf.X86_64:
+                continue
+            if elf.interpreter(path):  # else a static program, a library or an object file
+                elf.relocate(path, str(interpreter), run_path)
 
 
 def _compile(compiler: Sequence[str | Path], out: Path, folder: Path, *flags: str) -> None:
-    """Compile all that a folder has into one file. Files are as large as they are, on any port."""
+    """Compile all C files of a folder into one program, with 64-bit file offsets on any port."""
     argv: list[str | Path] = [
         *compiler, "-O2", "-D_FILE_OFFSET_BITS=64", *flags, "-o", out, *sorted(folder.glob("*.c")),
     ]  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = processes.run(argv)
     if done.returncode:
         raise ImageError(f"{out.name} does not compile: {done.stderr.strip()}", "report this")
 
@@ -117,35 +122,35 @@ def _gcc(materials: Materials) -> list[str | Path]:
 
 
 def make_agent(materials: Materials, out: Path) -> None:
-    """Make the agent: one static program."""
+    """Build the agent, a static program."""
     _compile(_gcc(materials), out / "agent", AGENT, "-static")
 
 
-def compiler_here() -> str | None:
-    """Return the C compiler that this machine has, if it has one."""
+def host_compiler() -> str | None:
+    """Return the C compiler of this machine, None if it has none."""
     return next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 
 
-def make_agent_here(_: Materials, out: Path) -> None:
-    """Make the agent with this machine's own compiler: it runs here, and perhaps nowhere else."""
-    if not (compiler := compiler_here()):
-        raise ImageError("there is no C compiler on this machine", "install one: cc, gcc or clang")
+def make_host_agent(_: Materials, out: Path) -> None:
+    """Build the agent with the compiler of this machine, for use on this machine."""
+    if not (compiler := host_compiler()):
+        raise ImageError("this machine has no C compiler", "install gcc or clang")
     _compile([compiler], out / "agent", AGENT)
 
 
 def make_shim(materials: Materials, out: Path) -> None:
-    """Make the library that mends UML's floating-point state (images/shim)."""
+    """Build the library that corrects UML's floating-point state (images/shim)."""
     _compile(_gcc(materials), out / "xstate.so", SHIM, "-shared", "-fPIC")
 
 
 def make_uml(materials: Materials, out: Path) -> None:
-    """Make a UML kernel that runs with its own suite's libc, started from its own directory."""
+    """Make a UML kernel that runs with the libc of its suite, started in its own directory."""
     shutil.copy2(materials.packages / "usr/bin/linux.uml", out / "linux")
     with_libc(out / "linux", materials.packages)
 
 
 def with_libc(program: Path, tree: Path) -> None:
-    """Put a libc of unpacked packages beside a program, which then runs from its own directory."""
+    """Put the libc of unpacked packages beside a program, to be started in its own directory."""
     (program.parent / "lib").mkdir()
     ld = loader(tree, AMD64)
     for name in (ld.name, *elf.needed(program)):

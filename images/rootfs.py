@@ -1,31 +1,30 @@
-"""Root file systems: the same small one for every port, of the suite that the port is taken from.
+"""Root file systems: the same small set of programs for every port, from the port's suite.
 
-A foreign port's own programs have a part in making its root (its Python compiles its library). They
-run under qemu-user, which an image has.
+The Python of a port compiles the library in its root. On a foreign port it runs under qemu-user,
+which is an image of its own.
 """
 
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from foothold_lab.images import elf, initramfs
+from foothold_lab.images import elf, initramfs, processes
 from foothold_lab.images.cache import MANIFEST
 from foothold_lab.images.debian_arch import Port
 from foothold_lab.images.errors import ImageError
-from foothold_lab.images.recipes import Materials, folders, loader
+from foothold_lab.images.recipes import Materials, library_directories, loader
 
 EMULATORS = "qemu-user"  # the image with qemu-user's programs
 
-# what a guest's Python can do without: tests, other user interfaces, the network's ciphers
-_STDLIB_LEFT_OUT = (
+# not needed by a guest's Python: tests, user interfaces, network encryption
+_STDLIB_EXCLUDED = (
     "test", "idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo",
     "turtle.py", "sqlite3", "curses", "dbm", "venv", "__pycache__",
     "sitecustomize.py",  # a link to /etc
 )  # fmt: skip
-_MODULES_LEFT_OUT = (
+_MODULES_EXCLUDED = (
     "_ssl",
     "_hashlib",
     "_sqlite3",
@@ -45,7 +44,7 @@ _ETC = {
 
 
 def make_root(materials: Materials, out: Path) -> None:
-    """Make a root file system: the userland, and the agent as its first program."""
+    """Make a root file system: the userland, and the agent as /init."""
     shutil.copytree(
         materials.image("userland"),
         out,
@@ -57,7 +56,7 @@ def make_root(materials: Materials, out: Path) -> None:
 
 
 def make_userland(materials: Materials, out: Path) -> None:
-    """Make a small root file system: Python with ctypes, dropbear, SFTP, busybox, strace."""
+    """Make the userland of a root file system: Python, dropbear, SFTP, busybox, strace."""
     packages, port = materials.packages, materials.port
     libraries = out / "lib" / port.libraries
     for folder in (
@@ -94,13 +93,15 @@ def make_userland(materials: Materials, out: Path) -> None:
         shutil.copy2(program, out / place)
     (out / "usr/bin/python3").symlink_to(python.name)
     stdlib = out / "usr/lib" / python.name
-    shutil.copytree(packages / "usr/lib" / python.name, stdlib, ignore=_left_out)
+    shutil.copytree(packages / "usr/lib" / python.name, stdlib, ignore=_excluded)
     ld = loader(packages, port)
     shutil.copy2(ld.resolve(), libraries / ld.name)
     (out / port.loader[1:]).symlink_to(f"../lib/{port.libraries}/{ld.name}")
     dynamic = [program for program in programs.values() if program is not busybox]
     dynamic += (stdlib / "lib-dynload").glob("*.so")
-    for library in elf.closure(dynamic, [packages / folder for folder in folders(port)]):
+    for library in elf.closure(
+        dynamic, [packages / folder for folder in library_directories(port)]
+    ):
         shutil.copy2(library.resolve(), libraries / library.name)
     for name, text in _ETC.items():
         (out / "etc" / name).write_text(text)
@@ -109,12 +110,12 @@ def make_userland(materials: Materials, out: Path) -> None:
     _compile_stdlib(port, out, emulators)
 
 
-def _left_out(_: str, names: list[str]) -> list[str]:
+def _excluded(_: str, names: list[str]) -> list[str]:
     return [
         name
         for name in names
-        if name in _STDLIB_LEFT_OUT
-        or name.partition(".")[0] in _MODULES_LEFT_OUT
+        if name in _STDLIB_EXCLUDED
+        or name.partition(".")[0] in _MODULES_EXCLUDED
         or name.startswith("config-3.")
     ]
 
@@ -126,10 +127,10 @@ def run(
     *argv: str,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a program of a port's root on this machine, and return what it prints.
+    """Run a program of a port's root on this machine and return its standard output.
 
-    `argv` begins with its path in the root; `emulators` is qemu-user's image, which a foreign port
-    needs. Raises ImageError if the program fails.
+    `argv` starts with the path of the program in the root. `emulators` is the image of qemu-user,
+    which a foreign port needs. Raises ImageError if the program fails.
     """
     program = str(root / argv[0])
     if port.foreign:
@@ -139,17 +140,15 @@ def run(
         libraries = root / "lib" / port.libraries
         ld = str(libraries / Path(port.loader).name)
         start = [ld, "--library-path", str(libraries), program]
-    done = subprocess.run(
-        [*start, *argv[1:]], capture_output=True, text=True, check=False, env=environment
-    )
+    done = processes.run([*start, *argv[1:]], env=environment)
     if done.returncode:
-        said = (done.stdout + done.stderr).strip()[-500:]
-        raise ImageError(f"{argv[0]} of the root for {port.name} fails: {said}", "report this")
+        output = (done.stdout + done.stderr).strip()[-500:]
+        raise ImageError(f"{argv[0]} in the root of {port.name} failed: {output}", "report this")
     return done.stdout
 
 
-def python_of(root: Path) -> str:
-    """Name the Python of a root, `python3.11`."""
+def python_name(root: Path) -> str:
+    """Return the name of the Python in a root, `python3.11`."""
     return (root / "usr/bin/python3").readlink().name
 
 
@@ -159,7 +158,7 @@ def run_python(port: Port, root: Path, emulators: Path | None, *argv: str, path:
         port,
         root,
         emulators,
-        f"usr/bin/{python_of(root)}",
+        f"usr/bin/{python_name(root)}",
         "-S",
         *argv,
         environment={
@@ -178,14 +177,14 @@ def _link_applets(port: Port, root: Path, emulators: Path | None) -> None:
 
 
 def _compile_stdlib(port: Port, root: Path, emulators: Path | None) -> None:
-    """Compile the library by the guest's own Python: no package was configured, so nobody has.
+    """Compile the standard library with the guest's own Python, and remove the sources.
 
-    The sources go: a .pyc in the place of its source (-b) is found with fewer system calls, and
-    what QEMU has to load at boot is half as large. unchecked-hash: nobody looks for a source.
+    A .pyc in the place of its source (-b) is found with fewer system calls, and without sources
+    QEMU has to load half as much at boot. unchecked-hash: Python does not look for a source.
     """
-    library = root / "usr/lib" / python_of(root)
-    # helpers are started by their file, which only the host's own machine can
-    together = () if port.foreign else ("-j", "0")
+    library = root / "usr/lib" / python_name(root)
+    # parallel helper processes cannot be started under an emulator
+    parallel = () if port.foreign else ("-j", "0")
     run_python(
         port,
         root,
@@ -194,7 +193,7 @@ def _compile_stdlib(port: Port, root: Path, emulators: Path | None) -> None:
         "compileall",
         "-b",
         "-qq",
-        *together,
+        *parallel,
         "--invalidation-mode",
         "unchecked-hash",
         "-s",
@@ -206,7 +205,7 @@ def _compile_stdlib(port: Port, root: Path, emulators: Path | None) -> None:
 
 
 def make_initrd(materials: Materials, out: Path) -> None:
-    """Pack what QEMU boots: the root file system, and the modules of the kernel beside it."""
+    """Pack the initramfs for QEMU: the root file system and the modules of the kernel."""
     root = materials.image("root")
     [kernel] = (path for path in materials.images.values() if path != root)
     modules = initramfs.archive(kernel / "modules", prefix="modules/")

@@ -1,26 +1,25 @@
-"""Runtimes of Debian's packages: images that run where they lie, here and in every guest that shows
-them at the same place. Their programs name the loader and the libraries that lie beside them.
+"""Runtimes from Debian packages. Their programs use the loader and the libraries of the image, so
+they run on this machine and in every guest that has the image at the same path.
 
-What a runtime is given to run is ours (images/hello). What needs a compiler is compiled when the
-image is made, and the compiler stays behind; for another machine by a cross-compiler, or by that
-machine's own under qemu-user. A runtime is added by a function that fills an image out of unpacked
-packages, and a line in `_runtimes`; see docs/runtimes.md.
+The programs that they run are in images/hello. Programs in compiled languages are compiled when the
+image is built: for another machine by a cross-compiler, or by the compiler of that machine under
+qemu-user. To add a runtime, write a function that fills an image from unpacked packages, and add a
+line to `_runtimes`; see docs/runtimes.md.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from foothold_lab.images import elf, recipes
+from foothold_lab.images import elf, processes, recipes
 from foothold_lab.images.apt import PackageSet
 from foothold_lab.images.debian_arch import AMD64, ARM64, RISCV64, Port
 from foothold_lab.images.errors import ImageError
-from foothold_lab.images.recipes import MIB, Materials, Recipe, folders, make_tool
+from foothold_lab.images.recipes import MIB, Materials, Recipe, library_directories, make_tool
 from foothold_lab.images.rootfs import EMULATORS
 
 HELLO = Path(__file__).with_name("hello")
@@ -30,12 +29,12 @@ COMPILER = f"toolchain-{SUITE}"
 GCC = "14"
 GO = "1.24"
 JAVA = "25"
-# trixie's index for riscv64 was broken, and still is (docs/guests.md)
+# trixie's index for riscv64 is broken (docs/guests.md)
 _SUITES = {RISCV64.name: RISCV64.suite}
 _C = ("libc6", "libgcc-s1", r"libstdc\+\+6", "libatomic1")
 
 
-def _take(
+def _install(
     materials: Materials,
     out: Path,
     programs: Iterable[str],
@@ -44,10 +43,10 @@ def _take(
     opened: Iterable[str] = (),
     libraries: str = "lib",
 ) -> None:
-    """Fill an image: programs and directories of the packages, and all libraries that they need or
-    open by name (`opened`), in the directory `libraries`. The programs then run with these.
+    """Fill an image with programs and directories of the packages, and with all libraries that they
+    need or open by name (`opened`), in the directory `libraries`. The programs use these libraries.
 
-    A program that is in the image already, since it was compiled, is taken as it is.
+    A program that is already in the image, because it was compiled, is not copied.
     """
     for tree in trees:
         _copy_tree(materials.packages, tree, out)
@@ -57,13 +56,15 @@ def _take(
             shutil.copy2(materials.packages / program, out / program)
     port, loader = materials.port, _loader(materials.port)
     roots = [materials.packages, *materials.images.values()]
-    places = [root / folder for root in roots for folder in (*folders(port), _cross(port))]
-    asking = [out / program for program in programs]
-    asking += [path for path in out.rglob("*.so*") if path.is_file() and elf.is_elf(path)]
-    by_name = [_found(name, places) for name in (loader, *opened)]
+    places = [
+        root / folder for root in roots for folder in (*library_directories(port), _cross(port))
+    ]
+    users = [out / program for program in programs]
+    users += [path for path in out.rglob("*.so*") if path.is_file() and elf.is_elf(path)]
+    by_name = [_find(name, places) for name in (loader, *opened)]
     beside = out / libraries
     beside.mkdir(parents=True, exist_ok=True)
-    for library in {*by_name, *elf.closure([*asking, *by_name[1:]], places)}:
+    for library in {*by_name, *elf.closure([*users, *by_name[1:]], places)}:
         shutil.copy2(library.resolve(), beside / library.name)
     run_path = materials.target / libraries
     for program in programs:
@@ -75,11 +76,11 @@ def _loader(port: Port) -> str:
 
 
 def _cross(port: Port) -> str:
-    """Where the packages of a cross-compiler have the libraries of what they compile for."""
+    """Return the directory of the target's libraries in the packages of a cross-compiler."""
     return f"usr/{port.libraries}/lib"
 
 
-def _found(name: str, places: Iterable[Path]) -> Path:
+def _find(name: str, places: Iterable[Path]) -> Path:
     for place in places:
         if (place / name).exists():
             return place / name
@@ -87,8 +88,8 @@ def _found(name: str, places: Iterable[Path]) -> Path:
 
 
 def _copy_tree(packages: Path, tree: str, out: Path) -> None:
-    """Copy a directory; a link that leaves it (to /etc) becomes the file that it names, if that is
-    in the packages: it must not lead to this machine's.
+    """Copy a directory. A link out of it (to /etc) becomes a copy of its target in the packages, or
+    is removed: it must not lead to a file of this machine.
     """
     shutil.copytree(packages / tree, out / tree, symlinks=True, dirs_exist_ok=True)
     for path in (out / tree).rglob("*"):
@@ -105,13 +106,10 @@ def _copy_tree(packages: Path, tree: str, out: Path) -> None:
 
 
 def _run(argv: Iterable[str | Path], what: str, **environment: str | Path) -> None:
-    """Run a compiler or another tool of an image, with nothing of this machine's environment."""
+    """Run a compiler or another tool of an image, without the environment of this process."""
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
-        done = subprocess.run(
+        done = processes.run(
             [str(word) for word in argv],
-            capture_output=True,
-            text=True,
-            check=False,
             cwd=scratch,
             env={"HOME": scratch, "TMPDIR": scratch, **{k: str(v) for k, v in environment.items()}},
         )
@@ -119,14 +117,14 @@ def _run(argv: Iterable[str | Path], what: str, **environment: str | Path) -> No
         raise ImageError(f"{what}: {(done.stderr or done.stdout).strip()[-800:]}", "report this")
 
 
-def _start(materials: Materials, program: Path, libraries: Iterable[Path]) -> list[str | Path]:
-    """Start a program that is not where it will be: its loader by hand, told where to look; under
-    qemu-user if it is another machine's.
+def _command(materials: Materials, program: Path, libraries: Iterable[Path]) -> list[str | Path]:
+    """Return the command that starts a program before the image is finished: with its loader and
+    the directories of its libraries, and under qemu-user if it is for another machine.
     """
     port, beside = materials.port, list(libraries)
     emulator = [materials.images[EMULATORS] / "usr/bin" / port.emulator] if port.foreign else []
-    told = ("--library-path", ":".join(map(str, beside)))
-    return [*emulator, _found(_loader(port), beside), *told, program]
+    search = ("--library-path", ":".join(map(str, beside)))
+    return [*emulator, _find(_loader(port), beside), *search, program]
 
 
 def _gcc(materials: Materials) -> list[str]:
@@ -150,7 +148,7 @@ def _compile(materials: Materials, source: str, program: Path, *flags: str) -> N
 def make_compiler(materials: Materials, out: Path) -> None:
     """Make a C compiler of the runtimes' suite."""
     make_tool(materials, out)
-    for folder in ("lib", "lib64"):  # where the linker's own scripts look
+    for folder in ("lib", "lib64"):  # where the linker scripts look
         (out / folder).symlink_to(f"usr/{folder}")
     run_path = materials.target / "usr/lib" / AMD64.libraries
     for program in out.glob(f"usr/libexec/gcc*/*/{GCC}/*"):
@@ -159,110 +157,110 @@ def make_compiler(materials: Materials, out: Path) -> None:
 
 
 def make_go(materials: Materials, out: Path) -> None:
-    """Compile a hello with the packaged Go: one static program."""
+    """Compile hello.go with the packaged Go into a static program."""
     root = materials.packages / f"usr/lib/go-{GO}"
     with tempfile.TemporaryDirectory(prefix="foothold-") as cache:
         _run(
             [root / "bin/go", "build", "-trimpath", "-o", out / "hello", HELLO / "hello.go"],
             "hello.go does not compile",
             GOROOT=root, GOCACHE=cache, GO111MODULE="off", GOTOOLCHAIN="local", CGO_ENABLED="0",
-            GOARCH=materials.port.name,  # Go calls them as Debian does
+            GOARCH=materials.port.name,  # Go and Debian use the same names
             PATH=os.environ.get("PATH", os.defpath),
         )  # fmt: skip
 
 
 def make_java(materials: Materials, out: Path) -> None:
-    """Take the virtual machine, compile a hello, and dump its class archives as Debian's package
-    does when it is installed.
+    """Install the virtual machine, compile Hello.java, and dump the class archives as Debian's
+    package does when it is installed.
     """
     home = f"usr/lib/jvm/java-{JAVA}-openjdk-{materials.port.name}"
     shutil.rmtree(materials.packages / home / "legal")
-    _take(materials, out, [f"{home}/bin/java"], [home], libraries=f"{home}/lib")
+    _install(materials, out, [f"{home}/bin/java"], [home], libraries=f"{home}/lib")
     (out / "jdk").symlink_to(home)
-    java = _start(materials, out / "jdk/bin/java", [out / "jdk/lib"])
+    java = _command(materials, out / "jdk/bin/java", [out / "jdk/lib"])
     compiler = ("-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", out, HELLO / "Hello.java")
     _run([*java, *compiler], "Hello.java does not compile", JAVA_HOME=out / "jdk")
     _run([*java, "-Xshare:dump"], "the class archive cannot be dumped")
 
 
 def make_node(materials: Materials, out: Path) -> None:
-    """Take Node.js, and the part of its library that Debian keeps outside of it.
+    """Install Node.js, and the part of its library that Debian keeps outside of it.
 
-    That is read from /usr/share/nodejs, compiled in: made relative to the image, in which every
+    The path /usr/share/nodejs is compiled in. It is made relative to the image, in which every
     subject starts.
     """
-    _take(materials, out, ["usr/bin/node"], ["usr/share/nodejs"])
+    _install(materials, out, ["usr/bin/node"], ["usr/share/nodejs"])
     for library in (out / "lib").glob("libnode.so.*"):
         code = library.read_bytes()
         library.write_bytes(code.replace(b"/usr/share/nodejs/", b"usr//share/nodejs/"))
 
 
 def make_ocaml(materials: Materials, out: Path) -> None:
-    """Compile a hello with the packaged OCaml."""
+    """Compile hello.ml with the packaged OCaml."""
     packages, port, compiler = materials.packages, materials.port, materials.image(COMPILER)
     own = packages / "usr/lib" / port.libraries
-    [standard] = (own / "ocaml").iterdir()  # named by the version
-    source = Path(shutil.copy2(HELLO / "hello.ml", packages))  # what is compiled lands beside it
-    libraries = [own, *(compiler / folder for folder in (*folders(port), _cross(port)))]
-    ocamlopt = _start(materials, packages / "usr/bin/ocamlopt.opt", libraries)
+    [standard] = (own / "ocaml").iterdir()  # its name has the version
+    source = Path(shutil.copy2(HELLO / "hello.ml", packages))  # the output is written beside it
+    libraries = [own, *(compiler / folder for folder in (*library_directories(port), _cross(port)))]
+    ocamlopt = _command(materials, packages / "usr/bin/ocamlopt.opt", libraries)
     _run(
         [*ocamlopt, "-cc", " ".join(_gcc(materials)), "-ccopt", f"-L{own}",
          "-o", out / "hello", source],
         "hello.ml does not compile", OCAMLLIB=standard,
         PATH=f"{compiler}/usr/{port.libraries}/bin:{compiler}/usr/bin:{os.defpath}",
     )  # fmt: skip
-    _take(materials, out, ["hello"])
+    _install(materials, out, ["hello"])
 
 
 def make_python(materials: Materials, out: Path) -> None:
-    """Take CPython and its library."""
+    """Install CPython and its library."""
     [python] = (materials.packages / "usr/bin").glob("python3.*")
-    _take(materials, out, [f"usr/bin/{python.name}"], [f"usr/lib/{python.name}"])
+    _install(materials, out, [f"usr/bin/{python.name}"], [f"usr/lib/{python.name}"])
     (out / "usr/bin/python3").symlink_to(python.name)
 
 
 def make_sanitizers(materials: Materials, out: Path) -> None:
-    """Compile a C program as it is, under AddressSanitizer and under ThreadSanitizer."""
+    """Compile a C program plainly, with AddressSanitizer and with ThreadSanitizer."""
     _compile(materials, "allocate.c", out / "plain")
     for name in ("address", "thread"):
         _compile(materials, "allocate.c", out / name, "-g", f"-fsanitize={name}")
-    _take(materials, out, ["plain", "address", "thread"])
+    _install(materials, out, ["plain", "address", "thread"])
 
 
 _ALLOCATORS = ("libjemalloc.so.2", "libmimalloc.so.3", "libtcmalloc_minimal.so.4")
 
 
 def make_allocators(materials: Materials, out: Path) -> None:
-    """Compile a C program, and take the allocators that may be preloaded into it."""
+    """Compile a C program, and install the allocators that can be preloaded into it."""
     _compile(materials, "allocate.c", out / "allocate")
-    _take(materials, out, ["allocate"], opened=_ALLOCATORS)
+    _install(materials, out, ["allocate"], opened=_ALLOCATORS)
 
 
 def make_sbcl(materials: Materials, out: Path) -> None:
-    """Take Steel Bank Common Lisp and its core."""
-    _take(materials, out, ["usr/bin/sbcl"], ["usr/lib/sbcl"])
+    """Install Steel Bank Common Lisp and its core."""
+    _install(materials, out, ["usr/bin/sbcl"], ["usr/lib/sbcl"])
 
 
 def make_luajit(materials: Materials, out: Path) -> None:
-    """Take LuaJIT."""
-    _take(materials, out, ["usr/bin/luajit"])
+    """Install LuaJIT."""
+    _install(materials, out, ["usr/bin/luajit"])
 
 
 def make_jsc(materials: Materials, out: Path) -> None:
-    """Take JavaScriptCore's shell, the JavaScript of WebKit."""
-    _take(materials, out, ["usr/bin/jsc"])
+    """Install the shell of JavaScriptCore, the JavaScript engine of WebKit."""
+    _install(materials, out, ["usr/bin/jsc"])
 
 
 def make_haskell(materials: Materials, out: Path) -> None:
-    """Take a program that GHC has compiled; it brings GHC's runtime inside."""
-    _take(materials, out, ["usr/bin/alex"])
+    """Install a program compiled by GHC, which contains GHC's runtime."""
+    _install(materials, out, ["usr/bin/alex"])
 
 
 _ERLANG = ("erlexec", "beam.smp", "erl_child_setup", "inet_gethost")
 
 
 def make_erlang(materials: Materials, out: Path) -> None:
-    """Take Erlang's emulator, what starts it, and the two libraries that it boots from."""
+    """Install Erlang's emulator, its starters, and the two libraries that it boots from."""
     [system] = (materials.packages / "usr/lib/erlang").glob("erts-*")
     own = f"usr/lib/erlang/{system.name}/bin"
     libraries = (materials.packages / "usr/lib/erlang/lib").glob("*")
@@ -272,7 +270,7 @@ def make_erlang(materials: Materials, out: Path) -> None:
         if each.name.startswith(("kernel-", "stdlib-"))
     ]
     programs = [f"{own}/{name}" for name in _ERLANG]
-    _take(materials, out, programs, [*trees, "usr/lib/erlang/bin"])
+    _install(materials, out, programs, [*trees, "usr/lib/erlang/bin"])
     (out / "bin").symlink_to(own)
 
 
@@ -285,41 +283,63 @@ _SOURCES = (
 
 
 def _compiler(port: Port) -> Recipe:
-    """A compiler for a port: it runs here."""
+    """Return the recipe of a compiler for a port, which runs on this machine."""
     names = tuple(name.replace("gcc-12", f"gcc-{GCC}") for name in port.compilers)
-    packages = PackageSet(SUITE, names)
-    return Recipe(port.image(COMPILER), make_compiler, packages, sources=_SOURCES, space=900 * MIB)
+    packages = PackageSet(suite=SUITE, packages=names)
+    return Recipe(
+        name=port.image(COMPILER),
+        make=make_compiler,
+        packages=packages,
+        sources=_SOURCES,
+        space=900 * MIB,
+    )
 
 
 def _sanitizers(port: Port) -> PackageSet:
-    """The sanitizers' libraries, which have to be of the compiler's version. The port's own where
-    there are such: in the cross-compiler's libasan for arm64 a variable lies among code, which
-    kills whatever is linked with it.
+    """Return the packages of the sanitizers' libraries, which must have the compiler's version.
+
+    The port's own libraries are preferred: the cross-compiler's libasan for arm64 has a variable
+    in a code segment, which kills every program linked with it.
     """
     names = ("libasan8", "libtsan2")
     if port.name not in _SUITES:
-        return PackageSet(SUITE, names, architecture=port.name)
-    return PackageSet(SUITE, tuple(f"{name}-{port.name}-cross" for name in names))
+        return PackageSet(suite=SUITE, packages=names, architecture=port.name)
+    return PackageSet(suite=SUITE, packages=tuple(f"{name}-{port.name}-cross" for name in names))
 
 
 def _runtimes(port: Port) -> Iterator[Recipe]:
-    """What there is for a port."""
+    """Yield the recipes of all runtimes for a port."""
     compiler = (port.image(COMPILER),)
     emulator = (EMULATORS,) if port.foreign else ()
 
     def packages(*names: str, only: tuple[str, ...] = ()) -> PackageSet:
-        return PackageSet(_SUITES.get(port.name, SUITE), names, only, port.name)
+        return PackageSet(
+            suite=_SUITES.get(port.name, SUITE),
+            packages=names,
+            only=only,
+            architecture=port.name,
+        )
 
     def recipe(
         kind: str,
         make: Callable[[Materials, Path], None],
-        taken: PackageSet | None = None,
+        packages: PackageSet | None = None,
         needs: tuple[str, ...] = (),
         space: int = 200 * MIB,
     ) -> Recipe:
-        return Recipe(port.image(kind), make, taken, needs, port, _SOURCES, space)
+        return Recipe(
+            name=port.image(kind),
+            make=make,
+            packages=packages,
+            needs=needs,
+            port=port,
+            sources=_SOURCES,
+            space=space,
+        )
 
-    yield recipe("go", make_go, PackageSet(SUITE, (f"golang-{GO}-go",)), space=500 * MIB)
+    yield recipe(
+        "go", make_go, PackageSet(suite=SUITE, packages=(f"golang-{GO}-go",)), space=500 * MIB
+    )
     jre = f"openjdk-{JAVA}-jre-headless"
     yield recipe("java", make_java, packages(jre, only=(*_C, "zlib1g", jre)), emulator, 700 * MIB)
     yield recipe("node", make_node, packages("nodejs"), space=400 * MIB)

@@ -1,4 +1,4 @@
-"""The store: whole or not there, whoever builds, is killed, or damages it."""
+"""The store under concurrent builds, kills and damage: an entry is complete or absent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_entry_is_built_once_and_found_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("thorough", [False, True])
 @pytest.mark.parametrize("damage", ["truncate", "overwrite", "remove", "relink"])
-def test_damage_is_noticed_and_mended(tmp_path: Path, damage: str, thorough: bool) -> None:
+def test_detects_and_repairs_damage(tmp_path: Path, damage: str, thorough: bool) -> None:
     cache, said = Cache(tmp_path), list[str]()
     entry = cache.obtain("thing", "k" * 64, put("contents"))  # type: ignore[arg-type]
     file = entry.path / "deep" / "file"
@@ -63,20 +63,20 @@ def test_damage_is_noticed_and_mended(tmp_path: Path, damage: str, thorough: boo
     assert entry.damage(thorough=thorough) is not None
     assert cache.get("thing", "k" * 64) is None
     again = cache.obtain(
-        "thing", "k" * 64, put("contents"), say=lambda what, **_: said.append(what)
+        "thing", "k" * 64, put("contents"), progress=lambda what, **_: said.append(what)
     )  # type: ignore[arg-type]
     assert again.damage(thorough=True) is None
     assert file.read_text() == "contents"
     assert any("damaged" in line for line in said)
 
 
-def test_a_touched_file_with_the_same_contents_is_no_damage(tmp_path: Path) -> None:
+def test_a_touched_file_with_the_same_contents_is_valid(tmp_path: Path) -> None:
     entry = Cache(tmp_path).obtain("thing", "k" * 64, put("contents"))  # type: ignore[arg-type]
     os.utime(entry.path / "deep" / "file", (1, 1))
     assert entry.damage() is None
 
 
-def test_a_garbled_manifest_is_built_again(tmp_path: Path) -> None:
+def test_rebuilds_an_entry_with_a_damaged_manifest(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     entry = cache.obtain("thing", "k" * 64, put("contents"))  # type: ignore[arg-type]
     (entry.path / "manifest.json").write_text("{")
@@ -84,7 +84,7 @@ def test_a_garbled_manifest_is_built_again(tmp_path: Path) -> None:
     assert cache.obtain("thing", "k" * 64, put("contents")).damage() is None  # type: ignore[arg-type]
 
 
-def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
 
     def build(out: Path) -> Mapping[str, object]:
@@ -97,7 +97,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
-def test_a_full_disk_is_told_with_its_remedy(tmp_path: Path) -> None:
+def test_reports_a_full_disk_with_a_remedy(tmp_path: Path) -> None:
     def build(_: Path) -> Mapping[str, object]:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -107,12 +107,12 @@ def test_a_full_disk_is_told_with_its_remedy(tmp_path: Path) -> None:
     assert "FOOTHOLD_CACHE" in caught.value.remedy
 
 
-def test_too_little_space_is_told_before_building(tmp_path: Path) -> None:
+def test_reports_too_little_space_before_building(tmp_path: Path) -> None:
     with pytest.raises(NoSpace, match="needs 1099511627776 MiB"):
-        Cache(tmp_path).obtain("thing", "k" * 64, put("x"), need=1 << 60)  # type: ignore[arg-type]
+        Cache(tmp_path).obtain("thing", "k" * 64, put("x"), space=1 << 60)  # type: ignore[arg-type]
 
 
-def test_an_unwritable_cache_is_told_with_its_remedy(tmp_path: Path) -> None:
+def test_reports_an_unwritable_cache_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ImageError) as caught:
         Cache(tmp_path / "file").obtain("thing", "k" * 64, put("x"))  # type: ignore[arg-type]
@@ -150,7 +150,7 @@ def _build_for_ever(root: Path, started: Path) -> None:
     Cache(root).obtain("thing", "k" * 64, build)
 
 
-def test_a_builder_killed_half_way_blocks_nobody(tmp_path: Path) -> None:
+def test_a_killed_builder_does_not_block_the_next_one(tmp_path: Path) -> None:
     started = tmp_path / "started"
     builder = multiprocessing.get_context("fork").Process(
         target=_build_for_ever, args=(tmp_path / "cache", started)
@@ -167,7 +167,7 @@ def test_a_builder_killed_half_way_blocks_nobody(tmp_path: Path) -> None:
     assert list((tmp_path / "cache" / "building").iterdir()) == []
 
 
-def test_prune_keeps_what_is_named_and_what_is_being_built(tmp_path: Path) -> None:
+def test_prune_keeps_named_and_locked_entries(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     keep = cache.obtain("keep", "k" * 64, put("a"))  # type: ignore[arg-type]
     drop = cache.obtain("drop", "k" * 64, put("b" * 1000))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Debian's ports: every image of a port is made of what is the port's."""
+"""Debian's architectures: every image consists of packages of its architecture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from foothold_lab.images.recipes import Materials, Recipe
 
 
 @pytest.mark.parametrize("port", PORTS.values(), ids=lambda port: port.name)
-def test_every_port_has_compiler_agent_and_root(port: Port) -> None:
+def test_every_architecture_has_compiler_agent_and_root(port: Port) -> None:
     assert port.machine in MACHINES.values()
     for kind in ("agent", "userland", "root"):
         recipe = RECIPES[port.image(kind)]
@@ -29,18 +29,18 @@ def test_every_port_has_compiler_agent_and_root(port: Port) -> None:
     assert ("qemu-user" in userland.needs) == port.foreign
 
 
-def test_an_agent_that_changes_leaves_the_userland_alone() -> None:
+def test_a_changed_agent_does_not_rebuild_the_userland() -> None:
     for port in PORTS.values():
         assert port.image("agent") not in RECIPES[port.image("userland")].needs
         assert port.image("agent") in RECIPES[port.image("root")].needs
 
 
-def test_an_image_is_of_one_port(tmp_path: Path) -> None:
+def test_an_image_belongs_to_one_architecture(tmp_path: Path) -> None:
     def make(materials: Materials, out: Path) -> None:
         (out / "for").write_text(materials.port.name)
 
     def built(port: Port) -> Path:
-        recipe = Recipe("x", make, port=port, space=0)
+        recipe = Recipe(name="x", make=make, port=port, space=0)
         return Builder(Cache(tmp_path), recipes={"x": recipe}).image("x")
 
     assert built(AMD64) != built(ARM64)
@@ -51,7 +51,7 @@ def test_an_image_is_of_one_port(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "place", ["boot/vmlinuz-6.1.0-9-arm64", "usr/lib/modules/6.1.0-9-arm64/vmlinuz"]
 )
-def test_a_kernel_is_found_where_packages_have_it(tmp_path: Path, place: str) -> None:
+def test_finds_the_kernel_in_both_package_layouts(tmp_path: Path, place: str) -> None:
     packages, out = tmp_path / "packages", tmp_path / "out"
     out.mkdir()
     for name in (
@@ -62,12 +62,12 @@ def test_a_kernel_is_found_where_packages_have_it(tmp_path: Path, place: str) ->
     ):
         (packages / name).parent.mkdir(parents=True, exist_ok=True)
         (packages / name).write_bytes(b"ARM")
-    make_kernel(Materials(packages, {}, out, ARM64), out)
+    make_kernel(Materials(packages=packages, images={}, target=out, port=ARM64), out)
     assert (out / "kernel").read_bytes() == b"ARM"
     assert (out / "release").read_text() == "6.1.0-9-arm64\n"
     assert (out / "modules/order").read_text() == "/modules/virtio.ko\n/modules/virtio_ring.ko\n"
 
 
-def test_packages_without_a_kernel_are_told(tmp_path: Path) -> None:
+def test_reports_packages_without_a_kernel(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="have 0 kernels instead of one"):
-        make_kernel(Materials(tmp_path, {}, tmp_path, ARM64), tmp_path)
+        make_kernel(Materials(packages=tmp_path, images={}, target=tmp_path, port=ARM64), tmp_path)

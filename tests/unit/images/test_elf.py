@@ -1,4 +1,4 @@
-"""What is done to programs so that they run where they lie."""
+"""Relocation of ELF programs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from foothold_lab.images import elf
 
 
-def test_a_segment_without_bytes_is_not_taken_for_the_head(
+def test_an_empty_segment_is_not_taken_for_the_file_header(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the linker makes it of a UML kernel of 7.2; patchelf would move it in memory."""
+    """An ELF file like a UML 7.2 kernel, which patchelf alone would damage."""
     head = (
         b"\x7fELF\2\1\1"
         + bytes(9)

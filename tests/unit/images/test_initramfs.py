@@ -1,4 +1,4 @@
-"""Archives that the kernel unpacks, and kernels that lie inside boot images."""
+"""Initramfs archives, and kernels inside boot images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tree(root: Path) -> Path:
 
 
 def records(data: bytes) -> dict[str, tuple[int, int, bytes]]:
-    """Read newc back: name -> (mode, uid, contents), independently of the writer."""
+    """Read a newc archive, independently of the writer: name -> (mode, uid, contents)."""
     found, at = {}, 0
     while True:
         assert data[at : at + 6] == b"070701"
@@ -42,7 +42,7 @@ def records(data: bytes) -> dict[str, tuple[int, int, bytes]]:
         at = start + (size + 3) // 4 * 4
 
 
-def test_an_archive_holds_the_tree_owned_by_root(tmp_path: Path) -> None:
+def test_an_archive_contains_the_tree_owned_by_root(tmp_path: Path) -> None:
     found = records(archive(tree(tmp_path / "t")))
     assert found["bin/tool"] == (0o100755, 0, b"\x7fELF tool")
     assert found["bin/link"][2] == b"tool"
@@ -51,7 +51,7 @@ def test_an_archive_holds_the_tree_owned_by_root(tmp_path: Path) -> None:
     assert found["bin"][0] & 0o170000 == 0o040000
 
 
-def test_a_prefix_brings_its_directories(tmp_path: Path) -> None:
+def test_an_archive_with_a_prefix_contains_its_directories(tmp_path: Path) -> None:
     found = records(archive(tree(tmp_path / "t"), prefix="lib/modules/"))
     assert found["lib/modules/odd name"][2] == b"12345"
     assert {"lib", "lib/modules"} <= set(found)
@@ -63,7 +63,7 @@ def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("cpio"), reason="no cpio here to read it with")
-def test_cpio_reads_it(tmp_path: Path) -> None:
+def test_cpio_reads_an_archive(tmp_path: Path) -> None:
     data = archive(tree(tmp_path / "t"))
     listed = subprocess.run(["cpio", "-it"], input=data, capture_output=True, check=True).stdout
     assert set(listed.decode().splitlines()) == {"bin", "bin/link", "bin/tool", "odd name"}
@@ -97,12 +97,12 @@ def bz_image(payload: bytes, *, offset: int = 0x100) -> bytes:
 
 
 @pytest.mark.parametrize("packer", PACKERS)
-def test_the_kernel_inside_a_boot_image_is_found(packer: str) -> None:
+def test_finds_the_kernel_inside_a_boot_image(packer: str) -> None:
     assert vmlinux(bz_image(PACKERS[packer](KERNEL))) == KERNEL
 
 
 @pytest.mark.parametrize("image", [b"", b"no kernel" * 1000, bz_image(b"unknown packing")])
-def test_what_is_no_kernel_is_told(image: bytes) -> None:
+def test_rejects_a_file_that_is_not_a_kernel(image: bytes) -> None:
     with pytest.raises(ImageError) as caught:
         vmlinux(image)
     assert "bzImage" in caught.value.remedy

@@ -1,4 +1,4 @@
-"""What goes in: locks, suites that have moved on, keys."""
+"""Package locks, changed suites, and keys."""
 
 from __future__ import annotations
 
@@ -15,18 +15,25 @@ from foothold_lab.images.apt import Deb, PackageSet
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.catalogue import RECIPES
-from foothold_lab.images.errors import ImageError, MovedOn
+from foothold_lab.images.errors import ImageError, SuiteChanged
 from foothold_lab.images.recipes import Materials, Recipe, release
 
-SET = PackageSet("trixie", ("user-mode-linux",))
+SET = PackageSet(suite="trixie", packages=("user-mode-linux",))
 
 
 def deb(version: str, package: str = "user-mode-linux") -> Deb:
-    return Deb(package, version, "trixie", f"{package}_{version}_amd64.deb", 10, version * 8)
+    return Deb(
+        package=package,
+        version=version,
+        suite="trixie",
+        file=f"{package}_{version}_amd64.deb",
+        size=10,
+        sha256=version * 8,
+    )
 
 
 class FakeApt:
-    """A suite whose packages are what `there` says."""
+    """A suite with the packages in `there`."""
 
     def __init__(self, there: Sequence[Deb]) -> None:
         self.there = list(there)
@@ -66,14 +73,14 @@ def builder(
     one = Builder(
         Cache(root),
         locked=locked,
-        say=lambda what, **_: None if said is None else said.append(what),
-        recipes={"uml": Recipe("uml", make, SET, space=0)},
+        progress=lambda what, **_: None if said is None else said.append(what),
+        recipes={"uml": Recipe(name="uml", make=make, packages=SET, space=0)},
     )
     one._apt = apt  # type: ignore[assignment]
     return one
 
 
-def test_a_first_build_locks_what_it_took_and_a_second_downloads_nothing(tmp_path: Path) -> None:
+def test_a_first_build_locks_its_packages_and_a_second_downloads_nothing(tmp_path: Path) -> None:
     apt = FakeApt([deb("6.12um1")])
     first = builder(tmp_path, apt).image("uml")
     assert [path.name for path in first.glob("*.deb")] == ["user-mode-linux_6.12um1_amd64.deb"]
@@ -85,33 +92,33 @@ def test_a_first_build_locks_what_it_took_and_a_second_downloads_nothing(tmp_pat
     assert apt.fetched == [deb("6.12um1")]
 
 
-def test_a_suite_that_moved_on_is_followed_and_told(tmp_path: Path) -> None:
-    lock.choose(SET, [deb("6.12um1")], tmp_path / "lock.json")
+def test_follows_a_changed_suite_and_reports_it(tmp_path: Path) -> None:
+    lock.remember(SET, [deb("6.12um1")], tmp_path / "lock.json")
     said: list[str] = []
     image = builder(tmp_path, FakeApt([deb("6.13um1")]), said).image("uml")
     assert (image / "user-mode-linux_6.13um1_amd64.deb").exists()
-    [notice] = [line for line in said if "moved on" in line]
+    [notice] = [line for line in said if "has changed" in line]
     assert "user-mode-linux 6.12um1 -> 6.13um1" in notice
-    assert lock.chosen(SET, tmp_path / "lock.json") == [deb("6.13um1")]
+    assert lock.locked_packages(SET, tmp_path / "lock.json") == [deb("6.13um1")]
 
 
-def test_locked_refuses_a_suite_that_moved_on(tmp_path: Path) -> None:
-    lock.choose(SET, [deb("6.12um1")], tmp_path / "lock.json")
-    with pytest.raises(MovedOn, match=r"6\.12um1 -> 6\.13um1") as caught:
+def test_locked_refuses_a_changed_suite(tmp_path: Path) -> None:
+    lock.remember(SET, [deb("6.12um1")], tmp_path / "lock.json")
+    with pytest.raises(SuiteChanged, match=r"6\.12um1 -> 6\.13um1") as caught:
         builder(tmp_path, FakeApt([deb("6.13um1")]), locked=True).image("uml")
     assert "--update" in caught.value.remedy
     assert not (tmp_path / "store").exists()
 
 
-def test_a_package_that_is_here_is_built_although_the_suite_moved_on(tmp_path: Path) -> None:
-    lock.choose(SET, [deb("6.12um1")], tmp_path / "lock.json")
+def test_builds_from_a_downloaded_package_after_the_suite_changed(tmp_path: Path) -> None:
+    lock.remember(SET, [deb("6.12um1")], tmp_path / "lock.json")
     apt = FakeApt([deb("6.13um1")])
     apt.here = {deb("6.12um1")}
     image = builder(tmp_path, apt, locked=True).image("uml")
     assert (image / "user-mode-linux_6.12um1_amd64.deb").exists()
 
 
-def test_update_takes_what_there_is(tmp_path: Path) -> None:
+def test_update_takes_the_suites_current_packages(tmp_path: Path) -> None:
     apt = FakeApt([deb("6.12um1")])
     one = builder(tmp_path, apt)
     one.image("uml")
@@ -121,24 +128,24 @@ def test_update_takes_what_there_is(tmp_path: Path) -> None:
     assert one.update(["uml"]) == []
 
 
-def test_the_tested_lock_is_taken_until_the_user_chose_otherwise(tmp_path: Path) -> None:
+def test_the_tested_lock_holds_until_the_user_updates(tmp_path: Path) -> None:
     tested, own = tmp_path / "tested.json", tmp_path / "own.json"
     lock.write(tested, lock.LockFile(sets={SET.name: [deb("6.12um1")]}))
-    assert lock.chosen(SET, own, tested) == [deb("6.12um1")]
-    lock.choose(SET, [deb("6.13um1")], own, tested)
-    assert lock.chosen(SET, own, tested) == [deb("6.13um1")]
+    assert lock.locked_packages(SET, own, tested) == [deb("6.12um1")]
+    lock.remember(SET, [deb("6.13um1")], own, tested)
+    assert lock.locked_packages(SET, own, tested) == [deb("6.13um1")]
     # a new release of ours tested something newer: the old choice has had its day
     lock.write(tested, lock.LockFile(sets={SET.name: [deb("6.14um1")]}))
-    assert lock.chosen(SET, own, tested) == [deb("6.14um1")]
+    assert lock.locked_packages(SET, own, tested) == [deb("6.14um1")]
 
 
-def test_a_garbled_lock_is_told(tmp_path: Path) -> None:
+def test_reports_a_damaged_lock_file(tmp_path: Path) -> None:
     (tmp_path / "lock.json").write_text('{"sets": 3}')
-    with pytest.raises(ImageError, match="is no lock file"):
+    with pytest.raises(ImageError, match="is not a lock file"):
         lock.read(tmp_path / "lock.json")
 
 
-def test_a_stopped_builder_leaves_nothing_half(tmp_path: Path) -> None:
+def test_a_stopped_builder_leaves_no_partial_image(tmp_path: Path) -> None:
     apt, said = FakeApt([deb("6.12um1")]), list[str]()
     one = builder(tmp_path, apt, said)
 
@@ -147,14 +154,14 @@ def test_a_stopped_builder_leaves_nothing_half(tmp_path: Path) -> None:
         return [Path(each.file) for each in debs]
 
     apt.fetch = fetch  # type: ignore[method-assign]
-    with pytest.raises(ImageError, match="it was stopped"):
+    with pytest.raises(ImageError, match="the build was stopped"):
         one.image("uml")
     assert said[-1] == "building uml"
     assert not (tmp_path / "store").exists()
     assert list((tmp_path / "building").iterdir()) == []
 
 
-def test_a_download_is_ended_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_ends_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "bin/apt-get"
     program.parent.mkdir()
     os.mkfifo(tmp_path / "begun")
@@ -162,7 +169,10 @@ def test_a_download_is_ended_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("FOOTHOLD_MIRROR", "file:///nowhere")
-    one = Builder(Cache(tmp_path / "cache"), recipes={"uml": Recipe("uml", make, SET, space=0)})
+    one = Builder(
+        Cache(tmp_path / "cache"),
+        recipes={"uml": Recipe(name="uml", make=make, packages=SET, space=0)},
+    )
     with ThreadPoolExecutor(1) as pool:
         built = pool.submit(one.image, "uml")
         (tmp_path / "begun").read_text()
@@ -171,13 +181,13 @@ def test_a_download_is_ended_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
             built.result(timeout=30)
 
 
-def test_an_unknown_image_names_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_image_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as caught:
         builder(tmp_path, FakeApt([])).image("umm")
     assert "uml" in caught.value.remedy
 
 
-def test_the_key_depends_on_packages_and_place(tmp_path: Path) -> None:
+def test_the_key_depends_on_packages_and_cache_directory(tmp_path: Path) -> None:
     one = builder(tmp_path / "a", FakeApt([deb("6.12um1")])).image("uml")
     two = builder(tmp_path / "a", FakeApt([deb("6.13um1")]))
     two.update(["uml"])

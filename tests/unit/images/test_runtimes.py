@@ -1,4 +1,4 @@
-"""Images of runtimes: what is copied out of packages, and the disks made of them."""
+"""Images of runtimes, and their disks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from foothold_lab.images.errors import ImageError
 from foothold_lab.images.recipes import Materials
 
 
-def test_a_link_that_leaves_the_tree_becomes_what_it_names(tmp_path: Path) -> None:
-    """As in Debian's OpenJDK, conf/x -> /etc/java-25-openjdk/x; never one of this machine."""
+def test_a_link_out_of_the_tree_becomes_a_copy_of_its_target(tmp_path: Path) -> None:
+    """As in Debian's OpenJDK: conf/x -> /etc/java-25-openjdk/x, never a file of this machine."""
     packages, out = tmp_path / "packages", tmp_path / "out"
     tree = packages / "usr/lib/jdk/conf"
     tree.mkdir(parents=True)
@@ -35,12 +35,12 @@ def test_a_link_that_leaves_the_tree_becomes_what_it_names(tmp_path: Path) -> No
     assert (copied / "within").readlink() == Path("../own")
 
 
-def test_a_compiler_that_fails_is_quoted() -> None:
+def test_reports_the_compilers_message() -> None:
     with pytest.raises(ImageError, match=r"x\.c does not compile: no such thing"):
         runtimes._run(["/bin/sh", "-c", "echo no such thing >&2; exit 1"], "x.c does not compile")
 
 
-def test_a_compiler_gets_nothing_of_this_machines_environment(
+def test_a_compiler_does_not_inherit_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CFLAGS", "-march=native")
@@ -57,7 +57,7 @@ def test_every_runtime_has_a_disk_and_every_kernel_its_modules() -> None:
         disk = RECIPES[disks.DISK + recipe.name]
         assert disk.needs == (recipe.name, disks.TYPE)
     for this in ARCHITECTURES:
-        modules, kernel = RECIPES[disks.modules_of(this.kernel)].packages, RECIPES[this.kernel]
+        modules, kernel = RECIPES[disks.modules_image(this.kernel)].packages, RECIPES[this.kernel]
         assert modules
         assert kernel.packages
         apart = this.kernel == "linux-riscv64"
@@ -67,20 +67,20 @@ def test_every_runtime_has_a_disk_and_every_kernel_its_modules() -> None:
 
 
 def test_modules_are_unpacked_and_loaded_in_order(tmp_path: Path) -> None:
-    """The agent hands a module to the kernel as it is: a compressed one would be refused."""
+    """The agent passes a module to the kernel unchanged, so it must not be compressed."""
     packages, out = tmp_path / "packages", tmp_path / "out"
     place = packages / "usr/lib/modules/7.2/kernel"
     place.mkdir(parents=True)
     out.mkdir()
     (place / "squashfs.ko.xz").write_bytes(lzma.compress(b"squash"))
     (place / "virtio_blk.ko").write_bytes(b"block")
-    disks.make_modules(Materials(packages, {}, out), out)
+    disks.make_modules(Materials(packages=packages, images={}, target=out), out)
     taken = disks.modules(out)
     assert [each.name for each in taken] == ["virtio_blk.ko", "squashfs.ko"]
     assert [each.read_bytes() for each in taken] == [b"block", b"squash"]
 
 
-def test_a_port_has_what_the_others_have_and_a_compiler() -> None:
+def test_every_architecture_has_the_same_runtimes_and_a_compiler() -> None:
     kinds = {recipe.name for recipe in runtimes.RUNTIMES if recipe.port is AMD64}
     for port in runtimes.PORTS:
         of_port = [recipe for recipe in runtimes.RUNTIMES if recipe.port is port]
@@ -91,18 +91,22 @@ def test_a_port_has_what_the_others_have_and_a_compiler() -> None:
         assert {each.architecture for each in mine} == {port.name}
 
 
-def test_another_machines_program_is_started_by_its_emulator(tmp_path: Path) -> None:
+def test_a_foreign_program_starts_under_its_emulator(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     for port in (AMD64, RISCV64):
         (tmp_path / "lib" / Path(port.loader).name).touch()
     emulators = {"qemu-user": tmp_path / "emulators"}
-    [loader, *words] = runtimes._start(
-        Materials(tmp_path, {}, tmp_path), tmp_path / "java", [tmp_path / "lib"]
+    [loader, *words] = runtimes._command(
+        Materials(packages=tmp_path, images={}, target=tmp_path),
+        tmp_path / "java",
+        [tmp_path / "lib"],
     )
     assert loader == tmp_path / "lib/ld-linux-x86-64.so.2"
     assert words == ["--library-path", f"{tmp_path}/lib", tmp_path / "java"]
-    foreign = runtimes._start(
-        Materials(tmp_path, emulators, tmp_path, RISCV64), tmp_path / "java", [tmp_path / "lib"]
+    foreign = runtimes._command(
+        Materials(packages=tmp_path, images=emulators, target=tmp_path, port=RISCV64),
+        tmp_path / "java",
+        [tmp_path / "lib"],
     )
     assert foreign[:2] == [
         tmp_path / "emulators/usr/bin/qemu-riscv64",

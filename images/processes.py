@@ -1,0 +1,71 @@
+"""Child processes that never outlive an interrupted build."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program without input and return its exit status and its output as text."""
+    with started(
+        argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        output, errors = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+@contextlib.contextmanager
+def started(argv: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Start a process in a session of its own. Kill it and its children if the block raises, for
+    instance KeyboardInterrupt. `options` are those of subprocess.Popen.
+    """
+    process: subprocess.Popen[Any] | None = None
+    options = {"stdin": subprocess.DEVNULL, **options}
+    try:
+        with _interrupts_deferred():
+            process = subprocess.Popen(list(argv), start_new_session=True, **options)
+        with process:
+            yield process
+    except BaseException:
+        if process and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        raise
+
+
+@contextlib.contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Deliver signals after the block: an exception in the constructor of Popen would lose the
+    process. Only the main thread gets signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pending: list[tuple[int, FrameType | None]] = []
+    handlers = {
+        number: signal.signal(number, lambda number, frame: pending.append((number, frame)))
+        for number in _SIGNALS
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for caught, _ in pending:
+            signal.raise_signal(caught)
