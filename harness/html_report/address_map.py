@@ -25,8 +25,8 @@ _TICKS = 4  # powers of two from tick to tick
 _RULER, _ROW, _LANE, _GAP, _FOOT, _ZOOM = 26.0, 38.0, 24.0, 10.0, 20.0, 64.0
 _THIN = 4.0  # the least width of a block
 _APART = 250.0  # two labels that are nearer than this stand as one
-_BESIDE = 40.0  # alike requests whose ends are nearer than this are one arrow
-MOST_REQUESTS = 6
+_BESIDE = 40.0  # grouped requests whose ends are nearer than this are one arrow
+MAX_REQUESTS = 6
 _LANES = {
     "runtime": (RegionKind.ARENA, RegionKind.BITMAP, RegionKind.RESERVED, RegionKind.LARGE),
     "program": (RegionKind.IMAGE, RegionKind.HEAP),
@@ -120,7 +120,7 @@ class Zoom:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     """The whole drawing. `floor` is where the lanes end."""
 
     height: float
@@ -140,30 +140,30 @@ def draw(
     ledger: Ledger,
     arena: Arena | None = None,
     occupied: Sequence[Range] = (),
-) -> Picture:
+) -> Drawing:
     """Draw one address space: what is mapped in it, and what was asked of it."""
-    asked = _grouped(axis, [each for each in ledger if each.tells and not each.within])
+    asked = _grouped(axis, [each for each in ledger if each.notable and not each.nested])
     requests = tuple(
         _request(axis, each, more, _RULER + number * _ROW)
-        for number, (each, more) in enumerate(asked[:MOST_REQUESTS])
+        for number, (each, more) in enumerate(asked[:MAX_REQUESTS])
     )
     top = _RULER + len(requests) * _ROW + _GAP
     lanes = tuple(_lanes(axis, space, top))
     floor = top + len(lanes) * _LANE
     zoom = _zoom(axis, space, arena, floor + _FOOT) if arena else None
-    return Picture(
+    return Drawing(
         floor + _FOOT + (_ZOOM if zoom else 0),
         floor,
         tuple(_hatches(axis, facts, occupied)),
         _end(axis, facts),
         requests,
-        max(0, len(asked) - MOST_REQUESTS),
+        max(0, len(asked) - MAX_REQUESTS),
         lanes,
         zoom,
     )
 
 
-def about(size: int) -> str:
+def rounded_size(size: int) -> str:
     """Write a size as a person would say it: 5.8M, 640M."""
     for unit, bits in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
         if size >= 1 << bits:
@@ -202,7 +202,7 @@ def _grouped(axis: Axis, asked: Sequence[Reservation]) -> list[tuple[Reservation
     """
     groups: dict[tuple[object, ...], tuple[Reservation, int]] = {}
     for each in asked:
-        places = (each.asked or 0, each.given or 0)
+        places = (each.requested or 0, each.granted or 0)
         near = tuple(round(axis.x(place) / _BESIDE) for place in places)
         size = None if each.answer is Answer.HONOURED else each.length
         first, more = groups.get(key := (each.answer, each.protection, size, near), (each, -1))
@@ -211,27 +211,27 @@ def _grouped(axis: Axis, asked: Sequence[Reservation]) -> list[tuple[Reservation
 
 
 def _request(axis: Axis, one: Reservation, more: int, y: float) -> Request:
-    asked = axis.x(one.asked) if one.asked else None
-    given = axis.x(one.given) if one.given is not None else None
-    what = f"{about(one.length)} {one.protection}"
+    asked = axis.x(one.requested) if one.requested else None
+    given = axis.x(one.granted) if one.granted is not None else None
+    what = f"{rounded_size(one.length)} {one.protection}"
     how = "exactly " if one.flags & FIXED else ""
-    where = f"{how}at {one.asked:#x}" if one.asked else "anywhere"
+    where = f"{how}at {one.requested:#x}" if one.requested else "anywhere"
     again = f", and {more} more near it" if more else ""
     labels: tuple[Label, ...]
     if one.answer is Answer.REFUSED:
         there = LEFT if asked is None else asked
         labels = (_label(there, f"{what} {where}: refused, {one.errno}{again}"),)
     elif one.answer is Answer.MOVED and asked is not None and given is not None:
-        moved = f"moved to {one.given:#x}{again}"
+        moved = f"moved to {one.granted:#x}{again}"
         if abs(asked - given) < _APART:
             labels = (_label(min(asked, given), f"{what} {where}: {moved}"),)
         else:
             labels = (_label(asked, f"{what} {where}"), _label(given, moved))
     else:
         there = given if given is not None else LEFT
-        told = "given" if one.answer is Answer.HONOURED else f"given {one.given:#x}"
+        told = "given" if one.answer is Answer.HONOURED else f"given {one.granted:#x}"
         labels = (_label(there, f"{what} {where}: {told}{again}"),)
-    reach = axis.x((one.asked or 0) + one.length) - asked if asked is not None else 0.0
+    reach = axis.x((one.requested or 0) + one.length) - asked if asked is not None else 0.0
     return Request(y, asked, given, reach, one.answer.value, labels)
 
 
@@ -255,7 +255,7 @@ def _lanes(axis: Axis, space: Sequence[Segment], top: float) -> Iterator[Lane]:
 
 def _block(one: Segment, start: float, end: float) -> Block:
     width = max(end - start, _THIN)
-    how = f"{about(one.mapped)} {' '.join(one.protections)}"
+    how = f"{rounded_size(one.mapped)} {' '.join(one.protections)}"
     title = f"{one.kind}: {one.start:#x}-{one.end:#x}, {how}"
     return Block(one.kind.value, min(start, RIGHT - width), width, title)
 
@@ -271,10 +271,13 @@ def _zoom(axis: Axis, space: Sequence[Segment], arena: Arena, y: float) -> Zoom 
     inside = [each for each in space if arena.base <= each.start and each.end <= arena.end]
     blocks = tuple(_block(each, x(each.start), x(each.end)) for each in inside)
     bitmap, heap = arena.start - arena.base, arena.end - arena.start
-    used = f"{about(arena.used - arena.start)} used"
+    used = f"{rounded_size(arena.used - arena.start)} used"
     labels = (
-        Label(LEFT, f"{arena.base:#x}: bitmap, {about(bitmap)}"),
-        Label(max(x(arena.start), LEFT + 230), f"{arena.start:#x}: arena, {about(heap)}, {used}"),
+        Label(LEFT, f"{arena.base:#x}: bitmap, {rounded_size(bitmap)}"),
+        Label(
+            max(x(arena.start), LEFT + 230),
+            f"{arena.start:#x}: arena, {rounded_size(heap)}, {used}",
+        ),
         Label(RIGHT, f"{arena.end:#x}", "end"),
     )
     return Zoom(y, axis.x(arena.base), axis.x(arena.end), blocks, labels)

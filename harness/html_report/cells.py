@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from foothold_lab.harness.evidence.allocator_report import (
     Broken,
@@ -15,35 +14,37 @@ from foothold_lab.harness.evidence.allocator_report import (
     Throw,
     Workload,
 )
-from foothold_lab.harness.evidence.arena_detection import sight
+from foothold_lab.harness.evidence.arena_detection import detect_path
 from foothold_lab.harness.evidence.maps import ledger_of
-from foothold_lab.harness.evidence.observe import MOMENTS
+from foothold_lab.harness.evidence.observe import CHECKPOINTS
 from foothold_lab.harness.html_report import ledger, space
-from foothold_lab.harness.html_report.address_map import Axis, Picture, about, draw
+from foothold_lab.harness.html_report.address_map import Axis, Drawing, draw, rounded_size
 from foothold_lab.harness.html_report.comparison import Change
 from foothold_lab.harness.html_report.read import Evidence, Run, read_evidence
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import Ending
+from foothold_lab.harness.model.signals import signal_name
 from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
-from foothold_lab.harness.reporters.result_matrix import Mark, mark
+from foothold_lab.harness.reporters.escape import escape_shell
+from foothold_lab.harness.reporters.result_matrix import CellMark, mark_cell
 
-MOST_RAW = 100  # cells of which the page holds the raw evidence: those that did not pass
+MAX_RAW_CELLS = 100  # cells of which the page holds the raw evidence: those that did not pass
 _CONSOLE = 40  # lines
 
 
 @dataclass(frozen=True)
-class Told:
+class Statement:
     """One of the three that have to agree: observed, predicted, declared."""
 
-    who: str
-    what: str
-    why: str = ""
+    source: str
+    text: str
+    reason: str = ""
     agrees: bool = True
 
 
 @dataclass(frozen=True)
-class Testimony:
+class WitnessRow:
     """What the three witnesses say to one question; empty where one knows nothing of it."""
 
     question: str
@@ -55,20 +56,20 @@ class Testimony:
         return bool(self.report or self.maps or self.trace)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellView:
     """A cell, ready to be shown."""
 
     cell: Cell
-    mark: Mark
+    mark: CellMark
     verdict: Verdict | None
-    told: tuple[Told, ...] = ()
-    witnesses: tuple[Testimony, ...] = ()
-    space: tuple[space.Segment, ...] = ()
-    moment: str = ""
-    picture: Picture | None = None
-    ledger: ledger.Table | None = None
-    raw: Mapping[str, str] = field(default_factory=dict)
+    statements: tuple[Statement, ...] = ()
+    witnesses: tuple[WitnessRow, ...] = ()
+    segments: tuple[space.Segment, ...] = ()
+    source: str = ""
+    drawing: Drawing | None = None
+    ledger: ledger.LedgerTable | None = None
+    raw_files: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     console: str = ""
     command: str = ""
@@ -81,41 +82,34 @@ class CellView:
             return "not reached: the run ended before it"
         if self.verdict.observed:
             return str(self.verdict.observed)
-        return self.verdict.findings[0] if self.verdict.findings else self.verdict.result.value
+        return self.verdict.reason or self.verdict.result.value
 
 
 def cell_views(run: Run, axis: Axis, changes: Mapping[str, Change]) -> Iterator[CellView]:
-    """Read and prepare every cell of a run, in the plan's order."""
+    """Read and prepare every cell of a run, in the order of the plan."""
     raw = 0
     for cell in run.result.cells:
         verdict = run.result.verdicts.get(cell.id)
-        keeps = verdict is not None and verdict.result in (Result.FAIL, Result.ERROR)
-        raw += keeps
-        ready = run.result.guests[cell.guest].ready
-        yield _view(
-            run,
-            cell,
-            verdict,
-            axis,
-            ready.facts if ready else None,
-            changes.get(cell.id),
-            keeps_raw=keeps and raw <= MOST_RAW,
-        )
+        if verdict is None:
+            change = changes.get(cell.id)
+            mark = mark_cell(cell, None, changed=change is not None)
+            command = escape_shell(cell.command)
+            yield CellView(cell=cell, mark=mark, verdict=None, command=command, change=change)
+            continue
+        view = _view(run, cell, verdict, axis)
+        if verdict.result in (Result.FAIL, Result.ERROR):
+            raw += 1
+        if verdict.result not in (Result.FAIL, Result.ERROR) or raw > MAX_RAW_CELLS:
+            view = replace(view, raw_files={})
+        if change := changes.get(cell.id):
+            view = replace(view, change=change, mark=mark_cell(cell, verdict, changed=True))
+        yield view
 
 
-def _view(
-    run: Run,
-    cell: Cell,
-    verdict: Verdict | None,
-    axis: Axis,
-    facts: Facts | None,
-    change: Change | None,
-    *,
-    keeps_raw: bool,
-) -> CellView:
-    mine = mark(cell, verdict, changed=change is not None)
-    if verdict is None:
-        return CellView(cell, mine, None, command=shlex.join(cell.command), change=change)
+def _view(run: Run, cell: Cell, verdict: Verdict, axis: Axis) -> CellView:
+    """Prepare a cell that has a verdict, with all of its raw evidence."""
+    ready = run.result.guests[cell.guest].ready
+    facts = ready.facts if ready else None
     evidence = read_evidence(run, cell.id, reports=bool(cell.policy))
     segments = space.segments(evidence)
     asked = ledger.requests(evidence)
@@ -124,89 +118,94 @@ def _view(
         arena = space.arena_of(evidence.report)
         drawing = draw(axis, facts, segments, asked, arena, cell.limits.occupied)
     return CellView(
-        cell,
-        mine,
-        verdict,
-        told=tuple(_told(verdict)),
-        witnesses=tuple(filter(None, _witnesses(cell, facts, evidence))),
-        space=segments,
-        moment=_moment(evidence),
-        picture=drawing,
+        cell=cell,
+        mark=mark_cell(cell, verdict),
+        verdict=verdict,
+        statements=tuple(_statements(verdict)),
+        witnesses=tuple(filter(None, _witness_rows(cell, facts, evidence))),
+        segments=segments,
+        source=_source(evidence),
+        drawing=drawing,
         ledger=ledger.table(evidence),
-        raw=evidence.raw if keeps_raw else {},
+        raw_files=evidence.raw,
         problems=evidence.problems,
         console="\n".join(verdict.console.splitlines()[-_CONSOLE:]),
-        command=shlex.join(verdict.command or cell.command),
-        change=change,
+        command=escape_shell(verdict.command or cell.command),
     )
 
 
-def _moment(evidence: Evidence) -> str:
+def _source(evidence: Evidence) -> str:
     """Say when the drawing's mappings were seen, and by whom."""
     if evidence.maps:
         return f"the kernel's maps, {_when(list(evidence.maps)[-1])}"
-    return "the trace: nobody read its maps, since it was never held" if evidence.story else ""
+    return (
+        "the trace: nobody read its maps, since it was never held" if evidence.subject_trace else ""
+    )
 
 
 def _when(moment: str) -> str:
     return {"reserved": "after the reservation", "end": "at the end"}.get(moment, moment)
 
 
-def _told(verdict: Verdict) -> Iterator[Told]:
+def _statements(verdict: Verdict) -> Iterator[Statement]:
     seen = verdict.observed
     if seen:
-        yield Told("observed", str(seen))
+        yield Statement("observed", str(seen))
 
-    def told(who: str, one: Expectation) -> Told:
-        return Told(who, str(one), one.reason, seen is None or seen.is_as(one))
+    def statement(source: str, one: Expectation) -> Statement:
+        return Statement(source, str(one), one.reason, seen is None or seen.is_as(one))
 
     if verdict.predicted:
-        yield told("predicted", verdict.predicted)
+        yield statement("predicted", verdict.predicted)
     if verdict.expected:
-        yield told("expected", verdict.expected)
+        yield statement("expected", verdict.expected)
 
 
-def _witnesses(cell: Cell, facts: Facts | None, evidence: Evidence) -> Iterator[Testimony]:
-    report, story = evidence.report, evidence.story
+def _witness_rows(cell: Cell, facts: Facts | None, evidence: Evidence) -> Iterator[WitnessRow]:
+    report, subject_trace = evidence.report, evidence.subject_trace
     pointers = facts.pointer_size if facts else 8
-    sightings = {
-        moment: sight(maps, cell.policy, pointers)
+    detected = {
+        moment: detect_path(maps, cell.policy, pointers)
         for moment, maps in evidence.maps.items()
-        if moment in MOMENTS
+        if moment in CHECKPOINTS
     }
-    last = list(sightings.values())[-1] if sightings else None
+    last = list(detected.values())[-1] if detected else None
     if report:
         claimed = f"{report.path}" if report.path else "says nothing of it"
         shown = "never held: there are none"
         if last:
             shown = f"{last.path}" if last.path else "no arena"
-        yield Testimony("path", claimed, shown)
-        for moment in MOMENTS:
-            seen = sightings.get(moment)
-            yield Testimony(_when(moment), _claim(report, moment), seen.line if seen else "")
+        yield WitnessRow("path", claimed, shown)
+        for moment in CHECKPOINTS:
+            seen = detected.get(moment)
+            yield WitnessRow(_when(moment), _claim(report, moment), seen.evidence if seen else "")
     for moment, maps in evidence.maps.items():
-        if moment not in MOMENTS or not report:
+        if moment not in CHECKPOINTS or not report:
             largest = sorted(ledger_of(maps), key=lambda each: -each.length)[:3]
-            yield Testimony(_when(moment), maps="; ".join(map(str, largest)))
-    asked = [str(each) for each in evidence.account.ledger if each.tells and not each.within]
+            yield WitnessRow(_when(moment), maps="; ".join(map(str, largest)))
+    asked = [
+        str(each) for each in evidence.address_space.ledger if each.notable and not each.nested
+    ]
     mappings = list(evidence.maps.values())[-1] if evidence.maps else ()
-    yield Testimony(
+    yield WitnessRow(
         "reservations",
         f"{len(report.calls)} calls" if report and report.calls else "",
         f"{len(mappings)} mappings" if mappings else "",
-        "; ".join(asked[:3]) or ("nothing large, nothing with a hint" if story else ""),
+        "; ".join(asked[:3]) or ("nothing large, nothing with a hint" if subject_trace else ""),
     )
-    if story and (story.threads or story.children):
-        yield Testimony("started", trace=f"{story.threads} threads, {story.children} processes")
+    if subject_trace and (subject_trace.threads or subject_trace.children):
+        yield WitnessRow(
+            "started", trace=f"{subject_trace.threads} threads, {subject_trace.children} processes"
+        )
     agent = _ended(evidence.ending) if evidence.ending else ""
-    yield Testimony("end", _last(report), agent, story.ending if story else "")
+    yield WitnessRow("end", _last(report), agent, subject_trace.ending if subject_trace else "")
 
 
 def _claim(report: Report, moment: str) -> str:
     said = report.claims.get(moment)
     if isinstance(said, Reserved):
         return (
-            f"{about(said.length)} at {said.base:#x}, arena at {said.arena_start:#x}, "
+            f"{rounded_size(said.length)} at {said.base:#x}, arena at {said.arena_start:#x}, "
             f"heap up to {said.arena_used:#x}"
         )
     if isinstance(said, End):
@@ -227,6 +226,6 @@ def _last(report: Report | None) -> str:
 
 
 def _ended(ending: Ending) -> str:
-    how = f"signal {ending.signal}" if ending.signal else f"status {ending.status}"
-    memory = f"{about(ending.max_rss)} resident"
+    how = signal_name(ending.signal) if ending.signal else f"status {ending.status}"
+    memory = f"{rounded_size(ending.max_rss)} resident"
     return f"the agent saw {how}; {ending.wall:.2f} s, {memory}, {ending.minor_faults} page faults"

@@ -73,7 +73,7 @@ class Comparison:
         return not (self.changes or self.drifts or self.came or self.gone)
 
 
-def compare(earlier: Run, now: Run) -> Comparison:
+def compare_runs(earlier: Run, now: Run) -> Comparison:
     """Compare a run with an earlier one."""
     one, other = earlier.result, now.result
     before = {cell.id: one.verdicts.get(cell.id) for cell in one.cells}
@@ -116,7 +116,7 @@ def _kind(before: Verdict | None, now: Verdict | None) -> ChangeKind | None:
 def _phrase(verdict: Verdict | None) -> str:
     if verdict is None:
         return "not reached"
-    told = str(verdict.observed) if verdict.observed else next(iter(verdict.findings), "")
+    told = str(verdict.observed) if verdict.observed else verdict.reason
     return f"{verdict.result}: {told}" if told else verdict.result.value
 
 

@@ -7,26 +7,26 @@ from dataclasses import dataclass
 
 from foothold_lab.harness.evidence.crosscheck import steps_of
 from foothold_lab.harness.evidence.maps import ledger_of
-from foothold_lab.harness.evidence.program import reaction
-from foothold_lab.harness.evidence.strace import Story
-from foothold_lab.harness.html_report.address_map import about
+from foothold_lab.harness.evidence.requests import Reactions
+from foothold_lab.harness.evidence.strace import SubjectTrace
+from foothold_lab.harness.html_report.address_map import rounded_size
 from foothold_lab.harness.html_report.read import Evidence
 from foothold_lab.harness.model.ledger import (
     FIXED,
-    Account,
+    AddressSpace,
     Answer,
     Ledger,
     Map,
     Remap,
     Reservation,
-    settle,
+    replay,
 )
 
-MOST_ROWS = 40
+MAX_ROWS = 40
 
 
 @dataclass(frozen=True)
-class Row:
+class LedgerRow:
     """One request for addresses, in words. `then` is what the program did when it was denied."""
 
     asked: str
@@ -35,34 +35,34 @@ class Row:
     flags: str
     answer: str
     given: str
-    became: str
-    then: str = ""
+    fate: str
+    reaction: str = ""
 
 
 @dataclass(frozen=True)
-class Table:
+class LedgerTable:
     """The requests that tell of the program's way; `rest` says in words what was left out.
 
-    `witness` is whose account it is.
+    `witness` is whose ledger it is.
     """
 
-    witness: str
-    rows: tuple[Row, ...]
-    rest: str
+    source: str
+    rows: tuple[LedgerRow, ...]
+    omitted: str
 
 
 def requests(evidence: Evidence) -> Ledger:
-    """Return the best account of what was asked for: of the trace, else of the subject itself."""
-    if evidence.story:
-        return evidence.account.ledger
-    return settle(steps_of(evidence.report)).ledger if evidence.report else ()
+    """Return the best ledger of what was asked for: of the trace, else of the subject itself."""
+    if evidence.subject_trace:
+        return evidence.address_space.ledger
+    return replay(steps_of(evidence.report)).ledger if evidence.report else ()
 
 
-def table(evidence: Evidence) -> Table | None:
+def table(evidence: Evidence) -> LedgerTable | None:
     """Make the table; None if no witness has anything to tell."""
-    if evidence.story:
-        rows = list(_traced(evidence.story, evidence.account))
-        return _table("the trace", evidence.account.ledger, rows)
+    if evidence.subject_trace:
+        rows = list(_traced(evidence.subject_trace, evidence.address_space))
+        return _table("the trace", evidence.address_space.ledger, rows)
     if asked := requests(evidence):
         rows = [_row(each) for each in asked if _matters(each)]
         return _table("the subject's own report", asked, rows)
@@ -73,50 +73,51 @@ def table(evidence: Evidence) -> Table | None:
     return None
 
 
-def _table(witness: str, ledger: Ledger, rows: list[Row]) -> Table:
-    shown = tuple(rows[:MOST_ROWS])
+def _table(witness: str, ledger: Ledger, rows: list[LedgerRow]) -> LedgerTable:
+    shown = tuple(rows[:MAX_ROWS])
     rest = []
     if more := len(rows) - len(shown):
         rest.append(f"{more} more like these")
     if few := len(ledger) - len(rows):
         rest.append(f"{few} small ones, of loader, libraries and interpreter")
-    return Table(witness, shown, " and ".join(rest))
+    return LedgerTable(witness, shown, " and ".join(rest))
 
 
-def _traced(story: Story, account: Account) -> Iterator[Row]:
+def _traced(subject_trace: SubjectTrace, address_space: AddressSpace) -> Iterator[LedgerRow]:
+    reactions = Reactions(subject_trace)
     place, shown = -1, 0
-    for at, step in enumerate(story.steps):
+    for at, step in enumerate(subject_trace.steps):
         if not isinstance(step, Map | Remap):
             continue
         place += 1  # each of these two has one entry in the ledger, in order
-        one = account.ledger[place]
+        one = address_space.ledger[place]
         if not _matters(one):
             continue
         shown += 1
-        denied = one.tells and not one.within and one.answer in (Answer.MOVED, Answer.REFUSED)
-        asks = shown <= MOST_ROWS and denied and isinstance(step, Map)
-        yield _row(one, reaction(story, at, one) if asks else "")
+        denied = one.notable and not one.nested and one.answer in (Answer.MOVED, Answer.REFUSED)
+        asks = shown <= MAX_ROWS and denied and isinstance(step, Map)
+        yield _row(one, reactions.describe(at, one) if asks else "")
 
 
 def _matters(one: Reservation) -> bool:
     """Is it large, hinted, or memory of the kind that runtimes of 2012 and compilers ask for?"""
-    return one.tells or (one.anonymous and one.protection == "rwx")
+    return one.notable or (one.anonymous and one.protection == "rwx")
 
 
-def _row(one: Reservation, then: str = "") -> Row:
-    where = "anywhere" if not one.asked else f"{one.asked:#x}"
-    if one.asked is None:
+def _row(one: Reservation, then: str = "") -> LedgerRow:
+    where = "anywhere" if not one.requested else f"{one.requested:#x}"
+    if one.requested is None:
         where = "unknown"
-    elif one.asked and one.flags & FIXED:
+    elif one.requested and one.flags & FIXED:
         where = f"exactly {where}"
     usual = frozenset({"PRIVATE", "ANONYMOUS"})
-    return Row(
+    return LedgerRow(
         where,
-        about(one.length),
+        rounded_size(one.length),
         one.protection,
         " ".join(sorted(one.flags - usual)),
         f"{one.answer}, {one.errno}" if one.errno else one.answer.value,
-        "" if one.given is None else f"{one.given:#x}",
-        ", ".join(one.became),
+        "" if one.granted is None else f"{one.granted:#x}",
+        ", ".join(one.states),
         then,
     )

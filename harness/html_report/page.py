@@ -14,22 +14,28 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from foothold_lab.harness.html_report.address_map import LEFT, RIGHT, WIDTH, Axis, about, ticks
+from foothold_lab.harness.html_report.address_map import (
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Axis,
+    rounded_size,
+    ticks,
+)
 from foothold_lab.harness.html_report.cells import cell_views
-from foothold_lab.harness.html_report.comparison import compare
+from foothold_lab.harness.html_report.comparison import compare_runs
 from foothold_lab.harness.html_report.read import Run
 from foothold_lab.harness.html_report.summary import guest_views, summarise
 from foothold_lab.harness.model.traits import TRAITS
-from foothold_lab.harness.reporters.result_matrix import SHAPES, WORDS, matrix
-from foothold_lab.harness.reporters.sanitize import clean
+from foothold_lab.harness.reporters.escape import escape_html
+from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS, RESULT_WORDS, arrange
 
 PRINTED_WHOLE = 100  # cells; of a larger run, the printed page has those that are open
-_LONGEST = 4000  # characters of a line
 
 
 def render(run: Run, earlier: Run | None = None) -> bytes:
     """Return the page of a run, compared with an earlier one if there is one."""
-    comparison = compare(earlier, run) if earlier else None
+    comparison = compare_runs(earlier, run) if earlier else None
     changes = {change.cell: change for change in comparison.changes} if comparison else {}
     guests = list(guest_views(run))
     ready = [guest.ready for guest in run.result.guests.values() if guest.ready]
@@ -42,15 +48,15 @@ def render(run: Run, earlier: Run | None = None) -> bytes:
         .render(
             run=run,
             summary=summarise(run, views),
-            matrix=matrix(run.result.cells, [view.mark for view in views]),
+            matrix=arrange(run.result.cells, [view.mark for view in views]),
             views=views,
             ticks=list(ticks(axis)),
             guests=guests,
             traits=list(TRAITS),
             comparison=comparison,
             links={view.cell.id: view.mark for view in views},
-            shapes=SHAPES,
-            words=WORDS,
+            signs=RESULT_SIGNS,
+            words=RESULT_WORDS,
             large=len(views) > PRINTED_WHOLE,
             style=Markup(style),  # noqa: S704 - our own files
             script=Markup(script),  # noqa: S704
@@ -72,19 +78,19 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         finalize=visible,
     )
-    environment.filters["about"] = about
+    environment.filters["rounded_size"] = rounded_size
     environment.filters["place"] = lambda number: f"{number:.1f}".removesuffix(".0")
     environment.globals.update(width=WIDTH, left=LEFT, right=RIGHT)
     return environment
 
 
 def visible(value: object) -> object:
-    """Make what a text hides visible, line by line; leave anything else as it is."""
+    """Make the hidden characters of a text visible; leave every other value as it is."""
     if value is None:
         return ""
-    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+    if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return "\n".join(clean(line.replace("\t", "    "), _LONGEST) for line in value.split("\n"))
+    return escape_html(value)
 
 
 @cache

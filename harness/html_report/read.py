@@ -14,17 +14,17 @@ import msgspec
 
 from foothold_lab.harness.evidence import emulator, maps
 from foothold_lab.harness.evidence.allocator_report import Report, read_report
-from foothold_lab.harness.evidence.observe import MOMENTS
+from foothold_lab.harness.evidence.observe import CHECKPOINTS
 from foothold_lab.harness.evidence.program import RUNNING
-from foothold_lab.harness.evidence.strace import Call, Story, parse_trace, story_of
+from foothold_lab.harness.evidence.strace import Call, SubjectTrace, follow_subject, parse_trace
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import AnyEvent, RunFinished, RunStarted
-from foothold_lab.harness.model.ledger import Account, settle
+from foothold_lab.harness.model.ledger import AddressSpace, replay
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.reporters.result import RunResult
 from foothold_lab.harness.reporters.rundir import SCHEMA
 
-LARGEST = 8 << 20  # bytes of one file that are read; what is longer was cut when it was written
+LARGEST = 8 << 20  # bytes of one file that are read: a page of more would be of no use
 TAIL = 16 << 10  # bytes of what a subject printed, or of its raw evidence, that a page may show
 _HINT = "give the directory that a run named at its end, or `last`"
 
@@ -60,10 +60,10 @@ class Evidence:
     `problems` says in words what could not be read.
     """
 
-    maps: Mapping[str, tuple[maps.Mapping, ...]] = field(default_factory=dict)
+    maps: Mapping[str, tuple[maps.MappedRange, ...]] = field(default_factory=dict)
     report: Report | None = None
-    story: Story | None = None
-    account: Account = field(default_factory=Account)
+    subject_trace: SubjectTrace | None = None
+    address_space: AddressSpace = field(default_factory=AddressSpace)
     ending: Ending | None = None
     raw: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
@@ -156,23 +156,23 @@ def read_evidence(run: Run, cell: str, *, reports: bool) -> Evidence:
     if folder is None or not folder.is_dir():
         return Evidence()
     files = _Files(folder)
-    story = None
+    subject_trace = None
     if log := files.read("emulator.log"):
         said = emulator.read_log(log)
         pid = next((each.pid for each in said.entries if isinstance(each, Call)), 0)
-        story, mapped = emulator.story_of(said, pid), files.maps(emulated=(said, pid))
+        subject_trace, mapped = emulator.follow_subject(said, pid), files.maps(emulated=(said, pid))
     else:
         if trace := files.read("strace"):
             parsed = parse_trace(trace)
-            # the log begins with the agent, which becomes the subject (images/agent/trace.c)
-            story = story_of(parsed, parsed.calls[0].pid if parsed.calls else 0)
+            # the log begins with the agent, which becomes the subject (images/agent/strace_exec.c)
+            subject_trace = follow_subject(parsed, parsed.calls[0].pid if parsed.calls else 0)
         mapped = files.maps()
     stdout = files.read("stdout.jsonl" if reports else "stdout")
     return Evidence(
         mapped,
         read_report(stdout) if reports and stdout else None,
-        story,
-        settle(story.steps) if story else Account(),
+        subject_trace,
+        replay(subject_trace.steps) if subject_trace else AddressSpace(),
         files.ending(),
         files.raw,
         tuple(files.problems),
@@ -182,7 +182,7 @@ def read_evidence(run: Run, cell: str, *, reports: bool) -> Evidence:
 def _moment(name: str) -> tuple[int, str]:
     """Order the moments as they come; files lose their times when a run is copied."""
     moment = name.removeprefix("maps-")
-    known = (*MOMENTS, RUNNING)
+    known = (*CHECKPOINTS, RUNNING)
     return (known.index(moment) if moment in known else -1, moment)
 
 
@@ -199,6 +199,8 @@ class _Files:
         try:
             with (self._folder / name).open("rb") as file:
                 data = file.read(LARGEST)
+                if file.read(1):
+                    self.problems.append(f"{name}: only the first {LARGEST >> 20} MiB are read")
         except FileNotFoundError:
             return b""
         except OSError as error:
@@ -210,7 +212,7 @@ class _Files:
 
     def maps(
         self, emulated: tuple[emulator.Log, int] | None = None
-    ) -> dict[str, tuple[maps.Mapping, ...]]:
+    ) -> dict[str, tuple[maps.MappedRange, ...]]:
         """Return the maps by the moment, the last one last. If the program was `emulated`, by what
         the emulator said, and the program's pid, they are that of its own addresses.
         """
@@ -224,7 +226,7 @@ class _Files:
             try:
                 if emulated:
                     log, pid = emulated
-                    record = Record((), pid, Ending(0), b"", b"", texts, running=RUNNING in texts)
+                    record = Record((), pid, Ending(0), b"", b"", texts, stopped=RUNNING in texts)
                     read[moment] = emulator.maps_at(record, log, moment)
                 else:
                     read[moment] = maps.parse_maps(text)

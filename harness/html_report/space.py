@@ -13,9 +13,9 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 from foothold_lab.harness.evidence.allocator_report import End, Report, Reserved
-from foothold_lab.harness.evidence.maps import Mapping
+from foothold_lab.harness.evidence.maps import MappedRange
 from foothold_lab.harness.html_report.read import Evidence
-from foothold_lab.harness.model.ledger import LARGE, Account
+from foothold_lab.harness.model.ledger import LARGE, AddressSpace
 
 
 class RegionKind(StrEnum):
@@ -94,11 +94,11 @@ def segments(evidence: Evidence) -> tuple[Segment, ...]:
     """Name all that was mapped at the last moment that is known, in order of addresses."""
     arena = arena_of(evidence.report)
     last = list(evidence.maps.values())[-1] if evidence.maps else None
-    single = _of_maps(last, arena) if last else _of_trace(evidence.account)
+    single = _of_maps(last, arena) if last else _of_trace(evidence.address_space)
     return tuple(_joined(single))
 
 
-def _of_maps(mappings: Sequence[Mapping], arena: Arena | None) -> Iterator[Segment]:
+def _of_maps(mappings: Sequence[MappedRange], arena: Arena | None) -> Iterator[Segment]:
     code = {each.name for each in mappings if each.name.startswith("/") and "x" in each.permissions}
     before: Segment | None = None
     for each in mappings:
@@ -110,7 +110,7 @@ def _of_maps(mappings: Sequence[Mapping], arena: Arena | None) -> Iterator[Segme
         before = one
 
 
-def _kind(mapping: Mapping, before: Segment | None, *, is_code: bool) -> RegionKind:
+def _kind(mapping: MappedRange, before: Segment | None, *, is_code: bool) -> RegionKind:
     name = mapping.name
     if name.startswith("[stack"):
         return RegionKind.STACK
@@ -131,10 +131,10 @@ def _kind(mapping: Mapping, before: Segment | None, *, is_code: bool) -> RegionK
     return RegionKind.OTHER
 
 
-def _of_trace(account: Account) -> Iterator[Segment]:
-    for piece in account.layout:
+def _of_trace(address_space: AddressSpace) -> Iterator[Segment]:
+    for piece in address_space.layout:
         kind = RegionKind.LIBRARY
-        if account.ledger[piece.of].anonymous:
+        if address_space.ledger[piece.place].anonymous:
             kind = RegionKind.OTHER
             if piece.end - piece.start >= LARGE:
                 kind = RegionKind.RESERVED if piece.protection == "---" else RegionKind.LARGE

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from foothold_lab.harness.html_report.cells import CellView
 from foothold_lab.harness.html_report.read import TAIL, Run
+from foothold_lab.harness.model.findings import Finding
 from foothold_lab.harness.model.traits import TRAITS
 from foothold_lab.harness.model.verdict import Result
+from foothold_lab.harness.reporters.escape import escape_shell
 from foothold_lab.harness.reporters.result import GuestResult
-from foothold_lab.harness.reporters.result_matrix import SHAPES, WORDS
+from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS, RESULT_WORDS
 
 _CONSOLE = 200  # lines of a guest's console
 
@@ -24,7 +25,7 @@ class Count:
     """
 
     result: str
-    shape: str
+    sign: str
     word: str
     number: int
     share: float
@@ -32,13 +33,13 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Problem:
     """What went wrong in one way, and the cells in which it did."""
 
     result: str
-    shape: str
+    sign: str
     guest: str
-    sentences: tuple[str, ...]
+    findings: tuple[Finding, ...]
     remedy: str
     cells: tuple[CellView, ...]
 
@@ -65,8 +66,8 @@ class Summary:
     started: str
     seconds: float | None
     counts: tuple[Count, ...]
-    findings: tuple[Finding, ...]
-    unsupported: tuple[Finding, ...]
+    problems: tuple[Problem, ...]
+    unsupported: tuple[Problem, ...]
     flaky: tuple[CellView, ...]
     command: str
 
@@ -81,10 +82,10 @@ def summarise(run: Run, views: list[CellView]) -> Summary:
         _time(run.started.at),
         finished.seconds if finished else None,
         counts,
-        tuple(_findings(run, by_id, Result.FAIL, Result.ERROR)),
-        tuple(_findings(run, by_id, Result.UNSUPPORTED)),
+        tuple(_problems(run, by_id, Result.FAIL, Result.ERROR)),
+        tuple(_problems(run, by_id, Result.UNSUPPORTED)),
         tuple(by_id[each.cell] for each in run.result.flaky),
-        shlex.join(run.started.command),
+        escape_shell(run.started.command),
     )
 
 
@@ -100,15 +101,15 @@ def _counts(run: Run) -> Iterator[Count]:
     for result, number in run.result.counts.items():
         share = 100 * number / total
         if number:
-            yield Count(result, SHAPES[result], WORDS[result], number, share, before)
+            yield Count(result, RESULT_SIGNS[result], RESULT_WORDS[result], number, share, before)
         before += share
 
 
-def _findings(run: Run, views: Mapping[str, CellView], *wanted: Result) -> Iterator[Finding]:
-    for verdicts in run.result.alike(*wanted):
+def _problems(run: Run, views: Mapping[str, CellView], *wanted: Result) -> Iterator[Problem]:
+    for verdicts in run.result.grouped(*wanted):
         first, cells = verdicts[0], tuple(views[each.cell] for each in verdicts)
         result, guest = first.result.value, cells[0].cell.guest
-        yield Finding(result, SHAPES[result], guest, first.findings, first.remedy, cells)
+        yield Problem(result, RESULT_SIGNS[result], guest, first.findings, first.remedy, cells)
 
 
 def guest_views(run: Run) -> Iterator[GuestView]:
@@ -118,7 +119,7 @@ def guest_views(run: Run) -> Iterator[GuestView]:
         yield GuestView(
             name,
             _state(guest),
-            shlex.join(guest.argv or (guest.failed.argv if guest.failed else ())),
+            escape_shell(guest.argv or (guest.failed.argv if guest.failed else ())),
             tuple(sorted(ready.provenance.items())) if ready else (),
             ready.notes if ready else (),
             guest.failed.remedy if guest.failed else "",

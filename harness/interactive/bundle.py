@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import tarfile
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from foothold_lab.harness.interactive.recorded_cell import Past
-from foothold_lab.harness.interactive.standalone_export import put
+from foothold_lab.harness.interactive.recorded_cell import RecordedCell
+from foothold_lab.harness.interactive.standalone_export import export_cell
 from foothold_lab.harness.model.errors import InfrastructureError, UnsupportedError, UsageError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.images.builder import Builder
 
 # how tarfile calls each form, and how hard it should try: its own choice takes three times as long
@@ -25,18 +27,23 @@ _SCRIPT = Path(__file__).with_name("repro.sh")
 _README = """\
 # {title}
 
-`./repro` runs it again and prints what the subject did; see the head of that script.
+`./repro` runs this cell again and prints what the subject does. The head of the script says what it
+needs.
 
-* `recorded/cell`   what was seen when this was made: the report, the maps, the system calls
-* `recorded/guest`  of the guest: the command line that booted it, its console, its address space
-* everything else   kernel, root file system, subject, and the agent that starts and watches it
+| path | content |
+|---|---|
+| `recorded/cell` | evidence of the recorded run: report or output, maps, system calls, verdict |
+| `recorded/guest` | the guest of the recorded run: command line, console, facts |
+| all other files | kernel, root file system, subject, and the agent that starts and watches it |
 
-Made by Foothold from run {run}; there it is
-`{command}`
+Foothold made this tarball from the run {run}. On a machine with Foothold, this command runs the
+same cell with images of that machine:
+
+    {command}
 """
 
 
-def write(past: Past, builder: Builder, file: Path) -> None:
+def write(recorded: RecordedCell, builder: Builder, file: Path) -> None:
     """Write the tarball of a cell. `builder` has the images of its run.
 
     Raises UsageError for a name that says no form, UnsupportedError for a cell that cannot go.
@@ -44,50 +51,60 @@ def write(past: Past, builder: Builder, file: Path) -> None:
     form = _FORMS.get(file.suffix)
     if form is None:
         raise UsageError(f"{file}: a tarball of which form?", f"end it in {', '.join(_FORMS)}")
-    if past.subject.root == "host":
+    if recorded.subject.root == "host":
         raise UnsupportedError(
-            f"{past.cell.id} runs on the root of this machine, which does not go into a tarball",
+            f"{recorded.cell.id} runs on the root of this machine, which does not go into a tarball",
             "run it with --root image, if its program can be brought along",
+            code=Code.UNSUPPORTED_EXPORT,
         )
-    name = re.sub(r"[^A-Za-z0-9.+-]+", "-", past.cell.id)
+    name = re.sub(r"[^A-Za-z0-9.+-]+", "-", recorded.cell.id)
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
         tree = Path(scratch) / name
         tree.mkdir()
-        command = put(past, builder, tree)
-        _describe(past, tree, command)
+        command = export_cell(recorded, builder, tree)
+        _describe(recorded, tree, command)
         try:
             _pack(tree, file, *form)
         except OSError as error:
             file.unlink(missing_ok=True)
             raise InfrastructureError(
-                f"{file} cannot be written: {error.strerror}", "give --bundle another file"
+                f"{file} cannot be written: {error.strerror}",
+                "give --bundle another file",
+                code=Code.INFRASTRUCTURE_OUTPUT,
             ) from error
 
 
-def _describe(past: Past, tree: Path, command: str) -> None:
+def _describe(recorded: RecordedCell, tree: Path, command: str) -> None:
     """Write the script, and beside it what was seen in the run."""
-    title = f"{past.cell.id} of {past.run}"
-    native = past.cell.guest == "native"
+    title = _one_line(f"{recorded.cell.id} of {recorded.run}")
+    native = recorded.cell.guest == "native"
     python = 'python="${PYTHON:-$(command -v python3)}"\n\t' if native else ""
     values = {
         "TITLE": title,
         "MACHINE": "x86-64",
-        "NEEDS": ", and python3 as it is there" if native and past.subject.reports else "",
+        "NEEDS": ", and python3 as it is there" if native and recorded.subject.reports else "",
         "COMMAND": python + command,
-        "THEN": str(past.verdict.observed or "no answer").replace('"', "'"),
+        "RESULT": shlex.quote(_one_line(str(recorded.verdict.observed or "no answer"))),
     }
-    script = _SCRIPT.read_text()
-    for name, value in values.items():
-        script = script.replace(f"@{name}@", value)
+    script = re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], _SCRIPT.read_text())
     (tree / "repro").write_text(script)
     (tree / "repro").chmod(0o755)
-    readme = _README.format(title=title, run=past.run, command=" ".join(past.cell.command))
+    readme = _README.format(
+        title=title, run=recorded.run, command=_one_line(shlex.join(recorded.cell.command))
+    )
     (tree / "README.md").write_text(readme)
-    shutil.copytree(past.evidence, tree / "recorded/cell")
+    shutil.copytree(recorded.evidence_directory, tree / "recorded/cell")
     keys = shutil.ignore_patterns("share", "*.cpio", "vmlinux")
-    shutil.copytree(past.guest, tree / "recorded/guest", ignore=keys)
+    shutil.copytree(recorded.boot_directory, tree / "recorded/guest", ignore=keys)
     for manifest in ("root/manifest.json", "kernel/manifest.json"):
         (tree / manifest).unlink(missing_ok=True)  # of the cache
+
+
+def _one_line(text: str) -> str:
+    """Return text that ends no line, and holds no control characters."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def _pack(tree: Path, file: Path, form: str, effort: Mapping[str, int]) -> None:

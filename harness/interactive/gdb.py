@@ -14,12 +14,13 @@ from pathlib import Path
 
 from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.guests.uml import Uml
-from foothold_lab.harness.interactive.shell import START_SECONDS, Wanted, prepare
-from foothold_lab.harness.interactive.symbols import elf_of, has_symbols, parse
+from foothold_lab.harness.interactive.shell import START_SECONDS, ProgramRequest, supervise
+from foothold_lab.harness.interactive.symbols import has_symbols, parse_kallsyms, symbol_file
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, SubjectError, UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.transport.conversation import Conversation, Said
 from foothold_lab.harness.transport.frames import LostContactError
 
@@ -29,10 +30,10 @@ _SIGNALS = (
     "SIGWINCH SIG32 SIG33 SIG34"
 )
 _PARTING = 10.0  # seconds for a program to end in a batch
-_LONG = 86400.0  # seconds that somebody may think at a breakpoint
+_LONG = 86400.0  # seconds that a person may spend at a breakpoint
 
 
-def debug(
+def debug_kernel(
     guest: Guest,
     facts: Facts,
     directory: Path,
@@ -45,7 +46,7 @@ def debug(
 
     The kernel is stopped when gdb takes its `commands`. `program` is started in the guest as soon
     as it goes on. With `batch` gdb ends when its commands are done. Raises UsageError for a guest
-    that is no UML, UnsupportedError if there is no gdb.
+    other than UML, UnsupportedError without gdb.
     """
     if not isinstance(guest, Uml):
         raise UsageError(
@@ -53,7 +54,8 @@ def debug(
             "take a UML guest: `foothold gdb uml-6.1`",
         )
     if not (program_path := shutil.which("gdb")):
-        raise UnsupportedError("there is no gdb on this machine", "apt-get install gdb")
+        what = "there is no gdb on this machine"
+        raise UnsupportedError(what, "apt-get install gdb", code=Code.UNSUPPORTED_TOOL)
     script = directory / "attach.gdb"
     attached = directory / "attached"
     os.mkfifo(attached, 0o600)
@@ -63,10 +65,10 @@ def debug(
         argv += ["-ex", command]
     with contextlib.ExitStack() as stack:
         if program:
-            stack.enter_context(_waiting(guest, facts, program, attached, batch=batch))
+            stack.enter_context(_held_program(guest, facts, program, attached, batch=batch))
         else:
             attached.unlink()
-        stack.enter_context(_interrupts_are_gdbs())
+        stack.enter_context(_ignored_interrupts())
         return subprocess.run(argv, check=False).returncode
 
 
@@ -79,9 +81,9 @@ def _script(guest: Uml, directory: Path, attached: Path) -> str:
     lines.append(f"file {kernel}")
     if not has_symbols(kernel):
         done = guest.run(("cat", "/proc/kallsyms"), Limits(), Deadline.after(START_SECONDS))
-        if found := parse(done.stdout.decode(errors="replace")):
+        if found := parse_kallsyms(done.stdout.decode(errors="replace")):
             names = directory / "kallsyms.elf"
-            names.write_bytes(elf_of(found))
+            names.write_bytes(symbol_file(found))
             lines.append(f"symbol-file {names}")
     lines += [
         f"attach {guest.process}",
@@ -92,20 +94,20 @@ def _script(guest: Uml, directory: Path, attached: Path) -> str:
 
 
 @contextlib.contextmanager
-def _waiting(
+def _held_program(
     guest: Guest, facts: Facts, program: Sequence[str], go: Path, *, batch: bool
 ) -> Iterator[None]:
-    """A program that waits in the guest until somebody has opened and closed a FIFO. It is ended
-    with the debugger; in a batch, where gdb may just have let it go, not at once.
+    """Start a program that waits in the guest until a FIFO was opened and closed. It ends with the
+    debugger; in a batch it has some seconds more, since gdb may just have let it continue.
 
-    It is started before gdb, for afterwards nothing moves in the guest until gdb lets it.
+    It starts before gdb, because the guest stands still from gdb's start until `continue`.
     """
     held = ("/bin/sh", "-c", 'read go; exec "$@" </dev/null', "held", *program)
-    argv, limits, how = prepare(guest, facts, Wanted(held))
+    argv, limits, how = supervise(guest, facts, ProgramRequest(held))
     with guest.open(argv, limits, Deadline.after(START_SECONDS), how) as stream:
         conversation = Conversation(stream)
         threads = [
-            threading.Thread(target=_let_go, args=(conversation, go), daemon=True),
+            threading.Thread(target=_release_when_attached, args=(conversation, go), daemon=True),
             threading.Thread(target=_show, args=(conversation,), daemon=True),
         ]
         for thread in threads:
@@ -115,7 +117,7 @@ def _waiting(
             threads[1].join(_PARTING)
 
 
-def _let_go(conversation: Conversation, go: Path) -> None:
+def _release_when_attached(conversation: Conversation, go: Path) -> None:
     with go.open("rb") as file:
         file.read()
     with contextlib.suppress(LostContactError):
@@ -130,7 +132,7 @@ def _show(conversation: Conversation) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_are_gdbs() -> Iterator[None]:
+def _ignored_interrupts() -> Iterator[None]:
     """Ctrl-C stops the kernel under gdb, and does not end us."""
     # a handler, for a signal that is ignored is so in gdb as well
     before = signal.signal(signal.SIGINT, lambda *_: None)

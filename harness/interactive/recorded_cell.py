@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,43 +12,43 @@ from typing import Any
 import msgspec
 
 from foothold_lab.harness import subjects
-from foothold_lab.harness.guests.custom_kernels import OwnKernels
+from foothold_lab.harness.guests.custom_kernels import CustomKernels
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import RunStarted
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.database import Database
-from foothold_lab.harness.results_db.models import BootRow
+from foothold_lab.harness.results_db.models import StoredBoot
 from foothold_lab.harness.subjects.subject import Subject
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 
 
 @dataclass(frozen=True)
-class Past:
+class RecordedCell:
     """What was asked, of whom, in which guest, and what it came to."""
 
     run: str
     directory: Path
     cell: Cell
     subject: Subject
-    boot: BootRow
+    boot: StoredBoot
     traced: bool
     verdict: Verdict
 
     @property
-    def guest(self) -> Path:
+    def boot_directory(self) -> Path:
         """What was kept of the boot."""
         return self.directory / "guests" / self.boot.name
 
     @property
-    def evidence(self) -> Path:
+    def evidence_directory(self) -> Path:
         """What was kept of the cell."""
         return self.directory / "cells" / self.cell.id
 
     @property
-    def own(self) -> OwnKernels:
+    def custom_kernels(self) -> CustomKernels:
         """The kernels of the user's own. Raises UsageError if they are not what they were."""
         for path, known in self.boot.images.items():
             if path.startswith("/") and subjects.hash_of(Path(path)) != known:
@@ -55,9 +56,9 @@ class Past:
                     f"{path} is gone, or another file than it was in {self.run}",
                     "put back the one of then, or run the cell anew with today's",
                 )
-        return OwnKernels.named(self.cell.where)
+        return CustomKernels.named(self.cell.where)
 
-    def pin(self, builder: Builder) -> None:
+    def pin_images(self, builder: Builder) -> None:
         """Let a builder hand out the images of then. Raises UsageError, naming what is gone."""
         gone = []
         for name, directory in self.boot.images.items():
@@ -69,17 +70,17 @@ class Past:
         if gone:
             raise UsageError(
                 f"the cache no longer has {', '.join(gone)}, of which {self.boot.guest} was made",
-                f"today's images can be had: {' '.join(self.cell.command)}",
+                f"run the cell with the images of today: {shlex.join(self.cell.command)}",
             )
 
-    def hand(self, target: Path) -> Path:
+    def copy_share(self, target: Path) -> Path:
         """Copy the files that the guest was handed then, without the keys of that boot."""
         keys = shutil.ignore_patterns("hostkey", "authorized_keys")
-        shutil.copytree(self.guest / "share", target, ignore=keys, dirs_exist_ok=True)
+        shutil.copytree(self.boot_directory / "share", target, ignore=keys, dirs_exist_ok=True)
         return target
 
 
-def find(database: Database, run: str, cell: str) -> Past:
+def find(database: Database, run: str, cell: str) -> RecordedCell:
     """Find a cell of a run, each by the words that `foothold show` takes. Raises UsageError."""
     kept = reader.find(database, run)
     one = kept.cell(cell)
@@ -94,8 +95,10 @@ def find(database: Database, run: str, cell: str) -> Past:
     directory = moved if (moved / "run.json").is_file() else Path(kept.run.directory)
     started = _started(directory)
     asked = next(each for each in started.cells if each.id == one.name)
-    known = subjects.recall(directory / "guests" / boot.name)
-    return Past(kept.run.name, directory, asked, known[asked.subject], boot, started.trace, verdict)
+    known = subjects.read_deployed(directory / "guests" / boot.name)
+    return RecordedCell(
+        kept.run.name, directory, asked, known[asked.subject], boot, started.trace, verdict
+    )
 
 
 def _started(directory: Path) -> RunStarted:

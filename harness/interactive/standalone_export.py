@@ -19,56 +19,64 @@ from foothold_lab.harness.guests.base import Guest, GuestConfig
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.vm_process import SHOWN
-from foothold_lab.harness.interactive.recorded_cell import Past
+from foothold_lab.harness.interactive.recorded_cell import RecordedCell
 from foothold_lab.harness.model.errors import UnsupportedError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.subjects import libraries
 from foothold_lab.harness.transport.supervised import agent_argv
 from foothold_lab.images import elf, initramfs
 from foothold_lab.images.builder import Builder
 
-_HERE, _PYTHON = "/@here@", "/@python@"  # stand for what only the script knows
+# Placeholders of what only the script knows. No argument of a program can hold NUL.
+_HERE, _PYTHON, _WORK = "/\0here\0", "/\0python\0", "/\0work\0"
 _SCRIPT = "run"  # what a guest runs, in its share
 _RUN = f"foothold.run=/share/{_SCRIPT}"  # images/agent/init.c
 # words of a guest's command line that are about a harness which is there
-_OURS = re.compile(r"foothold\.(share|parcel)=|con0=|ssl0=|rootflags=|uml_dir=")
+_OURS = re.compile(r"foothold\.(share|payload)=|con0=|ssl0=|rootflags=|uml_dir=")
 
 
-def put(past: Past, builder: Builder, tree: Path) -> str:
+def export_cell(recorded: RecordedCell, builder: Builder, tree: Path) -> str:
     """Put in what a cell's guest and subject are, and return the command that runs them.
 
     `builder` has the images of its run. Raises UnsupportedError for a guest that cannot go.
     """
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
         place = GuestConfig(Path(scratch), Path(scratch), builder)
-        kind = catalogue(builder, past.own)[past.cell.guest]
+        kind = catalogue(builder, recorded.custom_kernels)[recorded.cell.guest]
         guest = kind.make(place)
     shutil.copy2(builder.image("agent") / "agent", tree / "agent")
-    if past.cell.guest == "native":
-        return _native(past, builder, guest, tree)
-    argv = past.boot.argv[past.boot.argv.index("--") + 1 :] if "--" in past.boot.argv else ()
+    if recorded.cell.guest == "native":
+        return _native(recorded, builder, guest, tree)
+    argv = (
+        recorded.boot.argv[recorded.boot.argv.index("--") + 1 :]
+        if "--" in recorded.boot.argv
+        else ()
+    )
     if any(word.startswith("ssl0=") for word in argv):
-        return _uml(past, builder, guest, tree, argv)
+        return _uml(recorded, builder, guest, tree, argv)
     if isinstance(guest, Qemu) and argv:
         if "-incoming" in argv:  # it went on from a snapshot, of one that was booted so
             memory = int(argv[argv.index("-m") + 1].removesuffix("M"))
             booted = kind.make(replace(place, memory=memory))
             assert isinstance(booted, Qemu)
             argv = booted.cold()
-        return _qemu(past, guest, tree, argv)
+        return _qemu(recorded, guest, tree, argv)
     raise UnsupportedError(
-        f"a guest of the kind {past.cell.guest} does not go into a tarball",
+        f"a guest of the kind {recorded.cell.guest} does not go into a tarball",
         "native, UML and QEMU guests do: run the cell in one of those",
+        code=Code.UNSUPPORTED_EXPORT,
     )
 
 
-def _native(past: Past, builder: Builder, guest: Guest, tree: Path) -> str:
-    if past.subject.image:
+def _native(recorded: RecordedCell, builder: Builder, guest: Guest, tree: Path) -> str:
+    if recorded.subject.image:
         raise UnsupportedError(
-            f"{past.subject.name} is made to run where it lies on this machine",
+            f"{recorded.subject.name} is made to run where it lies on this machine",
             "a UML or QEMU guest shows it where it has to be: run the cell in one of those",
+            code=Code.UNSUPPORTED_EXPORT,
         )
-    past.hand(tree / "share")
-    bring(builder.image("strace") / "usr/bin/strace", tree / "strace")
+    recorded.copy_share(tree / "share")
+    copy_program(builder.image("strace") / "usr/bin/strace", tree / "strace")
     (tree / "strace/strace").rename(tree / "strace/program")
     wrapper = tree / "strace/strace"
     wrapper.write_text(
@@ -77,27 +85,29 @@ def _native(past: Past, builder: Builder, guest: Guest, tree: Path) -> str:
     )
     wrapper.chmod(0o755)
     guest.agent, guest.share, guest.python = f"{_HERE}/agent", f"{_HERE}/share", _PYTHON
-    return f"exec {_quoted(_subject(past, guest, f'{_HERE}/strace/strace'), {})}"
+    return f"exec {_shell_words(_subject(recorded, guest, f'{_HERE}/strace/strace'), {})}"
 
 
-def _uml(past: Past, builder: Builder, guest: Guest, tree: Path, argv: Sequence[str]) -> str:
+def _uml(
+    recorded: RecordedCell, builder: Builder, guest: Guest, tree: Path, argv: Sequence[str]
+) -> str:
     shutil.copytree(builder.image("root"), tree / "root", symlinks=True)
     share = tree / "root/share"
-    _hand_in(past, guest, share)
-    if name := past.subject.image:
+    _write_share(recorded, guest, share)
+    if name := recorded.subject.image:
         image = builder.image(name)
         shutil.copytree(image, tree / "root/images" / name, symlinks=True)
         (share / SHOWN).write_text(f"bind /images/{name} {image}\n")
-    if past.own.uml:
-        bring(past.own.uml, tree / "kernel")
+    if recorded.custom_kernels.uml:
+        copy_program(recorded.custom_kernels.uml, tree / "kernel")
     else:
-        [kernel] = [name for name in past.boot.images if name.startswith("uml-")]
+        [kernel] = [name for name in recorded.boot.images if name.startswith("uml-")]
         shutil.copytree(builder.image(kernel), tree / "kernel")
     preload = ""
-    if any(word.startswith("LD_PRELOAD=") for word in past.boot.argv):
+    if any(word.startswith("LD_PRELOAD=") for word in recorded.boot.argv):
         shutil.copy2(builder.image("shim") / "xstate.so", tree / "kernel/xstate.so")
         preload = '--env "LD_PRELOAD=$here/kernel/xstate.so" '
-    words = _quoted([word for word in argv if not _OURS.match(word)], {})
+    words = _shell_words([word for word in argv if not _OURS.match(word)], {})
     return (
         f'cd "$here/kernel" || exit 3\n\texec "$here/agent" keep {preload}$pin -- {words} '
         '"rootflags=$here/root" "uml_dir=$work/" "con0=null,fd:2" "ssl0=null,fd:1" '
@@ -105,10 +115,10 @@ def _uml(past: Past, builder: Builder, guest: Guest, tree: Path, argv: Sequence[
     )
 
 
-def _qemu(past: Past, guest: Guest, tree: Path, argv: Sequence[str]) -> str:
+def _qemu(recorded: RecordedCell, guest: Guest, tree: Path, argv: Sequence[str]) -> str:
     program = Path(argv[0])
     tool = program.parents[2]
-    bring(program, tree / "qemu")
+    copy_program(program, tree / "qemu")
     for module in (tool / "usr/lib/x86_64-linux-gnu/qemu").glob("accel-*.so"):
         shutil.copy2(module, tree / "qemu" / module.name)
     shutil.copytree(tool / "usr/share/qemu", tree / "qemu/share/qemu")
@@ -118,7 +128,7 @@ def _qemu(past: Past, guest: Guest, tree: Path, argv: Sequence[str]) -> str:
     shutil.copy2(kernel, tree / "vmlinux")
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
         share = Path(scratch) / "share"
-        _hand_in(past, guest, share)
+        _write_share(recorded, guest, share)
         (tree / "initrd.cpio").write_bytes(
             initrd.read_bytes() + initramfs.archive(share, prefix="share/")
         )
@@ -135,14 +145,14 @@ def _qemu(past: Past, guest: Guest, tree: Path, argv: Sequence[str]) -> str:
     words = [f"./{program.name}", *(_of_qemu(word) for word in argv[1:])]
     return (
         'cd "$here/qemu" || exit 3\n\texec "$here/agent" keep --env "QEMU_MODULE_DIR=$here/qemu" '
-        f"$pin -- {_quoted(words, places)}"
+        f"$pin -- {_shell_words(words, places)}"
     )
 
 
 def _of_qemu(word: str) -> str:
     """The kernel's log goes into a file, what the subject did to standard output."""
     if word.startswith("stdio,id=console"):
-        return "file,id=console,path=/@work@/console"
+        return f"file,id=console,path={_WORK}/console"
     if word.startswith("socket,id=line"):
         return "file,id=line,path=/proc/self/fd/1"
     if "foothold.port=" in word:
@@ -150,26 +160,28 @@ def _of_qemu(word: str) -> str:
     return word
 
 
-def _hand_in(past: Past, guest: Guest, share: Path) -> None:
+def _write_share(recorded: RecordedCell, guest: Guest, share: Path) -> None:
     """Put in what the guest has on /share, and the script that it runs."""
-    past.hand(share)
-    words = _subject(past, guest, "/usr/bin/strace")
+    recorded.copy_share(share)
+    words = _subject(recorded, guest, "/usr/bin/strace")
     (share / _SCRIPT).write_text(f"exec {shlex.join(words)}\n")
 
 
-def _subject(past: Past, guest: Guest, strace: str) -> list[str]:
+def _subject(recorded: RecordedCell, guest: Guest, strace: str) -> list[str]:
     """The agent's words for the subject, as in the run, but for a reader of text."""
-    traced = past.verdict.observed is not None and (past.evidence / "strace").is_file()
-    how = subjects.supervision(past.subject, guest, trace=traced)
-    argv = subjects.command(past.cell, guest, past.subject, trace=traced)
-    words = agent_argv(guest.agent, past.cell.limits, argv, replace(how, timeout=None), strace)
-    plain = ["--plain"]
+    traced = (
+        recorded.verdict.observed is not None and (recorded.evidence_directory / "strace").is_file()
+    )
+    how = subjects.supervision(recorded.subject, guest, trace=traced)
+    argv = subjects.command(recorded.cell, guest, recorded.subject, trace=traced)
+    words = agent_argv(guest.agent, recorded.cell.limits, argv, replace(how, timeout=None), strace)
+    text = ["--text"]
     if how.timeout is not None:
-        plain += ["--timeout", str(max(1, round(how.timeout)))]
-    return [*words[:2], *plain, *words[2:]]
+        text += ["--timeout", str(max(1, round(how.timeout)))]
+    return [*words[:2], *text, *words[2:]]
 
 
-def bring(program: Path, directory: Path) -> None:
+def copy_program(program: Path, directory: Path) -> None:
     """Put a program with its loader and libraries into a directory, from where it runs."""
     directory.mkdir(parents=True, exist_ok=True)
     copy = directory / program.name
@@ -181,18 +193,18 @@ def bring(program: Path, directory: Path) -> None:
         shutil.copytree(program.parent / "lib", directory / "lib")
         return
     (directory / "lib").mkdir()
-    for name, library in libraries.here(program, loader).items():
+    for name, library in libraries.of_host(program, loader).items():
         shutil.copy2(library.resolve(), directory / "lib" / name)
     elf.relocate(copy, f"lib/{Path(loader).name}", "$ORIGIN/lib")
 
 
-def _quoted(words: Sequence[str], places: Mapping[str, str]) -> str:
-    """Words for a shell, in which some paths are what the script knows."""
+def _shell_words(words: Sequence[str], places: Mapping[str, str]) -> str:
+    """Quote words for a shell, with variables of the script in place of some paths."""
     quoted = []
     for word in words:
         for path, here in places.items():
             word = word.replace(path, here)
-        word = re.sub(r'(["\\$`])', r"\\\1", word)
-        word = re.sub(r"/@(\w+)@", r"$\1", word)
-        quoted.append(f'"{word}"')
+        texts = re.split("/\0([a-z]+)\0", word)  # text, variable, text, …
+        parts = [f'"${{{text}}}"' if at % 2 else shlex.quote(text) for at, text in enumerate(texts)]
+        quoted.append("".join(part for part in parts if part != "''") or "''")
     return " ".join(quoted)

@@ -39,7 +39,7 @@ def has_symbols(path: Path) -> bool:
     return _SYMTAB in kinds
 
 
-def parse(kallsyms: str) -> list[Symbol]:
+def parse_kallsyms(kallsyms: str) -> list[Symbol]:
     """Return the functions of the kernel proper, by address; proc(5), /proc/kallsyms.
 
     There are none if the kernel keeps its addresses to itself: then all of them are 0.
@@ -52,13 +52,13 @@ def parse(kallsyms: str) -> list[Symbol]:
     return sorted(found, key=lambda symbol: symbol.address)
 
 
-def elf_of(symbols: list[Symbol]) -> bytes:
+def symbol_file(symbols: list[Symbol]) -> bytes:
     """Return the ELF file. `symbols` are by address, and at least one."""
     start = symbols[0].address & -_PAGE
     end = (symbols[-1].address + _PAGE) & -_PAGE
     names = bytearray(b"\0")
     table = bytearray(_SYMBOL)  # the first is empty by definition
-    for symbol, size in _sized(symbols, end):
+    for symbol, size in _with_sizes(symbols, end):
         table += struct.pack("<IBBHQQ", len(names), _LOCAL_FUNCTION, 0, 1, symbol.address, size)
         names += symbol.name.encode() + b"\0"
     titles = b"\0.text\0.symtab\0.strtab\0.shstrtab\0"
@@ -68,12 +68,17 @@ def elf_of(symbols: list[Symbol]) -> bytes:
     at_sections = (at_titles + len(titles) + 7) & -8
     count = len(table) // _SYMBOL
     sections = (
-        bytes(_SECTION),
-        _section(titles, ".text", _NOBITS, _ALLOC_EXEC, start, _HEADER, end - start),
-        _section(titles, ".symtab", _SYMTAB, 0, 0, at_table, len(table), 3, count, _SYMBOL),
-        _section(titles, ".strtab", _STRTAB, 0, 0, at_names, len(names)),
-        _section(titles, ".shstrtab", _STRTAB, 0, 0, at_titles, len(titles)),
-    )
+        _Section(
+            title=".text", kind=_NOBITS, flags=_ALLOC_EXEC, address=start, offset=_HEADER,
+            size=end - start,
+        ),
+        _Section(
+            title=".symtab", kind=_SYMTAB, offset=at_table, size=len(table), link=3, info=count,
+            entry_size=_SYMBOL,
+        ),
+        _Section(title=".strtab", kind=_STRTAB, offset=at_names, size=len(names)),
+        _Section(title=".shstrtab", kind=_STRTAB, offset=at_titles, size=len(titles)),
+    )  # fmt: skip
     header = struct.pack(
         "<16sHHIQQQIHHHHHH",
         b"\x7fELF\2\1\1",
@@ -88,14 +93,15 @@ def elf_of(symbols: list[Symbol]) -> bytes:
         0,
         0,
         _SECTION,
+        len(sections) + 1,  # the first row is empty
         len(sections),
-        len(sections) - 1,
     )
+    rows = bytes(_SECTION) + b"".join(section.pack(titles) for section in sections)
     body = header + bytes(table) + bytes(names) + titles
-    return body + bytes(at_sections - len(body)) + b"".join(sections)
+    return body + bytes(at_sections - len(body)) + rows
 
 
-def _sized(symbols: list[Symbol], end: int) -> Iterator[tuple[Symbol, int]]:
+def _with_sizes(symbols: list[Symbol], end: int) -> Iterator[tuple[Symbol, int]]:
     """Each with its length: it ends where another one begins."""
     following = end
     sizes = []
@@ -106,19 +112,24 @@ def _sized(symbols: list[Symbol], end: int) -> Iterator[tuple[Symbol, int]]:
     return zip(symbols, reversed(sizes), strict=True)
 
 
-def _section(
-    titles: bytes,
-    title: str,
-    kind: int,
-    flags: int,
-    address: int,
-    offset: int,
-    size: int,
-    link: int = 0,
-    info: int = 0,
-    entry: int = 0,
-) -> bytes:
-    name = titles.index(b"\0" + title.encode() + b"\0") + 1
-    return struct.pack(
-        "<IIQQQQIIQQ", name, kind, flags, address, offset, size, link, info, 8, entry
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Section:
+    """A row of the section header table (elf(5), Elf64_Shdr)."""
+
+    title: str
+    kind: int
+    offset: int
+    size: int
+    flags: int = 0
+    address: int = 0
+    link: int = 0
+    info: int = 0
+    entry_size: int = 0
+
+    def pack(self, titles: bytes) -> bytes:
+        """Return the row. `titles` is the content of the section .shstrtab."""
+        name = titles.index(b"\0" + self.title.encode() + b"\0") + 1
+        return struct.pack(
+            "<IIQQQQIIQQ", name, self.kind, self.flags, self.address, self.offset, self.size,
+            self.link, self.info, 8, self.entry_size,
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Our own terminal, lent to a program in a guest: raw, resized along, and given back as it was."""
+"""Connects this terminal with a program in a guest: raw mode, resizing, and restoring it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LEAVE = (
     b"\x1d\x1d\x1d"  # Ctrl-] three times within LEAVE_SECONDS: the way out of a guest that hangs
 )
 LEAVE_SECONDS = 1.0
-_PATIENCE = 3600.0  # seconds of silence after which we only ask again
+_WAIT_SECONDS = 3600.0  # seconds of one wait for output; then it waits again
 
 
 @dataclass(frozen=True)
 class Streams:
-    """Descriptors of whoever sits here."""
+    """The standard descriptors of this process."""
 
     stdin: int = 0
     stdout: int = 1
@@ -35,12 +35,12 @@ class Streams:
 
     @property
     def interactive(self) -> bool:
-        """Is somebody there who types, and sees what comes?"""
+        """Are input and output a terminal?"""
         return os.isatty(self.stdin) and os.isatty(self.stdout)
 
     @property
     def window(self) -> Window | None:
-        """The size of the terminal, None if there is none."""
+        """The size of the terminal, None without a terminal."""
         if not self.interactive:
             return None
         size = os.get_terminal_size(self.stdout)
@@ -48,8 +48,8 @@ class Streams:
         return Window(size.lines or 24, size.columns or 80)
 
 
-def converse(conversation: Conversation, streams: Streams) -> int:
-    """Let somebody talk with a program until it ends, and return the status for a shell.
+def relay(conversation: Conversation, streams: Streams) -> int:
+    """Connect these streams with a program until it ends; return its status, as a shell would.
 
     On a terminal every key goes to the program, Ctrl-C as well; Ctrl-] three times leaves it
     (KeyboardInterrupt). Raises LostContactError, SubjectError.
@@ -57,10 +57,10 @@ def converse(conversation: Conversation, streams: Streams) -> int:
     with contextlib.ExitStack() as stack:
         if streams.interactive:
             stack.enter_context(_raw(streams.stdin))
-        stack.enter_context(_keyboard(conversation, streams))
+        stack.enter_context(_forwarded_input(conversation, streams))
         while True:
             with contextlib.suppress(TimeoutError):
-                heard = conversation.hear(Deadline.after(_PATIENCE))
+                heard = conversation.hear(Deadline.after(_WAIT_SECONDS))
                 if isinstance(heard, Ending):
                     return 128 + heard.signal if heard.signal else heard.status
                 _write(heard, streams)
@@ -75,7 +75,7 @@ def _write(said: Said, streams: Streams) -> None:
 
 @contextlib.contextmanager
 def _raw(terminal: int) -> Iterator[None]:
-    """Every key is passed on as it is. What was set before is set again, whatever happens."""
+    """Put the terminal into raw mode, and restore its settings afterwards."""
     before = termios.tcgetattr(terminal)
     try:
         tty.setraw(terminal, termios.TCSADRAIN)
@@ -85,14 +85,14 @@ def _raw(terminal: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _keyboard(conversation: Conversation, streams: Streams) -> Iterator[None]:
+def _forwarded_input(conversation: Conversation, streams: Streams) -> Iterator[None]:
     """Pass on keys and sizes from a thread of their own."""
     reading, waking = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     # the signal itself is seen by the main thread: its number wakes the other one through the pipe
     resized = signal.signal(signal.SIGWINCH, lambda *_: None) if streams.interactive else None
     woken = signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
     thread = threading.Thread(
-        target=_pass_on, args=(conversation, streams, reading), name="keyboard", daemon=True
+        target=_forward_input, args=(conversation, streams, reading), name="keyboard", daemon=True
     )
     thread.start()
     try:
@@ -107,8 +107,8 @@ def _keyboard(conversation: Conversation, streams: Streams) -> Iterator[None]:
             os.close(reading)
 
 
-def _pass_on(conversation: Conversation, streams: Streams, waking: int) -> None:
-    """Be the keyboard's thread. That contact is lost is told by whoever listens."""
+def _forward_input(conversation: Conversation, streams: Streams, waking: int) -> None:
+    """Forward keys and window sizes. A lost connection is reported by the thread that reads."""
     watched = [streams.stdin, waking]
     leave = _Leave()
     with contextlib.suppress(LostContactError, OSError):

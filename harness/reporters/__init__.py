@@ -15,7 +15,7 @@ from foothold_lab.harness.model.errors import FootholdError
 from foothold_lab.harness.model.events import AnyEvent
 
 
-class Sink(Protocol):
+class Reporter(Protocol):
     """Whoever listens. Called by one thread at a time, in the order in which things happened."""
 
     def __call__(self, event: AnyEvent) -> None:
@@ -25,7 +25,7 @@ class Sink(Protocol):
         """The run is over, finished or not: write what is still to be written."""
 
 
-def _complain(text: str) -> None:
+def _warn(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
@@ -36,12 +36,10 @@ class Bus:
     `complain` takes that note; `failed` counts those sinks.
     """
 
-    def __init__(
-        self, sinks: Sequence[Sink], complain: Callable[[str], object] = _complain
-    ) -> None:
+    def __init__(self, sinks: Sequence[Reporter], warn: Callable[[str], object] = _warn) -> None:
         self.failed = 0
         self._sinks = list(sinks)
-        self._complain = complain
+        self._warn = warn
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -67,7 +65,7 @@ class Bus:
                     self._drop(sink, error)
                     self._shut(sink)
 
-    def add(self, sink: Sink) -> None:
+    def add(self, sink: Reporter) -> None:
         """Let another one listen from now on."""
         with self._lock:
             self._sinks.append(sink)
@@ -78,18 +76,18 @@ class Bus:
             while self._sinks:
                 self._shut(self._sinks.pop(0))
 
-    def _shut(self, sink: Sink) -> None:
+    def _shut(self, sink: Reporter) -> None:
         try:
             sink.close()
         except Exception as error:
             self._drop(sink, error)
 
-    def _drop(self, sink: Sink, error: Exception) -> None:
+    def _drop(self, sink: Reporter, error: Exception) -> None:
         self.failed += 1
         known = isinstance(error, FootholdError)
-        self._complain(
+        self._warn(
             f"foothold: {type(sink).__name__} fails and is left out from here on: "
             f"{'' if known else f'{type(error).__name__}: '}{error}"
         )
         if isinstance(error, FootholdError) and error.remedy:
-            self._complain(f"  remedy: {error.remedy}")
+            self._warn(f"  remedy: {error.remedy}")

@@ -15,7 +15,7 @@ from foothold_lab.harness.model.provenance import Provenance
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.reporters.result import RunResult
 
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 
 
 class GuestDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     that came to something else when they were asked again; `subjects` has a hash of each.
     """
 
-    schema: Literal[1]
+    schema: Literal[2]
     foothold: str
     run: str
     plan: str
@@ -70,7 +70,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     cells: tuple[CellDocument, ...]
 
 
-def document(result: RunResult) -> Document:
+def build_document(result: RunResult) -> Document:
     """Return a run, however far it came, as what JSON can say."""
     started, finished = result.started, result.finished
     return Document(

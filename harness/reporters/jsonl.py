@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 
 from foothold_lab.harness.model.events import AnyEvent
+from foothold_lab.harness.reporters.escape import escape_json
 
 
-class JsonLines:
+class JsonLinesReporter:
     """Appends each event to a file, at once: whoever reads along sees it."""
 
     def __init__(self, path: Path) -> None:
@@ -18,7 +19,7 @@ class JsonLines:
 
     def __call__(self, event: AnyEvent) -> None:
         """Append the event."""
-        self._file.write(msgspec.json.encode(event) + b"\n")
+        self._file.write(escape_json(msgspec.json.encode(event)) + b"\n")
 
     def close(self) -> None:
         """Close the file."""

@@ -8,17 +8,17 @@ and each word stands where the readers look: Jenkins at `message`, GitLab and Gi
 from __future__ import annotations
 
 import datetime
-import shlex
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.events import AnyEvent
-from foothold_lab.harness.model.verdict import Result, Verdict
+from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.verdict import Attempt, Result, Verdict
 from foothold_lab.harness.reporters.atomic_write import write_whole
+from foothold_lab.harness.reporters.escape import escape_shell, escape_xml
 from foothold_lab.harness.reporters.result import RunResult
-from foothold_lab.harness.reporters.sanitize import xml_text
 
 _TAGS = {
     Result.FAIL: "failure",
@@ -27,7 +27,7 @@ _TAGS = {
 }
 
 
-class Junit:
+class JUnitReporter:
     """Writes the file when the run is over, whole, also if the run was interrupted."""
 
     def __init__(self, path: str) -> None:
@@ -50,15 +50,17 @@ def suites(result: RunResult) -> ET.Element:
     root = ET.Element("testsuites", name="foothold")
     stamp = _stamp(result)
     for guest in result.guests:
-        suite = ET.SubElement(root, "testsuite", name=xml_text(guest), timestamp=stamp)
-        plans = {cell.plan for cell in result.of_guest(guest)} - {""}
+        suite = ET.SubElement(root, "testsuite", name=escape_xml(guest), timestamp=stamp)
+        plans = {cell.plan for cell in result.cells_of(guest)} - {""}
         if files := {plan for plan in plans if Path(plan).is_file()}:
-            suite.set("file", xml_text(min(files)))
+            suite.set("file", escape_xml(min(files)))
         if ready := result.guests[guest].ready:
             properties = ET.SubElement(suite, "properties")
             for name, value in sorted(ready.provenance.items()):
-                ET.SubElement(properties, "property", name=xml_text(name), value=xml_text(value))
-        for cell in result.of_guest(guest):
+                ET.SubElement(
+                    properties, "property", name=escape_xml(name), value=escape_xml(value)
+                )
+        for cell in result.cells_of(guest):
             suite.append(_case(cell, result.verdicts.get(cell.id)))
         _count(suite, [suite])
     _count(root, list(root))
@@ -69,21 +71,23 @@ def suites(result: RunResult) -> ET.Element:
 def _case(cell: Cell, verdict: Verdict | None) -> ET.Element:
     case = ET.Element(
         "testcase",
-        classname=xml_text(f"foothold.{cell.guest.replace('.', '_')}"),  # a dot would make a level
-        name=xml_text(f"{cell.limits} {cell.variant}"),
+        classname=escape_xml(
+            f"foothold.{cell.guest.replace('.', '_')}"
+        ),  # a dot would make a level
+        name=escape_xml(f"{cell.limits} {cell.variant}"),
         time=f"{verdict.seconds if verdict else 0:.3f}",
     )
     if verdict is None:
-        _outcome(case, "error", "not-run", ["not run: the run ended before it"])
+        _outcome(case, "error", Code.INFRASTRUCTURE_STOPPED, ["not run: the run ended before it"])
         return case
     if tag := _TAGS.get(verdict.result):
-        _outcome(case, tag, verdict.blame or verdict.result, _details(verdict))
+        _outcome(case, tag, _type(verdict), _details(verdict))
     case.extend(_tries(verdict))
     if verdict.observed:
         evidence = "\n".join(f"{who}: {said}" for who, said in verdict.observed.evidence.items())
-        ET.SubElement(case, "system-out").text = xml_text(evidence)
+        ET.SubElement(case, "system-out").text = escape_xml(evidence)
     if verdict.console:
-        ET.SubElement(case, "system-err").text = xml_text(verdict.console)
+        ET.SubElement(case, "system-err").text = escape_xml(verdict.console)
     return case
 
 
@@ -92,28 +96,37 @@ def _tries(verdict: Verdict) -> Iterator[ET.Element]:
     kind = "flaky" if verdict.result is Result.PASS else "rerun"
     for attempt in verdict.attempts:
         what = "Failure" if attempt.result is Result.FAIL else "Error"
-        message = attempt.findings[0] if attempt.findings else attempt.result.value
-        element = ET.Element(f"{kind}{what}", message=xml_text(message))
-        element.set("type", attempt.blame or attempt.result)
-        lines = [*attempt.findings, f"kept in: {attempt.artefacts}"]
-        ET.SubElement(element, "stackTrace").text = xml_text("\n".join(lines))
+        message = attempt.reason or attempt.result.value
+        element = ET.Element(f"{kind}{what}", message=escape_xml(message))
+        element.set("type", _type(attempt))
+        lines = [*map(str, attempt.findings), f"kept in: {attempt.artefacts}"]
+        ET.SubElement(element, "stackTrace").text = escape_xml("\n".join(lines))
         yield element
+
+
+def _type(one: Verdict | Attempt) -> str:
+    """The code of the first finding: readers group by it."""
+    return one.findings[0].code if one.findings else one.result
 
 
 def _outcome(case: ET.Element, tag: str, kind: str, lines: list[str]) -> None:
     """Say the first line where some readers look, all of them where the others do."""
-    detail = ET.SubElement(case, tag, message=xml_text(lines[0]), type=kind)
-    detail.text = xml_text("\n".join(lines))
+    detail = ET.SubElement(case, tag, message=escape_xml(lines[0]), type=kind)
+    detail.text = escape_xml("\n".join(lines))
 
 
 def _details(verdict: Verdict) -> list[str]:
-    lines = [*verdict.findings] or [verdict.result.value]
+    lines = [each.text for each in verdict.findings] or [verdict.result.value]
     if verdict.result is Result.UNSUPPORTED and verdict.remedy:
         lines[0] = f"{lines[0]}: {verdict.remedy}"
     elif verdict.remedy:
         lines.append(f"remedy: {verdict.remedy}")
+    if verdict.findings:
+        lines.append(f"findings: {', '.join(each.code for each in verdict.findings)}")
+    if verdict.last_lines:
+        lines += ["last output of the subject:", *(f"| {line}" for line in verdict.last_lines)]
     if verdict.command:
-        lines.append(f"again: {shlex.join(verdict.command)}")
+        lines.append(f"again: {escape_shell(verdict.command)}")
     if verdict.artefacts:
         lines.append(f"kept in: {verdict.artefacts}")
     return lines

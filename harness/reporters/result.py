@@ -20,7 +20,7 @@ from foothold_lab.harness.model.verdict import Result, Verdict
 
 @dataclass
 class GuestResult:
-    """What became of one guest; with `--fresh`, of its last boot."""
+    """What became of one guest; with `--boot-per-cell`, of its last boot."""
 
     argv: tuple[str, ...] = ()
     images: Mapping[str, str] = field(default_factory=dict)
@@ -60,13 +60,13 @@ class RunResult:
         """All cells of the run, in the plan's order."""
         return self.started.cells if self.started else ()
 
-    def of_guest(self, guest: str) -> list[Cell]:
+    def cells_of(self, guest: str) -> list[Cell]:
         """Return the cells of one guest."""
         return [cell for cell in self.cells if cell.guest == guest]
 
     def is_done(self, guest: str) -> bool:
         """Has every cell of the guest its verdict?"""
-        return all(cell.id in self.verdicts for cell in self.of_guest(guest))
+        return all(cell.id in self.verdicts for cell in self.cells_of(guest))
 
     def with_result(self, *wanted: Result) -> Iterator[Verdict]:
         """Verdicts that came to one of these, in the plan's order."""
@@ -104,7 +104,7 @@ class RunResult:
             return f"The cell is as expected{', but not at once' if again else ''}"
         return f"{'All ' if answered == total else ''}{answered} cells are as expected{again}"
 
-    def alike(self, *wanted: Result) -> list[list[Verdict]]:
+    def grouped(self, *wanted: Result) -> list[list[Verdict]]:
         """Verdicts that came to one of these; those of a guest of which the same is said stand
         together: a guest that does not boot is told once, not for each cell.
         """

@@ -9,27 +9,29 @@ from urllib.parse import quote
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.verdict import Outcome, Result, Verdict
 
-SHAPES = {"pass": "✓", "fail": "✗", "error": "!", "unsupported": "–", "not-run": "·"}
-WORDS = {
+RESULT_SIGNS = {"pass": "✓", "fail": "✗", "error": "!", "unsupported": "–", "not-run": "·"}
+RESULT_WORDS = {
     "pass": "as expected",
     "fail": "not as expected",
     "error": "in error",
     "unsupported": "unsupported",
     "not-run": "not reached",
 }
-AGAIN = "↻"  # it passed when it was asked again
+RETRIED_SIGN = "↻"  # it passed when it was asked again
 _IN_FRAGMENTS = "/=+@:~!$&()*,;"
-PAIRED = 3  # so many variants stand beside each other; more of them get a part of the table each
+MAX_VARIANT_COLUMNS = (
+    3  # so many variants stand beside each other; more of them get a part of the table each
+)
 
 
 @dataclass(frozen=True)
-class Mark:
+class CellMark:
     """A cell's place on the page and how it looks there. `path` is empty where there is none."""
 
     anchor: str
     href: str
     result: str
-    shape: str
+    sign: str
     path: str
     word: str
     dies: bool
@@ -39,19 +41,19 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Line:
+class MatrixRow:
     """A row of the matrix: a limit, and the cells of each column."""
 
     limits: str
-    fields: tuple[tuple[Mark, ...], ...]
+    fields: tuple[tuple[CellMark, ...], ...]
 
 
 @dataclass(frozen=True)
-class Part:
+class MatrixSection:
     """Rows under a heading of their own; `name` is empty if there is but one part."""
 
     name: str
-    lines: tuple[Line, ...]
+    rows: tuple[MatrixRow, ...]
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ class Matrix:
     """Limits down, guests across; variants beside each other as `sub`, or in parts below."""
 
     guests: tuple[str, ...]
-    sub: tuple[str, ...]
-    parts: tuple[Part, ...]
+    variants: tuple[str, ...]
+    sections: tuple[MatrixSection, ...]
 
 
-def mark(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> Mark:
+def mark_cell(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> CellMark:
     """Return how a cell is marked; a cell without a verdict was not reached."""
     result = verdict.result.value if verdict else "not-run"
     seen = verdict.observed if verdict else None
@@ -74,17 +76,17 @@ def mark(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> Mark:
     dies = bool(seen and seen.outcome is Outcome.DIES and path != "refused")
     flaky = verdict is not None and verdict.result is Result.PASS and verdict.flaky
     anchor = "_".join(cell.id.split())  # an id may hold anything but blanks
-    told = f"{seen}" if seen else (verdict.findings[0] if verdict and verdict.findings else "")
-    parts = [*cell.id.split("/"), WORDS[result], told]
+    told = f"{seen}" if seen else (verdict.reason if verdict else "")
+    parts = [*cell.id.split("/"), RESULT_WORDS[result], told]
     if flaky:
         parts.append("passed when it was asked again")
     if changed:
         parts.append("changed since the earlier run")
-    return Mark(
+    return CellMark(
         anchor,
         f"#{quote(anchor, safe=_IN_FRAGMENTS)}",
         result,
-        SHAPES[result],
+        RESULT_SIGNS[result],
         path,
         word,
         dies,
@@ -94,26 +96,27 @@ def mark(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> Mark:
     )
 
 
-def matrix(cells: Sequence[Cell], marks: Sequence[Mark]) -> Matrix:
+def arrange(cells: Sequence[Cell], marks: Sequence[CellMark]) -> Matrix:
     """Arrange the marks of a run's cells; those of a question that was repeated share a field."""
     guests = tuple(dict.fromkeys(cell.guest for cell in cells))
     cells = [replace(cell, repeat=1) for cell in cells]
     variants = tuple(dict.fromkeys(cell.variant for cell in cells))
     limits = tuple(dict.fromkeys(str(cell.limits) for cell in cells))
-    at: dict[tuple[str, str, str], list[Mark]] = {}
+    at: dict[tuple[str, str, str], list[CellMark]] = {}
     for cell, one in zip(cells, marks, strict=True):
         at.setdefault((cell.guest, str(cell.limits), cell.variant), []).append(one)
 
-    def lines(columns: Sequence[tuple[str, str]]) -> Iterator[Line]:
+    def lines(columns: Sequence[tuple[str, str]]) -> Iterator[MatrixRow]:
         for limit in limits:
             fields = [at.get((guest, limit, variant), []) for guest, variant in columns]
             if any(fields):
-                yield Line(limit, tuple(map(tuple, fields)))
+                yield MatrixRow(limit, tuple(map(tuple, fields)))
 
-    if len(variants) <= PAIRED:
+    if len(variants) <= MAX_VARIANT_COLUMNS:
         columns = [(guest, variant) for guest in guests for variant in variants]
-        return Matrix(guests, variants, (Part("", tuple(lines(columns))),))
+        return Matrix(guests, variants, (MatrixSection("", tuple(lines(columns))),))
     parts = (
-        Part(variant, tuple(lines([(guest, variant) for guest in guests]))) for variant in variants
+        MatrixSection(variant, tuple(lines([(guest, variant) for guest in guests])))
+        for variant in variants
     )
     return Matrix(guests, (), tuple(parts))

@@ -23,17 +23,18 @@ from foothold_lab.harness.model.events import (
     RunStarted,
 )
 from foothold_lab.harness.reporters.atomic_write import write_whole
-from foothold_lab.harness.reporters.jsonl import JsonLines
+from foothold_lab.harness.reporters.escape import escape_json
+from foothold_lab.harness.reporters.jsonl import JsonLinesReporter
 
-SCHEMA = 1
+SCHEMA = 2
 
 
-class RunDirectory:
+class RunDirectoryReporter:
     """Writes each file as soon as it is known, whole."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._lines = JsonLines(directory / "events.jsonl")
+        self._lines = JsonLinesReporter(directory / "events.jsonl")
         self._started: RunStarted | None = None
 
     def __call__(self, event: AnyEvent) -> None:
@@ -74,4 +75,4 @@ class RunDirectory:
 
     def _write(self, name: str, value: object) -> None:
         text = msgspec.json.format(msgspec.json.encode(value), indent=1)
-        write_whole(self._directory / name, text + b"\n")
+        write_whole(self._directory / name, escape_json(text) + b"\n")

@@ -9,11 +9,12 @@ import msgspec
 
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.reporters.atomic_write import write_whole
-from foothold_lab.harness.reporters.json_document import document
+from foothold_lab.harness.reporters.escape import escape_json
+from foothold_lab.harness.reporters.json_document import build_document
 from foothold_lab.harness.reporters.result import RunResult
 
 
-class SummaryJson:
+class JsonReporter:
     """Writes the document when the run is over; `-` is standard output."""
 
     def __init__(self, path: str) -> None:
@@ -26,7 +27,8 @@ class SummaryJson:
 
     def close(self) -> None:
         """Write the document."""
-        data = msgspec.json.format(msgspec.json.encode(document(self._result)), indent=1) + b"\n"
+        text = msgspec.json.format(msgspec.json.encode(build_document(self._result)), indent=1)
+        data = escape_json(text) + b"\n"
         if self._path == "-":
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()

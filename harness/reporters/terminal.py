@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -28,8 +27,10 @@ from foothold_lab.harness.model.events import (
     RunStarted,
 )
 from foothold_lab.harness.model.verdict import Attempt, Result, Verdict
+from foothold_lab.harness.reporters.escape import escape_line, escape_lines
+from foothold_lab.harness.reporters.repeat import repeat_command
 from foothold_lab.harness.reporters.result import RunResult
-from foothold_lab.harness.reporters.sanitize import clean, clean_lines
+from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS
 
 _STYLES = {
     Result.PASS: "green",
@@ -38,6 +39,7 @@ _STYLES = {
     Result.UNSUPPORTED: "yellow",
 }
 _CONSOLE_LINES = 8
+_RESULT_WIDTH = len("✗ unsupported")
 
 
 def is_live(stream: IO[str]) -> bool:
@@ -57,7 +59,7 @@ class _Display(Protocol):
     def close(self) -> None: ...
 
 
-class Terminal:
+class TerminalReporter:
     """Shows a run on a stream. `live` as in `is_live`; `quiet` leaves the end of it alone.
 
     Everything that came out of a guest is cleaned before it is shown.
@@ -122,7 +124,7 @@ class _Lines:
             if event.passing:
                 return ""
             guest = f"{event.guest}: " if event.guest else ""
-            return guest + clean(event.what)
+            return guest + escape_line(event.what)
         if isinstance(event, GuestReady):
             return f"{event.guest}: {_ready(event)}"
         if isinstance(event, GuestFailed):
@@ -166,11 +168,13 @@ class _LiveTable:
             self._printed.update(done)
         if isinstance(event, RunStarted):
             head = _grid(event.cells)
-            head.add_row("", "limits", "policy", "expected", "observed", "time", style="dim")
+            head.add_row(
+                "", "limits", "policy", "expected", "result", "observed", "time", style="dim"
+            )
             self._console.print(head)
             self._live.start()
         elif isinstance(event, Progress) and not self._live.is_started:
-            self._console.print(Text(clean(event.what), "cyan"))
+            self._console.print(Text(escape_line(event.what), "cyan"))
         for guest in done:
             self._console.print(self._table(guest))
 
@@ -187,9 +191,9 @@ class _LiveTable:
     def _note(self, event: AnyEvent) -> None:
         if isinstance(event, Progress):
             if event.guest:
-                self._state[event.guest] = Text(clean(event.what), "cyan")
+                self._state[event.guest] = Text(escape_line(event.what), "cyan")
             else:
-                self._progress = clean(event.what)
+                self._progress = escape_line(event.what)
         elif isinstance(event, GuestBooting):
             self._state[event.guest] = Text("boots", "cyan")
         elif isinstance(event, GuestReady):
@@ -206,7 +210,7 @@ class _LiveTable:
             self._running.pop(event.cell, None)
 
     def _has_verdict(self, guest: str) -> bool:
-        return any(cell.id in self._result.verdicts for cell in self._result.of_guest(guest))
+        return any(cell.id in self._result.verdicts for cell in self._result.cells_of(guest))
 
     def _draw(self) -> RenderableType:
         """What is at work now. Called by the drawing thread."""
@@ -229,13 +233,19 @@ class _LiveTable:
     def _table(self, guest: str) -> RenderableType:
         head = Text.assemble((guest, "bold"), "  ", self._state.get(guest, Text()))
         head.no_wrap, head.overflow = True, "ellipsis"
-        verdicts = [self._result.verdicts.get(cell.id) for cell in self._result.of_guest(guest)]
+        verdicts = [self._result.verdicts.get(cell.id) for cell in self._result.cells_of(guest)]
         if all(each and each.result is Result.UNSUPPORTED for each in verdicts):
             return head
         table = _grid(self._result.cells)
-        for cell, verdict in zip(self._result.of_guest(guest), verdicts, strict=True):
+        for cell, verdict in zip(self._result.cells_of(guest), verdicts, strict=True):
             table.add_row("", *self._row(cell, verdict))
         return Group(head, table)
+
+    def _result_word(self, result: Result) -> str:
+        """A sign and a word: neither colour nor the sign is needed to read the result."""
+        sign = RESULT_SIGNS[result]
+        word = result.upper() if result in (Result.FAIL, Result.ERROR) else result.value
+        return f"{sign} {word}" if _can_show(self._console, sign) else word
 
     def _row(self, cell: Cell, verdict: Verdict | None) -> Iterator[Text]:
         yield Text(str(cell.limits))
@@ -243,13 +253,23 @@ class _LiveTable:
         if verdict is None:
             since = self._running.get(cell.id)
             yield Text(str(cell.expected or ""), "dim")
+            yield Text("")
             again = self._again.get(cell.id)
             yield Text(f"again, after {again}" if again else "runs" if since else "", "cyan")
             yield Text(f"{time.monotonic() - since:.1f} s" if since else "", "cyan")
             return
-        yield Text(clean(str(verdict.expected or verdict.predicted or ""), 120))
-        yield Text(clean(_observed(verdict), 120), _STYLES[verdict.result])
+        yield Text(escape_line(str(verdict.expected or verdict.predicted or ""), 120))
+        yield Text(self._result_word(verdict.result), _STYLES[verdict.result])
+        yield Text(escape_line(_observed(verdict), 120))
         yield Text(f"{verdict.seconds:.2f} s")
+
+
+def _can_show(console: Console, text: str) -> bool:
+    try:
+        text.encode(console.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _grid(cells: Sequence[Cell]) -> Table:
@@ -261,6 +281,7 @@ def _grid(cells: Sequence[Cell]) -> Table:
     table.add_column(width=min(max(limits, 14), 28))
     table.add_column(width=min(max(variant, 8), 20))
     table.add_column(ratio=1)
+    table.add_column(width=_RESULT_WIDTH)
     table.add_column(ratio=1)
     table.add_column(justify="right", width=8)
     return table
@@ -274,28 +295,28 @@ def _observed(verdict: Verdict) -> str:
 
 def _seen(one: Verdict | Attempt) -> str:
     if one.observed:
-        return clean(str(one.observed), 300)
-    return clean(one.findings[0], 300) if one.findings else one.result.value
+        return escape_line(str(one.observed), 300)
+    return escape_line(one.reason or one.result.value, 300)
 
 
 def _failed_try(attempt: Attempt) -> str:
-    return f"{attempt.result}: {clean(next(iter(attempt.findings), _seen(attempt)), 200)}"
+    return f"{attempt.result}: {escape_line(attempt.reason or _seen(attempt), 200)}"
 
 
 def _ready(event: GuestReady) -> str:
     facts = event.facts
     text = f"ready in {event.seconds:.2f} s; {facts.release}, {facts.bits} bits"
-    return "; ".join([clean(text, 200), *(clean(note, 200) for note in event.notes)])
+    return "; ".join([escape_line(text, 200), *(escape_line(note, 200) for note in event.notes)])
 
 
 def _failed(event: GuestFailed) -> str:
     kind = "unsupported" if event.blame == "unsupported" else "failed"
-    return f"{kind}: {clean(event.message, 300)}"
+    return f"{kind}: {escape_line(event.message, 300)}"
 
 
 def _ending(result: RunResult) -> Iterator[Text]:
     """What is told at the end: what failed, what could not be tried, the sum of it."""
-    for verdict, *same in result.alike(Result.FAIL, Result.ERROR):
+    for verdict, *same in result.grouped(Result.FAIL, Result.ERROR):
         yield Text("")
         yield from _failure(verdict, [each.cell for each in same])
     yield from _flaky(result)
@@ -303,7 +324,7 @@ def _ending(result: RunResult) -> Iterator[Text]:
     yield Text("")
     yield _summary(result)
     if result.started:
-        yield Text(f"kept in {clean(result.started.directory)}", "dim")
+        yield Text(f"kept in {escape_line(result.started.directory)}", "dim")
 
 
 def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
@@ -311,22 +332,32 @@ def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
     if same:
         yield Text(f"  and the same of {', '.join(same)}")
     for finding in verdict.findings:
-        yield Text(f"  {clean(finding)}")
+        yield Text.assemble(f"  {escape_line(finding.text)} ", (f"[{finding.code}]", "dim"))
     if verdict.observed:
         for who, said in verdict.observed.evidence.items():
-            yield Text(f"    {clean(who)}: {clean(said, 400)}", "dim")
+            yield Text(f"    {escape_line(who)}: {escape_line(said, 400)}", "dim")
     for note in verdict.notes:
-        yield Text(f"    note: {clean(note, 400)}", "dim")
-    if lines := clean_lines(verdict.console, _CONSOLE_LINES):
-        yield Text("  the console's last lines:")
-        for line in lines:
-            yield Text(f"    | {line}", "dim")
-    if verdict.remedy:
-        yield Text(f"  remedy: {clean(verdict.remedy)}")
-    if verdict.artefacts:
-        yield Text(f"  kept in: {clean(verdict.artefacts)}")
-    if verdict.command:
-        yield Text(f"  again:   {clean(shlex.join(verdict.command))}")
+        yield Text(f"    note: {escape_line(note, 400)}", "dim")
+    output = [escape_line(line, 300) for line in verdict.last_lines]
+    yield from _quoted("last output of the subject:", output)
+    yield from _quoted(
+        "last lines of the guest's console:", escape_lines(verdict.console, _CONSOLE_LINES)
+    )
+    for label, text in (
+        ("remedy: ", escape_line(verdict.remedy)),
+        ("kept in: ", escape_line(verdict.artefacts)),
+        ("again:   ", repeat_command(verdict.command) if verdict.command else ""),
+    ):
+        if text:
+            yield Text(f"  {label}{text}")
+
+
+def _quoted(title: str, lines: Sequence[str]) -> Iterator[Text]:
+    """Show lines that a guest printed."""
+    if lines:
+        yield Text(f"  {title}")
+    for line in lines:
+        yield Text(f"    | {line}", "dim")
 
 
 def _flaky(result: RunResult) -> Iterator[Text]:
@@ -338,7 +369,7 @@ def _flaky(result: RunResult) -> Iterator[Text]:
         for number, attempt in enumerate(verdict.attempts, 1):
             yield Text(f"  try {number} {_failed_try(attempt)}")
             if attempt.artefacts:
-                yield Text(f"    kept in: {clean(attempt.artefacts)}", "dim")
+                yield Text(f"    kept in: {escape_line(attempt.artefacts)}", "dim")
 
 
 def _unsupported(result: RunResult) -> Iterator[Text]:
@@ -350,10 +381,10 @@ def _unsupported(result: RunResult) -> Iterator[Text]:
         if guest not in told:
             told.add(guest)
             yield Text("")
-            reason = verdict.findings[0] if verdict.findings else "this machine cannot boot it"
-            yield Text.assemble(("UNSUPPORTED", "yellow"), f"  {guest}: {clean(reason)}")
+            reason = verdict.reason or "this machine cannot boot it"
+            yield Text.assemble(("UNSUPPORTED", "yellow"), f"  {guest}: {escape_line(reason)}")
             if verdict.remedy:
-                yield Text(f"  remedy: {clean(verdict.remedy)}")
+                yield Text(f"  remedy: {escape_line(verdict.remedy)}")
 
 
 def _summary(result: RunResult) -> Text:

@@ -11,21 +11,24 @@ from types import TracebackType
 from typing import Any, Self
 
 from foothold_lab.harness.model.errors import InfrastructureError, UsageError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.results_db.schema import APPLICATION, MIGRATIONS, Migration
 
-PATIENCE = 10.0  # seconds for another writer's transaction, which takes a few milliseconds
+TIMEOUT = 10.0  # seconds for another writer's transaction, which takes a few milliseconds
 MEMORY = Path(":memory:")
-_ANOTHER = "choose another file with --history or FOOTHOLD_HISTORY"
+_CHOOSE_ANOTHER = "choose another file with --history or FOOTHOLD_HISTORY"
 
 
 class HistoryError(InfrastructureError):
     """The history cannot be read or written."""
 
+    usual = Code.INFRASTRUCTURE_HISTORY
+
 
 class Database:
     """An open history, brought up to the newest schema; made if it is not there.
 
-    With `reading` it has to be there, and may be on a read-only file system. Used by one thread at
+    With `read_only` it has to be there, and may be on a read-only file system. Used by one thread at
     a time. Every method raises HistoryError; opening raises UsageError if there is nothing to read.
     """
 
@@ -33,14 +36,14 @@ class Database:
         self,
         path: Path,
         *,
-        reading: bool = False,
-        patience: float = PATIENCE,
+        read_only: bool = False,
+        timeout: float = TIMEOUT,
         migrations: Sequence[Migration] = MIGRATIONS,
     ) -> None:
         self.path = path
-        self._patience = patience
+        self._timeout = timeout
         self._migrations = migrations
-        if reading and not path.exists():
+        if read_only and not path.exists():
             raise UsageError(
                 f"there is no history in {path}",
                 "every `foothold run` writes one; --history names another file",
@@ -50,14 +53,14 @@ class Database:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise HistoryError(
-                    f"{path.parent} cannot be made: {error.strerror}", _ANOTHER
+                    f"{path.parent} cannot be made: {error.strerror}", _CHOOSE_ANOTHER
                 ) from error
         try:
             self._open(f"{path}")
         except HistoryError as error:
-            if not reading or not _is_for_want_of_writing(error) or _has_unmerged(path):
+            if not read_only or not _needs_writing(error) or _has_unmerged(path):
                 raise
-            # nobody can change it: nobody has to be waited for, no files are needed beside it
+            # a read-only file cannot change: SQLite needs neither locks nor files beside it
             self._open(f"{path.absolute().as_uri()}?immutable=1")
 
     def __enter__(self) -> Self:
@@ -80,7 +83,7 @@ class Database:
         """Close it; the last to do so merges the write-ahead log into the file."""
         if "scratch" in vars(self):
             self.scratch.close()
-        with self._in_words():
+        with self._translated_errors():
             self._connection.close()
 
     @contextlib.contextmanager
@@ -92,7 +95,7 @@ class Database:
         if self._connection.in_transaction:
             yield
             return
-        with self._in_words():
+        with self._translated_errors():
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
@@ -104,12 +107,12 @@ class Database:
 
     def execute(self, statement: str, *values: object) -> int:
         """Execute one statement; answers the row that it has inserted, if it has."""
-        with self._in_words():
+        with self._translated_errors():
             return self._connection.execute(statement, values).lastrowid or 0
 
     def execute_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
         """Execute a statement for each of these rows."""
-        with self._in_words():
+        with self._translated_errors():
             self._connection.executemany(statement, rows)
 
     def rows(self, statement: str, *values: object) -> list[sqlite3.Row]:
@@ -118,7 +121,7 @@ class Database:
             each.encode(errors="backslashreplace").decode() if isinstance(each, str) else each
             for each in values
         )
-        with self._in_words():
+        with self._translated_errors():
             return self._connection.execute(statement, tuple(told)).fetchall()
 
     def value(self, statement: str, *values: object) -> Any:
@@ -127,10 +130,10 @@ class Database:
         return row[0] if row else None
 
     def _open(self, name: str) -> None:
-        with self._in_words():
+        with self._translated_errors():
             self._connection = sqlite3.connect(
                 name,
-                timeout=self._patience,
+                timeout=self._timeout,
                 isolation_level=None,
                 check_same_thread=False,
                 uri=name.startswith("file:"),
@@ -149,13 +152,13 @@ class Database:
             raise HistoryError(
                 f"{self.path} was written by a newer Foothold: its schema is {version}, this one "
                 f"knows up to {newest}",
-                f"use that Foothold, or {_ANOTHER}",
+                f"use that Foothold, or {_CHOOSE_ANOTHER}",
             )
         if version < newest:
             with self.transaction():
                 self._migrate()
-        # readers go on while somebody writes, and a killed writer leaves nothing half. It stays so
-        # once it is set; whoever finds others at work leaves it to the next
+        # readers continue during a write, and a killed writer leaves no partial data. The mode is
+        # permanent; a process that finds others at work leaves the change to the next one
         if self.value("PRAGMA journal_mode") != "wal":
             with contextlib.suppress(sqlite3.OperationalError):
                 self._connection.execute("PRAGMA journal_mode = WAL")
@@ -170,7 +173,7 @@ class Database:
             " (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)"
         )
         if tables and application != APPLICATION:
-            raise HistoryError(f"{self.path} is the database of another program", _ANOTHER)
+            raise HistoryError(f"{self.path} is the database of another program", _CHOOSE_ANOTHER)
         return int(version)
 
     def _migrate(self) -> None:
@@ -183,35 +186,35 @@ class Database:
         self.execute(f"PRAGMA application_id = {APPLICATION}")
 
     @contextlib.contextmanager
-    def _in_words(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise _explain(self.path, error, self._patience) from error
+            raise _explain(self.path, error, self._timeout) from error
 
 
-def _explain(path: Path, error: sqlite3.Error, patience: float) -> HistoryError:
+def _explain(path: Path, error: sqlite3.Error, timeout: float) -> HistoryError:
     # https://www.sqlite.org/rescode.html; what follows the first two words is detail
     code = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
     told = {
         "SQLITE_BUSY": (
-            f"{path} has been locked by another program for {patience:g} s",
-            f"find it with `fuser {path}`, or {_ANOTHER}",
+            f"{path} has been locked by another program for {timeout:g} s",
+            f"find it with `fuser {path}`, or {_CHOOSE_ANOTHER}",
         ),
-        "SQLITE_NOTADB": (f"{path} is no SQLite database", _ANOTHER),
+        "SQLITE_NOTADB": (f"{path} is not an SQLite database", _CHOOSE_ANOTHER),
         "SQLITE_CORRUPT": (
             f"{path} is damaged: {error}",
             f"move it away: the next run makes a new one; `sqlite3 {path} .recover` may save it",
         ),
-        "SQLITE_FULL": (f"no space is left for {path}", f"free some, or {_ANOTHER}"),
-        "SQLITE_READONLY": (f"{path} may not be written", _ANOTHER),
-        "SQLITE_CANTOPEN": (f"{path} cannot be opened, or not written", _ANOTHER),
+        "SQLITE_FULL": (f"no space is left for {path}", f"free some, or {_CHOOSE_ANOTHER}"),
+        "SQLITE_READONLY": (f"{path} may not be written", _CHOOSE_ANOTHER),
+        "SQLITE_CANTOPEN": (f"{path} cannot be opened, or not written", _CHOOSE_ANOTHER),
     }
-    message, remedy = told.get(code, (f"{path}: {error}", _ANOTHER))
+    message, remedy = told.get(code, (f"{path}: {error}", _CHOOSE_ANOTHER))
     return HistoryError(message, remedy)
 
 
-def _is_for_want_of_writing(error: HistoryError) -> bool:
+def _needs_writing(error: HistoryError) -> bool:
     name = getattr(error.__cause__, "sqlite_errorname", "")
     return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN"))
 

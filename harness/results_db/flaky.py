@@ -18,14 +18,14 @@ class Flaky:
     """
 
     cell: str
-    came: Mapping[str, int]
-    retried: int
-    last: str
+    outcomes: Mapping[str, int]
+    retries: int
+    last_run: str
 
     @property
     def runs(self) -> int:
         """How many times it was asked in those settings."""
-        return sum(self.came.values())
+        return sum(self.outcomes.values())
 
 
 def flaky(database: Database, plan: str = "") -> list[Flaky]:
@@ -36,63 +36,63 @@ def flaky(database: Database, plan: str = "") -> list[Flaky]:
     known but the former.
     """
     settings: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in database.rows(_SUSPECTS, plan):
-        settings[row["question"], row["setting"]].append(row)
+    for row in database.rows(_CANDIDATES, plan):
+        settings[row["base_name"], row["inputs_hash"]].append(row)
     changed: dict[str, list[_Changed]] = defaultdict(list)
-    for (question, _), rows in settings.items():
-        changed[question] += _among(rows)
-    found = [_told(question, parts) for question, parts in changed.items() if parts]
-    return sorted(found, key=lambda one: (-_odd(one.came, one.retried) / one.runs, one.cell))
+    for (base_name, _), rows in settings.items():
+        changed[base_name] += _among(rows)
+    found = [_summarized(base_name, parts) for base_name, parts in changed.items() if parts]
+    return sorted(found, key=lambda one: (-_odd(one.outcomes, one.retries) / one.runs, one.cell))
 
 
 # in which settings a cell came to more than one thing is found in an index alone; each row is what
 # it came to there, how often, and the newest run of these
-_SUSPECTS = """
+_CANDIDATES = """
     WITH suspects AS (
-        SELECT question, setting FROM cells WHERE came IS NOT NULL AND setting IS NOT NULL
-        GROUP BY question, setting HAVING min(came) <> max(came)
-        UNION SELECT question, setting FROM cells WHERE flaky
+        SELECT base_name, inputs_hash FROM cells WHERE outcome_key IS NOT NULL AND inputs_hash IS NOT NULL
+        GROUP BY base_name, inputs_hash HAVING min(outcome_key) <> max(outcome_key)
+        UNION SELECT base_name, inputs_hash FROM cells WHERE flaky
     )
-    SELECT c.question, c.setting, c.came, c.flaky, b.likeness,
+    SELECT c.base_name, c.inputs_hash, c.outcome_key, c.flaky, b.guest_hash,
            count(*) AS times, max(r.started) AS started, r.name AS run
     FROM suspects s
-    JOIN cells c ON c.question = s.question AND c.setting IS s.setting AND c.came IS NOT NULL
+    JOIN cells c ON c.base_name = s.base_name AND c.inputs_hash IS s.inputs_hash AND c.outcome_key IS NOT NULL
     JOIN runs r ON r.id = c.run
     LEFT JOIN boots b ON b.id = c.boot
     WHERE ? IN ('', r.plan)
-    GROUP BY c.question, c.setting, c.came, c.flaky, b.likeness
+    GROUP BY c.base_name, c.inputs_hash, c.outcome_key, c.flaky, b.guest_hash
 """
 
 
 @dataclass(frozen=True)
 class _Changed:
-    """A cell in one setting and one likeness: what it came to, and its newest odd run."""
+    """A cell in one inputs_hash and one guest_hash: what it came to, and its newest odd run."""
 
-    came: Counter[str]
-    retried: int
+    outcomes: Counter[str]
+    retries: int
     last: tuple[float, str]
 
 
 def _among(rows: Iterable[Row]) -> Iterator[_Changed]:
-    """Part one setting by what guests were like; verdicts without a guest belong to each part."""
-    likes = {row["likeness"] for row in rows if row["likeness"]} or {None}
+    """Part one inputs_hash by what guests were like; verdicts without a guest belong to each part."""
+    likes = {row["guest_hash"] for row in rows if row["guest_hash"]} or {None}
     for like in sorted(likes, key=str):
-        part = [row for row in rows if row["likeness"] in (like, None)]
-        came: Counter[str] = Counter()
+        part = [row for row in rows if row["guest_hash"] in (like, None)]
+        outcomes: Counter[str] = Counter()
         for row in part:
-            came[row["came"]] += row["times"]
-        retried = sum(row["times"] for row in part if row["flaky"])
-        if len(came) > 1 or retried:
-            [(usual, _)] = came.most_common(1)
-            odd = (row for row in part if row["flaky"] or row["came"] != usual)
-            yield _Changed(came, retried, max((row["started"], row["run"]) for row in odd))
+            outcomes[row["outcome_key"]] += row["times"]
+        retries = sum(row["times"] for row in part if row["flaky"])
+        if len(outcomes) > 1 or retries:
+            [(usual, _)] = outcomes.most_common(1)
+            odd = (row for row in part if row["flaky"] or row["outcome_key"] != usual)
+            yield _Changed(outcomes, retries, max((row["started"], row["run"]) for row in odd))
 
 
-def _told(question: str, parts: list[_Changed]) -> Flaky:
-    came = sum((part.came for part in parts), Counter[str]())
-    retried = sum(part.retried for part in parts)
-    return Flaky(question, dict(came), retried, max(part.last for part in parts)[1])
+def _summarized(base_name: str, parts: list[_Changed]) -> Flaky:
+    outcomes = sum((part.outcomes for part in parts), Counter[str]())
+    retries = sum(part.retries for part in parts)
+    return Flaky(base_name, dict(outcomes), retries, max(part.last for part in parts)[1])
 
 
-def _odd(came: Mapping[str, int], retried: int) -> int:
-    return sum(came.values()) - max(came.values()) + retried
+def _odd(outcomes: Mapping[str, int], retries: int) -> int:
+    return sum(outcomes.values()) - max(outcomes.values()) + retries

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from foothold_lab.harness.model.findings import Finding
 from foothold_lab.harness.model.provenance import Provenance
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.results_db import process
@@ -53,7 +54,7 @@ class Run:
     def of(cls, row: sqlite3.Row, counts: Mapping[str, int], flaky: int) -> Run:
         """Read it from a row of `runs`."""
         state = State(row["state"])
-        if state is State.RUNNING and not process.lives(row["process"]):
+        if state is State.RUNNING and not process.is_alive(row["process"]):
             state = State.KILLED
         origin = Provenance(*(row[name] for name in Provenance.__dataclass_fields__))
         command = _json(row["command"], tuple[str, ...])
@@ -75,8 +76,9 @@ class Run:
 
 
 @dataclass(frozen=True)
-class BootRow:
-    """A boot of a guest; facts None if it never answered, then `failure` says why.
+class StoredBoot:
+    """A boot of a guest; facts None if it never answered, then `failure` says why, and
+    `code` is that of the finding.
 
     `name` is that of its directory in the run. Facts are as JSON has them: an older Foothold may
     have measured other ones.
@@ -92,9 +94,10 @@ class BootRow:
     notes: tuple[str, ...]
     argv: tuple[str, ...]
     failure: str
+    code: str
 
     @classmethod
-    def of(cls, row: sqlite3.Row) -> BootRow:
+    def of(cls, row: sqlite3.Row) -> StoredBoot:
         """Read it from a row of `boots`."""
         facts = _json(row["facts"], dict[str, object]) if row["facts"] else None
         names = dict[str, str]
@@ -109,6 +112,7 @@ class BootRow:
             _json(row["notes"], tuple[str, ...]),
             _json(row["argv"], tuple[str, ...]),
             row["failure"],
+            row["code"],
         )
 
     @property
@@ -118,15 +122,15 @@ class BootRow:
 
 
 @dataclass(frozen=True)
-class KeptCell:
+class StoredCell:
     """A cell of a run, without the whole of its verdict; result None if it has none.
 
-    `question` is its name but for which repeat it is, `boot` the id of its boot.
+    `base_name` is its name but for which repeat it is, `boot` the id of its boot.
     """
 
     id: int
     name: str
-    question: str
+    base_name: str
     guest: str
     limits: str
     subject: str
@@ -136,21 +140,21 @@ class KeptCell:
     outcome: str | None = None
     status: int | None = None
     blame: str | None = None
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     seconds: float | None = None
     retries: int = 0
     flaky: bool = False
     boot: int | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, row: sqlite3.Row) -> KeptCell:
+    def of(cls, row: sqlite3.Row) -> StoredCell:
         """Read it from a row of `cells`."""
         result = Result(row["result"]) if row["result"] else None
-        findings = _json(row["findings"], tuple[str, ...]) if row["findings"] != "[]" else ()
+        findings = _json(row["findings"], tuple[Finding, ...]) if row["findings"] != "[]" else ()
         return cls(
             row["id"],
             row["name"],
-            row["question"],
+            row["base_name"],
             row["guest"],
             row["limits"],
             row["subject"],
@@ -168,12 +172,12 @@ class KeptCell:
         )
 
     @property
-    def bad(self) -> bool:
+    def is_bad(self) -> bool:
         """Did it fail, or find no answer?"""
         return self.result in (Result.FAIL, Result.ERROR)
 
     @property
-    def seen(self) -> str:
+    def summary(self) -> str:
         """What was seen of it, in a few words."""
         where = [each for each in (self.path, self.outcome) if each]
         if self.status:

@@ -1,4 +1,4 @@
-"""Who writes: a name for a process that no other process will ever have, and whether it lives."""
+"""Who writes: a name for a process that no other process will ever have, and whether it is alive."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 
-def mine() -> str:
+def this_process() -> str:
     """Name this process: by the boot of its machine, its pid namespace, its pid and its start."""
     return f"{_where()} {os.getpid()} {_started(os.getpid())}"
 
 
-def lives(name: str) -> bool:
+def is_alive(name: str) -> bool:
     """Is there still the process of that name? One that cannot be seen from here is alive."""
     boot, namespace, pid, started = (name.split() + [""] * 4)[:4]
     here_boot, here_namespace = _where().split()

@@ -14,29 +14,29 @@ import msgspec
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db.database import Database, HistoryError
-from foothold_lab.harness.results_db.models import BootRow, KeptCell, Run
-from foothold_lab.harness.results_db.timing_stats import MOST
+from foothold_lab.harness.results_db.models import Run, StoredBoot, StoredCell
+from foothold_lab.harness.results_db.timing_stats import MAX_SAMPLES
 from foothold_lab.harness.results_db.writer import replay
 
 LAST = re.compile(r"last(?:~(\d{1,6}))?")
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredRun:
     """A run with its boots and cells. `source` is where the verdicts are."""
 
     run: Run
-    boots: tuple[BootRow, ...]
-    cells: tuple[KeptCell, ...]
+    boots: tuple[StoredBoot, ...]
+    cells: tuple[StoredCell, ...]
     source: Database
 
     @property
-    def guests(self) -> dict[str, BootRow]:
+    def guests(self) -> dict[str, StoredBoot]:
         """Of each guest its last boot that answered, else its last."""
         ordered = sorted(self.boots, key=lambda boot: boot.facts is not None)
         return {boot.guest: boot for boot in ordered}
 
-    def cell(self, name: str) -> KeptCell:
+    def cell(self, name: str) -> StoredCell:
         """Find a cell by its name, or by a part of it that no other has. Raises UsageError."""
         found = [cell for cell in self.cells if cell.name == name]
         found = found or [cell for cell in self.cells if name in cell.name]
@@ -47,7 +47,7 @@ class Kept:
         remedy = f"there is: {', '.join(some[:6])}{', …' if len(some) > 6 else ''}"
         raise UsageError(f"{name!r} names {fits} of {self.run.name}", remedy)
 
-    def verdict(self, cell: KeptCell) -> Verdict | None:
+    def verdict(self, cell: StoredCell) -> Verdict | None:
         """Return the whole verdict on a cell, None if it has none. Raises HistoryError."""
         data = self.source.value("SELECT json FROM verdicts WHERE cell = ?", cell.id)
         try:
@@ -67,7 +67,7 @@ def runs(database: Database, plan: str = "", limit: int = -1, skip: int = 0) -> 
     return list(_runs(database, query, plan, limit, skip))
 
 
-def find(database: Database, word: str, plan: str = "") -> Kept:
+def find(database: Database, word: str, plan: str = "") -> StoredRun:
     """Find a run, of this plan if one is given: `last`, `last~1`, its name or the beginning of it,
     its directory. Of a directory that is not in the history, the run is read from there.
 
@@ -77,10 +77,12 @@ def find(database: Database, word: str, plan: str = "") -> Kept:
         found = runs(database, plan, 1, int(match[1] or 0))
         if not found:
             of = f" of the plan {plan!r}" if plan else ""
-            raise UsageError(f"there is no run {word}{of} in {database.path}", _which(database))
-        return _kept(database, found[0])
+            raise UsageError(
+                f"there is no run {word}{of} in {database.path}", _newest_runs(database)
+            )
+        return _stored_run(database, found[0])
     if "/" in word or Path(word).is_dir():
-        return _in_directory(database, Path(word).absolute())
+        return _run_run_run_in_directory(database, Path(word).absolute())
     exactly = list(_runs(database, "SELECT * FROM runs WHERE name = ?", word))
     found = exactly or list(
         _runs(database, "SELECT * FROM runs WHERE substr(name, 1, ?) = ? LIMIT 6", len(word), word)
@@ -88,8 +90,8 @@ def find(database: Database, word: str, plan: str = "") -> Kept:
     if len(found) != 1:
         names = ", ".join(run.name for run in found)
         fits = f"several runs: {names}" if found else f"no run in {database.path}"
-        raise UsageError(f"{word!r} names {fits}", _which(database))
-    return _kept(database, found[0])
+        raise UsageError(f"{word!r} names {fits}", _newest_runs(database))
+    return _stored_run(database, found[0])
 
 
 def add(database: Database, directory: Path) -> Run:
@@ -101,25 +103,25 @@ def add(database: Database, directory: Path) -> Run:
     return _replayed(database, directory)
 
 
-def earlier(database: Database, kept: Kept) -> Mapping[str, Sequence[float]]:
-    """Return how long each question of a run took in the latest runs before it, in seconds."""
+def earlier_durations(database: Database, kept: StoredRun) -> Mapping[str, Sequence[float]]:
+    """Return how long each cell of a run took in the latest runs before it, in seconds."""
     query = """
-        SELECT question, json_group_array(seconds) AS seconds FROM (
-            SELECT c.question, c.seconds, row_number() OVER (
-                PARTITION BY c.question ORDER BY r.started DESC, r.id DESC
+        SELECT base_name, json_group_array(seconds) AS seconds FROM (
+            SELECT c.base_name, c.seconds, row_number() OVER (
+                PARTITION BY c.base_name ORDER BY r.started DESC, r.id DESC
             ) AS place
             FROM cells c JOIN runs r ON r.id = c.run
             WHERE c.result IN ('pass', 'fail') AND r.started < ?
-              AND c.question IN (SELECT value FROM json_each(?))
-        ) WHERE place <= ? GROUP BY question
+              AND c.base_name IN (SELECT value FROM json_each(?))
+        ) WHERE place <= ? GROUP BY base_name
     """
-    asked = sorted({cell.question for cell in kept.cells})
-    rows = database.rows(query, kept.run.started, msgspec.json.encode(asked).decode(), MOST)
+    asked = sorted({cell.base_name for cell in kept.cells})
+    rows = database.rows(query, kept.run.started, msgspec.json.encode(asked).decode(), MAX_SAMPLES)
     decode = msgspec.json.Decoder(list[float]).decode
-    return {row["question"]: decode(row["seconds"]) for row in rows}
+    return {row["base_name"]: decode(row["seconds"]) for row in rows}
 
 
-def _in_directory(database: Database, directory: Path) -> Kept:
+def _run_run_run_in_directory(database: Database, directory: Path) -> StoredRun:
     found = list(
         _runs(
             database,
@@ -128,8 +130,8 @@ def _in_directory(database: Database, directory: Path) -> Kept:
         )
     )
     if found:
-        return _kept(database, found[0])
-    return _kept(database.scratch, _replayed(database.scratch, directory))
+        return _stored_run(database, found[0])
+    return _stored_run(database.scratch, _replayed(database.scratch, directory))
 
 
 def _replayed(database: Database, directory: Path) -> Run:
@@ -150,12 +152,14 @@ def _runs(database: Database, query: str, *values: object) -> Iterator[Run]:
         yield Run.of(row, dict(counts), flaky)
 
 
-def _kept(database: Database, run: Run) -> Kept:
+def _stored_run(database: Database, run: Run) -> StoredRun:
     boots = database.rows("SELECT * FROM boots WHERE run = ? ORDER BY id", run.id)
     cells = database.rows("SELECT * FROM cells WHERE run = ? ORDER BY id", run.id)
-    return Kept(run, tuple(map(BootRow.of, boots)), tuple(map(KeptCell.of, cells)), database)
+    return StoredRun(
+        run, tuple(map(StoredBoot.of, boots)), tuple(map(StoredCell.of, cells)), database
+    )
 
 
-def _which(database: Database) -> str:
+def _newest_runs(database: Database) -> str:
     newest = ", ".join(run.name for run in runs(database, limit=3))
     return f"the newest are: {newest}" if newest else "it has no run yet: `foothold run` adds one"

@@ -103,4 +103,28 @@ MIGRATIONS = (
             """,
         ),
     ),
+    # findings have codes: those of before get one that says so
+    Migration(
+        2,
+        (
+            "ALTER TABLE boots ADD COLUMN code TEXT NOT NULL DEFAULT ''",
+            """
+            UPDATE cells SET findings = (
+                SELECT json_group_array(json_object('code', 'history/no-code', 'text', value))
+                FROM json_each(findings)
+            )
+            WHERE findings != '[]'
+            """,
+        ),
+    ),
+    # columns are named after what they hold
+    Migration(
+        3,
+        (
+            "ALTER TABLE boots RENAME COLUMN likeness TO guest_hash",
+            "ALTER TABLE cells RENAME COLUMN question TO base_name",
+            "ALTER TABLE cells RENAME COLUMN setting TO inputs_hash",
+            "ALTER TABLE cells RENAME COLUMN came TO outcome_key",
+        ),
+    ),
 )

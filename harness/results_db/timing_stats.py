@@ -11,15 +11,20 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-FEWEST, MOST = 5, 30  # earlier runs: with fewer nothing can be said, more are not looked at
+MIN_SAMPLES, MAX_SAMPLES = (
+    5,
+    30,
+)  # earlier runs: with fewer nothing can be said, more are not looked at
 SIGMAS = 5.0  # of a plan of 1,000 cells none should be told by chance, and times have long tails
-SHARE = 0.25  # of the median: less is not worth a person's time, and five equal times have no MAD
-LEAST = 0.05  # seconds: less is the scheduler's
+MIN_SHARE = (
+    0.25  # of the median: less is not worth a person's time, and five equal times have no MAD
+)
+MIN_SECONDS = 0.05  # seconds: less is the scheduler's
 _NORMAL = 1.4826
 
 
 @dataclass(frozen=True)
-class Usual:
+class TypicalTime:
     """What is usual of a cell, from `samples` earlier runs; seconds. More than `most` is slower."""
 
     median: float
@@ -27,16 +32,16 @@ class Usual:
     samples: int
 
     @property
-    def most(self) -> float:
+    def longest(self) -> float:
         """The longest time that noise explains."""
-        return self.median + max(SIGMAS * self.spread, SHARE * self.median, LEAST)
+        return self.median + max(SIGMAS * self.spread, MIN_SHARE * self.median, MIN_SECONDS)
 
 
-def usual(seconds: Sequence[float]) -> Usual | None:
+def typical_time(seconds: Sequence[float]) -> TypicalTime | None:
     """Say what is usual; None if there are too few times to tell."""
-    if len(seconds) < FEWEST:
+    if len(seconds) < MIN_SAMPLES:
         return None
-    latest = seconds[:MOST]
+    latest = seconds[:MAX_SAMPLES]
     median = statistics.median(latest)
     deviation = statistics.median(abs(each - median) for each in latest)
-    return Usual(median, _NORMAL * deviation, len(latest))
+    return TypicalTime(median, _NORMAL * deviation, len(latest))

@@ -23,14 +23,14 @@ from foothold_lab.harness.model.events import (
     RunStarted,
 )
 from foothold_lab.harness.model.verdict import Verdict
-from foothold_lab.harness.results_db import process, space
+from foothold_lab.harness.results_db import fingerprints, process
 from foothold_lab.harness.results_db.database import Database
 from foothold_lab.harness.results_db.models import State
 
 _HINT = "give the directory of a run, with its events.jsonl"
 
 
-class History:
+class HistoryReporter:
     """A sink. The database is opened when a run begins, so that its errors are a sink's errors."""
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +44,7 @@ class History:
         try:
             if isinstance(event, RunStarted):
                 self._database = Database(self._path)
-                self._recorder = Recorder(self._database, process.mine())
+                self._recorder = Recorder(self._database, process.this_process())
             if self._recorder:
                 self._recorder(event)
         except BaseException:
@@ -140,7 +140,7 @@ class Recorder:
                 subject=cell.subject,
                 policy=cell.policy,
                 workload=cell.workload,
-                question=replace(cell, repeat=1).id if cell.repeat > 1 else name,
+                base_name=replace(cell, repeat=1).id if cell.repeat > 1 else name,
             )
             self._cells[name] = row, cell
 
@@ -169,12 +169,14 @@ class Recorder:
             provenance=_json(event.provenance),
             notes=_json(event.notes),
             argv=_json(event.argv),
-            likeness=space.likeness(msgspec.to_builtins(event.facts), event.provenance),
+            guest_hash=fingerprints.guest_hash(msgspec.to_builtins(event.facts), event.provenance),
         )
 
     def _failed(self, event: GuestFailed) -> None:
         boot = self._boots.get(event.boot) or self._booting(event, {})
-        self._update("boots", boot.row, failure=event.message, argv=_json(event.argv))
+        self._update(
+            "boots", boot.row, failure=event.message, code=event.code, argv=_json(event.argv)
+        )
 
     def _finish(self, row: int, cell: Cell, verdict: Verdict, name: str) -> None:
         assert self._started
@@ -184,9 +186,9 @@ class Recorder:
             "cells",
             row,
             boot=boot.row if boot else None,
-            setting=space.setting(self._started, cell, known) if known else None,
+            inputs_hash=fingerprints.inputs_hash(self._started, cell, known) if known else None,
             result=verdict.result,
-            came=space.came(verdict),
+            outcome_key=fingerprints.outcome_key(verdict),
             path=seen and seen.path,
             outcome=seen and seen.outcome,
             status=seen and seen.status,
@@ -242,7 +244,7 @@ def _events(path: Path) -> Iterator[AnyEvent]:
         try:
             yield msgspec.json.decode(line, type=AnyEvent)
         except msgspec.MsgspecError as error:
-            raise UsageError(f"{path}:{number}: this is no event: {error}", _HINT) from error
+            raise UsageError(f"{path}:{number}: this is not an event: {error}", _HINT) from error
 
 
 def _json(value: object) -> str:

@@ -1,7 +1,7 @@
-"""What a program wished for: its requests for addresses, shortened to those that tell something.
+"""The requests of a program for addresses, shortened to those that matter.
 
-A program that is refused may ask ten thousand times. Requests that follow one another and are alike
-become one wish, with how many they were, and from where to where they went.
+A program may repeat a refused request ten thousand times. Similar requests that follow one another
+become one group, with their number, the first one and the last one.
 """
 
 from __future__ import annotations
@@ -9,31 +9,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from foothold_lab.harness.evidence.program import reaction
-from foothold_lab.harness.evidence.strace import Story
+from foothold_lab.harness.evidence.requests import Reactions, requests_of
+from foothold_lab.harness.evidence.strace import SubjectTrace
 from foothold_lab.harness.model.ledger import (
     FIXED,
     LARGE,
-    Account,
+    AddressSpace,
     Answer,
-    Fate,
-    Map,
     Reservation,
-    settle,
+    ReservationState,
+    replay,
 )
 from foothold_lab.harness.model.sizes import format_size
 
-_MAIN = 3  # wishes that are told of a program that gets all of them
+_MAIN = 3  # wishes shown of each kind
 _ARENAS = (64 << 20, 128 << 20)  # of glibc, one a thread: HEAP_MAX_SIZE in malloc/arena.c
 
 
 @dataclass(frozen=True)
-class Wish:
-    """Requests that are alike: the first and the last of them, how many there were, of how many the
-    address was refused (with which errno) or changed (the first that was given instead).
+class RequestGroup:
+    """A series of similar requests: the first, the last, and their number. `refused` and `moved`
+    count those that the kernel refused (with `errno`) or moved (the first time to `given`).
 
-    `searched` counts the places that the program found taken (EEXIST) before; `then` is what it did
-    upon the last answer, if that was not what it wanted.
+    `occupied_before` counts the addresses that the program found taken (EEXIST) before. `then` is the
+    reaction to the last answer, if the request was not granted.
     """
 
     first: Reservation
@@ -43,41 +42,41 @@ class Wish:
     moved: int = 0
     errno: str = ""
     given: int | None = None
-    searched: int = 0
+    occupied_before: int = 0
     then: str = ""
 
     @property
     def granted(self) -> bool:
-        """Was it given what it asked for?"""
+        """Did the kernel grant all requests, at the addresses asked for?"""
         return not (self.refused or self.moved)
 
     @property
     def exact(self) -> bool:
-        """Does it insist on the address?"""
+        """Do the requests insist on the address (MAP_FIXED or MAP_FIXED_NOREPLACE)?"""
         return bool(self.first.flags & FIXED)
 
     @property
     def asked(self) -> str:
-        """What was asked for, in words: `64M at 0xc000000000, and 63 times more up to 0x3fc…`."""
+        """Describe the requests: `64M at 0xc000000000, and 63 times more up to 0x3fc…`."""
         size, least = _size(self.first), _size(self.last)
         where = "anywhere"
-        if self.first.asked:
-            where = f"at {'exactly ' if self.exact else ''}{self.first.asked:#x}"
+        if self.first.requested:
+            where = f"at {'exactly ' if self.exact else ''}{self.first.requested:#x}"
         parts = [f"{size} {where}"]
         if self.count > 1:
             again = f"and {self.count - 1:,} time{'s' * (self.count > 2)} more"
-            if self.last.asked and self.last.asked != self.first.asked:
-                again += f", at last at {self.last.asked:#x}"
+            if self.last.requested and self.last.requested != self.first.requested:
+                again += f", at last at {self.last.requested:#x}"
             parts.append(again if size == least else f"{again} for {least}")
-        if self.searched:
-            parts.append(f"the {_ordinal(self.searched + 1)} place that it tried")
+        if self.occupied_before:
+            parts.append(f"the {_ordinal(self.occupied_before + 1)} place that it tried")
         return ", ".join(parts)
 
     @property
     def answered(self) -> str:
-        """What the kernel gave, in words."""
+        """Describe the answers of the kernel."""
         if self.granted:
-            return "that" if self.first.asked else f"{self.first.given or 0:#x}"
+            return "that" if self.first.requested else f"{self.first.granted or 0:#x}"
         if not self.moved:
             return f"nothing ({self.errno})"
         if not self.refused:
@@ -87,14 +86,14 @@ class Wish:
         )
 
 
-def wishes(story: Story) -> tuple[Wish, ...]:
-    """Shorten a story to its wishes, in their order."""
-    found: list[Wish] = []
-    for one in _telling(story, settle(story.steps)):
+def group_requests(subject_trace: SubjectTrace) -> tuple[RequestGroup, ...]:
+    """Return the wishes of a subject_trace, in order."""
+    found: list[RequestGroup] = []
+    for one in _telling(subject_trace, replay(subject_trace.steps)):
         before = found[-1] if found else None
         if search := next((each for each in found if _is_search(each, one)), None):
             found.remove(search)
-            found.append(replace(one, searched=search.count))
+            found.append(replace(one, occupied_before=search.count))
         elif before and _alike(before, one):
             found[-1] = replace(
                 before,
@@ -111,78 +110,76 @@ def wishes(story: Story) -> tuple[Wish, ...]:
     return tuple(found)
 
 
-def main_wishes(of: Sequence[Wish]) -> tuple[Wish, ...]:
-    """Choose those that say how a program lives, in their order: what it was not granted, the
-    largest that ask for an address, the largest at all.
+def main_requests(of: Sequence[RequestGroup]) -> tuple[RequestGroup, ...]:
+    """Choose the most important wishes, in order: the first that were not granted, the largest that
+    ask for an address, the largest of all.
     """
-    lasting = [each for each in of if each.last.became != (Fate.UNMAPPED,)]
+    lasting = [each for each in of if each.last.states != (ReservationState.UNMAPPED,)]
     largest = sorted(lasting, key=lambda each: -each.first.length)
-    hinted = [each for each in largest if each.first.asked]
+    hinted = [each for each in largest if each.first.requested]
     denied = [each for each in of if not each.granted]
     chosen = {id(each) for each in (*denied[:_MAIN], *hinted[:_MAIN], *largest[:1])}
     return tuple(each for each in of if id(each) in chosen)
 
 
-def _telling(story: Story, account: Account) -> Iterator[Wish]:
-    """Each request of the program's own that is large or asks for an address, as a wish."""
-    arenas = [each for each in account.ledger if _is_arena(each)]
-    place = -1
-    for at, step in enumerate(story.steps):
-        if not isinstance(step, Map):
-            continue
-        place += 1
-        while account.ledger[place] != step.reservation:  # mremap has entries of its own
-            place += 1
-        one = account.ledger[place]
-        if not one.tells or one.within or one in arenas or _is_next_to(one, arenas):
+def _telling(subject_trace: SubjectTrace, address_space: AddressSpace) -> Iterator[RequestGroup]:
+    """Yield a group for each of the program's own requests that is large or has an address."""
+    arenas = [each for each in address_space.ledger if _is_arena(each)]
+    reactions = Reactions(subject_trace)
+    for at, one in requests_of(subject_trace, address_space):
+        if not one.notable or one.nested or one in arenas or _is_next_to(one, arenas):
             continue
         refused, moved = one.answer is Answer.REFUSED, one.answer is Answer.MOVED
-        yield Wish(
+        yield RequestGroup(
             one,
             one,
             1,
             int(refused),
             int(moved),
             one.errno,
-            one.given if moved else None,
+            one.granted if moved else None,
             0,
-            reaction(story, at, one) if refused or moved else "",
+            reactions.describe(at, one) if refused or moved else "",
         )
 
 
 def _is_arena(one: Reservation) -> bool:
-    """Is it for a thread's malloc? Every program with threads has such."""
-    wanted = one.protection == "---" and not one.flags & FIXED and not one.asked
-    return wanted and one.length in _ARENAS and Fate.PROTECTED in one.became
+    """Is it glibc's arena for the malloc of a thread?"""
+    wanted = one.protection == "---" and not one.flags & FIXED and not one.requested
+    return wanted and one.length in _ARENAS and ReservationState.PROTECTED in one.states
 
 
 def _is_next_to(one: Reservation, arenas: Sequence[Reservation]) -> bool:
-    """Is it for one thread more, asked for where an arena's other half was given back?"""
+    """Is it a request for another arena, at the unused half of an earlier one?"""
     near = any(
-        each.given <= (one.asked or 0) <= each.given + each.length
+        each.granted <= (one.requested or 0) <= each.granted + each.length
         for each in arenas
-        if each.given is not None
+        if each.granted is not None
     )
     return near and one.hinted and one.length in _ARENAS
 
 
-def _alike(one: Wish, other: Wish) -> bool:
+def _alike(one: RequestGroup, other: RequestGroup) -> bool:
     a, b = one.last, other.first
-    if (a.protection, one.exact, bool(a.asked)) != (b.protection, other.exact, bool(b.asked)):
+    if (a.protection, one.exact, bool(a.requested)) != (
+        b.protection,
+        other.exact,
+        bool(b.requested),
+    ):
         return False
     if one.granted or other.granted:
         return one.granted and other.granted and a.length == b.length
-    return bool(a.asked)
+    return bool(a.requested)
 
 
-def _is_search(one: Wish, other: Wish) -> bool:
-    """Did it only look for a place that is free, and find one?"""
+def _is_search(one: RequestGroup, other: RequestGroup) -> bool:
+    """Did the program only search for a free address, and find one?"""
     taken = one.errno == "EEXIST" and one.refused == one.count
     return taken and other.granted and other.exact and one.last.length == other.first.length
 
 
 def _size(one: Reservation) -> str:
-    """Three digits of what is large: nobody reads 1073741832K."""
+    """Return a large size with three digits, since 1073741832K is hard to read."""
     if one.length < LARGE:
         return format_size(one.length)
     size: float = one.length >> 20

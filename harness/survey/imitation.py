@@ -1,17 +1,17 @@
-"""A ceiling instead of a kernel: where it and the kernel that it imitates disagree."""
+"""Compares an imitated kernel (a ceiling) with the kernel that it imitates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from foothold_lab.harness.model.limits import Limits
-from foothold_lab.harness.survey.loader import Seen, Survey
-from foothold_lab.harness.survey.prose import tell, word_of
+from foothold_lab.harness.survey.loader import Survey, SurveyedCell
+from foothold_lab.harness.survey.prose import describe_cell, outcome_word
 
 
-def imitations(survey: Survey) -> Iterator[str]:
-    """Yield paragraphs: for each guest under a ceiling, and each whose address space really ends
-    there, which subjects do not do the same, and what they do.
+def compare_imitations(survey: Survey) -> Iterator[str]:
+    """Yield paragraphs: for each guest under a ceiling, and each guest whose address space really
+    ends there, the subjects whose results differ.
     """
     for guest, limits in dict.fromkeys((guest, limits) for guest, limits, _ in survey.cells):
         ceiling = Limits.parse(limits).ceiling
@@ -28,13 +28,17 @@ def _compared(survey: Survey, guest: str, limits: str, real: str) -> Iterator[st
         if not (one and other and one.verdict.observed and other.verdict.observed):
             continue
         count += 1
-        if word_of(one) != word_of(other):
+        if outcome_word(one) != outcome_word(other):
             differ.append(f"* **{about.title}**: {_short(one)} In {real}: {_short(other)}")
     if count:
-        same = f"{count - len(differ)} of {count} do as in {real}"
-        yield f"In {guest} under `{limits}`, {same}{'; these do not:' if differ else '.'}"
+        same = f"{count - len(differ)} of {count} behave as in {real}"
+        yield f"In {guest} under `{limits}`, {same}{'. These differ:' if differ else '.'}"
     yield from differ
 
 
-def _short(seen: Seen) -> str:
-    return "It starts, with all that it asks for." if word_of(seen) == "starts" else tell(seen)
+def _short(seen: SurveyedCell) -> str:
+    return (
+        "It starts, and the kernel grants all its requests."
+        if outcome_word(seen) == "starts"
+        else describe_cell(seen)
+    )

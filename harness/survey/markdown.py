@@ -1,4 +1,4 @@
-"""All of the survey as one page of Markdown."""
+"""Writes the survey as one page of Markdown."""
 
 from __future__ import annotations
 
@@ -8,50 +8,52 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Outcome
-from foothold_lab.harness.survey.digest import Wish, main_wishes
-from foothold_lab.harness.survey.imitation import imitations
-from foothold_lab.harness.survey.loader import Seen, Survey
-from foothold_lab.harness.survey.prose import plain, tell, word_of
+from foothold_lab.harness.survey.digest import RequestGroup, main_requests
+from foothold_lab.harness.survey.imitation import compare_imitations
+from foothold_lab.harness.survey.loader import Survey, SurveyedCell
+from foothold_lab.harness.survey.prose import describe_cell, describe_observation, outcome_word
 from foothold_lab.harness.threshold.bisection import Edge, Threshold, about
 
-# a program may name the image that it lies in: by where that is on this machine
+# a program may print the path of its image on this machine
 _STORED = re.compile(r"/\S*?/store/([a-z0-9_-]+)-[0-9a-f]{16}")
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)?")
-_HOSTS = ("native", "docker", "qemu-user-")  # whose kernel is that of this machine
-NONE = "none"  # the limits of a cell without any
+_HOSTS = ("native", "docker", "qemu-user-")  # these guests run on this machine's kernel
+NONE = "none"  # the limits of a cell that has none
 _HEAD = """\
 # The survey
 
-Which runtime starts where, by which reservation, and under how little address space. Measured on
-{date} by `foothold survey`, which anybody can repeat: every runtime is Debian's package, and
-every guest boots for real. The sentences are made from the traces of the run; what stands between
-quotation marks the program said itself.
+Which language runtimes, allocators and sanitizers start in which address space, which
+reservations they make, and how little address space is enough. For their maintainers, and for users
+who choose a limit. Measured on {date} by `foothold survey`, which you can run yourself: every
+runtime is a Debian package, and every guest is booted. The sentences are made from the traces of
+the run. Text in quotation marks is the program's own. Words are defined in the
+[glossary](glossary.md).
 
-`native`, `docker` and `qemu-user-…` are the machine on which this was made, with {memory} of
-memory; the other guests have 2 GiB. A virtual machine that sizes its heap by the memory it finds,
-as OpenJDK does, asks for more where there is more. Of a size that was refused, qemu-user tells the
-lower 32 bits. How a runtime is added: docs/runtimes.md. What each address space is like:
-docs/atlas.md.
+`native`, `docker` and `qemu-user-…` are the machine on which this page was made, with {memory} of
+memory; the other guests have 2 GiB. A runtime that sizes its heap by the memory it finds, as
+OpenJDK does, asks for more where there is more. qemu-user reports only the lower 32 bits of a size
+that was refused. [runtimes.md](runtimes.md) says how to add a runtime; [atlas.md](atlas.md)
+describes each address space.
 """
 _STARTS = """\
 ## What starts where
 
-Without any limit, a table for each machine. *moved*: it starts, though an address that it asked for
-was refused or changed. A dash: it was not asked there.
+Without any limit, a table for each machine. *moved*: it starts, but an address that it asked for
+was refused or changed. A dash: this was not tried.
 """
 _RESERVATIONS = """\
 ## By which reservation
 
-What each asks of the kernel: the largest reservations that want an address, the largest that does
-not care, and what was not granted. *At exactly* insists on the address (MAP_FIXED, or
-MAP_FIXED_NOREPLACE), *at* is a hint; *that* is what was asked for. Guests with the same answers
-share a row; its addresses and sizes are those of the first. *Everywhere*: in all guests that asked
-it. The 64 MiB that glibc reserves for each thread's malloc are left out.
+What each asks of the kernel: the largest reservations that ask for an address, the largest that
+takes any address, and what was not granted. *At exactly* insists on the address (MAP_FIXED, or
+MAP_FIXED_NOREPLACE), *at* is a hint; *that* is the address that was asked for. Guests with the same
+answers share a row; its addresses and sizes are those of the first. *Everywhere*: in all guests
+that were tried. The 64 MiB that glibc reserves for each thread's malloc are left out.
 """
 _DYING = """\
 ## What does not start, and why
 
-Guests in which it goes alike share an item; its addresses are those of the first.
+Guests with the same result share an item; its addresses are those of the first.
 """
 _MOVED = """\
 ## What starts elsewhere than it asked
@@ -59,16 +61,16 @@ _MOVED = """\
 _LIMITS = """\
 ## The smallest limit
 
-The smallest RLIMIT_AS under which each starts; under a 64th less it does not. Found without a
-tracer; below the limit it was then traced, for what was refused last. A star: under larger limits,
-or without one, it does not always start.
+The smallest RLIMIT_AS under which each starts; under a limit that is a 64th smaller it does not.
+It was found without a tracer. Below the limit it was then traced, to see what was refused last. A
+star: under larger limits, or without one, it does not always start.
 """
 _IMITATED = """\
 ## A kernel imitated
 
-Whoever has no such kernel can imitate the end of its address space with a limit: docs/limits.md
-says how, and what that cannot do. Above all, the program itself stays where this machine's kernel
-placed it.
+If you do not have such a kernel, you can imitate the end of its address space with a limit:
+[limits.md](limits.md) says how, and what an imitation cannot do. Above all, the program itself
+stays where this machine's kernel placed it.
 
 """
 
@@ -83,7 +85,7 @@ def markdown(survey: Survey) -> str:
         _findings(survey, moved=True), _RESERVATIONS, _reservations(survey), _LIMITS,
         _thresholds(survey), _unfound(survey), _below(survey), _agreement(survey),
         _imitated(survey),
-        *(f"Not measured: {guest}: {why}.\n" for guest, why in survey.missing.items()),
+        *(f"Not measured: {guest}: {why}.\n" for guest, why in survey.unmeasured.items()),
     ]  # fmt: skip
     return _STORED.sub(r"\1", "\n".join(part for part in parts if part))
 
@@ -98,7 +100,7 @@ def _cell(text: str) -> str:
 
 
 def _wrapped(paragraph: str) -> str:
-    """Break a paragraph, or an item of a list, into lines as the other pages have them."""
+    """Wrap a paragraph, or an item of a list."""
     indent = "  " if paragraph.startswith("* ") else ""
     lines = textwrap.wrap(
         _STORED.sub(r"\1", paragraph),
@@ -143,20 +145,20 @@ def _starts(survey: Survey) -> str:
 
 
 def _everywhere(survey: Survey) -> str:
-    """Name those of which there is nothing to tell."""
+    """Name the runtimes that start everywhere, with all that they ask for."""
     words: dict[str, set[str]] = {}
     for (_, limits, subject), seen in survey.cells.items():
         if limits == NONE:
-            words.setdefault(subject, set()).add(word_of(seen))
+            words.setdefault(subject, set()).add(outcome_word(seen))
     well = [_named(survey, each) for each in survey.subjects if words.get(each) == {"starts"}]
-    told = f"{len(well)} of {len(words)} start everywhere, at the addresses that they ask for"
+    told = f"{len(well)} of {len(words)} start in all guests, at the addresses that they ask for"
     return _wrapped(f"{told}: {'; '.join(well)}." if well else f"{told}.")
 
 
 def _starts_on(survey: Survey, guests: Sequence[str]) -> str:
     def word(guest: str, subject: str) -> str:
         seen = survey.cells.get((guest, NONE, subject))
-        return word_of(seen) if seen else "-"
+        return outcome_word(seen) if seen else "-"
 
     rows = (
         [_named(survey, subject), *(word(guest, subject) for guest in guests)]
@@ -166,10 +168,10 @@ def _starts_on(survey: Survey, guests: Sequence[str]) -> str:
 
 
 def _groups(
-    survey: Survey, subject: str, key: Callable[[Seen], object]
-) -> Iterator[tuple[list[str], Seen]]:
-    """Guests in which it went alike, with what was seen in the first of them."""
-    groups: dict[object, tuple[list[str], Seen]] = {}
+    survey: Survey, subject: str, key: Callable[[SurveyedCell], object]
+) -> Iterator[tuple[list[str], SurveyedCell]]:
+    """Group the guests with the same key, with the cell of the first guest of each group."""
+    groups: dict[object, tuple[list[str], SurveyedCell]] = {}
     for guest in survey.guests:
         seen = survey.cells.get((guest, NONE, subject))
         if seen is not None and seen.verdict.observed is not None:
@@ -177,35 +179,39 @@ def _groups(
     yield from groups.values()
 
 
-def _manner(seen: Seen) -> object:
-    """What makes two guests alike: what became of it, and of its wishes, whatever the addresses."""
-    ways = ((w.exact, bool(w.first.asked), bool(w.refused), bool(w.moved)) for w in seen.wishes)
-    return word_of(seen), frozenset(ways)
+def _manner(seen: SurveyedCell) -> object:
+    """Return a key of guests with the same result: outcome and answers, without addresses."""
+    ways = (
+        (w.exact, bool(w.first.requested), bool(w.refused), bool(w.moved)) for w in seen.requests
+    )
+    return outcome_word(seen), frozenset(ways)
 
 
-def _denial(seen: Seen) -> object:
-    """Likewise, of what it was not granted alone, and of what it said when it died."""
-    denied = ((w.exact, bool(w.refused), bool(w.moved), w.then) for w in seen.wishes)
+def _denial(seen: SurveyedCell) -> object:
+    """Return a key of the outcome, the requests that were not granted, and the last message."""
+    denied = ((w.exact, bool(w.refused), bool(w.moved), w.then) for w in seen.requests)
     observed = seen.verdict.observed
     words = _NUMBER.sub("", observed.message) if observed else ""
-    return word_of(seen), frozenset(each for each in denied if each[1] or each[2]), words
+    return outcome_word(seen), frozenset(each for each in denied if each[1] or each[2]), words
 
 
 def _findings(survey: Survey, *, moved: bool) -> str:
-    """Tell of those that start, though not where they wished; or of those that do not start."""
-    told: dict[str, list[str]] = {}  # runtimes of which the same is to be told share an item
+    """Describe the subjects that start at another address; or those that do not start."""
+    told: dict[str, list[str]] = {}  # runtimes with the same text share an item
     for subject in survey.subjects:
         for guests, seen in _groups(survey, subject, _denial):
-            if word_of(seen) != "starts" and seen.starts is moved:
+            if outcome_word(seen) != "starts" and seen.starts is moved:
                 bits = dict.fromkeys(f"{survey.guests[guest].bits}" for guest in guests)
-                where = f"{shortly(guests)} ({' and '.join(bits)} bits)"
-                told.setdefault(f"{where}: {tell(seen)}", []).append(_named(survey, subject))
+                where = f"{abbreviate_guests(guests)} ({' and '.join(bits)} bits)"
+                told.setdefault(f"{where}: {describe_cell(seen)}", []).append(
+                    _named(survey, subject)
+                )
     items = (f"* **{'; '.join(names)}**, {what}" for what, names in told.items())
     return "".join(map(_wrapped, items)) or "Nothing.\n"
 
 
-def shortly(guests: Sequence[str]) -> str:
-    """Name guests, of neighbours that begin alike the end alone: `qemu-riscv64-sv39, -sv48`."""
+def abbreviate_guests(guests: Sequence[str]) -> str:
+    """List guests, and shorten a repeated prefix: `qemu-riscv64-sv39, -sv48`."""
     told: list[str] = []
     family = ""
     for guest in guests:
@@ -223,29 +229,29 @@ def _reservations(survey: Survey) -> str:
     modest = []
     for subject in survey.subjects:
         groups = list(_groups(survey, subject, _manner))
-        if all(seen.traced and not seen.wishes for _, seen in groups):
+        if all(seen.traced and not seen.requests for _, seen in groups):
             modest.append(_named(survey, subject))
             continue
         for guests, seen in groups:
             name = _named(survey, subject)
-            where = "everywhere" if len(groups) == 1 else shortly(guests)
-            shown = main_wishes(seen.wishes)
+            where = "everywhere" if len(groups) == 1 else abbreviate_guests(guests)
+            shown = main_requests(seen.requests)
             if not shown:
                 asked = "nothing large, no address" if seen.traced else "not traced"
                 rows.append([name, where, asked, "", ""])
-            for wish in shown:
-                rows.append([name, where, wish.asked, wish.answered, _then(wish, seen)])
+            for group in shown:
+                rows.append([name, where, group.asked, group.answered, _then(group, seen)])
                 name = where = ""
-    nothing = f"Nothing large, and no address, ask for: {'; '.join(modest)}."
+    nothing = f"These ask for nothing large and for no address: {'; '.join(modest)}."
     table = _table(["", "guests", "asked", "given", "then"], rows)
     return f"{table}\n{_wrapped(nothing)}" if modest else table
 
 
-def _then(wish: Wish, seen: Seen) -> str:
-    if wish.granted or seen.starts or wish is not seen.wishes[-1]:
-        return wish.then
+def _then(group: RequestGroup, seen: SurveyedCell) -> str:
+    if group.granted or seen.starts or group is not seen.requests[-1]:
+        return group.then
     hangs = seen.verdict.observed and seen.verdict.observed.outcome is Outcome.HANGS
-    return "came to no end" if hangs else "died"
+    return "hung" if hangs else "died"
 
 
 def _thresholds(survey: Survey) -> str:
@@ -269,7 +275,7 @@ def _thresholds(survey: Survey) -> str:
 def _unfound(survey: Survey) -> str:
     told = (
         f"* Not found: {f'{_named(survey, subject)} in ' if subject else ''}{guest}: {why}"
-        for guest, subject, why in survey.unfound
+        for guest, subject, why in survey.missing_thresholds
     )
     return "".join(map(_wrapped, told))
 
@@ -284,7 +290,7 @@ def _edge(found: Threshold) -> str:
 
 
 def _below(survey: Survey) -> str:
-    """What happens just below, in the first guest of each subject."""
+    """Describe what happens just below the threshold, in the first guest of each subject."""
     first: dict[str, Threshold] = {}
     for each in sorted(survey.thresholds, key=lambda one: list(survey.guests).index(one.guest)):
         if each.search.edge in (Edge.FOUND, Edge.SEVERAL):
@@ -294,21 +300,21 @@ def _below(survey: Survey) -> str:
             _named(survey, subject),
             f"{about(first[subject].search.largest or 0)}, {first[subject].guest}",
             first[subject].refused.removeprefix("mmap, ") or "nothing",
-            plain(first[subject].observed),
+            describe_observation(first[subject].observed),
         ]
         for subject in survey.subjects
         if subject in first
     )
-    return _table(["", "under", "refused last", "what became of it"], rows) if first else ""
+    return _table(["", "under", "refused last", "result"], rows) if first else ""
 
 
 def _imitated(survey: Survey) -> str:
-    told = "".join(map(_wrapped, imitations(survey)))
+    told = "".join(map(_wrapped, compare_imitations(survey)))
     return _IMITATED + told.replace(":\n*", ":\n\n*") if told else ""
 
 
 def _agreement(survey: Survey) -> str:
-    """Hold the run's cells under a limit against the thresholds, which were found without it."""
+    """Compare the cells under a limit with the thresholds, which were found independently."""
     known = {(each.guest, each.subject): each for each in survey.thresholds}
     agree, against = 0, []
     for (guest, limits, subject), seen in survey.cells.items():
@@ -326,5 +332,5 @@ def _agreement(survey: Survey) -> str:
             agree += 1
     if not agree and not against:
         return ""
-    text = f"Of {agree + len(against)} cells of the run under a limit, {agree} agree with this.\n"
+    text = f"{agree} of {agree + len(against)} cells of the run under a limit agree with these sizes.\n"
     return text + ("\n" + "".join(against) if against else "")

@@ -1,4 +1,4 @@
-"""What was asked, what the kernel gave, what the program did: two sentences out of a trace."""
+"""Describes a trace in two sentences: request, answer of the kernel, reaction of the program."""
 
 from __future__ import annotations
 
@@ -6,106 +6,111 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from foothold_lab.harness.model.signals import signal_name
 from foothold_lab.harness.model.verdict import Outcome, Result
-from foothold_lab.harness.survey.digest import Wish
-from foothold_lab.harness.survey.loader import Seen
+from foothold_lab.harness.survey.digest import RequestGroup
+from foothold_lab.harness.survey.loader import SurveyedCell
 
 _PREFIX = re.compile(r"^(==\d+==|\[[\d.]+s\](\[[a-z,]+ *\])*)\s*")  # sanitizers', HotSpot's log
 _RANGE = re.compile(r"0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16})")
 _LONGEST = 220
 
 
-def word_of(seen: Seen) -> str:
-    """Say in a word how it went, as a table shows it."""
+def outcome_word(seen: SurveyedCell) -> str:
+    """Return the word for a cell in a table."""
     observed = seen.verdict.observed
     if observed is None or observed.outcome is None:
         return "unsupported" if seen.verdict.result is Result.UNSUPPORTED else "not known"
     if observed.outcome is not Outcome.STARTS:
         return f"**{observed.outcome}**{', not always' if seen.varied else ''}"
-    return "starts" if all(each.granted for each in seen.wishes) else "*moved*"
+    return "starts" if all(each.granted for each in seen.requests) else "*moved*"
 
 
-def tell(seen: Seen) -> str:
-    """Tell of a cell whose subject did not get what it asked for, or did not start."""
-    denied = [each for each in seen.wishes if not each.granted]
+def describe_cell(seen: SurveyedCell) -> str:
+    """Describe a cell whose subject did not get what it asked for, or did not start."""
+    denied = [each for each in seen.requests if not each.granted]
     if not denied:
         return f"{_undenied(seen)} {_ending(seen)}"
-    wish = max(denied, key=lambda each: (each.first.length, each.count))
-    after = seen.wishes[seen.wishes.index(wish) + 1 :]
-    asked = wish.asked + (", and on" if seen.cut and not after else "")
-    return f"It asks for {asked}; the kernel {_answer(wish)}. {_reaction(wish, after, seen)}"
+    group = max(denied, key=lambda each: (each.first.length, each.count))
+    after = seen.requests[seen.requests.index(group) + 1 :]
+    asked = group.asked + (", and more" if seen.trace_cut and not after else "")
+    return f"It asks for {asked}; the kernel {_answer(group)}. {_reaction(group, after, seen)}"
 
 
-def _undenied(seen: Seen) -> str:
-    """Tell of one that died although the kernel granted all that it asked for."""
+def _undenied(seen: SurveyedCell) -> str:
+    """Describe a subject that died although the kernel granted all its requests."""
     if not seen.traced:
-        return "There is no trace of it."
-    if seen.wishes:
-        largest = max(seen.wishes, key=lambda each: each.first.length)
+        return "It was not traced."
+    if seen.requests:
+        largest = max(seen.requests, key=lambda each: each.first.length)
         largest = replace(largest, count=1)
-        return f"It is given all that it asks for; the largest is {largest.asked}."
-    nothing = "It asks the kernel for nothing that is large or has an address"
-    place = _RANGE.search(" ".join(seen.words))
+        return f"The kernel grants all its requests; the largest is {largest.asked}."
+    nothing = "It makes no large request and asks for no address"
+    place = _RANGE.search(" ".join(seen.output_lines))
     if not place:
         return f"{nothing}."
     start, end = (int(each, 16) for each in place.groups())
-    there = next((each for each in seen.listed if each[0] < end and start < each[1]), None)
-    if seen.end and end > seen.end:
-        why = f"goes beyond the end of its address space, {seen.end:#x}"
+    there = next((each for each in seen.last_mappings if each[0] < end and start < each[1]), None)
+    if seen.address_space_end and end > seen.address_space_end:
+        why = f"goes beyond the end of its address space, {seen.address_space_end:#x}"
     elif there:
         why = "is not free"
     else:
         return f"{nothing}."
     if there:
-        why += f", and {there[2] or 'a mapping'} lies in it at {there[0]:#x}"
-    return f"{nothing}: the range of which it speaks, {start:#x}-{end:#x}, {why}."
+        why += f"; {there[2] or 'a mapping'} lies in it at {there[0]:#x}"
+    return f"{nothing}. The range that it names, {start:#x}-{end:#x}, {why}."
 
 
-def _answer(wish: Wish) -> str:
-    each = "" if wish.count == 1 else " each time"
-    if not wish.moved:
-        return f"refuses{each} ({wish.errno})"
-    if wish.refused:
-        refuses = f"refuses {_times(wish.refused)} ({wish.errno})"
-        return f"{refuses} and gives {wish.given or 0:#x} instead {_times(wish.moved)}"
-    alike = " and the like" if wish.count > 1 else ""
-    return f"gives {wish.given or 0:#x}{alike} instead"
+def _answer(group: RequestGroup) -> str:
+    each = "" if group.count == 1 else " each time"
+    if not group.moved:
+        return f"refuses{each} ({group.errno})"
+    if group.refused:
+        refuses = f"refuses {_times(group.refused)} ({group.errno})"
+        return f"{refuses} and gives {group.given or 0:#x} instead {_times(group.moved)}"
+    alike = " and similar addresses" if group.count > 1 else ""
+    return f"gives {group.given or 0:#x}{alike} instead"
 
 
-def _reaction(wish: Wish, after: Sequence[Wish], seen: Seen) -> str:
+def _reaction(group: RequestGroup, after: Sequence[RequestGroup], seen: SurveyedCell) -> str:
     observed = seen.verdict.observed
     if observed is None or observed.outcome is not Outcome.STARTS:
         return _ending(seen)
-    back = "gives it back" if "gave it back" in wish.then else ""
-    if seen.cut:
-        went = f"{back}, and goes on so" if back else "goes on so"
-        return f"It {went} until its trace is ended; without a tracer it starts."
-    if wish.then == "took it":
-        return "It takes that, and starts."
+    back = "gives it back" if "gave it back" in group.then else ""
+    if seen.trace_cut:
+        repeats = f"{back}, and repeats this" if back else "repeats this"
+        return f"It {repeats} until the trace ends; without a tracer it starts."
+    if group.then == "took it":
+        return "It uses that address, and starts."
     following = next((each for each in after if each.granted), None)
     if following is None:
-        return f"It {back}, and starts without." if back else "It goes on without, and starts."
-    got = "" if following.first.asked else f", is given {following.answered}"
+        return f"It {back}, and starts without it." if back else "It starts without it."
+    got = "" if following.first.requested else f", is given {following.answered}"
     then = f"asks for {following.asked}{got}, and starts"
     return f"It {back}, {then}." if back else f"It {then}."
 
 
-def _ending(seen: Seen) -> str:
+def _ending(seen: SurveyedCell) -> str:
     observed = seen.verdict.observed
     if observed is None:
-        return f"What became of it is not known: {seen.verdict.findings[0]}."
+        return f"The result is not known: {seen.verdict.reason}."
     if observed.outcome is Outcome.HANGS:
-        return "It comes to no end."
-    how = f"by signal {observed.signal}" if observed.signal else f"with status {observed.status}"
-    words = quoted(seen)
-    return f"It dies {how}, saying {words}" if words else f"It dies {how}, without a word."
+        return "It hangs."
+    how = (
+        f"by {signal_name(observed.signal)}"
+        if observed.signal
+        else f"with status {observed.status}"
+    )
+    words = quote_output(seen)
+    return f"It dies {how} and prints {words}" if words else f"It dies {how} and prints nothing."
 
 
-def quoted(seen: Seen) -> str:
-    """The first that it complained of, as a quotation, without what a log puts before each line."""
+def quote_output(seen: SurveyedCell) -> str:
+    """Quote the first error message of a subject, without the prefixes of a log."""
     observed = seen.verdict.observed
     message = _PREFIX.sub("", observed.message) if observed else ""
-    words = [_PREFIX.sub("", line) for line in seen.words]
+    words = [_PREFIX.sub("", line) for line in seen.output_lines]
     told = words if message in words else [message]
     text = " ".join(dict.fromkeys(f"{each.rstrip('.')}." for each in told if each))
     if not text:
@@ -113,8 +118,8 @@ def quoted(seen: Seen) -> str:
     return f"“{text[:_LONGEST]}{'…' if len(text) > _LONGEST else ''}”".replace("<", "&lt;")
 
 
-def plain(observed: str) -> str:
-    """Put an observation into the words of the page: no path, nothing of a log's own."""
+def describe_observation(observed: str) -> str:
+    """Return an observation as the page shows it: without the path and the prefixes of a log."""
     what = re.sub(r"^(high|low|refused), ", "", observed)
     ended, colon, message = what.partition(": ")
     message = _PREFIX.sub("", message)

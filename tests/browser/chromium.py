@@ -1,6 +1,6 @@
 """Chromium and its driver for the tests: Debian's packages, installed if absent and if we may.
 
-Whoever cannot have them is told why, and the tests that need them are skipped.
+Where they cannot be installed, the tests that need them are skipped with the reason.
 """
 
 from __future__ import annotations

@@ -79,15 +79,25 @@ def test_a_link_to_a_cell_opens_it(browser: Browser, script: bool) -> None:
     browser.command("Emulation.setScriptExecutionDisabled", value=not script)
     browser.show("run", f"#{LOW}")
     assert browser.js(SEEN, LOW)
-    assert len(browser.all("details.cell[open]")) == 1
+    assert len(browser.all("details.cell[open]")) == 2  # that cell and the error
+
+
+def test_failures_and_errors_are_open_by_default(browser: Browser) -> None:
+    browser.show()
+    shown = [each.get_attribute("class") for each in browser.all("details.cell[open]")]
+    assert shown == ["cell r-fail", "cell r-error"]
+    browser.show("large")
+    assert not browser.all("details.cell[open]")  # all of its cells pass
 
 
 def test_without_script_there_is_all_but_what_needs_it(browser: Browser) -> None:
     browser.command("Emulation.setScriptExecutionDisabled", value=True)
     browser.show()
     assert not any(each.is_displayed() for each in browser.all(".copy, .tools"))
-    summary = browser.one(f'details:has(> [id="{LOW}"]) > summary')
-    summary.click()
+    body = browser.one(f'[id="{runs.REFUSED.id}"]')
+    assert not body.is_displayed()
+    browser.one(f'details:has(> [id="{runs.REFUSED.id}"]) > summary').click()
+    assert body.is_displayed()
     assert "moved to 0x405d9000" in browser.one(f'[id="{LOW}"] svg.map').text
     assert "replaced by MAP_FIXED" in browser.one(f'[id="{LOW}"] .ledger').text
     assert {each.get_attribute("tabindex") for each in browser.all(".matrix a")} == {None}
@@ -136,7 +146,7 @@ def test_paper_has_every_cell_of_a_small_run_and_not_of_a_large_one(browser: Bro
     assert browser.js("return document.documentElement.scrollWidth <= innerWidth")
     browser.media()
     assert printed(browser) >= 5
-    assert not browser.all("details.cell[open]")  # as it was before
+    assert len(browser.all("details.cell[open]")) == 2  # as before
     browser.show("large")
     assert printed(browser) < 40
 
@@ -212,6 +222,30 @@ def test_it_fits_a_telephone_and_a_wall(browser: Browser, width: int) -> None:
     try:
         browser.show("run", f"#{LOW}")
         assert browser.js("return document.documentElement.scrollWidth") <= width
+    finally:
+        browser.command("Emulation.clearDeviceMetricsOverride")
+
+
+CUT_OFF = """
+    const beyond = [...document.querySelectorAll("main *")].filter((each) => {
+      const box = each.getBoundingClientRect();
+      return box.width && !each.closest(".unseen, thead") && (box.right > innerWidth + 1 || box.left < -1);
+    });
+    const scrolled = [...document.querySelectorAll(".wide, figure, pre, .body")].filter(
+      (each) => each.scrollWidth > each.clientWidth + 1);
+    return [...beyond, ...scrolled].map((each) => each.outerHTML.slice(0, 120));
+"""
+
+
+@pytest.mark.parametrize("name", ["run", "hostile", "large"])
+def test_nothing_is_cut_off_at_400_pixels(browser: Browser, name: str) -> None:
+    metrics = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.command("Emulation.setDeviceMetricsOverride", **metrics)
+    try:
+        browser.show(name)
+        browser.js("for (const each of document.querySelectorAll('details')) each.open = true")
+        assert browser.js("return document.documentElement.scrollWidth") <= 400
+        assert browser.js(CUT_OFF) == []
     finally:
         browser.command("Emulation.clearDeviceMetricsOverride")
 

@@ -11,8 +11,9 @@ import msgspec
 
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.events import AnyEvent, GuestFailed, GuestReady
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.reporters.rundir import RunDirectory
+from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
 from tests.unit.harness import samples
 
 UML = 0x7F80000000  # the task size of uml-6.12, where `low` was recorded
@@ -43,8 +44,8 @@ def events(low: Result = Result.PASS, *, finished: bool = True) -> list[AnyEvent
         samples.done(LOW, low, *findings, observed=samples.observation(samples.LOW_ALLOCATES)),
         samples.done(REFUSED, observed=samples.observation(samples.DIES)),
         samples.done(UNSUPPORTED, Result.UNSUPPORTED, "no engine answers", remedy="start one"),
-        GuestFailed(guest="qemu-x86_64", message="hung", remedy="wait", blame="guest",
-                    console="last words", argv=("qemu", "-x")),
+        GuestFailed(guest="qemu-x86_64", code=Code.GUEST_BOOT, message="hung", remedy="wait",
+                    blame="guest", console="last words", argv=("qemu", "-x")),
         samples.done(LOST, Result.ERROR, "the guest hung", console="last words"),
     ]  # fmt: skip
     return [*happened, samples.finished()] if finished else happened
@@ -52,7 +53,7 @@ def events(low: Result = Result.PASS, *, finished: bool = True) -> list[AnyEvent
 
 def write(directory: Path, happened: Sequence[AnyEvent], *, evidence: bool = True) -> Path:
     """Write a run directory, with what was recorded of the high, the low and the refused cell."""
-    sink = RunDirectory(directory)
+    sink = RunDirectoryReporter(directory)
     for event in happened:
         sink(event)
     sink.close()
@@ -80,9 +81,9 @@ def hostile(directory: Path) -> Path:
     seen = samples.observation(
         samples.LOW_ALLOCATES,
         message=NASTY,
-        said=NASTY,
+        last_output=NASTY,
         evidence={NASTY: NASTY},
-        contradictions=(NASTY,),
+        contradictions=(samples.finding(NASTY, Code.REPORT_VS_MAPS),),
         signal=0,
         path=None,
     )
@@ -99,11 +100,17 @@ def hostile(directory: Path) -> Path:
             notes=(NASTY,),
             console=NASTY,
             remedy=NASTY,
-            command=("./foothold", NASTY),
+            command=("foothold", NASTY),
             artefacts=NASTY,
         ),
         GuestFailed(
-            guest="docker", message=NASTY, remedy=NASTY, blame="guest", console=NASTY, argv=(NASTY,)
+            guest="docker",
+            code=Code.GUEST_FAILED,
+            message=NASTY,
+            remedy=NASTY,
+            blame="guest",
+            console=NASTY,
+            argv=(NASTY,),
         ),
         samples.done(failed, Result.ERROR, NASTY, console=NASTY),
         samples.finished(),

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from foothold_lab.harness.html_report.comparison import ChangeKind, Comparison, compare
+from foothold_lab.harness.html_report.comparison import ChangeKind, Comparison, compare_runs
 from foothold_lab.harness.html_report.read import Run, read_run
 from foothold_lab.harness.model.events import AnyEvent, GuestReady
 from foothold_lab.harness.model.facts import Hint
@@ -29,7 +29,7 @@ def run(directory: Path, *happened: AnyEvent) -> Run:
 
 def both(directory: Path, before: AnyEvent | None, now: AnyEvent | None) -> Comparison:
     one = run(directory / "before", *([before] if before else []))
-    return compare(one, run(directory / "now", *([now] if now else [])))
+    return compare_runs(one, run(directory / "now", *([now] if now else [])))
 
 
 PASSED = samples.done(CELL, observed=seen())
@@ -77,7 +77,7 @@ def test_cells_that_only_one_run_has(tmp_path: Path) -> None:
     other = samples.cell("docker")
     earlier = run(tmp_path / "before", PASSED)
     now = read_run(runs.write(tmp_path / "now", [samples.started(other)], evidence=False))
-    found = compare(earlier, now)
+    found = compare_runs(earlier, now)
     assert (found.came, found.gone) == ((other.id,), (CELL.id,))
 
 

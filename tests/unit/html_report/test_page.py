@@ -14,9 +14,9 @@ import pytest
 from foothold_lab.harness.cli import main
 from foothold_lab.harness.html_report.page import render, visible
 from foothold_lab.harness.html_report.read import read_run
-from foothold_lab.harness.html_report.sink import Html
+from foothold_lab.harness.html_report.reporter import HtmlReporter
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.reporters.sanitize import clean
+from foothold_lab.harness.reporters.escape import escape_line
 from tests.unit.harness import samples
 from tests.unit.html_report import runs
 
@@ -96,8 +96,8 @@ def test_the_page_says_everything_of_a_cell(directory: Path) -> None:
         "exited with 0",
         "the agent saw status 0",
         "ended well",  # the witnesses
-        "replaced by MAP_FIXED, held",  # the ledger
-        "./foothold run --guest uml-6.12 --limit none --policy after",
+        "replaced by MAP_FIXED, kept",  # the ledger
+        "foothold run --guest uml-6.12 --limit none --policy after",
         "no engine answers",
         "start one",
         "the guest hung",
@@ -134,7 +134,7 @@ def test_what_a_subject_wrote_is_text_and_nothing_else(tmp_path: Path) -> None:
     strange = {char for char in page.decode() if unicodedata.category(char) in ("Cc", "Cf", "Co")}
     assert strange == {"\n"}
     text = "".join(one.text)
-    assert text.count(clean(runs.NASTY)) > 12
+    assert text.count(escape_line(runs.NASTY)) > 12
     assert "\\xff\\xfe\\xc3(" in text
 
 
@@ -178,7 +178,7 @@ def test_hidden_characters_are_seen(text: str | None, shown: str) -> None:
 
 def test_the_sink_writes_the_page_of_its_run(tmp_path: Path) -> None:
     directory, path = tmp_path / "run", tmp_path / "deep/page.html"
-    sink = Html(path, directory)
+    sink = HtmlReporter(path, directory)
     happened = runs.events(Result.FAIL, finished=False)
     runs.write(directory, happened)
     for event in happened:
@@ -190,7 +190,7 @@ def test_the_sink_writes_the_page_of_its_run(tmp_path: Path) -> None:
 
 
 def test_a_run_without_cells_leaves_no_page(tmp_path: Path) -> None:
-    Html(tmp_path / "page.html", tmp_path / "run").close()
+    HtmlReporter(tmp_path / "page.html", tmp_path / "run").close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -229,7 +229,7 @@ def test_the_command_compares(kept: Path, capfdbinary: pytest.CaptureFixture[byt
         (["nowhere"], 2, "there is no run 'nowhere'"),
         (["."], 2, "no run.json"),
         (["--compare", "nowhere"], 2, "there is no run 'nowhere'"),
-        (["-o", "/dev/null/page.html"], 3, "cannot be written"),
+        (["-o", "/dev/null/page.html"], 2, "there is no directory"),
     ],
 )
 def test_usage(

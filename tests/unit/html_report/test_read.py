@@ -34,8 +34,8 @@ def test_evidence_is_parsed(directory: Path) -> None:
     assert list(evidence.maps) == ["reserved", "end"]
     assert evidence.report is not None
     assert evidence.report.path == "low"
-    assert evidence.story is not None
-    assert evidence.story.ending == "exited with 0"
+    assert evidence.subject_trace is not None
+    assert evidence.subject_trace.ending == "exited with 0"
     assert evidence.ending is not None
     assert evidence.ending.wall == 0.25
     assert evidence.problems == ()
@@ -51,8 +51,8 @@ def test_a_program_under_an_emulator_is_shown_at_its_own_addresses(directory: Pa
     record.write(directory / "cells" / cell)
     evidence = read_evidence(read_run(directory), cell, reports=True)
     assert evidence.problems == ()
-    assert evidence.story is not None
-    assert evidence.story.ending == "exited with 0"
+    assert evidence.subject_trace is not None
+    assert evidence.subject_trace.ending == "exited with 0"
     assert list(evidence.maps) == ["reserved", "end"]
     drawn = segments(evidence)
     assert max(each.end for each in drawn) <= 1 << 39, "not those of the emulator"
@@ -111,31 +111,29 @@ def test_names_may_be_anything(directory: Path, name: str) -> None:
     assert read_run(directory).inside(name) is None
 
 
+DAMAGED_HEADS = {
+    "no JSON": b"\x00\xff\xfe",
+    "a list": b"[]",
+    "another schema": b'{"schema": 99}',
+    "no cells": b'{"schema": 2, "foothold": "0", "started": null}',
+}
+
+
 def damage(directory: Path, how: str) -> Path:
-    if how == "nowhere":
-        return directory / "nowhere"
-    if how == "a file":
-        return directory / "run.json"
-    if how == "no run.json":
-        (directory / "run.json").unlink()
-    elif how == "no events":
-        (directory / "events.jsonl").unlink()
-    elif how == "no JSON":
-        (directory / "run.json").write_bytes(b"\x00\xff\xfe")
-    elif how == "a list":
-        (directory / "run.json").write_text("[]")
-    elif how == "another schema":
-        (directory / "run.json").write_text('{"schema": 99}')
-    elif how == "no cells":
-        (directory / "run.json").write_text('{"schema": 1, "foothold": "0", "started": null}')
+    head, lines = directory / "run.json", directory / "events.jsonl"
+    if how in ("nowhere", "a file"):
+        return directory / "nowhere" if how == "nowhere" else head
+    if how in DAMAGED_HEADS:
+        head.write_bytes(DAMAGED_HEADS[how])
+    elif how in ("no run.json", "no events"):
+        (head if how == "no run.json" else lines).unlink()
     elif how == "a stranger":
-        path = directory / "events.jsonl"
-        path.write_bytes(path.read_bytes().replace(b'"cell":"native', b'"cell":"nowhere'))
-    elif how == "a bad line":
-        path = directory / "events.jsonl"
-        lines = path.read_bytes().split(b"\n")
-        lines[2] = b'{"event": "martian"}'
-        path.write_bytes(b"\n".join(lines))
+        lines.write_bytes(lines.read_bytes().replace(b'"cell":"native', b'"cell":"nowhere'))
+    else:
+        assert how == "a bad line"
+        parts = lines.read_bytes().split(b"\n")
+        parts[2] = b'{"event": "martian"}'
+        lines.write_bytes(b"\n".join(parts))
     return directory
 
 
@@ -148,7 +146,7 @@ def damage(directory: Path, how: str) -> Path:
         ("no events", "events.jsonl: No such file"),
         ("no JSON", "run.json cannot be read"),
         ("a list", "run.json cannot be read"),
-        ("another schema", "has schema 99; this Foothold reads 1"),
+        ("another schema", "has schema 99; this Foothold reads 2"),
         ("no cells", "ended before it had cells"),
         ("a bad line", "events.jsonl, line 3: "),
         ("a stranger", "a verdict of no cell of its own: 'nowhere/none/after'"),

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foothold_lab.harness.evidence.allocator_report import Report, Reserved
-from foothold_lab.harness.evidence.maps import Mapping, parse_maps
-from foothold_lab.harness.evidence.strace import Story
+from foothold_lab.harness.evidence.maps import MappedRange, parse_maps
+from foothold_lab.harness.evidence.strace import SubjectTrace
 from foothold_lab.harness.html_report import address_map
-from foothold_lab.harness.html_report.address_map import LEFT, RIGHT, Axis, about, draw
-from foothold_lab.harness.html_report.ledger import MOST_ROWS, requests, table
+from foothold_lab.harness.html_report.address_map import LEFT, RIGHT, Axis, draw, rounded_size
+from foothold_lab.harness.html_report.ledger import MAX_ROWS, requests, table
 from foothold_lab.harness.html_report.read import Evidence, read_evidence, read_run
 from foothold_lab.harness.html_report.space import RegionKind, Segment, arena_of, segments
-from foothold_lab.harness.model.ledger import Map, Reservation, settle
+from foothold_lab.harness.model.ledger import Map, Reservation, replay
 from foothold_lab.harness.model.limits import Range
 from tests.unit.harness import samples
 from tests.unit.html_report import runs
@@ -69,7 +69,7 @@ def test_without_maps_the_trace_says_what_is_there() -> None:
         Map(Reservation(0, 8192, "r-x", frozenset({"PRIVATE"}), 0x50000000), "mmap"),
         Map(Reservation(0, 4096, "rw-", ANONYMOUS, 0x60000000), "mmap"),
     ]
-    space = segments(Evidence(account=settle(steps)))
+    space = segments(Evidence(address_space=replay(steps)))
     assert [each.kind for each in space] == [
         RegionKind.RESERVED,
         RegionKind.LIBRARY,
@@ -108,7 +108,7 @@ def test_an_arena_that_cannot_be_is_not_drawn() -> None:
     ],
 )
 def test_kinds(line: str, kind: RegionKind) -> None:
-    maps: dict[str, tuple[Mapping, ...]] = {"end": parse_maps(f"{line}\n")}
+    maps: dict[str, tuple[MappedRange, ...]] = {"end": parse_maps(f"{line}\n")}
     assert [each.kind for each in segments(Evidence(maps))] == [kind]
 
 
@@ -184,31 +184,31 @@ def test_nothing_leaves_the_paper() -> None:
     drawn = draw(AXIS, NARROW, wild, asked)
     blocks = [block for lane in drawn.lanes for block in lane.blocks]
     assert all(each.x >= LEFT and each.x + each.width <= RIGHT + 0.01 for each in blocks)
-    assert len(drawn.requests) <= address_map.MOST_REQUESTS
+    assert len(drawn.requests) <= address_map.MAX_REQUESTS
 
 
 def test_the_ledger_tells_what_the_program_did_then(evidence: dict[str, Evidence]) -> None:
     told = table(evidence["low"])
     assert told is not None
-    assert told.witness == "the trace"
+    assert told.source == "the trace"
     probe, arena, *_ = told.rows
     assert (probe.asked, probe.size, probe.answer) == ("0xf800000000", "64K", "moved")
-    assert probe.then
-    assert (arena.given, arena.became) == ("0x4c00000", "replaced by MAP_FIXED, held")
-    assert "small ones" in told.rest
+    assert probe.reaction
+    assert (arena.given, arena.fate) == ("0x4c00000", "replaced by MAP_FIXED, kept")
+    assert "small ones" in told.omitted
 
 
 def test_without_a_trace_the_report_or_the_maps_are_the_ledger(
     evidence: dict[str, Evidence],
 ) -> None:
-    untraced = dataclasses.replace(evidence["low"], story=None)
+    untraced = dataclasses.replace(evidence["low"], subject_trace=None)
     told = table(untraced)
     assert told is not None
-    assert told.witness == "the subject's own report"
+    assert told.source == "the subject's own report"
     assert told.rows[0].asked == "0xf800000000"
     maps = table(Evidence(evidence["low"].maps))
     assert maps is not None
-    assert "maps" in maps.witness
+    assert "maps" in maps.source
     assert maps.rows[0].asked == "unknown"
     assert table(Evidence()) is None
 
@@ -218,12 +218,12 @@ def test_a_program_that_asks_without_end_is_bounded() -> None:
         Map(Reservation(0x400000000000 + (n << 28), 64 << 20, "---", ANONYMOUS, 0x64000000), "")
         for n in range(5000)
     ]
-    story = Story(tuple(steps), ("prog",), 0, 0, (), "killed by SIGKILL")
-    endless = Evidence(story=story, account=settle(steps))
+    subject_trace = SubjectTrace(steps=tuple(steps), programs=("prog",), ending="killed by SIGKILL")
+    endless = Evidence(subject_trace=subject_trace, address_space=replay(steps))
     told = table(endless)
     assert told is not None
-    assert len(told.rows) == MOST_ROWS
-    assert told.rest == f"{5000 - MOST_ROWS} more like these"
+    assert len(told.rows) == MAX_ROWS
+    assert told.omitted == f"{5000 - MAX_ROWS} more like these"
     drawn = draw(AXIS, NARROW, segments(endless), requests(endless))
     assert len(drawn.requests) + drawn.more < 20
 
@@ -233,4 +233,4 @@ def test_a_program_that_asks_without_end_is_bounded() -> None:
     [(0, "0"), (4096, "4K"), (6291456, "6M"), (17 << 30, "17G"), (6082560, "5.8M")],
 )
 def test_sizes_as_people_say_them(size: int, text: str) -> None:
-    assert about(size) == text
+    assert rounded_size(size) == text

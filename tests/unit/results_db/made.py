@@ -10,6 +10,7 @@ import msgspec
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.provenance import Provenance
 from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.results_db.database import Database
@@ -77,6 +78,7 @@ class Made:
                     events.GuestFailed(
                         guest=guest,
                         boot=guest,
+                        code=Code.GUEST_BOOT,
                         message="it hung",
                         remedy="",
                         blame="guest",

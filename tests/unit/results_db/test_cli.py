@@ -11,7 +11,7 @@ import pytest
 
 from foothold_lab.harness.cli import main
 from foothold_lab.harness.model.verdict import Observation
-from foothold_lab.harness.reporters.jsonl import JsonLines
+from foothold_lab.harness.reporters.jsonl import JsonLinesReporter
 from foothold_lab.harness.results_db.database import Database
 from tests.unit.harness import samples
 from tests.unit.results_db import made
@@ -43,22 +43,22 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> 
     return out + err
 
 
-def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lists_runs(capsys: pytest.CaptureFixture[str]) -> None:
     head, *lines = said(capsys, "history").splitlines()
     assert head.split() == ["run", "started", "plan", "state", "cells", "time", "Foothold"]
     assert [line.split()[0] for line in lines] == ["2026-c", "2026-b", "2026-a"]
     assert re.search(r"nightly +finished +1 passed, 1 failed, 1 flaky +9.5 s +0.1.0 abc", lines[0])
-    assert len(said(capsys, "history", "--limit", "1").splitlines()) == 2
+    assert len(said(capsys, "history", "--count", "1").splitlines()) == 2
     assert "2026-b" not in said(capsys, "history", "--plan", "nightly")
-    assert "no run of the plan x in" in said(capsys, "history", "--plan", "x")
+    assert "no runs of plan x in" in said(capsys, "history", "--plan", "x")
     runs = json.loads(said(capsys, "history", "--json"))
     assert [run["counts"] for run in runs] == [{"fail": 1, "pass": 1}, {"pass": 2}, {"pass": 2}]
 
 
-def test_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_shows_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "show")
-    assert text.startswith("2026-c: nightly, finished after 9.5 s, begun 1970-01-0")
-    assert "by Foothold 0.1.0 abc, Python 3.11.7, on Linux 6.18" in text
+    assert text.startswith("2026-c: plan nightly, finished after 9.5 s, started 1970-01-0")
+    assert "Foothold 0.1.0 abc, Python 3.11.7, Linux 6.18" in text
     assert re.search(r"uml-6.1 +6.1.177 +0.50 s", text)
     assert re.search(
         r"fail +uml-6.1/none/after +0.25 s +low, allocates: it went \\x1b\[31mlow", text
@@ -68,7 +68,7 @@ def test_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert (whole["run"]["name"], len(whole["boots"]), len(whole["cells"])) == ("2026-b", 2, 2)
 
 
-def test_a_cell_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+def test_shows_a_cell_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "show", "2026-c", "native")
     for told in (
         "native/none/after of 2026-c: pass\n",
@@ -80,19 +80,21 @@ def test_a_cell_in_full(capsys: pytest.CaptureFixture[str]) -> None:
         "  image image: native-1\n",
         "  task_size: 0x7ffffffff000\n",
         "  hint_high.asked: 0xf800000000\n",
-        "again: ./foothold run --guest native",
+        "to repeat: foothold run --guest native",
     ):
         assert told in text, told
     whole = json.loads(said(capsys, "show", "2026-c", "uml", "--json"))
-    assert whole["verdict"]["findings"] == ["it went \x1b[31mlow"]
+    assert whole["verdict"]["findings"] == [
+        {"code": "plan/expectation", "text": "it went \x1b[31mlow"}
+    ]
     assert whole["boot"]["facts"]["release"] == "6.1.177"
 
 
-def test_a_cell_that_has_no_verdict(capsys: pytest.CaptureFixture[str], file: Path) -> None:
+def test_shows_a_cell_without_a_verdict(capsys: pytest.CaptureFixture[str], file: Path) -> None:
     run = made.Made("2026-d", 9e9, {ONE: made.passes(ONE)}, missing=(TWO,), interrupted=True)
     with Database(file) as database:
         run.write(database)
-    assert "the run was interrupted before it" in said(capsys, "show", "last", "uml")
+    assert "the run was interrupted before this cell" in said(capsys, "show", "last", "uml")
     text = said(capsys, "compare", "2026-b", "last", code=3)
     assert "2026-d is interrupted: 1 passed, 1 not run" in text
 
@@ -103,37 +105,37 @@ def test_new_failures_are_exit_code_1(capsys: pytest.CaptureFixture[str]) -> Non
         "A  2026-a  nightly  2 passed\nB  2026-c  nightly  1 passed, 1 failed, 1 flaky\n",
         "new failures\n"
         "  uml-6.1/none/after: pass (high, allocates) → fail (low, allocates)\n"
-        "      it went \\x1b[31mlow\n",
-        "came to something else when they were asked again\n  native/none/after\n",
+        "      it went \\x1b[31mlow [plan/expectation]\n",
+        "flaky: a retry had another verdict\n  native/none/after\n",
         "kernels and images\n  uml-6.1: release 6.12.113 → 6.1.177\n",
     ):
         assert told in text, told
-    assert "another path" not in text, "it is told above"
+    assert "different path" not in text, "it is listed above"
     whole = json.loads(said(capsys, "compare", "2026-a", "2026-c", "--json", code=1))
     assert [each["cell"] for each in whole["new_failures"]] == [TWO.id]
 
 
-def test_left_out_it_is_the_last_two_of_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+def test_compares_the_last_two_runs_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, "compare", code=1).startswith("A  2026-b")
     assert said(capsys, "compare", "--plan", "nightly", code=1).startswith("A  2026-a")
     assert "repaired\n" in said(capsys, "compare", "last", "2026-a")
-    assert "and nothing differs" in said(capsys, "compare", "2026-a", "2026-b")
+    assert "no difference" in said(capsys, "compare", "2026-a", "2026-b")
 
 
-def test_flaky_cells(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lists_flaky_cells(capsys: pytest.CaptureFixture[str]) -> None:
     head, line = said(capsys, "flaky").splitlines()
-    assert head.split() == ["cell", "last", "seen", "in", "later", "tries", "came", "to"]
+    assert head.split() == ["cell", "last", "run", "retries", "verdicts"]
     assert line.split() == [ONE.id, "2026-c", "1", "3", "x", "pass", "high", "allocates"]
     assert "no cell changed its verdict" in said(capsys, "flaky", "--plan", "release")
     [one] = json.loads(said(capsys, "flaky", "--json"))
-    assert (one["cell"], one["retried"]) == (ONE.id, 1)
+    assert (one["cell"], one["retries"]) == (ONE.id, 1)
 
 
-def test_a_directory_needs_no_history(
+def test_a_run_directory_needs_no_history(
     capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
 ) -> None:
     for name, verdict in (("x", made.passes(ONE)), ("y", made.fails(ONE))):
-        sink = JsonLines(tmp_path / name / "events.jsonl")
+        sink = JsonLinesReporter(tmp_path / name / "events.jsonl")
         for event in made.Made(name, 1.0, {ONE: verdict}).events():
             sink(event)
         sink.close()
@@ -151,7 +153,7 @@ def test_a_directory_needs_no_history(
     assert "is in the history already, as x" in text
 
 
-def test_a_verdict_of_which_nothing_is_clear(
+def test_shows_a_verdict_without_path_and_outcome(
     capsys: pytest.CaptureFixture[str], file: Path
 ) -> None:
     seen = Observation(None, None, -1, 9, "", {"report": "cut"})
@@ -161,5 +163,5 @@ def test_a_verdict_of_which_nothing_is_clear(
     with Database(file) as database:
         made.Made("2027", 9e9, {ONE: verdict}).write(database)
     text = said(capsys, "show", "2027", "native")
-    for told in ("observed   killed by signal 9", "| Kernel panic\\x07", "remedy: look", "note: n"):
+    for told in ("observed   killed by SIGKILL", "| Kernel panic\\x07", "remedy: look", "note: n"):
         assert told in text

@@ -13,9 +13,15 @@ from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.facts import Hint
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db import reader
-from foothold_lab.harness.results_db.compare import Change, Comparison, Other, compare
+from foothold_lab.harness.results_db.compare import Change, Comparison, Difference, compare_runs
 from foothold_lab.harness.results_db.database import MEMORY, Database
-from foothold_lab.harness.results_db.timing_stats import FEWEST, LEAST, MOST, SHARE, usual
+from foothold_lab.harness.results_db.timing_stats import (
+    MAX_SAMPLES,
+    MIN_SAMPLES,
+    MIN_SECONDS,
+    MIN_SHARE,
+    typical_time,
+)
 from tests.unit.harness import samples
 from tests.unit.results_db import made
 
@@ -32,7 +38,7 @@ def compared(database: Database, before: made.Made, now: made.Made) -> Compariso
     before.write(database)
     now.write(database)
     a, b = reader.find(database, before.name), reader.find(database, now.name)
-    return compare(a, b, reader.earlier(database, b))
+    return compare_runs(a, b, reader.earlier_durations(database, b))
 
 
 def runs(
@@ -46,7 +52,7 @@ def test_nothing_differs(database: Database) -> None:
     verdicts = {ONE: made.passes(ONE), TWO: made.fails(TWO)}
     found = compared(database, *runs(verdicts, verdicts))
     assert found.same
-    assert found.both == 2
+    assert found.common == 2
 
 
 @pytest.mark.parametrize(
@@ -58,15 +64,15 @@ def test_nothing_differs(database: Database) -> None:
         (made.breaks, made.fails, "new_failures"),
         (made.fails, made.passes, "repaired"),
         (made.breaks, made.passes, "repaired"),
-        (made.fails, made.breaks, "lost"),
-        (made.passes, made.unsupported, "lost"),
+        (made.fails, made.breaks, "lost_answers"),
+        (made.passes, made.unsupported, "lost_answers"),
         (made.fails, made.fails, ""),
         (made.unsupported, made.passes, ""),
     ],
 )
 def test_what_became_of_a_cell(database: Database, before: object, now: object, where: str) -> None:
     found = compared(database, *runs({ONE: before(ONE)}, {ONE: now(ONE)}))  # type: ignore[operator]
-    for name in ("new_failures", "repaired", "lost"):
+    for name in ("new_failures", "repaired", "lost_answers"):
         cells = [change.cell for change in getattr(found, name)]
         assert cells == ([ONE.id] if name == where else []), name
 
@@ -74,15 +80,18 @@ def test_what_became_of_a_cell(database: Database, before: object, now: object, 
 def test_a_change_says_both_sides_and_why(database: Database) -> None:
     found = compared(database, *runs({ONE: made.passes(ONE)}, {ONE: made.fails(ONE)}))
     change = Change(
-        ONE.id, "pass (high, allocates)", "fail (low, allocates)", "the plan expects high"
+        ONE.id,
+        "pass (high, allocates)",
+        "fail (low, allocates)",
+        samples.finding("the plan expects high"),
     )
-    assert found.new_failures == found.paths == (change,)
+    assert found.new_failures == found.changed_paths == (change,)
 
 
 def test_a_path_that_changed_though_both_pass(database: Database) -> None:
     low = samples.verdict(ONE, observed=samples.observation(samples.LOW_ALLOCATES))
     found = compared(database, *runs({ONE: made.passes(ONE)}, {ONE: low}))
-    assert [change.now for change in found.paths] == ["pass (low, allocates)"]
+    assert [change.now for change in found.changed_paths] == ["pass (low, allocates)"]
     assert not found.new_failures
 
 
@@ -112,11 +121,11 @@ def test_a_kernel_that_changed_under_us(database: Database) -> None:
             facts={"uml-6.1": other},
         ),
     )
-    assert found.kernels == (
-        Other("uml-6.1", "release", "6.12.113", "6.1.177"),
-        Other("uml-6.1", "image kernel", "kernel-1", "kernel-2"),
+    assert found.changed_kernels == (
+        Difference("uml-6.1", "release", "6.12.113", "6.1.177"),
+        Difference("uml-6.1", "image kernel", "kernel-1", "kernel-2"),
     )
-    assert found.facts == ()
+    assert found.changed_facts == ()
 
 
 def test_facts_that_changed_and_those_that_always_do(database: Database) -> None:
@@ -133,9 +142,9 @@ def test_facts_that_changed_and_those_that_always_do(database: Database) -> None
     )
     verdicts = {TWO: made.passes(TWO)}
     found = compared(database, *runs(verdicts, verdicts, facts={"uml-6.1": other}))
-    assert found.facts == (
-        Other("uml-6.1", "hint_high", "granted", "moved"),
-        Other("uml-6.1", "task_size", "0x7ffffffff000", "0x7fc0000000"),
+    assert found.changed_facts == (
+        Difference("uml-6.1", "hint_high", "granted", "moved"),
+        Difference("uml-6.1", "task_size", "0x7ffffffff000", "0x7fc0000000"),
     )
 
 
@@ -152,10 +161,10 @@ def test_what_the_runs_were_made_with(database: Database) -> None:
             provenance={"accelerator": "kvm", "container": "1f"},
         ),
     )
-    assert found.made == (
-        Other("", "kernel", "6.18", "6.19"),
-        Other("", "allocator", "s1", "s2"),
-        Other("", "traced", "True", "False"),
+    assert found.changed_inputs == (
+        Difference("", "kernel", "6.18", "6.19"),
+        Difference("", "allocator", "s1", "s2"),
+        Difference("", "traced", "True", "False"),
     )
 
 
@@ -164,7 +173,7 @@ def test_an_accelerator_that_changed(database: Database) -> None:
     before, now = runs(verdicts, verdicts, provenance={"accelerator": "tcg", "container": "2"})
     before = replace(before, provenance={"accelerator": "kvm", "container": "1"})
     found = compared(database, before, now)
-    assert found.kernels == (Other("native", "accelerator", "kvm", "tcg"),)
+    assert found.changed_kernels == (Difference("native", "accelerator", "kvm", "tcg"),)
 
 
 def test_slower_than_earlier_runs_explain(database: Database) -> None:
@@ -174,15 +183,15 @@ def test_slower_than_earlier_runs_explain(database: Database) -> None:
     later = made.Made("later", 9.0, {ONE: made.passes(ONE, 60.0)})
     later.write(database)  # what comes afterwards says nothing of what was usual
     found = compared(database, *runs({ONE: made.passes(ONE, 0.3)}, {ONE: made.passes(ONE, 0.6)}))
-    [slow] = found.slower
+    [slow] = found.slowdowns
     assert (slow.cell, slow.seconds, slow.samples) == (ONE.id, 0.6, 8)
-    assert slow.usual == pytest.approx(0.305)
-    again = compare(
+    assert slow.typical == pytest.approx(0.305)
+    again = compare_runs(
         reader.find(database, "a"),
         reader.find(database, "old-3"),
-        reader.earlier(database, reader.find(database, "old-3")),
+        reader.earlier_durations(database, reader.find(database, "old-3")),
     )
-    assert again.slower == (), "after three runs nothing can be said"
+    assert again.slowdowns == (), "after three runs nothing can be said"
 
 
 def test_repeats_and_errors_are_no_measure(database: Database) -> None:
@@ -190,33 +199,33 @@ def test_repeats_and_errors_are_no_measure(database: Database) -> None:
     made.Made("x", 0.5, {cell: made.passes(cell, 0.2) for cell in cells}).write(database)
     made.Made("y", 0.6, {ONE: made.breaks(ONE)}).write(database)
     made.Made("z", 0.7, {ONE: made.passes(ONE, 0.1)}).write(database)
-    times = reader.earlier(database, reader.find(database, "z"))
+    times = reader.earlier_durations(database, reader.find(database, "z"))
     assert times == {ONE.id: [0.2, 0.2, 0.2]}
 
 
 def test_too_few_times_say_nothing() -> None:
-    assert usual([0.1] * (FEWEST - 1)) is None
+    assert typical_time([0.1] * (MIN_SAMPLES - 1)) is None
 
 
 def test_noise_is_what_the_latest_times_were_like() -> None:
-    steady = usual([0.10] * FEWEST)
-    assert steady
-    assert steady.most == pytest.approx(0.10 + LEAST), "equal times have no spread"
-    long = usual([10.0] * FEWEST)
+    even = typical_time([0.10] * MIN_SAMPLES)
+    assert even
+    assert even.longest == pytest.approx(0.10 + MIN_SECONDS), "equal times have no spread"
+    long = typical_time([10.0] * MIN_SAMPLES)
     assert long
-    assert long.most == pytest.approx(10 * (1 + SHARE))
-    restless = usual([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert long.longest == pytest.approx(10 * (1 + MIN_SHARE))
+    restless = typical_time([1.0, 2.0, 3.0, 4.0, 5.0])
     assert restless
     assert (restless.median, restless.spread) == (3.0, pytest.approx(1.4826))
-    assert restless.most == pytest.approx(3 + 5 * 1.4826)
+    assert restless.longest == pytest.approx(3 + 5 * 1.4826)
 
 
-@given(st.lists(st.floats(0.01, 1000), min_size=FEWEST, max_size=2 * MOST))
+@given(st.lists(st.floats(0.01, 1000), min_size=MIN_SAMPLES, max_size=2 * MAX_SAMPLES))
 def test_one_of_the_usual_times_at_least_is_usual(times: list[float]) -> None:
-    known = usual(times)
+    known = typical_time(times)
     assert known
-    assert known.samples <= MOST
-    assert min(times) <= known.median < known.most
+    assert known.samples <= MAX_SAMPLES
+    assert min(times) <= known.median < known.longest
     # a few runs on a busy machine move neither
-    spoilt = usual([*[9999.0] * ((len(times[:MOST]) - 1) // 2), *times][:MOST])
+    spoilt = typical_time([*[9999.0] * ((len(times[:MAX_SAMPLES]) - 1) // 2), *times][:MAX_SAMPLES])
     assert spoilt and spoilt.median <= 9999

@@ -12,7 +12,9 @@ import pytest
 
 from foothold_lab.harness.guests.host_probe import examine
 from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.results_db.database import Database, HistoryError
+from foothold_lab.harness.results_db.models import StoredCell
 from foothold_lab.harness.results_db.schema import APPLICATION, MIGRATIONS, Migration
 
 ROOT = Path(__file__).parents[3]
@@ -24,6 +26,10 @@ RUN = (
     "INSERT INTO runs (name, plan, command, directory, version, revision, code, python, kernel,"
     " subjects, traced, started, state, process)"
     " VALUES ('r', 'p', '[]', '/r', '0', '', '', '', '', '{}', 1, 1.0, 'finished', '')"
+)
+CELL = (
+    "INSERT INTO cells (run, name, question, guest, limits, subject, policy, workload, findings)"
+    " VALUES (?, ?, 'q', 'native', 'none', 'allocator', 'after', 'default', ?)"
 )
 
 
@@ -63,6 +69,20 @@ def test_a_migration_keeps_what_is_there(file: Path) -> None:
         assert database.value("SELECT mood FROM runs WHERE name = 'r'") == "good"
 
 
+def test_findings_of_before_they_had_codes_get_one_that_says_so(file: Path) -> None:
+    with Database(file, migrations=MIGRATIONS[:1]) as database:
+        run = database.execute(RUN)
+        for name, findings in (("one", '["it \u201cdied\u201d", "so"]'), ("two", "[]")):
+            database.execute(CELL, run, name, findings)
+    with Database(file) as database:
+        one, two = map(StoredCell.of, database.rows("SELECT * FROM cells ORDER BY id"))
+        assert one.findings == (
+            Finding(Code.HISTORY_NO_CODE, "it “died”"),
+            Finding(Code.HISTORY_NO_CODE, "so"),
+        )
+        assert two.findings == ()
+
+
 def test_a_migration_that_fails_leaves_all_as_it_was(file: Path) -> None:
     with Database(file) as database:
         database.execute(RUN)
@@ -78,7 +98,9 @@ def test_a_migration_that_fails_leaves_all_as_it_was(file: Path) -> None:
 def test_one_of_a_newer_foothold_is_left_alone(file: Path) -> None:
     Database(file, migrations=(*MIGRATIONS, NEXT)).close()
     before = file.read_bytes()
-    with pytest.raises(HistoryError, match="newer Foothold: its schema is 2") as caught:
+    with pytest.raises(
+        HistoryError, match=f"newer Foothold: its schema is {NEXT.version}"
+    ) as caught:
         Database(file)
     assert "--history" in caught.value.remedy
     assert file.read_bytes() == before
@@ -98,7 +120,7 @@ def test_the_database_of_another_program_is_left_alone(file: Path) -> None:
 def test_what_is_no_database(file: Path) -> None:
     file.parent.mkdir()
     file.write_text("some text, longer than the header of a database would be: " * 40)
-    with pytest.raises(HistoryError, match=r"history\.db is no SQLite database"):
+    with pytest.raises(HistoryError, match=r"history\.db is not an SQLite database"):
         Database(file)
     assert file.read_text().startswith("some text")
 
@@ -123,12 +145,12 @@ def test_an_empty_file_becomes_one(file: Path) -> None:
 
 def test_there_is_nothing_to_read(file: Path) -> None:
     with pytest.raises(UsageError, match="there is no history in"):
-        Database(file, reading=True)
+        Database(file, read_only=True)
     assert not file.parent.exists()
 
 
 def test_locked_for_long(locked: Path) -> None:
-    with Database(locked, patience=0.05) as database:
+    with Database(locked, timeout=0.05) as database:
         assert database.rows("SELECT * FROM runs") == [], "who reads does not wait"
         with pytest.raises(HistoryError, match=r"another program for 0\.05 s") as caught:
             database.execute(RUN)
@@ -178,7 +200,7 @@ print(len(database.rows("SELECT * FROM runs")) == kept > 0, database.value("PRAG
 # the same file, where nothing may be written
 FROZEN = """
 mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"
-"$2" -m harness.cli history --history "$1/history.db"
+"$2" -m foothold_lab.harness.cli history --history "$1/history.db"
 "$2" -c '
 import sys
 from pathlib import Path
@@ -220,3 +242,19 @@ def test_a_word_that_is_not_utf8_finds_nothing(file: Path) -> None:
     with Database(file) as database:
         database.execute(RUN)
         assert database.rows("SELECT * FROM runs WHERE name = ?", "r\udc80") == []
+
+
+def test_columns_of_an_older_schema_get_their_new_names(file: Path) -> None:
+    with Database(file, migrations=MIGRATIONS[:1]) as database:
+        database.execute(RUN)
+        database.execute(
+            "INSERT INTO boots (run, name, guest, likeness) VALUES (1, 'native', 'native', 'like')"
+        )
+        database.execute(
+            "INSERT INTO cells (run, name, question, guest, limits, subject, policy, workload,"
+            " setting, came) VALUES (1, 'a~2', 'a', 'native', 'none', 's', 'p', 'w', 'set', 'pass')"
+        )
+    with Database(file) as database:
+        [cell] = database.rows("SELECT base_name, inputs_hash, outcome_key FROM cells")
+        assert tuple(cell) == ("a", "set", "pass")
+        assert database.value("SELECT guest_hash FROM boots") == "like"

@@ -25,11 +25,13 @@ def database() -> Iterator[Database]:
         yield database
 
 
-def nights(database: Database, *came: Callable[[Cell], Verdict], **last: object) -> list[Flaky]:
+def nights(
+    database: Database, *outcome_key: Callable[[Cell], Verdict], **last: object
+) -> list[Flaky]:
     """Run after run; what is given by name is of the last one alone."""
-    for n, verdict in enumerate(came):
+    for n, verdict in enumerate(outcome_key):
         run = made.Made(f"night-{n}", float(n), {CELL: verdict(CELL)})
-        if n == len(came) - 1:
+        if n == len(outcome_key) - 1:
             run = replace(run, **last)  # type: ignore[arg-type]
         run.write(database)
     return flaky(database)
@@ -45,15 +47,15 @@ def test_a_verdict_that_changed_for_no_reason(
 ) -> None:
     [one] = nights(database, made.passes, made.passes, other, made.passes)
     assert one.cell == CELL.id
-    assert sorted(one.came.values()) == [1, 3]
-    assert one.came["pass high allocates"] == 3
-    assert (one.retried, one.last, one.runs) == (0, "night-2", 4)
+    assert sorted(one.outcomes.values()) == [1, 3]
+    assert one.outcomes["pass high allocates"] == 3
+    assert (one.retries, one.last_run, one.runs) == (0, "night-2", 4)
 
 
 def test_a_path_that_changed_though_the_result_did_not(database: Database) -> None:
     low = samples.verdict(CELL, observed=samples.observation(samples.LOW_ALLOCATES))
     [one] = nights(database, made.passes, lambda _: low)
-    assert set(one.came) == {"pass high allocates", "pass low allocates"}
+    assert set(one.outcomes) == {"pass high allocates", "pass low allocates"}
 
 
 def test_a_second_try_counts_though_the_run_passed(database: Database) -> None:
@@ -64,7 +66,7 @@ def test_a_second_try_counts_though_the_run_passed(database: Database) -> None:
 def test_a_guest_that_once_did_not_boot(database: Database) -> None:
     """Nothing is known of it but what it was booted from, and that is the same."""
     [one] = nights(database, made.passes, made.breaks, facts={"uml-6.1": None})
-    assert one.came == {"pass high allocates": 1, "error": 1}
+    assert one.outcomes == {"pass high allocates": 1, "error": 1}
 
 
 def test_what_could_not_be_asked_has_not_changed(database: Database) -> None:
@@ -125,8 +127,8 @@ def test_a_cell_is_told_once_whatever_it_was_asked_with(database: Database) -> N
         origin = replace(made.HERE, code=code)
         made.Made(f"n{n}", float(n), {CELL: verdict(CELL)}, foothold=origin).write(database)
     [one] = flaky(database)
-    assert one.came == {"pass high allocates": 3, "fail low allocates": 2}
-    assert one.last == "n3"
+    assert one.outcomes == {"pass high allocates": 3, "fail low allocates": 2}
+    assert one.last_run == "n3"
     assert one.runs == 5, "with the third code it has come to one thing so far"
 
 

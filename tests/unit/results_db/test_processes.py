@@ -57,7 +57,7 @@ def test_writers_at_once_from_the_very_first_moment(tmp_path: Path) -> None:
     go(*writers)
     told = [writer.communicate(timeout=120) for writer in writers]
     assert [writer.returncode for writer in writers] == [0] * 5, told
-    with Database(file, reading=True) as database:
+    with Database(file, read_only=True) as database:
         assert is_sound(database)
         assert {run.state for run in reader.runs(database)} == {State.FINISHED}
         for n, (out, _) in enumerate(told):
@@ -72,12 +72,12 @@ def test_kill_9_loses_nothing_that_was_committed(tmp_path: Path, after: int) -> 
     go(killed, other)
     assert killed.stdout
     committed = [killed.stdout.readline().strip() for _ in range(after)]
-    with Database(file, reading=True) as database:
+    with Database(file, read_only=True) as database:
         assert reader.find(database, "killed").run.state is State.RUNNING
     committed += kill(killed)
     out, err = other.communicate(timeout=120)
     assert other.returncode == 0, err
-    with Database(file, reading=True) as database:
+    with Database(file, read_only=True) as database:
         assert is_sound(database)
         assert done(database, "other") == set(out.split())
         found = done(database, "killed")
@@ -101,7 +101,7 @@ def test_killed_while_nobody_else_was_there(tmp_path: Path) -> None:
     again = start(file, "again", 3)
     go(again)
     assert again.communicate(timeout=60) and again.returncode == 0
-    with Database(file, reading=True) as database:
+    with Database(file, read_only=True) as database:
         assert is_sound(database)
         assert committed <= done(database, "killed")
         assert reader.find(database, "last").run.name == "again"

@@ -13,13 +13,13 @@ from foothold_lab.harness.model import events
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.reporters import Bus
-from foothold_lab.harness.reporters.jsonl import JsonLines
+from foothold_lab.harness.reporters.jsonl import JsonLinesReporter
 from foothold_lab.harness.results_db import process, reader
 from foothold_lab.harness.results_db.database import MEMORY, Database
 from foothold_lab.harness.results_db.models import State
-from foothold_lab.harness.results_db.writer import History, Recorder
+from foothold_lab.harness.results_db.writer import HistoryReporter, Recorder
 from tests.unit.harness import samples
-from tests.unit.harness.test_sinks import a_run
+from tests.unit.harness.test_reporters import a_run
 from tests.unit.results_db import made
 
 
@@ -47,7 +47,7 @@ def test_a_run_is_found_as_it_was(database: Database) -> None:
         "allocates",
         0.25,
     )
-    assert two.findings == ("the plan expects high",)
+    assert two.findings == (samples.finding("the plan expects high"),)
     assert kept.verdict(one) == made.passes(native)
     assert kept.verdict(two) == made.fails(uml)
     boot = kept.guests["uml-6.1"]
@@ -57,7 +57,7 @@ def test_a_run_is_found_as_it_was(database: Database) -> None:
 
 
 def test_a_cell_is_there_as_soon_as_it_has_its_verdict(database: Database) -> None:
-    recorder = Recorder(database, process.mine())
+    recorder = Recorder(database, process.this_process())
     cells = [made.cell(limits=f"rlimit_as={n}M") for n in (100, 200)]
     told = made.Made("r", 1.0, {cell: made.passes(cell) for cell in cells}).events()
     for event in told[:-2]:
@@ -76,7 +76,7 @@ def test_a_cell_is_there_as_soon_as_it_has_its_verdict(database: Database) -> No
     ],
 )
 def test_how_far_it_came(database: Database, rest: list[events.AnyEvent], state: State) -> None:
-    recorder = Recorder(database, process.mine())
+    recorder = Recorder(database, process.this_process())
     for event in [*a_run(), *rest]:
         recorder(event)
     recorder.close()
@@ -100,7 +100,7 @@ def test_tries_are_counted(database: Database) -> None:
     assert (kept.cells[0].retries, kept.cells[0].flaky, kept.run.flaky) == (1, True, 1)
     verdict = kept.verdict(kept.cells[0])
     assert verdict is not None
-    assert verdict.attempts[0].findings == ("the plan expects high",)
+    assert verdict.attempts[0].findings == (samples.finding("the plan expects high"),)
 
 
 def test_guests_that_did_not_boot_say_why(database: Database) -> None:
@@ -111,13 +111,15 @@ def test_guests_that_did_not_boot_say_why(database: Database) -> None:
 
 
 def test_a_process_is_known_by_more_than_its_number() -> None:
-    mine = process.mine()
-    boot, namespace, pid, started = mine.split()
-    assert process.lives(mine)
-    assert not process.lives(f"{boot} {namespace} {pid} {int(started) + 1}"), "its number is reused"
-    assert not process.lives(f"another-boot {namespace} {pid} {started}")
-    assert not process.lives("")
-    assert process.lives(f"{boot} pid:[1] 1 1"), "it cannot be seen from here"
+    this_process = process.this_process()
+    boot, namespace, pid, started = this_process.split()
+    assert process.is_alive(this_process)
+    assert not process.is_alive(f"{boot} {namespace} {pid} {int(started) + 1}"), (
+        "its number is reused"
+    )
+    assert not process.is_alive(f"another-boot {namespace} {pid} {started}")
+    assert not process.is_alive("")
+    assert process.is_alive(f"{boot} pid:[1] 1 1"), "it cannot be seen from here"
 
 
 @pytest.fixture
@@ -125,7 +127,7 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A history that cannot be written, since another program does not end its own writing."""
     file = tmp_path / "history.db"
     Database(file).close()
-    monkeypatch.setattr("foothold_lab.harness.results_db.database.PATIENCE", 0.05)
+    monkeypatch.setattr("foothold_lab.harness.results_db.database.TIMEOUT", 0.05)
     monkeypatch.setattr(
         Database.__init__, "__kwdefaults__", Database.__init__.__kwdefaults__ | {"timeout": 0.05}
     )
@@ -140,12 +142,12 @@ def test_a_history_that_fails_is_told_once_and_the_run_goes_on(
 ) -> None:
     told: list[str] = []
     lines = tmp_path / "events.jsonl"
-    with Bus([History(locked), JsonLines(lines)], complain=told.append) as bus:
+    with Bus([HistoryReporter(locked), JsonLinesReporter(lines)], warn=told.append) as bus:
         for event in [*a_run(), samples.finished()]:
             bus(event)
     assert bus.failed == 1
     assert len(told) == 2
-    assert told[0].startswith("foothold: History fails and is left out from here on: ")
+    assert told[0].startswith("foothold: HistoryReporter fails and is left out from here on: ")
     assert "locked by another program" in told[0]
     assert told[1].startswith("  remedy: find it with `fuser")
     assert len(lines.read_bytes().splitlines()) == len(a_run()) + 1
@@ -154,7 +156,7 @@ def test_a_history_that_fails_is_told_once_and_the_run_goes_on(
 def test_a_run_is_taken_in_from_its_directory(database: Database, tmp_path: Path) -> None:
     cells = [made.cell(), made.cell("uml-6.1")]
     run = made.Made("far", 5.0, {cell: made.passes(cell) for cell in cells})
-    sink = JsonLines(tmp_path / "events.jsonl")
+    sink = JsonLinesReporter(tmp_path / "events.jsonl")
     for event in [events.Progress(what="building"), *run.events()]:
         sink(event)
     sink.close()
@@ -172,7 +174,7 @@ def test_a_directory_of_a_killed_run_ends_in_half_a_line(
     database: Database, tmp_path: Path
 ) -> None:
     file = tmp_path / "events.jsonl"
-    sink = JsonLines(file)
+    sink = JsonLinesReporter(file)
     cells = [made.cell(), made.cell("uml-6.1")]
     for event in made.Made("k", 5.0, {cell: made.passes(cell) for cell in cells}).events()[:-1]:
         sink(event)
@@ -221,8 +223,8 @@ def test_which_cell_is_meant(database: Database) -> None:
 def test_queries_look_into_indices_and_not_through_everything(database: Database) -> None:
     for query, index in (
         ("SELECT count(*) FROM cells WHERE run = 1 AND result = 'pass'", "cells_by_result"),
-        ("SELECT seconds FROM cells WHERE question = 'x' AND run = 1", "cells_by_time"),
-        ("SELECT min(came) FROM cells GROUP BY question, setting", "cells_by_setting"),
+        ("SELECT seconds FROM cells WHERE base_name = 'x' AND run = 1", "cells_by_time"),
+        ("SELECT min(outcome_key) FROM cells GROUP BY base_name, inputs_hash", "cells_by_setting"),
         ("SELECT count(*) FROM cells WHERE flaky AND run = 1", "cells_flaky"),
     ):
         [plan] = database.rows(f"EXPLAIN QUERY PLAN {query}")
@@ -235,4 +237,4 @@ def test_repeats_are_one_question(database: Database) -> None:
     made.Made("r", 1.0, {cell: made.passes(cell) for cell in (once, twice)}).write(database)
     kept = reader.find(database, "r")
     assert [cell.name for cell in kept.cells] == ["native/none/after", "native/none/after~2"]
-    assert {cell.question for cell in kept.cells} == {"native/none/after"}
+    assert {cell.base_name for cell in kept.cells} == {"native/none/after"}

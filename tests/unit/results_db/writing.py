@@ -12,7 +12,7 @@ from pathlib import Path
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.reporters import Bus
-from foothold_lab.harness.results_db.writer import History
+from foothold_lab.harness.results_db.writer import HistoryReporter
 from tests.unit.harness import samples
 
 
@@ -20,7 +20,7 @@ def main(file: Path, name: str, count: int) -> None:
     """Write that many cells, each with its verdict, and the end."""
     cells = [Cell("native", Limits(rlimit_as=(n + 1) << 20), "after") for n in range(count)]
     sys.stdin.readline()
-    with Bus([History(file)]) as bus:
+    with Bus([HistoryReporter(file)]) as bus:
         bus(
             events.RunStarted(
                 run=name,

@@ -1,8 +1,8 @@
 """What must be alike for two verdicts on a cell to be comparable, as hashes.
 
-A *setting* is all that is known before a guest has booted: our own code, the host's kernel, the
-images, the subject, what the plan declares. A *likeness* is what a guest then says of itself. Two
-verdicts that differ in one setting and one likeness differ for no reason that we know.
+A *inputs_hash* is all that is known before a guest has booted: our own code, the host's kernel, the
+images, the subject, what the plan declares. A *guest_hash* is what a guest then says of itself. Two
+verdicts that differ in one inputs_hash and one guest_hash differ for no reason that we know.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from foothold_lab.harness.model.verdict import Observation, Result, Verdict
 
 # of facts: what is drawn by lot at every start (the host's ASLR decides even how much of its memory
 # a UML kernel can use), or moves while a machine works
-BY_LOT = ("first", "aslr_bits", "memory", "commit_limit", "committed")
+RANDOM_FACTS = ("first", "aslr_bits", "memory", "commit_limit", "committed")
 HINTS = ("hint_high", "hint_low", "hint_beyond")
 # of provenance: what is new in every boot
-_NEW = ("container",)
+_PER_BOOT = ("container",)
 
 
-def setting(started: RunStarted, cell: Cell, images: Mapping[str, str]) -> str:
+def inputs_hash(started: RunStarted, cell: Cell, images: Mapping[str, str]) -> str:
     """Hash what is known of a cell before its guest has booted."""
     return _digest(
         {
@@ -41,27 +41,27 @@ def setting(started: RunStarted, cell: Cell, images: Mapping[str, str]) -> str:
     )
 
 
-def likeness(facts: Mapping[str, object], provenance: Mapping[str, str]) -> str:
+def guest_hash(facts: Mapping[str, object], provenance: Mapping[str, str]) -> str:
     """Hash what a guest is like, but for what is different at every boot."""
-    return _digest({"facts": steady(facts), "provenance": lasting(provenance)})
+    return _digest({"facts": stable_facts(facts), "provenance": stable_provenance(provenance)})
 
 
-def lasting(provenance: Mapping[str, str]) -> dict[str, str]:
+def stable_provenance(provenance: Mapping[str, str]) -> dict[str, str]:
     """Return what of a guest's provenance is the same at every boot."""
-    return {name: value for name, value in provenance.items() if name not in _NEW}
+    return {name: value for name, value in provenance.items() if name not in _PER_BOOT}
 
 
-def steady(facts: Mapping[str, object]) -> dict[str, object]:
+def stable_facts(facts: Mapping[str, object]) -> dict[str, object]:
     """Return those facts that are the same at every boot of one kernel on one machine.
 
     Of a hint only what became of it is left, since where it is moved to may be by lot.
     """
-    kept = {name: value for name, value in facts.items() if name not in BY_LOT}
+    kept = {name: value for name, value in facts.items() if name not in RANDOM_FACTS}
     return kept | {name: _fate(kept[name]) for name in HINTS if name in kept}
 
 
-def came(verdict: Verdict) -> str | None:
-    """Say in a word or three what a cell came to; None if the question could not be asked."""
+def outcome_key(verdict: Verdict) -> str | None:
+    """Say in a word or three what a cell came to; None if the cell could not be asked."""
     if verdict.result is Result.UNSUPPORTED:
         return None
     seen = verdict.observed

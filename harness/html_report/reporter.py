@@ -8,7 +8,7 @@ from foothold_lab.harness.model.events import AnyEvent, RunStarted
 from foothold_lab.harness.reporters.atomic_write import write_whole
 
 
-class Html:
+class HtmlReporter:
     """Writes the page of a run. Must be closed after the sink that writes the run's directory."""
 
     def __init__(self, path: Path, directory: Path) -> None:
