@@ -1,8 +1,8 @@
-"""A Docker engine for the tests: one that answers, else (as root) one of our own.
+"""A Docker engine for the tests: the one that answers, or, for root, one that is started here.
 
-`python -m tests.engine COMMAND…` runs COMMAND with an engine, and ends what it started. Without an
-engine, and without the right to start one, COMMAND runs all the same, and the tests that need an
-engine say that they are skipped.
+`python -m tests.engine COMMAND…` runs COMMAND with an engine and stops the engine that it started. If
+there is no engine and this user may not start one, COMMAND runs without: the tests that need an
+engine are skipped and name the reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = "docker.io"
-SECONDS = 60  # an engine is there after 2 s, in a slow container after 10 (measured)
+SECONDS = 60  # an engine answers after 2 s, in a slow container after 10 s (measured)
 
 
 def answers(address: str | None = None) -> bool:
@@ -35,7 +35,7 @@ def answers(address: str | None = None) -> bool:
 
 
 def install() -> bool:
-    """Install the engine from Debian's package. True if there is one now."""
+    """Install the engine from Debian's package. Return whether it is installed."""
     if shutil.which("dockerd"):
         return True
     say(f"installing {PACKAGE}")
@@ -51,7 +51,7 @@ def engine() -> Iterator[None]:
         yield
         return
     if os.geteuid() != 0 or not shutil.which("apt-get") or not install():
-        say("no Docker engine, and none can be started here: the tests with containers are skipped")
+        say("no Docker engine answers and none can be started: tests with containers are skipped")
         yield
         return
     with tempfile.TemporaryDirectory(prefix="foothold-engine-") as folder:
@@ -70,7 +70,7 @@ def engine() -> Iterator[None]:
             deadline = time.monotonic() + SECONDS
             while not answers(address):
                 if daemon.poll() is not None or time.monotonic() > deadline:
-                    say("dockerd does not start: " + (home / "log").read_text()[-2000:])
+                    say("dockerd did not start: " + (home / "log").read_text()[-2000:])
                     break
                 time.sleep(0.1)
             else:
@@ -91,7 +91,7 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     with engine():
-        # Ctrl-C reaches the command as well, which ends the guests of its own
+        # Ctrl-C also reaches the command, which stops its guests
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         raise SystemExit(
             subprocess.run(

@@ -17,10 +17,10 @@ from foothold_lab.harness.model import events
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.verdict import Verdict
-from foothold_lab.harness.plan import Known, find, load
+from foothold_lab.harness.plan import Vocabulary, find_plan, load_plan
 from foothold_lab.harness.reporters import Bus
-from foothold_lab.harness.reporters.rundir import RunDirectory
-from foothold_lab.harness.runner.run import Options, Summary, run
+from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
+from foothold_lab.harness.runner import RunOptions, RunSummary, run_cells
 from foothold_lab.images.builder import Builder
 from tests.guests.person import Person
 
@@ -114,7 +114,7 @@ def sit(tmp_path: Path) -> Iterator[Sit]:
 class Happened:
     """A run, and everything that it said."""
 
-    summary: Summary
+    summary: RunSummary
     directory: Path
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     events: list[events.AnyEvent] = field(default_factory=list)
@@ -123,8 +123,8 @@ class Happened:
 @pytest.fixture(scope="session")
 def default_plan(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Happened:
     """The default plan on everything that this machine supports, once for all tests."""
-    known = Known(known_guests(builder), ("before", "after"))
-    cells = load(find("default"), known).cells()
+    known = Vocabulary(known_guests(builder), ("before", "after"))
+    cells = load_plan(find_plan("default"), known).cells()
     return happen(cells, builder, tmp_path_factory.mktemp("run"))
 
 
@@ -145,10 +145,10 @@ def happen(
     cells: Sequence[object], builder: Builder, directory: Path, **options: object
 ) -> Happened:
     seen: list[events.AnyEvent] = []
-    with Bus([Listener(seen), RunDirectory(directory)]) as bus:
-        summary = run(
+    with Bus([Listener(seen), RunDirectoryReporter(directory)]) as bus:
+        summary = run_cells(
             cells,  # type: ignore[arg-type]
-            Options(directory, builder, **options),  # type: ignore[arg-type]
+            RunOptions(directory=directory, builder=builder, **options),  # type: ignore[arg-type]
             bus,
         )
     verdicts = {each.cell: each.verdict for each in seen if isinstance(each, events.CellFinished)}

@@ -10,6 +10,7 @@ import pytest
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath, Result
 from foothold_lab.harness.subjects.subject import of_program
 from foothold_lab.images.builder import Builder
@@ -172,7 +173,8 @@ def test_a_program_of_another_machine(
         verdict = run.verdicts[cell.id]
         if cell.guest in others:
             assert verdict.result is Result.UNSUPPORTED
-            assert f"{subject.name} is for {subject.machine}" in verdict.findings[0]
+            assert verdict.findings[0].code is Code.UNSUPPORTED_SUBJECT
+            assert f"{subject.name} is for {subject.machine}" in verdict.reason
             assert f"take {next(iter(guests))}" in verdict.remedy or "qemu-" in verdict.remedy
             continue
         assert verdict.result is Result.PASS, verdict.findings

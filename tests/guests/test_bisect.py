@@ -13,7 +13,7 @@ from foothold_lab.images.builder import Builder
 
 SCRIPT = """\
 #!/bin/sh
-exec {python} -m harness.cli run --uml "$(cat kernel)" --append "$(cat words)" --expect low \\
+exec {python} -m foothold_lab.harness.cli run --uml "$(cat kernel)" --append "$(cat words)" --expect low \\
     --no-history --run-dir "$RUNS/$(git rev-parse HEAD)"
 """
 

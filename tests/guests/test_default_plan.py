@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.html_report.comparison import compare
+from foothold_lab.harness.html_report.comparison import compare_runs
 from foothold_lab.harness.html_report.page import render
 from foothold_lab.harness.html_report.read import read_evidence, read_run
 from foothold_lab.harness.html_report.space import RegionKind, segments
@@ -62,7 +62,7 @@ def test_the_port_does_what_the_runtime_did(
     if verdict.result is Result.UNSUPPORTED:
         assert verdict.blame is Blame.UNSUPPORTED
         assert verdict.remedy, "an unsupported guest names its remedy"
-        pytest.skip(f"{guest}: {verdict.findings[0]}; {verdict.remedy}")
+        pytest.skip(f"{guest}: {verdict.reason}; {verdict.remedy}")
     assert verdict.result is Result.PASS, verdict.findings
     seen, path = verdict.observed, happened_in_2012(guest, limit, policy)
     assert seen is not None
@@ -138,11 +138,11 @@ def test_its_page_draws_every_cell_that_has_an_answer(default_plan: Happened) ->
     assert (
         page.count('<svg class="map"') == page.count('<table class="witnesses">') == len(answered)
     )
-    assert compare(run, run).empty
+    assert compare_runs(run, run).empty
     for one in answered:
         evidence = read_evidence(run, one.cell, reports=True)
         assert evidence.problems == ()
-        assert evidence.story is not None, "it was traced"
+        assert evidence.subject_trace is not None, "it was traced"
         arena = [each.start for each in segments(evidence) if each.kind is RegionKind.ARENA]
         assert bool(arena) is (one.observed.path is not ReservationPath.REFUSED)
         if one.observed.path is ReservationPath.HIGH:

@@ -12,7 +12,7 @@ from foothold_lab.harness.guests.host_probe import examine
 
 SCRIPT = """
 mount -t tmpfs -o size=24m none "$1" && export FOOTHOLD_CACHE="$1"
-"$2" -m harness.cli images build root
+"$2" -m foothold_lab.harness.cli images build root
 echo "status $?"
 find "$1/store" "$1/building" -mindepth 1 2>/dev/null | head -3
 """

@@ -18,7 +18,7 @@ from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.database import MEMORY, Database
-from foothold_lab.harness.runner import run as laboratory
+from foothold_lab.harness.runner import run
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
 
@@ -41,8 +41,11 @@ def test_two_runs_of_the_same_differ_in_nothing(tmp_path: Path) -> None:
         foothold("run", "--guest", "native", "--limit", "none", "--run-dir", str(tmp_path / f"{n}"))
     assert len(foothold("history").splitlines()) == 3
     found = json.loads(foothold("compare", "--json"))
-    assert found["both"] == 2
-    told = ("new_failures", "repaired", "paths", "lost", "made", "kernels", "facts", "only_a")
+    assert found["common"] == 2
+    told = (
+        "new_failures", "repaired", "changed_paths", "lost_answers", "changed_inputs",
+        "changed_kernels", "changed_facts", "only_a",
+    )  # fmt: skip
     assert {name: found[name] for name in told} == {name: [] for name in told}
     cell = json.loads(foothold("show", "last", "native/none/after", "--json"))
     assert cell["verdict"]["result"] == "pass"
@@ -68,14 +71,14 @@ def test_a_second_try_is_told_and_counts_as_flaky(tmp_path: Path) -> None:
     assert (first["status"], second["status"]) == (1, 0)
     assert {each.name for each in (tmp_path / "run/guests").iterdir()} == {"native", "native+1"}
     [flaky] = json.loads(foothold("flaky", "--json"))
-    assert (flaky["cell"], flaky["retried"]) == ("native/none/moody", 1)
+    assert (flaky["cell"], flaky["retries"]) == ("native/none/moody", 1)
 
     been.unlink()
     foothold(*asked, "--run-dir", str(tmp_path / "again"), code=1)
     text = foothold("compare", code=1)
     assert "native/none/moody: pass (starts) → fail" in text
     [flaky] = json.loads(foothold("flaky", "--json"))
-    assert sorted(flaky["came"].values()) == [1, 1], "another run of it failed, for no reason"
+    assert sorted(flaky["outcomes"].values()) == [1, 1], "another run of it failed, for no reason"
 
 
 class Moody(Native):
@@ -94,13 +97,13 @@ def test_a_guest_that_did_not_come_up_is_booted_again_for_all_its_cells(
     builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = replace(catalogue(builder)["native"], make=lambda place: Moody("native", place))
-    monkeypatch.setattr(laboratory, "catalogue", lambda *_: {"native": kind})
+    monkeypatch.setattr(run, "catalogue", lambda *_: {"native": kind})
     cells = [Cell("native", Limits(), policy) for policy in ("before", "after")]
     happened = happen(cells, builder, tmp_path, retries=1)
     assert happened.summary.counts == {"pass": 2}
     assert Moody.boots == 2, "one boot for both"
     for verdict in happened.verdicts.values():
-        assert [each.findings for each in verdict.attempts] == [("the agent does not answer",)]
+        assert [each.reason for each in verdict.attempts] == ["the agent does not answer"]
     told = [type(each).__name__ for each in happened.events]
     assert told.count("GuestFailed") == 1
     assert told.count("CellRetried") == told.count("CellFinished") == 2

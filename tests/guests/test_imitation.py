@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness import subjects
-from foothold_lab.harness.evidence.strace import doubts, parse_trace, story_of
+from foothold_lab.harness.evidence.strace import doubts, follow_subject, parse_trace
 from foothold_lab.harness.guests.base import Guest, GuestConfig
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
-from foothold_lab.harness.guests.limit_support import measure
+from foothold_lab.harness.guests.limit_support import measure_under
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.facts import Facts
@@ -63,7 +63,7 @@ def test_the_imitation_answers_as_the_real_kernel_does(
     assert facts.bits == 39
     as_uml = Limits.parse(f"layout=legacy+ceiling={facts.task_size:#x}")
     deadline = Deadline.after(60 * real.scale)
-    imitated = measure(native, own, as_uml, deadline)
+    imitated = measure_under(native, own, as_uml, deadline)
     for each in ("task_size", "placement", "first", "hint_high", "hint_low", "hint_beyond"):
         assert getattr(imitated, each) == getattr(facts, each), each
     end = hex(facts.task_size)
@@ -139,10 +139,10 @@ def test_the_agents_own_trace_tells_what_was_asked_and_what_was_given(
         how=Supervision(trace=True),
     )
     trace = parse_trace(record.trace or b"")
-    story = story_of(trace, record.pid)
-    assert doubts(trace, story, record.ending) == []
+    subject_trace = follow_subject(trace, record.pid)
+    assert doubts(trace, subject_trace, record.ending) == []
     assert len(trace.endings) == 7, "four threads, two children, and what the last thread became"
-    assert story.programs[-1] == "/proc/self/exe"
+    assert subject_trace.programs[-1] == "/proc/self/exe"
     first, *_ = (
         each for each in trace.calls if each.name == "mmap" and each.args[0] == hex(end * 2)
     )
@@ -168,7 +168,7 @@ def test_a_hint_that_is_ignored_is_one_that_was_moved(
         Deadline.after(60),
         how=Supervision(trace=True),
     )
-    steps = story_of(parse_trace(record.trace or b""), record.pid).steps
+    steps = follow_subject(parse_trace(record.trace or b""), record.pid).steps
     first = next(each for each in steps if isinstance(each, Map))
     assert (first.reservation.answer, first.reservation.errno) == (Answer.REFUSED, "EAGAIN")
     assert first.line.endswith("(INJECTED)")
@@ -185,6 +185,6 @@ def test_a_subject_that_stops_without_end_is_ended_all_the_same(
         Deadline.after(60),
         how=Supervision(trace=trace, timeout=0.5),
     )
-    assert record.running
+    assert record.stopped
     assert record.ending.signal == 9
     assert "running" in record.maps

@@ -125,13 +125,13 @@ def test_two_runs_at_once(tmp_path: Path, history: Path) -> None:
         out, err = run.communicate(timeout=200)
         assert run.returncode == 0, (out + err).decode()
         assert b"24 passed" in out
-    with Database(history, reading=True) as database:
+    with Database(history, read_only=True) as database:
         assert [run.counts for run in reader.runs(database)] == [{"pass": 24}] * 2
 
 
-def recorded(history: Path) -> reader.Kept:
+def recorded(history: Path) -> reader.StoredRun:
     """What the history has of the run."""
-    with Database(history, reading=True) as database:
+    with Database(history, read_only=True) as database:
         assert database.value("PRAGMA integrity_check") == "ok"
         return reader.find(database, "last")
 

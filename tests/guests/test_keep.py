@@ -1,4 +1,4 @@
-"""Guests that a run keeps: somebody else's terminal gets into that very guest, and then it goes."""
+"""Guests that a run keeps: a shell from another terminal works in the same guest until it ends."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_the_guest_of_a_failed_cell_is_kept(sit: Sit, tmp_path: Path) -> None:
         "--guest",
         "native",
         *WRONG,
-        "--keep",
+        "--keep-guests",
         "failed",
         "--run-dir",
         str(run),
     )
-    runner.sees(r"uml-6.1 is kept: foothold shell \S+/uml-6.1")
-    runner.sees("it ends by Enter or by Ctrl-C")
-    assert stat.S_IMODE((run / "desk").stat().st_mode) == 0o600
+    runner.sees(r"kept: uml-6.1; to work in it: foothold shell \S+/uml-6.1")
+    runner.sees("kept guests end on Enter or on Ctrl-C")
+    assert stat.S_IMODE((run / "guests.socket").stat().st_mode) == 0o600
     assert json.loads((run / "run.json").read_text())["finished"]["counts"] == {
         "pass": 1,
         "fail": 1,
@@ -67,18 +67,18 @@ def test_the_guest_of_a_failed_cell_is_kept(sit: Sit, tmp_path: Path) -> None:
     other.sees(PROMPT)
     assert runner.leaves("\n") == 1
     assert other.leaves() == 3  # its guest has gone under it
-    assert not (run / "desk").exists()
+    assert not (run / "guests.socket").exists()
     gone = subprocess.run([*FOOTHOLD, "shell", f"{run}/uml-6.1"], capture_output=True, text=True)
     assert gone.returncode == 2
     assert "keeps no guest, or no longer" in gone.stderr
 
 
-def test_nobody_waits_for_ever_without_a_terminal(tmp_path: Path) -> None:
-    command = [*FOOTHOLD, "run", "--guest", "native", "--limit", "none", "--keep", "all",
+def test_keeping_guests_without_a_terminal_needs_a_time_limit(tmp_path: Path) -> None:
+    command = [*FOOTHOLD, "run", "--guest", "native", "--limit", "none", "--keep-guests", "all",
                "--run-dir", str(tmp_path / "run")]  # fmt: skip
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "remedy: say how long at most: --keep-for 600" in done.stderr
+    assert "--keep-for 600" in done.stderr
     assert not (tmp_path / "run").exists()
     done = subprocess.run(
         [*command, "--keep-for", "1"],
@@ -89,5 +89,5 @@ def test_nobody_waits_for_ever_without_a_terminal(tmp_path: Path) -> None:
         env={**os.environ},
     )
     assert done.returncode == 0, done.stderr
-    assert "native is kept" in done.stderr
-    assert "it ends after 1 s" in done.stderr
+    assert "kept: native" in done.stderr
+    assert "kept guests end after 1 s" in done.stderr

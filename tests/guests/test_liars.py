@@ -11,6 +11,7 @@ import pytest
 from foothold_lab.harness import subjects
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import (
     Expectation,
     Outcome,
@@ -18,7 +19,7 @@ from foothold_lab.harness.model.verdict import (
     Result,
     Verdict,
 )
-from foothold_lab.harness.runner.run import Options, run
+from foothold_lab.harness.runner import RunOptions, run_cells
 from foothold_lab.harness.subjects import Subject, of_program
 from foothold_lab.images.builder import Builder
 
@@ -34,10 +35,14 @@ def verdict(
     name = known_guests(builder)[guest]
     cell = Cell(name, Limits(), "", subject.name, expected=Expectation.parse(expect))
     seen: list[events.AnyEvent] = []
-    run([cell], Options(directory, builder, jobs=1, subjects={subject.name: subject}), seen.append)
+    run_cells(
+        [cell],
+        RunOptions(directory=directory, builder=builder, jobs=1, subjects={subject.name: subject}),
+        seen.append,
+    )
     [done] = [each.verdict for each in seen if isinstance(each, events.CellFinished)]
     if done.result is Result.UNSUPPORTED:
-        pytest.skip(done.findings[0])
+        pytest.skip(done.reason)
     return done
 
 
@@ -96,7 +101,7 @@ def test_one_that_kills_its_tracer(builder: Builder, tmp_path: Path) -> None:
     )
     done = verdict(of_program(murder), "uml-testing", builder, tmp_path / "run")
     assert done.result is Result.FAIL
-    assert any("the trace ends before the subject" in each for each in done.findings)
+    assert Code.TRACE_INCOMPLETE in [each.code for each in done.findings]
 
 
 LIAR = """
@@ -134,13 +139,14 @@ def test_one_whose_report_is_perfect_and_false(
     )
     cell = Cell(known_guests(builder)["uml-testing"], Limits(), "after")
     seen: list[events.AnyEvent] = []
-    run([cell], Options(tmp_path / "run", builder, jobs=1), seen.append)
+    run_cells([cell], RunOptions(directory=tmp_path / "run", builder=builder, jobs=1), seen.append)
     [done] = [each.verdict for each in seen if isinstance(each, events.CellFinished)]
     assert done.result is Result.FAIL
-    told = "\n".join(done.findings)
-    assert "the report says high; the maps at reserved show no such thing" in told
-    assert "the report says mmap(0xf840000000, 0x100000, 0x7, 0x22) = 0xf840000000" in told
-    assert "the trace shows no such call" in told
+    maps = [each.text for each in done.findings if each.code is Code.REPORT_VS_MAPS]
+    trace = [each.text for each in done.findings if each.code is Code.REPORT_VS_TRACE]
+    assert any("high" in text and "reserved" in text for text in maps), maps
+    claimed = "mmap(0xf840000000, 0x100000, 0x7, 0x22) = 0xf840000000"
+    assert any(claimed in text for text in trace), trace
 
 
 PROGRAM = r"""

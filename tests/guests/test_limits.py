@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.api.guest import OpenGuest
 from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.guests.catalogue import known_guests
-from foothold_lab.harness.guests.limit_support import measure, support_for
+from foothold_lab.harness.guests.limit_support import measure_under, support_for
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError
@@ -20,7 +21,6 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.record import Record
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.pytest_plugin import lab
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
 
@@ -47,7 +47,7 @@ os.wait()
 ONE, TWO = 0x3000000000, 0x3100000000
 
 
-pytestmark = pytest.mark.guest(*GUESTS)
+pytestmark = pytest.mark.foothold_guest(*GUESTS)
 
 
 @dataclass
@@ -75,8 +75,8 @@ class Booted:
 
 
 @pytest.fixture
-def booted(guest: lab.Booted) -> Booted:
-    return Booted(guest.guest, guest.facts)
+def booted(foothold_guest: OpenGuest) -> Booted:
+    return Booted(foothold_guest.guest, foothold_guest.facts)
 
 
 def test_nothing_is_bent_without_a_fault(booted: Booted) -> None:
@@ -110,7 +110,7 @@ def test_nothing_is_mapped_above_a_ceiling(booted: Booted) -> None:
     for name in ("two", "thread", "child"):
         assert 0 < seen[name] < TWO
     limits = Limits.parse(f"ceiling={TWO:#x}")
-    measured = measure(booted.guest, booted.facts, limits, Deadline.after(60))
+    measured = measure_under(booted.guest, booted.facts, limits, Deadline.after(60))
     assert (measured.task_size, measured.placement) == (TWO, booted.facts.placement)
     assert measured.first < TWO
     assert measured.hint_low.honoured
@@ -202,7 +202,7 @@ def test_places_are_not_drawn_by_lot(booted: Booted) -> None:
     if not (support := support_for(booted.guest, booted.facts, limits)).ok:
         assert support.remedy
         pytest.skip(support.reason)
-    measured = measure(booted.guest, booted.facts, limits, Deadline.after(60))
+    measured = measure_under(booted.guest, booted.facts, limits, Deadline.after(60))
     assert measured.aslr_bits == 0
 
 
@@ -211,7 +211,7 @@ def test_the_old_layout_goes_upward(booted: Booted) -> None:
     if not (support := support_for(booted.guest, booted.facts, limits)).ok:
         assert support.remedy
         pytest.skip(support.reason)
-    measured = measure(booted.guest, booted.facts, limits, Deadline.after(60))
+    measured = measure_under(booted.guest, booted.facts, limits, Deadline.after(60))
     assert measured.placement == "bottom-up"
 
 

@@ -41,7 +41,7 @@ def test_a_uml_kernel_of_ones_own(builder: Builder, tmp_path: Path) -> None:
     assert "uml-own/none/after" in cells
     assert "low, allocates" in done.stdout
     verdict = json.loads((tmp_path / "run/cells/uml-own/none/after/verdict.json").read_text())
-    assert verdict["command"][:4] == ["./foothold", "run", "--uml", str(kernel)]
+    assert verdict["command"][:4] == ["foothold", "run", "--uml", str(kernel)]
 
 
 def test_a_kernel_of_ones_own_for_qemu(builder: Builder, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Plans for real: subjects with roots of their own, workloads, repeats; the story of 2012."""
+"""Plans for real: subjects with roots of their own, workloads, repeats; the subject_trace of 2012."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cli.subject import subjects_of
+from foothold_lab.harness.api.subjects import subjects_of
 from foothold_lab.harness.evidence.arena_detection import POLICIES
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.plan import Known, PlanFile, Selection, find, load
+from foothold_lab.harness.plan import PlanFile, Selection, Vocabulary, find_plan, load_plan
 from foothold_lab.harness.plan.model import Axes
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Happened, happen
@@ -36,7 +36,7 @@ program = "sh"
 args = ["-c", "test -x /usr/bin/dpkg"]
 root = "host"
 
-[[cells]]
+[[override]]
 subjects = ["hello"]
 repeats = 2
 """
@@ -47,8 +47,8 @@ def run(plan: PlanFile, asked: Selection, builder: Builder, directory: Path) -> 
     return happen(cells, builder, directory, subjects=subjects_of(cells, plan, {}))
 
 
-def words(builder: Builder) -> Known:
-    return Known(known_guests(builder), POLICIES)
+def words(builder: Builder) -> Vocabulary:
+    return Vocabulary(known_guests(builder), POLICIES)
 
 
 def test_subjects_of_one_root_share_a_boot(builder: Builder, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_subjects_of_one_root_share_a_boot(builder: Builder, tmp_path: Path) -> 
     script.chmod(0o755)
     (tmp_path / "word").write_text("good bye")
     (tmp_path / "plan.toml").write_text(SEVERAL)
-    plan = load(tmp_path / "plan.toml", words(builder))
+    plan = load_plan(tmp_path / "plan.toml", words(builder))
     happened = run(plan, Selection(), builder, tmp_path / "run")
     assert {name.partition("/")[2] for name in happened.verdicts} == {
         "none/after+none",
@@ -77,14 +77,14 @@ def test_subjects_of_one_root_share_a_boot(builder: Builder, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("guest", ["uml-bookworm", "uml-testing"])
 def test_the_bug_of_2012_and_its_repair(guest: str, builder: Builder, tmp_path: Path) -> None:
-    plan = load(find("uml-bug-2012"), words(builder))
-    name = plan.known.guest(guest)
-    asked = Selection(Axes(guests=(name,), workloads=("hello",)))
+    plan = load_plan(find_plan("uml-bug-2012"), words(builder))
+    name = plan.vocabulary.resolve_guest(guest)
+    asked = Selection(axes=Axes(guests=(name,), workloads=("hello",)))
     happened = run(plan, asked, builder, tmp_path)
     for cell in ("before+hello", "after+hello"):
         verdict = happened.verdicts[f"{name}/none/{cell}"]
         if verdict.result is Result.UNSUPPORTED:
-            pytest.skip(verdict.findings[0])
+            pytest.skip(verdict.reason)
         assert (verdict.result, verdict.findings) == (Result.PASS, ())
         assert verdict.observed
         died = cell == "before+hello" and guest == "uml-bookworm"

@@ -100,7 +100,7 @@ def test_a_tarball_needs_nothing_of_ours(
     directory = unpacked(tarball, tmp_path / "empty")
     again = alone(directory)
     assert again.returncode == status, again.stdout[-2000:] + again.stderr
-    assert f"when this was made it came to: {said}" in again.stderr.replace("dies, status 2: ", "")
+    assert f"result of the recorded run: {said}" in again.stderr.replace("dies, status 2: ", "")
     lines = again.stdout.splitlines()
     ending = json.loads(lines[-1].removeprefix("=== ended "))
     assert ending["status"] == status
@@ -120,10 +120,10 @@ def test_a_cell_again_comes_to_the_same(run: Path) -> None:
     for cell in ("uml-6.1/none/after", "native/none/sh"):
         done = foothold("repro", run, cell)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert f"as in {run.name}" in done.stdout
+        assert f"same result as in {run.name}" in done.stdout
 
 
-def test_a_cell_that_comes_to_something_else(run: Path, tmp_path: Path) -> None:
+def test_a_cell_with_another_result(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     subprocess.run(["cp", "-r", run, other], check=True)
     verdict = other / "events.jsonl"
@@ -131,7 +131,7 @@ def test_a_cell_that_comes_to_something_else(run: Path, tmp_path: Path) -> None:
     verdict.write_text(text.replace('"outcome":"starts"', '"outcome":"dies"'))
     done = foothold("repro", other, "native/none/sh")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "not as in run; there: dies, status 0" in done.stdout
+    assert "which was: dies, status 0" in done.stdout
 
 
 def test_images_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
@@ -139,7 +139,9 @@ def test_images_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "the cache no longer has agent-" in done.stderr
     assert "uml-bookworm-" in done.stderr
-    assert "remedy: today's images can be had: ./foothold run --guest uml-6.1" in done.stderr
+    assert (
+        "remedy: run the cell with the images of today: foothold run --guest uml-6.1" in done.stderr
+    )
 
 
 def test_what_cannot_go_into_a_tarball(run: Path, tmp_path: Path) -> None:

@@ -16,11 +16,10 @@ from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
-from foothold_lab.harness.runner.run import Options, opened, run
+from foothold_lab.harness.runner import RunOptions, open_guest, run_cells
 from foothold_lab.harness.subjects.packaged import subject
 from foothold_lab.harness.subjects.subject import Subject, of_program
-from foothold_lab.harness.threshold.bisection import Edge
-from foothold_lab.harness.threshold.find import find
+from foothold_lab.harness.threshold import Edge, ThresholdQuery, find_threshold
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import BootGuest
 
@@ -42,7 +41,11 @@ def verdicts(
     ]
     asked = {(known[guest], each.name): guest for guest in guests for each in subjects}
     seen: list[events.AnyEvent] = []
-    run(cells, Options(directory, builder, subjects={s.name: s for s in subjects}), seen.append)
+    run_cells(
+        cells,
+        RunOptions(directory=directory, builder=builder, subjects={s.name: s for s in subjects}),
+        seen.append,
+    )
     done = {each.cell: each.verdict for each in seen if isinstance(each, events.CellFinished)}
     return {(asked[cell.guest, cell.subject], cell.subject): done[cell.id] for cell in cells}
 
@@ -69,7 +72,7 @@ def test_a_runtime_starts_wherever_its_addresses_are_to_be_had(
         else:
             granted = "64M --- at 0xc000000000: honoured, 0xc000000000"
             assert granted in heap.evidence["trace"]
-            assert "hello from 0xc0" in heap.said
+            assert "hello from 0xc0" in heap.last_output
             assert asan.outcome is Outcome.STARTS
 
 
@@ -83,7 +86,7 @@ def test_a_runtime_of_another_machine_in_39_bits(builder: Builder, tmp_path: Pat
         assert observed, found[guest, go.name].findings
         assert (observed.outcome, observed.contradictions) == (Outcome.STARTS, ())
         assert "64M --- at 0xc000000000: moved" in observed.evidence["trace"]
-        assert "hello from 0x" in observed.said
+        assert "hello from 0x" in observed.last_output
 
 
 def test_an_image_is_shown_as_it_is_and_cannot_be_written(
@@ -110,7 +113,7 @@ def test_one_that_is_busy_under_a_tracer_is_run_again_without(
     zgc = replace(subject("java-zgc", builder), timeout=4.0)
     done = verdicts(builder, tmp_path / "run", ("uml-trixie",), zgc)["uml-trixie", "java-zgc"]
     if done.result is Result.UNSUPPORTED:
-        pytest.skip(done.findings[0])
+        pytest.skip(done.reason)
     assert done.observed
     assert done.observed.outcome is Outcome.DIES, done
     assert "Failed to reserve" in done.observed.message
@@ -145,7 +148,7 @@ def test_a_script_whose_interpreter_the_guest_has_not(builder: Builder, tmp_path
     one = of_program(str(script))
     done = verdicts(builder, tmp_path / "run", ("uml-testing",), one)["uml-testing", one.name]
     assert done.result is Result.UNSUPPORTED
-    assert "has no perl" in done.findings[0] or "UML" in done.findings[0]
+    assert "has no perl" in done.reason or "UML" in done.reason
 
 
 def test_the_smallest_limit_by_bisection_in_one_boot(builder: Builder, tmp_path: Path) -> None:
@@ -158,17 +161,10 @@ def test_the_smallest_limit_by_bisection_in_one_boot(builder: Builder, tmp_path:
     if not support.ok:
         pytest.skip(support.reason)
     told: list[str] = []
-    options = Options(tmp_path / "run", builder, subjects={go.name: go})
-    with opened(name, options, lambda event: None) as booted:
-        found = find(
-            go,
-            booted.guest,
-            booted.facts,
-            low=256 << 20,
-            high=2 << 30,
-            precision=32 << 20,
-            tell=told.append,
-        )
+    options = RunOptions(directory=tmp_path / "run", builder=builder, subjects={go.name: go})
+    with open_guest(name, options, lambda event: None) as booted:
+        query = ThresholdQuery(low=256 << 20, high=2 << 30, precision=32 << 20)
+        found = find_threshold(go, booted, query, told.append)
     assert found.search.edge is Edge.FOUND, found
     assert found.search.smallest
     assert 512 << 20 < found.search.smallest < 1 << 30

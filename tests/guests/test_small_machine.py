@@ -10,7 +10,7 @@ from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.events import GuestBooting, GuestStopped
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.runner import run as laboratory
+from foothold_lab.harness.runner import guest_pool
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
 
@@ -27,7 +27,7 @@ GUESTS = ("qemu-x86_64", "uml-bookworm", "uml-testing", "native")
 def test_every_guest_has_its_turn(
     memory: int, at_once: int, builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(laboratory, "memory_here", lambda: memory)
+    monkeypatch.setattr(guest_pool, "available_memory", lambda: memory)
     cells = [Cell(known_guests(builder)[name], Limits(), "after") for name in GUESTS]
     happened = happen(cells, builder, tmp_path, jobs=3)
     assert [happened.verdicts[cell.id].result for cell in cells] == [Result.PASS] * len(cells)

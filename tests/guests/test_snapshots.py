@@ -92,7 +92,7 @@ def test_a_snapshot_that_is_no_good_is_thrown_away(
                         os.pwrite(out.fileno(), bytes(1 << 19), at)
             return made
 
-        return cache.obtain(name, key, spoil, need=need)
+        return cache.obtain(name, key, spoil, space=need)
 
     monkeypatch.setattr(builder, "obtain", obtain)
     guest = emulated(place, "one")

@@ -15,6 +15,7 @@ from foothold_lab.harness.guests.uml import Uml
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, SubjectError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Outcome, ReservationPath, Result
 from foothold_lab.harness.transport import console
 from foothold_lab.images.builder import Builder
@@ -200,7 +201,7 @@ def test_a_run_goes_on_after_a_guest_was_hurt(
     happened = happen(cells, builder, tmp_path)
     hurt, whole = (happened.verdicts[cell.id] for cell in cells)
     assert hurt.result is Result.ERROR
-    assert "ended by itself" in hurt.findings[0]
+    assert hurt.findings[0].code is Code.GUEST_DIED
     assert whole.result is Result.PASS
     assert whole.observed
     assert (whole.observed.path, whole.observed.outcome) == (ReservationPath.LOW, Outcome.ALLOCATES)

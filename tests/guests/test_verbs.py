@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.api.guest import OpenGuest
 from foothold_lab.harness.guests.base import GuestConfig
 from foothold_lab.harness.guests.catalogue import known_guests, make
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError
-from foothold_lab.harness.pytest_plugin.lab import Booted
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import BootGuest
 
@@ -23,11 +23,11 @@ print(resource.getrlimit(resource.RLIMIT_AS)[0], os.getpgid(0) == os.getpid(), s
 print("and on stderr", file=sys.stderr)
 sys.exit(7)
 """
-pytestmark = pytest.mark.guest("native", "docker", "qemu-x86_64", *UML)
+pytestmark = pytest.mark.foothold_guest("native", "docker", "qemu-x86_64", *UML)
 
 
-def test_every_guest(guest: Booted, tmp_path: Path) -> None:
-    one = guest.guest
+def test_every_guest(foothold_guest: OpenGuest, tmp_path: Path) -> None:
+    one = foothold_guest.guest
     odd = "two words, 'quotes', $HOME and ü"
     argv = [one.python, "-c", SCRIPT, odd]
     record = one.run(argv, Limits(512 << 20), Deadline.after(120))
@@ -63,7 +63,7 @@ def test_stopping_twice_does_no_harm(
     one.stop()
 
 
-def test_maps_are_read_while_a_program_is_held(guest: Booted) -> None:
+def test_maps_are_read_while_a_program_is_held(foothold_guest: OpenGuest) -> None:
     hold = (
         "import ctypes, sys\n"
         "libc = ctypes.CDLL(None); libc.mmap.restype = ctypes.c_void_p\n"
@@ -71,7 +71,9 @@ def test_maps_are_read_while_a_program_is_held(guest: Booted) -> None:
         'print(\'{"event":"hold","at":"now"}\', flush=True)\n'
         "sys.stdin.readline(); print(hex(at))\n"
     )
-    record = guest.guest.run([guest.guest.python, "-c", hold], Limits(), Deadline.after(120))
+    record = foothold_guest.guest.run(
+        [foothold_guest.guest.python, "-c", hold], Limits(), Deadline.after(120)
+    )
     at = int(record.stdout.split()[-1], 16)
     assert at == 0x20000000
     assert any(

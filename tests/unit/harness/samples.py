@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from foothold_lab.harness.evidence.arena_detection import POLICIES
@@ -10,6 +11,7 @@ from foothold_lab.harness.guests.architectures import ARCHITECTURES, EMULATIONS
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.events import CellFinished, GuestReady, RunFinished, RunStarted
 from foothold_lab.harness.model.facts import Cgroup, Facts, Hint, Tools
+from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import (
     Expectation,
@@ -19,12 +21,12 @@ from foothold_lab.harness.model.verdict import (
     Result,
     Verdict,
 )
-from foothold_lab.harness.plan import Known
+from foothold_lab.harness.plan import Vocabulary
 
 RECORDED = Path(__file__).parent / "recorded"
 HIGH = 0xF8 << 32
 
-KNOWN = Known(
+KNOWN = Vocabulary(
     {
         "native": "native",
         "uml-bookworm": "uml-6.1",
@@ -120,10 +122,32 @@ def cell(guest: str = "native", policy: str = "after", rlimit: int | None = None
     return Cell(guest, Limits(rlimit), policy, expected=HIGH_ALLOCATES)
 
 
+def codes(findings: Iterable[Finding]) -> list[Code]:
+    """What the findings are, in their order: their texts may change."""
+    return [each.code for each in findings]
+
+
+def says(findings: Iterable[Finding], code: Code, *values: str) -> bool:
+    """Is there a finding with this code whose text has all of these values?"""
+    return any(each.code is code and all(v in each.text for v in values) for each in findings)
+
+
+def finding(text: str, code: Code = Code.PLAN_EXPECTATION) -> Finding:
+    return Finding(code, text)
+
+
+_CODES = {
+    Result.PASS: Code.PLAN_EXPECTATION,
+    Result.FAIL: Code.PLAN_EXPECTATION,
+    Result.ERROR: Code.GUEST_BOOT,
+    Result.UNSUPPORTED: Code.UNSUPPORTED_GUEST,
+}
+
+
 def verdict(one: Cell, result: Result = Result.PASS, *findings: str, **more: object) -> Verdict:
     values: dict[str, object] = {
         "cell": one.id, "result": result, "seconds": 0.25, "expected": one.expected,
-        "findings": findings, "command": one.command,
+        "findings": tuple(finding(each, _CODES[result]) for each in findings), "command": one.command,
     }  # fmt: skip
     return Verdict(**(values | more))  # type: ignore[arg-type]
 

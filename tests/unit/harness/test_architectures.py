@@ -16,7 +16,7 @@ from foothold_lab.harness.guests.architectures import (
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.guests.qemu import Parts, command
 from foothold_lab.harness.model.facts import Facts
-from foothold_lab.harness.plan import find, load
+from foothold_lab.harness.plan import find_plan, load_plan
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.catalogue import RECIPES
 from foothold_lab.images.elf import MACHINES
@@ -42,7 +42,7 @@ def test_the_command_line_is_what_was_measured() -> None:
     assert command(X86_64, PARTS, 7, "tcg", 256, boots=False) == argv[:at] + argv[at + 6 :]
     words = argv[argv.index("-append") + 1].split()
     assert words[0] == "console=ttyS0"
-    assert words[-3:] == ["foothold.port=/dev/vport0p1", "foothold.parcel=1", "more=1"]
+    assert words[-3:] == ["foothold.port=/dev/vport0p1", "foothold.payload=1", "more=1"]
 
 
 def test_with_kvm_the_processor_is_the_hosts_own() -> None:
@@ -83,7 +83,7 @@ def test_every_emulation_has_its_images(this: object) -> None:
 def test_the_default_plan_needs_no_kernel_of_another_machine() -> None:
     """What it needs is built before a first run has an answer: of other ports roots alone."""
     kinds = catalogue(Builder())
-    guests = {cell.guest for cell in load(find("default"), KNOWN).cells()}
+    guests = {cell.guest for cell in load_plan(find_plan("default"), KNOWN).cells()}
     waiting = [image for name in guests for image in kinds[name].images]
     needed = set()
     while waiting:

@@ -67,7 +67,7 @@ def test_the_atlas_that_is_kept_has_every_row() -> None:
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["--json", "--markdown"], "cannot be both"), (["nowhere"], "unknown guest 'nowhere'")],
+    [(["--json", "--markdown"], "--json and --markdown"), (["nowhere"], "unknown guest 'nowhere'")],
 )
 def test_usage(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["atlas", *words]) == 2

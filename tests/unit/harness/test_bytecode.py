@@ -25,7 +25,7 @@ def builder(tmp_path: Path) -> Builder:
         (out / "usr/bin").mkdir(parents=True)
         (out / "usr/bin/python3").symlink_to((tmp_path / "version").read_text())
 
-    recipe = Recipe("userland", make, space=0)
+    recipe = Recipe(name="userland", make=make, space=0)
     return Builder(Cache(tmp_path / "cache"), recipes={"userland": recipe})
 
 

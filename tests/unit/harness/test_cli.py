@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from foothold_lab.harness import runner
 from foothold_lab.harness.cli import kernel_options as cli_kernels
 from foothold_lab.harness.cli import main
 from foothold_lab.harness.cli import run as cli_run
@@ -22,11 +23,11 @@ from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import GuestError, InfrastructureError
 from foothold_lab.harness.model.events import Emit
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.runner import run
+from foothold_lab.harness.runner import RunOptions, RunSummary
 from foothold_lab.images.errors import ImageError
 from tests.unit.harness import samples
 
-Lab = Callable[[tuple[Cell, ...], run.Options, Emit], run.Summary]
+Lab = Callable[[tuple[Cell, ...], RunOptions, Emit], RunSummary]
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +37,9 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FOOTHOLD_CACHE", str(tmp_path / "cache"))
     for name in ("FOOTHOLD_DEBUG", "FOOTHOLD_HISTORY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(catalogue, "known_guests", lambda *_: dict(samples.KNOWN.aliases))
+    monkeypatch.setattr(catalogue, "known_guests", lambda *_: dict(samples.KNOWN.guests))
     for module in (cli_kernels, cli_run):
-        monkeypatch.setattr(module, "stop_as_by_ctrl_c", lambda: None)
+        monkeypatch.setattr(module, "handle_termination", lambda: None)
     return tmp_path
 
 
@@ -49,9 +50,9 @@ class Laboratory:
         self.result: Result | BaseException = Result.PASS
         self.summary: dict[str, object] = {}
         self.cells: tuple[Cell, ...] = ()
-        self.options: run.Options | None = None
+        self.options: RunOptions | None = None
 
-    def __call__(self, cells: tuple[Cell, ...], options: run.Options, emit: Emit) -> run.Summary:
+    def __call__(self, cells: tuple[Cell, ...], options: RunOptions, emit: Emit) -> RunSummary:
         self.cells, self.options = cells, options
         emit(samples.started(*cells))
         if isinstance(self.result, BaseException):
@@ -60,13 +61,13 @@ class Laboratory:
             emit(samples.done(cell, self.result, *([] if self.result is Result.PASS else ["no"])))
         counts = {self.result.value: len(cells)}
         emit(samples.finished(**counts))
-        return dataclasses.replace(run.Summary(counts), **self.summary)  # type: ignore[arg-type]
+        return dataclasses.replace(RunSummary(counts=counts), **self.summary)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Laboratory:
     fake = Laboratory()
-    monkeypatch.setattr(run, "run", fake)
+    monkeypatch.setattr(runner, "run_cells", fake)
     return fake
 
 
@@ -77,7 +78,7 @@ NATIVE = ["run", "--guest", "native", "--limit", "none", "--policy", "after"]
     ("result", "summary", "code"),
     [
         (Result.PASS, {}, 0),
-        (Result.UNSUPPORTED, {}, 0),
+        (Result.UNSUPPORTED, {}, 3),  # no cell was tried
         (Result.FAIL, {}, 1),
         (Result.ERROR, {}, 3),
         (Result.UNSUPPORTED, {"required_missing": ("native",)}, 1),
@@ -98,9 +99,9 @@ def test_exit_codes(
     assert main.main(NATIVE) == code
 
 
-def test_what_is_asked_for_reaches_the_laboratory(lab: Laboratory, tmp_path: Path) -> None:
+def test_options_reach_the_runner(lab: Laboratory, tmp_path: Path) -> None:
     directory = tmp_path / "here"
-    asked = ["-j", "3", "--fresh", "--locked", "--retries", "2", "--require", "uml-bookworm",
+    asked = ["-j", "3", "--boot-per-cell", "--locked", "--retries", "2", "--require", "uml-bookworm",
              "--guest", "uml-6.1", "--run-dir", str(directory)]  # fmt: skip
     assert main.main([*NATIVE, *asked]) == 0
     assert [cell.id for cell in lab.cells] == ["native/none/after", "uml-6.1/none/after"]
@@ -113,7 +114,7 @@ def test_what_is_asked_for_reaches_the_laboratory(lab: Laboratory, tmp_path: Pat
     assert (directory / "run.json").exists()
 
 
-def test_every_report_that_is_asked_for_is_written(
+def test_writes_every_report(
     lab: Laboratory,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -126,10 +127,13 @@ def test_every_report_that_is_asked_for_is_written(
     assert main.main([*NATIVE, *files, "--github"]) == 1
     assert {*wanted.values(), "summary.md"} <= {path.name for path in tmp_path.iterdir()}
     assert b"1 of 1 cells is not as expected" in (tmp_path / "a.html").read_bytes()
-    assert "\n::error title=not as expected%3A native/none/after::no" in capsys.readouterr().out
+    assert (
+        "\n::error title=not as expected (plan/expectation)%3A native/none/after::no"
+        in capsys.readouterr().out
+    )
 
 
-def test_github_is_told_where_it_is_and_not_elsewhere(
+def test_annotates_on_github_only(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
@@ -141,7 +145,7 @@ def test_github_is_told_where_it_is_and_not_elsewhere(
     assert "::stop-commands::" in capsys.readouterr().out
 
 
-def test_a_run_has_a_directory_of_its_own_and_says_which(
+def test_a_run_has_its_own_directory_and_prints_it(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path
 ) -> None:
     for _ in range(2):
@@ -152,7 +156,7 @@ def test_a_run_has_a_directory_of_its_own_and_says_which(
     assert "kept in /runs/r" in capsys.readouterr().out
 
 
-def test_json_on_stdout_leaves_it_to_the_document(
+def test_json_on_stdout_moves_the_table_to_stderr(
     lab: Laboratory, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main.main([*NATIVE, "--json", "-", "--junit", str(tmp_path / "x.xml")]) == 0
@@ -163,7 +167,7 @@ def test_json_on_stdout_leaves_it_to_the_document(
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), InfrastructureError("broke", "mend")])
-def test_files_are_whole_however_a_run_ends(
+def test_reports_are_whole_if_a_run_breaks_off(
     lab: Laboratory, tmp_path: Path, failure: BaseException
 ) -> None:
     lab.result = failure
@@ -177,16 +181,20 @@ def test_files_are_whole_however_a_run_ends(
 @pytest.mark.parametrize(
     ("arguments", "told", "remedy"),
     [
-        (["run", "nightli"], "nightli: there is no such plan", "default"),
+        (["run", "nightli"], "nightli: no such plan: did you mean nightly?", "default"),
         (["run", "--guest", "uml"], "unknown guest 'uml'", "uml-bookworm"),
         (["run", "--limit", "rlimit_as=300XB"], "'300XB' is no size", "300M"),
         (["run", "--limit", "cgroup=1G"], "unknown limit 'cgroup=1G'", "rlimit_as=SIZE"),
         (["run", "--policy", "befor"], "did you mean before", "after"),
-        (["run", "--guest", "native", "--require", "docker"], "docker is required", "--guest"),
+        (
+            ["run", "--guest", "native", "--require", "docker"],
+            "--require: docker",
+            "--guest docker",
+        ),
         (["run", "-j", "0"], "-j", "foothold run --help"),
         (["run", "--nonsense"], "No such option", "foothold run --help"),
         (["images"], "Missing command", "foothold images --help"),
-        (["threshold", "c-*"], "'c-*' is 1", "name one of them"),
+        (["threshold", "c-*"], "'c-*' matches 18 subjects", "one"),
         (["rum"], "No such command 'rum': did you mean run?", "foothold --help"),
         (["walk"], "No such command 'walk'", "foothold --help"),
         (["predict", "--policy", "befor"], "unknown policy", "memlimit"),
@@ -199,7 +207,7 @@ def test_files_are_whole_however_a_run_ends(
         (["predict", "--pointer-size", "5"], "'5' is not one of '4', '8'", "--help"),
         (["predict", "--limit", "hints"], "unknown limit 'hints'", "rlimit_as=SIZE"),
         (["predict", "--limit", "ceiling=48bit"], "ends at 0x7ffffffff000", "--task-size"),
-        (["predict", "--limit", "overcommit=2"], "still promise", "--commit 200M"),
+        (["predict", "--limit", "overcommit=2"], "overcommit=2", "--commit-limit 200M"),
         (["images", "build", "--update", "--locked"], "--update", "--help"),
         (["facts", "nativ"], "did you mean native", "docker"),
         (["history"], "there is no history in", "foothold run"),
@@ -223,13 +231,13 @@ def test_usage_errors_are_two_lines_and_exit_code_2(
     assert not (at_home / "state").exists(), "nothing is left of a run that never was"
 
 
-def test_a_directory_that_holds_a_run_is_not_used_again(lab: Laboratory, tmp_path: Path) -> None:
+def test_rejects_a_directory_that_holds_a_run(lab: Laboratory, tmp_path: Path) -> None:
     asked = [*NATIVE, "--run-dir", str(tmp_path / "d")]
     assert main.main(asked) == 0
     assert main.main(asked) == 2
 
 
-def test_a_directory_that_cannot_be_made(
+def test_reports_a_directory_that_cannot_be_created(
     lab: Laboratory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -238,16 +246,16 @@ def test_a_directory_that_cannot_be_made(
 
 
 @pytest.mark.parametrize(("result", "code"), [(Result.PASS, 3), (Result.FAIL, 1)])
-def test_a_report_that_cannot_be_written_is_told_and_does_not_hurt_the_run(
+def test_a_report_that_fails_is_reported_and_the_run_goes_on(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], result: Result, code: int
 ) -> None:
     lab.result = result
-    assert main.main([*NATIVE, "--junit", "/proc/none/x.xml"]) == code
+    assert main.main([*NATIVE, "--junit", "/dev/full"]) == code
     assert lab.cells
-    assert "Junit fails" in capsys.readouterr().err
+    assert "JUnitReporter fails" in capsys.readouterr().err
 
 
-def test_every_run_goes_into_the_history(
+def test_records_every_run_in_the_history(
     lab: Laboratory, at_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main.main(NATIVE) == 0
@@ -264,9 +272,7 @@ def test_every_run_goes_into_the_history(
     assert "1 failed" in capsys.readouterr().out
 
 
-def test_an_interrupted_run_is_in_the_history(
-    lab: Laboratory, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_records_an_interrupted_run(lab: Laboratory, capsys: pytest.CaptureFixture[str]) -> None:
     lab.result = KeyboardInterrupt()
     assert main.main(NATIVE) == 130
     capsys.readouterr()
@@ -277,7 +283,7 @@ def test_an_interrupted_run_is_in_the_history(
 
 
 @pytest.mark.parametrize(("result", "code"), [(Result.PASS, 3), (Result.FAIL, 1)])
-def test_a_history_that_cannot_be_written_does_not_hurt_the_run(
+def test_a_history_that_fails_is_reported_and_the_run_goes_on(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path, result: Result, code: int
 ) -> None:
     (at_home / "file.db").write_text("this is something else, and it is not ours to change" * 9)
@@ -285,24 +291,25 @@ def test_a_history_that_cannot_be_written_does_not_hurt_the_run(
     assert main.main([*NATIVE, "--history", str(at_home / "file.db")]) == code
     out, err = capsys.readouterr()
     assert "1 cell: 1 " in out
-    assert err.count("History fails") == 1
-    assert "file.db is no SQLite database" in err
+    assert err.count("HistoryReporter fails") == 1
+    assert "file.db is not an SQLite database" in err
     assert "remedy: choose another file with --history" in err
 
 
-def test_the_unforeseen_is_one_line_and_its_details_are_kept(
+def test_an_unexpected_error_is_one_line_and_its_traceback_is_saved(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], at_home: Path
 ) -> None:
     lab.result = RuntimeError("a bug")
     assert main.main(NATIVE) == 3
     err = capsys.readouterr().err
     assert "Traceback" not in err
-    assert "unforeseen RuntimeError: a bug; the details are in " in err
+    assert "RuntimeError: a bug; " in err
     [kept] = (at_home / "state/foothold/crashes").iterdir()
+    assert str(kept) in err
     assert "Traceback" in kept.read_text()
 
 
-def test_developers_get_their_traceback(
+def test_shows_the_traceback_with_foothold_debug(
     lab: Laboratory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FOOTHOLD_DEBUG", "1")
@@ -311,7 +318,7 @@ def test_developers_get_their_traceback(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_elsewhere_than_on_linux(
+def test_rejects_other_systems_than_linux(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
@@ -319,7 +326,7 @@ def test_elsewhere_than_on_linux(
     assert "darwin" in capsys.readouterr().err
 
 
-def test_plan_lists_cells_and_what_is_declared(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_lists_cells_and_expectations(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["plan", "--guest", "uml-bookworm", "--policy", "after"]) == 0
     out = capsys.readouterr().out
     assert "uml-6.1/none/after            low, allocates\n" in out
@@ -355,7 +362,7 @@ def test_plan_lists_cells_and_what_is_declared(capsys: pytest.CaptureFixture[str
             "RLIMIT_DATA",
         ),
         (
-            ["--limit", "overcommit=2", "--commit", "40M", "--policy", "modern"],
+            ["--limit", "overcommit=2", "--commit-limit", "40M", "--policy", "modern"],
             f"dies, status 2: {samples.OUT_OF_MEMORY}",
             "overcommit mode 2",
         ),
@@ -421,7 +428,7 @@ def test_facts_are_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     booted = SimpleNamespace(guest=None, facts=samples.facts())
-    monkeypatch.setattr(run, "opened", lambda *_: contextlib.nullcontext(booted))
+    monkeypatch.setattr(runner, "open_guest", lambda *_: contextlib.nullcontext(booted))
     assert main.main(["facts", "uml-bookworm"]) == 0
     assert json.loads(capsys.readouterr().out)["task_size"] == 0x7FFFFFFFF000
 
@@ -429,7 +436,7 @@ def test_facts_are_json(
 def test_images_of_an_empty_cache(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["images", "list"]) == 0
     assert main.main(["images", "build", "nope"]) == 2
-    assert "there is no image 'nope'" in capsys.readouterr().err
+    assert "'nope'" in capsys.readouterr().err
 
 
 def spawn(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -460,13 +467,13 @@ def test_help_imports_nothing_heavy() -> None:
         assert f" {module}\n" not in done.stderr, module
 
 
-@pytest.mark.parametrize("words", ["predict", "schema"], ids=["at the end", "in between"])
-def test_a_reader_that_leaves_is_no_trouble_and_no_finding(words: str) -> None:
+@pytest.mark.parametrize("words", ["predict", "schema", "--help", "run --help", "plan --list"])
+def test_a_broken_pipe_is_exit_code_141(words: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "foothold_lab.harness.cli", words],
+            [sys.executable, "-m", "foothold_lab.harness.cli", *words.split()],
             stdout=writing,
             stderr=subprocess.PIPE,
             text=True,
@@ -484,12 +491,94 @@ def test_the_version() -> None:
 
 def test_no_argument_shows_the_help() -> None:
     done = spawn()
-    assert "Commands:" in done.stdout + done.stderr
+    assert " threshold " in done.stdout
     assert "Traceback" not in done.stderr
 
 
-def test_any_locale_will_do() -> None:
+def test_works_in_any_locale() -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = spawn("run", "größer", env=environment)
     assert done.returncode == 2
-    assert "there is no such plan" in done.stderr
+    assert "no such plan" in done.stderr
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]], ids=str)
+def test_closed_standard_streams_count_as_dev_null(closed: list[int], tmp_path: Path) -> None:
+    """As a shell starts `foothold plan >&-`."""
+    argv = [sys.executable, "-m", "foothold_lab.harness.cli", "plan", "--guest", "native"]
+    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path)}
+    child = os.fork()
+    if child == 0:
+        os.chdir(Path(__file__).parents[3])
+        for descriptor in closed:
+            os.close(descriptor)
+        os.execve(sys.executable, argv, environment)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not (tmp_path / "foothold/crashes").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["--subject", "/bin/ls", "64"], "--arg 64"),
+        (["nightly", "--subject", "/bin/ls", "64", "a b"], "--arg 64 --arg 'a b'"),
+        (["--subject", "/bin/ls", "--", "-l"], "--arg=-l"),
+        (["/bin/ls"], "--subject /bin/ls"),
+        (["/bin/ls", "64"], "--subject /bin/ls --arg 64"),
+        (["go-hello"], "--subject go-hello"),
+        (["uml-bookworm"], "--guest uml-bookworm"),
+        (["before"], "--policy before"),
+        (["rlimit_as=300M"], "--limit rlimit_as=300M"),
+        (["nightly", "default"], "one plan"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_an_argument_that_is_not_a_plan_gets_the_right_option(
+    command: str, words: list[str], remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main([command, *words]) == 2
+    assert capsys.readouterr().err.splitlines()[1].endswith(remedy) or remedy == "one plan"
+
+
+def test_an_argument_after_the_subject_of_threshold(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["threshold", "/bin/ls", "64"]) == 2
+    assert capsys.readouterr().err.endswith(" --arg 64\n")
+
+
+@pytest.mark.parametrize("option", ["--json", "--junit", "--html", "--history"])
+@pytest.mark.parametrize("place", ["no/such/file", "directory"])
+def test_a_report_that_cannot_be_written_is_rejected_before_the_run(
+    lab: Laboratory, option: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "directory").mkdir()
+    assert main.main([*NATIVE, option, str(tmp_path / place)]) == 2
+    assert not lab.cells
+    assert not (tmp_path / "no").exists()
+    assert not (tmp_path / "state").exists()
+    assert option in capsys.readouterr().err
+
+
+def test_a_report_may_be_in_the_new_run_directory(lab: Laboratory, tmp_path: Path) -> None:
+    run_dir = tmp_path / "new"
+    files = ["--junit", str(run_dir / "x.xml"), "--html", str(run_dir / "page/x.html")]
+    assert main.main([*NATIVE, "--run-dir", str(run_dir), *files]) == 0
+    assert (run_dir / "x.xml").exists()
+    assert (run_dir / "page/x.html").exists()
+
+
+def test_a_run_without_a_tried_cell_says_so_in_its_last_lines(
+    lab: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.result = Result.UNSUPPORTED
+    assert main.main(NATIVE) == 3
+    error, remedy = capsys.readouterr().err.splitlines()
+    assert "no cell was tried" in error
+    assert "foothold doctor" in remedy
+
+
+@pytest.mark.parametrize(("word", "hint"), [("test", "./foothold test"), ("version", "--version")])
+def test_words_that_are_not_commands(
+    word: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main([word]) == 2
+    assert hint in capsys.readouterr().err

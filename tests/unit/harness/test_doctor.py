@@ -28,7 +28,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
         for module in (doctor, uml):
             name = "examine_host" if module is doctor else "examine"
             monkeypatch.setattr(module, name, lambda: host)
-        monkeypatch.setattr(apt, "available", lambda: packages)
+        monkeypatch.setattr(apt, "unavailable_reason", lambda: packages)
         return {check.guest: check for check in examine(Builder(Cache(tmp_path)))}
 
     return look

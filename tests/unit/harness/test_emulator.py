@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foothold_lab.harness.evidence import observe, observe_program
-from foothold_lab.harness.evidence.emulator import Table, doubts, maps_at, read_log, story_of
+from foothold_lab.harness.evidence.emulator import Table, doubts, follow_subject, maps_at, read_log
 from foothold_lab.harness.evidence.maps import MapsError
 from foothold_lab.harness.evidence.strace import Call
 from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Outcome, ReservationPath
+from tests.unit.harness import samples
 
 DATA = Path(__file__).parents[2] / "data/emulator"
 NAME = "qemu-user-arm64-39bit"
@@ -54,7 +56,7 @@ def test_what_the_kernel_does_not_have_is_not_there(record: Record) -> None:
     gone = "".join(line for line in lines if not line.startswith("0cba1000-"))
     assert len(gone) < len(record.maps["end"])
     seen = observe(replace(record, maps={**record.maps, "end": gone}), CELL)
-    assert any("do not show all of it readable" in each for each in seen.contradictions)
+    assert Code.REPORT_VS_MAPS in samples.codes(seen.contradictions)
 
 
 def test_what_the_kernel_keeps_from_being_read_is_not_usable(record: Record) -> None:
@@ -68,14 +70,14 @@ def test_what_the_emulator_does_not_have_is_not_there(record: Record) -> None:
     """Within a reserved range the kernel shows all addresses as taken."""
     log = re.sub(rb"\n000000000cba0000-\S+ \S+ rwx", b"", record.emulator or b"")
     seen = observe(replace(record, trace=log, emulator=log), CELL)
-    assert any("the maps at end" in each for each in seen.contradictions)
+    assert samples.says(seen.contradictions, Code.MAPS_VS_TRACE, "end"), seen.contradictions
 
 
 def test_a_call_that_the_report_keeps_silent_about_is_found(record: Record) -> None:
     more = b"25862 mmap(NULL,134217728,PROT_NONE,MAP_PRIVATE|MAP_ANONYMOUS,-1,0) = 0x5000000000\n"
     log = (record.emulator or b"").replace(b"25862 exit_group(0)", more + b"25862 exit_group(0)")
     seen = observe(replace(record, trace=log, emulator=log), CELL)
-    assert any("the report says nothing of it" in each for each in seen.contradictions)
+    assert Code.REPORT_VS_TRACE in samples.codes(seen.contradictions)
 
 
 def test_moments_are_where_it_reads_its_input(record: Record) -> None:
@@ -99,9 +101,9 @@ def test_a_thread_counts_even_if_its_clone_got_anothers_answer() -> None:
         b" = 12\n"
         b"7 exit_group(0)\n"
     )
-    story = story_of(log, 7)
-    assert (story.threads, len(story.unread)) == (1, 1)
-    assert doubts(story, Ending(0)) == []
+    subject_trace = follow_subject(log, 7)
+    assert (subject_trace.threads, len(subject_trace.unread)) == (1, 1)
+    assert doubts(subject_trace, Ending(0)) == []
 
 
 def test_an_answer_goes_to_a_call_that_can_be_answered_so() -> None:
@@ -157,7 +159,7 @@ def test_arm64_code_is_mapped_with_a_bit_of_its_own() -> None:
         b" = 0x0000005502890000\n"
         b"7 mprotect(0x5502890000,4096,PROT_EXEC|PROT_READ|0x10) = 0\n"
     )
-    assert story_of(log, 7).unread == ()
+    assert follow_subject(log, 7).unread == ()
 
 
 def test_what_came_after_the_last_table_counts() -> None:
@@ -179,9 +181,9 @@ def test_what_came_after_the_last_table_counts() -> None:
 
 def test_threads_write_into_one_anothers_lines() -> None:
     log = read_log(read("threads.log"))
-    story = story_of(log, 25844)
-    assert story.threads == 4
-    assert len(story.steps) > 150
+    subject_trace = follow_subject(log, 25844)
+    assert subject_trace.threads == 4
+    assert len(subject_trace.steps) > 150
     record = Record(("x",), 25844, Ending(0), b"", b"", {}, read("threads.log"), b"")
     seen = observe_program(replace(record, emulator=record.trace))
     assert (seen.contradictions, seen.outcome) == ((), Outcome.STARTS)
@@ -222,13 +224,13 @@ def test_a_death_by_signal_leaves_no_ending_in_the_log() -> None:
     killed = Record(("x",), 7, Ending(-1, 11), b"", b"", {}, log, log)
     assert observe_program(killed).contradictions == ()
     [against] = observe_program(replace(killed, ending=Ending(0))).contradictions
-    assert against == "the emulator's log ends before the program; the agent saw it exited with 0"
+    assert against.code is Code.TRACE_VS_ENDING
 
 
 @given(st.binary(max_size=400), st.sampled_from(["", "start end size prot\n", "7 mmap(", " = 0x1"]))
 def test_nothing_raises(noise: bytes, before: str) -> None:
     log = read_log(before.encode() + noise)
     assert all(isinstance(each, Call | Table) for each in log.entries)
-    story_of(log, 7)
+    follow_subject(log, 7)
     record = Record(("x",), 7, Ending(0), b"", b"", {"now": ""}, noise, noise)
     observe_program(record)

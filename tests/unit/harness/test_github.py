@@ -12,17 +12,18 @@ from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.model.verdict import Result
+from foothold_lab.harness.reporters.escape import escape_line
 from foothold_lab.harness.reporters.github import (
-    MOST,
-    GitHub,
-    command,
-    commands,
+    MAX_ANNOTATIONS,
+    GitHubReporter,
     is_github,
     summary,
+    workflow_command,
+    workflow_commands,
 )
 from foothold_lab.harness.reporters.result import RunResult
 from tests.unit.harness import samples
-from tests.unit.harness.test_sinks import a_run
+from tests.unit.harness.test_reporters import a_run
 
 EVIL = "100%, a::b\r\n::error::gotcha|<img src=x>`*_[x](y)\x1b[2J"
 
@@ -51,34 +52,35 @@ def gathered(happened: list[AnyEvent]) -> RunResult:
 
 
 def test_a_command_comes_back_as_it_was() -> None:
-    line = command("error", EVIL, title="a, b: 50%", file="plans/x,y.toml", line="")
+    line = workflow_command("error", EVIL, title="a, b: 50%", file="plans/x,y.toml", line="")
     assert "\n" not in line
-    assert read_back(line) == ("error", {"title": "a, b: 50%", "file": "plans/x,y.toml"}, EVIL)
-    assert command("notice", "words") == "::notice::words"
+    shown = "\n".join(escape_line(each) for each in EVIL.split("\n"))
+    assert read_back(line) == ("error", {"title": "a, b: 50%", "file": "plans/x,y.toml"}, shown)
+    assert workflow_command("notice", "words") == "::notice::words"
 
 
 def test_every_way_to_go_wrong_is_an_error_and_the_rest_a_notice() -> None:
-    told = [read_back(line) for line in commands(gathered(a_run()))]
+    told = [read_back(line) for line in workflow_commands(gathered(a_run()))]
     assert [(name, properties["title"]) for name, properties, _ in told] == [
-        ("error", "not as expected: uml-6.1/none/after"),
-        ("error", "in error: qemu-x86_64/none/after"),
-        ("notice", "unsupported: docker/none/after"),
+        ("error", "not as expected (plan/expectation): uml-6.1/none/after"),
+        ("error", "in error (guest/boot): qemu-x86_64/none/after"),
+        ("notice", "unsupported (unsupported/guest): docker/none/after"),
     ]
     assert told[0][2].splitlines() == [
         "the plan expects high",
         "remedy: look",
-        "again: ./foothold run --guest uml-6.1 --limit none --policy after",
+        "again: foothold run --guest uml-6.1 --limit none --policy after",
     ]
 
 
 def test_what_is_alike_is_told_once_and_too_much_is_counted() -> None:
     cells = [samples.cell(rlimit=n << 20) for n in range(1, 31)]
-    alike = [samples.started(*cells), *(samples.done(each, Result.FAIL, "no") for each in cells)]
-    (line,) = commands(gathered([*alike]))
+    grouped = [samples.started(*cells), *(samples.done(each, Result.FAIL, "no") for each in cells)]
+    (line,) = workflow_commands(gathered([*grouped]))
     assert read_back(line)[1]["title"].endswith("and 29 more")
     apart = [samples.done(each, Result.FAIL, f"no {each.id}") for each in cells]
-    lines = list(commands(gathered([samples.started(*cells), *apart])))
-    assert len(lines) == MOST
+    lines = list(workflow_commands(gathered([samples.started(*cells), *apart])))
+    assert len(lines) == MAX_ANNOTATIONS
     assert read_back(lines[-1])[2].startswith("and 21 more")
 
 
@@ -93,7 +95,7 @@ def test_what_passed_when_it_was_asked_again_is_a_warning() -> None:
             samples.done(one, attempts=(failed,), observed=seen),
         ]
     )
-    (line,) = commands(result)
+    (line,) = workflow_commands(result)
     name, properties, text = read_back(line)
     assert (name, properties["title"]) == ("warning", f"flaky: {one.id}")
     assert text.splitlines()[:2] == ["try 1 came to fail: it failed", "try 2 came to pass"]
@@ -112,13 +114,15 @@ def test_an_annotation_stands_at_the_plan_if_it_is_in_the_repository(
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "repo"))
     for named, shown in ((str(plan), "plans/mine.toml"), ("limits", None), ("/etc/passwd", None)):
         cell = Cell("native", Limits(), "after", plan=named)
-        (line,) = commands(gathered([samples.started(cell), samples.done(cell, Result.FAIL, "no")]))
+        (line,) = workflow_commands(
+            gathered([samples.started(cell), samples.done(cell, Result.FAIL, "no")])
+        )
         assert read_back(line)[1].get("file") == shown
 
 
 def test_while_it_runs_no_guest_gives_commands(tmp_path: Path) -> None:
     out, path = io.StringIO(), tmp_path / "summary.md"
-    sink = GitHub(out, path)
+    sink = GitHubReporter(out, path)
     for event in a_run():
         sink(event)
     out.write("::error::a guest says\n")
@@ -133,7 +137,7 @@ def test_while_it_runs_no_guest_gives_commands(tmp_path: Path) -> None:
 
 def test_without_cells_github_is_told_nothing(tmp_path: Path) -> None:
     out = io.StringIO()
-    sink = GitHub(out, tmp_path / "summary.md")
+    sink = GitHubReporter(out, tmp_path / "summary.md")
     sink(events.Progress(what="builds"))
     sink.close()
     assert out.getvalue() == ""
@@ -146,7 +150,7 @@ def test_the_summary_is_appended_to_the_file_that_github_names(
     path = tmp_path / "summary.md"
     path.write_text("# before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
-    sink = GitHub(io.StringIO())
+    sink = GitHubReporter(io.StringIO())
     for event in a_run():
         sink(event)
     sink.close()

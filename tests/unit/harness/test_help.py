@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +16,12 @@ import click
 import pytest
 
 from foothold_lab.harness.cli import main
-from foothold_lab.harness.cli.main import foothold
+from foothold_lab.harness.cli.main import COMMANDS, foothold
+from foothold_lab.harness.cli.parameters import SectionedCommand
+from foothold_lab.harness.cli.plan_options import SECTIONS
+from foothold_lab.harness.model.errors import UsageError
+
+ROOT = Path(__file__).parents[3]
 
 
 def contexts(context: click.Context) -> Iterator[click.Context]:
@@ -29,7 +37,7 @@ ALL = list(contexts(click.Context(foothold, info_name="foothold")))
 
 
 @pytest.mark.parametrize("context", ALL, ids=lambda each: each.command_path)
-def test_every_command_and_option_says_what_it_is(context: click.Context) -> None:
+def test_every_command_and_option_has_help(context: click.Context) -> None:
     command = context.command
     first = (command.help or "").split("\n\n")[0].strip()
     assert first, "a command without help"
@@ -55,7 +63,7 @@ def test_every_command_has_a_page(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, ""), page.name
 
 
-def test_a_page_is_printed_and_an_unknown_one_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_prints_a_page_and_rejects_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["man", "images", "build"]) == 0
     out = capsys.readouterr().out
     assert out.startswith('.TH "FOOTHOLD-IMAGES-BUILD" 1')
@@ -96,7 +104,7 @@ def offered(line: str) -> list[str]:
         ("foothold images build --from-source ", {"6.12", "7.2"}),
     ],
 )
-def test_names_are_completed(line: str, some: set[str]) -> None:
+def test_completes_names(line: str, some: set[str]) -> None:
     assert some <= set(offered(line))
 
 
@@ -111,11 +119,11 @@ def kinds(line: str) -> set[str]:
     return {each.partition(",")[0] for each in done.stdout.splitlines()}
 
 
-def test_files_are_completed_where_one_may_stand() -> None:
+def test_completes_files_where_they_are_allowed() -> None:
     for line in ("run ", "run --junit ", "run --subject ./s", "run --uml ", "report ", "compare "):
         assert "file" in kinds(f"foothold {line}"), line
     assert "file" not in kinds("foothold history --plan ")
-    assert offered("foothold history --limit ") == [""]
+    assert offered("foothold history --count ") == [""]
 
 
 # as bash calls it: its own words end at = and :, and it replaces what follows the last of these
@@ -138,9 +146,7 @@ source "$1" && _foothold_completion ./foothold && printf '%s\n' "${COMPREPLY[@]}
         ("foothold run -", {"--guest", "--limit"}),
     ],
 )
-def test_bash_is_given_what_it_puts_behind_its_own_word(
-    line: str, some: set[str], tmp_path: Path
-) -> None:
+def test_bash_gets_the_part_that_it_replaces(line: str, some: set[str], tmp_path: Path) -> None:
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("bash is not installed")
@@ -162,7 +168,7 @@ def test_bash_is_given_what_it_puts_behind_its_own_word(
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_shell_takes_what_it_is_given(shell: str, tmp_path: Path) -> None:
+def test_every_shell_accepts_its_script(shell: str, tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "foothold_lab.harness.cli", "completion", shell]
     script = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
     assert "_FOOTHOLD_COMPLETE" in script
@@ -170,3 +176,103 @@ def test_every_shell_takes_what_it_is_given(shell: str, tmp_path: Path) -> None:
         (tmp_path / "script").write_text(script)
         done = subprocess.run([program, "-n", str(tmp_path / "script")], capture_output=True)
         assert done.returncode == 0, done.stderr
+
+
+def run_parameters() -> dict[str, click.Parameter]:
+    [context] = [each for each in ALL if each.command_path == "foothold run"]
+    return {str(each.name): each for each in context.command.params}
+
+
+def test_every_option_of_run_is_in_one_section() -> None:
+    options = {name for name, each in run_parameters().items() if isinstance(each, click.Option)}
+    placed = [name for names in SECTIONS.values() for name in names]
+    assert options <= set(placed)
+    assert len(placed) == len(set(placed))
+
+
+def test_the_help_of_run_has_sections_and_three_examples(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main.main(["run", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == [f"{title}:" for title in (*SECTIONS, "Other options", "Examples")]
+    examples = [line for line in lines if line.startswith("  foothold run ")]
+    assert len(examples) == 3
+
+
+@pytest.mark.parametrize(
+    "context", [each for each in ALL if isinstance(each.command, SectionedCommand)],
+    ids=lambda each: each.command_path,
+)  # fmt: skip
+def test_every_example_can_be_parsed(context: click.Context) -> None:
+    assert isinstance(context.command, SectionedCommand)
+    assert context.command.examples
+    for line, _ in context.command.examples:
+        words = shlex.split(line.partition(" > ")[0])
+        assert words[:2] == context.command_path.split()
+        context.command.make_context(words[1], words[2:], context.parent)
+
+
+@pytest.mark.parametrize("words", [[], ["run"], ["images", "build"]])
+def test_help_shows_the_help_of_a_command(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["help", *words]) == 0
+    shown = capsys.readouterr().out
+    assert main.main([*words, "--help"]) == 0
+    assert shown == capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "near"), [(["rum"], "run"), (["images", "buil"], "build")])
+def test_help_rejects_an_unknown_command(
+    words: list[str], near: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["help", *words]) == 2
+    assert f"did you mean {near}?" in capsys.readouterr().err
+
+
+def test_every_command_is_a_module_of_its_own() -> None:
+    for names in COMMANDS.values():
+        for name in names:
+            module = importlib.import_module(f"foothold_lab.harness.cli.{name}")
+            found = [
+                each for each in vars(module).values()
+                if isinstance(each, click.Command) and each.callback
+                and each.callback.__module__ == module.__name__
+            ]  # fmt: skip
+            if not isinstance(getattr(module, name), click.Group):
+                assert found == [getattr(module, name)]
+
+
+def documented() -> list[str]:
+    """The command lines of all pages, without those that stand for several."""
+    found: list[str] = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = page.read_text()
+        lines = re.findall(r"^ *(?:\$ )?(?:\./)?foothold ([a-z][^\n]*)$", text, re.MULTILINE)
+        lines += re.findall(r"`(?:\./)?foothold ([a-z][^`\n]*)`", text)
+        for line in lines:
+            command = re.split(r" {3,}| # | \\?\| |; | > ", line)[0].strip()
+            if not re.search(r"…|\.\.\.|\[|^test\b", command):  # `test` is of the launcher
+                found.append(command)
+    return list(dict.fromkeys(found))
+
+
+def test_every_command_line_in_the_documentation_can_be_parsed() -> None:
+    commands = documented()
+    assert len(commands) > 50
+    for line in commands:
+        context, words = click.Context(foothold, info_name="foothold"), shlex.split(line)
+        command: click.Command | None = foothold
+        while isinstance(command, click.Group) and words:
+            name, command, words = command.resolve_command(context, words)
+            assert command, line
+            context = click.Context(command, info_name=name, parent=context)
+        assert command
+        try:
+            command.make_context(context.info_name, list(words), parent=context.parent)
+        except click.exceptions.Exit:
+            assert "--help" in words
+        except (click.ClickException, UsageError) as error:
+            pytest.fail(f"foothold {line}: {error}")

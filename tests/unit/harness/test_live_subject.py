@@ -11,8 +11,10 @@ import pytest
 
 from foothold_lab.harness.evidence import observe
 from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Outcome, ReservationPath
+from tests.unit.harness import samples
 
 ROOT = Path(__file__).parents[3]
 
@@ -56,8 +58,8 @@ def test_a_trace_does_not_disturb() -> None:
 def test_a_subject_that_only_pretends_is_found_out() -> None:
     """On the model of a kernel, it says all the right words and maps nothing."""
     seen = observe(run("--policy", "after", "--kernel", "model"))
-    assert "the report says kernel model; it is real" in seen.contradictions
-    assert any("no arena" in each for each in seen.contradictions)
+    assert samples.says(seen.contradictions, Code.REPORT_VS_CELL, "kernel", "model", "real")
+    assert samples.says(seen.contradictions, Code.REPORT_VS_MAPS, "no arena")
     assert seen.outcome is None
 
 
@@ -70,7 +72,7 @@ def test_a_modern_subject_that_lies_of_its_arena_is_found_out() -> None:
     assert there in honest.stdout
     elsewhere = honest.stdout.replace(there, b"1924145348608")  # the second hint
     told = observe(replace(honest, stdout=elsewhere), cell).contradictions
-    assert any("arena starts at 0x1c000000000; the maps show" in each for each in told)
+    assert samples.says(told, Code.REPORT_VS_MAPS, "0x1c000000000")
     bare = dict.fromkeys(honest.maps, "")
     told_of_maps = observe(replace(honest, maps=bare), cell).contradictions
-    assert any("no arena: no 64M in use" in each for each in told_of_maps)
+    assert samples.says(told_of_maps, Code.REPORT_VS_MAPS, "no arena")

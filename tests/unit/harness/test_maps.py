@@ -7,8 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foothold_lab.harness.evidence.arena_detection import ARENA as SPARSE
-from foothold_lab.harness.evidence.arena_detection import sight
-from foothold_lab.harness.evidence.maps import LARGEST, Mapping, MapsError, is_usable, parse_maps
+from foothold_lab.harness.evidence.arena_detection import detect_path
+from foothold_lab.harness.evidence.maps import (
+    LARGEST,
+    MappedRange,
+    MapsError,
+    is_usable,
+    parse_maps,
+)
 from foothold_lab.harness.model.verdict import ReservationPath
 from tests.unit.harness.samples import RECORDED
 
@@ -16,7 +22,7 @@ MIB = 1 << 20
 ARENA = 0xF840000000
 
 
-def written(mappings: list[Mapping]) -> str:
+def written(mappings: list[MappedRange]) -> str:
     """What the kernel writes for these: names begin in column 74."""
     lines = []
     for each in mappings:
@@ -25,12 +31,12 @@ def written(mappings: list[Mapping]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def low(base: int = 0x2500000, heap: int = MIB, bitmap: int = 64 << 10) -> list[Mapping]:
+def low(base: int = 0x2500000, heap: int = MIB, bitmap: int = 64 << 10) -> list[MappedRange]:
     arena, end = base + 128 * MIB, base + 640 * MIB
     return [
-        Mapping(base, arena - bitmap, "---p", 0),
-        Mapping(arena - bitmap, arena + heap, "rwxp", 0),
-        Mapping(arena + heap, end, "---p", 0),
+        MappedRange(base, arena - bitmap, "---p", 0),
+        MappedRange(arena - bitmap, arena + heap, "rwxp", 0),
+        MappedRange(arena + heap, end, "---p", 0),
     ]
 
 
@@ -39,11 +45,11 @@ permissions = st.sampled_from(["r--p", "rw-p", "r-xp", "rwxp", "---p", "rw-s", "
 
 
 @st.composite
-def mappings(draw: st.DrawFn) -> list[Mapping]:
+def mappings(draw: st.DrawFn) -> list[MappedRange]:
     edges = sorted(draw(st.sets(st.integers(0, (1 << 52) - 1), max_size=20)))
     pairs = zip(edges[::2], edges[1::2], strict=False)
     return [
-        Mapping(
+        MappedRange(
             start << 12,
             end << 12,
             draw(permissions),
@@ -55,7 +61,7 @@ def mappings(draw: st.DrawFn) -> list[Mapping]:
 
 
 @given(mappings())
-def test_maps_read_as_they_were_written(there: list[Mapping]) -> None:
+def test_maps_read_as_they_were_written(there: list[MappedRange]) -> None:
     assert parse_maps(written(there)) == tuple(there)
 
 
@@ -70,12 +76,14 @@ def test_garbage_is_an_error_in_words(text: str) -> None:
 
 
 @given(mappings().filter(bool), st.integers(0), st.text(min_size=1, max_size=3))
-def test_garbled_maps_never_raise_anything_else(there: list[Mapping], at: int, text: str) -> None:
+def test_garbled_maps_never_raise_anything_else(
+    there: list[MappedRange], at: int, text: str
+) -> None:
     whole = written(there)
     at %= len(whole)
     try:
         parsed = parse_maps(whole[:at] + text + whole[at:])
-        sight(parsed)
+        detect_path(parsed)
     except MapsError:
         pass
 
@@ -115,7 +123,7 @@ def test_endless_maps_are_refused_unread() -> None:
     ],
 )
 def test_what_real_kernels_showed(file: str, path: ReservationPath, base: int) -> None:
-    seen = sight(parse_maps((RECORDED / f"{file}.maps").read_text()))
+    seen = detect_path(parse_maps((RECORDED / f"{file}.maps").read_text()))
     assert (seen.path, seen.base) == (path, base)
 
 
@@ -123,36 +131,36 @@ def test_what_real_kernels_showed(file: str, path: ReservationPath, base: int) -
     ("there", "path"),
     [
         ([], None),
-        ([Mapping(ARENA - 0x10000, ARENA + MIB, "rwxp", 0)], ReservationPath.HIGH),
-        ([Mapping(ARENA, ARENA + MIB, "rw-p", 0)], None),  # 2012's heap is executable
-        ([Mapping(ARENA, ARENA + MIB, "---p", 0)], None),  # reserved, not in use
-        ([Mapping(ARENA, ARENA + MIB, "rwxp", 0, "/lib/x.so")], None),
-        ([Mapping(ARENA, ARENA + MIB, "rwxs", 0)], None),
-        ([Mapping(ARENA - MIB, ARENA, "rwxp", 0)], None),  # ends where it should begin
+        ([MappedRange(ARENA - 0x10000, ARENA + MIB, "rwxp", 0)], ReservationPath.HIGH),
+        ([MappedRange(ARENA, ARENA + MIB, "rw-p", 0)], None),  # 2012's heap is executable
+        ([MappedRange(ARENA, ARENA + MIB, "---p", 0)], None),  # reserved, not in use
+        ([MappedRange(ARENA, ARENA + MIB, "rwxp", 0, "/lib/x.so")], None),
+        ([MappedRange(ARENA, ARENA + MIB, "rwxs", 0)], None),
+        ([MappedRange(ARENA - MIB, ARENA, "rwxp", 0)], None),  # ends where it should begin
         (low(), ReservationPath.LOW),
         (low(0x10000), ReservationPath.LOW),
         (low(0x1_0000_0000), None),  # above 4 GiB
         (low()[1:], None),  # no bitmap reserved below
         (low()[:2], None),  # no tail
         ([low()[0], low()[2]], None),  # nothing in use between
-        ([Mapping(0x2500000, 0x2500000 + 640 * MIB, "---p", 0)], None),
-        ([Mapping(0x2500000, 0x2500000 + 640 * MIB, "rwxp", 0)], ReservationPath.LOW_GROWN),
+        ([MappedRange(0x2500000, 0x2500000 + 640 * MIB, "---p", 0)], None),
+        ([MappedRange(0x2500000, 0x2500000 + 640 * MIB, "rwxp", 0)], ReservationPath.LOW_GROWN),
         (low(heap=512 * MIB - 4096, bitmap=32 * MIB), ReservationPath.LOW),
         (low(bitmap=33 * MIB, heap=511 * MIB), ReservationPath.LOW_GROWN),
-        ([*low(), Mapping(ARENA, ARENA + MIB, "rwxp", 0)], None),  # both: neither
+        ([*low(), MappedRange(ARENA, ARENA + MIB, "rwxp", 0)], None),  # both: neither
     ],
 )
 def test_the_path_is_seen_in_the_maps_alone(
-    there: list[Mapping], path: ReservationPath | None
+    there: list[MappedRange], path: ReservationPath | None
 ) -> None:
-    seen = sight(there)
+    seen = detect_path(there)
     assert seen.path is path
-    assert seen.line
+    assert seen.evidence
 
 
 @given(mappings())
-def test_no_path_without_an_arena(there: list[Mapping]) -> None:
-    seen = sight(there)
+def test_no_path_without_an_arena(there: list[MappedRange]) -> None:
+    seen = detect_path(there)
     if seen.path is ReservationPath.HIGH:
         assert any(each.start <= ARENA < each.end for each in there)
     if seen.path in (ReservationPath.LOW, ReservationPath.LOW_GROWN):
@@ -161,10 +169,10 @@ def test_no_path_without_an_arena(there: list[Mapping]) -> None:
 
 def test_usable_is_all_of_it_or_not() -> None:
     there = [
-        Mapping(0x1000, 0x2000, "rw-p", 0),
-        Mapping(0x2000, 0x3000, "rwxp", 0),
-        Mapping(0x3000, 0x4000, "r--p", 0),
-        Mapping(0x5000, 0x6000, "rw-p", 0),
+        MappedRange(0x1000, 0x2000, "rw-p", 0),
+        MappedRange(0x2000, 0x3000, "rwxp", 0),
+        MappedRange(0x3000, 0x4000, "r--p", 0),
+        MappedRange(0x5000, 0x6000, "rw-p", 0),
     ]
     assert is_usable(there, 0x1000, 0x3000)
     assert is_usable(there, 0x1800, 0x2800)
@@ -180,7 +188,7 @@ def test_a_probe_gone_astray_right_below_the_reservation_is_not_part_of_it() -> 
         "405d9000-48589000 ---p 00000000 00:00 0 \n48589000-48be9000 rwxp 00000000 00:00 0 \n"
         "48be9000-685e9000 ---p 00000000 00:00 0 \n685e9000-68629000 rwxp 00000000 00:00 0 \n"
     )
-    seen = sight(parse_maps(text))
+    seen = detect_path(parse_maps(text))
     assert (seen.path, seen.base) == (ReservationPath.LOW, 0x405E9000)
 
 
@@ -193,10 +201,10 @@ def test_a_smaller_low_arena_has_a_ninth_of_bitmap() -> None:
         f"{arena - 0x60000:08x}-{arena + 0x600000:08x} rwxp 00000000 00:00 0 \n"
         f"{arena + 0x600000:08x}-{base + length:08x} ---p 00000000 00:00 0 \n"
     )
-    seen = sight(parse_maps(text))
+    seen = detect_path(parse_maps(text))
     assert (seen.path, seen.base) == (ReservationPath.LOW, base)
     other = text.replace(f"{base + length:08x}", f"{base + length + 4096:08x}")
-    assert sight(parse_maps(other)).path is None
+    assert detect_path(parse_maps(other)).path is None
 
 
 def test_with_pointers_of_four_bytes_the_low_reservation_is_768m() -> None:
@@ -204,20 +212,20 @@ def test_with_pointers_of_four_bytes_the_low_reservation_is_768m() -> None:
     base = 0x8900000
     arena, end = base + 256 * MIB, base + 768 * MIB
     there = [
-        Mapping(base, arena - 128 * 1024, "---p", 0),
-        Mapping(arena - 128 * 1024, arena + MIB, "rwxp", 0),
-        Mapping(arena + MIB, end, "---p", 0),
+        MappedRange(base, arena - 128 * 1024, "---p", 0),
+        MappedRange(arena - 128 * 1024, arena + MIB, "rwxp", 0),
+        MappedRange(arena + MIB, end, "---p", 0),
     ]
-    seen = sight(there, pointers=4)
+    seen = detect_path(there, pointers=4)
     assert (seen.path, seen.base) == (ReservationPath.LOW, base)
-    assert "768M reserved at 0x8900000" in seen.line
-    assert sight(there).base == base + 128 * MIB, "with pointers of 8 bytes it would be 640M"
+    assert "768M reserved at 0x8900000" in seen.evidence
+    assert detect_path(there).base == base + 128 * MIB, "with pointers of 8 bytes it would be 640M"
     full = [
-        Mapping(base, arena - 65 * MIB, "---p", 0),
-        Mapping(arena - 65 * MIB, end, "rwxp", 0),
+        MappedRange(base, arena - 65 * MIB, "---p", 0),
+        MappedRange(arena - 65 * MIB, end, "rwxp", 0),
     ]
-    assert sight(full, pointers=4).path is ReservationPath.LOW_GROWN
-    assert sight([], pointers=4).line == "no arena: no 768M below 4G"
+    assert detect_path(full, pointers=4).path is ReservationPath.LOW_GROWN
+    assert detect_path([], pointers=4).evidence == "no arena: no 768M below 4G"
 
 
 MOVED = """\
@@ -243,7 +251,7 @@ def test_where_the_kernel_places_downward_the_tables_lie_right_below_what_it_mov
     text: str, base: int
 ) -> None:
     """i386 on a 64-bit kernel, something being where the reservation was asked for (seen)."""
-    seen = sight(parse_maps(text), pointers=4)
+    seen = detect_path(parse_maps(text), pointers=4)
     assert (seen.path, seen.base) == (ReservationPath.LOW, base)
 
 
@@ -254,41 +262,46 @@ ARM64_HINT = 0x4000000000
 @pytest.mark.parametrize(
     ("policy", "there", "path", "base"),
     [
-        ("modern", [Mapping(HINT, HINT + SPARSE, "rw-p", 0)], ReservationPath.HIGH, HINT),
-        ("modern", [Mapping(SECOND, SECOND + SPARSE, "rw-p", 0)], ReservationPath.HIGH, SECOND),
+        ("modern", [MappedRange(HINT, HINT + SPARSE, "rw-p", 0)], ReservationPath.HIGH, HINT),
+        ("modern", [MappedRange(SECOND, SECOND + SPARSE, "rw-p", 0)], ReservationPath.HIGH, SECOND),
         # the kernel joins what lies beside it
-        ("modern", [Mapping(HINT - MIB, HINT + 2 * SPARSE, "rw-p", 0)], ReservationPath.HIGH, HINT),
+        (
+            "modern",
+            [MappedRange(HINT - MIB, HINT + 2 * SPARSE, "rw-p", 0)],
+            ReservationPath.HIGH,
+            HINT,
+        ),
         (
             "modern-arm64",
-            [Mapping(ARM64_HINT, ARM64_HINT + SPARSE, "rw-p", 0)],
+            [MappedRange(ARM64_HINT, ARM64_HINT + SPARSE, "rw-p", 0)],
             ReservationPath.HIGH,
             ARM64_HINT,
         ),
         (
             "modern",
-            [Mapping(ARM64_HINT, ARM64_HINT + SPARSE, "rw-p", 0)],
+            [MappedRange(ARM64_HINT, ARM64_HINT + SPARSE, "rw-p", 0)],
             ReservationPath.LOW,
             ARM64_HINT,
         ),
         (
             "modern",
-            [Mapping(0x44000000 - MIB, 0x48000000, "rw-p", 0)],
+            [MappedRange(0x44000000 - MIB, 0x48000000, "rw-p", 0)],
             ReservationPath.LOW,
             0x44000000,
         ),
-        ("modern", [Mapping(0x44000000 - MIB, 0x48000000 - MIB, "rw-p", 0)], None, 0),
-        ("modern", [Mapping(HINT, HINT + SPARSE - 4096, "rw-p", 0)], None, 0),
-        ("modern", [Mapping(HINT, HINT + SPARSE, "---p", 0)], None, 0),  # reserved, not in use
-        ("modern", [Mapping(HINT, HINT + SPARSE, "rwxp", 0)], None, 0),  # as in 2012
-        ("modern", [Mapping(HINT, HINT + SPARSE, "rw-p", 0, "[heap]")], None, 0),
-        ("modern", [Mapping(HINT, HINT + SPARSE, "rw-s", 0)], None, 0),
+        ("modern", [MappedRange(0x44000000 - MIB, 0x48000000 - MIB, "rw-p", 0)], None, 0),
+        ("modern", [MappedRange(HINT, HINT + SPARSE - 4096, "rw-p", 0)], None, 0),
+        ("modern", [MappedRange(HINT, HINT + SPARSE, "---p", 0)], None, 0),  # reserved, not in use
+        ("modern", [MappedRange(HINT, HINT + SPARSE, "rwxp", 0)], None, 0),  # as in 2012
+        ("modern", [MappedRange(HINT, HINT + SPARSE, "rw-p", 0, "[heap]")], None, 0),
+        ("modern", [MappedRange(HINT, HINT + SPARSE, "rw-s", 0)], None, 0),
         ("modern", low(), None, 0),
-        ("after", [Mapping(HINT, HINT + SPARSE, "rw-p", 0)], None, 0),
+        ("after", [MappedRange(HINT, HINT + SPARSE, "rw-p", 0)], None, 0),
     ],
 )
 def test_arenas_of_64m_at_a_hint_or_elsewhere(
-    policy: str, there: list[Mapping], path: ReservationPath | None, base: int
+    policy: str, there: list[MappedRange], path: ReservationPath | None, base: int
 ) -> None:
-    seen = sight(there, policy)
+    seen = detect_path(there, policy)
     assert (seen.path, seen.base) == (path, base)
-    assert seen.line
+    assert seen.evidence

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from foothold_lab.harness.guests.base import HOSTS_OWN, Guest
-from foothold_lab.harness.guests.limit_support import measure, narrowed, support_for
+from foothold_lab.harness.guests.limit_support import facts_under, measure_under, support_for
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError
 from foothold_lab.harness.model.facts import Cgroup, Tools
@@ -68,7 +68,7 @@ def test_what_cannot_be_done_is_told(limit: str, changes: dict[str, object], why
     assert why in support.reason
     assert support.remedy
     with pytest.raises(UnsupportedError, match=re.escape(support.reason)):
-        narrowed(a_guest(unable=HOSTS_OWN), where, Limits.parse(limit), Deadline.after(1))
+        facts_under(a_guest(unable=HOSTS_OWN), where, Limits.parse(limit), Deadline.after(1))
 
 
 def test_a_program_of_another_machine_than_its_guest_has_no_faults() -> None:
@@ -98,9 +98,11 @@ def test_the_rest_can_be_done(limit: str) -> None:
 def test_facts_are_measured_again_only_where_a_limit_moves_them() -> None:
     stub = Stub()
     still = Limits.parse("rlimit_as=1G+hints=ignored+memory=64M")
-    assert measure(cast("Guest", stub), MEASURED, still, Deadline.after(1)) is MEASURED
+    assert measure_under(cast("Guest", stub), MEASURED, still, Deadline.after(1)) is MEASURED
     moving = Limits.parse("rlimit_as=1G+no-aslr+hints=ignored+memory=64M+overcommit=2")
-    assert measure(cast("Guest", stub), MEASURED, moving, Deadline.after(1)).first == 0x50000000
+    assert (
+        measure_under(cast("Guest", stub), MEASURED, moving, Deadline.after(1)).first == 0x50000000
+    )
     assert [str(each) for each in stub.asked] == ["overcommit=2+no-aslr"]
 
 
@@ -108,11 +110,11 @@ def test_a_ceiling_is_measured_and_what_may_be_traced_is_not() -> None:
     traced = replace(MEASURED, task_size=1 << 38, tools=Tools(ptrace=1))
     stub = Stub(answer=msgspec.json.encode(traced))
     asked = Limits.parse("rlimit_as=1G+ceiling=38bit+hints=ignored")
-    found = narrowed(cast("Guest", stub), MEASURED, asked, Deadline.after(1))
+    found = facts_under(cast("Guest", stub), MEASURED, asked, Deadline.after(1))
     assert (found.task_size, found.tools) == (1 << 38, MEASURED.tools)
     assert [str(each) for each in stub.asked] == ["ceiling=38bit"]
 
 
 def test_facts_that_are_none_are_told() -> None:
     with pytest.raises(GuestError, match="cannot be read"):
-        measure(a_guest(answer=b"{"), MEASURED, Limits.parse("no-aslr"), Deadline.after(1))
+        measure_under(a_guest(answer=b"{"), MEASURED, Limits.parse("no-aslr"), Deadline.after(1))

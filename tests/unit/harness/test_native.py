@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.evidence.strace import doubts, parse_trace, story_of
+from foothold_lab.harness.evidence.strace import doubts, follow_subject, parse_trace
 from foothold_lab.harness.guests import native
 from foothold_lab.harness.guests.base import GuestConfig
 from foothold_lab.harness.guests.native import Native
@@ -17,13 +17,13 @@ from foothold_lab.harness.model.record import Supervision
 from foothold_lab.images import apt, recipes
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
-from foothold_lab.images.catalogue import AGENT_HERE
+from foothold_lab.images.catalogue import HOST_AGENT
 
 
 @pytest.fixture
 def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builder:
     """An empty cache, on a machine that has no apt."""
-    monkeypatch.setattr(apt, "absent", lambda: "apt-get is not on this machine")
+    monkeypatch.setattr(apt, "missing_tool", lambda: "apt-get is not on this machine")
     return Builder(Cache(tmp_path / "cache"))
 
 
@@ -32,14 +32,14 @@ def native_guest(builder: Builder, directory: Path) -> Native:
 
 
 def test_with_packages_it_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apt, "absent", lambda: None)
+    monkeypatch.setattr(apt, "missing_tool", lambda: None)
     assert native.needs(Builder(Cache(tmp_path))) == ("agent", "strace")
 
 
 def test_without_a_compiler_it_says_what_would_help(
     builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native, "compiler_here", lambda: None)
+    monkeypatch.setattr(native, "host_compiler", lambda: None)
     support = native_guest(builder, tmp_path).supported()
     assert not support.ok
     assert "apt-get is not on this machine" in support.reason
@@ -51,7 +51,7 @@ def test_without_a_compiler_it_says_what_would_help(
     [
         ({"agent", "strace"}, ("agent", "strace")),
         ({"agent"}, ("agent",)),
-        (set(), (AGENT_HERE,)),
+        (set(), (HOST_AGENT,)),
     ],
 )
 def test_what_a_cache_has_is_taken(
@@ -61,12 +61,12 @@ def test_what_a_cache_has_is_taken(
     assert native.needs(builder) == taken
 
 
-@pytest.mark.skipif(recipes.compiler_here() is None, reason="no C compiler is here")
+@pytest.mark.skipif(recipes.host_compiler() is None, reason="no C compiler is here")
 def test_the_agent_made_here_bends_and_traces_by_itself(builder: Builder, tmp_path: Path) -> None:
     guest = native_guest(builder, tmp_path)
     assert guest.supported().ok
     guest.boot(Deadline.after(60))
-    assert guest.boot_record.provenance["agent"].startswith(AGENT_HERE)
+    assert guest.boot_record.provenance["agent"].startswith(HOST_AGENT)
     true = shutil.which("true")
     assert true
     for limits in ("none", "ceiling=39bit"):
@@ -75,6 +75,6 @@ def test_the_agent_made_here_bends_and_traces_by_itself(builder: Builder, tmp_pa
         )
         assert record.ending.status == 0
         trace = parse_trace(record.trace or b"")
-        story = story_of(trace, record.pid)
-        assert doubts(trace, story, record.ending) == []
+        subject_trace = follow_subject(trace, record.pid)
+        assert doubts(trace, subject_trace, record.ending) == []
         assert any(call.name == "mmap" for call in trace.calls)

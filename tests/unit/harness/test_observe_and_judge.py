@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from foothold_lab.harness.evidence import judge, observe
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import Blame
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath, Result
 from tests.unit.harness import samples
@@ -33,8 +34,9 @@ def test_what_real_subjects_did(path: str, expected: Expectation) -> None:
 def test_the_report_must_be_about_the_cell() -> None:
     cell = Cell("g", Limits(), "before")
     assert observe(recorded("refused"), cell).contradictions == ()
-    [told] = observe(recorded("high"), cell).contradictions
-    assert told == "the report says policy after; it is before"
+    told = observe(recorded("high"), cell).contradictions
+    assert samples.codes(told) == [Code.REPORT_VS_CELL]
+    assert samples.says(told, Code.REPORT_VS_CELL, "policy", "after", "before")
 
 
 USED = '"arena_used":1066231922688'
@@ -69,31 +71,31 @@ def lying(kind: str) -> Record:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "code", "values"),
     [
-        ("maps of another", "the report says high; the maps at end show low: 640M reserved at"),
-        ("maps empty", "the report says high; the maps at end show no such thing: no arena"),
-        ("maps garbled", "the maps at end cannot be read: "),
-        ("maps missing", "it held at end; there are no maps"),
-        ("maps of too much", "there are maps of the moment end; the report says of no hold"),
-        ("pid", "it is 1"),
-        ("status", "the report says that it ended well; it ended with status 1"),
-        ("signal", "the report says that it ended well; it ended with signal 9"),
-        ("died well", "the report says status 2; it ended with status 0"),
-        ("other throw", "the last line on stderr is 'throw: fault'"),
-        ("no throw", "the last line on stderr is ''"),
-        ("cut", "more to stdout than is kept"),
-        ("no report", "the report is empty"),
-        ("no hold", "end without a hold: no maps bear it out"),
-        ("heap", "the maps at end do not show all of it readable and writable"),
-        ("no heap", "no heap at end"),
-        ("kernel", "the report says kernel model; it is real"),
-        ("base", "the report says reserved at 0x4bff000; the maps show"),
+        ("maps of another", Code.REPORT_VS_MAPS, ["high", "low", "640M"]),
+        ("maps empty", Code.REPORT_VS_MAPS, ["high", "no arena"]),
+        ("maps garbled", Code.MAPS_UNREADABLE, ["end"]),
+        ("maps missing", Code.REPORT_VS_CHECKPOINTS, ["end"]),
+        ("maps of too much", Code.REPORT_VS_CHECKPOINTS, ["end"]),
+        ("pid", Code.REPORT_VS_CELL, ["pid", "1"]),
+        ("status", Code.REPORT_VS_ENDING, ["status 1"]),
+        ("signal", Code.REPORT_VS_ENDING, ["SIGKILL"]),
+        ("died well", Code.REPORT_VS_ENDING, ["status 2", "status 0"]),
+        ("other throw", Code.REPORT_VS_ENDING, ["throw: fault"]),
+        ("no throw", Code.REPORT_VS_ENDING, ["throw: runtime: out of memory"]),
+        ("cut", Code.OUTPUT_TRUNCATED, ["stdout"]),
+        ("no report", Code.REPORT_MALFORMED, []),
+        ("no hold", Code.REPORT_VS_CHECKPOINTS, ["end"]),
+        ("heap", Code.REPORT_VS_MAPS, ["end", f"{1083405500416:#x}"]),
+        ("no heap", Code.REPORT_VS_MAPS, ["end"]),
+        ("kernel", Code.REPORT_VS_CELL, ["kernel", "model", "real"]),
+        ("base", Code.REPORT_VS_MAPS, ["0x4bff000", "0x4c00000"]),
     ],
 )
-def test_two_witnesses_that_disagree_are_both_named(kind: str, told: str) -> None:
+def test_names_both_witnesses_that_disagree(kind: str, code: Code, values: list[str]) -> None:
     seen = observe(lying(kind))
-    assert any(told in each for each in seen.contradictions), seen.contradictions
+    assert samples.says(seen.contradictions, code, *values), seen.contradictions
     assert seen.outcome is not Outcome.ALLOCATES
     assert judge(samples.cell(), None, seen, seconds=0.1).result is Result.FAIL
 
@@ -134,12 +136,12 @@ def test_broken_memory_is_a_contradiction() -> None:
             low, stdout=report, ending=Ending(1), maps={"reserved": low.maps["reserved"]}
         )
     )
-    assert any("the block at 0x1 changed" in each for each in seen.contradictions)
+    assert samples.says(seen.contradictions, Code.SUBJECT_MEMORY, "the block at 0x1 changed")
 
 
 def test_a_signal_ends_it_whatever_else() -> None:
     seen = observe(Record((), 1, Ending(-1, 11), b"", b""))
-    assert str(seen) == "killed by signal 11"
+    assert str(seen) == "killed by SIGSEGV"
     assert not seen.is_as(DIES)
 
 
@@ -176,77 +178,59 @@ WHY = dataclasses.replace(LOW_ALLOCATES, reason="the probe was moved")
 
 
 @pytest.mark.parametrize(
-    ("expected", "predicted", "observed", "findings"),
+    ("expected", "predicted", "observed", "codes"),
     [
-        (
-            LOW_ALLOCATES,
-            WHY,
-            DIES,
-            [
-                f"the plan expects low, allocates; observed: dies, status 2: {samples.OUT_OF_MEMORY}",
-                "the oracle predicts low, allocates, since the probe was moved; observed: dies, "
-                f"status 2: {samples.OUT_OF_MEMORY}",
-            ],
-        ),
-        (
-            HIGH_ALLOCATES,
-            WHY,
-            LOW_ALLOCATES,
-            [
-                "the plan expects high, allocates; observed: low, allocates",
-                "the plan expects high, allocates; the oracle predicts low, allocates, since the "
-                "probe was moved",
-            ],
-        ),
-        (
-            HIGH_ALLOCATES,
-            WHY,
-            HIGH_ALLOCATES,
-            [
-                "the oracle predicts low, allocates, since the probe was moved; observed: high, "
-                "allocates",
-                "the plan expects high, allocates; the oracle predicts low, allocates",
-            ],
-        ),
+        (LOW_ALLOCATES, WHY, DIES, [Code.PLAN_EXPECTATION, Code.ORACLE_PATH]),
+        (HIGH_ALLOCATES, WHY, LOW_ALLOCATES, [Code.PLAN_EXPECTATION, Code.PLAN_PREDICTION]),
+        (HIGH_ALLOCATES, WHY, HIGH_ALLOCATES, [Code.ORACLE_PATH, Code.PLAN_PREDICTION]),
         (None, WHY, LOW_ALLOCATES, []),
         (LOW_ALLOCATES, None, LOW_ALLOCATES, []),
-        (None, None, LOW_ALLOCATES, ["nothing was expected; observed: low, allocates"]),
+        (None, None, LOW_ALLOCATES, [Code.PLAN_NOTHING_EXPECTED]),
     ],
 )
-def test_each_disagreement_is_one_sentence(
+def test_each_disagreement_is_one_finding(
     expected: Expectation | None,
     predicted: Expectation | None,
     observed: Expectation,
-    findings: list[str],
+    codes: list[Code],
 ) -> None:
     one = dataclasses.replace(samples.cell(), expected=expected)
     verdict = judge(one, predicted, samples.observation(observed), seconds=1, console="boot")
-    assert list(verdict.findings) == findings
-    assert verdict.result is (Result.FAIL if findings else Result.PASS)
-    if findings:
+    assert samples.codes(verdict.findings) == codes
+    assert sum("the probe was moved" in each.text for each in verdict.findings) <= 1
+    assert verdict.result is (Result.FAIL if codes else Result.PASS)
+    if codes:
         assert (verdict.blame, verdict.console) == (Blame.SUBJECT, "boot")
 
 
+def test_a_finding_gives_both_sides_and_the_reason_of_the_oracle() -> None:
+    one = dataclasses.replace(samples.cell(), expected=LOW_ALLOCATES)
+    plan, oracle = judge(one, WHY, samples.observation(DIES), seconds=1).findings
+    for each in (plan, oracle):
+        for value in ("low, allocates", "status 2", samples.OUT_OF_MEMORY):
+            assert value in each.text
+    assert "the probe was moved" in oracle.text
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "code"),
     [
-        {"status": 3},
-        {"message": "throw: out of memory"},
-        {"path": ReservationPath.LOW},
-        {"outcome": Outcome.ALLOCATES},
-        {"signal": 9},
-        {"path": None},
-        {"outcome": None},
+        ({"status": 3}, Code.ORACLE_OUTCOME),
+        ({"message": "throw: out of memory"}, Code.ORACLE_OUTCOME),
+        ({"path": ReservationPath.LOW}, Code.ORACLE_PATH),
+        ({"outcome": Outcome.ALLOCATES}, Code.ORACLE_OUTCOME),
+        ({"signal": 9}, Code.ORACLE_OUTCOME),
+        ({"path": None}, Code.ORACLE_PATH),
+        ({"outcome": None}, Code.ORACLE_OUTCOME),
     ],
 )
-def test_path_outcome_status_and_message_all_count(change: dict[str, object]) -> None:
+def test_path_outcome_status_and_message_all_count(change: dict[str, object], code: Code) -> None:
     one = dataclasses.replace(samples.cell(), expected=DIES)
-    verdict = judge(one, DIES, samples.observation(DIES, **change), seconds=1)
+    seen = samples.observation(DIES, **change)
+    verdict = judge(one, DIES, seen, seconds=1)
     assert verdict.result is Result.FAIL
-    assert len(verdict.findings) == 2
-    for finding in verdict.findings:
-        expected, _, observed = finding.partition("; observed: ")
-        assert not expected.endswith(observed), "a sentence that says the same twice"
+    assert samples.codes(verdict.findings) == [Code.PLAN_EXPECTATION, code]
+    assert str(seen) != str(DIES), "a sentence that says the same twice"
 
 
 def test_the_recorded_reports_are_what_the_subject_writes() -> None:

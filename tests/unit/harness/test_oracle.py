@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import foothold_lab.allocator.predict
-from foothold_lab.allocator.modelkernel import ModelKernel
+from foothold_lab.allocator.modelkernel import AddressSpace, ModelKernel
 from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.harness import oracle
 from foothold_lab.harness.model.cells import Limits
@@ -97,7 +97,7 @@ def test_no_room_for_the_heap(policy: str, room: int, path: ReservationPath) -> 
     assert foretold.agrees(Expectation(path, Outcome.DIES, 2, OUT_OF_MEMORY))
     assert "RLIMIT_AS of" in foretold.reason
     model = foothold_lab.allocator.predict.predict(
-        POLICIES[policy], ModelKernel(rlimit_as=room * MIB)
+        POLICIES[policy], ModelKernel(AddressSpace(rlimit_as=room * MIB))
     )
     assert (model.path, f"throw: {model.message}") == (foretold.path, foretold.message)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.errors import UsageError
-from foothold_lab.harness.plan import Axes, PlanFile, Selection, find, load, shipped
+from foothold_lab.harness.plan import Axes, PlanFile, Selection, builtin_plans, find_plan, load_plan
 from tests.unit.harness.samples import CANNOT_RESERVE, KNOWN, OUT_OF_MEMORY
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -36,17 +36,19 @@ def plan(tmp_path: Path) -> Path:
 def read(path: Path, more: str = "", old: str = "", new: str = "") -> PlanFile:
     text = path.read_text() + more
     path.write_text(text.replace(old, new) if old else text)
-    return load(path, KNOWN)
+    return load_plan(path, KNOWN)
 
 
 def default() -> PlanFile:
-    return load(find("default"), KNOWN)
+    return load_plan(find_plan("default"), KNOWN)
 
 
 def chosen(guests: Sequence[str] = (), limits: Sequence[str] = (), **axes: object) -> Selection:
     """What the command line comes to."""
     more = {key: tuple(words) for key, words in axes.items()}  # type: ignore[arg-type, var-annotated]
-    return Selection(Axes(tuple(guests), tuple(map(Limits.parse, limits)), **more))
+    return Selection(
+        axes=Axes(guests=tuple(guests), limits=tuple(map(Limits.parse, limits)), **more)
+    )
 
 
 def test_the_default_plan_has_one_guest_of_each_family() -> None:
@@ -85,7 +87,7 @@ def test_the_command_line_replaces_an_axis() -> None:
     assert cells[1].expected is None
 
 
-def test_exclude_takes_away_and_include_adds(plan: Path) -> None:
+def test_exclude_removes_and_include_adds_cells(plan: Path) -> None:
     read_plan = read(
         plan,
         """
@@ -108,11 +110,11 @@ policies = ["after"]
     assert len(read_plan.cells(chosen(["docker"]))) == 4
 
 
-def test_nothing_left_is_an_error(plan: Path) -> None:
+def test_rejects_a_selection_without_cells(plan: Path) -> None:
     with pytest.raises(UsageError, match=r"plan.toml:9: exclude\[0\]: no cell is left"):
         read(plan, '\n[[exclude]]\nguests = ["*"]\n')
     some = read(plan, '\n[[exclude]]\nlimits = ["none"]\n', '["*"]', '["native"]')
-    with pytest.raises(UsageError, match="no cell is left of plan small"):
+    with pytest.raises(UsageError, match="no cell of plan small is selected"):
         some.cells(chosen(limits=["none"]))
 
 
@@ -143,9 +145,14 @@ outcome = "allocates"
     }
 
 
-def test_a_cell_is_repeated_under_its_own_plan(plan: Path) -> None:
-    assert default().cells()[0].command[:4] == ("./foothold", "run", "--guest", "native")
-    assert load(plan, KNOWN).cells()[0].command[:4] == ("./foothold", "run", str(plan), "--guest")
+def test_the_command_of_a_cell_names_its_plan(plan: Path) -> None:
+    assert default().cells()[0].command[:4] == ("foothold", "run", "--guest", "native")
+    assert load_plan(plan, KNOWN).cells()[0].command[:4] == (
+        "foothold",
+        "run",
+        str(plan),
+        "--guest",
+    )
 
 
 def test_required_guests_are_canonical(plan: Path) -> None:
@@ -170,27 +177,33 @@ EXPECT = '\n[[expect]]\nguests = ["native"]\npath = "high"\noutcome = "allocates
         ("300M", "300XB", 6, "axes.limits[1]: '300XB' is no size", "300M"),
         ("rlimit_as", "rlimitas", 6, "axes.limits[1]: unknown limit 'rlimitas=300M'", "none"),
         ('"after"]', '"later"]', 7, "axes.policies[1]: unknown policy 'later'", "before, after"),
-        ('["native", "uml-bookworm"]', "[]", 5, "axes.guests: an empty axis", ""),
+        ('["native", "uml-bookworm"]', "[]", 5, "axes.guests: an empty list", ""),
         (
             '["native", "uml-bookworm"]',
             '"native"',
             5,
-            "axes.guests: expected a list, got text",
+            "axes.guests: expected a list, got a string",
             'write ["native"]',
         ),
-        ("schema = 1", "schema = 2", 1, "schema: this version of Foothold reads schema = 1", ""),
-        ('"small"', "3", 2, "name: expected text, got a number", ""),
+        (
+            "schema = 1",
+            "schema = 2",
+            1,
+            "schema: this version of Foothold only reads schema = 1",
+            "",
+        ),
+        ('"small"', "3", 2, "name: expected a string, got a number", ""),
         ("name", "nam", 2, "unknown key 'nam': did you mean name", "description"),
         ("[axes]", "[axis]", 4, "unknown table 'axis': did you mean axes", ""),
         ("allocates", "alocates", 12, "unknown outcome 'alocates': did you mean allocates", "dies"),
         ('"high"', '"hi"', 11, "unknown path 'hi'", "low-grown"),
         ("outcome", "outcom", 12, "expect[0]: unknown key 'outcom': did you mean outcome", "path"),
-        ('guests = ["native"]\npath', 'guests = ["uml-5*"]\npath', 10, "matches none", "docker"),
-        ("allocates", "dies", 9, "expect[0].status: the subject dies, so it needs a status", ""),
-        ('"high"', '"refused"', 11, "nothing allocates where the reservation is refused", ""),
+        ('guests = ["native"]\npath', 'guests = ["uml-5*"]\npath', 10, "matches nothing", "docker"),
+        ("allocates", "dies", 9, "expect[0].status: ", ""),
+        ('"high"', '"refused"', 11, "expect[0].path: ", ""),
     ],
 )
-def test_a_mistake_is_told_with_its_place_and_what_is_right(
+def test_a_mistake_is_reported_with_its_line_and_a_remedy(
     plan: Path, old: str, new: str, line: int, told: str, remedy: str
 ) -> None:
     with pytest.raises(UsageError) as error:
@@ -201,24 +214,24 @@ def test_a_mistake_is_told_with_its_place_and_what_is_right(
 
 
 @pytest.mark.parametrize("text", ["schema = ", "\x00", "[axes", "- yaml: true", "{}"])
-def test_what_is_no_toml_is_told_so(plan: Path, text: str) -> None:
+def test_rejects_invalid_toml(plan: Path, text: str) -> None:
     plan.write_text(text)
-    with pytest.raises(UsageError, match="this is no TOML") as error:
-        load(plan, KNOWN)
+    with pytest.raises(UsageError, match="this is not valid TOML") as error:
+        load_plan(plan, KNOWN)
     assert str(plan) in str(error.value)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"#" * (2 << 20)], ids=["binary", "huge"])
-def test_other_files_are_refused(plan: Path, content: bytes) -> None:
+def test_rejects_other_files(plan: Path, content: bytes) -> None:
     plan.write_bytes(content)
     with pytest.raises(UsageError):
-        load(plan, KNOWN)
+        load_plan(plan, KNOWN)
 
 
 def test_the_plan_in_the_documentation_can_be_read(plan: Path) -> None:
     page = (DOCS / "plans.md").read_text()
     plan.write_text(page.partition("```toml\n")[2].partition("```")[0])
-    written = load(plan, KNOWN)
+    written = load_plan(plan, KNOWN)
     cells = {cell.id: str(cell.expected) for cell in written.cells()}
     assert len(cells) == (6 + 2 * 3) + 2 * 4 + 1
     assert cells["docker/none/after"] == "high, allocates"
@@ -228,37 +241,37 @@ def test_the_plan_in_the_documentation_can_be_read(plan: Path) -> None:
     assert cells["uml-6.12/rlimit_as=300M/server"] == "dies, saying /cannot allocate/"
 
 
-def test_the_pages_name_every_shipped_plan() -> None:
+def test_the_pages_name_every_builtin_plan() -> None:
     page = (DOCS / "plans.md").read_text()
-    assert all(f"| `{name}` |" in page for name in shipped())
+    assert all(f"| `{name}` |" in page for name in builtin_plans())
 
 
 def test_a_plan_is_found_by_name_or_path(plan: Path) -> None:
-    assert find("default").name == "default.toml"
-    assert find(str(plan)) == plan
-    assert "default" in shipped()
+    assert find_plan("default").name == "default.toml"
+    assert find_plan(str(plan)) == plan
+    assert "default" in builtin_plans()
 
 
 @pytest.mark.parametrize("name", ["nightli", "nightly.toml", "/nowhere/x.toml", "/"])
-def test_a_plan_that_is_not_there_names_those_that_are_shipped(name: str) -> None:
+def test_an_unknown_plan_gets_the_builtin_plans(name: str) -> None:
     with pytest.raises(UsageError) as error:
-        find(name)
+        find_plan(name)
     assert "default" in error.value.remedy
 
 
-def test_the_nearest_plan_is_named() -> None:
-    with pytest.raises(UsageError, match="there is no such plan: did you mean nightly"):
-        find("nightli")
+def test_suggests_the_nearest_plan() -> None:
+    with pytest.raises(UsageError, match="no such plan: did you mean nightly"):
+        find_plan("nightli")
 
 
 @settings(max_examples=200)
 @given(st.text(max_size=60), st.integers(0, len(SMALL)))
-def test_no_plan_leads_to_anything_but_a_usage_error(
+def test_a_damaged_plan_is_valid_or_a_usage_error(
     tmp_path_factory: pytest.TempPathFactory, text: str, at: int
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "garbled.toml"
     path.write_text(SMALL[:at] + text + SMALL[at:], errors="replace")
     try:
-        load(path, KNOWN).cells()
+        load_plan(path, KNOWN).cells()
     except UsageError as error:
         assert str(path) in str(error)

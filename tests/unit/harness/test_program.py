@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foothold_lab.harness.evidence import observe_program
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath
+from tests.unit.harness import samples
 
 BEGIN = '7 execve("/init", [], 0) = 0\n7 execve("/server", [], 0) = 0\n'
 ANON = "PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0"
@@ -28,7 +30,7 @@ def record(
     ("lines", "path", "told"),
     [
         ([f"{HIGH} = 0xc000000000"], ReservationPath.HIGH, "1G --- at 0xc000000000: honoured"),
-        ([f"{HIGH} = 0x68000000"], ReservationPath.LOW, "moved, 0x68000000, held, took it"),
+        ([f"{HIGH} = 0x68000000"], ReservationPath.LOW, "moved, 0x68000000, kept, took it"),
         (
             [f"{HIGH} = 0x68000000", "7 munmap(0x68000000, 1073741824) = 0", f"{LOW} = 0x10000000"],
             ReservationPath.LOW,
@@ -75,7 +77,7 @@ def test_a_death_without_a_word() -> None:
 def test_what_still_runs_has_started() -> None:
     trace = f"{BEGIN}{HIGH} = 0xc000000000\n7 +++ killed by SIGKILL +++\n"
     maps = "c000000000-c040000000 ---p 00000000 00:00 0 \n"
-    one = Record((), 7, Ending(-1, 9), b"", b"", {"running": maps}, trace.encode(), running=True)
+    one = Record((), 7, Ending(-1, 9), b"", b"", {"running": maps}, trace.encode(), stopped=True)
     seen = observe_program(one)
     assert (seen.outcome, seen.path, seen.contradictions) == (
         Outcome.STARTS,
@@ -92,11 +94,11 @@ def test_what_still_runs_has_started() -> None:
             b"",
             {"running": maps.replace("---p", "rw-p")},
             trace.encode(),
-            running=True,
+            stopped=True,
         )
     )
-    assert "the trace leaves c000000000-c040000000 ---" in lie.contradictions[0]
-    assert "the maps at running show c000000000-c040000000 rw-p" in lie.contradictions[0]
+    shown = ("c000000000-c040000000 ---", "running", "c000000000-c040000000 rw-p")
+    assert samples.says(lie.contradictions[:1], Code.MAPS_VS_TRACE, *shown)
 
 
 ENDED = "c000000000-c040000000 ---p 00000000 00:00 0 \n"
@@ -106,10 +108,9 @@ def test_the_maps_of_one_that_ended_are_held_against_its_trace() -> None:
     seen = observe_program(record(f"{HIGH} = 0xc000000000", maps={"end": ENDED}))
     assert (seen.outcome, seen.contradictions) == (Outcome.STARTS, ())
     assert seen.evidence["maps at the end"] == "1G --- at 0xc000000000"
-    [told] = observe_program(record(maps={"end": ENDED})).contradictions
-    assert told == (
-        "the maps at end show c000000000-c040000000 ---p; the trace does not account for it"
-    )
+    told = observe_program(record(maps={"end": ENDED})).contradictions
+    assert samples.codes(told) == [Code.MAPS_VS_TRACE]
+    assert samples.says(told, Code.MAPS_VS_TRACE, "end", "c000000000-c040000000 ---p")
 
 
 def test_what_other_threads_do_while_the_maps_are_read_is_no_contradiction() -> None:
@@ -118,11 +119,11 @@ def test_what_other_threads_do_while_the_maps_are_read_is_no_contradiction() -> 
     seen = observe_program(record(clone, *late, maps={"end": ENDED}))
     assert seen.contradictions == ()
     alone = observe_program(record(*(f"7{each[1:]}" for each in late), maps={"end": ENDED}))
-    assert "the trace leaves 10000000-38000000 ---" in alone.contradictions[0]
+    assert samples.says(alone.contradictions[:1], Code.MAPS_VS_TRACE, "10000000-38000000 ---")
     before = "8 mmap(0x600000000, 134217728, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)"
     many = ["8 mprotect(0xc000000000, 4096, PROT_NONE) = 0"] * 300
     seen = observe_program(record(clone, f"{before} = 0x600000000", *many, maps={"end": ENDED}))
-    assert "the trace leaves 600000000-608000000 ---" in seen.contradictions[0]
+    assert samples.says(seen.contradictions[:1], Code.MAPS_VS_TRACE, "600000000-608000000 ---")
     under_way = (
         "8 mmap(NULL, 134217728, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0 <unfinished ...>"
     )
@@ -134,7 +135,7 @@ def test_what_other_threads_do_while_the_maps_are_read_is_no_contradiction() -> 
 RAN = {"running": "c000000000-c040000000 ---p 00000000 00:00 0 \n"}
 
 
-def stopped(*lines: str, said: bool = False, stdout: bytes = b"", trace: bool = True) -> Record:
+def stopped(*lines: str, ready: bool = False, stdout: bytes = b"", trace: bool = True) -> Record:
     """It was ended by us."""
     text = BEGIN + "".join(f"{line}\n" for line in lines) + "7 +++ killed by SIGKILL +++\n"
     return Record(
@@ -145,15 +146,15 @@ def stopped(*lines: str, said: bool = False, stdout: bytes = b"", trace: bool = 
         b"",
         RAN,
         text.encode() if trace else None,
-        running=True,
-        said=said,
+        stopped=True,
+        ready=ready,
     )
 
 
 def test_one_that_says_when_it_has_started() -> None:
     wanted = {"ready_pattern": "^ready$"}
     trace = f"{HIGH} = 0xc000000000"
-    assert observe_program(stopped(trace, said=True), **wanted).outcome is Outcome.STARTS
+    assert observe_program(stopped(trace, ready=True), **wanted).outcome is Outcome.STARTS
     silent = observe_program(stopped(trace), **wanted)
     assert (silent.outcome, str(silent)) == (Outcome.HANGS, "high, hangs")
     assert not silent.is_as(Expectation.parse("starts"))
@@ -161,14 +162,14 @@ def test_one_that_says_when_it_has_started() -> None:
     ended = observe_program(record(trace, stdout=b"hello\nready\n"), **wanted)
     assert ended.outcome is Outcome.STARTS
     mute = observe_program(record(trace), **wanted)
-    assert (mute.outcome, mute.message) == (Outcome.DIES, "it ended without having said /^ready$/")
+    assert (mute.outcome, mute.message) == (Outcome.DIES, "it ended before it printed /^ready$/")
 
 
 def test_one_that_has_to_end_and_does_not() -> None:
     trace = f"{HIGH} = 0xc000000000"
-    assert observe_program(stopped(trace), ends=True).outcome is Outcome.HANGS
+    assert observe_program(stopped(trace), must_exit=True).outcome is Outcome.HANGS
     assert observe_program(stopped(trace)).outcome is Outcome.STARTS
-    done = observe_program(record(trace, stdout=b"hello\n"), ready_pattern="hello", ends=True)
+    done = observe_program(record(trace, stdout=b"hello\n"), ready_pattern="hello", must_exit=True)
     assert done.outcome is Outcome.STARTS
 
 
@@ -176,7 +177,7 @@ def test_the_run_without_a_tracer_says_how_it_ends_and_the_traced_one_its_way() 
     """OpenJDK with ZGC in 39 bits: traced it is busy for a minute, and it dies in four seconds."""
     traced = stopped(f"{HIGH} {ENOMEM}", trace=True)
     untraced = Record((), 9, Ending(1, wall=1.4), b"[gc] Failed to reserve 500M\nbye\n", b"")
-    seen = observe_program(traced, untraced, ready_pattern="^hello$", ends=True)
+    seen = observe_program(traced, untraced, ready_pattern="^hello$", must_exit=True)
     assert (seen.outcome, seen.status, seen.path) == (Outcome.DIES, 1, ReservationPath.REFUSED)
     assert seen.message == "[gc] Failed to reserve 500M"
     assert "still running" in seen.evidence["ending, traced"]
@@ -209,7 +210,7 @@ def test_the_line_that_complains_is_the_message(stderr: str, told: str) -> None:
 def test_what_is_cut_off_to_be_aligned_is_not_given_back() -> None:
     asked = "7 mmap(0x3edd04280000, 520192, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)"
     cut = observe_program(record(f"{asked} = 0x4792c000", "7 munmap(0x4792c000, 81920) = 0"))
-    assert "moved, 0x4792c000, unmapped, held, took it" in cut.evidence["trace"]
+    assert "moved, 0x4792c000, unmapped, kept, took it" in cut.evidence["trace"]
     back = observe_program(record(f"{asked} = 0x4792c000", "7 munmap(0x4792c000, 520192) = 0"))
     assert "gave it back, and went on without" in back.evidence["trace"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cli.context import known
+from foothold_lab.harness.cli.context import make_vocabulary
 from foothold_lab.harness.guests.catalogue import catalogue
-from foothold_lab.harness.plan import Axes, Selection, find, load
+from foothold_lab.harness.plan import Axes, Selection, find_plan, load_plan
 from foothold_lab.harness.subjects.packaged import RUNTIMES, packaged, subject, version
 from foothold_lab.images import disks, runtimes
 from foothold_lab.images.builder import Builder
@@ -65,14 +65,16 @@ def test_an_image_that_cannot_be_had_is_told(
 
 
 def test_the_plan_asks_for_all_of_them(empty: Builder) -> None:
-    plan = load(find("runtimes"), known(empty))
+    plan = load_plan(find_plan("runtimes"), make_vocabulary(empty))
     cells = plan.cells()
     assert {cell.subject for cell in cells} == set(RUNTIMES)
     assert all(cell.expected for cell in cells)
     machines = {name: kind.machines for name, kind in catalogue(empty).items()}
     for cell in cells:
         assert RUNTIMES[cell.subject].port.machine == machines[cell.guest][0]
-    here = {cell.subject for cell in plan.cells(Selection(Axes(guests=("qemu-riscv64-sv39",))))}
+    here = {
+        cell.subject for cell in plan.cells(Selection(axes=Axes(guests=("qemu-riscv64-sv39",))))
+    }
     assert here == {name for name in RUNTIMES if name.endswith("-riscv64")}
 
 

@@ -1,4 +1,4 @@
-"""The schedule: nothing is started that does not fit, nothing waits for ever."""
+"""The schedule: only jobs that fit start, and no job waits for ever."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def jobs(*seconds: float, memory: int = 100) -> list[Job[int]]:
     return [Job(n, each, memory) for n, each in enumerate(seconds)]
 
 
-def test_the_longest_first_each_on_a_processor_of_its_own() -> None:
+def test_starts_the_longest_job_first_each_on_its_own_processor() -> None:
     schedule = Schedule(jobs(1, 3, 2), [4, 5], 1000)
     with schedule.next() as first, schedule.next() as second:
         assert (first, second) == ((1, 4), (2, 5))
@@ -29,7 +29,7 @@ def test_the_longest_first_each_on_a_processor_of_its_own() -> None:
         assert none is None
 
 
-def test_a_short_one_that_fits_goes_before_a_long_one_that_does_not() -> None:
+def test_starts_a_short_job_that_fits_before_a_long_job_that_does_not() -> None:
     wide = Job(0, 9.0, 600)
     schedule = Schedule([wide, Job(1, 8.0, 600), Job(2, 1.0, 100)], [0, 1], 1000)
     with schedule.next() as first, schedule.next() as second:
@@ -38,7 +38,7 @@ def test_a_short_one_that_fits_goes_before_a_long_one_that_does_not() -> None:
         assert (first[0], second[0]) == (0, 2)
 
 
-def test_what_fits_nowhere_is_started_alone() -> None:
+def test_runs_a_job_alone_that_needs_more_memory_than_there_is() -> None:
     schedule = Schedule([Job("large", 1.0, 5000), Job("small", 9.0, 10)], [0, 1], 100)
     with schedule.next() as small:
         assert small == ("small", 0)
@@ -52,13 +52,13 @@ def test_what_fits_nowhere_is_started_alone() -> None:
 
         thread = threading.Thread(target=other)
         thread.start()
-        assert not begun.wait(0.05)  # while something else runs, it waits
+        assert not begun.wait(0.05)  # it waits while another job runs
     assert begun.wait(10)
     thread.join()
     assert got == [("large", 1)]
 
 
-def test_a_schedule_that_is_stopped_wakes_those_who_wait() -> None:
+def test_stop_wakes_waiting_threads() -> None:
     schedule = Schedule([Job("a", 1.0, 100), Job("b", 1.0, 100)], [0, 1], 100)
     got: list[object] = []
 
@@ -80,7 +80,7 @@ def test_a_schedule_that_is_stopped_wakes_those_who_wait() -> None:
     st.integers(1, 4),
     st.integers(1, 500),
 )
-def test_every_job_is_done_once_and_memory_is_never_overdrawn(
+def test_runs_every_job_once_within_the_memory(
     asked: list[tuple[int, int]], processors: int, memory: int
 ) -> None:
     work = [Job(n, float(seconds), size) for n, (seconds, size) in enumerate(asked)]
@@ -109,8 +109,8 @@ def test_every_job_is_done_once_and_memory_is_never_overdrawn(
     assert sorted(done) == list(range(len(work)))
 
 
-# seconds that guests take, boot and cells together, and what the catalogue's numbers make of them
-# beforehand: made up, of the size and the spread that runs on two processors show
+# seconds that guests take for boot and cells, and the estimates of the catalogue: synthetic values
+# with the size and spread of runs on two processors
 DEFAULT = ((1.1, 0.58), (1.9, 1.8), (2.9, 1.8), (2.4, 1.8), (1.6, 1.8), (3.3, 3.3))
 WIDE = (*DEFAULT, (4.1, 3.3), (4.4, 3.3), (3.0, 3.3), (0.9, 0.58), (3.9, 3.3), (2.2, 1.8))
 
@@ -123,7 +123,7 @@ def packed(order: Sequence[float], processors: int) -> float:
 
 
 def best(durations: Sequence[float]) -> float:
-    """The shortest time in which two processors can do it, by trying every way."""
+    """Return the shortest time of two processors, by exhaustive search."""
     return min(
         max(sum(half), sum(durations) - sum(half))
         for n in range(len(durations) + 1)
@@ -132,7 +132,7 @@ def best(durations: Sequence[float]) -> float:
 
 
 @pytest.mark.parametrize("measured", [DEFAULT, WIDE], ids=["default", "wide"])
-def test_within_a_third_of_the_best_packing(measured: Sequence[tuple[float, float]]) -> None:
+def test_takes_at_most_1_3_times_the_best_packing(measured: Sequence[tuple[float, float]]) -> None:
     schedule = Schedule([Job(true, guess, 1) for true, guess in measured], [0], 1000)
     order = []
     while True:

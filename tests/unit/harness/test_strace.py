@@ -10,58 +10,60 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foothold_lab.harness.evidence.strace import (
-    Story,
+    SubjectTrace,
     Trace,
     doubts,
+    follow_subject,
     last_refusal,
     parse_trace,
-    story_of,
 )
-from foothold_lab.harness.model.ledger import Answer, Fate, Map, settle
+from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.ledger import Answer, Map, ReservationState, replay
 from foothold_lab.harness.model.record import Ending
+from tests.unit.harness import samples
 
 RECORDED = Path(__file__).parents[2] / "data" / "strace"
 GUESTS = ("native", "qemu-x86_64", "uml-6.1", "uml-6.12", "uml-7.2", "agent")
 NARROW = ("uml-6.1", "uml-6.12", "agent")  # 39 bits, or less
 
 
-def read(name: str) -> tuple[Trace, Story]:
+def read(name: str) -> tuple[Trace, SubjectTrace]:
     log = (RECORDED / f"{name}.log").read_bytes()
     trace = parse_trace(log)
-    return trace, story_of(trace, int(re.findall(rb"\d+", log)[0]))
+    return trace, follow_subject(trace, int(re.findall(rb"\d+", log)[0]))
 
 
 @pytest.mark.parametrize("path", sorted(RECORDED.glob("*.log")), ids=lambda path: path.stem)
 def test_every_line_of_a_real_log_is_understood(path: Path) -> None:
-    trace, story = read(path.stem)
-    assert (trace.unknown, trace.quoted, story.unread) == (0, (), ())
-    assert story.programs
-    assert story.ending
+    trace, subject_trace = read(path.stem)
+    assert (trace.unknown, trace.quoted, subject_trace.unread) == (0, (), ())
+    assert subject_trace.programs
+    assert subject_trace.ending
     assert len(trace.calls) > 30
 
 
 @pytest.mark.parametrize("guest", GUESTS)
 def test_the_arena_of_2012_as_the_kernel_was_asked_for_it(guest: str) -> None:
-    _, story = read(f"{guest}-after")
-    probe, *rest = (each for each in settle(story.steps).ledger if each.tells)
-    assert (probe.asked, probe.length, probe.protection) == (0xF8 << 32, 65536, "---")
+    _, subject_trace = read(f"{guest}-after")
+    probe, *rest = (each for each in replay(subject_trace.steps).ledger if each.notable)
+    assert (probe.requested, probe.length, probe.protection) == (0xF8 << 32, 65536, "---")
     if guest in NARROW:
         assert probe.answer is Answer.MOVED
         arena = next(each for each in rest if each.length == 640 << 20)
         assert arena.answer is Answer.HONOURED
-        assert arena.became == (Fate.REPLACED, Fate.HELD)
+        assert arena.states == (ReservationState.REPLACED, ReservationState.KEPT)
     else:
-        assert (probe.answer, probe.became) == (Answer.HONOURED, (Fate.UNMAPPED,))
-        assert rest[0].given == 0xF840000000
+        assert (probe.answer, probe.states) == (Answer.HONOURED, (ReservationState.UNMAPPED,))
+        assert rest[0].granted == 0xF840000000
 
 
 @pytest.mark.parametrize("guest", GUESTS)
 def test_threads_are_one_address_space(guest: str) -> None:
-    trace, story = read(f"{guest}-threads")
-    assert (story.threads, story.children) == (4, 0)
+    trace, subject_trace = read(f"{guest}-threads")
+    assert (subject_trace.threads, subject_trace.children) == (4, 0)
     blocks = [
         step
-        for step in story.steps
+        for step in subject_trace.steps
         if isinstance(step, Map)
         and step.reservation.length == 1 << 20
         and "SHARED" in step.reservation.flags
@@ -73,27 +75,31 @@ def test_threads_are_one_address_space(guest: str) -> None:
 
 @pytest.mark.parametrize("guest", GUESTS)
 def test_children_and_signals(guest: str) -> None:
-    trace, story = read(f"{guest}-family")
-    assert story.programs == ("/bin/sh",)
-    assert (story.threads, story.children) == (0, 3)
-    assert story.ending == "killed by SIGKILL"
+    trace, subject_trace = read(f"{guest}-family")
+    assert subject_trace.programs == ("/bin/sh",)
+    assert (subject_trace.threads, subject_trace.children) == (0, 3)
+    assert subject_trace.ending == "killed by SIGKILL"
     assert any("SIGCHLD" in each for each in trace.signals)
-    assert doubts(trace, story, Ending(-1, 9)) == []
+    assert doubts(trace, subject_trace, Ending(-1, 9)) == []
 
 
 def test_what_a_fault_has_mapped_is_there_and_not_of_the_programs_own_asking() -> None:
-    trace, story = read("agent-after")
+    trace, subject_trace = read("agent-after")
     assert trace.by_agent
-    account = settle(story.steps)
-    occupied = next(each for each in account.ledger if each.given == 0x2000000000)
-    assert (occupied.imposed, occupied.tells, occupied.became) == (True, False, (Fate.HELD,))
-    assert any(piece.start == 0x2000000000 for piece in account.layout)
+    address_space = replay(subject_trace.steps)
+    occupied = next(each for each in address_space.ledger if each.granted == 0x2000000000)
+    assert (occupied.injected, occupied.notable, occupied.states) == (
+        True,
+        False,
+        (ReservationState.KEPT,),
+    )
+    assert any(piece.start == 0x2000000000 for piece in address_space.layout)
 
 
 def test_each_execve_begins_a_new_address_space() -> None:
-    _, story = read("uml-7.2-exec")
-    assert story.programs == ("/bin/sh", "/bin/sh", "/usr/bin/python3")
-    refused = [each for each in settle(story.steps).ledger if each.answer is Answer.REFUSED]
+    _, subject_trace = read("uml-7.2-exec")
+    assert subject_trace.programs == ("/bin/sh", "/bin/sh", "/usr/bin/python3")
+    refused = [each for each in replay(subject_trace.steps).ledger if each.answer is Answer.REFUSED]
     assert [(each.length >> 20, each.errno) for each in refused] == [
         (1024, "ENOMEM"),
         (1025, "ENOMEM"),
@@ -101,12 +107,11 @@ def test_each_execve_begins_a_new_address_space() -> None:
 
 
 def test_a_death_by_signal() -> None:
-    trace, story = read("uml-6.12-segv")
+    trace, subject_trace = read("uml-6.12-segv")
     assert "SIGSEGV" in trace.signals[0]
-    assert doubts(trace, story, Ending(-1, 11)) == []
-    assert doubts(trace, story, Ending(0)) == [
-        "the trace says killed by SIGSEGV; the agent saw it exited with 0"
-    ]
+    assert doubts(trace, subject_trace, Ending(-1, 11)) == []
+    [doubt] = doubts(trace, subject_trace, Ending(0))
+    assert samples.says([doubt], Code.TRACE_VS_ENDING, "killed by SIGSEGV", "exited with 0")
 
 
 MMAP = "7 mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0"
@@ -170,26 +175,26 @@ def test_what_strace_does_not_write_is_counted_and_quoted(line: str) -> None:
 def test_a_log_that_breaks_off_says_so() -> None:
     log = (RECORDED / "uml-6.1-after.log").read_bytes()[:-30]
     trace = parse_trace(log)
-    story = story_of(trace, int(log.split()[0]))
+    subject_trace = follow_subject(trace, int(log.split()[0]))
     assert not trace.by_agent
-    assert "the trace ends before the subject" in doubts(trace, story, Ending(0))
+    assert Code.TRACE_INCOMPLETE in samples.codes(doubts(trace, subject_trace, Ending(0)))
     assert trace.unknown == 1
 
 
 def test_what_strace_complains_of_is_kept_apart() -> None:
     trace = parse_trace(b"/usr/bin/strace: Exit of unknown pid 12 ignored\n")
-    assert (trace.said, trace.unknown) == (("Exit of unknown pid 12 ignored",), 0)
+    assert (trace.complaints, trace.unknown) == (("Exit of unknown pid 12 ignored",), 0)
 
 
 def test_a_call_whose_arguments_make_no_sense_is_named() -> None:
     log = b'7 execve("/init", [], 0) = 0\n7 execve("/a", [], 0) = 0\n7 munmap(some, 1) = 0\n'
-    assert story_of(parse_trace(log), 7).unread == ("munmap(some, 1) = 0",)
+    assert follow_subject(parse_trace(log), 7).unread == ("munmap(some, 1) = 0",)
 
 
 @given(st.binary(max_size=300), st.integers(0, 99))
 def test_nothing_raises(log: bytes, pid: int) -> None:
     trace = parse_trace(log)
-    doubts(trace, story_of(trace, pid), Ending(0))
+    doubts(trace, follow_subject(trace, pid), Ending(0))
 
 
 def test_a_result_may_begin_with_a_zero() -> None:
@@ -204,7 +209,7 @@ def test_a_bent_log_is_read_to_its_end(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(log) - 1))
     bent = log[:at] + data.draw(st.sampled_from([b"", b"\n", b"x", b"("])) + log[at + 1 :]
     trace = parse_trace(bent)
-    settle(story_of(trace, int(log.split()[0])).steps)
+    replay(follow_subject(trace, int(log.split()[0])).steps)
     assert trace.unknown <= 2, "a byte spoils the lines that it stands in, and no more"
 
 
@@ -234,11 +239,11 @@ def test_the_last_that_was_refused(lines: list[str], told: str) -> None:
 
 
 def test_the_last_that_was_refused_to_a_real_program() -> None:
-    _, story = read("uml-6.12-tsan")
+    _, subject_trace = read("uml-6.12-tsan")
     log = (RECORDED / "uml-6.12-tsan.log").read_bytes()
     told = last_refusal(parse_trace(log), int(log.split()[0]))
     assert told == "mmap, 1073741832K --- at exactly 0x720000000000: refused, ENOMEM"
-    assert story.ending == "killed by SIGSEGV"
+    assert subject_trace.ending == "killed by SIGSEGV"
 
 
 def test_a_thread_may_map_before_the_call_that_started_it_comes_back() -> None:
@@ -256,9 +261,9 @@ def test_a_thread_may_map_before_the_call_that_started_it_comes_back() -> None:
         f"10 mmap(NULL, 4096, {anon}) = 0x1000",
         "7 <... clone3 resumed>, 88) = 10",
     ]  # fmt: skip
-    story = story_of(parse_trace("".join(f"{line}\n" for line in log).encode()), 7)
-    assert (story.threads, story.children) == (2, 1)
-    assert [each.length for each in settle(story.steps).ledger] == [128 << 20, 64 << 20]
+    subject_trace = follow_subject(parse_trace("".join(f"{line}\n" for line in log).encode()), 7)
+    assert (subject_trace.threads, subject_trace.children) == (2, 1)
+    assert [each.length for each in replay(subject_trace.steps).ledger] == [128 << 20, 64 << 20]
 
 
 @pytest.mark.parametrize("result", ["0", "12", "-1 ENOSYS (Function not implemented)"])
@@ -276,6 +281,6 @@ def test_a_thread_that_executes_a_program_takes_the_number_of_the_first(result: 
 """
     trace = parse_trace(log.encode())
     assert (trace.unknown, trace.open) == (0, ())
-    story = story_of(trace, 101)
-    assert story.programs[-1] == "/proc/self/exe"
-    assert story.ending == "exited with 0"
+    subject_trace = follow_subject(trace, 101)
+    assert subject_trace.programs[-1] == "/proc/self/exe"
+    assert subject_trace.ending == "exited with 0"

@@ -14,7 +14,7 @@ from foothold_lab.harness.subjects.subject import (
     ALLOCATOR,
     Subject,
     can_run,
-    lacks,
+    missing_interpreter,
     of_program,
 )
 
@@ -75,9 +75,9 @@ def test_a_static_program_and_a_script_are_copied_as_they_are(tmp_path: Path) ->
         (elf(62, b"/lib/ld-uclibc.so.0\0"), "is made for another libc"),
         (b"echo hello\n", "neither an ELF program nor a script"),
         (b"", "neither an ELF program nor a script"),
-        (elf(62, b"/lib/ld.so\0")[:64], "begins as an ELF program, and is not whole"),
-        (elf(62, b"/lib/ld.so\0")[:30], "begins as an ELF program, and is not whole"),
-        (elf(62, b"/lib/ld.so\0")[:-11], "begins as an ELF program, and is not whole"),
+        (elf(62, b"/lib/ld.so\0")[:64], "is a truncated ELF file"),
+        (elf(62, b"/lib/ld.so\0")[:30], "is a truncated ELF file"),
+        (elf(62, b"/lib/ld.so\0")[:-11], "is a truncated ELF file"),
     ],
 )
 def test_what_cannot_run_is_told(tmp_path: Path, data: bytes, told: str) -> None:
@@ -87,7 +87,7 @@ def test_what_cannot_run_is_told(tmp_path: Path, data: bytes, told: str) -> None
 
 
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no program of this machine"):
+    with pytest.raises(UsageError, match="is not a program of this machine"):
         of_program("./nothing-of-this-name")
     (tmp_path / "plain").touch()
     with pytest.raises(UsageError, match="may not be executed") as caught:
@@ -97,7 +97,7 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
         of_program(str(tmp_path))
     with pytest.raises(UsageError, match="absent: there is no such file"):
         of_program("ls", files=["absent"])
-    with pytest.raises(UsageError, match="--env NAME: this is no assignment"):
+    with pytest.raises(UsageError, match="--env NAME: this is not an assignment"):
         of_program("ls", environment=["NAME"])
 
 
@@ -117,16 +117,16 @@ def test_a_script_and_what_is_to_read_it(tmp_path: Path, first: str, interpreter
     root = tmp_path / "root"
     (root / "bin").mkdir(parents=True)
     (root / "usr/bin").mkdir(parents=True)
-    assert "has no" in lacks(script, root)
+    assert "has no" in missing_interpreter(script, root)
     place = interpreter if "/" in interpreter else f"/usr/bin/{interpreter}"
     (root / place.lstrip("/")).touch()
-    assert lacks(script, root) == ""
-    assert lacks(replace(script, root="host"), tmp_path) == ""
+    assert missing_interpreter(script, root) == ""
+    assert missing_interpreter(replace(script, root="host"), tmp_path) == ""
 
 
 def test_a_program_is_read_by_nobody() -> None:
     assert of_program("/bin/ls").interpreter == ""
-    assert lacks(of_program("/bin/ls"), Path("/nowhere")) == ""
+    assert missing_interpreter(of_program("/bin/ls"), Path("/nowhere")) == ""
 
 
 def test_a_program_carries_its_machine(tmp_path: Path) -> None:

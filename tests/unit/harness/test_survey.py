@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from foothold_lab.harness.cli import main
-from foothold_lab.harness.evidence.strace import parse_trace, story_of
+from foothold_lab.harness.evidence.strace import follow_subject, parse_trace
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import CellFinished, GuestReady, RunStarted
@@ -22,29 +22,34 @@ from foothold_lab.harness.model.verdict import (
     Result,
     Verdict,
 )
-from foothold_lab.harness.reporters.rundir import RunDirectory
-from foothold_lab.harness.survey import FILE, About, Found, markdown, read
-from foothold_lab.harness.survey.digest import Wish, main_wishes, wishes
-from foothold_lab.harness.survey.loader import Seen
-from foothold_lab.harness.survey.markdown import shortly
-from foothold_lab.harness.survey.prose import tell
+from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
+from foothold_lab.harness.survey import FILE, SubjectInfo, SurveyData, markdown, read
+from foothold_lab.harness.survey.digest import RequestGroup, group_requests, main_requests
+from foothold_lab.harness.survey.loader import SurveyedCell
+from foothold_lab.harness.survey.markdown import abbreviate_guests
+from foothold_lab.harness.survey.prose import describe_cell
 from foothold_lab.harness.threshold.bisection import Edge, Probe, Search, Threshold
 from tests.unit.harness import samples
 
 RECORDED = Path(__file__).parents[2] / "data" / "strace"
-TITLES = {"go-hello": About("Go", "1.24.4"), "c-tsan": About("ThreadSanitizer", "14.2.0")}
+TITLES = {
+    "go-hello": SubjectInfo("Go", "1.24.4"),
+    "c-tsan": SubjectInfo("ThreadSanitizer", "14.2.0"),
+}
 
 
-def recorded(name: str) -> tuple[Wish, ...]:
+def recorded(name: str) -> tuple[RequestGroup, ...]:
     log = (RECORDED / f"{name}.log").read_bytes()
-    return wishes(story_of(parse_trace(log), int(log.split()[0])))
+    return group_requests(follow_subject(parse_trace(log), int(log.split()[0])))
 
 
-def seen(name: str, outcome: Outcome = Outcome.STARTS, message: str = "", **more: object) -> Seen:
+def seen(
+    name: str, outcome: Outcome = Outcome.STARTS, message: str = "", **more: object
+) -> SurveyedCell:
     status = 1 if outcome is Outcome.DIES else 0
-    observed = Observation(ReservationPath.LOW, outcome, status, 0, message, said=message)
+    observed = Observation(ReservationPath.LOW, outcome, status, 0, message, last_output=message)
     verdict = Verdict("c", Result.PASS, 1.0, observed=observed)
-    return Seen(verdict, recorded(name) if name else (), **more)  # type: ignore[arg-type]
+    return SurveyedCell(verdict, recorded(name) if name else (), **more)  # type: ignore[arg-type]
 
 
 def test_gos_heap_is_one_wish_wherever_it_goes() -> None:
@@ -58,25 +63,25 @@ def test_gos_heap_is_one_wish_wherever_it_goes() -> None:
 
 
 def test_a_series_of_smaller_and_smaller_requests_is_one_wish() -> None:
-    [wish] = recorded("uml-6.12-haskell")
-    assert (wish.count, wish.refused, wish.moved, wish.then) == (40, 22, 18, "took it")
-    assert wish.asked == (
+    [group] = recorded("uml-6.12-haskell")
+    assert (group.count, group.refused, group.moved, group.then) == (40, 22, 18, "took it")
+    assert group.asked == (
         "1T at 0x4200000000, and 39 times more, at last at 0x4200027000 for 54.3G"
     )
-    assert wish.answered == "nothing (ENOMEM) 22 times, 0x48000000 18 times"
+    assert group.answered == "nothing (ENOMEM) 22 times, 0x48000000 18 times"
 
 
 def test_a_request_that_never_came_back_is_not_told() -> None:
-    wish = recorded("uml-6.12-zgc")[-1]
-    assert (wish.exact, wish.errno, wish.last.length) == (True, "ENOMEM", 2000 << 20)
-    assert all(each.first.answer is not Answer.REFUSED or each.errno for each in [wish])
+    group = recorded("uml-6.12-zgc")[-1]
+    assert (group.exact, group.errno, group.last.length) == (True, "ENOMEM", 2000 << 20)
+    assert all(each.first.answer is not Answer.REFUSED or each.errno for each in [group])
 
 
 def test_what_is_left_out_is_glibcs_and_the_kernels_own() -> None:
     """The log has an arena for a thread's malloc, and Lisp's core laid over its own reservation."""
     assert b"134217728, PROT_NONE" in (RECORDED / "uml-6.12-haskell.log").read_bytes()
     lisp = recorded("uml-6.12-sbcl")
-    assert [each.asked for each in main_wishes(lisp)] == [
+    assert [each.asked for each in main_requests(lisp)] == [
         "1024M at 0x1000000000",
         "221M at 0x52100000",
         "165M at 0xb7ffb00000",
@@ -90,109 +95,115 @@ def test_what_is_left_out_is_glibcs_and_the_kernels_own() -> None:
             seen("uml-6.12-go"),
             "It asks for 64M at 0xc000000000, and 63 times more, at last at "
             "0x3fc000000000; the kernel "
-            "gives 0x84960000 and the like instead. It gives it back, asks for "
+            "gives 0x84960000 and similar addresses instead. It gives it back, asks for "
             "128M anywhere, is given "
             "0x84960000, and starts.",
         ),
         (
             seen("uml-6.12-sbcl"),
             "It asks for 165M at 0xb7ffb00000; the kernel gives 0x403eb000 "
-            "instead. It takes that, and "
-            "starts.",
+            "instead. It uses that "
+            "address, and starts.",
         ),
         (
             seen("uml-6.12-haskell"),
             "It asks for 1T at 0x4200000000, and 39 times more, at last at "
             "0x4200027000 for 54.3G; the "
-            "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It takes that, "
-            "and starts.",
+            "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It uses that "
+            "address, and starts.",
         ),
         (
             seen(
                 "uml-6.12-tsan",
                 Outcome.DIES,
                 "ThreadSanitizer: CHECK failed",
-                words=("ThreadSanitizer: CHECK failed",),
+                output_lines=("ThreadSanitizer: CHECK failed",),
             ),
             "It asks for 1T at exactly 0x720000000000; the kernel refuses (ENOMEM). "
-            "It dies with status 1, "
-            "saying “ThreadSanitizer: CHECK failed.”",
+            "It dies with status 1 "
+            "and prints “ThreadSanitizer: CHECK failed.”",
         ),
         (
             seen(
                 "uml-6.12-zgc",
                 Outcome.DIES,
                 "[1.790s][error][gc] Failed to reserve 500M",
-                words=("[1.790s][error][gc] Failed to reserve 500M", "Error occurred"),
-                cut=True,
+                output_lines=("[1.790s][error][gc] Failed to reserve 500M", "Error occurred"),
+                trace_cut=True,
             ),
             "It asks for 8000M at exactly 0x40000000000, and 40 times more, at last at 0x442e5000000 "
-            "for 2000M, and on; the kernel refuses each time (ENOMEM). It dies with status 1, saying "
+            "for 2000M, and more; the kernel refuses each time (ENOMEM). It dies with status 1 and prints "
             "“Failed to reserve 500M. Error occurred.”",
         ),
         (
             seen("uml-6.12-haskell", Outcome.HANGS),
             "It asks for 1T at 0x4200000000, and 39 times more, at last at "
             "0x4200027000 for 54.3G; the "
-            "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It comes to no "
-            "end.",
+            "kernel refuses 22 times (ENOMEM) and gives 0x48000000 instead 18 times. It hangs.",
         ),
         (
-            seen("uml-6.12-go", cut=True),
+            seen("uml-6.12-go", trace_cut=True),
             "It asks for 64M at 0xc000000000, and 63 times more, at last at 0x3fc000000000; "
-            "the kernel gives 0x84960000 and the like instead. It gives it back, and goes on so until "
-            "its trace is ended; without a tracer it starts.",
+            "the kernel gives 0x84960000 and similar addresses instead. It gives it back, and repeats this "
+            "until the trace ends; without a tracer it starts.",
         ),
         (
             seen("", Outcome.DIES, "==7==Shadow memory range interleaves"),
-            "It asks the kernel for nothing that is large or has an address. It dies with status 1, "
-            "saying “Shadow memory range interleaves.”",
+            "It makes no large request and asks for no address. It dies with status 1 "
+            "and prints “Shadow memory range interleaves.”",
         ),
         (
             seen("", Outcome.DIES),
-            "It asks the kernel for nothing that is large or has an address. "
-            "It dies with status 1, without a word.",
+            "It makes no large request and asks for no address. "
+            "It dies with status 1 and prints nothing.",
         ),
         (
             seen(
                 "",
                 Outcome.DIES,
                 "no shadow",
-                words=("wants [0x7fff7000-0x10007fff7fff]",),
-                end=0x7FC0000000,
-                listed=((0x400000, 0x401000, "a"), (0x7F0000000, 0x7F0020000, "")),
+                output_lines=("wants [0x7fff7000-0x10007fff7fff]",),
+                address_space_end=0x7FC0000000,
+                last_mappings=((0x400000, 0x401000, "a"), (0x7F0000000, 0x7F0020000, "")),
             ),
-            "It asks the kernel for nothing that is large or has an address: the range of which it "
-            "speaks, 0x7fff7000-0x10007fff7fff, goes beyond the end of its address space, "
-            "0x7fc0000000, and a mapping lies in it at 0x7f0000000. "
-            "It dies with status 1, saying “no shadow.”",
+            "It makes no large request and asks for no address. The range that it "
+            "names, 0x7fff7000-0x10007fff7fff, goes beyond the end of its address space, "
+            "0x7fc0000000; a mapping lies in it at 0x7f0000000. "
+            "It dies with status 1 and prints “no shadow.”",
         ),
         (
             seen(
                 "",
                 Outcome.DIES,
                 "no shadow",
-                words=("wants 0x40010000-0x40100000",),
-                end=1 << 47,
-                listed=((0x40000000, 0x40020000, "/lib/ld.so"),),
+                output_lines=("wants 0x40010000-0x40100000",),
+                address_space_end=1 << 47,
+                last_mappings=((0x40000000, 0x40020000, "/lib/ld.so"),),
             ),
-            "It asks the kernel for nothing that is large or has an address: the range of which it "
-            "speaks, 0x40010000-0x40100000, is not free, and /lib/ld.so lies in it at 0x40000000. "
-            "It dies with status 1, saying “no shadow.”",
+            "It makes no large request and asks for no address. The range that it "
+            "names, 0x40010000-0x40100000, is not free; /lib/ld.so lies in it at 0x40000000. "
+            "It dies with status 1 and prints “no shadow.”",
         ),
         (
             seen("native-go", Outcome.DIES, "no"),
-            "It is given all that it asks for; the largest is "
-            "512M anywhere. It dies with status 1, saying “no.”",
+            "The kernel grants all its requests; the largest is "
+            "512M anywhere. It dies with status 1 and prints “no.”",
         ),
         (
             seen("", Outcome.DIES, "no", traced=False),
-            "There is no trace of it. It dies with status 1, saying “no.”",
+            "It was not traced. It dies with status 1 and prints “no.”",
         ),
     ],
 )
-def test_two_sentences(one: Seen, told: str) -> None:
-    assert tell(one) == told
+def test_two_sentences(one: SurveyedCell, told: str) -> None:
+    assert describe_cell(one) == told
+
+
+def threshold(
+    guest: str, subject: str, edge: Edge, smallest: int | None, largest: int | None
+) -> Threshold:
+    search = Search(edge=edge, smallest=smallest, largest=largest, probes=(Probe(None, True),))
+    return Threshold(guest=guest, subject=subject, policy="", kind="rlimit_as", search=search)
 
 
 @pytest.fixture
@@ -206,7 +217,7 @@ def run(tmp_path: Path) -> Path:
         for repeat in ((1, 2) if subject == "c-tsan" and not limits.named else (1,))
     ]
     cells += [Cell("native", Limits(ceiling=0x7F80000000), "", subject) for subject in TITLES]
-    sink = RunDirectory(tmp_path)
+    sink = RunDirectoryReporter(tmp_path)
     sink(
         RunStarted(
             at=1_800_000_000.0,
@@ -235,23 +246,17 @@ def run(tmp_path: Path) -> Path:
         (tmp_path / "cells" / cell.id / "stderr").write_text("no space\n" if dies else "")
     sink.close()
     thresholds = (
-        Threshold(
-            "native",
-            "go-hello",
-            "",
-            "rlimit_as",
-            Search(Edge.FOUND, 688 << 20, 680 << 20, (Probe(None, True),)),
-            "mmap, 32M rw- at anywhere: refused, ENOMEM",
-            "dies, status 2",
+        dataclasses.replace(
+            threshold("native", "go-hello", Edge.FOUND, 688 << 20, 680 << 20),
+            refused="mmap, 32M rw- at anywhere: refused, ENOMEM",
+            observed="dies, status 2",
         ),
-        Threshold(
-            "uml-6.12", "go-hello", "", "rlimit_as", Search(Edge.SEVERAL, 2 << 30, 1 << 30, ())
-        ),
-        Threshold("uml-6.12", "c-tsan", "", "rlimit_as", Search(Edge.NEVER, None, 64 << 30, ())),
+        threshold("uml-6.12", "go-hello", Edge.SEVERAL, 2 << 30, 1 << 30),
+        threshold("uml-6.12", "c-tsan", Edge.NEVER, None, 64 << 30),
     )
     (tmp_path / FILE).write_bytes(
         msgspec.json.encode(
-            Found(TITLES, thresholds, (("docker", "go-hello", "the engine is gone"),))
+            SurveyData(TITLES, thresholds, (("docker", "go-hello", "the engine is gone"),))
         )
     )
     return tmp_path
@@ -261,12 +266,12 @@ def test_the_page(run: Path) -> None:
     survey = read(run)
     assert survey.date == datetime.date(2027, 1, 15)
     page = markdown(survey)
-    assert "Measured on\n2027-01-15 by `foothold survey`" in page
+    assert "Measured on 2027-01-15 by `foothold survey`" in page
     assert "Kernels: uml-6.12 of-uml-6.12.\nRuntimes: Go 1.24.4, ThreadSanitizer 14.2.0." in page
     assert "### x86_64\n\n|  | native | uml-6.12 |\n" in page
     assert "| Go | starts | *moved* |" in page
     assert "| ThreadSanitizer | starts | **dies**, not always |" in page
-    assert "0 of 2 start everywhere, at the addresses that they ask for." in page
+    assert "0 of 2 start in all guests, at the addresses that they ask for." in page
     dying, _, moved = page.partition("## What starts elsewhere than it asked\n")
     assert "* **ThreadSanitizer**, uml-6.12 (39 bits): It asks" in dying
     assert "* **Go**, uml-6.12 (39 bits): It asks" in moved
@@ -281,7 +286,7 @@ def test_the_page(run: Path) -> None:
     assert "| ThreadSanitizer | - | never |" in page
     assert "* Not found: Go in docker: the engine is gone" in page
     assert "| Go | 680M, native | 32M rw- at anywhere: refused, ENOMEM | dies, status 2 |" in page
-    assert "Of 2 cells of the run under a limit, 1 agree with this." in page
+    assert "1 of 2 cells of the run under a limit agree with these sizes." in page
     assert "* Go in uml-6.12 under rlimit_as=1G: low, starts; its threshold is 2G" in page
     assert all(len(line) <= 100 or line[0] == "|" for line in page.splitlines() if line)
 
@@ -296,7 +301,7 @@ def test_guests_in_few_words() -> None:
         "qemu-riscv64-sv48",
         "qemu-user-arm64-39bit",
     )
-    assert shortly(guests) == (
+    assert abbreviate_guests(guests) == (
         "native, qemu-arm64, uml-6.1, -6.12, qemu-riscv64-sv39, -sv48, qemu-user-arm64-39bit"
     )
 
@@ -334,8 +339,8 @@ def test_one_runtime_on_several_machines_is_one_row(run: Path) -> None:
     (place / "emulator.log").write_bytes(
         b"7 mmap(%b) = 0x0000004000000000\n7 exit_group(0)\n" % anywhere.replace(b"0,", b"NULL,", 1)
     )
-    titles = {**TITLES, subject: About(TITLES["c-tsan"].title, "16.1.0")}
-    known = msgspec.json.decode((run / FILE).read_bytes(), type=Found)
+    titles = {**TITLES, subject: SubjectInfo(TITLES["c-tsan"].title, "16.1.0")}
+    known = msgspec.json.decode((run / FILE).read_bytes(), type=SurveyData)
     (run / FILE).write_bytes(msgspec.json.encode(dataclasses.replace(known, subjects=titles)))
     page = markdown(read(run))
     assert "ThreadSanitizer 14.2.0 (arm64 16.1.0)." in page
@@ -359,21 +364,27 @@ def test_what_stood_in_the_way_is_told_by_the_kernel_or_else_by_the_program(
         (place / "maps-end").write_text("100000000-100001000 r-xp 00000000 fe:00 7 /lib/ld.so\n")
     name = "/lib/ld.so" if kernel else "/of-its-own"
     told = " ".join(markdown(read(run)).split())
-    assert f"its address space, 0x7f80000000, and {name} lies in it at 0x100000000." in told
+    assert f"its address space, 0x7f80000000; {name} lies in it at 0x100000000." in told
 
 
 def test_the_page_can_be_written_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["survey", "--from", str(run)]) == 0
+    assert main.main(["survey", "--from-run", str(run)]) == 0
     assert capsys.readouterr().out == markdown(read(run))
 
 
 def test_a_directory_without_a_survey(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no survey"):
         read(tmp_path)
-    assert main.main(["survey", "--from", str(tmp_path)]) == 2
+    assert main.main(["survey", "--from-run", str(tmp_path)]) == 2
 
 
 def test_an_imitated_kernel_is_held_against_the_real_one(run: Path) -> None:
     _, _, told = markdown(read(run)).partition("## A kernel imitated\n")
-    assert "In native under `ceiling=0x7f80000000`, 0 of 2 do as in uml-6.12; these do not:" in told
-    assert "* **Go**: It starts, with all that it asks for. In uml-6.12: It asks for 64M" in told
+    assert (
+        "In native under `ceiling=0x7f80000000`, 0 of 2 behave as in uml-6.12. These differ:"
+        in told
+    )
+    assert (
+        "* **Go**: It starts, and the kernel grants all its requests. In uml-6.12: It asks for 64M"
+        in told
+    )

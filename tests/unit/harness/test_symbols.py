@@ -5,7 +5,12 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from foothold_lab.harness.interactive.symbols import Symbol, elf_of, has_symbols, parse
+from foothold_lab.harness.interactive.symbols import (
+    Symbol,
+    has_symbols,
+    parse_kallsyms,
+    symbol_file,
+)
 
 KALLSYMS = """\
 0000000060001000 t _text
@@ -34,10 +39,10 @@ def table(image: bytes) -> dict[str, tuple[int, int]]:
 
 
 def test_functions_are_found_by_name(tmp_path: Path) -> None:
-    symbols = parse(KALLSYMS)
+    symbols = parse_kallsyms(KALLSYMS)
     assert Symbol(0x601430EA, "do_mmap") in symbols
     assert "no_function" not in {symbol.name for symbol in symbols}
-    image = elf_of(symbols)
+    image = symbol_file(symbols)
     names = table(image)
     assert names["do_mmap"] == names["do_mmap_too"] == (0x601430EA, 0x60143200 - 0x601430EA)
     assert names["_text"][0] == 0x60001000
@@ -48,4 +53,4 @@ def test_functions_are_found_by_name(tmp_path: Path) -> None:
 
 
 def test_a_kernel_that_tells_no_addresses_has_no_symbols() -> None:
-    assert parse("0000000000000000 T do_mmap\n") == []
+    assert parse_kallsyms("0000000000000000 T do_mmap\n") == []

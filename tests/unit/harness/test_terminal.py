@@ -8,10 +8,11 @@ import re
 import pytest
 
 from foothold_lab.harness.model import events
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.reporters.terminal import Terminal, is_live
+from foothold_lab.harness.reporters.terminal import TerminalReporter, is_live
 from tests.unit.harness import samples
-from tests.unit.harness.test_sinks import a_run
+from tests.unit.harness.test_reporters import a_run
 
 
 class Screen(io.StringIO):
@@ -25,7 +26,7 @@ class Screen(io.StringIO):
 
 def shown(stream: list[events.AnyEvent], *, live: bool = False, quiet: bool = False) -> str:
     screen = Screen()
-    terminal = Terminal(screen, live=live, quiet=quiet)
+    terminal = TerminalReporter(screen, live=live, quiet=quiet)
     for event in stream:
         terminal(event)
     terminal.close()
@@ -67,11 +68,11 @@ def test_a_failure_comes_with_all_there_is_to_know() -> None:
     _, _, failure = text.partition("FAIL  uml-6.1/none/after")
     failure, _, _ = failure.partition("\n\n")
     for told in (
-        "  the plan expects high\n",
+        "  the plan expects high [plan/expectation]\n",
         "    maps: \\x1b[31m low\n",
         "    | \\x1b[2Jpanic\n",
         "  remedy: look\n",
-        "  again:   ./foothold run --guest uml-6.1 --limit none --policy after",
+        "  again:   foothold run --guest uml-6.1 --limit none --policy after",
     ):
         assert told in failure
 
@@ -144,8 +145,8 @@ def test_the_live_table_ends_with_every_guest_once(monkeypatch: pytest.MonkeyPat
     text = shown([events.Progress(what="building root"), *a_run(), samples.finished()], live=True)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     assert "building root" in plain
-    assert re.search(r"limits +policy +expected +observed +time", plain)
-    assert re.search(r"none +after +high, allocates +low, allocates +0.25 s", plain)
+    assert re.search(r"limits +policy +expected +result +observed +time", plain)
+    assert re.search(r"none +after +high, allocates +✗ FAIL +low, allocates +0.25 s", plain)
     assert "unsupported" in plain
     assert text.endswith("kept in /runs/r\x1b[0m\n")
     assert "\x1b[?25h" in text, "the cursor is shown again"
@@ -163,7 +164,13 @@ def test_nothing_of_a_guest_reaches_the_terminal_raw(live: bool) -> None:
             samples.ready("uml-6.1", evil),
             events.CellStarted(cell=one.id),
             events.GuestFailed(
-                guest="uml-6.1", message=evil, remedy="", blame="guest", console=evil, argv=()
+                guest="uml-6.1",
+                code=Code.GUEST_PANIC,
+                message=evil,
+                remedy="",
+                blame="guest",
+                console=evil,
+                argv=(),
             ),
             samples.done(one, Result.FAIL, evil, observed=seen, console=evil, notes=(evil,)),
             samples.finished(),

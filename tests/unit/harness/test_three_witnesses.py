@@ -9,8 +9,10 @@ import pytest
 
 from foothold_lab.harness.evidence import observe
 from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Outcome, ReservationPath
+from tests.unit.harness import samples
 
 RECORDED = Path(__file__).parent / "recorded" / "traced"
 
@@ -32,7 +34,7 @@ def record(path: str) -> Record:
         ("high", "64K --- at 0xf800000000: honoured, 0xf800000000, unmapped"),
         (
             "low",
-            "64K --- at 0xf800000000: moved, 0x405d9000, held; 640M --- at 0x4c00000: honoured",
+            "64K --- at 0xf800000000: moved, 0x405d9000, kept; 640M --- at 0x4c00000: honoured",
         ),
     ],
 )
@@ -53,10 +55,10 @@ def test_three_witnesses_agree_about_an_arena_that_no_hint_got() -> None:
     assert first.startswith("64M --- at 0xc000000000: moved, 0x405f9000, unmapped; 64M --- at 0x1c")
     assert last.startswith("128M --- at anywhere: placed, 0x405f9000, unmapped")
     lie = bent("modern-low", "report", '"arena_start":', '"arena_start":6')
-    against = " ".join(observe(lie, modern).contradictions)
-    assert "arena_used lies outside of the arena" in against
+    against = observe(lie, modern).contradictions
+    assert samples.says(against, Code.REPORT_INCONSISTENT, "arena_used")
     of_2012 = observe(record("modern-low"), Cell("uml-6.1", Limits(), "after")).contradictions
-    assert "the report says policy modern; it is after" in of_2012
+    assert samples.says(of_2012, Code.REPORT_VS_CELL, "policy", "modern", "after")
 
 
 def test_three_witnesses_agree_with_pointers_of_four_bytes() -> None:
@@ -66,10 +68,11 @@ def test_three_witnesses_agree_with_pointers_of_four_bytes() -> None:
     assert seen.contradictions == ()
     assert (seen.path, seen.outcome) == (ReservationPath.LOW, Outcome.ALLOCATES)
     assert seen.evidence["trace"].startswith("768M --- at 0x5c200000: honoured, 0x5c200000")
-    assert "the report says pointer_size 4; it is 8" in observe(one).contradictions
+    assert samples.says(observe(one).contradictions, Code.REPORT_VS_CELL, "pointer_size", "4", "8")
     moved = (one.trace or b"").replace(b"= 0x5c200000", b"= 0x5c300000")
     told = observe(dataclasses.replace(one, trace=moved), pointers=4).contradictions
-    assert any("mmap2(0x5c200000, 805306368, PROT_NONE" in each for each in told), told
+    shown = "mmap2(0x5c200000, 805306368, PROT_NONE"
+    assert samples.says(told, Code.REPORT_VS_TRACE, shown), told
 
 
 def bent(path: str, what: str, old: str, new: str) -> Record:
@@ -92,16 +95,16 @@ MOVED = "mmap(0xf800000000, 65536, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) 
 
 
 @pytest.mark.parametrize(
-    ("path", "what", "old", "new", "told"),
+    ("path", "what", "old", "new", "code", "values"),
     [
-        ("high", "report", f"{PROBE}\n", "", f"the trace shows {MOVED}; the report says nothing"),
+        ("high", "report", f"{PROBE}\n", "", Code.REPORT_VS_TRACE, [MOVED]),
         (
             "high",
             "report",
             PROBE,
             PROBE.replace("65536", "131072"),
-            f"the report says mmap(0xf800000000, 0x20000, 0x0, 0x22) = 0xf800000000; the trace shows "
-            f"{MOVED}",
+            Code.REPORT_VS_TRACE,
+            ["mmap(0xf800000000, 0x20000, 0x0, 0x22) = 0xf800000000", MOVED],
         ),
         (
             "high",
@@ -110,20 +113,37 @@ MOVED = "mmap(0xf800000000, 65536, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) 
             PROBE.replace('"mmap"', '"munmap"')
             .replace(",0,34", "")
             .replace('"result":1065151889408', '"result":0'),
-            "the trace shows",
+            Code.REPORT_VS_TRACE,
+            [MOVED],
         ),
-        ("low", "trace", "671088640, PROT_NONE", "671088640, PROT_READ", "the report says mmap("),
-        ("low", "trace", "= 0x405d9000", "= 0x505d9000", "= 0x505d9000"),
-        ("low", "maps", "04c00000-", "04c01000-", "the maps at end show 4c01000-"),
-        ("low", "trace", "exited with 0", "exited with 1", "the agent saw it exited with 0"),
-        ("low", "trace", "+++ exited with 0 +++\n", "", "the trace ends before the subject"),
-        ("low", "trace", "+++ exited", "+++ left", "are none that strace writes: '"),
+        (
+            "low",
+            "trace",
+            "671088640, PROT_NONE",
+            "671088640, PROT_READ",
+            Code.REPORT_VS_TRACE,
+            ["mmap("],
+        ),
+        ("low", "trace", "= 0x405d9000", "= 0x505d9000", Code.REPORT_VS_TRACE, ["= 0x505d9000"]),
+        ("low", "maps", "04c00000-", "04c01000-", Code.MAPS_VS_TRACE, ["end", "4c01000-"]),
+        (
+            "low",
+            "trace",
+            "exited with 0",
+            "exited with 1",
+            Code.TRACE_VS_ENDING,
+            ["exited with 0", "exited with 1"],
+        ),
+        ("low", "trace", "+++ exited with 0 +++\n", "", Code.TRACE_INCOMPLETE, []),
+        ("low", "trace", "+++ exited", "+++ left", Code.TRACE_UNREADABLE, ["+++ left"]),
     ],
 )
-def test_a_lie_is_told_with_both_lines(path: str, what: str, old: str, new: str, told: str) -> None:
+def test_quotes_both_witnesses_of_a_lie(
+    path: str, what: str, old: str, new: str, code: Code, values: list[str]
+) -> None:
     seen = observe(bent(path, what, old, new))
-    assert any(told in each for each in seen.contradictions), seen.contradictions
-    assert seen.outcome is None, "nobody is believed"
+    assert samples.says(seen.contradictions, code, *values), seen.contradictions
+    assert seen.outcome is None, "no witness is believed"
 
 
 def test_memory_that_the_trace_does_not_account_for() -> None:
@@ -134,7 +154,5 @@ def test_memory_that_the_trace_does_not_account_for() -> None:
         lines = [*text.splitlines(keepends=True), stray]
         maps[moment] = "".join(sorted(lines, key=lambda line: int(line.partition("-")[0], 16)))
     seen = observe(dataclasses.replace(one, maps=maps))
-    [told, _] = seen.contradictions
-    assert told == (
-        "the maps at reserved show 7000000000-7010000000 rw-p; the trace does not account for it"
-    )
+    assert samples.codes(seen.contradictions) == [Code.MAPS_VS_TRACE] * 2
+    assert "7000000000-7010000000 rw-p" in seen.contradictions[0].text

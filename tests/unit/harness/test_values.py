@@ -14,6 +14,7 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import Blame, FootholdError, GuestError, UsageError
 from foothold_lab.harness.model.facts import LARGEST, Facts, Hint, parse_facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.sizes import format_size, parse_size
 from foothold_lab.harness.model.verdict import Outcome, ReservationPath, describe
 from tests.unit.harness import samples
@@ -99,7 +100,7 @@ def test_a_cell_has_a_name_and_a_command_of_its_own() -> None:
     one = Cell("uml-6.1", Limits(300 << 20), "after")
     assert one.id == "uml-6.1/rlimit_as=300M/after"
     assert " ".join(one.command) == (
-        "./foothold run --guest uml-6.1 --limit rlimit_as=300M --policy after"
+        "foothold run --guest uml-6.1 --limit rlimit_as=300M --policy after"
     )
 
 
@@ -179,7 +180,7 @@ def test_an_outcome_is_one_phrase(
 
 def test_a_signal_is_said_before_all_else() -> None:
     seen = samples.observation(samples.DIES, signal=11)
-    assert str(seen) == "killed by signal 11"
+    assert str(seen) == "killed by SIGSEGV"
     assert str(samples.observation(samples.DIES, path=None, message="m")) == (
         "unclear, status 2: m"
     )
@@ -203,7 +204,13 @@ def test_every_error_says_who_is_to_blame_and_what_to_do() -> None:
         samples.finished(),
         events.Progress(what="building"),
         events.GuestFailed(
-            guest="g", message="m", remedy="h", blame="guest", console="", argv=("a",)
+            guest="g",
+            code=Code.GUEST_BOOT,
+            message="m",
+            remedy="h",
+            blame="guest",
+            console="",
+            argv=("a",),
         ),
     ],
 )

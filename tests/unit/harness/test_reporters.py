@@ -17,17 +17,18 @@ from hypothesis import strategies as st
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.events import AnyEvent
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.reporters import Bus
 from foothold_lab.harness.reporters.atomic_write import write_whole
+from foothold_lab.harness.reporters.escape import escape_line, escape_lines, escape_xml
 from foothold_lab.harness.reporters.json_document import Document
-from foothold_lab.harness.reporters.jsonl import JsonLines
-from foothold_lab.harness.reporters.junit import Junit, suites
+from foothold_lab.harness.reporters.jsonl import JsonLinesReporter
+from foothold_lab.harness.reporters.junit import JUnitReporter, suites
 from foothold_lab.harness.reporters.result import RunResult
-from foothold_lab.harness.reporters.rundir import RunDirectory
-from foothold_lab.harness.reporters.sanitize import clean, clean_lines, xml_text
+from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
 from foothold_lab.harness.reporters.schema import page
-from foothold_lab.harness.reporters.summary_json import SummaryJson
+from foothold_lab.harness.reporters.summary_json import JsonReporter
 from tests.unit.harness import samples
 
 
@@ -64,7 +65,7 @@ def a_run() -> list[AnyEvent]:
         ),
         samples.done(docker, Result.UNSUPPORTED, "no engine answers", remedy="start one"),
         events.GuestFailed(
-            guest="qemu-x86_64", message="hung", remedy="", blame="guest", console="...",
+            guest="qemu-x86_64", code=Code.GUEST_BOOT, message="hung", remedy="", blame="guest", console="...",
             argv=("qemu", "-x"),
         ),
         samples.done(lost, Result.ERROR, "hung"),
@@ -87,7 +88,7 @@ def test_the_bus_stamps_and_tells_everybody_in_order() -> None:
 def test_a_sink_that_fails_is_dropped_and_hurts_nobody() -> None:
     told: list[str] = []
     bad, good = Listener(fails_at=1), Listener()
-    with Bus([bad, good], complain=told.append) as bus:
+    with Bus([bad, good], warn=told.append) as bus:
         for what in "abc":
             bus(events.Progress(what=what))
     assert (len(bad.heard), len(good.heard)) == (1, 3)
@@ -105,7 +106,7 @@ def test_a_sink_that_cannot_close_keeps_no_other_from_closing() -> None:
 
     told: list[str] = []
     good = Listener()
-    Bus([Stuck(), good], complain=told.append).close()
+    Bus([Stuck(), good], warn=told.append).close()
     assert good.closed == 1
     assert "stuck" in told[0]
 
@@ -122,7 +123,7 @@ def test_many_threads_may_speak_at_once() -> None:
             inside -= 1
 
     sink, told = Careful(), list[str]()
-    with Bus([sink], complain=told.append) as bus:
+    with Bus([sink], warn=told.append) as bus:
         threads = [
             threading.Thread(target=lambda: [bus(events.Progress(what="x")) for _ in range(100)])
             for _ in range(8)
@@ -136,7 +137,7 @@ def test_many_threads_may_speak_at_once() -> None:
 
 
 def test_every_event_is_a_line_at_once(tmp_path: Path) -> None:
-    sink = JsonLines(tmp_path / "new" / "events.jsonl")
+    sink = JsonLinesReporter(tmp_path / "new" / "events.jsonl")
     for event in a_run():
         sink(event)
     lines = (tmp_path / "new" / "events.jsonl").read_bytes().splitlines()
@@ -152,7 +153,7 @@ def test_the_page_of_the_schema_is_up_to_date() -> None:
 
 
 def test_the_document_is_of_the_schema_that_is_printed(tmp_path: Path) -> None:
-    sink = SummaryJson(str(tmp_path / "out.json"))
+    sink = JsonReporter(str(tmp_path / "out.json"))
     for event in a_run():
         sink(event)
     sink.close()
@@ -165,19 +166,21 @@ def test_the_document_is_of_the_schema_that_is_printed(tmp_path: Path) -> None:
 
 def test_the_run_as_one_document(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "run.json"
-    sink = SummaryJson(str(path))
+    sink = JsonReporter(str(path))
     for event in [*a_run(), samples.finished(**{"pass": 1})]:
         sink(event)
     assert not path.exists()
     sink.close()
     whole = json.loads(path.read_text())
-    assert (whole["schema"], whole["plan"], whole["interrupted"]) == (1, "default", False)
+    assert (whole["schema"], whole["plan"], whole["interrupted"]) == (2, "default", False)
     assert whole["counts"] == {"pass": 1, "fail": 1, "error": 1, "unsupported": 1, "not-run": 1}
     assert [each["id"] for each in whole["cells"]][:2] == [
         "native/none/after",
         "uml-6.1/none/after",
     ]
-    assert whole["cells"][1]["verdict"]["findings"] == ["the plan expects high"]
+    assert whole["cells"][1]["verdict"]["findings"] == [
+        {"code": "plan/expectation", "text": "the plan expects high"}
+    ]
     assert whole["cells"][4]["verdict"] is None
     assert whole["guests"]["native"]["facts"]["task_size"] == 0x7FFFFFFFF000
     assert whole["guests"]["native"]["argv"] == ["agent", "keep"]
@@ -187,13 +190,13 @@ def test_the_run_as_one_document(tmp_path: Path) -> None:
 
 
 def test_the_document_on_standard_output(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    SummaryJson("-").close()
+    JsonReporter("-").close()
     assert json.loads(capsysbinary.readouterr().out)["interrupted"] is True
 
 
 def test_junit_counts_and_says_what_a_ci_shows(tmp_path: Path) -> None:
     path = tmp_path / "out.xml"
-    sink = Junit(str(path))
+    sink = JUnitReporter(str(path))
     for event in a_run():
         sink(event)
     sink.close()
@@ -207,6 +210,7 @@ def test_junit_counts_and_says_what_a_ci_shows(tmp_path: Path) -> None:
     failure = by_name["uml-6.1"].find("testcase/failure")
     assert failure is not None
     assert failure.get("message") == "the plan expects high"
+    assert failure.get("type") == "plan/expectation"
     assert "remedy: look" in (failure.text or "")
     assert "--guest uml-6.1" in (failure.text or "")
     output = by_name["uml-6.1"].findtext("testcase/system-out")
@@ -214,7 +218,9 @@ def test_junit_counts_and_says_what_a_ci_shows(tmp_path: Path) -> None:
     skipped = by_name["docker"].find("testcase/skipped")
     assert skipped is not None
     assert skipped.get("message") == "no engine answers: start one"
-    assert (skipped.text or "").startswith("no engine answers: start one\nagain: ")
+    assert (skipped.text or "").startswith("no engine answers: start one\n")
+    assert "\nagain: " in (skipped.text or "")
+    assert skipped.get("type") == "unsupported/guest"
     late = by_name["qemu-x86_64"].findall("testcase/error")[-1]
     assert "not run" in (late.get("message") or "")
     case = by_name["uml-6.1"].find("testcase")
@@ -236,7 +242,7 @@ def test_junit_tells_of_every_try() -> None:
     flaky, rerun = suites(result).iter("testcase")
     assert [each.tag for each in flaky] == ["flakyFailure", "flakyError"]
     assert flaky[0].get("message") == "it failed"
-    assert flaky[0].findtext("stackTrace") == "it failed\nkept in: /x"
+    assert flaky[0].findtext("stackTrace") == "it failed [plan/expectation]\nkept in: /x"
     assert [each.tag for each in rerun] == ["failure", "rerunFailure"]
     assert suites(result).get("failures") == "1"
 
@@ -244,18 +250,20 @@ def test_junit_tells_of_every_try() -> None:
 def test_the_document_names_flaky_cells(tmp_path: Path) -> None:
     one = samples.cell()
     failed = samples.verdict(one, Result.FAIL, "it failed").as_attempt()
-    sink = SummaryJson(str(tmp_path / "x.json"))
+    sink = JsonReporter(str(tmp_path / "x.json"))
     for event in (samples.started(one), samples.done(one, attempts=(failed,))):
         sink(event)
     sink.close()
     whole = json.loads((tmp_path / "x.json").read_text())
     assert whole["flaky"] == [one.id]
     assert whole["provenance"].keys() == {"version", "revision", "code", "python", "kernel"}
-    assert whole["cells"][0]["verdict"]["attempts"][0]["findings"] == ["it failed"]
+    assert whole["cells"][0]["verdict"]["attempts"][0]["findings"] == [
+        {"code": "plan/expectation", "text": "it failed"}
+    ]
 
 
 def test_a_guest_that_boots_twice_has_a_place_for_each(tmp_path: Path) -> None:
-    sink = RunDirectory(tmp_path)
+    sink = RunDirectoryReporter(tmp_path)
     for boot in ("native", "native+1"):
         sink(msgspec.structs.replace(samples.ready("native"), boot=boot))
     sink.close()
@@ -316,7 +324,7 @@ def test_junit_of_a_run_that_never_began() -> None:
 
 
 def test_the_runs_directory(tmp_path: Path) -> None:
-    sink = RunDirectory(tmp_path)
+    sink = RunDirectoryReporter(tmp_path)
     first, *rest = a_run()
     sink(first)
     assert json.loads((tmp_path / "run.json").read_text())["finished"] is None
@@ -352,23 +360,23 @@ def test_a_device_is_written_and_not_replaced() -> None:
 
 @given(st.text(max_size=300))
 def test_clean_text_moves_no_cursor(text: str) -> None:
-    shown = clean(text, 100)
+    shown = escape_line(text, 100)
     assert all(unicodedata.category(char)[0] != "C" for char in shown)
     assert "\n" not in shown
 
 
 def test_clean_text_says_what_was_there() -> None:
-    assert clean("a\x1b[2Jb\r\u202e\x9b") == "a\\x1b[2Jb\\x0d\\u202e\\x9b"
-    assert clean("größer → ok") == "größer → ok"
-    assert len(clean("x" * 10_000, 100)) == 99
-    assert clean_lines("a\nb\nc\x07", most=2) == ["b", "c\\x07"]
+    assert escape_line("a\x1b[2Jb\r\u202e\x9b") == "a\\x1b[2Jb\\x0d\\u202e\\x9b"
+    assert escape_line("größer → ok") == "größer → ok"
+    assert len(escape_line("x" * 10_000, 100)) == 99
+    assert escape_lines("a\nb\nc\x07", most=2) == ["b", "c\\x07"]
 
 
 @given(st.text())
 def test_any_text_fits_into_xml(text: str) -> None:
     element = ET.Element("a")
-    element.text = xml_text(text)
+    element.text = escape_xml(text)
     again = ET.fromstring(ET.tostring(element, encoding="utf-8"))
     assert (again.text or "").replace("\r\n", "\n").replace("\r", "\n") == (
-        xml_text(text).replace("\r\n", "\n").replace("\r", "\n")
+        escape_xml(text).replace("\r\n", "\n").replace("\r", "\n")
     )
