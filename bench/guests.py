@@ -95,7 +95,9 @@ def boot_with_one_cell(kind: GuestType, builder: Builder) -> float:
         try:
             return seconds(
                 lambda: cell(
-                    guest, guest.boot(Deadline.after(120)), Cell(kind.name, Limits(), "after")
+                    guest,
+                    guest.boot(Deadline.after(120)),
+                    Cell(guest=kind.name, limits=Limits(), policy="after"),
                 )
             )
         finally:
@@ -160,7 +162,7 @@ def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
             guest = kind.make(place)
             try:
                 facts = guest.boot(Deadline.after(120))
-                question = Cell(name, Limits(), "after")
+                question = Cell(guest=name, limits=Limits(), policy="after")
                 by_hand = [
                     word
                     for word in subjects.command(question, guest, trace=False)
@@ -213,7 +215,7 @@ def trace_lines(builder: Builder, times: int) -> Iterator[Line]:
                 continue
             try:
                 facts = guest.boot(Deadline.after(120))
-                question = Cell(name, Limits(), "after")
+                question = Cell(guest=name, limits=Limits(), policy="after")
 
                 def once(
                     trace: bool, guest: Guest = guest, facts: Facts = facts, q: Cell = question
@@ -241,7 +243,9 @@ def native_line(builder: Builder, times: int) -> Line:
         argv = [sys.executable, "-m", "allocator", "--policy", "after"]
         mine, theirs = medians(
             times,
-            lambda: seconds(lambda: cell(guest, facts, Cell("native", Limits(), "after"))),
+            lambda: seconds(
+                lambda: cell(guest, facts, Cell(guest="native", limits=Limits(), policy="after"))
+            ),
             lambda: seconds(
                 lambda: subprocess.run(argv, cwd=root, stdout=subprocess.DEVNULL, check=True)
             ),

@@ -36,14 +36,14 @@ from foothold_lab.harness.results_db.writer import Recorder
 CELLS = 100_000
 TIMES = 5
 GOAL = 1.0  # seconds
-HIGH = Expectation(ReservationPath.HIGH, Outcome.ALLOCATES)
+HIGH = Expectation(path=ReservationPath.HIGH, outcome=Outcome.ALLOCATES)
 SEEN = Observation(
-    ReservationPath.HIGH,
-    Outcome.ALLOCATES,
-    0,
-    0,
-    "",
-    {
+    path=ReservationPath.HIGH,
+    outcome=Outcome.ALLOCATES,
+    status=0,
+    signal=0,
+    message="",
+    evidence={
         "report": "high: heap 0xf840000000-0xf840600000, 270 small and 8 large blocks",
         "maps at reserved": "high: rwxp 0xf840000000-0xf840110000, ---p up to 0xfc40000000",
         "maps at end": "high: rwxp 0xf840000000-0xf840600000, ---p up to 0xfc40000000",
@@ -100,7 +100,12 @@ SHAPES = (
 def fill(database: Database, shape: Shape) -> None:
     chance = random.Random(5)
     cells = [
-        Cell(f"guest-{n % shape.guests}", Limits(rlimit_as=(n + 1) << 20), "after", expected=HIGH)
+        Cell(
+            guest=f"guest-{n % shape.guests}",
+            limits=Limits(rlimit_as=(n + 1) << 20),
+            policy="after",
+            expected=HIGH,
+        )
         for n in range(shape.cells)
     ]
     with database.transaction():
@@ -119,7 +124,13 @@ def _run(number: int, cells: list[Cell], chance: random.Random) -> Iterator[even
         directory=f"/var/runs/{number:06}",
         command=("foothold", "run", plan),
         cells=tuple(cells),
-        provenance=Provenance("0.1.0", "", f"code-{number // 50}", "3.11.7", "6.18"),
+        provenance=Provenance(
+            version="0.1.0",
+            revision="",
+            code=f"code-{number // 50}",
+            python="3.11.7",
+            kernel="6.18",
+        ),
         subjects={"allocator": "s1"},
     )
     for guest in sorted({cell.guest for cell in cells}):
@@ -143,12 +154,12 @@ def _run(number: int, cells: list[Cell], chance: random.Random) -> Iterator[even
 def _verdict(cell: Cell, chance: random.Random) -> Verdict:
     luck = chance.random()
     verdict = Verdict(
-        cell.id,
-        Result.PASS,
-        chance.gauss(0.3, 0.02),
-        HIGH,
-        HIGH,
-        SEEN,
+        cell=cell.id,
+        result=Result.PASS,
+        seconds=chance.gauss(0.3, 0.02),
+        predicted=HIGH,
+        expected=HIGH,
+        observed=SEEN,
         notes=("confined",),
         command=cell.command,
         artefacts=f"/var/runs/cells/{cell.id}",

@@ -44,7 +44,9 @@ def first_cell(kind: GuestType, builder: Builder, *, snapshots: bool) -> float:
         try:
             return seconds(
                 lambda: cell(
-                    guest, guest.boot(Deadline.after(120)), Cell(kind.name, Limits(), "after")
+                    guest,
+                    guest.boot(Deadline.after(120)),
+                    Cell(guest=kind.name, limits=Limits(), policy="after"),
                 )
             )
         finally:

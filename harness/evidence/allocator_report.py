@@ -138,7 +138,7 @@ _NEXT = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What the subject reported, as far as it makes sense. `problems` say what does not.
 
@@ -213,7 +213,10 @@ def read_report(stdout: bytes) -> Report:
         end = f"The report ends after `{step}`." if step else "The report is empty."
         problems.append(_malformed(end))
     return Report(
-        tuple(events), tuple(problems) + _inconsistencies(events), tuple(calls), tuple(marks)
+        events=tuple(events),
+        problems=tuple(problems) + _inconsistencies(events),
+        calls=tuple(calls),
+        marks=tuple(marks),
     )
 
 
@@ -238,7 +241,7 @@ def _step(event: _Line) -> str:
 
 def _inconsistencies(events: list[ReportEvent]) -> tuple[Finding, ...]:
     """Return where two numbers of the report contradict each other."""
-    report = Report(tuple(events))
+    report = Report(events=tuple(events))
     start, reserved, end = report.one(Start), report.one(Reserved), report.one(End)
     wrong = []
     if reserved:

@@ -258,12 +258,12 @@ def _step(call: Call) -> Step | None:
         requested, length, protection, flags = call.args
         refused = -4096 < call.result < 0
         reservation = Reservation(
-            requested,
-            length,
-            protection_of(protection),
-            flags_of(flags),
-            None if refused else call.result,
-            errorcode.get(-call.result, str(-call.result)) if refused else "",
+            requested=requested,
+            length=length,
+            protection=protection_of(protection),
+            flags=flags_of(flags),
+            granted=None if refused else call.result,
+            errno=errorcode.get(-call.result, str(-call.result)) if refused else "",
         )
         return Map(reservation, line)
     if call.name == "munmap" and len(call.args) == 2 and call.result == 0:

@@ -122,7 +122,14 @@ class _Reader:
         """Note a call that does not come back."""
         pid, name, arguments = self._begun.pop()
         self.entries.append(
-            Call(pid, name, split(arguments) or (), None, "", f"{name}({arguments})")
+            Call(
+                pid=pid,
+                name=name,
+                args=split(arguments) or (),
+                result=None,
+                errno="",
+                line=f"{name}({arguments})",
+            )
         )
 
     def _finish(self, text: str) -> None:
@@ -144,7 +151,9 @@ class _Reader:
             if name in _PLACING and not errno:
                 length = self._whole(length, result)
             parts = (parts[0], str(length), *parts[2:])
-        self.entries.append(Call(pid, name, parts or (), result, errno, line))
+        self.entries.append(
+            Call(pid=pid, name=name, args=parts or (), result=result, errno=errno, line=line)
+        )
 
     def _answered(self, match: re.Match[str]) -> int | None:
         """Find the pending call that this result belongs to: the latest of a matching type."""
@@ -252,7 +261,15 @@ def _pieces(entries: Sequence[Call | Table], pid: int) -> tuple[Piece, ...]:
     table = entries[last]
     assert isinstance(table, Table)
     steps: list[Step] = [
-        Map(Reservation(None, end - start, protection, frozenset(), start))
+        Map(
+            Reservation(
+                requested=None,
+                length=end - start,
+                protection=protection,
+                flags=frozenset(),
+                granted=start,
+            )
+        )
         for start, end, protection in table.rows
     ]
     later = [each for each in entries[last:] if isinstance(each, Call) and each.pid == pid]

@@ -44,14 +44,14 @@ def judge(
         text = f"Neither the plan nor the oracle expects anything; {_seen(observed)}."
         findings.append(Finding(Code.PLAN_NOTHING_EXPECTED, text))
     return Verdict(
-        cell.id,
-        Result.FAIL if findings else Result.PASS,
-        seconds,
-        predicted,
-        expected,
-        observed,
-        tuple(findings),
-        Blame.SUBJECT if findings else None,
+        cell=cell.id,
+        result=Result.FAIL if findings else Result.PASS,
+        seconds=seconds,
+        predicted=predicted,
+        expected=expected,
+        observed=observed,
+        findings=tuple(findings),
+        blame=Blame.SUBJECT if findings else None,
         notes=tuple(notes),
         console=console if findings else "",
         command=cell.command,

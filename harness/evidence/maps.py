@@ -28,7 +28,7 @@ class MapsError(ValueError):
     """A text is not what the kernel writes; the message says where."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MappedRange:
     """One mapped range of addresses [start, end), as the kernel shows it. `name` is empty if it is
     anonymous.
@@ -124,7 +124,11 @@ def parse_maps(text: str) -> tuple[MappedRange, ...]:
         if match["inode"] != "0" and not name:
             raise MapsError(f"line {number} has an inode and no name: {line[:120]!r}")
         offset = int(match["offset"], 16)
-        mappings.append(MappedRange(start, end, match["permissions"], offset, name))
+        mappings.append(
+            MappedRange(
+                start=start, end=end, permissions=match["permissions"], offset=offset, name=name
+            )
+        )
     return tuple(mappings)
 
 
@@ -137,11 +141,11 @@ def ledger_of(mappings: Sequence[MappedRange]) -> Ledger:
     """Return a ledger of the anonymous mappings. The kernel does not know what was requested."""
     return tuple(
         Reservation(
-            None,
-            each.length,
-            each.permissions[:3],
-            PRIVATE_ANONYMOUS,
-            each.start,
+            requested=None,
+            length=each.length,
+            protection=each.permissions[:3],
+            flags=PRIVATE_ANONYMOUS,
+            granted=each.start,
             states=(ReservationState.KEPT,),
         )
         for each in mappings

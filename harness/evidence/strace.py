@@ -53,7 +53,7 @@ _AGENT = re.compile(r"agent: Process \d+ attached")
 _STRACE = re.compile(r"(?:\S*/)?strace: (?P<what>.*)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """A system call that came back. `result` is None if it never did, `errno` a name or empty.
 
@@ -166,7 +166,9 @@ class _Reader:
             return False
         parts = tuple(map(str.strip, args.split(","))) if args.strip() else ()
         line = text[match.start(2) : match.start(2) + SHOWN]
-        self._calls.append(Call(pid, name, parts, result, errno or "", line))
+        self._calls.append(
+            Call(pid=pid, name=name, args=parts, result=result, errno=errno or "", line=line)
+        )
         return True
 
     def _line(self, text: str) -> bool:
@@ -212,7 +214,9 @@ class _Reader:
         """Note that the call that this process has begun does not come back, and return its name."""
         name, first = self._begun.pop(pid, ("", ""))
         if name:
-            self._calls.append(Call(pid, name, (), None, "", first[:SHOWN]))
+            self._calls.append(
+                Call(pid=pid, name=name, args=(), result=None, errno="", line=first[:SHOWN])
+            )
         return name
 
     def _finish(self, pid: int, match: re.Match[str], args: str, joined: str) -> bool:
@@ -231,7 +235,17 @@ class _Reader:
         if errno and result not in (-1, None):
             return False
         injected = match.string.endswith(" (INJECTED)")
-        self._calls.append(Call(pid, match["name"], parts, result, errno, line[:SHOWN], injected))
+        self._calls.append(
+            Call(
+                pid=pid,
+                name=match["name"],
+                args=parts,
+                result=result,
+                errno=errno,
+                line=line[:SHOWN],
+                injected=injected,
+            )
+        )
         return True
 
 
@@ -411,7 +425,9 @@ def _protect(call: Call) -> Step | None:
     if call.result != 0:
         return None
     start, length, bits = call.args
-    return Protect(_number(start), _number(length), _protection(bits), call.line)
+    return Protect(
+        start=_number(start), length=_number(length), protection=_protection(bits), line=call.line
+    )
 
 
 def _remap(call: Call) -> Step | None:
@@ -441,12 +457,12 @@ def _mapped(call: Call) -> Map:
     requested, length, bits, flags = call.args[:4]
     granted = None if call.errno else call.result
     reservation = Reservation(
-        _number(requested),
-        _number(length),
-        _protection(bits),
-        _flags(flags),
-        granted,
-        call.errno,
+        requested=_number(requested),
+        length=_number(length),
+        protection=_protection(bits),
+        flags=_flags(flags),
+        granted=granted,
+        errno=call.errno,
         injected=call.injected and granted is not None,
     )
     return Map(reservation, call.line)

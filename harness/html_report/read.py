@@ -226,7 +226,15 @@ class _Files:
             try:
                 if emulated:
                     log, pid = emulated
-                    record = Record((), pid, Ending(0), b"", b"", texts, stopped=RUNNING in texts)
+                    record = Record(
+                        argv=(),
+                        pid=pid,
+                        ending=Ending(status=0),
+                        stdout=b"",
+                        stderr=b"",
+                        maps=texts,
+                        stopped=RUNNING in texts,
+                    )
                     read[moment] = emulator.maps_at(record, log, moment)
                 else:
                     read[moment] = maps.parse_maps(text)

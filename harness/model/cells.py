@@ -12,7 +12,7 @@ __all__ = ["ALLOCATOR", "Cell", "Limits"]
 ALLOCATOR = "allocator"  # the subject that has policies and workloads
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One question: what happens to this subject, in this guest, under these limits?
 

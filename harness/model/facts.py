@@ -49,7 +49,7 @@ class Tools:
     personality: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """An address space as the agent found it by mapping. Addresses and sizes in bytes; -1 where a
     limit is infinite or a file of /proc is absent.

@@ -48,7 +48,7 @@ class ReservationState(StrEnum):
     UNMAPPED = "unmapped"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
     """One request for addresses.
 
@@ -128,7 +128,7 @@ class Unmap:
     line: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Protect:
     """A step: [start, start+length) got another protection."""
 
@@ -152,7 +152,7 @@ class Remap:
 Step = Map | Unmap | Protect | Remap
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
     """A mapped range [start, end). `place` is the place of its reservation in the ledger."""
 
@@ -214,7 +214,7 @@ class _Space:
 
     def result(self) -> AddressSpace:
         layout = tuple(
-            Piece(start, end, protection, place)
+            Piece(start=start, end=end, protection=protection, place=place)
             for start, (end, protection, place) in self._pieces.items()
         )
         for place in {piece.place for piece in layout}:
@@ -249,7 +249,13 @@ class _Space:
         taken = self._take(step.start, step.length, ReservationState.UNMAPPED)
         protection = taken[0].protection if taken else "rw-"
         flags = self._ledger[taken[0].place].flags if taken else PRIVATE_ANONYMOUS
-        moved = Reservation(step.start, step.new_length, protection, flags - FIXED, step.new_start)
+        moved = Reservation(
+            requested=step.start,
+            length=step.new_length,
+            protection=protection,
+            flags=flags - FIXED,
+            granted=step.new_start,
+        )
         self._map(moved)
 
     def _take(self, start: int, length: int, state: ReservationState) -> list[Piece]:
@@ -263,7 +269,9 @@ class _Space:
         if first is not None:
             first_end, protection, place = pieces[first]
             if first_end > start:  # it begins at the range's start or before it
-                taken.append(Piece(start, min(first_end, end), protection, place))
+                taken.append(
+                    Piece(start=start, end=min(first_end, end), protection=protection, place=place)
+                )
                 if first < start:
                     pieces[first] = (start, protection, place)
                 else:
@@ -273,7 +281,9 @@ class _Space:
         if not taken or taken[0].end < end:
             for first in list(pieces.irange(start, end, inclusive=(True, False))):
                 first_end, protection, place = pieces.pop(first)
-                taken.append(Piece(first, min(first_end, end), protection, place))
+                taken.append(
+                    Piece(start=first, end=min(first_end, end), protection=protection, place=place)
+                )
                 if first_end > end:
                     pieces[end] = (first_end, protection, place)
         for piece in taken:

@@ -96,7 +96,7 @@ class Failure:
 
 
 @functools.total_ordering
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What narrows the address space inside a guest, applied before the subject's first
     instruction. Sizes in bytes; None leaves the guest's own.

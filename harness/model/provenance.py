@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]  # the checkout, or the installed pac
 _PACKAGES = ("allocator", "harness", "images")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """`revision` is git's if Foothold runs from a checkout, with `-dirty` behind it if something is
     changed there. `code` is a hash of the sources themselves: two runs with the same one were made
@@ -33,7 +33,11 @@ class Provenance:
 def here() -> Provenance:
     """Say it of this process."""
     return Provenance(
-        __version__, _revision(), _code(), platform.python_version(), platform.release()
+        version=__version__,
+        revision=_revision(),
+        code=_code(),
+        python=platform.python_version(),
+        kernel=platform.release(),
     )
 
 

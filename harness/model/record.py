@@ -43,7 +43,7 @@ class Supervision:
 UNTRACED = Supervision()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ending:
     """How a program ended, as the agent saw it. Times in seconds, memory in bytes.
 
@@ -60,7 +60,7 @@ class Ending:
     outlived: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One program, from its start to its end.
 

@@ -49,7 +49,7 @@ _SENTENCES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Expectation:
     """What must happen. `message` is the last line on stderr of a subject that dies.
 
@@ -74,18 +74,18 @@ class Expectation:
         """
         kind, colon, rest = text.partition(":")
         if text == "starts":
-            return cls(None, Outcome.STARTS)
+            return cls(path=None, outcome=Outcome.STARTS)
         if text == "anything":
-            return cls(None, None)
+            return cls(path=None, outcome=None)
         path = rest if kind == "path" else text
         if path in (ReservationPath.HIGH, ReservationPath.LOW, ReservationPath.REFUSED):
-            return cls(ReservationPath(path), None)
+            return cls(path=ReservationPath(path), outcome=None)
         if kind == "dies" and colon:
             try:
                 re.compile(rest)
             except re.error as error:
                 raise ValueError(f"{rest!r} is no regular expression: {error}") from error
-            return cls(None, Outcome.DIES, pattern=rest)
+            return cls(path=None, outcome=Outcome.DIES, pattern=rest)
         near = did_you_mean(text, ("starts", "path:high", "path:low", "path:refused", "anything"))
         forms = "starts, path:high, path:low, path:refused, dies:REGEX or anything"
         raise ValueError(f"unknown expectation {text!r}{near or f': write {forms}'}")
@@ -111,7 +111,7 @@ class Expectation:
         return describe(self.path, self.outcome, self.status, self.message)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Observation:
     """What the witnesses show together.
 
@@ -155,7 +155,7 @@ class Observation:
         return describe(self.path, self.outcome, self.status, self.message)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Attempt:
     """A try that did not pass, after which the cell was asked again. As in Verdict."""
 
@@ -172,7 +172,7 @@ class Attempt:
         return self.findings[0].text if self.findings else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What one cell came to; seconds are wall time of the cell alone.
 
@@ -208,7 +208,12 @@ class Verdict:
     def as_attempt(self) -> Attempt:
         """Return it as a try of which another one follows."""
         return Attempt(
-            self.result, self.seconds, self.findings, self.observed, self.blame, self.artefacts
+            result=self.result,
+            seconds=self.seconds,
+            findings=self.findings,
+            observed=self.observed,
+            blame=self.blame,
+            artefacts=self.artefacts,
         )
 
     @property

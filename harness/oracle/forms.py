@@ -15,7 +15,7 @@ DATA = 5 << 20  # the same, private and writable: 4.8 MiB (measured)
 BEHIND_IMAGE = Range(0x2500000, 0x8000000)  # of Go's program; of a Python and its heap
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Process:
     """What must be known of the subject's process before it reserves.
 
@@ -32,14 +32,14 @@ class Process:
 
 ALLOCATOR = Process()
 # on i386: 12.5 and 2.9 MiB; its heap begins within 32 MiB behind the image (measured)
-ALLOCATOR_386 = Process(13 * MIB, 3 * MIB, low=Range(0x8500000, 0x10000000))
+ALLOCATOR_386 = Process(size=13 * MIB, data=3 * MIB, low=Range(0x8500000, 0x10000000))
 
 # On other machines the heap begins within a GiB behind the image (arch_randomize_brk). arm64: 13.1
 # and 4.7 MiB; riscv64, whose Python is 3.14: 14.8 and 6.8 MiB (measured).
 _FAR = Range(0x2500000, 0x46000000)
 _ELSEWHERE = {
     "aarch64": Process(low=_FAR),
-    "riscv64": Process(15 * MIB, 7 * MIB, low=_FAR),
+    "riscv64": Process(size=15 * MIB, data=7 * MIB, low=_FAR),
 }
 
 

@@ -37,11 +37,11 @@ def expectation(modelled: Prediction) -> Expectation:
     """Say it as the oracle says it."""
     message = f"throw: {modelled.message}" if modelled.message else ""
     return Expectation(
-        ReservationPath(modelled.path),
-        Outcome(modelled.outcome),
-        modelled.status,
-        message,
-        modelled.reason,
+        path=ReservationPath(modelled.path),
+        outcome=Outcome(modelled.outcome),
+        status=modelled.status,
+        message=message,
+        reason=modelled.reason,
     )
 
 

@@ -60,7 +60,7 @@ def predict(
             f"whether the low arena is grown beyond its reservation depends on {workload}",
             "declare what is expected",
         )
-    return Expectation(told.path, None, reason=told.reason)
+    return Expectation(path=told.path, outcome=None, reason=told.reason)
 
 
 def unknown(facts: Facts, policy: str) -> str:
@@ -268,7 +268,7 @@ def _astray(space: Space) -> int:
 
 
 def _allocates(path: ReservationPath, reason: str) -> Expectation:
-    return Expectation(path, Outcome.ALLOCATES, reason=reason)
+    return Expectation(path=path, outcome=Outcome.ALLOCATES, reason=reason)
 
 
 def _starves(space: Space, path: ReservationPath, mapped: int = 0, since: str = "") -> Expectation:
@@ -294,7 +294,7 @@ def _starves(space: Space, path: ReservationPath, mapped: int = 0, since: str = 
 def _dies(
     message: str, reason: str, path: ReservationPath = ReservationPath.REFUSED
 ) -> Expectation:
-    return Expectation(path, Outcome.DIES, 2, message, reason)
+    return Expectation(path=path, outcome=Outcome.DIES, status=2, message=message, reason=reason)
 
 
 POLICIES: Mapping[str, Callable[[Space], Expectation]] = {

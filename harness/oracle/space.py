@@ -18,7 +18,7 @@ FIRST_CALLS = 256 << 10  # the tables that come before the heap; without them it
 LEAST_MEMORY = 32 << 20  # it touches 10 MiB, the default workload 7 more (measured)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """What a limit leaves to the subject, and that limit in words.
 
@@ -141,14 +141,14 @@ class Space:
         if (size := self.rlimit_as) is not None:
             own = process.size + sum(each.length for each in limits.occupied)
             words = f"RLIMIT_AS of {format_size(size)} less {format_size(own)} of its own"
-            yield Budget(size - own, words, reserved=True, sure=process.unsure)
+            yield Budget(left=size - own, words=words, reserved=True, sure=process.unsure)
         datas = [each for each in (limits.rlimit_data, facts.rlimit_data) if each not in (None, -1)]
         for size in datas:
             assert size is not None
             words = (
                 f"RLIMIT_DATA of {format_size(size)} less {format_size(process.data)} of its own"
             )
-            yield Budget(size - process.data, words, data=True, sure=process.unsure)
+            yield Budget(left=size - process.data, words=words, data=True, sure=process.unsure)
         if self._overcommit == 2:
             if facts.commit_limit < 0 or facts.committed < 0:
                 raise UndecidedError(
@@ -157,7 +157,7 @@ class Space:
                 )
             left = facts.commit_limit - facts.committed - facts.memory // 32 - process.data
             words = f"overcommit mode 2 leaves {format_size(max(left, 0) >> 20 << 20)} to promise"
-            yield Budget(left, words, sure=UNSURE)
+            yield Budget(left=left, words=words, sure=UNSURE)
 
     def _check(self) -> None:
         """Raise UndecidedError for limits under which something else than addresses decides."""

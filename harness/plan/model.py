@@ -10,7 +10,7 @@ from typing import Literal
 from foothold_lab.harness.model.cells import ALLOCATOR, Cell, Limits
 from foothold_lab.harness.model.verdict import Expectation, Outcome
 
-STARTS = Expectation(None, Outcome.STARTS)
+STARTS = Expectation(path=None, outcome=Outcome.STARTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +38,19 @@ class Axes:
             for limits in self.limits:
                 for subject in self.subjects:
                     if subject != ALLOCATOR:
-                        yield Cell(guest, limits, "", subject, "")
+                        yield Cell(
+                            guest=guest, limits=limits, policy="", subject=subject, workload=""
+                        )
                         continue
                     for policy in self.policies:
                         for workload in self.workloads:
-                            yield Cell(guest, limits, policy, subject, workload)
+                            yield Cell(
+                                guest=guest,
+                                limits=limits,
+                                policy=policy,
+                                subject=subject,
+                                workload=workload,
+                            )
 
     def fill_from(self, defaults: Axes) -> Axes:
         """Return these axes with every empty list taken from `defaults`."""

@@ -56,7 +56,8 @@ class Run:
         state = State(row["state"])
         if state is State.RUNNING and not process.is_alive(row["process"]):
             state = State.KILLED
-        origin = Provenance(*(row[name] for name in Provenance.__dataclass_fields__))
+        names = Provenance.__dataclass_fields__
+        origin = Provenance(**{name: row[name] for name in names})
         command = _json(row["command"], tuple[str, ...])
         return cls(
             row["id"],

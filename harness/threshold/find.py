@@ -47,7 +47,13 @@ def find_threshold(
     def cell(size: int | None) -> Cell:
         limits = Limits() if size is None else Limits.parse(f"{query.kind}={size}")
         workload = "default" if query.policy else ""
-        return Cell(guest.name, limits, query.policy, subject.name, workload)
+        return Cell(
+            guest=guest.name,
+            limits=limits,
+            policy=query.policy,
+            subject=subject.name,
+            workload=workload,
+        )
 
     def starts(size: int | None) -> bool:
         execution = _execute(cell(size), subject, guest, trace=False)

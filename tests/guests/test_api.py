@@ -80,9 +80,12 @@ def test_cells_use_aliases_and_run_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        (Cell("nativ", Limits(), "after"), "did you mean native"),
-        (Cell("native", Limits(), "afte"), "did you mean after"),
-        (Cell("native", Limits(), "", "go-helo"), "did you mean go-hello"),
+        (Cell(guest="nativ", limits=Limits(), policy="after"), "did you mean native"),
+        (Cell(guest="native", limits=Limits(), policy="afte"), "did you mean after"),
+        (
+            Cell(guest="native", limits=Limits(), policy="", subject="go-helo"),
+            "did you mean go-hello",
+        ),
     ],
 )
 def test_rejects_a_cell_of_unknown_words(cell: Cell, message: str) -> None:
@@ -141,7 +144,7 @@ def test_a_verdict_names_the_command_that_repeats_it() -> None:
 
 @pytest.mark.parametrize("use", [
     lambda builder: open_guest("uml-6.1", builder=builder).__enter__(),
-    lambda builder: run([Cell("native", Limits(), "", "go-hello")], builder=builder),
+    lambda builder: run([Cell(guest="native", limits=Limits(), policy="", subject="go-hello")], builder=builder),
 ], ids=["open_guest", "run"])  # fmt: skip
 def test_an_image_that_cannot_be_built_is_one_of_our_errors(
     use: Callable[[Builder], object], tmp_path: Path

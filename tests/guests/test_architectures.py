@@ -67,7 +67,10 @@ def test_a_machine(
     builder: Builder,
     tmp_path: Path,
 ) -> None:
-    cells = [Cell(guest, Limits(), "before"), Cell(guest, Limits(), "after")]
+    cells = [
+        Cell(guest=guest, limits=Limits(), policy="before"),
+        Cell(guest=guest, limits=Limits(), policy="after"),
+    ]
     run = happen(cells, builder, tmp_path)
     [ready] = [each for each in run.events if isinstance(each, events.GuestReady)]
     facts = ready.facts
@@ -164,9 +167,10 @@ def test_a_program_of_another_machine(
     tmp_path: Path,
 ) -> None:
     subject = of_program(str(compiled[program]))
-    starts = Expectation(None, Outcome.STARTS)
+    starts = Expectation(path=None, outcome=Outcome.STARTS)
     cells = [
-        Cell(guest, Limits(), "", subject.name, expected=starts) for guest in [*guests, *others]
+        Cell(guest=guest, limits=Limits(), policy="", subject=subject.name, expected=starts)
+        for guest in [*guests, *others]
     ]
     run = happen(cells, builder, tmp_path, subjects={subject.name: subject})
     for cell in cells:

@@ -98,7 +98,7 @@ def test_a_guest_that_did_not_come_up_is_booted_again_for_all_its_cells(
 ) -> None:
     kind = replace(catalogue(builder)["native"], make=lambda place: Moody("native", place))
     monkeypatch.setattr(run, "catalogue", lambda *_: {"native": kind})
-    cells = [Cell("native", Limits(), policy) for policy in ("before", "after")]
+    cells = [Cell(guest="native", limits=Limits(), policy=policy) for policy in ("before", "after")]
     happened = happen(cells, builder, tmp_path, retries=1)
     assert happened.summary.counts == {"pass": 2}
     assert Moody.boots == 2, "one boot for both"

@@ -77,10 +77,14 @@ def test_the_allocator_goes_the_same_way_in_both(builder: Builder, tmp_path: Pat
     name = known_guests(builder)[NARROW[0]]
     limits = ("none", "rlimit_as=300M", "rlimit_data=9M", "hints=ignored", "fail=hinted:2:ENOMEM")
     asked = [(limit, policy) for limit in limits for policy in ("before", "after", "memlimit")]
-    real = [Cell(name, Limits.parse(limit), policy) for limit, policy in asked]
+    real = [Cell(guest=name, limits=Limits.parse(limit), policy=policy) for limit, policy in asked]
     as_uml = "layout=legacy+ceiling=0x7fc0000000"
     imitated = [
-        Cell("native", Limits.parse(as_uml if limit == "none" else f"{as_uml}+{limit}"), policy)
+        Cell(
+            guest="native",
+            limits=Limits.parse(as_uml if limit == "none" else f"{as_uml}+{limit}"),
+            policy=policy,
+        )
         for limit, policy in asked
     ]
     happened = happen([*real, *imitated], builder, tmp_path)
@@ -112,9 +116,11 @@ def test_other_machines_are_narrowed_as_well(
     wide: str, ceiling: str, narrow: str, builder: Builder, tmp_path: Path
 ) -> None:
     policies = ("before", "after")
-    real = [Cell(narrow, Limits(), policy) for policy in policies]
-    imitated = [Cell(wide, Limits.parse(ceiling), policy) for policy in policies]
-    others = [Cell(wide, Limits.parse(limit), "after") for limit in FAULTS]
+    real = [Cell(guest=narrow, limits=Limits(), policy=policy) for policy in policies]
+    imitated = [
+        Cell(guest=wide, limits=Limits.parse(ceiling), policy=policy) for policy in policies
+    ]
+    others = [Cell(guest=wide, limits=Limits.parse(limit), policy="after") for limit in FAULTS]
     happened = happen([*real, *imitated, *others], builder, tmp_path)
     for cell in (*real, *imitated, *others):
         verdict = happened.verdicts[cell.id]

@@ -93,7 +93,7 @@ def test_ctrl_c_ends_everything(tmp_path: Path, delay: float, history: Path) -> 
     kept = recorded(history)
     verdicts = {each["cell"] for each in events if each["event"] == "cell-finished"}
     assert {cell.name for cell in kept.cells if cell.result} == verdicts
-    assert not [cell for cell in kept.cells if cell.bad], "what was cut off is no failure"
+    assert not [cell for cell in kept.cells if cell.is_bad], "what was cut off is no failure"
     if run.returncode == 130:
         assert kept.run.state is State.INTERRUPTED
         told = f"interrupted: {len(verdicts)} done, {len(kept.cells) - len(verdicts)} not"

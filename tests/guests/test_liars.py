@@ -33,7 +33,13 @@ def verdict(
     from foothold_lab.harness.guests.catalogue import known_guests
 
     name = known_guests(builder)[guest]
-    cell = Cell(name, Limits(), "", subject.name, expected=Expectation.parse(expect))
+    cell = Cell(
+        guest=name,
+        limits=Limits(),
+        policy="",
+        subject=subject.name,
+        expected=Expectation.parse(expect),
+    )
     seen: list[events.AnyEvent] = []
     run_cells(
         [cell],
@@ -137,7 +143,7 @@ def test_one_whose_report_is_perfect_and_false(
         "command",
         lambda cell, guest, subject, *, trace: (guest.python, "-I", "-S", "-c", LIAR),
     )
-    cell = Cell(known_guests(builder)["uml-testing"], Limits(), "after")
+    cell = Cell(guest=known_guests(builder)["uml-testing"], limits=Limits(), policy="after")
     seen: list[events.AnyEvent] = []
     run_cells([cell], RunOptions(directory=tmp_path / "run", builder=builder, jobs=1), seen.append)
     [done] = [each.verdict for each in seen if isinstance(each, events.CellFinished)]

@@ -240,11 +240,11 @@ def test_the_allocator_does_under_limits_what_the_oracle_foretells(
     )  # fmt: skip
     name = known_guests(builder)[guest]
     cells = [
-        Cell(name, Limits.parse(limit), policy)
+        Cell(guest=name, limits=Limits.parse(limit), policy=policy)
         for limit in limits
         for policy in ("before", "after", "grsec")
     ] + [
-        Cell(name, Limits.parse(limit), policy)
+        Cell(guest=name, limits=Limits.parse(limit), policy=policy)
         for limit in ("none", "hints=ignored", "rlimit_as=100M")
         for policy in ("modern", "modern-arm64")
     ]

@@ -35,7 +35,13 @@ def verdicts(
     """Each of the subjects in each of the guests, by the names that were given."""
     known = known_guests(builder)
     cells = [
-        Cell(known[guest], Limits(), "", each.name, expected=Expectation.parse("anything"))
+        Cell(
+            guest=known[guest],
+            limits=Limits(),
+            policy="",
+            subject=each.name,
+            expected=Expectation.parse("anything"),
+        )
         for guest in guests
         for each in subjects
     ]

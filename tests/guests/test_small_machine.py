@@ -28,7 +28,9 @@ def test_every_guest_has_its_turn(
     memory: int, at_once: int, builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guest_pool, "available_memory", lambda: memory)
-    cells = [Cell(known_guests(builder)[name], Limits(), "after") for name in GUESTS]
+    cells = [
+        Cell(guest=known_guests(builder)[name], limits=Limits(), policy="after") for name in GUESTS
+    ]
     happened = happen(cells, builder, tmp_path, jobs=3)
     assert [happened.verdicts[cell.id].result for cell in cells] == [Result.PASS] * len(cells)
     alive, most = set(), 0

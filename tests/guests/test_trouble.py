@@ -142,7 +142,9 @@ def test_what_outlives_a_subject_is_ended(
 def test_a_limit_holds_for_the_subject(place: GuestConfig, uml: MakeUml, boot: BootGuest) -> None:
     guest = uml(place)
     boot(guest)
-    record = guest.run(["/bin/sh", "-c", "ulimit -v"], Limits(300 << 20), Deadline.after(60))
+    record = guest.run(
+        ["/bin/sh", "-c", "ulimit -v"], Limits(rlimit_as=300 << 20), Deadline.after(60)
+    )
     assert record.stdout == b"307200\n"
 
 
@@ -187,7 +189,7 @@ def test_a_run_goes_on_after_a_guest_was_hurt(
     from foothold_lab.harness import subjects
 
     guest = f"uml-{builder.uml_release('uml-trixie')}"
-    cells = [Cell(guest, Limits(), policy) for policy in ("before", "after")]
+    cells = [Cell(guest=guest, limits=Limits(), policy=policy) for policy in ("before", "after")]
     real = subjects.command
     monkeypatch.setattr(
         subjects,

@@ -30,7 +30,7 @@ def test_every_guest(foothold_guest: OpenGuest, tmp_path: Path) -> None:
     one = foothold_guest.guest
     odd = "two words, 'quotes', $HOME and ü"
     argv = [one.python, "-c", SCRIPT, odd]
-    record = one.run(argv, Limits(512 << 20), Deadline.after(120))
+    record = one.run(argv, Limits(rlimit_as=512 << 20), Deadline.after(120))
     assert record.stdout.decode() == f"{512 << 20} True {odd}\n"
     assert record.stderr == b"and on stderr\n"
     assert (record.ending.status, record.ending.signal, record.ending.outlived) == (7, 0, 0)

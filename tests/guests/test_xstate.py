@@ -81,7 +81,7 @@ def test_a_guest_with_the_shim_runs_and_says_so(
     record = guest.run(["/usr/bin/python3", "-c", sums], Limits(), Deadline.after(60))
     local = subprocess.run([guest_python(), "-c", sums], capture_output=True, check=True)
     assert record.stdout == local.stdout
-    cell = Cell(guest.name, Limits(), "after")
+    cell = Cell(guest=guest.name, limits=Limits(), policy="after")
     record = guest.run(command(cell, guest, trace=False), Limits(), Deadline.after(60))
     assert str(observe(record, cell)) == "low, allocates"
 

@@ -44,9 +44,11 @@ KNOWN = Vocabulary(
 
 OUT_OF_MEMORY = "throw: runtime: out of memory"
 CANNOT_RESERVE = "throw: runtime: cannot reserve arena virtual address space"
-HIGH_ALLOCATES = Expectation(ReservationPath.HIGH, Outcome.ALLOCATES)
-LOW_ALLOCATES = Expectation(ReservationPath.LOW, Outcome.ALLOCATES)
-DIES = Expectation(ReservationPath.REFUSED, Outcome.DIES, 2, OUT_OF_MEMORY)
+HIGH_ALLOCATES = Expectation(path=ReservationPath.HIGH, outcome=Outcome.ALLOCATES)
+LOW_ALLOCATES = Expectation(path=ReservationPath.LOW, outcome=Outcome.ALLOCATES)
+DIES = Expectation(
+    path=ReservationPath.REFUSED, outcome=Outcome.DIES, status=2, message=OUT_OF_MEMORY
+)
 
 
 def facts(
@@ -101,12 +103,20 @@ def recorded(path: str, *, without: str = "", replace: tuple[str, str] = ("", ""
         report = "".join(line for line in lines if without not in line)
     report = report.replace(*replace) if replace[0] else report
     if path == "refused":
-        return Record((), pid, Ending(2), report.encode(), f"{OUT_OF_MEMORY}\n".encode())
+        return Record(
+            argv=(),
+            pid=pid,
+            ending=Ending(status=2),
+            stdout=report.encode(),
+            stderr=f"{OUT_OF_MEMORY}\n".encode(),
+        )
     maps = {
         "reserved": (RECORDED / f"{path}-reserved.maps").read_text(),
         "end": (RECORDED / f"{path}.maps").read_text(),
     }
-    return Record((), pid, Ending(0), report.encode(), b"", maps)
+    return Record(
+        argv=(), pid=pid, ending=Ending(status=0), stdout=report.encode(), stderr=b"", maps=maps
+    )
 
 
 def observation(expected: Expectation, **changes: object) -> Observation:
@@ -119,7 +129,9 @@ def observation(expected: Expectation, **changes: object) -> Observation:
 
 
 def cell(guest: str = "native", policy: str = "after", rlimit: int | None = None) -> Cell:
-    return Cell(guest, Limits(rlimit), policy, expected=HIGH_ALLOCATES)
+    return Cell(
+        guest=guest, limits=Limits(rlimit_as=rlimit), policy=policy, expected=HIGH_ALLOCATES
+    )
 
 
 def codes(findings: Iterable[Finding]) -> list[Code]:

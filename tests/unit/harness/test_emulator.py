@@ -23,7 +23,7 @@ from tests.unit.harness import samples
 DATA = Path(__file__).parents[2] / "data/emulator"
 NAME = "qemu-user-arm64-39bit"
 PID = 25862
-CELL = Cell("qemu-user-arm64-39bit", Limits(), "after")
+CELL = Cell(guest="qemu-user-arm64-39bit", limits=Limits(), policy="after")
 
 
 def read(name: str) -> bytes:
@@ -34,7 +34,16 @@ def read(name: str) -> bytes:
 def record() -> Record:
     log = read("after.log")
     maps = {each: read(f"after-{each}.maps").decode() for each in ("reserved", "end")}
-    return Record(("python3",), PID, Ending(0), read("after.out"), b"", maps, log, log)
+    return Record(
+        argv=("python3",),
+        pid=PID,
+        ending=Ending(status=0),
+        stdout=read("after.out"),
+        stderr=b"",
+        maps=maps,
+        trace=log,
+        emulator=log,
+    )
 
 
 def test_report_emulator_and_kernel_agree(record: Record) -> None:
@@ -103,7 +112,7 @@ def test_a_thread_counts_even_if_its_clone_got_anothers_answer() -> None:
     )
     subject_trace = follow_subject(log, 7)
     assert (subject_trace.threads, len(subject_trace.unread)) == (1, 1)
-    assert doubts(subject_trace, Ending(0)) == []
+    assert doubts(subject_trace, Ending(status=0)) == []
 
 
 def test_an_answer_goes_to_a_call_that_can_be_answered_so() -> None:
@@ -172,7 +181,9 @@ def test_what_came_after_the_last_table_counts() -> None:
         b"7 read(0,0xffa7ab10,1) = 1\n"
     )
     host = "00010000-00050000 rw-p 00000000 00:00 0 \n"
-    record = Record(("x",), 7, Ending(0), b"", b"", {"now": host})
+    record = Record(
+        argv=("x",), pid=7, ending=Ending(status=0), stdout=b"", stderr=b"", maps={"now": host}
+    )
     assert [(m.start, m.end, m.permissions) for m in maps_at(record, log, "now")] == [
         (0x20000, 0x30000, "r--p"),
         (0x30000, 0x50000, "rwxp"),
@@ -184,7 +195,16 @@ def test_threads_write_into_one_anothers_lines() -> None:
     subject_trace = follow_subject(log, 25844)
     assert subject_trace.threads == 4
     assert len(subject_trace.steps) > 150
-    record = Record(("x",), 25844, Ending(0), b"", b"", {}, read("threads.log"), b"")
+    record = Record(
+        argv=("x",),
+        pid=25844,
+        ending=Ending(status=0),
+        stdout=b"",
+        stderr=b"",
+        maps={},
+        trace=read("threads.log"),
+        emulator=b"",
+    )
     seen = observe_program(replace(record, emulator=record.trace))
     assert (seen.contradictions, seen.outcome) == ((), Outcome.STARTS)
     assert "4 threads" in seen.evidence["started"]
@@ -221,9 +241,18 @@ def test_an_answer_that_cannot_be_is_not_believed() -> None:
 
 def test_a_death_by_signal_leaves_no_ending_in_the_log() -> None:
     log = b"7 brk(NULL) = 0x5000\n"
-    killed = Record(("x",), 7, Ending(-1, 11), b"", b"", {}, log, log)
+    killed = Record(
+        argv=("x",),
+        pid=7,
+        ending=Ending(status=-1, signal=11),
+        stdout=b"",
+        stderr=b"",
+        maps={},
+        trace=log,
+        emulator=log,
+    )
     assert observe_program(killed).contradictions == ()
-    [against] = observe_program(replace(killed, ending=Ending(0))).contradictions
+    [against] = observe_program(replace(killed, ending=Ending(status=0))).contradictions
     assert against.code is Code.TRACE_VS_ENDING
 
 
@@ -232,5 +261,14 @@ def test_nothing_raises(noise: bytes, before: str) -> None:
     log = read_log(before.encode() + noise)
     assert all(isinstance(each, Call | Table) for each in log.entries)
     follow_subject(log, 7)
-    record = Record(("x",), 7, Ending(0), b"", b"", {"now": ""}, noise, noise)
+    record = Record(
+        argv=("x",),
+        pid=7,
+        ending=Ending(status=0),
+        stdout=b"",
+        stderr=b"",
+        maps={"now": ""},
+        trace=noise,
+        emulator=noise,
+    )
     observe_program(record)

@@ -113,7 +113,7 @@ def test_an_annotation_stands_at_the_plan_if_it_is_in_the_repository(
     plan.touch()
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "repo"))
     for named, shown in ((str(plan), "plans/mine.toml"), ("limits", None), ("/etc/passwd", None)):
-        cell = Cell("native", Limits(), "after", plan=named)
+        cell = Cell(guest="native", limits=Limits(), policy="after", plan=named)
         (line,) = workflow_commands(
             gathered([samples.started(cell), samples.done(cell, Result.FAIL, "no")])
         )

@@ -46,7 +46,15 @@ def refusals(count: int) -> Record:
 
 def record(lines: list[str], maps: str = "") -> Record:
     trace = f"{BEGIN}{''.join(lines)}7 +++ exited with 0 +++\n".encode()
-    return Record((), 7, Ending(0), b"", b"", {"end": maps} if maps else {}, trace)
+    return Record(
+        argv=(),
+        pid=7,
+        ending=Ending(status=0),
+        stdout=b"",
+        stderr=b"",
+        maps={"end": maps} if maps else {},
+        trace=trace,
+    )
 
 
 @pytest.mark.parametrize("program", [protects, refusals])

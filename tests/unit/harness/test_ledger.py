@@ -25,28 +25,51 @@ ANYWHERE = flags_of(0x22)
 
 def mapped(at: int, pages: int, *, fixed: bool = False, protection: str = "---") -> Map:
     flags = flags_of(0x32 if fixed else 0x22)
-    return Map(Reservation(at * PAGE, pages * PAGE, protection, flags, at * PAGE))
+    return Map(
+        Reservation(
+            requested=at * PAGE,
+            length=pages * PAGE,
+            protection=protection,
+            flags=flags,
+            granted=at * PAGE,
+        )
+    )
 
 
 def test_words() -> None:
     assert flags_of(0x4022) == {"PRIVATE", "ANONYMOUS", "NORESERVE"}
     assert flags_of(0x22 | 1 << 30) == {"PRIVATE", "ANONYMOUS", "0x40000000"}
     assert [protection_of(bits) for bits in (0, 3, 7, 5)] == ["---", "rw-", "rwx", "r-x"]
-    refused = Reservation(0xF8 << 32, 17 << 30, "---", ANYWHERE, None, "ENOMEM")
+    refused = Reservation(
+        requested=0xF8 << 32,
+        length=17 << 30,
+        protection="---",
+        flags=ANYWHERE,
+        granted=None,
+        errno="ENOMEM",
+    )
     assert str(refused) == "17G --- at 0xf800000000: refused, ENOMEM"
     assert (refused.answer, refused.hinted, refused.notable) == (Answer.REFUSED, True, True)
     moved = Reservation(
-        0xF8 << 32, 1 << 16, "rw-", ANYWHERE, 1 << 30, states=(ReservationState.KEPT,)
+        requested=0xF8 << 32,
+        length=1 << 16,
+        protection="rw-",
+        flags=ANYWHERE,
+        granted=1 << 30,
+        states=(ReservationState.KEPT,),
     )
     assert str(moved) == "64K rw- at 0xf800000000: moved, 0x40000000, kept"
-    assert str(Reservation(0, 4096, "rw-", ANYWHERE, 8192)) == "4K rw- at anywhere: placed, 0x2000"
+    assert (
+        str(Reservation(requested=0, length=4096, protection="rw-", flags=ANYWHERE, granted=8192))
+        == "4K rw- at anywhere: placed, 0x2000"
+    )
 
 
 def test_a_reservation_from_which_pieces_are_taken() -> None:
     steps: list[Step] = [
         mapped(100, 10),
         mapped(102, 2, fixed=True, protection="rwx"),
-        Protect(105 * PAGE, PAGE, "rw-"),
+        Protect(start=105 * PAGE, length=PAGE, protection="rw-"),
         Unmap(108 * PAGE, 2 * PAGE),
     ]
     address_space = replay(steps)
@@ -90,7 +113,9 @@ STEPS = st.lists(
     st.one_of(
         st.builds(lambda a, n: mapped(a, n, fixed=True, protection="rw-"), AT, PAGES),
         st.builds(lambda a, n: Unmap(a * PAGE, n * PAGE), AT, PAGES),
-        st.builds(lambda a, n: Protect(a * PAGE, n * PAGE, "r--"), AT, PAGES),
+        st.builds(
+            lambda a, n: Protect(start=a * PAGE, length=n * PAGE, protection="r--"), AT, PAGES
+        ),
     ),
     max_size=25,
 )

@@ -40,12 +40,19 @@ def run(*arguments: str) -> Record:
                 process.stdin.write(b"\n")
                 process.stdin.flush()
         stderr = process.stderr.read()
-        return Record((), process.pid, Ending(process.wait()), stdout, stderr, maps)
+        return Record(
+            argv=(),
+            pid=process.pid,
+            ending=Ending(status=process.wait()),
+            stdout=stdout,
+            stderr=stderr,
+            maps=maps,
+        )
 
 
 @pytest.mark.parametrize("policy", ["before", "after", "modern", "modern-arm64"])
 def test_the_allocator_is_understood(policy: str) -> None:
-    seen = observe(run("--policy", policy), Cell("native", Limits(), policy))
+    seen = observe(run("--policy", policy), Cell(guest="native", limits=Limits(), policy=policy))
     assert seen.contradictions == ()
     assert seen.outcome is Outcome.ALLOCATES
     assert seen.path in (ReservationPath.HIGH, ReservationPath.LOW)
@@ -64,7 +71,7 @@ def test_a_subject_that_only_pretends_is_found_out() -> None:
 
 
 def test_a_modern_subject_that_lies_of_its_arena_is_found_out() -> None:
-    cell = Cell("native", Limits(), "modern")
+    cell = Cell(guest="native", limits=Limits(), policy="modern")
     honest = run("--policy", "modern")
     seen = observe(honest, cell)
     assert (seen.contradictions, seen.path) == ((), ReservationPath.HIGH)

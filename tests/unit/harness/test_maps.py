@@ -34,9 +34,9 @@ def written(mappings: list[MappedRange]) -> str:
 def low(base: int = 0x2500000, heap: int = MIB, bitmap: int = 64 << 10) -> list[MappedRange]:
     arena, end = base + 128 * MIB, base + 640 * MIB
     return [
-        MappedRange(base, arena - bitmap, "---p", 0),
-        MappedRange(arena - bitmap, arena + heap, "rwxp", 0),
-        MappedRange(arena + heap, end, "---p", 0),
+        MappedRange(start=base, end=arena - bitmap, permissions="---p", offset=0),
+        MappedRange(start=arena - bitmap, end=arena + heap, permissions="rwxp", offset=0),
+        MappedRange(start=arena + heap, end=end, permissions="---p", offset=0),
     ]
 
 
@@ -50,11 +50,11 @@ def mappings(draw: st.DrawFn) -> list[MappedRange]:
     pairs = zip(edges[::2], edges[1::2], strict=False)
     return [
         MappedRange(
-            start << 12,
-            end << 12,
-            draw(permissions),
-            draw(st.integers(0, 1 << 40)),
-            draw(st.one_of(st.just(""), names)),
+            start=start << 12,
+            end=end << 12,
+            permissions=draw(permissions),
+            offset=draw(st.integers(0, 1 << 40)),
+            name=draw(st.one_of(st.just(""), names)),
         )
         for start, end in pairs
     ]
@@ -131,23 +131,51 @@ def test_what_real_kernels_showed(file: str, path: ReservationPath, base: int) -
     ("there", "path"),
     [
         ([], None),
-        ([MappedRange(ARENA - 0x10000, ARENA + MIB, "rwxp", 0)], ReservationPath.HIGH),
-        ([MappedRange(ARENA, ARENA + MIB, "rw-p", 0)], None),  # 2012's heap is executable
-        ([MappedRange(ARENA, ARENA + MIB, "---p", 0)], None),  # reserved, not in use
-        ([MappedRange(ARENA, ARENA + MIB, "rwxp", 0, "/lib/x.so")], None),
-        ([MappedRange(ARENA, ARENA + MIB, "rwxs", 0)], None),
-        ([MappedRange(ARENA - MIB, ARENA, "rwxp", 0)], None),  # ends where it should begin
+        (
+            [MappedRange(start=ARENA - 0x10000, end=ARENA + MIB, permissions="rwxp", offset=0)],
+            ReservationPath.HIGH,
+        ),
+        (
+            [MappedRange(start=ARENA, end=ARENA + MIB, permissions="rw-p", offset=0)],
+            None,
+        ),  # 2012's heap is executable
+        (
+            [MappedRange(start=ARENA, end=ARENA + MIB, permissions="---p", offset=0)],
+            None,
+        ),  # reserved, not in use
+        (
+            [
+                MappedRange(
+                    start=ARENA, end=ARENA + MIB, permissions="rwxp", offset=0, name="/lib/x.so"
+                )
+            ],
+            None,
+        ),
+        ([MappedRange(start=ARENA, end=ARENA + MIB, permissions="rwxs", offset=0)], None),
+        (
+            [MappedRange(start=ARENA - MIB, end=ARENA, permissions="rwxp", offset=0)],
+            None,
+        ),  # ends where it should begin
         (low(), ReservationPath.LOW),
         (low(0x10000), ReservationPath.LOW),
         (low(0x1_0000_0000), None),  # above 4 GiB
         (low()[1:], None),  # no bitmap reserved below
         (low()[:2], None),  # no tail
         ([low()[0], low()[2]], None),  # nothing in use between
-        ([MappedRange(0x2500000, 0x2500000 + 640 * MIB, "---p", 0)], None),
-        ([MappedRange(0x2500000, 0x2500000 + 640 * MIB, "rwxp", 0)], ReservationPath.LOW_GROWN),
+        (
+            [MappedRange(start=0x2500000, end=0x2500000 + 640 * MIB, permissions="---p", offset=0)],
+            None,
+        ),
+        (
+            [MappedRange(start=0x2500000, end=0x2500000 + 640 * MIB, permissions="rwxp", offset=0)],
+            ReservationPath.LOW_GROWN,
+        ),
         (low(heap=512 * MIB - 4096, bitmap=32 * MIB), ReservationPath.LOW),
         (low(bitmap=33 * MIB, heap=511 * MIB), ReservationPath.LOW_GROWN),
-        ([*low(), MappedRange(ARENA, ARENA + MIB, "rwxp", 0)], None),  # both: neither
+        (
+            [*low(), MappedRange(start=ARENA, end=ARENA + MIB, permissions="rwxp", offset=0)],
+            None,
+        ),  # both: neither
     ],
 )
 def test_the_path_is_seen_in_the_maps_alone(
@@ -169,10 +197,10 @@ def test_no_path_without_an_arena(there: list[MappedRange]) -> None:
 
 def test_usable_is_all_of_it_or_not() -> None:
     there = [
-        MappedRange(0x1000, 0x2000, "rw-p", 0),
-        MappedRange(0x2000, 0x3000, "rwxp", 0),
-        MappedRange(0x3000, 0x4000, "r--p", 0),
-        MappedRange(0x5000, 0x6000, "rw-p", 0),
+        MappedRange(start=0x1000, end=0x2000, permissions="rw-p", offset=0),
+        MappedRange(start=0x2000, end=0x3000, permissions="rwxp", offset=0),
+        MappedRange(start=0x3000, end=0x4000, permissions="r--p", offset=0),
+        MappedRange(start=0x5000, end=0x6000, permissions="rw-p", offset=0),
     ]
     assert is_usable(there, 0x1000, 0x3000)
     assert is_usable(there, 0x1800, 0x2800)
@@ -212,17 +240,17 @@ def test_with_pointers_of_four_bytes_the_low_reservation_is_768m() -> None:
     base = 0x8900000
     arena, end = base + 256 * MIB, base + 768 * MIB
     there = [
-        MappedRange(base, arena - 128 * 1024, "---p", 0),
-        MappedRange(arena - 128 * 1024, arena + MIB, "rwxp", 0),
-        MappedRange(arena + MIB, end, "---p", 0),
+        MappedRange(start=base, end=arena - 128 * 1024, permissions="---p", offset=0),
+        MappedRange(start=arena - 128 * 1024, end=arena + MIB, permissions="rwxp", offset=0),
+        MappedRange(start=arena + MIB, end=end, permissions="---p", offset=0),
     ]
     seen = detect_path(there, pointers=4)
     assert (seen.path, seen.base) == (ReservationPath.LOW, base)
     assert "768M reserved at 0x8900000" in seen.evidence
     assert detect_path(there).base == base + 128 * MIB, "with pointers of 8 bytes it would be 640M"
     full = [
-        MappedRange(base, arena - 65 * MIB, "---p", 0),
-        MappedRange(arena - 65 * MIB, end, "rwxp", 0),
+        MappedRange(start=base, end=arena - 65 * MIB, permissions="---p", offset=0),
+        MappedRange(start=arena - 65 * MIB, end=end, permissions="rwxp", offset=0),
     ]
     assert detect_path(full, pointers=4).path is ReservationPath.LOW_GROWN
     assert detect_path([], pointers=4).evidence == "no arena: no 768M below 4G"
@@ -262,41 +290,94 @@ ARM64_HINT = 0x4000000000
 @pytest.mark.parametrize(
     ("policy", "there", "path", "base"),
     [
-        ("modern", [MappedRange(HINT, HINT + SPARSE, "rw-p", 0)], ReservationPath.HIGH, HINT),
-        ("modern", [MappedRange(SECOND, SECOND + SPARSE, "rw-p", 0)], ReservationPath.HIGH, SECOND),
+        (
+            "modern",
+            [MappedRange(start=HINT, end=HINT + SPARSE, permissions="rw-p", offset=0)],
+            ReservationPath.HIGH,
+            HINT,
+        ),
+        (
+            "modern",
+            [MappedRange(start=SECOND, end=SECOND + SPARSE, permissions="rw-p", offset=0)],
+            ReservationPath.HIGH,
+            SECOND,
+        ),
         # the kernel joins what lies beside it
         (
             "modern",
-            [MappedRange(HINT - MIB, HINT + 2 * SPARSE, "rw-p", 0)],
+            [MappedRange(start=HINT - MIB, end=HINT + 2 * SPARSE, permissions="rw-p", offset=0)],
             ReservationPath.HIGH,
             HINT,
         ),
         (
             "modern-arm64",
-            [MappedRange(ARM64_HINT, ARM64_HINT + SPARSE, "rw-p", 0)],
+            [MappedRange(start=ARM64_HINT, end=ARM64_HINT + SPARSE, permissions="rw-p", offset=0)],
             ReservationPath.HIGH,
             ARM64_HINT,
         ),
         (
             "modern",
-            [MappedRange(ARM64_HINT, ARM64_HINT + SPARSE, "rw-p", 0)],
+            [MappedRange(start=ARM64_HINT, end=ARM64_HINT + SPARSE, permissions="rw-p", offset=0)],
             ReservationPath.LOW,
             ARM64_HINT,
         ),
         (
             "modern",
-            [MappedRange(0x44000000 - MIB, 0x48000000, "rw-p", 0)],
+            [MappedRange(start=0x44000000 - MIB, end=0x48000000, permissions="rw-p", offset=0)],
             ReservationPath.LOW,
             0x44000000,
         ),
-        ("modern", [MappedRange(0x44000000 - MIB, 0x48000000 - MIB, "rw-p", 0)], None, 0),
-        ("modern", [MappedRange(HINT, HINT + SPARSE - 4096, "rw-p", 0)], None, 0),
-        ("modern", [MappedRange(HINT, HINT + SPARSE, "---p", 0)], None, 0),  # reserved, not in use
-        ("modern", [MappedRange(HINT, HINT + SPARSE, "rwxp", 0)], None, 0),  # as in 2012
-        ("modern", [MappedRange(HINT, HINT + SPARSE, "rw-p", 0, "[heap]")], None, 0),
-        ("modern", [MappedRange(HINT, HINT + SPARSE, "rw-s", 0)], None, 0),
+        (
+            "modern",
+            [
+                MappedRange(
+                    start=0x44000000 - MIB, end=0x48000000 - MIB, permissions="rw-p", offset=0
+                )
+            ],
+            None,
+            0,
+        ),
+        (
+            "modern",
+            [MappedRange(start=HINT, end=HINT + SPARSE - 4096, permissions="rw-p", offset=0)],
+            None,
+            0,
+        ),
+        (
+            "modern",
+            [MappedRange(start=HINT, end=HINT + SPARSE, permissions="---p", offset=0)],
+            None,
+            0,
+        ),  # reserved, not in use
+        (
+            "modern",
+            [MappedRange(start=HINT, end=HINT + SPARSE, permissions="rwxp", offset=0)],
+            None,
+            0,
+        ),  # as in 2012
+        (
+            "modern",
+            [
+                MappedRange(
+                    start=HINT, end=HINT + SPARSE, permissions="rw-p", offset=0, name="[heap]"
+                )
+            ],
+            None,
+            0,
+        ),
+        (
+            "modern",
+            [MappedRange(start=HINT, end=HINT + SPARSE, permissions="rw-s", offset=0)],
+            None,
+            0,
+        ),
         ("modern", low(), None, 0),
-        ("after", [MappedRange(HINT, HINT + SPARSE, "rw-p", 0)], None, 0),
+        (
+            "after",
+            [MappedRange(start=HINT, end=HINT + SPARSE, permissions="rw-p", offset=0)],
+            None,
+            0,
+        ),
     ],
 )
 def test_arenas_of_64m_at_a_hint_or_elsewhere(

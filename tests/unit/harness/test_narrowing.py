@@ -33,7 +33,7 @@ class Stub:
     def run(self, argv: list[str], limits: Limits, deadline: Deadline) -> Record:
         assert argv == ["/init", "facts"]
         self.asked.append(limits)
-        return Record((), 1, Ending(0), self.answer, b"")
+        return Record(argv=(), pid=1, ending=Ending(status=0), stdout=self.answer, stderr=b"")
 
 
 def a_guest(**values: object) -> Guest:

@@ -32,7 +32,7 @@ def test_what_real_subjects_did(path: str, expected: Expectation) -> None:
 
 
 def test_the_report_must_be_about_the_cell() -> None:
-    cell = Cell("g", Limits(), "before")
+    cell = Cell(guest="g", limits=Limits(), policy="before")
     assert observe(recorded("refused"), cell).contradictions == ()
     told = observe(recorded("high"), cell).contradictions
     assert samples.codes(told) == [Code.REPORT_VS_CELL]
@@ -54,9 +54,9 @@ def lying(kind: str) -> Record:
         "maps missing": dataclasses.replace(high, maps={}),
         "maps of too much": dataclasses.replace(refused, maps=high.maps),
         "pid": dataclasses.replace(high, pid=1),
-        "status": dataclasses.replace(high, ending=Ending(1)),
-        "signal": dataclasses.replace(high, ending=Ending(-1, 9)),
-        "died well": dataclasses.replace(refused, ending=Ending(0)),
+        "status": dataclasses.replace(high, ending=Ending(status=1)),
+        "signal": dataclasses.replace(high, ending=Ending(status=-1, signal=9)),
+        "died well": dataclasses.replace(refused, ending=Ending(status=0)),
         "other throw": dataclasses.replace(refused, stderr=b"throw: fault\n"),
         "no throw": dataclasses.replace(refused, stderr=b""),
         "cut": dataclasses.replace(high, cut=("stdout",)),
@@ -115,12 +115,12 @@ def test_death_after_the_reservation_keeps_the_path_that_was_seen() -> None:
     report += b'{"event":"throw","message":"out of memory","printed":["x"],"status":2}\n'
     seen = observe(
         Record(
-            (),
-            low.pid,
-            Ending(2),
-            report,
-            b"x\nthrow: out of memory\n",
-            {"reserved": low.maps["reserved"]},
+            argv=(),
+            pid=low.pid,
+            ending=Ending(status=2),
+            stdout=report,
+            stderr=b"x\nthrow: out of memory\n",
+            maps={"reserved": low.maps["reserved"]},
         )
     )
     assert seen.contradictions == ()
@@ -133,21 +133,32 @@ def test_broken_memory_is_a_contradiction() -> None:
     report += b'{"event":"broken","message":"the block at 0x1 changed"}\n'
     seen = observe(
         dataclasses.replace(
-            low, stdout=report, ending=Ending(1), maps={"reserved": low.maps["reserved"]}
+            low, stdout=report, ending=Ending(status=1), maps={"reserved": low.maps["reserved"]}
         )
     )
     assert samples.says(seen.contradictions, Code.SUBJECT_MEMORY, "the block at 0x1 changed")
 
 
 def test_a_signal_ends_it_whatever_else() -> None:
-    seen = observe(Record((), 1, Ending(-1, 11), b"", b""))
+    seen = observe(
+        Record(argv=(), pid=1, ending=Ending(status=-1, signal=11), stdout=b"", stderr=b"")
+    )
     assert str(seen) == "killed by SIGSEGV"
     assert not seen.is_as(DIES)
 
 
 @given(st.binary(max_size=100), st.binary(max_size=100), st.text(max_size=60), st.integers(0, 255))
 def test_no_record_raises(stdout: bytes, stderr: bytes, maps: str, status: int) -> None:
-    seen = observe(Record((), 1, Ending(status), stdout, stderr, {"reserved": maps}))
+    seen = observe(
+        Record(
+            argv=(),
+            pid=1,
+            ending=Ending(status=status),
+            stdout=stdout,
+            stderr=stderr,
+            maps={"reserved": maps},
+        )
+    )
     assert seen.contradictions
 
 

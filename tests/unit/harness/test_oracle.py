@@ -28,14 +28,16 @@ MIB = 1 << 20
 UML_6_1, UML_6_12, UML_7_2 = 0x7FC0000000, 0x7F80000000, 0x7F8000000000
 NATIVE, LA57 = 0x7FFFFFFFF000, 0xFFFFFFFFFF000
 LIMITS = [None, 300 * MIB, 800 * MIB, 2048 * MIB]
-REFUSED = Expectation(ReservationPath.REFUSED, Outcome.DIES, 2, CANNOT_RESERVE)
+REFUSED = Expectation(
+    path=ReservationPath.REFUSED, outcome=Outcome.DIES, status=2, message=CANNOT_RESERVE
+)
 
 
 @pytest.mark.parametrize("rlimit", LIMITS)
 @pytest.mark.parametrize("policy", ["before", "after"])
 @pytest.mark.parametrize("task_size", [NATIVE, UML_7_2, LA57, 0x1000000000000])
 def test_four_levels_give_the_high_arena(task_size: int, policy: str, rlimit: int | None) -> None:
-    foretold = predict(facts(task_size), Limits(rlimit), policy)
+    foretold = predict(facts(task_size), Limits(rlimit_as=rlimit), policy)
     assert foretold.agrees(HIGH_ALLOCATES)
     assert f"{task_size:#x}" in foretold.reason
 
@@ -43,7 +45,7 @@ def test_four_levels_give_the_high_arena(task_size: int, policy: str, rlimit: in
 @pytest.mark.parametrize("rlimit", LIMITS)
 @pytest.mark.parametrize("task_size", [UML_6_1, UML_6_12, 0x4000000000])
 def test_three_levels_kill_before(task_size: int, rlimit: int | None) -> None:
-    foretold = predict(facts(task_size), Limits(rlimit), "before")
+    foretold = predict(facts(task_size), Limits(rlimit_as=rlimit), "before")
     assert foretold.agrees(DIES)
     assert foretold.reason == (
         f"0xf840000000 lies beyond the task size {task_size:#x}, and nothing else is tried"
@@ -65,23 +67,23 @@ def test_three_levels_kill_before(task_size: int, rlimit: int | None) -> None:
 def test_three_levels_give_after_the_low_arena(
     task_size: int, rlimit: int | None, expected: Expectation
 ) -> None:
-    foretold = predict(facts(task_size), Limits(rlimit), "after")
+    foretold = predict(facts(task_size), Limits(rlimit_as=rlimit), "after")
     assert foretold.agrees(expected)
     assert foretold.reason.startswith(f"0xf800000000 lies beyond the task size {task_size:#x}")
 
 
 def test_a_guest_has_limits_of_its_own() -> None:
     assert predict(facts(UML_6_1, rlimit_as=300 * MIB), Limits(), "after").agrees(REFUSED)
-    both = predict(facts(UML_6_1, rlimit_as=300 * MIB), Limits(2048 * MIB), "after")
+    both = predict(facts(UML_6_1, rlimit_as=300 * MIB), Limits(rlimit_as=2048 * MIB), "after")
     assert both.agrees(REFUSED)
 
 
 def test_the_footprint_counts() -> None:
-    limits = Limits(700 * MIB)
-    assert predict(facts(UML_6_1), limits, "after", Process(59 * MIB)).agrees(LOW_ALLOCATES)
-    assert predict(facts(UML_6_1), limits, "after", Process(61 * MIB)).agrees(REFUSED)
+    limits = Limits(rlimit_as=700 * MIB)
+    assert predict(facts(UML_6_1), limits, "after", Process(size=59 * MIB)).agrees(LOW_ALLOCATES)
+    assert predict(facts(UML_6_1), limits, "after", Process(size=61 * MIB)).agrees(REFUSED)
     with pytest.raises(UnsupportedError, match="too close"):
-        predict(facts(UML_6_1), limits, "after", Process(60 * MIB))
+        predict(facts(UML_6_1), limits, "after", Process(size=60 * MIB))
 
 
 @pytest.mark.parametrize("policy", ["before", "after"])
@@ -92,9 +94,11 @@ def test_the_footprint_counts() -> None:
 )
 def test_no_room_for_the_heap(policy: str, room: int, path: ReservationPath) -> None:
     """The model of the kernel comes to the same."""
-    limits = Limits(Process().size + room * MIB)
+    limits = Limits(rlimit_as=Process().size + room * MIB)
     foretold = predict(facts(), limits, policy, Process(unsure=0))
-    assert foretold.agrees(Expectation(path, Outcome.DIES, 2, OUT_OF_MEMORY))
+    assert foretold.agrees(
+        Expectation(path=path, outcome=Outcome.DIES, status=2, message=OUT_OF_MEMORY)
+    )
     assert "RLIMIT_AS of" in foretold.reason
     model = foothold_lab.allocator.predict.predict(
         POLICIES[policy], ModelKernel(AddressSpace(rlimit_as=room * MIB))
@@ -206,7 +210,7 @@ def test_with_pointers_of_four_bytes_there_is_one_way(task_size: int, policy: st
     assert foretold.reason == (
         "pointers of 4 bytes reach no high address, and 768M are to be had at 0x8500000"
     )
-    assert predict(narrow, Limits(820 * MIB), policy).agrees(LOW_ALLOCATES)
+    assert predict(narrow, Limits(rlimit_as=820 * MIB), policy).agrees(LOW_ALLOCATES)
     ignored = predict(narrow, Limits.parse("hints=ignored"), policy)
     assert ignored.agrees(LOW_ALLOCATES) and "768M are to be had at 0x40000000" in ignored.reason
 
@@ -223,7 +227,7 @@ def test_with_pointers_of_four_bytes_there_is_one_way(task_size: int, policy: st
     ],
 )
 def test_limits_with_pointers_of_four_bytes(mib: int, policy: str, path: ReservationPath) -> None:
-    foretold = predict(facts(0xFFFFE000, pointer_size=4), Limits(mib * MIB), policy)
+    foretold = predict(facts(0xFFFFE000, pointer_size=4), Limits(rlimit_as=mib * MIB), policy)
     if path is ReservationPath.LOW:
         assert foretold.agrees(LOW_ALLOCATES)
     else:
@@ -271,7 +275,7 @@ def test_elsewhere_the_heap_begins_within_a_gibibyte_behind_the_image(machine: s
 
 def test_a_newer_python_takes_more_of_a_limit() -> None:
     there = replace(facts(UML_6_1), machine="riscv64")
-    assert predict(facts(UML_6_1), Limits(655 * MIB), "after").agrees(LOW_ALLOCATES)
+    assert predict(facts(UML_6_1), Limits(rlimit_as=655 * MIB), "after").agrees(LOW_ALLOCATES)
     with pytest.raises(UnsupportedError, match="too close"):
-        predict(there, Limits(655 * MIB), "after")
-    assert predict(there, Limits(658 * MIB), "after").agrees(LOW_ALLOCATES)
+        predict(there, Limits(rlimit_as=655 * MIB), "after")
+    assert predict(there, Limits(rlimit_as=658 * MIB), "after").agrees(LOW_ALLOCATES)

@@ -213,7 +213,7 @@ def test_rejects_an_unknown_key_of_a_subject(tmp_path: Path) -> None:
 
 
 def test_repeats_have_their_own_names() -> None:
-    one = Cell("native", Limits(), "after", repeat=2)
+    one = Cell(guest="native", limits=Limits(), policy="after", repeat=2)
     assert one.id == "native/none/after~2"
     assert replace(one, repeat=1).id == "native/none/after"
 

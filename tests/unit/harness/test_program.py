@@ -23,7 +23,15 @@ def record(
     *lines: str, status: int = 0, stderr: str = "", stdout: bytes = b"", **more: object
 ) -> Record:
     trace = BEGIN + "".join(f"{line}\n" for line in lines) + f"7 +++ exited with {status} +++\n"
-    return Record((), 7, Ending(status), stdout, stderr.encode(), trace=trace.encode(), **more)  # type: ignore[arg-type]
+    return Record(
+        argv=(),
+        pid=7,
+        ending=Ending(status=status),
+        stdout=stdout,
+        stderr=stderr.encode(),
+        trace=trace.encode(),
+        **more,
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +85,16 @@ def test_a_death_without_a_word() -> None:
 def test_what_still_runs_has_started() -> None:
     trace = f"{BEGIN}{HIGH} = 0xc000000000\n7 +++ killed by SIGKILL +++\n"
     maps = "c000000000-c040000000 ---p 00000000 00:00 0 \n"
-    one = Record((), 7, Ending(-1, 9), b"", b"", {"running": maps}, trace.encode(), stopped=True)
+    one = Record(
+        argv=(),
+        pid=7,
+        ending=Ending(status=-1, signal=9),
+        stdout=b"",
+        stderr=b"",
+        maps={"running": maps},
+        trace=trace.encode(),
+        stopped=True,
+    )
     seen = observe_program(one)
     assert (seen.outcome, seen.path, seen.contradictions) == (
         Outcome.STARTS,
@@ -87,13 +104,13 @@ def test_what_still_runs_has_started() -> None:
     assert "still running" in seen.evidence["ending"]
     lie = observe_program(
         Record(
-            (),
-            7,
-            Ending(-1, 9),
-            b"",
-            b"",
-            {"running": maps.replace("---p", "rw-p")},
-            trace.encode(),
+            argv=(),
+            pid=7,
+            ending=Ending(status=-1, signal=9),
+            stdout=b"",
+            stderr=b"",
+            maps={"running": maps.replace("---p", "rw-p")},
+            trace=trace.encode(),
             stopped=True,
         )
     )
@@ -139,13 +156,13 @@ def stopped(*lines: str, ready: bool = False, stdout: bytes = b"", trace: bool =
     """It was ended by us."""
     text = BEGIN + "".join(f"{line}\n" for line in lines) + "7 +++ killed by SIGKILL +++\n"
     return Record(
-        (),
-        7,
-        Ending(-1, 9),
-        stdout,
-        b"",
-        RAN,
-        text.encode() if trace else None,
+        argv=(),
+        pid=7,
+        ending=Ending(status=-1, signal=9),
+        stdout=stdout,
+        stderr=b"",
+        maps=RAN,
+        trace=text.encode() if trace else None,
         stopped=True,
         ready=ready,
     )
@@ -176,14 +193,22 @@ def test_one_that_has_to_end_and_does_not() -> None:
 def test_the_run_without_a_tracer_says_how_it_ends_and_the_traced_one_its_way() -> None:
     """OpenJDK with ZGC in 39 bits: traced it is busy for a minute, and it dies in four seconds."""
     traced = stopped(f"{HIGH} {ENOMEM}", trace=True)
-    untraced = Record((), 9, Ending(1, wall=1.4), b"[gc] Failed to reserve 500M\nbye\n", b"")
+    untraced = Record(
+        argv=(),
+        pid=9,
+        ending=Ending(status=1, wall=1.4),
+        stdout=b"[gc] Failed to reserve 500M\nbye\n",
+        stderr=b"",
+    )
     seen = observe_program(traced, untraced, ready_pattern="^hello$", must_exit=True)
     assert (seen.outcome, seen.status, seen.path) == (Outcome.DIES, 1, ReservationPath.REFUSED)
     assert seen.message == "[gc] Failed to reserve 500M"
     assert "still running" in seen.evidence["ending, traced"]
     assert seen.evidence["ending"] == "status 1"
     well = observe_program(
-        traced, Record((), 9, Ending(0), b"hello\n", b""), ready_pattern="^hello$"
+        traced,
+        Record(argv=(), pid=9, ending=Ending(status=0), stdout=b"hello\n", stderr=b""),
+        ready_pattern="^hello$",
     )
     assert (well.outcome, well.path) == (Outcome.STARTS, ReservationPath.REFUSED)
 
@@ -222,7 +247,15 @@ def test_ten_thousand_refusals_are_told_in_no_time() -> None:
 
 
 def test_a_trace_that_was_cut_is_no_contradiction() -> None:
-    one = Record((), 7, Ending(0), b"", b"", trace=BEGIN.encode() + b"7 mma", cut=("trace",))
+    one = Record(
+        argv=(),
+        pid=7,
+        ending=Ending(status=0),
+        stdout=b"",
+        stderr=b"",
+        trace=BEGIN.encode() + b"7 mma",
+        cut=("trace",),
+    )
     assert observe_program(one).contradictions == ()
 
 
@@ -234,5 +267,24 @@ def test_an_expectation_that_makes_no_sense(text: str) -> None:
 
 @given(st.binary(max_size=200), st.text(max_size=40), st.integers(0, 255))
 def test_no_record_raises(trace: bytes, maps: str, status: int) -> None:
-    observe_program(Record((), 7, Ending(status), b"", b"", {"running": maps}, trace))
-    observe_program(Record((), 7, Ending(status), b"", b"", {"running": maps}))
+    observe_program(
+        Record(
+            argv=(),
+            pid=7,
+            ending=Ending(status=status),
+            stdout=b"",
+            stderr=b"",
+            maps={"running": maps},
+            trace=trace,
+        )
+    )
+    observe_program(
+        Record(
+            argv=(),
+            pid=7,
+            ending=Ending(status=status),
+            stdout=b"",
+            stderr=b"",
+            maps={"running": maps},
+        )
+    )

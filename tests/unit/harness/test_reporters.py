@@ -291,7 +291,12 @@ SCHEMA = {
 
 @pytest.mark.parametrize("evil", ["", "\x00\x1b[2J\ud800]]>\ufffe</testcase>&\r\n", "\U0001f4a5"])
 def test_junit_is_what_jenkins_allows_whatever_a_guest_says(evil: str) -> None:
-    one, other = samples.cell(), Cell("uml-6.1", Limits(), "", f"prog{evil}", plan=f"p{evil}.toml")
+    one, other = (
+        samples.cell(),
+        Cell(
+            guest="uml-6.1", limits=Limits(), policy="", subject=f"prog{evil}", plan=f"p{evil}.toml"
+        ),
+    )
     seen = samples.observation(samples.LOW_ALLOCATES, evidence={f"maps{evil}": evil})
     happened = [
         *a_run(),

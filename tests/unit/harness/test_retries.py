@@ -10,7 +10,7 @@ from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.runner.retries import RetryQueue
 from tests.unit.harness import samples
 
-A, B, C = (Cell("uml-6.1", Limits(rlimit_as=n), "after") for n in (1, 2, 3))
+A, B, C = (Cell(guest="uml-6.1", limits=Limits(rlimit_as=n), policy="after") for n in (1, 2, 3))
 
 
 def passed(cell: Cell) -> Verdict:

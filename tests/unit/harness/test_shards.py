@@ -15,7 +15,7 @@ from tests.unit.harness.samples import KNOWN
 def cells(sizes: list[int], mixed: bool = False) -> tuple[Cell, ...]:
     """So many cells of each guest; `mixed`: not one guest after the other."""
     made = [
-        Cell(f"g{guest}", Limits(4096 * (n + 1)), "after")
+        Cell(guest=f"g{guest}", limits=Limits(rlimit_as=4096 * (n + 1)), policy="after")
         for guest, size in enumerate(sizes)
         for n in range(size)
     ]

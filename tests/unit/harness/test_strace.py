@@ -80,7 +80,7 @@ def test_children_and_signals(guest: str) -> None:
     assert (subject_trace.threads, subject_trace.children) == (0, 3)
     assert subject_trace.ending == "killed by SIGKILL"
     assert any("SIGCHLD" in each for each in trace.signals)
-    assert doubts(trace, subject_trace, Ending(-1, 9)) == []
+    assert doubts(trace, subject_trace, Ending(status=-1, signal=9)) == []
 
 
 def test_what_a_fault_has_mapped_is_there_and_not_of_the_programs_own_asking() -> None:
@@ -109,8 +109,8 @@ def test_each_execve_begins_a_new_address_space() -> None:
 def test_a_death_by_signal() -> None:
     trace, subject_trace = read("uml-6.12-segv")
     assert "SIGSEGV" in trace.signals[0]
-    assert doubts(trace, subject_trace, Ending(-1, 11)) == []
-    [doubt] = doubts(trace, subject_trace, Ending(0))
+    assert doubts(trace, subject_trace, Ending(status=-1, signal=11)) == []
+    [doubt] = doubts(trace, subject_trace, Ending(status=0))
     assert samples.says([doubt], Code.TRACE_VS_ENDING, "killed by SIGSEGV", "exited with 0")
 
 
@@ -177,7 +177,7 @@ def test_a_log_that_breaks_off_says_so() -> None:
     trace = parse_trace(log)
     subject_trace = follow_subject(trace, int(log.split()[0]))
     assert not trace.by_agent
-    assert Code.TRACE_INCOMPLETE in samples.codes(doubts(trace, subject_trace, Ending(0)))
+    assert Code.TRACE_INCOMPLETE in samples.codes(doubts(trace, subject_trace, Ending(status=0)))
     assert trace.unknown == 1
 
 
@@ -194,7 +194,7 @@ def test_a_call_whose_arguments_make_no_sense_is_named() -> None:
 @given(st.binary(max_size=300), st.integers(0, 99))
 def test_nothing_raises(log: bytes, pid: int) -> None:
     trace = parse_trace(log)
-    doubts(trace, follow_subject(trace, pid), Ending(0))
+    doubts(trace, follow_subject(trace, pid), Ending(status=0))
 
 
 def test_a_result_may_begin_with_a_zero() -> None:

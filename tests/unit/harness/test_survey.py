@@ -47,8 +47,15 @@ def seen(
     name: str, outcome: Outcome = Outcome.STARTS, message: str = "", **more: object
 ) -> SurveyedCell:
     status = 1 if outcome is Outcome.DIES else 0
-    observed = Observation(ReservationPath.LOW, outcome, status, 0, message, last_output=message)
-    verdict = Verdict("c", Result.PASS, 1.0, observed=observed)
+    observed = Observation(
+        path=ReservationPath.LOW,
+        outcome=outcome,
+        status=status,
+        signal=0,
+        message=message,
+        last_output=message,
+    )
+    verdict = Verdict(cell="c", result=Result.PASS, seconds=1.0, observed=observed)
     return SurveyedCell(verdict, recorded(name) if name else (), **more)  # type: ignore[arg-type]
 
 
@@ -210,13 +217,16 @@ def threshold(
 def run(tmp_path: Path) -> Path:
     """A run of two subjects in two guests, as `foothold survey` leaves it."""
     cells = [
-        Cell(guest, limits, "", subject, repeat=repeat)
+        Cell(guest=guest, limits=limits, policy="", subject=subject, repeat=repeat)
         for guest in ("native", "uml-6.12")
         for limits in (Limits(), Limits(rlimit_as=1 << 30))
         for subject in TITLES
         for repeat in ((1, 2) if subject == "c-tsan" and not limits.named else (1,))
     ]
-    cells += [Cell("native", Limits(ceiling=0x7F80000000), "", subject) for subject in TITLES]
+    cells += [
+        Cell(guest="native", limits=Limits(ceiling=0x7F80000000), policy="", subject=subject)
+        for subject in TITLES
+    ]
     sink = RunDirectoryReporter(tmp_path)
     sink(
         RunStarted(
@@ -239,7 +249,10 @@ def run(tmp_path: Path) -> Path:
             log = "native-go"
         observed = seen("", Outcome.DIES if dies else Outcome.STARTS, "no space").verdict.observed
         sink(
-            CellFinished(cell=cell.id, verdict=Verdict(cell.id, Result.PASS, 1, observed=observed))
+            CellFinished(
+                cell=cell.id,
+                verdict=Verdict(cell=cell.id, result=Result.PASS, seconds=1, observed=observed),
+            )
         )
         trace = (RECORDED / f"{log if log == 'native-go' else f'uml-6.12-{log}'}.log").read_bytes()
         (tmp_path / "cells" / cell.id / "strace").write_bytes(trace)
@@ -324,7 +337,7 @@ def test_one_runtime_on_several_machines_is_one_row(run: Path) -> None:
     guest, subject = "qemu-user-arm64-39bit", "c-tsan-arm64"
     events = (run / "events.jsonl").read_bytes().splitlines()
     started = msgspec.json.decode(events[0], type=RunStarted)
-    cell = Cell(guest, Limits(), "", subject)
+    cell = Cell(guest=guest, limits=Limits(), policy="", subject=subject)
     started = msgspec.structs.replace(started, cells=(*started.cells, cell))
     facts = dataclasses.replace(samples.facts(0x8000000000), release="x")
     ready = GuestReady(**{**msgspec.structs.asdict(samples.ready(guest)), "facts": facts})
@@ -333,7 +346,7 @@ def test_one_runtime_on_several_machines_is_one_row(run: Path) -> None:
     place = run / "cells" / cell.id
     place.mkdir(parents=True)
     observed = seen("", Outcome.STARTS).verdict.observed
-    verdict = Verdict(cell.id, Result.PASS, 1, observed=observed)
+    verdict = Verdict(cell=cell.id, result=Result.PASS, seconds=1, observed=observed)
     (place / "verdict.json").write_bytes(msgspec.json.encode(verdict))
     anywhere = b"0,1099511627776,PROT_NONE,MAP_PRIVATE|MAP_ANONYMOUS,-1,0"
     (place / "emulator.log").write_bytes(

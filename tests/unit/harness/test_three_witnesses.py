@@ -25,7 +25,15 @@ def record(path: str) -> Record:
     trace = (folder / "strace").read_bytes()
     maps = {moment: (folder / f"maps-{moment}").read_text() for moment in ("reserved", "end")}
     stdout = (folder / "stdout.jsonl").read_bytes()
-    return Record((), int(trace.split()[0]), Ending(0), stdout, b"", maps, trace)
+    return Record(
+        argv=(),
+        pid=int(trace.split()[0]),
+        ending=Ending(status=0),
+        stdout=stdout,
+        stderr=b"",
+        maps=maps,
+        trace=trace,
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,7 +55,7 @@ def test_three_witnesses_agree(path: str, told: str) -> None:
 
 def test_three_witnesses_agree_about_an_arena_that_no_hint_got() -> None:
     """In uml-6.1, after 128 hints."""
-    modern = Cell("uml-6.1", Limits(), "modern")
+    modern = Cell(guest="uml-6.1", limits=Limits(), policy="modern")
     seen = observe(record("modern-low"), modern)
     assert seen.contradictions == ()
     assert (seen.path, seen.outcome) == (ReservationPath.LOW, Outcome.ALLOCATES)
@@ -57,7 +65,9 @@ def test_three_witnesses_agree_about_an_arena_that_no_hint_got() -> None:
     lie = bent("modern-low", "report", '"arena_start":', '"arena_start":6')
     against = observe(lie, modern).contradictions
     assert samples.says(against, Code.REPORT_INCONSISTENT, "arena_used")
-    of_2012 = observe(record("modern-low"), Cell("uml-6.1", Limits(), "after")).contradictions
+    of_2012 = observe(
+        record("modern-low"), Cell(guest="uml-6.1", limits=Limits(), policy="after")
+    ).contradictions
     assert samples.says(of_2012, Code.REPORT_VS_CELL, "policy", "modern", "after")
 
 

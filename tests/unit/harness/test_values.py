@@ -80,7 +80,7 @@ def test_sizes_are_written_with_the_largest_unit(size: int, text: str) -> None:
 
 @given(st.one_of(st.none(), st.integers(0, 1 << 50)))
 def test_limits_read_as_they_were_written(size: int | None) -> None:
-    assert Limits.parse(str(Limits(size))) == Limits(size)
+    assert Limits.parse(str(Limits(rlimit_as=size))) == Limits(rlimit_as=size)
 
 
 @pytest.mark.parametrize("text", ["rlimit-as=300M", "300M", "", "None", "rlimit_as", "cgroup=1G"])
@@ -97,7 +97,7 @@ def test_a_limit_almost_right_is_recognised() -> None:
 
 
 def test_a_cell_has_a_name_and_a_command_of_its_own() -> None:
-    one = Cell("uml-6.1", Limits(300 << 20), "after")
+    one = Cell(guest="uml-6.1", limits=Limits(rlimit_as=300 << 20), policy="after")
     assert one.id == "uml-6.1/rlimit_as=300M/after"
     assert " ".join(one.command) == (
         "foothold run --guest uml-6.1 --limit rlimit_as=300M --policy after"
@@ -107,7 +107,7 @@ def test_a_cell_has_a_name_and_a_command_of_its_own() -> None:
 def test_cells_are_the_same_whatever_is_declared_of_them() -> None:
     one = samples.cell()
     assert one.expected
-    assert one == Cell("native", Limits(), "after")
+    assert one == Cell(guest="native", limits=Limits(), policy="after")
 
 
 def test_deadlines_nest_inside_each_other() -> None:

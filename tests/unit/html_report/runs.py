@@ -23,7 +23,7 @@ NATIVE, LOW, REFUSED, UNSUPPORTED, LOST, LATE = (
     samples.cell("uml-6.12", "before"),
     samples.cell("docker"),
     samples.cell("qemu-x86_64"),
-    Cell("qemu-x86_64", Limits.parse("rlimit_as=300M"), "after"),
+    Cell(guest="qemu-x86_64", limits=Limits.parse("rlimit_as=300M"), policy="after"),
 )
 CELLS = (NATIVE, LOW, REFUSED, UNSUPPORTED, LOST, LATE)
 

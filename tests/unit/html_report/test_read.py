@@ -46,7 +46,16 @@ def test_a_program_under_an_emulator_is_shown_at_its_own_addresses(directory: Pa
     data, name = Path(__file__).parents[2] / "data/emulator", "qemu-user-arm64-39bit-after"
     log = (data / f"{name}.log").read_bytes()
     maps = {at: (data / f"{name}-{at}.maps").read_text() for at in ("reserved", "end")}
-    record = Record((), 1, Ending(0), (data / f"{name}.out").read_bytes(), b"", maps, log, log)
+    record = Record(
+        argv=(),
+        pid=1,
+        ending=Ending(status=0),
+        stdout=(data / f"{name}.out").read_bytes(),
+        stderr=b"",
+        maps=maps,
+        trace=log,
+        emulator=log,
+    )
     cell = f"{runs.LOW.id}+emulated"
     record.write(directory / "cells" / cell)
     evidence = read_evidence(read_run(directory), cell, reports=True)

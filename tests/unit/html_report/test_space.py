@@ -65,9 +65,28 @@ def test_every_mapped_byte_is_told_once(evidence: dict[str, Evidence]) -> None:
 
 def test_without_maps_the_trace_says_what_is_there() -> None:
     steps = [
-        Map(Reservation(0, 64 << 20, "---", ANONYMOUS, 0x40000000), "mmap"),
-        Map(Reservation(0, 8192, "r-x", frozenset({"PRIVATE"}), 0x50000000), "mmap"),
-        Map(Reservation(0, 4096, "rw-", ANONYMOUS, 0x60000000), "mmap"),
+        Map(
+            Reservation(
+                requested=0, length=64 << 20, protection="---", flags=ANONYMOUS, granted=0x40000000
+            ),
+            "mmap",
+        ),
+        Map(
+            Reservation(
+                requested=0,
+                length=8192,
+                protection="r-x",
+                flags=frozenset({"PRIVATE"}),
+                granted=0x50000000,
+            ),
+            "mmap",
+        ),
+        Map(
+            Reservation(
+                requested=0, length=4096, protection="rw-", flags=ANONYMOUS, granted=0x60000000
+            ),
+            "mmap",
+        ),
     ]
     space = segments(Evidence(address_space=replay(steps)))
     assert [each.kind for each in space] == [
@@ -88,7 +107,7 @@ def test_an_arena_that_cannot_be_is_not_drawn() -> None:
         arena_used=2,
         arena_end=1 << 70,
     )
-    assert arena_of(Report((claim,))) is None
+    assert arena_of(Report(events=(claim,))) is None
     assert arena_of(None) is None
 
 
@@ -157,7 +176,14 @@ def test_a_heap_that_grows_is_one_request(evidence: dict[str, Evidence]) -> None
 
 
 def test_what_was_refused_or_occupied_is_hatched() -> None:
-    refused = Reservation(0x10000000, 640 << 20, "---", ANONYMOUS, None, "ENOMEM")
+    refused = Reservation(
+        requested=0x10000000,
+        length=640 << 20,
+        protection="---",
+        flags=ANONYMOUS,
+        granted=None,
+        errno="ENOMEM",
+    )
     drawn = draw(AXIS, NARROW, (), (refused,), None, [Range(0xC000000000, 0xC100000000)])
     kinds = {hatch.kind: hatch for hatch in drawn.hatches}
     assert set(kinds) == {"below", "beyond", "occupied"}
@@ -176,7 +202,14 @@ def test_nothing_leaves_the_paper() -> None:
         for start in (0, 4096, NARROW.task_size - 4096, (1 << 63) - 4096)
     )
     asked = tuple(
-        Reservation(at, size, "rw-", ANONYMOUS, given, "" if given is not None else "ENOMEM")
+        Reservation(
+            requested=at,
+            length=size,
+            protection="rw-",
+            flags=ANONYMOUS,
+            granted=given,
+            errno="" if given is not None else "ENOMEM",
+        )
         for at in (1, 1 << 63)
         for size in (0, 1 << 62)
         for given in (None, 0, 1 << 63)
@@ -215,7 +248,16 @@ def test_without_a_trace_the_report_or_the_maps_are_the_ledger(
 
 def test_a_program_that_asks_without_end_is_bounded() -> None:
     steps = [
-        Map(Reservation(0x400000000000 + (n << 28), 64 << 20, "---", ANONYMOUS, 0x64000000), "")
+        Map(
+            Reservation(
+                requested=0x400000000000 + (n << 28),
+                length=64 << 20,
+                protection="---",
+                flags=ANONYMOUS,
+                granted=0x64000000,
+            ),
+            "",
+        )
         for n in range(5000)
     ]
     subject_trace = SubjectTrace(steps=tuple(steps), programs=("prog",), ending="killed by SIGKILL")

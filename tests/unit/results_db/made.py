@@ -17,7 +17,7 @@ from foothold_lab.harness.results_db.database import Database
 from foothold_lab.harness.results_db.writer import Recorder
 from tests.unit.harness import samples
 
-HERE = Provenance("0.1.0", "abc", "c0de", "3.11.7", "6.18")
+HERE = Provenance(version="0.1.0", revision="abc", code="c0de", python="3.11.7", kernel="6.18")
 IMAGES = {"uml-6.1": {"kernel": "kernel-1"}}
 
 
@@ -96,7 +96,12 @@ class Made:
 
 def cell(guest: str = "native", limits: str = "none", **more: object) -> Cell:
     return replace(
-        Cell(guest, Limits.parse(limits), "after", expected=samples.HIGH_ALLOCATES),
+        Cell(
+            guest=guest,
+            limits=Limits.parse(limits),
+            policy="after",
+            expected=samples.HIGH_ALLOCATES,
+        ),
         **more,  # type: ignore[arg-type]
     )
 

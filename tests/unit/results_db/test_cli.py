@@ -156,7 +156,9 @@ def test_a_run_directory_needs_no_history(
 def test_shows_a_verdict_without_path_and_outcome(
     capsys: pytest.CaptureFixture[str], file: Path
 ) -> None:
-    seen = Observation(None, None, -1, 9, "", {"report": "cut"})
+    seen = Observation(
+        path=None, outcome=None, status=-1, signal=9, message="", evidence={"report": "cut"}
+    )
     verdict = made.fails(
         ONE, observed=seen, console="Kernel panic\x07", remedy="look", notes=("n",)
     )

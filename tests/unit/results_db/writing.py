@@ -18,7 +18,10 @@ from tests.unit.harness import samples
 
 def main(file: Path, name: str, count: int) -> None:
     """Write that many cells, each with its verdict, and the end."""
-    cells = [Cell("native", Limits(rlimit_as=(n + 1) << 20), "after") for n in range(count)]
+    cells = [
+        Cell(guest="native", limits=Limits(rlimit_as=(n + 1) << 20), policy="after")
+        for n in range(count)
+    ]
     sys.stdin.readline()
     with Bus([HistoryReporter(file)]) as bus:
         bus(

@@ -191,7 +191,7 @@ def test_a_subject_that_cannot_be_traced_is_the_laboratorys_fault() -> None:
 
 def test_limits_become_options_of_the_agent() -> None:
     assert agent_argv("/init", Limits(), ["a", "b"]) == ["/init", "run", "--", "a", "b"]
-    assert agent_argv("/init", Limits(300 << 20), ["a"]) == [
+    assert agent_argv("/init", Limits(rlimit_as=300 << 20), ["a"]) == [
         "/init", "run", "--rlimit", "as=314572800", "--", "a",
     ]  # fmt: skip
     traced = agent_argv(
