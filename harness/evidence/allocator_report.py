@@ -6,6 +6,7 @@ order in which events can come. What is wrong with it becomes a finding, never a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -243,25 +244,12 @@ def _inconsistencies(events: list[ReportEvent]) -> tuple[Finding, ...]:
     """Return where two numbers of the report contradict each other."""
     report = Report(events=tuple(events))
     start, reserved, end = report.one(Start), report.one(Reserved), report.one(End)
-    wrong = []
+    many_arenas = bool(start and start.policy in HINTS)
+    wrong: list[str] = []
     if reserved:
-        if reserved.base + reserved.length != reserved.arena_end:
-            wrong.append("the reservation does not end with the arena")
-        bitmap_end = reserved.bitmap + reserved.bitmap_size
-        if start and start.policy in HINTS:  # where the bitmap of an arena lies anywhere
-            if reserved.bitmap < reserved.arena_end and reserved.arena_start < bitmap_end:
-                wrong.append("the bitmap lies in the arena")
-        elif bitmap_end != reserved.arena_start:
-            wrong.append("the bitmap does not end where the arena starts")
-        if not reserved.arena_start <= reserved.arena_used <= reserved.arena_end:
-            wrong.append("arena_used lies outside of the arena")
+        wrong += _wrong_reservation(reserved, many_arenas=many_arenas)
     if reserved and end:
-        if reserved.arena_start != end.arena_start and not (start and start.policy in HINTS):
-            wrong.append("the arena has moved")  # of many, another may lie before the first
-        if not end.arena_start <= end.arena_used <= end.arena_end:
-            wrong.append("at the end, arena_used lies outside of the arena")
-        if end.path != reserved.path and end.path is not ReservationPath.LOW_GROWN:
-            wrong.append(f"the path changes from {reserved.path} to {end.path}")
+        wrong += _wrong_end(reserved, end, many_arenas=many_arenas)
     workload = report.one(Workload)
     if workload and not (workload.verified and _is_enough(workload)):
         wrong.append("the workload is not verified, or allocated nothing")
@@ -269,6 +257,28 @@ def _inconsistencies(events: list[ReportEvent]) -> tuple[Finding, ...]:
         Finding(Code.REPORT_INCONSISTENT, f"The report contradicts itself: {each}.")
         for each in wrong
     )
+
+
+def _wrong_reservation(reserved: Reserved, *, many_arenas: bool) -> Iterator[str]:
+    if reserved.base + reserved.length != reserved.arena_end:
+        yield "the reservation does not end with the arena"
+    bitmap_end = reserved.bitmap + reserved.bitmap_size
+    if many_arenas:  # the bitmap of an arena lies anywhere
+        if reserved.bitmap < reserved.arena_end and reserved.arena_start < bitmap_end:
+            yield "the bitmap lies in the arena"
+    elif bitmap_end != reserved.arena_start:
+        yield "the bitmap does not end where the arena starts"
+    if not reserved.arena_start <= reserved.arena_used <= reserved.arena_end:
+        yield "arena_used lies outside of the arena"
+
+
+def _wrong_end(reserved: Reserved, end: End, *, many_arenas: bool) -> Iterator[str]:
+    if reserved.arena_start != end.arena_start and not many_arenas:
+        yield "the arena has moved"  # of many, another may lie before the first
+    if not end.arena_start <= end.arena_used <= end.arena_end:
+        yield "at the end, arena_used lies outside of the arena"
+    if end.path != reserved.path and end.path is not ReservationPath.LOW_GROWN:
+        yield f"the path changes from {reserved.path} to {end.path}"
 
 
 def _is_enough(workload: Workload) -> bool:

@@ -18,7 +18,6 @@ def judge(
     seconds: float,
     notes: Sequence[str] = (),
     console: str = "",
-    artefacts: str = "",
 ) -> Verdict:
     """Compare what was observed with what was predicted and expected, and those with each other.
 
@@ -55,7 +54,6 @@ def judge(
         notes=tuple(notes),
         console=console if findings else "",
         command=cell.command,
-        artefacts=artefacts,
     )
 
 

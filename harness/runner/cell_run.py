@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from foothold_lab.harness import evidence
@@ -106,15 +107,15 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
         )
     if execution.untraced:
         notes.append("run again without a tracer, under which it did not come to an end")
-    return evidence.judge(
+    verdict = evidence.judge(
         cell,
         predicted,
         observation,
         seconds=time.monotonic() - started,
         notes=notes,
         console=guest.diagnose(),
-        artefacts=str(directory),
     )
+    return replace(verdict, artefacts=str(directory))
 
 
 def _judging_check(booted: BootedGuest) -> Check:
