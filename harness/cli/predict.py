@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foothold_lab.harness.cli.context import FINDING, OK
-from foothold_lab.harness.model.errors import UsageError, did_you_mean
+from foothold_lab.harness.model.errors import UndecidedError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from foothold_lab.harness.model.cells import Limits
@@ -45,12 +45,18 @@ class _AddressSpace:
     def facts(self) -> Facts:
         """Return the facts that a guest with this address space would have. Raises UsageError."""
         from foothold_lab.harness.model.sizes import parse_size
+        from foothold_lab.harness.oracle.imagined import imagined_facts, under_limits
 
         limits = self.limits()
         end = _end(_task_size(self.task_size, self.pointer_bytes), limits)
-        facts = _facts(end, self.pointer_bytes, bottom_up=self.bottom_up)
         commit_limit = parse_size(self.commit_limit) if self.commit_limit else None
-        return _under(facts, limits, commit_limit)
+        if limits.overcommit == 2 and commit_limit is None:
+            raise UsageError(
+                "the effect of overcommit=2 depends on the memory that may still be committed",
+                "give it, for example --commit-limit 200M",
+            )
+        facts = imagined_facts(end, self.pointer_bytes, bottom_up=self.bottom_up)
+        return under_limits(facts, limits, commit_limit)
 
 
 @click.command(short_help="Predict the allocator's verdict without a boot.")
@@ -88,39 +94,54 @@ class _AddressSpace:
     help="Policy of the allocator: see `foothold policies`.",
 )
 @click.option(
+    "--workload",
+    default="default",
+    show_default=True,
+    metavar="WORKLOAD",
+    help="Workload of the allocator: none, default, hello, grow:SIZE, block:SIZE or small:N:SIZE.",
+)
+@click.option(
     "--calls/--no-calls",
     default=True,
     show_default=True,
     help="Show the allocator's system calls.",
 )
-def predict(policy: str, calls: bool, **address_space: Any) -> int:
+def predict(policy: str, workload: str, calls: bool, **address_space: Any) -> int:
     """Predict the allocator's verdict in an address space, without a boot.
 
     Two predictions are made that share no code: that of the oracle, from facts, and that of the
-    allocator on a model of the kernel. The exit code is 1 if they differ.
+    allocator on a model of the kernel. The exit code is 1 if they differ. Where the oracle cannot
+    decide, the answer is that of the model.
     """
     from foothold_lab.harness import oracle
     from foothold_lab.harness.oracle import modelled
+    from foothold_lab.harness.plan.vocabulary import check_workload
 
     if policy not in oracle.POLICIES:
         raise UsageError(
             f"unknown policy {policy!r}{did_you_mean(policy, oracle.POLICIES)}",
             f"known policies: {', '.join(oracle.POLICIES)}",
         )
+    check_workload(workload)
     space = _AddressSpace(**address_space)
     facts, limits, pointers = space.facts(), space.limits(), space.pointer_bytes
     if problem := oracle.unknown(facts, policy):
         raise UsageError(problem, "remove --pointer-size, or choose another policy")
     process = replace(oracle.FORMS[pointers].process, unsure=0, low=modelled.low_arena(pointers))
-    predicted = oracle.predict(facts, limits, policy, process)
-    model = modelled.run(policy, facts, limits, process)
-    click.echo(f"{predicted}\n  oracle: {predicted.reason}")
+    model = modelled.run(policy, facts, limits, process, workload)
+    other = modelled.expectation(model)
+    try:
+        predicted = oracle.predict(facts, limits, policy, process, workload=workload)
+        reason = predicted.reason
+    except UndecidedError as error:
+        predicted, reason = other, f"undecided: {error}"
+    click.echo(f"{other if predicted.outcome is None else predicted}\n  oracle: {reason}")
     click.echo(f"  model:  {model.reason}")
     if calls:
         click.echo("  calls:")
         for call in model.calls:
             click.echo(f"    {call}")
-    if not predicted.agrees(other := modelled.expectation(model)):
+    if not predicted.agrees(other):
         click.echo(f"  the model differs: {other}")
         return FINDING
     return OK
@@ -164,54 +185,3 @@ def _end(task_size: int, limits: Limits) -> int:
             "give a lower ceiling, or a larger --task-size",
         )
     return limits.ceiling
-
-
-def _facts(task_size: int, pointer_size: int, *, bottom_up: bool) -> Facts:
-    """Return the facts of an address space of this size, with the usual values for the rest."""
-    from foothold_lab.harness.model.facts import Cgroup, Facts, Hint, Tools
-    from foothold_lab.harness.oracle import HIGH, PROBE
-
-    first = 0x40000000 if bottom_up else task_size - min(1 << 30, task_size >> 4)
-    asked = HIGH if pointer_size == 8 else 0xB0000000
-    high = asked if task_size >= asked + PROBE else first
-    return Facts(
-        schema=2,
-        machine="x86_64" if pointer_size == 8 else "i686",
-        release="",
-        pointer_size=pointer_size,
-        page_size=PAGE,
-        task_size=task_size,
-        lowest=0x10000,
-        placement="bottom-up" if bottom_up else "top-down",
-        first=first,
-        hint_high=Hint(asked, high, 0),
-        hint_low=Hint(0x10000000, 0x10000000, 0),
-        hint_beyond=Hint(task_size, first, 0),
-        aslr=0,
-        aslr_bits=0,
-        rlimit_as=-1,
-        rlimit_data=-1,
-        rlimit_stack=8 << 20,
-        rlimit_memlock=8 << 20,
-        overcommit=0,
-        commit_limit=-1,
-        committed=-1,
-        memory=-1,
-        max_map_count=65530,
-        cgroup=Cgroup(),
-        tools=Tools(),
-    )
-
-
-def _under(facts: Facts, limits: Limits, commit_limit: int | None) -> Facts:
-    """Return the facts under limits that change what the agent of a guest would measure."""
-    if limits.legacy_layout:
-        facts = replace(facts, placement="bottom-up", first=facts.task_size // 3 & ~(PAGE - 1))
-    if limits.overcommit == 2 and commit_limit is None:
-        raise UsageError(
-            "the effect of overcommit=2 depends on the memory that may still be committed",
-            "give it, for example --commit-limit 200M",
-        )
-    if commit_limit is None:
-        return facts
-    return replace(facts, commit_limit=commit_limit, committed=0)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from foothold_lab.harness.oracle import Process
 
 MIB = 1 << 20
+PROBE = 64 << 10
 WRITABLE = PROT_RW & ~1
 
 
@@ -28,9 +29,11 @@ def low_arena(pointer_size: int) -> Range:
     return Range(want, want)
 
 
-def run(policy: str, facts: Facts, limits: Limits, process: Process) -> Prediction:
-    """Run the default workload in a process of that size, without a guest."""
-    return predict(POLICIES[policy], Narrowed(facts, limits, process))
+def run(
+    policy: str, facts: Facts, limits: Limits, process: Process, workload: str = "default"
+) -> Prediction:
+    """Run a workload in a process of that size, without a guest."""
+    return predict(POLICIES[policy], Narrowed(facts, limits, process), workload=workload)
 
 
 def expectation(modelled: Prediction) -> Expectation:
@@ -57,16 +60,23 @@ class Narrowed(ModelKernel):
         self._data = None if limits.rlimit_data is None else limits.rlimit_data - process.data
         self._promises = facts.commit_limit - facts.committed - facts.memory // 32 - process.data
         room = limits.rlimit_as
+        top_down = facts.placement == "top-down"
         super().__init__(
             AddressSpace(
                 task_size=facts.task_size,
                 pointer_size=facts.pointer_size,
-                mmap_base=facts.first,
-                top_down=facts.placement == "top-down",
+                # `first` is the start of the 64 KiB that the agent mapped
+                mmap_base=facts.first + (PROBE if top_down else 0),
+                top_down=top_down,
                 occupied=[(each.start, each.end) for each in limits.occupied],
                 rlimit_as=None if room is None else max(room - process.size, 0),
             )
         )
+
+    def getrlimit(self) -> int:
+        """Return the whole RLIMIT_AS: the kernel does not subtract what is mapped."""
+        limit = self._limits.rlimit_as
+        return self.width.mask if limit is None else limit
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
         """Map, unless a limit or a fault prevents it."""

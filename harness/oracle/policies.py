@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from foothold_lab.harness.model.errors import UndecidedError, UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
-from foothold_lab.harness.model.limits import Limits, Range
+from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.sizes import format_size
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath
 from foothold_lab.harness.oracle.forms import MIB, TABLES, Process
@@ -22,6 +22,7 @@ SMALLEST_ARENA = 16 * MIB  # where a shrunk arena leaves less, it matters how th
 ARENA = 64 * MIB  # of Go 1.11, whose bitmap is 4 MiB here
 METADATA = 4 * MIB
 
+NO_FIRST_TABLE = "no addresses are free for the first table"
 NOTHING_HIGH = "pointers of 4 bytes reach no high address"
 
 NO_TABLE = "throw: out of memory (FixAlloc)"
@@ -71,23 +72,31 @@ def unknown(facts: Facts, policy: str) -> str:
 
 
 def _before(space: Space) -> Expectation:
-    """The arena is taken for granted; the first mapping of the heap shows whether it is there."""
+    """The arena is assumed to be free; the first mapping of the heap shows whether it is."""
     return _high(space, 1, "nothing else is tried")
 
 
 def _after(space: Space) -> Expectation:
     """A probe decides between the high arena and the low one."""
     if why := space.refusal(HIGH, PROBE, 1):
-        return _low(space, why, 2, stray=_astray(space))
+        return _low(space, why, 2, stray=_misplaced_probe(space))
     return _high(space, 2, "the probe is granted")
 
 
 def _grsec(space: Space) -> Expectation:
-    """A probe that went astray insists, unless all of its place is taken."""
+    """A misplaced probe is repeated with MAP_FIXED, unless all of its range is occupied: by others,
+    or by the misplaced probe itself.
+    """
+    why = space.refusal(HIGH, PROBE, 1)
     if space.facts.task_size < HIGH + PROBE:
-        return _low(space, space.refusal(HIGH, PROBE, 0), 2)
-    if space.refusal(HIGH, PROBE, 1) and space.taken(HIGH, PROBE) == PROBE:
-        return _low(space, f"{HIGH:#x} is occupied", 2, stray=_astray(space))
+        return _low(space, why, 2)
+    if why:
+        stray = 0 if space.failure(1) else space.elsewhere(PROBE)
+        covered = space.taken(HIGH, PROBE)
+        if stray:
+            covered += max(0, min(stray, HIGH) + PROBE - max(stray, HIGH))
+        if covered == PROBE:
+            return _low(space, f"{HIGH:#x} is occupied", 2, stray=_misplaced_probe(space))
     return _high(space, 2, "the probe insists")
 
 
@@ -141,25 +150,34 @@ def _shrunk(space: Space, left: int) -> int:
 
 def _modern(first: int, space: Space) -> Expectation:
     """Arenas of 64 MiB at the first hint that is granted, or wherever the kernel likes."""
+    table = TABLES // 2
+    if space.place(table) is None:
+        return _dies(NO_TABLE, NO_FIRST_TABLE)
     hints = [i << 40 | first for i in range(128)]
     refused = [space.refusal(hint, ARENA, nth) for nth, hint in enumerate(hints, start=1)]
     granted = [hint for hint, why in zip(hints, refused, strict=True) if not why]
-    # where the kernel chooses, an arena more is asked for, and cut off (that it is aligned
-    # as it comes, and stays whole, happens once in 16384 places)
+    # where the kernel chooses, an arena more is requested; it is trimmed unless it is aligned
     size = ARENA if granted else 2 * ARENA
     why = "" if granted else f"{refused[0]}, as all hints, and "
-    first = TABLES // 2
-    if lacking := space.lacks(size, first):
+    if lacking := space.lacks(size, table):
         return _dies(NO_ARENA, f"{why}{lacking} has no room for {size >> 20}M")
-    if not granted and space.elsewhere(size) is None:
+    base = granted[0] if granted else space.elsewhere(size)
+    if base is None:
         return _dies(NO_ARENA, f"{why}{size >> 20}M are not to be had anywhere")
-    if lacking := space.lacks(0, first + ARENA, largest=ARENA, last=ARENA):
-        return _dies(OUT_OF_MEMORY, f"{why}64M are reserved, but {lacking}")
-    if lacking := space.lacks(0, first + ARENA + METADATA):
-        return _dies(
-            NO_METADATA, f"{why}64M are mapped, but {lacking} has no room for their bitmap"
-        )
-    if lacking := space.lacks(0, TABLES + ARENA + METADATA):
+    if base % ARENA:
+        base, size = -(-base // ARENA) * ARENA, ARENA
+    space.map(base, size)
+    arenas = size // ARENA
+    if lacking := space.lacks(0, table + size, largest=size, last=size):
+        return _dies(OUT_OF_MEMORY, f"{why}{size >> 20}M are reserved, but {lacking}")
+    for nth in range(1, arenas + 1):
+        lacking = space.lacks(0, table + size + nth * METADATA)
+        if lacking or space.place(METADATA) is None:
+            lacking = lacking or "the address space"
+            return _dies(NO_METADATA, f"{why}64M are mapped, but {lacking} has no room for bits")
+    lacking = space.lacks(0, TABLES + size + arenas * METADATA)
+    if lacking or space.place(table) is None:
+        lacking = lacking or "the address space"
         return _dies(NO_TABLE, f"{why}64M are mapped, but {lacking} has no room for more")
     if granted:
         return _allocates(ReservationPath.HIGH, f"64M are to be had at {granted[0]:#x}")
@@ -172,8 +190,10 @@ def _high(space: Space, nth: int, before: str) -> Expectation:
     """The heap is mapped where the arena must be: at first as a hint, then with MAP_FIXED unless
     all of that place is taken. `nth` is the number of the first of those hints.
     """
-    heap = space.form.heap
+    form, heap = space.form, space.form.heap
     end = HIGH_ARENA + heap
+    if space.place(TABLES // 2) is None:
+        return _dies(NO_TABLE, NO_FIRST_TABLE)
     if space.facts.task_size < end:
         return _dies(
             OUT_OF_MEMORY,
@@ -187,9 +207,14 @@ def _high(space: Space, nth: int, before: str) -> Expectation:
             "partly in the way are overwritten",
             f"occupy all from {HIGH_ARENA:#x} to {end:#x}, or nothing there",
         )
+    why = space.refusal(HIGH_ARENA, MIB, 0)
+    if not space.lacks(0, form.first_heap):
+        space.map(HIGH_ARENA - form.first_bitmap, form.first_bitmap + MIB)
+        if space.place(TABLES // 2) is None:
+            return _dies(NO_TABLE, "no addresses are free for the second table")
     if space.lacks(0, heap):
         return _starves(space, ReservationPath.HIGH)
-    if why := space.refusal(HIGH_ARENA, MIB, 0):
+    if why:
         return _allocates(ReservationPath.HIGH, f"{why}, but it is free, and so MAP_FIXED takes it")
     return _allocates(
         ReservationPath.HIGH,
@@ -215,20 +240,20 @@ def _low(space: Space, why: str, nth: int, length: int = 0, stray: int = 0) -> E
         return _dies(
             CANNOT_RESERVE, f"{why}, and {lacking} has no room for the {size} of the low arena"
         )
+    space.map(base, length)
     arena = base + (length // 9 if length < form.low_length else length - (512 << 20))
     in_the_way = arena >= BELOW_4G  # it dies before it makes the second table
     if lacking := space.lacks(length + stray, TABLES // 2 if in_the_way else TABLES):
         return _dies(NO_TABLE, f"{why}, and {lacking} has no room beside the low arena")
+    # heap and bitmap are in the reservation, the tables are not
+    no_addresses = f"{why}, and {size} at {base:#x} leave no addresses for more"
+    if space.place(TABLES // 2) is None:
+        return _dies(NO_TABLE, no_addresses)
     if in_the_way:
         where = f"the reservation lands at {base:#x}, above 4G, where it is not taken as reserved"
         return _conflicts(space, f"{why}, and {where}", nth + 1, length + stray)
-    # heap and bitmap are in the reservation, the tables are not
-    taken = [Range(base, base + length)]
-    for _ in range(2):
-        table = space.elsewhere(TABLES // 2, taken)
-        if table is None:
-            return _dies(NO_TABLE, f"{why}, and {size} at {base:#x} leave no addresses for more")
-        taken.append(Range(table, table + TABLES // 2))
+    if space.place(TABLES // 2) is None:
+        return _dies(NO_TABLE, no_addresses)
     if space.lacks(length + stray + TABLES - form.heap, form.heap, last=form.last_bitmap):
         return _starves(space, ReservationPath.LOW, length + stray + TABLES, f"{why}, and ")
     return _allocates(ReservationPath.LOW, f"{why}, and {size} are to be had at {base:#x}")
@@ -243,6 +268,8 @@ def _conflicts(space: Space, reason: str, nth: int, reserved: int = 0) -> Expect
         return _dies(OUT_OF_MEMORY, f"{reason}, and the next mapping fails with ENOMEM")
     if not error and (lacking := space.lacks(reserved, TABLES // 2 + MIB)):
         return _dies(OUT_OF_MEMORY, f"{reason}, and {lacking} has no room to try elsewhere")
+    if not error and space.elsewhere(MIB) is None:
+        return _dies(OUT_OF_MEMORY, f"{reason}, and no other addresses are free")
     return _dies(CONFLICT, reason)
 
 
@@ -262,9 +289,13 @@ def _low_base(space: Space, length: int, nth: int) -> int | None:
     return space.elsewhere(length)
 
 
-def _astray(space: Space) -> int:
-    """Bytes of a probe that the kernel put elsewhere, where it stays: none if it failed."""
-    return 0 if space.failure(1) else PROBE
+def _misplaced_probe(space: Space) -> int:
+    """Map a probe that the kernel places elsewhere, where it stays. Returns its bytes, 0 if it
+    failed.
+    """
+    if space.failure(1) or space.place(PROBE) is None:
+        return 0
+    return PROBE
 
 
 def _allocates(path: ReservationPath, reason: str) -> Expectation:

@@ -42,6 +42,7 @@ class Space:
         self.form = FORMS[facts.pointer_size]
         self.process = process or process_of(facts)
         self._limits = limits
+        self._mapped: list[Range] = []  # by the subject
         self._budgets = tuple(self._find_budgets())
         self._check()
 
@@ -83,6 +84,8 @@ class Space:
         if address + length > facts.task_size:
             return f"{address:#x} lies beyond the task size {facts.task_size:#x}"
         if limits.hints_ignored and address in limits.hints_ignored:
+            if self.elsewhere(length) == address:  # by chance the same
+                return ""
             return f"the hint {address:#x} is ignored"
         hint = facts.hint_high if address > BELOW_4G else facts.hint_low
         if not hint.honoured and hint.asked + length <= facts.task_size:
@@ -91,6 +94,9 @@ class Space:
         for each in limits.occupied:
             if each.meets(address, length):
                 return f"{each} is occupied"
+        for each in self._mapped:
+            if each.meets(address, length):
+                return f"the subject has already mapped {each}"
         return ""
 
     def failure(self, nth: int) -> str:
@@ -103,17 +109,30 @@ class Space:
         """How many bytes of a range are occupied."""
         end = address + length
         total = 0
-        for each in sorted(self._limits.occupied):  # which do not overlap, or they could not be had
+        for each in self._used:
             total += max(0, min(end, each.end) - max(address, each.start))
         return total
 
-    def elsewhere(self, length: int, taken: Sequence[Range] = ()) -> int | None:
-        """Where a mapping goes that the kernel places, but for the process's own; None: nowhere.
+    def map(self, address: int, length: int) -> None:
+        """Note that the subject has mapped a range."""
+        self._mapped.append(Range(address, address + length))
 
-        `taken` is occupied by now, besides what limits occupy.
-        """
+    def place(self, length: int) -> int | None:
+        """Map bytes where the kernel chooses, and return the address; None: nowhere."""
+        address = self.elsewhere(length)
+        if address is not None:
+            self.map(address, length)
+        return address
+
+    @property
+    def _used(self) -> list[Range]:
+        """What limits occupy and the subject has mapped, in order and without overlap."""
+        return sorted((*self._limits.occupied, *self._mapped))
+
+    def elsewhere(self, length: int) -> int | None:
+        """Return where the kernel places a mapping without a hint; None: nowhere."""
         facts = self.facts
-        occupied = sorted((*self._limits.occupied, *taken))
+        occupied = self._used
         if facts.placement == "bottom-up":
             return self._upward(length, facts.first, occupied)
         ceiling = min(facts.first + (64 << 10), facts.task_size)
