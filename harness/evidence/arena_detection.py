@@ -14,7 +14,10 @@ from foothold_lab.harness.model.verdict import ReservationPath
 HIGH_ARENA = 0xF840000000
 LOW_ARENA = 512 << 20  # the arena of the low reservation; its bitmap is below it
 LOW_HEAP = 2 << 30  # what this bitmap covers
-SMALLEST = 16 << 20  # a smaller reservation cannot be told from other memory
+MIB = 1 << 20
+BITMAP_CHUNK = 8192  # the bitmap grows by multiples of it
+SMALLEST = 1 << 20  # a smaller one could not hold the first heap
+CERTAIN = 16 << 20  # a smaller reservation cannot be told from other memory
 ARENA = 64 << 20  # an arena of Go since 1.11, at a multiple of its size
 HINTS: Mapping[str, tuple[int, ...]] = {
     "modern": tuple(i << 40 | 0xC0 << 32 for i in range(128)),
@@ -45,14 +48,16 @@ def detect_path(
     high: executable anonymous memory at 0xf840000000, and no low reservation. low: 512 MiB and the
     bitmap for 2 GiB before them, below 4 GiB, in use across the arena's start and reserved at their
     end. low-grown: the same, with a bitmap that covers more heap than those 512 MiB. Under
-    RLIMIT_AS a low reservation may be smaller; then a ninth of it is bitmap (2012-02-24).
+    RLIMIT_AS a low reservation may be smaller; then a ninth of it is bitmap (2012-02-24). Such a
+    one is low-grown if its bitmap, extended downwards, covers heap beyond the reservation.
 
     Of a policy with HINTS, high: 64 MiB of readable and writable anonymous memory at one of them.
     low: such memory at another multiple of 64 MiB, and none at a hint.
     """
     if policy in HINTS:
         return _sparse(mappings, HINTS[policy])
-    low = _Low(_HEAP_PER_BITMAP[pointers])
+    shrinks = policy == "memlimit"
+    low = _Low(_HEAP_PER_BITMAP[pointers], SMALLEST if shrinks else CERTAIN)
     high = next((each for each in mappings if _holds(each, HIGH_ARENA)), None)
     runs = list(_runs(mappings))
     found = next((run for run in map(low.trimmed, runs) if low.is_whole(run)), None)
@@ -67,6 +72,10 @@ def detect_path(
             f"{_reserved(small) >> 20}M reserved at {small[0].start:#x}, a ninth of them bitmap"
         )
         return DetectedPath(ReservationPath.LOW, small[0].start, evidence)
+    for run in runs if shrinks else ():
+        if base := low.outgrown_base(run, mappings):
+            evidence = f"reserved at {base:#x}, bitmap from {run[0].start:#x} for heap beyond it"
+            return DetectedPath(ReservationPath.LOW_GROWN, base, evidence)
     nothing = f"nothing at {HIGH_ARENA:#x}, " if pointers == 8 else ""
     return DetectedPath(None, 0, f"no arena: {nothing}no {low.length >> 20}M below 4G")
 
@@ -98,6 +107,7 @@ class _Low:
     """The low reservation. A byte of its bitmap covers `heap_per_bitmap` bytes of heap."""
 
     heap_per_bitmap: int
+    smallest: int
 
     @property
     def bitmap(self) -> int:
@@ -137,8 +147,35 @@ class _Low:
         """Has RLIMIT_AS made it smaller, and is it in use at the start of the arena?"""
         length = _reserved(run)
         ninth = length // 9
-        whole = SMALLEST <= length < self.length and length % (9 * 4096) == 0
-        return whole and any(_holds(each, run[0].start + ninth) for each in run)
+        whole = self.smallest <= length < self.length and length % (9 * 4096) == 0
+        # the runtime asks for a multiple of a MiB; a small reservation is recognised only there
+        certain = length >= CERTAIN or run[0].start % MIB == 0
+        return whole and certain and any(_holds(each, run[0].start + ninth) for each in run)
+
+    def outgrown_base(self, run: Sequence[MappedRange], mappings: Sequence[MappedRange]) -> int:
+        """Return the base of a smaller reservation whose heap has outgrown it; 0 if there is none.
+
+        The bitmap then begins below the reservation. The base is the multiple of a MiB for which a
+        ninth of the reservation ends where the arena starts, and the bitmap of that arena covers
+        memory in use beyond the reservation.
+        """
+        start = run[0].start
+        end = start + (_reserved(run) or run[0].length)
+        if not run[0].is_heap:
+            return 0
+        for base in range(-(-start // MIB) * MIB, end, MIB):
+            length = end - base
+            arena = base + length // 9
+            bitmap = arena - start
+            fits = self.smallest <= length < self.length and length % (9 * 4096) == 0
+            if not fits or bitmap % BITMAP_CHUNK or not _holds(run[0], arena):
+                continue
+            covered = arena + bitmap * self.heap_per_bitmap
+            last = covered - BITMAP_CHUNK * self.heap_per_bitmap  # the bitmap is rounded up
+            beyond = (each for each in mappings if each.is_heap and each.start >= end)
+            if any(each.start < covered and last < each.end for each in beyond):
+                return base
+        return 0
 
 
 def _holds(mapping: MappedRange, address: int) -> bool:

@@ -235,6 +235,44 @@ def test_a_smaller_low_arena_has_a_ninth_of_bitmap() -> None:
     assert detect_path(parse_maps(other)).path is None
 
 
+# the anonymous mappings of memlimit with grow:16M on UML 6.1, as observed
+SMALL_RESERVATION = {
+    "200M": """\
+04c00000-04cc4000 ---p 00000000 00:00 0
+04cc4000-04dd4000 rwxp 00000000 00:00 0
+04dd4000-05374000 ---p 00000000 00:00 0
+""",
+    "210M": """\
+04c00000-04de1000 ---p 00000000 00:00 0
+04de1000-04ef1000 rwxp 00000000 00:00 0
+04ef1000-05d79000 ---p 00000000 00:00 0
+""",
+}
+OUTGROWN_RESERVATION = {
+    "200M": """\
+01056000-052d4000 rwxp 00000000 00:00 0
+052d4000-05374000 ---p 00000000 00:00 0
+405d9000-41499000 rwxp 00000000 00:00 0
+""",
+    "210M": """\
+01215000-05cf1000 rwxp 00000000 00:00 0
+05cf1000-05d79000 ---p 00000000 00:00 0
+405d9000-40b99000 rwxp 00000000 00:00 0
+""",
+}
+
+
+@pytest.mark.parametrize("limit", ["200M", "210M"])
+def test_a_reservation_that_memlimit_made_small_can_be_outgrown(limit: str) -> None:
+    reserved = detect_path(parse_maps(SMALL_RESERVATION[limit]), "memlimit")
+    assert (reserved.path, reserved.base) == (ReservationPath.LOW, 0x4C00000)
+    grown = detect_path(parse_maps(OUTGROWN_RESERVATION[limit]), "memlimit")
+    assert (grown.path, grown.base) == (ReservationPath.LOW_GROWN, 0x4C00000)
+    without_heap = OUTGROWN_RESERVATION[limit].rpartition("405d9000")[0]
+    assert detect_path(parse_maps(without_heap), "memlimit").path is None
+    assert detect_path(parse_maps(OUTGROWN_RESERVATION[limit]), "after").path is None
+
+
 def test_with_pointers_of_four_bytes_the_low_reservation_is_768m() -> None:
     """As on i386 (seen): 256 MiB of bitmap, a byte of it for 8 of heap."""
     base = 0x8900000
