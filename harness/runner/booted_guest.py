@@ -30,13 +30,15 @@ from foothold_lab.harness.subjects.subject import Subject
 class BootRequest:
     """A guest to boot on a processor, for subjects that share one root file system.
 
-    `boot` names this boot in all events: RUN/guests/BOOT is its directory.
+    `boot` names this boot in all events: RUN/guests/BOOT is its directory. `large` gives the guest
+    the memory of a guest for programs.
     """
 
     kind: GuestType
     boot: str
     processor: int
     subjects: Sequence[Subject]
+    large: bool = False
 
 
 @dataclass(repr=False, kw_only=True)
@@ -201,7 +203,8 @@ def _config(request: BootRequest, options: RunOptions) -> GuestConfig:
     share = directory / "share"
     share.mkdir(parents=True, exist_ok=True)
     memory = options.memory
-    if memory is None and not all(each.reports for each in request.subjects):
+    programs = not all(each.reports for each in request.subjects)
+    if memory is None and (request.large or programs):
         memory = PROGRAM_MEMORY
     return GuestConfig(
         directory=directory,

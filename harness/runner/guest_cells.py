@@ -19,6 +19,7 @@ from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.runner.booted_guest import BootedGuest, BootRequest, subject_support
 from foothold_lab.harness.runner.cell_run import run_cell, unsupported
 from foothold_lab.harness.runner.guest_pool import GuestPool
+from foothold_lab.harness.runner.options import needs_program_memory
 from foothold_lab.harness.runner.retries import RetryQueue
 from foothold_lab.harness.subjects.subject import Root
 from foothold_lab.images.errors import ImageError
@@ -89,7 +90,11 @@ class _GroupRun:
         while (batch := self._queue.next_batch()) and not self._pool.is_stopping():
             boot = next(boots)
             request = BootRequest(
-                kind=kind, boot=boot, processor=processor, subjects=self._subjects
+                kind=kind,
+                boot=boot,
+                processor=processor,
+                subjects=self._subjects,
+                large=needs_program_memory(self._group.cells, self._options.subjects),
             )
             try:
                 with contextlib.ExitStack() as stack:

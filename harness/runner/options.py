@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from foothold_lab.harness.guests.catalogue import NO_CUSTOM_KERNELS
 from foothold_lab.harness.guests.custom_kernels import CustomKernels
-from foothold_lab.harness.model.cells import ALLOCATOR
+from foothold_lab.harness.model.cells import ALLOCATOR, Cell
 from foothold_lab.harness.runner.retention import GuestRetention
 from foothold_lab.harness.subjects import subject
 from foothold_lab.harness.subjects.subject import Subject
 from foothold_lab.images.builder import Builder
 
 PROGRAM_MEMORY = 2048  # MiB of a guest for any program; a UML guest takes what is used of it
+SMALL_WORKLOADS = frozenset({"", "none", "default", "hello"})  # 7 MiB of heap fit into any guest
+
+
+def needs_program_memory(cells: Iterable[Cell], subjects: Mapping[str, Subject]) -> bool:
+    """Return whether a guest for these cells needs PROGRAM_MEMORY: for a program, or for a workload
+    that makes the allocator's heap large.
+    """
+    return any(
+        not subjects[cell.subject].reports or cell.workload not in SMALL_WORKLOADS for cell in cells
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from foothold_lab.harness.model.errors import Blame
 from foothold_lab.harness.model.events import Emit
 from foothold_lab.harness.runner.guest_cells import CellGroup, Results, run_group
 from foothold_lab.harness.runner.guest_pool import GuestPool
-from foothold_lab.harness.runner.options import PROGRAM_MEMORY, RunOptions
+from foothold_lab.harness.runner.options import PROGRAM_MEMORY, RunOptions, needs_program_memory
 from foothold_lab.harness.runner.schedule import Job
 from foothold_lab.harness.subjects.subject import Root
 
@@ -89,7 +89,7 @@ def _job(group: CellGroup, options: RunOptions) -> Job[CellGroup]:
     """Estimate how long a group takes, and how much memory its guest needs."""
     kind = group.kind
     memory = kind.memory
-    if memory and not all(options.subjects[cell.subject].reports for cell in group.cells):
+    if memory and needs_program_memory(group.cells, options.subjects):
         memory += PROGRAM_MEMORY
     # a first run consists of builds, and a build of downloads
     build = (options.builder.download_size(kind.images) >> 20) * BUILD_SECONDS
