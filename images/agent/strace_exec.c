@@ -13,7 +13,7 @@
 
 /* The calls of a trace. A call that this architecture lacks is left out (?). */
 #define CALLS                                                                                      \
-	"trace=brk,mmap,?mmap2,munmap,mprotect,mremap,execve,execveat,clone,?clone3,"              \
+	"trace=brk,mmap,?mmap2,munmap,mprotect,mremap,mincore,execve,execveat,clone,?clone3,"      \
 	"?fork,?vfork,prlimit64,?setrlimit,?getrlimit,exit,exit_group"
 
 static int tracer_of_this_process(void)
