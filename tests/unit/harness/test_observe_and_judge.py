@@ -171,13 +171,12 @@ def test_agreement_of_all_three_passes() -> None:
         seconds=1.0,
         notes=["no KVM"],
         console="boot",
-        artefacts="/runs/r",
     )
     assert verdict.result is Result.PASS
     assert verdict.findings == ()
     assert verdict.blame is None
     assert verdict.console == ""
-    assert (verdict.notes, verdict.artefacts) == (("no KVM",), "/runs/r")
+    assert verdict.notes == ("no KVM",)
 
 
 def test_a_subject_that_dies_as_expected_passes() -> None:
