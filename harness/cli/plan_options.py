@@ -192,12 +192,19 @@ class Overrides:
                 remedy = f"{error.remedy}; or the path of a program: ./{word}"
                 raise UsageError(str(error), remedy) from None
         values = {key: self.value(key, plan) for key in OF_PROGRAMS}
+        subject = _absolute(word) if "/" in word else word  # a name is found by PATH
         return Program(
             name=subject_name(word),
             program=word,
-            options=("--subject", word, *self.arguments(*OF_PROGRAMS)),
+            options=("--subject", subject, *self._program_arguments()),
             **{key: value for key, value in values.items() if value is not None},
         )
+
+    def _program_arguments(self) -> Iterator[str]:
+        """Yield the arguments that describe a program, for a command line in any directory."""
+        yield from self.arguments(*(key for key in OF_PROGRAMS if key != "files"))
+        for path in self.given.get("files") or ():
+            yield from ("--file", _absolute(path))
 
     def _selection(
         self, plan: PlanFile, guests: tuple[str, ...], subjects: tuple[str, ...]
@@ -322,3 +329,8 @@ def parse_shard(text: str | None) -> Shard:
         return Shard.parse(text or "1/1")
     except UsageError as error:
         raise UsageError(f"--shard: {error}", error.remedy) from error
+
+
+def _absolute(word: str) -> str:
+    """Return the absolute path of an existing file. Other words, such as names, stay the same."""
+    return str(Path(word).absolute()) if Path(word).exists() else word

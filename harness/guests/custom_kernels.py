@@ -58,10 +58,10 @@ class CustomKernels:
         """
         words: tuple[str, ...] = ()
         if guest == UML and self.uml:
-            words = ("--uml", str(self.uml))
+            words = ("--uml", str(self.uml.absolute()))
         elif guest == QEMU and self.qemu:
-            words = ("--kernel", str(self.qemu))
-            words += ("--initrd", str(self.initrd)) if self.initrd else ()
+            words = ("--kernel", str(self.qemu.absolute()))
+            words += ("--initrd", str(self.initrd.absolute())) if self.initrd else ()
         elif self.append or self.mode != SECCOMP:
             words = ("--guest", guest)
         words += tuple(f"--append={each}" for each in self.append)

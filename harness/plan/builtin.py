@@ -36,5 +36,5 @@ def find_plan(name_or_path: str) -> Path:
 def plan_argument(source: Path) -> str:
     """Return the command line argument that selects a plan; empty for the default plan."""
     if source.parent != BUILTIN_DIRECTORY:
-        return str(source)
+        return str(source.absolute())
     return "" if source.stem == DEFAULT else source.stem

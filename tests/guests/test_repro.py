@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -157,3 +158,35 @@ def test_a_shell_in_the_guest_of_the_cell(run: Path, sit: Sit) -> None:
     person.sees(PROMPT)
     assert "allocator" in person.types("ls /share")
     assert person.leaves("exit") == 0
+
+
+def test_the_command_that_is_printed_runs_in_any_directory(tmp_path: Path) -> None:
+    here, elsewhere = tmp_path / "it's here", tmp_path / "elsewhere"
+    for folder in (here, elsewhere):
+        folder.mkdir()
+    (here / "prog").write_text("#!/bin/sh\ncat data\necho last words >&2\nkill -SEGV $$\n")
+    (here / "prog").chmod(0o755)
+    (here / "data").write_text("of the file\n")
+    head = 'schema = 1\nname = "p"\ndescription = "d"\n'
+    axes = '[axes]\nguests = ["native"]\nlimits = ["none"]\n'
+    (here / "p.toml").write_text(head + axes)
+    run = [*FOOTHOLD, "run", "p.toml", "--subject", "./prog", "--file", "data",
+           "--arg", "$(touch x)", "--expect", "starts", "--no-history"]  # fmt: skip
+    done = subprocess.run(run, capture_output=True, text=True, timeout=100, cwd=here)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "killed by SIGSEGV" in done.stdout
+    assert "    | of the file\n    | last words\n" in done.stdout
+    [again] = [line for line in done.stdout.splitlines() if line.startswith("  again:")]
+    program, *words = shlex.split(again.removeprefix("  again:"))
+    assert program == "foothold"
+    repeated = subprocess.run(
+        [*FOOTHOLD, *words, "--no-history"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=elsewhere,
+    )
+    assert repeated.returncode == 1, repeated.stdout + repeated.stderr
+    assert "    | of the file\n    | last words\n" in repeated.stdout
+    assert [line for line in repeated.stdout.splitlines() if line.startswith("  again:")] == [again]
+    assert not list(tmp_path.rglob("x"))
