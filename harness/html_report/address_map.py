@@ -1,8 +1,8 @@
-"""Where everything stands in the drawing of an address space. Numbers only: a template draws them.
+"""The layout of the drawing of an address space. Numbers only: a template draws them.
 
-The axis is logarithmic, since what is of interest lies at 4 MiB and at 128 TiB; all drawings of a
-run share one, so that they can be compared by eye. Kinds of mapping have lanes of their own: on
-such an axis libraries and stack of a 47-bit process are one point.
+The axis is logarithmic, because small addresses (4 MiB) and large ones (128 TiB) matter. All
+drawings of a run have the same axis, so that they can be compared by eye. Each kind of mapping has
+its own lane: on such an axis, libraries and stack of a process of 47 bits are one point.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from foothold_lab.harness.model.sizes import format_size
 
 WIDTH = 1000.0
 LEFT, RIGHT = 104.0, 988.0  # of the plot; the names of lanes stand before it
-LOWEST = 12  # the axis begins at 2^12: below is one page, which nobody may map
-_MARGIN = 0.6  # of a power of two behind the largest task size: what lies beyond has to be seen
+LOWEST = 12  # the axis begins at 2^12: the page below can never be mapped
+_MARGIN = 0.6  # of a power of two behind the largest task size: the range beyond must be visible
 _TICKS = 4  # powers of two from tick to tick
 _RULER, _ROW, _LANE, _GAP, _FOOT, _ZOOM = 26.0, 38.0, 24.0, 10.0, 20.0, 64.0
 _THIN = 4.0  # the least width of a block
-_APART = 250.0  # two labels that are nearer than this stand as one
-_BESIDE = 40.0  # grouped requests whose ends are nearer than this are one arrow
+_APART = 250.0  # labels closer than this become one
+_BESIDE = 40.0  # similar requests whose ends are closer than this are one arrow
 MAX_REQUESTS = 6
 _LANES = {
     "runtime": (RegionKind.ARENA, RegionKind.BITMAP, RegionKind.RESERVED, RegionKind.LARGE),
@@ -38,25 +38,25 @@ _LANES = {
 
 @dataclass(frozen=True)
 class Axis:
-    """Addresses to places: 2^12 on the left, `highest` (a power of two, not whole) on the right."""
+    """Maps addresses to positions: 2^12 at the left, 2^`highest` (not a whole number) at the right."""
 
     highest: float
 
     @classmethod
     def of(cls, facts: Sequence[Facts]) -> Axis:
-        """Make an axis on which all these address spaces have room."""
+        """Make an axis that shows all these address spaces."""
         widest = max((each.task_size for each in facts), default=1 << 47)
         return cls(log2(max(widest, 2 << LOWEST)) + _MARGIN)
 
     def x(self, address: int) -> float:
-        """Say where an address stands; those off the axis stand at its ends."""
+        """Return the position of an address. Addresses beyond the axis are at its ends."""
         power = min(max(log2(max(address, 1)), LOWEST), self.highest)
         return LEFT + (power - LOWEST) / (self.highest - LOWEST) * (RIGHT - LEFT)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A coloured box; `title` says what it is."""
+    """A coloured box with a tooltip."""
 
     kind: str
     x: float
@@ -66,7 +66,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Label:
-    """Words at a place; `anchor` says which end of them stands there."""
+    """A text at a position. `anchor` is the end of the text at that position."""
 
     x: float
     text: str
@@ -84,8 +84,8 @@ class Lane:
 
 @dataclass(frozen=True)
 class Request:
-    """An arrow from the address that was asked for to the one that was given; None is nowhere.
-    `width` is how far what was asked for would have reached.
+    """An arrow from the requested address to the given one. None means no address. `width` is the length
+    of the requested range.
     """
 
     y: float
@@ -98,7 +98,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Hatch:
-    """A range in which nothing can be had, from top to bottom."""
+    """A hatched range, from top to bottom, where nothing can be mapped."""
 
     kind: str
     x: float
@@ -108,8 +108,8 @@ class Hatch:
 
 @dataclass(frozen=True)
 class Zoom:
-    """The runtime's reservation once more, on an axis that is linear; `left` and `right` are its
-    ends in the lanes above.
+    """The reservation of the runtime on a linear axis. `left` and `right` are its ends in the lanes
+    above.
     """
 
     y: float
@@ -121,7 +121,7 @@ class Zoom:
 
 @dataclass(frozen=True)
 class Drawing:
-    """The whole drawing. `floor` is where the lanes end."""
+    """The whole drawing. `floor` is the end of the lanes."""
 
     height: float
     floor: float
@@ -141,7 +141,7 @@ def draw(
     arena: Arena | None = None,
     occupied: Sequence[Range] = (),
 ) -> Drawing:
-    """Draw one address space: what is mapped in it, and what was asked of it."""
+    """Draw one address space: its mappings and the requests for addresses."""
     asked = _grouped(axis, [each for each in ledger if each.notable and not each.nested])
     requests = tuple(
         _request(axis, each, more, _RULER + number * _ROW)
@@ -164,7 +164,7 @@ def draw(
 
 
 def rounded_size(size: int) -> str:
-    """Write a size as a person would say it: 5.8M, 640M."""
+    """Write a size with three digits: 5.8M, 640M."""
     for unit, bits in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
         if size >= 1 << bits:
             return f"{size / (1 << bits):.3g}{unit}" if size >> bits < 1000 else format_size(size)
@@ -172,7 +172,7 @@ def rounded_size(size: int) -> str:
 
 
 def ticks(axis: Axis) -> Iterator[Label]:
-    """Say where the axis is marked: every 16 times."""
+    """Yield the marks of the axis, one for each factor of 16."""
     for power in range(LOWEST, int(axis.highest) + 1, _TICKS):
         yield Label(axis.x(1 << power), format_size(1 << power), "middle")
 
@@ -188,17 +188,22 @@ def _hatches(axis: Axis, facts: Facts, occupied: Sequence[Range]) -> Iterator[Ha
         x = axis.x(start)
         return Hatch(kind, x, max(axis.x(end) - x, _THIN / 2), title)
 
-    yield hatch("below", 1, facts.lowest, f"below {facts.lowest:#x} nothing may be mapped")
+    yield hatch("below", 1, facts.lowest, f"nothing can be mapped below {facts.lowest:#x}")
     yield hatch(
-        "beyond", facts.task_size, 1 << 64, f"beyond the task size {facts.task_size:#x} is nothing"
+        "beyond",
+        facts.task_size,
+        1 << 64,
+        f"nothing exists beyond the task size {facts.task_size:#x}",
     )
     for each in occupied:
-        yield hatch("occupied", each.start, each.end, f"occupied before it began: {each}")
+        yield hatch(
+            "occupied", each.start, each.end, f"occupied before the program started: {each}"
+        )
 
 
 def _grouped(axis: Axis, asked: Sequence[Reservation]) -> list[tuple[Reservation, int]]:
-    """Let a heap that grows piece by piece be one request, and say how many more there were; so
-    too what is asked for again and again to the same end.
+    """Group similar requests, and count the others of each group. A heap that grows piece by piece is
+    one group, and so are repeated requests with the same answer.
     """
     groups: dict[tuple[object, ...], tuple[Reservation, int]] = {}
     for each in asked:
@@ -216,7 +221,7 @@ def _request(axis: Axis, one: Reservation, more: int, y: float) -> Request:
     what = f"{rounded_size(one.length)} {one.protection}"
     how = "exactly " if one.flags & FIXED else ""
     where = f"{how}at {one.requested:#x}" if one.requested else "anywhere"
-    again = f", and {more} more near it" if more else ""
+    again = f", and {more} more nearby" if more else ""
     labels: tuple[Label, ...]
     if one.answer is Answer.REFUSED:
         there = LEFT if asked is None else asked
@@ -236,7 +241,7 @@ def _request(axis: Axis, one: Reservation, more: int, y: float) -> Request:
 
 
 def _label(x: float, text: str) -> Label:
-    """Let words begin at a place, or end there where the plot ends too soon."""
+    """Let a text start at a position, or end there if the plot ends too soon."""
     return Label(x, text) if x < (LEFT + RIGHT) / 2 else Label(x, text, "end")
 
 

@@ -1,4 +1,4 @@
-"""What the page shows of one cell: everything that is known of it, in words and numbers."""
+"""The data of one cell on the page: verdict, witnesses, drawing, requests, raw evidence."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
 from foothold_lab.harness.reporters.escape import escape_shell
 from foothold_lab.harness.reporters.result_matrix import CellMark, mark_cell
 
-MAX_RAW_CELLS = 100  # cells of which the page holds the raw evidence: those that did not pass
+MAX_RAW_CELLS = 100  # failed cells whose raw evidence is in the page
 _CONSOLE = 40  # lines
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One of the three that have to agree: observed, predicted, declared."""
+    """One of observation, prediction and expectation, which must agree."""
 
     source: str
     text: str
@@ -45,7 +45,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class WitnessRow:
-    """What the three witnesses say to one question; empty where one knows nothing of it."""
+    """The answers of the three witnesses to one question. An empty one means that it has no answer."""
 
     question: str
     report: str = ""
@@ -58,7 +58,7 @@ class WitnessRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CellView:
-    """A cell, ready to be shown."""
+    """A cell, ready for the templates."""
 
     cell: Cell
     mark: CellMark
@@ -77,9 +77,9 @@ class CellView:
 
     @property
     def headline(self) -> str:
-        """What happened, in one phrase."""
+        """The result in one phrase."""
         if self.verdict is None:
-            return "not reached: the run ended before it"
+            return "not reached: the run ended before this cell"
         if self.verdict.observed:
             return str(self.verdict.observed)
         return self.verdict.reason or self.verdict.result.value
@@ -135,11 +135,13 @@ def _view(run: Run, cell: Cell, verdict: Verdict, axis: Axis) -> CellView:
 
 
 def _source(evidence: Evidence) -> str:
-    """Say when the drawing's mappings were seen, and by whom."""
+    """Return when the mappings of the drawing were read, and by whom."""
     if evidence.maps:
         return f"the kernel's maps, {_when(list(evidence.maps)[-1])}"
     return (
-        "the trace: nobody read its maps, since it was never held" if evidence.subject_trace else ""
+        "the trace, because the subject reached no checkpoint at which its maps are read"
+        if evidence.subject_trace
+        else ""
     )
 
 
@@ -171,8 +173,8 @@ def _witness_rows(cell: Cell, facts: Facts | None, evidence: Evidence) -> Iterat
     }
     last = list(detected.values())[-1] if detected else None
     if report:
-        claimed = f"{report.path}" if report.path else "says nothing of it"
-        shown = "never held: there are none"
+        claimed = f"{report.path}" if report.path else "not reported"
+        shown = "none: the subject reached no checkpoint"
         if last:
             shown = f"{last.path}" if last.path else "no arena"
         yield WitnessRow("path", claimed, shown)
@@ -191,7 +193,7 @@ def _witness_rows(cell: Cell, facts: Facts | None, evidence: Evidence) -> Iterat
         "reservations",
         f"{len(report.calls)} calls" if report and report.calls else "",
         f"{len(mappings)} mappings" if mappings else "",
-        "; ".join(asked[:3]) or ("nothing large, nothing with a hint" if subject_trace else ""),
+        "; ".join(asked[:3]) or ("no large one, and none with a hint" if subject_trace else ""),
     )
     if subject_trace and (subject_trace.threads or subject_trace.children):
         yield WitnessRow(
@@ -228,4 +230,4 @@ def _last(report: Report | None) -> str:
 def _ended(ending: Ending) -> str:
     how = signal_name(ending.signal) if ending.signal else f"status {ending.status}"
     memory = f"{rounded_size(ending.max_rss)} resident"
-    return f"the agent saw {how}; {ending.wall:.2f} s, {memory}, {ending.minor_faults} page faults"
+    return f"{how}; {ending.wall:.2f} s, {memory}, {ending.minor_faults} page faults"

@@ -1,6 +1,6 @@
-"""Two runs side by side: what is worse, what is better, what went another way, and in which spaces.
+"""The comparison of two runs: new failures, repaired cells, changed results, changed guests.
 
-Pure: values in, values out. A cell is known again by its id.
+Pure: values in, values out. Cells are matched by their id.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from foothold_lab.harness.reporters.result import GuestResult, RunResult
 
 
 class ChangeKind(StrEnum):
-    """In which way a cell differs from what it was."""
+    """The kind of a difference between two verdicts on a cell."""
 
     BROKEN = "new failure"
     REPAIRED = "repaired"
@@ -28,7 +28,7 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """One cell, before and now, each in a phrase."""
+    """The earlier and the present result of a cell, each in a phrase."""
 
     cell: str
     kind: ChangeKind
@@ -38,9 +38,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Drift:
-    """Something of a guest that is not what it was: a fact of its address space, or what it is
-    made of.
-    """
+    """A changed property of a guest: a fact of its address space, or a version of its parts."""
 
     guest: str
     what: str
@@ -50,8 +48,8 @@ class Drift:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that differs. `came` and `gone` are cells that only one of the runs has, `same` is how
-    many are as they were.
+    """All differences. `came` and `gone` are cells that only one of the runs has, `same` counts cells
+    with an unchanged result.
     """
 
     earlier: Run
@@ -63,13 +61,13 @@ class Comparison:
 
     @property
     def by_kind(self) -> dict[ChangeKind, list[Change]]:
-        """The changes, the worst first."""
+        """The changes by kind, the most severe first."""
         kinds = {kind: [each for each in self.changes if each.kind is kind] for kind in ChangeKind}
         return {kind: changes for kind, changes in kinds.items() if changes}
 
     @property
     def empty(self) -> bool:
-        """Is there nothing to tell?"""
+        """Are there no differences?"""
         return not (self.changes or self.drifts or self.came or self.gone)
 
 
@@ -137,7 +135,7 @@ def _drift(name: str, before: GuestResult, now: GuestResult) -> Iterator[Drift]:
     made = before.ready.provenance, now.ready.provenance
     for what in sorted({*made[0], *made[1]} - _OF_ONE_BOOT):
         old, new = ("/".join(one.get(what, "").split("/")[-2:]) for one in made)
-        if old != new:  # of a path, what does not depend on where the cache is
+        if old != new:  # of a path, only the part that is independent of the place of the cache
             yield Drift(name, what, old, new)
 
 
@@ -145,12 +143,12 @@ _OF_ONE_BOOT = {"container"}
 
 
 def _steady(what: str, facts: Facts) -> str:
-    """Tell a fact without what the kernel draws by lot at every start."""
+    """Return a fact without the part that the kernel chooses at random at each start."""
     told = TRAITS[what](facts)
     if not facts.aslr_bits:
         return told
     if what == "first":
-        return "by lot"
+        return "random"
     if what.startswith("ASLR"):
-        return str(facts.aslr)  # of the bits one too few is seen now and then, see facts.py
+        return str(facts.aslr)  # the measured number of bits can be too low by one, see facts.py
     return "moved" if told.startswith("moved to") else told

@@ -1,4 +1,4 @@
-"""The ledger of a cell as a table: what was asked for, what was given, what became of it."""
+"""The requests of a subject for addresses as a table: request, answer, and what happened later."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_ROWS = 40
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One request for addresses, in words. `then` is what the program did when it was denied."""
+    """One request for addresses in words. `reaction` is what the program did after a refusal or move."""
 
     asked: str
     size: str
@@ -41,9 +41,8 @@ class LedgerRow:
 
 @dataclass(frozen=True)
 class LedgerTable:
-    """The requests that tell of the program's way; `rest` says in words what was left out.
-
-    `witness` is whose ledger it is.
+    """The requests that show how the program got its memory. `source` is the witness, `omitted` describes
+    the requests that are not shown.
     """
 
     source: str
@@ -59,17 +58,17 @@ def requests(evidence: Evidence) -> Ledger:
 
 
 def table(evidence: Evidence) -> LedgerTable | None:
-    """Make the table; None if no witness has anything to tell."""
+    """Return the table, or None if no witness recorded a request."""
     if evidence.subject_trace:
         rows = list(_traced(evidence.subject_trace, evidence.address_space))
         return _table("the trace", evidence.address_space.ledger, rows)
     if asked := requests(evidence):
         rows = [_row(each) for each in asked if _matters(each)]
-        return _table("the subject's own report", asked, rows)
+        return _table("the report of the subject", asked, rows)
     if evidence.maps:
         there = ledger_of(list(evidence.maps.values())[-1])
         rows = [_row(each) for each in sorted(there, key=lambda each: -each.length)]
-        return _table("the kernel's maps, which do not know what was asked", there, rows)
+        return _table("the maps of the kernel, which do not show requests", there, rows)
     return None
 
 
@@ -77,9 +76,9 @@ def _table(witness: str, ledger: Ledger, rows: list[LedgerRow]) -> LedgerTable:
     shown = tuple(rows[:MAX_ROWS])
     rest = []
     if more := len(rows) - len(shown):
-        rest.append(f"{more} more like these")
+        rest.append(f"{more} similar requests")
     if few := len(ledger) - len(rows):
-        rest.append(f"{few} small ones, of loader, libraries and interpreter")
+        rest.append(f"{few} small requests of loader, libraries and interpreter")
     return LedgerTable(witness, shown, " and ".join(rest))
 
 
@@ -100,7 +99,7 @@ def _traced(subject_trace: SubjectTrace, address_space: AddressSpace) -> Iterato
 
 
 def _matters(one: Reservation) -> bool:
-    """Is it large, hinted, or memory of the kind that runtimes of 2012 and compilers ask for?"""
+    """Is the request large, has it a hint, or is it executable (runtimes of 2012, compilers)?"""
     return one.notable or (one.anonymous and one.protection == "rwx")
 
 

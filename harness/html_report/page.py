@@ -1,7 +1,7 @@
-"""The page: templates filled with what is known, style and script within, one file.
+"""The page: filled templates with style and script, in one file.
 
-Jinja escapes whatever is put in; before that, what could move a cursor or turn text round is made
-visible. A content security policy allows this page's own style and script and nothing else.
+Hidden characters are made visible and Jinja escapes markup. A content security policy allows only
+the style and script of this page.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from foothold_lab.harness.model.traits import TRAITS
 from foothold_lab.harness.reporters.escape import escape_html
 from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS, RESULT_WORDS, arrange
 
-PRINTED_WHOLE = 100  # cells; of a larger run, the printed page has those that are open
+PRINTED_WHOLE = 100  # cells; a larger run is printed with its open cells only
 
 
 def render(run: Run, earlier: Run | None = None) -> bytes:
-    """Return the page of a run, compared with an earlier one if there is one."""
+    """Return the page of a run, with a comparison if an earlier run is given."""
     comparison = compare_runs(earlier, run) if earlier else None
     changes = {change.cell: change for change in comparison.changes} if comparison else {}
     guests = list(guest_views(run))

@@ -1,7 +1,7 @@
-"""A run's directory, read back: what `sinks/rundir` and `run.keep` wrote.
+"""Reading a run directory that `reporters.rundir` and the runner wrote.
 
-A directory that is none is the user's mistake; one that was cut short is read as far as it goes,
-and says so. What subjects wrote in it is believed no more than when it was written.
+A directory that is not a run directory is an error of the user. A truncated one is read as far as
+possible, with notes. Files of subjects are as untrusted as during the run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HINT = "give the directory that a run named at its end, or `last`"
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its directory tells it; `notes` says in words what of it is missing."""
+    """A run, read from its directory. `notes` describe what is missing."""
 
     directory: Path
     version: str
@@ -39,7 +39,7 @@ class Run:
     notes: tuple[str, ...] = ()
 
     def inside(self, name: str) -> Path | None:
-        """Return a file or directory of the run; None if there is none, or it leads out of it."""
+        """Return a file or directory of the run; None if it is missing or outside of the run directory."""
         try:
             path = (self.directory / name).resolve(strict=True)
             return path if path.is_relative_to(self.directory.resolve()) else None
@@ -48,16 +48,16 @@ class Run:
 
     @property
     def started(self) -> RunStarted:
-        """How it began: there is no run without."""
+        """The event of the start, which every run has."""
         assert self.result.started
         return self.result.started
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is kept of one cell, read. `maps` by the moment; `raw` the files' own text, shortened.
+    """The evidence of one cell. `maps` are by checkpoint; `raw` is the text of the files, shortened.
 
-    `problems` says in words what could not be read.
+    `problems` describe what could not be read.
     """
 
     maps: Mapping[str, tuple[maps.MappedRange, ...]] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class _Head(_Kind):
 
 
 def read_run(directory: Path) -> Run:
-    """Read a run. Raises UsageError if there is none, or none that can be understood."""
+    """Read a run. Raises UsageError if the directory holds no readable run."""
     head = _head(directory)
     if head.started is None:
         raise UsageError(f"{directory}: the run ended before it had cells", _HINT)
@@ -97,7 +97,7 @@ def read_run(directory: Path) -> Run:
     if head.finished and not result.finished:
         result(head.finished)
     if not result.finished:
-        notes.append("the run has no end: it goes on still, or was killed")
+        notes.append("the run has no end: it is still running, or was killed")
     return Run(directory, head.foothold, result, tuple(notes))
 
 
@@ -108,7 +108,9 @@ def _head(directory: Path) -> _Head:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise UsageError(f"{directory} is no run directory: it has no run.json", _HINT) from error
+        raise UsageError(
+            f"{directory} is not a run directory: it has no run.json", _HINT
+        ) from error
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error
     try:
@@ -117,7 +119,8 @@ def _head(directory: Path) -> _Head:
             return msgspec.json.decode(data, type=_Head)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path} cannot be read: {error}", "the run directory is damaged, or is of another kind"
+            f"{path} cannot be read: {error}",
+            "the run directory is damaged, or belongs to another program",
         ) from error
     raise UsageError(
         f"{path} has schema {schema}; this Foothold reads {SCHEMA}",
@@ -187,7 +190,7 @@ def _moment(name: str) -> tuple[int, str]:
 
 
 class _Files:
-    """A cell's directory; collects what cannot be read."""
+    """The directory of a cell. Collects problems with its files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -195,7 +198,7 @@ class _Files:
         self.raw: dict[str, str] = {}
 
     def read(self, name: str) -> bytes:
-        """Return a file as far as it is read, empty if there is none."""
+        """Return the start of a file, or nothing if it is missing."""
         try:
             with (self._folder / name).open("rb") as file:
                 data = file.read(LARGEST)
@@ -243,7 +246,7 @@ class _Files:
         return read
 
     def ending(self) -> Ending | None:
-        """Return how the subject ended, None if nobody wrote it down."""
+        """Return how the subject ended, or None without a record of it."""
         if not (data := self.read("ending.json")):
             return None
         try:

@@ -1,4 +1,4 @@
-"""The page as a sink: written when the run is over, finished or not, from its directory."""
+"""The reporter that writes the page of a run at its end, from the run directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from foothold_lab.harness.reporters.atomic_write import write_whole
 
 
 class HtmlReporter:
-    """Writes the page of a run. Must be closed after the sink that writes the run's directory."""
+    """Writes the page of a run. Must be closed after the reporter that writes the run directory."""
 
     def __init__(self, path: Path, directory: Path) -> None:
         self._path = path
@@ -17,11 +17,11 @@ class HtmlReporter:
         self._began = False
 
     def __call__(self, event: AnyEvent) -> None:
-        """Take note of an event."""
+        """Process an event."""
         self._began = self._began or isinstance(event, RunStarted)
 
     def close(self) -> None:
-        """Write the file; a run that never had cells leaves none."""
+        """Write the file. A run without cells gets none."""
         if self._began:
             from foothold_lab.harness.html_report.page import render
             from foothold_lab.harness.html_report.read import read_run

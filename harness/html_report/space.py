@@ -1,6 +1,6 @@
-"""What lies where: a subject's mappings, each with what it is for.
+"""The mappings of a subject, each with its purpose.
 
-From the kernel's maps if they were read; else from what the trace leaves mapped.
+The source is the maps of the kernel, or the trace if no maps were read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from foothold_lab.harness.model.ledger import LARGE, AddressSpace
 
 
 class RegionKind(StrEnum):
-    """What a mapping is for."""
+    """The purpose of a mapping."""
 
     ARENA = "arena"
     BITMAP = "bitmap"
@@ -36,9 +36,9 @@ class RegionKind(StrEnum):
 
 @dataclass(frozen=True)
 class Segment:
-    """Mappings of one kind in a row, from `start` up to `end`; gaps may lie between them.
+    """Neighbouring mappings of one kind, from `start` to `end`, possibly with gaps.
 
-    `mapped` is in bytes, `count` in mappings.
+    `mapped` is in bytes, `count` is the number of mappings.
     """
 
     kind: RegionKind
@@ -52,8 +52,8 @@ class Segment:
 
 @dataclass(frozen=True)
 class Arena:
-    """The reservation of a runtime that reports: [base, end), in which the bitmap is followed by
-    the arena at `start`; `used` is where its heap ends.
+    """The reservation of a runtime that writes a report: [base, end). It starts with the bitmap, the arena
+    starts at `start`, and `used` is the end of the heap.
     """
 
     base: int
@@ -73,14 +73,14 @@ _SCATTERED = frozenset(
         RegionKind.IMAGE,
     }
 )
-_NEAR = 64 << 20  # bytes between two mappings of a kind that are told as one
-_BSS = 1 << 20  # bytes; a larger one behind a file is a mapping of its own
+_NEAR = 64 << 20  # bytes between mappings that are shown as one
+_BSS = 1 << 20  # bytes; a larger mapping after a file is separate
 _LIBRARY = re.compile(r"(^|/)(ld[-.]|lib)[^/]*\.so(\.|$)|\.so(\.[0-9.]+)?$")
 _KERNEL = ("[vdso]", "[vvar", "[vsyscall", "[vectors]", "[sigpage]", "[uprobes]")
 
 
 def arena_of(report: Report | None) -> Arena | None:
-    """Return the arena that a report claims, None if it claims none that could be."""
+    """Return the arena that a report claims, or None if the claim is impossible."""
     reserved, end = (report.one(Reserved), report.one(End)) if report else (None, None)
     if not reserved:
         return None
@@ -91,7 +91,7 @@ def arena_of(report: Report | None) -> Arena | None:
 
 
 def segments(evidence: Evidence) -> tuple[Segment, ...]:
-    """Name all that was mapped at the last moment that is known, in order of addresses."""
+    """Return all mappings at the last known checkpoint, in the order of addresses."""
     arena = arena_of(evidence.report)
     last = list(evidence.maps.values())[-1] if evidence.maps else None
     single = _of_maps(last, arena) if last else _of_trace(evidence.address_space)
@@ -143,7 +143,7 @@ def _of_trace(address_space: AddressSpace) -> Iterator[Segment]:
 
 
 def _split(one: Segment, arena: Arena | None) -> Iterator[Segment]:
-    """Cut what lies in the arena's reservation at its seams, and call the parts by their names."""
+    """Split a mapping at the borders of the arena, and name the parts."""
     if arena is None or one.names or one.end <= arena.base or arena.end <= one.start:
         yield one
         return
@@ -157,7 +157,7 @@ def _split(one: Segment, arena: Arena | None) -> Iterator[Segment]:
 
 
 def _joined(single: Iterable[Segment]) -> list[Segment]:
-    """Join what is of one kind and near: a loader's mappings are one thing to a reader."""
+    """Join neighbouring mappings of one kind: the mappings of a loader are one thing to a reader."""
     joined: list[Segment] = []
     for one in single:
         near = _NEAR if one.kind in _SCATTERED else 0

@@ -1,4 +1,4 @@
-"""What the page says of the run as a whole, and of its guests."""
+"""The summary of the run on the page, and its guests."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _CONSOLE = 200  # lines of a guest's console
 
 @dataclass(frozen=True)
 class Count:
-    """How many cells came to a result; `share` is of all of them, `before` what stands left of it
-    in the bar, both in percent.
+    """The number of cells with a result. `share` is their part of all cells, `before` the part of the
+    results before it in the bar, both in percent.
     """
 
     result: str
@@ -34,7 +34,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Problem:
-    """What went wrong in one way, and the cells in which it did."""
+    """A group of cells with the same findings."""
 
     result: str
     sign: str
@@ -46,7 +46,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class GuestView:
-    """A guest: what became of its boot, its command line, what it is made of, its console."""
+    """A guest: state, command line, versions, notes, console, facts."""
 
     name: str
     state: str
@@ -60,7 +60,7 @@ class GuestView:
 
 @dataclass(frozen=True)
 class Summary:
-    """The run in figures and sentences."""
+    """The run in numbers and sentences."""
 
     title: str
     started: str
@@ -73,7 +73,7 @@ class Summary:
 
 
 def summarise(run: Run, views: list[CellView]) -> Summary:
-    """Say what the run came to."""
+    """Return the summary of a run."""
     counts = tuple(_counts(run))
     finished = run.result.finished
     by_id = {view.cell.id: view for view in views}
@@ -93,7 +93,7 @@ def _time(at: float) -> str:
     try:
         return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (OverflowError, ValueError, OSError):  # a damaged directory may say anything
-        return "at a time that makes no sense"
+        return "unknown time"
 
 
 def _counts(run: Run) -> Iterator[Count]:
@@ -113,7 +113,7 @@ def _problems(run: Run, views: Mapping[str, CellView], *wanted: Result) -> Itera
 
 
 def guest_views(run: Run) -> Iterator[GuestView]:
-    """Say of each guest what is known of it."""
+    """Yield the data of each guest."""
     for name, guest in run.result.guests.items():
         ready = guest.ready
         yield GuestView(
@@ -135,11 +135,11 @@ def _state(guest: GuestResult) -> str:
     if guest.failed:
         kind = "unsupported" if guest.failed.blame == "unsupported" else "failed"
         parts.append(f"{kind}: {guest.failed.message}")
-    return "; ".join(parts) or "was not booted"
+    return "; ".join(parts) or "not booted"
 
 
 def _console(run: Run, name: str, guest: GuestResult) -> str:
-    """The last of what its kernel and init printed."""
+    """Return the last lines of the kernel and init."""
     path = run.inside(f"guests/{name}/console.log")
     text = guest.failed.console if guest.failed else ""
     if path and path.is_file():

@@ -16,13 +16,13 @@ from foothold_lab.harness.model.events import AnyEvent
 
 
 class Reporter(Protocol):
-    """Whoever listens. Called by one thread at a time, in the order in which things happened."""
+    """Receives the events of a run, from one thread at a time and in their order."""
 
     def __call__(self, event: AnyEvent) -> None:
-        """Take note of an event."""
+        """Process an event."""
 
     def close(self) -> None:
-        """The run is over, finished or not: write what is still to be written."""
+        """Write what is still to be written. The run is over, finished or not."""
 
 
 def _warn(text: str) -> None:
@@ -30,15 +30,17 @@ def _warn(text: str) -> None:
 
 
 class Bus:
-    """Hands each event to every sink, one at a time, stamped with the time of day.
+    """Passes each event to every reporter, with the time of day.
 
-    A sink that raises is closed and dropped, with a note on stderr: the run goes on without it.
-    `complain` takes that note; `failed` counts those sinks.
+    A reporter that raises is closed and removed with a warning, and the run continues without it.
+    `warn` takes such a warning. `failed` counts these reporters.
     """
 
-    def __init__(self, sinks: Sequence[Reporter], warn: Callable[[str], object] = _warn) -> None:
+    def __init__(
+        self, reporters: Sequence[Reporter], warn: Callable[[str], object] = _warn
+    ) -> None:
         self.failed = 0
-        self._sinks = list(sinks)
+        self._reporters = list(reporters)
         self._warn = warn
         self._lock = threading.Lock()
 
@@ -54,39 +56,39 @@ class Bus:
         self.close()
 
     def __call__(self, event: AnyEvent) -> None:
-        """Tell all sinks. Safe from any thread."""
+        """Pass an event to all reporters. Safe from any thread."""
         with self._lock:
             event = msgspec.structs.replace(event, at=event.at or time.time())
-            for sink in list(self._sinks):
+            for reporter in list(self._reporters):
                 try:
-                    sink(event)
+                    reporter(event)
                 except Exception as error:
-                    self._sinks.remove(sink)
-                    self._drop(sink, error)
-                    self._shut(sink)
+                    self._reporters.remove(reporter)
+                    self._report_failure(reporter, error)
+                    self._close(reporter)
 
-    def add(self, sink: Reporter) -> None:
-        """Let another one listen from now on."""
+    def add(self, reporter: Reporter) -> None:
+        """Pass all later events to this reporter as well."""
         with self._lock:
-            self._sinks.append(sink)
+            self._reporters.append(reporter)
 
     def close(self) -> None:
-        """Close all sinks; what they raise is told and held against nobody."""
+        """Close all reporters. An error of one becomes a warning."""
         with self._lock:
-            while self._sinks:
-                self._shut(self._sinks.pop(0))
+            while self._reporters:
+                self._close(self._reporters.pop(0))
 
-    def _shut(self, sink: Reporter) -> None:
+    def _close(self, reporter: Reporter) -> None:
         try:
-            sink.close()
+            reporter.close()
         except Exception as error:
-            self._drop(sink, error)
+            self._report_failure(reporter, error)
 
-    def _drop(self, sink: Reporter, error: Exception) -> None:
+    def _report_failure(self, reporter: Reporter, error: Exception) -> None:
         self.failed += 1
         known = isinstance(error, FootholdError)
         self._warn(
-            f"foothold: {type(sink).__name__} fails and is left out from here on: "
+            f"foothold: {type(reporter).__name__} failed and was switched off: "
             f"{'' if known else f'{type(error).__name__}: '}{error}"
         )
         if isinstance(error, FootholdError) and error.remedy:

@@ -1,4 +1,4 @@
-"""Whole files or none."""
+"""Writing a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is never seen half written. Raises OSError."""
+    """Replace a file in one step, so that readers see the old or the new content. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():  # /dev/stdout, a pipe: nothing to rename over
+    if path.exists() and not path.is_file():  # /dev/stdout or a pipe cannot be replaced
         path.write_bytes(data)
         return
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

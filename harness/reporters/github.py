@@ -1,6 +1,6 @@
-"""What GitHub Actions shows of a run: annotations at the commit, and the job's summary.
+"""The output for GitHub Actions: annotations at the commit, and the summary of the job.
 
-Annotations are workflow commands, lines on an output of the step:
+Annotations are workflow commands, lines on the output of the step:
 https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
 """
 
@@ -36,15 +36,15 @@ MAX_SUMMARY_BYTES = 1000 << 10  # bytes; a summary of more than 1024 KiB is thro
 
 
 def is_github() -> bool:
-    """Is this a step of a workflow?"""
+    """Does this process run as a step of a workflow?"""
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 class GitHubReporter:
-    """Writes annotations to `stream` when the run is over, and appends to `summary`, by default the
-    file that GITHUB_STEP_SUMMARY names.
+    """Writes annotations to `stream` at the end of the run, and appends to `summary`.
 
-    While the run goes on nothing that a guest prints is taken for a command.
+    The default of `summary` is the file that GITHUB_STEP_SUMMARY names. During the run, GitHub ignores
+    workflow commands, so that no output of a guest can be one.
     """
 
     def __init__(self, stream: IO[str], summary: Path | None = None) -> None:
@@ -55,14 +55,14 @@ class GitHubReporter:
         self._token = ""
 
     def __call__(self, event: AnyEvent) -> None:
-        """Take note of an event."""
+        """Process an event."""
         self._result(event)
         if isinstance(event, RunStarted):
             self._token = secrets.token_hex(16)
             self._write(f"::stop-commands::{self._token}")
 
     def close(self) -> None:
-        """Write what GitHub is to show; nothing of a run that never had cells."""
+        """Write annotations and summary. A run without cells gets none."""
         if not self._token:
             return
         self._write(f"::{self._token}::")
@@ -78,9 +78,9 @@ class GitHubReporter:
 
 
 def workflow_commands(result: RunResult) -> Iterator[str]:
-    """Return workflow commands: an error for each way in which cells went wrong, a warning for each
-    that passed when it was asked again, a notice for each reason for which some could not be tried.
-    The last of too many says how many are left out.
+    """Yield workflow commands: an error for each kind of failure, a warning for each flaky cell, and a
+    notice for each reason why cells are unsupported. If there are too many, the last one has their
+    number.
     """
     for level, groups in (
         ("error", result.grouped(Result.FAIL, Result.ERROR)),
@@ -91,7 +91,7 @@ def workflow_commands(result: RunResult) -> Iterator[str]:
         for verdicts in shown:
             yield _annotation(result, level, verdicts)
         if more := len(groups) - len(shown):
-            text = f"and {more} more like these: see the summary of the job"
+            text = f"and {more} more like these: see the job summary"
             yield workflow_command(level, text, title="Foothold")
 
 
@@ -134,7 +134,7 @@ def _tries(verdict: Verdict) -> Iterator[str]:
 
 
 def _file(result: RunResult, cell: str) -> str:
-    """The cell's plan, if it is a file of the repository: there GitHub shows the annotation."""
+    """Return the plan of the cell, if it is a file of the repository. GitHub shows the annotation there."""
     plan = next((each.plan for each in result.cells if each.id == cell), "")
     path = Path(plan)
     if not plan or not path.is_file():
@@ -145,7 +145,7 @@ def _file(result: RunResult, cell: str) -> str:
 
 
 def summary(result: RunResult) -> str:
-    """Return the run as Markdown: what it came to, the findings, and the matrix."""
+    """Return the run as Markdown: headline, findings and matrix."""
     head = (
         f"## {RESULT_SIGNS['pass' if _is_well(result) else 'fail']} Foothold: {result.headline}\n\n"
     )
@@ -158,7 +158,7 @@ def summary(result: RunResult) -> str:
     text = head + f"{counts}\n\n"
     for part in (*_findings(result), _matrix(result)):
         if len((text + part).encode()) > MAX_SUMMARY_BYTES:
-            return text + "\nThere is more: see the report.\n"
+            return text + "\nThe summary is too long. See the report for the rest.\n"
         text += part
     return text + "\n"
 
@@ -183,7 +183,7 @@ def _findings(result: RunResult) -> Iterator[str]:
 
 
 def _matrix(result: RunResult) -> str:
-    """A table of limits and guests; several variants of a field stand behind each other."""
+    """Return a table of limits and guests. The variants of a field follow one another."""
     marks = [mark_cell(cell, result.verdicts.get(cell.id)) for cell in result.cells]
     whole = arrange(result.cells, marks)
     beside = max(1, len(whole.variants))

@@ -1,4 +1,4 @@
-"""A whole run as one document: what `--json` writes. `foothold schema` prints its JSON Schema."""
+"""A run as one JSON document, which `--json` writes. `foothold schema` prints its JSON Schema."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SCHEMA: Literal[2] = 2
 
 
 class GuestDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A guest: the command line that booted it, and what it was like; or why it was not to be had.
+    """A guest: the command line that booted it and its facts, or why it failed.
 
-    `seconds` is how long its boot took, `images` what it was booted from, each with the name of its
-    entry in the cache, which holds a hash of all that went into it.
+    `seconds` is the time of its boot. `images` names the store entry of each image it was booted
+    from; that name contains a hash of all inputs of the image.
     """
 
     argv: tuple[str, ...]
@@ -35,7 +35,7 @@ class GuestDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CellDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A cell, and what it came to; no verdict if it was not reached."""
+    """A cell and its verdict, which is null if the cell did not run."""
 
     id: str
     guest: str
@@ -49,8 +49,8 @@ class CellDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """A run. `started` is in seconds since the epoch, `counts` are cells by result, `flaky` those
-    that came to something else when they were asked again; `subjects` has a hash of each.
+    """A run. `started` is in seconds since the epoch. `counts` has the number of cells by result, `flaky`
+    the cells whose retry had another result, `subjects` a hash of each subject.
     """
 
     schema: Literal[2]
@@ -71,7 +71,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_document(result: RunResult) -> Document:
-    """Return a run, however far it came, as what JSON can say."""
+    """Return the document of a run, finished or not."""
     started, finished = result.started, result.finished
     return Document(
         schema=SCHEMA,

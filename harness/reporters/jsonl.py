@@ -1,4 +1,4 @@
-"""Every event as a line of JSON."""
+"""All events as lines of JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from foothold_lab.harness.reporters.escape import escape_json
 
 
 class JsonLinesReporter:
-    """Appends each event to a file, at once: whoever reads along sees it."""
+    """Appends each event to a file without a buffer, so that others can follow the file."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""JUnit's XML: a suite for each guest, a case for a cell.
+"""JUnit XML: a test suite for each guest, a test case for each cell.
 
-There is no standard. What is written is within Jenkins' schema (junit-10.xsd of its xunit plugin),
-and each word stands where the readers look: Jenkins at `message`, GitLab and GitHub's readers
-(dorny/test-reporter, mikepenz/action-junit-report) at the text, the last also at the suite's file.
+There is no standard. The output conforms to the schema of Jenkins (junit-10.xsd of its xunit
+plugin). Jenkins shows `message`. GitLab and the readers of GitHub (dorny/test-reporter,
+mikepenz/action-junit-report) show the text, the latter also the file of the suite.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _TAGS = {
 
 
 class JUnitReporter:
-    """Writes the file when the run is over, whole, also if the run was interrupted."""
+    """Writes the file at the end of the run, also of an interrupted one."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         self._result = RunResult()
 
     def __call__(self, event: AnyEvent) -> None:
-        """Take note of an event."""
+        """Process an event."""
         self._result(event)
 
     def close(self) -> None:
@@ -46,7 +46,7 @@ class JUnitReporter:
 
 
 def suites(result: RunResult) -> ET.Element:
-    """Return a run as a `testsuites` element. A cell that was not reached is an error."""
+    """Return the `testsuites` element of a run. A cell that did not run is an error."""
     root = ET.Element("testsuites", name="foothold")
     stamp = _stamp(result)
     for guest in result.guests:
@@ -64,7 +64,7 @@ def suites(result: RunResult) -> ET.Element:
             suite.append(_case(cell, result.verdicts.get(cell.id)))
         _count(suite, [suite])
     _count(root, list(root))
-    del root.attrib["skipped"]  # which the schema has for a suite alone
+    del root.attrib["skipped"]  # the schema allows it only in a suite
     return root
 
 
@@ -73,12 +73,14 @@ def _case(cell: Cell, verdict: Verdict | None) -> ET.Element:
         "testcase",
         classname=escape_xml(
             f"foothold.{cell.guest.replace('.', '_')}"
-        ),  # a dot would make a level
+        ),  # a dot would start a new level
         name=escape_xml(f"{cell.limits} {cell.variant}"),
         time=f"{verdict.seconds if verdict else 0:.3f}",
     )
     if verdict is None:
-        _outcome(case, "error", Code.INFRASTRUCTURE_STOPPED, ["not run: the run ended before it"])
+        _outcome(
+            case, "error", Code.INFRASTRUCTURE_STOPPED, ["not run: the run ended before this cell"]
+        )
         return case
     if tag := _TAGS.get(verdict.result):
         _outcome(case, tag, _type(verdict), _details(verdict))
@@ -92,7 +94,7 @@ def _case(cell: Cell, verdict: Verdict | None) -> ET.Element:
 
 
 def _tries(verdict: Verdict) -> Iterator[ET.Element]:
-    """Earlier tries, in the words of Maven Surefire, which Jenkins and others show as flaky."""
+    """Yield earlier tries in the format of Maven Surefire, which Jenkins and others show as flaky."""
     kind = "flaky" if verdict.result is Result.PASS else "rerun"
     for attempt in verdict.attempts:
         what = "Failure" if attempt.result is Result.FAIL else "Error"
@@ -105,12 +107,12 @@ def _tries(verdict: Verdict) -> Iterator[ET.Element]:
 
 
 def _type(one: Verdict | Attempt) -> str:
-    """The code of the first finding: readers group by it."""
+    """Return the code of the first finding. Readers group by it."""
     return one.findings[0].code if one.findings else one.result
 
 
 def _outcome(case: ET.Element, tag: str, kind: str, lines: list[str]) -> None:
-    """Say the first line where some readers look, all of them where the others do."""
+    """Add an outcome. Some readers show its first line (`message`), others its text."""
     detail = ET.SubElement(case, tag, message=escape_xml(lines[0]), type=kind)
     detail.text = escape_xml("\n".join(lines))
 
@@ -133,7 +135,7 @@ def _details(verdict: Verdict) -> list[str]:
 
 
 def _count(element: ET.Element, suites: list[ET.Element]) -> None:
-    """Set the totals that readers show without looking at the cases."""
+    """Set the totals, which readers show without reading the cases."""
     cases = [case for suite in suites for case in suite.iter("testcase")]
     element.set("tests", str(len(cases)))
     for name, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):

@@ -1,4 +1,4 @@
-"""A run so far, gathered from its events: what every sink that writes at the end needs."""
+"""The state of a run, collected from its events, for reporters that write at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from foothold_lab.harness.model.verdict import Result, Verdict
 
 @dataclass
 class GuestResult:
-    """What became of one guest; with `--boot-per-cell`, of its last boot."""
+    """The state of a guest. If it booted several times, of its last boot."""
 
     argv: tuple[str, ...] = ()
     images: Mapping[str, str] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class GuestResult:
 
 @dataclass
 class RunResult:
-    """What became of a run. Cells without a verdict were not reached."""
+    """The state of a run. A cell without a verdict has not run."""
 
     started: RunStarted | None = None
     finished: RunFinished | None = None
@@ -38,7 +38,7 @@ class RunResult:
     verdicts: dict[str, Verdict] = field(default_factory=dict)
 
     def __call__(self, event: AnyEvent) -> None:
-        """Take an event in."""
+        """Process an event."""
         if isinstance(event, RunStarted):
             self.started = event
             for cell in event.cells:
@@ -57,7 +57,7 @@ class RunResult:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """All cells of the run, in the plan's order."""
+        """All cells of the run, in the order of the plan."""
         return self.started.cells if self.started else ()
 
     def cells_of(self, guest: str) -> list[Cell]:
@@ -65,11 +65,11 @@ class RunResult:
         return [cell for cell in self.cells if cell.guest == guest]
 
     def is_done(self, guest: str) -> bool:
-        """Has every cell of the guest its verdict?"""
+        """Has every cell of the guest a verdict?"""
         return all(cell.id in self.verdicts for cell in self.cells_of(guest))
 
     def with_result(self, *wanted: Result) -> Iterator[Verdict]:
-        """Verdicts that came to one of these, in the plan's order."""
+        """Yield the verdicts with one of these results, in the order of the plan."""
         for cell in self.cells:
             verdict = self.verdicts.get(cell.id)
             if verdict and verdict.result in wanted:
@@ -77,12 +77,12 @@ class RunResult:
 
     @property
     def flaky(self) -> list[Verdict]:
-        """Cells that passed, but not at once."""
+        """Verdicts of cells that passed only when they were retried."""
         return [verdict for verdict in self.with_result(Result.PASS) if verdict.flaky]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Cells by result, every result named, and those not reached as `not-run`."""
+        """The number of cells by result. Cells without a verdict count as `not-run`."""
         counts = {
             each.value: sum(1 for verdict in self.verdicts.values() if verdict.result is each)
             for each in Result
@@ -91,7 +91,7 @@ class RunResult:
 
     @property
     def headline(self) -> str:
-        """What the run came to, in one sentence."""
+        """The result of the run in one sentence."""
         counts, total = self.counts, len(self.cells)
         bad = counts["fail"] + counts["error"]
         answered = total - counts["unsupported"] - counts["not-run"]
@@ -105,8 +105,8 @@ class RunResult:
         return f"{'All ' if answered == total else ''}{answered} cells are as expected{again}"
 
     def grouped(self, *wanted: Result) -> list[list[Verdict]]:
-        """Verdicts that came to one of these; those of a guest of which the same is said stand
-        together: a guest that does not boot is told once, not for each cell.
+        """Return groups of verdicts with one of these results. A group has one guest and the same findings,
+        so that a guest that does not boot is reported once.
         """
         guests = {cell.id: cell.guest for cell in self.cells}
         groups: dict[tuple[object, ...], list[Verdict]] = {}

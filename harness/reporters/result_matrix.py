@@ -1,4 +1,4 @@
-"""How a cell is marked wherever it is named: a colour, a shape and a word, never a colour alone."""
+"""The matrix of a run, and how a cell is marked in it: by a colour, a sign and a word."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ RESULT_WORDS = {
     "unsupported": "unsupported",
     "not-run": "not reached",
 }
-RETRIED_SIGN = "↻"  # it passed when it was asked again
+RETRIED_SIGN = "↻"  # the cell passed when it was retried
 _IN_FRAGMENTS = "/=+@:~!$&()*,;"
-MAX_VARIANT_COLUMNS = (
-    3  # so many variants stand beside each other; more of them get a part of the table each
-)
+MAX_VARIANT_COLUMNS = 3  # with more variants, each gets a section of the matrix
 
 
 @dataclass(frozen=True)
 class CellMark:
-    """A cell's place on the page and how it looks there. `path` is empty where there is none."""
+    """A cell in the matrix. `path` is empty if no path was observed, `label` is for screen readers."""
 
     anchor: str
     href: str
@@ -50,7 +48,7 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class MatrixSection:
-    """Rows under a heading of their own; `name` is empty if there is but one part."""
+    """Rows under a heading. `name` is empty if there is only one section."""
 
     name: str
     rows: tuple[MatrixRow, ...]
@@ -58,7 +56,7 @@ class MatrixSection:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Limits down, guests across; variants beside each other as `sub`, or in parts below."""
+    """Rows are limits, columns are guests. Up to three variants are columns of a guest, more are sections."""
 
     guests: tuple[str, ...]
     variants: tuple[str, ...]
@@ -66,7 +64,7 @@ class Matrix:
 
 
 def mark_cell(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> CellMark:
-    """Return how a cell is marked; a cell without a verdict was not reached."""
+    """Return the mark of a cell. A cell without a verdict has not run."""
     result = verdict.result.value if verdict else "not-run"
     seen = verdict.observed if verdict else None
     path = seen.path.value if seen and seen.path else ""
@@ -75,11 +73,11 @@ def mark_cell(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> 
         word = seen.outcome.value if seen.outcome else "unclear"
     dies = bool(seen and seen.outcome is Outcome.DIES and path != "refused")
     flaky = verdict is not None and verdict.result is Result.PASS and verdict.flaky
-    anchor = "_".join(cell.id.split())  # an id may hold anything but blanks
+    anchor = "_".join(cell.id.split())  # an HTML id can hold all characters but white space
     told = f"{seen}" if seen else (verdict.reason if verdict else "")
     parts = [*cell.id.split("/"), RESULT_WORDS[result], told]
     if flaky:
-        parts.append("passed when it was asked again")
+        parts.append("passed when it was retried")
     if changed:
         parts.append("changed since the earlier run")
     return CellMark(
@@ -97,7 +95,7 @@ def mark_cell(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> 
 
 
 def arrange(cells: Sequence[Cell], marks: Sequence[CellMark]) -> Matrix:
-    """Arrange the marks of a run's cells; those of a question that was repeated share a field."""
+    """Arrange the marks of the cells of a run. Repeats of a cell share a field."""
     guests = tuple(dict.fromkeys(cell.guest for cell in cells))
     cells = [replace(cell, repeat=1) for cell in cells]
     variants = tuple(dict.fromkeys(cell.variant for cell in cells))

@@ -1,9 +1,9 @@
-"""The run's directory: what anyone needs to know later about this run.
+"""The run directory: the evidence of a run.
 
-RUN/run.json                  the run: cells, command, plan; at the end counts and seconds
-RUN/events.jsonl              every event
-RUN/guests/NAME/              console.log (written by the guest), command.json, facts.json
-RUN/cells/GUEST/LIMITS/POLICY/  stdout.jsonl or stdout, stderr, maps-* (by `run`), verdict.json
+RUN/run.json                    the run: cells, command, plan; at the end counts and seconds
+RUN/events.jsonl                all events
+RUN/guests/BOOT/                console.log (from the guest), command.json, facts.json
+RUN/cells/GUEST/LIMITS/SUBJECT/ output, maps and trace (from the runner), verdict.json
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCHEMA = 2
 
 
 class RunDirectoryReporter:
-    """Writes each file as soon as it is known, whole."""
+    """Writes each file when its content is known."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -38,7 +38,7 @@ class RunDirectoryReporter:
         self._started: RunStarted | None = None
 
     def __call__(self, event: AnyEvent) -> None:
-        """Write what the event makes known."""
+        """Write the files that the event completes."""
         self._lines(event)
         if isinstance(event, RunStarted):
             self._started = event
@@ -54,7 +54,7 @@ class RunDirectoryReporter:
             self._write(f"cells/{event.cell}/verdict.json", event.verdict)
 
     def close(self) -> None:
-        """Close the list of events."""
+        """Close the file of events."""
         self._lines.close()
 
     def _command(self, event: GuestReady | GuestFailed) -> None:

@@ -1,4 +1,4 @@
-"""What a run's JSON document looks like: its JSON Schema, and the page that tells it to people."""
+"""The JSON Schema of the document of a run, and the page docs/result-schema.md."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from foothold_lab.harness.reporters.json_document import Document
 HEAD = """\
 # The result schema
 
-<!-- made by `./foothold schema --markdown`: change the values' docstrings instead -->
+<!-- made by `./foothold schema --markdown`: edit the docstrings of the values instead -->
 
 What `foothold run --json FILE` writes (`-` is standard output): one document, a
 [Document](#document). `foothold schema` prints its JSON Schema, for programs. Every key is there in
 every document; a later version with the same `schema` may have more. Times are in seconds, sizes in
 bytes. A verdict has the same form in a run's `verdict.json` and `events.jsonl`, and in the history.
-What its words mean is told in [reading-a-verdict.md](reading-a-verdict.md).
+[reading-a-verdict.md](reading-a-verdict.md) explains the words.
 """
 _TYPES = {
     "string": "text",

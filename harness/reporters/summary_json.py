@@ -1,4 +1,4 @@
-"""The whole run as one JSON document, for programs."""
+"""The JSON document of a run, for programs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from foothold_lab.harness.reporters.result import RunResult
 
 
 class JsonReporter:
-    """Writes the document when the run is over; `-` is standard output."""
+    """Writes the document at the end of the run; the path `-` is standard output."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._result = RunResult()
 
     def __call__(self, event: AnyEvent) -> None:
-        """Take note of an event."""
+        """Process an event."""
         self._result(event)
 
     def close(self) -> None:

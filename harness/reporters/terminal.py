@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live table on a terminal, plain lines anywhere else."""
+"""The output for people: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _RESULT_WIDTH = len("✗ unsupported")
 
 
 def is_live(stream: IO[str]) -> bool:
-    """Can this stream show a table that changes? Not a pipe, not TERM=dumb, not with NO_COLOR."""
+    """Can this stream show a live table? A pipe, TERM=dumb and NO_COLOR cannot."""
     return (
         stream.isatty()
         and os.environ.get("TERM", "dumb") not in ("dumb", "")
@@ -52,7 +52,7 @@ def is_live(stream: IO[str]) -> bool:
 
 
 class _Display(Protocol):
-    """How progress is shown; the end of a run looks the same in all of them."""
+    """How progress is shown. The end of a run looks the same in all displays."""
 
     def show(self, event: AnyEvent, result: RunResult) -> None: ...
 
@@ -60,9 +60,9 @@ class _Display(Protocol):
 
 
 class TerminalReporter:
-    """Shows a run on a stream. `live` as in `is_live`; `quiet` leaves the end of it alone.
+    """Shows a run on a stream. `live` is as in `is_live`; `quiet` shows only the end of the run.
 
-    Everything that came out of a guest is cleaned before it is shown.
+    All text from guests and subjects is escaped.
     """
 
     def __init__(self, stream: IO[str], *, live: bool, quiet: bool = False) -> None:
@@ -85,7 +85,7 @@ class TerminalReporter:
             self._display = _Lines(self._console)
 
     def __call__(self, event: AnyEvent) -> None:
-        """Show the event; at the end of the run, what there is to know of it."""
+        """Show an event, and at the end of the run its result."""
         self._result(event)
         self._display.show(event, self._result)
         if isinstance(event, RunFinished):
@@ -94,7 +94,7 @@ class TerminalReporter:
                 self._console.print(line, soft_wrap=True)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         self._display.close()
 
 
@@ -107,7 +107,7 @@ class _Silent:
 
 
 class _Lines:
-    """A line for everything that happens, for logs."""
+    """One line for each event, for logs."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -132,7 +132,7 @@ class _Lines:
         if isinstance(event, CellFinished):
             verdict = event.verdict
             if verdict.result is Result.UNSUPPORTED:
-                return ""  # its guest has said so
+                return ""  # the message of its guest is enough
             seen = _observed(verdict)
             return f"{verdict.result:<6} {event.cell:<34} {seen}  {verdict.seconds:.2f} s"
         if isinstance(event, CellRetried):
@@ -141,12 +141,12 @@ class _Lines:
 
 
 class _LiveTable:
-    """Guests at work in a table that changes; those that are done scroll away above it."""
+    """A live table of the guests at work. Finished guests scroll away above it."""
 
     def __init__(self, console: Console, result: RunResult) -> None:
         self._console = console
         self._result = result
-        self._lock = threading.RLock()  # the table is drawn by a thread of its own
+        self._lock = threading.RLock()  # a separate thread draws the table
         self._state: dict[str, Text] = {}
         self._since: dict[str, float] = {}
         self._running: dict[str, float] = {}
@@ -195,7 +195,7 @@ class _LiveTable:
             else:
                 self._progress = escape_line(event.what)
         elif isinstance(event, GuestBooting):
-            self._state[event.guest] = Text("boots", "cyan")
+            self._state[event.guest] = Text("booting", "cyan")
         elif isinstance(event, GuestReady):
             self._state[event.guest] = Text(_ready(event), "dim")
             self._progress = ""
@@ -213,7 +213,7 @@ class _LiveTable:
         return any(cell.id in self._result.verdicts for cell in self._result.cells_of(guest))
 
     def _draw(self) -> RenderableType:
-        """What is at work now. Called by the drawing thread."""
+        """Return the table. Called by the drawing thread."""
         with self._lock:
             shown: list[RenderableType] = []
             waiting = []
@@ -255,7 +255,7 @@ class _LiveTable:
             yield Text(str(cell.expected or ""), "dim")
             yield Text("")
             again = self._again.get(cell.id)
-            yield Text(f"again, after {again}" if again else "runs" if since else "", "cyan")
+            yield Text(f"again, after {again}" if again else "running" if since else "", "cyan")
             yield Text(f"{time.monotonic() - since:.1f} s" if since else "", "cyan")
             return
         yield Text(escape_line(str(verdict.expected or verdict.predicted or ""), 120))
@@ -273,7 +273,7 @@ def _can_show(console: Console, text: str) -> bool:
 
 
 def _grid(cells: Sequence[Cell]) -> Table:
-    """A table for some of these cells, whose columns are where they are in every other one."""
+    """Return a table for some of these cells. All such tables have the same columns."""
     limits = max((len(str(cell.limits)) for cell in cells), default=0)
     variant = max((len(cell.variant) for cell in cells), default=0)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False, expand=True)
@@ -288,7 +288,7 @@ def _grid(cells: Sequence[Cell]) -> Table:
 
 
 def _observed(verdict: Verdict) -> str:
-    """What was seen, or why nothing was; and at which try, if it was not the first."""
+    """Return what was observed or why nothing was, and the number of the try after a retry."""
     again = f" (at try {len(verdict.attempts) + 1})" if verdict.attempts else ""
     return f"{_seen(verdict)}{again}"
 
@@ -315,7 +315,7 @@ def _failed(event: GuestFailed) -> str:
 
 
 def _ending(result: RunResult) -> Iterator[Text]:
-    """What is told at the end: what failed, what could not be tried, the sum of it."""
+    """Yield the end of the output: failures, unsupported guests and totals."""
     for verdict, *same in result.grouped(Result.FAIL, Result.ERROR):
         yield Text("")
         yield from _failure(verdict, [each.cell for each in same])
@@ -330,7 +330,7 @@ def _ending(result: RunResult) -> Iterator[Text]:
 def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
     yield Text.assemble((verdict.result.upper(), _STYLES[verdict.result]), f"  {verdict.cell}")
     if same:
-        yield Text(f"  and the same of {', '.join(same)}")
+        yield Text(f"  same findings: {', '.join(same)}")
     for finding in verdict.findings:
         yield Text.assemble(f"  {escape_line(finding.text)} ", (f"[{finding.code}]", "dim"))
     if verdict.observed:
@@ -361,7 +361,7 @@ def _quoted(title: str, lines: Sequence[str]) -> Iterator[Text]:
 
 
 def _flaky(result: RunResult) -> Iterator[Text]:
-    """What passed, but not at once: it is no failure, and it is never kept quiet."""
+    """Yield the cells that passed only when they were retried. They count as passed."""
     for verdict in result.flaky:
         yield Text("")
         passed = f"  {verdict.cell}: passed at try {len(verdict.attempts) + 1}"
@@ -373,7 +373,7 @@ def _flaky(result: RunResult) -> Iterator[Text]:
 
 
 def _unsupported(result: RunResult) -> Iterator[Text]:
-    """Each guest once, with the remedy."""
+    """Yield each unsupported guest once, with the remedy."""
     told = set()
     guests = {cell.id: cell.guest for cell in result.cells}
     for verdict in result.with_result(Result.UNSUPPORTED):

@@ -1,4 +1,4 @@
-"""Two runs, side by side: what is new in the second. Pure."""
+"""The differences of two runs. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from foothold_lab.harness.results_db.timing_stats import typical_time
 
 @dataclass(frozen=True)
 class Change:
-    """What a cell came to before, and now; `finding` is the first of now."""
+    """The earlier and the later result of a cell; `finding` is the first of the later one."""
 
     cell: str
     before: str
@@ -25,8 +25,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that is not what it was, of a guest (a fact, an image, a release) or of the run
-    itself (what it was made with, its subjects): then `guest` is empty.
+    """A changed property of a guest (fact, image, release). With an empty `guest`, of the run itself
+    (versions, subjects).
     """
 
     guest: str
@@ -37,7 +37,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Slowdown:
-    """A cell that took longer than noise explains; seconds, `usual` over `samples` earlier runs."""
+    """A cell that was slower than noise explains. Seconds; `typical` is the median of `samples` earlier runs."""
 
     cell: str
     seconds: float
@@ -48,11 +48,11 @@ class Slowdown:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is different in run `b`, seen from run `a`.
+    """The differences of run `b` from run `a`.
 
-    `new_failures` did not fail in `a` or were not in it; `lost` had an answer in `a` and have none
-    now; `flaky` came to something else when they were asked again; `made` is what the runs were
-    made with, `kernels` are guests whose kernel or images changed under one name.
+    `new_failures` did not fail in `a`. `lost_answers` had a result in `a` and have none now. `flaky` had
+    another result when retried. `changed_inputs` are versions and subjects, `changed_kernels` guests
+    with another kernel or image under the same name. `common` counts the cells of both runs.
     """
 
     a: str
@@ -72,7 +72,7 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Is nothing different?"""
+        """Are there no differences?"""
         told = (
             self.new_failures,
             self.repaired,
@@ -90,7 +90,7 @@ class Comparison:
 
 
 def compare_runs(a: StoredRun, b: StoredRun, earlier: Mapping[str, Sequence[float]]) -> Comparison:
-    """Compare two runs; `earlier` is how long b's questions took in the latest runs before it."""
+    """Compare two runs. `earlier` has the durations of the cells of `b` in the runs before it."""
     asked_a = {cell.name: cell for cell in a.cells if cell.result}
     asked_b = {cell.name: cell for cell in b.cells if cell.result}
     both = [(asked_a[name], cell) for name, cell in asked_b.items() if name in asked_a]
@@ -119,7 +119,7 @@ def compare_runs(a: StoredRun, b: StoredRun, earlier: Mapping[str, Sequence[floa
 
 
 def _is_new_failure(before: StoredCell | None, now: StoredCell) -> bool:
-    """An error that has become a finding is news; a finding that has become an error is lost."""
+    """An error that becomes a failure is new; a failure that becomes an error is a lost answer."""
     if before is None or not before.is_bad:
         return now.is_bad
     return before.result is Result.ERROR and now.result is Result.FAIL
@@ -181,7 +181,7 @@ def _changed_changed_changed_kernels(before: StoredBoot, now: StoredBoot) -> Ite
 
 
 def _changed_facts(before: StoredBoot, now: StoredBoot) -> Iterator[Difference]:
-    """Of guests that have both answered: what is measured otherwise, and is not by lot."""
+    """Yield the changed facts of a guest that booted in both runs, without random ones."""
     if before.facts is None or now.facts is None:
         return
     old, new = stable_facts(before.facts), stable_facts(now.facts)

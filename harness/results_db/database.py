@@ -1,4 +1,4 @@
-"""Opening the database, transactions, and SQLite's errors in words that help."""
+"""The connection to the database, transactions, and messages for the errors of SQLite."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from foothold_lab.harness.model.errors import InfrastructureError, UsageError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.results_db.schema import APPLICATION, MIGRATIONS, Migration
 
-TIMEOUT = 10.0  # seconds for another writer's transaction, which takes a few milliseconds
+TIMEOUT = 10.0  # seconds to wait for another writer, whose transaction takes milliseconds
 MEMORY = Path(":memory:")
 _CHOOSE_ANOTHER = "choose another file with --history or FOOTHOLD_HISTORY"
 
 
 class HistoryError(InfrastructureError):
-    """The history cannot be read or written."""
+    """The history database cannot be read or written."""
 
     usual = Code.INFRASTRUCTURE_HISTORY
 
 
 class Database:
-    """An open history, brought up to the newest schema; made if it is not there.
+    """An open history database. It is created if missing, and migrated to the newest schema.
 
-    With `read_only` it has to be there, and may be on a read-only file system. Used by one thread at
-    a time. Every method raises HistoryError; opening raises UsageError if there is nothing to read.
+    With `read_only` it must exist, and may be on a read-only file system. For one thread at a time. All
+    methods raise HistoryError. Opening raises UsageError if there is nothing to read.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Database:
 
     @functools.cached_property
     def scratch(self) -> Database:
-        """Another one, in memory, for runs that are not in this one; closed with it."""
+        """A second database, in memory, for runs that are not in this one. Closed with it."""
         return Database(MEMORY)
 
     def close(self) -> None:
-        """Close it; the last to do so merges the write-ahead log into the file."""
+        """Close the database. The last connection merges the write-ahead log into the file."""
         if "scratch" in vars(self):
             self.scratch.close()
         with self._translated_errors():
@@ -88,7 +88,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is executed in it comes about, or nothing; one within another is part of it.
+        """Execute all statements of the block, or none. A nested transaction is part of the outer one.
 
         Waits for other writers.
         """
@@ -101,12 +101,12 @@ class Database:
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # it may have rolled back by itself
+                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already
                     self._connection.execute("ROLLBACK")
                 raise
 
     def execute(self, statement: str, *values: object) -> int:
-        """Execute one statement; answers the row that it has inserted, if it has."""
+        """Execute one statement. Returns the id of the inserted row."""
         with self._translated_errors():
             return self._connection.execute(statement, values).lastrowid or 0
 
@@ -116,7 +116,7 @@ class Database:
             self._connection.executemany(statement, rows)
 
     def rows(self, statement: str, *values: object) -> list[sqlite3.Row]:
-        """Return what a query finds; its columns have names. What is not UTF-8 finds nothing."""
+        """Return the rows of a query; columns have names. A value that is not UTF-8 matches nothing."""
         told = (
             each.encode(errors="backslashreplace").decode() if isinstance(each, str) else each
             for each in values
@@ -125,7 +125,7 @@ class Database:
             return self._connection.execute(statement, tuple(told)).fetchall()
 
     def value(self, statement: str, *values: object) -> Any:
-        """Return the one value that a query finds, or None."""
+        """Return the single value of a query, or None."""
         row = next(iter(self.rows(statement, *values)), None)
         return row[0] if row else None
 
@@ -162,12 +162,12 @@ class Database:
         if self.value("PRAGMA journal_mode") != "wal":
             with contextlib.suppress(sqlite3.OperationalError):
                 self._connection.execute("PRAGMA journal_mode = WAL")
-        # no fsync for each cell: what is committed outlives us, if not a loss of power
+        # no fsync for each cell: commits survive a crash of the process, not a loss of power
         self.execute("PRAGMA synchronous = NORMAL")
         self.execute("PRAGMA foreign_keys = ON")
 
     def _version(self) -> int:
-        """Return the schema's version, 0 of an empty file. One statement: others may be at work."""
+        """Return the version of the schema, 0 of an empty file. One statement, because others may write."""
         [[application, version, tables]] = self.rows(
             "SELECT (SELECT application_id FROM pragma_application_id),"
             " (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)"
@@ -177,7 +177,7 @@ class Database:
         return int(version)
 
     def _migrate(self) -> None:
-        version = self._version()  # another process may have been before us
+        version = self._version()  # another process may have migrated it
         for migration in self._migrations:
             if migration.version > version:
                 for statement in migration.statements:
@@ -206,9 +206,9 @@ def _explain(path: Path, error: sqlite3.Error, timeout: float) -> HistoryError:
             f"{path} is damaged: {error}",
             f"move it away: the next run makes a new one; `sqlite3 {path} .recover` may save it",
         ),
-        "SQLITE_FULL": (f"no space is left for {path}", f"free some, or {_CHOOSE_ANOTHER}"),
-        "SQLITE_READONLY": (f"{path} may not be written", _CHOOSE_ANOTHER),
-        "SQLITE_CANTOPEN": (f"{path} cannot be opened, or not written", _CHOOSE_ANOTHER),
+        "SQLITE_FULL": (f"there is no space for {path}", f"free space, or {_CHOOSE_ANOTHER}"),
+        "SQLITE_READONLY": (f"{path} cannot be written", _CHOOSE_ANOTHER),
+        "SQLITE_CANTOPEN": (f"{path} cannot be opened or written", _CHOOSE_ANOTHER),
     }
     message, remedy = told.get(code, (f"{path}: {error}", _CHOOSE_ANOTHER))
     return HistoryError(message, remedy)

@@ -1,8 +1,8 @@
-"""What must be alike for two verdicts on a cell to be comparable, as hashes.
+"""Hashes of what must be equal for two verdicts on a cell to be compared.
 
-A *inputs_hash* is all that is known before a guest has booted: our own code, the host's kernel, the
-images, the subject, what the plan declares. A *guest_hash* is what a guest then says of itself. Two
-verdicts that differ in one inputs_hash and one guest_hash differ for no reason that we know.
+The *inputs hash* covers what is known before a guest boots: the code of Foothold, the host's kernel,
+the images, the subject, the expectation. The *guest hash* covers what a guest then reports. If two
+verdicts with the same hashes differ, no known input explains it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.events import RunStarted
 from foothold_lab.harness.model.verdict import Observation, Result, Verdict
 
-# of facts: what is drawn by lot at every start (the host's ASLR decides even how much of its memory
-# a UML kernel can use), or moves while a machine works
+# facts that are random at each start, or change while a machine runs. The host's ASLR even decides
+# how much of its memory a UML kernel can use.
 RANDOM_FACTS = ("first", "aslr_bits", "memory", "commit_limit", "committed")
 HINTS = ("hint_high", "hint_low", "hint_beyond")
-# of provenance: what is new in every boot
+# provenance that changes at each boot
 _PER_BOOT = ("container",)
 
 
 def inputs_hash(started: RunStarted, cell: Cell, images: Mapping[str, str]) -> str:
-    """Hash what is known of a cell before its guest has booted."""
+    """Return the hash of what is known of a cell before its guest boots."""
     return _digest(
         {
             "code": started.provenance.code,
@@ -42,26 +42,26 @@ def inputs_hash(started: RunStarted, cell: Cell, images: Mapping[str, str]) -> s
 
 
 def guest_hash(facts: Mapping[str, object], provenance: Mapping[str, str]) -> str:
-    """Hash what a guest is like, but for what is different at every boot."""
+    """Return the hash of a guest, without what changes at each boot."""
     return _digest({"facts": stable_facts(facts), "provenance": stable_provenance(provenance)})
 
 
 def stable_provenance(provenance: Mapping[str, str]) -> dict[str, str]:
-    """Return what of a guest's provenance is the same at every boot."""
+    """Return the part of the provenance that is the same at every boot."""
     return {name: value for name, value in provenance.items() if name not in _PER_BOOT}
 
 
 def stable_facts(facts: Mapping[str, object]) -> dict[str, object]:
-    """Return those facts that are the same at every boot of one kernel on one machine.
+    """Return the facts that are the same at every boot of a kernel on a machine.
 
-    Of a hint only what became of it is left, since where it is moved to may be by lot.
+    Of a hint only the kind of answer remains, because the address of a moved one can be random.
     """
     kept = {name: value for name, value in facts.items() if name not in RANDOM_FACTS}
     return kept | {name: _fate(kept[name]) for name in HINTS if name in kept}
 
 
 def outcome_key(verdict: Verdict) -> str | None:
-    """Say in a word or three what a cell came to; None if the cell could not be asked."""
+    """Return the result of a cell in one to three words; None if it is unsupported."""
     if verdict.result is Result.UNSUPPORTED:
         return None
     seen = verdict.observed

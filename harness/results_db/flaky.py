@@ -1,4 +1,4 @@
-"""Cells that cannot be trusted: they changed their verdict while nothing else changed."""
+"""Cells whose result changed although all else was equal."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from foothold_lab.harness.results_db.database import Database
 
 @dataclass(frozen=True)
 class Flaky:
-    """A cell; what it came to, and how often, in those settings in which it came to more than one
-    thing; how often of these it came to something else when it was asked again. `last` is the
-    newest run that was not as usual.
+    """A cell whose result changed. `outcomes` counts its results among the runs with equal inputs,
+    `retries` those with another result when retried. `last_run` is the newest run with an unusual
+    result.
     """
 
     cell: str
@@ -24,16 +24,15 @@ class Flaky:
 
     @property
     def runs(self) -> int:
-        """How many times it was asked in those settings."""
+        """The number of runs with equal inputs."""
         return sum(self.outcomes.values())
 
 
 def flaky(database: Database, plan: str = "") -> list[Flaky]:
-    """Return them, those that change most often first. One that could not be asked has not changed.
+    """Return flaky cells, the most often changed first. Unsupported cells do not count.
 
-    Verdicts are compared if subject, images, host's kernel, our own code and what the plan declares
-    are the same, and what the guest says of itself is; of a guest that never answered nothing is
-    known but the former.
+    Results are compared if subject, images, kernel of the host, code of Foothold, expectation and guest
+    are equal. Of a guest that never booted, only the former are known.
     """
     settings: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in database.rows(_CANDIDATES, plan):
@@ -45,8 +44,8 @@ def flaky(database: Database, plan: str = "") -> list[Flaky]:
     return sorted(found, key=lambda one: (-_odd(one.outcomes, one.retries) / one.runs, one.cell))
 
 
-# in which settings a cell came to more than one thing is found in an index alone; each row is what
-# it came to there, how often, and the newest run of these
+# An index alone finds the inputs with more than one result. Each row has a result, its number, and
+# the newest run that had it.
 _CANDIDATES = """
     WITH suspects AS (
         SELECT base_name, inputs_hash FROM cells WHERE outcome_key IS NOT NULL AND inputs_hash IS NOT NULL
@@ -66,7 +65,7 @@ _CANDIDATES = """
 
 @dataclass(frozen=True)
 class _Changed:
-    """A cell in one inputs_hash and one guest_hash: what it came to, and its newest odd run."""
+    """A cell with equal inputs and an equal guest: its results, and its newest unusual run."""
 
     outcomes: Counter[str]
     retries: int
@@ -74,7 +73,7 @@ class _Changed:
 
 
 def _among(rows: Iterable[Row]) -> Iterator[_Changed]:
-    """Part one inputs_hash by what guests were like; verdicts without a guest belong to each part."""
+    """Split results with equal inputs by guest hash. Results without a guest belong to each part."""
     likes = {row["guest_hash"] for row in rows if row["guest_hash"]} or {None}
     for like in sorted(likes, key=str):
         part = [row for row in rows if row["guest_hash"] in (like, None)]

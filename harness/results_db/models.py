@@ -1,4 +1,4 @@
-"""What is read from the history: frozen values."""
+"""Frozen values that are read from the database."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ T = TypeVar("T")
 
 
 class State(StrEnum):
-    """How far a run has come."""
+    """The state of a run."""
 
     RUNNING = "running"
     FINISHED = "finished"
-    INTERRUPTED = "interrupted"  # the user ended it
-    BROKEN = "broken"  # it broke off: an error of the laboratory
-    KILLED = "killed"  # its process is gone, and had no time to say anything
+    INTERRUPTED = "interrupted"  # by the user
+    BROKEN = "broken"  # ended by an error of Foothold
+    KILLED = "killed"  # its process is gone without a last event
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run. Times in seconds, `started` since the epoch; `seconds` None if it did not finish.
+    """A run. Times are in seconds, `started` since the epoch. `seconds` is None if it did not finish.
 
-    `counts` has cells by result, and those without a verdict as `not-run`; `flaky` of them came to
-    something else when they were asked again. `subjects` has the hash of each by its name.
+    `counts` has the number of cells by result, `not-run` without a verdict. `flaky` counts cells whose
+    retry had another result. `subjects` has a hash of each subject.
     """
 
     id: int
@@ -52,7 +52,7 @@ class Run:
 
     @classmethod
     def of(cls, row: sqlite3.Row, counts: Mapping[str, int], flaky: int) -> Run:
-        """Read it from a row of `runs`."""
+        """Make it from a row of `runs`."""
         state = State(row["state"])
         if state is State.RUNNING and not process.is_alive(row["process"]):
             state = State.KILLED
@@ -99,7 +99,7 @@ class StoredBoot:
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> StoredBoot:
-        """Read it from a row of `boots`."""
+        """Make it from a row of `boots`."""
         facts = _json(row["facts"], dict[str, object]) if row["facts"] else None
         names = dict[str, str]
         return cls(
@@ -118,15 +118,15 @@ class StoredBoot:
 
     @property
     def release(self) -> str:
-        """The kernel's release, empty if it never said."""
+        """The release of the guest's kernel, empty if it never booted."""
         return str((self.facts or {}).get("release", ""))
 
 
 @dataclass(frozen=True)
 class StoredCell:
-    """A cell of a run, without the whole of its verdict; result None if it has none.
+    """A cell of a run, without the whole verdict. `result` is None without a verdict.
 
-    `base_name` is its name but for which repeat it is, `boot` the id of its boot.
+    `base_name` is the name without the number of the repeat, `boot` the id of its boot.
     """
 
     id: int
@@ -149,7 +149,7 @@ class StoredCell:
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> StoredCell:
-        """Read it from a row of `cells`."""
+        """Make it from a row of `cells`."""
         result = Result(row["result"]) if row["result"] else None
         findings = _json(row["findings"], tuple[Finding, ...]) if row["findings"] != "[]" else ()
         return cls(
@@ -174,12 +174,12 @@ class StoredCell:
 
     @property
     def is_bad(self) -> bool:
-        """Did it fail, or find no answer?"""
+        """Is the result a failure or an error?"""
         return self.result in (Result.FAIL, Result.ERROR)
 
     @property
     def summary(self) -> str:
-        """What was seen of it, in a few words."""
+        """The observation in a few words."""
         where = [each for each in (self.path, self.outcome) if each]
         if self.status:
             where.append(f"status {self.status}")

@@ -1,4 +1,4 @@
-"""Who writes: a name for a process that no other process will ever have, and whether it is alive."""
+"""Unique names of processes, and whether such a process is alive."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def this_process() -> str:
-    """Name this process: by the boot of its machine, its pid namespace, its pid and its start."""
+    """Return a name of this process that no other has: boot of the machine, pid namespace, pid, start time."""
     return f"{_where()} {os.getpid()} {_started(os.getpid())}"
 
 
 def is_alive(name: str) -> bool:
-    """Is there still the process of that name? One that cannot be seen from here is alive."""
+    """Is the process of that name alive? A process of another pid namespace counts as alive."""
     boot, namespace, pid, started = (name.split() + [""] * 4)[:4]
     here_boot, here_namespace = _where().split()
     if boot != here_boot:
@@ -26,10 +26,10 @@ def _where() -> str:
 
 
 def _started(pid: int) -> str:
-    """Clock ticks from the machine's boot to the process's start (proc_pid_stat(5), field 22)."""
+    """Return the start of a process in clock ticks since boot (proc_pid_stat(5), field 22)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
     fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] in "ZX" else fields[19]  # dead, and not yet waited for
+    return "" if fields[0] in "ZX" else fields[19]  # dead, but not yet reaped

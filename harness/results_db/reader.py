@@ -1,4 +1,4 @@
-"""The questions: which runs there are, what became of a run, of a cell."""
+"""Finding runs, cells and earlier durations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LAST = re.compile(r"last(?:~(\d{1,6}))?")
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run with its boots and cells. `source` is where the verdicts are."""
+    """A run with its boots and cells. `source` is the database with the verdicts."""
 
     run: Run
     boots: tuple[StoredBoot, ...]
@@ -32,12 +32,12 @@ class StoredRun:
 
     @property
     def guests(self) -> dict[str, StoredBoot]:
-        """Of each guest its last boot that answered, else its last."""
+        """The last successful boot of each guest, else its last boot."""
         ordered = sorted(self.boots, key=lambda boot: boot.facts is not None)
         return {boot.guest: boot for boot in ordered}
 
     def cell(self, name: str) -> StoredCell:
-        """Find a cell by its name, or by a part of it that no other has. Raises UsageError."""
+        """Find a cell by its name, or by a part that no other name has. Raises UsageError."""
         found = [cell for cell in self.cells if cell.name == name]
         found = found or [cell for cell in self.cells if name in cell.name]
         if len(found) == 1:
@@ -48,7 +48,7 @@ class StoredRun:
         raise UsageError(f"{name!r} names {fits} of {self.run.name}", remedy)
 
     def verdict(self, cell: StoredCell) -> Verdict | None:
-        """Return the whole verdict on a cell, None if it has none. Raises HistoryError."""
+        """Return the whole verdict on a cell, or None. Raises HistoryError."""
         data = self.source.value("SELECT json FROM verdicts WHERE cell = ?", cell.id)
         try:
             return msgspec.json.decode(zlib.decompress(data), type=Verdict) if data else None
@@ -60,7 +60,7 @@ class StoredRun:
 
 
 def runs(database: Database, plan: str = "", limit: int = -1, skip: int = 0) -> list[Run]:
-    """Return runs, the newest first; of these so many are skipped."""
+    """Return at most `limit` runs, the newest first, after the first `skip` ones."""
     query = (
         "SELECT * FROM runs WHERE ? IN ('', plan) ORDER BY started DESC, id DESC LIMIT ? OFFSET ?"
     )
@@ -68,8 +68,8 @@ def runs(database: Database, plan: str = "", limit: int = -1, skip: int = 0) -> 
 
 
 def find(database: Database, word: str, plan: str = "") -> StoredRun:
-    """Find a run, of this plan if one is given: `last`, `last~1`, its name or the beginning of it,
-    its directory. Of a directory that is not in the history, the run is read from there.
+    """Find a run: `last`, `last~1`, its name, the start of its name, or its directory. A directory that is
+    not in the database is read itself. `plan` restricts the search to runs of that plan.
 
     Raises UsageError.
     """
@@ -95,7 +95,7 @@ def find(database: Database, word: str, plan: str = "") -> StoredRun:
 
 
 def add(database: Database, directory: Path) -> Run:
-    """Take a run from its directory into the history. Raises UsageError if it is there."""
+    """Add the run of a directory to the database. Raises UsageError if the database has it."""
     run = _replayed(database.scratch, directory)
     known = "SELECT name FROM runs WHERE started = ? AND directory = ?"
     if name := database.value(known, run.started, run.directory):
@@ -104,7 +104,7 @@ def add(database: Database, directory: Path) -> Run:
 
 
 def earlier_durations(database: Database, kept: StoredRun) -> Mapping[str, Sequence[float]]:
-    """Return how long each cell of a run took in the latest runs before it, in seconds."""
+    """Return the durations (seconds) of each cell of a run in the latest runs before it."""
     query = """
         SELECT base_name, json_group_array(seconds) AS seconds FROM (
             SELECT c.base_name, c.seconds, row_number() OVER (

@@ -1,4 +1,4 @@
-"""The tables. A migration that was released is never changed: a new one is added behind it."""
+"""The tables. A released migration never changes; a new one follows it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ APPLICATION = 0x466F6F74  # "Foot": PRAGMA application_id, by which file(1) and 
 
 @dataclass(frozen=True)
 class Migration:
-    """The statements that bring a database from the version before to this one."""
+    """The statements that migrate a database from the version before to this one."""
 
     version: int
     statements: tuple[str, ...]

@@ -1,8 +1,8 @@
-"""How long a cell may take: derived from how long it has taken.
+"""The typical duration of a cell, from its earlier durations.
 
-The median of its latest times, and around it the median absolute deviation (MAD), since both are
-left where they are by a few runs on a busy machine. 1.4826 times the MAD estimates the standard
-deviation of a normal distribution.
+The center is the median of the latest durations. The spread is the median absolute deviation (MAD).
+A few runs on a busy machine change neither. For a normal distribution, 1.4826 times the MAD is the
+standard deviation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NORMAL = 1.4826
 
 @dataclass(frozen=True)
 class TypicalTime:
-    """What is usual of a cell, from `samples` earlier runs; seconds. More than `most` is slower."""
+    """The typical duration of a cell in seconds, from `samples` runs. More than `longest` is slower."""
 
     median: float
     spread: float
@@ -33,12 +33,12 @@ class TypicalTime:
 
     @property
     def longest(self) -> float:
-        """The longest time that noise explains."""
+        """The longest duration that noise explains."""
         return self.median + max(SIGMAS * self.spread, MIN_SHARE * self.median, MIN_SECONDS)
 
 
 def typical_time(seconds: Sequence[float]) -> TypicalTime | None:
-    """Say what is usual; None if there are too few times to tell."""
+    """Return the typical duration, or None if there are too few samples."""
     if len(seconds) < MIN_SAMPLES:
         return None
     latest = seconds[:MAX_SAMPLES]

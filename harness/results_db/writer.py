@@ -1,4 +1,4 @@
-"""From a run's events to the database. Each cell is in it as soon as it has its verdict."""
+"""From the events of a run to the database. A cell is stored when it has a verdict."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HINT = "give the directory of a run, with its events.jsonl"
 
 
 class HistoryReporter:
-    """A sink. The database is opened when a run begins, so that its errors are a sink's errors."""
+    """The reporter of the history. It opens the database when a run starts."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -52,7 +52,7 @@ class HistoryReporter:
             raise
 
     def close(self) -> None:
-        """Say how far the run came. What fails here after a failure was told already."""
+        """Store the state of the run. After a failure, later errors are not raised."""
         quiet = contextlib.suppress(Exception) if self._failed else contextlib.nullcontext()
         with contextlib.ExitStack() as stack:
             if self._database:
@@ -64,16 +64,16 @@ class HistoryReporter:
 
 @dataclass(frozen=True)
 class _Boot:
-    """The row of a boot, and what it was made from."""
+    """The row of a boot, and its images."""
 
     row: int
     images: Mapping[str, str]
 
 
 class Recorder:
-    """Writes the events of one run, each in a transaction of its own.
+    """Writes the events of one run, each in a transaction.
 
-    `writer` names the process that writes; empty, if the run was over long ago.
+    `writer` names the process that runs the cells; it is empty for a run that is over.
     """
 
     def __init__(self, database: Database, writer: str = "") -> None:
@@ -86,7 +86,7 @@ class Recorder:
         self._ended = True
 
     def __call__(self, event: AnyEvent) -> None:
-        """Write what the event makes known. Raises HistoryError."""
+        """Store an event. Raises HistoryError."""
         with self._database.transaction():
             if isinstance(event, RunStarted):
                 self._start(event)
@@ -104,11 +104,11 @@ class Recorder:
 
     @property
     def begun(self) -> bool:
-        """Has a run been written?"""
+        """Has the run started?"""
         return self._started is not None
 
     def close(self) -> None:
-        """Say of a run that has no end by now that it broke off."""
+        """Mark a run without an end as broken."""
         if not self._ended:
             with self._database.transaction():
                 self._end(State.BROKEN, None)
@@ -145,7 +145,7 @@ class Recorder:
             self._cells[name] = row, cell
 
     def _free_name(self, name: str) -> str:
-        """A directory of the user's choosing may have held a run before this one."""
+        """Return an unused name: a directory may have held a run before."""
         known = "SELECT 1 FROM runs WHERE name = ?"
         names = itertools.chain([name], (f"{name}+{n}" for n in itertools.count(2)))
         return next(each for each in names if not self._database.value(known, each))
@@ -216,16 +216,16 @@ class Recorder:
 
 
 def replay(directory: Path, database: Database) -> None:
-    """Write a run that left its events in a directory, all of it or nothing.
+    """Store the run of a directory, all of it or nothing.
 
-    Raises UsageError if there are none, HistoryError if they cannot be written.
+    Raises UsageError if there are no events, HistoryError if they cannot be stored.
     """
     recorder = Recorder(database)
     with database.transaction():
         for event in itertools.dropwhile(_is_before, _events(directory / "events.jsonl")):
             recorder(event)
         if not recorder.begun:
-            raise UsageError(f"{directory} holds no run", _HINT)
+            raise UsageError(f"{directory} has no run", _HINT)
         recorder.close()
 
 
@@ -240,7 +240,7 @@ def _events(path: Path) -> Iterator[AnyEvent]:
         raise UsageError(f"{path}: {error.strerror}", _HINT) from error
     for number, line in enumerate(lines, 1):
         if not line.endswith(b"\n"):
-            return  # it was killed while it wrote
+            return  # the run was killed while it wrote this line
         try:
             yield msgspec.json.decode(line, type=AnyEvent)
         except msgspec.MsgspecError as error:

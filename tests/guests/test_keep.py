@@ -31,7 +31,7 @@ def test_the_guest_of_a_failed_cell_is_kept(sit: Sit, tmp_path: Path) -> None:
         "--run-dir",
         str(run),
     )
-    runner.sees(r"kept: uml-6.1; to work in it: foothold shell \S+/uml-6.1")
+    runner.sees(r"uml-6.1 is kept: foothold shell \S+/uml-6.1")
     runner.sees("kept guests end on Enter or on Ctrl-C")
     assert stat.S_IMODE((run / "guests.socket").stat().st_mode) == 0o600
     assert json.loads((run / "run.json").read_text())["finished"]["counts"] == {
@@ -89,5 +89,5 @@ def test_keeping_guests_without_a_terminal_needs_a_time_limit(tmp_path: Path) ->
         env={**os.environ},
     )
     assert done.returncode == 0, done.stderr
-    assert "kept: native" in done.stderr
+    assert "native is kept" in done.stderr
     assert "kept guests end after 1 s" in done.stderr

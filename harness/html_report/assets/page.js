@@ -1,6 +1,6 @@
 "use strict";
-// What a page can do beyond being read: the matrix by arrow keys, cells that open where a link
-// leads, copying, filtering. Without it everything is still there.
+// Conveniences: arrow keys in the matrix, links that open cells, copying, filtering. The page can be
+// read without them.
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 for (const each of all(".tools[hidden], .copy[hidden]")) each.hidden = false;
@@ -17,7 +17,7 @@ function reveal() {
   target.focus({ preventScroll: true });
 }
 addEventListener("hashchange", reveal);
-// the same link once more is no change of the hash
+// a second click on the same link does not change the hash
 addEventListener("click", (event) => {
   const link = event.target.closest?.('a[href^="#"]');
   if (link && link.hash === location.hash) reveal();
@@ -39,7 +39,7 @@ if (table) {
     if (link) stop(link);
   });
   const find = (row, column, down, across) => {
-    // the next field in this direction that has a cell
+    // the next field in this direction with a cell
     for (row += down, column += across; rows[row]?.[column]; row += down, column += across) {
       if (rows[row][column].length) return rows[row][column][0];
       if (!down && !across) return null;
@@ -69,7 +69,7 @@ if (table) {
   });
 }
 
-// --- copying, also from file:// and where the clipboard is not to be had
+// --- copying, also from file:// and without access to the clipboard
 async function copy(text, source) {
   try {
     await navigator.clipboard.writeText(text);
@@ -116,7 +116,7 @@ const openAll = (open) => { for (const cell of cells) if (!cell.hidden) cell.ope
 document.getElementById("open").addEventListener("click", () => openAll(true));
 document.getElementById("close").addEventListener("click", () => openAll(false));
 
-// --- paper has no triangles to click: a small run is printed whole
+// --- a small run is printed with all cells open
 let opened = [];
 addEventListener("beforeprint", () => {
   if (!document.body.classList.contains("small")) return;

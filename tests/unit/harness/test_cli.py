@@ -252,7 +252,7 @@ def test_a_report_that_fails_is_reported_and_the_run_goes_on(
     lab.result = result
     assert main.main([*NATIVE, "--junit", "/dev/full"]) == code
     assert lab.cells
-    assert "JUnitReporter fails" in capsys.readouterr().err
+    assert "JUnitReporter failed" in capsys.readouterr().err
 
 
 def test_records_every_run_in_the_history(
@@ -291,7 +291,7 @@ def test_a_history_that_fails_is_reported_and_the_run_goes_on(
     assert main.main([*NATIVE, "--history", str(at_home / "file.db")]) == code
     out, err = capsys.readouterr()
     assert "1 cell: 1 " in out
-    assert err.count("HistoryReporter fails") == 1
+    assert err.count("HistoryReporter failed") == 1
     assert "file.db is not an SQLite database" in err
     assert "remedy: choose another file with --history" in err
 

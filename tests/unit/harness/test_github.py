@@ -188,4 +188,4 @@ def test_a_summary_is_never_longer_than_github_takes() -> None:
     done = [samples.done(each, Result.FAIL, f"{each.id} {'@' * 2000}") for each in cells]
     text = summary(gathered([samples.started(*cells), *done]))
     assert len(text.encode()) < 1024 << 10
-    assert text.rstrip().endswith("see the report.")
+    assert text.rstrip().endswith("See the report for the rest.")

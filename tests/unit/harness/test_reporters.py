@@ -94,7 +94,7 @@ def test_a_sink_that_fails_is_dropped_and_hurts_nobody() -> None:
     assert (len(bad.heard), len(good.heard)) == (1, 3)
     assert (bad.closed, good.closed) == (1, 1)
     assert told == [
-        "foothold: Listener fails and is left out from here on: OSError: [Errno 28] No space left "
+        "foothold: Listener failed and was switched off: OSError: [Errno 28] No space left "
         "on device"
     ]
 

@@ -90,7 +90,7 @@ def test_what_fails_alike_is_told_once() -> None:
     lost = [samples.done(x, Result.ERROR, "it hung") for x in cells]
     text = shown([samples.started(*cells), *lost, samples.finished()], quiet=True)
     assert text.count("it hung") == 1
-    assert "and the same of uml-6.1/none/after" in text
+    assert "same findings: uml-6.1/none/after" in text
 
 
 def retried() -> list[events.AnyEvent]:

@@ -94,7 +94,7 @@ def test_the_page_says_everything_of_a_cell(directory: Path) -> None:
         "task size 0x7f80000000",  # the picture
         "0xcc00000: arena, 512M, 6M used",
         "exited with 0",
-        "the agent saw status 0",
+        "status 0; 0.25 s",
         "ended well",  # the witnesses
         "replaced by MAP_FIXED, kept",  # the ledger
         "foothold run --guest uml-6.12 --limit none --policy after",
@@ -103,7 +103,7 @@ def test_the_page_says_everything_of_a_cell(directory: Path) -> None:
         "the guest hung",
         "last words",
         "qemu -x",
-        "not reached: the run ended before it",
+        "not reached: the run ended before this cell",
         "throw: runtime: out of memory",
         "39 bits, 3",
         "47 bits, 4",  # the facts
@@ -261,6 +261,6 @@ def test_what_passed_at_a_later_try_says_so(tmp_path: Path) -> None:
     assert "The cell is as expected, but not at once" in text
     assert "try 1: fail: it failed at first" in text
     assert "high, allocates (at try 2)" in text
-    assert any("passed when it was asked again" in each for each in page.attributes("aria-label"))
+    assert any("passed when it was retried" in each for each in page.attributes("aria-label"))
     calm = parsed(render(read_run(runs.write(tmp_path / "calm", runs.events()))))
     assert "not at once" not in "".join(calm.text)

@@ -172,7 +172,7 @@ def test_a_heap_that_grows_is_one_request(evidence: dict[str, Evidence]) -> None
     high = evidence["high"]
     drawn = draw(AXIS, WIDE, segments(high), requests(high), arena_of(high.report))
     assert drawn.more == 0
-    assert any(re.search(r"and \d+ more near it", each.labels[0].text) for each in drawn.requests)
+    assert any(re.search(r"and \d+ more nearby", each.labels[0].text) for each in drawn.requests)
 
 
 def test_what_was_refused_or_occupied_is_hatched() -> None:
@@ -228,7 +228,7 @@ def test_the_ledger_tells_what_the_program_did_then(evidence: dict[str, Evidence
     assert (probe.asked, probe.size, probe.answer) == ("0xf800000000", "64K", "moved")
     assert probe.reaction
     assert (arena.given, arena.fate) == ("0x4c00000", "replaced by MAP_FIXED, kept")
-    assert "small ones" in told.omitted
+    assert "small requests" in told.omitted
 
 
 def test_without_a_trace_the_report_or_the_maps_are_the_ledger(
@@ -237,7 +237,7 @@ def test_without_a_trace_the_report_or_the_maps_are_the_ledger(
     untraced = dataclasses.replace(evidence["low"], subject_trace=None)
     told = table(untraced)
     assert told is not None
-    assert told.source == "the subject's own report"
+    assert told.source == "the report of the subject"
     assert told.rows[0].asked == "0xf800000000"
     maps = table(Evidence(evidence["low"].maps))
     assert maps is not None
@@ -265,7 +265,7 @@ def test_a_program_that_asks_without_end_is_bounded() -> None:
     told = table(endless)
     assert told is not None
     assert len(told.rows) == MAX_ROWS
-    assert told.omitted == f"{5000 - MAX_ROWS} more like these"
+    assert told.omitted == f"{5000 - MAX_ROWS} similar requests"
     drawn = draw(AXIS, NARROW, segments(endless), requests(endless))
     assert len(drawn.requests) + drawn.more < 20
 
