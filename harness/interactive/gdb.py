@@ -120,8 +120,7 @@ def _held_program(
 def _release_when_attached(conversation: Conversation, go: Path) -> None:
     with go.open("rb") as file:
         file.read()
-    with contextlib.suppress(LostContactError):
-        conversation.tell(b"\n")
+    conversation.tell(b"\n")
 
 
 def _show(conversation: Conversation) -> None:

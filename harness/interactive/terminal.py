@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.record import Ending, Window
 from foothold_lab.harness.transport.conversation import Conversation, Said
-from foothold_lab.harness.transport.frames import LostContactError
 
 LEAVE = (
     b"\x1d\x1d\x1d"  # Ctrl-] three times within LEAVE_SECONDS: the way out of a guest that hangs
@@ -111,7 +110,7 @@ def _forward_input(conversation: Conversation, streams: Streams, waking: int) ->
     """Forward keys and window sizes. A lost connection is reported by the thread that reads."""
     watched = [streams.stdin, waking]
     leave = _Leave()
-    with contextlib.suppress(LostContactError, OSError):
+    with contextlib.suppress(OSError):
         while True:
             ready, _, _ = select.select(watched, [], [])
             if waking in ready:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections import deque
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Conversation:
         self._heard: deque[Said | Ending] = deque()
 
     def tell(self, data: bytes) -> None:
-        """Send bytes to its input. Raises LostContactError."""
+        """Send bytes to its input. If it has ended, `hear` says how."""
         for at in range(0, len(data), _MOST_INPUT):
             self._send(frame(FrameKind.INPUT, data[at : at + _MOST_INPUT]))
 
@@ -81,7 +82,6 @@ class Conversation:
             raise LostContactError(f"a frame of kind {kind!r}: this is not our agent")
 
     def _send(self, data: bytes) -> None:
-        try:
+        """Send, unless the agent has ended: then its last frames can still be read."""
+        with contextlib.suppress(OSError):
             self._stream.send(data)
-        except OSError as error:
-            raise LostContactError(str(error)) from error

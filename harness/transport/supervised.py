@@ -6,6 +6,7 @@ maps and sends that line, so that a checkpoint costs one round trip.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -190,7 +191,9 @@ class _Supervision:
             self._take_trace(payload)
         elif kind == FrameKind.MAPS:
             if self._checkpoints:
-                self._maps[self._checkpoints.pop(0)] = payload.decode(errors="replace")
+                checkpoint = self._checkpoints.pop(0)
+                if payload:  # else it had ended before its maps could be read
+                    self._maps[checkpoint] = payload.decode(errors="replace")
         elif kind == FrameKind.EXIT_MAPS:
             self._maps["end"] = payload.decode(errors="replace")
         elif kind in self._output:
@@ -237,10 +240,9 @@ class _Supervision:
         )
 
     def _tell(self, kind: FrameKind, data: bytes) -> None:
-        try:
+        """Send a frame, unless the agent has ended: then its last frames can still be read."""
+        with contextlib.suppress(OSError):
             self._stream.send(frame(kind, data))
-        except OSError as error:
-            raise LostContactError(str(error)) from error
 
     def _endless(self, started: float) -> SubjectError:
         tail = bytes(

@@ -89,6 +89,37 @@ def test_a_hold_reads_the_maps_and_lets_go() -> None:
     assert b"".join(script.heard) == (frame("m", b"") + frame("i", b"\n")) * 2
 
 
+class EndedAgent(Script):
+    """An agent that has written its last frame and is gone: nothing can be sent to it."""
+
+    def send(self, data: bytes) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def receive(self, deadline: Deadline) -> bytes:
+        return super().receive(deadline) if self._pieces else b""
+
+
+@pytest.mark.parametrize(
+    ("said", "pattern"), [(b"ok\n", "ok"), (b'{"event":"hold","at":"reserved"}\n', "")]
+)
+def test_reads_the_end_after_a_write_that_fails(said: bytes, pattern: str) -> None:
+    script = EndedAgent([frame("s", {"pid": 7}), frame("o", said), frame("x", ENDING)])
+    how = Supervision(timeout=1, ready_pattern=pattern)
+    record = supervise(script, ["s"], Deadline.after(5), how=how)
+    assert (record.stdout, record.ready, record.ending.status) == (said, bool(pattern), 0)
+
+
+def test_loses_contact_if_no_end_follows_a_write_that_fails() -> None:
+    script = EndedAgent([frame("s", {"pid": 7}), frame("o", b"ok\n")])
+    with pytest.raises(LostContactError, match="the agent's own words"):
+        supervise(script, ["s"], Deadline.after(5), how=Supervision(ready_pattern="ok"))
+
+
+def test_leaves_out_maps_of_a_program_that_has_ended() -> None:
+    record, _ = listen("ok", frame("o", b"ok\n"), frame("m", b""), frame("x", ENDING))
+    assert (record.ready, record.maps) == (True, {})
+
+
 @given(st.lists(st.binary(max_size=200)))
 def test_an_agent_that_speaks_nonsense_is_no_traceback(pieces: list[bytes]) -> None:
     with pytest.raises((LostContactError, SubjectError)):
