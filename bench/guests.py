@@ -20,7 +20,7 @@ from pathlib import Path
 
 from foothold_lab.harness import subjects
 from foothold_lab.harness.evidence import judge, observe
-from foothold_lab.harness.guests.base import Guest, GuestConfig
+from foothold_lab.harness.guests.base import Guest, GuestConfig, run_program
 from foothold_lab.harness.guests.catalogue import GuestType, catalogue
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
@@ -71,17 +71,17 @@ def workplace(builder: Builder, kind: GuestType) -> Iterator[GuestConfig]:
     with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
         share = Path(folder) / "share"
         share.mkdir()
-        place = GuestConfig(Path(folder), share, builder, CPU)
+        place = GuestConfig(directory=Path(folder), share=share, builder=builder, cpu=CPU)
         compiled = bytecode.for_guest(kind.port, builder)
-        subjects.deploy(share, bytecode=compiled, sources=kind.make(place).shares_live)
+        subjects.deploy(share, bytecode=compiled, sources=kind.capabilities.shares_live)
         yield place
 
 
 def cell(guest: Guest, facts: Facts, question: Cell, *, trace: bool = False) -> None:
     """Run one cell as the runner does. It must pass."""
-    argv = subjects.command(question, guest, trace=trace)
-    how = subjects.supervision(subjects.ALLOCATOR, guest, trace=trace)
-    record = guest.run(argv, question.limits, Deadline.after(120), how=how)
+    argv = subjects.command(subjects.ALLOCATOR, question, guest.paths, trace=trace)
+    how = subjects.supervision(subjects.ALLOCATOR, guest.paths, guest.scale, trace=trace)
+    record = run_program(guest, argv, question.limits, Deadline.after(120), how=how)
     predicted = predict(facts, question.limits, question.policy)
     verdict = judge(question, predicted, observe(record, pointers=facts.pointer_size), seconds=0)
     assert verdict.result is Result.PASS, verdict.findings
@@ -165,12 +165,14 @@ def cell_lines(builder: Builder, times: int) -> Iterator[Line]:
                 question = Cell(guest=name, limits=Limits(), policy="after")
                 by_hand = [
                     word
-                    for word in subjects.command(question, guest, trace=False)
+                    for word in subjects.command(
+                        subjects.ALLOCATOR, question, guest.paths, trace=False
+                    )
                     if word != "--hold"
                 ]
 
                 def by_hand_seconds(guest: Guest = guest, by_hand: list[str] = by_hand) -> float:
-                    record = guest.run(by_hand, Limits(), Deadline.after(120))
+                    record = run_program(guest, by_hand, Limits(), Deadline.after(120))
                     assert record.ending.status == 0
                     return record.ending.wall
 
@@ -198,8 +200,8 @@ def facts_lines(builder: Builder, times: int) -> Iterator[Line]:
                 guest.boot(Deadline.after(120))
 
                 def once(guest: Guest = guest) -> float:
-                    argv = [guest.agent, "facts"]
-                    return guest.run(argv, Limits(), Deadline.after(60)).ending.wall
+                    argv = [guest.paths.agent, "facts"]
+                    return run_program(guest, argv, Limits(), Deadline.after(60)).ending.wall
 
                 [took] = medians(times, once)
             finally:

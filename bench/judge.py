@@ -14,6 +14,7 @@ from time import process_time
 
 from bench.guests import workplace
 from foothold_lab.harness.evidence import observe_program
+from foothold_lab.harness.guests.base import run_program
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
@@ -66,7 +67,7 @@ def main() -> None:
                 for count in COUNTS:
                     how = Supervision(trace=True, exit_maps=True)
                     argv = [str(program), str(count)]
-                    record = guest.run(argv, Limits(), Deadline.after(SECONDS), how=how)
+                    record = run_program(guest, argv, Limits(), Deadline.after(SECONDS), how=how)
                     print(_row(name, record), flush=True)
         finally:
             guest.stop()

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.guests import Line, cell, medians, seconds, workplace
+from foothold_lab.harness.guests.base import run_program
 from foothold_lab.harness.guests.catalogue import GuestType, catalogue
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
@@ -60,8 +61,8 @@ def first_question(kind: GuestType, builder: Builder) -> float:
 
         def ask() -> None:
             guest.boot(Deadline.after(120))
-            argv = [guest.python, "-I", "-S", "-c", ASK]
-            record = guest.run(argv, Limits(), Deadline.after(120))
+            argv = [guest.paths.python, "-I", "-S", "-c", ASK]
+            record = run_program(guest, argv, Limits(), Deadline.after(120))
             assert record.stdout == b"0xf800000000\n", record
 
         try:

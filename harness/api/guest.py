@@ -65,14 +65,13 @@ class _Request:
         """Return what runs. Raises UsageError for a program that cannot run in any guest."""
         if self.program is None:
             return ALLOCATOR
-        return subjects.of_program(
-            str(self.program),
-            self.arguments,
+        options = subjects.ProgramOptions(
             files=[str(each) for each in self.files],
             environment=[f"{name}={value}" for name, value in self.environment.items()],
             timeout=self.timeout,
             ready_pattern=self.ready_pattern,
         )
+        return subjects.of_program(str(self.program), self.arguments, options)
 
     def cell(self, guest: str, subject: Subject) -> Cell:
         """Return the cell. Raises UsageError for a limit or an expectation that does not exist."""
@@ -134,7 +133,7 @@ class OpenGuest:
 
     @property
     def guest(self) -> Guest:
-        """The guest of the harness: `run`, `push`, `pull`, `diagnose`. Not part of the interface."""
+        """The guest of the harness: `open`, `push`, `pull`, `diagnose`. Not part of the interface."""
         return self.booted.guest
 
     @property

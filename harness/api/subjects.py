@@ -47,9 +47,7 @@ def _from_program(program: Program, plan: PlanFile) -> Subject:
     from foothold_lab.harness.plan.toml_source import Place, Source
 
     try:
-        return subjects.of_program(
-            program.program,
-            program.args,
+        options = subjects.ProgramOptions(
             name=program.name,
             files=program.files,
             environment=program.env,
@@ -58,6 +56,7 @@ def _from_program(program: Program, plan: PlanFile) -> Subject:
             timeout=program.timeout or subjects.TIMEOUT,
             ready_pattern=program.ready_pattern,
         )
+        return subjects.of_program(program.program, program.args, options)
     except UsageError as error:
         if program.options:  # declared on the command line, not in the file
             raise

@@ -35,7 +35,7 @@ def _make_kernels(
     words = tuple(word for each in append for word in each.split())
     # absolute paths: the record of a run has to be understood from other directories
     files = [each.absolute() if each else None for each in (uml, kernel, initrd)]
-    return CustomKernels(files[0], files[1], files[2], words, mode)
+    return CustomKernels(uml=files[0], qemu=files[1], initrd=files[2], append=words, mode=mode)
 
 
 kernel_options = gather(

@@ -174,7 +174,7 @@ def _select(
     plan, cells = overrides.select_cells(plan, kernels.guests)
     required = _required(plan, overrides.value("require", plan), cells)
     cells = tuple(
-        replace(each, where=kernels.where(each.guest))
+        replace(each, where=kernels.arguments(each.guest))
         for each in parse_shard(request.shard).select(cells)
     )
     return plan, cells, required & {cell.guest for cell in cells}

@@ -91,6 +91,7 @@ def shell(words: tuple[str, ...], limit: str, **setup: Any) -> int:
 def _boot_and_work(
     name: str, setup: _Setup, wanted: ProgramRequest, streams: Streams, builder: Builder
 ) -> int:
+    from foothold_lab.harness.guests.catalogue import catalogue
     from foothold_lab.harness.guests.host_dir import CannotBringError
     from foothold_lab.harness.interactive.shell import (
         run_in_guest,
@@ -100,6 +101,7 @@ def _boot_and_work(
     from foothold_lab.harness.runner import PROGRAM_MEMORY
     from foothold_lab.harness.subjects.subject import ALLOCATOR
 
+    kind = catalogue(builder, setup.kernels)[name]
     subject = replace(ALLOCATOR, root=cast("Root", setup.root))
     memory = setup.memory
     if setup.root == "host" and memory is None:
@@ -119,7 +121,7 @@ def _boot_and_work(
             return run_in_guest(guest, facts, replace(wanted, directory=directory), streams)
 
     try:
-        return work(shared_directory(name, setup.root, setup.share))
+        return work(shared_directory(kind.capabilities, setup.root, setup.share))
     except CannotBringError as error:
         if setup.share:
             raise

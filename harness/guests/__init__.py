@@ -1,10 +1,10 @@
 """Boots, inspects and stops each type of guest.
 
-* `guest`      the protocol, and what every guest is given
-* `native` `container` `uml` `qemu`   the kinds
-* `machine`    what UML and QEMU share: a process on the host, its console, its line
-* `host`       what this host lets a guest do: measured, not assumed
-* `catalogue`  which guests there are, by name
-
-May know `channels`, the values and `images`; never `run` or `sinks`.
+* `base`             the protocol of a guest, what it is given, what it can do
+* `native` `container` `qemu_user`   guests on the kernel of the host
+* `virtual_machine`  guests with a kernel of their own; their hypervisors are `uml` and `qemu`
+* `vm_process`       the process of a hypervisor: console, connection, end
+* `host_probe` `kvm_probe` `doctor`  what this host allows: measured, not assumed
+* `limit_support`    which limits a guest supports
+* `catalogue`        all guests by name
 """

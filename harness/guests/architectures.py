@@ -1,8 +1,7 @@
-"""The machines that QEMU emulates: each with the kernel that boots on it, or for single programs
-alone. Frozen values.
+"""The machines that QEMU emulates, with a kernel that boots on them, or for single programs.
 
-A new one is a value more (with the package of its kernel in `images.catalogue`), and a line of
-tests/guests/test_architectures.py. What was measured of them is in docs/guests.md.
+A new machine is one more value, with the package of its kernel in `images.catalogue`, and one line
+of tests/guests/test_architectures.py. docs/guests.md has what was measured of them.
 """
 
 from __future__ import annotations
@@ -13,16 +12,19 @@ from foothold_lab.images.debian_arch import AMD64, ARM64, I386, RISCV64, Port
 from foothold_lab.images.rootfs import EMULATORS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """A machine and its kernel.
 
-    `name` is what its guest is called after `qemu-`, `port` Debian's, whose programs it runs.
-    `tool`, `kernel`, `initrd`: images. `system`, `board`, `processor`: QEMU's program in its image,
-    -M, -cpu. `file` is what of the kernel's image is started, `console` and `boot_line` what that
-    is told. `memory` in MiB. `scale` is how many times slower than native an emulated program is
-    (measured, with a margin). `accelerators` are tried in turn. `runs` names other machines whose
-    programs it runs as well.
+    name: of the guest, after `qemu-`.
+    port: of Debian, whose programs it runs; also_runs: other machines whose programs it runs.
+    tool, kernel, initrd: images.
+    system, board, processor: the program of QEMU in its image, -M, -cpu.
+    file: of the image of the kernel, what QEMU loads.
+    console, boot_line: words of the command line of the kernel.
+    scale: how many times slower than native an emulated program is (measured, with a margin).
+    memory: in MiB.
+    accelerators: tried in turn.
     """
 
     name: str
@@ -39,7 +41,7 @@ class Architecture:
     memory: int = 256
     file: str = "kernel"
     accelerators: tuple[str, ...] = ("tcg",)
-    runs: tuple[str, ...] = ()
+    also_runs: tuple[str, ...] = ()
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -48,7 +50,7 @@ class Architecture:
 
 
 _QUICK = ("quiet", "panic=-1", "cryptomgr.notests=1", "rodata=off")
-# initcalls that take long under emulation and that nobody misses (measured)
+# initcalls that take long under emulation and are not needed (measured)
 _SKIPPED = (
     "initcall_blacklist=crypto_kdf108_init,load_system_certificate_list,jent_mod_init,"
     "bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init,init_kprobe_trace,"
@@ -77,9 +79,9 @@ X86_64 = Architecture(
     ),
     scale=15.0,
     accelerators=("kvm", "tcg"),
-    runs=(I386.machine,),
+    also_runs=(I386.machine,),
 )
-# Started by its PVH note a kernel stays at four levels: five are set up by what unpacks a bzImage.
+# A kernel that starts by its PVH note stays at four levels; the unpacker of a bzImage sets up five.
 X86_64_LA57 = replace(
     X86_64, name="x86_64-la57", processor="max,la57=on", file="bzImage", accelerators=("tcg",)
 )
@@ -97,7 +99,7 @@ I386_PAE = Architecture(
     scale=20.0,
     accelerators=("kvm", "tcg"),
 )
-# The same programs under a kernel of 64 bits have nearly all of the 4 GiB.
+# Under a kernel of 64 bits the same programs have nearly all of the 4 GiB.
 I386_4G = replace(
     I386_PAE,
     name="i386-4g",
@@ -151,17 +153,18 @@ ARCHITECTURES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Emulation:
-    """A machine that qemu-user emulates for single programs, on the host's own kernel.
+    """A machine that qemu-user emulates for single programs, on the kernel of the host.
 
-    `name` is what its guest is called after `qemu-user-`. With `reserved` bytes, all addresses that
-    a program can have are taken beforehand: it has no others.
+    name: of the guest, after `qemu-user-`.
+    reserved: bytes of address space that are reserved for the program, which gets no others; 0:
+        none are reserved.
     """
 
     name: str
     port: Port
-    scale: float
+    scale: float = 12.0
     reserved: int = 0
 
     @property
@@ -172,10 +175,10 @@ class Emulation:
 
 _39_BITS = 1 << 39
 EMULATIONS = (
-    Emulation("riscv64", RISCV64, 12.0),
-    Emulation("riscv64-39bit", RISCV64, 12.0, _39_BITS),
-    Emulation("arm64", ARM64, 12.0),
-    Emulation("arm64-39bit", ARM64, 12.0, _39_BITS),
-    Emulation("i386", I386, 12.0),
-    Emulation("i386-3g", I386, 12.0, 3 << 30),
+    Emulation(name="riscv64", port=RISCV64),
+    Emulation(name="riscv64-39bit", port=RISCV64, reserved=_39_BITS),
+    Emulation(name="arm64", port=ARM64),
+    Emulation(name="arm64-39bit", port=ARM64, reserved=_39_BITS),
+    Emulation(name="i386", port=I386),
+    Emulation(name="i386-3g", port=I386, reserved=3 << 30),
 )

@@ -1,10 +1,10 @@
-"""A guest is seven verbs and no more; what is common to all guests is written once, above them."""
+"""What every guest is given, what it can do, and the seven operations that it has."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -13,16 +13,19 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
 from foothold_lab.harness.transport.stream import Stream
+from foothold_lab.harness.transport.supervised import supervise
 from foothold_lab.images.builder import Builder
 
-NO_HOST_ROOT = "the root of this machine can be had in native and UML guests alone"
+NO_HOST_ROOT = "only native and UML guests can use the root file system of this machine"
 LEAVE_ROOT = "leave --root host: the program then brings its own libraries"
-HOSTS_OWN: Mapping[str, str] = {
-    "overcommit": "vm.overcommit_memory is the whole host's, and not ours to change",
-    "max_map_count": "vm.max_map_count is the whole host's, and not ours to change",
-}  # limits that a guest on the host's own kernel cannot do, and why
+HOST_LIMITS: Mapping[str, str] = {
+    "overcommit": "vm.overcommit_memory belongs to the whole host and is not changed",
+    "max_map_count": "vm.max_map_count belongs to the whole host and is not changed",
+}  # limits that a guest on the host's own kernel does not support, and why
 
-HOST_DIRECTORY = "/host"  # where a guest has the directory of the host that somebody has at hand
+AGENT = "/init"  # path of the agent in every root file system of ours
+PYTHON = "/usr/bin/python3"  # path of the interpreter there
+HOST_DIRECTORY = "/host"  # path in a guest of the directory of the host that it shows
 Tracer = Literal["strace", "emulator"]
 
 BOOT_SECONDS = 20.0  # of a guest of ordinary speed; one booted in 1.2 s at its slowest (measured)
@@ -30,7 +33,7 @@ BOOT_SECONDS = 20.0  # of a guest of ordinary speed; one booted in 1.2 s at its 
 
 @dataclass(frozen=True)
 class Support:
-    """Can this machine run a guest of this kind? If not: why, and the remedy."""
+    """Whether this machine supports something. If not: why, and the remedy."""
 
     ok: bool
     reason: str = ""
@@ -38,15 +41,18 @@ class Support:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GuestConfig:
-    """What a guest is given: `directory` for its console and command line, `share` with the files
-    that it hands in read-only, the processor it is pinned to (None: any), the images; and what a
-    subject has for its root file system: that of the images, or read-only this machine's own.
-    `memory` in MiB is what a guest with memory of its own has; None: what the allocator needs.
-    `host_directory` is shown in the guest, read-only, at HOST_DIRECTORY.
-    Without `snapshots` every boot is a cold one. `images` are those that it shows, read-only, at
-    the place that they have on this machine.
+    """What a guest is given.
+
+    directory: for its console and its command line.
+    share: its files appear in the guest, read-only.
+    cpu: the processor that it is pinned to; None: any.
+    root: the root file system of subjects, that of the images or this machine's, read-only.
+    memory: in MiB, of a guest with memory of its own; None: what the allocator needs.
+    host_directory: a directory of the host that the guest shows, read-only, at HOST_DIRECTORY.
+    snapshots: False: always boot without a snapshot.
+    images: names of images that the guest shows, read-only, at the path that they have on the host.
     """
 
     directory: Path
@@ -59,60 +65,89 @@ class GuestConfig:
     snapshots: bool = True
     images: tuple[str, ...] = ()
 
-    def shown(self) -> tuple[Path, ...]:
-        """Where the images that are to be shown are, on this machine and in the guest."""
+    def image_paths(self) -> tuple[Path, ...]:
+        """Return the paths of the images that the guest shows: the same on the host and in it."""
         return tuple(self.builder.image(name) for name in self.images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestPaths:
+    """Where things are in a guest.
+
+    share: the files of `GuestConfig.share`. root: the root directory of subjects; empty: that of
+    the guest. python: the interpreter; agent: our agent; both empty before the boot if they are
+    files of images on the host.
+    """
+
+    share: str = "/share"
+    root: str = ""
+    python: str = PYTHON
+    agent: str = AGENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a type of guest can do, whatever machine it runs on.
+
+    own_kernel: it runs a kernel of its own, not that of the host.
+    host_paths: files of the host have the same path in the guest.
+    shares_live: files that are added to the share after the boot appear in the guest.
+    tracer: what records the system calls of a subject. An emulator records them always.
+    unsupported_limits: fields of Limits that it never supports, each with the reason.
+    """
+
+    own_kernel: bool
+    host_paths: bool = False
+    shares_live: bool = False
+    tracer: Tracer = "strace"
+    unsupported_limits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class BootRecord:
-    """What is recorded of a boot: exactly what was started, from what, and what was unusual."""
+    """What is recorded of a boot: the exact command line, what it was made of, and what is unusual.
+
+    `kernel_program` is the file of a kernel that is a process of the host, which gdb can attach to.
+    """
 
     argv: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    kernel_program: Path | None = None
 
 
 class Guest(Protocol):
-    """Somewhere with an address space of its own in which a program can run.
+    """An environment with an address space of its own in which programs run.
 
-    `scale` is how many times slower than native it is expected to be: deadlines are multiplied by
-    it. `share` is where the workplace's files are for a subject; if it `shares_live`, what comes
-    into the workplace later is there as well. `root` the directory that subjects
-    have for their root (empty: the guest's own), `python` the interpreter there, `agent` our agent.
-    `unable` names the fields of Limits that its kind can never do, each with the reason. `tracer`
-    says who writes down a subject's calls.
+    It has seven operations: `supported boot open push pull diagnose stop`, and five properties.
+    What all guests have in common is written once, above them.
     """
 
-    name: str
-    scale: float
-    share: str
-    shares_live: bool
-    root: str
-    python: str
-    agent: str
-    unable: Mapping[str, str]
-    tracer: Tracer
-    boot_record: BootRecord
+    @property
+    def name(self) -> str:
+        """The canonical name."""
+
+    @property
+    def scale(self) -> float:
+        """How many times slower than native it is expected to be: deadlines are multiplied."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What its type can do."""
+
+    @property
+    def paths(self) -> GuestPaths:
+        """Where things are in it."""
+
+    @property
+    def boot_record(self) -> BootRecord:
+        """What was recorded of its boot."""
 
     def supported(self) -> Support:
         """Say whether this machine can boot it; quick, boots nothing, downloads nothing."""
 
     def boot(self, deadline: Deadline) -> Facts:
         """Start it, and return its address space as measured. Raises GuestError."""
-
-    def run(
-        self,
-        argv: Sequence[str],
-        limits: Limits,
-        deadline: Deadline,
-        on_checkpoint: Callable[[str], None] = lambda _: None,
-        how: Supervision = UNTRACED,
-    ) -> Record:
-        """Run a program to its end under supervision.
-
-        Raises SubjectError if it misbehaves, GuestError if the guest goes first.
-        """
 
     def open(
         self,
@@ -121,19 +156,44 @@ class Guest(Protocol):
         deadline: Deadline,
         how: Supervision = UNTRACED,
     ) -> AbstractContextManager[Stream]:
-        """Start a program under our agent, and hand out the agent's end of it: frames.
+        """Start a program under the agent, and yield the stream of the agent's frames.
 
-        At the end of the context all that it started is gone. Raises GuestError.
+        At the end of the context all processes of the program are gone. Raises GuestError.
         """
 
     def push(self, source: Path, target: str) -> None:
-        """Copy a file in."""
+        """Copy a file into the guest."""
 
     def pull(self, source: str, target: Path) -> None:
-        """Copy a file out, to a place of our choosing."""
+        """Copy a file out of the guest, to a path that the caller chooses."""
 
     def diagnose(self) -> str:
-        """What can still be learnt of it, dying or dead: its console's last lines."""
+        """Return the last lines of its console, also if it is dying or dead."""
 
     def stop(self) -> None:
-        """End it; nothing of it is left. May be called at any time, and twice."""
+        """Stop it; no process of it is left. May be called at any time, and twice."""
+
+
+def run_program(
+    guest: Guest,
+    argv: Sequence[str],
+    limits: Limits,
+    deadline: Deadline,
+    *,
+    on_checkpoint: Callable[[str], None] = lambda _: None,
+    how: Supervision = UNTRACED,
+) -> Record:
+    """Run a program in a guest to its end, under supervision.
+
+    `on_checkpoint` is called with the name of each checkpoint while the program is stopped there. Raises
+    SubjectError if the program cannot be started or outlives the deadline, GuestError if the guest
+    ends first.
+    """
+    if guest.capabilities.tracer == "strace":
+        with guest.open(argv, limits, deadline, how) as stream:
+            return supervise(stream, argv, deadline, on_checkpoint=on_checkpoint, how=how)
+    # the log of an emulator is evidence of a program that is not traced, too
+    with guest.open(argv, limits, deadline, replace(how, trace=True)) as stream:
+        record = supervise(stream, argv, deadline, on_checkpoint=on_checkpoint, how=how)
+    trace = record.trace if how.trace else None
+    return replace(record, trace=trace, emulator=record.trace or b"")

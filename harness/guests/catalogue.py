@@ -1,4 +1,4 @@
-"""Which guests there are. A name says what a guest is: UML guests carry their kernel's release."""
+"""All guests by name. The name of a UML guest has the release of its kernel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foothold_lab.harness.guests import native
+from foothold_lab.harness.guests import container, native, qemu, qemu_user, uml
 from foothold_lab.harness.guests.architectures import (
     ARCHITECTURES,
     EMULATIONS,
@@ -15,128 +15,172 @@ from foothold_lab.harness.guests.architectures import (
     Architecture,
     Emulation,
 )
-from foothold_lab.harness.guests.base import Guest, GuestConfig, Support
-from foothold_lab.harness.guests.container import Container
+from foothold_lab.harness.guests.base import Capabilities, Guest, GuestConfig, Support
 from foothold_lab.harness.guests.custom_kernels import QEMU, UML, CustomKernels, uml_release
-from foothold_lab.harness.guests.qemu import Qemu
-from foothold_lab.harness.guests.qemu_user import QemuUser
-from foothold_lab.harness.guests.uml import Uml, has_seccomp
+from foothold_lab.harness.guests.uml import UmlKernel, has_seccomp
+from foothold_lab.harness.guests.virtual_machine import VirtualMachine
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import disks
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import AMD64, Port
 
 NO_CUSTOM_KERNELS = CustomKernels()
-# alias -> image: which suite's kernel a UML guest boots
+# alias -> image of the kernel of that Debian suite
 _UML = {"uml-bookworm": "uml-bookworm", "uml-trixie": "uml-trixie", "uml-testing": "uml-forky"}
 
-PTRACE = "-ptrace"  # the same kernel without its seccomp mode: their bugs differ
+PTRACE = "-ptrace"  # the same kernel without its seccomp mode: the two modes have different bugs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GuestType:
-    """A guest that can be booted, from these images, and from `files` of the user's own.
+    """A guest that can be booted.
 
-    `boot` and `weight` say how long a boot and a cell take, in seconds as measured on one machine:
-    only their proportions matter. `memory` is what it takes of the host's, in MiB, at most. With
-    `modules` (an image), it sees an image that is to be shown as a file system of its own. `port`
-    is the one whose root it has, None if it has none of ours; it `runs` programs of other machines
-    as well.
+    images: those that it needs; files: kernels of the user that it needs.
+    boot_seconds, cell_seconds: how long a boot and a cell take, measured on one machine: only the
+        proportions matter.
+    memory: of the host, in MiB, at most.
+    port: whose root file system it has; None: that of the host.
+    also_runs: other machines whose programs it runs.
+    modules: an image of kernel modules, if it mounts images as disks.
     """
 
     name: str
-    images: tuple[str, ...]
     make: Callable[[GuestConfig], Guest]
-    weight: float
-    boot: float = 0.1
+    capabilities: Capabilities
+    images: tuple[str, ...]
+    cell_seconds: float
+    boot_seconds: float = 0.1
     memory: int = 64
     files: tuple[Path, ...] = ()
     port: Port | None = AMD64
-    runs: tuple[str, ...] = ()
+    also_runs: tuple[str, ...] = ()
     modules: str = ""
 
     @property
     def machines(self) -> tuple[str, ...]:
         """The machines whose programs it runs, named as by `images.elf`, its own first."""
-        return (self.port.machine if self.port else platform.machine(), *self.runs)
+        return (self.port.machine if self.port else platform.machine(), *self.also_runs)
 
-    def needs(self, shown: Sequence[str]) -> tuple[str, ...]:
-        """The images that have to be there before it boots, with these to be shown."""
-        if not (self.modules and shown):
-            return (*self.images, *shown)
-        return (*self.images, *(disks.DISK + name for name in shown), self.modules)
+    def images_to_boot(self, mounted: Sequence[str]) -> tuple[str, ...]:
+        """Return the images that a boot needs, with the images that the guest mounts."""
+        if not (self.modules and mounted):
+            return (*self.images, *mounted)
+        return (*self.images, *(disks.DISK + name for name in mounted), self.modules)
 
     def supported(self, builder: Builder, scratch: Path) -> Support:
         """Say whether this machine can boot it; boots nothing."""
-        return self.make(GuestConfig(scratch, scratch, builder)).supported()
+        config = GuestConfig(directory=scratch, share=scratch, builder=builder)
+        return self.make(config).supported()
 
 
-def catalogue(builder: Builder, own: CustomKernels = NO_CUSTOM_KERNELS) -> Mapping[str, GuestType]:
-    """Return all guests by canonical name, those with the user's own kernels included.
+def catalogue(
+    builder: Builder, custom: CustomKernels = NO_CUSTOM_KERNELS
+) -> Mapping[str, GuestType]:
+    """Return all guests by canonical name, with those that custom kernels make.
 
     Asks the mirror only if no lock names the kernels.
     """
-    kinds = [
-        GuestType(
-            "native",
-            native.needs(builder),
-            lambda place: native.Native("native", place),
-            0.06,
-            port=None,
-        ),
-        GuestType("docker", ("root",), lambda place: Container("docker", place), 0.15, 0.6, 128),
-        _qemu(X86_64, own),
-    ]
+    kinds = [_native(builder), _docker(), _qemu(X86_64, custom)]
     for image in _UML.values():
         release = builder.uml_release(image)
-        kinds.append(_uml(f"uml-{release}", image, release, own))
+        kernel = UmlKernel(release=release, image=image, append=custom.append, mode=custom.mode)
+        kinds.append(_uml(f"uml-{release}", kernel))
         if has_seccomp(release):
-            ptrace = replace(own, mode="ptrace")
-            kinds.append(_uml(f"uml-{release}{PTRACE}", image, release, ptrace))
-    kinds += [_qemu(each, own) for each in ARCHITECTURES if each is not X86_64]
-    kinds += map(_user, EMULATIONS)
-    if own.uml:
-        kinds.append(_uml(UML, "", uml_release(own.uml), own))
-    if own.qemu:
-        kinds.append(_qemu(X86_64, own, QEMU))
+            kinds.append(_uml(f"uml-{release}{PTRACE}", replace(kernel, mode="ptrace")))
+    kinds += [_qemu(each, custom) for each in ARCHITECTURES if each is not X86_64]
+    kinds += map(_qemu_user, EMULATIONS)
+    if custom.uml:
+        kernel = UmlKernel(
+            release=uml_release(custom.uml),
+            custom=custom.uml.absolute(),
+            append=custom.append,
+            mode=custom.mode,
+        )
+        kinds.append(_uml(UML, kernel))
+    if custom.qemu:
+        kinds.append(_custom_qemu(custom.qemu.absolute(), custom))
     return {kind.name: kind for kind in kinds}
 
 
-def _uml(name: str, image: str, release: str, own: CustomKernels) -> GuestType:
-    kernel = own.uml.absolute() if own.uml and name == UML else None
-    images = ("agent", "root", "shim", *([] if kernel else [image]))
-
-    def make(place: GuestConfig) -> Guest:
-        return Uml(name, image, release, place, kernel=kernel, append=own.append, mode=own.mode)
-
-    return GuestType(name, images, make, 0.3, 0.2, 192, (kernel,) if kernel else ())
-
-
-def _qemu(this: Architecture, own: CustomKernels, name: str = "") -> GuestType:
-    name = name or f"qemu-{this.name}"
-    cell, memory = 0.55 * this.scale / X86_64.scale, this.memory + 128
-    kernel = own.qemu.absolute() if own.qemu and name == QEMU else None
-    initrd = own.initrd if kernel else None
-    images = ("agent", *this.images)
-
-    def make(place: GuestConfig) -> Guest:
-        return Qemu(name, this, place, kernel=kernel, initrd=initrd, append=own.append)
-
-    files = tuple(each for each in (kernel, initrd) if each)
-    modules = disks.modules_image(this.kernel)
-    return GuestType(name, images, make, cell, 1.3, memory, files, this.port, this.runs, modules)
-
-
-def _user(this: Emulation) -> GuestType:
-    name = f"qemu-user-{this.name}"
+def _native(builder: Builder) -> GuestType:
     return GuestType(
-        name, this.images, lambda place: QemuUser(name, this, place), 0.45, port=this.port
+        name="native",
+        make=lambda config: native.Native("native", config),
+        capabilities=native.CAPABILITIES,
+        images=native.needs(builder),
+        cell_seconds=0.06,
+        port=None,
     )
 
 
-def known_guests(builder: Builder, own: CustomKernels = NO_CUSTOM_KERNELS) -> dict[str, str]:
-    """Return every name by which a guest may be called, with its canonical name."""
-    names = {name: name for name in catalogue(builder, own)}
+def _docker() -> GuestType:
+    return GuestType(
+        name="docker",
+        make=lambda config: container.Container("docker", config),
+        capabilities=container.CAPABILITIES,
+        images=("root",),
+        cell_seconds=0.15,
+        boot_seconds=0.6,
+        memory=128,
+    )
+
+
+def _uml(name: str, kernel: UmlKernel) -> GuestType:
+    images = ("agent", "root", "shim", *([kernel.image] if kernel.image else []))
+    return GuestType(
+        name=name,
+        make=lambda config: VirtualMachine(name, uml.Uml(kernel, config)),
+        capabilities=uml.CAPABILITIES,
+        images=images,
+        cell_seconds=0.3,
+        boot_seconds=0.2,
+        memory=192,
+        files=(kernel.custom,) if kernel.custom else (),
+    )
+
+
+def _qemu(architecture: Architecture, custom: CustomKernels) -> GuestType:
+    return _qemu_guest(
+        f"qemu-{architecture.name}", architecture, qemu.QemuKernel(append=custom.append)
+    )
+
+
+def _custom_qemu(kernel: Path, custom: CustomKernels) -> GuestType:
+    files = qemu.QemuKernel(kernel=kernel, initrd=custom.initrd, append=custom.append)
+    return _qemu_guest(QEMU, X86_64, files)
+
+
+def _qemu_guest(name: str, architecture: Architecture, kernel: qemu.QemuKernel) -> GuestType:
+    return GuestType(
+        name=name,
+        make=lambda config: VirtualMachine(name, qemu.Qemu(architecture, config, kernel)),
+        capabilities=qemu.CAPABILITIES,
+        images=("agent", *architecture.images),
+        cell_seconds=0.55 * architecture.scale / X86_64.scale,
+        boot_seconds=1.3,
+        memory=architecture.memory + 128,
+        files=tuple(each for each in (kernel.kernel, kernel.initrd) if each),
+        port=architecture.port,
+        also_runs=architecture.also_runs,
+        modules=disks.modules_image(architecture.kernel),
+    )
+
+
+def _qemu_user(emulation: Emulation) -> GuestType:
+    name = f"qemu-user-{emulation.name}"
+    return GuestType(
+        name=name,
+        make=lambda config: qemu_user.QemuUser(name, emulation, config),
+        capabilities=qemu_user.CAPABILITIES,
+        images=emulation.images,
+        cell_seconds=0.45,
+        port=emulation.port,
+    )
+
+
+def known_guests(builder: Builder, custom: CustomKernels = NO_CUSTOM_KERNELS) -> dict[str, str]:
+    """Return every name of a guest, aliases too, with its canonical name."""
+    names = {name: name for name in catalogue(builder, custom)}
     for alias, image in _UML.items():
         name = f"uml-{builder.uml_release(image)}"
         names[alias] = name
@@ -145,9 +189,9 @@ def known_guests(builder: Builder, own: CustomKernels = NO_CUSTOM_KERNELS) -> di
     return names
 
 
-def make(builder: Builder, name: str, workplace: GuestConfig) -> Guest:
-    """Return a guest that is not booted yet, by canonical name."""
+def make(builder: Builder, name: str, config: GuestConfig) -> Guest:
+    """Return a guest that is not booted, by canonical name. Raises UsageError."""
     kinds = catalogue(builder)
     if name not in kinds:
         raise UsageError(f"unknown guest {name!r}", f"guests are: {', '.join(kinds)}")
-    return kinds[name].make(workplace)
+    return kinds[name].make(config)

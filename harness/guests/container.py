@@ -1,7 +1,7 @@
-"""A container of a Docker engine that is there, from the same root file system as the others.
+"""A container of the Docker engine of this machine, with the root file system of UML and QEMU.
 
-PID 1 is the agent, which lives as long as our attachment to its stdin: the engine closes it when we
-die, and the container goes with us.
+PID 1 is the agent. It runs as long as this process is attached to its standard input: if this
+process dies, the engine closes the attachment, and the container ends.
 """
 
 from __future__ import annotations
@@ -9,65 +9,65 @@ from __future__ import annotations
 import contextlib
 import io
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from foothold_lab.harness.guests.base import (
+    AGENT,
     HOST_DIRECTORY,
-    HOSTS_OWN,
+    HOST_LIMITS,
     LEAVE_ROOT,
     NO_HOST_ROOT,
     BootRecord,
+    Capabilities,
     GuestConfig,
+    GuestPaths,
     Support,
-    Tracer,
 )
-from foothold_lab.harness.guests.vm_process import AGENT, STRACE
+from foothold_lab.harness.guests.vm_process import STRACE
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
-from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.container import ExecStream
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import Stream
-from foothold_lab.harness.transport.supervised import agent_argv, measured, supervise
+from foothold_lab.harness.transport.supervised import agent_argv, measured
 from foothold_lab.images import apt
 
 REPOSITORY = "foothold-root"
 LABEL = "org.foothold-lab.guest"
 
 
+CAPABILITIES = Capabilities(own_kernel=False, unsupported_limits=HOST_LIMITS)
+
+
 class Container:
-    """A container without network, without capabilities, with nothing of the host in it."""
+    """A container without network, without capabilities, and without files of the host."""
 
     scale = 1.5
-    share = "/share"
-    shares_live = False
-    root = ""
-    python = "/usr/bin/python3"
-    agent = AGENT
-    tracer: Tracer = "strace"
-    unable = HOSTS_OWN
+    capabilities = CAPABILITIES
+    paths = GuestPaths()
 
-    def __init__(self, name: str, workplace: GuestConfig) -> None:
+    def __init__(self, name: str, config: GuestConfig) -> None:
         self.name = name
         self.boot_record = BootRecord()
-        self._place = workplace
+        self._config = config
         self._client: Any = None
         self._container: Any = None
         self._attached: Any = None
         self._memory = 0
 
     def supported(self) -> Support:
-        """Docker needs an engine that answers us, and the root file system."""
+        """Docker needs an engine that answers, and the root file system."""
         import docker
         from docker.errors import DockerException
 
-        if self._place.root == "host":
+        if self._config.root == "host":
             return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
         try:
             client = docker.from_env(timeout=10)
@@ -77,10 +77,10 @@ class Container:
                 client.close()
         except (DockerException, OSError) as error:
             return _why_no_engine(error)
-        if not self._place.builder.ready("root") and (why := apt.unavailable_reason()):
+        if not self._config.builder.ready("root") and (why := apt.unavailable_reason()):
             return Support(
                 False,
-                f"the root file system is not built yet, and cannot be: {why}",
+                f"the root file system is not built, and cannot be built: {why}",
                 "build the images on a Debian machine, or install apt",
             )
         return Support(True)
@@ -90,7 +90,7 @@ class Container:
         import docker
         from docker.errors import DockerException
 
-        root = self._place.builder.image("root")
+        root = self._config.builder.image("root")
         try:
             self._client = docker.from_env(timeout=max(5, int(deadline.remaining)))
             image = self._image(root)
@@ -101,16 +101,16 @@ class Container:
                 "tmpfs": {"/tmp": "mode=1777"}, "pids_limit": 4096,
                 "mounts": [
                     docker.types.Mount(str(path), str(path), type="bind", read_only=True)
-                    for path in self._place.shown()
+                    for path in self._config.image_paths()
                 ],
             }  # fmt: skip
-            if here := self._place.host_directory:
-                settings["volumes"] = {str(here): {"bind": HOST_DIRECTORY, "mode": "ro"}}
+            if directory := self._config.host_directory:
+                settings["volumes"] = {str(directory): {"bind": HOST_DIRECTORY, "mode": "ro"}}
             self.boot_record.argv = (AGENT, "idle")
             self._container = self._client.containers.create(
                 image, list(self.boot_record.argv), **settings
             )
-            self._container.put_archive("/share", _tar_of(self._place.share))
+            self._container.put_archive("/share", _tar_of(self._config.share))
             self._attached = self._client.api.attach_socket(
                 self._container.id, params={"stdin": 1, "stream": 1}
             )
@@ -129,26 +129,14 @@ class Container:
         except (DockerException, OSError) as error:
             if "bind source path does not exist" in str(error):
                 raise UnsupportedError(
-                    "the Docker engine does not see this machine's files: it cannot show an image",
+                    "the Docker engine does not see the files of this machine, so it cannot show an image",
                     "use an engine that runs on this machine",
                 ) from error
             raise GuestError(
                 f"the Docker engine refuses: {error}",
-                "look into the engine's own log",
+                "read the log of the engine",
                 code=Code.GUEST_BOOT,
             ) from error
-
-    def run(
-        self,
-        argv: Sequence[str],
-        limits: Limits,
-        deadline: Deadline,
-        on_checkpoint: Callable[[str], None] = lambda _: None,
-        how: Supervision = UNTRACED,
-    ) -> Record:
-        """See `Guest.run`."""
-        with self.open(argv, limits, deadline, how) as stream:
-            return supervise(stream, argv, deadline, on_checkpoint=on_checkpoint, how=how)
 
     @contextlib.contextmanager
     def open(
@@ -157,7 +145,7 @@ class Container:
         """See `Guest.open`."""
         from docker.errors import DockerException
 
-        own = replace(limits, memory=None)  # the engine has made a cgroup already
+        own = replace(limits, memory=None)  # the engine has made a cgroup
         try:
             if limits.memory is not None:
                 self._limit_memory(limits.memory)
@@ -177,7 +165,7 @@ class Container:
         finally:
             stream.close()
             if limits.memory is not None:
-                # an engine never lifts a limit: what the machine has is none
+                # an engine cannot remove a limit: the memory of the machine is as good as none
                 with contextlib.suppress(DockerException, OSError):
                     self._limit_memory(self._memory)
 
@@ -190,12 +178,12 @@ class Container:
         """See `Guest.pull`."""
         stream, _ = self._container.get_archive(source)
         with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
-            # names in a guest's archive are not trusted: its one file's bytes are all we take
+            # names in an archive of a guest are not trusted: only the bytes of one file are used
             for member in archive:
                 if member.isfile() and (file := archive.extractfile(member)):
                     target.write_bytes(file.read())
                     return
-        raise GuestError(f"{source} is no file in the container", code=Code.GUEST_FILES)
+        raise GuestError(f"{source} is not a file in the container", code=Code.GUEST_FILES)
 
     def diagnose(self) -> str:
         """Return what the container printed last."""

@@ -1,4 +1,4 @@
-"""Kernels of the user's own: a UML `linux`, a bzImage or vmlinux for QEMU with its initramfs."""
+"""Kernels that the user gives: a UML `linux`; a bzImage or vmlinux for QEMU, with an initramfs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from foothold_lab.images.errors import ImageError
 
 UML, QEMU = "uml-own", "qemu-own"  # the names of their guests
 
-Mode = Literal["seccomp", "ptrace"]  # how a UML kernel holds its processes
+Mode = Literal["seccomp", "ptrace"]  # how a UML kernel runs its processes
 SECCOMP: Mode = "seccomp"
 _PTRACE = "--uml-mode=ptrace"
 
-# how an initramfs begins: a newc archive, or one compressed in a way that kernels unpack
+# first bytes of an initramfs: a newc archive, also compressed in the formats that kernels unpack
 _ARCHIVES = (b"070701", b"070702", b"\x1f\x8b", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"BZh",
              b"\x02\x21\x4c\x18", b"\x5d\x00\x00")  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CustomKernels:
-    """What the user gave by --uml, --kernel, --initrd, --append and --uml-mode; the words are for
-    all kernels, the mode is for all that are UML.
+    """The options --uml, --kernel, --initrd, --append and --uml-mode.
+
+    `append` is for all kernels, `mode` for all UML kernels.
     """
 
     uml: Path | None = None
@@ -38,23 +39,30 @@ class CustomKernels:
     mode: Mode = SECCOMP
 
     @classmethod
-    def named(cls, words: Sequence[str]) -> CustomKernels:
-        """Read it back from what `where` returned."""
+    def from_arguments(cls, words: Sequence[str]) -> CustomKernels:
+        """Read what `arguments` returned."""
         found = {"--uml": None, "--kernel": None, "--initrd": None} | {
             name: Path(value) for name, value in itertools.pairwise(words) if name != "--guest"
         }
         append = tuple(word.partition("=")[2] for word in words if word.startswith("--append="))
         mode: Mode = "ptrace" if _PTRACE in words else SECCOMP
-        return cls(found["--uml"], found["--kernel"], found["--initrd"], append, mode)
+        return cls(
+            uml=found["--uml"],
+            qemu=found["--kernel"],
+            initrd=found["--initrd"],
+            append=append,
+            mode=mode,
+        )
 
     @property
     def guests(self) -> tuple[str, ...]:
-        """The guests that these kernels make."""
+        """The names of the guests that boot these kernels."""
         return tuple(name for name, path in ((UML, self.uml), (QEMU, self.qemu)) if path)
 
-    def where(self, guest: str) -> tuple[str, ...]:
-        """Return the words of a command line that ask for this guest and its kernel, if there is
-        anything of the user's about it.
+    def arguments(self, guest: str) -> tuple[str, ...]:
+        """Return the command-line arguments that select a guest with its kernel.
+
+        Empty if these options do not change the guest.
         """
         words: tuple[str, ...] = ()
         if guest == UML and self.uml:
@@ -68,7 +76,7 @@ class CustomKernels:
         return words if self.mode == SECCOMP else (*words, _PTRACE)
 
     def check(self) -> None:
-        """Raise UsageError if one of them is no kernel of its kind, or no initramfs."""
+        """Raise UsageError if a file is not a kernel of its kind, or not an initramfs."""
         if self.uml:
             uml_release(self.uml)
         if self.qemu:
@@ -78,11 +86,11 @@ class CustomKernels:
 
 
 def uml_release(path: Path) -> str:
-    """Return the release (`6.12`) that a UML kernel says it has. UsageError if it is none."""
+    """Return the release (`6.12`) of a UML kernel. Raises UsageError for another file."""
     remedy = "give the path of a UML kernel, the file `linux` that ARCH=um builds"
     machine = _machine(path, remedy)
     if machine is None:
-        raise UsageError(f"{path} is no UML kernel: it is no ELF program", remedy)
+        raise UsageError(f"{path} is not a UML kernel: it is not an ELF program", remedy)
     if machine != elf.X86_64:
         raise UsageError(f"{path} is an ELF file for {machine}, not x86-64", remedy)
     try:
@@ -97,17 +105,15 @@ def uml_release(path: Path) -> str:
             cwd=path.absolute().parent,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f"{path} cannot be asked for its version: {error}", remedy) from error
+        raise UsageError(f"{path} --version cannot be executed: {error}", remedy) from error
     match = re.match(r"(\d+\.\d+)\S*\s*$", done.stdout)
     if not match:
-        raise UsageError(
-            f"{path} is no UML kernel: --version does not answer with a release", remedy
-        )
+        raise UsageError(f"{path} is not a UML kernel: --version does not print a release", remedy)
     return match[1]
 
 
 def check_bootable(path: Path) -> None:
-    """Raise UsageError if QEMU could not boot this file as an x86 kernel."""
+    """Raise UsageError if a file is not an x86-64 kernel that QEMU can boot."""
     remedy = "give a bzImage (vmlinuz) or a vmlinux for x86-64"
     machine = _machine(path, remedy)
     if machine is None:
@@ -122,7 +128,7 @@ def check_bootable(path: Path) -> None:
 def _check_initrd(path: Path, kernel: Path | None) -> None:
     if kernel is None:
         raise UsageError(
-            "--initrd is for a kernel of your own, in QEMU", "give that kernel with --kernel FILE"
+            "--initrd needs a custom kernel for QEMU", "give that kernel with --kernel FILE"
         )
     remedy = "give an initramfs: a cpio archive of the newc form, compressed or not"
     try:
@@ -131,7 +137,7 @@ def _check_initrd(path: Path, kernel: Path | None) -> None:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", remedy) from error
     if not start.startswith(_ARCHIVES):
-        raise UsageError(f"{path} is no initramfs: it begins with {start!r}", remedy)
+        raise UsageError(f"{path} is not an initramfs: it begins with {start!r}", remedy)
 
 
 def _machine(path: Path, remedy: str) -> str | None:

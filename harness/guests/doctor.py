@@ -1,4 +1,4 @@
-"""What this machine can do, and the remedy for what it cannot. Probed by use, nothing is booted."""
+"""What this machine can boot, and the remedy for what it cannot. Nothing is booted."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foothold_lab.harness.guests.catalogue import GuestType, catalogue
-from foothold_lab.harness.guests.host_probe import Host
-from foothold_lab.harness.guests.host_probe import examine as examine_host
+from foothold_lab.harness.guests.host_probe import Host, probe_host
 from foothold_lab.harness.guests.kvm_probe import Kvm
 from foothold_lab.harness.guests.uml import XSTATE_BUFFER
 from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 
-ROOM = 3 << 29  # bytes that a first run downloads and builds (measured: 1.4 GB)
+ROOM = 3 << 29  # bytes that a first run needs for downloads and builds (measured: 1.4 GB)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the examination. `guest` is a guest's name, or what of the host was looked at.
+    """One line of the report. `guest` is the name of a guest, or the part of the host.
 
-    A check that is not `ok` and names a guest makes that guest unsupported here.
+    A guest whose check is not `ok` is unsupported on this machine.
     """
 
     guest: str
@@ -35,8 +34,8 @@ class Check:
 
 
 def examine(builder: Builder) -> list[Check]:
-    """Look at everything that a run of all guests would need; downloads nothing."""
-    host = examine_host()
+    """Check all that a run of all guests needs. Downloads nothing."""
+    host = probe_host()
     checks = [
         _packages(),
         _disk(builder),
@@ -62,7 +61,7 @@ def _guest(kind: GuestType, builder: Builder, scratch: Path) -> Check:
     reason = support.reason or "can be booted"
     if support.ok and not all(map(builder.ready, kind.images)):
         size = builder.download_size(kind.images) >> 20
-        reason += f"; its images are not built yet ({size} MiB to download)"
+        reason += f"; its images are not built ({size} MiB to download)"
     return Check(kind.name, support.ok, reason, support.remedy, support.notes)
 
 
@@ -70,7 +69,7 @@ def _packages() -> Check:
     why = apt.unavailable_reason()
     if why:
         return Check("packages", False, why, "use a Debian machine, or set FOOTHOLD_MIRROR")
-    return Check("packages", True, "Debian's packages can be had by this machine's apt")
+    return Check("packages", True, "the apt of this machine can download packages of Debian")
 
 
 def _disk(builder: Builder) -> Check:
@@ -136,4 +135,4 @@ def _kvm(builder: Builder) -> Check:
             f"not used: {reason}; QEMU emulates (TCG), about 15 times slower",
             kvm.remedy(),
         )
-    return Check("kvm", True, "there; whether it works is tried by the first QEMU guest")
+    return Check("kvm", True, "present; the first QEMU guest tries whether it works")

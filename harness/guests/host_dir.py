@@ -1,4 +1,4 @@
-"""A directory of the host in a guest that cannot mount it: a copy, handed in with its boot payload."""
+"""A directory of the host for a guest that cannot mount it: copied with the boot payload."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from foothold_lab.harness.guests.base import HOST_DIRECTORY
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import initramfs
 
-MOST = 32 << 20  # bytes; a guest has them in its memory, and once more while they are unpacked
+MOST = 32 << 20  # bytes; the guest has them in memory, and twice while they are unpacked
 
 
 class CannotBringError(UsageError):
@@ -17,21 +17,21 @@ class CannotBringError(UsageError):
 
 
 def check(directory: Path) -> None:
-    """Raise CannotBringError if a directory is more than can be copied, or may not be read."""
+    """Raise CannotBringError if a directory is too large to copy, or not readable."""
     remedy = "--share another directory, or take a UML guest, which sees any"
     total = 0
     for folder, _, names in os.walk(directory):
         for path in (Path(folder) / name for name in names):
             if not path.is_symlink() and not os.access(path, os.R_OK):
-                raise CannotBringError(f"{path} may not be read, and cannot be copied", remedy)
+                raise CannotBringError(f"{path} is not readable, so it cannot be copied", remedy)
             total += path.lstat().st_size
         if total > MOST:
             raise CannotBringError(
-                f"{directory} has more than {MOST >> 20} MiB, and this guest can only have a copy",
+                f"{directory} has more than {MOST >> 20} MiB, too much to copy into this guest",
                 remedy,
             )
 
 
 def pack(directory: Path) -> bytes:
-    """Return a directory as an archive that is laid over a guest's root."""
+    """Return a directory as an archive that the guest unpacks at HOST_DIRECTORY."""
     return initramfs.archive(directory, prefix=f"{HOST_DIRECTORY.strip('/')}/")

@@ -1,6 +1,6 @@
-"""What this host lets a guest do. Measured by doing it, in a process of its own.
+"""What this host allows guests to do. It is measured by doing it, in a separate process.
 
-Run as a program it prints what it measured as JSON; `examine` runs it so and keeps the answer.
+As a program it prints what it measured as JSON; `probe_host` runs it and keeps the answer.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Host:
     """What was measured of this host.
 
-    `ptrace` and `namespaces` are an errno, 0 if allowed; `xstate` is the size in bytes of the whole
-    floating-point state that the kernel exchanges with a tracer (0: unknown); `executable_tmpfs`
-    says whether /dev/shm lets a program be mapped from it.
+    ptrace, namespaces: the errno with which they are refused; 0: allowed.
+    xstate: bytes of the floating-point state that the kernel exchanges with a tracer; 0: unknown.
+    executable_tmpfs: whether programs can be mapped from /dev/shm.
     """
 
     ptrace: int
@@ -42,8 +42,8 @@ class Host:
 
 
 @functools.cache
-def examine() -> Host:
-    """Measure this host, once for each of our processes."""
+def probe_host() -> Host:
+    """Measure this host, once in each process."""
     argv = [sys.executable, "-I", "-S", str(Path(__file__))]
     answer = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
     return Host(**json.loads(answer))

@@ -1,36 +1,36 @@
-"""Limits in a guest: can it do them, and what is its address space like under them?"""
+"""Limits in a guest: whether it supports them, and its facts under them."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
 
-from foothold_lab.harness.guests.base import Guest, Support
+from foothold_lab.harness.guests.base import Guest, Support, run_program
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.facts import Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.limits import Limits
 
-# what moves the kernel's own choices, or its promises; the others the oracle can add up by itself
+# these change what the kernel chooses or promises; the oracle computes the effect of the others
 _MOVING = frozenset(
     {"rlimit_stack", "overcommit", "max_map_count", "no_aslr", "legacy_layout", "ceiling"}
 )
-# whose calls can be bent: images/agent/syscall_regs.h
-_BENT = ("x86_64", "aarch64", "riscv64", "i386")
+# machines whose system calls the agent can change: images/agent/syscall_regs.h
+_FAULT_MACHINES = ("x86_64", "aarch64", "riscv64", "i386")
 _OTHER_GUEST = "take a guest with a kernel of its own: UML or QEMU"
 
 
 def support_for(guest: Guest, facts: Facts, limits: Limits, machine: str = "") -> Support:
-    """Say whether a subject can run there under these limits; if not, why, and the remedy.
+    """Say whether a subject can run in a guest under these limits.
 
-    `machine` is the subject's, if it has another than its guest.
+    `machine` is that of the subject, if the guest is of another.
     """
     for name in limits.named:
-        if name in guest.unable:
-            return Support(False, guest.unable[name], _OTHER_GUEST)
+        if reason := guest.capabilities.unsupported_limits.get(name):
+            return Support(False, reason, _OTHER_GUEST)
     if limits.memory is not None and not facts.cgroup.version:
-        return Support(False, "its kernel has no memory cgroup", "take another guest")
+        return Support(False, "the kernel of the guest has no memory cgroup", "take another guest")
     if (limits.no_aslr or limits.legacy_layout) and (error := facts.tools.personality):
         return Support(
             False,
@@ -41,21 +41,21 @@ def support_for(guest: Guest, facts: Facts, limits: Limits, machine: str = "") -
 
 
 def measure_under(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
-    """Return the guest's facts as they are under these limits, faults but a ceiling left aside.
+    """Return the facts of a guest under these limits, of the faults only under a ceiling.
 
-    Measured again only where a limit moves what was measured. Raises GuestError.
+    Measures only if a limit changes what was measured. Raises GuestError.
     """
     if not _MOVING & set(limits.named):
         return facts
     moving = replace(
         limits.without_faults, rlimit_as=None, rlimit_data=None, memory=None, ceiling=limits.ceiling
     )
-    found = parse_facts(guest.run([guest.agent, "facts"], moving, deadline).stdout)
-    return replace(found, tools=facts.tools)  # a program that is traced cannot trace its own
+    found = parse_facts(run_program(guest, [guest.paths.agent, "facts"], moving, deadline).stdout)
+    return replace(found, tools=facts.tools)  # a traced program cannot trace its children
 
 
 def facts_under(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
-    """Return the facts under limits. Raises UnsupportedError if the guest cannot do one of them."""
+    """Return the facts under limits. Raises UnsupportedError for a limit that is not supported."""
     if not (support := support_for(guest, facts, limits)).ok:
         raise UnsupportedError(support.reason, support.remedy, code=Code.UNSUPPORTED_LIMIT)
     return measure_under(guest, facts, limits, deadline)
@@ -64,11 +64,11 @@ def facts_under(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) 
 def _faults(facts: Facts, limits: Limits, machine: str) -> Support:
     own = facts.machine if facts.pointer_size == 8 else "i386"
     machine = machine or own
-    if machine not in _BENT or machine != own:
+    if machine not in _FAULT_MACHINES or machine != own:
         return Support(
             False,
-            f"faults are for programs of a guest's own machine, {own}; this is {machine}",
-            f"take a guest and a program of {', '.join(_BENT)}",
+            f"faults work for programs of the machine of the guest, {own}; this one is for {machine}",
+            f"take a guest and a program of {', '.join(_FAULT_MACHINES)}",
         )
     for what, error in (("ptrace", facts.tools.ptrace), ("seccomp", facts.tools.seccomp)):
         if error:
@@ -81,27 +81,27 @@ def _faults(facts: Facts, limits: Limits, machine: str) -> Support:
     if end > facts.task_size:
         return Support(
             False,
-            f"a ceiling at {end:#x} is none: the address space ends at {facts.task_size:#x}",
-            "give a lower one, or take a guest with more",
+            f"a ceiling at {end:#x} has no effect: the address space ends at {facts.task_size:#x}",
+            "give a lower ceiling, or take a guest with a larger address space",
         )
     for each in limits.occupied:
         if each.end > end:
             return Support(
                 False,
                 f"{each} cannot be occupied: the address space ends at {end:#x}",
-                "give a range below that",
+                "give a lower range",
             )
         if each.start < facts.lowest:
             return Support(
                 False,
                 f"{each} cannot be occupied: the lowest address is {facts.lowest:#x}",
-                "give a range above that",
+                "give a higher range",
             )
     taken = sum(each.length for each in limits.occupied)
     if limits.rlimit_as is not None and taken >= limits.rlimit_as:
         return Support(
             False,
-            "the occupied ranges count for RLIMIT_AS, and are more than it",
-            "occupy less, or allow more",
+            "the occupied ranges count for RLIMIT_AS, and exceed it",
+            "occupy less, or raise rlimit_as",
         )
     return Support(True)

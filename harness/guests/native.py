@@ -1,4 +1,4 @@
-"""This machine itself, as it is."""
+"""This machine itself."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from foothold_lab.harness.guests.base import HOSTS_OWN, BootRecord, GuestConfig, Support, Tracer
+from foothold_lab.harness.guests.base import (
+    HOST_LIMITS,
+    BootRecord,
+    Capabilities,
+    GuestConfig,
+    GuestPaths,
+    Support,
+)
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
-from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import PipeStream, Stream
-from foothold_lab.harness.transport.supervised import OWN_TRACER, agent_argv, measured, supervise
+from foothold_lab.harness.transport.supervised import OWN_TRACER, agent_argv, measured
 from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.catalogue import HOST_AGENT
@@ -28,35 +36,44 @@ _PACKAGED = ("agent", "strace")
 
 
 def needs(builder: Builder) -> tuple[str, ...]:
-    """Name the images that native takes: where Debian's packages cannot be had the agent alone,
-    from a cache or by this machine's own compiler. It traces by itself then.
+    """Return the images that native needs: agent and strace.
+
+    Where Debian's packages cannot be downloaded, it is the agent alone, from a cache or built by
+    the compiler of this machine. The agent then traces by itself.
     """
     if not apt.missing_tool() or all(map(builder.ready, _PACKAGED)):
         return _PACKAGED
     return ("agent",) if builder.ready("agent") else (HOST_AGENT,)
 
 
+CAPABILITIES = Capabilities(
+    own_kernel=False,
+    host_paths=True,
+    shares_live=True,
+    unsupported_limits={**HOST_LIMITS, "memory": "the cgroups of the host are not changed"},
+)
+
+
 class Native:
-    """The host as a guest: nothing to boot, nothing to confine, the subject under our agent."""
+    """The host as a guest: nothing boots, nothing is confined, the agent supervises subjects."""
 
     scale = 1.0
-    shares_live = True
-    root = ""  # its own is the host's
-    tracer: Tracer = "strace"
-    unable: Mapping[str, str] = {**HOSTS_OWN, "memory": "the host's cgroups are not ours to change"}
+    capabilities = CAPABILITIES
 
-    def __init__(self, name: str, workplace: GuestConfig) -> None:
+    def __init__(self, name: str, config: GuestConfig) -> None:
         self.name = name
         self.boot_record = BootRecord()
-        self.share = str(workplace.share.absolute())
-        # the interpreter itself, not the virtual environment's link to it
-        self.python = os.path.realpath(sys.executable)
-        self._place = workplace
-        self.agent = ""
+        self.paths = GuestPaths(
+            share=str(config.share.absolute()),
+            # the interpreter itself, not the link to it in the virtual environment
+            python=os.path.realpath(sys.executable),
+            agent="",
+        )
+        self._config = config
 
     def supported(self) -> Support:
-        """Native needs the agent, or the means to build it."""
-        builder = self._place.builder
+        """Native needs the agent, or what it takes to build it."""
+        builder = self._config.builder
         first, *others = needs(builder)
         if builder.ready(first) or (not others and host_compiler()):
             return Support(True)
@@ -70,9 +87,9 @@ class Native:
 
     def boot(self, deadline: Deadline) -> Facts:
         """Measure this process's own address space, through the agent."""
-        agent = self._place.builder.image(needs(self._place.builder)[0]) / "agent"
-        self.agent = str(agent)
-        self.boot_record.argv = (self.agent, "facts")
+        agent = self._config.builder.image(needs(self._config.builder)[0]) / "agent"
+        self.paths = replace(self.paths, agent=str(agent))
+        self.boot_record.argv = (self.paths.agent, "facts")
         self.boot_record.provenance["agent"] = agent.parent.name
         stream = PipeStream(self.boot_record.argv)
         try:
@@ -80,24 +97,12 @@ class Native:
         finally:
             stream.close()
 
-    def run(
-        self,
-        argv: Sequence[str],
-        limits: Limits,
-        deadline: Deadline,
-        on_checkpoint: Callable[[str], None] = lambda _: None,
-        how: Supervision = UNTRACED,
-    ) -> Record:
-        """See `Guest.run`."""
-        with self.open(argv, limits, deadline, how) as stream:
-            return supervise(stream, argv, deadline, on_checkpoint=on_checkpoint, how=how)
-
     @contextlib.contextmanager
     def open(
         self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
     ) -> Iterator[Stream]:
         """See `Guest.open`."""
-        stream = PipeStream(agent_argv(self.agent, limits, argv, how, self._strace()))
+        stream = PipeStream(agent_argv(self.paths.agent, limits, argv, how, self._strace()))
         try:
             yield stream
         except LostContactError as error:
@@ -107,7 +112,7 @@ class Native:
             stream.close()
 
     def _strace(self) -> str:
-        builder = self._place.builder
+        builder = self._config.builder
         packaged = needs(builder) == _PACKAGED
         return str(builder.image("strace") / "usr/bin/strace") if packaged else OWN_TRACER
 
@@ -120,8 +125,8 @@ class Native:
         shutil.copy2(source, target)
 
     def diagnose(self) -> str:
-        """A host has no console that would be ours."""
+        """Native has no console."""
         return ""
 
     def stop(self) -> None:
-        """Nothing was started that still runs."""
+        """No process of it runs."""

@@ -1,4 +1,4 @@
-"""QEMU: an emulated or virtual machine with a kernel of Debian's."""
+"""QEMU: an emulated or virtual machine with a kernel of Debian."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foothold_lab.harness.guests import host_dir, snapshot
@@ -18,132 +17,169 @@ from foothold_lab.harness.guests.base import (
     LEAVE_ROOT,
     NO_HOST_ROOT,
     BootRecord,
+    Capabilities,
     GuestConfig,
+    GuestPaths,
     Support,
-    Tracer,
 )
 from foothold_lab.harness.guests.kvm_probe import Kvm
 from foothold_lab.harness.guests.snapshot import Monitor, Snapshot
-from foothold_lab.harness.guests.vm_process import AGENT, SHOWN, Launch, Machine
-from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.guests.virtual_machine import Start
+from foothold_lab.harness.guests.vm_process import IMAGE_LIST, Launch, VmProcess
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
-from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
 from foothold_lab.harness.transport.keys import Keys
-from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.images import apt, disks, initramfs
 from foothold_lab.images.errors import ImageError
 
 # a nested KVM may offer arch-capabilities and then refuse the MSR behind it (measured)
 _KVM_PROCESSOR = "max,-arch-capabilities"
-# a guest boots in about one where KVM works; where it does not, it may just hang
+# where KVM works, a guest boots in about one second; where it does not, it may hang
 _KVM_SECONDS = 8.0
-_RESTORE_SECONDS = 10.0  # a restored guest answers within half of one (measured)
+_RESTORE_SECONDS = 10.0  # a restored guest answers within half a second (measured)
+CAPABILITIES = Capabilities(own_kernel=True)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The files that a guest is made of: QEMU's image, the kernel, the initramfs."""
+@dataclass(frozen=True, kw_only=True)
+class QemuKernel:
+    """A kernel of the user instead of Debian's, an initramfs below ours, and words for any kernel."""
+
+    kernel: Path | None = None
+    initrd: Path | None = None
+    append: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class QemuParts:
+    """What a guest is made of: the image of QEMU, kernel, initramfs, words that are appended to
+    the command line of the kernel, and memory in MiB.
+    """
 
     tool: Path
     kernel: Path
     initrd: Path
+    memory: int
+    append: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Boot:
+    """One boot: parts and keys, and what starts QEMU."""
+
+    parts: QemuParts
+    keys: Keys
+    start: Start
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Process:
+    """How QEMU is started: `options` and open `descriptors` beside the usual. A restored guest does
+    not load a kernel.
+    """
+
+    accelerator: str
+    options: Sequence[str] = ()
+    descriptors: tuple[int, ...] = ()
+    loads_kernel: bool = True
 
 
 class Qemu:
-    """A QEMU guest. KVM is tried by booting with it, once for each boot of the host: /dev/kvm may
-    be there and not work. `accelerators` are tried in turn, instead of the architecture's own.
+    """The hypervisor of QEMU guests.
+
+    /dev/kvm may be there and not work: KVM is tried by booting with it, once for each boot of the
+    host. `accelerators` are tried in turn, instead of those of the architecture.
     """
 
-    share = "/share"
-    shares_live = False
-    root = ""
-    python = "/usr/bin/python3"
-    agent = AGENT
-    tracer: Tracer = "strace"
-    unable: Mapping[str, str] = {}
+    capabilities = CAPABILITIES
+    paths = GuestPaths()
 
     def __init__(
         self,
-        name: str,
         architecture: Architecture,
-        workplace: GuestConfig,
+        config: GuestConfig,
+        kernel: QemuKernel = QemuKernel(),
         *,
         accelerators: Sequence[str] = (),
-        kernel: Path | None = None,
-        initrd: Path | None = None,
-        append: Sequence[str] = (),
     ) -> None:
-        self.name = name
         self.scale = architecture.scale
         self.boot_record = BootRecord()
         self._architecture = architecture
-        self._place = workplace
-        self._accelerators = tuple(accelerators) or architecture.accelerators
+        self._config = config
         self._kernel = kernel
-        self._initrd = initrd
-        self._append = tuple(append)
-        self._machine: Machine | None = None
+        self._accelerators = tuple(accelerators) or architecture.accelerators
 
     def supported(self) -> Support:
-        """QEMU needs its images, or the means to make them; an accelerator it can do without."""
-        builder = self._place.builder
-        if self._place.root == "host":
+        """QEMU needs its images, or what it takes to build them. It needs no KVM."""
+        builder = self._config.builder
+        if self._config.root == "host":
             return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
         if not all(map(builder.ready, self._architecture.images)) and (
             why := apt.unavailable_reason()
         ):
             return Support(
                 False,
-                f"its images are not built yet, and cannot be: {why}",
+                f"its images are not built, and cannot be built: {why}",
                 "build the images on a Debian machine, or install apt",
             )
         if "kvm" not in self._accelerators:
             return Support(True)
-        return Support(True, notes=(f"KVM: {Kvm(builder.cache.root).reason() or 'to be tried'}",))
+        reason = Kvm(builder.cache.root).reason()
+        return Support(True, notes=(f"KVM: {reason or 'will be tried'}",))
 
-    def boot(self, deadline: Deadline) -> Facts:
-        """Boot with the first accelerator that works; see `Guest.boot`."""
-        if self._place.host_directory:
-            host_dir.check(self._place.host_directory)
-        parts = self._parts()
-        keys = Keys()
-        keys.install(self._place.share)
-        self._write_shown()
-        kvm = Kvm(self._place.builder.cache.root)
-        without_kvm = ""
+    def boot(self, start: Start, deadline: Deadline) -> Facts:
+        """Boot with the first accelerator that works; see `Hypervisor.boot`."""
+        if self._config.host_directory:
+            host_dir.check(self._config.host_directory)
+        boot = _Boot(parts=self._parts(), keys=Keys(), start=start)
+        boot.keys.install(self._config.share)
+        self._write_image_list()
+        kvm = Kvm(self._config.builder.cache.root)
+        kvm_failure = ""
         for accelerator in self._accelerators:
             if accelerator == "tcg":
-                facts = self._emulated(parts, keys, deadline)
-                if without_kvm:
-                    # all else being equal it boots without: so it is KVM that does not work
-                    kvm.does_not_work(without_kvm)
+                facts = self._emulated(boot, deadline)
+                if kvm_failure:
+                    # the same guest boots without KVM, so it is KVM that does not work
+                    kvm.does_not_work(kvm_failure)
                 return facts
             last = accelerator == self._accelerators[-1]
             if not last and (reason := kvm.reason()):
                 self.boot_record.notes.append(f"no KVM: {reason}")
                 continue
+            process = self._start(boot, _Process(accelerator=accelerator))
             try:
-                patience = deadline if last else deadline.within(_KVM_SECONDS)
-                facts = self._cold(parts, keys, accelerator, patience)
+                limit = deadline if last else deadline.within(_KVM_SECONDS)
+                facts = _connect(process, limit)
             except GuestError as error:
                 if last:
                     raise
-                self._booted().stop()
-                without_kvm = f"tried by booting, and {error}"
-                self.boot_record.notes.append(f"no KVM: {without_kvm}")
+                process.stop()
+                kvm_failure = f"a guest that was booted with it failed: {error}"
+                self.boot_record.notes.append(f"no KVM: {kvm_failure}")
                 continue
             self.scale = 2.0
             return facts
         raise GuestError("no accelerator was given to try", "give kvm, tcg or both")
 
-    def _parts(self) -> Parts:
-        builder, this = self._place.builder, self._architecture
-        kernel = builder.image(this.kernel)
-        initrd = builder.image(this.initrd)
-        tool = builder.image(this.tool)
-        file = self._own_kernel() if self._kernel else kernel / this.file
+    def with_memory(self, memory: int) -> Qemu:
+        """Return the same guest with this memory, in MiB."""
+        config = replace(self._config, memory=memory)
+        return Qemu(self._architecture, config, self._kernel, accelerators=self._accelerators)
+
+    def cold_command(self) -> tuple[str, ...]:
+        """Return the command line of a boot by emulation and without a snapshot. The connection is
+        descriptor 0 there.
+        """
+        return tuple(self._command(self._parts(), 0, _Process(accelerator="tcg")))
+
+    def _parts(self) -> QemuParts:
+        builder, architecture = self._config.builder, self._architecture
+        kernel = builder.image(architecture.kernel)
+        initrd = builder.image(architecture.initrd)
+        tool = builder.image(architecture.tool)
+        custom = self._kernel.kernel
+        file = self._unpacked(custom) if custom else kernel / architecture.file
         self.boot_record.provenance.update(
             {
                 "kernel": file.parent.name,
@@ -153,233 +189,198 @@ class Qemu:
             }
         )
         archive = initrd / "initrd.cpio"
-        return Parts(tool, file, self._with_own(archive) if self._initrd else archive)
+        if self._kernel.initrd:
+            archive = self._joined(self._kernel.initrd, archive)
+        return QemuParts(
+            tool=tool,
+            kernel=file,
+            initrd=archive,
+            memory=self._config.memory or architecture.memory,
+            append=self._kernel.append,
+        )
 
-    def _write_shown(self) -> None:
-        """Say in the share which modules and file systems show the images: images/agent/bind_images.c."""
-        if not self._place.images:
+    def _write_image_list(self) -> None:
+        """List kernel modules and images that the guest loads and mounts: agent/bind_images.c."""
+        config = self._config
+        if not config.images:
             return
         lines = []
         modules = disks.modules_image(self._architecture.kernel)
-        for module in disks.modules(self._place.builder.image(modules)):
-            shutil.copy2(module, self._place.share)
-            lines.append(f"module none {self.share}/{module.name}\n")
-        for n, path in enumerate(self._place.shown()):
+        for module in disks.modules(config.builder.image(modules)):
+            shutil.copy2(module, config.share)
+            lines.append(f"module none {self.paths.share}/{module.name}\n")
+        for n, path in enumerate(config.image_paths()):
             lines.append(f"{disks.TYPE} /dev/vd{chr(ord('a') + n)} {path}\n")
-        (self._place.share / SHOWN).write_text("".join(lines))
+        (config.share / IMAGE_LIST).write_text("".join(lines))
 
     def _drives(self) -> Iterator[str]:
-        """Options for the images' disks, which the guest sees in this order."""
-        for n, name in enumerate(self._place.images):
-            disk = self._place.builder.image(disks.DISK + name) / disks.FILE
-            file = str(disk).replace(",", ",,")  # as QEMU wants it
+        """Yield options for the disks of the images, which the guest has in this order."""
+        for n, name in enumerate(self._config.images):
+            disk = self._config.builder.image(disks.DISK + name) / disks.FILE
+            file = str(disk).replace(",", ",,")  # the escape of QEMU
             yield from ("-drive", f"file={file},format=raw,if=none,id=disk{n},readonly=on")
             yield from ("-device", f"virtio-blk-pci,drive=disk{n}")
 
-    def _emulated(self, parts: Parts, keys: Keys, deadline: Deadline) -> Facts:
-        """Go on from the snapshot; boot cold if that cannot be had, or does not answer. A guest
-        with disks is another machine with each set of them, and always boots cold.
+    def _emulated(self, boot: _Boot, deadline: Deadline) -> Facts:
+        """Restore the snapshot; boot without it if it cannot be made, or does not answer.
+
+        A guest with disks is another machine for each set of disks, and has no snapshot.
         """
-        known = not (self._kernel or self._append or self._place.images)
-        if not (known and self._place.snapshots):
-            return self._cold(parts, keys, "tcg", deadline)
-        cache = self._place.builder.cache
+        config = self._config
+        custom = self._kernel.kernel or self._kernel.append or config.images
+        if custom or not config.snapshots:
+            return self._cold(boot, deadline)
+        cache = config.builder.cache
         try:
-            entry = self._place.builder.obtain(
-                f"snapshot-{self.name}",
-                snapshot.key(self._command(parts, 0, "tcg")),
-                lambda directory: self._save(parts, Snapshot(directory), keys, deadline),
-                space=self._memory << 20,
+            entry = config.builder.obtain(
+                f"snapshot-{self._name}",
+                snapshot.key(self._command(boot.parts, 0, _Process(accelerator="tcg"))),
+                lambda directory: self._save(boot, Snapshot(directory), deadline),
+                space=boot.parts.memory << 20,
             )
         except (GuestError, ImageError) as error:
-            self.boot_record.notes.append(f"booted cold: no snapshot could be made: {error}")
-            return self._cold(parts, keys, "tcg", deadline)
-        saved = Snapshot(entry.path)
+            self.boot_record.notes.append(
+                f"booted without a snapshot, which cannot be made: {error}"
+            )
+            return self._cold(boot, deadline)
         try:
-            return self._restored(parts, saved, keys, deadline.within(_RESTORE_SECONDS))
+            saved = Snapshot(entry.path)
+            return self._restored(boot, saved, deadline.within(_RESTORE_SECONDS))
         except (GuestError, OSError) as error:
-            self.stop()
-            with contextlib.suppress(ImageError, OSError):  # somebody else's cache, perhaps
+            with contextlib.suppress(ImageError, OSError):  # a cache that is not writable
                 cache.discard(entry)
             self.boot_record.provenance.pop("snapshot", None)
-            self.boot_record.notes.append(f"booted cold: its snapshot was thrown away: {error}")
-        return self._cold(parts, keys, "tcg", deadline)
+            self.boot_record.notes.append(f"booted without a snapshot, which was removed: {error}")
+        return self._cold(boot, deadline)
 
-    def _cold(self, parts: Parts, keys: Keys, accelerator: str, deadline: Deadline) -> Facts:
-        self._start(parts, keys, accelerator)
-        self._booted().ready(deadline)
-        return self._booted().connect(deadline)
+    @property
+    def _name(self) -> str:
+        return f"qemu-{self._architecture.name}"
 
-    def _save(
-        self, parts: Parts, into: Snapshot, keys: Keys, deadline: Deadline
-    ) -> Mapping[str, object]:
-        """Boot a guest to the point where it waits for its boot payload, and save it."""
-        self._place.builder.progress(f"saving a snapshot of {self.name} (once)")
+    def _cold(self, boot: _Boot, deadline: Deadline) -> Facts:
+        return _connect(self._start(boot, _Process(accelerator="tcg")), deadline)
+
+    def _save(self, boot: _Boot, into: Snapshot, deadline: Deadline) -> Mapping[str, object]:
+        """Boot a guest until it waits for its boot payload, and save it."""
+        self._config.builder.progress(f"saving a snapshot of {self._name} (once)")
         ours, theirs = socket.socketpair()
         with ours, theirs, into.state.open("wb") as state:
-            extra = into.to_save(self._memory, theirs.fileno())
-            self._start(parts, keys, "tcg", extra, (theirs.fileno(),))
+            options = into.to_save(boot.parts.memory, theirs.fileno())
+            process = self._start(
+                boot,
+                _Process(accelerator="tcg", options=options, descriptors=(theirs.fileno(),)),
+            )
             try:
-                self._booted().ready(deadline)
+                process.ready(deadline)
                 Monitor(ours, deadline).save(state.fileno())
             finally:
-                self.stop()
+                process.stop()
         return dict(self.boot_record.provenance)
 
-    def _restored(self, parts: Parts, saved: Snapshot, keys: Keys, deadline: Deadline) -> Facts:
+    def _restored(self, boot: _Boot, saved: Snapshot, deadline: Deadline) -> Facts:
         ours, theirs = socket.socketpair()
         with ours, theirs, saved.state.open("rb") as state:
-            extra = saved.to_restore(self._memory, theirs.fileno())
-            # its kernel is in its memory: to load it again would take half of the time (arm64)
-            self._start(parts, keys, "tcg", extra, (theirs.fileno(),), boots=False)
-            Monitor(ours, deadline).restore(state.fileno())
-            self.boot_record.provenance["snapshot"] = saved.directory.name
-            return self._booted().connect(deadline)
+            process = self._start(
+                boot,
+                _Process(
+                    accelerator="tcg",
+                    options=saved.to_restore(boot.parts.memory, theirs.fileno()),
+                    descriptors=(theirs.fileno(),),
+                    # the kernel is in the memory: to load it takes half of the time (arm64)
+                    loads_kernel=False,
+                ),
+            )
+            try:
+                Monitor(ours, deadline).restore(state.fileno())
+                self.boot_record.provenance["snapshot"] = saved.directory.name
+                return process.connect(deadline)
+            except (GuestError, OSError):
+                process.stop()
+                raise
 
-    def _start(
-        self,
-        parts: Parts,
-        keys: Keys,
-        accelerator: str,
-        extra: Sequence[str] = (),
-        descriptors: tuple[int, ...] = (),
-        *,
-        boots: bool = True,
-    ) -> None:
-        """Start QEMU; what an earlier one was is forgotten."""
-        launch = Launch(
-            self._place.builder.image("agent") / "agent",
-            lambda line: self._command(parts, line, accelerator, extra, boots=boots),
-            self._place.directory,
-            cpu=self._place.cpu,
-            keys=keys,
-            environment={"QEMU_MODULE_DIR": str(parts.tool / "usr/lib/x86_64-linux-gnu/qemu")},
-            descriptors=descriptors,
-            payload=self._payload,
+    def _start(self, boot: _Boot, how: _Process) -> VmProcess:
+        """Start QEMU; it replaces the one that was started before."""
+        tool = boot.parts.tool
+        process = boot.start(
+            Launch(
+                agent=self._config.builder.image("agent") / "agent",
+                argv=lambda line: self._command(boot.parts, line, how),
+                directory=self._config.directory,
+                cpu=self._config.cpu,
+                keys=boot.keys,
+                environment={"QEMU_MODULE_DIR": str(tool / "usr/lib/x86_64-linux-gnu/qemu")},
+                descriptors=how.descriptors,
+                payload=self._payload,
+            )
         )
-        self._machine = Machine(launch)
-        self.boot_record.argv = self._machine.argv
-        self.boot_record.provenance["accelerator"] = accelerator
+        self.boot_record.provenance["accelerator"] = how.accelerator
+        return process
 
     def _payload(self) -> bytes:
-        """What the guest is handed as soon as it is ready: images/agent/boot_payload.c."""
-        files = initramfs.archive(self._place.share, prefix="share/")
-        if self._place.host_directory:
-            files += host_dir.pack(self._place.host_directory)
+        """Return what the guest is sent when it is ready for it: images/agent/boot_payload.c."""
+        files = initramfs.archive(self._config.share, prefix="share/")
+        if self._config.host_directory:
+            files += host_dir.pack(self._config.host_directory)
         seed = secrets.token_hex(32)
         return f"payload {seed} {time.time():17.6f} {len(files):12}\n".encode() + files
 
-    def run(
-        self,
-        argv: Sequence[str],
-        limits: Limits,
-        deadline: Deadline,
-        on_checkpoint: Callable[[str], None] = lambda _: None,
-        how: Supervision = UNTRACED,
-    ) -> Record:
-        """See `Guest.run`."""
-        return self._booted().run(argv, limits, deadline, on_checkpoint, how)
-
-    def open(
-        self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
-    ) -> AbstractContextManager[Stream]:
-        """See `Guest.open`."""
-        return self._booted().open(argv, limits, deadline, how)
-
-    def push(self, source: Path, target: str) -> None:
-        """See `Guest.push`."""
-        self._booted().push(source, target)
-
-    def pull(self, source: str, target: Path) -> None:
-        """See `Guest.pull`."""
-        self._booted().pull(source, target)
-
-    def diagnose(self) -> str:
-        """See `Guest.diagnose`."""
-        return self._machine.diagnose() if self._machine else ""
-
-    def stop(self) -> None:
-        """See `Guest.stop`."""
-        if self._machine:
-            self._machine.stop()
-
-    def _booted(self) -> Machine:
-        assert self._machine, "boot first"
-        return self._machine
-
-    def _own_kernel(self) -> Path:
-        """Return the user's kernel in the form that QEMU starts quickest."""
-        assert self._kernel
-        data = self._kernel.read_bytes()
+    def _unpacked(self, kernel: Path) -> Path:
+        """Return a kernel in the form that QEMU starts quickest."""
+        data = kernel.read_bytes()
         if data[:4] == b"\x7fELF":
-            return self._kernel
-        unpacked = self._place.directory / "vmlinux"
+            return kernel
+        unpacked = self._config.directory / "vmlinux"
         unpacked.write_bytes(initramfs.vmlinux(data))
         return unpacked
 
-    def _with_own(self, ours: Path) -> Path:
-        """Lay our initramfs over the user's: a kernel unpacks one after another."""
-        assert self._initrd
-        both = self._place.directory / "initrd.cpio"
-        theirs = self._initrd.read_bytes()
+    def _joined(self, theirs: Path, ours: Path) -> Path:
+        """Append our initramfs to that of the user: a kernel unpacks one after another."""
+        both = self._config.directory / "initrd.cpio"
+        data = theirs.read_bytes()
         # an archive begins at a multiple of 4
-        both.write_bytes(theirs + bytes(-len(theirs) % 4) + ours.read_bytes())
+        both.write_bytes(data + bytes(-len(data) % 4) + ours.read_bytes())
         return both
 
-    @property
-    def _memory(self) -> int:
-        return self._place.memory or self._architecture.memory
+    def _command(self, parts: QemuParts, line: int, how: _Process) -> list[str]:
+        argv = command(
+            self._architecture, parts, line, how.accelerator, loads_kernel=how.loads_kernel
+        )
+        return [*argv, *self._drives(), *how.options]
 
-    def cold(self) -> tuple[str, ...]:
-        """Return the command line that boots it, emulated and without a snapshot; its line to us
-        is descriptor 0 there.
-        """
-        return tuple(self._command(self._parts(), 0, "tcg"))
 
-    def _command(
-        self,
-        parts: Parts,
-        line: int,
-        accelerator: str,
-        extra: Sequence[str] = (),
-        *,
-        boots: bool = True,
-    ) -> list[str]:
-        this = self._architecture
-        argv = command(this, parts, line, accelerator, self._memory, self._append, boots=boots)
-        return [*argv, *self._drives(), *extra]
+def _connect(process: VmProcess, deadline: Deadline) -> Facts:
+    process.ready(deadline)
+    return process.connect(deadline)
 
 
 def command(
-    this: Architecture,
-    parts: Parts,
+    architecture: Architecture,
+    parts: QemuParts,
     line: int,
     accelerator: str,
-    memory: int,
-    append: Sequence[str] = (),
     *,
-    boots: bool = True,
+    loads_kernel: bool = True,
 ) -> list[str]:
-    """Return QEMU's command line. `line` is the descriptor of the guest's line to us, `memory` in
-    MiB, `append` goes to the end of what the kernel is told, if it `boots` one.
-    """
+    """Return the command line of QEMU. `line` is the descriptor of the connection to the agent."""
     tcg = accelerator == "tcg"
-    told = (
-        f"console={this.console}",
-        *this.boot_line,
+    words = (
+        f"console={architecture.console}",
+        *architecture.boot_line,
         "foothold.port=/dev/vport0p1",
         "foothold.payload=1",
-        *append,
+        *parts.append,
     )
-    kernel = ("-kernel", str(parts.kernel), "-initrd", str(parts.initrd), "-append", " ".join(told))
+    kernel = (
+        "-kernel", str(parts.kernel), "-initrd", str(parts.initrd), "-append", " ".join(words),
+    )  # fmt: skip
     return [
-        str(parts.tool / this.system), "-M", this.board,
-        "-cpu", this.processor if tcg else _KVM_PROCESSOR,
+        str(parts.tool / architecture.system), "-M", architecture.board,
+        "-cpu", architecture.processor if tcg else _KVM_PROCESSOR,
         "-accel", "tcg,thread=single" if tcg else "kvm",
-        "-m", f"{memory}M",
+        "-m", f"{parts.memory}M",
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-L", str(parts.tool / "usr/share/qemu"), "-L", str(parts.tool / "usr/share/seabios"),
-        *(kernel if boots else ()),
+        *(kernel if loads_kernel else ()),
         "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
         "-chardev", f"socket,id=line,fd={line}",
         "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",

@@ -1,9 +1,9 @@
-"""Snapshots of QEMU guests: booted once to the point where they wait for their boot payload, and saved.
+"""Snapshots of QEMU guests, which were booted until they waited for their boot payload.
 
-The guest's memory is a file, which is not written into the migration stream (`x-ignore-shared`) but
-mapped by whoever goes on from it, privately: so a snapshot is never changed, any number of guests
-may go on from it at once, and only what they touch is read. What must not be the same twice comes
-with the boot payload: images/agent/boot_payload.c.
+The memory of the guest is a file. It is not part of the migration stream (`x-ignore-shared`): a
+restored guest maps it privately. A snapshot therefore never changes, any number of guests can be
+restored from it at once, and only pages that they touch are read. What must differ between guests
+comes with the boot payload: images/agent/boot_payload.c.
 
 Source: docs/devel/migration.rst and qapi/migration.json of QEMU.
 """
@@ -28,26 +28,26 @@ _CAPABILITIES = [{"capability": name, "state": True} for name in ("x-ignore-shar
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A saved guest: its memory, and the state of its devices."""
+    """A saved guest: a file of its memory, and one of the state of its devices."""
 
     directory: Path
 
     @property
     def memory(self) -> Path:
-        """What it had in its memory, as a sparse file of that size."""
+        """The memory, a sparse file of its size."""
         return self.directory / "memory"
 
     @property
     def state(self) -> Path:
-        """What QEMU says of everything else."""
+        """The migration stream of QEMU: everything else."""
         return self.directory / "state"
 
     def to_save(self, mebibytes: int, monitor: int) -> tuple[str, ...]:
-        """The options by which a guest boots to be saved; `monitor` is a socket's descriptor."""
+        """Return the options of a guest that is to be saved; `monitor` is the descriptor of a socket."""
         return self._options(mebibytes, monitor, "on")
 
     def to_restore(self, mebibytes: int, monitor: int) -> tuple[str, ...]:
-        """The options by which a guest goes on, as soon as the monitor says from what."""
+        """Return the options of a guest that is restored when the monitor commands it."""
         return (*self._options(mebibytes, monitor, "off"), "-incoming", "defer")
 
     def _options(self, mebibytes: int, monitor: int, shared: str) -> tuple[str, ...]:
@@ -59,12 +59,12 @@ class Snapshot:
 
 
 def key(argv: Sequence[str]) -> str:
-    """Hash a command line, whose paths name what they lead to by its contents."""
+    """Hash a command line. Its paths contain hashes of the files that they name."""
     return hashlib.sha256(json.dumps(list(argv)).encode()).hexdigest()
 
 
 class Monitor:
-    """QEMU's machine protocol over a socket that we made (docs/interop/qmp-spec of QEMU)."""
+    """The machine protocol of QEMU over a socket pair (docs/interop/qmp-spec of QEMU)."""
 
     def __init__(self, ours: socket.socket, deadline: Deadline) -> None:
         self._socket = ours
@@ -75,22 +75,22 @@ class Monitor:
         self._command("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
 
     def save(self, descriptor: int) -> None:
-        """Write the guest's state into a file that is open here. Raises GuestError.
+        """Write the state of the guest into an open file. Raises GuestError.
 
-        The guest must be running: what is saved while it is stopped is restored stopped.
+        The guest must be running: a guest that is saved while it is stopped is restored stopped.
         """
-        self._hand_over(descriptor)
+        self._pass_descriptor(descriptor)
         self._command("migrate", {"uri": "fd:state"})
         self._completed()
 
     def restore(self, descriptor: int) -> None:
-        """Read it from such a file, upon which the guest goes on. Raises GuestError."""
-        self._hand_over(descriptor)
+        """Read the state from an open file; the guest runs afterwards. Raises GuestError."""
+        self._pass_descriptor(descriptor)
         self._command("migrate-incoming", {"uri": "fd:state"})
         self._completed()
 
-    def _hand_over(self, descriptor: int) -> None:
-        """Give QEMU the descriptor with the command that takes it, and a name, `state`."""
+    def _pass_descriptor(self, descriptor: int) -> None:
+        """Pass the descriptor to QEMU, under the name `state`."""
         self._command("getfd", {"fdname": "state"}, (descriptor,))
 
     def _completed(self) -> None:

@@ -1,9 +1,9 @@
-"""A guest that is a process on the host with a kernel inside: what UML and QEMU share.
+"""A process of the host with a kernel inside: UML, or QEMU.
 
-The process is kept by the agent, which kills everything below it as soon as the pipe that we hold
-is closed, be it by `stop` or because we are dead. Its console is a pseudo-terminal, its line to us
-one end of a socket pair; we made both, so there is no name, no port and nothing to wait for but the
-guest's own hello.
+Its parent is the guest keeper, an agent that kills all its descendants when a pipe is closed that
+this process holds: by `stop`, or because this process has died. The console is a pseudo-terminal,
+the connection to the agent inside is one end of a socket pair. Both are made before the guest
+starts, so there are no names and no ports, and nothing to wait for but the hello of the guest.
 """
 
 from __future__ import annotations
@@ -18,34 +18,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foothold_lab.harness.guests.base import AGENT
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, SubjectError
 from foothold_lab.harness.model.facts import LARGEST, Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
-from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
+from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.console import Console
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.keys import Keys
 from foothold_lab.harness.transport.stream import Stream
-from foothold_lab.harness.transport.supervised import agent_argv, supervise
+from foothold_lab.harness.transport.supervised import agent_argv
 
 if TYPE_CHECKING:
     from foothold_lab.harness.transport.ssh import Ssh
 
-AGENT = "/init"  # the agent's place in every root of ours
-STRACE = "/usr/bin/strace"  # likewise
+STRACE = "/usr/bin/strace"  # path of strace in every root file system of ours
 HELLO = b"foothold "  # images/agent/init.c
 READY = b"foothold ready\n"  # images/agent/boot_payload.c
-SHOWN = "shown"  # the file of the share that lists images: images/agent/bind_images.c
+IMAGE_LIST = "shown"  # the file of the share that lists images: images/agent/bind_images.c
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How to start one. `argv` is made when the line's descriptor is known.
+    """How to start a process.
 
-    `keep` are options of `agent keep`: confinement, working directory, environment. `descriptors`
-    stay open in it beside the line. `payload` is what the guest is handed before its hello.
+    agent: the program of the guest keeper.
+    argv: returns the command line, given the descriptor of the connection.
+    directory: for the log of the console.
+    keep: more options of `agent keep`: confinement, working directory.
+    cpu: the processor that it is pinned to; None: any.
+    descriptors: stay open in it beside the connection.
+    payload: returns what is sent to the guest before its hello; None: nothing.
     """
 
     agent: Path
@@ -59,15 +64,16 @@ class Launch:
     payload: Callable[[], bytes] | None = None
 
 
-class _Fate:
-    """Why a guest will not go on: the first reason counts, and wakes whoever waits."""
+class _Failure:
+    """Why a guest will not go on. The first reason counts, and wakes the threads that wait."""
 
     def __init__(self) -> None:
         self._known = threading.Event()
         self._guard = threading.Lock()
         self.error = GuestError("")
 
-    def seal(self, error: GuestError) -> bool:
+    def set(self, error: GuestError) -> bool:
+        """Set the reason; return False if there is one."""
         with self._guard:
             if self._known.is_set():
                 return False
@@ -76,24 +82,21 @@ class _Fate:
             return True
 
     def wait(self, seconds: float) -> bool:
+        """Wait for a reason at most this long; return whether there is one."""
         return self._known.wait(seconds)
 
-    @property
-    def sealed(self) -> bool:
-        return self._known.is_set()
 
-
-class Machine:
-    """A running process with a kernel inside."""
+class VmProcess:
+    """A running process with a kernel inside, and the agent in that kernel."""
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
-        self._fate = _Fate()
+        self._failure = _Failure()
         self._stopping = False
         self._ssh: Ssh | None = None
         self._line, theirs = socket.socketpair()
         owned, self._owner = os.pipe()
-        self._console = Console(launch.directory / "console.log", self._doomed)
+        self._console = Console(launch.directory / "console.log", self._fail)
         keep = [str(launch.agent), "keep", "--owner", str(owned), *launch.keep]
         if launch.cpu is not None:
             keep += ["--cpu", str(launch.cpu)]
@@ -117,7 +120,10 @@ class Machine:
         self._watcher.start()
 
     def ready(self, deadline: Deadline) -> None:
-        """Wait until the guest waits for its boot payload. Raises GuestError with the console's tail."""
+        """Wait until the guest waits for its boot payload.
+
+        Raises GuestError with the last lines of the console.
+        """
         try:
             line = self._first_line(deadline)
         except (GuestError, OSError) as error:
@@ -129,13 +135,13 @@ class Machine:
     def connect(self, deadline: Deadline) -> Facts:
         """Send the boot payload, wait for the guest's hello, and log in.
 
-        Raises GuestError with the console's tail.
+        Raises GuestError with the last lines of the console.
         """
         try:
             if self._launch.payload:
                 self._line.settimeout(max(deadline.remaining, 0.001))
                 self._line.sendall(self._launch.payload())
-            # it takes 0.1 s, in which the guest boots
+            # the import takes 0.1 s, while the guest boots
             from foothold_lab.harness.transport.ssh import Ssh
 
             facts = parse_facts(self._hello(deadline))
@@ -148,23 +154,6 @@ class Machine:
             ) from error
         return facts
 
-    def run(
-        self,
-        argv: Sequence[str],
-        limits: Limits,
-        deadline: Deadline,
-        on_checkpoint: Callable[[str], None],
-        how: Supervision = UNTRACED,
-    ) -> Record:
-        """Run a program under the guest's agent."""
-        with self.open(argv, limits, deadline, how) as stream:
-            try:
-                return supervise(stream, argv, deadline, on_checkpoint=on_checkpoint, how=how)
-            except SubjectError:
-                if self._fate.wait(0.2):
-                    raise self._explain("") from None
-                raise
-
     @contextlib.contextmanager
     def open(
         self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
@@ -175,11 +164,15 @@ class Machine:
             command = agent_argv(AGENT, limits, argv, how, STRACE)
             stream = self._ssh.open(command, deadline)
         except OSError as error:
-            raise self._explain(f"the guest takes no more programs: {error}") from error
+            raise self._explain(f"the guest cannot start a program: {error}") from error
         try:
             yield stream
         except LostContactError as error:
-            raise self._explain(f"the guest went away under the subject: {error}") from error
+            raise self._explain(f"the guest ended while a program ran: {error}") from error
+        except SubjectError as error:
+            if self._failure.wait(0.2):  # the guest failed, not the subject
+                raise self._explain(str(error)) from None
+            raise
         finally:
             stream.close()
 
@@ -194,8 +187,8 @@ class Machine:
         self._ssh.pull(source, target)
 
     @property
-    def process(self) -> int:
-        """The process that the keeper keeps: the kernel, or QEMU. Raises GuestError if it is gone.
+    def process_id(self) -> int:
+        """The child of the guest keeper: the kernel, or QEMU. Raises GuestError if it is gone.
 
         Source: proc(5), the fourth field of /proc/PID/stat, which follows a name in parentheses.
         """
@@ -215,8 +208,8 @@ class Machine:
         if self._stopping:
             return
         self._stopping = True
-        self._fate.seal(GuestError("the guest was stopped"))
-        os.close(self._owner)  # its keeper kills and reaps everything, then ends
+        self._failure.set(GuestError("the guest was stopped"))
+        os.close(self._owner)  # the guest keeper kills and reaps everything, then ends
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -231,12 +224,12 @@ class Machine:
     def _hello(self, deadline: Deadline) -> bytes:
         line = self._first_line(deadline)
         if not line.startswith(HELLO):
-            what = f"the guest's first line is no hello: {line[:80]!r}"
+            what = f"the guest's first line is not its hello: {line[:80]!r}"
             raise GuestError(what, code=Code.GUEST_BOOT)
         return line[len(HELLO) :]
 
     def _first_line(self, deadline: Deadline) -> bytes:
-        """Read one line of the guest's, and not a byte more: SSH may begin behind it."""
+        """Read one line and not a byte more, because SSH may begin after it."""
         while True:
             self._line.settimeout(max(deadline.remaining, 0.001))
             try:
@@ -255,25 +248,25 @@ class Machine:
                 self._line.settimeout(None)
                 return line
             # part of a line: wait for more than what has been seen
-            self._fate.wait(0.005)
+            self._failure.wait(0.005)
 
-    def _doomed(self, error: GuestError) -> None:
-        """The console has shown that the guest will not go on: end all waiting for it."""
-        if self._fate.seal(error):
+    def _fail(self, error: GuestError) -> None:
+        """Record why the guest will not go on, and wake all threads that wait for it."""
+        if self._failure.set(error):
             with contextlib.suppress(OSError):
                 self._line.shutdown(socket.SHUT_RDWR)
 
     def _watch(self) -> None:
         status = self._process.wait()
-        # what it printed last is being read: a panic says more than an exit status
+        # read the console to its end first: a panic says more than an exit status
         self._console.join(1)
         what = f"the guest's process ended by itself, status {status}"
-        self._doomed(GuestError(what, code=Code.GUEST_DIED))
+        self._fail(GuestError(what, code=Code.GUEST_DIED))
 
     def _explain(self, what: str, remedy: str = "", code: Code = Code.GUEST_DIED) -> GuestError:
-        """Turn a symptom into an error that names the cause, if one becomes known soon."""
-        if self._fate.wait(1.5):
-            self._console.join(0.5)  # what a dying kernel prints last is the best that there is
-            why = self._fate.error
+        """Turn a symptom into an error that names the cause, if it becomes known soon."""
+        if self._failure.wait(1.5):
+            self._console.join(0.5)  # the last lines of a dying kernel say most
+            why = self._failure.error
             what, remedy, code = str(why), why.remedy or remedy, why.code
         return GuestError(what, remedy, code=code, console=self._console.tail, argv=self.argv)

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from foothold_lab.harness.guests.base import Guest
-from foothold_lab.harness.guests.uml import Uml
+from foothold_lab.harness.guests.base import Guest, run_program
+from foothold_lab.harness.guests.virtual_machine import VirtualMachine
 from foothold_lab.harness.interactive.shell import START_SECONDS, ProgramRequest, supervise
 from foothold_lab.harness.interactive.symbols import has_symbols, parse_kallsyms, symbol_file
 from foothold_lab.harness.model.cells import Limits
@@ -21,7 +21,7 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, SubjectError, UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
-from foothold_lab.harness.transport.conversation import Conversation, Said
+from foothold_lab.harness.transport.conversation import Conversation, Output
 from foothold_lab.harness.transport.frames import LostContactError
 
 # what a UML kernel lives by: faults of its processes, its clock, its devices, its threads
@@ -48,7 +48,8 @@ def debug_kernel(
     as it goes on. With `batch` gdb ends when its commands are done. Raises UsageError for a guest
     other than UML, UnsupportedError without gdb.
     """
-    if not isinstance(guest, Uml):
+    kernel = guest.boot_record.kernel_program
+    if not isinstance(guest, VirtualMachine) or not kernel:
         raise UsageError(
             f"{guest.name} has no kernel that is a process of this machine",
             "take a UML guest: `foothold gdb uml-6.1`",
@@ -59,7 +60,7 @@ def debug_kernel(
     script = directory / "attach.gdb"
     attached = directory / "attached"
     os.mkfifo(attached, 0o600)
-    script.write_text(_script(guest, directory, attached))
+    script.write_text(_script(guest, kernel, directory, attached))
     argv = [program_path, "-q", *(["-batch"] if batch else []), "-x", str(script)]
     for command in commands:
         argv += ["-ex", command]
@@ -72,21 +73,22 @@ def debug_kernel(
         return subprocess.run(argv, check=False).returncode
 
 
-def _script(guest: Uml, directory: Path, attached: Path) -> str:
+def _script(guest: VirtualMachine, kernel: Path, directory: Path, attached: Path) -> str:
     """What gdb reads first: names, the process, and that its signals are its own."""
-    kernel = guest.program
     lines = ["set confirm off", "set auto-solib-add off", "set auto-load libthread-db off"]
     if (kernel.parent / "lib").is_dir():  # its libraries lie beside it
         lines += [f"set sysroot {kernel.parent}", f"set solib-search-path {kernel.parent}/lib"]
     lines.append(f"file {kernel}")
     if not has_symbols(kernel):
-        done = guest.run(("cat", "/proc/kallsyms"), Limits(), Deadline.after(START_SECONDS))
+        done = run_program(
+            guest, ("cat", "/proc/kallsyms"), Limits(), Deadline.after(START_SECONDS)
+        )
         if found := parse_kallsyms(done.stdout.decode(errors="replace")):
             names = directory / "kallsyms.elf"
             names.write_bytes(symbol_file(found))
             lines.append(f"symbol-file {names}")
     lines += [
-        f"attach {guest.process}",
+        f"attach {guest.process_id}",
         f"handle {_SIGNALS} pass nostop noprint",
         f"shell test ! -p {shlex.quote(str(attached))} || : > {shlex.quote(str(attached))}",
     ]
@@ -120,14 +122,14 @@ def _held_program(
 def _release_when_attached(conversation: Conversation, go: Path) -> None:
     with go.open("rb") as file:
         file.read()
-    conversation.tell(b"\n")
+    conversation.send(b"\n")
 
 
 def _show(conversation: Conversation) -> None:
     """Show what the program says, as a debugger's inferior does."""
     with contextlib.suppress(LostContactError, SubjectError, GuestError):
-        while isinstance(heard := conversation.hear(Deadline.after(_LONG)), Said):
-            os.write(1 if heard.where == "out" else 2, heard.data)
+        while isinstance(heard := conversation.receive(Deadline.after(_LONG)), Output):
+            os.write(1 if heard.stream == "out" else 2, heard.data)
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ class RecordedCell:
                     f"{path} is gone, or another file than it was in {self.run}",
                     "put back the one of then, or run the cell anew with today's",
                 )
-        return CustomKernels.named(self.cell.where)
+        return CustomKernels.from_arguments(self.cell.where)
 
     def pin_images(self, builder: Builder) -> None:
         """Let a builder hand out the images of then. Raises UsageError, naming what is gone."""

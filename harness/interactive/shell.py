@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from foothold_lab.harness.guests.base import HOST_DIRECTORY, Guest
+from foothold_lab.harness.guests.base import HOST_DIRECTORY, Capabilities, Guest
 from foothold_lab.harness.guests.limit_support import support_for
 from foothold_lab.harness.interactive.terminal import Streams, relay
 from foothold_lab.harness.model.cells import Limits
@@ -20,7 +20,6 @@ from foothold_lab.harness.subjects.subject import is_covered
 from foothold_lab.harness.transport.conversation import Conversation
 
 START_SECONDS = 60.0  # for a program to be started, on a busy machine
-_ON_HOST = ("native", "qemu-user")  # guests in which the host's files are where they are
 _OURS = ("TERM", "COLORTERM")  # what a program has to know of the terminal that it writes to
 
 
@@ -56,15 +55,15 @@ def supervise(
     how = Supervision(
         environment=request.environment,
         directory=request.directory,
-        root=guest.root,
+        root=guest.paths.root,
         terminal=request.terminal,
     )
-    if guest.tracer == "emulator" and not request.argv:
+    if guest.capabilities.tracer == "emulator" and not request.argv:
         raise UsageError(
             f"{guest.name} has no shell: what it started would not be emulated",
             f"name a program for that machine: foothold shell {guest.name} -- PROGRAM",
         )
-    if guest.root or guest.name.startswith(_ON_HOST):
+    if guest.paths.root or guest.capabilities.host_paths:
         return request.argv or (os.environ.get("SHELL", "/bin/sh"),), limits, how
     ours = {"HOME": "/root", "USER": "root", "PS1": f"{guest.name}:\\w\\$ "}
     environment = {**ours, **request.environment}
@@ -72,7 +71,7 @@ def supervise(
     return request.argv or ("/bin/sh",), limits, how
 
 
-def shared_directory(guest: str, root: str, share: Path | None) -> Path | None:
+def shared_directory(capabilities: Capabilities, root: str, share: Path | None) -> Path | None:
     """Choose the directory of the host that a guest shows on /host; None if it shows all.
 
     Raises UsageError.
@@ -84,14 +83,14 @@ def shared_directory(guest: str, root: str, share: Path | None) -> Path | None:
     directory = (share or Path.cwd()).absolute()
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a directory", "give an existing directory to --share")
-    return None if guest.startswith(_ON_HOST) or root == "host" else directory
+    return None if capabilities.host_paths or root == "host" else directory
 
 
-def start_directory(guest: Guest, here: Path | None, share: Path | None) -> str:
+def start_directory(guest: Guest, shared: Path | None, share: Path | None) -> str:
     """Return the directory of a guest in which a shell starts; empty: the guest's default."""
-    if here:
+    if shared:
         return HOST_DIRECTORY
-    if guest.root:
+    if guest.paths.root:
         return "/" if is_covered(Path.cwd()) else str(Path.cwd())
     return str(share.absolute()) if share else ""
 

@@ -15,10 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from foothold_lab.harness import subjects
-from foothold_lab.harness.guests.base import Guest, GuestConfig
+from foothold_lab.harness.guests.base import Guest, GuestConfig, GuestPaths
 from foothold_lab.harness.guests.catalogue import catalogue
+from foothold_lab.harness.guests.native import Native
 from foothold_lab.harness.guests.qemu import Qemu
-from foothold_lab.harness.guests.vm_process import SHOWN
+from foothold_lab.harness.guests.uml import Uml
+from foothold_lab.harness.guests.virtual_machine import VirtualMachine
+from foothold_lab.harness.guests.vm_process import IMAGE_LIST
 from foothold_lab.harness.interactive.recorded_cell import RecordedCell
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.findings import Code
@@ -41,25 +44,24 @@ def export_cell(recorded: RecordedCell, builder: Builder, tree: Path) -> str:
     `builder` has the images of its run. Raises UnsupportedError for a guest that cannot go.
     """
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
-        place = GuestConfig(Path(scratch), Path(scratch), builder)
+        place = GuestConfig(directory=Path(scratch), share=Path(scratch), builder=builder)
         kind = catalogue(builder, recorded.custom_kernels)[recorded.cell.guest]
         guest = kind.make(place)
     shutil.copy2(builder.image("agent") / "agent", tree / "agent")
-    if recorded.cell.guest == "native":
+    if isinstance(guest, Native):
         return _native(recorded, builder, guest, tree)
     argv = (
         recorded.boot.argv[recorded.boot.argv.index("--") + 1 :]
         if "--" in recorded.boot.argv
         else ()
     )
-    if any(word.startswith("ssl0=") for word in argv):
+    hypervisor = guest.hypervisor if isinstance(guest, VirtualMachine) and argv else None
+    if isinstance(hypervisor, Uml):
         return _uml(recorded, builder, guest, tree, argv)
-    if isinstance(guest, Qemu) and argv:
+    if isinstance(hypervisor, Qemu):
         if "-incoming" in argv:  # it went on from a snapshot, of one that was booted so
             memory = int(argv[argv.index("-m") + 1].removesuffix("M"))
-            booted = kind.make(replace(place, memory=memory))
-            assert isinstance(booted, Qemu)
-            argv = booted.cold()
+            argv = hypervisor.with_memory(memory).cold_command()
         return _qemu(recorded, guest, tree, argv)
     raise UnsupportedError(
         f"a guest of the kind {recorded.cell.guest} does not go into a tarball",
@@ -84,8 +86,9 @@ def _native(recorded: RecordedCell, builder: Builder, guest: Guest, tree: Path) 
         'exec "$here"/lib/ld-* --library-path "$here/lib" "$here/program" "$@"\n'
     )
     wrapper.chmod(0o755)
-    guest.agent, guest.share, guest.python = f"{_HERE}/agent", f"{_HERE}/share", _PYTHON
-    return f"exec {_shell_words(_subject(recorded, guest, f'{_HERE}/strace/strace'), {})}"
+    paths = GuestPaths(agent=f"{_HERE}/agent", share=f"{_HERE}/share", python=_PYTHON)
+    words = _subject(recorded, paths, guest.scale, f"{_HERE}/strace/strace")
+    return f"exec {_shell_words(words, {})}"
 
 
 def _uml(
@@ -97,7 +100,7 @@ def _uml(
     if name := recorded.subject.image:
         image = builder.image(name)
         shutil.copytree(image, tree / "root/images" / name, symlinks=True)
-        (share / SHOWN).write_text(f"bind /images/{name} {image}\n")
+        (share / IMAGE_LIST).write_text(f"bind /images/{name} {image}\n")
     if recorded.custom_kernels.uml:
         copy_program(recorded.custom_kernels.uml, tree / "kernel")
     else:
@@ -163,18 +166,18 @@ def _of_qemu(word: str) -> str:
 def _write_share(recorded: RecordedCell, guest: Guest, share: Path) -> None:
     """Put in what the guest has on /share, and the script that it runs."""
     recorded.copy_share(share)
-    words = _subject(recorded, guest, "/usr/bin/strace")
+    words = _subject(recorded, guest.paths, guest.scale, "/usr/bin/strace")
     (share / _SCRIPT).write_text(f"exec {shlex.join(words)}\n")
 
 
-def _subject(recorded: RecordedCell, guest: Guest, strace: str) -> list[str]:
+def _subject(recorded: RecordedCell, paths: GuestPaths, scale: float, strace: str) -> list[str]:
     """The agent's words for the subject, as in the run, but for a reader of text."""
     traced = (
         recorded.verdict.observed is not None and (recorded.evidence_directory / "strace").is_file()
     )
-    how = subjects.supervision(recorded.subject, guest, trace=traced)
-    argv = subjects.command(recorded.cell, guest, recorded.subject, trace=traced)
-    words = agent_argv(guest.agent, recorded.cell.limits, argv, replace(how, timeout=None), strace)
+    how = subjects.supervision(recorded.subject, paths, scale, trace=traced)
+    argv = subjects.command(recorded.subject, recorded.cell, paths, trace=traced)
+    words = agent_argv(paths.agent, recorded.cell.limits, argv, replace(how, timeout=None), strace)
     text = ["--text"]
     if how.timeout is not None:
         text += ["--timeout", str(max(1, round(how.timeout)))]

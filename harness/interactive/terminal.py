@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.record import Ending, Window
-from foothold_lab.harness.transport.conversation import Conversation, Said
+from foothold_lab.harness.transport.conversation import Conversation, Output
 
 LEAVE = (
     b"\x1d\x1d\x1d"  # Ctrl-] three times within LEAVE_SECONDS: the way out of a guest that hangs
@@ -59,15 +59,15 @@ def relay(conversation: Conversation, streams: Streams) -> int:
         stack.enter_context(_forwarded_input(conversation, streams))
         while True:
             with contextlib.suppress(TimeoutError):
-                heard = conversation.hear(Deadline.after(_WAIT_SECONDS))
+                heard = conversation.receive(Deadline.after(_WAIT_SECONDS))
                 if isinstance(heard, Ending):
                     return 128 + heard.signal if heard.signal else heard.status
                 _write(heard, streams)
 
 
-def _write(said: Said, streams: Streams) -> None:
-    data = memoryview(said.data)
-    target = streams.stdout if said.where == "out" else streams.stderr
+def _write(output: Output, streams: Streams) -> None:
+    data = memoryview(output.data)
+    target = streams.stdout if output.stream == "out" else streams.stderr
     while data:
         data = data[os.write(target, data) :]
 
@@ -123,12 +123,12 @@ def _forward_input(conversation: Conversation, streams: Streams, waking: int) ->
                 data = os.read(streams.stdin, 4096)
                 if not data:
                     watched.remove(streams.stdin)
-                    conversation.end()
+                    conversation.close_input()
                 elif streams.interactive and leave.wanted(data):
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                     return
                 else:
-                    conversation.tell(data)
+                    conversation.send(data)
 
 
 class _Leave:

@@ -60,7 +60,8 @@ class GuestBooting(Event, frozen=True, tag="guest-booting"):
 class GuestReady(Event, frozen=True, tag="guest-ready"):
     """A guest answers; it was started with exactly `argv`.
 
-    `notes` records what is out of the ordinary: accelerator, work-arounds.
+    `notes` records what is unusual: accelerator, work-arounds. `own_kernel` says whether it runs
+    another kernel than this machine.
     """
 
     guest: str
@@ -70,6 +71,7 @@ class GuestReady(Event, frozen=True, tag="guest-ready"):
     provenance: dict[str, str]
     notes: tuple[str, ...] = ()
     boot: str = ""
+    own_kernel: bool = True
 
 
 class GuestFailed(Event, frozen=True, tag="guest-failed"):

@@ -149,7 +149,7 @@ def boot_guest(
     if not support.ok:
         raise UnsupportedError(support.reason, support.remedy)
     # images are built and files copied before the deadline of the boot begins
-    images = {name: options.builder.image(name).name for name in kind.needs(config.images)}
+    images = {name: options.builder.image(name).name for name in kind.images_to_boot(config.images)}
     images |= {str(path): subjects.hash_of(path) for path in kind.files}
     _deploy(request, options, guest, config.share)
     started = time.monotonic()
@@ -167,6 +167,7 @@ def boot_guest(
                 provenance=record.provenance,
                 notes=tuple(record.notes),
                 boot=request.boot,
+                own_kernel=guest.capabilities.own_kernel,
             )
         )
         yield BootedGuest(
@@ -225,5 +226,5 @@ def _deploy(request: BootRequest, options: RunOptions, guest: Guest, share: Path
     else:
         compiled = bytecode.for_guest(request.kind.port, options.builder)
         # a guest that gets a copy of the share gets only what its Python needs
-        subjects.deploy(share, request.subjects, compiled, sources=guest.shares_live)
+        subjects.deploy(share, request.subjects, compiled, sources=guest.capabilities.shares_live)
     subjects.write_deployed(share.parent, request.subjects)

@@ -140,7 +140,7 @@ def _untraced(booted: BootedGuest, *, wanted: bool) -> str:
     if not wanted:
         return "not traced: report and maps are the witnesses"
     refused = booted.facts.tools.ptrace
-    if refused and booted.guest.tracer == "strace":
+    if refused and booted.guest.capabilities.tracer == "strace":
         return f"not traced: ptrace is refused (errno {refused})"
     return ""
 

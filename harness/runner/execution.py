@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foothold_lab.harness import evidence, subjects
-from foothold_lab.harness.guests.base import Guest
+from foothold_lab.harness.guests.base import Guest, run_program
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Check, Deadline, unchecked
 from foothold_lab.harness.model.record import Record
@@ -64,10 +64,11 @@ def deadline_for(cell: Cell, subject: Subject, guest: Guest) -> Deadline:
 def execute(
     cell: Cell, subject: Subject, guest: Guest, deadline: Deadline, *, trace: bool
 ) -> Execution:
-    """Run the subject of a cell. Raises what `Guest.run` raises."""
-    argv = subjects.command(cell, guest, subject, trace=trace)
-    how = subjects.supervision(subject, guest, trace=trace)
-    record = guest.run(argv, cell.limits, deadline, how=how)
+    """Run the subject of a cell. Raises what `run_program` raises."""
+    argv = subjects.command(subject, cell, guest.paths, trace=trace)
+    how = subjects.supervision(subject, guest.paths, guest.scale, trace=trace)
+    record = run_program(guest, argv, cell.limits, deadline, how=how)
     if subject.reports or not trace or not record.stopped or record.ready:
         return Execution(record)
-    return Execution(record, guest.run(argv, cell.limits, deadline, how=replace(how, trace=False)))
+    how = replace(how, trace=False)
+    return Execution(record, run_program(guest, argv, cell.limits, deadline, how=how))

@@ -93,4 +93,4 @@ def _job(group: CellGroup, options: RunOptions) -> Job[CellGroup]:
         memory += PROGRAM_MEMORY
     # a first run consists of builds, and a build of downloads
     build = (options.builder.download_size(kind.images) >> 20) * BUILD_SECONDS
-    return Job(group, build + kind.boot + kind.weight * len(group.cells), memory)
+    return Job(group, build + kind.boot_seconds + kind.cell_seconds * len(group.cells), memory)

@@ -1,7 +1,7 @@
-"""The allocator's bytecode: for the Python that runs this, and for that of a guest's root.
+"""The bytecode of the allocator, for the Python of this process and for those of guests.
 
-Each makes its own, here, once.
-Without it the allocator compiles itself at every start: 0.7 s under emulation, more than the rest.
+Each Python compiles the allocator once, on this machine. Without bytecode the allocator compiles
+itself at every start: 0.7 s under emulation, more than all the rest of a cell.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _MAKE = (
 
 
 def for_guest(port: Port | None, builder: Builder) -> tuple[Path, ...]:
-    """Return the files that `bundle.write` takes, for a guest whose root is a port's, or none of
-    ours.
+    """Return the files that `bundle.write` takes, for a guest with the root file system of a port;
+    None: with that of the host.
     """
     if port is None or _has_our_python(port, builder):
         return _obtain(builder, importlib.util.MAGIC_NUMBER, _ours)

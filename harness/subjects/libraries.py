@@ -1,4 +1,4 @@
-"""What a dynamically linked program brings into a guest: its loader, and its libraries."""
+"""The loader and the libraries that a dynamically linked program brings into a guest."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from foothold_lab.images.debian_arch import PORTS
 
 
 def of_host(program: Path, loader: str) -> dict[str, Path]:
-    """Ask the program's own loader which libraries of this machine it would take.
+    """Return the libraries of this machine that the loader of a program finds, by file name.
 
-    Nothing of the program is executed. Raises UsageError for what is not here.
+    The program is not executed. Raises UsageError for a missing loader or library.
     """
     if not Path(loader).exists():
         libc = "musl" if "musl" in loader else "another libc"
@@ -44,9 +44,9 @@ def of_host(program: Path, loader: str) -> dict[str, Path]:
 
 
 def of_sysroot(program: Path, loader: str, sysroot: Path) -> dict[str, Path]:
-    """Find loader and libraries where a linker would, in a root file system of another machine.
+    """Return the libraries in a root file system, of another machine perhaps, by file name.
 
-    Raises UsageError for what is not there.
+    Raises UsageError for a missing loader or library.
     """
     triplets = [port.libraries for port in PORTS.values() if port.machine == elf.machine(program)]
     names = [
@@ -75,7 +75,7 @@ def of_sysroot(program: Path, loader: str, sysroot: Path) -> dict[str, Path]:
 
 
 def _within(root: Path, path: Path) -> Path:
-    """Follow links as they are meant inside of that root."""
+    """Resolve symbolic links relative to that root."""
     for _ in range(40):  # as the kernel does
         if not path.is_symlink():
             break

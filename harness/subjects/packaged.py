@@ -1,6 +1,7 @@
 """The catalogue of packaged runtimes: subjects by name, each in an image (images/runtimes.py).
 
-A runtime of another machine is a subject of its own, named by Debian's port: `go-hello-riscv64`.
+A runtime for another machine is a separate subject; its name ends in Debian's port:
+`go-hello-riscv64`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import AMD64, Port
 from foothold_lab.images.runtimes import PORTS
 
-_IMAGE = "{image}"  # stands for where a runtime's image is
+_IMAGE = "{image}"  # placeholder for the path of the image of a runtime
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ _HERE: Mapping[str, Runtime] = {
     "c-jemalloc": _malloc("jemalloc", "libjemalloc.so.2", "libjemalloc2"),
     "c-mimalloc": _malloc("mimalloc", "libmimalloc.so.3", "libmimalloc3"),
     "c-tcmalloc": _malloc("tcmalloc", "libtcmalloc_minimal.so.4", "libtcmalloc-minimal4t64"),
-    # the leak checker traces its own process, which strace does already
+    # the leak checker traces its own process, but strace already does
     "c-asan": _c("AddressSanitizer", "address", "libasan8", ASAN_OPTIONS="detect_leaks=0"),
     "c-tsan": _c("ThreadSanitizer", "thread", "libtsan2"),
 }  # fmt: skip
@@ -140,8 +141,8 @@ def subject(name: str, builder: Builder) -> Subject:
         return word.replace(_IMAGE, image)
 
     return Subject(
-        name,
-        tuple(map(placed, this.argv)),
+        name=name,
+        argv=tuple(map(placed, this.argv)),
         environment={key: placed(value) for key, value in this.environment.items()},
         image=lies_in,
         directory=image,

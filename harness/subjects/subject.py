@@ -1,4 +1,4 @@
-"""Subjects: what is under test, what of it is deployed, and how it is started in a guest."""
+"""Subjects: programs under test, how they are deployed, and how they start in a guest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from foothold_lab.allocator import bundle
-from foothold_lab.harness.guests.base import Guest, Support
+from foothold_lab.harness.guests.base import Guest, GuestPaths, Support, run_program
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UsageError
@@ -27,28 +27,32 @@ from foothold_lab.images.debian_arch import PORTS
 from foothold_lab.images.errors import ImageError
 
 FILE = f"{bundle.PACKAGE}/{bundle.SCRIPT}"
-_REMEMBERED = "subjects.json"  # in the directory of a boot
-PLACE = "subject"  # the directory of the share that has a directory of each subject's files
-SHARE = "{share}"  # stands in a subject's words for where the share is in the guest
+_DEPLOYED = "subjects.json"  # in the directory of a boot
+PLACE = "subject"  # directory of the share, with a directory for the files of each subject
+SHARE = "{share}"  # placeholder in command lines for the path of the share in the guest
 TIMEOUT = 10.0  # seconds after which a program that reports nothing counts as running
 Root = Literal["image", "host"]
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # images/agent/init.c
-# where a guest with the host's root has a file system of its own (images/agent/init.c)
+# where a guest that has the root of the host mounts file systems of its own (images/agent/init.c)
 _COVERED = ("/tmp", "/root", "/run", "/proc", "/sys", "/dev", "/var/tmp")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A program under test. `argv` may speak of SHARE; `files` are its names in its directory of
-    the share, `place`, with where they are on this machine; or it lies in an `image`, which guests
-    show at its own place, and starts in a `directory` of that. A subject that `reports` speaks the
-    allocator's language.
+    """A program under test.
 
-    Of another one it can be known what it `says` when it has started, a regular expression that is
-    found on a line of its output; and whether it `ends` by itself, or is ended then. A script names
-    its `interpreter`, by its path or, behind env(1), by its name. `machine` is the only one that
-    runs it, empty for any; `linked` says that it takes libraries of the guest's root.
+    argv: its command line; it may contain SHARE.
+    files: paths on this machine, by the name in its directory of the share, `place`.
+    reports: whether it prints the report of the allocator.
+    timeout: seconds after which it counts as running, if it does not report.
+    image: an image that contains it; guests show it at the path that it has on this machine.
+    directory: where it starts; empty: in its directory of the share.
+    ready_pattern: a regular expression; it is ready when a line of its output matches.
+    ends: whether it ends by itself; otherwise it is ended when it is ready.
+    interpreter: of a script, a path or, after env(1), a name.
+    machine: the only one that runs it; empty: any.
+    linked: whether it takes libraries of the root file system of its guest.
     """
 
     name: str
@@ -72,7 +76,7 @@ class Subject:
         return f"{PLACE}/{self.name}"
 
 
-ALLOCATOR = Subject("allocator", reports=True)
+ALLOCATOR = Subject(name="allocator", reports=True)
 
 
 def deploy(
@@ -82,10 +86,10 @@ def deploy(
     *,
     sources: bool = True,
 ) -> None:
-    """Put the files of subjects into the directory that a guest will see, and the allocator, with
-    its bytecode (`harness.subjects.bytecode`), and with its sources for Pythons that have none.
+    """Copy the allocator and the files of subjects into a share.
 
-    Raises UsageError if one of them cannot be read.
+    `bytecode` is that of the allocator (`harness.subjects.bytecode`); `sources` adds its sources,
+    for Pythons without bytecode. Raises UsageError for a file that cannot be read.
     """
     if not (share / FILE).exists():
         bundle.write((share / FILE).parent, bytecode, sources=sources)
@@ -100,17 +104,20 @@ def deploy(
 
 
 def write_deployed(directory: Path, subjects: Sequence[Subject]) -> None:
-    """Write down what was deployed for a boot, in its directory."""
-    (directory / _REMEMBERED).write_bytes(msgspec.json.encode(subjects, enc_hook=str))
+    """Record in the directory of a boot which subjects were deployed for it."""
+    (directory / _DEPLOYED).write_bytes(msgspec.json.encode(subjects, enc_hook=str))
 
 
 def read_deployed(directory: Path) -> dict[str, Subject]:
-    """Return what was deployed for a boot, by name. Raises UsageError if it was not recorded."""
-    file = directory / _REMEMBERED
+    """Return the subjects that were deployed for a boot, by name.
+
+    Raises UsageError if they were not recorded.
+    """
+    file = directory / _DEPLOYED
     try:
         found = msgspec.json.decode(file.read_bytes(), type=list[Subject], dec_hook=_as_path)
     except (OSError, msgspec.MsgspecError) as error:
-        raise UsageError(f"{file} does not say what ran there: {error}") from error
+        raise UsageError(f"{file} has no record of the subjects: {error}") from error
     return {subject.name: subject for subject in found}
 
 
@@ -119,16 +126,16 @@ def _as_path(kind: type, value: object) -> object:
 
 
 def digest(subject: Subject) -> str:
-    """Hash all that a subject is: its words, its environment, its files."""
-    words = [subject.argv, sorted(subject.environment.items()), subject.root, subject.timeout]
+    """Hash the command line, environment, and files of a subject."""
+    settings = [subject.argv, sorted(subject.environment.items()), subject.root, subject.timeout]
     files = {name: hash_of(path) for name, path in sorted(subject.files.items())}
-    if subject.argv and subject.root == "host":  # it is where it is, and is not brought
+    if subject.argv and subject.root == "host":  # it runs from its path, and is not copied
         files["argv"] = hash_of(Path(subject.argv[0]))
-    return hashlib.sha256(repr((words, files)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((settings, files)).encode()).hexdigest()[:16]
 
 
 def hash_of(path: Path) -> str:
-    """Hash a file; empty if it cannot be read; its user reports that."""
+    """Hash a file; empty if it cannot be read, which is reported where it is used."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -137,125 +144,138 @@ def hash_of(path: Path) -> str:
 
 
 def copy_into_guest(guest: Guest, share: Path, subject: Subject, deadline: Deadline) -> None:
-    """Put a subject's files into a guest that has been booted. Raises as `deploy`, or GuestError.
+    """Copy the files of a subject into a guest that has booted.
 
-    `share` is the directory that it was given when it was booted.
+    `share` is the directory that the guest was given. Raises UsageError for a file that cannot be
+    read, GuestError if the guest refuses it.
     """
     deploy(share, (subject,))
-    if guest.shares_live:
+    if guest.capabilities.shares_live:
         return
     for name in subject.files:
-        target = f"{guest.share}/{subject.place}/{name}"
-        _must(guest, ("/bin/mkdir", "-p", target.rpartition("/")[0]), deadline)
+        target = f"{guest.paths.share}/{subject.place}/{name}"
+        _run_checked(guest, ("/bin/mkdir", "-p", target.rpartition("/")[0]), deadline)
         guest.push(share / subject.place / name, target)
         if os.access(share / subject.place / name, os.X_OK):
-            _must(guest, ("/bin/chmod", "755", target), deadline)
+            _run_checked(guest, ("/bin/chmod", "755", target), deadline)
 
 
-def _must(guest: Guest, argv: Sequence[str], deadline: Deadline) -> None:
-    record = guest.run(argv, Limits(), deadline)
+def _run_checked(guest: Guest, argv: Sequence[str], deadline: Deadline) -> None:
+    record = run_program(guest, argv, Limits(), deadline)
     if record.ending.status:
         why = record.stderr.decode(errors="replace").strip()
         what = f"a file cannot be copied into the guest: {' '.join(argv)}: {why}"
         raise GuestError(what, code=Code.GUEST_FILES)
 
 
-def command(
-    cell: Cell, guest: Guest, subject: Subject = ALLOCATOR, *, trace: bool
-) -> tuple[str, ...]:
-    """Return the command line of a cell's subject inside its guest.
+def command(subject: Subject, cell: Cell, paths: GuestPaths, *, trace: bool) -> tuple[str, ...]:
+    """Return the command line of a subject in a guest.
 
-    The allocator is started with -I and -S, so that nothing of the guest's own configuration or
-    site packages plays a part. With `trace` it reports its calls, for the trace to be held against.
+    The allocator starts with -I and -S, so that the configuration and the site packages of the
+    guest have no effect. With `trace` it reports its calls, to be compared with the trace.
     """
     if not subject.reports:
-        return tuple(word.replace(SHARE, guest.share) for word in subject.argv)
+        return tuple(word.replace(SHARE, paths.share) for word in subject.argv)
     return (
-        guest.python, "-I", "-S", f"{guest.share}/{FILE}",
+        paths.python, "-I", "-S", f"{paths.share}/{FILE}",
         "--policy", cell.policy, "--workload", cell.workload, "--hold",
         *(("--trace",) if trace else ()),
     )  # fmt: skip
 
 
-def supervision(subject: Subject, guest: Guest, *, trace: bool) -> Supervision:
-    """Say how a subject is watched in a guest."""
+def supervision(subject: Subject, paths: GuestPaths, scale: float, *, trace: bool) -> Supervision:
+    """Return how a subject is watched in a guest, which is `scale` times slower than native."""
     if subject.reports:
         return Supervision(trace=trace)
     return Supervision(
         trace=trace,
         environment=subject.environment,
-        directory=subject.directory or (f"{guest.share}/{subject.place}" if subject.files else ""),
-        root=guest.root,
-        timeout=subject.timeout * guest.scale,
+        directory=subject.directory or (f"{paths.share}/{subject.place}" if subject.files else ""),
+        root=paths.root,
+        timeout=subject.timeout * scale,
         ready_pattern="" if subject.ends else subject.ready_pattern,
         exit_maps=True,
     )
 
 
-def of_program(
-    program: str,
-    arguments: Sequence[str] = (),
-    *,
-    name: str = "",
-    files: Sequence[str] = (),
-    environment: Sequence[str] = (),
-    root: Root = "image",
-    timeout: float = TIMEOUT,
-    ready_pattern: str = "",
-    sysroot: Path | None = None,
-) -> Subject:
-    """Make a subject of any program, with what it needs to run in a guest. It is called as its
-    file, if no name is given.
+@dataclass(frozen=True, kw_only=True)
+class ProgramOptions:
+    """What a program needs in a guest.
 
-    A dynamically linked program brings its loader and libraries: those below `sysroot`, or as its
-    own loader finds them here; one of another machine without a sysroot has those of its guest's
-    root. With `root="host"` nothing is brought but what the guest covers. Raises UsageError for
-    what cannot run: another libc's, a machine's that no guest has, a script without interpreter.
+    name: of the subject; empty: that of the file.
+    files: paths of more files that are copied beside it.
+    environment: assignments, NAME=VALUE.
+    root: `host`: it runs from the root of this machine, and only files that the guest hides are
+        copied.
+    timeout: seconds after which it counts as running.
+    ready_pattern: a regular expression; it is ready when a line of its output matches.
+    sysroot: a root file system that has its loader and libraries.
+    """
+
+    name: str = ""
+    files: Sequence[str] = ()
+    environment: Sequence[str] = ()
+    root: Root = "image"
+    timeout: float = TIMEOUT
+    ready_pattern: str = ""
+    sysroot: Path | None = None
+
+
+def of_program(
+    program: str, arguments: Sequence[str] = (), options: ProgramOptions = ProgramOptions()
+) -> Subject:
+    """Make a subject of a program: a path, or a name that is searched in PATH.
+
+    A dynamically linked program brings its loader and libraries: those of the sysroot, or those
+    that its loader finds on this machine. A program of another machine without a sysroot uses those
+    of the root of its guest. Raises UsageError for a program that cannot run: it needs another
+    libc, no guest has its machine, or it is a script that does not name its interpreter.
     """
     path = _find(program)
     machine = _machine(path)
-    brought = {Path(each).name: _readable(each) for each in files}
+    files = {Path(each).name: _readable(each) for each in options.files}
     subject = Subject(
-        name or subject_name(path.name),
-        (),
-        brought,
-        dict(_assignment(each) for each in environment),
-        root,
-        False,
-        timeout,
+        name=options.name or subject_name(path.name),
+        files=files,
+        environment=dict(_assignment(each) for each in options.environment),
+        root=options.root,
+        timeout=options.timeout,
         machine=machine,
-        ready_pattern=ready_pattern,
+        ready_pattern=options.ready_pattern,
+        interpreter="" if machine else _interpreter(path),
     )
-    if not machine:
-        subject = replace(subject, interpreter=_interpreter(path))
-    if root == "host" and not is_covered(path):
+    if options.root == "host" and not is_covered(path):
         return replace(subject, argv=(str(path), *arguments))
-    here = f"{SHARE}/{subject.place}"
-    own = {**brought, path.name: path}
-    alone = replace(subject, argv=(f"{here}/{path.name}", *arguments), files=own)
+    share = f"{SHARE}/{subject.place}"
+    subject = replace(
+        subject, argv=(f"{share}/{path.name}", *arguments), files={**files, path.name: path}
+    )
     try:
         loader = elf.interpreter(path) if machine else None
     except ImageError as error:
         raise UsageError(str(error), error.remedy) from error
-    if root == "host" or loader is None:
-        return alone
-    if sysroot:
-        found = libraries.of_sysroot(path, loader, sysroot)
+    if options.root == "host" or loader is None:
+        return subject
+    if options.sysroot:
+        found = libraries.of_sysroot(path, loader, options.sysroot)
     elif machine == platform.machine():
         found = libraries.of_host(path, loader)
     else:
-        return replace(alone, linked=True)
-    own.update({f"lib/{name}": library for name, library in found.items()})
-    start = (f"{here}/lib/{Path(loader).name}", "--library-path", f"{here}/lib")
-    return replace(alone, argv=(*start, *alone.argv), files=own)
+        return replace(subject, linked=True)
+    start = (f"{share}/lib/{Path(loader).name}", "--library-path", f"{share}/lib")
+    return replace(
+        subject,
+        argv=(*start, *subject.argv),
+        files={**subject.files, **{f"lib/{name}": each for name, each in found.items()}},
+    )
 
 
 def can_run(
     subject: Subject, guest: str, machines: Sequence[str], others: Sequence[str]
 ) -> Support:
-    """Say whether a guest that runs programs of these machines, its own first, runs the subject.
+    """Return whether a guest that runs programs of these machines, its own first, can run a subject.
 
-    `others` are the guests that do.
+    `others` are the guests that can.
     """
     if not subject.machine or subject.machine == machines[0]:
         return Support(True)
@@ -265,23 +285,23 @@ def can_run(
     if others:
         remedy = f"take {' or '.join(others)}, or {remedy}"
     if subject.machine in machines:
-        why = f"{guest} has no libraries for programs of {subject.machine}"
+        why = f"{guest} has no libraries for programs for {subject.machine}"
         return Support(False, why, "give them by --sysroot, or link it statically")
     return Support(
         False,
-        f"{subject.name} is for {subject.machine}, {guest} runs programs of "
+        f"{subject.name} is for {subject.machine}, {guest} runs programs for "
         f"{' and '.join(machines)}",
         remedy,
     )
 
 
 def subject_name(program: str) -> str:
-    """Return the name of a program's file, without what cannot stand in the name of a subject."""
+    """Return the name of a file, with `_` for characters that the name of a subject cannot have."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", Path(program).name).strip(".") or "program"
 
 
 def _find(program: str) -> Path:
-    """Find it as a shell would, and by its real name if its directory is of no meaning to it."""
+    """Find a program as a shell does. Raises UsageError."""
     found = shutil.which(program)
     if not found:
         path = Path(program)
@@ -292,7 +312,7 @@ def _find(program: str) -> Path:
         if path.is_dir():
             why = "is a directory"
         elif path.exists():
-            why, remedy = "is there but may not be executed", f"chmod +x {program}"
+            why, remedy = "exists but is not executable", f"chmod +x {program}"
         raise UsageError(f"{program} {why}", remedy)
     return Path(found).absolute()
 
@@ -300,7 +320,7 @@ def _find(program: str) -> Path:
 def _readable(name: str) -> Path:
     path = Path(name).absolute()
     if not path.is_file() or not os.access(path, os.R_OK):
-        raise UsageError(f"{name}: there is no such file that can be read", "give the path of one")
+        raise UsageError(f"{name} is not a readable file", "give the path of a file")
     return path
 
 
@@ -312,26 +332,26 @@ def _assignment(text: str) -> tuple[str, str]:
 
 
 def is_covered(path: Path) -> bool:
-    """Has a guest with the host's root a file system of its own there?"""
+    """Return whether a guest with the root of the host hides a path by a file system of its own."""
     return any(path.is_relative_to(each) for each in _COVERED)
 
 
 def _machine(path: Path) -> str:
-    """Name the machine that a program is for, empty for a script, or complain."""
+    """Return the machine that a program is for; empty for a script. Raises UsageError."""
     machine = elf.machine(path)
     if machine is None:
         return ""
     known = [port.machine for port in PORTS.values()]
     if machine not in known:
         raise UsageError(
-            f"{path} is for {machine}, for which there is no guest",
+            f"{path} is for {machine}, and no guest has this machine",
             f"build it for one of these: {', '.join(known)}",
         )
     return machine
 
 
 def _interpreter(path: Path) -> str:
-    """Return what a script is to be read by. Raises UsageError if it does not say so."""
+    """Return the interpreter that a script names. Raises UsageError if it names none."""
     with path.open("rb") as file:
         first = file.readline(256)
     words = first[2:].decode(errors="replace").split()
@@ -347,11 +367,11 @@ def _interpreter(path: Path) -> str:
 
 
 def missing_interpreter(subject: Subject, root: Path) -> str:
-    """Say that a root file system of ours has no interpreter for a script; empty if it has."""
+    """Return why a script cannot run in a root file system: its interpreter is missing, else empty."""
     name = subject.interpreter
     if not name or subject.root == "host":
         return ""
     places = [name] if "/" in name else [f"{folder}/{name}" for folder in _PATH.split(":")]
     if any((root / each.lstrip("/")).is_file() for each in places):
         return ""
-    return f"the guests' root has no {name}, which this script names as its interpreter"
+    return f"the root file system of the guest has no {name}, the interpreter of this script"

@@ -74,7 +74,10 @@ class SurveyedCell:
 
 @dataclass(frozen=True)
 class Survey:
-    """All data of the page. Cells by (guest, limits, subject); guests in the order of the plan."""
+    """All data of the page. Cells by (guest, limits, subject); guests in the order of the plan.
+
+    `releases` has the kernels of guests that run another kernel than the host.
+    """
 
     date: datetime.date
     guests: Mapping[str, Facts]
@@ -115,7 +118,7 @@ def read(run: Path) -> Survey:
     return Survey(
         datetime.datetime.fromtimestamp(started.at, datetime.UTC).date(),
         {guest: ready[guest].facts for guest in order},
-        {guest: ready[guest].facts.release for guest in order},
+        {guest: ready[guest].facts.release for guest in order if ready[guest].own_kernel},
         {name: _about(name, same, found.subjects) for name in dict.fromkeys(same.values())},
         cells,
         [replace(each, subject=same[each.subject]) for each in found.thresholds],

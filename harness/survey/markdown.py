@@ -17,7 +17,6 @@ from foothold_lab.harness.threshold.bisection import Edge, Threshold, about
 # a program may print the path of its image on this machine
 _STORED = re.compile(r"/\S*?/store/([a-z0-9_-]+)-[0-9a-f]{16}")
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)?")
-_HOSTS = ("native", "docker", "qemu-user-")  # these guests run on this machine's kernel
 NONE = "none"  # the limits of a cell that has none
 _HEAD = """\
 # The survey
@@ -117,11 +116,7 @@ def _named(survey: Survey, subject: str) -> str:
 
 
 def _versions(survey: Survey) -> str:
-    kernels = (
-        f"{guest} {release}"
-        for guest, release in survey.releases.items()
-        if not guest.startswith(_HOSTS)
-    )
+    kernels = (f"{guest} {release}" for guest, release in survey.releases.items())
     versions = dict.fromkeys(
         f"{re.split(',| -', each.title)[0]} {each.version}" for each in survey.subjects.values()
     )

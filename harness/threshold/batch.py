@@ -46,7 +46,7 @@ def find_thresholds(
     """
     kinds = catalogue(options.builder, options.custom_kernels)
     jobs = [
-        Job(kind, kind.weight, kind.memory and PROGRAM_MEMORY)
+        Job(kind, kind.cell_seconds, kind.memory and PROGRAM_MEMORY)
         for kind in (kinds[name] for name in guests)
     ]
     pool = GuestPool(options, emit)

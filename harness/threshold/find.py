@@ -39,7 +39,7 @@ def find_threshold(
     """Find the smallest limit under which a subject starts in a booted guest.
 
     The subject runs without a tracer, which would slow it down, and once more with a tracer below
-    the threshold, for evidence. Each step is described to `report`. Raises what `Guest.run` raises,
+    the threshold, for evidence. Each step is described to `report`. Raises what `run_program` raises,
     except for a subject that cannot be started.
     """
     guest = booted.guest

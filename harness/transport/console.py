@@ -1,8 +1,7 @@
-"""A guest's console: always recorded, bounded, and watched for signs of death.
+"""The console of a guest: recorded up to a bound, and searched for signs of death.
 
-The guest is hostile: it may print without end, in one line, in binary. What is kept in memory is a
-tail; what goes to disk is cut at MOST. Reading is pexpect's, in one thread; `expect` is for people
-and tests who want to talk to it.
+A guest may print without end, in one line, in binary. Memory holds the last TAIL bytes, the disk the
+first MOST bytes. One thread reads, through pexpect.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from pexpect import fdpexpect
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.findings import Code
 
-MOST = 16 << 20  # bytes of a console that are recorded; a guest that prints more is ended
+MOST = 16 << 20  # bytes of a console that are recorded; a guest that prints more is stopped
 TAIL = 8192  # bytes kept in memory, for messages
 LONGEST = 4096  # bytes of a line that are searched
-LINES = 50  # of the tail are shown: a panic and its trace are about 30
+LINES = 50  # of the tail that are shown: a panic with its trace has about 30
 
 
 @dataclass(frozen=True)
 class Death:
-    """A line that means that a guest will not go on, why, and what to do."""
+    """A line of the console that means that a guest has failed: why, and the remedy."""
 
     pattern: re.Pattern[str]
     meaning: str
@@ -43,7 +42,7 @@ def _death(pattern: str, meaning: str, remedy: str = "", code: Code = Code.GUEST
     return Death(re.compile(pattern), meaning, remedy, code)
 
 
-# Each has been seen: tests/data/consoles holds a recorded console for it.
+# tests/data/consoles has a recorded console for each.
 DEATHS = (
     _death(
         r"ptrace set fp regs failed, errno = 14",
@@ -104,7 +103,7 @@ class Console:
         self._thread = threading.Thread(target=self._read, name=f"console {log}", daemon=True)
 
     def start(self) -> None:
-        """Begin to read; the guest's end has been handed over and is closed here."""
+        """Start to read. The end of the guest was inherited by its process, and is closed here."""
         os.close(self.guest_end)
         self._thread.start()
 
@@ -125,7 +124,7 @@ class Console:
             self._thread.join(seconds)
 
     def close(self) -> None:
-        """Stop reading; the log is whole."""
+        """Stop reading; the log is complete."""
         self.join(2)
         self._log.close()
         os.close(self._master)

@@ -16,46 +16,44 @@ from foothold_lab.harness.transport.frames import FrameKind, Frames, LostContact
 from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.harness.transport.supervised import decode
 
-_MOST_INPUT = 2048  # bytes of a frame: a UML line stalls at 4,095 unread
+_MOST_INPUT = 2048  # bytes of a frame: a UML line stalls at 4,095 unread bytes
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the program has written; on a terminal there is `out` alone."""
+class Output:
+    """Bytes that a program has written to one of its outputs. A terminal has only `out`."""
 
-    where: Literal["out", "err"]
+    stream: Literal["out", "err"]
     data: bytes
 
 
 class Conversation:
-    """The two ends of a program's input and output. `tell` may be called from another thread than
-    `hear`.
-    """
+    """Input and output of a running program. One thread may send while another one receives."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._frames = Frames()
-        self._heard: deque[Said | Ending] = deque()
+        self._received: deque[Output | Ending] = deque()
 
-    def tell(self, data: bytes) -> None:
-        """Send bytes to its input. If it has ended, `hear` says how."""
+    def send(self, data: bytes) -> None:
+        """Send bytes to the input of the program. If it has ended, `receive` says how."""
         for at in range(0, len(data), _MOST_INPUT):
-            self._send(frame(FrameKind.INPUT, data[at : at + _MOST_INPUT]))
+            self._send_frame(frame(FrameKind.INPUT, data[at : at + _MOST_INPUT]))
 
-    def end(self) -> None:
-        """Close its input, which must be no terminal: there, an end is a character."""
-        self._send(frame(FrameKind.CLOSE_INPUT))
+    def close_input(self) -> None:
+        """Close the input of the program. On a terminal the end of input is a character instead."""
+        self._send_frame(frame(FrameKind.CLOSE_INPUT))
 
     def resize(self, window: Window) -> None:
-        """Tell it that its terminal has another size now."""
-        self._send(frame(FrameKind.RESIZE, struct.pack("<HH", window.rows, window.columns)))
+        """Change the size of the terminal of the program."""
+        self._send_frame(frame(FrameKind.RESIZE, struct.pack("<HH", window.rows, window.columns)))
 
-    def hear(self, deadline: Deadline) -> Said | Ending:
-        """Return what it says next, or how it ended: then there is nothing more.
+    def receive(self, deadline: Deadline) -> Output | Ending:
+        """Return the next output, or how the program ended, which is the last answer.
 
-        Raises TimeoutError, SubjectError if it could not be started, LostContactError.
+        Raises TimeoutError; SubjectError if it could not be started; LostContactError.
         """
-        while not self._heard:
+        while not self._received:
             try:
                 data = self._stream.receive(deadline)
             except TimeoutError:
@@ -66,22 +64,22 @@ class Conversation:
                 raise LostContactError(self._stream.complaint())
             for kind, payload in self._frames.take(data):
                 self._take(kind, payload)
-        return self._heard.popleft()
+        return self._received.popleft()
 
     def _take(self, kind: FrameKind, payload: bytes) -> None:
         if kind == FrameKind.STDOUT:
-            self._heard.append(Said("out", payload))
+            self._received.append(Output("out", payload))
         elif kind == FrameKind.STDERR:
-            self._heard.append(Said("err", payload))
+            self._received.append(Output("err", payload))
         elif kind == FrameKind.ENDED:
-            self._heard.append(decode(payload, Ending))
+            self._received.append(decode(payload, Ending))
         elif kind == FrameKind.FAILED:
-            what = f"it could not be started: {payload.decode(errors='replace')}"
+            what = f"the program could not be started: {payload.decode(errors='replace')}"
             raise SubjectError(what, code=Code.SUBJECT_NOT_STARTED)
         elif kind not in (FrameKind.STARTED, FrameKind.MAPS, FrameKind.TRACE):
-            raise LostContactError(f"a frame of kind {kind!r}: this is not our agent")
+            raise LostContactError(f"a frame of kind {kind!r}, which the agent does not send")
 
-    def _send(self, data: bytes) -> None:
+    def _send_frame(self, data: bytes) -> None:
         """Send, unless the agent has ended: then its last frames can still be read."""
         with contextlib.suppress(OSError):
             self._stream.send(data)

@@ -23,10 +23,8 @@ from foothold_lab.harness.model.record import UNTRACED, Ending, Record, Supervis
 from foothold_lab.harness.transport.frames import FrameKind, Frames, LostContactError, frame
 from foothold_lab.harness.transport.stream import Stream
 
-MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent passes on 5 MiB
-MOST_TRACE = (
-    64 << 20
-)  # bytes of a trace that are kept, 1,000,000 short calls; the agent passes on 65 MiB
+MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent sends 5 MiB
+MOST_TRACE = 64 << 20  # bytes of a trace that are kept (1,000,000 calls); the agent sends 65 MiB
 MOST_LINE = 64 << 10  # bytes of an incomplete line that are searched
 OWN_TRACE = "fd:"
 OWN_TRACER = "self"  # instead of the path of strace: the agent is the tracer
@@ -68,20 +66,25 @@ def agent_argv(
 
 
 def _options(limits: Limits) -> Iterator[str]:
-    """The agent's options for limits: images/agent/subject_limits.c and faults.c."""
-    for name in ("as", "data", "stack"):
-        if (size := getattr(limits, f"rlimit_{name}")) is not None:
-            yield from ("--rlimit", f"{name}={size}")
-    if limits.memory is not None:
-        yield from ("--memory", str(limits.memory))
-    if limits.overcommit is not None:
-        yield from ("--sysctl", f"vm/overcommit_memory={limits.overcommit}")
-    if limits.max_map_count is not None:
-        yield from ("--sysctl", f"vm/max_map_count={limits.max_map_count}")
-    if limits.no_aslr:
-        yield from ("--layout", "fixed")
-    if limits.legacy_layout:
-        yield from ("--layout", "legacy")
+    """Yield the options of the agent for limits: images/agent/subject_limits.c and faults.c."""
+    numbers = (
+        ("--rlimit", "as=", limits.rlimit_as),
+        ("--rlimit", "data=", limits.rlimit_data),
+        ("--rlimit", "stack=", limits.rlimit_stack),
+        ("--memory", "", limits.memory),
+        ("--sysctl", "vm/overcommit_memory=", limits.overcommit),
+        ("--sysctl", "vm/max_map_count=", limits.max_map_count),
+    )
+    for option, name, number in numbers:
+        if number is not None:
+            yield from (option, f"{name}{number}")
+    for layout, wanted in (("fixed", limits.no_aslr), ("legacy", limits.legacy_layout)):
+        if wanted:
+            yield from ("--layout", layout)
+    yield from _fault_options(limits)
+
+
+def _fault_options(limits: Limits) -> Iterator[str]:
     if limits.ceiling is not None:
         yield from ("--ceiling", hex(limits.ceiling))
     for each in limits.occupied:
@@ -100,7 +103,7 @@ def supervise(
     on_checkpoint: Callable[[str], None] = lambda _: None,
     how: Supervision = UNTRACED,
 ) -> Record:
-    """Run a subject to its end and return what was seen of it.
+    """Run a subject to its end, and return what was recorded of it.
 
     At each checkpoint its maps are read, `on_checkpoint` is called with its name, and the subject
     continues. After `how.timeout` seconds, or when its output matches `how.ready_pattern`, its maps
@@ -157,7 +160,7 @@ class _Supervision:
                 data = self._stream.receive(until)
             except TimeoutError:
                 if until is deadline:
-                    raise self._endless(started) from None
+                    raise self._past_deadline(started) from None
                 self._end()
                 continue
             except OSError as error:
@@ -179,8 +182,8 @@ class _Supervision:
         """Read the maps of the running subject, and kill it."""
         self._stopped = True
         self._checkpoints.append("running")
-        self._tell(FrameKind.MAPS, b"")
-        self._tell(FrameKind.KILL, b"")
+        self._send(FrameKind.MAPS, b"")
+        self._send(FrameKind.KILL, b"")
 
     def _frame(self, kind: FrameKind, payload: bytes) -> None:
         if kind == FrameKind.STARTED:
@@ -199,7 +202,7 @@ class _Supervision:
         elif kind in self._output:
             self._take_output(kind, payload)
         else:
-            raise LostContactError(f"a frame of kind {kind!r}: this is not our agent")
+            raise LostContactError(f"a frame of kind {kind!r}, which the agent does not send")
 
     def _take_output(self, kind: FrameKind, payload: bytes) -> None:
         output = self._output[kind]
@@ -218,8 +221,8 @@ class _Supervision:
                 name = match[1].decode()
                 self._checkpoints.append(name)
                 self._on_checkpoint(name)
-                self._tell(FrameKind.MAPS, b"")
-                self._tell(FrameKind.INPUT, b"\n")
+                self._send(FrameKind.MAPS, b"")
+                self._send(FrameKind.INPUT, b"\n")
 
     def _take_trace(self, payload: bytes) -> None:
         self._trace = self._trace or bytearray()
@@ -232,25 +235,25 @@ class _Supervision:
         if self._pid:
             what = f"the subject could not be started: {complaint}"
             return SubjectError(what, code=Code.SUBJECT_NOT_STARTED)
-        said = bytes(self._trace or b"").decode(errors="replace").strip()
+        printed = bytes(self._trace or b"").decode(errors="replace").strip()
         return InfrastructureError(
-            f"the subject could not be traced: {said[-500:] or 'strace said nothing'}",
-            "--no-trace does without",
+            f"the subject could not be traced: {printed[-500:] or 'strace printed nothing'}",
+            "--no-trace runs it without a tracer",
             code=Code.INFRASTRUCTURE_TRACER,
         )
 
-    def _tell(self, kind: FrameKind, data: bytes) -> None:
+    def _send(self, kind: FrameKind, data: bytes) -> None:
         """Send a frame, unless the agent has ended: then its last frames can still be read."""
         with contextlib.suppress(OSError):
             self._stream.send(frame(kind, data))
 
-    def _endless(self, started: float) -> SubjectError:
+    def _past_deadline(self, started: float) -> SubjectError:
         tail = bytes(
             self._output[FrameKind.STDERR].kept[-500:] or self._output[FrameKind.STDOUT].kept[-500:]
         )
         return SubjectError(
-            f"the subject was ended: it was still running after {time.monotonic() - started:.1f} s",
-            f"its last words: {tail.decode(errors='replace').strip() or 'none'}",
+            f"the subject was killed: it was still running after {time.monotonic() - started:.1f} s",
+            f"its last output: {tail.decode(errors='replace').strip() or 'none'}",
             code=Code.SUBJECT_DEADLINE,
         )
 
@@ -300,4 +303,4 @@ def decode(payload: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(payload, type=kind)
     except msgspec.MsgspecError as error:
-        raise LostContactError(f"the agent speaks nonsense: {error}") from error
+        raise LostContactError(f"the agent sent an invalid message: {error}") from error

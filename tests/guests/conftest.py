@@ -12,7 +12,8 @@ import pytest
 from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.base import Guest, GuestConfig
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
-from foothold_lab.harness.guests.uml import Uml
+from foothold_lab.harness.guests.uml import Uml, UmlKernel
+from foothold_lab.harness.guests.virtual_machine import VirtualMachine
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.facts import Facts
@@ -59,7 +60,9 @@ def place(tmp_path: Path, builder: Builder) -> GuestConfig:
     share = tmp_path / "share"
     share.mkdir()
     subjects.deploy(share)
-    return GuestConfig(tmp_path, share, builder, max(os.sched_getaffinity(0)))
+    return GuestConfig(
+        directory=tmp_path, share=share, builder=builder, cpu=max(os.sched_getaffinity(0))
+    )
 
 
 BootGuest = Callable[[Guest], Facts]
@@ -83,12 +86,13 @@ def boot() -> Iterator[BootGuest]:
 
 
 @pytest.fixture
-def uml(builder: Builder) -> Callable[..., Uml]:
-    """A UML guest of bookworm's, with an option or two."""
+def uml(builder: Builder) -> Callable[..., VirtualMachine]:
+    """Makes UML guests: of bookworm, unless an image is given, with options of UmlKernel."""
 
-    def make(place: GuestConfig, image: str = "uml-bookworm", **options: object) -> Uml:
+    def make(config: GuestConfig, image: str = "uml-bookworm", **options: object) -> VirtualMachine:
         release = builder.uml_release(image)
-        return Uml(f"uml-{release}", image, release, place, **options)  # type: ignore[arg-type]
+        kernel = UmlKernel(release=release, image=image, **options)  # type: ignore[arg-type]
+        return VirtualMachine(f"uml-{release}", Uml(kernel, config))
 
     return make
 

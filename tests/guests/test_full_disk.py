@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests.host_probe import examine
+from foothold_lab.harness.guests.host_probe import probe_host
 
 SCRIPT = """
 mount -t tmpfs -o size=24m none "$1" && export FOOTHOLD_CACHE="$1"
@@ -18,7 +18,7 @@ find "$1/store" "$1/building" -mindepth 1 2>/dev/null | head -3
 """
 
 
-@pytest.mark.skipif(examine().namespaces != 0, reason="this host refuses namespaces")
+@pytest.mark.skipif(probe_host().namespaces != 0, reason="this host refuses namespaces")
 def test_no_space_left(tmp_path: Path) -> None:
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", SCRIPT, "sh", str(tmp_path), sys.executable],

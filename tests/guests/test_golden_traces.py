@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from foothold_lab.allocator.trace import Call
-from foothold_lab.harness.guests.base import GuestConfig
+from foothold_lab.harness.guests.base import GuestConfig, run_program
 from foothold_lab.harness.guests.catalogue import known_guests, make
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
@@ -88,9 +88,9 @@ def test_every_call_matches_the_recorded_trace(
     boot(guest)
     for (limit, policy), case_name in GUESTS[name].items():
         case = recorded(case_name)
-        argv = [guest.python, "-I", "-S", f"{guest.share}/{FILE}", "--policy", policy,
+        argv = [guest.paths.python, "-I", "-S", f"{guest.paths.share}/{FILE}", "--policy", policy,
                 "--workload", "hello", "--trace", "--end", hex(END)]  # fmt: skip
-        record = guest.run(argv, Limits.parse(limit), Deadline.after(120))
+        record = run_program(guest, argv, Limits.parse(limit), Deadline.after(120))
         wanted = [comparable(line, SHIFT) for line in case["calls"]]
         assert calls_of(record) == wanted, (limit, policy)
         assert record.ending.status == case["status"]

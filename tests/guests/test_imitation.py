@@ -10,7 +10,7 @@ import pytest
 
 from foothold_lab.harness import subjects
 from foothold_lab.harness.evidence.strace import doubts, follow_subject, parse_trace
-from foothold_lab.harness.guests.base import Guest, GuestConfig
+from foothold_lab.harness.guests.base import Guest, GuestConfig, run_program
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.limit_support import measure_under
 from foothold_lab.harness.model.cells import Cell
@@ -49,7 +49,11 @@ def booted(
     kind = catalogue(builder)[known_guests(builder)[name]]
     for image in kind.images:
         builder.image(image)
-    guest = kind.make(GuestConfig(directory, share, builder, max(os.sched_getaffinity(0))))
+    guest = kind.make(
+        GuestConfig(
+            directory=directory, share=share, builder=builder, cpu=max(os.sched_getaffinity(0))
+        )
+    )
     return guest, boot(guest)
 
 
@@ -67,8 +71,8 @@ def test_the_imitation_answers_as_the_real_kernel_does(
     for each in ("task_size", "placement", "first", "hint_high", "hint_low", "hint_beyond"):
         assert getattr(imitated, each) == getattr(facts, each), each
     end = hex(facts.task_size)
-    true = real.run([f"{real.share}/{PROGRAM}", end], Limits(), deadline)
-    answers = native.run([f"{native.share}/{PROGRAM}", end], as_uml, deadline)
+    true = run_program(real, [f"{real.paths.share}/{PROGRAM}", end], Limits(), deadline)
+    answers = run_program(native, [f"{native.paths.share}/{PROGRAM}", end], as_uml, deadline)
     assert true.ending.status == 0
     assert answers.stdout.decode() == true.stdout.decode()
 
@@ -138,8 +142,9 @@ def test_the_agents_own_trace_tells_what_was_asked_and_what_was_given(
 ) -> None:
     native, _ = booted("native", builder, tmp_path, share, boot)
     end = 1 << 38
-    record = native.run(
-        [f"{native.share}/{PROGRAM}", hex(end)],
+    record = run_program(
+        native,
+        [f"{native.paths.share}/{PROGRAM}", hex(end)],
         Limits.parse("ceiling=38bit"),
         Deadline.after(60),
         how=Supervision(trace=True),
@@ -168,8 +173,9 @@ def test_a_hint_that_is_ignored_is_one_that_was_moved(
     builder: Builder, tmp_path: Path, share: Path, boot: BootGuest
 ) -> None:
     native, _ = booted("native", builder, tmp_path, share, boot)
-    record = native.run(
-        [f"{native.share}/{PROGRAM}", hex(1 << 38), "child"],
+    record = run_program(
+        native,
+        [f"{native.paths.share}/{PROGRAM}", hex(1 << 38), "child"],
         Limits.parse("hints=ignored+fail=mmap:1:EAGAIN"),
         Deadline.after(60),
         how=Supervision(trace=True),
@@ -185,8 +191,9 @@ def test_a_subject_that_stops_without_end_is_ended_all_the_same(
     builder: Builder, tmp_path: Path, share: Path, boot: BootGuest, trace: bool
 ) -> None:
     native, _ = booted("native", builder, tmp_path, share, boot)
-    record = native.run(
-        [f"{native.share}/{PROGRAM}", hex(1 << 38), "loop"],
+    record = run_program(
+        native,
+        [f"{native.paths.share}/{PROGRAM}", hex(1 << 38), "loop"],
         Limits.parse("ceiling=38bit"),
         Deadline.after(60),
         how=Supervision(trace=trace, timeout=0.5),

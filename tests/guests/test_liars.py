@@ -20,7 +20,7 @@ from foothold_lab.harness.model.verdict import (
     Verdict,
 )
 from foothold_lab.harness.runner import RunOptions, run_cells
-from foothold_lab.harness.subjects import Subject, of_program
+from foothold_lab.harness.subjects import ProgramOptions, Subject, of_program
 from foothold_lab.images.builder import Builder
 
 GUESTS = ("native", "uml-bookworm", "uml-testing")
@@ -72,7 +72,9 @@ def test_one_that_leaves_a_daemon_behind(guest: str, builder: Builder, tmp_path:
 def test_one_that_never_ends(guest: str, builder: Builder, tmp_path: Path) -> None:
     server = script(tmp_path, "while :; do sleep 1; done")
     started = time.monotonic()
-    done = verdict(of_program(server, timeout=0.5), guest, builder, tmp_path / "run")
+    done = verdict(
+        of_program(server, options=ProgramOptions(timeout=0.5)), guest, builder, tmp_path / "run"
+    )
     assert time.monotonic() - started < 30
     assert done.observed
     assert (done.result, done.observed.outcome) == (Result.PASS, Outcome.STARTS)
@@ -84,7 +86,9 @@ def test_one_that_prints_a_gigabyte(guest: str, builder: Builder, tmp_path: Path
     """It is read to its end, and not kept. A pipe in UML takes 6 MB/s: there less has to do."""
     size = 1_000_000_000 if guest == "native" else 20_000_000
     flood = script(tmp_path, f"yes 0123456789 | head -c {size}")
-    done = verdict(of_program(flood, timeout=60), guest, builder, tmp_path / "run")
+    done = verdict(
+        of_program(flood, options=ProgramOptions(timeout=60)), guest, builder, tmp_path / "run"
+    )
     assert done.observed
     assert (done.result, done.observed.outcome) == (Result.PASS, Outcome.STARTS)
     assert done.observed.evidence["cut stdout"] == "there was more than is kept"
@@ -141,7 +145,7 @@ def test_one_whose_report_is_perfect_and_false(
     monkeypatch.setattr(
         subjects,
         "command",
-        lambda cell, guest, subject, *, trace: (guest.python, "-I", "-S", "-c", LIAR),
+        lambda subject, cell, paths, *, trace: (paths.python, "-I", "-S", "-c", LIAR),
     )
     cell = Cell(guest=known_guests(builder)["uml-testing"], limits=Limits(), policy="after")
     seen: list[events.AnyEvent] = []
@@ -207,7 +211,7 @@ def test_any_program_with_its_own_libraries_and_with_the_hosts_root(
     builder: Builder,
     tmp_path: Path,
 ) -> None:
-    subject = of_program(compiled, root=root)
+    subject = of_program(compiled, options=ProgramOptions(root=root))
     done = verdict(subject, guest, builder, tmp_path, f"path:{path}")
     assert done.observed
     assert (done.result, done.observed.path) == (Result.PASS, path), done
@@ -224,6 +228,11 @@ def test_with_the_hosts_root_nothing_can_be_written_there(builder: Builder, tmp_
         "for d in /etc /usr /var /; do touch $d/foothold-was-here && exit 9; done 2>/dev/null\n"
         f"echo hello > /tmp/mine && [ ! -e {where} ]",
     )
-    done = verdict(of_program(test, root="host"), "uml-testing", builder, tmp_path / "run")
+    done = verdict(
+        of_program(test, options=ProgramOptions(root="host")),
+        "uml-testing",
+        builder,
+        tmp_path / "run",
+    )
     assert done.result is Result.PASS, done
     assert not Path("/etc/foothold-was-here").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.api.guest import OpenGuest
-from foothold_lab.harness.guests.base import Guest
+from foothold_lab.harness.guests.base import Guest, run_program
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.guests.limit_support import measure_under, support_for
 from foothold_lab.harness.model.cells import Cell
@@ -62,8 +62,8 @@ class Booted:
         if not support.ok:
             assert support.remedy
             pytest.skip(f"{self.guest.name}: {support.reason}; {support.remedy}")
-        argv = [self.guest.python, "-I", "-S", "-c", code]
-        return self.guest.run(argv, limits, Deadline.after(60 * self.guest.scale))
+        argv = [self.guest.paths.python, "-I", "-S", "-c", code]
+        return run_program(self.guest, argv, limits, Deadline.after(60 * self.guest.scale))
 
     def places(self, limit: str) -> dict[str, int]:
         record = self.python(limit, PLACES)
@@ -134,7 +134,7 @@ def test_a_range_that_cannot_be_had_is_told(booted: Booted) -> None:
     if not support_for(booted.guest, booted.facts, limits).ok:
         pytest.skip("no faults here")
     with pytest.raises(SubjectError, match="cannot occupy 0x3000000000-0x3000001000: File exists"):
-        booted.guest.run(["/bin/true"], limits, Deadline.after(60))
+        run_program(booted.guest, ["/bin/true"], limits, Deadline.after(60))
 
 
 def test_the_nth_call_fails_counted_over_threads_and_children(booted: Booted) -> None:
@@ -197,7 +197,7 @@ def test_mappings_are_counted_and_the_number_is_set_back(booted: Booted) -> None
     assert int(booted.python("none", code).stdout) > 0
 
 
-def test_places_are_not_drawn_by_lot(booted: Booted) -> None:
+def test_no_aslr_fixes_the_addresses(booted: Booted) -> None:
     limits = Limits.parse("no-aslr")
     if not (support := support_for(booted.guest, booted.facts, limits)).ok:
         assert support.remedy
@@ -206,7 +206,7 @@ def test_places_are_not_drawn_by_lot(booted: Booted) -> None:
     assert measured.aslr_bits == 0
 
 
-def test_the_old_layout_goes_upward(booted: Booted) -> None:
+def test_the_legacy_layout_is_bottom_up(booted: Booted) -> None:
     limits = Limits.parse("layout=legacy")
     if not (support := support_for(booted.guest, booted.facts, limits)).ok:
         assert support.remedy
@@ -255,7 +255,9 @@ def test_the_allocator_does_under_limits_what_the_oracle_foretells(
         assert verdict.result is Result.PASS or verdict.remedy
 
 
-def test_facts_go_in_one_piece_through_the_line(booted: Booted) -> None:
+def test_facts_fit_into_a_uml_line(booted: Booted) -> None:
     """A UML line stalls at 4,095 bytes that nobody has read: a hello is shorter."""
-    record = booted.guest.run([booted.guest.agent, "facts"], Limits(), Deadline.after(60))
+    record = run_program(
+        booted.guest, [booted.guest.paths.agent, "facts"], Limits(), Deadline.after(60)
+    )
     assert len(record.stdout) < 4000

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests.base import Guest, GuestConfig
+from foothold_lab.harness.guests.base import Guest, GuestConfig, run_program
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.uml import Uml
 from foothold_lab.harness.model import events
@@ -18,7 +18,7 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.harness.runner import RunOptions, open_guest, run_cells
 from foothold_lab.harness.subjects.packaged import subject
-from foothold_lab.harness.subjects.subject import Subject, of_program
+from foothold_lab.harness.subjects.subject import ProgramOptions, Subject, of_program
 from foothold_lab.harness.threshold import Edge, ThresholdQuery, find_threshold
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import BootGuest
@@ -106,7 +106,7 @@ def test_an_image_is_shown_as_it_is_and_cannot_be_written(
         f"{image}/hello && ! touch {image}/x 2>/dev/null && ! touch /x 2>/dev/null && "
         f"touch /tmp/x && cd {image} && [ $(pwd) = {image} ] && [ -e /usr/bin/python3 ]"
     )
-    record = guest.run(["/bin/sh", "-c", test], Limits(), Deadline.after(60))
+    record = run_program(guest, ["/bin/sh", "-c", test], Limits(), Deadline.after(60))
     assert (record.ending.status, record.stderr) == (0, b""), record.stdout
 
 
@@ -135,7 +135,7 @@ def test_a_server_that_says_when_it_has_started_is_not_waited_for(
     server.write_text("#!/bin/sh\necho listening on 80\nsleep 1000\n")
     server.chmod(0o755)
     started = time.monotonic()
-    one = of_program(str(server), ready_pattern="^listening", timeout=100)
+    one = of_program(str(server), options=ProgramOptions(ready_pattern="^listening", timeout=100))
     done = verdicts(builder, tmp_path / "run", ("native",), one)["native", "server"]
     assert time.monotonic() - started < 50
     assert done.observed
@@ -181,4 +181,6 @@ def test_the_smallest_limit_by_bisection_in_one_boot(builder: Builder, tmp_path:
 
 
 def _guest(builder: Builder, name: str, scratch: Path) -> Guest:
-    return catalogue(builder)[name].make(GuestConfig(scratch, scratch, builder))
+    return catalogue(builder)[name].make(
+        GuestConfig(directory=scratch, share=scratch, builder=builder)
+    )

@@ -1,4 +1,4 @@
-"""Snapshots: guests that go on from one differ where they must; one that is no good is replaced."""
+"""Snapshots: restored guests differ where they must; a broken snapshot is replaced."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.guests.architectures import X86_64
-from foothold_lab.harness.guests.base import Guest, GuestConfig
+from foothold_lab.harness.guests.base import Guest, GuestConfig, run_program
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.snapshot import Snapshot
+from foothold_lab.harness.guests.virtual_machine import VirtualMachine
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.images.builder import Builder
@@ -28,19 +29,19 @@ print(time.time(), open("/proc/sys/kernel/random/uuid").read().strip(), os.urand
 """
 
 
-def emulated(place: GuestConfig, name: str) -> Qemu:
+def emulated(place: GuestConfig, name: str) -> VirtualMachine:
     directory = place.directory / name
     (directory / "share").mkdir(parents=True)
-    here = replace(place, directory=directory, share=directory / "share")
-    return Qemu("qemu-x86_64", X86_64, here, accelerators=("tcg",))
+    config = replace(place, directory=directory, share=directory / "share")
+    return VirtualMachine("qemu-x86_64", Qemu(X86_64, config, accelerators=("tcg",)))
 
 
 def asked(guest: Guest) -> list[str]:
-    record = guest.run([guest.python, "-c", ASK], Limits(), Deadline.after(120))
+    record = run_program(guest, [guest.paths.python, "-c", ASK], Limits(), Deadline.after(120))
     return record.stdout.decode().split()
 
 
-def test_two_guests_from_one_snapshot_side_by_side(place: GuestConfig, boot: BootGuest) -> None:
+def test_two_guests_from_one_snapshot_differ(place: GuestConfig, boot: BootGuest) -> None:
     one, other = emulated(place, "one"), emulated(place, "other")
     boot(one)
     boot(other)  # while the first one lives
@@ -55,21 +56,23 @@ def test_two_guests_from_one_snapshot_side_by_side(place: GuestConfig, boot: Boo
         assert mine != theirs, f"the same {what} twice"
 
 
-def test_what_one_guest_writes_no_other_sees(place: GuestConfig, boot: BootGuest) -> None:
+def test_a_guest_does_not_change_the_snapshot(place: GuestConfig, boot: BootGuest) -> None:
     one, other = emulated(place, "one"), emulated(place, "other")
     boot(one)
     saved = place.builder.cache.root / "store" / one.boot_record.provenance["snapshot"]
     was = (saved / "memory").stat().st_mtime_ns
-    wrote = one.run(["/bin/sh", "-c", "echo mine > /etc/mark"], Limits(), Deadline.after(60))
+    wrote = run_program(
+        one, ["/bin/sh", "-c", "echo mine > /etc/mark"], Limits(), Deadline.after(60)
+    )
     assert wrote.ending.status == 0
     boot(other)
-    looked = other.run(["/bin/cat", "/etc/mark"], Limits(), Deadline.after(60))
+    looked = run_program(other, ["/bin/cat", "/etc/mark"], Limits(), Deadline.after(60))
     assert looked.ending.status != 0
     assert (saved / "memory").stat().st_mtime_ns == was
 
 
 @pytest.mark.parametrize("broken", ["state", "memory"])
-def test_a_snapshot_that_is_no_good_is_thrown_away(
+def test_removes_a_broken_snapshot(
     broken: str,
     place: GuestConfig,
     boot: BootGuest,
@@ -99,7 +102,7 @@ def test_a_snapshot_that_is_no_good_is_thrown_away(
     boot(guest)
     assert asked(guest)
     [note] = guest.boot_record.notes
-    assert note.startswith("booted cold: its snapshot was thrown away: "), note
+    assert note.startswith("booted without a snapshot, which was removed: "), note
     assert "snapshot" not in guest.boot_record.provenance
     assert not list(cache.entries())
 

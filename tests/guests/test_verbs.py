@@ -1,4 +1,4 @@
-"""The six verbs mean the same in every guest."""
+"""The operations of a guest do the same in every guest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.api.guest import OpenGuest
-from foothold_lab.harness.guests.base import GuestConfig
+from foothold_lab.harness.guests.base import GuestConfig, run_program
 from foothold_lab.harness.guests.catalogue import known_guests, make
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
@@ -26,22 +26,24 @@ sys.exit(7)
 pytestmark = pytest.mark.foothold_guest("native", "docker", "qemu-x86_64", *UML)
 
 
-def test_every_guest(foothold_guest: OpenGuest, tmp_path: Path) -> None:
+def test_open_push_pull_and_diagnose(foothold_guest: OpenGuest, tmp_path: Path) -> None:
     one = foothold_guest.guest
     odd = "two words, 'quotes', $HOME and ü"
-    argv = [one.python, "-c", SCRIPT, odd]
-    record = one.run(argv, Limits(rlimit_as=512 << 20), Deadline.after(120))
+    argv = [one.paths.python, "-c", SCRIPT, odd]
+    record = run_program(one, argv, Limits(rlimit_as=512 << 20), Deadline.after(120))
     assert record.stdout.decode() == f"{512 << 20} True {odd}\n"
     assert record.stderr == b"and on stderr\n"
     assert (record.ending.status, record.ending.signal, record.ending.outlived) == (7, 0, 0)
     assert 0 < record.ending.wall <= record.seconds < 120
     assert record.ending.max_rss > 1 << 20
 
-    killed = one.run([one.python, "-c", "import os; os.abort()"], Limits(), Deadline.after(120))
+    killed = run_program(
+        one, [one.paths.python, "-c", "import os; os.abort()"], Limits(), Deadline.after(120)
+    )
     assert (killed.ending.status, killed.ending.signal) == (-1, 6)
 
     with pytest.raises(SubjectError, match="cannot execute"):
-        one.run(["/no/such/program"], Limits(), Deadline.after(120))
+        run_program(one, ["/no/such/program"], Limits(), Deadline.after(120))
 
     data = os.urandom(100_000)
     (tmp_path / "in").write_bytes(data)
@@ -54,7 +56,7 @@ def test_every_guest(foothold_guest: OpenGuest, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["native", "uml-trixie", "qemu-x86_64"])
-def test_stopping_twice_does_no_harm(
+def test_can_be_stopped_twice(
     name: str, place: GuestConfig, boot: BootGuest, builder: Builder
 ) -> None:
     one = make(builder, known_guests(builder)[name], place)
@@ -63,7 +65,7 @@ def test_stopping_twice_does_no_harm(
     one.stop()
 
 
-def test_maps_are_read_while_a_program_is_held(foothold_guest: OpenGuest) -> None:
+def test_reads_the_maps_at_a_checkpoint(foothold_guest: OpenGuest) -> None:
     hold = (
         "import ctypes, sys\n"
         "libc = ctypes.CDLL(None); libc.mmap.restype = ctypes.c_void_p\n"
@@ -71,8 +73,11 @@ def test_maps_are_read_while_a_program_is_held(foothold_guest: OpenGuest) -> Non
         'print(\'{"event":"hold","at":"now"}\', flush=True)\n'
         "sys.stdin.readline(); print(hex(at))\n"
     )
-    record = foothold_guest.guest.run(
-        [foothold_guest.guest.python, "-c", hold], Limits(), Deadline.after(120)
+    record = run_program(
+        foothold_guest.guest,
+        [foothold_guest.guest.paths.python, "-c", hold],
+        Limits(),
+        Deadline.after(120),
     )
     at = int(record.stdout.split()[-1], 16)
     assert at == 0x20000000

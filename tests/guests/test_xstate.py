@@ -12,12 +12,13 @@ import pytest
 
 from foothold_lab.harness.evidence import observe
 from foothold_lab.harness.guests import uml as uml_module
-from foothold_lab.harness.guests.base import GuestConfig
-from foothold_lab.harness.guests.host_probe import Host, examine
-from foothold_lab.harness.guests.uml import XSTATE_BUFFER, Uml
+from foothold_lab.harness.guests.base import GuestConfig, run_program
+from foothold_lab.harness.guests.host_probe import Host, probe_host
+from foothold_lab.harness.guests.uml import XSTATE_BUFFER, Uml, UmlKernel
+from foothold_lab.harness.guests.virtual_machine import VirtualMachine
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.subjects.subject import command
+from foothold_lab.harness.subjects.subject import ALLOCATOR, command
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import BootGuest
 
@@ -40,8 +41,10 @@ def tracer(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trace(tracer: Path, preload: Path | None) -> dict[str, int]:
-    if examine().xstate <= SHORT:
-        pytest.skip(f"this host's area has {examine().xstate} bytes: no write is too short for it")
+    if probe_host().xstate <= SHORT:
+        pytest.skip(
+            f"this host's area has {probe_host().xstate} bytes: no write is too short for it"
+        )
     environment = {**os.environ, **({"LD_PRELOAD": str(preload)} if preload else {})}
     done = subprocess.run(
         [tracer, str(SHORT)], env=environment, capture_output=True, check=True, timeout=60
@@ -59,7 +62,7 @@ def test_with_the_shim_it_goes_through_and_the_rest_is_kept(tracer: Path, builde
     assert found["set"] == 0
     assert found["changed"] == 1, "what was written is there"
     assert found["rest_kept"] == 1, "what was not written is as it was"
-    assert found["whole"] == examine().xstate
+    assert found["whole"] == probe_host().xstate
 
 
 def test_every_other_request_is_passed_on_as_libc_would(tracer: Path, builder: Builder) -> None:
@@ -71,18 +74,20 @@ def test_every_other_request_is_passed_on_as_libc_would(tracer: Path, builder: B
 
 @pytest.mark.parametrize("image", ["uml-bookworm", "uml-trixie"])
 def test_a_guest_with_the_shim_runs_and_says_so(
-    image: str, place: GuestConfig, uml: Callable[..., Uml], boot: BootGuest
+    image: str, place: GuestConfig, uml: Callable[..., VirtualMachine], boot: BootGuest
 ) -> None:
     guest = uml(place, image, shim=True)
     boot(guest)
     assert any("xstate shim" in note for note in guest.boot_record.notes)
     assert any(word.startswith("LD_PRELOAD=") for word in guest.boot_record.argv)
     sums = "import math; print(math.fsum(math.sin(i) * math.sqrt(i) for i in range(100000)))"
-    record = guest.run(["/usr/bin/python3", "-c", sums], Limits(), Deadline.after(60))
+    record = run_program(guest, ["/usr/bin/python3", "-c", sums], Limits(), Deadline.after(60))
     local = subprocess.run([guest_python(), "-c", sums], capture_output=True, check=True)
     assert record.stdout == local.stdout
     cell = Cell(guest=guest.name, limits=Limits(), policy="after")
-    record = guest.run(command(cell, guest, trace=False), Limits(), Deadline.after(60))
+    record = run_program(
+        guest, command(ALLOCATOR, cell, guest.paths, trace=False), Limits(), Deadline.after(60)
+    )
     assert str(observe(record, cell)) == "low, allocates"
 
 
@@ -108,7 +113,8 @@ def test_the_host_decides(
     area: int, release: str, needed: bool, place: GuestConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = Host(ptrace=0, namespaces=0, xstate=area, executable_tmpfs=True)
-    monkeypatch.setattr(uml_module, "examine", lambda: host)
-    support = Uml("uml", "uml-bookworm", release, place).supported()
+    monkeypatch.setattr(uml_module, "probe_host", lambda: host)
+    kernel = UmlKernel(release=release, image="uml-bookworm")
+    support = Uml(kernel, place).supported()
     assert support.ok
     assert any("xstate shim" in note for note in support.notes) is needed

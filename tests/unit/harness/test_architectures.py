@@ -1,4 +1,4 @@
-"""Machines are values: their images, and QEMU's command line as a function of them."""
+"""The machines that QEMU emulates: their images and command lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from foothold_lab.harness.guests.architectures import (
     Architecture,
 )
 from foothold_lab.harness.guests.catalogue import catalogue
-from foothold_lab.harness.guests.qemu import Parts, command
+from foothold_lab.harness.guests.qemu import QemuParts, command
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.plan import find_plan, load_plan
 from foothold_lab.images.builder import Builder
@@ -22,16 +22,20 @@ from foothold_lab.images.catalogue import RECIPES
 from foothold_lab.images.elf import MACHINES
 from tests.unit.harness.samples import KNOWN, facts
 
-PARTS = Parts(Path("/t"), Path("/k"), Path("/i"))
+
+def parts(memory: int = 256, append: tuple[str, ...] = ()) -> QemuParts:
+    return QemuParts(
+        tool=Path("/t"), kernel=Path("/k"), initrd=Path("/i"), memory=memory, append=append
+    )
 
 
-def told(this: Architecture) -> str:
-    argv = command(this, PARTS, 7, "tcg", this.memory)
-    return argv[argv.index("-append") + 1]
+def kernel_words(this: Architecture) -> set[str]:
+    argv = command(this, parts(this.memory), 7, "tcg")
+    return set(argv[argv.index("-append") + 1].split())
 
 
-def test_the_command_line_is_what_was_measured() -> None:
-    argv = command(X86_64, PARTS, 7, "tcg", 256, ("more=1",))
+def test_the_command_line_of_x86_64() -> None:
+    argv = command(X86_64, parts(append=("more=1",)), 7, "tcg")
     assert argv[:11] == [
         "/t/usr/bin/qemu-system-x86_64", "-M", "q35", "-cpu", "qemu64,+rdrand",
         "-accel", "tcg,thread=single", "-m", "256M", "-nodefaults", "-no-user-config",
@@ -39,20 +43,20 @@ def test_the_command_line_is_what_was_measured() -> None:
     assert argv[argv.index("-kernel") :][:4] == ["-kernel", "/k", "-initrd", "/i"]
     assert "socket,id=line,fd=7" in argv
     at = argv.index("-kernel")
-    assert command(X86_64, PARTS, 7, "tcg", 256, boots=False) == argv[:at] + argv[at + 6 :]
+    assert command(X86_64, parts(), 7, "tcg", loads_kernel=False) == argv[:at] + argv[at + 6 :]
     words = argv[argv.index("-append") + 1].split()
     assert words[0] == "console=ttyS0"
     assert words[-3:] == ["foothold.port=/dev/vport0p1", "foothold.payload=1", "more=1"]
 
 
-def test_with_kvm_the_processor_is_the_hosts_own() -> None:
-    argv = command(X86_64, PARTS, 7, "kvm", 256)
+def test_with_kvm_the_guest_has_the_processor_of_the_host() -> None:
+    argv = command(X86_64, parts(), 7, "kvm")
     assert argv[argv.index("-cpu") + 1].startswith("max")
     assert argv[argv.index("-accel") + 1] == "kvm"
 
 
 @pytest.mark.parametrize("this", ARCHITECTURES, ids=lambda this: this.name)
-def test_every_machine(this: Architecture) -> None:
+def test_every_machine_has_images_and_boot_line(this: Architecture) -> None:
     for image in this.images:
         assert image in RECIPES
     kernel, initrd = RECIPES[this.kernel], RECIPES[this.initrd]
@@ -60,17 +64,17 @@ def test_every_machine(this: Architecture) -> None:
     assert this.port.image("root") in initrd.needs
     assert kernel.packages
     assert this.port.machine in MACHINES.values()
-    assert {"panic=-1", "quiet"} <= set(told(this).split())
+    assert {"panic=-1", "quiet"} <= kernel_words(this)
     assert "kvm" not in this.accelerators or RECIPES[this.tool].packages is not None
 
 
-def test_levels_are_chosen_by_what_the_kernel_is_told() -> None:
-    words = {this.name: set(told(this).split()) for this in ARCHITECTURES}
+def test_the_boot_line_chooses_the_levels_of_page_table() -> None:
+    words = {this.name: kernel_words(this) for this in ARCHITECTURES}
     assert "no4lvl" in words["riscv64-sv39"]
     assert "no5lvl" in words["riscv64-sv48"]
     assert not words["riscv64-sv57"] & {"no4lvl", "no5lvl"}
     [la57] = [this for this in ARCHITECTURES if this.name == "x86_64-la57"]
-    # started by its PVH note, a kernel stays at four levels
+    # a kernel that starts by its PVH note stays at four levels
     assert (la57.file, "la57=on" in la57.processor) == ("bzImage", True)
 
 
@@ -81,7 +85,7 @@ def test_every_emulation_has_its_images(this: object) -> None:
 
 
 def test_the_default_plan_needs_no_kernel_of_another_machine() -> None:
-    """What it needs is built before a first run has an answer: of other ports roots alone."""
+    """Its images are built before the first verdict: of other ports, only root file systems."""
     kinds = catalogue(Builder())
     guests = {cell.guest for cell in load_plan(find_plan("default"), KNOWN).cells()}
     waiting = [image for name in guests for image in kinds[name].images]

@@ -53,7 +53,7 @@ def test_skips_a_kernel_that_was_not_built(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (
-        bisect_step(CustomKernels(tmp_path / "linux"), NOTHING, lambda _: pytest.fail("asked"))
+        bisect_step(CustomKernels(uml=tmp_path / "linux"), NOTHING, lambda _: pytest.fail("asked"))
         == 125
     )
     assert "it is skipped" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Kernels of the user's own: what names them, and what is none."""
+"""Custom kernels: their command-line arguments, and files that are not kernels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from foothold_lab.harness.model.errors import UsageError
 
 
 @pytest.mark.parametrize(
-    "own, guest",
+    "kernels, guest",
     [
         (CustomKernels(uml=Path("/k/linux")), "uml-own"),
         (CustomKernels(qemu=Path("/k/bzImage")), "qemu-own"),
@@ -24,23 +24,23 @@ from foothold_lab.harness.model.errors import UsageError
         (CustomKernels(), "native"),
     ],
 )
-def test_they_are_read_back_from_the_words_that_name_them(own: CustomKernels, guest: str) -> None:
-    assert CustomKernels.named(own.where(guest)) == own
+def test_reads_back_its_arguments(kernels: CustomKernels, guest: str) -> None:
+    assert CustomKernels.from_arguments(kernels.arguments(guest)) == kernels
 
 
-def test_a_guest_that_is_not_theirs_is_named_as_usual() -> None:
-    own = CustomKernels(uml=Path("/k/linux"))
-    assert own.where("native") == ()
-    assert CustomKernels(append=("quiet",)).where("native") == (
+def test_names_another_guest_only_if_a_kernel_option_changes_it() -> None:
+    kernels = CustomKernels(uml=Path("/k/linux"))
+    assert kernels.arguments("native") == ()
+    assert CustomKernels(append=("quiet",)).arguments("native") == (
         "--guest",
         "native",
         "--append=quiet",
     )
 
 
-def test_an_initramfs_needs_a_kernel_and_to_be_one(tmp_path: Path) -> None:
+def test_rejects_an_initramfs_without_kernel_or_of_another_format(tmp_path: Path) -> None:
     initrd = tmp_path / "initrd"
-    with pytest.raises(UsageError, match="for a kernel of your own, in QEMU"):
+    with pytest.raises(UsageError, match="needs a custom kernel"):
         CustomKernels(initrd=initrd).check()
     from foothold_lab.harness.guests import custom_kernels
 
@@ -54,13 +54,13 @@ def test_an_initramfs_needs_a_kernel_and_to_be_one(tmp_path: Path) -> None:
         if good:
             custom_kernels._check_initrd(initrd, tmp_path)
         else:
-            with pytest.raises(UsageError, match="is no initramfs"):
+            with pytest.raises(UsageError, match="is not an initramfs"):
                 custom_kernels._check_initrd(initrd, tmp_path)
     with pytest.raises(UsageError, match="cannot be read"):
         custom_kernels._check_initrd(tmp_path / "absent", tmp_path)
 
 
-def test_a_kernel_of_another_machine(tmp_path: Path) -> None:
+def test_rejects_a_kernel_for_another_machine(tmp_path: Path) -> None:
     (tmp_path / "linux").write_bytes(b"\x7fELF\x02\x01\x01" + bytes(11) + b"\xb7\x00" + bytes(100))
     with pytest.raises(UsageError, match="for aarch64, not x86-64"):
         CustomKernels(uml=tmp_path / "linux").check()

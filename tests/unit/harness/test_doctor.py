@@ -1,9 +1,10 @@
-"""The doctor: each thing that can be wrong with a machine is named, with its remedy."""
+"""The doctor: names each problem of a machine, and the remedy."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,25 +17,24 @@ from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
 
-Look = Callable[..., dict[str, Check]]
-WELL = Host(ptrace=0, namespaces=0, xstate=2696, executable_tmpfs=True)
+Examine = Callable[..., dict[str, Check]]
+SOUND = Host(ptrace=0, namespaces=0, xstate=2696, executable_tmpfs=True)
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
-    """Examine a machine that is well but for what is said of it."""
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Examine:
+    """Examines a machine that has no problems except the given ones."""
 
-    def look(host: Host = WELL, *, packages: str | None = None) -> dict[str, Check]:
+    def check(host: Host = SOUND, *, packages: str | None = None) -> dict[str, Check]:
         for module in (doctor, uml):
-            name = "examine_host" if module is doctor else "examine"
-            monkeypatch.setattr(module, name, lambda: host)
+            monkeypatch.setattr(module, "probe_host", lambda: host)
         monkeypatch.setattr(apt, "unavailable_reason", lambda: packages)
         return {check.guest: check for check in examine(Builder(Cache(tmp_path)))}
 
-    return look
+    return check
 
 
-def test_a_machine_that_is_well(machine: Look) -> None:
+def test_a_machine_without_problems(machine: Examine) -> None:
     checks = machine()
     for name in (
         "packages",
@@ -51,8 +51,8 @@ def test_a_machine_that_is_well(machine: Look) -> None:
         assert checks[name].ok, checks[name]
 
 
-def test_no_ptrace(machine: Look) -> None:
-    checks = machine(Host(errno.EPERM, 0, 0, True))
+def test_no_ptrace(machine: Examine) -> None:
+    checks = machine(replace(SOUND, ptrace=errno.EPERM))
     assert not checks["ptrace"].ok
     assert "SYS_PTRACE" in checks["ptrace"].remedy
     for name in ("uml-6.1", "uml-6.12"):
@@ -62,29 +62,29 @@ def test_no_ptrace(machine: Look) -> None:
     assert checks["qemu-x86_64"].ok
 
 
-def test_no_namespaces_leaves_uml_unconfined_and_says_so(machine: Look) -> None:
-    checks = machine(Host(0, errno.EPERM, 0, True))
+def test_without_namespaces_uml_is_not_confined(machine: Examine) -> None:
+    checks = machine(replace(SOUND, namespaces=errno.EPERM))
     assert not checks["namespaces"].ok
     assert checks["uml-6.1"].ok
     assert any("not confined" in note for note in checks["uml-6.1"].notes)
 
 
-def test_no_executable_tmpfs(machine: Look) -> None:
-    # with namespaces a guest gets a tmpfs of its own
-    assert machine(Host(0, 0, 0, False))["uml-6.1"].ok
-    checks = machine(Host(0, errno.EPERM, 0, False))
+def test_no_executable_tmpfs(machine: Examine) -> None:
+    # with namespaces a guest has a tmpfs of its own
+    assert machine(replace(SOUND, executable_tmpfs=False))["uml-6.1"].ok
+    checks = machine(replace(SOUND, namespaces=errno.EPERM, executable_tmpfs=False))
     assert not checks["tmpfs"].ok
     assert not checks["uml-6.1"].ok
     assert "remount,exec" in checks["uml-6.1"].remedy
 
 
-def test_amx_with_an_old_uml(machine: Look) -> None:
-    checks = machine(Host(0, 0, 11008, True))
+def test_amx_with_an_old_uml(machine: Examine) -> None:
+    checks = machine(replace(SOUND, xstate=11008))
     assert "errno = 14" in checks["xstate"].reason
     assert any("xstate shim" in note for note in checks["uml-6.12"].notes)
 
 
-def test_no_apt_and_nothing_built(machine: Look) -> None:
+def test_without_apt_and_images_no_guest_boots(machine: Examine) -> None:
     checks = machine(packages="apt-get is not on this machine")
     assert not checks["packages"].ok
     for name in ("native", "uml-6.1", "qemu-x86_64"):
@@ -93,7 +93,7 @@ def test_no_apt_and_nothing_built(machine: Look) -> None:
         assert checks[name].remedy
 
 
-def test_no_disk(machine: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_disk(machine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "ROOM", 1 << 60)
     check = machine()["disk"]
     assert not check.ok
@@ -109,7 +109,7 @@ def test_no_disk(machine: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_docker(
-    error: OSError, reason: str, remedy: str, monkeypatch: pytest.MonkeyPatch, machine: Look
+    error: OSError, reason: str, remedy: str, monkeypatch: pytest.MonkeyPatch, machine: Examine
 ) -> None:
     import docker
 
@@ -123,7 +123,7 @@ def test_docker(
     assert remedy in check.remedy
 
 
-def test_kvm_that_failed_is_remembered_with_its_reason(tmp_path: Path) -> None:
+def test_stores_why_kvm_failed(tmp_path: Path) -> None:
     kvm = Kvm(tmp_path)
     if kvm.reason():
         pytest.skip(f"no KVM to begin with: {kvm.reason()}")
@@ -132,7 +132,7 @@ def test_kvm_that_failed_is_remembered_with_its_reason(tmp_path: Path) -> None:
     assert str(tmp_path) in kvm.remedy()
 
 
-def test_nothing_was_downloaded_or_built(machine: Look, tmp_path: Path) -> None:
+def test_downloads_and_builds_nothing(machine: Examine, tmp_path: Path) -> None:
     machine()
     assert not (tmp_path / "store").exists()
     assert not (tmp_path / "debs").exists()

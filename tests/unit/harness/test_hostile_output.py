@@ -196,7 +196,7 @@ def test_a_command_line_is_never_more_than_its_words(evil: str, tmp_path: Path) 
 def recorded(directory: Path, verdict: Verdict, *argv: str) -> RecordedCell:
     cell = replace(CELL, guest="native", asked=argv)
     boot = StoredBoot(1, "native", "native", 1.0, {}, None, {}, (), ("agent",), "", "")
-    one = RecordedCell("run", directory, cell, Subject("sub"), boot, True, verdict)
+    one = RecordedCell("run", directory, cell, Subject(name="sub"), boot, True, verdict)
     for folder in (one.evidence_directory, one.boot_directory):
         folder.mkdir(parents=True)
     return one

@@ -1,4 +1,4 @@
-"""Native where Debian's packages cannot be had: by a compiler, or by a cache that was brought."""
+"""Native without packages of Debian: by a compiler, or by a cache from another machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from foothold_lab.harness.evidence.strace import doubts, follow_subject, parse_trace
 from foothold_lab.harness.guests import native
-from foothold_lab.harness.guests.base import GuestConfig
+from foothold_lab.harness.guests.base import GuestConfig, run_program
 from foothold_lab.harness.guests.native import Native
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.limits import Limits
@@ -28,15 +28,17 @@ def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builder:
 
 
 def native_guest(builder: Builder, directory: Path) -> Native:
-    return Native("native", GuestConfig(directory, directory, builder))
+    return Native("native", GuestConfig(directory=directory, share=directory, builder=builder))
 
 
-def test_with_packages_it_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_needs_agent_and_strace_where_packages_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(apt, "missing_tool", lambda: None)
     assert native.needs(Builder(Cache(tmp_path))) == ("agent", "strace")
 
 
-def test_without_a_compiler_it_says_what_would_help(
+def test_names_the_remedy_without_a_compiler(
     builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(native, "host_compiler", lambda: None)
@@ -54,7 +56,7 @@ def test_without_a_compiler_it_says_what_would_help(
         (set(), (HOST_AGENT,)),
     ],
 )
-def test_what_a_cache_has_is_taken(
+def test_uses_what_the_cache_has(
     there: set[str], taken: tuple[str, ...], builder: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(builder, "ready", lambda name: name in there)
@@ -62,7 +64,7 @@ def test_what_a_cache_has_is_taken(
 
 
 @pytest.mark.skipif(recipes.host_compiler() is None, reason="no C compiler is here")
-def test_the_agent_made_here_bends_and_traces_by_itself(builder: Builder, tmp_path: Path) -> None:
+def test_an_agent_built_by_this_compiler_traces_by_itself(builder: Builder, tmp_path: Path) -> None:
     guest = native_guest(builder, tmp_path)
     assert guest.supported().ok
     guest.boot(Deadline.after(60))
@@ -70,8 +72,8 @@ def test_the_agent_made_here_bends_and_traces_by_itself(builder: Builder, tmp_pa
     true = shutil.which("true")
     assert true
     for limits in ("none", "ceiling=39bit"):
-        record = guest.run(
-            [true], Limits.parse(limits), Deadline.after(60), how=Supervision(trace=True)
+        record = run_program(
+            guest, [true], Limits.parse(limits), Deadline.after(60), how=Supervision(trace=True)
         )
         assert record.ending.status == 0
         trace = parse_trace(record.trace or b"")

@@ -112,7 +112,7 @@ def test_only_subjects_of_cells_are_made(tmp_path: Path) -> None:
     def never() -> Subject:
         raise AssertionError
 
-    makes = {"go-hello": lambda: Subject("go-hello", ("/go",)), "java": never}
+    makes = {"go-hello": lambda: Subject(name="go-hello", argv=("/go",)), "java": never}
     found = subjects_of(plan.cells(), plan, makes)
     assert set(found) == {"allocator", "server", "go-hello"}
     assert found["allocator"] is ALLOCATOR
@@ -128,7 +128,9 @@ def test_a_missing_program_is_reported_with_its_line(tmp_path: Path) -> None:
     plan = read(tmp_path)
     line = 1 + PLAN.splitlines().index("[subject.server]")
     with pytest.raises(UsageError, match="server is not a program of this machine") as error:
-        subjects_of(plan.cells(), plan, {"go-hello": lambda: Subject("go-hello", ("/go",))})
+        subjects_of(
+            plan.cells(), plan, {"go-hello": lambda: Subject(name="go-hello", argv=("/go",))}
+        )
     assert str(error.value).startswith(f"{tmp_path / 'plan.toml'}:{line}: subject.server: ")
 
 

@@ -1,4 +1,4 @@
-"""The monitor of QEMU, against a peer that answers as QEMU does, and one that does not."""
+"""The monitor of QEMU against a peer that answers like QEMU; the keys of snapshots."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from foothold_lab.harness.guests import snapshot
 from foothold_lab.harness.guests.architectures import X86_64, X86_64_LA57
-from foothold_lab.harness.guests.qemu import Parts, command
+from foothold_lab.harness.guests.qemu import QemuParts, command
 from foothold_lab.harness.guests.snapshot import Monitor, Snapshot
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
@@ -29,11 +29,11 @@ def migration(status: str) -> dict[str, Any]:
 
 
 class Peer:
-    """Says one list of messages for each command that it is given, and remembers the commands."""
+    """Sends one list of messages for each command that it receives, and records the commands."""
 
     def __init__(self, *answers: Sequence[dict[str, Any]]) -> None:
         self.ours, self._theirs = socket.socketpair()
-        self.asked: list[dict[str, Any]] = []
+        self.commands: list[dict[str, Any]] = []
         self.descriptors: list[int] = []
         self._answers = answers
         self._thread = threading.Thread(target=self._talk, daemon=True)
@@ -41,18 +41,18 @@ class Peer:
 
     def _talk(self) -> None:
         with self._theirs:
-            self._say([GREETING])
+            self._send([GREETING])
             for answer in self._answers:
                 data, descriptors, _, _ = socket.recv_fds(self._theirs, 65536, 4)
-                self.asked.append(json.loads(data))
+                self.commands.append(json.loads(data))
                 self.descriptors += descriptors
-                self._say(answer)
+                self._send(answer)
 
-    def _say(self, messages: Sequence[dict[str, Any]]) -> None:
+    def _send(self, messages: Sequence[dict[str, Any]]) -> None:
         self._theirs.sendall(b"".join(json.dumps(each).encode() + b"\r\n" for each in messages))
 
 
-def test_saving_hands_the_file_over_and_waits_for_the_end(tmp_path: Path) -> None:
+def test_save_passes_the_file_and_waits_for_the_end(tmp_path: Path) -> None:
     peer = Peer(
         [OK],
         [OK],
@@ -64,7 +64,7 @@ def test_saving_hands_the_file_over_and_waits_for_the_end(tmp_path: Path) -> Non
         [theirs] = peer.descriptors
         assert os.fstat(theirs).st_ino == os.fstat(state.fileno()).st_ino
         os.close(theirs)
-    assert [each["execute"] for each in peer.asked] == [
+    assert [each["execute"] for each in peer.commands] == [
         "qmp_capabilities",
         "migrate-set-capabilities",
         "getfd",
@@ -80,19 +80,19 @@ def test_saving_hands_the_file_over_and_waits_for_the_end(tmp_path: Path) -> Non
         ([[OK], [OK]], "monitor has ended"),
     ],
 )
-def test_what_goes_wrong_is_told(answers: list[Any], message: str) -> None:
+def test_reports_an_error_of_the_monitor(answers: list[Any], message: str) -> None:
     peer = Peer(*answers)
     with pytest.raises(GuestError, match=message):
         Monitor(peer.ours, Deadline.after(5)).restore(0)
 
 
-def test_silence_ends_with_the_deadline() -> None:
+def test_stops_waiting_at_the_deadline() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(GuestError, match="does not answer"):
         Monitor(ours, Deadline.after(0.05))
 
 
-def test_memory_is_shared_to_be_saved_and_private_to_go_on() -> None:
+def test_memory_is_shared_to_save_and_private_to_restore() -> None:
     saved = Snapshot(Path("/s"))
     file = "memory-backend-file,id=memory,size=256M,mem-path=/s/memory,share="
     assert f"{file}on" in saved.to_save(256, 3)
@@ -101,24 +101,29 @@ def test_memory_is_shared_to_be_saved_and_private_to_go_on() -> None:
     assert restore[-2:] == ("-incoming", "defer")
 
 
-def test_the_key_is_that_of_the_whole_command_line() -> None:
+def test_the_key_depends_on_every_argument() -> None:
     assert snapshot.key(["a", "b"]) == snapshot.key(("a", "b"))
     assert snapshot.key(["a", "b"]) != snapshot.key(["ab"])
 
 
-def test_another_kernel_root_qemu_or_boot_line_is_another_snapshot() -> None:
-    """Images are named by what went into them, QEMU's with its version."""
-    ours = Parts(Path("/qemu-1/"), Path("/kernel-1/kernel"), Path("/initrd-1/initrd.cpio"))
+def test_a_change_of_kernel_root_qemu_or_boot_line_changes_the_key() -> None:
+    """The paths of images contain hashes of their inputs."""
+    ours = QemuParts(
+        tool=Path("/qemu-1/"),
+        kernel=Path("/kernel-1/kernel"),
+        initrd=Path("/initrd-1/initrd.cpio"),
+        memory=256,
+    )
     others = [
         (X86_64, replace(ours, tool=Path("/qemu-2"))),
         (X86_64, replace(ours, kernel=Path("/kernel-2/kernel"))),
+        (X86_64, replace(ours, memory=512)),
         (X86_64, replace(ours, initrd=Path("/initrd-2/initrd.cpio"))),
         (replace(X86_64, boot_line=("quiet",)), ours),
         (replace(X86_64, processor="max"), ours),
         (X86_64_LA57, ours),
     ]
     keys = {
-        snapshot.key(command(this, parts, 0, "tcg", this.memory))
-        for this, parts in [(X86_64, ours), *others]
+        snapshot.key(command(this, parts, 0, "tcg")) for this, parts in [(X86_64, ours), *others]
     }
     assert len(keys) == 1 + len(others)

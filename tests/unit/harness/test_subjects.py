@@ -1,4 +1,4 @@
-"""Any program as the subject: what it brings, and what is said of what cannot run."""
+"""Programs as subjects: the files that they bring, and errors for programs that cannot run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.subjects.subject import (
     ALLOCATOR,
+    ProgramOptions,
     Subject,
     can_run,
     missing_interpreter,
@@ -26,7 +27,7 @@ def program(path: Path, data: bytes) -> str:
 
 
 def elf(machine: int, interpreter: bytes = b"") -> bytes:
-    """Make the smallest file that says this of itself."""
+    """Make the smallest ELF file for a machine, with an interpreter or without."""
     head = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
     head += struct.pack(
         "<HHIQQQIHHHHHH", 2, machine, 1, 0, 64, 0, 0, 64, 56, bool(interpreter), 0, 0, 0
@@ -36,7 +37,7 @@ def elf(machine: int, interpreter: bytes = b"") -> bytes:
 
 
 def test_a_dynamic_program_brings_loader_and_libraries() -> None:
-    subject = of_program("/bin/ls", ["-l", "{x}"], environment=["A=b=c"])
+    subject = of_program("/bin/ls", ["-l", "{x}"], options=ProgramOptions(environment=["A=b=c"]))
     names = set(subject.files)
     assert {"ls", "lib/libc.so.6", "lib/ld-linux-x86-64.so.2"} <= names
     assert subject.argv[:3] == (
@@ -49,28 +50,31 @@ def test_a_dynamic_program_brings_loader_and_libraries() -> None:
     assert subject.environment == {"A": "b=c"}
 
 
-def test_with_the_hosts_root_nothing_is_brought_but_what_is_covered(tmp_path: Path) -> None:
-    assert of_program("ls", root="host").argv == (shutil.which("ls"),)
+def test_with_the_root_of_the_host_copies_only_hidden_files(tmp_path: Path) -> None:
+    assert of_program("ls", options=ProgramOptions(root="host")).argv == (shutil.which("ls"),)
     script = program(tmp_path / "run", b"#!/bin/sh\nexit 0\n")
     covered = str(tmp_path).startswith("/tmp/")
-    brought = of_program(script, root="host")
+    brought = of_program(script, options=ProgramOptions(root="host"))
     assert brought.argv == (("{share}/subject/run/run",) if covered else (script,))
 
 
-def test_a_static_program_and_a_script_are_copied_as_they_are(tmp_path: Path) -> None:
+def test_copies_a_static_program_and_a_script(tmp_path: Path) -> None:
     static = of_program(program(tmp_path / "static", elf(62)))
     assert static.argv == ("{share}/subject/static/static",)
     config = tmp_path / "config.toml"
     config.touch()
-    script = of_program(program(tmp_path / "s.py", b"#!/usr/bin/python3\n"), files=[str(config)])
+    script = of_program(
+        program(tmp_path / "s.py", b"#!/usr/bin/python3\n"),
+        options=ProgramOptions(files=[str(config)]),
+    )
     assert set(script.files) == {"s.py", "config.toml"}
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "why"),
     [
-        (elf(22), "is for s390x, for which there is no guest"),
-        (elf(4242), "is for ELF machine 4242, for which there is no guest"),
+        (elf(22), "is for s390x, and no guest has this machine"),
+        (elf(4242), "is for ELF machine 4242, and no guest has this machine"),
         (elf(62, b"/lib/ld-musl-nowhere.so.1\0"), "is made for musl: its loader /lib/ld-musl-"),
         (elf(62, b"/lib/ld-uclibc.so.0\0"), "is made for another libc"),
         (b"echo hello\n", "neither an ELF program nor a script"),
@@ -80,25 +84,25 @@ def test_a_static_program_and_a_script_are_copied_as_they_are(tmp_path: Path) ->
         (elf(62, b"/lib/ld.so\0")[:-11], "is a truncated ELF file"),
     ],
 )
-def test_what_cannot_run_is_told(tmp_path: Path, data: bytes, told: str) -> None:
-    with pytest.raises(UsageError, match=told) as caught:
+def test_rejects_a_program_that_cannot_run(tmp_path: Path, data: bytes, why: str) -> None:
+    with pytest.raises(UsageError, match=why) as caught:
         of_program(program(tmp_path / "x", data))
     assert caught.value.remedy
 
 
-def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+def test_rejects_files_that_are_missing_or_not_executable(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a program of this machine"):
         of_program("./nothing-of-this-name")
     (tmp_path / "plain").touch()
-    with pytest.raises(UsageError, match="may not be executed") as caught:
+    with pytest.raises(UsageError, match="is not executable") as caught:
         of_program(str(tmp_path / "plain"))
     assert caught.value.remedy == f"chmod +x {tmp_path / 'plain'}"
     with pytest.raises(UsageError, match="is a directory"):
         of_program(str(tmp_path))
-    with pytest.raises(UsageError, match="absent: there is no such file"):
-        of_program("ls", files=["absent"])
+    with pytest.raises(UsageError, match="absent is not a readable file"):
+        of_program("ls", options=ProgramOptions(files=["absent"]))
     with pytest.raises(UsageError, match="--env NAME: this is not an assignment"):
-        of_program("ls", environment=["NAME"])
+        of_program("ls", options=ProgramOptions(environment=["NAME"]))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,7 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
         ("#!/usr/bin/env", "/usr/bin/env"),
     ],
 )
-def test_a_script_and_what_is_to_read_it(tmp_path: Path, first: str, interpreter: str) -> None:
+def test_finds_the_interpreter_of_a_script(tmp_path: Path, first: str, interpreter: str) -> None:
     script = of_program(program(tmp_path / "x", f"{first}\n".encode()))
     assert script.interpreter == interpreter
     root = tmp_path / "root"
@@ -124,12 +128,12 @@ def test_a_script_and_what_is_to_read_it(tmp_path: Path, first: str, interpreter
     assert missing_interpreter(replace(script, root="host"), tmp_path) == ""
 
 
-def test_a_program_is_read_by_nobody() -> None:
+def test_a_program_has_no_interpreter() -> None:
     assert of_program("/bin/ls").interpreter == ""
     assert missing_interpreter(of_program("/bin/ls"), Path("/nowhere")) == ""
 
 
-def test_a_program_carries_its_machine(tmp_path: Path) -> None:
+def test_reads_the_machine_of_a_program(tmp_path: Path) -> None:
     foreign = of_program(program(tmp_path / "static", elf(183)))
     assert (foreign.machine, foreign.linked) == ("aarch64", False)
     linked = of_program(program(tmp_path / "linked", elf(183, b"/lib/ld-linux-aarch64.so.1\0")))
@@ -148,21 +152,21 @@ def test_a_program_carries_its_machine(tmp_path: Path) -> None:
             "i386",
             True,
             ("x86_64", "i386"),
-            "g has no libraries for programs of i386",
+            "g has no libraries for programs for i386",
             "give them by --sysroot, or link it statically",
         ),
         (
             "riscv64",
             False,
             ("x86_64", "i386"),
-            "p is for riscv64, g runs programs of x86_64 and i386",
+            "p is for riscv64, g runs programs for x86_64 and i386",
             "take qemu-a or qemu-b, or build it for x86_64",
         ),
     ],
 )
-def test_which_guests_suit_a_program(
+def test_which_guests_can_run_a_program(
     machine: str, linked: bool, machines: tuple[str, ...], why: str, remedy: str
 ) -> None:
-    subject = Subject("p", machine=machine, linked=linked)
+    subject = Subject(name="p", machine=machine, linked=linked)
     support = can_run(subject, "g", machines, ["qemu-a", "qemu-b"])
     assert (support.ok, support.reason, support.remedy) == (not why, why, remedy)

@@ -241,7 +241,8 @@ def run(tmp_path: Path) -> Path:
     for guest, task_size in (("native", 0x7FFFFFFFF000), ("uml-6.12", 0x7F80000000)):
         ready = samples.ready(guest)
         facts = dataclasses.replace(samples.facts(task_size), release=f"of-{guest}")
-        sink(GuestReady(**{**msgspec.structs.asdict(ready), "facts": facts}))
+        own = {"facts": facts, "own_kernel": guest != "native"}
+        sink(GuestReady(**{**msgspec.structs.asdict(ready), **own}))
     for cell in cells:
         dies = cell.guest != "native" and cell.subject == "c-tsan" and cell.repeat == 1
         log = {"go-hello": "go", "c-tsan": "tsan"}[cell.subject]

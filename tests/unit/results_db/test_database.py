@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests.host_probe import examine
+from foothold_lab.harness.guests.host_probe import probe_host
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.results_db.database import Database, HistoryError
@@ -214,7 +214,7 @@ except HistoryError as error:
 
 
 def in_a_namespace(script: str, place: Path) -> str:
-    if examine().namespaces:
+    if probe_host().namespaces:
         pytest.skip("this host refuses namespaces")
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", script, "sh", str(place), sys.executable],

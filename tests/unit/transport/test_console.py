@@ -39,7 +39,7 @@ def play(tmp_path: Path, data: bytes, told: Told) -> Console:
     return one
 
 
-def test_everything_is_recorded_to_the_byte(tmp_path: Path) -> None:
+def test_records_every_byte(tmp_path: Path) -> None:
     data = b"a line\r\n\x1b[31mred\x1b[0m \x00\xff\n" + b"x" * 10000
     with play(tmp_path, data, Told()):
         pass
@@ -53,7 +53,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_flood_is_cut_told_and_costs_no_memory(tmp_path: Path) -> None:
+def test_bounds_a_flood_on_disk_and_in_memory(tmp_path: Path) -> None:
     told = Told()
     with play(tmp_path, b"y\n" * (1 << 20), told) as one:
         assert len(one._tail) <= console.TAIL
@@ -62,14 +62,14 @@ def test_a_flood_is_cut_told_and_costs_no_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_flood_without_a_line_end_is_cut_as_well(tmp_path: Path) -> None:
+def test_bounds_a_flood_in_one_line(tmp_path: Path) -> None:
     told = Told()
     with play(tmp_path, b"\0" * (2 << 20), told) as one:
         assert len(one._line) <= console.LONGEST
     assert told.event.is_set()
 
 
-def test_death_is_told_once_even_if_it_comes_in_pieces(tmp_path: Path) -> None:
+def test_reports_a_sign_of_death_once_even_in_pieces(tmp_path: Path) -> None:
     told = Told()
     one = Console(tmp_path / "console.log", told)
     guest = os.dup(one.guest_end)
@@ -91,7 +91,7 @@ def recorded() -> list[Path]:
 
 
 @pytest.mark.parametrize("log", recorded(), ids=lambda path: path.stem)
-def test_recorded_consoles_mean_what_they_meant(log: Path) -> None:
+def test_recognises_recorded_consoles(log: Path) -> None:
     """Each real console, and in `.expected` what it must be taken for (`-`: a healthy guest)."""
     found = [
         meaning
@@ -102,5 +102,5 @@ def test_recorded_consoles_mean_what_they_meant(log: Path) -> None:
     assert (str(found[0]) if found else "-") == expected
 
 
-def test_there_are_recorded_consoles() -> None:
+def test_has_recorded_consoles() -> None:
     assert len(recorded()) >= 6

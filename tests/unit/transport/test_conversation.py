@@ -11,7 +11,7 @@ import pytest
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError
 from foothold_lab.harness.model.record import Ending, Window
-from foothold_lab.harness.transport.conversation import Conversation, Said
+from foothold_lab.harness.transport.conversation import Conversation, Output
 from foothold_lab.harness.transport.frames import FrameKind, LostContactError, frame
 
 END = frame(FrameKind.ENDED, json.dumps({"status": 3, "signal": 0}).encode())
@@ -41,7 +41,7 @@ class Stream:
         pass
 
 
-def test_what_is_said_arrives_in_order_however_it_is_cut() -> None:
+def test_receives_output_in_order_however_it_is_split() -> None:
     whole = (
         frame(FrameKind.STARTED, b'{"pid":7}')
         + frame(FrameKind.STDOUT, b"out")
@@ -51,40 +51,40 @@ def test_what_is_said_arrives_in_order_however_it_is_cut() -> None:
     for size in (1, 3, 7, len(whole)):
         pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
         talk = Conversation(Stream(pieces))
-        assert talk.hear(SOON) == Said("out", b"out")
-        assert talk.hear(SOON) == Said("err", b"err")
-        end = talk.hear(SOON)
+        assert talk.receive(SOON) == Output("out", b"out")
+        assert talk.receive(SOON) == Output("err", b"err")
+        end = talk.receive(SOON)
         assert isinstance(end, Ending)
         assert end.status == 3
 
 
-def test_what_is_told_goes_in_frames_that_no_line_stalls_on() -> None:
+def test_sends_input_in_frames_that_fit_a_uml_line() -> None:
     stream = Stream([])
     talk = Conversation(stream)
-    talk.tell(bytes(5000))
+    talk.send(bytes(5000))
     talk.resize(Window(50, 132))
-    talk.end()
+    talk.close_input()
     assert all(len(each) < 3000 for each in stream.heard)
     assert sum(len(each) - 5 for each in stream.heard[:-2]) == 5000
     assert stream.heard[-2] == frame(FrameKind.RESIZE, b"\x32\x00\x84\x00")
     assert stream.heard[-1] == frame(FrameKind.CLOSE_INPUT)
 
 
-def test_a_program_that_cannot_be_started() -> None:
+def test_reports_a_program_that_cannot_start() -> None:
     with pytest.raises(SubjectError, match="could not be started: no such file"):
-        Conversation(Stream([frame(FrameKind.FAILED, b"no such file")])).hear(SOON)
+        Conversation(Stream([frame(FrameKind.FAILED, b"no such file")])).receive(SOON)
 
 
 @pytest.mark.parametrize(
     "piece", [b"", ConnectionResetError("gone"), b"?\0\0\0\0", b"o\xff\xff\xff\xff"]
 )
-def test_contact_is_lost(piece: bytes | Exception) -> None:
+def test_reports_lost_contact(piece: bytes | Exception) -> None:
     with pytest.raises(LostContactError):
-        Conversation(Stream([piece])).hear(SOON)
+        Conversation(Stream([piece])).receive(SOON)
 
 
-def test_silence_is_told_from_an_end() -> None:
+def test_a_timeout_is_not_the_end() -> None:
     talk = Conversation(Stream([TimeoutError(), END]))
     with pytest.raises(TimeoutError):
-        talk.hear(SOON)
-    assert isinstance(talk.hear(SOON), Ending)
+        talk.receive(SOON)
+    assert isinstance(talk.receive(SOON), Ending)

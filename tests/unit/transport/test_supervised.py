@@ -59,7 +59,9 @@ def watch(*pieces: bytes) -> Record:
 
 
 @given(st.lists(st.tuples(st.sampled_from("oe"), st.binary(max_size=300))), st.integers(1, 50))
-def test_output_arrives_whole_however_it_is_cut(output: list[tuple[str, bytes]], size: int) -> None:
+def test_receives_all_output_however_it_is_split(
+    output: list[tuple[str, bytes]], size: int
+) -> None:
     stream = frame("s", {"pid": 7})
     stream += b"".join(frame(kind, data) for kind, data in output) + frame("x", ENDING)
     pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
@@ -69,7 +71,7 @@ def test_output_arrives_whole_however_it_is_cut(output: list[tuple[str, bytes]],
     assert (record.pid, record.ending.status, record.ending.wall) == (7, 0, 0.5)
 
 
-def test_a_hold_reads_the_maps_and_lets_go() -> None:
+def test_a_checkpoint_reads_the_maps_and_continues() -> None:
     hold = b'{"event":"hold","at":"reserved"}\n'
     script = Script(
         [
@@ -121,7 +123,7 @@ def test_leaves_out_maps_of_a_program_that_has_ended() -> None:
 
 
 @given(st.lists(st.binary(max_size=200)))
-def test_an_agent_that_speaks_nonsense_is_no_traceback(pieces: list[bytes]) -> None:
+def test_invalid_messages_are_lost_contact_or_guest_errors(pieces: list[bytes]) -> None:
     with pytest.raises((LostContactError, SubjectError)):
         watch(*pieces)
 
@@ -137,12 +139,12 @@ def test_an_agent_that_speaks_nonsense_is_no_traceback(pieces: list[bytes]) -> N
         [frame("x", b"\xff")],
     ],
 )
-def test_nonsense_and_early_ends_are_lost_contact(pieces: list[bytes]) -> None:
+def test_invalid_frames_and_early_ends_are_lost_contact(pieces: list[bytes]) -> None:
     with pytest.raises(LostContactError):
         watch(*pieces)
 
 
-def test_a_maps_frame_that_nobody_asked_for_is_ignored() -> None:
+def test_ignores_maps_that_were_not_requested() -> None:
     record = supervise(
         Script([frame("s", {"pid": 7}), frame("m", b"lies"), frame("x", ENDING)]),
         ["s"],
@@ -151,13 +153,13 @@ def test_a_maps_frame_that_nobody_asked_for_is_ignored() -> None:
     assert record.maps == {}
 
 
-def test_an_endless_subject_is_told_with_its_last_words() -> None:
+def test_reports_the_last_output_of_a_subject_at_the_deadline() -> None:
     with pytest.raises(SubjectError, match="still running after") as caught:
         watch(frame("s", {"pid": 7}), frame("e", b"working on it"))
     assert "working on it" in caught.value.remedy
 
 
-def test_a_flood_is_cut_and_named() -> None:
+def test_bounds_output_and_says_so() -> None:
     chunk = frame("e", b"y" * 65536)
     flood = [chunk] * (MOST_OUTPUT // 65536 + 1)
     record = watch(frame("s", {"pid": 7}), frame("o", b"hello\n"), *flood, frame("x", ENDING))
@@ -171,7 +173,7 @@ def listen(ready_pattern: str, *pieces: bytes) -> tuple[Record, bytes]:
     return supervise(script, ["s"], Deadline.after(5), how=how), b"".join(script.heard)
 
 
-def test_one_that_says_that_it_has_started_is_ended_then() -> None:
+def test_stops_a_subject_that_is_ready() -> None:
     killed = frame("x", ENDING | {"status": -1, "signal": 9})
     record, heard = listen(
         "^listening on [0-9]+$",
@@ -189,18 +191,18 @@ def test_one_that_says_that_it_has_started_is_ended_then() -> None:
     assert heard == frame("m", b"") + frame("k", b"")
 
 
-def test_a_prompt_counts_as_said_and_half_a_line_of_another_does_not() -> None:
+def test_matches_an_incomplete_line_once() -> None:
     killed = frame("x", ENDING | {"status": -1, "signal": 9})
     assert listen("^> $", frame("o", b"> "), frame("m", b""), killed)[0].ready
     assert not listen("^ready$", frame("o", b"not ready\n"), frame("x", ENDING))[0].ready
 
 
-def test_a_subject_that_cannot_start_is_told() -> None:
+def test_reports_a_subject_that_cannot_start() -> None:
     with pytest.raises(SubjectError, match="cannot execute x: No such file"):
         watch(frame("s", b'{"pid":7}') + frame("f", b"cannot execute x: No such file"))
 
 
-def test_a_trace_is_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bounds_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervised, "MOST_TRACE", 4 << 20)
     chunk = frame("t", b"7 brk(NULL) = 0x1\n" * 100)
     begun = frame("s", {"pid": 7})
@@ -213,7 +215,7 @@ def test_a_trace_is_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert flood.cut == ("trace",)
 
 
-def test_a_subject_that_cannot_be_traced_is_the_laboratorys_fault() -> None:
+def test_blames_infrastructure_if_tracing_fails() -> None:
     said = frame("t", b"strace: PTRACE_SEIZE: Operation not permitted\n")
     with pytest.raises(InfrastructureError, match="PTRACE_SEIZE: Operation not permitted") as it:
         watch(said + frame("f", b""))
@@ -238,14 +240,14 @@ def test_limits_become_options_of_the_agent() -> None:
     ]  # fmt: skip
 
 
-def test_the_maps_of_the_end_are_asked_for_where_somebody_can_hold_it() -> None:
+def test_requests_exit_maps_only_with_a_tracer() -> None:
     last = Supervision(trace=True, exit_maps=True)
     assert "--exit-maps" in agent_argv("/init", Limits(), ["a"], last, "/bin/strace")
     assert "--exit-maps" not in agent_argv("/init", Limits(), ["a"], last, "fd:100")
     assert "--exit-maps" not in agent_argv("/init", Limits(), ["a"], Supervision(exit_maps=True))
 
 
-def test_the_maps_of_the_end_come_unasked() -> None:
+def test_receives_exit_maps_without_a_request() -> None:
     maps = b"00400000-00401000 r--p\n"
     seen = watch(frame("s", {"pid": 7}), frame("l", maps), frame("x", ENDING))
     assert (seen.maps, seen.stopped) == ({"end": maps.decode()}, False)
