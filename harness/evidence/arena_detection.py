@@ -153,7 +153,7 @@ class _Low:
         return whole and certain and any(_holds(each, run[0].start + ninth) for each in run)
 
     def outgrown_base(self, run: Sequence[MappedRange], mappings: Sequence[MappedRange]) -> int:
-        """Return the base of a smaller reservation whose heap has outgrown it; 0 if there is none.
+        """Return the base of a smaller reservation whose heap has outgrown it; 0 if none exists.
 
         The bitmap then begins below the reservation. The base is the multiple of a MiB for which a
         ninth of the reservation ends where the arena starts, and the bitmap of that arena covers
