@@ -19,8 +19,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import errorcode
 
+from foothold_lab.harness.evidence.mapping_calls import Call, MappingEffects
 from foothold_lab.harness.evidence.maps import MappedRange, MapsError, RangeIndex, parse_maps
-from foothold_lab.harness.evidence.strace import Call, SubjectTrace, effect_of, split
+from foothold_lab.harness.evidence.strace import SubjectTrace, split
 from foothold_lab.harness.model.deadline import Check, checked, unchecked
 from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.ledger import Map, Piece, Reservation, Step, replay
@@ -184,6 +185,7 @@ def follow_subject(log: Log, pid: int) -> SubjectTrace:
     unread = list(log.unread)
     threads = children = 0
     ending = ""
+    effects = MappingEffects()
     for call in _calls(log, pid):
         if call.name in ("clone", "clone3", "fork", "vfork"):
             # the result may be that of another thread: the request alone counts
@@ -195,7 +197,8 @@ def follow_subject(log: Log, pid: int) -> SubjectTrace:
             ending = f"exited with {int(call.args[0]) & 0xFF}"
         else:
             try:
-                if step := effect_of(call):
+                effects.note_segment(call)
+                if step := effects.step(call):
                     steps.append(step)
             except (ValueError, IndexError):
                 unread.append(call.line)
@@ -272,9 +275,10 @@ def _pieces(entries: Sequence[Call | Table], pid: int) -> tuple[Piece, ...]:
         )
         for start, end, protection in table.rows
     ]
+    effects = MappingEffects()
     later = [each for each in entries[last:] if isinstance(each, Call) and each.pid == pid]
     for call in later:
-        if call.name in _MEMORY - {"mmap", "mmap2"} and (step := effect_of(call)):
+        if call.name in _MEMORY - {"mmap", "mmap2"} and (step := effects.step(call)):
             steps.append(step)
     return replay(steps).layout
 

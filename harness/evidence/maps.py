@@ -47,8 +47,9 @@ class MappedRange:
 
     @property
     def anonymous(self) -> bool:
-        """Is it private memory without a file or a name?"""
-        return not self.name and self.permissions.endswith("p")
+        """Is it private memory without a file? prctl(PR_SET_VMA) may have named it."""
+        named = self.name and not self.name.startswith("[anon:")
+        return not named and self.permissions.endswith("p")
 
     @property
     def is_heap(self) -> bool:

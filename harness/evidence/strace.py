@@ -8,17 +8,23 @@ would, behind a first line that says so (images/agent/trace_writer.c).
 
 from __future__ import annotations
 
-import functools
 import io
 import re
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from foothold_lab.harness.evidence.mapping_calls import (
+    CHANGING_CALLS,
+    Call,
+    MappingEffects,
+    mapped,
+    number,
+)
 from foothold_lab.harness.model.deadline import Check, checked, unchecked
 from foothold_lab.harness.model.findings import Code, Finding
-from foothold_lab.harness.model.ledger import Map, Protect, Remap, Reservation, Step, Unmap
+from foothold_lab.harness.model.ledger import Step
 from foothold_lab.harness.model.record import Ending
 
 LONGEST_LINE = 64 << 10  # bytes; strace shortens strings and arrays, so its lines are below 4 KiB
@@ -51,22 +57,6 @@ _END = re.compile(
 _MODE = re.compile(r"\[ Process PID=\d+ runs in .* mode\. \]")
 _AGENT = re.compile(r"agent: Process \d+ attached")
 _STRACE = re.compile(r"(?:\S*/)?strace: (?P<what>.*)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """A system call that came back. `result` is None if it never did, `errno` a name or empty.
-
-    `injected`: the tracer gave this answer, or made the call.
-    """
-
-    pid: int
-    name: str
-    args: tuple[str, ...]
-    result: int | None
-    errno: str
-    line: str
-    injected: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +115,8 @@ class _Reader:
         self._by_agent = False
 
     def read(self, log: bytes, check: Check) -> Trace:
-        for number, line in enumerate(checked(io.BytesIO(log), check)):
-            self._read_line(line, first=number == 0)
+        for place, line in enumerate(checked(io.BytesIO(log), check)):
+            self._read_line(line, first=place == 0)
         return Trace(
             calls=tuple(self._calls),
             signals=tuple(self._signals),
@@ -290,7 +280,10 @@ def follow_subject(trace: Trace, pid: int, check: Check = unchecked) -> SubjectT
     unread: list[str] = []
     threads = children = 0
     executed = int(trace.by_agent)
+    effects = MappingEffects()
     for call in checked(trace.calls, check):
+        if call.name == "shmget":
+            _note_segment(effects, call, unread)
         if call.pid not in ours:
             continue
         if call.name in ("execve", "execveat") and call.result == 0:
@@ -303,9 +296,9 @@ def follow_subject(trace: Trace, pid: int, check: Check = unchecked) -> SubjectT
                 threads += 1
             else:
                 children += 1
-        elif executed > 1 and (effect := _EFFECTS.get(call.name)):
+        elif executed > 1 and call.name in CHANGING_CALLS:
             try:
-                if step := effect(call):
+                if step := effects.step(call):
                     steps.append(step)
             except (ValueError, IndexError):
                 unread.append(call.line)
@@ -317,10 +310,17 @@ def follow_subject(trace: Trace, pid: int, check: Check = unchecked) -> SubjectT
         unread=tuple(unread),
         ending=trace.endings.get(pid, ""),
         pending=any(
-            call.result is None and call.pid in ours and call.name in _EFFECTS
+            call.result is None and call.pid in ours and call.name in CHANGING_CALLS
             for call in trace.calls
         ),
     )
+
+
+def _note_segment(effects: MappingEffects, call: Call, unread: list[str]) -> None:
+    try:
+        effects.note_segment(call)
+    except (ValueError, IndexError):
+        unread.append(call.line)
 
 
 def _threads(trace: Trace, pid: int) -> set[int]:
@@ -374,9 +374,9 @@ def last_refusal(trace: Trace, pid: int) -> str:
         if executed < 2 or call.name not in _REQUESTS:
             continue
         try:
-            requested = _number(call.args[0]) if call.name == "brk" else 0
+            requested = number(call.args[0]) if call.name == "brk" else 0
             if call.errno and call.name == "mmap":
-                last = f"mmap, {_mapped(call).reservation}"
+                last = f"mmap, {mapped(call).reservation}"
             elif call.errno or (call.result is not None and call.result < requested):
                 last = call.line
         except (ValueError, IndexError):
@@ -399,101 +399,3 @@ _STARTERS = frozenset({"clone", "clone3", "fork", "vfork"})
 
 def _text(quoted: str) -> str:
     return quoted.strip('"')
-
-
-def effect_of(call: Call) -> Step | None:
-    """Return what a call did to the address space, or that it was refused addresses; None if it did
-    nothing.
-
-    Raises ValueError or IndexError if its arguments are not those of such a call.
-    """
-    effect = _EFFECTS.get(call.name)
-    return effect(call) if effect else None
-
-
-def _map(call: Call) -> Step | None:
-    return None if call.result is None else _mapped(call)
-
-
-def _unmap(call: Call) -> Step | None:
-    if call.result != 0:
-        return None
-    return Unmap(_number(call.args[0]), _number(call.args[1]), call.line)
-
-
-def _protect(call: Call) -> Step | None:
-    if call.result != 0:
-        return None
-    start, length, bits = call.args
-    return Protect(
-        start=_number(start), length=_number(length), protection=_protection(bits), line=call.line
-    )
-
-
-def _remap(call: Call) -> Step | None:
-    if call.errno or not call.result:
-        return None
-    start, length, new_length = (_number(each) for each in call.args[:3])
-    return Remap(
-        start=start,
-        length=length,
-        new_start=call.result,
-        new_length=new_length,
-        line=call.line,
-    )
-
-
-_EFFECTS: Mapping[str, Callable[[Call], Step | None]] = {
-    "mmap": _map,
-    "mmap2": _map,
-    "munmap": _unmap,
-    "mprotect": _protect,
-    "mremap": _remap,
-}
-"""What each call that changes the address space does to it."""
-
-
-def _mapped(call: Call) -> Map:
-    requested, length, bits, flags = call.args[:4]
-    granted = None if call.errno else call.result
-    reservation = Reservation(
-        requested=_number(requested),
-        length=_number(length),
-        protection=_protection(bits),
-        flags=_flags(flags),
-        granted=granted,
-        errno=call.errno,
-        injected=call.injected and granted is not None,
-    )
-    return Map(reservation, call.line)
-
-
-def _number(text: str) -> int:
-    return 0 if text == "NULL" else int(text, 0)
-
-
-@functools.lru_cache(1024)
-def _flags(text: str) -> frozenset[str]:
-    return frozenset(each.removeprefix("MAP_") for each in text.split("|"))
-
-
-_PROTECTIONS = frozenset(
-    {
-        "PROT_NONE",
-        "PROT_READ",
-        "PROT_WRITE",
-        "PROT_EXEC",
-        "PROT_GROWSDOWN",
-        "PROT_BTI",
-        "0x10",  # PROT_BTI of arm64, the number as qemu-user 7.2 writes it
-    }
-)
-
-
-@functools.lru_cache(1024)
-def _protection(bits: str) -> str:
-    names = set(bits.split("|"))
-    if not names <= _PROTECTIONS:
-        raise ValueError(bits)
-    letters = (("PROT_READ", "r"), ("PROT_WRITE", "w"), ("PROT_EXEC", "x"))
-    return "".join(letter if name in names else "-" for name, letter in letters)

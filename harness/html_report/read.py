@@ -14,9 +14,10 @@ import msgspec
 
 from foothold_lab.harness.evidence import emulator, maps
 from foothold_lab.harness.evidence.allocator_report import Report, read_report
+from foothold_lab.harness.evidence.mapping_calls import Call
 from foothold_lab.harness.evidence.observe import CHECKPOINTS
 from foothold_lab.harness.evidence.program import RUNNING
-from foothold_lab.harness.evidence.strace import Call, SubjectTrace, follow_subject, parse_trace
+from foothold_lab.harness.evidence.strace import SubjectTrace, follow_subject, parse_trace
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import AnyEvent, RunFinished, RunStarted
 from foothold_lab.harness.model.ledger import AddressSpace, replay

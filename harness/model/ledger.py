@@ -52,7 +52,8 @@ class ReservationState(StrEnum):
 class Reservation:
     """One request for addresses.
 
-    `requested` is the address, 0 if any will do, None if the witness cannot know it. `granted` is
+    `requested` is the address, 0 if any will do, None if the witness cannot know it, or if mremap(2)
+    made the mapping. `granted` is
     None if the kernel refused; `errno` is then its name. `states` are in order of time. `nested`:
     the address lies in what the program had reserved before. `injected`: a fault made the mapping,
     not the program.
@@ -113,10 +114,13 @@ Ledger = tuple[Reservation, ...]
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """A step: the program requested addresses. `line` is how the witness wrote it."""
+    """A step: the program requested addresses. `line` is how the witness wrote it, `thread` the
+    number of the thread that made the call, 0 if unknown.
+    """
 
     reservation: Reservation
     line: str = field(default="", compare=False)
+    thread: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +144,17 @@ class Protect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remap:
-    """A step: mremap(2) made `length` bytes at `start` into `new_length` bytes at `new_start`."""
+    """A step: mremap(2) made `length` bytes at `start` into `new_length` bytes at `new_start`.
+
+    `keeps_old`: what was at `start` stays mapped (MREMAP_DONTUNMAP, or a `length` of 0).
+    """
 
     start: int
     length: int
     new_start: int
     new_length: int
     line: str = field(default="", compare=False)
+    keeps_old: bool = False
 
 
 Step = Map | Unmap | Protect | Remap
@@ -245,12 +253,18 @@ class _Space:
             self._pieces[start] = (end, reservation.protection, place)
 
     def _remap(self, step: Remap) -> None:
-        """The new mapping has the protection and the flags of the old one."""
-        taken = self._take(step.start, step.length, ReservationState.UNMAPPED)
+        """The new mapping has the protection and the flags of the old one. What no step has mapped
+        is of the kernel's making (the vdso, the heap of brk) or a file that execve has mapped.
+        """
+        state = None if step.keeps_old else ReservationState.UNMAPPED
+        taken = self._take(step.start, max(step.length, PAGE), state)
         protection = taken[0].protection if taken else "rw-"
-        flags = self._ledger[taken[0].place].flags if taken else PRIVATE_ANONYMOUS
+        flags = self._ledger[taken[0].place].flags if taken else frozenset[str]()
+        if step.keeps_old:
+            for piece in taken:
+                self._pieces[piece.start] = (piece.end, piece.protection, piece.place)
         moved = Reservation(
-            requested=step.start,
+            requested=None,  # its flags, not an address, say whether it may move
             length=step.new_length,
             protection=protection,
             flags=flags - FIXED,
@@ -258,8 +272,10 @@ class _Space:
         )
         self._map(moved)
 
-    def _take(self, start: int, length: int, state: ReservationState) -> list[Piece]:
-        """Take a range out of the layout and return the pieces that were there."""
+    def _take(self, start: int, length: int, state: ReservationState | None) -> list[Piece]:
+        """Take a range out of the layout and return the pieces that were there, whose reservations
+        get the `state`.
+        """
         end = start + _whole_pages(length)
         pieces = self._pieces
         taken: list[Piece] = []
@@ -286,8 +302,9 @@ class _Space:
                 )
                 if first_end > end:
                     pieces[end] = (first_end, protection, place)
-        for piece in taken:
-            self._note(piece.place, state)
+        if state:
+            for piece in taken:
+                self._note(piece.place, state)
         return taken
 
     def _note(self, place: int, state: ReservationState) -> None:

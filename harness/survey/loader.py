@@ -12,9 +12,10 @@ from pathlib import Path
 import msgspec
 
 from foothold_lab.harness.evidence import emulator
+from foothold_lab.harness.evidence.mapping_calls import Call
 from foothold_lab.harness.evidence.maps import MapsError, parse_maps
 from foothold_lab.harness.evidence.program import TRACED
-from foothold_lab.harness.evidence.strace import Call, SubjectTrace, follow_subject, parse_trace
+from foothold_lab.harness.evidence.strace import SubjectTrace, follow_subject, parse_trace
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import AnyEvent, GuestReady, RunStarted
 from foothold_lab.harness.model.facts import Facts

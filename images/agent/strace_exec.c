@@ -11,10 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The calls of a trace. A call that this architecture lacks is left out (?). */
+/* The calls of a trace. A call that this architecture, or strace, lacks is left out (?).
+ * docs/mapping-calls.md says what each call does. */
 #define CALLS                                                                                      \
-	"trace=brk,mmap,?mmap2,munmap,mprotect,mremap,mincore,execve,execveat,clone,?clone3,"      \
-	"?fork,?vfork,prlimit64,?setrlimit,?getrlimit,exit,exit_group"
+	"trace=brk,mmap,?mmap2,munmap,mprotect,?pkey_mprotect,mremap,mincore,?remap_file_pages,"   \
+	"?shmget,?shmat,?shmdt,?map_shadow_stack,?mseal,?process_madvise,?io_setup,?io_destroy,"   \
+	"?io_uring_setup,?userfaultfd,execve,execveat,clone,?clone3,?fork,?vfork,prlimit64,"       \
+	"?setrlimit,?getrlimit,exit,exit_group"
 
 static int tracer_of_this_process(void)
 {

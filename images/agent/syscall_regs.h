@@ -27,6 +27,22 @@
 #ifndef SYS_shmat
 #define SYS_shmat NO_CALL
 #endif
+#ifndef SYS_shmget
+#define SYS_shmget NO_CALL
+#endif
+#ifndef SYS_shmdt
+#define SYS_shmdt NO_CALL
+#endif
+#ifndef SYS_map_shadow_stack
+#ifdef __i386__
+#define SYS_map_shadow_stack NO_CALL
+#else
+#define SYS_map_shadow_stack 453 /* include/uapi/asm-generic/unistd.h, since Linux 6.6 */
+#endif
+#endif
+#ifndef SYS_mseal
+#define SYS_mseal 462 /* on all architectures, since Linux 6.10 */
+#endif
 #ifndef SYS_getrlimit
 #define SYS_getrlimit NO_CALL
 #endif

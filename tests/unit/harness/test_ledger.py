@@ -108,6 +108,30 @@ def test_mremap_moves() -> None:
     ]
 
 
+def test_mremap_may_keep_the_old_range() -> None:
+    address_space = replay(
+        [
+            mapped(10, 4, protection="rw-"),
+            Remap(
+                start=10 * PAGE,
+                length=4 * PAGE,
+                new_start=50 * PAGE,
+                new_length=4 * PAGE,
+                keeps_old=True,
+            ),
+        ]
+    )
+    assert [each.states for each in address_space.ledger] == [(ReservationState.KEPT,)] * 2
+    assert [(p.start // PAGE, p.end // PAGE) for p in address_space.layout] == [(10, 14), (50, 54)]
+
+
+def test_mremap_of_a_mapping_of_the_kernel_is_not_a_request() -> None:
+    """The vdso, for example, is code: nothing is known of its protection."""
+    vdso = Remap(start=10 * PAGE, length=2 * PAGE, new_start=50 * PAGE, new_length=2 * PAGE)
+    [moved] = replay([vdso]).ledger
+    assert (moved.anonymous, moved.hinted, moved.notable) == (False, False, False)
+
+
 AT, PAGES = st.integers(0, 40), st.integers(1, 9)
 STEPS = st.lists(
     st.one_of(

@@ -1,0 +1,114 @@
+"""What a verdict says of a program that the kernel refused something, in real guests."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from foothold_lab.harness import subjects
+from foothold_lab.harness.guests.catalogue import known_guests
+from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.verdict import Expectation, Verdict
+from foothold_lab.images.builder import Builder
+from tests.guests.conftest import happen
+
+GUESTS = ("native", "uml-6.1", "uml-7.2", "qemu-x86_64")
+# the C library calls mprotect without a key
+PKEY = """
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void) {
+    char *p = mmap((void *)0x100000000000, 64 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    long key = syscall(SYS_pkey_alloc, 0, 0);
+    return syscall(SYS_pkey_mprotect, p, 64 << 20, PROT_READ | PROT_WRITE, key < 0 ? -1 : key) != 0;
+}
+"""
+SEGMENT = """
+#include <sys/mman.h>
+#include <sys/shm.h>
+int main(void) {
+    char *p = mmap((void *)0x10000000, 128 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int id = shmget(IPC_PRIVATE, 64 << 20, IPC_CREAT | 0600);
+    void *at = shmat(id, p + (32 << 20), SHM_REMAP);
+    shmctl(id, IPC_RMID, 0);
+    return at != p + (32 << 20);
+}
+"""
+MOVES = """
+#define _GNU_SOURCE
+#include <sys/mman.h>
+int main(void) {
+    char *p = mmap(0, 64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return mremap(p, 64 << 20, 64 << 20, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, 0) == MAP_FAILED;
+}
+"""
+
+
+def compiled(builder: Builder, directory: Path, **sources: str) -> dict[str, subjects.Subject]:
+    """Make static programs for x86_64."""
+    toolchain = builder.image("toolchain")
+    found = {}
+    for name, source in sources.items():
+        file = directory / f"{name}.c"
+        file.write_text(source)
+        subprocess.run(
+            [toolchain / "usr/bin/x86_64-linux-gnu-gcc-12", f"--sysroot={toolchain}",
+             f"-B{toolchain}/usr/bin", "-O1", "-static", "-o", directory / name, file],
+            check=True,
+        )  # fmt: skip
+        found[name] = subjects.of_program(str(directory / name))
+    return found
+
+
+def verdicts(
+    builder: Builder,
+    directory: Path,
+    programs: dict[str, subjects.Subject],
+    guests: tuple[str, ...] = GUESTS,
+    limits: str = "none",
+) -> dict[tuple[str, str], Verdict]:
+    """Run each program in each guest; guests that this machine cannot boot are left out."""
+    cells = {
+        (guest, name): Cell(
+            guest=known_guests(builder)[guest],
+            limits=Limits.parse(limits),
+            policy="",
+            subject=name,
+            workload="",
+            expected=Expectation.parse("anything"),
+        )
+        for guest in guests
+        for name in programs
+    }
+    happened = happen(list(cells.values()), builder, directory, subjects=programs)
+    found = {key: happened.verdicts[cell.id] for key, cell in cells.items()}
+    return {key: each for key, each in found.items() if each.observed}
+
+
+def test_calls_that_map_agree_with_the_maps(builder: Builder, tmp_path: Path) -> None:
+    programs = compiled(builder, tmp_path, pkey=PKEY, segment=SEGMENT, moves=MOVES)
+    found = verdicts(builder, tmp_path / "run", programs)
+    assert {guest for guest, _ in found} >= {"native", "uml-6.1", "uml-7.2"}
+    for key, verdict in found.items():
+        assert verdict.passed, (key, verdict.findings)
+        assert verdict.observed
+        assert "maps at the end" in verdict.observed.evidence, key
+    no_keys = found["uml-6.1", "pkey"].observed
+    assert no_keys
+    assert no_keys.status in (0, 1), "1: UML kernels lack pkey_mprotect"
+    assert found["native", "segment"].observed.status == 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("limits", ["fail=hinted:9:ENOMEM", "ceiling=46bit"])
+def test_the_tracer_of_the_agent_knows_them_as_well(
+    limits: str, builder: Builder, tmp_path: Path
+) -> None:
+    programs = compiled(builder, tmp_path, pkey=PKEY, segment=SEGMENT, moves=MOVES)
+    found = verdicts(builder, tmp_path / "run", programs, ("native",), limits)
+    assert len(found) == len(programs)
+    for key, verdict in found.items():
+        assert verdict.passed, (key, verdict.findings)
