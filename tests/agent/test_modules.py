@@ -20,6 +20,8 @@ from tests.agent.compiler import (
     sanitizing_compiler,
 )
 
+pytestmark = pytest.mark.agent
+
 FUZZ_SECONDS = "2"
 OPTIONS = ("run_options", "subject_limits", "faults", "cgroup", "syscall_filter", "util")
 # a test or fuzz target, and the modules that are linked with it

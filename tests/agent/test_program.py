@@ -22,6 +22,8 @@ from tests.agent.compiler import (
     sanitizing_compiler,
 )
 
+pytestmark = pytest.mark.agent
+
 EXIT_AGENT = 120
 
 

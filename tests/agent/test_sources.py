@@ -12,6 +12,8 @@ import pytest
 from foothold_lab.harness.transport.frames import FrameKind
 from tests.agent.compiler import AGENT, HERE
 
+pytestmark = pytest.mark.agent
+
 ROW = re.compile(r"^\| (\d+) \| (.+?) \|", re.MULTILINE)
 README = (AGENT / "README.md").read_text()
 LAYERS = {
