@@ -114,6 +114,11 @@ def needed(path: Path) -> list[str]:
     return _patchelf("--print-needed", str(path)).split()
 
 
+def run_path(path: Path) -> list[str]:
+    """Return the directories that an ELF file names in DT_RPATH or DT_RUNPATH, as they stand there."""
+    return [each for each in _patchelf("--print-rpath", str(path)).strip().split(":") if each]
+
+
 def closure(programs: Iterable[Path], directories: Iterable[Path]) -> set[Path]:
     """Return all libraries that the programs need, directly or not, from these directories."""
     places = list(directories)

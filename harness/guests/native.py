@@ -18,6 +18,7 @@ from foothold_lab.harness.guests.base import (
     GuestPaths,
     Support,
 )
+from foothold_lab.harness.guests.working_directory import working_directory
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
@@ -65,6 +66,7 @@ class Native:
         self.boot_record = BootRecord()
         self.paths = GuestPaths(
             share=str(config.share.absolute()),
+            placement="host",
             # the interpreter itself, not the link to it in the virtual environment
             python=os.path.realpath(sys.executable),
             agent="",
@@ -102,14 +104,16 @@ class Native:
         self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
     ) -> Iterator[Stream]:
         """See `Guest.open`."""
-        stream = PipeStream(agent_argv(self.paths.agent, limits, argv, how, self._strace()))
-        try:
-            yield stream
-        except LostContactError as error:
-            what = f"the agent was killed under the subject: {error}"
-            raise GuestError(what, code=Code.GUEST_DIED) from error
-        finally:
-            stream.close()
+        with working_directory(self._config.directory, how) as placed:
+            command = agent_argv(self.paths.agent, limits, argv, placed, self._strace())
+            stream = PipeStream(command)
+            try:
+                yield stream
+            except LostContactError as error:
+                what = f"the agent was killed under the subject: {error}"
+                raise GuestError(what, code=Code.GUEST_DIED) from error
+            finally:
+                stream.close()
 
     def _strace(self) -> str:
         builder = self._config.builder

@@ -86,7 +86,9 @@ def _native(recorded: RecordedCell, builder: Builder, guest: Guest, tree: Path) 
         'exec "$here"/lib/ld-* --library-path "$here/lib" "$here/program" "$@"\n'
     )
     wrapper.chmod(0o755)
-    paths = GuestPaths(agent=f"{_HERE}/agent", share=f"{_HERE}/share", python=_PYTHON)
+    paths = GuestPaths(
+        agent=f"{_HERE}/agent", share=f"{_HERE}/share", python=_PYTHON, placement="host"
+    )
     words = _subject(recorded, paths, guest.scale, f"{_HERE}/strace/strace")
     return f"exec {_shell_words(words, {})}"
 
@@ -177,11 +179,22 @@ def _subject(recorded: RecordedCell, paths: GuestPaths, scale: float, strace: st
     )
     how = subjects.supervision(recorded.subject, paths, scale, trace=traced)
     argv = subjects.command(recorded.subject, recorded.cell, paths, trace=traced)
+    if paths.placement == "host" and how.fresh_directory:
+        how = replace(how, directory=how.work_files or _WORK)
+        argv = _of_copy(recorded.subject, paths, argv)
     words = agent_argv(paths.agent, recorded.cell.limits, argv, replace(how, timeout=None), strace)
     text = ["--text"]
     if how.timeout is not None:
         text += ["--timeout", str(max(1, round(how.timeout)))]
     return [*words[:2], *text, *words[2:]]
+
+
+def _of_copy(subject: subjects.Subject, paths: GuestPaths, argv: Sequence[str]) -> tuple[str, ...]:
+    """Start the copy of a program in the share, if there is one: another machine has no other."""
+    name = f"{subjects.ROOT}{argv[0]}"
+    if name not in subject.files and name not in subject.links:
+        return tuple(argv)
+    return (f"{paths.share}/{subject.place}/{name}", *argv[1:])
 
 
 def copy_program(program: Path, directory: Path) -> None:
@@ -196,8 +209,9 @@ def copy_program(program: Path, directory: Path) -> None:
         shutil.copytree(program.parent / "lib", directory / "lib")
         return
     (directory / "lib").mkdir()
-    for name, library in libraries.of_host(program, loader).items():
-        shutil.copy2(library.resolve(), directory / "lib" / name)
+    for path, library in libraries.of_host(program, loader).items():
+        if not path.startswith("/etc/"):
+            shutil.copy2(library.resolve(), directory / "lib" / Path(path).name)
     elf.relocate(copy, f"lib/{Path(loader).name}", "$ORIGIN/lib")
 
 

@@ -22,7 +22,8 @@ class Supervision:
     """How a program is started and watched.
 
     `directory` is its working directory, empty for any; `root` its root directory, empty for that of
-    the guest. With a `terminal` it has a terminal of that size instead of pipes.
+    the guest. With `fresh_directory` its working directory is an empty one of its own, with copies
+    of the files in the directory `work_files` of the guest (empty: of none). With a `terminal` it has a terminal of that size instead of pipes.
 
     After `timeout` seconds, if given, its maps are read at the checkpoint `running`, and it is ended;
     likewise as soon as a line of its output matches the regular expression `ready_pattern`. With
@@ -34,6 +35,8 @@ class Supervision:
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: str = ""
     root: str = ""
+    fresh_directory: bool = False
+    work_files: str = ""
     timeout: float | None = None
     terminal: Window | None = None
     ready_pattern: str = ""

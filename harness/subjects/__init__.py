@@ -1,5 +1,6 @@
 """Describes the programs under test and deploys them."""
 
+from foothold_lab.harness.subjects.overlay import ROOT
 from foothold_lab.harness.subjects.subject import (
     ALLOCATOR,
     FILE,
@@ -28,6 +29,7 @@ __all__ = [
     "ALLOCATOR",
     "FILE",
     "PLACE",
+    "ROOT",
     "SHARE",
     "TIMEOUT",
     "ProgramOptions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import elf
 from foothold_lab.images.debian_arch import PORTS
 
+_CACHE = "etc/ld.so.cache"  # where a loader finds libraries of other directories: ldconfig(8)
+
 
 def of_host(program: Path, loader: str) -> dict[str, Path]:
-    """Return the libraries of this machine that the loader of a program finds, by file name.
+    """Return the loader of a program and the libraries that it finds, by their absolute paths.
 
     The program is not executed. Raises UsageError for a missing loader or library.
     """
@@ -23,7 +26,7 @@ def of_host(program: Path, loader: str) -> dict[str, Path]:
         )
     argv = [loader, "--list", str(program)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
-    found = {Path(loader).name: Path(loader)}
+    found = {loader: Path(loader)}
     for line in done.stdout.splitlines():
         name, arrow, place = line.strip().partition(" => ")
         if arrow and place.startswith("not found"):
@@ -32,7 +35,8 @@ def of_host(program: Path, loader: str) -> dict[str, Path]:
                 "install it, or name its directory in LD_LIBRARY_PATH",
             )
         if arrow and place.startswith("/"):
-            found[Path(name).name] = Path(place.rpartition(" (")[0])
+            path = os.path.normpath(place.rpartition(" (")[0])
+            found[path] = Path(path)
     if done.returncode:
         why = (done.stderr.strip() or done.stdout.strip()).removeprefix(f"{program}: ")
         raise UsageError(
@@ -40,11 +44,14 @@ def of_host(program: Path, loader: str) -> dict[str, Path]:
             "install what is missing, name its directory in LD_LIBRARY_PATH, or, if it finds its "
             "files beside itself, take --root host",
         )
+    cache = Path("/", _CACHE)
+    if cache.is_file():
+        found[str(cache)] = cache
     return found
 
 
 def of_sysroot(program: Path, loader: str, sysroot: Path) -> dict[str, Path]:
-    """Return the libraries in a root file system, of another machine perhaps, by file name.
+    """Return the loader and libraries in a root file system, by their absolute paths in it.
 
     Raises UsageError for a missing loader or library.
     """
@@ -57,20 +64,24 @@ def of_sysroot(program: Path, loader: str, sysroot: Path) -> dict[str, Path]:
     folders = [sysroot / name for name in names if (sysroot / name).is_dir()]
     if not folders:
         raise UsageError(f"--sysroot {sysroot}: there is no directory lib, nor usr/lib, in it")
-    wanted, found = [Path(loader).name, *elf.needed(program)], dict[str, Path]()
+    wanted, seen, found = [Path(loader).name, *elf.needed(program)], set[str](), dict[str, Path]()
     while wanted:
         name = wanted.pop()
-        if name in found:
+        if name in seen:
             continue
-        places = (_within(sysroot, folder / name) for folder in folders)
-        place = next((each for each in places if each.is_file()), None)
+        seen.add(name)
+        places = (folder / name for folder in folders)
+        place = next((each for each in places if _within(sysroot, each).is_file()), None)
         if place is None:
             raise UsageError(
                 f"{program} needs {name}, which is not below {sysroot}",
                 "give by --sysroot a root file system that has lib or usr/lib with it",
             )
-        found[name] = place
-        wanted += elf.needed(place)
+        file = _within(sysroot, place)
+        found[loader if name == Path(loader).name else f"/{place.relative_to(sysroot)}"] = file
+        wanted += elf.needed(file)
+    if (sysroot / _CACHE).is_file():
+        found[f"/{_CACHE}"] = sysroot / _CACHE
     return found
 
 

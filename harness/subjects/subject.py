@@ -22,6 +22,7 @@ from foothold_lab.harness.model.errors import GuestError, UsageError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.subjects import libraries
+from foothold_lab.harness.subjects.overlay import ROOT, WORK, Overlay
 from foothold_lab.images import elf
 from foothold_lab.images.debian_arch import PORTS
 from foothold_lab.images.errors import ImageError
@@ -42,12 +43,16 @@ _COVERED = ("/tmp", "/root", "/run", "/proc", "/sys", "/dev", "/var/tmp")
 class Subject:
     """A program under test.
 
-    argv: its command line; it may contain SHARE.
-    files: paths on this machine, by the name in its directory of the share, `place`.
+    argv: its command line; it starts with an absolute path, which is the same in every guest.
+    files: paths on this machine, by the name in its directory of the share, `place`. What is below
+        ROOT is laid over the root of the guest, what is below WORK is copied into its working
+        directory (overlay.py).
+    links: targets of symbolic links, likewise.
+    wrapped: its command line in a guest without such a root; it may contain SHARE.
     reports: whether it prints the report of the allocator.
     timeout: seconds after which it counts as running, if it does not report.
     image: an image that contains it; guests show it at the path that it has on this machine.
-    directory: where it starts; empty: in its directory of the share.
+    directory: where it starts; empty: in a fresh directory.
     ready_pattern: a regular expression; it is ready when a line of its output matches.
     ends: whether it ends by itself; otherwise it is ended when it is ready.
     interpreter: of a script, a path or, after env(1), a name.
@@ -58,6 +63,8 @@ class Subject:
     name: str
     argv: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    wrapped: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     root: Root = "image"
     reports: bool = False
@@ -101,6 +108,11 @@ def deploy(
                 shutil.copy2(source, target)
             except OSError as error:
                 raise UsageError(f"{source} cannot be read: {error.strerror}") from error
+        for name, leads_to in subject.links.items():
+            link = share / subject.place / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
+            link.symlink_to(leads_to)
 
 
 def write_deployed(directory: Path, subjects: Sequence[Subject]) -> None:
@@ -127,7 +139,8 @@ def _as_path(kind: type, value: object) -> object:
 
 def digest(subject: Subject) -> str:
     """Hash the command line, environment, and files of a subject."""
-    settings = [subject.argv, sorted(subject.environment.items()), subject.root, subject.timeout]
+    environment, links = sorted(subject.environment.items()), sorted(subject.links.items())
+    settings = [subject.argv, environment, links, subject.root, subject.timeout]
     files = {name: hash_of(path) for name, path in sorted(subject.files.items())}
     if subject.argv and subject.root == "host":  # it runs from its path, and is not copied
         files["argv"] = hash_of(Path(subject.argv[0]))
@@ -158,6 +171,10 @@ def copy_into_guest(guest: Guest, share: Path, subject: Subject, deadline: Deadl
         guest.push(share / subject.place / name, target)
         if os.access(share / subject.place / name, os.X_OK):
             _run_checked(guest, ("/bin/chmod", "755", target), deadline)
+    for name, leads_to in subject.links.items():
+        link = f"{guest.paths.share}/{subject.place}/{name}"
+        _run_checked(guest, ("/bin/mkdir", "-p", link.rpartition("/")[0]), deadline)
+        _run_checked(guest, ("/bin/ln", "-sfn", leads_to, link), deadline)
 
 
 def _run_checked(guest: Guest, argv: Sequence[str], deadline: Deadline) -> None:
@@ -175,7 +192,8 @@ def command(subject: Subject, cell: Cell, paths: GuestPaths, *, trace: bool) -> 
     guest have no effect. With `trace` it reports its calls, to be compared with the trace.
     """
     if not subject.reports:
-        return tuple(word.replace(SHARE, paths.share) for word in subject.argv)
+        argv = subject.argv if paths.placement == "host" else subject.wrapped or subject.argv
+        return tuple(word.replace(SHARE, paths.share) for word in argv)
     return (
         paths.python, "-I", "-S", f"{paths.share}/{FILE}",
         "--policy", cell.policy, "--workload", cell.workload, "--hold",
@@ -187,10 +205,15 @@ def supervision(subject: Subject, paths: GuestPaths, scale: float, *, trace: boo
     """Return how a subject is watched in a guest, which is `scale` times slower than native."""
     if subject.reports:
         return Supervision(trace=trace)
+    given = any(name.startswith(f"{WORK}/") for name in subject.files)
+    work_files = f"{paths.share}/{subject.place}/{WORK}" if given else ""
+    fresh = paths.placement == "host" and not subject.directory
     return Supervision(
         trace=trace,
         environment=subject.environment,
-        directory=subject.directory or (f"{paths.share}/{subject.place}" if subject.files else ""),
+        directory=subject.directory or ("" if fresh else work_files),
+        fresh_directory=fresh,
+        work_files=work_files,
         root=paths.root,
         timeout=subject.timeout * scale,
         ready_pattern="" if subject.ends else subject.ready_pattern,
@@ -203,7 +226,7 @@ class ProgramOptions:
     """What a program needs in a guest.
 
     name: of the subject; empty: that of the file.
-    files: paths of more files that are copied beside it.
+    files: paths of more files, which are copied into its working directory.
     environment: assignments, NAME=VALUE.
     root: `host`: it runs from the root of this machine, and only files that the guest hides are
         copied.
@@ -233,40 +256,43 @@ def of_program(
     """
     path = _find(program)
     machine = _machine(path)
-    files = {Path(each).name: _readable(each) for each in options.files}
+    overlay = Overlay({f"{WORK}/{Path(each).name}": _readable(each) for each in options.files})
     subject = Subject(
         name=options.name or subject_name(path.name),
-        files=files,
-        environment=dict(_assignment(each) for each in options.environment),
+        argv=(str(path), *arguments),
+        environment=_search_path() | dict(_assignment(each) for each in options.environment),
         root=options.root,
         timeout=options.timeout,
         machine=machine,
         ready_pattern=options.ready_pattern,
         interpreter="" if machine else _interpreter(path),
     )
-    if options.root == "host" and not is_covered(path):
-        return replace(subject, argv=(str(path), *arguments))
-    share = f"{SHARE}/{subject.place}"
-    subject = replace(
-        subject, argv=(f"{share}/{path.name}", *arguments), files={**files, path.name: path}
-    )
     try:
         loader = elf.interpreter(path) if machine else None
     except ImageError as error:
         raise UsageError(str(error), error.remedy) from error
-    if options.root == "host" or loader is None:
-        return subject
-    if options.sysroot:
-        found = libraries.of_sysroot(path, loader, options.sysroot)
-    elif machine == platform.machine():
-        found = libraries.of_host(path, loader)
-    else:
-        return replace(subject, linked=True)
-    start = (f"{share}/lib/{Path(loader).name}", "--library-path", f"{share}/lib")
+    linked = False
+    if options.root == "image" or is_covered(path):
+        overlay.add(str(path), path)
+    if options.root == "image" and loader:
+        if options.sysroot:
+            for place, library in libraries.of_sysroot(path, loader, options.sysroot).items():
+                overlay.add(place, library)
+        elif machine == platform.machine():
+            overlay.add_libraries(path, loader)
+        else:
+            linked, loader = True, None
+    here = f"{SHARE}/{subject.place}"
+    wrapped: tuple[str, ...] = (f"{here}/{ROOT}{path}", *arguments)
+    if options.root == "host" and not is_covered(path):
+        wrapped = ()
+    elif options.root == "image" and loader:
+        names = [*overlay.files, *overlay.links]
+        folders = {str(Path(each).parent) for each in names if each.startswith(f"{ROOT}/")}
+        found = ":".join(f"{here}/{each}" for each in sorted(folders))
+        wrapped = (f"{here}/{ROOT}{loader}", "--library-path", found, *wrapped)
     return replace(
-        subject,
-        argv=(*start, *subject.argv),
-        files={**subject.files, **{f"lib/{name}": each for name, each in found.items()}},
+        subject, files=overlay.files, links=overlay.links, linked=linked, wrapped=wrapped
     )
 
 
@@ -314,7 +340,8 @@ def _find(program: str) -> Path:
         elif path.exists():
             why, remedy = "exists but is not executable", f"chmod +x {program}"
         raise UsageError(f"{program} {why}", remedy)
-    return Path(found).absolute()
+    path = Path(found).absolute()
+    return path.parent.resolve() / path.name if ".." in path.parts else path
 
 
 def _readable(name: str) -> Path:
@@ -329,6 +356,12 @@ def _assignment(text: str) -> tuple[str, str]:
     if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise UsageError(f"--env {text}: this is not an assignment", "write NAME=VALUE")
     return name, value
+
+
+def _search_path() -> dict[str, str]:
+    """Return what the loaders of this machine search first: ld.so(8)."""
+    name = "LD_LIBRARY_PATH"
+    return {name: os.environ[name]} if os.environ.get(name) else {}
 
 
 def is_covered(path: Path) -> bool:

@@ -27,7 +27,10 @@ def loader() -> str:
 def sysroot(tmp_path: Path, loader: str) -> Path:
     """A root file system as Debian's packages make it: absolute links lead to other places."""
     root = tmp_path / "root"
-    for name, path in libraries.of_host(LS, loader).items():
+    for each, path in libraries.of_host(LS, loader).items():
+        name = Path(each).name
+        if name == "ld.so.cache":
+            continue
         real = root / "usr/lib/x86_64-linux-gnu" / f"{name}.real"
         real.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, real)
@@ -40,7 +43,9 @@ def test_the_same_is_found_below_a_root_as_the_loader_finds_here(
     loader: str, sysroot: Path
 ) -> None:
     found = libraries.of_sysroot(LS, loader, sysroot)
-    assert set(found) == set(libraries.of_host(LS, loader))
+    here = {Path(each).name for each in libraries.of_host(LS, loader)} - {"ld.so.cache"}
+    assert {Path(each).name for each in found} == here
+    assert loader in found
     assert all(path.is_relative_to(sysroot) and path.is_file() for path in found.values())
     assert all(path.read_bytes()[:4] == b"\x7fELF" for path in found.values())
 

@@ -116,9 +116,9 @@ def test_only_subjects_of_cells_are_made(tmp_path: Path) -> None:
     found = subjects_of(plan.cells(), plan, makes)
     assert set(found) == {"allocator", "server", "go-hello"}
     assert found["allocator"] is ALLOCATOR
-    assert found["server"].argv == ("{share}/subject/server/server", "--port=80")
-    assert set(found["server"].files) == {"server", "config.toml"}
-    assert found["server"].environment == {"MODE": "test"}
+    assert found["server"].argv == (str(script), "--port=80")
+    assert set(found["server"].files) == {f"root{script}", "work/config.toml"}
+    assert found["server"].environment["MODE"] == "test"
     plan, cells = overrides("allocator").select_cells(plan)
     only = subjects_of(cells, plan, {})
     assert set(only) == {"allocator"}

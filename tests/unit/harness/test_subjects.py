@@ -15,12 +15,14 @@ from foothold_lab.harness.subjects.subject import (
     ProgramOptions,
     Subject,
     can_run,
+    deploy,
     missing_interpreter,
     of_program,
 )
 
 
 def program(path: Path, data: bytes) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     path.chmod(0o755)
     return str(path)
@@ -36,18 +38,35 @@ def elf(machine: int, interpreter: bytes = b"") -> bytes:
     return head + entry + interpreter
 
 
-def test_a_dynamic_program_brings_loader_and_libraries() -> None:
+def test_brings_a_dynamic_program_at_its_own_paths() -> None:
+    ls = Path("/bin/ls")
     subject = of_program("/bin/ls", ["-l", "{x}"], options=ProgramOptions(environment=["A=b=c"]))
-    names = set(subject.files)
-    assert {"ls", "lib/libc.so.6", "lib/ld-linux-x86-64.so.2"} <= names
-    assert subject.argv[:3] == (
-        "{share}/subject/ls/lib/ld-linux-x86-64.so.2",
-        "--library-path",
-        "{share}/subject/ls/lib",
-    )
-    assert subject.argv[3:] == ("{share}/subject/ls/ls", "-l", "{x}")
+    names = {*subject.files, *subject.links}
+    assert {"root/bin/ls", f"root{ls.resolve()}", "root/lib64/ld-linux-x86-64.so.2"} <= names
+    assert any(name.endswith("/libc.so.6") for name in names)
+    assert subject.argv == ("/bin/ls", "-l", "{x}")
     assert all(path.is_file() for path in subject.files.values())
-    assert subject.environment == {"A": "b=c"}
+    assert subject.environment["A"] == "b=c"
+
+
+def test_deploys_both_names_of_a_linked_program(tmp_path: Path) -> None:
+    real = Path(program(tmp_path / "real" / "tool-1.2", elf(62)))
+    link = tmp_path / "bin" / "tool"
+    link.parent.mkdir()
+    link.symlink_to("../real/tool-1.2")
+    subject = of_program(str(link))
+    deploy(tmp_path / "share", [subject])
+    deployed = tmp_path / "share" / subject.place / f"root{link}"
+    assert subject.argv == (str(link),)
+    assert deployed.is_symlink()
+    assert deployed.resolve() == tmp_path / "share" / subject.place / f"root{real}"
+    assert deployed.read_bytes() == real.read_bytes()
+
+
+def test_resolves_the_parent_directories_of_a_program(tmp_path: Path) -> None:
+    program(tmp_path / "x", b"#!/bin/sh\n")
+    (tmp_path / "below").mkdir()
+    assert of_program(f"{tmp_path}/below/../x").argv == (str(tmp_path / "x"),)
 
 
 def test_with_the_root_of_the_host_copies_only_hidden_files(tmp_path: Path) -> None:
@@ -55,19 +74,20 @@ def test_with_the_root_of_the_host_copies_only_hidden_files(tmp_path: Path) -> N
     script = program(tmp_path / "run", b"#!/bin/sh\nexit 0\n")
     covered = str(tmp_path).startswith("/tmp/")
     brought = of_program(script, options=ProgramOptions(root="host"))
-    assert brought.argv == (("{share}/subject/run/run",) if covered else (script,))
+    assert brought.argv == (script,)
+    assert set(brought.files) == ({f"root{script}"} if covered else set())
 
 
 def test_copies_a_static_program_and_a_script(tmp_path: Path) -> None:
     static = of_program(program(tmp_path / "static", elf(62)))
-    assert static.argv == ("{share}/subject/static/static",)
+    assert set(static.files) == {f"root{tmp_path}/static"}
     config = tmp_path / "config.toml"
     config.touch()
     script = of_program(
         program(tmp_path / "s.py", b"#!/usr/bin/python3\n"),
         options=ProgramOptions(files=[str(config)]),
     )
-    assert set(script.files) == {"s.py", "config.toml"}
+    assert set(script.files) == {f"root{tmp_path}/s.py", "work/config.toml"}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +157,7 @@ def test_reads_the_machine_of_a_program(tmp_path: Path) -> None:
     foreign = of_program(program(tmp_path / "static", elf(183)))
     assert (foreign.machine, foreign.linked) == ("aarch64", False)
     linked = of_program(program(tmp_path / "linked", elf(183, b"/lib/ld-linux-aarch64.so.1\0")))
-    assert (linked.argv, linked.linked) == (("{share}/subject/linked/linked",), True)
+    assert (linked.argv, linked.linked) == ((str(tmp_path / "linked"),), True)
     assert of_program(program(tmp_path / "s.sh", b"#!/bin/sh\n")).machine == ""
     assert ALLOCATOR.machine == ""
 

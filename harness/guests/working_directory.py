@@ -1,0 +1,28 @@
+"""A working directory of this machine for one program: fresh, and gone at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from foothold_lab.harness.model.record import Supervision
+
+
+@contextlib.contextmanager
+def working_directory(parent: Path, how: Supervision) -> Iterator[Supervision]:
+    """Make the fresh working directory that `how` asks for, in `parent`; remove it at the end.
+
+    Yields `how` with that directory. Without `fresh_directory` nothing is made.
+    """
+    if not how.fresh_directory:
+        yield how
+        return
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix="work-", ignore_cleanup_errors=True) as own:
+        if how.work_files:
+            shutil.copytree(how.work_files, own, dirs_exist_ok=True)
+        yield replace(how, directory=own)

@@ -1,0 +1,86 @@
+"""The files that a subject brings: a tree that is laid over the root of its guest.
+
+A program finds its files only where it looks for them, so every file lies at its own absolute path.
+A path with a symbolic link in it has two names, and a program may use both: the file lies at its
+real path, and a link leads to it from the name that was given.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.subjects import libraries
+from foothold_lab.images import elf
+
+ROOT = "root"  # the tree, in a subject's directory of the share
+WORK = "work"  # beside it: the files that are copied into the working directory
+MOST_BYTES = 256 << 20  # of one directory: a guest may have it in its memory
+
+_SYSTEM = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64")
+
+
+@dataclass
+class Overlay:
+    """Files and relative links, by their names in a subject's directory of the share."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+
+    def add(self, path: str, source: Path) -> None:
+        """Add a file of this machine at an absolute path."""
+        real = str(source.resolve())
+        if path != str(source):  # it is of another root
+            self.files[f"{ROOT}{path}"] = source
+            return
+        self.files[f"{ROOT}{real}"] = source
+        if real != path:
+            self.links[f"{ROOT}{path}"] = os.path.relpath(real, Path(path).parent)
+
+    def add_libraries(self, program: Path, loader: str) -> None:
+        """Add all that the loader of a program of this machine takes for it, and the loader.
+
+        Of the directories that RPATH and RUNPATH name, all shared objects are added: the program
+        may load them by dlopen(3). Raises UsageError if a library is missing.
+        """
+        found = libraries.of_host(program, loader)
+        for path, library in found.items():
+            self.add(path, library)
+        for each in (program, *found.values()):
+            if not str(each).startswith("/etc/"):
+                self._add_run_path(each)
+
+    def add_tree(self, path: str, directory: Path, *, place: str = ROOT) -> None:
+        """Add all files below a directory. Raises UsageError if they are larger than MOST_BYTES."""
+        size = 0
+        for folder, _, names in os.walk(directory):
+            for name in names:
+                file = Path(folder, name)
+                if not file.is_file():
+                    continue
+                size += file.stat().st_size
+                if size > MOST_BYTES:
+                    raise UsageError(
+                        f"{directory} has more than {MOST_BYTES >> 20} MiB of files",
+                        "name the files that the program needs, or use --root host",
+                    )
+                target = os.path.normpath(f"{path}/{file.relative_to(directory)}")
+                self.files[f"{place}{target}"] = file
+
+    def _add_run_path(self, library: Path) -> None:
+        origin = str(library.resolve().parent)
+        for entry in elf.run_path(library):
+            named = entry.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
+            folder = Path(os.path.normpath(named))
+            if not folder.is_absolute() or _is_system(folder) or not folder.is_dir():
+                continue
+            size = 0
+            for file in sorted(folder.glob("*.so*")):
+                if file.is_file() and (size := size + file.stat().st_size) <= MOST_BYTES:
+                    self.add(str(file), file)
+
+
+def _is_system(folder: Path) -> bool:
+    return any(folder.is_relative_to(each) for each in _SYSTEM)
