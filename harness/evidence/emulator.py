@@ -21,6 +21,7 @@ from errno import errorcode
 
 from foothold_lab.harness.evidence.mapping_calls import Call, MappingEffects
 from foothold_lab.harness.evidence.maps import MappedRange, MapsError, RangeIndex, parse_maps
+from foothold_lab.harness.evidence.refusals import RefusedCalls, refused_call
 from foothold_lab.harness.evidence.strace import SubjectTrace, split
 from foothold_lab.harness.model.deadline import Check, checked, unchecked
 from foothold_lab.harness.model.findings import Code, Finding
@@ -186,6 +187,7 @@ def follow_subject(log: Log, pid: int) -> SubjectTrace:
     threads = children = 0
     ending = ""
     effects = MappingEffects()
+    refused = RefusedCalls()
     for call in _calls(log, pid):
         if call.name in ("clone", "clone3", "fork", "vfork"):
             # the result may be that of another thread: the request alone counts
@@ -200,6 +202,8 @@ def follow_subject(log: Log, pid: int) -> SubjectTrace:
                 effects.note_segment(call)
                 if step := effects.step(call):
                     steps.append(step)
+                if one := refused_call(call):
+                    refused.add(one)
             except (ValueError, IndexError):
                 unread.append(call.line)
     return SubjectTrace(
@@ -207,6 +211,7 @@ def follow_subject(log: Log, pid: int) -> SubjectTrace:
         threads=threads,
         children=children,
         unread=tuple(unread),
+        refused=refused.groups(),
         ending=ending,
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from foothold_lab.harness.evidence.collector import paused_collector
 from foothold_lab.harness.evidence.crosscheck import compare_with_late_maps
 from foothold_lab.harness.evidence.maps import FOUR_GIB, MappedRange, MapsError, ledger_of
+from foothold_lab.harness.evidence.refusals import RefusedCall, describe_refusals
 from foothold_lab.harness.evidence.requests import describe_requests, is_own_request
 from foothold_lab.harness.evidence.trace_source import CheckedTrace, Witnesses
 from foothold_lab.harness.model.deadline import Check, unchecked
@@ -118,6 +119,9 @@ class _ProgramObserver:
         space = replay(subject.steps, self._check)
         self._ledger = space.ledger
         requests = describe_requests(subject, space)
+        others = [each for each in subject.refused if not _is_own(each)]
+        if refused := describe_refusals(others):
+            self._evidence["refused"] = refused
         self._evidence["trace"] = requests or "nothing large, nothing with a hint"
         if subject.threads or subject.children:
             started = f"{subject.threads} threads, {subject.children} processes"
@@ -145,6 +149,11 @@ class _ProgramObserver:
         name = f"maps while {RUNNING}" if checkpoint == RUNNING else f"maps at the {END}"
         self._evidence[name] = _largest(ledger_of(maps))
         return maps
+
+
+def _is_own(refused: RefusedCall) -> bool:
+    """Does the description of the own requests have it?"""
+    return refused.reservation is not None and is_own_request(refused.reservation)
 
 
 def _was_stopped(record: Record) -> bool:

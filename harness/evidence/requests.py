@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import accumulate, islice
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import nlargest
+from itertools import accumulate
 
 from foothold_lab.harness.evidence.strace import SubjectTrace
 from foothold_lab.harness.model.ledger import (
@@ -17,20 +19,20 @@ from foothold_lab.harness.model.ledger import (
     ReservationState,
     Unmap,
 )
+from foothold_lab.harness.model.sizes import format_size
 
-MOST_SHOWN = 12  # requests in a line of evidence
+MOST_SHOWN = 12  # groups of like requests in a line of evidence
+_LAST_SHOWN = 5  # of those that were not granted, the last ones are always shown
 
 
 def requests_of(subject: SubjectTrace, space: AddressSpace) -> Iterator[tuple[int, Reservation]]:
-    """Return each reservation that the program requested with mmap(2), with the place of its step
-    in the trace. `space` is what replaying the trace gives.
+    """Return each reservation that the program requested with mmap(2) or got from mremap(2), with
+    the place of its step in the trace. `space` is what replaying the trace gives.
     """
     entries = iter(space.ledger)  # one for each Map and Remap, in order
     for place, step in enumerate(subject.steps):
-        if isinstance(step, Map):
+        if isinstance(step, Map | Remap):
             yield place, next(entries)
-        elif isinstance(step, Remap):
-            next(entries)
 
 
 def is_own_request(reservation: Reservation) -> bool:
@@ -38,20 +40,70 @@ def is_own_request(reservation: Reservation) -> bool:
     return reservation.notable and not reservation.nested
 
 
+@dataclass(kw_only=True)
+class _Group:
+    """Like requests: the description of the first, and how many there are."""
+
+    text: str
+    length: int
+    denied: bool
+    count: int = 1
+    last: Reservation | None = None
+
+    def __str__(self) -> str:
+        if not self.last:
+            return self.text
+        more = f"{self.text}, and {self.count - 1:,} more"
+        if self.last.requested:
+            more += f", the last at {self.last.requested:#x}"
+        return more if self.last.length == self.length else f"{more} for {_size(self.last)}"
+
+
 def describe_requests(subject: SubjectTrace, space: AddressSpace) -> str:
-    """Describe the first own requests of a program and its reactions; empty if it made none."""
-    own = ((place, one) for place, one in requests_of(subject, space) if is_own_request(one))
-    shown = list(islice(own, MOST_SHOWN))
-    more = sum(1 for _ in own)
+    """Describe the own requests of a program and its reactions; empty if it made none.
+
+    Those that were refused or moved come first. Like ones are one group. If there are too many
+    groups, the last refused and the largest granted ones are kept.
+    """
+    groups = _group(subject, space)
+    denied = [each for each in groups if each.denied]
+    granted = [each for each in groups if not each.denied]
+    if len(denied) > MOST_SHOWN:
+        denied = denied[: MOST_SHOWN - _LAST_SHOWN] + denied[-_LAST_SHOWN:]
+    room = max(MOST_SHOWN - len(denied), 1)
+    largest = {id(each) for each in nlargest(room, granted, key=lambda each: each.length)}
+    shown = [*denied, *(each for each in granted if id(each) in largest)]
+    more = sum(each.count for each in groups) - sum(each.count for each in shown)
+    words = [str(each) for each in shown]
+    return "; ".join([*words, f"and {more:,} more"] if more else words)
+
+
+def _group(subject: SubjectTrace, space: AddressSpace) -> list[_Group]:
+    """Group the own requests of a program, in the order of the last request of each group."""
+    groups: dict[Hashable, _Group] = {}
     reactions = None
-    words = []
-    for place, one in shown:
-        if one.answer in (Answer.MOVED, Answer.REFUSED):
+    for place, one in requests_of(subject, space):
+        if not is_own_request(one):
+            continue
+        denied = one.answer in (Answer.MOVED, Answer.REFUSED)
+        reaction = ""
+        if denied:
             reactions = reactions or Reactions(subject)
-            words.append(f"{one}, {reactions.describe(place, one)}")
+            reaction = reactions.describe(place, one)
+        alike = (one.answer, one.errno, one.protection, one.flags, one.states, reaction)
+        key = (*alike, None if denied else one.length)
+        if group := groups.pop(key, None):
+            group.count, group.last = group.count + 1, one
         else:
-            words.append(f"{one}")
-    return "; ".join([*words, f"and {more} more"] if more else words)
+            text = f"mremap: {one}" if one.requested is None else f"{one}"
+            text = f"{text}, {reaction}" if reaction else text
+            group = _Group(text=text, length=one.length, denied=denied)
+        groups[key] = group
+    return list(groups.values())
+
+
+def _size(one: Reservation) -> str:
+    return format_size(one.length) if one.length % 1024 == 0 else f"{one.length} bytes"
 
 
 class Reactions:
@@ -61,16 +113,18 @@ class Reactions:
     """
 
     def __init__(self, subject: SubjectTrace) -> None:
-        self._ending = subject.ending
-        self._places: list[int] = []  # of the program's own requests
-        self._lengths: list[int] = []  # of the same, in bytes
+        ended = subject.ending.removesuffix(" (core dumped)")
+        # the harness ends with SIGKILL what still runs
+        self._died = ended not in ("", "exited with 0", "killed by SIGKILL")
+        self._own: dict[int, _Requests] = defaultdict(_Requests)  # by thread
+        self._thread: dict[int, int] = {}  # by place
         unmaps: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for place, step in enumerate(subject.steps):
             if isinstance(step, Unmap):
                 unmaps[step.start].append((place, step.length))
             elif isinstance(step, Map) and _is_alone(step.reservation):
-                self._places.append(place)
-                self._lengths.append(step.reservation.length)
+                self._own[step.thread].add(place, step.reservation.length)
+                self._thread[place] = step.thread
         self._unmaps = {start: _Unmaps(each) for start, each in unmaps.items()}
 
     def describe(self, place: int, reservation: Reservation) -> str:
@@ -79,20 +133,19 @@ class Reactions:
         `reservation` is its entry in the ledger, which says what became of it.
         """
         back = self._gave_back(place, reservation)
+        following = self._own[self._thread.get(place, 0)].after(place)
         if reservation.answer is Answer.MOVED and not back:
-            return "took it"
-        then = self._next(place, reservation, back=back)
+            return "kept it, and died" if self._died and following is None else "took it"
+        then = self._next(following, reservation, back=back)
         return f"gave it back, and {then}" if back else then
 
-    def _next(self, place: int, reservation: Reservation, *, back: bool) -> str:
-        following = bisect_right(self._places, place)
-        if following == len(self._places):
-            died = self._ending and self._ending != "exited with 0"
-            return "gave up" if died else "went on without"
-        length = self._lengths[following]
-        if length < reservation.length:
+    def _next(self, following: int | None, reservation: Reservation, *, back: bool) -> str:
+        """Describe the next request of the same thread, whose length is `following`."""
+        if following is None:
+            return "gave up" if self._died else "went on without"
+        if following < reservation.length:
             return "asked for less"
-        if length > reservation.length:
+        if following > reservation.length:
             return "asked for more" if back else "went on"
         return "tried elsewhere"
 
@@ -104,6 +157,23 @@ class Reactions:
             return True
         unmaps = self._unmaps.get(reservation.granted) if reservation.granted else None
         return unmaps is not None and unmaps.longest_after(place) >= reservation.length
+
+
+class _Requests:
+    """The own requests of one thread, in order."""
+
+    def __init__(self) -> None:
+        self._places: list[int] = []
+        self._lengths: list[int] = []
+
+    def add(self, place: int, length: int) -> None:
+        self._places.append(place)
+        self._lengths.append(length)
+
+    def after(self, place: int) -> int | None:
+        """Return the length in bytes of the next request after a place, None without one."""
+        following = bisect_right(self._places, place)
+        return self._lengths[following] if following < len(self._places) else None
 
 
 class _Unmaps:

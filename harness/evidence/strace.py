@@ -19,8 +19,12 @@ from foothold_lab.harness.evidence.mapping_calls import (
     CHANGING_CALLS,
     Call,
     MappingEffects,
-    mapped,
-    number,
+)
+from foothold_lab.harness.evidence.refusals import (
+    STARTERS,
+    RefusedCall,
+    RefusedCalls,
+    refused_call,
 )
 from foothold_lab.harness.model.deadline import Check, checked, unchecked
 from foothold_lab.harness.model.findings import Code, Finding
@@ -82,7 +86,8 @@ class SubjectTrace:
     """What the trace shows of the subject itself, from its own first instruction on.
 
     `programs` are what it executed, `threads` and `children` how many it started, `unread` calls
-    whose arguments make no sense. `ending` is empty if the trace ends before the subject.
+    whose arguments make no sense. `refused` are its own calls that were refused memory, like ones
+    as a group, in the order of the last of each. `ending` is empty if the trace ends before the subject.
     `pending`: a call that may change what is mapped had not come back at the end.
     """
 
@@ -91,6 +96,7 @@ class SubjectTrace:
     threads: int = 0
     children: int = 0
     unread: tuple[str, ...] = ()
+    refused: tuple[RefusedCall, ...] = ()
     ending: str = ""
     pending: bool = False
 
@@ -275,39 +281,16 @@ def follow_subject(trace: Trace, pid: int, check: Check = unchecked) -> SubjectT
     before it are dropped.
     """
     ours = _threads(trace, pid)
-    programs: list[str] = []
-    steps: list[Step] = []
-    unread: list[str] = []
-    threads = children = 0
-    executed = int(trace.by_agent)
-    effects = MappingEffects()
+    follower = _Follower(ours, executed=int(trace.by_agent))
     for call in checked(trace.calls, check):
-        if call.name == "shmget":
-            _note_segment(effects, call, unread)
-        if call.pid not in ours:
-            continue
-        if call.name in ("execve", "execveat") and call.result == 0:
-            executed += 1
-            steps.clear()
-            if executed > 1:
-                programs.append(_text(call.args[0 if call.name == "execve" else 1]))
-        elif call.name in _STARTERS and call.result is not None and call.result > 0:
-            if call.result in ours:
-                threads += 1
-            else:
-                children += 1
-        elif executed > 1 and call.name in CHANGING_CALLS:
-            try:
-                if step := effects.step(call):
-                    steps.append(step)
-            except (ValueError, IndexError):
-                unread.append(call.line)
+        follower.read(call)
     return SubjectTrace(
-        steps=tuple(steps),
-        programs=tuple(programs),
-        threads=threads,
-        children=children,
-        unread=tuple(unread),
+        steps=tuple(follower.steps),
+        programs=tuple(follower.programs),
+        threads=follower.threads,
+        children=follower.children,
+        unread=tuple(follower.unread),
+        refused=follower.refused.groups(),
         ending=trace.endings.get(pid, ""),
         pending=any(
             call.result is None and call.pid in ours and call.name in CHANGING_CALLS
@@ -316,11 +299,47 @@ def follow_subject(trace: Trace, pid: int, check: Check = unchecked) -> SubjectT
     )
 
 
-def _note_segment(effects: MappingEffects, call: Call, unread: list[str]) -> None:
-    try:
-        effects.note_segment(call)
-    except (ValueError, IndexError):
-        unread.append(call.line)
+class _Follower:
+    """Follows the calls of the threads `ours`, which have `executed` so many programs before."""
+
+    def __init__(self, ours: set[int], executed: int) -> None:
+        self.programs: list[str] = []
+        self.steps: list[Step] = []
+        self.unread: list[str] = []
+        self.refused = RefusedCalls()
+        self.threads = self.children = 0
+        self._ours = ours
+        self._executed = executed
+        self._effects = MappingEffects()
+
+    def read(self, call: Call) -> None:
+        if call.pid not in self._ours:
+            if call.name == "shmget":
+                self._apply(call)
+        elif call.name in ("execve", "execveat") and call.result == 0:
+            self._executed += 1
+            self.steps.clear()
+            self.refused.clear()
+            if self._executed > 1:
+                self.programs.append(_text(call.args[0 if call.name == "execve" else 1]))
+        elif call.name in STARTERS and call.result is not None and call.result > 0:
+            if call.result in self._ours:
+                self.threads += 1
+            else:
+                self.children += 1
+        elif self._executed > 1:
+            self._apply(call)
+
+    def _apply(self, call: Call) -> None:
+        """Note what a call did, and whether it was refused."""
+        try:
+            self._effects.note_segment(call)
+            if step := self._effects.step(call):
+                self.steps.append(step)
+            if call.pid in self._ours and (refused := refused_call(call)):
+                self.refused.add(refused)
+        except (ValueError, IndexError):
+            self.unread.append(call.line)
 
 
 def _threads(trace: Trace, pid: int) -> set[int]:
@@ -329,7 +348,7 @@ def _threads(trace: Trace, pid: int) -> set[int]:
     """
     started: dict[int, list[int]] = defaultdict(list)
     for call in trace.calls:
-        if call.name in _STARTERS and call.result and any("CLONE_THREAD" in a for a in call.args):
+        if call.name in STARTERS and call.result and any("CLONE_THREAD" in a for a in call.args):
             started[call.pid].append(call.result)
     ours, waiting = {pid}, [pid]
     while waiting:
@@ -364,27 +383,23 @@ def doubts(trace: Trace, subject: SubjectTrace, ending: Ending) -> list[Finding]
 
 def last_refusal(trace: Trace, pid: int) -> str:
     """Return the last request for memory that was refused to the subject or to a process that it
-    started; empty if none was. The kernel refuses brk(2) by leaving the heap as it is, without an
-    errno.
+    started; empty if none was.
     """
+    refused = RefusedCalls()
     executed = 0
-    last = ""
     for call in trace.calls:
         executed += call.pid == pid and call.name == "execve" and call.result == 0
-        if executed < 2 or call.name not in _REQUESTS:
-            continue
-        try:
-            requested = number(call.args[0]) if call.name == "brk" else 0
-            if call.errno and call.name == "mmap":
-                last = f"mmap, {mapped(call).reservation}"
-            elif call.errno or (call.result is not None and call.result < requested):
-                last = call.line
-        except (ValueError, IndexError):
-            continue
-    return last
+        if executed > 1:
+            _note_refusal(refused, call)
+    return refused.last
 
 
-_REQUESTS = frozenset({"brk", "mmap", "mremap", "mprotect", "clone", "clone3", "fork", "vfork"})
+def _note_refusal(refused: RefusedCalls, call: Call) -> None:
+    try:
+        if one := refused_call(call):
+            refused.add(one)
+    except (ValueError, IndexError):
+        return  # follow_subject() counts it as unread
 
 
 def _signal_name(number: int) -> str:
@@ -392,9 +407,6 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"SIGRT_{number - 32}"
-
-
-_STARTERS = frozenset({"clone", "clone3", "fork", "vfork"})
 
 
 def _text(quoted: str) -> str:

@@ -26,6 +26,7 @@ _FLAGS = {
     0x8000: "POPULATE", 0x10000: "NONBLOCK", 0x20000: "STACK", 0x40000: "HUGETLB",
     0x80000: "SYNC", 0x100000: "FIXED_NOREPLACE",
 }  # fmt: skip
+_TOLD_FLAGS = ("32BIT", "GROWSDOWN", "HUGETLB", "LOCKED", "POPULATE")  # they may cause a refusal
 FIXED = frozenset({"FIXED", "FIXED_NOREPLACE"})
 PRIVATE_ANONYMOUS = frozenset({"PRIVATE", "ANONYMOUS"})
 
@@ -100,9 +101,10 @@ class Reservation:
         if self.requested and self.flags & FIXED:
             where = f"exactly {where}"
         size = format_size(self.length) if self.length % 1024 == 0 else str(self.length)
-        request = f"{size} {self.protection} at {where}"
+        flags = "".join(f" MAP_{flag}" for flag in _TOLD_FLAGS if flag in self.flags)
+        request = f"{size} {self.protection}{flags} at {where}"
         if self.requested is None:
-            return f"{size} {self.protection} at {self.granted or 0:#x}"
+            return f"{size} {self.protection}{flags} at {self.granted or 0:#x}"
         if self.answer is Answer.REFUSED:
             return f"{request}: refused, {self.errno}"
         states = f", {', '.join(self.states)}" if self.states else ""
@@ -276,6 +278,14 @@ class _Space:
         """Take a range out of the layout and return the pieces that were there, whose reservations
         get the `state`.
         """
+        taken = self._cut(start, length)
+        if state:
+            for piece in taken:
+                self._note(piece.place, state)
+        return taken
+
+    def _cut(self, start: int, length: int) -> list[Piece]:
+        """Remove a range from the layout and return the pieces that were there."""
         end = start + _whole_pages(length)
         pieces = self._pieces
         taken: list[Piece] = []
@@ -302,9 +312,6 @@ class _Space:
                 )
                 if first_end > end:
                     pieces[end] = (first_end, protection, place)
-        if state:
-            for piece in taken:
-                self._note(piece.place, state)
         return taken
 
     def _note(self, place: int, state: ReservationState) -> None:

@@ -127,7 +127,14 @@ def _telling(subject_trace: SubjectTrace, address_space: AddressSpace) -> Iterat
     arenas = [each for each in address_space.ledger if _is_arena(each)]
     reactions = Reactions(subject_trace)
     for at, one in requests_of(subject_trace, address_space):
-        if not one.notable or one.nested or one in arenas or _is_next_to(one, arenas):
+        moved_by_mremap = one.requested is None
+        if (
+            moved_by_mremap
+            or not one.notable
+            or one.nested
+            or one in arenas
+            or _is_next_to(one, arenas)
+        ):
             continue
         refused, moved = one.answer is Answer.REFUSED, one.answer is Answer.MOVED
         yield RequestGroup(

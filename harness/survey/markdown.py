@@ -183,11 +183,14 @@ def _manner(seen: SurveyedCell) -> object:
 
 
 def _denial(seen: SurveyedCell) -> object:
-    """Return a key of the outcome, the requests that were not granted, and the last message."""
+    """Return a key of the outcome, the calls that were refused, and the message, without numbers."""
     denied = ((w.exact, bool(w.refused), bool(w.moved), w.then) for w in seen.requests)
     observed = seen.verdict.observed
-    words = _NUMBER.sub("", observed.message) if observed else ""
-    return outcome_word(seen), frozenset(each for each in denied if each[1] or each[2]), words
+    died: tuple[object, ...] = ()
+    if observed:
+        texts = (observed.message, observed.evidence.get("refused", ""))
+        died = (observed.status, observed.signal, *(_NUMBER.sub("", each) for each in texts))
+    return outcome_word(seen), frozenset(each for each in denied if each[1] or each[2]), died
 
 
 def _findings(survey: Survey, *, moved: bool) -> str:

@@ -47,16 +47,34 @@ int main(void) {
 }
 """
 
+REFUSED = """
+#include <stdio.h>
+#include <sys/mman.h>
+int main(void) {
+    char *p = 0;
+    for (int i = 0; i < 40; i++)
+        p = mmap(0, (64 << 20) + (i << 12), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (int i = 0; i < 20; i++)
+        mprotect(p + (1L << 45), 4096, PROT_READ | PROT_EXEC);
+    if (mmap(0, 2 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0) == MAP_FAILED)
+        fprintf(stderr, "FATAL: no huge page\\n");
+    return 3;
+}
+"""
 
-def compiled(builder: Builder, directory: Path, **sources: str) -> dict[str, subjects.Subject]:
-    """Make static programs for x86_64."""
-    toolchain = builder.image("toolchain")
+
+def compiled(
+    builder: Builder, directory: Path, *, arm64: bool = False, **sources: str
+) -> dict[str, subjects.Subject]:
+    """Make static programs, for x86_64 or for arm64."""
+    toolchain = builder.image("toolchain-arm64" if arm64 else "toolchain")
+    compiler = "aarch64-linux-gnu-gcc-12" if arm64 else "x86_64-linux-gnu-gcc-12"
     found = {}
     for name, source in sources.items():
         file = directory / f"{name}.c"
         file.write_text(source)
         subprocess.run(
-            [toolchain / "usr/bin/x86_64-linux-gnu-gcc-12", f"--sysroot={toolchain}",
+            [toolchain / "usr/bin" / compiler, f"--sysroot={toolchain}",
              f"-B{toolchain}/usr/bin", "-O1", "-static", "-o", directory / name, file],
             check=True,
         )  # fmt: skip
@@ -112,3 +130,26 @@ def test_the_tracer_of_the_agent_knows_them_as_well(
     assert len(found) == len(programs)
     for key, verdict in found.items():
         assert verdict.passed, (key, verdict.findings)
+
+
+def test_what_killed_it_is_shown(builder: Builder, tmp_path: Path) -> None:
+    found = verdicts(builder, tmp_path / "run", compiled(builder, tmp_path, refused=REFUSED))
+    for key, verdict in found.items():
+        assert verdict.observed, key
+        assert str(verdict.observed).endswith("dies, status 3: FATAL: no huge page"), key
+        last, *others = verdict.observed.evidence["refused"].split("; ")
+        assert last.startswith("mmap, 2M r-- MAP_HUGETLB at anywhere: refused, "), key
+        assert others[0].startswith("mprotect(0x"), key
+        assert "PROT_READ|PROT_EXEC) = -1 ENOMEM" in others[0], key
+        assert ", and 19 more, the last: mprotect(0x" in others[0], key
+
+
+def test_the_emulator_shows_it_as_well(builder: Builder, tmp_path: Path) -> None:
+    found = verdicts(
+        builder, tmp_path / "run", compiled(builder, tmp_path, arm64=True, refused=REFUSED),
+        ("qemu-user-arm64",),
+    )  # fmt: skip
+    observed = found["qemu-user-arm64", "refused"].observed
+    assert observed
+    assert observed.message == "FATAL: no huge page"
+    assert "mprotect(" in observed.evidence["refused"]

@@ -220,7 +220,10 @@ def test_a_bent_log_is_read_to_its_end(data: st.DataObject) -> None:
             ["mmap(NULL, 134217728, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = -1 ENOMEM (x)"],
             "mmap, 128M --- at anywhere: refused, ENOMEM",
         ),
-        (["brk(NULL) = 0x5000", "brk(0x26000) = 0x5000"], "brk(0x26000) = 0x5000"),
+        (
+            ["brk(NULL) = 0x5000", "brk(0x26000) = 0x5000"],
+            "brk(0x26000) = 0x5000, the heap does not grow by 132K",
+        ),
         (
             ["mprotect(0x1000, 4096, PROT_READ) = -1 ENOMEM (x)", "brk(0x26000) = 0x26000"],
             "mprotect(0x1000, 4096, PROT_READ) = -1 ENOMEM (x)",
