@@ -8,7 +8,7 @@ from .death import Console, Throw
 from .fixalloc import FixAlloc
 from .heap import MHeap
 from .mprof import FLAG_NO_PROFILING, RATE
-from .policy import ARENAS
+from .policy import ARENAS, PAGED_ARENAS
 from .sizes import (
     FIXED_STACK,
     GC_WORK_CHUNK,
@@ -56,10 +56,11 @@ class Runtime:
         self.mstats = MStats()
         self.mem = SysMem(kernel, policy, self.mstats, self.console)
         self.arena: Arena
-        if policy.reserve == ARENAS:
-            from .sparsearena import SparseArena
+        if policy.reserve in (ARENAS, PAGED_ARENAS):
+            from .sparsearena import PagedArena, SparseArena
 
-            self.arena = SparseArena(self.mem)
+            paged = policy.reserve == PAGED_ARENAS
+            self.arena = PagedArena(self.mem) if paged else SparseArena(self.mem)
         else:
             self.arena = ContiguousArena(
                 self.mem,

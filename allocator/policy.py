@@ -23,13 +23,14 @@ ASSUME: "Final" = "assume"  # assume that it is free, without a call
 PROBE: "Final" = "probe"  # map 64 KiB there with a hint, unmap them again
 PROBE_FIXED: "Final" = "probe-fixed"  # the same; if misplaced although it is free, MAP_FIXED
 ARENAS: "Final" = "arenas"  # no contiguous arena: 64 MiB at a time at one of many hints
+PAGED_ARENAS: "Final" = "paged-arenas"  # the same, committed 4 MiB at a time, with page summaries
 
 
 class Policy(Value):
     """One version of the reservation code.
 
     name, date, commit (or first release), explanation: for people.
-    reserve: ASSUME, PROBE, PROBE_FIXED or ARENAS.
+    reserve: ASSUME, PROBE, PROBE_FIXED, ARENAS or PAGED_ARENAS.
     falls_back: whether the runtime uses the low arena if the high address is refused.
     careful_from: from this address on, SysMap does not assume that the memory is reserved, and an
         arena does not grow beyond its reservation.
@@ -75,8 +76,8 @@ class Policy(Value):
         return self.replace(hints=(), falls_back=True, careful_from=NOWHERE)
 
 
-def _hints(first: int) -> tuple[int, ...]:
-    return tuple(i << 40 | first << 32 for i in range(128))
+def _hints(first: int, count: int = 128) -> tuple[int, ...]:
+    return tuple(i << 40 | first << 32 for i in range(count))
 
 
 def _policies() -> "Mapping[str, Policy]":
@@ -187,6 +188,26 @@ def _policies() -> "Mapping[str, Policy]":
             careful_from=NOWHERE,
             reads_limit=False,
             hints=_hints(0x40),
+            prot=PROT_RW,
+            pointer_sizes=(8,),
+        ),
+        Policy(
+            name="modern-1.24",
+            date="2025-02-11",
+            commit="go1.24",
+            explanation=(
+                "As `modern`, but as Go does since 1.19 (here 1.24 on linux/amd64): the runtime "
+                "first reserves 585 MiB anywhere for summaries of all pages, and 512 MiB for the "
+                "index of the scavenger; without the former it dies with `failed to reserve page "
+                "summary memory`, and it does not check the latter. It reserves an arena of 64 MiB "
+                "at one of 64 hints and commits 4 MiB of it at a time. The table of all arenas has 32 "
+                "MiB."
+            ),
+            reserve=PAGED_ARENAS,
+            falls_back=True,
+            careful_from=NOWHERE,
+            reads_limit=False,
+            hints=_hints(0xC0, 64),
             prot=PROT_RW,
             pointer_sizes=(8,),
         ),

@@ -22,7 +22,10 @@ ARENA = 64 << 20  # an arena of Go since 1.11, at a multiple of its size
 HINTS: Mapping[str, tuple[int, ...]] = {
     "modern": tuple(i << 40 | 0xC0 << 32 for i in range(128)),
     "modern-arm64": tuple(i << 40 | 0x40 << 32 for i in range(128)),
+    "modern-1.24": tuple(i << 40 | 0xC0 << 32 for i in range(64)),
 }
+COMMITTED = 4 << 20  # at a time, of an arena of Go since 1.19
+PAGED = ("modern-1.24",)  # policies that commit the beginning of an arena only
 """The addresses at which each policy requests such arenas, in order."""
 POLICIES = ("before", "after", "grsec", "memlimit", *HINTS)  # the policies with known arenas
 
@@ -52,8 +55,11 @@ def detect_path(
     one is low-grown if its bitmap, extended downwards, covers heap beyond the reservation.
 
     Of a policy with HINTS, high: 64 MiB of readable and writable anonymous memory at one of them.
-    low: such memory at another multiple of 64 MiB, and none at a hint.
+    low: such memory at another multiple of 64 MiB, and none at a hint. Of a policy in PAGED, the
+    first 4 MiB of such an arena are in use at least, and the rest is reserved.
     """
+    if policy in PAGED:
+        return _paged(mappings, HINTS[policy])
     if policy in HINTS:
         return _sparse(mappings, HINTS[policy])
     shrinks = policy == "memlimit"
@@ -94,6 +100,37 @@ def _sparse(mappings: Sequence[MappedRange], hints: Sequence[int]) -> DetectedPa
             evidence = f"{each} holds 64M at {start:#x}, which is not a hint"
             return DetectedPath(ReservationPath.LOW, start, evidence)
     return DetectedPath(None, 0, "no arena: no 64M in use at a multiple of their size")
+
+
+def _paged(mappings: Sequence[MappedRange], hints: Sequence[int]) -> DetectedPath:
+    """Detect an arena whose beginning is committed: at least 4 MiB in use, then a reservation up to
+    a multiple of 64 MiB.
+    """
+    lows = []
+    for run in _adjacent(mappings):
+        for each in run:
+            start, end = each.start, -(-each.end // ARENA) * ARENA
+            committed = each.permissions == "rw-p" and each.length >= COMMITTED
+            if start % ARENA or not committed or run[-1].end < end:
+                continue
+            evidence = f"{each} at the beginning of 64M reserved"
+            if start in hints:
+                return DetectedPath(ReservationPath.HIGH, start, f"{evidence}, at a hint")
+            lows.append(DetectedPath(ReservationPath.LOW, start, f"{evidence}, not at a hint"))
+    return lows[0] if lows else DetectedPath(None, 0, "no arena: no 64M with 4M of them in use")
+
+
+def _adjacent(mappings: Sequence[MappedRange]) -> Iterator[list[MappedRange]]:
+    """Group anonymous mappings without a gap between them."""
+    run: list[MappedRange] = []
+    for each in mappings:
+        if run and (not each.anonymous or run[-1].end != each.start):
+            yield run
+            run = []
+        if each.anonymous:
+            run.append(each)
+    if run:
+        yield run
 
 
 _HEAP_PER_BITMAP = {

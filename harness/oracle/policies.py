@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from foothold_lab.harness.model.errors import UndecidedError, UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Facts
@@ -17,7 +17,11 @@ HIGH = 0xF8 << 32  # where 17 GiB were taken for granted; the bitmap first,
 HIGH_ARENA = HIGH + (1 << 30)  # then the arena
 PROBE = 64 << 10
 SMALLER = ("none", "hello")  # workloads that map less than the default one
-SPARSE = ("modern", "modern-arm64")  # policies whose heap is in arenas, with no end to outgrow
+SPARSE = (
+    "modern",
+    "modern-arm64",
+    "modern-1.24",
+)  # policies whose heap is in arenas, with no end to outgrow
 SMALLEST_ARENA = 16 * MIB  # where a shrunk arena leaves less, it matters how the heap grows
 ARENA = 64 * MIB  # of Go 1.11, whose bitmap is 4 MiB here
 METADATA = 4 * MIB
@@ -25,6 +29,23 @@ METADATA = 4 * MIB
 NO_FIRST_TABLE = "no addresses are free for the first table"
 NOTHING_HIGH = "pointers of 4 bytes reach no high address"
 
+# Go 1.24: 585 MiB for summaries of all pages in five levels, the index of the scavenger, the table
+# of arenas, the record of an arena, and the bitmaps of the page allocator
+SUMMARIES = (128 << 10, MIB, 8 * MIB, 64 * MIB, 512 * MIB)
+SCAVENGER_INDEX = 512 * MIB
+PERSISTENT = 256 << 10
+ARENA_TABLE = 32 * MIB
+ARENA_RECORD = 68 << 10
+COMMITTED = 4 * MIB  # at a time
+PAGE = 4096
+CHUNK_BITMAPS = MIB
+GC_BITS = 64 << 10
+
+NO_PERSISTENT = "throw: runtime: cannot allocate memory"
+NO_SUMMARIES = "throw: failed to reserve page summary memory"
+NO_ARENA_TABLE = "throw: out of memory allocating heap arena map"
+BEYOND_47_BITS = "throw: memory reservation exceeds address space limit"
+NO_CHUNK_BITMAPS = "throw: pageAlloc: out of memory"
 NO_TABLE = "throw: out of memory (FixAlloc)"
 NO_METADATA = "throw: out of memory allocating heap arena metadata"
 NO_ARENA = "throw: out of memory"
@@ -186,6 +207,111 @@ def _modern(first: int, space: Space) -> Expectation:
     )
 
 
+def _paged(first: int, space: Space) -> Expectation:
+    """Summaries of all pages, then arenas of 64 MiB, of which 4 MiB are committed at a time."""
+    try:
+        return _Paged(space).run([i << 40 | first for i in range(64)])
+    except _Refused as refused:
+        return _dies(refused.message, str(refused), refused.path)
+
+
+class _Refused(Exception):
+    """A mapping is refused, and the runtime dies with this message."""
+
+    def __init__(self, message: str, reason: str, path: ReservationPath) -> None:
+        super().__init__(reason)
+        self.message = message
+        self.path = path
+
+
+class _Paged:
+    """The mappings of a runtime of Go 1.24, in its order. Raises _Refused."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._used = self._reserved = 0
+        self._path = ReservationPath.REFUSED
+
+    def run(self, hints: Sequence[int]) -> Expectation:
+        """Follow the runtime to the end of the default workload."""
+        space = self._space
+        self._use(PERSISTENT, NO_PERSISTENT)
+        for length in SUMMARIES:
+            self._reserve(length, NO_SUMMARIES)
+        indexed = not self._lacking(SCAVENGER_INDEX, 0) and space.elsewhere(SCAVENGER_INDEX)
+        if indexed:
+            self._reserve(SCAVENGER_INDEX, NO_SUMMARIES)
+        self._use(TABLES // 2, NO_TABLE)
+        refused = [space.refusal(hint, ARENA, nth) for nth, hint in enumerate(hints, start=1)]
+        granted = [hint for hint, why in zip(hints, refused, strict=True) if not why]
+        arenas = self._arenas(granted[0] if granted else None)
+        self._use(ARENA_TABLE, NO_ARENA_TABLE)
+        for _ in range(arenas):
+            self._use(ARENA_RECORD, NO_METADATA)
+            self._use(METADATA, NO_METADATA)
+        self._commit(COMMITTED)
+        self._commit(SUMMARIES[0])
+        for _ in SUMMARIES[1:]:
+            self._commit(PAGE)
+        # the runtime does not check: without an index it maps a page of one at a low address
+        if not indexed:
+            self._reserved += PAGE
+        self._commit(PAGE)
+        self._use(CHUNK_BITMAPS, NO_CHUNK_BITMAPS)
+        self._use(GC_BITS, NO_PERSISTENT)
+        self._use(GC_BITS, NO_PERSISTENT)
+        self._use(TABLES // 2, NO_TABLE)
+        self._path = ReservationPath.HIGH if granted else ReservationPath.LOW
+        self._commit(COMMITTED)
+        if granted:
+            return _allocates(self._path, f"64M are to be had at {granted[0]:#x}")
+        return _allocates(self._path, f"{refused[0]}, as all hints; the kernel gives 64M elsewhere")
+
+    def _arenas(self, hint: int | None) -> int:
+        """Reserve an arena at a hint, or elsewhere an arena more than needed, which is trimmed
+        unless it is aligned. Returns the number of arenas.
+        """
+        size = 2 * ARENA if hint is None else ARENA
+        base = self._space.elsewhere(size) if hint is None else hint
+        lacking = self._lacking(size, 0) or ("" if base is not None else "the address space")
+        if base is None or lacking:
+            raise _Refused(NO_ARENA, f"{lacking} has no room for {size >> 20}M", self._path)
+        if base % ARENA:
+            base, size = -(-base // ARENA) * ARENA, ARENA
+        if base + size > 1 << 47:
+            raise _Refused(BEYOND_47_BITS, f"{base:#x} has more than 47 bits", self._path)
+        self._space.map(base, size)
+        self._reserved += size
+        return size // ARENA
+
+    def _reserve(self, length: int, message: str) -> None:
+        self._check(self._lacking(length, 0), length, message)
+        self._reserved += length
+
+    def _use(self, length: int, message: str) -> None:
+        self._check(self._lacking(0, length, largest=length), length, message)
+        self._used += length
+
+    def _commit(self, length: int) -> None:
+        """Make reserved memory usable."""
+        if lacking := self._lacking(-length, length, last=length, largest=length):
+            reason = f"{lacking} has no room for {format_size(length)} in use"
+            raise _Refused(OUT_OF_MEMORY, reason, self._path)
+        self._reserved -= length
+        self._used += length
+
+    def _check(self, lacking: str, length: int, message: str) -> None:
+        if not lacking and self._space.place(length) is None:
+            lacking = "the address space"
+        if lacking:
+            raise _Refused(message, f"{lacking} has no room for {format_size(length)}", self._path)
+
+    def _lacking(self, reserved: int, used: int, *, largest: int = 0, last: int = 0) -> str:
+        return self._space.lacks(
+            self._reserved + reserved, self._used + used, largest=max(largest, MIB), last=last
+        )
+
+
 def _high(space: Space, nth: int, before: str) -> Expectation:
     """The heap is mapped where the arena must be: at first as a hint, then with MAP_FIXED unless
     all of that place is taken. `nth` is the number of the first of those hints.
@@ -335,6 +461,7 @@ POLICIES: Mapping[str, Callable[[Space], Expectation]] = {
     "memlimit": _memlimit,
     "modern": lambda space: _modern(0xC0 << 32, space),
     "modern-arm64": lambda space: _modern(0x40 << 32, space),
+    "modern-1.24": lambda space: _paged(0xC0 << 32, space),
 }
 NARROW: Mapping[str, Callable[[Space], Expectation]] = {
     "before": _narrow,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from foothold_lab.harness.guests.catalogue import known_guests, make
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.record import Record
-from foothold_lab.harness.subjects.subject import FILE
+from foothold_lab.harness.subjects import supervision
+from foothold_lab.harness.subjects.subject import ALLOCATOR, FILE
 from foothold_lab.images.builder import Builder
+from tests.go_trace import CASES, expected, from_strace, symbolic
 from tests.guests.conftest import BootGuest
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data/golden/startup.json").read_text())
@@ -101,3 +104,30 @@ def test_every_call_matches_the_recorded_trace(
             assert last["stats"]["heap_sys"] == 2097152
         else:
             assert last["event"] == "throw"
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "case"),
+    [
+        ("native", "none", "native"),
+        ("native", "ceiling=39bit", "native, 39 bits"),
+        ("uml-bookworm", "none", "UML 6.1"),
+    ],
+)
+def test_the_packaged_go_still_starts_as_recorded(
+    name: str, limit: str, case: str, place: GuestConfig, boot: BootGuest, builder: Builder
+) -> None:
+    """tests/unit/allocator/test_go_1_24.py compares the allocator with the same records."""
+    image = builder.image("go")
+    guest = make(builder, known_guests(builder)[name], replace(place, images=("go",)))
+    boot(guest)
+    how = supervision(ALLOCATOR, guest, trace=True)
+    record = guest.run([str(image / "hello")], Limits.parse(limit), Deadline.after(120), how=how)
+    assert record.trace is not None
+    calls = symbolic(from_strace(record.trace.decode()))
+    assert comparable_hole(calls) == comparable_hole(expected(CASES[case]))
+
+
+def comparable_hole(calls: list[str]) -> list[str]:
+    """Leave open where in the space of two arenas the aligned one lies, which the kernel decides."""
+    return [re.sub(r"(H\+)0x[0-9a-f]+|(munmap\(H.*, )\d+", r"\1\2*", line) for line in calls]

@@ -99,7 +99,15 @@ def test_unknown_workload() -> None:
 
 
 def test_policies_are_equal_if_their_fields_are() -> None:
-    assert list(POLICIES) == ["before", "after", "grsec", "memlimit", "modern", "modern-arm64"]
+    assert list(POLICIES) == [
+        "before",
+        "after",
+        "grsec",
+        "memlimit",
+        "modern",
+        "modern-arm64",
+        "modern-1.24",
+    ]
     assert len(set(POLICIES.values())) == len(POLICIES)
     dates = [policy.date for policy in POLICIES.values()]
     assert dates == sorted(dates)

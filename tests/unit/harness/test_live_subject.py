@@ -50,7 +50,7 @@ def run(*arguments: str) -> Record:
         )
 
 
-@pytest.mark.parametrize("policy", ["before", "after", "modern", "modern-arm64"])
+@pytest.mark.parametrize("policy", ["before", "after", "modern", "modern-arm64", "modern-1.24"])
 def test_the_allocator_is_understood(policy: str) -> None:
     seen = observe(run("--policy", policy), Cell(guest="native", limits=Limits(), policy=policy))
     assert seen.contradictions == ()

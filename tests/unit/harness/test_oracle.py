@@ -132,7 +132,10 @@ def test_the_arena_ends_beyond_a_probe_that_was_granted() -> None:
 def test_an_unknown_policy_is_told_with_those_there_are() -> None:
     with pytest.raises(UsageError, match="unknown policy 'later'") as told:
         predict(facts(), Limits(), "later")
-    assert told.value.remedy == "policies are: before, after, grsec, memlimit, modern, modern-arm64"
+    assert (
+        told.value.remedy
+        == "policies are: before, after, grsec, memlimit, modern, modern-arm64, modern-1.24"
+    )
 
 
 @pytest.mark.parametrize(
