@@ -12,13 +12,15 @@ from collections.abc import Sequence
 
 from foothold_lab.harness.evidence.collector import paused_collector
 from foothold_lab.harness.evidence.crosscheck import compare_with_late_maps
-from foothold_lab.harness.evidence.maps import FOUR_GIB, MappedRange, MapsError, ledger_of
+from foothold_lab.harness.evidence.decisive import decide, decide_from_maps
+from foothold_lab.harness.evidence.maps import MappedRange, MapsError, ledger_of
 from foothold_lab.harness.evidence.refusals import RefusedCall, describe_refusals
 from foothold_lab.harness.evidence.requests import describe_requests, is_own_request
+from foothold_lab.harness.evidence.strace import SubjectTrace
 from foothold_lab.harness.evidence.trace_source import CheckedTrace, Witnesses
 from foothold_lab.harness.model.deadline import Check, unchecked
 from foothold_lab.harness.model.findings import Code, Finding
-from foothold_lab.harness.model.ledger import Ledger, replay
+from foothold_lab.harness.model.ledger import AddressSpace, Ledger, replay
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.signals import signal_name
 from foothold_lab.harness.model.verdict import Observation, Outcome, ReservationPath
@@ -51,8 +53,8 @@ def observe_program(
     has not printed a match. `untraced` is the record of a second run without a tracer, which then
     decides how the program ended.
 
-    The path is where the largest of the notable reservations went: `low` below 4 GiB, else `high`;
-    `refused` if all of them were refused; None if there were none.
+    The path is where the decisive reservation went (harness/evidence/decisive.py): `low` below
+    4 GiB, else `high`; `refused` if the program lost it; None if it made no notable request.
     """
     with paused_collector():
         observer = _ProgramObserver(record, check)
@@ -70,14 +72,15 @@ class _ProgramObserver:
         self._witnesses = Witnesses(record, check)
         self._evidence: dict[str, str] = {}
         self._findings: list[Finding] = []
-        self._ledger: Ledger = ()
+        self._traced: tuple[SubjectTrace, AddressSpace] | None = None
+        self._mapped: Ledger = ()  # as the maps of an untraced program show it
 
     def read_witnesses(self) -> None:
         record = self._record
         if trace := self._witnesses.trace():
             self._read_trace(trace)
         elif RUNNING in record.maps:  # they do not show what the program requested
-            self._ledger = ledger_of(self._read_maps(RUNNING))
+            self._mapped = ledger_of(self._read_maps(RUNNING))
         for what in record.cut:
             self._evidence[f"cut {what}"] = "there was more than is kept"
 
@@ -104,7 +107,7 @@ class _ProgramObserver:
         elif not ready:
             outcome, message = Outcome.DIES, f"it ended before it printed /{ready_pattern}/"
         return Observation(
-            path=_path(self._ledger),
+            path=self._path(died=outcome is Outcome.DIES),
             outcome=outcome,
             status=0 if stopped else ending.status,
             signal=0 if stopped else ending.signal,
@@ -117,7 +120,7 @@ class _ProgramObserver:
     def _read_trace(self, trace: CheckedTrace) -> None:
         subject = trace.subject
         space = replay(subject.steps, self._check)
-        self._ledger = space.ledger
+        self._traced = subject, space
         requests = describe_requests(subject, space)
         others = [each for each in subject.refused if not _is_own(each)]
         if refused := describe_refusals(others):
@@ -137,6 +140,17 @@ class _ProgramObserver:
             maps = self._read_maps(checkpoint)
             if maps and trace.complete:
                 self._findings += compare_with_late_maps(subject, space, maps, checkpoint)
+
+    def _path(self, *, died: bool) -> ReservationPath | None:
+        """Return the path, and note the reservation that decides it."""
+        if self._traced:
+            decision = decide(*self._traced, died=died)
+        else:
+            decision = decide_from_maps(self._mapped)
+        if decision is None:
+            return None
+        self._evidence = {"path": f"{decision}", **self._evidence}
+        return decision.path
 
     def _read_maps(self, checkpoint: str) -> tuple[MappedRange, ...]:
         """Return the maps of a checkpoint; none, with a finding, if they cannot be read."""
@@ -163,15 +177,6 @@ def _was_stopped(record: Record) -> bool:
 def _matches(record: Record, ready_pattern: str) -> bool:
     pattern = re.compile(ready_pattern.encode(), re.MULTILINE)
     return any(pattern.search(each) for each in (record.stdout, record.stderr))
-
-
-def _path(ledger: Ledger) -> ReservationPath | None:
-    own = [each for each in ledger if is_own_request(each)]
-    granted = [each for each in own if each.granted is not None]
-    if not granted:
-        return ReservationPath.REFUSED if own else None
-    largest = max(granted, key=lambda each: each.length)
-    return ReservationPath.LOW if (largest.granted or 0) < FOUR_GIB else ReservationPath.HIGH
 
 
 def _largest(ledger: Ledger) -> str:

@@ -62,6 +62,39 @@ int main(void) {
 }
 """
 
+# reservations of Go's runtime in February 2012, before the change and after it
+BEFORE = """
+#include <stdio.h>
+#include <sys/mman.h>
+int main(void) {
+    int rwx = PROT_READ | PROT_WRITE | PROT_EXEC, flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    void *want = (void *)0xf840000000;
+    void *got = mmap(want, 1 << 20, rwx, flags, -1, 0);
+    if (got == want)
+        return 0;
+    munmap(got, 1 << 20);
+    if (mmap(want, 1 << 20, rwx, flags | MAP_FIXED, -1, 0) == want)
+        return 0;
+    fprintf(stderr, "runtime: address space conflict\\nthrow: SysMap\\n");
+    return 2;
+}
+"""
+AFTER = """
+#include <stdio.h>
+#include <sys/mman.h>
+int main(void) {
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    void *want = (void *)0xf800000000, *low = (void *)0x4c00000;
+    if (mmap(want, 64 << 10, PROT_NONE, flags, -1, 0) == want)
+        return 0;
+    void *got = mmap(low, 640 << 20, PROT_NONE, flags, -1, 0);
+    if (got != MAP_FAILED)
+        return mprotect(got, 4096, PROT_READ | PROT_WRITE) != 0;
+    fprintf(stderr, "throw: runtime: cannot reserve arena virtual address space\\n");
+    return 2;
+}
+"""
+
 
 def compiled(
     builder: Builder, directory: Path, *, arm64: bool = False, **sources: str
@@ -153,3 +186,30 @@ def test_the_emulator_shows_it_as_well(builder: Builder, tmp_path: Path) -> None
     assert observed
     assert observed.message == "FATAL: no huge page"
     assert "mprotect(" in observed.evidence["refused"]
+
+
+@pytest.mark.parametrize(
+    ("guest", "limits", "before", "after"),
+    [
+        ("native", "none", "high", "high"),
+        ("native", "layout=legacy+ceiling=39bit", "refused", "low"),
+        ("native", "ceiling=39bit+rlimit_as=300M", "refused", "refused"),
+        ("uml-6.1", "none", "refused", "low"),
+        ("uml-6.1", "rlimit_as=300M", "refused", "refused"),
+        ("uml-7.2", "none", "high", "high"),
+        ("qemu-x86_64", "none", "high", "high"),
+    ],
+)
+def test_the_path_is_that_of_the_decisive_reservation(
+    guest: str, limits: str, before: str, after: str, builder: Builder, tmp_path: Path
+) -> None:
+    programs = compiled(builder, tmp_path, before=BEFORE, after=AFTER)
+    found = verdicts(builder, tmp_path / "run", programs, (guest,), limits)
+    if not found:
+        pytest.skip(f"{guest} cannot be booted here")
+    for name, path in (("before", before), ("after", after)):
+        observed = found[guest, name].observed
+        assert observed
+        assert observed.path == path, (name, observed.evidence)
+        assert observed.evidence["path"].startswith(f"{path}: ")
+        assert observed.outcome == ("dies" if path == "refused" else "starts")
