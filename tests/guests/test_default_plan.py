@@ -55,7 +55,7 @@ def canonical(guest: str, builder: Builder) -> str:
 
 
 @pytest.mark.parametrize(("guest", "limit", "policy"), CELLS)
-def test_the_port_does_what_the_runtime_did(
+def test_every_cell_has_the_expected_verdict(
     guest: str, limit: str, policy: str, default_plan: Happened, builder: Builder
 ) -> None:
     verdict = default_plan.verdicts[f"{canonical(guest, builder)}/{limit}/{policy}"]
@@ -84,7 +84,7 @@ def test_the_port_does_what_the_runtime_did(
         (NARROW, 32, 3, True),
     ],
 )
-def test_address_spaces_are_measured(
+def test_measures_the_address_spaces(
     guest: str, bits: int, levels: int, honoured: bool, default_plan: Happened, builder: Builder
 ) -> None:
     name = canonical(guest, builder)
@@ -98,7 +98,7 @@ def test_address_spaces_are_measured(
     assert facts.placement == ("bottom-up" if guest.startswith("uml") else "top-down")
 
 
-def test_one_boot_serves_all_cells(default_plan: Happened) -> None:
+def test_boots_each_guest_once(default_plan: Happened) -> None:
     booted = [each.guest for each in default_plan.events if isinstance(each, GuestReady)]
     assert len(booted) == len(set(booted)) >= 4
 
@@ -131,13 +131,12 @@ def test_no_guest_survives_a_run(default_plan: Happened) -> None:
             continue
 
 
-def test_its_page_draws_every_cell_that_has_an_answer(default_plan: Happened) -> None:
+def test_the_html_page_draws_every_observed_cell(default_plan: Happened) -> None:
     run = read_run(default_plan.directory)
     answered = [each for each in default_plan.verdicts.values() if each.observed]
     page = render(run).decode()
-    assert (
-        page.count('<svg class="map"') == page.count('<table class="witnesses">') == len(answered)
-    )
+    assert page.count('<svg class="map"') == len(answered)
+    assert page.count('<table class="witnesses') == len(answered)
     assert compare_runs(run, run).empty
     for one in answered:
         evidence = read_evidence(run, one.cell, reports=True)

@@ -75,7 +75,7 @@ def locks_are_free() -> None:
 
 
 @pytest.mark.parametrize("delay", [0.1, 0.5, 1.0, 2.0, 3.5])
-def test_ctrl_c_ends_everything(tmp_path: Path, delay: float, history: Path) -> None:
+def test_ctrl_c_stops_all_guests(tmp_path: Path, delay: float, history: Path) -> None:
     run = start(tmp_path / "run")
     time.sleep(delay)
     run.send_signal(signal.SIGINT)
@@ -101,9 +101,7 @@ def test_ctrl_c_ends_everything(tmp_path: Path, delay: float, history: Path) -> 
 
 
 @pytest.mark.parametrize("delay", [0.1, 0.7, 1.5, 3.0])
-def test_after_kill_9_no_guest_lives_and_no_lock_stays(
-    tmp_path: Path, delay: float, history: Path
-) -> None:
+def test_kill_9_leaves_no_guest_and_no_lock(tmp_path: Path, delay: float, history: Path) -> None:
     run = start(tmp_path / "run")
     time.sleep(delay)
     run.kill()
@@ -119,7 +117,7 @@ def test_after_kill_9_no_guest_lives_and_no_lock_stays(
         assert len(finished - {cell.name for cell in kept.cells if cell.result}) <= 1
 
 
-def test_two_runs_at_once(tmp_path: Path, history: Path) -> None:
+def test_two_runs_at_the_same_time(tmp_path: Path, history: Path) -> None:
     runs = [start(tmp_path / name) for name in ("one", "two")]
     for run in runs:
         out, err = run.communicate(timeout=200)

@@ -60,7 +60,7 @@ def script(directory: Path, text: str, name: str = "subject.sh") -> str:
 
 
 @pytest.mark.parametrize("guest", GUESTS)
-def test_one_that_leaves_a_daemon_behind(guest: str, builder: Builder, tmp_path: Path) -> None:
+def test_a_subject_that_leaves_a_daemon(guest: str, builder: Builder, tmp_path: Path) -> None:
     daemon = script(tmp_path, "setsid sleep 1000 >/dev/null 2>&1 </dev/null &\nexit 0")
     done = verdict(of_program(daemon), guest, builder, tmp_path / "run")
     assert done.observed
@@ -69,7 +69,7 @@ def test_one_that_leaves_a_daemon_behind(guest: str, builder: Builder, tmp_path:
 
 
 @pytest.mark.parametrize("guest", GUESTS)
-def test_one_that_never_ends(guest: str, builder: Builder, tmp_path: Path) -> None:
+def test_a_subject_that_never_ends(guest: str, builder: Builder, tmp_path: Path) -> None:
     server = script(tmp_path, "while :; do sleep 1; done")
     started = time.monotonic()
     done = verdict(
@@ -82,7 +82,7 @@ def test_one_that_never_ends(guest: str, builder: Builder, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("guest", GUESTS)
-def test_one_that_prints_a_gigabyte(guest: str, builder: Builder, tmp_path: Path) -> None:
+def test_a_subject_that_prints_a_gigabyte(guest: str, builder: Builder, tmp_path: Path) -> None:
     """It is read to its end, and not kept. A pipe in UML takes 6 MB/s: there less has to do."""
     size = 1_000_000_000 if guest == "native" else 20_000_000
     flood = script(tmp_path, f"yes 0123456789 | head -c {size}")
@@ -95,14 +95,14 @@ def test_one_that_prints_a_gigabyte(guest: str, builder: Builder, tmp_path: Path
     assert (Path(done.artefacts) / "stdout").stat().st_size == 4 << 20
 
 
-def test_one_that_closes_its_outputs(builder: Builder, tmp_path: Path) -> None:
+def test_a_subject_that_closes_its_outputs(builder: Builder, tmp_path: Path) -> None:
     mute = script(tmp_path, "exec >&- 2>&- <&-; sleep 0.1; exit 7")
     done = verdict(of_program(mute), "uml-bookworm", builder, tmp_path / "run")
     assert done.observed
     assert (done.result, done.observed.status) == (Result.FAIL, 7)
 
 
-def test_one_that_kills_its_tracer(builder: Builder, tmp_path: Path) -> None:
+def test_a_subject_that_kills_its_tracer(builder: Builder, tmp_path: Path) -> None:
     """The trace ends before the subject does: nobody takes the rest on trust."""
     murder = script(
         tmp_path,
@@ -137,7 +137,7 @@ say("end", stats={}, **high)
 """
 
 
-def test_one_whose_report_is_perfect_and_false(
+def test_a_subject_with_a_false_report(
     builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from foothold_lab.harness.guests.catalogue import known_guests
@@ -202,7 +202,7 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> str:
         ),
     ],
 )
-def test_any_program_with_its_own_libraries_and_with_the_hosts_root(
+def test_a_program_with_its_libraries_or_the_root_of_the_host(
     root: subjects.Root,
     guest: str,
     path: ReservationPath,
@@ -220,7 +220,7 @@ def test_any_program_with_its_own_libraries_and_with_the_hosts_root(
     assert f"at {where}" in done.observed.evidence["maps at the end"]
 
 
-def test_with_the_hosts_root_nothing_can_be_written_there(builder: Builder, tmp_path: Path) -> None:
+def test_cannot_write_to_the_root_of_the_host(builder: Builder, tmp_path: Path) -> None:
     where = tmp_path / "victim"
     where.touch()
     test = script(

@@ -79,13 +79,13 @@ def booted(foothold_guest: OpenGuest) -> Booted:
     return Booted(foothold_guest.guest, foothold_guest.facts)
 
 
-def test_nothing_is_bent_without_a_fault(booted: Booted) -> None:
+def test_changes_no_call_without_a_fault(booted: Booted) -> None:
     seen = booted.places("none")
     assert (seen["one"], seen["two"]) == (ONE, TWO)
     assert (seen["thread"], seen["child"]) == (0x3200000000, 0x3300000000)
 
 
-def test_hints_are_ignored_in_threads_and_children_too(booted: Booted) -> None:
+def test_ignores_hints_of_threads_and_children(booted: Booted) -> None:
     seen = booted.places("hints=ignored")
     assert seen["fixed"] == ONE, "MAP_FIXED insists"
     for name, asked in {
@@ -98,13 +98,13 @@ def test_hints_are_ignored_in_threads_and_children_too(booted: Booted) -> None:
         assert seen[name] != asked
 
 
-def test_hints_are_ignored_in_a_band_alone(booted: Booted) -> None:
+def test_ignores_hints_only_in_a_range(booted: Booted) -> None:
     seen = booted.places("hints=ignored@0x3000000000-0x3100000000")
     assert seen["one"] != ONE
     assert seen["two"] == TWO
 
 
-def test_nothing_is_mapped_above_a_ceiling(booted: Booted) -> None:
+def test_maps_nothing_above_a_ceiling(booted: Booted) -> None:
     seen = booted.places(f"ceiling={TWO:#x}")
     assert (seen["one"], seen["fixed"]) == (ONE, ONE)
     for name in ("two", "thread", "child"):
@@ -117,7 +117,7 @@ def test_nothing_is_mapped_above_a_ceiling(booted: Booted) -> None:
     assert not measured.hint_beyond.honoured
 
 
-def test_a_range_is_occupied_before_the_first_instruction(booted: Booted) -> None:
+def test_occupies_a_range_before_the_first_instruction(booted: Booted) -> None:
     seen = booted.places("occupied=0x3000000000-0x3040000000+occupied=0x3300000000-0x3300001000")
     assert seen["one"] not in range(0x3000000000, 0x3040000000)
     assert seen["two"] == TWO
@@ -129,7 +129,7 @@ def test_a_range_is_occupied_before_the_first_instruction(booted: Booted) -> Non
     assert b"3000000000-3040000000 ---p" in after_exec.stdout
 
 
-def test_a_range_that_cannot_be_had_is_told(booted: Booted) -> None:
+def test_reports_a_range_that_cannot_be_occupied(booted: Booted) -> None:
     limits = Limits.parse("occupied=0x3000000000-0x3040000000+occupied=0x3000000000-0x3000001000")
     if not support_for(booted.guest, booted.facts, limits).ok:
         pytest.skip("no faults here")
@@ -137,13 +137,13 @@ def test_a_range_that_cannot_be_had_is_told(booted: Booted) -> None:
         run_program(booted.guest, ["/bin/true"], limits, Deadline.after(60))
 
 
-def test_the_nth_call_fails_counted_over_threads_and_children(booted: Booted) -> None:
+def test_fails_the_nth_call_of_threads_and_children(booted: Booted) -> None:
     seen = booted.places("fail=hinted:2:EAGAIN+fail=hinted:4:ENOMEM")
     assert (seen["one"], seen["two"], seen["thread"]) == (ONE, -11, 0x3200000000)
     assert seen["child"] == -12
 
 
-def test_calls_of_other_kinds_fail(booted: Booted) -> None:
+def test_fails_other_kinds_of_calls(booted: Booted) -> None:
     code = (
         "import ctypes; libc = ctypes.CDLL(None, use_errno=True); libc.mincore(0, 4096, 0);"
         "print(ctypes.get_errno())"
@@ -153,32 +153,32 @@ def test_calls_of_other_kinds_fail(booted: Booted) -> None:
     assert lost.ending.signal or lost.ending.status, "the loader cannot map the first library"
 
 
-def test_address_space_is_limited(booted: Booted) -> None:
+def test_limits_the_address_space(booted: Booted) -> None:
     code = PLACES.partition("seen =")[0] + "print(mmap(0, 0, 0x22, 400 << 20) > 0)"
     assert booted.python("none", code).stdout == b"True\n"
     assert booted.python("rlimit_as=300M", code).stdout == b"False\n"
 
 
-def test_data_is_limited_and_reservations_are_not(booted: Booted) -> None:
+def test_limits_data_but_not_reservations(booted: Booted) -> None:
     code = PLACES.partition("seen =")[0] + (
         "print(mmap(0, 0, 0x22, 1 << 30) > 0, mmap(0, 3, 0x22, 64 << 20))"
     )
     assert booted.python("rlimit_data=32M", code).stdout == b"True -12\n"
 
 
-def test_the_stack_is_limited(booted: Booted) -> None:
+def test_limits_the_stack(booted: Booted) -> None:
     code = "import resource; print(resource.getrlimit(resource.RLIMIT_STACK)[0])"
     assert booted.python("rlimit_stack=1M", code).stdout == b"1048576\n"
 
 
-def test_a_memory_cgroup_kills_what_touches_more(booted: Booted) -> None:
+def test_a_memory_cgroup_kills_a_program_that_uses_more(booted: Booted) -> None:
     code = "block = bytearray(56 << 20); print(len(block))"
     assert booted.python("none", code).ending.status == 0
     assert booted.python("memory=32M", code).ending.signal == 9
     assert booted.python("none", code).ending.status == 0, "and the limit has gone"
 
 
-def test_promises_are_counted_and_the_mode_is_set_back(booted: Booted) -> None:
+def test_restores_the_overcommit_mode(booted: Booted) -> None:
     mode = "print(open('/proc/sys/vm/overcommit_memory').read().strip())"
     before = booted.python("none", mode).stdout
     code = PLACES.partition("seen =")[0] + "print(mmap(0, 3, 0x22, 1 << 34))"
@@ -188,7 +188,7 @@ def test_promises_are_counted_and_the_mode_is_set_back(booted: Booted) -> None:
     assert booted.python("none", mode).stdout == before
 
 
-def test_mappings_are_counted_and_the_number_is_set_back(booted: Booted) -> None:
+def test_restores_max_map_count(booted: Booted) -> None:
     code = PLACES.partition("seen =")[0] + (
         "print(min(mmap(ONE + i * 8192, 0, 0x22, 4096) for i in range(400)))"
     ).replace("ONE", str(ONE))
@@ -227,7 +227,7 @@ def test_facts_are_complete(booted: Booted) -> None:
 
 
 @pytest.mark.parametrize("guest", GUESTS)
-def test_the_allocator_does_under_limits_what_the_oracle_foretells(
+def test_the_allocator_under_limits_is_as_predicted(
     guest: str, builder: Builder, tmp_path: Path
 ) -> None:
     """And an unsupported one says what would help."""

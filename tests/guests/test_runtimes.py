@@ -11,7 +11,7 @@ import pytest
 
 from foothold_lab.harness.guests.base import Guest, GuestConfig, run_program
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
-from foothold_lab.harness.guests.uml import Uml
+from foothold_lab.harness.guests.virtual_machine import VirtualMachine
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
@@ -56,9 +56,7 @@ def verdicts(
     return {(asked[cell.guest, cell.subject], cell.subject): done[cell.id] for cell in cells}
 
 
-def test_a_runtime_starts_wherever_its_addresses_are_to_be_had(
-    builder: Builder, tmp_path: Path
-) -> None:
+def test_a_runtime_starts_where_its_addresses_exist(builder: Builder, tmp_path: Path) -> None:
     """Three images in every guest that this machine has, by one boot of each."""
     subjects = [subject(name, builder) for name in SUBJECTS]
     found = verdicts(builder, tmp_path / "run", GUESTS, *subjects)
@@ -95,13 +93,14 @@ def test_a_runtime_of_another_machine_in_39_bits(builder: Builder, tmp_path: Pat
         assert "hello from 0x" in observed.last_output
 
 
-def test_an_image_is_shown_as_it_is_and_cannot_be_written(
-    place: GuestConfig, boot: BootGuest, uml: Callable[..., Uml]
+def test_a_guest_shows_an_image_read_only(
+    place: GuestConfig, boot: BootGuest, uml: Callable[..., VirtualMachine]
 ) -> None:
-    """Also where the guest's root has no such directory, and is read-only itself."""
-    guest = uml(replace(place, images=("go",), memory=128))
+    """The root of the guest is read-only, and has no such directory."""
+    config = replace(place, images=("go",), memory=128)
+    guest = uml(config)
     boot(guest)
-    [image] = guest._place.shown()
+    [image] = config.image_paths()
     test = (
         f"{image}/hello && ! touch {image}/x 2>/dev/null && ! touch /x 2>/dev/null && "
         f"touch /tmp/x && cd {image} && [ $(pwd) = {image} ] && [ -e /usr/bin/python3 ]"
@@ -110,9 +109,7 @@ def test_an_image_is_shown_as_it_is_and_cannot_be_written(
     assert (record.ending.status, record.stderr) == (0, b""), record.stdout
 
 
-def test_one_that_is_busy_under_a_tracer_is_run_again_without(
-    builder: Builder, tmp_path: Path
-) -> None:
+def test_runs_a_busy_program_again_without_a_tracer(builder: Builder, tmp_path: Path) -> None:
     """OpenJDK with ZGC looks for its heap 17,000 times in 39 bits: traced it takes a minute, and
     was once counted as started when our patience ended.
     """
@@ -128,9 +125,7 @@ def test_one_that_is_busy_under_a_tracer_is_run_again_without(
     assert any("run again without a tracer" in note for note in done.notes)
 
 
-def test_a_server_that_says_when_it_has_started_is_not_waited_for(
-    builder: Builder, tmp_path: Path
-) -> None:
+def test_stops_a_server_when_it_is_ready(builder: Builder, tmp_path: Path) -> None:
     server = tmp_path / "server"
     server.write_text("#!/bin/sh\necho listening on 80\nsleep 1000\n")
     server.chmod(0o755)
@@ -140,14 +135,14 @@ def test_a_server_that_says_when_it_has_started_is_not_waited_for(
     assert time.monotonic() - started < 50
     assert done.observed
     assert done.observed.outcome is Outcome.STARTS
-    assert "it said that it has started" in done.observed.evidence["ending"]
+    assert "ready" in done.observed.evidence["ending"]
     mute = replace(one, ready_pattern="^ready", timeout=0.5)
     silent = verdicts(builder, tmp_path / "again", ("native",), mute)["native", "server"]
     assert silent.observed
     assert silent.observed.outcome is Outcome.HANGS
 
 
-def test_a_script_whose_interpreter_the_guest_has_not(builder: Builder, tmp_path: Path) -> None:
+def test_a_script_without_interpreter_is_unsupported(builder: Builder, tmp_path: Path) -> None:
     script = tmp_path / "script.pl"
     script.write_text("#!/usr/bin/env perl\n")
     script.chmod(0o755)
@@ -157,7 +152,7 @@ def test_a_script_whose_interpreter_the_guest_has_not(builder: Builder, tmp_path
     assert "has no perl" in done.reason or "UML" in done.reason
 
 
-def test_the_smallest_limit_by_bisection_in_one_boot(builder: Builder, tmp_path: Path) -> None:
+def test_finds_the_smallest_limit_in_one_boot(builder: Builder, tmp_path: Path) -> None:
     """Go reserves 1.1 GiB for its metadata in pieces, gives up those that it can do without, and
     needs the rest.
     """

@@ -24,7 +24,7 @@ GUESTS = ("qemu-x86_64", "uml-bookworm", "uml-testing", "native")
         (600, 2),  # what 2 GB may have left
     ],
 )
-def test_every_guest_has_its_turn(
+def test_runs_all_guests_within_the_memory(
     memory: int, at_once: int, builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guest_pool, "available_memory", lambda: memory)

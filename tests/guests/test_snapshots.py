@@ -83,7 +83,7 @@ def test_removes_a_broken_snapshot(
     # a cache of its own for the snapshot alone, which is broken as soon as it is made
     cache = Cache(tmp_path / "cache")
 
-    def obtain(name: str, key: str, build, *, need: int = 0):  # type: ignore[no-untyped-def]
+    def obtain(name: str, key: str, build, *, space: int = 0):  # type: ignore[no-untyped-def]
         def spoil(directory: Path) -> object:
             made = build(directory)
             file = getattr(Snapshot(directory), broken)
@@ -95,7 +95,7 @@ def test_removes_a_broken_snapshot(
                         os.pwrite(out.fileno(), bytes(1 << 19), at)
             return made
 
-        return cache.obtain(name, key, spoil, space=need)
+        return cache.obtain(name, key, spoil, space=space)
 
     monkeypatch.setattr(builder, "obtain", obtain)
     guest = emulated(place, "one")
