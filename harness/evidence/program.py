@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Sequence
 
 from foothold_lab.harness.evidence.collector import paused_collector
 from foothold_lab.harness.evidence.crosscheck import compare_with_late_maps
 from foothold_lab.harness.evidence.decisive import decide, decide_from_maps
+from foothold_lab.harness.evidence.last_words import choose_message
 from foothold_lab.harness.evidence.maps import MappedRange, MapsError, ledger_of
 from foothold_lab.harness.evidence.refusals import RefusedCall, describe_refusals
 from foothold_lab.harness.evidence.requests import describe_requests, is_own_request
@@ -25,15 +25,10 @@ from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.signals import signal_name
 from foothold_lab.harness.model.verdict import Observation, Outcome, ReservationPath
 
-_COMPLAINT = re.compile(
-    r"error|fatal|fail|cannot|can't|unable|abort|panic|exception|throw|out of memory|no memory",
-    re.I,
-)
 TRACED = "ending, traced"  # evidence of a program that was run again without a tracer
 RUNNING = "running"  # the checkpoint of a program that the harness has stopped
 END = "end"  # the checkpoint of a program that was about to end by itself
 MOST_OUTPUT = 4096  # characters of the last output
-LONGEST_MESSAGE = 500
 _KILLED = 9
 
 
@@ -103,7 +98,7 @@ class _ProgramObserver:
             if must_exit or not ready:
                 outcome = Outcome.HANGS
         elif ending.signal or ending.status:
-            outcome, message = Outcome.DIES, _complaint(record)
+            outcome, message = Outcome.DIES, choose_message(record.stdout, record.stderr)
         elif not ready:
             outcome, message = Outcome.DIES, f"it ended before it printed /{ready_pattern}/"
         return Observation(
@@ -203,14 +198,3 @@ def _last_output(record: Record) -> str:
     """Return the end of what it printed. Standard error comes last, because it matters more."""
     tails = (record.stdout[-MOST_OUTPUT:], record.stderr[-MOST_OUTPUT:])
     return "\n".join(tail.decode(errors="backslashreplace").strip() for tail in tails if tail)
-
-
-def _complaint(record: Record) -> str:
-    """Return the first line that reads like an error, else the last line: what follows an error is
-    often a dump.
-    """
-    outputs = (record.stdout, record.stderr)
-    ends = [each[:MOST_OUTPUT] + b"\n" + each[-MOST_OUTPUT:] for each in outputs]
-    lines: Sequence[str] = b"\n".join(ends).decode(errors="backslashreplace").strip().splitlines()
-    errors = (line for line in lines if _COMPLAINT.search(line))
-    return next(errors, lines[-1] if lines else "").strip()[:LONGEST_MESSAGE]

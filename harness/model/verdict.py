@@ -147,7 +147,8 @@ class Observation:
         if self.outcome is Outcome.STARTS:
             return describe(self.path, self.outcome, 0, "")
         if self.signal:
-            return f"killed by {signal_name(self.signal)}"
+            killed = f"killed by {signal_name(self.signal)}"
+            return f"{killed}: {self.message}" if self.message else killed
         reports = "report" in self.evidence  # what reports nothing may have no path
         if self.outcome is None or (reports and self.path is None):
             told = f"unclear, status {self.status}"

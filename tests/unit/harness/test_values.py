@@ -180,7 +180,7 @@ def test_an_outcome_is_one_phrase(
 
 def test_a_signal_is_said_before_all_else() -> None:
     seen = samples.observation(samples.DIES, signal=11)
-    assert str(seen) == "killed by SIGSEGV"
+    assert str(seen) == "killed by SIGSEGV: throw: runtime: out of memory"
     assert str(samples.observation(samples.DIES, path=None, message="m")) == (
         "unclear, status 2: m"
     )
