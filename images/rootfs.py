@@ -34,9 +34,23 @@ _MODULES_EXCLUDED = (
     "nis",
     "_tkinter",
 )
+# users that programs look up or run as: those of Debian, and those of packaged servers
+_ACCOUNTS = (
+    ("daemon", 1, "/usr/sbin"), ("bin", 2, "/bin"), ("sys", 3, "/dev"), ("games", 60, "/usr/games"),
+    ("mail", 8, "/var/mail"), ("proxy", 13, "/bin"), ("www-data", 33, "/var/www"),
+    ("backup", 34, "/var/backups"), ("messagebus", 100, "/nonexistent"),
+    ("postgres", 101, "/var/lib/postgresql"), ("redis", 102, "/var/lib/redis"),
+    ("mysql", 103, "/nonexistent"), ("memcache", 104, "/nonexistent"),
+    ("nginx", 105, "/nonexistent"), ("mongodb", 106, "/var/lib/mongodb"),
+    ("rabbitmq", 107, "/var/lib/rabbitmq"), ("user", 1000, "/home/user"),
+    ("nobody", 65534, "/nonexistent"),
+)  # fmt: skip
 _ETC = {
-    "passwd": "root:x:0:0:root:/root:/bin/sh\n",
-    "group": "root:x:0:\n",
+    "passwd": "root:x:0:0:root:/root:/bin/sh\n"
+    + "".join(f"{name}:x:{n}:{n}::{home}:/bin/sh\n" for name, n, home in _ACCOUNTS),
+    "group": "root:x:0:\n"
+    + "".join(f"{name}:x:{n}:\n" for name, n, _ in _ACCOUNTS)
+    + "tty:x:5:\nnogroup:x:65534:\n",
     "shells": "/bin/sh\n",
     "hosts": "127.0.0.1 localhost\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
@@ -72,6 +86,12 @@ def make_userland(materials: Materials, out: Path) -> None:
         "share",
         "sys",
         "tmp",
+        "home",
+        "var/cache",
+        "var/lib",
+        "var/log",
+        "var/spool",
+        "var/tmp",
         "usr/bin",
         "usr/lib",
         "usr/sbin",

@@ -27,7 +27,7 @@ AGENT = "/init"  # path of the agent in every root file system of ours
 PYTHON = "/usr/bin/python3"  # path of the interpreter there
 HOST_DIRECTORY = "/host"  # path in a guest of the directory of the host that it shows
 Tracer = Literal["strace", "emulator"]
-Placement = Literal["host", "wrapped"]
+Placement = Literal["host", "merged", "copied"]
 
 BOOT_SECONDS = 20.0  # of a guest of ordinary speed; one booted in 1.2 s at its slowest (measured)
 
@@ -77,15 +77,16 @@ class GuestPaths:
 
     share: the files of `GuestConfig.share`. root: the root directory of subjects; empty: that of
     the guest. python: the interpreter; agent: our agent; both empty before the boot if they are
-    files of images on the host. placement: how the files of a subject get to their own paths; on
-    the host they are there.
+    files of images on the host. placement: how the files of a subject get to their own paths. On
+    the host they are there; the agent merges them with the root for each run of the subject; or they
+    are copied into the root of the guest.
     """
 
     share: str = "/share"
     root: str = ""
     python: str = PYTHON
     agent: str = AGENT
-    placement: Placement = "wrapped"
+    placement: Placement = "merged"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -36,7 +37,11 @@ from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.container import ExecStream
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import Stream
-from foothold_lab.harness.transport.supervised import agent_argv, measured
+from foothold_lab.harness.transport.supervised import (
+    WORKING_DIRECTORY,
+    agent_argv,
+    measured,
+)
 from foothold_lab.images import apt
 
 REPOSITORY = "foothold-root"
@@ -51,7 +56,7 @@ class Container:
 
     scale = 1.5
     capabilities = CAPABILITIES
-    paths = GuestPaths()
+    paths = GuestPaths(placement="copied")
 
     def __init__(self, name: str, config: GuestConfig) -> None:
         self.name = name
@@ -61,6 +66,8 @@ class Container:
         self._container: Any = None
         self._attached: Any = None
         self._memory = 0
+        self._copied: set[str] = set()
+        self._directories = itertools.count(1)
 
     def supported(self) -> Support:
         """Docker needs an engine that answers, and the root file system."""
@@ -149,7 +156,7 @@ class Container:
         try:
             if limits.memory is not None:
                 self._limit_memory(limits.memory)
-            command = agent_argv(AGENT, own, argv, how, STRACE)
+            command = agent_argv(AGENT, own, argv, self._prepare(how), STRACE)
             stream = ExecStream(self._client.api, self._container.id, command)
         except (DockerException, OSError) as error:
             what = f"the container takes no more programs: {error}"
@@ -168,6 +175,17 @@ class Container:
                 # an engine cannot remove a limit: the memory of the machine is as good as none
                 with contextlib.suppress(DockerException, OSError):
                     self._limit_memory(self._memory)
+
+    def _prepare(self, how: Supervision) -> Supervision:
+        """Copy the files of a subject to their own paths, once, and choose a working directory."""
+        if how.overlay and how.overlay not in self._copied:
+            tree = self._config.share / how.overlay.removeprefix(f"{self.paths.share}/")
+            self._container.put_archive("/", _tar_of(tree))
+            self._copied.add(how.overlay)
+        how = replace(how, overlay="", own_root=False)
+        if not how.fresh_directory:
+            return how
+        return replace(how, directory=f"{WORKING_DIRECTORY}-{next(self._directories)}")
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""

@@ -23,6 +23,7 @@ from foothold_lab.harness.guests.base import (
     GuestPaths,
     Support,
 )
+from foothold_lab.harness.guests.working_directory import working_directory
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError
@@ -66,7 +67,9 @@ class QemuUser:
         self.name = name
         self.scale = emulation.scale
         self.boot_record = BootRecord()
-        self.paths = GuestPaths(share=str(config.share.absolute()), python="", agent="")
+        self.paths = GuestPaths(
+            share=str(config.share.absolute()), python="", agent="", placement="host"
+        )
         self._emulation = emulation
         self._config = config
         self._start: tuple[str, ...] = ()
@@ -121,16 +124,25 @@ class QemuUser:
             )
         words = [word for pair in how.environment.items() for word in ("-E", "=".join(pair))]
         log = ("-strace", "-d", "page", "-D", f"/proc/self/fd/{_LOG}") if how.trace else ()
-        command = [*self._start, *words, *log, *argv]
-        logged = replace(how, environment={})
-        stream = PipeStream(agent_argv(self._supervisor, limits, command, logged, f"fd:{_LOG}"))
-        try:
-            yield stream
-        except LostContactError as error:
-            what = f"the agent was killed under the subject: {error}"
-            raise GuestError(what, code=Code.GUEST_DIED) from error
-        finally:
-            stream.close()
+        prefix = ("-L", how.overlay) if self._brings_loader(program, how) else ()
+        command = [*self._start, *prefix, *words, *log, *argv]
+        with working_directory(self._config.directory, replace(how, environment={})) as placed:
+            command = agent_argv(self._supervisor, limits, command, placed, f"fd:{_LOG}")
+            stream = PipeStream(command)
+            try:
+                yield stream
+            except LostContactError as error:
+                what = f"the agent was killed under the subject: {error}"
+                raise GuestError(what, code=Code.GUEST_DIED) from error
+            finally:
+                stream.close()
+
+    def _brings_loader(self, program: Path, how: Supervision) -> bool:
+        """Return whether the loader of a program is among the files of the subject."""
+        if not how.overlay or not program.is_file():
+            return False
+        loader = elf.interpreter(program)
+        return bool(loader) and Path(f"{how.overlay}{loader}").exists()
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""

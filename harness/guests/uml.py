@@ -94,9 +94,7 @@ class Uml:
     def __init__(self, kernel: UmlKernel, config: GuestConfig) -> None:
         self.boot_record = BootRecord()
         host_root = config.root == "host"
-        self.paths = GuestPaths(
-            share="/run/share" if host_root else "/share", root="/host" if host_root else ""
-        )
+        self.paths = GuestPaths(root="/host" if host_root else "")
         self._kernel = kernel
         self._config = config
 

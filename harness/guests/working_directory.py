@@ -16,8 +16,10 @@ from foothold_lab.harness.model.record import Supervision
 def working_directory(parent: Path, how: Supervision) -> Iterator[Supervision]:
     """Make the fresh working directory that `how` asks for, in `parent`; remove it at the end.
 
-    Yields `how` with that directory. Without `fresh_directory` nothing is made.
+    Yields `how` with that directory, and without the root that only the agent in a guest makes.
+    Without `fresh_directory` nothing is made.
     """
+    how = replace(how, own_root=False, overlay="")
     if not how.fresh_directory:
         yield how
         return
@@ -25,4 +27,4 @@ def working_directory(parent: Path, how: Supervision) -> Iterator[Supervision]:
     with tempfile.TemporaryDirectory(dir=parent, prefix="work-", ignore_cleanup_errors=True) as own:
         if how.work_files:
             shutil.copytree(how.work_files, own, dirs_exist_ok=True)
-        yield replace(how, directory=own)
+        yield replace(how, directory=own, fresh_directory=False, work_files="")

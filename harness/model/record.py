@@ -23,7 +23,10 @@ class Supervision:
 
     `directory` is its working directory, empty for any; `root` its root directory, empty for that of
     the guest. With `fresh_directory` its working directory is an empty one of its own, with copies
-    of the files in the directory `work_files` of the guest (empty: of none). With a `terminal` it has a terminal of that size instead of pipes.
+    of the files in the directory `work_files` of the guest (empty: of none). With `own_root` it gets
+    a root directory of its own, made of `root` and of the tree `overlay`, which is laid over it.
+    `stdin` is the file that is its standard input, empty for a pipe of the harness. `user` is the
+    name or number of the user that it runs as, empty for that of the agent. With a `terminal` it has a terminal of that size instead of pipes.
 
     After `timeout` seconds, if given, its maps are read at the checkpoint `running`, and it is ended;
     likewise as soon as a line of its output matches the regular expression `ready_pattern`. With
@@ -37,6 +40,10 @@ class Supervision:
     root: str = ""
     fresh_directory: bool = False
     work_files: str = ""
+    own_root: bool = False
+    overlay: str = ""
+    stdin: str = ""
+    user: str = ""
     timeout: float | None = None
     terminal: Window | None = None
     ready_pattern: str = ""
@@ -72,7 +79,8 @@ class Record:
     an emulator that ran the program, None without one; `maps` are then those of the emulator
     (harness/evidence/emulator.py). `cut` names what was longer than the harness keeps: `stdout`,
     `stderr`, `trace`. `stopped`: the harness ended it, at its timeout or because it was `ready`,
-    which means that its output matched the ready pattern.
+    which means that its output matched the ready pattern. `written` maps the names of files that it
+    wrote into its fresh working directory to their contents.
     """
 
     argv: tuple[str, ...]
@@ -87,6 +95,7 @@ class Record:
     seconds: float = 0.0
     stopped: bool = False
     ready: bool = False
+    written: Mapping[str, bytes] = field(default_factory=dict)
 
     def write(self, directory: Path, output: str = "stdout.jsonl") -> None:
         """Write it into a directory, one file for each kind of evidence."""
@@ -101,3 +110,7 @@ class Record:
         for checkpoint, maps in self.maps.items():
             # the name comes from the guest: supervised.py allows only \w
             (directory / f"maps-{checkpoint}").write_text(maps)
+        for name, content in self.written.items():
+            file = directory / "files" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)

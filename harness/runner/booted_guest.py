@@ -222,7 +222,7 @@ def _config(request: BootRequest, options: RunOptions) -> GuestConfig:
 def _deploy(request: BootRequest, options: RunOptions, guest: Guest, share: Path) -> None:
     """Fill the share of a guest with the files of its subjects, and record what they are."""
     if options.recorded_share:
-        shutil.copytree(options.recorded_share, share, dirs_exist_ok=True)
+        shutil.copytree(options.recorded_share, share, symlinks=True, dirs_exist_ok=True)
     else:
         compiled = bytecode.for_guest(request.kind.port, options.builder)
         # a guest that gets a copy of the share gets only what its Python needs

@@ -30,7 +30,6 @@ from foothold_lab.images.errors import ImageError
 FILE = f"{bundle.PACKAGE}/{bundle.SCRIPT}"
 _DEPLOYED = "subjects.json"  # in the directory of a boot
 PLACE = "subject"  # directory of the share, with a directory for the files of each subject
-SHARE = "{share}"  # placeholder in command lines for the path of the share in the guest
 TIMEOUT = 10.0  # seconds after which a program that reports nothing counts as running
 Root = Literal["image", "host"]
 
@@ -48,7 +47,6 @@ class Subject:
         ROOT is laid over the root of the guest, what is below WORK is copied into its working
         directory (overlay.py).
     links: targets of symbolic links, likewise.
-    wrapped: its command line in a guest without such a root; it may contain SHARE.
     reports: whether it prints the report of the allocator.
     timeout: seconds after which it counts as running, if it does not report.
     image: an image that contains it; guests show it at the path that it has on this machine.
@@ -64,7 +62,6 @@ class Subject:
     argv: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
-    wrapped: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     root: Root = "image"
     reports: bool = False
@@ -192,8 +189,7 @@ def command(subject: Subject, cell: Cell, paths: GuestPaths, *, trace: bool) -> 
     guest have no effect. With `trace` it reports its calls, to be compared with the trace.
     """
     if not subject.reports:
-        argv = subject.argv if paths.placement == "host" else subject.wrapped or subject.argv
-        return tuple(word.replace(SHARE, paths.share) for word in argv)
+        return subject.argv
     return (
         paths.python, "-I", "-S", f"{paths.share}/{FILE}",
         "--policy", cell.policy, "--workload", cell.workload, "--hold",
@@ -205,20 +201,27 @@ def supervision(subject: Subject, paths: GuestPaths, scale: float, *, trace: boo
     """Return how a subject is watched in a guest, which is `scale` times slower than native."""
     if subject.reports:
         return Supervision(trace=trace)
-    given = any(name.startswith(f"{WORK}/") for name in subject.files)
-    work_files = f"{paths.share}/{subject.place}/{WORK}" if given else ""
-    fresh = paths.placement == "host" and not subject.directory
     return Supervision(
         trace=trace,
         environment=subject.environment,
-        directory=subject.directory or ("" if fresh else work_files),
-        fresh_directory=fresh,
-        work_files=work_files,
+        directory=subject.directory,
+        fresh_directory=not subject.directory,
+        work_files=_deployed(subject, paths, WORK),
+        own_root=paths.placement == "merged" and not subject.image,
+        overlay=_deployed(subject, paths, ROOT),
+        stdin=os.devnull,
         root=paths.root,
         timeout=subject.timeout * scale,
         ready_pattern="" if subject.ends else subject.ready_pattern,
         exit_maps=True,
     )
+
+
+def _deployed(subject: Subject, paths: GuestPaths, tree: str) -> str:
+    """Return where a tree of the files of a subject is in a guest; empty if it has no such files."""
+    if not any(name.startswith(f"{tree}/") for name in subject.files):
+        return ""
+    return f"{paths.share}/{subject.place}/{tree}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,19 +284,8 @@ def of_program(
         elif machine == platform.machine():
             overlay.add_libraries(path, loader)
         else:
-            linked, loader = True, None
-    here = f"{SHARE}/{subject.place}"
-    wrapped: tuple[str, ...] = (f"{here}/{ROOT}{path}", *arguments)
-    if options.root == "host" and not is_covered(path):
-        wrapped = ()
-    elif options.root == "image" and loader:
-        names = [*overlay.files, *overlay.links]
-        folders = {str(Path(each).parent) for each in names if each.startswith(f"{ROOT}/")}
-        found = ":".join(f"{here}/{each}" for each in sorted(folders))
-        wrapped = (f"{here}/{ROOT}{loader}", "--library-path", found, *wrapped)
-    return replace(
-        subject, files=overlay.files, links=overlay.links, linked=linked, wrapped=wrapped
-    )
+            linked = True
+    return replace(subject, files=overlay.files, links=overlay.links, linked=linked)
 
 
 def can_run(

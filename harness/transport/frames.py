@@ -39,6 +39,8 @@ class FrameKind(bytes, Enum):
     """A part of the trace."""
     EXIT_MAPS = b"l"
     """Its maps when it is about to exit."""
+    FILE = b"d"
+    """A file that it has written: its name, NUL, the content. Without a name: there were more."""
     FAILED = b"f"
     """Text: why the subject was not started; before STARTED: it was not traced."""
     ENDED = b"x"

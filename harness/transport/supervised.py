@@ -26,8 +26,11 @@ from foothold_lab.harness.transport.stream import Stream
 MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent sends 5 MiB
 MOST_TRACE = 64 << 20  # bytes of a trace that are kept (1,000,000 calls); the agent sends 65 MiB
 MOST_LINE = 64 << 10  # bytes of an incomplete line that are searched
+MOST_WRITTEN = 5 << 20  # bytes of written files that are kept; the agent sends 4 MiB
 OWN_TRACE = "fd:"
 OWN_TRACER = "self"  # instead of the path of strace: the agent is the tracer
+_SUBJECT_ROOT = "/run/subject"  # where a guest of ours makes the root of a subject
+WORKING_DIRECTORY = "/run/work"  # of a subject in that root
 _CHECKPOINT = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
 
 
@@ -58,11 +61,30 @@ def agent_argv(
         words += ["--terminal", f"{how.terminal.rows}x{how.terminal.columns}"]
     for name, value in how.environment.items():
         words += ["--env", f"{name}={value}"]
-    if how.root:
-        words += ["--chroot", how.root]
-    if how.directory:
-        words += ["--chdir", how.directory]
+    words += _location(how)
+    if how.user:
+        words += ["--user", how.user]
+    if how.stdin and not how.terminal:
+        words += ["--input", how.stdin]
     return [agent, "run", *words, *_options(limits), "--", *argv]
+
+
+def _location(how: Supervision) -> Iterator[str]:
+    """Yield the options of the agent for root and working directory: images/agent/subject_root.c."""
+    if how.own_root:
+        yield from ("--subject-root", _SUBJECT_ROOT)
+        if how.root:
+            yield from ("--base", how.root)
+        if how.overlay:
+            yield from ("--overlay", how.overlay)
+    elif how.root:
+        yield from ("--chroot", how.root)
+    if how.fresh_directory:
+        yield from ("--work", how.directory or WORKING_DIRECTORY)
+        if how.work_files:
+            yield from ("--work-files", how.work_files)
+    elif how.directory:
+        yield from ("--chdir", how.directory)
 
 
 def _options(limits: Limits) -> Iterator[str]:
@@ -148,6 +170,7 @@ class _Supervision:
         self._cut: list[str] = []
         self._checkpoints: list[str] = []
         self._maps: dict[str, str] = {}
+        self._written: dict[str, bytes] = {}
 
     def run(self, deadline: Deadline) -> Record:
         started = time.monotonic()
@@ -199,6 +222,8 @@ class _Supervision:
                     self._maps[checkpoint] = payload.decode(errors="replace")
         elif kind == FrameKind.EXIT_MAPS:
             self._maps["end"] = payload.decode(errors="replace")
+        elif kind == FrameKind.FILE:
+            self._take_file(payload)
         elif kind in self._output:
             self._take_output(kind, payload)
         else:
@@ -223,6 +248,18 @@ class _Supervision:
                 self._on_checkpoint(name)
                 self._send(FrameKind.MAPS, b"")
                 self._send(FrameKind.INPUT, b"\n")
+
+    def _take_file(self, payload: bytes) -> None:
+        """Keep a written file. The guest chose its name: one that leads elsewhere is dropped."""
+        encoded, _, content = payload.partition(b"\0")
+        name = encoded.decode(errors="replace")
+        parts = name.split("/")
+        room = MOST_WRITTEN - sum(map(len, self._written.values()))
+        if not name or len(content) > room:
+            if "files" not in self._cut:
+                self._cut.append("files")
+        elif not any(part in ("", ".", "..") for part in parts):
+            self._written[name] = content
 
     def _take_trace(self, payload: bytes) -> None:
         self._trace = self._trace or bytearray()
@@ -270,6 +307,7 @@ class _Supervision:
             seconds=seconds,
             stopped=self._stopped,
             ready=self._ready,
+            written=self._written,
         )
 
 

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <linux/seccomp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -82,10 +81,7 @@ void exit_filter_answer(int listener, pid_t leader)
 void exit_maps_send(pid_t leader, pid_t tid)
 {
 	char path[64];
-	size_t length;
 	snprintf(path, sizeof path, "/proc/%d/task/%d", (int)leader, (int)tid);
-	char *maps = access(path, F_OK) == 0 ? read_process_file(leader, "maps", &length) : NULL;
-	if (maps)
-		send_frame(FRAME_EXIT_MAPS, maps, length);
-	free(maps);
+	if (access(path, F_OK) == 0)
+		send_maps(FRAME_EXIT_MAPS, leader);
 }

@@ -25,6 +25,7 @@ enum frame_kind {
 	FRAME_STDERR = 'e',    /* its standard error */
 	FRAME_TRACE = 't',     /* a part of the trace */
 	FRAME_EXIT_MAPS = 'l', /* its maps when it is about to exit */
+	FRAME_FILE = 'd',      /* a file that it has written: its name, NUL, the content */
 	FRAME_FAILED = 'f',    /* text: why it was not started; without text: not traced */
 	FRAME_ENDED = 'x',     /* {"status":...}; this frame or FRAME_FAILED is the last */
 };

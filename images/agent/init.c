@@ -10,11 +10,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
@@ -80,12 +82,12 @@ static struct boot_options read_boot_options(void)
 }
 
 /* The root of the host, as the root of a subject. Directories that must be writable are empty;
- * /proc, /sys and /dev are those of this guest; the share is at /run/share. */
+ * /proc, /sys and /dev are those of this guest. */
 static void mount_host(const char *host)
 {
 	static const char *empty[] = {"tmp", "root", "run", "var/tmp"};
 	static const char *own[][2] = {{"/proc", "/host/proc"}, {"/sys", "/host/sys"},
-		{"/dev", "/host/dev"}, {"/share", "/host/run/share"}};
+		{"/dev", "/host/dev"}};
 	char target[64];
 	mount_or_complain("none", "/host", "hostfs", MS_RDONLY, host);
 	for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
@@ -93,9 +95,35 @@ static void mount_host(const char *host)
 		snprintf(target, sizeof target, "/host/%s", empty[i]);
 		mount_or_complain("tmpfs", target, "tmpfs", 0, private ? "mode=700" : "mode=1777");
 	}
-	mkdir("/host/run/share", 0755);
 	for (size_t i = 0; i < sizeof own / sizeof *own; i++)
 		mount_or_complain(own[i][0], own[i][1], "bind", MS_BIND | MS_REC, NULL);
+}
+
+/* Names in /dev that udev would make. */
+static void link_streams(void)
+{
+	static const char *links[][2] = {{"/proc/self/fd", "/dev/fd"},
+		{"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"},
+		{"/proc/self/fd/2", "/dev/stderr"}};
+	for (size_t i = 0; i < sizeof links / sizeof *links; i++)
+		if (symlink(links[i][0], links[i][1]) < 0 && errno != EEXIST)
+			fprintf(stderr, "foothold: cannot link %s: %s\n", links[i][1],
+				strerror(errno));
+}
+
+/* Servers listen on 127.0.0.1. A kernel without network has no such device. */
+static void start_loopback(void)
+{
+	struct ifreq device = {.ifr_name = "lo"};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	if (ioctl(fd, SIOCGIFFLAGS, &device) == 0) {
+		device.ifr_flags |= IFF_UP;
+		if (ioctl(fd, SIOCSIFFLAGS, &device) < 0)
+			fprintf(stderr, "foothold: cannot start lo: %s\n", strerror(errno));
+	}
+	close(fd);
 }
 
 static void mount_all(const struct boot_options *options)
@@ -107,6 +135,8 @@ static void mount_all(const struct boot_options *options)
 	mount_or_complain("tmpfs", "/root", "tmpfs", 0, "mode=700");
 	mount_or_complain("tmpfs", "/run", "tmpfs", 0, "mode=755");
 	mkdir("/dev/pts", 0755);
+	mkdir("/dev/shm", 01777);
+	link_streams();
 	mount_or_complain("devpts", "/dev/pts", "devpts", 0, "ptmxmode=666");
 	if (options->share)
 		mount_or_complain("none", "/share", "hostfs", MS_RDONLY, options->share);
@@ -289,6 +319,7 @@ noreturn void init_main(void)
 	mount_or_complain("proc", "/proc", "proc", 0, NULL);
 	struct boot_options options = read_boot_options();
 	mount_all(&options);
+	start_loopback();
 	load_modules();
 	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
 	setenv("HOME", "/root", 1);

@@ -10,6 +10,7 @@
 #define MOST_TRACE (65 << 20) /* bytes of a trace that are sent; the harness keeps fewer */
 
 static bool as_text;
+static const char *subject_root;
 static struct {
 	char buffer[CHUNK];
 	size_t filled, sent;
@@ -32,11 +33,39 @@ void send_frame(enum frame_kind kind, const void *data, size_t length)
 	write_all(STDOUT_FILENO, data, length);
 }
 
-void send_maps(pid_t pid)
+void output_set_root(const char *root)
+{
+	subject_root = root;
+}
+
+/* Take the root of the subject off all paths. Returns the new length. The path of a line begins at
+ * its first slash: proc_pid_maps(5). */
+static size_t strip_root(char *maps, size_t length)
+{
+	size_t root = strlen(subject_root), kept = 0;
+	for (char *line = maps, *end; line < maps + length; line = end) {
+		end = memchr(line, '\n', (size_t)(maps + length - line));
+		end = end ? end + 1 : maps + length;
+		char *path = memchr(line, '/', (size_t)(end - line));
+		bool below = path && (size_t)(end - path) > root &&
+			     !memcmp(path, subject_root, root) && path[root] == '/';
+		size_t head = (size_t)((path ? path : end) - line);
+		memmove(maps + kept, line, head);
+		kept += head;
+		char *rest = line + head + (below ? root : 0);
+		memmove(maps + kept, rest, (size_t)(end - rest));
+		kept += (size_t)(end - rest);
+	}
+	return kept;
+}
+
+void send_maps(enum frame_kind kind, pid_t pid)
 {
 	size_t length = 0;
 	char *maps = read_process_file(pid, "maps", &length);
-	send_frame(FRAME_MAPS, maps ? maps : "", length);
+	if (maps && subject_root)
+		length = strip_root(maps, length);
+	send_frame(kind, maps ? maps : "", length);
 	free(maps);
 }
 

@@ -13,8 +13,10 @@
 void output_as_text(void);
 /* Send a frame. If the harness is gone, the end of file on standard input says so as well. */
 void send_frame(enum frame_kind kind, const void *data, size_t length);
-/* Send /proc/PID/maps; nothing in it if the process is gone. */
-void send_maps(pid_t pid);
+/* Take this directory off the paths in maps from now on: it is the root of the subject. */
+void output_set_root(const char *root);
+/* Send /proc/PID/maps in a frame of this kind; nothing in it if the process is gone. */
+void send_maps(enum frame_kind kind, pid_t pid);
 
 /* Send a part of the trace. Small parts are collected into whole frames, which cost a serial line
  * less. A very long trace is cut. */

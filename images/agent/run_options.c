@@ -35,10 +35,16 @@ static int run_option(struct run_options *options, int argc, char **argv, int at
 	int words = limits_option(&options->limits, argc, argv, at);
 	if (!words)
 		words = faults_option(&options->faults, argc, argv, at);
+	if (!words)
+		words = subject_root_option(&options->root, argc, argv, at);
 	if (words)
 		return words;
 	if (!strcmp(argv[at], "--exit-maps")) {
 		options->exit_maps = true;
+		return 1;
+	}
+	if (!strcmp(argv[at], "--trace-files")) {
+		options->trace_files = true;
 		return 1;
 	}
 	if (!strcmp(argv[at], "--text")) {
@@ -51,11 +57,26 @@ static int run_option(struct run_options *options, int argc, char **argv, int at
 		return terminal_option(options, argv[at + 1]);
 	if (!strcmp(argv[at], "--timeout"))
 		return timeout_option(options, argv[at + 1]);
-	if (!strcmp(argv[at], "--trace")) {
+	if (!strcmp(argv[at], "--trace"))
 		options->trace = argv[at + 1];
-		return 2;
-	}
-	return 0;
+	else if (!strcmp(argv[at], "--work"))
+		options->work = argv[at + 1];
+	else if (!strcmp(argv[at], "--work-files"))
+		options->work_files = argv[at + 1];
+	else if (!strcmp(argv[at], "--input"))
+		options->input = argv[at + 1];
+	else
+		return 0;
+	return 2;
+}
+
+/* Where the subject starts follows from its root and its working directory. */
+static void complete(struct run_options *options)
+{
+	if (options->root.place)
+		options->limits.chroot = options->root.place;
+	if (options->work && !options->limits.chdir)
+		options->limits.chdir = options->work;
 }
 
 int find_program(int argc, char **argv, int at, const char **rejected)
@@ -78,6 +99,7 @@ int run_options_parse(
 		if (!words)
 			break;
 	}
+	complete(options);
 	return find_program(argc, argv, at, rejected);
 }
 

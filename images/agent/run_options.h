@@ -4,6 +4,7 @@
 
 #include "faults.h"
 #include "subject_limits.h"
+#include "subject_root.h"
 #include "terminal.h"
 
 #include <stdbool.h>
@@ -11,6 +12,11 @@
 #include <stdnoreturn.h>
 
 struct run_options {
+	struct subject_root root;      /* the options of subject_root.h */
+	const char *work;              /* --work DIR: its working directory, made for it; or NULL */
+	const char *work_files;        /* --work-files DIR: what is copied into that; or NULL */
+	const char *input;             /* --input FILE: standard input; NULL: a pipe */
+	bool trace_files;              /* --trace-files: strace traces the calls that name files */
 	struct limits limits;          /* the options of subject_limits.h */
 	struct faults faults;          /* the options of faults.h */
 	const char *trace;             /* --trace STRACE|self|fd:N; NULL: no trace */

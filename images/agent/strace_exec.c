@@ -18,6 +18,8 @@
 	"?shmget,?shmat,?shmdt,?map_shadow_stack,?mseal,?process_madvise,?io_setup,?io_destroy,"   \
 	"?io_uring_setup,?userfaultfd,execve,execveat,clone,?clone3,?fork,?vfork,prlimit64,"       \
 	"?setrlimit,?getrlimit,exit,exit_group"
+/* The calls that name files, and how a program ends. */
+#define FILE_CALLS "trace=%file,exit_group"
 
 static int tracer_of_this_process(void)
 {
@@ -60,8 +62,8 @@ static void append(struct words *words, const char *word)
 noreturn void become_strace(
 	const struct child *child, const char *strace, char **options, int count, int trace)
 {
-	static const char *fixed[] = {"-DD", "-f", "--seccomp-bpf", "-a", "1", "-o",
-		"/proc/self/fd/2", "-e", CALLS, "--"};
+	static const char *fixed[] = {
+		"-DD", "-f", "--seccomp-bpf", "-a", "1", "-o", "/proc/self/fd/2", "-e"};
 	char self[4096], report[16], error[16];
 	ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
 	self[length > 0 ? length : 0] = 0;
@@ -71,6 +73,8 @@ noreturn void become_strace(
 	append(&argv, strace);
 	for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
 		append(&argv, fixed[i]);
+	append(&argv, child->trace_files ? FILE_CALLS : CALLS);
+	append(&argv, "--");
 	append(&argv, self);
 	append(&argv, "exec");
 	append(&argv, report);

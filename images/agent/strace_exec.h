@@ -17,6 +17,7 @@
 struct child {
 	const struct limits *limits;
 	const struct tracer *tracer;
+	bool trace_files; /* strace traces the calls that name files, instead of those that map */
 	bool exit_filter; /* it stops at its exit (exit_maps.c) */
 	char **program;   /* argv of the subject; ends with NULL */
 	int report;       /* gets "+TRACER\n" (0: not traced), and a complaint if exec fails */

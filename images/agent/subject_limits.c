@@ -1,15 +1,18 @@
 #define _GNU_SOURCE
 #include "subject_limits.h"
 
+#include "account.h"
 #include "cgroup.h"
 #include "util.h"
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static const struct {
@@ -118,6 +121,8 @@ int limits_option(struct limits *limits, int argc, char **argv, int at)
 		limits->chroot = value;
 	else if (!strcmp(option, "--chdir"))
 		limits->chdir = value;
+	else if (!strcmp(option, "--user"))
+		limits->user = value;
 	else
 		return 0;
 	return 2;
@@ -193,6 +198,18 @@ static void set_rlimit(int resource, uint64_t value)
 		die(errno, "cannot set a resource limit", NULL);
 }
 
+/* Now the passwd of its root is our own. The death signal is lost with the user: prctl(2). */
+static void become_user(const char *name)
+{
+	struct account account;
+	int error = account_find("", name, &account);
+	if (!error)
+		error = account_become(&account);
+	if (error)
+		die(-error, "cannot become the user", name);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 void limits_apply(const struct limits *limits)
 {
 	int error;
@@ -204,6 +221,10 @@ void limits_apply(const struct limits *limits)
 		die(errno, "cannot change the root to", limits->chroot);
 	if (limits->chdir && chdir(limits->chdir) < 0)
 		die(errno, "cannot change the directory to", limits->chdir);
+	if (limits->chdir && getenv("PWD"))
+		setenv("PWD", limits->chdir, 1);
+	if (limits->user)
+		become_user(limits->user);
 	for (size_t i = 0; i < limits->envs; i++)
 		if (putenv((char *)limits->env[i]))
 			die(errno, "cannot set the environment variable", limits->env[i]);

@@ -19,6 +19,7 @@ struct limits {
 	int cpu;            /* -1: any */
 	const char *chroot; /* NULL: the root of the agent */
 	const char *chdir;  /* NULL: the directory of the agent */
+	const char *user;   /* name or number in the passwd of its root; NULL: that of the agent */
 	const char **env;
 	size_t envs;
 	unsigned long persona; /* flags of personality(2) to add */
@@ -31,7 +32,7 @@ struct limits {
 #define NO_LIMITS ((struct limits){.cpu = -1})
 
 /* Parse the option at argv[at], if it is one of these:
- *   --rlimit NAME=BYTES   --cpu N   --chroot DIR   --chdir DIR   --env NAME=VALUE
+ *   --rlimit NAME=BYTES   --cpu N   --chroot DIR   --chdir DIR   --env NAME=VALUE   --user NAME
  *   --layout fixed|legacy   --memory BYTES   --sysctl vm/NAME=VALUE   --cgroup DIR
  * Returns how many words it has, 0 if it is another option, or -EINVAL for an invalid value. */
 int limits_option(struct limits *limits, int argc, char **argv, int at);

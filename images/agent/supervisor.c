@@ -1,21 +1,25 @@
 #define _GNU_SOURCE
 #include "supervisor.h"
 
+#include "account.h"
 #include "exit_maps.h"
 #include "output.h"
 #include "process_tree.h"
 #include "strace_exec.h"
 #include "text_output.h"
 #include "util.h"
+#include "work_directory.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,8 +56,9 @@ struct supervisor {
 	struct stream output, error;
 	int input; /* standard input of the subject; -1: closed */
 	bool input_full;
-	int trace;       /* what the tracer writes; -1: closed */
-	int exit_filter; /* its listener; -1: none */
+	int trace;           /* what the tracer writes; -1: closed */
+	int exit_filter;     /* its listener; -1: none */
+	char work[PATH_MAX]; /* the working directory, as the agent sees it; empty: none made */
 	struct frame_reader commands;
 	bool harness_gone; /* or it sends nonsense */
 	bool timed_out;
@@ -132,7 +137,7 @@ static bool execute(struct supervisor *supervisor, const struct frame *frame)
 			close_end(&supervisor->input);
 		break;
 	case FRAME_MAPS:
-		send_maps(leader);
+		send_maps(FRAME_MAPS, leader);
 		break;
 	case FRAME_KILL:
 		kill(-leader, SIGKILL);
@@ -253,11 +258,26 @@ static void open_terminal(struct supervisor *supervisor, struct child_ends *ends
 	if (error)
 		die(-error, "cannot make", "a terminal");
 	supervisor->input = ours;
+	fcntl(ours, F_SETFL, O_NONBLOCK);
 	supervisor->output.fd = duplicate(ours);
 	supervisor->error.fd = -1;
 	ends->terminal = ends->input = theirs;
 	ends->output = duplicate(theirs);
 	ends->error = duplicate(theirs);
+}
+
+/* Standard input of the subject: a file, or a pipe of the harness. */
+static void open_input(struct supervisor *supervisor, struct child_ends *ends)
+{
+	const char *file = supervisor->options.input;
+	if (!file) {
+		make_pipe(&ends->input, &supervisor->input);
+		fcntl(supervisor->input, F_SETFL, O_NONBLOCK);
+		return;
+	}
+	ends->input = open(file, O_RDONLY | O_CLOEXEC);
+	if (ends->input < 0)
+		die(errno, "cannot open", file);
 }
 
 static void open_channels(struct supervisor *supervisor, struct child_ends *ends)
@@ -267,7 +287,7 @@ static void open_channels(struct supervisor *supervisor, struct child_ends *ends
 	if (supervisor->options.terminal.rows) {
 		open_terminal(supervisor, ends);
 	} else {
-		make_pipe(&ends->input, &supervisor->input);
+		open_input(supervisor, ends);
 		make_pipe(&supervisor->output.fd, &ends->output);
 		make_pipe(&supervisor->error.fd, &ends->error);
 	}
@@ -276,7 +296,6 @@ static void open_channels(struct supervisor *supervisor, struct child_ends *ends
 		die(errno, "cannot make", "a socket pair");
 	supervisor->report.socket = report[0];
 	ends->report = report[1];
-	fcntl(supervisor->input, F_SETFL, O_NONBLOCK);
 	/* a tracer may hold the other end as long as it lives */
 	fcntl(supervisor->report.socket, F_SETFL, O_NONBLOCK);
 }
@@ -288,6 +307,47 @@ static void close_child_ends(const struct child_ends *ends)
 	close(ends->error);
 	close(ends->report);
 	close(ends->trace);
+}
+
+/* Make the home of the user, if the root of the subject is ours and lacks it. */
+static void make_home(const char *root, const struct account *account)
+{
+	char home[PATH_MAX + 64];
+	snprintf(home, sizeof home, "%s%s", root, account->home);
+	if (*root && *account->home == '/' && mkdir(home, 0700) == 0 &&
+		chown(home, account->uid, account->gid) < 0)
+		die(errno, "cannot give away", home);
+}
+
+/* Make the root of the subject and its working directory. */
+static void make_place(struct supervisor *supervisor)
+{
+	const struct run_options *options = &supervisor->options;
+	const char *root = options->root.place ? options->root.place : "", *step;
+	struct account account = {.uid = getuid(), .gid = getgid()};
+	int error;
+	if (options->root.place) {
+		error = subject_root_make(&options->root, &step);
+		if (error)
+			die(-error, "cannot make the root of the subject:", step);
+		output_set_root(root);
+	}
+	if (options->limits.user) {
+		error = account_find(root, options->limits.user, &account);
+		if (error)
+			die(-error, "cannot find the user", options->limits.user);
+		make_home(root, &account);
+	}
+	if (!options->work)
+		return;
+	error = subject_root_check();
+	if (error)
+		die(-error, "cannot make, outside of a guest, the working directory", options->work);
+	snprintf(supervisor->work, sizeof supervisor->work, "%s%s", root, options->work);
+	error = work_directory_make(
+		supervisor->work, options->work_files, account.uid, account.gid);
+	if (error)
+		die(-error, "cannot make the working directory", options->work);
 }
 
 /* Who traces the subject: strace, the agent, the program itself, or nothing. */
@@ -322,6 +382,7 @@ static noreturn void become_program(
 	struct child child = {
 		.limits = &supervisor->options.limits,
 		.tracer = &supervisor->tracer,
+		.trace_files = supervisor->options.trace_files,
 		.program = supervisor->program,
 		.report = ends->report,
 		.error = ends->error,
@@ -388,7 +449,7 @@ static void handle_timeout(struct supervisor *supervisor)
 {
 	supervisor->timed_out = true;
 	text_output_set_checkpoint("running");
-	send_maps(supervisor->tree.leader);
+	send_maps(FRAME_MAPS, supervisor->tree.leader);
 	kill(-supervisor->tree.leader, SIGKILL);
 }
 
@@ -403,7 +464,7 @@ static void handle_exit_filter(struct supervisor *supervisor, short events)
 /* Without a harness the agent itself lets the subject continue at a checkpoint. */
 static void answer_checkpoint(struct supervisor *supervisor)
 {
-	send_maps(supervisor->tree.leader);
+	send_maps(FRAME_MAPS, supervisor->tree.leader);
 	write_all(supervisor->input, "\n", 1);
 }
 
@@ -494,6 +555,12 @@ static void send_ended(const struct supervisor *supervisor, double wall, int out
 	send_frame(FRAME_ENDED, text, (size_t)length);
 }
 
+static void send_work(const struct supervisor *supervisor, bool reports)
+{
+	if (*supervisor->work && reports && !supervisor->options.text)
+		work_directory_send(supervisor->work, supervisor->options.work_files);
+}
+
 /* Kill what is left, restore the limits of the guest, and send the last frames. Returns the exit
  * status of the agent. */
 static int finish(struct supervisor *supervisor)
@@ -508,9 +575,11 @@ static int finish(struct supervisor *supervisor)
 	if (report->tracer)
 		process_tree_kill(tree, 0);
 	limits_leave(&supervisor->options.limits);
+	if (reports)
+		drain_output(supervisor);
+	send_work(supervisor, reports);
 	if (!reports)
 		return EXIT_AGENT;
-	drain_output(supervisor);
 	const char *complaint = report->complaint;
 	if (*supervisor->tracer.complaint)
 		complaint = supervisor->tracer.complaint;
@@ -542,6 +611,7 @@ int run_main(int argc, char **argv)
 	if (supervisor.options.text)
 		output_as_text();
 	choose_tracer(&supervisor);
+	make_place(&supervisor);
 	start(&supervisor, argv + 2);
 	watch(&supervisor);
 	return finish(&supervisor);

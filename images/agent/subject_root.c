@@ -1,0 +1,267 @@
+#define _GNU_SOURCE
+#include "subject_root.h"
+
+#include "mount_point.h"
+#include "util.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A directory that is empty and writable. `ours`: only if the base is a root of ours; that of a host
+ * has files there. */
+struct fresh {
+	const char *path;
+	mode_t mode;
+	bool ours;
+};
+
+static const struct fresh fresh[] = {
+	{"/tmp", 01777, false},
+	{"/var/tmp", 01777, false},
+	{"/run", 0755, false},
+	{"/root", 0700, false},
+	{"/home", 0755, true},
+	{"/var/cache", 0755, true},
+	{"/var/lib", 0755, true},
+	{"/var/log", 0755, true},
+	{"/var/spool", 0755, true},
+};
+#define FRESH (sizeof fresh / sizeof *fresh)
+
+/* The root while it is made. */
+struct making {
+	const struct subject_root *root;
+	bool is_fresh[FRESH];
+	char step[PATH_MAX]; /* what is being laid over; empty: something of the base */
+};
+
+int subject_root_option(struct subject_root *root, int argc, char **argv, int at)
+{
+	if (at + 1 >= argc)
+		return 0;
+	if (!strcmp(argv[at], "--subject-root"))
+		root->place = argv[at + 1];
+	else if (!strcmp(argv[at], "--base"))
+		root->base = argv[at + 1];
+	else if (!strcmp(argv[at], "--overlay"))
+		root->overlay = argv[at + 1];
+	else
+		return 0;
+	return 2;
+}
+
+static bool is_directory(const char *path)
+{
+	struct stat status;
+	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+static int join(char whole[PATH_MAX], const char *directory, const char *name)
+{
+	int length = snprintf(whole, PATH_MAX, "%s/%s", directory, name);
+	return length < 0 || length >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+static bool is_fresh(const struct making *making, const char *path)
+{
+	for (size_t i = 0; i < FRESH; i++)
+		if (making->is_fresh[i] && !strcmp(fresh[i].path, path))
+			return true;
+	return false;
+}
+
+/* Is one of the fresh directories below this one? */
+static bool holds_fresh(const struct making *making, const char *path)
+{
+	size_t length = strlen(path);
+	for (size_t i = 0; i < FRESH; i++)
+		if (making->is_fresh[i] && !strncmp(fresh[i].path, path, length) &&
+			fresh[i].path[length] == '/')
+			return true;
+	return false;
+}
+
+/* Have FROM at the path of the new root: a link is copied, anything else is bound. */
+static int place_entry(const struct making *making, const char *from, const char *path)
+{
+	char to[PATH_MAX], target[PATH_MAX];
+	struct stat status;
+	if (lstat(from, &status) < 0)
+		return -errno;
+	int error = join(to, making->root->place, path + 1);
+	if (error)
+		return error;
+	if (S_ISLNK(status.st_mode)) {
+		ssize_t length = readlink(from, target, sizeof target - 1);
+		if (length < 0)
+			return -errno;
+		target[length] = 0;
+		return symlink(target, to) < 0 ? -errno : 0;
+	}
+	make_mount_point(making->root->place, path, S_ISDIR(status.st_mode));
+	return mount(from, to, NULL, MS_BIND | MS_REC, NULL) < 0 ? -errno : 0;
+}
+
+static int merge(struct making *making, const char *base, const char *overlay, const char *path);
+
+/* An entry that only the base has. What cannot be had of the base is left out. */
+static void take_from_base(struct making *making, const char *from, const char *path)
+{
+	if (is_fresh(making, path))
+		return;
+	if (holds_fresh(making, path) && is_directory(from))
+		merge(making, from, NULL, path);
+	else
+		place_entry(making, from, path);
+}
+
+/* An entry of the overlay. BASE is what the base has there, if it has. */
+static int take_from_overlay(
+	struct making *making, const char *from, const char *base, const char *path)
+{
+	struct stat status;
+	if (lstat(from, &status) < 0)
+		return -errno;
+	bool empty = is_fresh(making, path), both = !empty && base && is_directory(base);
+	if (S_ISDIR(status.st_mode) && (empty || both || holds_fresh(making, path)))
+		return merge(making, both ? base : NULL, from, path);
+	snprintf(making->step, sizeof making->step, "%s", path);
+	int error = place_entry(making, from, path);
+	if (!error)
+		making->step[0] = 0;
+	return error;
+}
+
+static bool is_entry(const struct dirent *entry)
+{
+	return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+}
+
+static void merge_base(
+	struct making *making, const char *base, const char *overlay, const char *path)
+{
+	char from[PATH_MAX], over[PATH_MAX], to[PATH_MAX];
+	DIR *directory = opendir(base);
+	for (struct dirent *entry; directory && (entry = readdir(directory));) {
+		if (!is_entry(entry) || join(from, base, entry->d_name) ||
+			join(to, path, entry->d_name))
+			continue;
+		if (overlay && !join(over, overlay, entry->d_name) &&
+			faccessat(AT_FDCWD, over, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			continue; /* the overlay wins */
+		take_from_base(making, from, to);
+	}
+	if (directory)
+		closedir(directory);
+}
+
+static int merge_overlay(
+	struct making *making, const char *base, const char *overlay, const char *path)
+{
+	char from[PATH_MAX], below[PATH_MAX], to[PATH_MAX];
+	int error = 0;
+	DIR *directory = opendir(overlay);
+	if (!directory)
+		return -errno;
+	for (struct dirent *entry; !error && (entry = readdir(directory));) {
+		if (!is_entry(entry))
+			continue;
+		error = join(from, overlay, entry->d_name);
+		if (!error)
+			error = join(to, path, entry->d_name);
+		if (!error && base)
+			error = join(below, base, entry->d_name);
+		if (!error)
+			error = take_from_overlay(making, from, base ? below : NULL, to);
+	}
+	closedir(directory);
+	return error;
+}
+
+/* Make the directory PATH of the new root of two directories, each of which may be NULL. */
+static int merge(struct making *making, const char *base, const char *overlay, const char *path)
+{
+	make_mount_point(making->root->place, path, true);
+	if (base)
+		merge_base(making, base, overlay, path);
+	return overlay ? merge_overlay(making, base, overlay, path) : 0;
+}
+
+static void make_fresh(const struct making *making)
+{
+	char whole[PATH_MAX];
+	for (size_t i = 0; i < FRESH; i++) {
+		if (!making->is_fresh[i] || join(whole, making->root->place, fresh[i].path + 1))
+			continue;
+		make_mount_point(making->root->place, fresh[i].path, true);
+		chmod(whole, fresh[i].mode);
+	}
+	if (!join(whole, making->root->place, "var/run") && symlink("/run", whole) < 0)
+		return; /* the base has one */
+}
+
+/* Shared memory of the subject's own: shm_open(3). */
+static void mount_shm(const struct making *making)
+{
+	char whole[PATH_MAX];
+	if (!join(whole, making->root->place, "dev/shm") && is_directory(whole))
+		mount("tmpfs", whole, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+}
+
+/* Is this agent in a guest of ours? PID 1 is then the same program. This protects the host: a
+ * mount namespace of root on the host would show its own files to the subject. */
+static bool in_guest(void)
+{
+	struct stat first, own;
+	return stat("/proc/1/exe", &first) == 0 && stat("/proc/self/exe", &own) == 0 &&
+	       first.st_dev == own.st_dev && first.st_ino == own.st_ino;
+}
+
+int subject_root_check(void)
+{
+	return in_guest() ? 0 : -EPERM;
+}
+
+/* All that is mounted here vanishes with the last process of the namespace. */
+static int enter_namespace(void)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+int subject_root_make(const struct subject_root *root, const char **step)
+{
+	static struct making making;
+	const char *base = root->base && strcmp(root->base, "/") != 0 ? root->base : "";
+	making = (struct making){.root = root};
+	*step = "the mount namespace";
+	int error = subject_root_check();
+	if (!error)
+		error = enter_namespace();
+	if (error)
+		return error;
+	*step = root->place;
+	make_mount_point("", root->place, true);
+	if (mount("tmpfs", root->place, "tmpfs", 0, "mode=755") < 0)
+		return -errno;
+	for (size_t i = 0; i < FRESH; i++)
+		making.is_fresh[i] = !fresh[i].ours || !*base;
+	*step = making.step;
+	merge_base(&making, *base ? base : "/", root->overlay, "");
+	if (root->overlay)
+		error = merge_overlay(&making, base, root->overlay, "");
+	if (error)
+		return error;
+	make_fresh(&making);
+	mount_shm(&making);
+	return 0;
+}

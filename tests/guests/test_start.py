@@ -1,0 +1,167 @@
+"""A program starts in every guest as its user starts it: executed by the kernel, at its own path."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from foothold_lab.harness.guests.catalogue import known_guests
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
+from foothold_lab.harness.subjects import ProgramOptions, Subject, of_program
+from foothold_lab.images.builder import Builder
+from tests.guests.conftest import happen
+
+GUESTS = ("native", "uml-bookworm", "uml-testing", "qemu-x86_64", "docker")
+_SOURCES = {
+    # the kernel loads it at two thirds of the address space: of 39 bits in UML 6.1, else of 47
+    "text": """
+#include <stdio.h>
+int main(void){unsigned long t=(unsigned long)main>>40;if(!t)t=(unsigned long)main>>32;
+if(t!=0x55&&t!=0x56){printf("unexpected mapping %p\\n",(void*)main);return 66;} puts("started");}
+""",
+    "brk": """
+#include <stdio.h>
+#include <unistd.h>
+int main(void){int n=0;while(n<64&&sbrk(1<<20)!=(void*)-1)n++;
+printf("the heap grows by %d MiB\\n",n);return n<64;}
+""",
+    # runs itself again, as the sanitizers of LLVM do
+    "again": """
+#include <stdio.h>
+#include <sys/personality.h>
+#include <unistd.h>
+int main(int c,char**v){int o=personality(-1);if(!(o&ADDR_NO_RANDOMIZE)){
+personality(o|ADDR_NO_RANDOMIZE);execv("/proc/self/exe",v);return 1;} puts("started");}
+""",
+    "self": """
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+int main(int c,char**v){char exe[4096]={0},comm[32]={0};
+readlink("/proc/self/exe",exe,sizeof exe-1);
+FILE*f=fopen("/proc/self/comm","r");fgets(comm,sizeof comm,f);
+printf("%s %s",exe,comm);return strcmp(exe,v[1])||strcmp(comm,"self\\n");}
+""",
+    "plugin": """
+#include <dlfcn.h>
+#include <stdio.h>
+int main(void){void*p=dlopen("libplugin.so",RTLD_NOW);
+if(!p){puts(dlerror());return 1;} int(*f)(void)=(int(*)(void))dlsym(p,"answer");return f()!=42;}
+""",
+    "nobody": """
+#include <pwd.h>
+#include <stdio.h>
+int main(void){struct passwd*p=getpwnam("nobody");if(!p)return 1;
+printf("%d\\n",(int)p->pw_uid);return p->pw_uid!=65534;}
+""",
+    "work": """
+#include <stdio.h>
+#include <string.h>
+int main(void){char s[16]={0};FILE*f=fopen("given.txt","r");if(!f||!fgets(s,sizeof s,f))return 1;
+if(strcmp(s,"given"))return 2;
+f=fopen("written.txt","w");if(!f)return 3;fputs("written",f);return fclose(f);}
+""",
+}
+
+
+@dataclass(frozen=True)
+class Programs:
+    directory: Path
+    subjects: Mapping[str, Subject]
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """Compile the programs; `plugin` finds a library beside itself by RUNPATH."""
+    place = tmp_path_factory.mktemp("programs")
+    (place / "lib").mkdir()
+    (place / "answer.c").write_text("int answer(void){return 42;}")
+    library = ["gcc", "-shared", "-fPIC", "-o", place / "lib/libplugin.so", place / "answer.c"]
+    subprocess.run(library, check=True)
+    (place / "given.txt").write_text("given")
+    made = {}
+    for name, source in _SOURCES.items():
+        (place / f"{name}.c").write_text(source)
+        flags = ["-Wl,-rpath,$ORIGIN/lib", "-Wl,--enable-new-dtags"] if name == "plugin" else []
+        program = place / name
+        subprocess.run(
+            ["gcc", "-w", *flags, "-o", program, place / f"{name}.c", "-ldl"], check=True
+        )
+        made[name] = of_program(
+            str(program),
+            [str(program)] if name == "self" else [],
+            ProgramOptions(files=[str(place / "given.txt")] if name == "work" else []),
+        )
+    reads = place / "reads"
+    reads.write_text("#!/bin/sh\nread x\nexit 5\n")
+    reads.chmod(0o755)
+    made["reads"] = of_program(str(reads))
+    return Programs(place, made)
+
+
+def run(  # noqa: PLR0913
+    programs: Programs, guest: str, limits: str, builder: Builder, directory: Path, *names: str
+) -> dict[str, Verdict]:
+    """Run these programs in one guest; return their verdicts."""
+    guest = known_guests(builder).get(guest, guest)
+    cells = [
+        Cell(
+            guest=guest,
+            limits=Limits.parse(limits),
+            policy="",
+            subject=name,
+            expected=Expectation.parse("starts"),
+        )
+        for name in names
+    ]
+    subjects = {name: programs.subjects[name] for name in names}
+    happened = happen(cells, builder, directory, jobs=1, subjects=subjects)
+    found = {cell.subject: happened.verdicts[cell.id] for cell in cells}
+    for verdict in found.values():
+        if verdict.result is Result.UNSUPPORTED:
+            pytest.skip(verdict.reason)
+    return found
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_starts_programs_as_by_hand(
+    programs: Programs, guest: str, builder: Builder, tmp_path: Path
+) -> None:
+    names = [name for name in _SOURCES if name != "nobody" or guest != "native"]
+    found = run(programs, guest, "none", builder, tmp_path / "run", *names)
+    wrong = {name: str(each) for name, each in found.items() if each.result is not Result.PASS}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+@pytest.mark.parametrize("limits", ["no-aslr", "rlimit_as=300M"])
+def test_starts_programs_under_limits(
+    programs: Programs, guest: str, limits: str, builder: Builder, tmp_path: Path
+) -> None:
+    found = run(programs, guest, limits, builder, tmp_path / "run", "text", "self", "again")
+    wrong = {name: str(each) for name, each in found.items() if each.result is not Result.PASS}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_closes_standard_input(
+    programs: Programs, guest: str, builder: Builder, tmp_path: Path
+) -> None:
+    found = run(programs, guest, "none", builder, tmp_path / "run", "reads")
+    observed = found["reads"].observed
+    assert observed
+    assert (observed.outcome, observed.status) == (Outcome.DIES, 5)
+
+
+@pytest.mark.parametrize("guest", [guest for guest in GUESTS if guest != "native"])
+def test_keeps_the_files_that_a_program_writes(
+    programs: Programs, guest: str, builder: Builder, tmp_path: Path
+) -> None:
+    run(programs, guest, "none", builder, tmp_path / "run", "work")
+    [written] = (tmp_path / "run").glob("cells/*/*/*/files/*")
+    assert (written.name, written.read_text()) == ("written.txt", "written")
