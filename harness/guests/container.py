@@ -105,7 +105,7 @@ class Container:
                 "network_mode": "none", "cap_drop": ["ALL"], "auto_remove": True,
                 "stdin_open": True,
                 "security_opt": ["no-new-privileges"], "labels": {LABEL: self.name},
-                "tmpfs": {"/tmp": "mode=1777"}, "pids_limit": 4096,
+                "tmpfs": {"/tmp": "mode=1777,exec"}, "pids_limit": 4096,
                 "mounts": [
                     docker.types.Mount(str(path), str(path), type="bind", read_only=True)
                     for path in self._config.image_paths()
@@ -179,8 +179,13 @@ class Container:
     def _prepare(self, how: Supervision) -> Supervision:
         """Copy the files of a subject to their own paths, once, and choose a working directory."""
         if how.overlay and how.overlay not in self._copied:
-            tree = self._config.share / how.overlay.removeprefix(f"{self.paths.share}/")
-            self._container.put_archive("/", _tar_of(tree))
+            # not by an archive of the engine: it would miss the file system on /tmp
+            copy = ["/bin/busybox", "cp", "-a", "-f", f"{how.overlay}/.", "/"]
+            code, output = self._container.exec_run(copy)
+            if code:
+                why = output.decode(errors="replace").strip()
+                what = f"the files of the subject cannot be copied: {why}"
+                raise GuestError(what, code=Code.GUEST_FILES)
             self._copied.add(how.overlay)
         how = replace(how, overlay="", own_root=False)
         if not how.fresh_directory:

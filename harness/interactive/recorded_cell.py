@@ -76,7 +76,9 @@ class RecordedCell:
     def copy_share(self, target: Path) -> Path:
         """Copy the files that the guest was handed then, without the keys of that boot."""
         keys = shutil.ignore_patterns("hostkey", "authorized_keys")
-        shutil.copytree(self.boot_directory / "share", target, ignore=keys, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(
+            self.boot_directory / "share", target, ignore=keys, symlinks=True, dirs_exist_ok=True
+        )
         return target
 
 

@@ -86,8 +86,8 @@ static struct boot_options read_boot_options(void)
 static void mount_host(const char *host)
 {
 	static const char *empty[] = {"tmp", "root", "run", "var/tmp"};
-	static const char *own[][2] = {{"/proc", "/host/proc"}, {"/sys", "/host/sys"},
-		{"/dev", "/host/dev"}};
+	static const char *own[][2] = {
+		{"/proc", "/host/proc"}, {"/sys", "/host/sys"}, {"/dev", "/host/dev"}};
 	char target[64];
 	mount_or_complain("none", "/host", "hostfs", MS_RDONLY, host);
 	for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {

@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A directory that is empty and writable. `ours`: only if the base is a root of ours; that of a host
- * has files there. */
+/* A directory that is empty and writable. `ours`: only if the base is a root of ours; that of a
+ * host has files there. */
 struct fresh {
 	const char *path;
 	mode_t mode;

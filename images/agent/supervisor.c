@@ -342,7 +342,8 @@ static void make_place(struct supervisor *supervisor)
 		return;
 	error = subject_root_check();
 	if (error)
-		die(-error, "cannot make, outside of a guest, the working directory", options->work);
+		die(-error, "cannot make, outside of a guest, the working directory",
+			options->work);
 	snprintf(supervisor->work, sizeof supervisor->work, "%s%s", root, options->work);
 	error = work_directory_make(
 		supervisor->work, options->work_files, account.uid, account.gid);
