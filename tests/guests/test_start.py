@@ -104,8 +104,13 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     return Programs(place, made)
 
 
-def run(  # noqa: PLR0913
-    programs: Programs, guest: str, limits: str, builder: Builder, directory: Path, *names: str
+def run(
+    programs: Programs,
+    guest: str,
+    builder: Builder,
+    directory: Path,
+    *names: str,
+    limits: str = "none",
 ) -> dict[str, Verdict]:
     """Run these programs in one guest; return their verdicts."""
     guest = known_guests(builder).get(guest, guest)
@@ -133,7 +138,7 @@ def test_starts_programs_as_by_hand(
     programs: Programs, guest: str, builder: Builder, tmp_path: Path
 ) -> None:
     names = [name for name in _SOURCES if name != "nobody" or guest != "native"]
-    found = run(programs, guest, "none", builder, tmp_path / "run", *names)
+    found = run(programs, guest, builder, tmp_path / "run", *names)
     wrong = {name: str(each) for name, each in found.items() if each.result is not Result.PASS}
     assert wrong == {}
 
@@ -143,7 +148,7 @@ def test_starts_programs_as_by_hand(
 def test_starts_programs_under_limits(
     programs: Programs, guest: str, limits: str, builder: Builder, tmp_path: Path
 ) -> None:
-    found = run(programs, guest, limits, builder, tmp_path / "run", "text", "self", "again")
+    found = run(programs, guest, builder, tmp_path / "run", "text", "self", "again", limits=limits)
     wrong = {name: str(each) for name, each in found.items() if each.result is not Result.PASS}
     assert wrong == {}
 
@@ -152,7 +157,7 @@ def test_starts_programs_under_limits(
 def test_closes_standard_input(
     programs: Programs, guest: str, builder: Builder, tmp_path: Path
 ) -> None:
-    found = run(programs, guest, "none", builder, tmp_path / "run", "reads")
+    found = run(programs, guest, builder, tmp_path / "run", "reads")
     observed = found["reads"].observed
     assert observed
     assert (observed.outcome, observed.status) == (Outcome.DIES, 5)
@@ -162,6 +167,6 @@ def test_closes_standard_input(
 def test_keeps_the_files_that_a_program_writes(
     programs: Programs, guest: str, builder: Builder, tmp_path: Path
 ) -> None:
-    run(programs, guest, "none", builder, tmp_path / "run", "work")
+    run(programs, guest, builder, tmp_path / "run", "work")
     [written] = (tmp_path / "run").glob("cells/*/*/*/files/*")
     assert (written.name, written.read_text()) == ("written.txt", "written")
