@@ -21,7 +21,7 @@ from foothold_lab.harness.evidence.trace_source import CheckedTrace, Witnesses
 from foothold_lab.harness.model.deadline import Check, unchecked
 from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.ledger import AddressSpace, Ledger, replay
-from foothold_lab.harness.model.record import Ending, Record
+from foothold_lab.harness.model.record import Ending, Record, Stop
 from foothold_lab.harness.model.signals import signal_name
 from foothold_lab.harness.model.verdict import Observation, Outcome, ReservationPath
 
@@ -29,7 +29,13 @@ TRACED = "ending, traced"  # evidence of a program that was run again without a 
 RUNNING = "running"  # the checkpoint of a program that the harness has stopped
 END = "end"  # the checkpoint of a program that was about to end by itself
 MOST_OUTPUT = 4096  # characters of the last output
+MANY_CALLS = 100  # reservations, refused without end: the program makes no progress
 _KILLED = 9
+_CONDITIONS = {
+    "port": "it listens on its port; ",
+    "file": "its file is there; ",
+    "notify": "it has sent READY=1; ",
+}
 
 
 def observe_program(
@@ -37,6 +43,7 @@ def observe_program(
     untraced: Record | None = None,
     *,
     ready_pattern: str = "",
+    ready_condition: bool = False,
     must_exit: bool = False,
     check: Check = unchecked,
 ) -> Observation:
@@ -44,8 +51,10 @@ def observe_program(
     raises is raised.
 
     The program has started if it exited with status 0 and, with a `ready_pattern`, printed a match.
-    A program that was still running at its timeout has started as well, unless it `must_exit` or
-    has not printed a match. `untraced` is the record of a second run without a tracer, which then
+    A program that was still running at its timeout has started as well if it waits for events or
+    makes progress, unless it `must_exit` or has a `ready_condition` that was not met. It makes no
+    progress if all its large reservations were refused, its last calls were, or its page faults give
+    it no memory. `untraced` is the record of a second run without a tracer, which then
     decides how the program ended.
 
     The path is where the decisive reservation went (harness/evidence/decisive.py): `low` below
@@ -55,7 +64,8 @@ def observe_program(
         observer = _ProgramObserver(record, check)
         observer.read_witnesses()
         observer.read_ending(untraced)
-        return observer.observation(ready_pattern, must_exit=must_exit)
+        must_be_ready = must_exit or ready_condition or bool(ready_pattern)
+        return observer.observation(ready_pattern, must_be_ready=must_be_ready)
 
 
 class _ProgramObserver:
@@ -89,13 +99,14 @@ class _ProgramObserver:
             self._evidence["left behind"] = f"{ending.outlived} processes, which were ended"
         self._evidence["took"] = _took(ending)
 
-    def observation(self, ready_pattern: str, *, must_exit: bool) -> Observation:
+    def observation(self, ready_pattern: str, *, must_be_ready: bool) -> Observation:
         record = self._record
         ending, stopped = record.ending, _was_stopped(record)
         ready = not ready_pattern or record.ready or _matches(record, ready_pattern)
         outcome, message = Outcome.STARTS, ""
         if stopped:
-            if must_exit or not ready:
+            message = "" if record.ready or must_be_ready else self._lack_of_progress()
+            if message or (must_be_ready and not record.ready):
                 outcome = Outcome.HANGS
         elif ending.signal or ending.status:
             outcome, message = Outcome.DIES, choose_message(record.stdout, record.stderr)
@@ -111,6 +122,22 @@ class _ProgramObserver:
             contradictions=tuple(self._findings),
             last_output=_last_output(record),
         )
+
+    def _lack_of_progress(self) -> str:
+        """Say why a program that still runs makes no progress; empty if it does, or waits."""
+        stop = self._record.stop
+        if stop and stop.activity == "waits":
+            return ""
+        if stop and stop.activity == "faults":
+            return "its page faults give it no memory"
+        ledger = self._traced[1].ledger if self._traced else ()
+        own = [each for each in ledger if is_own_request(each)]
+        if own and all(each.granted is None for each in own):
+            return "all its large reservations were refused, and it still tries"
+        last = ledger[-MANY_CALLS:]
+        if len(last) == MANY_CALLS and all(each.granted is None for each in last):
+            return f"its last {MANY_CALLS} reservations were refused, and it still tries"
+        return ""
 
     def _read_trace(self, trace: CheckedTrace) -> None:
         subject = trace.subject
@@ -131,6 +158,9 @@ class _ProgramObserver:
         self._findings += trace.doubts
         for checkpoint in (RUNNING, END):
             if checkpoint not in self._record.maps:
+                continue
+            if checkpoint == RUNNING and self._record.stop and not self._record.stop.complete:
+                self._evidence["stopped"] = "not all threads: trace and maps are not compared"
                 continue
             maps = self._read_maps(checkpoint)
             if maps and trace.complete:
@@ -183,8 +213,19 @@ def _how(record: Record) -> str:
     ending = record.ending
     if _was_stopped(record):
         was = "it was ready" if record.ready else "it was still running"
-        return f"{was} after {ending.wall:.1f} s, and was ended"
+        return f"{was} after {ending.wall:.1f} s{_doing(record.stop)}, and was ended"
     return signal_name(ending.signal) if ending.signal else f"status {ending.status}"
+
+
+def _doing(stop: Stop | None) -> str:
+    if stop is None:
+        return ""
+    if stop.activity == "waits":
+        threads = f", {stop.threads} threads" if stop.threads > 1 else ""
+        doing = f"it waits in {stop.calls}{threads}"
+    else:
+        doing = "its page faults give it no memory" if stop.activity == "faults" else "it runs"
+    return f" ({_CONDITIONS.get(stop.reason, '')}{doing})"
 
 
 def _took(ending: Ending) -> str:

@@ -28,8 +28,11 @@ class Supervision:
     `stdin` is the file that is its standard input, empty for a pipe of the harness. `user` is the
     name or number of the user that it runs as, empty for that of the agent. With a `terminal` it has a terminal of that size instead of pipes.
 
-    After `timeout` seconds, if given, its maps are read at the checkpoint `running`, and it is ended;
-    likewise as soon as a line of its output matches the regular expression `ready_pattern`. With
+    After `timeout` seconds, if given, all its threads are stopped, its maps are read at the checkpoint
+    `running`, and it is ended; likewise as soon as it is ready: a line of its output matches the
+    regular expression `ready_pattern`, it listens on the TCP port `ready_port`, it makes or writes
+    `ready_file` (a path as the program sees it), it sends READY=1 as sd_notify(3) does
+    (`ready_notify`), or all its threads have waited for an event for `ready_idle` seconds. With
     `exit_maps`, a traced program is held before it ends by itself, and its maps are read at the
     checkpoint `end`.
     """
@@ -47,6 +50,10 @@ class Supervision:
     timeout: float | None = None
     terminal: Window | None = None
     ready_pattern: str = ""
+    ready_port: int = 0
+    ready_file: str = ""
+    ready_notify: bool = False
+    ready_idle: float = 0.0
     exit_maps: bool = False
 
 
@@ -71,6 +78,23 @@ class Ending:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stop:
+    """What a program did when the agent stopped it.
+
+    `reason` is the ready condition that the agent saw (`idle`, `port`, `file`, `notify`), or
+    `request` (of the harness), or `timeout`. `activity`: it `waits` for events in `calls`; it
+    `faults`: page faults without end give it no memory; or it `runs`. `threads` are those of all its
+    processes. `complete`: all of them had stopped when its maps were read.
+    """
+
+    reason: str
+    activity: str = "runs"
+    calls: str = ""
+    threads: int = 0
+    complete: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One program, from its start to its end.
 
@@ -78,9 +102,9 @@ class Record:
     the program was held. `trace` is what the tracer wrote, None without one. `emulator` is the log of
     an emulator that ran the program, None without one; `maps` are then those of the emulator
     (harness/evidence/emulator.py). `cut` names what was longer than the harness keeps: `stdout`,
-    `stderr`, `trace`. `stopped`: the harness ended it, at its timeout or because it was `ready`,
-    which means that its output matched the ready pattern. `written` maps the names of files that it
-    wrote into its fresh working directory to their contents.
+    `stderr`, `trace`. `stopped`: it was ended at its timeout, or because it was `ready`: a condition
+    of its Supervision was met. `stop` says what it did then, as far as the agent could see it. `written`
+    maps the names of files that it wrote into its fresh working directory to their contents.
     """
 
     argv: tuple[str, ...]
@@ -96,6 +120,7 @@ class Record:
     stopped: bool = False
     ready: bool = False
     written: Mapping[str, bytes] = field(default_factory=dict)
+    stop: Stop | None = None
 
     def write(self, directory: Path, output: str = "stdout.jsonl") -> None:
         """Write it into a directory, one file for each kind of evidence."""

@@ -260,6 +260,8 @@ def _is(seen: Outcome | None, asked: Outcome | None) -> bool:
 def describe(path: ReservationPath | None, outcome: Outcome, status: int, message: str) -> str:
     """Write a path and an outcome as one phrase, for tables and sentences."""
     where = f"{path}, " if path else ""
+    if outcome is Outcome.HANGS and message:
+        return f"{where}hangs: {message}"
     if outcome is not Outcome.DIES:
         return f"{where}{outcome}"
     dies = "dies" if path is ReservationPath.REFUSED else f"{where}dies"

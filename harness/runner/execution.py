@@ -41,6 +41,7 @@ class Execution:
             self.record,
             self.untraced,
             ready_pattern=subject.ready_pattern,
+            ready_condition=subject.ready_condition,
             must_exit=subject.ends,
             check=check,
         )

@@ -30,6 +30,7 @@ from foothold_lab.images.errors import ImageError
 FILE = f"{bundle.PACKAGE}/{bundle.SCRIPT}"
 _DEPLOYED = "subjects.json"  # in the directory of a boot
 PLACE = "subject"  # directory of the share, with a directory for the files of each subject
+IDLE = 0.15  # seconds for which all threads of a program wait before it counts as idle
 TIMEOUT = 10.0  # seconds after which a program that reports nothing counts as running
 Root = Literal["image", "host"]
 
@@ -69,10 +70,18 @@ class Subject:
     image: str = ""
     directory: str = ""
     ready_pattern: str = ""
+    ready_port: int = 0
+    ready_file: str = ""
+    ready_notify: bool = False
     ends: bool = False
     interpreter: str = ""
     machine: str = ""
     linked: bool = False
+
+    @property
+    def ready_condition(self) -> bool:
+        """Must the agent see that it is ready?"""
+        return bool(self.ready_port or self.ready_file or self.ready_notify)
 
     @property
     def place(self) -> str:
@@ -213,6 +222,10 @@ def supervision(subject: Subject, paths: GuestPaths, scale: float, *, trace: boo
         root=paths.root,
         timeout=subject.timeout * scale,
         ready_pattern="" if subject.ends else subject.ready_pattern,
+        ready_port=subject.ready_port,
+        ready_file=subject.ready_file,
+        ready_notify=subject.ready_notify,
+        ready_idle=IDLE * scale if _may_be_idle(subject) else 0.0,
         exit_maps=True,
     )
 
@@ -222,6 +235,11 @@ def _deployed(subject: Subject, paths: GuestPaths, tree: str) -> str:
     if not any(name.startswith(f"{tree}/") for name in subject.files):
         return ""
     return f"{paths.share}/{subject.place}/{tree}"
+
+
+def _may_be_idle(subject: Subject) -> bool:
+    """A program without a ready condition that has not to end is ready when it is idle."""
+    return not (subject.ends or subject.ready_pattern or subject.ready_condition)
 
 
 @dataclass(frozen=True, kw_only=True)

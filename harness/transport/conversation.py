@@ -76,7 +76,7 @@ class Conversation:
         elif kind == FrameKind.FAILED:
             what = f"the program could not be started: {payload.decode(errors='replace')}"
             raise SubjectError(what, code=Code.SUBJECT_NOT_STARTED)
-        elif kind not in (FrameKind.STARTED, FrameKind.MAPS, FrameKind.TRACE):
+        elif kind not in (FrameKind.STARTED, FrameKind.STOPPED, FrameKind.MAPS, FrameKind.TRACE):
             raise LostContactError(f"a frame of kind {kind!r}, which the agent does not send")
 
     def _send_frame(self, data: bytes) -> None:

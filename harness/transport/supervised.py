@@ -19,7 +19,7 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, InfrastructureError, SubjectError
 from foothold_lab.harness.model.facts import Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
-from foothold_lab.harness.model.record import UNTRACED, Ending, Record, Supervision
+from foothold_lab.harness.model.record import UNTRACED, Ending, Record, Stop, Supervision
 from foothold_lab.harness.transport.frames import FrameKind, Frames, LostContactError, frame
 from foothold_lab.harness.transport.stream import Stream
 
@@ -62,6 +62,7 @@ def agent_argv(
     for name, value in how.environment.items():
         words += ["--env", f"{name}={value}"]
     words += _location(how)
+    words += _readiness(how)
     if how.user:
         words += ["--user", how.user]
     if how.stdin and not how.terminal:
@@ -85,6 +86,18 @@ def _location(how: Supervision) -> Iterator[str]:
             yield from ("--work-files", how.work_files)
     elif how.directory:
         yield from ("--chdir", how.directory)
+
+
+def _readiness(how: Supervision) -> Iterator[str]:
+    """The agent's options for ready conditions: images/agent/readiness.c."""
+    if how.ready_idle:
+        yield from ("--ready-idle", str(round(how.ready_idle * 1000)))
+    if how.ready_port:
+        yield from ("--ready-port", str(how.ready_port))
+    if how.ready_file:
+        yield from ("--ready-file", how.ready_file)
+    if how.ready_notify:
+        yield "--ready-notify"
 
 
 def _options(limits: Limits) -> Iterator[str]:
@@ -128,8 +141,8 @@ def supervise(
     """Run a subject to its end, and return what was recorded of it.
 
     At each checkpoint its maps are read, `on_checkpoint` is called with its name, and the subject
-    continues. After `how.timeout` seconds, or when its output matches `how.ready_pattern`, its maps
-    are read as those of the checkpoint `running`, and it is killed. Raises SubjectError if it cannot
+    continues. After `how.timeout` seconds, or when it is ready, it is stopped, its maps are read as
+    those of the checkpoint `running`, and it is killed. Raises SubjectError if it cannot
     be started, or still runs at the deadline (then it is dead); InfrastructureError if it cannot be
     traced; LostContactError if the guest ends first.
     """
@@ -161,6 +174,7 @@ class _Supervision:
             re.compile(how.ready_pattern.encode(), re.MULTILINE) if how.ready_pattern else None
         )
         self._stopped = self._ready = False
+        self._stop: Stop | None = None
         self._stream = stream
         self._argv = argv
         self._on_checkpoint = on_checkpoint
@@ -202,11 +216,16 @@ class _Supervision:
         return deadline
 
     def _end(self) -> None:
-        """Read the maps of the running subject, and kill it."""
+        """Have the agent stop the subject, send its maps, and kill it."""
         self._stopped = True
+        self._send(FrameKind.STOP, b"")
+
+    def _take_stop(self, stop: Stop) -> None:
+        """The agent has stopped the subject. The maps that follow are those of this moment."""
+        self._stopped = True
+        self._ready |= stop.reason not in ("request", "timeout")
+        self._stop = stop
         self._checkpoints.append("running")
-        self._send(FrameKind.MAPS, b"")
-        self._send(FrameKind.KILL, b"")
 
     def _frame(self, kind: FrameKind, payload: bytes) -> None:
         if kind == FrameKind.STARTED:
@@ -220,6 +239,8 @@ class _Supervision:
                 checkpoint = self._checkpoints.pop(0)
                 if payload:  # else it had ended before its maps could be read
                     self._maps[checkpoint] = payload.decode(errors="replace")
+        elif kind == FrameKind.STOPPED:
+            self._take_stop(decode(payload, Stop))
         elif kind == FrameKind.EXIT_MAPS:
             self._maps["end"] = payload.decode(errors="replace")
         elif kind == FrameKind.FILE:
@@ -308,6 +329,7 @@ class _Supervision:
             stopped=self._stopped,
             ready=self._ready,
             written=self._written,
+            stop=self._stop,
         )
 
 

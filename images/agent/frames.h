@@ -15,7 +15,7 @@ enum frame_kind {
 	/* from the harness */
 	FRAME_INPUT = 'i',       /* bytes for the standard input of the subject */
 	FRAME_CLOSE_INPUT = 'c', /* close the standard input of the subject */
-	FRAME_KILL = 'k',        /* kill the subject */
+	FRAME_STOP = 'k',        /* stop all its threads, send its maps, and kill it */
 	FRAME_RESIZE = 'w',      /* its terminal: rows and columns, 2 bytes each, little endian */
 	/* both ways */
 	FRAME_MAPS = 'm', /* a request for /proc/PID/maps, and the answer */
@@ -26,8 +26,9 @@ enum frame_kind {
 	FRAME_TRACE = 't',     /* a part of the trace */
 	FRAME_EXIT_MAPS = 'l', /* its maps when it is about to exit */
 	FRAME_FILE = 'd',      /* a file that it has written: its name, NUL, the content */
-	FRAME_FAILED = 'f',    /* text: why it was not started; without text: not traced */
-	FRAME_ENDED = 'x',     /* {"status":...}; this frame or FRAME_FAILED is the last */
+	FRAME_STOPPED = 'h', /* {"reason":...}: it is stopped; its maps follow, then it is killed */
+	FRAME_FAILED = 'f',  /* text: why it was not started; without text: not traced */
+	FRAME_ENDED = 'x',   /* {"status":...}; this frame or FRAME_FAILED is the last */
 };
 
 /* Write the header of a frame with LENGTH bytes of payload. */

@@ -37,6 +37,8 @@ static int run_option(struct run_options *options, int argc, char **argv, int at
 		words = faults_option(&options->faults, argc, argv, at);
 	if (!words)
 		words = subject_root_option(&options->root, argc, argv, at);
+	if (!words)
+		words = readiness_option(&options->readiness, argc, argv, at);
 	if (words)
 		return words;
 	if (!strcmp(argv[at], "--exit-maps")) {

@@ -3,6 +3,7 @@
 #define FOOTHOLD_RUN_OPTIONS_H
 
 #include "faults.h"
+#include "readiness.h"
 #include "subject_limits.h"
 #include "subject_root.h"
 #include "terminal.h"
@@ -22,6 +23,7 @@ struct run_options {
 	const char *trace;             /* --trace STRACE|self|fd:N; NULL: no trace */
 	bool exit_maps;                /* --exit-maps: send the maps of the subject at its exit */
 	struct terminal_size terminal; /* --terminal ROWSxCOLUMNS: a terminal for the subject */
+	struct readiness readiness;    /* the options of readiness.h */
 	bool text;                     /* --text: text for a person instead of frames */
 	unsigned timeout; /* --timeout SECONDS: kill the subject if it still runs then; 0: never */
 };

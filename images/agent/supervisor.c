@@ -4,7 +4,9 @@
 #include "account.h"
 #include "exit_maps.h"
 #include "output.h"
+#include "process_state.h"
 #include "process_tree.h"
+#include "readiness.h"
 #include "strace_exec.h"
 #include "text_output.h"
 #include "util.h"
@@ -26,6 +28,7 @@
 
 #define MOST_OUTPUT (5 << 20) /* bytes of each output that are sent; the harness keeps fewer */
 #define DRAIN_SECONDS 5.0     /* for strace to write the end of its trace */
+#define STOP_SECONDS 1.0      /* for all threads of a subject to stop */
 #define FOREVER 1e6           /* seconds */
 
 /* An output of the subject. */
@@ -45,6 +48,13 @@ struct start_report {
 	const char *complaint;
 };
 
+/* The threads that strace reports as stopped: "TID --- stopped by SIGSTOP ---". */
+struct stop_lines {
+	char line[64]; /* the beginning of the current line */
+	size_t filled;
+	struct pid_list threads;
+};
+
 struct supervisor {
 	struct run_options options;
 	const char *strace;   /* the path of strace; NULL: it is not used */
@@ -61,7 +71,11 @@ struct supervisor {
 	char work[PATH_MAX]; /* the working directory, as the agent sees it; empty: none made */
 	struct frame_reader commands;
 	bool harness_gone; /* or it sends nonsense */
-	bool timed_out;
+	bool stopped;      /* the subject was stopped, and killed */
+	double next_look;  /* seconds of the clock */
+	size_t traced;     /* bytes of trace that were read */
+	size_t seen;       /* bytes of output and trace at the last look */
+	struct stop_lines stop_lines;
 };
 
 /* The other ends of the channels, for the child. */
@@ -92,6 +106,8 @@ static bool is_final(int error)
 {
 	return error != EINTR && error != EAGAIN;
 }
+
+static void stop_subject(struct supervisor *supervisor, const char *reason);
 
 /* ---- commands of the harness ---- */
 
@@ -139,8 +155,8 @@ static bool execute(struct supervisor *supervisor, const struct frame *frame)
 	case FRAME_MAPS:
 		send_maps(FRAME_MAPS, leader);
 		break;
-	case FRAME_KILL:
-		kill(-leader, SIGKILL);
+	case FRAME_STOP:
+		stop_subject(supervisor, "request");
 		break;
 	case FRAME_RESIZE:
 		resize(supervisor, frame);
@@ -195,14 +211,33 @@ static void forward(struct stream *stream)
 	}
 }
 
+static void find_stop_lines(struct stop_lines *lines, const char *text, size_t length)
+{
+	int tid, end;
+	for (size_t i = 0; i < length; i++) {
+		if (text[i] != '\n') {
+			if (lines->filled < sizeof lines->line - 1)
+				lines->line[lines->filled++] = text[i];
+			continue;
+		}
+		lines->line[lines->filled] = 0;
+		lines->filled = 0;
+		end = 0;
+		if (sscanf(lines->line, "%d --- stopped by SIGSTOP ---%n", &tid, &end) == 1 && end)
+			pid_list_add(&lines->threads, tid);
+	}
+}
+
 /* Everything is read, also what is dropped, so that strace does not wait for the agent. */
 static void forward_trace(struct supervisor *supervisor)
 {
 	char buffer[CHUNK];
 	ssize_t got = read(supervisor->trace, buffer, sizeof buffer);
-	if (got > 0)
+	if (got > 0) {
+		find_stop_lines(&supervisor->stop_lines, buffer, (size_t)got);
+		supervisor->traced += (size_t)got;
 		send_trace(buffer, (size_t)got);
-	else if (got == 0 || is_final(errno))
+	} else if (got == 0 || is_final(errno))
 		close_end(&supervisor->trace);
 }
 
@@ -402,6 +437,7 @@ static void start(struct supervisor *supervisor, char **options)
 {
 	struct child_ends ends;
 	open_channels(supervisor, &ends);
+	readiness_open(&supervisor->options.readiness);
 	process_tree_open(&supervisor->tree);
 	limits_enter(&supervisor->options.limits);
 	pid_t pid = process_tree_fork(&supervisor->tree, ends.terminal);
@@ -422,7 +458,7 @@ enum slot { REPORT, OUTPUT, ERROR, TRACE, COMMANDS, INPUT, SIGNALS, EXIT_FILTER,
 static double time_left(const struct supervisor *supervisor)
 {
 	double started = supervisor->report.time;
-	if (started <= 0 || !supervisor->options.timeout || supervisor->timed_out)
+	if (started <= 0 || !supervisor->options.timeout || supervisor->stopped)
 		return FOREVER;
 	return started + supervisor->options.timeout - seconds();
 }
@@ -431,7 +467,7 @@ static double time_left(const struct supervisor *supervisor)
 static bool wait_for_events(const struct supervisor *supervisor, struct pollfd slots[SLOTS])
 {
 	bool text = supervisor->options.text, full = supervisor->input_full;
-	double left = time_left(supervisor);
+	double left = time_left(supervisor), look = supervisor->next_look - seconds();
 	slots[REPORT] = (struct pollfd){supervisor->report.socket, POLLIN, 0};
 	slots[OUTPUT] = (struct pollfd){supervisor->output.fd, POLLIN, 0};
 	slots[ERROR] = (struct pollfd){supervisor->error.fd, POLLIN, 0};
@@ -441,17 +477,10 @@ static bool wait_for_events(const struct supervisor *supervisor, struct pollfd s
 	slots[INPUT] = (struct pollfd){full ? supervisor->input : -1, POLLOUT, 0};
 	slots[SIGNALS] = (struct pollfd){supervisor->tree.signals, POLLIN, 0};
 	slots[EXIT_FILTER] = (struct pollfd){supervisor->exit_filter, POLLIN, 0};
+	if (look < left && !supervisor->stopped)
+		left = look;
 	int milliseconds = supervisor->tree.more || left <= 0 ? 0 : (int)(left * 1000) + 1;
 	return poll(slots, SLOTS, milliseconds) >= 0;
-}
-
-/* The subject has run as long as it may: send its maps, and kill it. */
-static void handle_timeout(struct supervisor *supervisor)
-{
-	supervisor->timed_out = true;
-	text_output_set_checkpoint("running");
-	send_maps(FRAME_MAPS, supervisor->tree.leader);
-	kill(-supervisor->tree.leader, SIGKILL);
 }
 
 static void handle_exit_filter(struct supervisor *supervisor, short events)
@@ -485,10 +514,149 @@ static bool handle_status(void *context, pid_t pid, int status)
 	return tracer_handle(&supervisor->tracer, pid, status);
 }
 
+/* ---- the subject is ready, or its time is over ---- */
+
+/* Has this thread stopped, and made its last call? A thread that is traced stops at calls as well
+ * (state t), and then goes on. */
+static bool has_stopped(const struct supervisor *supervisor, const struct thread_state *thread)
+{
+	if (strchr("TZXx", thread->state))
+		return true;
+	return thread->state == 't' &&
+	       (tracer_has_stopped(&supervisor->tracer, thread->tid) ||
+		       pid_list_has(&supervisor->stop_lines.threads, thread->tid));
+}
+
+struct stop_round {
+	const struct supervisor *supervisor;
+	unsigned running; /* threads that have not stopped */
+};
+
+static void count_running(void *context, const struct thread_state *thread)
+{
+	struct stop_round *round = context;
+	round->running += !has_stopped(round->supervisor, thread);
+}
+
+/* Send SIGSTOP to all processes that did not get it yet. Returns how many threads still run. */
+static unsigned stop_processes(const struct supervisor *supervisor, struct pid_list *signalled)
+{
+	struct stop_round round = {supervisor, 0};
+	struct pid_list processes = processes_below(supervisor->report.tracer);
+	for (size_t i = 0; i < processes.count; i++) {
+		pid_t pid = processes.pids[i];
+		if (!pid_list_has(signalled, pid)) {
+			kill(pid, SIGSTOP);
+			pid_list_add(signalled, pid);
+		}
+		visit_threads(pid, count_running, &round);
+	}
+	pid_list_free(&processes);
+	return round.running;
+}
+
+/* Read what a tracer has written. Returns false if there is nothing more now. */
+static bool read_trace(struct supervisor *supervisor, int milliseconds)
+{
+	struct pollfd trace = {supervisor->trace, POLLIN, 0};
+	if (poll(&trace, 1, milliseconds) <= 0)
+		return false;
+	forward_trace(supervisor);
+	return supervisor->trace >= 0;
+}
+
+static void count_busy(void *context, const struct thread_state *thread)
+{
+	*(unsigned *)context += thread->state != 'S';
+}
+
+/* Does strace wait for the next event? Before that it still handles the last one: if the subject is
+ * killed then, strace fails. */
+static bool strace_waits(const struct supervisor *supervisor)
+{
+	unsigned busy = 0;
+	if (supervisor->report.tracer && supervisor->trace >= 0)
+		visit_threads(supervisor->report.tracer, count_busy, &busy);
+	return !busy;
+}
+
+/* Stop all threads of the subject, so that its maps and its trace are of one moment. Returns false
+ * if one of them does not stop, or the subject has ended. */
+static bool stop_threads(struct supervisor *supervisor)
+{
+	struct pid_list signalled = {NULL, 0};
+	double until = seconds() + STOP_SECONDS;
+	bool stopped = false;
+	while (!stopped && !supervisor->tree.ended && seconds() < until) {
+		stopped = stop_processes(supervisor, &signalled) == 0 && strace_waits(supervisor);
+		read_trace(supervisor, stopped ? 0 : 1);
+		process_tree_reap(&supervisor->tree, handle_status, supervisor);
+	}
+	while (read_trace(supervisor, 0))
+		;
+	pid_list_free(&signalled);
+	return stopped && !supervisor->tree.ended;
+}
+
+/* Has the subject printed or called nothing since the last look? */
+static bool is_quiet(struct supervisor *supervisor)
+{
+	size_t seen = supervisor->output.sent + supervisor->error.sent + supervisor->traced;
+	bool quiet = seen == supervisor->seen;
+	supervisor->seen = seen;
+	return quiet;
+}
+
+static const char *look(struct supervisor *supervisor)
+{
+	struct readiness *readiness = &supervisor->options.readiness;
+	double now = seconds();
+	supervisor->next_look = now + readiness_interval(readiness) / 1000.0;
+	return readiness_look(readiness, supervisor->tree.leader, supervisor->report.tracer, now,
+		is_quiet(supervisor));
+}
+
+/* Stop the subject, send its maps and trace up to this moment, and kill it. REASON is the condition
+ * that was met, or `request`, or `timeout`. */
+static void stop_subject(struct supervisor *supervisor, const char *reason)
+{
+	const struct readiness *readiness = &supervisor->options.readiness;
+	char text[320];
+	if (supervisor->stopped || supervisor->tree.ended)
+		return;
+	supervisor->stopped = true;
+	look(supervisor);
+	const char *activity = readiness_activity(readiness);
+	bool stopped = stop_threads(supervisor);
+	flush_trace();
+	if (supervisor->tree.ended)
+		return;
+	int length = snprintf(text, sizeof text,
+		"{\"reason\":\"%s\",\"activity\":\"%s\",\"calls\":\"%s\",\"threads\":%u,"
+		"\"complete\":%s}",
+		reason, activity, readiness->all.calls, readiness->all.threads,
+		stopped ? "true" : "false");
+	text_output_set_checkpoint("running");
+	send_frame(FRAME_STOPPED, text, (size_t)length);
+	send_maps(FRAME_MAPS, supervisor->tree.leader);
+	kill(-supervisor->tree.leader, SIGKILL);
+}
+
+/* Look at the subject if it is time to. */
+static void look_for_readiness(struct supervisor *supervisor)
+{
+	if (supervisor->stopped || supervisor->report.time <= 0 ||
+		seconds() < supervisor->next_look)
+		return;
+	const char *met = look(supervisor);
+	if (met)
+		stop_subject(supervisor, met);
+}
+
 static void handle_events(struct supervisor *supervisor, const struct pollfd slots[SLOTS])
 {
 	if (time_left(supervisor) <= 0)
-		handle_timeout(supervisor);
+		stop_subject(supervisor, "timeout");
 	if (slots[REPORT].revents) /* first: FRAME_STARTED precedes the output */
 		read_report(supervisor);
 	if (slots[OUTPUT].revents)
@@ -504,6 +672,7 @@ static void handle_events(struct supervisor *supervisor, const struct pollfd slo
 	handle_commands(supervisor, slots);
 	if (slots[SIGNALS].revents || supervisor->tree.more)
 		process_tree_reap(&supervisor->tree, handle_status, supervisor);
+	look_for_readiness(supervisor);
 }
 
 /* Until the subject ends, the harness is gone, or the agent is asked to stop. */

@@ -23,6 +23,7 @@ struct thread {
 	int error;           /* errno with which the call is refused; 0: it is made */
 	bool repeats;        /* the call is about to be made again */
 	int attempts;        /* how often that was */
+	bool stopped;        /* by a signal, until another one continues it */
 	bool awaits_parent;  /* a new thread whose parent has not reported it yet */
 	struct range claim;  /* what the call will map if it succeeds; end 0: nothing */
 	char path[256];      /* the file of an execve */

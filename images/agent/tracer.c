@@ -337,9 +337,9 @@ static void handle_stop(struct tracer *tracer, struct thread *thread, int event,
 			handle_signal(tracer, thread, signal);
 		break;
 	default:
-		if (event == PTRACE_EVENT_STOP && signal != SIGTRAP)
-			ptrace(PTRACE_LISTEN, thread->tid, 0,
-				0); /* job control: it stays stopped */
+		thread->stopped = event == PTRACE_EVENT_STOP && signal != SIGTRAP;
+		if (thread->stopped) /* job control: it stays stopped */
+			ptrace(PTRACE_LISTEN, thread->tid, 0, 0);
 		else
 			resume(thread->tid, 0);
 	}
@@ -360,6 +360,12 @@ bool tracer_handle(struct tracer *tracer, pid_t tid, int status)
 	else /* it stays stopped until its parent reports it */
 		thread_add(&tracer->threads, tid, address_map_new())->awaits_parent = true;
 	return true;
+}
+
+bool tracer_has_stopped(const struct tracer *tracer, pid_t tid)
+{
+	const struct thread *thread = thread_find(&tracer->threads, tid);
+	return thread && thread->stopped;
 }
 
 void tracer_attach(struct tracer *tracer, pid_t pid)

@@ -26,5 +26,7 @@ void tracer_prepare_child(const struct tracer *tracer);
 void tracer_attach(struct tracer *tracer, pid_t pid);
 /* Handle a status from wait(2). Returns true if it was a stop of a traced thread. */
 bool tracer_handle(struct tracer *tracer, pid_t tid, int status);
+/* Is this thread stopped by a signal such as SIGSTOP, and not only at a call? */
+bool tracer_has_stopped(const struct tracer *tracer, pid_t tid);
 
 #endif

@@ -32,12 +32,12 @@ static void frames_are_read_in_order(void)
 	struct frame frame;
 	reader.filled = 0;
 	append_frame(FRAME_INPUT, "hello");
-	append_frame(FRAME_KILL, "");
+	append_frame(FRAME_STOP, "");
 	CHECK(frame_first(&reader, &frame) == 1);
 	CHECK(frame.kind == FRAME_INPUT && frame.length == 5 && !memcmp(frame.payload, "hello", 5));
 	frame_remove(&reader);
 	CHECK(frame_first(&reader, &frame) == 1);
-	CHECK(frame.kind == FRAME_KILL && frame.length == 0);
+	CHECK(frame.kind == FRAME_STOP && frame.length == 0);
 	frame_remove(&reader);
 	CHECK(frame_first(&reader, &frame) == 0 && reader.filled == 0);
 }

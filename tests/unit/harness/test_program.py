@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from foothold_lab.harness.evidence import observe_program
+from foothold_lab.harness.evidence.program import MANY_CALLS
 from foothold_lab.harness.model.findings import Code
-from foothold_lab.harness.model.record import Ending, Record
+from foothold_lab.harness.model.record import Ending, Record, Stop
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath
 from tests.unit.harness import samples
 
@@ -152,7 +155,14 @@ def test_what_other_threads_do_while_the_maps_are_read_is_no_contradiction() -> 
 RAN = {"running": "c000000000-c040000000 ---p 00000000 00:00 0 \n"}
 
 
-def stopped(*lines: str, ready: bool = False, stdout: bytes = b"", trace: bool = True) -> Record:
+def stopped(
+    *lines: str,
+    ready: bool = False,
+    stdout: bytes = b"",
+    trace: bool = True,
+    stop: Stop | None = None,
+    maps: Mapping[str, str] = RAN,
+) -> Record:
     """It was ended by us."""
     text = BEGIN + "".join(f"{line}\n" for line in lines) + "7 +++ killed by SIGKILL +++\n"
     return Record(
@@ -161,10 +171,11 @@ def stopped(*lines: str, ready: bool = False, stdout: bytes = b"", trace: bool =
         ending=Ending(status=-1, signal=9),
         stdout=stdout,
         stderr=b"",
-        maps=RAN,
+        maps=maps,
         trace=text.encode() if trace else None,
         stopped=True,
         ready=ready,
+        stop=stop,
     )
 
 
@@ -180,6 +191,48 @@ def test_one_that_says_when_it_has_started() -> None:
     assert ended.outcome is Outcome.STARTS
     mute = observe_program(record(trace), **wanted)
     assert (mute.outcome, mute.message) == (Outcome.DIES, "it ended before it printed /^ready$/")
+
+
+@pytest.mark.parametrize(
+    ("lines", "activity", "reason"),
+    [
+        ([f"{HIGH} {ENOMEM}"], "runs", "all its large reservations were refused"),
+        ([f"{HIGH} = 0xc000000000"], "faults", "its page faults give it no memory"),
+        (
+            [f"{HIGH} = 0xc000000000", *[f"{LOW} {ENOMEM}"] * MANY_CALLS],
+            "runs",
+            "its last 100 reservations were refused",
+        ),
+        ([f"{HIGH} {ENOMEM}"], "waits", ""),
+        ([f"{HIGH} = 0xc000000000", *[f"{LOW} {ENOMEM}"] * (MANY_CALLS - 1)], "runs", ""),
+    ],
+)
+def test_starts_only_if_it_waits_or_makes_progress(
+    lines: list[str], activity: str, reason: str
+) -> None:
+    stop = Stop(reason="timeout", activity=activity, calls="poll")
+    seen = observe_program(stopped(*lines, stop=stop))
+    assert seen.outcome is (Outcome.HANGS if reason else Outcome.STARTS)
+    assert reason in str(seen)
+    assert ("it waits in poll" in seen.evidence["ending"]) == (activity == "waits")
+
+
+def test_an_unmet_ready_condition_hangs() -> None:
+    stop = Stop(reason="timeout", activity="waits", calls="poll")
+    one = stopped(f"{HIGH} = 0xc000000000", stop=stop)
+    assert observe_program(one, ready_condition=True).outcome is Outcome.HANGS
+    assert observe_program(one).outcome is Outcome.STARTS
+
+
+def test_does_not_compare_maps_of_threads_that_did_not_stop() -> None:
+    maps = {"running": "1000-2000 rw-p 00000000 00:00 0 \n"}
+    line = f"{HIGH} = 0xc000000000"
+    complete = Stop(reason="timeout")
+    assert observe_program(stopped(line, maps=maps, stop=complete)).contradictions
+    partial = Stop(reason="timeout", complete=False)
+    seen = observe_program(stopped(line, maps=maps, stop=partial))
+    assert seen.contradictions == ()
+    assert "not all threads" in seen.evidence["stopped"]
 
 
 def test_one_that_has_to_end_and_does_not() -> None:

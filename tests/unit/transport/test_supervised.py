@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import InfrastructureError, SubjectError
-from foothold_lab.harness.model.record import Record, Supervision
+from foothold_lab.harness.model.record import Record, Stop, Supervision
 from foothold_lab.harness.transport import supervised
 from foothold_lab.harness.transport.supervised import (
     MOST_OUTPUT,
@@ -180,6 +180,7 @@ def test_stops_a_subject_that_is_ready() -> None:
         frame("o", b"starting\nlistening "),
         frame("e", b"warning\n"),
         frame("o", b"on 80\n"),
+        frame("h", {"reason": "request", "activity": "waits", "calls": "accept", "threads": 2}),
         frame("m", b"maps"),
         killed,
     )
@@ -188,7 +189,24 @@ def test_stops_a_subject_that_is_ready() -> None:
         True,
         {"running": b"maps".decode()},
     )
-    assert heard == frame("m", b"") + frame("k", b"")
+    assert heard == frame("k", b"")
+    assert record.stop == Stop(reason="request", activity="waits", calls="accept", threads=2)
+
+
+@pytest.mark.parametrize("condition", ["idle", "port", "file", "notify"])
+def test_takes_from_the_agent_that_a_subject_is_ready(condition: str) -> None:
+    killed = frame("x", ENDING | {"status": -1, "signal": 9})
+    stopped = frame("h", {"reason": condition, "activity": "waits", "complete": True})
+    record, heard = listen("", stopped, frame("m", b"maps"), killed)
+    assert (record.ready, record.stopped, record.maps) == (True, True, {"running": "maps"})
+    assert heard == b""
+
+
+def test_passes_ready_conditions_to_the_agent() -> None:
+    how = Supervision(ready_idle=0.15, ready_port=80, ready_file="/run/x.pid", ready_notify=True)
+    assert agent_argv("/init", Limits(), ["a"], how)[2:-2] == [
+        "--ready-idle", "150", "--ready-port", "80", "--ready-file", "/run/x.pid", "--ready-notify",
+    ]  # fmt: skip
 
 
 def test_matches_an_incomplete_line_once() -> None:

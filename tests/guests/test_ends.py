@@ -1,0 +1,106 @@
+"""How programs start, wait, hang and end, in real guests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from foothold_lab.harness.api.guest import OpenGuest, open_guest
+from foothold_lab.harness.model.errors import UnsupportedError
+from foothold_lab.harness.model.verdict import Outcome, ReservationPath, Result, Verdict
+from foothold_lab.images import processes
+
+GUESTS = ("native", "uml-6.1", "uml-7.2", "qemu-x86_64")
+SERVER = """#!/usr/bin/python3
+import socket, sys, threading, time
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+listener.listen()
+listener.accept()
+"""
+
+
+@pytest.fixture(scope="module", params=GUESTS)
+def guest(request: pytest.FixtureRequest) -> Iterator[OpenGuest]:
+    try:
+        with open_guest(request.param) as opened:
+            yield opened
+    except UnsupportedError as error:
+        pytest.skip(f"{request.param}: {error}")
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with the programs of this test, linked statically."""
+    directory = tmp_path_factory.mktemp("programs")
+    for name in ("churn", "probe"):
+        source = Path(__file__).with_name(f"{name}.c")
+        done = processes.run(["gcc", "-O1", "-static-pie", "-o", directory / name, source])
+        if done.returncode:
+            pytest.skip(f"no C compiler: {done.stderr.strip()}")
+    (directory / "server").write_text(SERVER)
+    (directory / "server").chmod(0o755)
+    return directory
+
+
+def seen(verdict: Verdict) -> tuple[Result, Outcome | None, str]:
+    assert verdict.observed, str(verdict)
+    return verdict.result, verdict.observed.outcome, verdict.observed.evidence["ending"]
+
+
+def test_a_program_that_says_that_it_is_ready_and_ends_starts(guest: OpenGuest) -> None:
+    for _ in range(20):
+        verdict = guest.run_cell("/bin/echo", "ok", ready_pattern="ok")
+        assert verdict.passed, str(verdict)
+
+
+def test_maps_and_trace_are_of_one_moment(guest: OpenGuest, compiled: Path) -> None:
+    for _ in range(5):
+        verdict = guest.run_cell(compiled / "churn", timeout=0.5)
+        assert (verdict.result, verdict.findings) == (Result.PASS, ()), str(verdict)
+        assert verdict.observed
+        assert "stopped" not in verdict.observed.evidence  # then they were compared
+
+
+def test_a_server_is_ready_when_it_is_idle(guest: OpenGuest, compiled: Path) -> None:
+    started = time.monotonic()
+    result, outcome, ending = seen(guest.run_cell(compiled / "server"))
+    assert (result, outcome) == (Result.PASS, Outcome.STARTS)
+    assert "it was ready" in ending
+    assert "it waits in" in ending
+    assert "2 threads" in ending
+    if guest.name == "native":
+        assert time.monotonic() - started < 3
+
+
+def test_a_program_that_sleeps_is_not_idle(guest: OpenGuest) -> None:
+    result, outcome, ending = seen(guest.run_cell("/bin/sleep", "60", timeout=1))
+    assert (result, outcome) == (Result.PASS, Outcome.STARTS)
+    assert "it was still running" in ending
+    assert "it waits in" in ending
+    verdict = guest.run_cell("/bin/sh", "-c", "sleep 0.6; exit 5")
+    assert verdict.observed
+    assert (verdict.observed.outcome, verdict.observed.status) == (Outcome.DIES, 5)
+
+
+def test_a_program_that_computes_starts(guest: OpenGuest) -> None:
+    result, outcome, ending = seen(
+        guest.run_cell("/bin/sh", "-c", "while :; do :; done", timeout=1)
+    )
+    assert (result, outcome) == (Result.PASS, Outcome.STARTS)
+    assert "(it runs)" in ending
+
+
+def test_a_program_whose_reservations_are_all_refused_hangs(
+    guest: OpenGuest, compiled: Path
+) -> None:
+    verdict = guest.run_cell(compiled / "probe", limits="rlimit_as=100M", timeout=0.5)
+    assert verdict.observed
+    assert verdict.result is Result.FAIL
+    assert verdict.observed.outcome is Outcome.HANGS, str(verdict)
+    assert verdict.observed.path is ReservationPath.REFUSED
+    assert "all its large reservations were refused" in str(verdict.observed)
