@@ -41,6 +41,7 @@ _PLACING = frozenset({"mmap", "mmap2", "brk", "shmat"})  # answered with an addr
 _REFUSALS = frozenset(
     {"EACCES", "EAGAIN", "EBADF", "EEXIST", "EINVAL", "ENODEV", "ENOMEM", "EPERM"}
 )
+_EXITS = ("exit", "exit_group")
 _4_GIB = 1 << 32
 _SHOWN = 200  # characters of a line that is quoted
 
@@ -180,7 +181,8 @@ class _Reader:
 
 def follow_subject(log: Log, pid: int) -> SubjectTrace:
     """Follow the address space of the program. The emulator has loaded the program itself, without a
-    call.
+    call. It ends with exit_group(2), or with the exit(2) of its last thread (qemu: do_syscall1() in
+    linux-user/syscall.c).
     """
     steps: list[Step] = []
     unread = list(log.unread)
@@ -195,7 +197,7 @@ def follow_subject(log: Log, pid: int) -> SubjectTrace:
                 threads += 1
             elif call.result:
                 children += 1
-        elif call.name == "exit_group" and re.fullmatch(r"\d{1,10}", "".join(call.args)):
+        elif call.name in _EXITS and re.fullmatch(r"\d{1,10}", "".join(call.args)):
             ending = f"exited with {int(call.args[0]) & 0xFF}"
         else:
             try:

@@ -148,6 +148,8 @@ class _ProgramObserver:
         if refused := describe_refusals(others):
             self._evidence["refused"] = refused
         self._evidence["trace"] = requests or "nothing large, nothing with a hint"
+        if subject.killed_in_exec:
+            self._evidence["killed in"] = subject.killed_in_exec
         if subject.threads or subject.children:
             started = f"{subject.threads} threads, {subject.children} processes"
             self._evidence["started"] = started

@@ -88,6 +88,8 @@ class SubjectTrace:
     `programs` are what it executed, `threads` and `children` how many it started, `unread` calls
     whose arguments make no sense. `refused` are its own calls that were refused memory, like ones
     as a group, in the order of the last of each. `ending` is empty if the trace ends before the subject.
+    `killed_in_exec` is the execve at which the kernel killed it, empty if it did not: the old
+    address space was gone, and the new one could not be made (begin_new_exec() in fs/exec.c).
     `pending`: a call that may change what is mapped had not come back at the end.
     """
 
@@ -98,6 +100,7 @@ class SubjectTrace:
     unread: tuple[str, ...] = ()
     refused: tuple[RefusedCall, ...] = ()
     ending: str = ""
+    killed_in_exec: str = ""
     pending: bool = False
 
 
@@ -282,8 +285,12 @@ def follow_subject(trace: Trace, pid: int, check: Check = unchecked) -> SubjectT
     """
     ours = _threads(trace, pid)
     follower = _Follower(ours, executed=int(trace.by_agent))
+    last: Call | None = None
     for call in checked(trace.calls, check):
         follower.read(call)
+        last = call if call.pid == pid else last
+    ending = trace.endings.get(pid, "")
+    killed = last is not None and last.name in _EXECS and ending.startswith("killed by")
     return SubjectTrace(
         steps=tuple(follower.steps),
         programs=tuple(follower.programs),
@@ -291,7 +298,8 @@ def follow_subject(trace: Trace, pid: int, check: Check = unchecked) -> SubjectT
         children=follower.children,
         unread=tuple(follower.unread),
         refused=follower.refused.groups(),
-        ending=trace.endings.get(pid, ""),
+        ending=ending,
+        killed_in_exec=last.line if last and killed and last.result != 0 else "",
         pending=any(
             call.result is None and call.pid in ours and call.name in CHANGING_CALLS
             for call in trace.calls
@@ -316,7 +324,7 @@ class _Follower:
         if call.pid not in self._ours:
             if call.name == "shmget":
                 self._apply(call)
-        elif call.name in ("execve", "execveat") and call.result == 0:
+        elif call.name in _EXECS and call.result == 0:
             self._executed += 1
             self.steps.clear()
             self.refused.clear()
@@ -367,7 +375,7 @@ def doubts(trace: Trace, subject: SubjectTrace, ending: Ending) -> list[Finding]
     if subject.unread:
         text = f"{len(subject.unread)} calls of the trace make no sense, such as "
         found.append(Finding(Code.TRACE_UNREADABLE, f"{text}{subject.unread[0]!r}."))
-    if not subject.programs:
+    if not (subject.programs or subject.killed_in_exec):
         text = "The trace does not show the start of the subject."
         found.append(Finding(Code.TRACE_INCOMPLETE, text))
     how = f"exited with {ending.status}"
@@ -407,6 +415,9 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"SIGRT_{number - 32}"
+
+
+_EXECS = frozenset({"execve", "execveat"})
 
 
 def _text(quoted: str) -> str:

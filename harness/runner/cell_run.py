@@ -24,7 +24,7 @@ from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
 from foothold_lab.harness.oracle import predict, unknown
 from foothold_lab.harness.runner.booted_guest import BootedGuest, subject_support
 from foothold_lab.harness.runner.execution import deadline_for, execute
-from foothold_lab.harness.subjects.subject import Subject
+from foothold_lab.harness.subjects.subject import Subject, can_judge_under
 
 JUDGING_SECONDS = 120.0  # the longest trace that is kept takes about 20 s on one processor
 
@@ -75,6 +75,9 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
     if not support.ok:
         finding = Finding(Code.UNSUPPORTED_LIMIT, support.reason)
         return unsupported(cell, finding, support.remedy)
+    support = can_judge_under(subject, cell.limits.ceiling)
+    if not support.ok:
+        return unsupported(cell, Finding(Code.UNSUPPORTED_LIMIT, support.reason), support.remedy)
     untraced = _untraced(booted, wanted=booted.options.trace and cell.trace)
     notes = [*guest.boot_record.notes, *([untraced] if untraced else [])]
     deadline = deadline_for(cell, subject, guest)

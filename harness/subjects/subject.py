@@ -331,6 +331,30 @@ def can_run(
     )
 
 
+def can_judge_under(subject: Subject, ceiling: int | None) -> Support:
+    """Say whether a ceiling, as the agent imitates it, has the effect of a real one on a subject.
+
+    The kernel maps the program itself before its first instruction, and knows no ceiling. A real
+    address space that ends there has no room for a program that is linked, or reaches, above it.
+    """
+    program = Path(subject.argv[0]) if subject.argv else None
+    if ceiling is None or program is None or not program.is_file():
+        return Support(True)
+    try:
+        end = elf.image_end(program)
+    except OSError:  # it is not readable here, which its deployment reports
+        return Support(True)
+    if end <= ceiling:
+        return Support(True)
+    return Support(
+        False,
+        f"the kernel maps {program.name} up to {end:#x} when it executes it, above the imitated "
+        f"ceiling {ceiling:#x}; a real address space that ends there cannot execute it",
+        "take a guest whose address space really ends there (`foothold atlas` lists them), or link "
+        "the program at lower addresses",
+    )
+
+
 def subject_name(program: str) -> str:
     """Return the name of a file, with `_` for characters that the name of a subject cannot have."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", Path(program).name).strip(".") or "program"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.limits import Limits
-from foothold_lab.harness.model.verdict import Expectation, Verdict
+from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
 
@@ -95,9 +96,29 @@ int main(void) {
 }
 """
 
+# linked at a terabyte; without a C library, which cannot be linked there
+FAR = """
+void _start(void) {
+    __asm__ volatile("mov $60, %eax; xor %edi, %edi; syscall");
+    __builtin_unreachable();
+}
+"""
+FAR_FLAGS = ("-nostdlib", "-no-pie", "-Wl,-Ttext-segment=0x10000000000")
+EXIT = """
+void _start(void) {
+    __asm__ volatile("mov x0, #0; mov x8, #93; svc #0");
+    __builtin_unreachable();
+}
+"""
+
 
 def compiled(
-    builder: Builder, directory: Path, *, arm64: bool = False, **sources: str
+    builder: Builder,
+    directory: Path,
+    *,
+    arm64: bool = False,
+    flags: Sequence[str] = (),
+    **sources: str,
 ) -> dict[str, subjects.Subject]:
     """Make static programs, for x86_64 or for arm64."""
     toolchain = builder.image("toolchain-arm64" if arm64 else "toolchain")
@@ -108,7 +129,7 @@ def compiled(
         file.write_text(source)
         subprocess.run(
             [toolchain / "usr/bin" / compiler, f"--sysroot={toolchain}",
-             f"-B{toolchain}/usr/bin", "-O1", "-static", "-o", directory / name, file],
+             f"-B{toolchain}/usr/bin", "-O1", "-static", *flags, "-o", directory / name, file],
             check=True,
         )  # fmt: skip
         found[name] = subjects.of_program(str(directory / name))
@@ -213,3 +234,46 @@ def test_the_path_is_that_of_the_decisive_reservation(
         assert observed.path == path, (name, observed.evidence)
         assert observed.evidence["path"].startswith(f"{path}: ")
         assert observed.outcome == ("dies" if path == "refused" else "starts")
+
+
+def test_a_program_that_the_kernel_kills_in_execve_is_no_contradiction(
+    builder: Builder, tmp_path: Path
+) -> None:
+    """The address space of UML 6.1 ends below the program."""
+    programs = compiled(builder, tmp_path, flags=FAR_FLAGS, far=FAR)
+    found = verdicts(builder, tmp_path / "run", programs, ("native", "uml-6.1", "uml-7.2"))
+    for guest, outcome in (("native", "starts"), ("uml-6.1", "dies"), ("uml-7.2", "starts")):
+        verdict = found[guest, "far"]
+        assert verdict.passed, (guest, verdict.findings)
+        assert verdict.observed
+        assert verdict.observed.outcome == outcome, guest
+    observed = found["uml-6.1", "far"].observed
+    assert observed
+    assert observed.evidence["killed in"].startswith("execve(")
+
+
+def test_a_ceiling_cannot_judge_a_program_that_is_linked_above_it(
+    builder: Builder, tmp_path: Path
+) -> None:
+    programs = compiled(builder, tmp_path, flags=FAR_FLAGS, far=FAR)
+    cells = [
+        Cell(
+            guest="native", limits=Limits.parse(f"ceiling={bits}bit"), subject="far",
+            policy="", workload="", expected=Expectation.parse("starts"),
+        )
+        for bits in (39, 42)
+    ]  # fmt: skip
+    happened = happen(cells, builder, tmp_path / "run", subjects=programs)
+    narrow, wide = (happened.verdicts[cell.id] for cell in cells)
+    assert narrow.result is Result.UNSUPPORTED
+    assert "above the imitated ceiling 0x8000000000" in narrow.reason
+    assert wide.passed
+
+
+def test_a_program_may_end_by_exit_under_the_emulator(builder: Builder, tmp_path: Path) -> None:
+    programs = compiled(builder, tmp_path, arm64=True, flags=("-nostdlib",), ends=EXIT)
+    verdict = verdicts(builder, tmp_path / "run", programs, ("qemu-user-arm64",))[
+        "qemu-user-arm64", "ends"
+    ]
+    assert verdict.passed, verdict.findings
+    assert str(verdict.observed) == "starts"

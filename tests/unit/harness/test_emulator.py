@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from foothold_lab.harness.evidence import observe, observe_program
 from foothold_lab.harness.evidence.emulator import Table, doubts, follow_subject, maps_at, read_log
+from foothold_lab.harness.evidence.mapping_calls import Call
 from foothold_lab.harness.evidence.maps import MapsError
-from foothold_lab.harness.evidence.strace import Call
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Ending, Record
@@ -272,3 +272,19 @@ def test_nothing_raises(noise: bytes, before: str) -> None:
         emulator=noise,
     )
     observe_program(record)
+
+
+@pytest.mark.parametrize(
+    ("log", "status", "agrees"),
+    [
+        (b"7 exit(0)\n", 0, True),
+        (b"7 exit(5)\n", 5, True),
+        (b"7 exit(5)\n", 0, False),
+        (b"7 exit(0)\n7 exit(9)\n", 9, True),  # of threads: the last one ends the process
+        (b"7 exit(0)\n7 exit_group(3)\n", 3, True),
+        (b"7 brk(NULL) = 0x5000\n", 0, False),
+    ],
+)
+def test_a_program_may_end_by_exit(log: bytes, status: int, *, agrees: bool) -> None:
+    found = doubts(follow_subject(read_log(log), 7), Ending(status=status))
+    assert samples.codes(found) == ([] if agrees else [Code.TRACE_VS_ENDING])

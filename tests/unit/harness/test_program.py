@@ -341,3 +341,18 @@ def test_no_record_raises(trace: bytes, maps: str, status: int) -> None:
             maps={"running": maps},
         )
     )
+
+
+@pytest.mark.parametrize("result", ["-1 ENOMEM (Cannot allocate memory)", "?"])
+def test_a_program_that_the_kernel_kills_in_execve_is_no_contradiction(result: str) -> None:
+    """As UML 6.1 kills one that is linked above the end of its address space."""
+    killed = f'7 execve("/far", [], 0) = {result}\n7 +++ killed by SIGSEGV +++\n'
+    ending = Ending(status=-1, signal=11)
+    trace = f"{BEGIN.splitlines()[0]}\n{killed}".encode()
+    one = Record(argv=(), pid=7, ending=ending, stdout=b"", stderr=b"", trace=trace)
+    seen = observe_program(one)
+    assert (seen.contradictions, str(seen)) == ((), "killed by SIGSEGV")
+    assert seen.evidence["killed in"].startswith('execve("/far", [], 0) = ')
+    survived = trace.replace(b"killed by SIGSEGV", b"exited with 0")
+    other = Record(argv=(), pid=7, ending=Ending(status=0), stdout=b"", stderr=b"", trace=survived)
+    assert samples.codes(observe_program(other).contradictions) == [Code.TRACE_INCOMPLETE]

@@ -30,3 +30,21 @@ def test_an_empty_segment_is_not_taken_for_the_file_header(
     assert there[: 64 + 56] == head + load
     assert struct.unpack_from("<IIQQ", there, 64 + 56) == (1, 6, 0x4000, 0x60540000)
     assert asked[-1] == str(program)
+
+
+def test_the_end_of_an_image_is_that_of_its_last_segment(tmp_path: Path) -> None:
+    head = (
+        b"\x7fELF\2\1\1"
+        + bytes(9)
+        + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 56, 3, 0, 0, 0)
+    )
+    text = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x10000000000, 0, 0x334, 0x334, 0x1000)
+    bss = struct.pack("<IIQQQQQQ", 1, 6, 0, 0x10000002000, 0, 0, 0x1004, 0x1000)
+    stack = struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 1 << 60, 0, 0, 0x1000, 0x10)
+    program = tmp_path / "far"
+    program.write_bytes(head + text + bss + stack)
+    assert elf.image_end(program) == 0x10000003004
+    program.write_bytes(head)
+    assert elf.image_end(program) == 0, "truncated"
+    program.write_text("#!/bin/sh\n")
+    assert elf.image_end(program) == 0
