@@ -53,6 +53,8 @@ def _from_program(program: Program, plan: PlanFile) -> Subject:
             environment=program.env,
             root=program.root,
             sysroot=Path(program.sysroot) if program.sysroot else None,
+            stdin=program.stdin,
+            user=program.user,
             timeout=program.timeout or subjects.TIMEOUT,
             ready_pattern=program.ready_pattern,
         )

@@ -214,7 +214,7 @@ _NAMES: Mapping[str, Names] = {
 }
 # parameters that are files
 _FILES = (
-    "files", "subject", "subjects", "sysroot",
+    "files", "stdin", "subject", "subjects", "sysroot",
 )  # fmt: skip
 # arguments that are a name or a file
 _NAMES_OR_FILES = ("a", "b", "compare", "plan", "run")

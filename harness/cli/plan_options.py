@@ -53,7 +53,7 @@ OF_PROGRAMS = tuple(key for key, each in _SETTINGS.items() if each.sections == (
 # names that are not settings of a plan belong to the other modules that define options.
 SECTIONS: Mapping[str, Sequence[str]] = {
     "What runs": (
-        "subjects", "args", "files", "env", "root", "sysroot", "policies", "policy", "workloads",
+        "subjects", "args", "files", "env", "stdin", "user", "root", "sysroot", "policies", "policy", "workloads",
         "tags", "shard", "repeats",
     ),
     "Where": (
@@ -202,9 +202,11 @@ class Overrides:
 
     def _program_arguments(self) -> Iterator[str]:
         """Yield the arguments that describe a program, for a command line in any directory."""
-        yield from self.arguments(*(key for key in OF_PROGRAMS if key != "files"))
+        yield from self.arguments(*(key for key in OF_PROGRAMS if key not in ("files", "stdin")))
         for path in self.given.get("files") or ():
             yield from ("--file", _absolute(path))
+        if stdin := self.given.get("stdin"):
+            yield from ("--stdin", _absolute(stdin))
 
     def _selection(
         self, plan: PlanFile, guests: tuple[str, ...], subjects: tuple[str, ...]

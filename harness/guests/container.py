@@ -152,6 +152,12 @@ class Container:
         """See `Guest.open`."""
         from docker.errors import DockerException
 
+        if how.user:
+            raise UnsupportedError(
+                "the container has no right to change the user",
+                "take a UML or QEMU guest, or native",
+                code=Code.UNSUPPORTED_SUBJECT,
+            )
         own = replace(limits, memory=None)  # the engine has made a cgroup
         try:
             if limits.memory is not None:

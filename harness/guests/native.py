@@ -21,7 +21,7 @@ from foothold_lab.harness.guests.base import (
 from foothold_lab.harness.guests.working_directory import working_directory
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.model.errors import GuestError
+from foothold_lab.harness.model.errors import GuestError, UnsupportedError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Supervision
@@ -104,6 +104,12 @@ class Native:
         self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
     ) -> Iterator[Stream]:
         """See `Guest.open`."""
+        if how.user and os.geteuid() != 0:
+            raise UnsupportedError(
+                "only root can run a program as another user on native",
+                "run Foothold as that user, or take another guest",
+                code=Code.UNSUPPORTED_SUBJECT,
+            )
         with working_directory(self._config.directory, how) as placed:
             command = agent_argv(self.paths.agent, limits, argv, placed, self._strace())
             stream = PipeStream(command)

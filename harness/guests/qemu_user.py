@@ -8,6 +8,7 @@ logs calls and pages, and the log takes the place of a trace; see harness/eviden
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -115,6 +116,12 @@ class QemuUser:
         """See `Guest.open`. Raises UnsupportedError for a file that is not a program of this machine:
         no kernel is there that would find the interpreter of a script.
         """
+        if how.user and os.geteuid() != 0:
+            raise UnsupportedError(
+                "only root can run a program as another user on this machine's kernel",
+                "run Foothold as that user, or take another guest",
+                code=Code.UNSUPPORTED_SUBJECT,
+            )
         program, machine = Path(how.directory, argv[0]), self._emulation.port.machine
         if program.is_file() and elf.machine(program) != machine:
             raise UnsupportedError(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.record import Supervision
 
 
@@ -27,4 +28,16 @@ def working_directory(parent: Path, how: Supervision) -> Iterator[Supervision]:
     with tempfile.TemporaryDirectory(dir=parent, prefix="work-", ignore_cleanup_errors=True) as own:
         if how.work_files:
             shutil.copytree(how.work_files, own, dirs_exist_ok=True)
+        if how.user:
+            _give(Path(own), how.user)
         yield replace(how, directory=own, fresh_directory=False, work_files="")
+
+
+def _give(directory: Path, user: str) -> None:
+    """Make a user the owner of a directory and of all that is in it."""
+    owner: int | str = int(user) if user.isdecimal() else user
+    try:
+        for path in (directory, *directory.rglob("*")):
+            shutil.chown(path, owner)
+    except LookupError as error:
+        raise UsageError(f"--user {user}: this machine has no such user", "name another") from error

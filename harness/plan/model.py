@@ -132,6 +132,8 @@ class Program:
     files: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     root: Literal["image", "host"] = "image"
+    stdin: str = ""
+    user: str = ""
     sysroot: str = ""
     timeout: float | None = None
     ready_pattern: str = ""

@@ -206,7 +206,8 @@ class _Reader:
         if "/" in values["program"]:
             values["program"] = str(directory / values["program"])
         values["files"] = tuple(str(directory / each) for each in values["files"])
-        values["sysroot"] = str(directory / values["sysroot"]) if values["sysroot"] else ""
+        for key in ("sysroot", "stdin"):
+            values[key] = str(directory / values[key]) if values[key] else ""
         values["expect"] = self._with_reason(values["expect"] or STARTS, table.at("expect"))
         return Program(name=name, **values)
 

@@ -325,13 +325,14 @@ _PROGRAMS = (
         key="files",
         sections=(SUBJECT,),
         value_type=value_types.TEXT,
-        help="Files that are copied into its working directory. Paths are relative to the plan.",
+        help="Files and directories that are copied into its working directory. A directory is at its "
+        "own absolute path as well. Paths are relative to the plan.",
         default=(),
         shape=Shape.LIST,
         option=Option(
             name="--file",
             metavar="FILE",
-            help="Copy this file into the program's working directory; repeatable.",
+            help="Copy this file or directory into the program's working directory; repeatable.",
         ),
     ),
     Setting(
@@ -358,6 +359,32 @@ _PROGRAMS = (
             metavar="image|host",
             help="Root file system of the program: Foothold's image (default), or this machine's "
             "own, read-only.",
+        ),
+    ),
+    Setting(
+        key="stdin",
+        sections=(SUBJECT,),
+        value_type=value_types.TEXT,
+        help="File that is its standard input. Without it, standard input is empty. The path is "
+        "relative to the plan.",
+        default="",
+        option=Option(
+            name="--stdin",
+            metavar="FILE",
+            help="File that is the standard input of the program; empty without it.",
+        ),
+    ),
+    Setting(
+        key="user",
+        sections=(SUBJECT,),
+        value_type=value_types.TEXT,
+        help="User that it runs as: a name in the guest's `/etc/passwd`, or a number. Without it, "
+        "root in a guest and the user of Foothold on native.",
+        default="",
+        option=Option(
+            name="--user",
+            metavar="NAME|UID",
+            help="User that the program runs as.",
         ),
     ),
     Setting(

@@ -17,6 +17,7 @@ from foothold_lab.images import elf
 
 ROOT = "root"  # the tree, in a subject's directory of the share
 WORK = "work"  # beside it: the files that are copied into the working directory
+STDIN = "stdin"  # beside it: the file that is the standard input
 MOST_BYTES = 256 << 20  # of one directory: a guest may have it in its memory
 
 _SYSTEM = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64")

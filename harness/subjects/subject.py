@@ -22,7 +22,7 @@ from foothold_lab.harness.model.errors import GuestError, UsageError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.subjects import libraries
-from foothold_lab.harness.subjects.overlay import ROOT, WORK, Overlay
+from foothold_lab.harness.subjects.overlay import ROOT, STDIN, WORK, Overlay
 from foothold_lab.images import elf
 from foothold_lab.images.debian_arch import PORTS
 from foothold_lab.images.errors import ImageError
@@ -56,6 +56,7 @@ class Subject:
     ends: whether it ends by itself; otherwise it is ended when it is ready.
     interpreter: of a script, a path or, after env(1), a name.
     machine: the only one that runs it; empty: any.
+    user: name or number of the user that it runs as; empty: that of the agent.
     linked: whether it takes libraries of the root file system of its guest.
     """
 
@@ -77,6 +78,7 @@ class Subject:
     interpreter: str = ""
     machine: str = ""
     linked: bool = False
+    user: str = ""
 
     @property
     def ready_condition(self) -> bool:
@@ -146,7 +148,7 @@ def _as_path(kind: type, value: object) -> object:
 def digest(subject: Subject) -> str:
     """Hash the command line, environment, and files of a subject."""
     environment, links = sorted(subject.environment.items()), sorted(subject.links.items())
-    settings = [subject.argv, environment, links, subject.root, subject.timeout]
+    settings = [subject.argv, environment, links, subject.root, subject.timeout, subject.user]
     files = {name: hash_of(path) for name, path in sorted(subject.files.items())}
     if subject.argv and subject.root == "host":  # it runs from its path, and is not copied
         files["argv"] = hash_of(Path(subject.argv[0]))
@@ -218,7 +220,8 @@ def supervision(subject: Subject, paths: GuestPaths, scale: float, *, trace: boo
         work_files=_deployed(subject, paths, WORK),
         own_root=paths.placement == "merged" and not subject.image,
         overlay=_deployed(subject, paths, ROOT),
-        stdin=os.devnull,
+        stdin=f"{paths.share}/{subject.place}/{STDIN}" if STDIN in subject.files else os.devnull,
+        user=subject.user,
         root=paths.root,
         timeout=subject.timeout * scale,
         ready_pattern="" if subject.ends else subject.ready_pattern,
@@ -247,8 +250,11 @@ class ProgramOptions:
     """What a program needs in a guest.
 
     name: of the subject; empty: that of the file.
-    files: paths of more files, which are copied into its working directory.
+    files: paths of more files and directories, which are copied into its working directory. A
+        directory is at its own absolute path as well.
     environment: assignments, NAME=VALUE.
+    stdin: the file that is its standard input; empty: nothing can be read.
+    user: the user that it runs as, a name in the guest or a number; empty: that of the agent.
     root: `host`: it runs from the root of this machine, and only files that the guest hides are
         copied.
     timeout: seconds after which it counts as running.
@@ -259,6 +265,8 @@ class ProgramOptions:
     name: str = ""
     files: Sequence[str] = ()
     environment: Sequence[str] = ()
+    stdin: str = ""
+    user: str = ""
     root: Root = "image"
     timeout: float = TIMEOUT
     ready_pattern: str = ""
@@ -277,12 +285,13 @@ def of_program(
     """
     path = _find(program)
     machine = _machine(path)
-    overlay = Overlay({f"{WORK}/{Path(each).name}": _readable(each) for each in options.files})
+    overlay = _given_files(options)
     subject = Subject(
         name=options.name or subject_name(path.name),
         argv=(str(path), *arguments),
         environment=_search_path() | dict(_assignment(each) for each in options.environment),
         root=options.root,
+        user=options.user,
         timeout=options.timeout,
         machine=machine,
         ready_pattern=options.ready_pattern,
@@ -376,6 +385,21 @@ def _find(program: str) -> Path:
         raise UsageError(f"{program} {why}", remedy)
     path = Path(found).absolute()
     return path.parent.resolve() / path.name if ".." in path.parts else path
+
+
+def _given_files(options: ProgramOptions) -> Overlay:
+    """Return the files that the user gives to a program. Raises UsageError."""
+    overlay = Overlay()
+    for each in options.files:
+        path = Path(each).absolute()
+        if path.is_dir():
+            overlay.add_tree(f"/{path.name}", path, place=WORK)
+            overlay.add_tree(os.path.normpath(path), path)
+        else:
+            overlay.files[f"{WORK}/{path.name}"] = _readable(each)
+    if options.stdin:
+        overlay.files[STDIN] = _readable(options.stdin)
+    return overlay
 
 
 def _readable(name: str) -> Path:

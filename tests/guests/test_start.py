@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -170,3 +171,34 @@ def test_keeps_the_files_that_a_program_writes(
     run(programs, guest, builder, tmp_path / "run", "work")
     [written] = (tmp_path / "run").glob("cells/*/*/*/files/*")
     assert (written.name, written.read_text()) == ("written.txt", "written")
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_gives_files_input_and_user(guest: str, builder: Builder, tmp_path: Path) -> None:
+    script, data, words = tmp_path / "uses", tmp_path / "data", tmp_path / "words"
+    (data / "below").mkdir(parents=True)
+    (data / "below/file").write_text("content")
+    words.write_text("first\nsecond\n")
+    script.write_text(
+        f"""#!/bin/sh
+        read -r word
+        [ "$word" = first ] || exit 10
+        [ "$(cat data/below/file)" = content ] || exit 11
+        [ "$(cat {data}/below/file)" = content ] || exit 12
+        [ "$(id -u)" = "$1" ] || exit 13
+        echo mine > mine || exit 14
+        """
+    )
+    script.chmod(0o755)
+    # a directory of tests belongs to root alone, and a container cannot change the user
+    user = "www-data" if guest.startswith(("uml", "qemu")) else ""
+    subject = of_program(
+        str(script),
+        ["33" if user else str(os.getuid()) if guest == "native" else "0"],
+        ProgramOptions(files=[str(data)], stdin=str(words), user=user),
+    )
+    programs = Programs(tmp_path, {"uses": subject})
+    verdict = run(programs, guest, builder, tmp_path / "run", "uses")["uses"]
+    assert verdict.result is Result.PASS, str(verdict)
+    written = [each.name for each in (tmp_path / "run").glob("cells/*/*/*/files/*")]
+    assert written == ([] if guest == "native" else ["mine"])

@@ -57,6 +57,8 @@ def overrides(*subjects: str, **more: object) -> Overrides:
         "expect",
         "root",
         "sysroot",
+        "stdin",
+        "user",
         "timeout",
         "ready_pattern",
         "repeats",
