@@ -154,6 +154,11 @@ def _write(directory: Path, options: RunOptions, results: ThresholdResults) -> N
     }
     not_found = tuple((each.guest, each.subject, each.why) for each in results.missing)
     text = msgspec.json.format(
-        msgspec.json.encode(SurveyData(about, tuple(results.found), not_found)), indent=1
+        msgspec.json.encode(
+            SurveyData(
+                subjects=about, thresholds=tuple(results.found), missing_thresholds=not_found
+            )
+        ),
+        indent=1,
     )
     write_whole(directory / FILE, text + b"\n")

@@ -54,7 +54,7 @@ class Axis:
         return LEFT + (power - LOWEST) / (self.highest - LOWEST) * (RIGHT - LEFT)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Block:
     """A coloured box with a tooltip."""
 
@@ -82,7 +82,7 @@ class Lane:
     blocks: tuple[Block, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """An arrow from the requested address to the given one. None means no address. `width` is the length
     of the requested range.
@@ -96,7 +96,7 @@ class Request:
     labels: tuple[Label, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hatch:
     """A hatched range, from top to bottom, where nothing can be mapped."""
 
@@ -106,7 +106,7 @@ class Hatch:
     title: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Zoom:
     """The reservation of the runtime on a linear axis. `left` and `right` are its ends in the lanes
     above.
@@ -119,7 +119,7 @@ class Zoom:
     labels: tuple[Label, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Drawing:
     """The whole drawing. `floor` is the end of the lanes."""
 
@@ -152,14 +152,14 @@ def draw(
     floor = top + len(lanes) * _LANE
     zoom = _zoom(axis, space, arena, floor + _FOOT) if arena else None
     return Drawing(
-        floor + _FOOT + (_ZOOM if zoom else 0),
-        floor,
-        tuple(_hatches(axis, facts, occupied)),
-        _end(axis, facts),
-        requests,
-        max(0, len(asked) - MAX_REQUESTS),
-        lanes,
-        zoom,
+        height=floor + _FOOT + (_ZOOM if zoom else 0),
+        floor=floor,
+        hatches=tuple(_hatches(axis, facts, occupied)),
+        end=_end(axis, facts),
+        requests=requests,
+        more=max(0, len(asked) - MAX_REQUESTS),
+        lanes=lanes,
+        zoom=zoom,
     )
 
 
@@ -186,7 +186,7 @@ def _end(axis: Axis, facts: Facts) -> Label:
 def _hatches(axis: Axis, facts: Facts, occupied: Sequence[Range]) -> Iterator[Hatch]:
     def hatch(kind: str, start: int, end: int, title: str) -> Hatch:
         x = axis.x(start)
-        return Hatch(kind, x, max(axis.x(end) - x, _THIN / 2), title)
+        return Hatch(kind=kind, x=x, width=max(axis.x(end) - x, _THIN / 2), title=title)
 
     yield hatch("below", 1, facts.lowest, f"nothing can be mapped below {facts.lowest:#x}")
     yield hatch(
@@ -237,7 +237,9 @@ def _request(axis: Axis, one: Reservation, more: int, y: float) -> Request:
         told = "given" if one.answer is Answer.HONOURED else f"given {one.granted:#x}"
         labels = (_label(there, f"{what} {where}: {told}{again}"),)
     reach = axis.x((one.requested or 0) + one.length) - asked if asked is not None else 0.0
-    return Request(y, asked, given, reach, one.answer.value, labels)
+    return Request(
+        y=y, asked=asked, given=given, width=reach, answer=one.answer.value, labels=labels
+    )
 
 
 def _label(x: float, text: str) -> Label:
@@ -262,7 +264,7 @@ def _block(one: Segment, start: float, end: float) -> Block:
     width = max(end - start, _THIN)
     how = f"{rounded_size(one.mapped)} {' '.join(one.protections)}"
     title = f"{one.kind}: {one.start:#x}-{one.end:#x}, {how}"
-    return Block(one.kind.value, min(start, RIGHT - width), width, title)
+    return Block(kind=one.kind.value, x=min(start, RIGHT - width), width=width, title=title)
 
 
 def _zoom(axis: Axis, space: Sequence[Segment], arena: Arena, y: float) -> Zoom | None:
@@ -285,4 +287,4 @@ def _zoom(axis: Axis, space: Sequence[Segment], arena: Arena, y: float) -> Zoom 
         ),
         Label(RIGHT, f"{arena.end:#x}", "end"),
     )
-    return Zoom(y, axis.x(arena.base), axis.x(arena.end), blocks, labels)
+    return Zoom(y=y, left=axis.x(arena.base), right=axis.x(arena.end), blocks=blocks, labels=labels)

@@ -33,7 +33,7 @@ MAX_RAW_CELLS = 100  # failed cells whose raw evidence is in the page
 _CONSOLE = 40  # lines
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Statement:
     """One of observation, prediction and expectation, which must agree."""
 
@@ -43,7 +43,7 @@ class Statement:
     agrees: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WitnessRow:
     """The answers of the three witnesses to one question. An empty one means that it has no answer."""
 
@@ -152,10 +152,12 @@ def _when(moment: str) -> str:
 def _statements(verdict: Verdict) -> Iterator[Statement]:
     seen = verdict.observed
     if seen:
-        yield Statement("observed", str(seen))
+        yield Statement(source="observed", text=str(seen))
 
     def statement(source: str, one: Expectation) -> Statement:
-        return Statement(source, str(one), one.reason, seen is None or seen.is_as(one))
+        return Statement(
+            source=source, text=str(one), reason=one.reason, agrees=seen is None or seen.is_as(one)
+        )
 
     if verdict.predicted:
         yield statement("predicted", verdict.predicted)
@@ -177,30 +179,41 @@ def _witness_rows(cell: Cell, facts: Facts | None, evidence: Evidence) -> Iterat
         shown = "none: the subject reached no checkpoint"
         if last:
             shown = f"{last.path}" if last.path else "no arena"
-        yield WitnessRow("path", claimed, shown)
+        yield WitnessRow(question="path", report=claimed, maps=shown)
         for moment in CHECKPOINTS:
             seen = detected.get(moment)
-            yield WitnessRow(_when(moment), _claim(report, moment), seen.evidence if seen else "")
+            yield WitnessRow(
+                question=_when(moment),
+                report=_claim(report, moment),
+                maps=seen.evidence if seen else "",
+            )
     for moment, maps in evidence.maps.items():
         if moment not in CHECKPOINTS or not report:
             largest = sorted(ledger_of(maps), key=lambda each: -each.length)[:3]
-            yield WitnessRow(_when(moment), maps="; ".join(map(str, largest)))
+            yield WitnessRow(question=_when(moment), maps="; ".join(map(str, largest)))
     asked = [
         str(each) for each in evidence.address_space.ledger if each.notable and not each.nested
     ]
     mappings = list(evidence.maps.values())[-1] if evidence.maps else ()
     yield WitnessRow(
-        "reservations",
-        f"{len(report.calls)} calls" if report and report.calls else "",
-        f"{len(mappings)} mappings" if mappings else "",
-        "; ".join(asked[:3]) or ("no large one, and none with a hint" if subject_trace else ""),
+        question="reservations",
+        report=f"{len(report.calls)} calls" if report and report.calls else "",
+        maps=f"{len(mappings)} mappings" if mappings else "",
+        trace="; ".join(asked[:3])
+        or ("no large one, and none with a hint" if subject_trace else ""),
     )
     if subject_trace and (subject_trace.threads or subject_trace.children):
         yield WitnessRow(
-            "started", trace=f"{subject_trace.threads} threads, {subject_trace.children} processes"
+            question="started",
+            trace=f"{subject_trace.threads} threads, {subject_trace.children} processes",
         )
     agent = _ended(evidence.ending) if evidence.ending else ""
-    yield WitnessRow("end", _last(report), agent, subject_trace.ending if subject_trace else "")
+    yield WitnessRow(
+        question="end",
+        report=_last(report),
+        maps=agent,
+        trace=subject_trace.ending if subject_trace else "",
+    )
 
 
 def _claim(report: Report, moment: str) -> str:

@@ -26,7 +26,7 @@ class ChangeKind(StrEnum):
     RESULT = "changed result"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """The earlier and the present result of a cell, each in a phrase."""
 
@@ -36,7 +36,7 @@ class Change:
     now: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Drift:
     """A changed property of a guest: a fact of its address space, or a version of its parts."""
 
@@ -46,7 +46,7 @@ class Drift:
     now: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """All differences. `came` and `gone` are cells that only one of the runs has, `same` counts cells
     with an unchanged result.
@@ -79,18 +79,18 @@ def compare_runs(earlier: Run, now: Run) -> Comparison:
     both = [cell for cell in after if cell in before]
     changes = tuple(change for cell in both if (change := _change(cell, before[cell], after[cell])))
     return Comparison(
-        earlier,
-        changes,
-        tuple(_drifts(one, other)),
-        tuple(cell for cell in after if cell not in before),
-        tuple(cell for cell in before if cell not in after),
-        len(both) - len(changes),
+        earlier=earlier,
+        changes=changes,
+        drifts=tuple(_drifts(one, other)),
+        came=tuple(cell for cell in after if cell not in before),
+        gone=tuple(cell for cell in before if cell not in after),
+        same=len(both) - len(changes),
     )
 
 
 def _change(cell: str, before: Verdict | None, now: Verdict | None) -> Change | None:
     kind = _kind(before, now)
-    return Change(cell, kind, _phrase(before), _phrase(now)) if kind else None
+    return Change(cell=cell, kind=kind, before=_phrase(before), now=_phrase(now)) if kind else None
 
 
 def _kind(before: Verdict | None, now: Verdict | None) -> ChangeKind | None:
@@ -131,12 +131,12 @@ def _drift(name: str, before: GuestResult, now: GuestResult) -> Iterator[Drift]:
     for what in TRAITS:
         old, new = _steady(what, old_facts), _steady(what, new_facts)
         if old != new:
-            yield Drift(name, what, old, new)
+            yield Drift(guest=name, what=what, before=old, now=new)
     made = before.ready.provenance, now.ready.provenance
     for what in sorted({*made[0], *made[1]} - _OF_ONE_BOOT):
         old, new = ("/".join(one.get(what, "").split("/")[-2:]) for one in made)
         if old != new:  # of a path, only the part that is independent of the place of the cache
-            yield Drift(name, what, old, new)
+            yield Drift(guest=name, what=what, before=old, now=new)
 
 
 _OF_ONE_BOOT = {"container"}

@@ -25,7 +25,7 @@ from foothold_lab.harness.model.ledger import (
 MAX_ROWS = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LedgerRow:
     """One request for addresses in words. `reaction` is what the program did after a refusal or move."""
 
@@ -111,12 +111,12 @@ def _row(one: Reservation, then: str = "") -> LedgerRow:
         where = f"exactly {where}"
     usual = frozenset({"PRIVATE", "ANONYMOUS"})
     return LedgerRow(
-        where,
-        rounded_size(one.length),
-        one.protection,
-        " ".join(sorted(one.flags - usual)),
-        f"{one.answer}, {one.errno}" if one.errno else one.answer.value,
-        "" if one.granted is None else f"{one.granted:#x}",
-        ", ".join(one.states),
-        then,
+        asked=where,
+        size=rounded_size(one.length),
+        protection=one.protection,
+        flags=" ".join(sorted(one.flags - usual)),
+        answer=f"{one.answer}, {one.errno}" if one.errno else one.answer.value,
+        given="" if one.granted is None else f"{one.granted:#x}",
+        fate=", ".join(one.states),
+        reaction=then,
     )

@@ -30,7 +30,7 @@ TAIL = 16 << 10  # bytes of what a subject printed, or of its raw evidence, that
 _HINT = "give the directory that a run named at its end, or `last`"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """A run, read from its directory. `notes` describe what is missing."""
 
@@ -54,7 +54,7 @@ class Run:
         return self.result.started
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """The evidence of one cell. `maps` are by checkpoint; `raw` is the text of the files, shortened.
 
@@ -99,7 +99,7 @@ def read_run(directory: Path) -> Run:
         result(head.finished)
     if not result.finished:
         notes.append("the run has no end: it is still running, or was killed")
-    return Run(directory, head.foothold, result, tuple(notes))
+    return Run(directory=directory, version=head.foothold, result=result, notes=tuple(notes))
 
 
 def _head(directory: Path) -> _Head:
@@ -173,13 +173,13 @@ def read_evidence(run: Run, cell: str, *, reports: bool) -> Evidence:
         mapped = files.maps()
     stdout = files.read("stdout.jsonl" if reports else "stdout")
     return Evidence(
-        mapped,
-        read_report(stdout) if reports and stdout else None,
-        subject_trace,
-        replay(subject_trace.steps) if subject_trace else AddressSpace(),
-        files.ending(),
-        files.raw,
-        tuple(files.problems),
+        maps=mapped,
+        report=read_report(stdout) if reports and stdout else None,
+        subject_trace=subject_trace,
+        address_space=replay(subject_trace.steps) if subject_trace else AddressSpace(),
+        ending=files.ending(),
+        raw=files.raw,
+        problems=tuple(files.problems),
     )
 
 

@@ -34,7 +34,7 @@ class RegionKind(StrEnum):
     KERNEL = "kernel"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Segment:
     """Neighbouring mappings of one kind, from `start` to `end`, possibly with gaps.
 
@@ -50,7 +50,7 @@ class Segment:
     count: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Arena:
     """The reservation of a runtime that writes a report: [base, end). It starts with the bitmap, the arena
     starts at `start`, and `used` is the end of the heap.
@@ -85,7 +85,13 @@ def arena_of(report: Report | None) -> Arena | None:
     if not reserved:
         return None
     used = end.arena_used if end else reserved.arena_used
-    one = Arena(reserved.base, reserved.bitmap, reserved.arena_start, used, reserved.arena_end)
+    one = Arena(
+        base=reserved.base,
+        bitmap=reserved.bitmap,
+        start=reserved.arena_start,
+        used=used,
+        end=reserved.arena_end,
+    )
     makes_sense = 0 <= one.base <= one.bitmap <= one.start <= one.used <= one.end < 1 << 63
     return one if makes_sense else None
 
@@ -103,7 +109,13 @@ def _of_maps(mappings: Sequence[MappedRange], arena: Arena | None) -> Iterator[S
     before: Segment | None = None
     for each in mappings:
         kind = _kind(each, before, is_code=each.name in code)
-        one = Segment(kind, each.start, each.end, each.length, (each.permissions[:3],))
+        one = Segment(
+            kind=kind,
+            start=each.start,
+            end=each.end,
+            mapped=each.length,
+            protections=(each.permissions[:3],),
+        )
         if each.name.startswith("/"):
             one = replace(one, names=(PurePosixPath(each.name).name,))
         yield from _split(one, arena)
@@ -139,7 +151,13 @@ def _of_trace(address_space: AddressSpace) -> Iterator[Segment]:
             if piece.end - piece.start >= LARGE:
                 kind = RegionKind.RESERVED if piece.protection == "---" else RegionKind.LARGE
         size = piece.end - piece.start
-        yield Segment(kind, piece.start, piece.end, size, (piece.protection,))
+        yield Segment(
+            kind=kind,
+            start=piece.start,
+            end=piece.end,
+            mapped=size,
+            protections=(piece.protection,),
+        )
 
 
 def _split(one: Segment, arena: Arena | None) -> Iterator[Segment]:
@@ -166,12 +184,12 @@ def _joined(single: Iterable[Segment]) -> list[Segment]:
             joined.append(one)
             continue
         joined[joined.index(last)] = Segment(
-            one.kind,
-            last.start,
-            one.end,
-            last.mapped + one.mapped,
-            tuple(dict.fromkeys(last.protections + one.protections)),
-            tuple(dict.fromkeys(last.names + one.names)),
-            last.count + one.count,
+            kind=one.kind,
+            start=last.start,
+            end=one.end,
+            mapped=last.mapped + one.mapped,
+            protections=tuple(dict.fromkeys(last.protections + one.protections)),
+            names=tuple(dict.fromkeys(last.names + one.names)),
+            count=last.count + one.count,
         )
     return sorted(joined, key=lambda each: each.start)

@@ -18,7 +18,7 @@ from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS, RESULT_WO
 _CONSOLE = 200  # lines of a guest's console
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Count:
     """The number of cells with a result. `share` is their part of all cells, `before` the part of the
     results before it in the bar, both in percent.
@@ -32,7 +32,7 @@ class Count:
     before: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """A group of cells with the same findings."""
 
@@ -44,7 +44,7 @@ class Problem:
     cells: tuple[CellView, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GuestView:
     """A guest: state, command line, versions, notes, console, facts."""
 
@@ -58,7 +58,7 @@ class GuestView:
     traits: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """The run in numbers and sentences."""
 
@@ -78,14 +78,14 @@ def summarise(run: Run, views: list[CellView]) -> Summary:
     finished = run.result.finished
     by_id = {view.cell.id: view for view in views}
     return Summary(
-        run.result.headline,
-        _time(run.started.at),
-        finished.seconds if finished else None,
-        counts,
-        tuple(_problems(run, by_id, Result.FAIL, Result.ERROR)),
-        tuple(_problems(run, by_id, Result.UNSUPPORTED)),
-        tuple(by_id[each.cell] for each in run.result.flaky),
-        escape_shell(run.started.command),
+        title=run.result.headline,
+        started=_time(run.started.at),
+        seconds=finished.seconds if finished else None,
+        counts=counts,
+        problems=tuple(_problems(run, by_id, Result.FAIL, Result.ERROR)),
+        unsupported=tuple(_problems(run, by_id, Result.UNSUPPORTED)),
+        flaky=tuple(by_id[each.cell] for each in run.result.flaky),
+        command=escape_shell(run.started.command),
     )
 
 
@@ -101,7 +101,14 @@ def _counts(run: Run) -> Iterator[Count]:
     for result, number in run.result.counts.items():
         share = 100 * number / total
         if number:
-            yield Count(result, RESULT_SIGNS[result], RESULT_WORDS[result], number, share, before)
+            yield Count(
+                result=result,
+                sign=RESULT_SIGNS[result],
+                word=RESULT_WORDS[result],
+                number=number,
+                share=share,
+                before=before,
+            )
         before += share
 
 
@@ -109,7 +116,14 @@ def _problems(run: Run, views: Mapping[str, CellView], *wanted: Result) -> Itera
     for verdicts in run.result.grouped(*wanted):
         first, cells = verdicts[0], tuple(views[each.cell] for each in verdicts)
         result, guest = first.result.value, cells[0].cell.guest
-        yield Problem(result, RESULT_SIGNS[result], guest, first.findings, first.remedy, cells)
+        yield Problem(
+            result=result,
+            sign=RESULT_SIGNS[result],
+            guest=guest,
+            findings=first.findings,
+            remedy=first.remedy,
+            cells=cells,
+        )
 
 
 def guest_views(run: Run) -> Iterator[GuestView]:
@@ -117,14 +131,14 @@ def guest_views(run: Run) -> Iterator[GuestView]:
     for name, guest in run.result.guests.items():
         ready = guest.ready
         yield GuestView(
-            name,
-            _state(guest),
-            escape_shell(guest.argv or (guest.failed.argv if guest.failed else ())),
-            tuple(sorted(ready.provenance.items())) if ready else (),
-            ready.notes if ready else (),
-            guest.failed.remedy if guest.failed else "",
-            _console(run, name, guest),
-            tuple(tell(ready.facts) for tell in TRAITS.values()) if ready else (),
+            name=name,
+            state=_state(guest),
+            command=escape_shell(guest.argv or (guest.failed.argv if guest.failed else ())),
+            provenance=tuple(sorted(ready.provenance.items())) if ready else (),
+            notes=ready.notes if ready else (),
+            remedy=guest.failed.remedy if guest.failed else "",
+            console=_console(run, name, guest),
+            traits=tuple(tell(ready.facts) for tell in TRAITS.values()) if ready else (),
         )
 
 

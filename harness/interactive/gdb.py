@@ -105,7 +105,7 @@ def _held_program(
     It starts before gdb, because the guest stands still from gdb's start until `continue`.
     """
     held = ("/bin/sh", "-c", 'read go; exec "$@" </dev/null', "held", *program)
-    argv, limits, how = supervise(guest, facts, ProgramRequest(held))
+    argv, limits, how = supervise(guest, facts, ProgramRequest(argv=held))
     with guest.open(argv, limits, Deadline.after(START_SECONDS), how) as stream:
         conversation = Conversation(stream)
         threads = [

@@ -25,7 +25,7 @@ from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RecordedCell:
     """What was asked, of whom, in which guest, and what it came to."""
 
@@ -99,7 +99,13 @@ def find(database: Database, run: str, cell: str) -> RecordedCell:
     asked = next(each for each in started.cells if each.id == one.name)
     known = subjects.read_deployed(directory / "guests" / boot.name)
     return RecordedCell(
-        kept.run.name, directory, asked, known[asked.subject], boot, started.trace, verdict
+        run=kept.run.name,
+        directory=directory,
+        cell=asked,
+        subject=known[asked.subject],
+        boot=boot,
+        traced=started.trace,
+        verdict=verdict,
     )
 
 

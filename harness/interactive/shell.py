@@ -23,7 +23,7 @@ START_SECONDS = 60.0  # for a program to be started, on a busy machine
 _OURS = ("TERM", "COLORTERM")  # what a program has to know of the terminal that it writes to
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProgramRequest:
     """A program to start in a guest (empty `argv`: a shell) under limits, with or without a
     terminal, in a directory of the guest (empty: its default).
@@ -39,7 +39,7 @@ class ProgramRequest:
     def from_streams(cls, streams: Streams, argv: Sequence[str], limits: Limits) -> ProgramRequest:
         """Return the request of a user at these streams."""
         known = {name: os.environ[name] for name in _OURS if name in os.environ}
-        return cls(tuple(argv), str(limits), streams.window, environment=known)
+        return cls(argv=tuple(argv), limits=str(limits), terminal=streams.window, environment=known)
 
 
 def supervise(

@@ -22,7 +22,7 @@ _IN_FRAGMENTS = "/=+@:~!$&()*,;"
 MAX_VARIANT_COLUMNS = 3  # with more variants, each gets a section of the matrix
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellMark:
     """A cell in the matrix. `path` is empty if no path was observed, `label` is for screen readers."""
 
@@ -81,16 +81,16 @@ def mark_cell(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> 
     if changed:
         parts.append("changed since the earlier run")
     return CellMark(
-        anchor,
-        f"#{quote(anchor, safe=_IN_FRAGMENTS)}",
-        result,
-        RESULT_SIGNS[result],
-        path,
-        word,
-        dies,
-        flaky,
-        changed,
-        ", ".join(filter(None, parts)),
+        anchor=anchor,
+        href=f"#{quote(anchor, safe=_IN_FRAGMENTS)}",
+        result=result,
+        sign=RESULT_SIGNS[result],
+        path=path,
+        word=word,
+        dies=dies,
+        flaky=flaky,
+        changed=changed,
+        label=", ".join(filter(None, parts)),
     )
 
 

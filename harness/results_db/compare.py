@@ -13,7 +13,7 @@ from foothold_lab.harness.results_db.reader import StoredRun
 from foothold_lab.harness.results_db.timing_stats import typical_time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """The earlier and the later result of a cell; `finding` is the first of the later one."""
 
@@ -23,7 +23,7 @@ class Change:
     finding: Finding | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """A changed property of a guest (fact, image, release). With an empty `guest`, of the run itself
     (versions, subjects).
@@ -35,7 +35,7 @@ class Difference:
     now: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Slowdown:
     """A cell that was slower than noise explains. Seconds; `typical` is the median of `samples` earlier runs."""
 
@@ -46,7 +46,7 @@ class Slowdown:
     samples: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """The differences of run `b` from run `a`.
 
@@ -101,20 +101,22 @@ def compare_runs(a: StoredRun, b: StoredRun, earlier: Mapping[str, Sequence[floa
     ]
     guests = [(a.guests[name], boot) for name, boot in b.guests.items() if name in a.guests]
     return Comparison(
-        a.run.name,
-        b.run.name,
-        tuple(new),
-        tuple(_change(x, y) for x, y in both if x.is_bad and y.result is Result.PASS),
-        tuple(_change(x, y) for x, y in both if _changed_path(x, y)),
-        tuple(_change(x, y) for x, y in both if _lost_answer(x, y)),
-        tuple(cell.name for cell in asked_b.values() if cell.flaky),
-        tuple(_slowdowns(asked_b.values(), earlier)),
-        tuple(_changed_inputs(a.run, b.run)),
-        tuple(change for x, y in guests for change in _changed_changed_changed_kernels(x, y)),
-        tuple(change for x, y in guests for change in _changed_facts(x, y)),
-        tuple(name for name in asked_a if name not in asked_b),
-        tuple(name for name in asked_b if name not in asked_a),
-        len(both),
+        a=a.run.name,
+        b=b.run.name,
+        new_failures=tuple(new),
+        repaired=tuple(_change(x, y) for x, y in both if x.is_bad and y.result is Result.PASS),
+        changed_paths=tuple(_change(x, y) for x, y in both if _changed_path(x, y)),
+        lost_answers=tuple(_change(x, y) for x, y in both if _lost_answer(x, y)),
+        flaky=tuple(cell.name for cell in asked_b.values() if cell.flaky),
+        slowdowns=tuple(_slowdowns(asked_b.values(), earlier)),
+        changed_inputs=tuple(_changed_inputs(a.run, b.run)),
+        changed_kernels=tuple(
+            change for x, y in guests for change in _changed_changed_changed_kernels(x, y)
+        ),
+        changed_facts=tuple(change for x, y in guests for change in _changed_facts(x, y)),
+        only_a=tuple(name for name in asked_a if name not in asked_b),
+        only_b=tuple(name for name in asked_b if name not in asked_a),
+        common=len(both),
     )
 
 
@@ -140,7 +142,12 @@ def _has_answer(cell: StoredCell) -> bool:
 
 def _change(before: StoredCell | None, now: StoredCell) -> Change:
     was = _phrase(before) if before else "not asked"
-    return Change(now.name, was, _phrase(now), now.findings[0] if now.findings else None)
+    return Change(
+        cell=now.name,
+        before=was,
+        now=_phrase(now),
+        finding=now.findings[0] if now.findings else None,
+    )
 
 
 def _phrase(cell: StoredCell) -> str:
@@ -153,7 +160,13 @@ def _slowdowns(
     for cell in cells:
         known = typical_time(earlier.get(cell.base_name, ()))
         if known and _has_answer(cell) and cell.seconds and cell.seconds > known.longest:
-            yield Slowdown(cell.name, cell.seconds, known.median, known.longest, known.samples)
+            yield Slowdown(
+                cell=cell.name,
+                seconds=cell.seconds,
+                typical=known.median,
+                longest=known.longest,
+                samples=known.samples,
+            )
 
 
 def _changed_inputs(before: Run, now: Run) -> Iterator[Difference]:
@@ -161,23 +174,23 @@ def _changed_inputs(before: Run, now: Run) -> Iterator[Difference]:
     for old, new in (origins, (before.subjects, now.subjects)):
         for name in sorted(old.keys() & new.keys()):
             if old[name] != new[name]:
-                yield Difference("", name, old[name], new[name])
+                yield Difference(guest="", what=name, before=old[name], now=new[name])
     if before.traced != now.traced:
-        yield Difference("", "traced", str(before.traced), str(now.traced))
+        yield Difference(guest="", what="traced", before=str(before.traced), now=str(now.traced))
 
 
 def _changed_changed_changed_kernels(before: StoredBoot, now: StoredBoot) -> Iterator[Difference]:
     if before.release and now.release and before.release != now.release:
-        yield Difference(now.guest, "release", before.release, now.release)
+        yield Difference(guest=now.guest, what="release", before=before.release, now=now.release)
     for what in sorted(before.images.keys() | now.images.keys()):
         was, became = before.images.get(what, "none"), now.images.get(what, "none")
         if was != became:
-            yield Difference(now.guest, f"image {what}", was, became)
+            yield Difference(guest=now.guest, what=f"image {what}", before=was, now=became)
     if before.facts is not None and now.facts is not None:
         for what, was in sorted(stable_provenance(before.provenance).items()):
             became = now.provenance.get(what, "none")
             if was != became and became not in now.images.values():
-                yield Difference(now.guest, what, was, became)
+                yield Difference(guest=now.guest, what=what, before=was, now=became)
 
 
 def _changed_facts(before: StoredBoot, now: StoredBoot) -> Iterator[Difference]:
@@ -187,7 +200,9 @@ def _changed_facts(before: StoredBoot, now: StoredBoot) -> Iterator[Difference]:
     old, new = stable_facts(before.facts), stable_facts(now.facts)
     for name in sorted((old.keys() | new.keys()) - {"release", "schema"}):
         if old.get(name) != new.get(name):
-            yield Difference(now.guest, name, _plain(old.get(name)), _plain(new.get(name)))
+            yield Difference(
+                guest=now.guest, what=name, before=_plain(old.get(name)), now=_plain(new.get(name))
+            )
 
 
 def _plain(value: object) -> str:

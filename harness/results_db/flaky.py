@@ -10,7 +10,7 @@ from sqlite3 import Row
 from foothold_lab.harness.results_db.database import Database
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Flaky:
     """A cell whose result changed. `outcomes` counts its results among the runs with equal inputs,
     `retries` those with another result when retried. `last_run` is the newest run with an unusual
@@ -90,7 +90,12 @@ def _among(rows: Iterable[Row]) -> Iterator[_Changed]:
 def _summarized(base_name: str, parts: list[_Changed]) -> Flaky:
     outcomes = sum((part.outcomes for part in parts), Counter[str]())
     retries = sum(part.retries for part in parts)
-    return Flaky(base_name, dict(outcomes), retries, max(part.last for part in parts)[1])
+    return Flaky(
+        cell=base_name,
+        outcomes=dict(outcomes),
+        retries=retries,
+        last_run=max(part.last for part in parts)[1],
+    )
 
 
 def _odd(outcomes: Mapping[str, int], retries: int) -> int:

@@ -28,7 +28,7 @@ class State(StrEnum):
     KILLED = "killed"  # its process is gone without a last event
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """A run. Times are in seconds, `started` since the epoch. `seconds` is None if it did not finish.
 
@@ -60,23 +60,23 @@ class Run:
         origin = Provenance(**{name: row[name] for name in names})
         command = _json(row["command"], tuple[str, ...])
         return cls(
-            row["id"],
-            row["name"],
-            row["plan"],
-            command,
-            row["directory"],
-            origin,
-            _json(row["subjects"], dict[str, str]),
-            bool(row["traced"]),
-            row["started"],
-            row["seconds"],
-            state,
-            counts,
-            flaky,
+            id=row["id"],
+            name=row["name"],
+            plan=row["plan"],
+            command=command,
+            directory=row["directory"],
+            provenance=origin,
+            subjects=_json(row["subjects"], dict[str, str]),
+            traced=bool(row["traced"]),
+            started=row["started"],
+            seconds=row["seconds"],
+            state=state,
+            counts=counts,
+            flaky=flaky,
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredBoot:
     """A boot of a guest; facts None if it never answered, then `failure` says why, and
     `code` is that of the finding.
@@ -103,17 +103,17 @@ class StoredBoot:
         facts = _json(row["facts"], dict[str, object]) if row["facts"] else None
         names = dict[str, str]
         return cls(
-            row["id"],
-            row["name"],
-            row["guest"],
-            row["seconds"],
-            _json(row["images"], names),
-            facts,
-            _json(row["provenance"], names),
-            _json(row["notes"], tuple[str, ...]),
-            _json(row["argv"], tuple[str, ...]),
-            row["failure"],
-            row["code"],
+            id=row["id"],
+            name=row["name"],
+            guest=row["guest"],
+            seconds=row["seconds"],
+            images=_json(row["images"], names),
+            facts=facts,
+            provenance=_json(row["provenance"], names),
+            notes=_json(row["notes"], tuple[str, ...]),
+            argv=_json(row["argv"], tuple[str, ...]),
+            failure=row["failure"],
+            code=row["code"],
         )
 
     @property
@@ -122,7 +122,7 @@ class StoredBoot:
         return str((self.facts or {}).get("release", ""))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredCell:
     """A cell of a run, without the whole verdict. `result` is None without a verdict.
 
@@ -153,23 +153,23 @@ class StoredCell:
         result = Result(row["result"]) if row["result"] else None
         findings = _json(row["findings"], tuple[Finding, ...]) if row["findings"] != "[]" else ()
         return cls(
-            row["id"],
-            row["name"],
-            row["base_name"],
-            row["guest"],
-            row["limits"],
-            row["subject"],
-            row["policy"],
-            result,
-            row["path"],
-            row["outcome"],
-            row["status"],
-            row["blame"],
-            findings,
-            row["seconds"],
-            row["retries"],
-            bool(row["flaky"]),
-            row["boot"],
+            id=row["id"],
+            name=row["name"],
+            base_name=row["base_name"],
+            guest=row["guest"],
+            limits=row["limits"],
+            subject=row["subject"],
+            policy=row["policy"],
+            result=result,
+            path=row["path"],
+            outcome=row["outcome"],
+            status=row["status"],
+            blame=row["blame"],
+            findings=findings,
+            seconds=row["seconds"],
+            retries=row["retries"],
+            flaky=bool(row["flaky"]),
+            boot=row["boot"],
         )
 
     @property

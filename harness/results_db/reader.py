@@ -21,7 +21,7 @@ from foothold_lab.harness.results_db.writer import replay
 LAST = re.compile(r"last(?:~(\d{1,6}))?")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredRun:
     """A run with its boots and cells. `source` is the database with the verdicts."""
 
@@ -156,7 +156,10 @@ def _stored_run(database: Database, run: Run) -> StoredRun:
     boots = database.rows("SELECT * FROM boots WHERE run = ? ORDER BY id", run.id)
     cells = database.rows("SELECT * FROM cells WHERE run = ? ORDER BY id", run.id)
     return StoredRun(
-        run, tuple(map(StoredBoot.of, boots)), tuple(map(StoredCell.of, cells)), database
+        run=run,
+        boots=tuple(map(StoredBoot.of, boots)),
+        cells=tuple(map(StoredCell.of, cells)),
+        source=database,
     )
 
 

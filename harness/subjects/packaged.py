@@ -18,7 +18,7 @@ from foothold_lab.images.runtimes import PORTS
 _IMAGE = "{image}"  # placeholder for the path of the image of a runtime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Runtime:
     """A subject of the catalogue: what it is called for people, what runs, out of which image.
 
@@ -41,32 +41,49 @@ def _java(title: str, *options: str) -> Runtime:
     run = () if options == ("-version",) else ("-cp", _IMAGE, "Hello")
     argv = (f"{_IMAGE}/jdk/bin/java", *options, *run)
     package = "openjdk-25-jre-headless"
-    return Runtime(f"OpenJDK{title}", "java", argv, ready_pattern, package)
+    return Runtime(
+        title=f"OpenJDK{title}",
+        image="java",
+        argv=argv,
+        ready_pattern=ready_pattern,
+        package=package,
+    )
 
 
 def _node(title: str, code: str) -> Runtime:
-    return Runtime(title, "node", (f"{_IMAGE}/usr/bin/node", "-e", code), "^hello$", "nodejs")
+    return Runtime(
+        title=title,
+        image="node",
+        argv=(f"{_IMAGE}/usr/bin/node", "-e", code),
+        ready_pattern="^hello$",
+        package="nodejs",
+    )
 
 
 def _c(title: str, program: str, package: str, **environment: str) -> Runtime:
     return Runtime(
-        title, "sanitizers", (f"{_IMAGE}/{program}",), "^allocated$", package, environment
+        title=title,
+        image="sanitizers",
+        argv=(f"{_IMAGE}/{program}",),
+        ready_pattern="^allocated$",
+        package=package,
+        environment=environment,
     )
 
 
 def _malloc(title: str, library: str, package: str) -> Runtime:
     return Runtime(
-        title,
-        "allocators",
-        (f"{_IMAGE}/allocate",),
-        "^allocated$",
-        package,
-        {"LD_PRELOAD": f"{_IMAGE}/lib/{library}"},
+        title=title,
+        image="allocators",
+        argv=(f"{_IMAGE}/allocate",),
+        ready_pattern="^allocated$",
+        package=package,
+        environment={"LD_PRELOAD": f"{_IMAGE}/lib/{library}"},
     )
 
 
 _HERE: Mapping[str, Runtime] = {
-    "go-hello": Runtime("Go", "go", (f"{_IMAGE}/hello",), "^hello from 0x", "golang-1.24-go"),
+    "go-hello": Runtime(title="Go", image="go", argv=(f"{_IMAGE}/hello",), ready_pattern="^hello from 0x", package="golang-1.24-go"),
     "java-version": _java(" -version", "-version"),
     "java-hello": _java(""),
     "java-serial": _java(", serial collector", "-XX:+UseSerialGC"),
@@ -78,36 +95,36 @@ _HERE: Mapping[str, Runtime] = {
         'new WebAssembly.Memory({initial: 1}); console.log("hello")',
     ),
     "jsc-hello": Runtime(
-        "JavaScriptCore", "jsc", (f"{_IMAGE}/usr/bin/jsc", "-e", 'print("hello")'), "^hello$",
-        "libjavascriptcoregtk-4.1-0",
+        title="JavaScriptCore", image="jsc", argv=(f"{_IMAGE}/usr/bin/jsc", "-e", 'print("hello")'), ready_pattern="^hello$",
+        package="libjavascriptcoregtk-4.1-0",
     ),
-    "ocaml-hello": Runtime("OCaml", "ocaml", (f"{_IMAGE}/hello",), "^hello$", "ocaml"),
+    "ocaml-hello": Runtime(title="OCaml", image="ocaml", argv=(f"{_IMAGE}/hello",), ready_pattern="^hello$", package="ocaml"),
     "haskell": Runtime(
-        "Haskell's alex", "haskell", (f"{_IMAGE}/usr/bin/alex", "--version"),
-        "^Alex version", "alex",
+        title="Haskell's alex", image="haskell", argv=(f"{_IMAGE}/usr/bin/alex", "--version"),
+        ready_pattern="^Alex version", package="alex",
     ),
     "sbcl-hello": Runtime(
-        "SBCL", "sbcl",
-        (f"{_IMAGE}/usr/bin/sbcl", "--core", f"{_IMAGE}/usr/lib/sbcl/sbcl.core", "--no-sysinit",
+        title="SBCL", image="sbcl",
+        argv=(f"{_IMAGE}/usr/bin/sbcl", "--core", f"{_IMAGE}/usr/lib/sbcl/sbcl.core", "--no-sysinit",
          "--no-userinit", "--non-interactive", "--eval", '(write-line "hello")'),
-        "^hello$", "sbcl",
+        ready_pattern="^hello$", package="sbcl",
     ),
     "erlang-hello": Runtime(
-        "Erlang", "erlang",
-        (f"{_IMAGE}/bin/erlexec", "-noshell", "-eval", 'io:put_chars("hello\\n"), halt().'),
-        "^hello$", "erlang-base",
-        {"ROOTDIR": f"{_IMAGE}/usr/lib/erlang", "BINDIR": f"{_IMAGE}/bin", "EMU": "beam",
+        title="Erlang", image="erlang",
+        argv=(f"{_IMAGE}/bin/erlexec", "-noshell", "-eval", 'io:put_chars("hello\\n"), halt().'),
+        ready_pattern="^hello$", package="erlang-base",
+        environment={"ROOTDIR": f"{_IMAGE}/usr/lib/erlang", "BINDIR": f"{_IMAGE}/bin", "EMU": "beam",
          "PROGNAME": "erl"},
     ),
     "luajit-hello": Runtime(
-        "LuaJIT", "luajit",
-        (f"{_IMAGE}/usr/bin/luajit", "-e",
+        title="LuaJIT", image="luajit",
+        argv=(f"{_IMAGE}/usr/bin/luajit", "-e",
          'local n = 0 for i = 1, 1e5 do n = n + i end print("hello")'),
-        "^hello$", "luajit",
+        ready_pattern="^hello$", package="luajit",
     ),
     "python-hello": Runtime(
-        "CPython", "python", (f"{_IMAGE}/usr/bin/python3", "-I", "-c", "print('hello')"),
-        "^hello$", "python3-minimal",
+        title="CPython", image="python", argv=(f"{_IMAGE}/usr/bin/python3", "-I", "-c", "print('hello')"),
+        ready_pattern="^hello$", package="python3-minimal",
     ),
     "c-glibc": _c("glibc's malloc", "plain", "libc6"),
     "c-jemalloc": _malloc("jemalloc", "libjemalloc.so.2", "libjemalloc2"),

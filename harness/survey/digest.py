@@ -26,7 +26,7 @@ _MAIN = 3  # wishes shown of each kind
 _ARENAS = (64 << 20, 128 << 20)  # of glibc, one a thread: HEAP_MAX_SIZE in malloc/arena.c
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RequestGroup:
     """A series of similar requests: the first, the last, and their number. `refused` and `moved`
     count those that the kernel refused (with `errno`) or moved (the first time to `given`).
@@ -138,15 +138,15 @@ def _telling(subject_trace: SubjectTrace, address_space: AddressSpace) -> Iterat
             continue
         refused, moved = one.answer is Answer.REFUSED, one.answer is Answer.MOVED
         yield RequestGroup(
-            one,
-            one,
-            1,
-            int(refused),
-            int(moved),
-            one.errno,
-            one.granted if moved else None,
-            0,
-            reactions.describe(at, one) if refused or moved else "",
+            first=one,
+            last=one,
+            count=1,
+            refused=int(refused),
+            moved=int(moved),
+            errno=one.errno,
+            given=one.granted if moved else None,
+            occupied_before=0,
+            then=reactions.describe(at, one) if refused or moved else "",
         )
 
 

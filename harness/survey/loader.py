@@ -38,7 +38,7 @@ class SubjectInfo:
     version: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SurveyData:
     """What a survey found besides the run: the subjects, the thresholds, and for each threshold that
     was not found (guest, subject, reason).
@@ -50,7 +50,7 @@ class SurveyData:
     schema: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SurveyedCell:
     """A cell: its verdict, the requests of its subject, and the first lines that it printed. `cut`
     means that the trace ended before the subject did, `traced` that a trace exists. `end` is the
@@ -73,7 +73,7 @@ class SurveyedCell:
         return self.verdict.observed is not None and self.verdict.observed.outcome is Outcome.STARTS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Survey:
     """All data of the page. Cells by (guest, limits, subject); guests in the order of the plan.
 
@@ -117,14 +117,18 @@ def read(run: Path) -> Survey:
         cells[key] = _worse(cells[key], seen) if key in cells else seen
     order = dict.fromkeys(cell.guest for cell in started.cells if cell.guest in ready)
     return Survey(
-        datetime.datetime.fromtimestamp(started.at, datetime.UTC).date(),
-        {guest: ready[guest].facts for guest in order},
-        {guest: ready[guest].facts.release for guest in order if ready[guest].own_kernel},
-        {name: _about(name, same, found.subjects) for name in dict.fromkeys(same.values())},
-        cells,
-        [replace(each, subject=same[each.subject]) for each in found.thresholds],
-        [(guest, same.get(name, name), why) for guest, name, why in found.missing_thresholds],
-        missing,
+        date=datetime.datetime.fromtimestamp(started.at, datetime.UTC).date(),
+        guests={guest: ready[guest].facts for guest in order},
+        releases={guest: ready[guest].facts.release for guest in order if ready[guest].own_kernel},
+        subjects={
+            name: _about(name, same, found.subjects) for name in dict.fromkeys(same.values())
+        },
+        cells=cells,
+        thresholds=[replace(each, subject=same[each.subject]) for each in found.thresholds],
+        missing_thresholds=[
+            (guest, same.get(name, name), why) for guest, name, why in found.missing_thresholds
+        ],
+        unmeasured=missing,
     )
 
 
@@ -161,10 +165,20 @@ def _seen(directory: Path) -> SurveyedCell | None:
     last_mappings = _listed(directory, lines)
     words = tuple(line.strip() for line in lines if line.strip())[:_LINES]
     if subject_trace is None:
-        return SurveyedCell(verdict, (), words, traced=False, last_mappings=last_mappings)
+        return SurveyedCell(
+            verdict=verdict,
+            requests=(),
+            output_lines=words,
+            traced=False,
+            last_mappings=last_mappings,
+        )
     cut = bool(verdict.observed and TRACED in verdict.observed.evidence)
     return SurveyedCell(
-        verdict, group_requests(subject_trace), words, cut, last_mappings=last_mappings
+        verdict=verdict,
+        requests=group_requests(subject_trace),
+        output_lines=words,
+        trace_cut=cut,
+        last_mappings=last_mappings,
     )
 
 

@@ -19,7 +19,7 @@ from foothold_lab.harness.threshold.find import ThresholdQuery, find_threshold
 from foothold_lab.images.errors import ImageError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Missing:
     """A guest that could not be used; or, if a subject is named, the subject that broke it."""
 
@@ -99,4 +99,6 @@ class _Search:
         why = f"{error}; {remedy}" if remedy else str(error)
         unsupported = not subject and isinstance(error, UnsupportedError)
         with self._guard:
-            self.results.missing.append(Missing(guest, subject, why, unsupported))
+            self.results.missing.append(
+                Missing(guest=guest, subject=subject, why=why, unsupported=unsupported)
+            )

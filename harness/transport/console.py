@@ -28,7 +28,7 @@ LONGEST = 4096  # bytes of a line that are searched
 LINES = 50  # of the tail that are shown: a panic with its trace has about 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Death:
     """A line of the console that means that a guest has failed: why, and the remedy."""
 
@@ -39,7 +39,7 @@ class Death:
 
 
 def _death(pattern: str, meaning: str, remedy: str = "", code: Code = Code.GUEST_BOOT) -> Death:
-    return Death(re.compile(pattern), meaning, remedy, code)
+    return Death(pattern=re.compile(pattern), meaning=meaning, remedy=remedy, code=code)
 
 
 # tests/data/consoles has a recorded console for each.

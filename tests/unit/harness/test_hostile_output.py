@@ -195,8 +195,28 @@ def test_a_command_line_is_never_more_than_its_words(evil: str, tmp_path: Path) 
 
 def recorded(directory: Path, verdict: Verdict, *argv: str) -> RecordedCell:
     cell = replace(CELL, guest="native", asked=argv)
-    boot = StoredBoot(1, "native", "native", 1.0, {}, None, {}, (), ("agent",), "", "")
-    one = RecordedCell("run", directory, cell, Subject(name="sub"), boot, True, verdict)
+    boot = StoredBoot(
+        id=1,
+        name="native",
+        guest="native",
+        seconds=1.0,
+        images={},
+        facts=None,
+        provenance={},
+        notes=(),
+        argv=("agent",),
+        failure="",
+        code="",
+    )
+    one = RecordedCell(
+        run="run",
+        directory=directory,
+        cell=cell,
+        subject=Subject(name="sub"),
+        boot=boot,
+        traced=True,
+        verdict=verdict,
+    )
     for folder in (one.evidence_directory, one.boot_directory):
         folder.mkdir(parents=True)
     return one

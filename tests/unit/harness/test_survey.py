@@ -56,7 +56,7 @@ def seen(
         last_output=message,
     )
     verdict = Verdict(cell="c", result=Result.PASS, seconds=1.0, observed=observed)
-    return SurveyedCell(verdict, recorded(name) if name else (), **more)  # type: ignore[arg-type]
+    return SurveyedCell(verdict=verdict, requests=recorded(name) if name else (), **more)  # type: ignore[arg-type]
 
 
 def test_gos_heap_is_one_wish_wherever_it_goes() -> None:
@@ -270,7 +270,11 @@ def run(tmp_path: Path) -> Path:
     )
     (tmp_path / FILE).write_bytes(
         msgspec.json.encode(
-            SurveyData(TITLES, thresholds, (("docker", "go-hello", "the engine is gone"),))
+            SurveyData(
+                subjects=TITLES,
+                thresholds=thresholds,
+                missing_thresholds=(("docker", "go-hello", "the engine is gone"),),
+            )
         )
     )
     return tmp_path

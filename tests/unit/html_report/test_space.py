@@ -128,7 +128,7 @@ def test_an_arena_that_cannot_be_is_not_drawn() -> None:
 )
 def test_kinds(line: str, kind: RegionKind) -> None:
     maps: dict[str, tuple[MappedRange, ...]] = {"end": parse_maps(f"{line}\n")}
-    assert [each.kind for each in segments(Evidence(maps))] == [kind]
+    assert [each.kind for each in segments(Evidence(maps=maps))] == [kind]
 
 
 @given(st.lists(st.integers(min_value=0, max_value=(1 << 64) - 1), min_size=2))
@@ -197,7 +197,7 @@ def test_what_was_refused_or_occupied_is_hatched() -> None:
 
 def test_nothing_leaves_the_paper() -> None:
     wild = tuple(
-        Segment(kind, start, start + 4096, 4096, ("rw-",))
+        Segment(kind=kind, start=start, end=start + 4096, mapped=4096, protections=("rw-",))
         for kind in RegionKind
         for start in (0, 4096, NARROW.task_size - 4096, (1 << 63) - 4096)
     )
@@ -239,7 +239,7 @@ def test_without_a_trace_the_report_or_the_maps_are_the_ledger(
     assert told is not None
     assert told.source == "the report of the subject"
     assert told.rows[0].asked == "0xf800000000"
-    maps = table(Evidence(evidence["low"].maps))
+    maps = table(Evidence(maps=evidence["low"].maps))
     assert maps is not None
     assert "maps" in maps.source
     assert maps.rows[0].asked == "unknown"

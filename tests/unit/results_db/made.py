@@ -21,7 +21,7 @@ HERE = Provenance(version="0.1.0", revision="abc", code="c0de", python="3.11.7",
 IMAGES = {"uml-6.1": {"kernel": "kernel-1"}}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Made:
     """A run: what each cell comes to. A guest of which the facts are None does not boot."""
 

@@ -29,9 +29,11 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     good = {ONE: made.passes(ONE), TWO: made.passes(TWO)}
     bad = {ONE: made.second_try(ONE), TWO: made.fails(TWO, "it went \x1b[31mlow")}
     with Database(path) as database:
-        made.Made("2026-a", 86400.0, good).write(database)
-        made.Made("2026-b", 86500.0, good, plan="release").write(database)
-        made.Made("2026-c", 86600.0, bad, facts={"uml-6.1": kernel}).write(database)
+        made.Made(name="2026-a", at=86400.0, verdicts=good).write(database)
+        made.Made(name="2026-b", at=86500.0, verdicts=good, plan="release").write(database)
+        made.Made(name="2026-c", at=86600.0, verdicts=bad, facts={"uml-6.1": kernel}).write(
+            database
+        )
     return path
 
 
@@ -91,7 +93,9 @@ def test_shows_a_cell_in_full(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_shows_a_cell_without_a_verdict(capsys: pytest.CaptureFixture[str], file: Path) -> None:
-    run = made.Made("2026-d", 9e9, {ONE: made.passes(ONE)}, missing=(TWO,), interrupted=True)
+    run = made.Made(
+        name="2026-d", at=9e9, verdicts={ONE: made.passes(ONE)}, missing=(TWO,), interrupted=True
+    )
     with Database(file) as database:
         run.write(database)
     assert "the run was interrupted before this cell" in said(capsys, "show", "last", "uml")
@@ -136,7 +140,7 @@ def test_a_run_directory_needs_no_history(
 ) -> None:
     for name, verdict in (("x", made.passes(ONE)), ("y", made.fails(ONE))):
         sink = JsonLinesReporter(tmp_path / name / "events.jsonl")
-        for event in made.Made(name, 1.0, {ONE: verdict}).events():
+        for event in made.Made(name=name, at=1.0, verdicts={ONE: verdict}).events():
             sink(event)
         sink.close()
     x, y = str(tmp_path / "x"), str(tmp_path / "y")
@@ -163,7 +167,7 @@ def test_shows_a_verdict_without_path_and_outcome(
         ONE, observed=seen, console="Kernel panic\x07", remedy="look", notes=("n",)
     )
     with Database(file) as database:
-        made.Made("2027", 9e9, {ONE: verdict}).write(database)
+        made.Made(name="2027", at=9e9, verdicts={ONE: verdict}).write(database)
     text = said(capsys, "show", "2027", "native")
     for told in ("observed   killed by SIGKILL", "| Kernel panic\\x07", "remedy: look", "note: n"):
         assert told in text

@@ -45,7 +45,9 @@ def runs(
     before: Mapping[Cell, Verdict], now: Mapping[Cell, Verdict], **more: object
 ) -> tuple[made.Made, made.Made]:
     """Two runs; what more is given is of the second alone."""
-    return made.Made("a", 1.0, before), replace(made.Made("b", 2.0, now), **more)  # type: ignore[arg-type]
+    return made.Made(name="a", at=1.0, verdicts=before), replace(
+        made.Made(name="b", at=2.0, verdicts=now), **more
+    )  # type: ignore[arg-type]
 
 
 def test_nothing_differs(database: Database) -> None:
@@ -80,10 +82,10 @@ def test_what_became_of_a_cell(database: Database, before: object, now: object, 
 def test_a_change_says_both_sides_and_why(database: Database) -> None:
     found = compared(database, *runs({ONE: made.passes(ONE)}, {ONE: made.fails(ONE)}))
     change = Change(
-        ONE.id,
-        "pass (high, allocates)",
-        "fail (low, allocates)",
-        samples.finding("the plan expects high"),
+        cell=ONE.id,
+        before="pass (high, allocates)",
+        now="fail (low, allocates)",
+        finding=samples.finding("the plan expects high"),
     )
     assert found.new_failures == found.changed_paths == (change,)
 
@@ -122,8 +124,8 @@ def test_a_kernel_that_changed_under_us(database: Database) -> None:
         ),
     )
     assert found.changed_kernels == (
-        Difference("uml-6.1", "release", "6.12.113", "6.1.177"),
-        Difference("uml-6.1", "image kernel", "kernel-1", "kernel-2"),
+        Difference(guest="uml-6.1", what="release", before="6.12.113", now="6.1.177"),
+        Difference(guest="uml-6.1", what="image kernel", before="kernel-1", now="kernel-2"),
     )
     assert found.changed_facts == ()
 
@@ -143,8 +145,8 @@ def test_facts_that_changed_and_those_that_always_do(database: Database) -> None
     verdicts = {TWO: made.passes(TWO)}
     found = compared(database, *runs(verdicts, verdicts, facts={"uml-6.1": other}))
     assert found.changed_facts == (
-        Difference("uml-6.1", "hint_high", "granted", "moved"),
-        Difference("uml-6.1", "task_size", "0x7ffffffff000", "0x7fc0000000"),
+        Difference(guest="uml-6.1", what="hint_high", before="granted", now="moved"),
+        Difference(guest="uml-6.1", what="task_size", before="0x7ffffffff000", now="0x7fc0000000"),
     )
 
 
@@ -162,9 +164,9 @@ def test_what_the_runs_were_made_with(database: Database) -> None:
         ),
     )
     assert found.changed_inputs == (
-        Difference("", "kernel", "6.18", "6.19"),
-        Difference("", "allocator", "s1", "s2"),
-        Difference("", "traced", "True", "False"),
+        Difference(guest="", what="kernel", before="6.18", now="6.19"),
+        Difference(guest="", what="allocator", before="s1", now="s2"),
+        Difference(guest="", what="traced", before="True", now="False"),
     )
 
 
@@ -173,14 +175,18 @@ def test_an_accelerator_that_changed(database: Database) -> None:
     before, now = runs(verdicts, verdicts, provenance={"accelerator": "tcg", "container": "2"})
     before = replace(before, provenance={"accelerator": "kvm", "container": "1"})
     found = compared(database, before, now)
-    assert found.changed_kernels == (Difference("native", "accelerator", "kvm", "tcg"),)
+    assert found.changed_kernels == (
+        Difference(guest="native", what="accelerator", before="kvm", now="tcg"),
+    )
 
 
 def test_slower_than_earlier_runs_explain(database: Database) -> None:
     times = [0.30, 0.31, 0.29, 0.33, 0.30, 0.90, 0.31]
     for n, seconds in enumerate(times):
-        made.Made(f"old-{n}", -10.0 + n, {ONE: made.passes(ONE, seconds)}).write(database)
-    later = made.Made("later", 9.0, {ONE: made.passes(ONE, 60.0)})
+        made.Made(name=f"old-{n}", at=-10.0 + n, verdicts={ONE: made.passes(ONE, seconds)}).write(
+            database
+        )
+    later = made.Made(name="later", at=9.0, verdicts={ONE: made.passes(ONE, 60.0)})
     later.write(database)  # what comes afterwards says nothing of what was usual
     found = compared(database, *runs({ONE: made.passes(ONE, 0.3)}, {ONE: made.passes(ONE, 0.6)}))
     [slow] = found.slowdowns
@@ -196,9 +202,11 @@ def test_slower_than_earlier_runs_explain(database: Database) -> None:
 
 def test_repeats_and_errors_are_no_measure(database: Database) -> None:
     cells = [replace(ONE, repeat=n) for n in (1, 2, 3)]
-    made.Made("x", 0.5, {cell: made.passes(cell, 0.2) for cell in cells}).write(database)
-    made.Made("y", 0.6, {ONE: made.breaks(ONE)}).write(database)
-    made.Made("z", 0.7, {ONE: made.passes(ONE, 0.1)}).write(database)
+    made.Made(name="x", at=0.5, verdicts={cell: made.passes(cell, 0.2) for cell in cells}).write(
+        database
+    )
+    made.Made(name="y", at=0.6, verdicts={ONE: made.breaks(ONE)}).write(database)
+    made.Made(name="z", at=0.7, verdicts={ONE: made.passes(ONE, 0.1)}).write(database)
     times = reader.earlier_durations(database, reader.find(database, "z"))
     assert times == {ONE.id: [0.2, 0.2, 0.2]}
 

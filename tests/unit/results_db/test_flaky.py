@@ -30,7 +30,7 @@ def nights(
 ) -> list[Flaky]:
     """Run after run; what is given by name is of the last one alone."""
     for n, verdict in enumerate(outcome_key):
-        run = made.Made(f"night-{n}", float(n), {CELL: verdict(CELL)})
+        run = made.Made(name=f"night-{n}", at=float(n), verdicts={CELL: verdict(CELL)})
         if n == len(outcome_key) - 1:
             run = replace(run, **last)  # type: ignore[arg-type]
         run.write(database)
@@ -60,7 +60,9 @@ def test_a_path_that_changed_though_the_result_did_not(database: Database) -> No
 
 def test_a_second_try_counts_though_the_run_passed(database: Database) -> None:
     [one] = nights(database, made.passes, made.second_try, made.passes)
-    assert one == Flaky(CELL.id, {"pass high allocates": 3}, 1, "night-1")
+    assert one == Flaky(
+        cell=CELL.id, outcomes={"pass high allocates": 3}, retries=1, last_run="night-1"
+    )
 
 
 def test_a_guest_that_once_did_not_boot(database: Database) -> None:
@@ -107,9 +109,9 @@ def test_what_explains_nothing_is_no_reason(database: Database, trifle: dict[str
 
 
 def test_another_expectation_is_a_reason(database: Database) -> None:
-    made.Made("a", 1.0, {CELL: made.passes(CELL)}).write(database)
+    made.Made(name="a", at=1.0, verdicts={CELL: made.passes(CELL)}).write(database)
     other = replace(CELL, expected=samples.LOW_ALLOCATES)
-    made.Made("b", 2.0, {other: made.fails(other)}).write(database)
+    made.Made(name="b", at=2.0, verdicts={other: made.fails(other)}).write(database)
     assert flaky(database) == []
 
 
@@ -125,7 +127,9 @@ def test_a_cell_is_told_once_whatever_it_was_asked_with(database: Database) -> N
         ]
     ):
         origin = replace(made.HERE, code=code)
-        made.Made(f"n{n}", float(n), {CELL: verdict(CELL)}, foothold=origin).write(database)
+        made.Made(name=f"n{n}", at=float(n), verdicts={CELL: verdict(CELL)}, foothold=origin).write(
+            database
+        )
     [one] = flaky(database)
     assert one.outcomes == {"pass high allocates": 3, "fail low allocates": 2}
     assert one.last_run == "n3"
@@ -134,7 +138,9 @@ def test_a_cell_is_told_once_whatever_it_was_asked_with(database: Database) -> N
 
 def test_repeats_of_one_run_can_disagree(database: Database) -> None:
     again = replace(CELL, repeat=2)
-    made.Made("r", 1.0, {CELL: made.passes(CELL), again: made.fails(again)}).write(database)
+    made.Made(name="r", at=1.0, verdicts={CELL: made.passes(CELL), again: made.fails(again)}).write(
+        database
+    )
     [one] = flaky(database)
     assert (one.cell, one.runs) == (CELL.id, 2)
 
@@ -152,5 +158,5 @@ def test_the_worst_first(database: Database) -> None:
             often: (made.fails if n % 2 else made.passes)(often),
             once: (made.fails if n == 3 else made.passes)(once),
         }
-        made.Made(f"n{n}", float(n), verdicts).write(database)
+        made.Made(name=f"n{n}", at=float(n), verdicts=verdicts).write(database)
     assert [one.cell for one in flaky(database)] == [often.id, once.id]

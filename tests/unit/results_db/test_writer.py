@@ -31,7 +31,9 @@ def database() -> Iterator[Database]:
 
 def test_a_run_is_found_as_it_was(database: Database) -> None:
     native, uml = made.cell(), made.cell("uml-6.1", "rlimit_as=300M+overcommit=2")
-    run = made.Made("r1", 1000.0, {native: made.passes(native), uml: made.fails(uml)})
+    run = made.Made(
+        name="r1", at=1000.0, verdicts={native: made.passes(native), uml: made.fails(uml)}
+    )
     run.write(database)
     kept = reader.find(database, "last")
     assert (kept.run.name, kept.run.plan, kept.run.state) == ("r1", "nightly", State.FINISHED)
@@ -59,7 +61,9 @@ def test_a_run_is_found_as_it_was(database: Database) -> None:
 def test_a_cell_is_there_as_soon_as_it_has_its_verdict(database: Database) -> None:
     recorder = Recorder(database, process.this_process())
     cells = [made.cell(limits=f"rlimit_as={n}M") for n in (100, 200)]
-    told = made.Made("r", 1.0, {cell: made.passes(cell) for cell in cells}).events()
+    told = made.Made(
+        name="r", at=1.0, verdicts={cell: made.passes(cell) for cell in cells}
+    ).events()
     for event in told[:-2]:
         recorder(event)
     run = reader.find(database, "r").run
@@ -87,7 +91,9 @@ def test_how_far_it_came(database: Database, rest: list[events.AnyEvent], state:
 
 def test_a_name_that_is_taken_gets_a_number(database: Database) -> None:
     for at in (1.0, 2.0, 3.0):
-        made.Made("out", at, {made.cell(): made.passes(made.cell())}).write(database)
+        made.Made(name="out", at=at, verdicts={made.cell(): made.passes(made.cell())}).write(
+            database
+        )
     assert [run.name for run in reader.runs(database)] == ["out+3", "out+2", "out"]
     assert reader.find(database, "out").run.started == 1.0
     assert reader.find(database, "/runs/out").run.started == 3.0, "the newest in that directory"
@@ -95,7 +101,7 @@ def test_a_name_that_is_taken_gets_a_number(database: Database) -> None:
 
 def test_tries_are_counted(database: Database) -> None:
     cell = made.cell()
-    made.Made("r", 1.0, {cell: made.second_try(cell)}).write(database)
+    made.Made(name="r", at=1.0, verdicts={cell: made.second_try(cell)}).write(database)
     kept = reader.find(database, "r")
     assert (kept.cells[0].retries, kept.cells[0].flaky, kept.run.flaky) == (1, True, 1)
     verdict = kept.verdict(kept.cells[0])
@@ -105,7 +111,9 @@ def test_tries_are_counted(database: Database) -> None:
 
 def test_guests_that_did_not_boot_say_why(database: Database) -> None:
     cell = made.cell("uml-6.1")
-    made.Made("r", 1.0, {cell: made.breaks(cell)}, facts={"uml-6.1": None}).write(database)
+    made.Made(name="r", at=1.0, verdicts={cell: made.breaks(cell)}, facts={"uml-6.1": None}).write(
+        database
+    )
     [boot] = reader.find(database, "r").boots
     assert (boot.failure, boot.facts, boot.release) == ("it hung", None, "")
 
@@ -155,7 +163,7 @@ def test_a_history_that_fails_is_told_once_and_the_run_goes_on(
 
 def test_a_run_is_taken_in_from_its_directory(database: Database, tmp_path: Path) -> None:
     cells = [made.cell(), made.cell("uml-6.1")]
-    run = made.Made("far", 5.0, {cell: made.passes(cell) for cell in cells})
+    run = made.Made(name="far", at=5.0, verdicts={cell: made.passes(cell) for cell in cells})
     sink = JsonLinesReporter(tmp_path / "events.jsonl")
     for event in [events.Progress(what="building"), *run.events()]:
         sink(event)
@@ -176,7 +184,9 @@ def test_a_directory_of_a_killed_run_ends_in_half_a_line(
     file = tmp_path / "events.jsonl"
     sink = JsonLinesReporter(file)
     cells = [made.cell(), made.cell("uml-6.1")]
-    for event in made.Made("k", 5.0, {cell: made.passes(cell) for cell in cells}).events()[:-1]:
+    for event in made.Made(
+        name="k", at=5.0, verdicts={cell: made.passes(cell) for cell in cells}
+    ).events()[:-1]:
         sink(event)
     sink.close()
     file.write_bytes(file.read_bytes()[:-40])
@@ -197,7 +207,7 @@ def test_which_run_is_meant(database: Database) -> None:
     cell = made.cell()
     for at, plan in ((3.0, "nightly"), (1.0, "nightly"), (2.0, "release")):
         verdicts = {cell: made.passes(cell)}
-        made.Made(f"2026-{at:.0f}", at, verdicts, plan=plan).write(database)
+        made.Made(name=f"2026-{at:.0f}", at=at, verdicts=verdicts, plan=plan).write(database)
     assert reader.find(database, "last").run.name == "2026-3", "by time, not by when it was added"
     assert reader.find(database, "last~2").run.name == "2026-1"
     assert reader.find(database, "last~1", "nightly").run.name == "2026-1"
@@ -211,7 +221,9 @@ def test_which_run_is_meant(database: Database) -> None:
 
 def test_which_cell_is_meant(database: Database) -> None:
     cells = [made.cell(), made.cell("uml-6.1"), made.cell("uml-6.1", "rlimit_as=300M")]
-    made.Made("r", 1.0, {cell: made.passes(cell) for cell in cells}).write(database)
+    made.Made(name="r", at=1.0, verdicts={cell: made.passes(cell) for cell in cells}).write(
+        database
+    )
     kept = reader.find(database, "r")
     assert kept.cell("uml-6.1/none/after").name == "uml-6.1/none/after"
     assert kept.cell("300M").limits == "rlimit_as=300M"
@@ -234,7 +246,9 @@ def test_queries_look_into_indices_and_not_through_everything(database: Database
 def test_repeats_are_one_question(database: Database) -> None:
     once = made.cell()
     twice = replace(once, repeat=2)
-    made.Made("r", 1.0, {cell: made.passes(cell) for cell in (once, twice)}).write(database)
+    made.Made(name="r", at=1.0, verdicts={cell: made.passes(cell) for cell in (once, twice)}).write(
+        database
+    )
     kept = reader.find(database, "r")
     assert [cell.name for cell in kept.cells] == ["native/none/after", "native/none/after~2"]
     assert {cell.base_name for cell in kept.cells} == {"native/none/after"}
