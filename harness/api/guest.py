@@ -34,6 +34,9 @@ class CellOptions(TypedDict, total=False):
     environment: variables of the program.
     timeout: seconds after which a program that still runs counts as running.
     ready_pattern: a regular expression; the program is ready when a line of its output matches.
+    ready_port: the program is ready when it listens on this TCP port.
+    ready_file: the program is ready when this file, a path as it sees it, appears.
+    ready_notify: the program is ready when it sends READY=1 as sd_notify(3) does.
     """
 
     expect: str
@@ -44,6 +47,9 @@ class CellOptions(TypedDict, total=False):
     environment: Mapping[str, str]
     timeout: float
     ready_pattern: str
+    ready_port: int
+    ready_file: str
+    ready_notify: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,9 @@ class _Request:
     environment: Mapping[str, str] = field(default_factory=dict)
     timeout: float = subjects.TIMEOUT
     ready_pattern: str = ""
+    ready_port: int = 0
+    ready_file: str = ""
+    ready_notify: bool = False
 
     def subject(self) -> Subject:
         """Return what runs. Raises UsageError for a program that cannot run in any guest."""
@@ -70,6 +79,9 @@ class _Request:
             environment=[f"{name}={value}" for name, value in self.environment.items()],
             timeout=self.timeout,
             ready_pattern=self.ready_pattern,
+            ready_port=self.ready_port,
+            ready_file=self.ready_file,
+            ready_notify=self.ready_notify,
         )
         return subjects.of_program(str(self.program), self.arguments, options)
 
@@ -106,6 +118,12 @@ class _Request:
                 yield from ("--timeout", f"{self.timeout:g}")
             if self.ready_pattern:
                 yield from ("--ready-pattern", self.ready_pattern)
+            if self.ready_port:
+                yield from ("--ready-port", str(self.ready_port))
+            if self.ready_file:
+                yield from ("--ready-file", self.ready_file)
+            if self.ready_notify:
+                yield "--ready-notify"
         if expect:
             yield from ("--expect", expect)
 

@@ -57,6 +57,9 @@ def _from_program(program: Program, plan: PlanFile) -> Subject:
             user=program.user,
             timeout=program.timeout or subjects.TIMEOUT,
             ready_pattern=program.ready_pattern,
+            ready_port=program.ready_port,
+            ready_file=program.ready_file,
+            ready_notify=program.ready_notify,
         )
         return subjects.of_program(program.program, program.args, options)
     except UsageError as error:

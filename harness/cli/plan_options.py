@@ -61,7 +61,9 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "locked",
     ),
     "Limits": ("limits", "kind", "low", "high", "precision", "timeout", "deadline"),
-    "Expectations": ("expect", "ready_pattern", "trace", "retries"),
+    "Expectations": (
+        "expect", "ready_pattern", "ready_port", "ready_file", "ready_notify", "trace", "retries",
+    ),
     "Output": (
         "thresholds", "quiet", "run_dir", "json_file", "junit_file", "html_file", "github",
         "history", "no_history", "keep", "keep_for", "earlier", "listing", "matrix", "shards",

@@ -137,5 +137,8 @@ class Program:
     sysroot: str = ""
     timeout: float | None = None
     ready_pattern: str = ""
+    ready_port: int = 0
+    ready_file: str = ""
+    ready_notify: bool = False
     expect: Expectation = STARTS
     options: tuple[str, ...] = ()

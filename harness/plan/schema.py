@@ -429,6 +429,46 @@ _PROGRAMS = (
             "then.",
         ),
     ),
+    Setting(
+        key="ready_port",
+        sections=(SUBJECT,),
+        value_type=value_types.number(1, 65535, whole=True),
+        help="The program counts as started when it or a process that it started listens on this "
+        "TCP port, and is ended then.",
+        default=0,
+        default_text="no port",
+        option=Option(
+            name="--ready-port",
+            metavar="PORT",
+            help="The program counts as started when it listens on this TCP port; it is ended then.",
+        ),
+    ),
+    Setting(
+        key="ready_file",
+        sections=(SUBJECT,),
+        value_type=value_types.LINE,
+        help="The program counts as started when this file appears or is written, and is ended "
+        "then. A relative path begins at its working directory.",
+        default="",
+        option=Option(
+            name="--ready-file",
+            metavar="PATH",
+            help="The program counts as started when this file appears; it is ended then.",
+        ),
+    ),
+    Setting(
+        key="ready_notify",
+        sections=(SUBJECT,),
+        value_type=value_types.FLAG,
+        help="The program counts as started when it sends `READY=1` to the socket that "
+        "`NOTIFY_SOCKET` names, as sd_notify(3) does, and is ended then.",
+        default=False,
+        option=Option(
+            name="--ready-notify",
+            help="The program counts as started when it sends READY=1 as sd_notify(3) does; it is "
+            "ended then.",
+        ),
+    ),
 )
 
 _RUNS = (

@@ -259,6 +259,9 @@ class ProgramOptions:
         copied.
     timeout: seconds after which it counts as running.
     ready_pattern: a regular expression; it is ready when a line of its output matches.
+    ready_port: a TCP port; it is ready when it listens there. 0: no condition.
+    ready_file: a path as the program sees it; it is ready when this file appears.
+    ready_notify: it is ready when it sends READY=1 as sd_notify(3) does.
     sysroot: a root file system that has its loader and libraries.
     """
 
@@ -270,6 +273,9 @@ class ProgramOptions:
     root: Root = "image"
     timeout: float = TIMEOUT
     ready_pattern: str = ""
+    ready_port: int = 0
+    ready_file: str = ""
+    ready_notify: bool = False
     sysroot: Path | None = None
 
 
@@ -295,6 +301,9 @@ def of_program(
         timeout=options.timeout,
         machine=machine,
         ready_pattern=options.ready_pattern,
+        ready_port=options.ready_port,
+        ready_file=options.ready_file,
+        ready_notify=options.ready_notify,
         interpreter="" if machine else _interpreter(path),
     )
     try:

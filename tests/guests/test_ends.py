@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.api.guest import OpenGuest, open_guest
+from foothold_lab.harness.api.guest import CellOptions, OpenGuest, open_guest
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.verdict import Outcome, ReservationPath, Result, Verdict
 from foothold_lab.images import processes
@@ -75,6 +75,45 @@ def test_a_server_is_ready_when_it_is_idle(guest: OpenGuest, compiled: Path) -> 
     assert "2 threads" in ending
     if guest.name == "native":
         assert time.monotonic() - started < 3
+
+
+READY = """#!/usr/bin/python3
+import os, socket, sys, time
+time.sleep(0.3)
+if sys.argv[1] == "port":
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 8099))
+    listener.listen()
+elif sys.argv[1] == "file":
+    open("/tmp/ready.pid", "w").close()
+elif sys.argv[1] == "notify":
+    name = os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1)
+    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"STATUS=up\\nREADY=1", name)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ({"ready_port": 8099}, "it listens on its port"),
+        ({"ready_file": "/tmp/ready.pid"}, "its file is there"),
+        ({"ready_notify": True}, "it has sent READY=1"),
+    ],
+    ids=["port", "file", "notify"],
+)
+def test_a_ready_condition_is_seen_by_the_agent(
+    guest: OpenGuest, tmp_path: Path, condition: CellOptions, said: str
+) -> None:
+    program = tmp_path / "ready"
+    program.write_text(READY)
+    program.chmod(0o755)
+    word = next(iter(condition)).removeprefix("ready_")
+    result, outcome, ending = seen(guest.run_cell(program, word, timeout=5, **condition))
+    assert (result, outcome) == (Result.PASS, Outcome.STARTS)
+    assert said in ending
+    result, outcome, _ = seen(guest.run_cell(program, "none", timeout=1, **condition))
+    assert (result, outcome) == (Result.FAIL, Outcome.HANGS)
 
 
 def test_a_program_that_sleeps_is_not_idle(guest: OpenGuest) -> None:
