@@ -33,6 +33,7 @@ class Supervision:
     regular expression `ready_pattern`, it listens on the TCP port `ready_port`, it makes or writes
     `ready_file` (a path as the program sees it), it sends READY=1 as sd_notify(3) does
     (`ready_notify`), or all its threads have waited for an event for `ready_idle` seconds. With
+    `trace_files` the trace has the calls that name files instead of those that map memory. With
     `exit_maps`, a traced program is held before it ends by itself, and its maps are read at the
     checkpoint `end`.
     """
@@ -55,6 +56,7 @@ class Supervision:
     ready_notify: bool = False
     ready_idle: float = 0.0
     exit_maps: bool = False
+    trace_files: bool = False
 
 
 UNTRACED = Supervision()

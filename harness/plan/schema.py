@@ -325,8 +325,8 @@ _PROGRAMS = (
         key="files",
         sections=(SUBJECT,),
         value_type=value_types.TEXT,
-        help="Files and directories that are copied into its working directory. A directory is at its "
-        "own absolute path as well. Paths are relative to the plan.",
+        help="Files and directories that are copied into its working directory, and are at their own "
+        "absolute paths as well. Paths are relative to the plan.",
         default=(),
         shape=Shape.LIST,
         option=Option(

@@ -44,8 +44,8 @@ class BootRequest:
 @dataclass(repr=False, kw_only=True)
 class BootedGuest:
     """A guest that runs, booted with `options`. `directory` is that of its boot; `verdicts` are
-    those of its cells, in the order in which they ran. `is_stopping` says whether the user has ended
-    the run.
+    those of its cells, in the order in which they ran. `missing_files` are those of a subject, by
+    name, once they were looked for. `is_stopping` says whether the user has ended the run.
     """
 
     kind: GuestType
@@ -55,6 +55,7 @@ class BootedGuest:
     options: RunOptions
     is_stopping: Callable[[], bool] = lambda: False
     verdicts: list[Verdict] = field(default_factory=list)
+    missing_files: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

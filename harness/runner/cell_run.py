@@ -20,10 +20,11 @@ from foothold_lab.harness.model.errors import (
 )
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code, Finding
-from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
+from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.harness.oracle import predict, unknown
 from foothold_lab.harness.runner.booted_guest import BootedGuest, subject_support
 from foothold_lab.harness.runner.execution import deadline_for, execute
+from foothold_lab.harness.runner.missing_files import explain_missing, missing_files
 from foothold_lab.harness.subjects.subject import Subject, can_judge_under
 
 JUDGING_SECONDS = 120.0  # the longest trace that is kept takes about 20 s on one processor
@@ -118,7 +119,22 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
         notes=notes,
         console=guest.diagnose(),
     )
-    return replace(verdict, artefacts=str(directory))
+    note = _missing(booted, cell, subject, verdict, traced=not untraced)
+    return replace(
+        verdict, artefacts=str(directory), notes=(*verdict.notes, note) if note else verdict.notes
+    )
+
+
+def _missing(
+    booted: BootedGuest, cell: Cell, subject: Subject, verdict: Verdict, *, traced: bool
+) -> str:
+    """Return which files a program that died misses in the guest; looked for once in a boot."""
+    died = verdict.observed is not None and verdict.observed.outcome is Outcome.DIES
+    if verdict.result is not Result.FAIL or not died or not traced:
+        return ""
+    if subject.name not in booted.missing_files:
+        booted.missing_files[subject.name] = missing_files(booted.guest, cell, subject)
+    return explain_missing(booted.missing_files[subject.name])
 
 
 def _judging_check(booted: BootedGuest) -> Check:

@@ -250,8 +250,8 @@ class ProgramOptions:
     """What a program needs in a guest.
 
     name: of the subject; empty: that of the file.
-    files: paths of more files and directories, which are copied into its working directory. A
-        directory is at its own absolute path as well.
+    files: paths of more files and directories, which are copied into its working directory, and
+        are at their own absolute paths as well.
     environment: assignments, NAME=VALUE.
     stdin: the file that is its standard input; empty: nothing can be read.
     user: the user that it runs as, a name in the guest or a number; empty: that of the agent.
@@ -406,6 +406,7 @@ def _given_files(options: ProgramOptions) -> Overlay:
             overlay.add_tree(os.path.normpath(path), path)
         else:
             overlay.files[f"{WORK}/{path.name}"] = _readable(each)
+            overlay.add(os.path.normpath(path), path)
     if options.stdin:
         overlay.files[STDIN] = _readable(options.stdin)
     return overlay

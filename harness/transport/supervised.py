@@ -57,6 +57,8 @@ def agent_argv(
     words = ["--trace", strace] if how.trace else []
     if how.trace and how.exit_maps and not strace.startswith(OWN_TRACE):
         words.append("--exit-maps")
+    if how.trace and how.trace_files:
+        words.append("--trace-files")
     if how.terminal:
         words += ["--terminal", f"{how.terminal.rows}x{how.terminal.columns}"]
     for name, value in how.environment.items():

@@ -202,3 +202,20 @@ def test_gives_files_input_and_user(guest: str, builder: Builder, tmp_path: Path
     assert verdict.result is Result.PASS, str(verdict)
     written = [each.name for each in (tmp_path / "run").glob("cells/*/*/*/files/*")]
     assert written == ([] if guest == "native" else ["mine"])
+
+
+@pytest.mark.parametrize("guest", [guest for guest in GUESTS if guest != "native"])
+def test_names_a_missing_file(guest: str, builder: Builder, tmp_path: Path) -> None:
+    script, needed = tmp_path / "needs", Path("/etc/debian_version")
+    if not needed.exists():
+        pytest.skip(f"this machine has no {needed}")
+    script.write_text(f"#!/bin/sh\nread -r line < {needed} || exit 9\n")
+    script.chmod(0o755)
+    programs = Programs(tmp_path, {"needs": of_program(str(script))})
+    verdict = run(programs, guest, builder, tmp_path / "run", "needs")["needs"]
+    assert verdict.result is Result.FAIL
+    assert any(f"--file {needed}" in note for note in verdict.notes), verdict.notes
+    mended = of_program(str(script), (), ProgramOptions(files=[str(needed)]))
+    programs = Programs(tmp_path, {"needs": mended})
+    verdict = run(programs, guest, builder, tmp_path / "again", "needs")["needs"]
+    assert verdict.result is Result.PASS, str(verdict)

@@ -119,7 +119,11 @@ def test_only_subjects_of_cells_are_made(tmp_path: Path) -> None:
     assert set(found) == {"allocator", "server", "go-hello"}
     assert found["allocator"] is ALLOCATOR
     assert found["server"].argv == (str(script), "--port=80")
-    assert set(found["server"].files) == {f"root{script}", "work/config.toml"}
+    assert set(found["server"].files) == {
+        f"root{script}",
+        "work/config.toml",
+        f"root{tmp_path}/config.toml",
+    }
     assert found["server"].environment["MODE"] == "test"
     plan, cells = overrides("allocator").select_cells(plan)
     only = subjects_of(cells, plan, {})

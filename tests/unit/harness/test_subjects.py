@@ -87,7 +87,7 @@ def test_copies_a_static_program_and_a_script(tmp_path: Path) -> None:
         program(tmp_path / "s.py", b"#!/usr/bin/python3\n"),
         options=ProgramOptions(files=[str(config)]),
     )
-    assert set(script.files) == {f"root{tmp_path}/s.py", "work/config.toml"}
+    assert set(script.files) == {f"root{tmp_path}/s.py", "work/config.toml", f"root{config}"}
 
 
 @pytest.mark.parametrize(
