@@ -1,4 +1,4 @@
-"""Cells: the unit of planning, running and reporting. Frozen values, JSON both ways."""
+"""Cells: the unit of planning, running and reporting. Frozen values, convertible to JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ALLOCATOR = "allocator"  # the subject that has policies and workloads
 class Cell:
     """One question: what happens to this subject, in this guest, under these limits?
 
-    Policy and workload are the allocator's; any other subject has none. `repeat` counts from 1, if
-    a question is asked more than once. `declared` is what the plan expects, if it says so; `plan`
-    is what to call that plan on the command line, empty for the default one; `where` is what names
-    the guest there, if it is not `--guest NAME`; `asked` is how subject and workload are given.
-    `deadline` is in seconds, of a guest of native speed; None: as many as is usual.
+    Only the allocator has a policy and a workload. `repeat` counts from 1. `expected` is the
+    expectation of the plan, None if it has none. `plan`, `where` and `asked` are parts of the command
+    line of the cell: the plan (empty for the default plan), the options of the guest (empty for
+    `--guest NAME`), and the options of subject and workload. `deadline` is in seconds for a guest of
+    native speed, None for the default.
     """
 
     guest: str
@@ -39,13 +39,13 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """A name that is unique in a run, and a relative path."""
+        """A name that is unique in a run and usable as a relative path."""
         return f"{self.guest}/{self.limits}/{self.variant}"
 
     @property
     def variant(self) -> str:
-        """What runs: the allocator's policy, with its workload if it is another one than usual, or
-        the program; and for which time, from the second on.
+        """The policy of the allocator (with a workload other than the default) or the program; with
+        the number of the repeat from the second on.
         """
         workload = f"+{self.workload}" if self.workload not in ("default", "") else ""
         again = f"~{self.repeat}" if self.repeat > 1 else ""

@@ -1,4 +1,4 @@
-"""Deadlines are objects, passed down: an inner one ends before its outer one, logs survive."""
+"""Deadlines, passed down as values. An inner deadline ends before its outer one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors carry blame: who has to act decides what the user is told and how the run ends."""
+"""Errors. Each carries blame: it decides the message to the user and how the run ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from foothold_lab.harness.model.findings import Code, Finding
 
 
 class Blame(StrEnum):
-    """Whose fault an error is."""
+    """Who has to act on an error."""
 
     GUEST = "guest"
     SUBJECT = "subject"
@@ -20,7 +20,7 @@ class Blame(StrEnum):
 
 
 class FootholdError(Exception):
-    """Something went wrong. `remedy` is one sentence, possibly empty; `code` is stable.
+    """Base of all errors of Foothold. `remedy` is one sentence, possibly empty; `code` is stable.
 
     The family of the code is the blame. Raises ValueError for a code of another family.
     """
@@ -37,7 +37,7 @@ class FootholdError(Exception):
 
     @property
     def finding(self) -> Finding:
-        """What a verdict says of it."""
+        """The error as a finding of a verdict."""
         return Finding(self.code, str(self))
 
 
@@ -65,7 +65,7 @@ class GuestError(FootholdError):
 
 
 class SubjectError(FootholdError):
-    """A subject misbehaved beyond judging: endless, flooding, or not to be started."""
+    """A subject cannot be judged: it does not end, floods its output, or cannot be started."""
 
     blame = Blame.SUBJECT
     usual = Code.SUBJECT_FAILED
@@ -78,14 +78,14 @@ class InfrastructureError(FootholdError):
 
 
 class UsageError(FootholdError):
-    """What the user asked for makes no sense as it stands."""
+    """The request of the user is wrong."""
 
     blame = Blame.USAGE
     usual = Code.USAGE_ERROR
 
 
 class UnsupportedError(FootholdError):
-    """This machine cannot do it; `remedy` says what would have to be there."""
+    """This machine cannot do what was requested; `remedy` says what it lacks."""
 
     blame = Blame.UNSUPPORTED
     usual = Code.UNSUPPORTED_GUEST
@@ -98,11 +98,11 @@ class UndecidedError(UnsupportedError):
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Return that of the words that there are which an unknown one may have been meant to be."""
+    """Return the known word that is most similar to an unknown one; empty if none is similar."""
     return next(iter(difflib.get_close_matches(word, list(dict.fromkeys(words)), n=1)), "")
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """Return what to add to a message about an unknown word."""
+    """Return the question to append to a message about an unknown word, or an empty text."""
     near = nearest(word, words)
     return f": did you mean {near}?" if near else ""

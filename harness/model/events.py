@@ -1,4 +1,4 @@
-"""A run is one stream of typed events. Whoever wants to know listens; nobody else prints."""
+"""A run is one stream of typed events. Only the reporters, which receive them, print."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from foothold_lab.harness.model.verdict import Attempt, Verdict
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="event", kw_only=True):
-    """Something that happened; `at` is seconds since the epoch, filled in by the bus."""
+    """One event. `at` is in seconds since the epoch; the bus sets it."""
 
     at: float = 0.0
 
 
 class RunStarted(Event, frozen=True, tag="run-started"):
-    """The cells are known and the run begins. `command` is how it was asked for.
+    """The run begins with these cells. `command` is its command line.
 
-    `subjects` has a hash of each subject by its name, `trace` says whether they are to be traced.
+    `subjects` maps the name of each subject to a hash of it. `trace`: subjects are traced.
     """
 
     run: str
@@ -36,8 +36,8 @@ class RunStarted(Event, frozen=True, tag="run-started"):
 
 
 class Progress(Event, frozen=True, tag="progress"):
-    """Something takes time: a download, a build. `what` is one line; `guest` may be empty. What is
-    `passing` is of interest for a moment alone.
+    """Something takes time: a download, a build. `what` is one line; `guest` may be empty. A line
+    that is `passing` may be overwritten by the next one.
     """
 
     what: str
@@ -46,10 +46,10 @@ class Progress(Event, frozen=True, tag="progress"):
 
 
 class GuestBooting(Event, frozen=True, tag="guest-booting"):
-    """A guest is about to be started from these images: each with the name of its entry in the
-    cache, which holds a hash of all that went into it; of a file of the user's, its own hash.
+    """A guest is about to be started. `images` maps each image to the name of its entry in the
+    cache, which contains a hash of its inputs; a file of the user is mapped to its own hash.
 
-    `boot` names this one boot, in all events: RUN/guests/BOOT is its directory.
+    `boot` names this boot in all events; its directory is RUN/guests/BOOT.
     """
 
     guest: str
@@ -58,10 +58,10 @@ class GuestBooting(Event, frozen=True, tag="guest-booting"):
 
 
 class GuestReady(Event, frozen=True, tag="guest-ready"):
-    """A guest answers; it was started with exactly `argv`.
+    """A guest answers. `argv` is the exact command line that started it.
 
-    `notes` records what is unusual: accelerator, work-arounds. `own_kernel` says whether it runs
-    another kernel than this machine.
+    `notes` records what is unusual, such as work-arounds. `own_kernel`: its kernel is not that of
+    this machine.
     """
 
     guest: str
@@ -88,7 +88,7 @@ class GuestFailed(Event, frozen=True, tag="guest-failed"):
 
 
 class GuestStopped(Event, frozen=True, tag="guest-stopped"):
-    """A guest is gone, and nothing of it is left."""
+    """A guest was stopped; no process or file of it is left."""
 
     guest: str
     boot: str = ""
@@ -101,7 +101,7 @@ class CellStarted(Event, frozen=True, tag="cell-started"):
 
 
 class CellRetried(Event, frozen=True, tag="cell-retried"):
-    """A cell did not pass, and will be asked again in a fresh guest."""
+    """A cell did not pass and will run again in a fresh guest."""
 
     cell: str
     attempt: Attempt
@@ -109,7 +109,7 @@ class CellRetried(Event, frozen=True, tag="cell-retried"):
 
 
 class CellFinished(Event, frozen=True, tag="cell-finished"):
-    """A cell has its verdict, from this boot if it came so far."""
+    """A cell has its verdict. `boot` is the boot that it ran in, empty if it ran in none."""
 
     cell: str
     verdict: Verdict
@@ -117,7 +117,7 @@ class CellFinished(Event, frozen=True, tag="cell-finished"):
 
 
 class RunFinished(Event, frozen=True, tag="run-finished"):
-    """The run is over; `interrupted` if the user ended it. `counts` is cells by result."""
+    """The run is over. `interrupted`: the user ended it. `counts` has the number of cells by result."""
 
     seconds: float
     counts: dict[str, int]

@@ -1,4 +1,4 @@
-"""What is measured of a guest's address space before a subject runs."""
+"""The measured properties of the address space of a guest."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import msgspec
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.findings import Code
 
-LARGEST = 16384  # bytes; a guest's facts are no longer, whatever it says
+LARGEST = 16384  # bytes of the facts of a guest that are read
 
 
 @dataclass(frozen=True)
 class Hint:
-    """Where a 64 KiB mapping went that asked for an address without MAP_FIXED.
+    """The answer to an mmap of 64 KiB with a hint: the address `asked` for, and the address `got`.
 
-    `errno` is 0 if it was mapped at all.
+    `errno` is 0 if the call succeeded.
     """
 
     asked: int
@@ -26,13 +26,13 @@ class Hint:
 
     @property
     def honoured(self) -> bool:
-        """Did the kernel place it where it was asked?"""
+        """Did the kernel map at the address that was asked for?"""
         return self.errno == 0 and self.got == self.asked
 
 
 @dataclass(frozen=True)
 class Cgroup:
-    """The memory cgroup: version 1, 2, or 0 where there is none; bytes of ours, -1 for no limit."""
+    """The memory cgroup: version 1 or 2, 0 without one; its limit in bytes, -1 for no limit."""
 
     version: int = 0
     limit: int = -1
@@ -40,8 +40,8 @@ class Cgroup:
 
 @dataclass(frozen=True)
 class Tools:
-    """What the agent may do to a subject, each 0 or the errno with which it was refused: trace it,
-    stop it at chosen system calls (seccomp's RET_TRACE), and choose its layout (personality).
+    """What the agent may do to a subject: trace it, stop it at chosen system calls (seccomp's
+    RET_TRACE), choose its layout (personality). Each is 0, or the errno of the refusal.
     """
 
     ptrace: int = 0
@@ -51,8 +51,8 @@ class Tools:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """An address space as the agent found it by mapping. Addresses and sizes in bytes; -1 where a
-    limit is infinite or a file of /proc is absent.
+    """An address space as the agent measured it by mapping. Addresses and sizes are in bytes; -1
+    means an infinite limit or a missing file of /proc.
 
     `task_size` is the lowest address at which nothing can be mapped, `lowest` the lowest at which
     something can, `first` where the kernel put a mapping that asked for nothing. `hint_beyond`

@@ -1,8 +1,8 @@
-"""Limits: what narrows an address space inside a guest. Frozen values, words and JSON both ways.
+"""Limits: what narrows an address space inside a guest. Frozen values, convertible to text and JSON.
 
-A limit is separate from a guest and composes with any subject: `rlimit_as=300M+overcommit=2`. The
-last four words are faults: what a kernel might do, brought about by a tracer (images/agent/tracer.c)
-in the same way for every program.
+A limit is independent of guest and subject; several are joined: `rlimit_as=300M+overcommit=2`. The
+last four words are faults: answers that a kernel might give, which a tracer (images/agent/tracer.c)
+gives to every program in the same way.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 from foothold_lab.harness.model.errors import UsageError, did_you_mean, nearest
 from foothold_lab.harness.model.sizes import format_size, parse_size
 
-# the low 4 GiB are left: x86-64's own MAP_32BIT and the images of programs are there
+# MAP_32BIT of x86-64 and the images of programs need the low 4 GiB
 LOWEST_CEILING, HIGHEST_CEILING = 1 << 32, 1 << 57
 CALLS = ("mmap", "hinted", "munmap", "mprotect", "mremap", "madvise", "mincore", "getrlimit")
 
 
 @dataclass(frozen=True, order=True)
 class Range:
-    """Addresses from `start` up to `end`, which is not among them."""
+    """The addresses from `start` to `end`, exclusive."""
 
     start: int
     end: int
@@ -35,7 +35,7 @@ class Range:
         one = cls(parse_size(start), parse_size(end)) if dash else cls(0, 0)
         if not one.start < one.end or one.start % 4096 or one.end % 4096:
             raise UsageError(
-                f"{text!r} is no range of addresses",
+                f"{text!r} is not a range of addresses",
                 "write two addresses, whole pages, as START-END: 0xc000000000-0xc100000000",
             )
         return one
@@ -46,7 +46,7 @@ class Range:
         return self.end - self.start
 
     def meets(self, start: int, length: int) -> bool:
-        """Have the two an address in common?"""
+        """Do the two overlap?"""
         return self.start < start + length and start < self.end
 
     def __contains__(self, address: int) -> bool:
@@ -61,9 +61,9 @@ EVERYWHERE = Range(0, 1 << 62)
 
 @dataclass(frozen=True, order=True)
 class Failure:
-    """The n-th call of a kind fails, counted from the program's first instruction over all its
-    threads and children. `hinted` is an mmap of anonymous memory that asks for an address without
-    insisting on it: of those a loader makes none, so that the first is the program's own.
+    """The n-th call of a kind fails, counted from the first instruction of the program over all its
+    threads and children. `hinted` is an anonymous mmap with a hint: the loader makes none, so the
+    first one is the program's own.
     """
 
     call: str
@@ -81,14 +81,14 @@ class Failure:
             word, words = (call, CALLS) if call not in CALLS else (name, errors)
             near = did_you_mean(word, words) if word not in words else ""
             raise UsageError(
-                f"{text!r} is no failure of a call{near}",
-                f"write CALL:N:ERRNO, as mmap:3:ENOMEM; calls are: {', '.join(CALLS)}",
+                f"{text!r} does not describe a failing call{near}",
+                f"write CALL:N:ERRNO, such as mmap:3:ENOMEM; calls are: {', '.join(CALLS)}",
             )
         return cls(call, int(nth), name)
 
     @property
     def number(self) -> int:
-        """The errno; the common ones are the same on all machines."""
+        """The number of the errno. The common ones are the same on all machines."""
         return int(getattr(errno, self.errno))
 
     def __str__(self) -> str:
@@ -98,13 +98,13 @@ class Failure:
 @functools.total_ordering
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What narrows the address space inside a guest, applied before the subject's first
-    instruction. Sizes in bytes; None leaves the guest's own.
+    """The limits of a cell, applied before the first instruction of the subject. Sizes are in bytes;
+    None keeps the value of the guest.
 
-    memory: of a cgroup. overcommit, max_map_count: vm.*, of the whole guest, set back afterwards.
+    memory: of a cgroup. overcommit, max_map_count: vm.* of the whole guest, restored afterwards.
     legacy_layout: personality(2) ADDR_COMPAT_LAYOUT. ceiling: the address at which the address
-    space ends. occupied: ranges that are mapped, PROT_NONE. hints_ignored: the range in which an
-    address without MAP_FIXED counts as none.
+    space ends. occupied: ranges that are mapped with PROT_NONE. hints_ignored: the range in which a
+    hint is ignored.
     """
 
     rlimit_as: int | None = None
@@ -141,17 +141,17 @@ class Limits:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """The fields that are not as the guest has them."""
+        """The fields that are set."""
         return tuple(name for name in _FIELDS if getattr(self, name) != getattr(Limits(), name))
 
     @property
     def faults(self) -> bool:
-        """Is a tracer needed to bring it about?"""
+        """Does it need a tracer?"""
         return bool(self.ceiling or self.occupied or self.hints_ignored or self.fail)
 
     @property
     def without_faults(self) -> Limits:
-        """The same as far as a kernel does it by itself."""
+        """The limits that a kernel applies by itself."""
         return replace(self, ceiling=None, occupied=(), hints_ignored=None, fail=())
 
     def _words(self) -> Iterator[str]:
@@ -164,14 +164,14 @@ class Limits:
                 yield f"{name}={written}" if written else name
 
     def _order(self) -> list[Any]:
-        """None is less than anything."""
+        """Return the sort key; None sorts first."""
         values = [getattr(self, name) for name in _FIELDS]
         return [(value is not None, value if value is not None else 0) for value in values]
 
 
 @dataclass(frozen=True)
 class _Word:
-    """How one limit is written, and read into its field."""
+    """How one limit is written as text and read into its field."""
 
     field: str
     usage: str
@@ -183,7 +183,7 @@ class _Word:
 def _one_of(*allowed: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in allowed:
-            raise UsageError(f"{text!r} is none of its values", f"write {' or '.join(allowed)}")
+            raise UsageError(f"{text!r} is not an allowed value", f"write {' or '.join(allowed)}")
         return text
 
     return read
@@ -191,7 +191,7 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
-        raise UsageError(f"{text!r} is no count", "write a number such as 200")
+        raise UsageError(f"{text!r} is not a count", "write a number such as 200")
     return int(text)
 
 
@@ -264,12 +264,11 @@ def _take(limits: Limits, part: str, whole: str) -> Limits:
         did_you_mean = f": did you mean {usages[near]}?" if near else ""
         raise UsageError(
             f"unknown limit {part!r}{did_you_mean}",
-            f"limits are: {', '.join(USAGES)}; "
-            "several are joined by +: rlimit_as=300M+overcommit=2",
+            f"limits are: {', '.join(USAGES)}; join several with +: rlimit_as=300M+overcommit=2",
         )
     read: Any = word.read(value.strip())
     if word.repeated:
         read = (*getattr(limits, word.field), read)
     elif word.field in limits.named:
-        raise UsageError(f"{name.strip()} stands twice in {whole!r}", "give each limit once")
+        raise UsageError(f"{name.strip()} occurs twice in {whole!r}", "give each limit once")
     return replace(limits, **{word.field: read})

@@ -1,4 +1,4 @@
-"""What a run was made with: of which Foothold, by which Python, on which kernel of the host."""
+"""The software that made a run: version of Foothold, Python, kernel of the host."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _PACKAGES = ("allocator", "harness", "images")
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """`revision` is git's if Foothold runs from a checkout, with `-dirty` behind it if something is
-    changed there. `code` is a hash of the sources themselves: two runs with the same one were made
-    by the same program, however it was installed.
+    """`revision` is the git commit if Foothold runs from a checkout, followed by `-dirty` if the
+    checkout has changes. `code` is a hash of the sources: two runs with the same hash were made by
+    the same code, regardless of its installation.
     """
 
     version: str = ""
@@ -31,7 +31,7 @@ class Provenance:
 
 @functools.cache
 def here() -> Provenance:
-    """Say it of this process."""
+    """Return the provenance of this process."""
     return Provenance(
         version=__version__,
         revision=_revision(),
@@ -42,7 +42,7 @@ def here() -> Provenance:
 
 
 def _revision() -> str:
-    # another project's checkout, in whose environment we are installed, says nothing of us
+    # installed in an environment inside the checkout of another project
     if not (ROOT / ".git").exists():
         return ""
     argv = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

@@ -1,4 +1,4 @@
-"""Sizes in bytes, as people write and read them: 300M is 300 MiB."""
+"""Sizes in bytes as text: 300M is 300 MiB."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(
     r"(?P<number>0x[0-9a-f]+|[0-9]+)\s*(?P<unit>[KMGT]?)(iB|B)?", re.IGNORECASE | re.ASCII
 )
-_DIGITS = 20  # no address has more, and Python reads no number of thousands
+_DIGITS = 20  # no address has more; Python refuses to read thousands of digits
 
 
 def parse_size(text: str) -> int:
     """Read `300M`, `2GiB`, `4096` or `0x2443a68`. Raises UsageError for anything else."""
     match = _SIZE.fullmatch(text.strip())
     if not match:
-        raise UsageError(f"{text!r} is no size", "write a number with K, M, G or T, such as 300M")
+        raise UsageError(
+            f"{text!r} is not a size", "write a number with K, M, G or T, such as 300M"
+        )
     number = match["number"].lower()
     digits = number.removeprefix("0x").lstrip("0") or "0"
     base = 16 if number.startswith("0x") else 10

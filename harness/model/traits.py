@@ -1,4 +1,4 @@
-"""An address space in words: one row for each thing that was measured of it, as tables show it."""
+"""Facts as text: one row of a table for each measured property of an address space."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _ERRNOS = 4096  # include/linux/err.h, MAX_ERRNO
 
 def _hint(hint: Hint) -> str:
     if hint.errno:
-        known = 0 < hint.errno < _ERRNOS  # whatever a guest says
+        known = 0 < hint.errno < _ERRNOS  # a guest may report any number
         return f"refused: {os.strerror(hint.errno) if known else f'errno {hint.errno}'}"
     return "granted" if hint.honoured else f"moved to {hint.got:#x}"
 
 
 def _beyond(facts: Facts) -> str:
-    """Beyond the task size a place by lot says nothing: only that the hint did not count."""
+    """Show the answer to the hint beyond the task size; a random place only means `moved`."""
     hint = facts.hint_beyond
     return _hint(hint) if hint.errno or hint.got == facts.first else "moved"
 
@@ -48,7 +48,7 @@ TRAITS: Mapping[str, Callable[[Facts], str]] = {
     "hint beyond": _beyond,
     "ASLR mode, bits seen": lambda facts: f"{facts.aslr}, {facts.aslr_bits}",
     "overcommit": lambda facts: str(facts.overcommit),
-    "may promise": lambda facts: _size(facts.commit_limit),
+    "commit limit": lambda facts: _size(facts.commit_limit),
     "memory": lambda facts: _size(facts.memory),
     "memory cgroup": _cgroup,
     "max_map_count": lambda facts: str(facts.max_map_count),

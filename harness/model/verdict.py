@@ -84,7 +84,7 @@ class Expectation:
             try:
                 re.compile(rest)
             except re.error as error:
-                raise ValueError(f"{rest!r} is no regular expression: {error}") from error
+                raise ValueError(f"{rest!r} is not a regular expression: {error}") from error
             return cls(path=None, outcome=Outcome.DIES, pattern=rest)
         near = did_you_mean(text, ("starts", "path:high", "path:low", "path:refused", "anything"))
         forms = "starts, path:high, path:low, path:refused, dies:REGEX or anything"

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 AVOIDED = re.compile(
-    r"\b(whoever|whatever|nobody|somebody|(is|are) told|(?<!there )is no(?! longer)|there is none"
+    r"\b(whoever|whatever|(?<![`\"])nobody(?![`\"])|somebody|(is|are) told|(?<!there )is no(?! longer)|there is none"
     r"|hand(s|ed)? in|at hand|goes on from)\b",
     re.IGNORECASE,
 )
@@ -22,10 +22,7 @@ SUFFIXES = {".c", ".h", ".html", ".js", ".md", ".py", ".toml"}
 CLEAN = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
-    "CONTRIBUTING.md",
     "README.md",
-    "RELEASE.md",
-    "SECURITY.md",
     "RELEASE.md",
     "SECURITY.md",
     "allocator",
@@ -36,6 +33,7 @@ CLEAN = (
     "harness/evidence",
     "harness/html_report",
     "harness/interactive",
+    "harness/model",
     "harness/oracle",
     "harness/plan",
     "harness/pytest_plugin",
@@ -51,14 +49,13 @@ CLEAN = (
     "tests/browser",
     "tests/data",
 )
-NOT_YET = {"docs/result-schema.md"}  # rewritten with its room
 
 
 def texts(room: str) -> Iterator[Path]:
     """Yield the files of a room in which people read."""
     place = ROOT / room
     for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
-        if path.suffix in SUFFIXES and str(path.relative_to(ROOT)) not in NOT_YET:
+        if path.suffix in SUFFIXES:
             yield path
 
 

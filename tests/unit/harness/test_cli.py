@@ -183,7 +183,7 @@ def test_reports_are_whole_if_a_run_breaks_off(
     [
         (["run", "nightli"], "nightli: no such plan: did you mean nightly?", "default"),
         (["run", "--guest", "uml"], "unknown guest 'uml'", "uml-bookworm"),
-        (["run", "--limit", "rlimit_as=300XB"], "'300XB' is no size", "300M"),
+        (["run", "--limit", "rlimit_as=300XB"], "'300XB' is not a size", "300M"),
         (["run", "--limit", "cgroup=1G"], "unknown limit 'cgroup=1G'", "rlimit_as=SIZE"),
         (["run", "--policy", "befor"], "did you mean before", "after"),
         (
@@ -200,7 +200,7 @@ def test_reports_are_whole_if_a_run_breaks_off(
         (["predict", "--policy", "befor"], "unknown policy", "memlimit"),
         (["predict", "--task-size", "12"], "12 bits", "33 to 64"),
         (["predict", "--task-size", "0x1001000123"], "0x1001000123", "39"),
-        (["predict", "--task-size", "lots"], "'lots' is no size", "300M"),
+        (["predict", "--task-size", "lots"], "'lots' is not a size", "300M"),
         (["predict", "--pointer-size", "4", "--task-size", "39"], "39 bits", "28 to 32"),
         (["predict", "--pointer-size", "4", "--task-size", "5G"], "do not reach 5G", "0xfffff000"),
         (["predict", "--pointer-size", "4", "--policy", "modern"], "modern is not", "another"),

@@ -174,7 +174,7 @@ EXPECT = '\n[[expect]]\nguests = ["native"]\npath = "high"\noutcome = "allocates
             "uml-testing",
         ),
         ("limits", "limit", 6, "axes: unknown key 'limit': did you mean limits", "policies"),
-        ("300M", "300XB", 6, "axes.limits[1]: '300XB' is no size", "300M"),
+        ("300M", "300XB", 6, "axes.limits[1]: '300XB' is not a size", "300M"),
         ("rlimit_as", "rlimitas", 6, "axes.limits[1]: unknown limit 'rlimitas=300M'", "none"),
         ('"after"]', '"later"]', 7, "axes.policies[1]: unknown policy 'later'", "before, after"),
         ('["native", "uml-bookworm"]', "[]", 5, "axes.guests: an empty list", ""),
