@@ -26,8 +26,8 @@ from foothold_lab.images.builder import Builder
 class CellOptions(TypedDict, total=False):
     """How `OpenGuest.run_cell` runs a cell. All keys are optional.
 
-    expect: `starts` (the default for a program), `path:high`, `path:low`, `path:refused`,
-        `dies:REGEX` or `anything`. Without it, only the oracle judges the allocator.
+    expect: `starts` (the default for a program), or another expectation of
+        docs/reading-a-verdict.md. Without it, only the oracle judges the allocator.
     limits: a `Limits` value, or its words, such as `rlimit_as=300M+overcommit=2`.
     policy, workload: of the allocator; a program has neither.
     files: more files of this machine that are copied beside the program.

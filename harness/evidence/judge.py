@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from foothold_lab.harness.model.cells import Cell
-from foothold_lab.harness.model.errors import Blame
+from foothold_lab.harness.model.errors import Blame, GuestError
 from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.verdict import Expectation, Observation, Result, Verdict
 
@@ -53,6 +54,33 @@ def judge(
         blame=Blame.SUBJECT if findings else None,
         notes=tuple(notes),
         console=console if findings else "",
+        command=cell.command,
+    )
+
+
+def judge_panic(
+    cell: Cell, error: GuestError, *, seconds: float, notes: Sequence[str] = ()
+) -> Verdict:
+    """Judge a cell whose guest died, and was expected to.
+
+    It passes if the guest died of its kernel and the pattern matches in the message or on the
+    console.
+    """
+    expected = cell.expected
+    assert expected
+    text = f"{error}\n{error.console}"
+    died = error.code in (Code.GUEST_PANIC, Code.GUEST_DIED)
+    passed = died and bool(re.search(expected.pattern, text, re.MULTILINE))
+    finding = Finding(error.code, f"The plan expects `{expected}`; {error}.")
+    return Verdict(
+        cell=cell.id,
+        result=Result.PASS if passed else Result.FAIL,
+        seconds=seconds,
+        expected=expected,
+        findings=() if passed else (finding,),
+        blame=None if passed else Blame.GUEST,
+        notes=(*notes, f"the guest died: {error}"),
+        console=error.console,
         command=cell.command,
     )
 

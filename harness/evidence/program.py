@@ -20,7 +20,7 @@ from foothold_lab.harness.evidence.strace import SubjectTrace
 from foothold_lab.harness.evidence.trace_source import CheckedTrace, Witnesses
 from foothold_lab.harness.model.deadline import Check, unchecked
 from foothold_lab.harness.model.findings import Code, Finding
-from foothold_lab.harness.model.ledger import AddressSpace, Ledger, replay
+from foothold_lab.harness.model.ledger import AddressSpace, Answer, Ledger, replay
 from foothold_lab.harness.model.record import Ending, Record, Stop
 from foothold_lab.harness.model.signals import signal_name
 from foothold_lab.harness.model.verdict import Observation, Outcome, ReservationPath
@@ -121,7 +121,19 @@ class _ProgramObserver:
             evidence=self._evidence,
             contradictions=tuple(self._findings),
             last_output=_last_output(record),
+            stopped=stopped,
+            hindered=self._hindered(),
         )
+
+    def _hindered(self) -> str:
+        """Say which request for memory was refused or moved, or that this is not known."""
+        if not self._traced:
+            return "the program was not traced"
+        subject, space = self._traced
+        if subject.refused:
+            return str(subject.refused[0])
+        moved = (each for each in space.ledger if is_own_request(each))
+        return next((str(each) for each in moved if each.answer is Answer.MOVED), "")
 
     def _lack_of_progress(self) -> str:
         """Say why a program that still runs makes no progress; empty if it does, or waits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 
@@ -14,3 +15,14 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def signal_number(name: str) -> int:
+    """Return the number of a signal: `SIGSEGV`, `SEGV` or `11`. Raises ValueError."""
+    if re.fullmatch(r"[0-9]{1,2}", name) and 0 < int(name) <= 64:
+        return int(name)
+    full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
+    try:
+        return signal.Signals[full].value
+    except KeyError:
+        raise ValueError(f"{name!r} is not a signal: write SIGSEGV, SEGV or 11") from None

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from foothold_lab.harness.model.errors import Blame, did_you_mean
 from foothold_lab.harness.model.findings import Finding
-from foothold_lab.harness.model.signals import signal_name
+from foothold_lab.harness.model.signals import signal_name, signal_number
 
 
 class ReservationPath(StrEnum):
@@ -40,6 +40,11 @@ class Result(StrEnum):
     UNSUPPORTED = "unsupported"
 
 
+MOST_STATUS = 255  # exit(3) keeps eight bits
+EXPECTATION_FORMS = (
+    "starts", "starts-clean", "dies:REGEX", "says:REGEX", "status:N", "signal:NAME",
+    "panics:REGEX", "path:high", "path:low", "path:refused", "anything",
+)  # fmt: skip
 LAST_LINES = 8  # of a subject's output that a report shows
 _SENTENCES = {
     Result.PASS: "passed",
@@ -53,9 +58,11 @@ _SENTENCES = {
 class Expectation:
     """What must happen. `message` is the last line on stderr of a subject that dies.
 
-    Less can be asked, and of a program that reports nothing no more: any path, any outcome (None),
-    and for a death a regular expression that what it printed must match instead of status and
-    message.
+    An expectation may ask for less: any path or any outcome (None). Of a program that reports
+    nothing it asks for less always, and may add: a regular expression `pattern` for what it
+    printed; `exit_status`, with which it ends by itself; `signal`, which ends it; `clean`: none of
+    its requests for memory was refused or moved; `panics`: its guest dies, and `pattern` matches in
+    the message or the console.
     """
 
     path: ReservationPath | None
@@ -64,15 +71,20 @@ class Expectation:
     message: str = ""
     reason: str = ""
     pattern: str = ""
+    exit_status: int | None = None
+    signal: int = 0
+    clean: bool = False
+    panics: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Expectation:
-        """Read `starts`, `path:high` (or just `high`), `path:low`, `path:refused`, `dies:REGEX` or
-        `anything`.
+        """Parse one of EXPECTATION_FORMS; `path:high` may also be written `high`.
 
-        Raises ValueError, saying what is wrong.
+        Raises ValueError.
         """
         kind, colon, rest = text.partition(":")
+        if text == "starts-clean":
+            return cls(path=None, outcome=Outcome.STARTS, clean=True)
         if text == "starts":
             return cls(path=None, outcome=Outcome.STARTS)
         if text == "anything":
@@ -80,14 +92,17 @@ class Expectation:
         path = rest if kind == "path" else text
         if path in (ReservationPath.HIGH, ReservationPath.LOW, ReservationPath.REFUSED):
             return cls(path=ReservationPath(path), outcome=None)
-        if kind == "dies" and colon:
-            try:
-                re.compile(rest)
-            except re.error as error:
-                raise ValueError(f"{rest!r} is not a regular expression: {error}") from error
-            return cls(path=None, outcome=Outcome.DIES, pattern=rest)
-        near = did_you_mean(text, ("starts", "path:high", "path:low", "path:refused", "anything"))
-        forms = "starts, path:high, path:low, path:refused, dies:REGEX or anything"
+        if kind in ("dies", "says", "panics") and colon:
+            outcome = Outcome.DIES if kind == "dies" else None
+            return cls(path=None, outcome=outcome, pattern=_regex(rest), panics=kind == "panics")
+        if kind == "status" and colon:
+            if not re.fullmatch(r"[0-9]{1,3}", rest) or int(rest) > MOST_STATUS:
+                raise ValueError(f"{rest!r} is not an exit status from 0 to {MOST_STATUS}")
+            return cls(path=None, outcome=None, exit_status=int(rest))
+        if kind == "signal" and colon:
+            return cls(path=None, outcome=None, signal=signal_number(rest))
+        near = did_you_mean(text, EXPECTATION_FORMS)
+        forms = f"{', '.join(EXPECTATION_FORMS[:-1])} or {EXPECTATION_FORMS[-1]}"
         raise ValueError(f"unknown expectation {text!r}{near or f': write {forms}'}")
 
     def agrees(self, other: Expectation) -> bool:
@@ -96,6 +111,10 @@ class Expectation:
             return replace(self, reason="") == replace(other, reason="")
         path = None in (self.path, other.path) or self.path is other.path
         outcome = None in (self.outcome, other.outcome) or _is(self.outcome, other.outcome)
+        status = self.exit_status in (None, other.status)
+        place = not self.clean or other.path in (None, ReservationPath.HIGH)
+        if self.signal or self.panics or not (status and place):
+            return False
         return path and outcome and bool(re.search(self.pattern, other.message))
 
     @property
@@ -104,6 +123,16 @@ class Expectation:
         return self.path is None or self.outcome is None
 
     def __str__(self) -> str:
+        if self.panics:
+            return f"the guest panics with /{self.pattern}/"
+        if self.exit_status is not None:
+            return f"status {self.exit_status}"
+        if self.signal:
+            return f"killed by {signal_name(self.signal)}"
+        if self.clean:
+            return "starts, no request for memory refused or moved"
+        if self.outcome is None and self.pattern:
+            return f"says /{self.pattern}/"
         if self.outcome is None:
             return f"path {self.path}" if self.path else "anything"
         if self.outcome is Outcome.DIES and self.partial:
@@ -116,7 +145,8 @@ class Observation:
     """What the witnesses show together.
 
     `evidence` has one line for each witness, `contradictions` a finding for each disagreement between
-    two of them. `last_output` is the end of what the subject printed.
+    two of them. `last_output` is the end of what the subject printed. `stopped`: it did not end by
+    itself. `hindered` says which request for memory was refused or moved, or that this is unknown.
     """
 
     path: ReservationPath | None
@@ -127,6 +157,8 @@ class Observation:
     evidence: Mapping[str, str] = field(default_factory=dict)
     contradictions: tuple[Finding, ...] = ()
     last_output: str = ""
+    stopped: bool = False
+    hindered: str = ""
 
     def is_as(self, expected: Expectation) -> bool:
         """Is it what was expected, in path, outcome, status and message?"""
@@ -137,11 +169,26 @@ class Observation:
         return seen == asked and not self.signal
 
     def _is_partly(self, expected: Expectation) -> bool:
+        if not self._has_ended_as(expected):
+            return False
         path = expected.path in (None, self.path)
         outcome = expected.outcome is None or _is(self.outcome, expected.outcome)
         return (
             path and outcome and bool(re.search(expected.pattern, self.last_output or self.message))
         )
+
+    def _has_ended_as(self, expected: Expectation) -> bool:
+        if expected.panics or (expected.clean and not self._is_clean()):
+            return False
+        if expected.signal and self.signal != expected.signal:
+            return False
+        by_itself = not self.stopped and not self.signal
+        return expected.exit_status is None or (by_itself and self.status == expected.exit_status)
+
+    def _is_clean(self) -> bool:
+        if "report" in self.evidence:  # of the allocator
+            return self.path is ReservationPath.HIGH
+        return not self.hindered
 
     def __str__(self) -> str:
         if self.outcome is Outcome.STARTS:
@@ -243,6 +290,14 @@ class Verdict:
         if self.command and not self.passed:
             lines.append(f"Again: {shlex.join(self.command)}")
         return "\n".join(map(_printable, lines))
+
+
+def _regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is not a regular expression: {error}") from error
+    return text
 
 
 def _printable(line: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from foothold_lab.harness.model.cells import ALLOCATOR
-from foothold_lab.harness.model.verdict import Outcome, ReservationPath
+from foothold_lab.harness.model.verdict import EXPECTATION_FORMS, Outcome, ReservationPath
 from foothold_lab.harness.plan import value_types
 from foothold_lab.harness.plan.value_types import ValueType
 from foothold_lab.harness.plan.vocabulary import Vocabulary
@@ -247,7 +247,7 @@ _AXES = (
     ),
 )
 
-_EXPECT_FORMS = "`starts`, `path:high`, `path:low`, `path:refused`, `dies:REGEX` or `anything`."
+_EXPECT_FORMS = f"One of {', '.join(f'`{each}`' for each in EXPECTATION_FORMS)}."
 _EXPECTATIONS = (
     Setting(
         key="expect",
@@ -258,8 +258,10 @@ _EXPECTATIONS = (
         option=Option(
             name="--expect",
             metavar="EXPECTATION",
-            help="Expect this of every cell: starts, dies:REGEX, anything; or path:high, path:low, "
-            "path:refused (its largest reservation is above 4 GiB, below it, or refused).",
+            help="Expect this of every cell: starts, starts-clean (no request for memory was "
+            "refused or moved), dies:REGEX, says:REGEX, status:N, signal:NAME, panics:REGEX (its "
+            "guest does), anything; or path:high, path:low, path:refused (its largest reservation "
+            "is above 4 GiB, below it, or refused).",
         ),
     ),
     Setting(

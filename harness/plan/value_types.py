@@ -87,8 +87,8 @@ def _expectation(value: object, _: Vocabulary) -> Expectation:
     try:
         return Expectation.parse(_text(value))
     except ValueError as error:
-        remedy = 'write "starts", "path:low", "path:high", "path:refused", "dies:out of memory"'
-        raise UsageError(str(error), f'{remedy} or "anything"') from error
+        remedy = 'write for example "starts", "path:high", "dies:out of memory" or "status:3"'
+        raise UsageError(str(error), remedy) from error
 
 
 def _regex(value: object, _: Vocabulary) -> str:

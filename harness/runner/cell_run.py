@@ -96,6 +96,14 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
     except UnsupportedError as error:
         return unsupported(cell, error.finding, error.remedy)
     except FootholdError as error:
+        if isinstance(error, GuestError):
+            booted.dead = True
+            if cell.expected and cell.expected.panics:
+                seconds = time.monotonic() - started
+                return replace(
+                    evidence.judge_panic(cell, error, seconds=seconds, notes=notes),
+                    artefacts=str(directory),
+                )
         return Verdict(
             cell=cell.id,
             result=Result.ERROR,

@@ -143,3 +143,27 @@ def test_a_program_whose_reservations_are_all_refused_hangs(
     assert verdict.observed.outcome is Outcome.HANGS, str(verdict)
     assert verdict.observed.path is ReservationPath.REFUSED
     assert "all its large reservations were refused" in str(verdict.observed)
+
+
+CRASH = ("/bin/sh", "-c", "echo about to crash; echo c > /proc/sysrq-trigger; sleep 60")
+
+
+@pytest.mark.parametrize(
+    ("name", "expect", "result"),
+    [
+        ("uml-6.1", "panics:sysrq triggered crash", Result.PASS),
+        ("uml-7.2", "panics:sysrq triggered crash", Result.PASS),
+        ("uml-7.2", "panics:another reason", Result.FAIL),
+        ("uml-7.2", "starts", Result.ERROR),
+    ],
+)
+def test_a_guest_that_panics_under_the_program(name: str, expect: str, result: Result) -> None:
+    with open_guest(name) as guest:
+        verdict = guest.run_cell(*CRASH, expect=expect)
+        assert verdict.result is result, str(verdict)
+        assert "Kernel panic - not syncing: sysrq triggered crash" in verdict.console
+        assert guest.booted.damaged
+
+
+def test_a_guest_that_was_to_panic_and_does_not(guest: OpenGuest) -> None:
+    assert guest.run_cell("/bin/true", expect="panics:").result is Result.FAIL

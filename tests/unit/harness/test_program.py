@@ -356,3 +356,54 @@ def test_a_program_that_the_kernel_kills_in_execve_is_no_contradiction(result: s
     survived = trace.replace(b"killed by SIGSEGV", b"exited with 0")
     other = Record(argv=(), pid=7, ending=Ending(status=0), stdout=b"", stderr=b"", trace=survived)
     assert samples.codes(observe_program(other).contradictions) == [Code.TRACE_INCOMPLETE]
+
+
+@pytest.mark.parametrize(
+    ("expect", "lines", "status", "met"),
+    [
+        ("starts-clean", [f"{HIGH} = 0xc000000000"], 0, True),
+        ("starts-clean", [f"{HIGH} = 0x68000000"], 0, False),
+        ("starts-clean", [f"{HIGH} {ENOMEM}", f"{LOW} = 0x10000000"], 0, False),
+        ("starts-clean", [f"{HIGH} = 0xc000000000"], 1, False),
+        ("status:3", [], 3, True),
+        ("status:3", [], 2, False),
+        ("status:0", [], 0, True),
+        ("says:^no luck$", [], 0, False),
+        ("says:no luck", [], 5, True),
+        ("says:more luck", [], 5, False),
+        ("signal:SEGV", [], 11, False),
+        ("panics:", [], 1, False),
+    ],
+)
+def test_an_expectation_holds_for_what_it_says(
+    expect: str, lines: list[str], status: int, met: bool
+) -> None:
+    seen = observe_program(record(*lines, status=status, stderr="it had no luck today\n"))
+    assert seen.is_as(Expectation.parse(expect)) is met
+
+
+def test_a_program_that_was_stopped_has_no_exit_status() -> None:
+    seen = observe_program(stopped(f"{HIGH} = 0xc000000000", ready=True))
+    assert seen.is_as(Expectation.parse("starts-clean"))
+    assert not seen.is_as(Expectation.parse("status:0"))
+
+
+def test_an_untraced_program_is_not_known_to_start_clean() -> None:
+    untraced = Record(argv=(), pid=7, ending=Ending(status=0), stdout=b"", stderr=b"")
+    seen = observe_program(untraced)
+    assert not seen.is_as(Expectation.parse("starts-clean"))
+    assert seen.hindered == "the program was not traced"
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SEGV", "segv", "11"])
+def test_a_signal_ends_it(name: str) -> None:
+    killed = Record(argv=(), pid=7, ending=Ending(status=-1, signal=11), stdout=b"", stderr=b"")
+    seen = observe_program(killed)
+    assert seen.is_as(Expectation.parse(f"signal:{name}"))
+    assert not seen.is_as(Expectation.parse("signal:SIGKILL"))
+
+
+@pytest.mark.parametrize("text", ["status:", "status:-1", "status:256", "signal:FOO", "says:("])
+def test_rejects_an_expectation_without_a_valid_value(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not an? "):
+        Expectation.parse(text)
