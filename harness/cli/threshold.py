@@ -35,10 +35,15 @@ if TYPE_CHECKING:
     from foothold_lab.harness.plan import PlanFile
     from foothold_lab.harness.threshold import Missing, Threshold, ThresholdResults
 
+PER_DOUBLING = 8  # of harness/threshold, which is imported late
 _LIMITS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
 _EXAMPLES = (
     ("foothold threshold ./server", "How little address space does this program start in?"),
     ("foothold threshold go-hello --guest uml-6.1", "And a packaged runtime, in one guest?"),
+    (
+        "foothold threshold ./server --sweep --from 128M --to 4G --svg a.svg",
+        "Under which sizes does it start, and under which not?",
+    ),
 )
 
 
@@ -50,6 +55,8 @@ class _Search:
     low: str
     high: str
     precision: str
+    sweep: bool
+    per_doubling: int
 
     def sizes(self) -> tuple[int, int, int]:
         """Return lowest, highest and precision in bytes. Raises UsageError."""
@@ -91,6 +98,20 @@ class _Search:
     metavar="SIZE",
     help="Stop when the threshold is known to this size (default: 1/64 of it).",
 )
+@click.option(
+    "--sweep",
+    is_flag=True,
+    help="Try a grid of sizes, find every edge, and draw the bands of sizes between them.",
+)
+@click.option(
+    "--per-doubling",
+    type=click.IntRange(1, 1024),
+    default=PER_DOUBLING,
+    show_default=True,
+    metavar="N",
+    help="Sizes that --sweep tries between a size and its double.",
+)
+@output_option("--svg", "svg_file", help="Write the bands as an SVG drawing.")
 @click.option("--policy", metavar="POLICY", help="Policy of the allocator (default: after).")
 @output_option(
     "--json",
@@ -106,11 +127,13 @@ def threshold(
 
     SUBJECT is the path of a program, or the name of a packaged runtime such as go-hello. The
     search bisects the sizes within one boot of each guest. First it tries no limit at all, the
-    largest size, and the smallest.
+    largest size, and the smallest; at the end it tries sizes between those, to see whether the
+    result is monotonic. With --sweep it tries a grid of sizes instead and finds every edge.
     """
     from foothold_lab.harness.guests.catalogue import catalogue
 
     json_file: Path | None = options.pop("json_file")
+    svg_file: Path | None = options.pop("svg_file")
     search = _Search(**options)
     search.sizes()
     builder = make_builder()
@@ -132,8 +155,10 @@ def threshold(
     found = sorted(results.found, key=lambda each: names.index(each.guest))
     if json_file:
         _write(json_file, found, results.missing)
+    if svg_file and found:
+        _draw(svg_file, found)
     if json_file != Path(STDOUT):
-        _show(found, results.missing)
+        _show(found, results.missing, sweep=search.sweep)
     return _exit_code(found, results.missing, chosen=bool(guests))
 
 
@@ -172,7 +197,14 @@ def _run(
     from foothold_lab.harness.threshold import ThresholdQuery, find_thresholds
 
     low, high, precision = search.sizes()
-    query = ThresholdQuery(kind=search.kind, low=low, high=high, precision=precision, policy=policy)
+    query = ThresholdQuery(
+        kind=search.kind,
+        low=low,
+        high=high,
+        precision=precision,
+        policy=policy,
+        per_doubling=search.per_doubling if search.sweep else 0,
+    )
     with (
         tempfile.TemporaryDirectory(prefix="foothold-") as directory,
         Bus([TerminalReporter(sys.stderr, live=False, quiet=quiet)]) as bus,
@@ -181,18 +213,35 @@ def _run(
         return find_thresholds(guests, run, query, bus)
 
 
-def _show(found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
+def _draw(file: Path, found: Sequence[Threshold]) -> None:
+    from foothold_lab.harness.reporters.atomic_write import write_whole
+    from foothold_lab.harness.threshold import draw_svg
+
+    write_whole(file, draw_svg(found).encode())
+
+
+def _show(found: Sequence[Threshold], missing: Sequence[Missing], *, sweep: bool) -> None:
     from foothold_lab.harness.reporters.escape import escape_line
+    from foothold_lab.harness.threshold import Edge, draw_text
+    from foothold_lab.harness.threshold.bisection import about
 
     width = max((len(each.guest) for each in found), default=0)
     for each in found:
         click.echo(f"{each.guest:<{width}}  {each.kind}: {each}")
+        if sweep:
+            for line in draw_text(each.search.bands):
+                click.echo(f"{'':<{width}}  {line}")
+        elif each.search.edge is Edge.SEVERAL:
+            for band in each.search.bands:
+                click.echo(f"{'':<{width}}  {band}")
+            click.echo(f"{'':<{width}}  --sweep finds every edge and draws the bands")
+        little = about(each.search.largest) if each.search.largest else "no limit"
         if each.refused:
-            click.echo(
-                f"{'':<{width}}  below it, the last refused call: {escape_line(each.refused, 300)}"
-            )
+            told = escape_line(each.refused, 300)
+            click.echo(f"{'':<{width}}  under {little}, the last refused call: {told}")
         if each.observed:
-            click.echo(f"{'':<{width}}  below it, the program: {escape_line(each.observed, 300)}")
+            told = escape_line(each.observed, 300)
+            click.echo(f"{'':<{width}}  under {little}, the program: {told}")
     for gone in missing:
         click.echo(f"{gone.guest}: {escape_line(gone.why, 300)}", err=True)
 

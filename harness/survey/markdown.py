@@ -321,6 +321,8 @@ def _agreement(survey: Survey) -> str:
         if not (found and observed and size and found.search.edge is not Edge.NEVER):
             continue
         enough, little = found.search.smallest, found.search.largest
+        if enough and little and little > enough:  # not monotonic
+            little = None
         if (little is not None and size <= little and seen.starts) or (
             enough is not None and size >= enough and not seen.starts
         ):

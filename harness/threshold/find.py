@@ -13,7 +13,15 @@ from foothold_lab.harness.model.verdict import Outcome
 from foothold_lab.harness.runner.booted_guest import BootedGuest
 from foothold_lab.harness.runner.execution import Execution, deadline_for, execute
 from foothold_lab.harness.subjects.subject import Subject
-from foothold_lab.harness.threshold.bisection import HIGH, LOW, Edge, Threshold, search
+from foothold_lab.harness.threshold.bisection import (
+    HIGH,
+    LOW,
+    Edge,
+    Search,
+    Threshold,
+    search,
+    sweep,
+)
 
 KINDS = ("rlimit_as", "rlimit_data", "rlimit_stack", "memory")
 
@@ -23,7 +31,8 @@ class ThresholdQuery:
     """The limit to search for, between `low` and `high`, to `precision`, all in bytes.
 
     A precision of 0 is a part of the threshold itself (`bisection.FINENESS`). `policy` is the
-    allocator's; empty for every other subject.
+    allocator's; empty for every other subject. With `per_doubling`, a sweep over so many sizes
+    between one and its double; 0: a search for one edge.
     """
 
     kind: str = "rlimit_as"
@@ -31,6 +40,7 @@ class ThresholdQuery:
     high: int = HIGH
     precision: int = 0
     policy: str = ""
+    per_doubling: int = 0
 
 
 def find_threshold(
@@ -62,7 +72,7 @@ def find_threshold(
         report(f"{cell(size).limits}: {'starts' if well else observed or 'cannot be started'}")
         return well
 
-    found = search(starts, query.low, query.high, query.precision)
+    found = _search(starts, query)
     threshold = Threshold(
         guest=guest.name, subject=subject.name, policy=query.policy, kind=query.kind, search=found
     )
@@ -76,6 +86,18 @@ def find_threshold(
     refused = last_refusal(parse_trace(record.trace), record.pid) if record.trace else ""
     observed = execution.observe(cell(found.largest), subject)
     return replace(threshold, refused=refused, observed=str(observed))
+
+
+def _search(starts: Callable[[int | None], bool], query: ThresholdQuery) -> Search:
+    if not query.per_doubling:
+        return search(starts, query.low, query.high, query.precision)
+    return sweep(
+        starts,
+        query.low,
+        query.high,
+        precision=query.precision,
+        per_doubling=query.per_doubling,
+    )
 
 
 def _execute(cell: Cell, subject: Subject, guest: Guest, *, trace: bool) -> Execution | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness import subjects
+from foothold_lab.harness.cli.main import main
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.limits import Limits
@@ -108,6 +110,23 @@ EXIT = """
 void _start(void) {
     __asm__ volatile("mov x0, #0; mov x8, #93; svc #0");
     __builtin_unreachable();
+}
+"""
+
+BANDS = """
+#include <stdio.h>
+#include <sys/resource.h>
+int main(void) {
+    struct rlimit limit;
+    getrlimit(RLIMIT_AS, &limit);
+    unsigned long m = limit.rlim_cur >> 20;
+    if (limit.rlim_cur == RLIM_INFINITY)
+        return 0;
+    if (m < 100 || (m >= 1100 && m < 1500) || (m >= 2000 && m < 2600)) {
+        fprintf(stderr, "fatal error: no cage\\n");
+        return 1;
+    }
+    return 0;
 }
 """
 
@@ -277,3 +296,20 @@ def test_a_program_may_end_by_exit_under_the_emulator(builder: Builder, tmp_path
     ]
     assert verdict.passed, verdict.findings
     assert str(verdict.observed) == "starts"
+
+
+def test_a_sweep_draws_the_bands_of_a_program(
+    builder: Builder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiled(builder, tmp_path, bands=BANDS)
+    argv = ["threshold", str(tmp_path / "bands"), "--guest", "native", "--guest", "uml-6.1", "-q"]
+    assert main(argv) == 1
+    assert "rlimit_as: 100M, not monotonic" in capsys.readouterr().out
+    file = tmp_path / "bands.svg"
+    assert main([*argv, "--sweep", "--from", "64M", "--to", "8G", "--svg", str(file)]) == 1
+    swept = capsys.readouterr().out
+    edges = re.findall(r"^ +starts from (\S+) to (\S+)$", swept, re.MULTILINE)
+    assert len(edges) == 2 * 3, swept
+    assert edges[0][0] == "100M"
+    assert "fatal error: no cage" in swept
+    assert file.read_text().count('class="dies"') == 2 * 3
