@@ -109,9 +109,11 @@ def _paged(mappings: Sequence[MappedRange], hints: Sequence[int]) -> DetectedPat
     lows = []
     for run in _adjacent(mappings):
         for each in run:
-            start, end = each.start, -(-each.end // ARENA) * ARENA
-            committed = each.permissions == "rw-p" and each.length >= COMMITTED
-            if start % ARENA or not committed or run[-1].end < end:
+            # the kernel may join the arena with another mapping in use that ends where it begins
+            start = -(-each.start // ARENA) * ARENA
+            end = -(-each.end // ARENA) * ARENA
+            committed = each.permissions == "rw-p" and each.end - start >= COMMITTED
+            if not committed or run[-1].end < end:
                 continue
             evidence = f"{each} at the beginning of 64M reserved"
             if start in hints:

@@ -424,3 +424,28 @@ def test_arenas_of_64m_at_a_hint_or_elsewhere(
     seen = detect_path(there, policy)
     assert (seen.path, seen.base) == (path, base)
     assert seen.evidence
+
+
+@pytest.mark.parametrize(
+    ("joined", "path"),
+    [(0, ReservationPath.LOW), (32 * MIB, ReservationPath.LOW), (1 << 12, ReservationPath.LOW)],
+)
+def test_a_committed_arena_is_seen_when_the_kernel_joins_it_with_another_mapping(
+    joined: int, path: ReservationPath
+) -> None:
+    arena = 0x7F4F40000000
+    there = [
+        MappedRange(start=arena - joined, end=arena + 4 * MIB, permissions="rw-p", offset=0),
+        MappedRange(start=arena + 4 * MIB, end=arena + SPARSE, permissions="---p", offset=0),
+    ]
+    seen = detect_path(there, "modern-1.24")
+    assert (seen.path, seen.base) == (path, arena)
+
+
+def test_less_than_4m_of_an_arena_in_use_is_not_committed() -> None:
+    arena = 0x7F4F40000000
+    there = [
+        MappedRange(start=arena - 8 * MIB, end=arena + 2 * MIB, permissions="rw-p", offset=0),
+        MappedRange(start=arena + 2 * MIB, end=arena + SPARSE, permissions="---p", offset=0),
+    ]
+    assert detect_path(there, "modern-1.24").path is None
