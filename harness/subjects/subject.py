@@ -57,6 +57,7 @@ class Subject:
     interpreter: of a script, a path or, after env(1), a name.
     machine: the only one that runs it; empty: any.
     user: name or number of the user that it runs as; empty: that of the agent.
+    sysroot: whether its loader and libraries are those of another root file system.
     linked: whether it takes libraries of the root file system of its guest.
     """
 
@@ -79,6 +80,7 @@ class Subject:
     machine: str = ""
     linked: bool = False
     user: str = ""
+    sysroot: bool = False
 
     @property
     def ready_condition(self) -> bool:
@@ -298,6 +300,7 @@ def of_program(
         environment=_search_path() | dict(_assignment(each) for each in options.environment),
         root=options.root,
         user=options.user,
+        sysroot=options.sysroot is not None,
         timeout=options.timeout,
         machine=machine,
         ready_pattern=options.ready_pattern,
@@ -331,6 +334,12 @@ def can_run(
 
     `others` are the guests that can.
     """
+    if subject.sysroot and guest == "native":
+        return Support(
+            False,
+            "native runs programs with the libraries of this machine, not with those of --sysroot",
+            "take a UML or QEMU guest",
+        )
     if not subject.machine or subject.machine == machines[0]:
         return Support(True)
     if subject.machine in machines and not subject.linked:

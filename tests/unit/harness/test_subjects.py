@@ -162,6 +162,12 @@ def test_reads_the_machine_of_a_program(tmp_path: Path) -> None:
     assert ALLOCATOR.machine == ""
 
 
+def test_native_rejects_the_libraries_of_another_root() -> None:
+    subject = Subject(name="p", machine="x86_64", sysroot=True)
+    assert "not with those of --sysroot" in can_run(subject, "native", ("x86_64",), []).reason
+    assert can_run(subject, "uml-6.1", ("x86_64",), []).ok
+
+
 @pytest.mark.parametrize(
     ("machine", "linked", "machines", "why", "remedy"),
     [
