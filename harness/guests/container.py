@@ -170,11 +170,13 @@ class Container:
         try:
             yield stream
         except LostContactError as error:
-            raise GuestError(
+            died = GuestError(
                 f"the container went away under the subject: {error}",
                 code=Code.GUEST_DIED,
                 console=self.diagnose(),
-            ) from error
+            )
+            died.record = error.record
+            raise died from error
         finally:
             stream.close()
             if limits.memory is not None:

@@ -117,7 +117,9 @@ class Native:
                 yield stream
             except LostContactError as error:
                 what = f"the agent was killed under the subject: {error}"
-                raise GuestError(what, code=Code.GUEST_DIED) from error
+                died = GuestError(what, code=Code.GUEST_DIED)
+                died.record = error.record
+                raise died from error
             finally:
                 stream.close()
 

@@ -140,7 +140,9 @@ class QemuUser:
                 yield stream
             except LostContactError as error:
                 what = f"the agent was killed under the subject: {error}"
-                raise GuestError(what, code=Code.GUEST_DIED) from error
+                died = GuestError(what, code=Code.GUEST_DIED)
+                died.record = error.record
+                raise died from error
             finally:
                 stream.close()
 

@@ -168,10 +168,14 @@ class VmProcess:
         try:
             yield stream
         except LostContactError as error:
-            raise self._explain(f"the guest ended while a program ran: {error}") from error
+            died = self._explain(f"the guest ended while a program ran: {error}")
+            died.record = error.record
+            raise died from error
         except SubjectError as error:
             if self._failure.wait(0.2):  # the guest failed, not the subject
-                raise self._explain(str(error)) from None
+                died = self._explain(str(error))
+                died.record = error.record
+                raise died from None
             raise
         finally:
             stream.close()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from foothold_lab.harness.model.findings import Code, Finding
+from foothold_lab.harness.model.record import Record
 
 
 class Blame(StrEnum):
@@ -22,7 +23,8 @@ class Blame(StrEnum):
 class FootholdError(Exception):
     """Base of all errors of Foothold. `remedy` is one sentence, possibly empty; `code` is stable.
 
-    The family of the code is the blame. Raises ValueError for a code of another family.
+    The family of the code is the blame. `record` is what was recorded of the program that ran then,
+    None if none did. Raises ValueError for a code of another family.
     """
 
     blame = Blame.INFRASTRUCTURE
@@ -31,6 +33,7 @@ class FootholdError(Exception):
     def __init__(self, message: str, remedy: str = "", *, code: Code | None = None) -> None:
         super().__init__(message)
         self.remedy = remedy
+        self.record: Record | None = None
         self.code = code or self.usual
         if self.code.family != self.blame:
             raise ValueError(f"an error of {self.blame} cannot have the code {self.code}")

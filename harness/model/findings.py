@@ -175,6 +175,18 @@ class Code(StrEnum):
         "Read console.log and command.json of the guest in the run directory. A custom kernel "
         "needs the drivers that docs/guests.md names.",
     )
+    GUEST_KERNEL_WARNING = (
+        "guest/kernel-warning",
+        "The kernel of the guest reported a bug, a warning or an oops while the subject ran.",
+        "Read console.log of the guest. The cell reproduces a fault of that kernel; the guest is not "
+        "used for further cells.",
+    )
+    GUEST_TAINT = (
+        "guest/taint",
+        "The kernel was tainted while the subject ran (/proc/sys/kernel/tainted has changed).",
+        "Read console.log of the guest, and Documentation/admin-guide/tainted-kernels.rst for the "
+        "bits. The guest is not used for further cells.",
+    )
     GUEST_DIED = (
         "guest/died",
         "The guest, or its agent, ended while a subject ran or waited in it.",

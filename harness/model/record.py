@@ -67,6 +67,7 @@ class Ending:
     """How a program ended, as the agent saw it. Times in seconds, memory in bytes.
 
     `status` is -1 if a signal ended it, `outlived` counts processes that had to be killed after it.
+    `taint_before` and `taint_after` are /proc/sys/kernel/tainted.
     """
 
     status: int
@@ -77,6 +78,8 @@ class Ending:
     max_rss: int = 0
     minor_faults: int = 0
     outlived: int = 0
+    taint_before: int = 0
+    taint_after: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +110,7 @@ class Record:
     `stderr`, `trace`. `stopped`: it was ended at its timeout, or because it was `ready`: a condition
     of its Supervision was met. `stop` says what it did then, as far as the agent could see it. `written`
     maps the names of files that it wrote into its fresh working directory to their contents.
+    `partial`: contact was lost before the end of the program, so `ending` says nothing.
     """
 
     argv: tuple[str, ...]
@@ -123,12 +127,14 @@ class Record:
     ready: bool = False
     written: Mapping[str, bytes] = field(default_factory=dict)
     stop: Stop | None = None
+    partial: bool = False
 
     def write(self, directory: Path, output: str = "stdout.jsonl") -> None:
         """Write it into a directory, one file for each kind of evidence."""
         directory.mkdir(parents=True, exist_ok=True)
         (directory / output).write_bytes(self.stdout)
-        (directory / "ending.json").write_bytes(msgspec.json.encode(self.ending))
+        if not self.partial:
+            (directory / "ending.json").write_bytes(msgspec.json.encode(self.ending))
         (directory / "stderr").write_bytes(self.stderr)
         if self.emulator is not None:  # the trace is made from it
             (directory / "emulator.log").write_bytes(self.emulator)

@@ -12,6 +12,8 @@ import shlex
 import unicodedata
 from collections.abc import Sequence
 
+from foothold_lab.harness.model.kernel_log import excerpt
+
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _LAYOUT = "\n\t"  # hidden characters that text of several lines may hold
 _PLAIN_IN_MARKDOWN = " .,;/=+-()!'✓✗–·†↻"
@@ -29,8 +31,10 @@ def escape_line(text: str, longest: int | None = 2000) -> str:
 
 
 def escape_lines(text: str, most: int = 20, longest: int = 300) -> list[str]:
-    """Return the last `most` lines of a text, each for a terminal."""
-    return [escape_line(line, longest) for line in text.splitlines()[-most:]]
+    """Return `most` lines of a console, each for a terminal: from the first fault of the kernel on,
+    or the last ones.
+    """
+    return [escape_line(line, longest) for line in excerpt(text.splitlines(), most)]
 
 
 def escape_html(text: str) -> str:

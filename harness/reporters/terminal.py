@@ -38,7 +38,7 @@ _STYLES = {
     Result.ERROR: "bold magenta",
     Result.UNSUPPORTED: "yellow",
 }
-_CONSOLE_LINES = 8
+_CONSOLE_LINES = 12
 _RESULT_WIDTH = len("✗ unsupported")
 
 
@@ -340,9 +340,7 @@ def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
         yield Text(f"    note: {escape_line(note, 400)}", "dim")
     output = [escape_line(line, 300) for line in verdict.last_lines]
     yield from _quoted("last output of the subject:", output)
-    yield from _quoted(
-        "last lines of the guest's console:", escape_lines(verdict.console, _CONSOLE_LINES)
-    )
+    yield from _quoted("console of the guest:", escape_lines(verdict.console, _CONSOLE_LINES))
     for label, text in (
         ("remedy: ", escape_line(verdict.remedy)),
         ("kept in: ", escape_line(verdict.artefacts)),

@@ -56,7 +56,7 @@ class BootedGuest:
     is_stopping: Callable[[], bool] = lambda: False
     verdicts: list[Verdict] = field(default_factory=list)
     missing_files: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    dead: bool = False
+    unsound: bool = False
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ class BootedGuest:
     @property
     def damaged(self) -> bool:
         """Did the guest fail under one of its cells? Then it must not be used again."""
-        return self.dead or any(verdict.blame is Blame.GUEST for verdict in self.verdicts)
+        return self.unsound or any(verdict.blame is Blame.GUEST for verdict in self.verdicts)
 
     def deploy(self, subject: Subject) -> None:
         """Copy the files of one more subject into the guest.

@@ -20,13 +20,17 @@ from foothold_lab.harness.model.errors import (
 )
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code, Finding
+from foothold_lab.harness.model.kernel_log import kernel_faults
+from foothold_lab.harness.model.record import Record
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.harness.oracle import predict, unknown
 from foothold_lab.harness.runner.booted_guest import BootedGuest, subject_support
-from foothold_lab.harness.runner.execution import deadline_for, execute
+from foothold_lab.harness.runner.execution import Execution, deadline_for, execute
 from foothold_lab.harness.runner.missing_files import explain_missing, missing_files
 from foothold_lab.harness.subjects.subject import Subject, can_judge_under
 
+MOST_CONSOLE = 1 << 20  # bytes of a console that are searched after a cell
+LAST_BYTES, LAST_WORDS = 4096, 3  # of the output of a program whose guest died: bytes, lines
 JUDGING_SECONDS = 120.0  # the longest trace that is kept takes about 20 s on one processor
 
 
@@ -82,6 +86,7 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
     untraced = _untraced(booted, wanted=booted.options.trace and cell.trace)
     notes = [*guest.boot_record.notes, *([untraced] if untraced else [])]
     deadline = deadline_for(cell, subject, guest)
+    console = _ConsoleLog(booted)
     predicted = None
     try:
         facts = measure_under(guest, booted.facts, cell.limits, deadline)
@@ -96,8 +101,11 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
     except UnsupportedError as error:
         return unsupported(cell, error.finding, error.remedy)
     except FootholdError as error:
+        if error.record:  # what it printed before its guest died is evidence
+            error.record.write(directory, "stdout.jsonl" if subject.reports else "stdout")
+            notes += [f"it had printed: {line}" for line in _last_words(error.record)]
         if isinstance(error, GuestError):
-            booted.dead = True
+            booted.unsound = True
             if cell.expected and cell.expected.panics:
                 seconds = time.monotonic() - started
                 return replace(
@@ -119,6 +127,9 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
         )
     if execution.untraced:
         notes.append("run again without a tracer, under which it did not come to an end")
+    if faults := _kernel_faults(console, execution):
+        booted.unsound = True
+        observation = replace(observation, contradictions=(*observation.contradictions, *faults))
     verdict = evidence.judge(
         cell,
         predicted,
@@ -143,6 +154,42 @@ def _missing(
     if subject.name not in booted.missing_files:
         booted.missing_files[subject.name] = missing_files(booted.guest, cell, subject)
     return explain_missing(booted.missing_files[subject.name])
+
+
+class _ConsoleLog:
+    """The console of a guest from now on; empty for a guest without one."""
+
+    def __init__(self, booted: BootedGuest) -> None:
+        self._path = booted.directory / "console.log"
+        self._start = self._path.stat().st_size if self._path.exists() else 0
+
+    def read(self) -> str:
+        """Return what was printed since, up to MOST_CONSOLE bytes."""
+        if not self._path.exists():
+            return ""
+        with self._path.open("rb") as file:
+            file.seek(self._start)
+            return file.read(MOST_CONSOLE).decode(errors="replace")
+
+
+def _kernel_faults(console: _ConsoleLog, execution: Execution) -> list[Finding]:
+    """Return what the kernel reported of its own faults while the program ran."""
+    found = [
+        Finding(Code.GUEST_KERNEL_WARNING, f"The kernel reported a fault: {message}")
+        for message in kernel_faults(console.read())
+    ]
+    ending = execution.record.ending
+    if ending.taint_after != ending.taint_before:
+        text = (
+            f"The taint of the kernel changed from {ending.taint_before} to {ending.taint_after}."
+        )
+        found.append(Finding(Code.GUEST_TAINT, text))
+    return found
+
+
+def _last_words(record: Record) -> list[str]:
+    text = (record.stderr or record.stdout)[-LAST_BYTES:].decode(errors="backslashreplace")
+    return [line.strip() for line in text.splitlines() if line.strip()][-LAST_WORDS:]
 
 
 def _judging_check(booted: BootedGuest) -> Check:

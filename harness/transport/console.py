@@ -21,6 +21,7 @@ from pexpect import fdpexpect
 
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.kernel_log import excerpt
 
 MOST = 16 << 20  # bytes of a console that are recorded; a guest that prints more is stopped
 TAIL = 8192  # bytes kept in memory, for messages
@@ -112,7 +113,7 @@ class Console:
         """The last lines, as text."""
         with self._guard:
             text = bytes(self._tail).decode(errors="replace")
-        return "\n".join(line.rstrip() for line in text.splitlines()[-LINES:])
+        return "\n".join(excerpt([line.rstrip() for line in text.splitlines()], LINES))
 
     def send(self, data: bytes) -> None:
         """Type on the console."""

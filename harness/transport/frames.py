@@ -9,6 +9,8 @@ import struct
 from collections.abc import Iterator
 from enum import Enum
 
+from foothold_lab.harness.model.record import Record
+
 MOST_FRAME = 16 << 20  # bytes; the agent sends no longer frame
 _HEADER = struct.Struct("<cI")
 
@@ -50,7 +52,12 @@ class FrameKind(bytes, Enum):
 
 
 class LostContactError(Exception):
-    """The stream ended before the program did: its guest is dying, or the agent is."""
+    """The stream ended before the program did: its guest is dying, or the agent is.
+
+    `record` is what was recorded of the program until then.
+    """
+
+    record: Record | None = None
 
 
 def frame(kind: FrameKind, payload: bytes = b"") -> bytes:

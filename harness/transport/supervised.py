@@ -10,13 +10,19 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
 
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.model.errors import GuestError, InfrastructureError, SubjectError
+from foothold_lab.harness.model.errors import (
+    FootholdError,
+    GuestError,
+    InfrastructureError,
+    SubjectError,
+)
 from foothold_lab.harness.model.facts import Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Ending, Record, Stop, Supervision
@@ -148,7 +154,13 @@ def supervise(
     be started, or still runs at the deadline (then it is dead); InfrastructureError if it cannot be
     traced; LostContactError if the guest ends first.
     """
-    return _Supervision(stream, tuple(argv), on_checkpoint, how).run(deadline)
+    supervision = _Supervision(stream, tuple(argv), on_checkpoint, how)
+    started = time.monotonic()
+    try:
+        return supervision.run(deadline)
+    except (LostContactError, FootholdError) as error:
+        error.record = supervision.partial_record(time.monotonic() - started)
+        raise
 
 
 def measured(stream: Stream, deadline: Deadline) -> Facts:
@@ -316,6 +328,10 @@ class _Supervision:
             f"its last output: {tail.decode(errors='replace').strip() or 'none'}",
             code=Code.SUBJECT_DEADLINE,
         )
+
+    def partial_record(self, seconds: float) -> Record:
+        """Return what was recorded so far of a program whose end was not seen."""
+        return replace(self._record(Ending(status=-1), seconds), partial=True)
 
     def _record(self, ending: Ending, seconds: float) -> Record:
         return Record(

@@ -73,6 +73,7 @@ struct supervisor {
 	bool harness_gone; /* or it sends nonsense */
 	bool stopped;      /* the subject was stopped, and killed */
 	double next_look;  /* seconds of the clock */
+	int taint;         /* of the kernel, before the subject started */
 	size_t traced;     /* bytes of trace that were read */
 	size_t seen;       /* bytes of output and trace at the last look */
 	struct stop_lines stop_lines;
@@ -267,6 +268,14 @@ static void read_report(struct supervisor *supervisor)
 	send_frame(FRAME_STARTED, text, (size_t)length);
 }
 
+static int kernel_taint(void)
+{
+	char *text = read_file("/proc/sys/kernel/tainted", NULL);
+	int taint = text ? atoi(text) : 0;
+	free(text);
+	return taint;
+}
+
 /* ---- the start ---- */
 
 static void make_pipe(int *read_end, int *write_end)
@@ -438,6 +447,7 @@ static void start(struct supervisor *supervisor, char **options)
 	struct child_ends ends;
 	open_channels(supervisor, &ends);
 	readiness_open(&supervisor->options.readiness);
+	supervisor->taint = kernel_taint();
 	process_tree_open(&supervisor->tree);
 	limits_enter(&supervisor->options.limits);
 	pid_t pid = process_tree_fork(&supervisor->tree, ends.terminal);
@@ -717,11 +727,12 @@ static void send_ended(const struct supervisor *supervisor, double wall, int out
 	const struct rusage *usage = &supervisor->tree.usage;
 	int length = snprintf(text, sizeof text,
 		"{\"status\":%d,\"signal\":%d,\"wall\":%.6f,\"user\":%.6f,\"system\":%.6f,"
-		"\"max_rss\":%lld,\"minor_faults\":%lld,\"outlived\":%d}",
+		"\"max_rss\":%lld,\"minor_faults\":%lld,\"outlived\":%d,"
+		"\"taint_before\":%d,\"taint_after\":%d}",
 		WIFEXITED(status) ? WEXITSTATUS(status) : -1,
 		WIFSIGNALED(status) ? WTERMSIG(status) : 0, wall, timeval_seconds(usage->ru_utime),
 		timeval_seconds(usage->ru_stime), (long long)usage->ru_maxrss * 1024,
-		(long long)usage->ru_minflt, outlived);
+		(long long)usage->ru_minflt, outlived, supervisor->taint, kernel_taint());
 	send_frame(FRAME_ENDED, text, (size_t)length);
 }
 

@@ -10,6 +10,7 @@ import pytest
 
 from foothold_lab.harness.api.guest import CellOptions, OpenGuest, open_guest
 from foothold_lab.harness.model.errors import UnsupportedError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Outcome, ReservationPath, Result, Verdict
 from foothold_lab.images import processes
 
@@ -161,9 +162,28 @@ def test_a_guest_that_panics_under_the_program(name: str, expect: str, result: R
     with open_guest(name) as guest:
         verdict = guest.run_cell(*CRASH, expect=expect)
         assert verdict.result is result, str(verdict)
+        assert verdict.console.startswith("Kernel panic") or "sysrq" in verdict.console[:300]
         assert "Kernel panic - not syncing: sysrq triggered crash" in verdict.console
         assert guest.booted.damaged
+        assert Path(verdict.artefacts, "stdout").read_text() == "about to crash\n"
+        assert any("it had printed: about to crash" in note for note in verdict.notes)
 
 
 def test_a_guest_that_was_to_panic_and_does_not(guest: OpenGuest) -> None:
     assert guest.run_cell("/bin/true", expect="panics:").result is Result.FAIL
+
+
+@pytest.mark.parametrize("name", ["uml-7.2", "qemu-x86_64"])
+def test_a_fault_of_the_kernel_is_a_finding(name: str) -> None:
+    message = "BUG: Bad page map in process server  pte:8000 pmd:1000"
+    with open_guest(name) as guest:
+        sound = guest.run_cell("/bin/true")
+        assert sound.passed, str(sound)
+        verdict = guest.run_cell("/bin/sh", "-c", f"echo '<1>{message}' > /dev/kmsg")
+        assert verdict.result is Result.FAIL
+        assert [each.code for each in verdict.findings] == [Code.GUEST_KERNEL_WARNING]
+        assert message in verdict.findings[0].text
+        assert guest.booted.damaged
+        tainted = guest.run_cell("/bin/sh", "-c", "echo 512 > /proc/sys/kernel/tainted")
+        assert Code.GUEST_TAINT in [each.code for each in tainted.findings]
+        assert "The taint of the kernel changed from" in str(tainted)

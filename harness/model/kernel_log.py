@@ -1,0 +1,36 @@
+"""Finds what a kernel says of its own faults in the text of a console."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+MOST_MESSAGES = 3
+CONTEXT = 6  # lines of a message that are kept
+# lib/bug.c, mm/memory.c (print_bad_pte), kernel/panic.c, kernel/locking/lockdep.c, mm/kasan/report.c
+_FAULT = re.compile(
+    r"Kernel panic - not syncing|\bBUG: |\bWARNING: (?:CPU: |.* at )|\bOops: |\bBad page map\b|kernel BUG at |"
+    r"UBSAN: |possible circular locking"
+)
+
+
+def kernel_faults(text: str) -> tuple[str, ...]:
+    """Return the first messages about faults of the kernel, each with the lines that follow it."""
+    lines = [line.rstrip() for line in text.splitlines()]
+    found: list[str] = []
+    at = 0
+    while at < len(lines) and len(found) < MOST_MESSAGES:
+        if _FAULT.search(lines[at]):
+            found.append("\n".join(lines[at : at + CONTEXT]))
+            at += CONTEXT
+        else:
+            at += 1
+    return tuple(found)
+
+
+def excerpt(lines: Sequence[str], count: int) -> Sequence[str]:
+    """Return the lines that say most: from the first fault of the kernel on, or the last ones."""
+    for at, line in enumerate(lines):
+        if _FAULT.search(line):
+            return lines[at : at + count]
+    return lines[-count:]
