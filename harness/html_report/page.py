@@ -26,6 +26,7 @@ from foothold_lab.harness.html_report.cells import cell_views
 from foothold_lab.harness.html_report.comparison import compare_runs
 from foothold_lab.harness.html_report.read import Run
 from foothold_lab.harness.html_report.summary import guest_views, summarise
+from foothold_lab.harness.model.cells import ALLOCATOR
 from foothold_lab.harness.model.traits import TRAITS
 from foothold_lab.harness.reporters.escape import escape_html
 from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS, RESULT_WORDS, arrange
@@ -57,6 +58,7 @@ def render(run: Run, earlier: Run | None = None) -> bytes:
             links={view.cell.id: view.mark for view in views},
             signs=RESULT_SIGNS,
             words=RESULT_WORDS,
+            allocator=any(cell.subject == ALLOCATOR for cell in run.result.cells),
             large=len(views) > PRINTED_WHOLE,
             style=Markup(style),  # noqa: S704 - our own files
             script=Markup(script),  # noqa: S704

@@ -10,11 +10,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from foothold_lab.harness.cli import main
 from foothold_lab.harness.html_report.page import render, visible
 from foothold_lab.harness.html_report.read import read_run
 from foothold_lab.harness.html_report.reporter import HtmlReporter
+from foothold_lab.harness.model.events import RunStarted
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.reporters.escape import escape_line
 from tests.unit.harness import samples
@@ -109,6 +111,24 @@ def test_the_page_says_everything_of_a_cell(directory: Path) -> None:
         "47 bits, 4",  # the facts
     ):
         assert told in text, told
+
+
+def test_a_run_of_other_programs_does_not_mention_the_address_of_the_allocator(
+    directory: Path, tmp_path: Path
+) -> None:
+    assert "0xf840000000" in words_of(directory)
+    started, *others = runs.events()
+    assert isinstance(started, RunStarted)
+    cells = tuple(replace(cell, subject="redis") for cell in started.cells)
+    other = runs.write(tmp_path / "other", [structs.replace(started, cells=cells), *others])
+    assert "0xf840000000" not in words_of(other)
+    assert "low-grown" not in words_of(other)
+
+
+def words_of(directory: Path) -> str:
+    """Return the section of a page that explains its words."""
+    page = render(read_run(directory)).decode()
+    return page.partition('<h2 id="words">')[2].partition("</section>")[0]
 
 
 def test_a_picture_says_the_same_in_words(directory: Path) -> None:
