@@ -216,6 +216,19 @@ static void mount_shm(const struct making *making)
 		mount("tmpfs", whole, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
 }
 
+/* Only what is fresh is writable, as on the root of a host: every fresh directory becomes a mount
+ * of its own, and the mount of the rest becomes read-only. */
+static int protect(const struct making *making)
+{
+	char whole[PATH_MAX];
+	for (size_t i = 0; i < FRESH; i++)
+		if (making->is_fresh[i] && !join(whole, making->root->place, fresh[i].path + 1) &&
+			mount(whole, whole, NULL, MS_BIND | MS_REC, NULL) < 0)
+			return -errno;
+	unsigned long flags = MS_REMOUNT | MS_BIND | MS_RDONLY;
+	return mount(NULL, making->root->place, NULL, flags, NULL) < 0 ? -errno : 0;
+}
+
 /* Is this agent in a guest of ours? PID 1 is then the same program. This protects the host: a
  * mount namespace of root on the host would show its own files to the subject. */
 static bool in_guest(void)
@@ -263,5 +276,6 @@ int subject_root_make(const struct subject_root *root, const char **step)
 		return error;
 	make_fresh(&making);
 	mount_shm(&making);
-	return 0;
+	*step = "the mounts of its writable directories";
+	return protect(&making);
 }

@@ -26,8 +26,8 @@ int subject_root_check(void);
 
 /* Enter a mount namespace of our own, and make the root in it. /tmp, /var/tmp, /run and /root are
  * empty and writable; so are /home, /var/log, /var/lib and the like if the base is a root of ours.
- * Everything vanishes with the last process of the namespace; nothing is removed. Returns 0 or a
- * negative errno; then *STEP says what failed. */
+ * Everything else is read-only, if the base is. Everything vanishes with the last process of the
+ * namespace; nothing is removed. Returns 0 or a negative errno; then *STEP says what failed. */
 int subject_root_make(const struct subject_root *root, const char **step);
 
 #endif
