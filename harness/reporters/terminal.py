@@ -190,6 +190,8 @@ class _LiveTable:
 
     def _note(self, event: AnyEvent) -> None:
         if isinstance(event, Progress):
+            if any(cell.id in self._running for cell in self._result.cells_of(event.guest)):
+                return  # the table shows for how long each cell has been running
             if event.guest:
                 self._state[event.guest] = Text(escape_line(event.what), "cyan")
             else:

@@ -178,12 +178,11 @@ def _kernel_faults(console: _ConsoleLog, execution: Execution) -> list[Finding]:
         Finding(Code.GUEST_KERNEL_WARNING, f"The kernel reported a fault: {message}")
         for message in kernel_faults(console.read())
     ]
-    ending = execution.record.ending
-    if ending.taint_after != ending.taint_before:
-        text = (
-            f"The taint of the kernel changed from {ending.taint_before} to {ending.taint_after}."
-        )
-        found.append(Finding(Code.GUEST_TAINT, text))
+    for record in filter(None, (execution.record, execution.untraced)):
+        before, after = record.ending.taint_before, record.ending.taint_after
+        if after != before:
+            text = f"The taint of the kernel changed from {before} to {after}."
+            found.append(Finding(Code.GUEST_TAINT, text))
     return found
 
 

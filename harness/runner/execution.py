@@ -2,7 +2,8 @@
 
 A tracer slows a program down, up to a thousand times if it maps memory without end, and some
 programs do not run under a tracer at all. A traced program that reaches its timeout is therefore
-run again without a tracer: the trace of the first run shows the path, the second run the outcome.
+run again without a tracer, unless it only has to start and waits: the trace of the first run shows
+the path, the second run the outcome.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def execute(
     argv = subjects.command(subject, cell, guest.paths, trace=trace)
     how = subjects.supervision(subject, guest.paths, guest.scale, trace=trace)
     record = run_program(guest, argv, cell.limits, deadline, how=how)
-    if subject.reports or not trace or not record.stopped or record.ready:
+    waits = bool(record.stop and record.stop.activity == "waits" and how.ready_idle)
+    if subject.reports or not trace or not record.stopped or record.ready or waits:
         return Execution(record)
     how = replace(how, trace=False)
     return Execution(record, run_program(guest, argv, cell.limits, deadline, how=how))

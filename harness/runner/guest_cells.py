@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from foothold_lab.harness.runner.options import needs_program_memory
 from foothold_lab.harness.runner.retries import RetryQueue
 from foothold_lab.harness.subjects.subject import Root
 from foothold_lab.images.errors import ImageError
+
+PROGRESS_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ class _GroupRun:
             if (attempt := self._queue.attempt(cell)) > 1:
                 directory /= f"try-{attempt}"
             subject = self._options.subjects[cell.subject]
-            verdict = run_cell(booted, cell, subject, directory)
+            with _progress(self._pool.emit, booted.name, cell):
+                verdict = run_cell(booted, cell, subject, directory)
             if verdict.result is Result.ERROR and self._pool.is_stopping():
                 return False  # not a verdict: the guest was stopped under the cell
             self._record(cell, verdict, boot)
@@ -179,6 +183,25 @@ class _GroupRun:
                 command=cell.command,
             )
             self._record(cell, verdict, boot, booted=False)
+
+
+@contextlib.contextmanager
+def _progress(emit: Emit, guest: str, cell: Cell) -> Iterator[None]:
+    """Say how long a cell has been running, every PROGRESS_SECONDS."""
+    started, done = time.monotonic(), threading.Event()
+
+    def report() -> None:
+        while not done.wait(PROGRESS_SECONDS):
+            what = f"{cell.id} has been running for {time.monotonic() - started:.0f} s"
+            emit(events.Progress(what=what, guest=guest))
+
+    thread = threading.Thread(target=report, name=f"progress {cell.id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _finding(error: Exception) -> Finding:
