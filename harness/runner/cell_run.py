@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from foothold_lab.harness import evidence
+from foothold_lab.harness.guests.base import Support
 from foothold_lab.harness.guests.limit_support import measure_under, support_for
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Check, Deadline
@@ -73,15 +74,16 @@ def unsupported(cell: Cell, finding: Finding, remedy: str) -> Verdict:
     )
 
 
+def _support(booted: BootedGuest, cell: Cell, subject: Subject) -> Support:
+    """Say whether the guest can apply the limits, and whether they can judge the subject."""
+    support = support_for(booted.guest, booted.facts, cell.limits, subject.machine)
+    return can_judge_under(subject, cell.limits.ceiling) if support.ok else support
+
+
 def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path) -> Verdict:
     started = time.monotonic()
     guest = booted.guest
-    support = support_for(guest, booted.facts, cell.limits, subject.machine)
-    if not support.ok:
-        finding = Finding(Code.UNSUPPORTED_LIMIT, support.reason)
-        return unsupported(cell, finding, support.remedy)
-    support = can_judge_under(subject, cell.limits.ceiling)
-    if not support.ok:
+    if not (support := _support(booted, cell, subject)).ok:
         return unsupported(cell, Finding(Code.UNSUPPORTED_LIMIT, support.reason), support.remedy)
     untraced = _untraced(booted, wanted=booted.options.trace and cell.trace)
     notes = [*guest.boot_record.notes, *([untraced] if untraced else [])]

@@ -249,10 +249,7 @@ class _Supervision:
         elif kind == FrameKind.TRACE:
             self._take_trace(payload)
         elif kind == FrameKind.MAPS:
-            if self._checkpoints:
-                checkpoint = self._checkpoints.pop(0)
-                if payload:  # else it had ended before its maps could be read
-                    self._maps[checkpoint] = payload.decode(errors="replace")
+            self._take_maps(payload)
         elif kind == FrameKind.STOPPED:
             self._take_stop(decode(payload, Stop))
         elif kind == FrameKind.EXIT_MAPS:
@@ -263,6 +260,13 @@ class _Supervision:
             self._take_output(kind, payload)
         else:
             raise LostContactError(f"a frame of kind {kind!r}, which the agent does not send")
+
+    def _take_maps(self, payload: bytes) -> None:
+        """Keep the maps of the oldest checkpoint; none come if the subject had ended before."""
+        if self._checkpoints:
+            checkpoint = self._checkpoints.pop(0)
+            if payload:
+                self._maps[checkpoint] = payload.decode(errors="replace")
 
     def _take_output(self, kind: FrameKind, payload: bytes) -> None:
         output = self._output[kind]
