@@ -22,18 +22,26 @@ _NOT_AN_ERROR = re.compile(
     re.I,
 )
 
+# what follows from an error that was printed before, perhaps on the other output
+_CONSEQUENCE = re.compile(
+    r"could not create the java virtual machine|program will (?:now )?exit|^aborted|^terminated"
+    r"|^exiting|giving up",
+    re.I,
+)
+
 
 def choose_message(stdout: bytes, stderr: bytes) -> str:
     """Return the first line that reads like an error: what follows it is often a dump or advice.
 
     Standard error is read first, then standard output. Lines that are indented, as the code in a
-    traceback is, count only if no other line is an error. Without an error, the message is the last
-    line. Returns at most LONGEST_MESSAGE characters; a longer line ends with an ellipsis.
+    traceback is, and lines that only tell the consequence of an error count only if no other line is
+    an error. Without an error, the message is the last line. Returns at most LONGEST_MESSAGE characters; a longer line ends with an ellipsis.
     """
     outputs = [list(_lines(each)) for each in (stderr, stdout)]
     everything = [line for lines in outputs for line in lines]
     errors = [line for line in everything if _ERROR.search(line) and not _advises(line)]
-    first = next((line for line in errors if not line[0].isspace()), errors[0] if errors else "")
+    causes = (line for line in errors if not (line[0].isspace() or _CONSEQUENCE.search(line)))
+    first = next(causes, errors[0] if errors else "")
     return _shortened((first or _last(outputs)).strip())
 
 

@@ -71,6 +71,14 @@ def test_reads_standard_error_before_standard_output() -> None:
     assert choose_message(b"one\ntwo\n", b"") == "two"
 
 
+def test_prefers_the_cause_on_the_other_output_to_its_consequence() -> None:
+    log = b"[0.1s][error][gc] Failed to reserve enough address space for Java heap\n"
+    summary = b"Error: Could not create the Java Virtual Machine.\n"
+    more = b"Error: A fatal exception has occurred. Program will exit.\n"
+    assert "Failed to reserve" in choose_message(log, summary + more)
+    assert choose_message(b"", summary + more) == summary.decode().strip()
+
+
 def test_marks_a_line_that_is_too_long() -> None:
     message = choose_message(b"", b"error: " + b"x" * 9000)
     assert (len(message), message[-1]) == (LONGEST_MESSAGE, "…")
