@@ -174,7 +174,7 @@ def _describe_context(kept: StoredRun, verdict: Verdict) -> Iterator[str]:
     yield f"took {format_seconds(verdict.seconds)}, in the run of {format_time(kept.run.started)}"
     if verdict.artefacts:
         yield f"evidence: {escape_line(verdict.artefacts)}"
-    yield f"to repeat: {repeat_command(verdict.command)}"
+    yield f"again: {repeat_command(verdict.command)}"
 
 
 def _flatten(facts: Mapping[str, object], prefix: str = "") -> Iterator[str]:

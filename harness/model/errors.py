@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from foothold_lab.harness.model.findings import Code, Finding
-from foothold_lab.harness.model.record import Record
+
+if TYPE_CHECKING:  # it takes msgspec, which --help does without
+    from foothold_lab.harness.model.record import Record
 
 
 class Blame(StrEnum):

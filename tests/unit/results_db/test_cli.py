@@ -82,7 +82,7 @@ def test_shows_a_cell_in_full(capsys: pytest.CaptureFixture[str]) -> None:
         "  image image: native-1\n",
         "  task_size: 0x7ffffffff000\n",
         "  hint_high.asked: 0xf800000000\n",
-        "to repeat: foothold run --guest native",
+        "again: foothold run --guest native",
     ):
         assert told in text, told
     whole = json.loads(said(capsys, "show", "2026-c", "uml", "--json"))
