@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from foothold_lab.harness import subjects
@@ -113,14 +114,15 @@ def bare_boot(kind: GuestType, builder: Builder) -> float:
             argv = list(guest.boot_record.argv)
         finally:
             guest.stop()
-        words = argv[argv.index("--") + 1 :]
+        options, words = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
+        preloaded = [value for option, value in pairwise(options) if option == "--env"]
         words = [word for word in words if not word.startswith(("ssl0=", "foothold.", "uml_dir="))]
         words = ["init=/usr/bin/python3" if word == "init=/init" else word for word in words]
         words += [f"uml_dir={place.directory}/", "--", "-I", "-S", "-c", PROBE]
-        directory = argv[argv.index("--chdir") + 1]
+        directory = options[options.index("--chdir") + 1]
         return seconds(
             lambda: subprocess.run(
-                ["taskset", "-c", str(CPU), *words],
+                ["taskset", "-c", str(CPU), "env", *preloaded, *words],
                 cwd=directory,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
