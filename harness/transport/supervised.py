@@ -232,7 +232,7 @@ class _Supervision:
     def _end(self) -> None:
         """Have the agent stop the subject, send its maps, and kill it."""
         self._stopped = True
-        self._send(FrameKind.STOP, b"")
+        self._send(frame(FrameKind.STOP, b""))
 
     def _take_stop(self, stop: Stop) -> None:
         """The agent has stopped the subject. The maps that follow are those of this moment."""
@@ -285,8 +285,8 @@ class _Supervision:
                 name = match[1].decode()
                 self._checkpoints.append(name)
                 self._on_checkpoint(name)
-                self._send(FrameKind.MAPS, b"")
-                self._send(FrameKind.INPUT, b"\n")
+                # in one piece: two would become two packets of SSH
+                self._send(frame(FrameKind.MAPS, b"") + frame(FrameKind.INPUT, b"\n"))
 
     def _take_file(self, payload: bytes) -> None:
         """Keep a written file. The guest chose its name: one that leads elsewhere is dropped."""
@@ -318,10 +318,10 @@ class _Supervision:
             code=Code.INFRASTRUCTURE_TRACER,
         )
 
-    def _send(self, kind: FrameKind, data: bytes) -> None:
-        """Send a frame, unless the agent has ended: then its last frames can still be read."""
+    def _send(self, frames: bytes) -> None:
+        """Send frames, unless the agent has ended: then its last frames can still be read."""
         with contextlib.suppress(OSError):
-            self._stream.send(frame(kind, data))
+            self._stream.send(frames)
 
     def _past_deadline(self, started: float) -> SubjectError:
         tail = bytes(

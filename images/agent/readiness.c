@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define LOOKS 10            /* in the time that a subject has to be idle */
-#define INTERVAL 100        /* milliseconds between two looks if idleness is not a condition */
+#define INTERVAL 100        /* milliseconds between two looks for a port, a file, or a message */
 #define SAMPLE_SECONDS 0.25 /* between two samples of what it uses */
 #define MOST_TICKS 1     /* of a processor, that an idle subject may use: a tick is counted whole */
 #define MANY_FAULTS 1000 /* page faults between two samples */
@@ -75,6 +75,8 @@ void readiness_open(struct readiness *readiness)
 
 int readiness_interval(const struct readiness *readiness)
 {
+	if (!readiness->idle && !readiness->port && !readiness->file && !readiness->notify)
+		return (int)(SAMPLE_SECONDS * 1000);
 	int interval = readiness->idle ? (int)readiness->idle / LOOKS : INTERVAL;
 	if (interval > INTERVAL)
 		return INTERVAL;

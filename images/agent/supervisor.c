@@ -242,6 +242,12 @@ static void forward_trace(struct supervisor *supervisor)
 		close_end(&supervisor->trace);
 }
 
+/* Seconds between two looks at the subject. */
+static double look_interval(const struct supervisor *supervisor)
+{
+	return readiness_interval(&supervisor->options.readiness) / 1000.0;
+}
+
 static void read_report(struct supervisor *supervisor)
 {
 	struct start_report *report = &supervisor->report;
@@ -264,6 +270,7 @@ static void read_report(struct supervisor *supervisor)
 	char text[32];
 	report->tracer = atoi(report->text + 1);
 	report->time = seconds();
+	supervisor->next_look = report->time + look_interval(supervisor);
 	int length = snprintf(text, sizeof text, "{\"pid\":%d}", (int)supervisor->tree.leader);
 	send_frame(FRAME_STARTED, text, (size_t)length);
 }
@@ -473,11 +480,19 @@ static double time_left(const struct supervisor *supervisor)
 	return started + supervisor->options.timeout - seconds();
 }
 
+/* Seconds until the next look at the subject. */
+static double time_to_look(const struct supervisor *supervisor)
+{
+	if (supervisor->report.time <= 0 || supervisor->stopped)
+		return FOREVER;
+	return supervisor->next_look - seconds();
+}
+
 /* Wait for events, at most until the timeout. Returns false if a signal came instead. */
 static bool wait_for_events(const struct supervisor *supervisor, struct pollfd slots[SLOTS])
 {
 	bool text = supervisor->options.text, full = supervisor->input_full;
-	double left = time_left(supervisor), look = supervisor->next_look - seconds();
+	double left = time_left(supervisor), look = time_to_look(supervisor);
 	slots[REPORT] = (struct pollfd){supervisor->report.socket, POLLIN, 0};
 	slots[OUTPUT] = (struct pollfd){supervisor->output.fd, POLLIN, 0};
 	slots[ERROR] = (struct pollfd){supervisor->error.fd, POLLIN, 0};
@@ -487,7 +502,7 @@ static bool wait_for_events(const struct supervisor *supervisor, struct pollfd s
 	slots[INPUT] = (struct pollfd){full ? supervisor->input : -1, POLLOUT, 0};
 	slots[SIGNALS] = (struct pollfd){supervisor->tree.signals, POLLIN, 0};
 	slots[EXIT_FILTER] = (struct pollfd){supervisor->exit_filter, POLLIN, 0};
-	if (look < left && !supervisor->stopped)
+	if (look < left)
 		left = look;
 	int milliseconds = supervisor->tree.more || left <= 0 ? 0 : (int)(left * 1000) + 1;
 	return poll(slots, SLOTS, milliseconds) >= 0;
@@ -621,7 +636,7 @@ static const char *look(struct supervisor *supervisor)
 {
 	struct readiness *readiness = &supervisor->options.readiness;
 	double now = seconds();
-	supervisor->next_look = now + readiness_interval(readiness) / 1000.0;
+	supervisor->next_look = now + look_interval(supervisor);
 	return readiness_look(readiness, supervisor->tree.leader, supervisor->report.tracer, now,
 		is_quiet(supervisor));
 }
@@ -655,8 +670,7 @@ static void stop_subject(struct supervisor *supervisor, const char *reason)
 /* Look at the subject if it is time to. */
 static void look_for_readiness(struct supervisor *supervisor)
 {
-	if (supervisor->stopped || supervisor->report.time <= 0 ||
-		seconds() < supervisor->next_look)
+	if (time_to_look(supervisor) > 0)
 		return;
 	const char *met = look(supervisor);
 	if (met)
