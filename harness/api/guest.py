@@ -14,7 +14,6 @@ from foothold_lab.harness.api.errors import image_errors_converted
 from foothold_lab.harness.api.vocabulary import canonical_guest
 from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.model.cells import Cell
-from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits
@@ -89,10 +88,7 @@ class _Request:
         """Return the cell. Raises UsageError for a limit or an expectation that does not exist."""
         limits = Limits.parse(self.limits) if isinstance(self.limits, str) else self.limits
         expect = self.expect or ("" if subject.reports else "starts")
-        try:
-            expected = Expectation.parse(expect) if expect else None
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        expected = Expectation.parse(expect) if expect else None
         return Cell(
             guest=guest,
             limits=limits,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import Blame, GuestError
 from foothold_lab.harness.model.findings import Code, Finding
+from foothold_lab.harness.model.patterns import matches
 from foothold_lab.harness.model.verdict import Expectation, Observation, Result, Verdict
 
 
@@ -70,7 +70,7 @@ def judge_panic(
     assert expected
     text = f"{error}\n{error.console}"
     died = error.code in (Code.GUEST_PANIC, Code.GUEST_DIED)
-    passed = died and bool(re.search(expected.pattern, text, re.MULTILINE))
+    passed = died and matches(expected.pattern, text, per_line=True)
     finding = Finding(error.code, f"The plan expects `{expected}`; {error}.")
     return Verdict(
         cell=cell.id,

@@ -7,7 +7,6 @@ answered, and what the program did next.
 from __future__ import annotations
 
 import heapq
-import re
 
 from foothold_lab.harness.evidence.collector import paused_collector
 from foothold_lab.harness.evidence.crosscheck import compare_with_late_maps
@@ -21,6 +20,7 @@ from foothold_lab.harness.evidence.trace_source import CheckedTrace, Witnesses
 from foothold_lab.harness.model.deadline import Check, unchecked
 from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.ledger import AddressSpace, Answer, Ledger, replay
+from foothold_lab.harness.model.patterns import compile_pattern
 from foothold_lab.harness.model.record import Ending, Record, Stop
 from foothold_lab.harness.model.signals import signal_name
 from foothold_lab.harness.model.verdict import Observation, Outcome, ReservationPath
@@ -214,8 +214,8 @@ def _was_stopped(record: Record) -> bool:
 
 
 def _matches(record: Record, ready_pattern: str) -> bool:
-    pattern = re.compile(ready_pattern.encode(), re.MULTILINE)
-    return any(pattern.search(each) for each in (record.stdout, record.stderr))
+    pattern = compile_pattern(ready_pattern, per_line=True)
+    return any(pattern.matches(each) for each in (record.stdout, record.stderr))
 
 
 def _largest(ledger: Ledger) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from foothold_lab.harness.model.errors import Blame, did_you_mean
+from foothold_lab.harness.model.errors import Blame, UsageError, did_you_mean
 from foothold_lab.harness.model.findings import Finding
+from foothold_lab.harness.model.patterns import compile_pattern, matches
 from foothold_lab.harness.model.signals import signal_name, signal_number
 
 
@@ -80,7 +81,7 @@ class Expectation:
     def parse(cls, text: str) -> Expectation:
         """Parse one of EXPECTATION_FORMS; `path:high` may also be written `high`.
 
-        Raises ValueError.
+        Raises UsageError.
         """
         kind, colon, rest = text.partition(":")
         if text == "starts-clean":
@@ -94,16 +95,22 @@ class Expectation:
             return cls(path=ReservationPath(path), outcome=None)
         if kind in ("dies", "says", "panics") and colon:
             outcome = Outcome.DIES if kind == "dies" else None
-            return cls(path=None, outcome=outcome, pattern=_regex(rest), panics=kind == "panics")
+            return cls(
+                path=None,
+                outcome=outcome,
+                pattern=compile_pattern(rest).text,
+                panics=kind == "panics",
+            )
         if kind == "status" and colon:
             if not re.fullmatch(r"[0-9]{1,3}", rest) or int(rest) > MOST_STATUS:
-                raise ValueError(f"{rest!r} is not an exit status from 0 to {MOST_STATUS}")
+                problem = f"{rest!r} is not an exit status from 0 to {MOST_STATUS}"
+                raise UsageError(problem, "write for example status:3")
             return cls(path=None, outcome=None, exit_status=int(rest))
         if kind == "signal" and colon:
-            return cls(path=None, outcome=None, signal=signal_number(rest))
+            return cls(path=None, outcome=None, signal=_signal(rest))
         near = did_you_mean(text, EXPECTATION_FORMS)
         forms = f"{', '.join(EXPECTATION_FORMS[:-1])} or {EXPECTATION_FORMS[-1]}"
-        raise ValueError(f"unknown expectation {text!r}{near or f': write {forms}'}")
+        raise UsageError(f"unknown expectation {text!r}{near}", f"write {forms}")
 
     def agrees(self, other: Expectation) -> bool:
         """Is the other the same in all that both of them say, but the reason?"""
@@ -115,7 +122,7 @@ class Expectation:
         place = not self.clean or other.path in (None, ReservationPath.HIGH)
         if self.signal or self.panics or not (status and place):
             return False
-        return path and outcome and bool(re.search(self.pattern, other.message))
+        return path and outcome and matches(self.pattern, other.message)
 
     @property
     def partial(self) -> bool:
@@ -173,9 +180,7 @@ class Observation:
             return False
         path = expected.path in (None, self.path)
         outcome = expected.outcome is None or _is(self.outcome, expected.outcome)
-        return (
-            path and outcome and bool(re.search(expected.pattern, self.last_output or self.message))
-        )
+        return path and outcome and matches(expected.pattern, self.last_output or self.message)
 
     def _has_ended_as(self, expected: Expectation) -> bool:
         if expected.panics or (expected.clean and not self._is_clean()):
@@ -292,12 +297,11 @@ class Verdict:
         return "\n".join(map(_printable, lines))
 
 
-def _regex(text: str) -> str:
+def _signal(name: str) -> int:
     try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"{text!r} is not a regular expression: {error}") from error
-    return text
+        return signal_number(name)
+    except ValueError as error:
+        raise UsageError(str(error), "`kill -l` lists the names") from error
 
 
 def _printable(line: str) -> str:

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.patterns import compile_pattern
 from foothold_lab.harness.model.verdict import Expectation
 from foothold_lab.harness.plan.vocabulary import Vocabulary, check_workload, unknown_word
 
@@ -84,20 +85,11 @@ def _assignment(value: object, _: Vocabulary) -> str:
 
 
 def _expectation(value: object, _: Vocabulary) -> Expectation:
-    try:
-        return Expectation.parse(_text(value))
-    except ValueError as error:
-        remedy = 'write for example "starts", "path:high", "dies:out of memory" or "status:3"'
-        raise UsageError(str(error), remedy) from error
+    return Expectation.parse(_text(value))
 
 
 def _regex(value: object, _: Vocabulary) -> str:
-    text = _text(value)
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise UsageError(f"{text!r} is not a regular expression: {error}") from error
-    return text
+    return compile_pattern(_text(value)).text
 
 
 def number(least: float, most: float, unit: str = "", *, whole: bool = False) -> ValueType:

@@ -25,13 +25,14 @@ from foothold_lab.harness.model.errors import (
 )
 from foothold_lab.harness.model.facts import Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.patterns import compile_pattern
 from foothold_lab.harness.model.record import UNTRACED, Ending, Record, Stop, Supervision
 from foothold_lab.harness.transport.frames import FrameKind, Frames, LostContactError, frame
 from foothold_lab.harness.transport.stream import Stream
 
 MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent sends 5 MiB
 MOST_TRACE = 64 << 20  # bytes of a trace that are kept (1,000,000 calls); the agent sends 65 MiB
-MOST_LINE = 64 << 10  # bytes of an incomplete line that are searched
+MOST_LINE = 8 << 10  # bytes of an incomplete line that are searched, each time that it grows
 MOST_WRITTEN = 5 << 20  # bytes of written files that are kept; the agent sends 4 MiB
 OWN_TRACE = "fd:"
 OWN_TRACER = "self"  # instead of the path of strace: the agent is the tracer
@@ -185,7 +186,7 @@ class _Supervision:
     ) -> None:
         self._timeout = None if how.timeout is None else Deadline.after(how.timeout)
         self._ready_pattern = (
-            re.compile(how.ready_pattern.encode(), re.MULTILINE) if how.ready_pattern else None
+            compile_pattern(how.ready_pattern, per_line=True) if how.ready_pattern else None
         )
         self._stopped = self._ready = False
         self._stop: Stop | None = None
@@ -276,7 +277,7 @@ class _Supervision:
         if (
             self._ready_pattern
             and not self._stopped
-            and self._ready_pattern.search(lines + output.rest)
+            and self._ready_pattern.matches(lines + output.rest)
         ):
             self._ready = True
             self._end()
@@ -376,8 +377,9 @@ class _Output:
 
     @property
     def rest(self) -> bytes:
-        """The last line, which is not complete yet."""
-        return bytes(self.kept[self._seen :][:MOST_LINE])
+        """The last line, which is not complete yet; empty if it is longer than MOST_LINE."""
+        short = len(self.kept) - self._seen <= MOST_LINE
+        return bytes(self.kept[self._seen :]) if short else b""
 
 
 def decode(payload: bytes, kind: type[_T]) -> _T:

@@ -197,7 +197,7 @@ def test_a_program_has_no_policy(tmp_path: Path) -> None:
         ('"hello"]', '"helo"]', 7, "unknown workload 'helo'"),
         ('"hello"]', '"grow:3XB"]', 7, "'3XB' is not a size"),
         ('"path:low"', '"path:lo"', 19, "unknown expectation 'path:lo': did you mean path:low"),
-        ('"path:low"', '"lives"', 19, "unknown expectation 'lives': write starts, "),
+        ('"path:low"', '"lives"', 19, "unknown expectation 'lives'"),
         ('"path:low"', '"dies:("', 19, "is not a regular expression"),
         ('"path:low"', '"starts"\nstatus = 2', 19, "both expect and status are given"),
         ('expect = "path:low"', 'path = "high"', 16, "missing key 'outcome'"),

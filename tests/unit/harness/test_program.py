@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from foothold_lab.harness.evidence import observe_program
 from foothold_lab.harness.evidence.program import MANY_CALLS
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Ending, Record, Stop
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath
@@ -314,7 +315,7 @@ def test_a_trace_that_was_cut_is_no_contradiction() -> None:
 
 @pytest.mark.parametrize("text", ["", "start", "path:up", "path:", "dies", "dies:("])
 def test_an_expectation_that_makes_no_sense(text: str) -> None:
-    with pytest.raises(ValueError, match=r"regular expression|write starts|did you mean"):
+    with pytest.raises(UsageError, match=r"regular expression|unknown expectation"):
         Expectation.parse(text)
 
 
@@ -405,5 +406,5 @@ def test_a_signal_ends_it(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["status:", "status:-1", "status:256", "signal:FOO", "says:("])
 def test_rejects_an_expectation_without_a_valid_value(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is not an? "):
+    with pytest.raises(UsageError, match=r"is not an? "):
         Expectation.parse(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections import deque
 from collections.abc import Iterable
 
@@ -17,6 +18,7 @@ from foothold_lab.harness.model.errors import InfrastructureError, SubjectError
 from foothold_lab.harness.model.record import Record, Stop, Supervision
 from foothold_lab.harness.transport import supervised
 from foothold_lab.harness.transport.supervised import (
+    MOST_LINE,
     MOST_OUTPUT,
     LostContactError,
     agent_argv,
@@ -213,6 +215,22 @@ def test_matches_an_incomplete_line_once() -> None:
     killed = frame("x", ENDING | {"status": -1, "signal": 9})
     assert listen("^> $", frame("o", b"> "), frame("m", b""), killed)[0].ready
     assert not listen("^ready$", frame("o", b"not ready\n"), frame("x", ENDING))[0].ready
+
+
+def test_matches_a_hostile_output_in_short_time() -> None:
+    """Byte by byte, without an end of the line, against a pattern that is exponential for `re`."""
+    flood = frame("o", b"a") * 100_000 + frame("o", b"a" * 900_000) + frame("o", b"!\n")
+    started = time.process_time()
+    record, _ = listen("(a+)+$", flood, frame("x", ENDING | {"status": 0}))
+    assert (record.ready, len(record.stdout)) == (True, 1_000_002)
+    record, _ = listen("^(a+)+b$", flood, frame("x", ENDING | {"status": 0}))
+    assert (record.ready, len(record.stdout)) == (False, 1_000_002)
+    assert time.process_time() - started < 10
+
+
+def test_matches_a_line_that_becomes_long_when_it_ends() -> None:
+    pieces = [frame("o", b"a" * MOST_LINE), frame("o", b"listening"), frame("o", b"\n")]
+    assert listen("a+listening$", *pieces, frame("x", ENDING))[0].ready
 
 
 def test_reports_a_subject_that_cannot_start() -> None:
