@@ -89,52 +89,71 @@ static bool holds_fresh(const struct making *making, const char *path)
 	return false;
 }
 
-/* Have FROM at the path of the new root: a link is copied, anything else is bound. */
-static int place_entry(const struct making *making, const char *from, const char *path)
+/* An entry of a directory. */
+struct entry {
+	const char *from; /* its path in the base or in the overlay */
+	const char *path; /* its path in the new root */
+	unsigned char type;
+};
+
+static unsigned char type_of(const char *path, const struct dirent *listed)
 {
-	char to[PATH_MAX], target[PATH_MAX];
 	struct stat status;
-	if (lstat(from, &status) < 0)
+	if (listed->d_type != DT_UNKNOWN)
+		return listed->d_type;
+	return lstat(path, &status) == 0 ? IFTODT(status.st_mode) : DT_UNKNOWN;
+}
+
+static int copy_link(const char *from, const char *to)
+{
+	char target[PATH_MAX];
+	ssize_t length = readlink(from, target, sizeof target - 1);
+	if (length < 0)
 		return -errno;
-	int error = join(to, making->root->place, path + 1);
+	target[length] = 0;
+	return symlink(target, to) < 0 ? -errno : 0;
+}
+
+/* Have an entry in the new root: a link is copied, anything else is bound. The directory around it
+ * exists. Returns -EEXIST if the new root has such an entry. */
+static int place_entry(const struct making *making, const struct entry *entry)
+{
+	char to[PATH_MAX];
+	int error = join(to, making->root->place, entry->path + 1);
 	if (error)
 		return error;
-	if (S_ISLNK(status.st_mode)) {
-		ssize_t length = readlink(from, target, sizeof target - 1);
-		if (length < 0)
-			return -errno;
-		target[length] = 0;
-		return symlink(target, to) < 0 ? -errno : 0;
-	}
-	make_mount_point(making->root->place, path, S_ISDIR(status.st_mode));
-	return mount(from, to, NULL, MS_BIND | MS_REC, NULL) < 0 ? -errno : 0;
+	if (entry->type == DT_UNKNOWN)
+		return -ENOENT;
+	if (entry->type == DT_LNK)
+		return copy_link(entry->from, to);
+	int made = entry->type == DT_DIR ? mkdir(to, 0755) : mknod(to, S_IFREG | 0600, 0);
+	if (made < 0)
+		return -errno;
+	return mount(entry->from, to, NULL, MS_BIND | MS_REC, NULL) < 0 ? -errno : 0;
 }
 
 static int merge(struct making *making, const char *base, const char *overlay, const char *path);
 
-/* An entry that only the base has. What cannot be had of the base is left out. */
-static void take_from_base(struct making *making, const char *from, const char *path)
+/* An entry that the overlay may have as well: it wins. What cannot be had of the base is left out.
+ */
+static void take_from_base(struct making *making, const struct entry *entry)
 {
-	if (is_fresh(making, path))
+	if (is_fresh(making, entry->path))
 		return;
-	if (holds_fresh(making, path) && is_directory(from))
-		merge(making, from, NULL, path);
+	if (holds_fresh(making, entry->path) && is_directory(entry->from))
+		merge(making, entry->from, NULL, entry->path);
 	else
-		place_entry(making, from, path);
+		place_entry(making, entry);
 }
 
 /* An entry of the overlay. BASE is what the base has there, if it has. */
-static int take_from_overlay(
-	struct making *making, const char *from, const char *base, const char *path)
+static int take_from_overlay(struct making *making, const struct entry *entry, const char *base)
 {
-	struct stat status;
-	if (lstat(from, &status) < 0)
-		return -errno;
-	bool empty = is_fresh(making, path), both = !empty && base && is_directory(base);
-	if (S_ISDIR(status.st_mode) && (empty || both || holds_fresh(making, path)))
-		return merge(making, both ? base : NULL, from, path);
-	snprintf(making->step, sizeof making->step, "%s", path);
-	int error = place_entry(making, from, path);
+	bool empty = is_fresh(making, entry->path), both = !empty && base && is_directory(base);
+	if (entry->type == DT_DIR && (empty || both || holds_fresh(making, entry->path)))
+		return merge(making, both ? base : NULL, entry->from, entry->path);
+	snprintf(making->step, sizeof making->step, "%s", entry->path);
+	int error = place_entry(making, entry);
 	if (!error)
 		making->step[0] = 0;
 	return error;
@@ -145,19 +164,16 @@ static bool is_entry(const struct dirent *entry)
 	return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
 }
 
-static void merge_base(
-	struct making *making, const char *base, const char *overlay, const char *path)
+static void merge_base(struct making *making, const char *base, const char *path)
 {
-	char from[PATH_MAX], over[PATH_MAX], to[PATH_MAX];
-	DIR *directory = opendir(base);
-	for (struct dirent *entry; directory && (entry = readdir(directory));) {
-		if (!is_entry(entry) || join(from, base, entry->d_name) ||
-			join(to, path, entry->d_name))
+	char from[PATH_MAX], to[PATH_MAX];
+	DIR *directory = opendir(*base ? base : "/");
+	for (struct dirent *listed; directory && (listed = readdir(directory));) {
+		if (!is_entry(listed) || join(from, base, listed->d_name) ||
+			join(to, path, listed->d_name))
 			continue;
-		if (overlay && !join(over, overlay, entry->d_name) &&
-			faccessat(AT_FDCWD, over, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-			continue; /* the overlay wins */
-		take_from_base(making, from, to);
+		struct entry entry = {from, to, type_of(from, listed)};
+		take_from_base(making, &entry);
 	}
 	if (directory)
 		closedir(directory);
@@ -171,28 +187,35 @@ static int merge_overlay(
 	DIR *directory = opendir(overlay);
 	if (!directory)
 		return -errno;
-	for (struct dirent *entry; !error && (entry = readdir(directory));) {
-		if (!is_entry(entry))
+	for (struct dirent *listed; !error && (listed = readdir(directory));) {
+		if (!is_entry(listed))
 			continue;
-		error = join(from, overlay, entry->d_name);
+		error = join(from, overlay, listed->d_name);
 		if (!error)
-			error = join(to, path, entry->d_name);
+			error = join(to, path, listed->d_name);
 		if (!error && base)
-			error = join(below, base, entry->d_name);
+			error = join(below, base, listed->d_name);
+		struct entry entry = {from, to, type_of(from, listed)};
 		if (!error)
-			error = take_from_overlay(making, from, base ? below : NULL, to);
+			error = take_from_overlay(making, &entry, base ? below : NULL);
 	}
 	closedir(directory);
 	return error;
 }
 
-/* Make the directory PATH of the new root of two directories, each of which may be NULL. */
+/* Make the directory PATH of the new root of two directories, each of which may be NULL. What the
+ * overlay has is made first. Returns -EEXIST if the new root has such an entry. */
 static int merge(struct making *making, const char *base, const char *overlay, const char *path)
 {
-	make_mount_point(making->root->place, path, true);
-	if (base)
-		merge_base(making, base, overlay, path);
-	return overlay ? merge_overlay(making, base, overlay, path) : 0;
+	char whole[PATH_MAX];
+	int error = join(whole, making->root->place, path + (*path == '/'));
+	if (!error && *path && mkdir(whole, 0755) < 0)
+		error = -errno;
+	if (!error && overlay)
+		error = merge_overlay(making, base, overlay, path);
+	if (!error && base)
+		merge_base(making, base, path);
+	return error;
 }
 
 static void make_fresh(const struct making *making)
@@ -269,9 +292,7 @@ int subject_root_make(const struct subject_root *root, const char **step)
 	for (size_t i = 0; i < FRESH; i++)
 		making.is_fresh[i] = !fresh[i].ours || !*base;
 	*step = making.step;
-	merge_base(&making, *base ? base : "/", root->overlay, "");
-	if (root->overlay)
-		error = merge_overlay(&making, base, root->overlay, "");
+	error = merge(&making, base, root->overlay, "");
 	if (error)
 		return error;
 	make_fresh(&making);
