@@ -30,7 +30,7 @@ def working_directory(parent: Path, how: Supervision) -> Iterator[Supervision]:
             shutil.copytree(how.work_files, own, dirs_exist_ok=True)
         if how.user:
             _give(Path(own), how.user)
-        yield replace(how, directory=own, fresh_directory=False, work_files="")
+        yield replace(how, directory=own, fresh_directory=False, made_directory=True)
 
 
 def _give(directory: Path, user: str) -> None:

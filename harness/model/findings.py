@@ -151,6 +151,14 @@ class Code(StrEnum):
         "Read the reason. Check that the file is executable, is for the machine of the guest, and "
         "that its interpreter and libraries are there.",
     )
+    SUBJECT_MISSING_FILE = (
+        "subject/missing-file",
+        "The subject died after it looked in vain for a file that this machine has and the guest "
+        "lacks.",
+        "Give the file with `--file PATH` (`files` in the plan), or run the subject on the root of "
+        "this machine with `--root host`. If the subject does not need the file, look for another "
+        "cause: the evidence lists the file because it was the last one not found.",
+    )
     SUBJECT_DEADLINE = (
         "subject/deadline",
         "The subject was still running at the deadline of the cell and was killed, or its trace was too "

@@ -23,10 +23,12 @@ class Supervision:
 
     `directory` is its working directory, empty for any; `root` its root directory, empty for that of
     the guest. With `fresh_directory` its working directory is an empty one of its own, with copies
-    of the files in the directory `work_files` of the guest (empty: of none). With `own_root` it gets
-    a root directory of its own, made of `root` and of the tree `overlay`, which is laid over it.
-    `stdin` is the file that is its standard input, empty for a pipe of the harness. `user` is the
-    name or number of the user that it runs as, empty for that of the agent. With a `terminal` it has a terminal of that size instead of pipes.
+    of the files in the directory `work_files` of the guest (empty: of none). With `made_directory`
+    the harness has made `directory` so. What the program writes there is kept in both cases. With
+    `own_root` it gets a root directory of its own, made of `root` and of the tree `overlay`, which is
+    laid over it. `stdin` is the file that is its standard input, empty for a pipe of the harness.
+    `user` is the name or number of the user that it runs as, empty for that of the agent. With a
+    `terminal` it has a terminal of that size instead of pipes.
 
     After `timeout` seconds, if given, all its threads are stopped, its maps are read at the checkpoint
     `running`, and it is ended; likewise as soon as it is ready: a line of its output matches the
@@ -43,6 +45,7 @@ class Supervision:
     directory: str = ""
     root: str = ""
     fresh_directory: bool = False
+    made_directory: bool = False
     work_files: str = ""
     own_root: bool = False
     overlay: str = ""

@@ -27,7 +27,7 @@ from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Ver
 from foothold_lab.harness.oracle import predict, unknown
 from foothold_lab.harness.runner.booted_guest import BootedGuest, subject_support
 from foothold_lab.harness.runner.execution import Execution, deadline_for, execute
-from foothold_lab.harness.runner.missing_files import explain_missing, missing_files
+from foothold_lab.harness.runner.missing_files import add_missing, missing_files
 from foothold_lab.harness.subjects.subject import Subject, can_judge_under
 
 MOST_CONSOLE = 1 << 20  # bytes of a console that are searched after a cell
@@ -140,22 +140,20 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
         notes=notes,
         console=guest.diagnose(),
     )
-    note = _missing(booted, cell, subject, verdict, traced=not untraced)
-    return replace(
-        verdict, artefacts=str(directory), notes=(*verdict.notes, note) if note else verdict.notes
-    )
+    missing = _missing(booted, cell, subject, verdict, traced=not untraced)
+    return replace(add_missing(verdict, missing), artefacts=str(directory))
 
 
 def _missing(
     booted: BootedGuest, cell: Cell, subject: Subject, verdict: Verdict, *, traced: bool
-) -> str:
+) -> tuple[str, ...]:
     """Return which files a program that died misses in the guest; looked for once in a boot."""
     died = verdict.observed is not None and verdict.observed.outcome is Outcome.DIES
     if verdict.result is not Result.FAIL or not died or not traced:
-        return ""
+        return ()
     if subject.name not in booted.missing_files:
         booted.missing_files[subject.name] = missing_files(booted.guest, cell, subject)
-    return explain_missing(booted.missing_files[subject.name])
+    return booted.missing_files[subject.name]
 
 
 class _ConsoleLog:

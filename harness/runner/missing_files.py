@@ -6,7 +6,8 @@ The program is run once more, under a trace of the system calls that name files.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +16,8 @@ from foothold_lab.harness.guests.base import Guest, run_program
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import FootholdError
+from foothold_lab.harness.model.findings import Code, Finding
+from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.subjects.subject import Subject
 
 SECONDS = 10.0  # of the run that looks for them, on a guest of native speed
@@ -65,13 +68,17 @@ def find_missing(trace: str, exists: Callable[[str], bool]) -> Iterable[str]:
             yield path
 
 
-def explain_missing(paths: Iterable[str]) -> str:
-    """Return the note of a verdict on these paths, with the remedy; empty without paths."""
-    named = list(paths)
-    if not named:
-        return ""
-    options = " ".join(f"--file {path}" for path in named)
-    return (
-        f"the guest has no {', '.join(named)}, which this machine has [subject/missing-file]: "
-        f"add {options}, or use --root host"
+def add_missing(verdict: Verdict, paths: Sequence[str]) -> Verdict:
+    """Return the verdict with a finding on these paths, and the remedy; unchanged without paths."""
+    if not paths:
+        return verdict
+    options = " ".join(f"--file {shlex.quote(path)}" for path in paths)
+    finding = Finding(
+        Code.SUBJECT_MISSING_FILE,
+        f"The guest lacks {', '.join(paths)}, which the subject looked for and this machine has.",
+    )
+    return replace(
+        verdict,
+        findings=(*verdict.findings, finding),
+        remedy=verdict.remedy or f"add {options}, or use --root host",
     )

@@ -31,6 +31,8 @@ FILE = f"{bundle.PACKAGE}/{bundle.SCRIPT}"
 _DEPLOYED = "subjects.json"  # in the directory of a boot
 PLACE = "subject"  # directory of the share, with a directory for the files of each subject
 IDLE = 0.15  # seconds for which all threads of a program wait before it counts as idle
+MIB = 1 << 20
+MOST_STDIN = 64 * MIB  # bytes: a guest may have the file in its memory
 TIMEOUT = 10.0  # seconds after which a program that reports nothing counts as running
 Root = Literal["image", "host"]
 
@@ -417,8 +419,19 @@ def _given_files(options: ProgramOptions) -> Overlay:
             overlay.files[f"{WORK}/{path.name}"] = _readable(each)
             overlay.add(os.path.normpath(path), path)
     if options.stdin:
-        overlay.files[STDIN] = _readable(options.stdin)
+        overlay.files[STDIN] = _standard_input(options.stdin)
     return overlay
+
+
+def _standard_input(name: str) -> Path:
+    path = _readable(name)
+    size = path.stat().st_size
+    if size > MOST_STDIN:
+        raise UsageError(
+            f"--stdin {name} has {size / MIB:.1f} MiB, more than {MOST_STDIN // MIB} MiB",
+            f"give the program a shorter input, or let it open the file: --file {name}",
+        )
+    return path
 
 
 def _readable(name: str) -> Path:

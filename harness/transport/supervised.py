@@ -91,10 +91,12 @@ def _location(how: Supervision) -> Iterator[str]:
         yield from ("--chroot", how.root)
     if how.fresh_directory:
         yield from ("--work", how.directory or WORKING_DIRECTORY)
-        if how.work_files:
-            yield from ("--work-files", how.work_files)
     elif how.directory:
         yield from ("--chdir", how.directory)
+        if how.made_directory:
+            yield from ("--written", how.directory)
+    if how.work_files:
+        yield from ("--work-files", how.work_files)
 
 
 def _readiness(how: Supervision) -> Iterator[str]:

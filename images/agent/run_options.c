@@ -65,6 +65,8 @@ static int run_option(struct run_options *options, int argc, char **argv, int at
 		options->work = argv[at + 1];
 	else if (!strcmp(argv[at], "--work-files"))
 		options->work_files = argv[at + 1];
+	else if (!strcmp(argv[at], "--written"))
+		options->written = argv[at + 1];
 	else if (!strcmp(argv[at], "--input"))
 		options->input = argv[at + 1];
 	else

@@ -16,6 +16,7 @@ struct run_options {
 	struct subject_root root;      /* the options of subject_root.h */
 	const char *work;              /* --work DIR: its working directory, made for it; or NULL */
 	const char *work_files;        /* --work-files DIR: what is copied into that; or NULL */
+	const char *written;           /* --written DIR: send what it writes there; or NULL */
 	const char *input;             /* --input FILE: standard input; NULL: a pipe */
 	bool trace_files;              /* --trace-files: strace traces the calls that name files */
 	struct limits limits;          /* the options of subject_limits.h */

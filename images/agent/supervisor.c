@@ -68,7 +68,8 @@ struct supervisor {
 	bool input_full;
 	int trace;           /* what the tracer writes; -1: closed */
 	int exit_filter;     /* its listener; -1: none */
-	char work[PATH_MAX]; /* the working directory, as the agent sees it; empty: none made */
+	char work[PATH_MAX]; /* where what it writes is kept, as the agent sees it; empty: nowhere
+			      */
 	struct frame_reader commands;
 	bool harness_gone; /* or it sends nonsense */
 	bool stopped;      /* the subject was stopped, and killed */
@@ -389,6 +390,8 @@ static void make_place(struct supervisor *supervisor)
 			die(-error, "cannot find the user", options->limits.user);
 		make_home(root, &account);
 	}
+	if (options->written)
+		snprintf(supervisor->work, sizeof supervisor->work, "%s", options->written);
 	if (!options->work)
 		return;
 	error = subject_root_check();

@@ -27,7 +27,7 @@ struct owner {
 
 /* What is sent of a working directory. */
 struct sending {
-	const char *place, *files;
+	const char *files;
 	size_t count, bytes;
 	bool full;
 };
@@ -145,17 +145,14 @@ static bool is_copy(const struct sending *sending, const char *name, const struc
 	       original.st_mtim.tv_nsec == status->st_mtim.tv_nsec;
 }
 
-/* The frame is the name, a NUL byte, and the content. */
-static void send_file(struct sending *sending, const char *path, const char *name, size_t size)
+/* Send an open file. The frame is the name, a NUL byte, and the content. */
+static void send_content(struct sending *sending, int fd, const char *name, size_t size)
 {
 	size_t head = strlen(name) + 1, filled = head;
 	if (sending->count == MOST_FILES || size > MOST_BYTES - sending->bytes) {
 		sending->full = true;
 		return;
 	}
-	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return;
 	char *frame = xmalloc(head + size);
 	memcpy(frame, name, head);
 	for (ssize_t got = 1; filled < head + size && got > 0;) {
@@ -163,36 +160,60 @@ static void send_file(struct sending *sending, const char *path, const char *nam
 		if (got > 0)
 			filled += (size_t)got;
 	}
-	close(fd);
 	send_frame(FRAME_FILE, frame, filled);
 	free(frame);
 	sending->count++;
 	sending->bytes += filled;
 }
 
-static void send_directory(struct sending *sending, const char *path, int depth)
+static void send_directory(struct sending *sending, int fd, const char *name, int depth);
+
+/* Send an open file if it is a regular one and no copy; of a directory, all that is in it. */
+static void send_entry(struct sending *sending, int fd, const char *name, int depth)
 {
-	char whole[PATH_MAX];
-	DIR *directory = opendir(path);
+	struct stat status;
+	if (fstat(fd, &status) < 0)
+		return;
+	if (S_ISDIR(status.st_mode) && depth < MOST_DEPTH)
+		send_directory(sending, fd, name, depth + 1);
+	else if (S_ISREG(status.st_mode) && !is_copy(sending, name, &status))
+		send_content(sending, fd, name, (size_t)status.st_size);
+}
+
+/* The subject chose the names: no link is followed, and nothing is opened that blocks. */
+static void send_directory(struct sending *sending, int fd, const char *name, int depth)
+{
+	char below[PATH_MAX];
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	DIR *directory = copy < 0 ? NULL : fdopendir(copy);
 	for (struct dirent *entry; directory && (entry = readdir(directory));) {
-		struct stat status;
-		if (!is_entry(entry) || join(whole, path, entry->d_name) ||
-			lstat(whole, &status) < 0)
+		bool regular = entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN;
+		if (!is_entry(entry) || (!regular && entry->d_type != DT_DIR))
 			continue;
-		const char *name = whole + strlen(sending->place) + 1;
-		if (S_ISDIR(status.st_mode) && depth < MOST_DEPTH)
-			send_directory(sending, whole, depth + 1);
-		else if (S_ISREG(status.st_mode) && !is_copy(sending, name, &status))
-			send_file(sending, whole, name, (size_t)status.st_size);
+		snprintf(below, sizeof below, "%s", entry->d_name);
+		if (*name && join(below, name, entry->d_name))
+			continue;
+		int found = openat(fd, entry->d_name,
+			O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		if (found < 0)
+			continue;
+		send_entry(sending, found, below, depth);
+		close(found);
 	}
 	if (directory)
 		closedir(directory);
+	else if (copy >= 0)
+		close(copy);
 }
 
 void work_directory_send(const char *place, const char *files)
 {
-	struct sending sending = {.place = place, .files = files};
-	send_directory(&sending, place, 0);
+	struct sending sending = {.files = files};
+	int fd = open(place, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	send_directory(&sending, fd, "", 0);
+	close(fd);
 	if (sending.full)
 		send_frame(FRAME_FILE, "", 1); /* without a name: there was more */
 }

@@ -1,6 +1,7 @@
 /* The working directory of a subject: empty but for copies of the files that it was given. At the
- * end, the files that the subject has written there are sent. The directory is in the root of the
- * subject (subject_root.h), or in a container, and vanishes with it. */
+ * end, the files that the subject has written there are sent. A directory that is made here is in
+ * the root of the subject (subject_root.h), or in a container, and vanishes with it. On native the
+ * harness makes it, and only the files are sent. */
 #ifndef FOOTHOLD_WORK_DIRECTORY_H
 #define FOOTHOLD_WORK_DIRECTORY_H
 

@@ -14,6 +14,7 @@ from foothold_lab.harness.guests.base import GuestConfig, run_program
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.harness.subjects import ProgramOptions, Subject, deploy, of_program, supervision
 from foothold_lab.images.builder import Builder
@@ -166,7 +167,7 @@ def test_closes_standard_input(
     assert (observed.outcome, observed.status) == (Outcome.DIES, 5)
 
 
-@pytest.mark.parametrize("guest", [guest for guest in GUESTS if guest != "native"])
+@pytest.mark.parametrize("guest", GUESTS)
 def test_keeps_the_files_that_a_program_writes(
     programs: Programs, guest: str, builder: Builder, tmp_path: Path
 ) -> None:
@@ -203,7 +204,7 @@ def test_gives_files_input_and_user(guest: str, builder: Builder, tmp_path: Path
     verdict = run(programs, guest, builder, tmp_path / "run", "uses")["uses"]
     assert verdict.result is Result.PASS, str(verdict)
     written = [each.name for each in (tmp_path / "run").glob("cells/*/*/*/files/*")]
-    assert written == ([] if guest == "native" else ["mine"])
+    assert written == ["mine"]
 
 
 @pytest.mark.parametrize("guest", [guest for guest in GUESTS if guest != "native"])
@@ -216,7 +217,8 @@ def test_names_a_missing_file(guest: str, builder: Builder, tmp_path: Path) -> N
     programs = Programs(tmp_path, {"needs": of_program(str(script))})
     verdict = run(programs, guest, builder, tmp_path / "run", "needs")["needs"]
     assert verdict.result is Result.FAIL
-    assert any(f"--file {needed}" in note for note in verdict.notes), verdict.notes
+    assert Code.SUBJECT_MISSING_FILE in [each.code for each in verdict.findings]
+    assert f"--file {needed}" in verdict.remedy
     mended = of_program(str(script), (), ProgramOptions(files=[str(needed)]))
     programs = Programs(tmp_path, {"needs": mended})
     verdict = run(programs, guest, builder, tmp_path / "again", "needs")["needs"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from foothold_lab.harness.runner.missing_files import explain_missing, find_missing
+from foothold_lab.harness.model.findings import Code, Finding
+from foothold_lab.harness.model.verdict import Result, Verdict
+from foothold_lab.harness.runner.missing_files import add_missing, find_missing
 
 TRACE = """\
 12 execve("/opt/node", ["node"], 0x7ffc /* 9 vars */) = 0
@@ -26,6 +28,14 @@ def test_names_files_of_this_machine_last_first() -> None:
     ]
 
 
-def test_explains_them_with_a_remedy() -> None:
-    assert "add --file /a --file /b, or use --root host" in explain_missing(["/a", "/b"])
-    assert explain_missing([]) == ""
+def test_adds_a_finding_with_a_remedy() -> None:
+    disagreement = Finding(Code.PLAN_EXPECTATION, "It died.")
+    failed = Verdict(cell="a/none/b", result=Result.FAIL, seconds=0.1, findings=(disagreement,))
+    verdict = add_missing(failed, ["/a", "/b c"])
+    assert [each.code for each in verdict.findings] == [
+        Code.PLAN_EXPECTATION,
+        Code.SUBJECT_MISSING_FILE,
+    ]
+    assert "/a, /b c" in verdict.findings[1].text
+    assert verdict.remedy == "add --file /a --file '/b c', or use --root host"
+    assert add_missing(failed, []) == failed

@@ -12,6 +12,7 @@ import pytest
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.subjects.subject import (
     ALLOCATOR,
+    MOST_STDIN,
     ProgramOptions,
     Subject,
     can_run,
@@ -196,3 +197,17 @@ def test_which_guests_can_run_a_program(
     subject = Subject(name="p", machine=machine, linked=linked)
     support = can_run(subject, "g", machines, ["qemu-a", "qemu-b"])
     assert (support.ok, support.reason, support.remedy) == (not why, why, remedy)
+
+
+def test_rejects_a_standard_input_that_is_too_large(tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    with words.open("wb") as file:
+        file.truncate(MOST_STDIN)
+    assert of_program("/bin/cat", (), ProgramOptions(stdin=str(words))).files["stdin"] == words
+    with words.open("ab") as file:
+        file.write(b"x" * (1 << 20))
+    with pytest.raises(
+        UsageError, match=r"--stdin .*words has 65.0 MiB, more than 64 MiB"
+    ) as error:
+        of_program("/bin/cat", (), ProgramOptions(stdin=str(words)))
+    assert f"--file {words}" in error.value.remedy
