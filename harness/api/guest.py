@@ -14,6 +14,7 @@ from foothold_lab.harness.api.errors import image_errors_converted
 from foothold_lab.harness.api.vocabulary import canonical_guest
 from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits
@@ -88,7 +89,12 @@ class _Request:
         """Return the cell. Raises UsageError for a limit or an expectation that does not exist."""
         limits = Limits.parse(self.limits) if isinstance(self.limits, str) else self.limits
         expect = self.expect or ("" if subject.reports else "starts")
-        expected = Expectation.parse(expect) if expect else None
+        expected = Expectation.parse(expect).with_output_read(Path()) if expect else None
+        if expected and expected.same_output_as:
+            raise UsageError(
+                f"{expect}: an open guest cannot run a cell in another guest",
+                "run the plan of both guests with foothold_lab.run",
+            )
         return Cell(
             guest=guest,
             limits=limits,

@@ -15,6 +15,7 @@ from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.plan import DEFAULT
+from foothold_lab.harness.plan.references import with_references
 from foothold_lab.harness.reporters import Bus
 from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
 from foothold_lab.harness.runner import RunOptions, run_cells
@@ -69,6 +70,7 @@ def run(
     """
     builder = builder or Builder()
     plan = _plan(plan, builder)
+    cells = with_references(plan.cells)
     directory = _empty(directory or new_directory())
     found: dict[str, Verdict] = {}
 
@@ -84,7 +86,7 @@ def run(
 
     file = plan.file
     with image_errors_converted():
-        subjects = subjects_of(plan.cells, file, packaged(builder))
+        subjects = subjects_of(cells, file, packaged(builder))
     options = RunOptions(
         directory=directory,
         builder=builder,
@@ -92,16 +94,16 @@ def run(
         fresh=file.boot_per_cell,
         retries=file.retries if retries is None else retries,
         subjects=subjects,
-        require=file.require & {cell.guest for cell in plan.cells},
+        require=file.require & {cell.guest for cell in cells},
         plan=plan.name,
     )
     with Bus([RunDirectoryReporter(directory), Verdicts()]) as bus:
-        summary = run_cells(plan.cells, options, bus)
+        summary = run_cells(cells, options, bus)
     if summary.interrupted:
         raise KeyboardInterrupt
     return RunResult(
         directory=directory,
-        verdicts=tuple(found[cell.id] for cell in plan.cells),
+        verdicts=tuple(found[cell.id] for cell in cells),
         missing=summary.required_missing,
     )
 

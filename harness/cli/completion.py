@@ -187,6 +187,18 @@ def _guests_and_kept(context: click.Context) -> Iterable[str]:
             yield f"{socket.parent.name}/{guest.name}"
 
 
+def _expectations(context: click.Context) -> Iterable[str]:
+    """The forms of expectations, up to the value that follows the colon; guests in full."""
+    from foothold_lab.harness.model.verdict import EXPECTATION_FORMS
+
+    for form in EXPECTATION_FORMS:
+        kind, colon, value = form.partition(":")
+        if value == "GUEST":
+            yield from (f"{kind}:{guest}" for guest in _guests(context))
+        else:
+            yield f"{kind}{colon}" if value.isupper() else form
+
+
 # the names that complete a parameter, by its name
 _NAMES: Mapping[str, Names] = {
     "a": _runs,
@@ -194,7 +206,7 @@ _NAMES: Mapping[str, Names] = {
     "cell": _cells,
     "command": _commands,
     "compare": _runs,
-    "expect": _forms("starts", "path:high", "path:low", "path:refused", "dies:", "anything"),
+    "expect": _expectations,
     "guest": _guests,
     "guests": _guests,
     "limit": _limits,

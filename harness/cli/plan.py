@@ -92,8 +92,10 @@ def plan(plan: tuple[str, ...], overrides: Overrides, shard: str | None, **outpu
             raise UsageError("--github-matrix covers all shards", "remove --shard")
         click.echo(json.dumps(_matrix(name, overrides, cells, chosen.shards)))
         return OK
+    from foothold_lab.harness.plan.references import with_references
+
     print_lines(_describe_plan(read))
-    selected = part.select(cells)
+    selected = with_references(part.select(cells))
     print_lines(_describe_cells(selected, read))
     of = f"shard {shard} of {len(cells)} cells: " if shard else ""
     click.echo(f"{of}{plural(len(selected), 'cell')}")

@@ -20,6 +20,7 @@ from foothold_lab.harness.plan.value_types import FLAG, TAG
 
 if TYPE_CHECKING:
     from foothold_lab.harness.model.cells import Cell
+    from foothold_lab.harness.model.verdict import Expectation
     from foothold_lab.harness.plan import PlanFile, Program, Selection, Shard
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -119,7 +120,7 @@ class Overrides:
         """
         plan, subjects = self.resolve_subjects(plan, self.given["subjects"])
         selection = self._selection(plan, guests, subjects)
-        repeated = self.arguments("expect", "deadline", "trace")
+        repeated = self._repeated()
         cells = plan.cells(selection)
         return plan, tuple(replace(each, asked=each.asked + repeated) for each in cells)
 
@@ -226,8 +227,23 @@ class Overrides:
             axes=Axes(subjects=tuple(dict.fromkeys(subjects)), **axes),
             tags=self.value("tags", plan),
             settings=CellSettings(**settings),
-            expect=self.value("expect", plan),
+            expect=self._expectation(plan),
         )
+
+    def _expectation(self, plan: PlanFile) -> Expectation | None:
+        expected: Expectation | None = self.value("expect", plan)
+        try:
+            return expected and expected.with_output_read(Path())
+        except UsageError as error:
+            raise UsageError(f"--expect: {error}", error.remedy) from error
+
+    def _repeated(self) -> tuple[str, ...]:
+        """Return the arguments that hold for every cell, for a command line in any directory."""
+        kind, _, file = (self.given.get("expect") or "").partition(":")
+        if kind == "stdout" and file:
+            made = Overrides({**self.given, "expect": f"stdout:{_absolute(file)}"})
+            return made.arguments("expect", "deadline", "trace")
+        return self.arguments("expect", "deadline", "trace")
 
 
 def _parse_all(key: str, words: tuple[str, ...], plan: PlanFile) -> tuple[Any, ...]:

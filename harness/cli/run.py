@@ -169,14 +169,14 @@ def _select(
     request: _Request, builder: Builder
 ) -> tuple[PlanFile, tuple[Cell, ...], frozenset[str]]:
     """Return the plan, the cells to run, and those of their guests that must be supported."""
+    from foothold_lab.harness.plan.references import with_references
+
     overrides, kernels = request.overrides, request.kernels
     plan = read_plan(request.plan, builder, kernels)
     plan, cells = overrides.select_cells(plan, kernels.guests)
     required = _required(plan, overrides.value("require", plan), cells)
-    cells = tuple(
-        replace(each, where=kernels.arguments(each.guest))
-        for each in parse_shard(request.shard).select(cells)
-    )
+    selected = with_references(parse_shard(request.shard).select(cells))
+    cells = tuple(replace(each, where=kernels.arguments(each.guest)) for each in selected)
     return plan, cells, required & {cell.guest for cell in cells}
 
 

@@ -2,6 +2,7 @@
 
 from foothold_lab.harness.evidence.judge import judge, judge_panic
 from foothold_lab.harness.evidence.observe import observe
+from foothold_lab.harness.evidence.output_difference import output_difference
 from foothold_lab.harness.evidence.program import observe_program
 
-__all__ = ["judge", "judge_panic", "observe", "observe_program"]
+__all__ = ["judge", "judge_panic", "observe", "observe_program", "output_difference"]

@@ -28,8 +28,7 @@ def judge(
     expected = cell.expected
     findings = list(observed.contradictions)
     if expected and not observed.is_as(expected):
-        text = f"The plan expects `{expected}`; {_seen(observed)}."
-        findings.append(Finding(Code.PLAN_EXPECTATION, text))
+        findings.append(_unexpected(expected, observed))
     since = f", because {predicted.reason}" if predicted and predicted.reason else ""
     if predicted and not observed.is_as(predicted):
         same_path = predicted.path in (None, observed.path)
@@ -83,6 +82,17 @@ def judge_panic(
         console=error.console,
         command=cell.command,
     )
+
+
+def _unexpected(expected: Expectation, observed: Observation) -> Finding:
+    text = f"The plan expects `{expected}`; {_seen(observed)}"
+    if not (expected.stdout_file or expected.same_output_as):
+        return Finding(Code.PLAN_EXPECTATION, f"{text}.")
+    code = Code.PLAN_SAME_OUTPUT if expected.same_output_as else Code.PLAN_STDOUT
+    difference = observed.output_difference
+    if difference:
+        return Finding(code, f"{text}. Its standard output differs in {difference}.")
+    return Finding(code, f"{text}. Its standard output is the same.")
 
 
 def _seen(observed: Observation) -> str:

@@ -20,6 +20,7 @@ from foothold_lab.harness.evidence.trace_source import CheckedTrace, Witnesses
 from foothold_lab.harness.model.deadline import Check, unchecked
 from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.ledger import AddressSpace, Answer, Ledger, replay
+from foothold_lab.harness.model.output import OutputDigest
 from foothold_lab.harness.model.patterns import compile_pattern
 from foothold_lab.harness.model.record import Ending, Record, Stop
 from foothold_lab.harness.model.signals import signal_name
@@ -123,6 +124,7 @@ class _ProgramObserver:
             last_output=_last_output(record),
             stopped=stopped,
             hindered=self._hindered(),
+            stdout=OutputDigest.of(record.stdout, cut="stdout" in record.cut),
         )
 
     def _hindered(self) -> str:

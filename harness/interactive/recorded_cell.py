@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,8 @@ def find(database: Database, run: str, cell: str) -> RecordedCell:
     return RecordedCell(
         run=kept.run.name,
         directory=directory,
-        cell=asked,
+        # what the cell was compared with is in its verdict
+        cell=replace(asked, expected=verdict.expected or asked.expected),
         subject=known[asked.subject],
         boot=boot,
         traced=started.trace,

@@ -37,6 +37,20 @@ class Code(StrEnum):
         "Read what was observed and the evidence below it. If the new behaviour is right, change "
         "the expectation in the plan.",
     )
+    PLAN_STDOUT = (
+        "plan/stdout",
+        "The standard output of the subject is not that of the file which the plan, or `--expect`, "
+        "names.",
+        "Compare the file `stdout` in the directory of the cell with the expected one, from the line "
+        "that the finding names.",
+    )
+    PLAN_SAME_OUTPUT = (
+        "plan/same-output",
+        "The subject printed something else than in the guest that `same-output-as` names, or ended "
+        "in another way.",
+        "Compare the files `stdout` and `ending.json` in the directories of both cells. A program "
+        "that prints addresses, times or process ids never prints the same twice.",
+    )
     PLAN_PREDICTION = (
         "plan/prediction",
         "The plan expects something else than the oracle predicts from the facts of the guest.",

@@ -7,9 +7,11 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 
 from foothold_lab.harness.model.errors import Blame, UsageError, did_you_mean
 from foothold_lab.harness.model.findings import Finding
+from foothold_lab.harness.model.output import OutputDigest, read_expected_output
 from foothold_lab.harness.model.patterns import compile_pattern, matches
 from foothold_lab.harness.model.signals import signal_name, signal_number
 
@@ -44,7 +46,8 @@ class Result(StrEnum):
 MOST_STATUS = 255  # exit(3) keeps eight bits
 EXPECTATION_FORMS = (
     "starts", "starts-clean", "dies:REGEX", "says:REGEX", "status:N", "signal:NAME",
-    "panics:REGEX", "path:high", "path:low", "path:refused", "anything",
+    "panics:REGEX", "stdout:FILE", "same-output-as:GUEST", "path:high", "path:low", "path:refused",
+    "anything",
 )  # fmt: skip
 LAST_LINES = 8  # of a subject's output that a report shows
 _SENTENCES = {
@@ -63,7 +66,9 @@ class Expectation:
     nothing it asks for less always, and may add: a regular expression `pattern` for what it
     printed; `exit_status`, with which it ends by itself; `signal`, which ends it; `clean`: none of
     its requests for memory was refused or moved; `panics`: its guest dies, and `pattern` matches in
-    the message or the console.
+    the message or the console; `stdout`: the digest of its standard output, which was read from
+    `stdout_file`; `same_output_as`: the guest in which the same cell must print the same and end in
+    the same way. `stdout` is None until the file was read, or that cell has run.
     """
 
     path: ReservationPath | None
@@ -76,18 +81,20 @@ class Expectation:
     signal: int = 0
     clean: bool = False
     panics: bool = False
+    stdout: OutputDigest | None = None
+    stdout_file: str = ""
+    same_output_as: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Expectation:
         """Parse one of EXPECTATION_FORMS; `path:high` may also be written `high`.
 
-        Raises UsageError.
+        The file of `stdout:FILE` is not read (`with_output_read` does that), and any name is taken
+        for that of a guest. Raises UsageError.
         """
         kind, colon, rest = text.partition(":")
-        if text == "starts-clean":
-            return cls(path=None, outcome=Outcome.STARTS, clean=True)
-        if text == "starts":
-            return cls(path=None, outcome=Outcome.STARTS)
+        if text in ("starts", "starts-clean"):
+            return cls(path=None, outcome=Outcome.STARTS, clean=text == "starts-clean")
         if text == "anything":
             return cls(path=None, outcome=None)
         path = rest if kind == "path" else text
@@ -108,9 +115,23 @@ class Expectation:
             return cls(path=None, outcome=None, exit_status=int(rest))
         if kind == "signal" and colon:
             return cls(path=None, outcome=None, signal=_signal(rest))
+        if kind in ("stdout", "same-output-as") and rest:
+            file, guest = (rest, "") if kind == "stdout" else ("", rest)
+            return cls(path=None, outcome=None, stdout_file=file, same_output_as=guest)
         near = did_you_mean(text, EXPECTATION_FORMS)
         forms = f"{', '.join(EXPECTATION_FORMS[:-1])} or {EXPECTATION_FORMS[-1]}"
         raise UsageError(f"unknown expectation {text!r}{near}", f"write {forms}")
+
+    def with_output_read(self, directory: Path) -> Expectation:
+        """Return the same with the output that the file of `stdout:FILE` holds now.
+
+        A relative path begins at `directory`. Raises UsageError if the file cannot be read.
+        """
+        if not self.stdout_file or self.same_output_as:
+            return self
+        file = (directory / self.stdout_file).absolute()
+        stdout = OutputDigest.of(read_expected_output(file))
+        return replace(self, stdout=stdout, stdout_file=str(file))
 
     def agrees(self, other: Expectation) -> bool:
         """Is the other the same in all that both of them say, but the reason?"""
@@ -132,6 +153,10 @@ class Expectation:
     def __str__(self) -> str:
         if self.panics:
             return f"the guest panics with /{self.pattern}/"
+        if self.same_output_as:
+            return f"same output as {self.same_output_as}{self._ending()}"
+        if self.stdout_file:
+            return f"standard output as in {self.stdout_file}"
         if self.exit_status is not None:
             return f"status {self.exit_status}"
         if self.signal:
@@ -146,6 +171,14 @@ class Expectation:
             return f"dies, saying /{self.pattern}/" if self.pattern else "dies"
         return describe(self.path, self.outcome, self.status, self.message)
 
+    def _ending(self) -> str:
+        """Say how the program ended in the other guest; empty until it is known."""
+        if self.signal:
+            return f", killed by {signal_name(self.signal)}"
+        if self.exit_status is not None:
+            return f", status {self.exit_status}"
+        return f", {self.outcome}" if self.outcome else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
@@ -154,6 +187,8 @@ class Observation:
     `evidence` has one line for each witness, `contradictions` a finding for each disagreement between
     two of them. `last_output` is the end of what the subject printed. `stopped`: it did not end by
     itself. `hindered` says which request for memory was refused or moved, or that this is unknown.
+    `stdout` is the digest of the standard output of a program, `output_difference` says where it
+    begins to differ from the expected one.
     """
 
     path: ReservationPath | None
@@ -166,6 +201,8 @@ class Observation:
     last_output: str = ""
     stopped: bool = False
     hindered: str = ""
+    stdout: OutputDigest | None = None
+    output_difference: str = ""
 
     def is_as(self, expected: Expectation) -> bool:
         """Is it what was expected, in path, outcome, status and message?"""
@@ -176,7 +213,7 @@ class Observation:
         return seen == asked and not self.signal
 
     def _is_partly(self, expected: Expectation) -> bool:
-        if not self._has_ended_as(expected):
+        if not self._has_ended_as(expected) or not self._has_printed_as(expected):
             return False
         path = expected.path in (None, self.path)
         outcome = expected.outcome is None or _is(self.outcome, expected.outcome)
@@ -189,6 +226,11 @@ class Observation:
             return False
         by_itself = not self.stopped and not self.signal
         return expected.exit_status is None or (by_itself and self.status == expected.exit_status)
+
+    def _has_printed_as(self, expected: Expectation) -> bool:
+        if expected.stdout is None:  # nothing is known that it must print
+            return not expected.stdout_file and not expected.same_output_as
+        return self.stdout == expected.stdout
 
     def _is_clean(self) -> bool:
         if "report" in self.evidence:  # of the allocator

@@ -267,6 +267,11 @@ class _Reader:
         return expected
 
     def _with_reason(self, expected: Expectation, place: Place) -> Expectation:
+        """Return an expectation of the file with its place, and the output that it names."""
+        try:
+            expected = expected.with_output_read(self._source.path.parent)
+        except UsageError as error:
+            raise self._error(place, error) from error
         return replace(expected, reason=f"{self._source.path.name}: {place}")
 
     def _error(self, place: Place, error: UsageError) -> UsageError:

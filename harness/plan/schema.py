@@ -260,8 +260,9 @@ _EXPECTATIONS = (
             metavar="EXPECTATION",
             help="Expect this of every cell: starts, starts-clean (no request for memory was "
             "refused or moved), dies:REGEX, says:REGEX, status:N, signal:NAME, panics:REGEX (its "
-            "guest does), anything; or path:high, path:low, path:refused (its largest reservation "
-            "is above 4 GiB, below it, or refused).",
+            "guest does), stdout:FILE (its standard output is that file), same-output-as:GUEST (it "
+            "prints and ends as in GUEST), anything; or path:high, path:low, path:refused (its "
+            "largest reservation is above 4 GiB, below it, or refused).",
         ),
     ),
     Setting(

@@ -9,6 +9,7 @@ from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.plan import schema
 from foothold_lab.harness.plan.model import Pattern
 from foothold_lab.harness.plan.planfile import PlanFile
+from foothold_lab.harness.plan.references import with_references
 from foothold_lab.harness.plan.toml_source import Place, Source
 
 
@@ -21,6 +22,7 @@ def validate_plan(plan: PlanFile, source: Source, *, require_expectations: bool)
     plan.check_size()
     validator.check_excludes()
     validator.cells = [cell for cell in plan.cells() if cell.repeat == 1]
+    validator.check_references()
     validator.check_expectations()
     validator.check_overrides()
     validator.check_required_guests()
@@ -64,6 +66,12 @@ class _Validator:
                     f"it has no effect: all its cells match an earlier one: {others}",
                     "remove it, or put the more special one first",
                 )
+
+    def check_references(self) -> None:
+        try:
+            with_references(self.cells)
+        except UsageError as error:
+            raise self._source.error_at(Place(), error) from error
 
     def check_overrides(self) -> None:
         for n, (pattern, _) in enumerate(self._plan.overrides):

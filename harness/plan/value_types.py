@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -84,8 +84,11 @@ def _assignment(value: object, _: Vocabulary) -> str:
     return assignment
 
 
-def _expectation(value: object, _: Vocabulary) -> Expectation:
-    return Expectation.parse(_text(value))
+def _expectation(value: object, known: Vocabulary) -> Expectation:
+    expected = Expectation.parse(_text(value))
+    if guest := expected.same_output_as:
+        return replace(expected, same_output_as=known.resolve_guest(guest))
+    return expected
 
 
 def _regex(value: object, _: Vocabulary) -> str:

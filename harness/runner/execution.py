@@ -38,7 +38,7 @@ class Execution:
         """
         if subject.reports:
             return evidence.observe(self.record, cell, pointers, check)
-        return evidence.observe_program(
+        observed = evidence.observe_program(
             self.record,
             self.untraced,
             ready_pattern=subject.ready_pattern,
@@ -46,6 +46,12 @@ class Execution:
             must_exit=subject.ends,
             check=check,
         )
+        if cell.expected is None or cell.expected.stdout is None:
+            return observed
+        last = self.untraced or self.record
+        cut = "stdout" in last.cut
+        difference = evidence.output_difference(cell.expected, last.stdout, cut=cut)
+        return replace(observed, output_difference=difference)
 
     def write(self, directory: Path, *, reports: bool) -> None:
         """Write the evidence into the directory of the cell.

@@ -38,10 +38,15 @@ class CellGroup:
 
 
 class Results:
-    """Final verdicts, counted and reported. Any thread may add one."""
+    """Final verdicts, counted and reported. Any thread may add one.
 
-    def __init__(self, emit: Emit) -> None:
+    `kept` has those of the cells that are named in `keep`.
+    """
+
+    def __init__(self, emit: Emit, keep: frozenset[str] = frozenset()) -> None:
         self._emit = emit
+        self._keep = keep
+        self.kept: dict[str, Verdict] = {}
         self._guard = threading.Lock()
         self.counts: Counter[str] = Counter()
         self.blames: set[Blame] = set()
@@ -51,6 +56,8 @@ class Results:
         """Add the final verdict of a cell, from this boot if it got one."""
         with self._guard:
             self.counts[verdict.result.value] += 1
+            if verdict.cell in self._keep:
+                self.kept[verdict.cell] = verdict
             if verdict.blame and verdict.result is not Result.FAIL:
                 self.blames.add(verdict.blame)
         self._emit(events.CellFinished(cell=verdict.cell, verdict=verdict, boot=boot))
