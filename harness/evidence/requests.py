@@ -40,6 +40,13 @@ def is_own_request(reservation: Reservation) -> bool:
     return reservation.notable and not reservation.nested
 
 
+# reactions to a request that was moved and not given back
+_TOOK = "took it"
+_TOOK_AND_DIED = "took it, then died"
+# and how they read after the state of the reservation, which says that it was kept
+_AFTER_ITS_STATE = {_TOOK: "", _TOOK_AND_DIED: "then died"}
+
+
 @dataclass(kw_only=True)
 class _Group:
     """Like requests: the description of the first, and how many there are."""
@@ -96,7 +103,8 @@ def _group(subject: SubjectTrace, space: AddressSpace) -> list[_Group]:
             group.count, group.last = group.count + 1, one
         else:
             text = f"mremap: {one}" if one.requested is None else f"{one}"
-            text = f"{text}, {reaction}" if reaction else text
+            after = _AFTER_ITS_STATE.get(reaction, reaction)
+            text = f"{text}, {after}" if after else text
             group = _Group(text=text, length=one.length, denied=denied)
         groups[key] = group
     return list(groups.values())
@@ -135,7 +143,7 @@ class Reactions:
         back = self._gave_back(place, reservation)
         following = self._own[self._thread.get(place, 0)].after(place)
         if reservation.answer is Answer.MOVED and not back:
-            return "kept it, and died" if self._died and following is None else "took it"
+            return _TOOK_AND_DIED if self._died and following is None else _TOOK
         then = self._next(following, reservation, back=back)
         return f"gave it back, and {then}" if back else then
 
