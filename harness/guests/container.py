@@ -1,4 +1,7 @@
-"""A container of the Docker engine of this machine, with the root file system of UML and QEMU.
+"""Containers of the Docker engine of this machine, with the root file system of UML and QEMU.
+
+A subject that brings files gets a container of its own, in which its files lie at their own paths:
+they may replace libraries of the root file system, on which other programs depend.
 
 PID 1 is the agent. It runs as long as this process is attached to its standard input: if this
 process dies, the engine closes the attachment, and the container ends.
@@ -11,10 +14,11 @@ import io
 import itertools
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from foothold_lab.harness.guests.accounts import find_account
 from foothold_lab.harness.guests.base import (
     AGENT,
     HOST_DIRECTORY,
@@ -37,11 +41,7 @@ from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.container import ExecStream
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import Stream
-from foothold_lab.harness.transport.supervised import (
-    WORKING_DIRECTORY,
-    agent_argv,
-    measured,
-)
+from foothold_lab.harness.transport.supervised import agent_argv, measured
 from foothold_lab.images import apt
 
 REPOSITORY = "foothold-root"
@@ -49,10 +49,31 @@ LABEL = "org.foothold-lab.guest"
 
 
 CAPABILITIES = Capabilities(own_kernel=False, unsupported_limits=HOST_LIMITS)
+_WORK = "/run/work"  # with a working directory for each run
+_TOOLS = "/run/tools"  # the tracer with its libraries, where no file of a subject replaces them
+_STRACE = f"{_TOOLS}/trace"
+_COPY_TOOLS = f"""
+set -e
+mkdir {_TOOLS}
+cp -a -L "$(readlink -f /lib64/ld-linux-x86-64.so.2)" {_TOOLS}/ld.so
+cp -a /lib/*/*.so.* /bin/busybox {STRACE} {_TOOLS}
+echo '#!{_TOOLS}/busybox sh
+exec {_TOOLS}/ld.so --library-path {_TOOLS} {_TOOLS}/strace "$@"' > {_STRACE}
+chmod 755 {_STRACE}
+"""
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A container that runs, the socket that keeps it alive, and the path of strace in it."""
+
+    container: Any
+    attached: Any
+    strace: str = STRACE
 
 
 class Container:
-    """A container without network, without capabilities, and without files of the host."""
+    """Containers without network, without capabilities, and without files of the host."""
 
     scale = 1.5
     capabilities = CAPABILITIES
@@ -63,10 +84,9 @@ class Container:
         self.boot_record = BootRecord()
         self._config = config
         self._client: Any = None
-        self._container: Any = None
-        self._attached: Any = None
+        self._image_name = ""
+        self._running: dict[str, _Running] = {}  # by the files that a subject brings; "": by none
         self._memory = 0
-        self._copied: set[str] = set()
         self._directories = itertools.count(1)
 
     def supported(self) -> Support:
@@ -100,37 +120,18 @@ class Container:
         root = self._config.builder.image("root")
         try:
             self._client = docker.from_env(timeout=max(5, int(deadline.remaining)))
-            image = self._image(root)
-            settings = {
-                "network_mode": "none", "cap_drop": ["ALL"], "auto_remove": True,
-                "stdin_open": True,
-                "security_opt": ["no-new-privileges"], "labels": {LABEL: self.name},
-                "tmpfs": {"/tmp": "mode=1777,exec"}, "pids_limit": 4096,
-                "mounts": [
-                    docker.types.Mount(str(path), str(path), type="bind", read_only=True)
-                    for path in self._config.image_paths()
-                ],
-            }  # fmt: skip
-            if directory := self._config.host_directory:
-                settings["volumes"] = {str(directory): {"bind": HOST_DIRECTORY, "mode": "ro"}}
+            self._image_name = self._image(root)
             self.boot_record.argv = (AGENT, "idle")
-            self._container = self._client.containers.create(
-                image, list(self.boot_record.argv), **settings
-            )
-            self._container.put_archive("/share", _tar_of(self._config.share))
-            self._attached = self._client.api.attach_socket(
-                self._container.id, params={"stdin": 1, "stream": 1}
-            )
-            self._container.start()
+            main = self._start("")
             self.boot_record.provenance.update(
                 {
                     "engine": self._client.version()["Version"],
-                    "image": image,
-                    "container": self._container.short_id,
+                    "image": self._image_name,
+                    "container": main.container.short_id,
                     "root": root.name,
                 }
             )
-            facts = self._measure(deadline)
+            facts = self._measure(main, deadline)
             self._memory = facts.memory
             return facts
         except (DockerException, OSError) as error:
@@ -152,18 +153,14 @@ class Container:
         """See `Guest.open`."""
         from docker.errors import DockerException
 
-        if how.user:
-            raise UnsupportedError(
-                "the container has no right to change the user",
-                "take a UML or QEMU guest, or native",
-                code=Code.UNSUPPORTED_SUBJECT,
-            )
         own = replace(limits, memory=None)  # the engine has made a cgroup
         try:
+            running = self._running.get(how.overlay) or self._start(how.overlay)
             if limits.memory is not None:
-                self._limit_memory(limits.memory)
-            command = agent_argv(AGENT, own, argv, self._prepare(how), STRACE)
-            stream = ExecStream(self._client.api, self._container.id, command)
+                self._limit_memory(running, limits.memory)
+            user, placed = self._place(running, how)
+            command = agent_argv(AGENT, own, argv, placed, running.strace)
+            stream = ExecStream(self._client.api, running.container.id, command, user)
         except (DockerException, OSError) as error:
             what = f"the container takes no more programs: {error}"
             raise GuestError(what, code=Code.GUEST_DIED) from error
@@ -173,7 +170,7 @@ class Container:
             died = GuestError(
                 f"the container went away under the subject: {error}",
                 code=Code.GUEST_DIED,
-                console=self.diagnose(),
+                console=_last_lines(running),
             )
             died.record = error.record
             raise died from error
@@ -182,32 +179,73 @@ class Container:
             if limits.memory is not None:
                 # an engine cannot remove a limit: the memory of the machine is as good as none
                 with contextlib.suppress(DockerException, OSError):
-                    self._limit_memory(self._memory)
+                    self._limit_memory(running, self._memory)
 
-    def _prepare(self, how: Supervision) -> Supervision:
-        """Copy the files of a subject to their own paths, once, and choose a working directory."""
-        if how.overlay and how.overlay not in self._copied:
+    def _start(self, overlay: str) -> _Running:
+        """Create and start a container, and copy the files of a subject to their own paths."""
+        import docker
+
+        settings = {
+            "network_mode": "none", "cap_drop": ["ALL"], "auto_remove": True, "stdin_open": True,
+            "security_opt": ["no-new-privileges"], "labels": {LABEL: self.name},
+            "tmpfs": {"/tmp": "mode=1777,exec"}, "pids_limit": 4096,
+            "mounts": [
+                docker.types.Mount(str(path), str(path), type="bind", read_only=True)
+                for path in self._config.image_paths()
+            ],
+        }  # fmt: skip
+        if directory := self._config.host_directory:
+            settings["volumes"] = {str(directory): {"bind": HOST_DIRECTORY, "mode": "ro"}}
+        container = self._client.containers.create(self._image_name, [AGENT, "idle"], **settings)
+        container.put_archive("/share", _tar_of(self._config.share))
+        container.put_archive("/", _directories((_WORK, 0, 0, 0o1777), ("/var/tmp", 0, 0, 0o1777)))
+        attached = self._client.api.attach_socket(container.id, params={"stdin": 1, "stream": 1})
+        container.start()
+        running = _Running(container, attached)
+        self._running[overlay] = running  # from here on stop() removes it
+        if overlay:
+            _execute(running, "/bin/busybox", "sh", "-c", _COPY_TOOLS)
             # not by an archive of the engine: it would miss the file system on /tmp
-            copy = ["/bin/busybox", "cp", "-a", "-f", f"{how.overlay}/.", "/"]
-            code, output = self._container.exec_run(copy)
-            if code:
-                why = output.decode(errors="replace").strip()
-                what = f"the files of the subject cannot be copied: {why}"
-                raise GuestError(what, code=Code.GUEST_FILES)
-            self._copied.add(how.overlay)
-        how = replace(how, overlay="", own_root=False)
-        if not how.fresh_directory:
-            return how
-        return replace(how, directory=f"{WORKING_DIRECTORY}-{next(self._directories)}")
+            _execute(running, "/bin/busybox", "cp", "-a", "-f", f"{overlay}/.", "/")
+            running = self._running[overlay] = replace(running, strace=_STRACE)
+        return running
+
+    def _place(self, running: _Running, how: Supervision) -> tuple[str, Supervision]:
+        """Return the user of the engine's exec, and how the agent is to start a program as that user.
+
+        The agent itself has no right to change the user.
+        """
+        user, environment = "", dict(how.environment)
+        if how.user:
+            account = find_account(self._passwd(how.overlay), how.user)
+            user = f"{account.uid}:{account.gid}"
+            if account.name:
+                names = {"HOME": account.home, "USER": account.name, "LOGNAME": account.name}
+                environment = names | environment
+                home = _directories((account.home, account.uid, account.gid, 0o700))
+                code, _ = running.container.exec_run(["/bin/busybox", "test", "-e", account.home])
+                if code:
+                    running.container.put_archive("/", home)
+        how = replace(how, overlay="", own_root=False, user="", environment=environment)
+        if how.fresh_directory:
+            how = replace(how, directory=f"{_WORK}/{next(self._directories)}")
+        return user, how
+
+    def _passwd(self, overlay: str) -> Path:
+        """Return the passwd of the root of a subject: that which it brings, or that of the image."""
+        brought = self._config.share / f"{overlay}/etc/passwd".removeprefix(f"{self.paths.share}/")
+        if overlay and brought.is_file():
+            return brought
+        return self._config.builder.image("root") / "etc/passwd"
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""
         place = Path(target)
-        self._container.put_archive(str(place.parent), _tar_of(source, place.name))
+        self._main.put_archive(str(place.parent), _tar_of(source, place.name))
 
     def pull(self, source: str, target: Path) -> None:
         """See `Guest.pull`."""
-        stream, _ = self._container.get_archive(source)
+        stream, _ = self._main.get_archive(source)
         with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
             # names in an archive of a guest are not trusted: only the bytes of one file are used
             for member in archive:
@@ -218,27 +256,26 @@ class Container:
 
     def diagnose(self) -> str:
         """Return what the container printed last."""
-        from docker.errors import DockerException
-
-        with contextlib.suppress(DockerException, OSError, AttributeError):
-            return str(self._container.logs(tail=20).decode(errors="replace"))
-        return ""
+        return "\n".join(filter(None, map(_last_lines, self._running.values())))
 
     def stop(self) -> None:
-        """Remove the container."""
+        """Remove the containers."""
         from docker.errors import DockerException
 
-        container, self._container = self._container, None
-        if container is not None:
+        running, self._running = self._running, {}
+        for each in running.values():
             with contextlib.suppress(DockerException, OSError):
-                container.remove(force=True)
-        if self._attached is not None:
+                each.container.remove(force=True)
             with contextlib.suppress(OSError):
-                self._attached.close()
-            self._attached = None
+                each.attached.close()
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    @property
+    def _main(self) -> Any:
+        """The container of programs that bring no files."""
+        return self._running[""].container
 
     def _image(self, root: Path) -> str:
         """Return the image of our root, importing it if the engine does not have it yet."""
@@ -250,12 +287,12 @@ class Container:
             )
         return name
 
-    def _limit_memory(self, size: int) -> None:
-        """Set the limit of the container's cgroup, without swap."""
-        self._container.update(mem_limit=size, memswap_limit=size)
+    def _limit_memory(self, running: _Running, size: int) -> None:
+        """Set the limit of the cgroup of a container, without swap."""
+        running.container.update(mem_limit=size, memswap_limit=size)
 
-    def _measure(self, deadline: Deadline) -> Facts:
-        stream = ExecStream(self._client.api, self._container.id, [AGENT, "facts"])
+    def _measure(self, running: _Running, deadline: Deadline) -> Facts:
+        stream = ExecStream(self._client.api, running.container.id, [AGENT, "facts"])
         try:
             return measured(stream, deadline)
         except GuestError as error:
@@ -264,6 +301,24 @@ class Container:
             ) from None
         finally:
             stream.close()
+
+
+def _last_lines(running: _Running) -> str:
+    """Return what a container printed last."""
+    from docker.errors import DockerException
+
+    with contextlib.suppress(DockerException, OSError):
+        return str(running.container.logs(tail=20).decode(errors="replace"))
+    return ""
+
+
+def _execute(running: _Running, *argv: str) -> None:
+    """Run a program of the root file system. Raises GuestError if it fails."""
+    code, output = running.container.exec_run(list(argv))
+    if code:
+        why = output.decode(errors="replace").strip()
+        what = f"the files of the subject cannot be copied: {why}"
+        raise GuestError(what, code=Code.GUEST_FILES)
 
 
 def _why_no_engine(error: Exception) -> Support:
@@ -292,4 +347,15 @@ def _tar_of(path: Path, name: str = ".") -> bytes:
 
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.add(path, name, filter=by_root)
+    return buffer.getvalue()
+
+
+def _directories(*wanted: tuple[str, int, int, int]) -> bytes:
+    """Pack empty directories, each with its absolute path, user, group, and mode."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, uid, gid, mode in wanted:
+            member = tarfile.TarInfo(path[1:])
+            member.type, member.uid, member.gid, member.mode = tarfile.DIRTYPE, uid, gid, mode
+            archive.addfile(member)
     return buffer.getvalue()

@@ -290,9 +290,15 @@ def of_program(
 
     A dynamically linked program brings its loader and libraries: those of the sysroot, or those
     that its loader finds on this machine. A program of another machine without a sysroot uses those
-    of the root of its guest. Raises UsageError for a program that cannot run: it needs another
-    libc, no guest has its machine, or it is a script that does not name its interpreter.
+    of the root of its guest. Raises UsageError for options that contradict each other, and for a
+    program that cannot run: it needs another libc, no guest has its machine, or it is a script that
+    does not name its interpreter.
     """
+    if options.sysroot and options.root == "host":
+        raise UsageError(
+            "--sysroot brings libraries, and --root host uses those of this machine",
+            "leave one of them out",
+        )
     path = _find(program)
     machine = _machine(path)
     overlay = _given_files(options)

@@ -22,8 +22,12 @@ class ExecStream:
     length in big endian at 4), then that many bytes; Docker Engine API, "Attach to a container".
     """
 
-    def __init__(self, api: docker.APIClient, container: str, argv: Sequence[str]) -> None:
-        created = api.exec_create(container, list(argv), stdin=True, stdout=True, stderr=True)
+    def __init__(
+        self, api: docker.APIClient, container: str, argv: Sequence[str], user: str = ""
+    ) -> None:
+        created = api.exec_create(
+            container, list(argv), stdin=True, stdout=True, stderr=True, user=user
+        )
         wrapped = api.exec_start(created["Id"], socket=True)
         # the SDK wraps the socket in a file object that buffers; we want the socket itself
         self._wrapped = wrapped

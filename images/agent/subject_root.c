@@ -253,12 +253,14 @@ static int protect(const struct making *making)
 }
 
 /* Is this agent in a guest of ours? PID 1 is then the same program. This protects the host: a
- * mount namespace of root on the host would show its own files to the subject. */
+ * mount namespace of root on the host would show its own files to the subject. Another user than
+ * root cannot mount anything (and cannot see what PID 1 is). */
 static bool in_guest(void)
 {
 	struct stat first, own;
-	return stat("/proc/1/exe", &first) == 0 && stat("/proc/self/exe", &own) == 0 &&
-	       first.st_dev == own.st_dev && first.st_ino == own.st_ino;
+	return geteuid() != 0 ||
+	       (stat("/proc/1/exe", &first) == 0 && stat("/proc/self/exe", &own) == 0 &&
+		       first.st_dev == own.st_dev && first.st_ino == own.st_ino);
 }
 
 int subject_root_check(void)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +17,16 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
-from foothold_lab.harness.subjects import ProgramOptions, Subject, deploy, of_program, supervision
+from foothold_lab.harness.subjects import (
+    ALLOCATOR,
+    ProgramOptions,
+    Subject,
+    deploy,
+    libraries,
+    of_program,
+    supervision,
+)
+from foothold_lab.images import elf
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import BootGuest, happen
 
@@ -193,8 +203,8 @@ def test_gives_files_input_and_user(guest: str, builder: Builder, tmp_path: Path
         """
     )
     script.chmod(0o755)
-    # a directory of tests belongs to root alone, and a container cannot change the user
-    user = "www-data" if guest.startswith(("uml", "qemu")) else ""
+    # a directory of tests belongs to root alone
+    user = "" if guest == "native" else "www-data"
     subject = of_program(
         str(script),
         ["33" if user else str(os.getuid()) if guest == "native" else "0"],
@@ -254,3 +264,86 @@ def test_places_a_program_as_without_a_root_of_its_own(
         theirs = run_program(live, by_hand, limits, Deadline.after(60))
         assert ours.stdout.startswith(b"text 0x"), ours
         assert ours.stdout == theirs.stdout, words
+
+
+_VERSION = """
+#include <gnu/libc-version.h>
+#include <stdio.h>
+#include <string.h>
+int main(int c,char**v){puts(gnu_get_libc_version());
+FILE*f=fopen("written.txt","w");if(!f)return 3;fputs(gnu_get_libc_version(),f);fclose(f);
+return strcmp(gnu_get_libc_version(),v[1]);}
+"""
+
+
+def _copy_library(library: Path, copy: Path) -> str:
+    """Copy a library; a libc then says that its version is 9.99. Returns the version it had."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    content, version = library.read_bytes(), ""
+    if copy.name == "libc.so.6":
+        # gnu_get_libc_version(3) may share the end of another string
+        stored = re.compile(rb"(\0(?:glibc |NPTL )?)(2\.\d\d)\0")
+        [version] = {match[2].decode() for match in stored.finditer(content)}
+        content = stored.sub(rb"\g<1>9.99\0", content)
+    copy.write_bytes(content)
+    copy.chmod(0o755)
+    return version
+
+
+@pytest.mark.parametrize("guest", [guest for guest in GUESTS if guest != "native"])
+def test_gives_each_program_its_own_libc(guest: str, builder: Builder, tmp_path: Path) -> None:
+    """One guest runs two programs with different libcs, and the allocator with that of the guest."""
+    source, program = tmp_path / "version.c", tmp_path / "version"
+    source.write_text(_VERSION)
+    subprocess.run(["gcc", "-w", "-o", program, source], check=True)
+    sysroot, version = tmp_path / "sysroot", ""
+    for path, library in libraries.of_host(program, elf.interpreter(program) or "").items():
+        version = _copy_library(library, sysroot / path[1:]) or version
+    made = {
+        "newer": of_program(str(program), ["9.99"], ProgramOptions(name="newer", sysroot=sysroot)),
+        "here": of_program(str(program), [version], ProgramOptions(name="here")),
+        "allocator": ALLOCATOR,
+    }
+    name = known_guests(builder).get(guest, guest)
+    cells = [
+        Cell(guest=name, limits=Limits(), policy=policy, subject=each, expected=expected)
+        for each, policy, expected in (
+            ("newer", "", Expectation.parse("starts")),
+            ("here", "", Expectation.parse("starts")),
+            ("allocator", "after", None),
+        )
+    ]
+    happened = happen(cells, builder, tmp_path / "run", jobs=1, subjects=made)
+    if any(each.result is Result.UNSUPPORTED for each in happened.verdicts.values()):
+        pytest.skip(next(iter(happened.verdicts.values())).reason)
+    wrong = [str(each) for each in happened.verdicts.values() if each.result is not Result.PASS]
+    assert (len(happened.verdicts), wrong) == (3, [])
+
+
+def test_starts_emulated_programs_with_their_libraries(builder: Builder, tmp_path: Path) -> None:
+    """qemu-user finds the loader of a program below the sysroot, or in its own root."""
+    tools, own = builder.image("toolchain-arm64"), builder.image("root-arm64")
+    source, program = tmp_path / "version.c", tmp_path / "version"
+    source.write_text(_VERSION)
+    subprocess.run(
+        [tools / "usr/bin/aarch64-linux-gnu-gcc-12", f"--sysroot={tools}", f"-B{tools}/usr/bin",
+         "-w", "-o", program, source],
+        check=True,
+    )  # fmt: skip
+    sysroot, version = tmp_path / "sysroot", ""
+    for each in own.glob("lib/aarch64-linux-gnu/*"):
+        version = _copy_library(each, sysroot / each.relative_to(own)) or version
+    made = {
+        name: of_program(str(program), [expected], replace(options, name=name))
+        for name, expected, options in (
+            ("newer", "9.99", ProgramOptions(sysroot=sysroot)),
+            ("own", version, ProgramOptions()),
+            ("host", version, ProgramOptions(root="host")),
+        )
+    }
+    programs = Programs(tmp_path, made)
+    found = run(programs, "qemu-user-arm64", builder, tmp_path / "run", *made)
+    wrong = {name: str(each) for name, each in found.items() if each.result is not Result.PASS}
+    assert wrong == {}
+    written = {each.read_text() for each in (tmp_path / "run").glob("cells/*/*/*/files/*")}
+    assert written == {"9.99", version}

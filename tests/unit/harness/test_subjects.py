@@ -211,3 +211,8 @@ def test_rejects_a_standard_input_that_is_too_large(tmp_path: Path) -> None:
     ) as error:
         of_program("/bin/cat", (), ProgramOptions(stdin=str(words)))
     assert f"--file {words}" in error.value.remedy
+
+
+def test_rejects_a_sysroot_with_the_root_of_the_host(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--sysroot brings libraries, and --root host"):
+        of_program("/bin/ls", (), ProgramOptions(sysroot=tmp_path, root="host"))
