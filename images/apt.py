@@ -7,35 +7,53 @@ of the machine's apt configuration (`apt-get indextargets`), or $FOOTHOLD_MIRROR
 from __future__ import annotations
 
 import contextlib
+import datetime
+import errno
+import fcntl
+import hashlib
 import os
 import re
 import shutil
+import stat
 import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote
 
 from foothold_lab.images import processes
 from foothold_lab.images.cache import Cache
-from foothold_lab.images.errors import ImageError
+from foothold_lab.images.errors import ImageError, WrongPackage
 from foothold_lab.images.progress import Progress, no_progress
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FRESH = 12 * 3600  # seconds after which a suite's index is downloaded again
-TIMEOUT = 20  # seconds that a connection may take to open, or may be silent
-RETRIES = 2  # after a failed connection
+TIMEOUT = 10  # seconds that a connection may take to open, or may be silent
+RETRIES = 1  # after a failed connection
+LARGEST_FILE = 4 << 30  # bytes of a file in a package; the largest that images use has 1 GiB
+_BLOCK = 1 << 20
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+INDEX_DEADLINE = 300  # seconds that the download of an index may take
+_VERBS = ("update", "install")  # of apt-get
+_TICK = 5  # seconds between messages that the download of an index waits
+# file names of packages: deb-version(7), with a colon as %3a
+_FILE = (
+    r"(?P<package>[a-z0-9][a-z0-9+.-]+)_(?P<version>[A-Za-z0-9.+~%-]+)_(?P<arch>[a-z0-9-]+)\.deb"
+)
 # apt-get --print-uris: 'URI' file-name size SHA256:hash
 _LINE = re.compile(
-    r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$"
+    rf"'[^']+' (?P<file>{_FILE}) (?P<size>[0-9]{{1,12}}) SHA256:(?P<sha256>[0-9a-f]{{64}})"
 )
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
 class Deb:
-    """One package of a suite. Size in bytes."""
+    """One package of a suite. Size in bytes. Raises ValueError for a file name with a directory."""
 
     package: str
     version: str
@@ -43,6 +61,10 @@ class Deb:
     file: str
     size: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(_FILE, self.file):
+            raise ValueError(f"{self.file!r} is not the file name of a package")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +136,22 @@ def mirror() -> str:
     return found[0]
 
 
+def parse_uris(output: str, suite: str) -> list[Deb]:
+    """Read the output of `apt-get --print-uris`. Other lines than those of packages are ignored."""
+    return [
+        Deb(
+            package=match["package"],
+            version=unquote(match["version"]),
+            suite=suite,
+            file=match["file"],
+            size=int(match["size"]),
+            sha256=match["sha256"],
+        )
+        for line in output.splitlines()
+        if (match := _LINE.fullmatch(line))
+    ]
+
+
 class Apt:
     """Downloads packages for the images of one cache."""
 
@@ -151,23 +189,11 @@ class Apt:
                 "install",
                 *wanted.packages,
             )
-        debs = []
-        for line in output.splitlines():
-            if not (match := _LINE.match(line)):
-                continue
-            package, version, _ = match["file"].removesuffix(".deb").split("_")
-            if wanted.only and not any(re.fullmatch(each, package) for each in wanted.only):
-                continue
-            debs.append(
-                Deb(
-                    package=package,
-                    version=unquote(version),
-                    suite=wanted.suite,
-                    file=match["file"],
-                    size=int(match["size"]),
-                    sha256=match["sha256"],
-                )
-            )
+        debs = [
+            deb
+            for deb in parse_uris(output, wanted.suite)
+            if not wanted.only or any(re.fullmatch(each, deb.package) for each in wanted.only)
+        ]
         if not debs:
             raise ImageError(
                 f"{wanted.suite} has no package {' '.join(wanted.packages)}",
@@ -175,8 +201,8 @@ class Apt:
             )
         return sorted(debs)
 
-    def fetch(self, wanted: PackageSet, debs: Sequence[Deb]) -> list[Path]:
-        """Download missing packages, verified by apt. Returns the files in the order of `debs`."""
+    def fetch(self, wanted: PackageSet, debs: Sequence[Deb]) -> None:
+        """Download missing packages into `debs`."""
         missing = [deb for deb in debs if not self.has(deb)]
         if missing:
             total = sum(deb.size for deb in missing)
@@ -204,7 +230,6 @@ class Apt:
         absent = [deb.file for deb in debs if not self.has(deb)]
         if absent:
             raise ImageError(f"apt did not download {', '.join(absent)}", "try again")
-        return [self.debs / deb.file for deb in debs]
 
     @contextlib.contextmanager
     def _download_progress(self, what: str, total: int) -> Iterator[int]:
@@ -234,24 +259,28 @@ class Apt:
             listener.join()
 
     def has(self, deb: Deb) -> bool:
-        """Return whether the package is downloaded. apt verifies it before moving it here."""
-        path = self.debs / deb.file
-        return path.is_file() and path.stat().st_size == deb.size
+        """Return whether a file of the package's size is downloaded. `unpack` verifies it."""
+        try:
+            status = (self.debs / deb.file).lstat()
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == deb.size
 
-    def unpack(self, files: Sequence[Path], tree: Path) -> None:
-        """Unpack packages into `tree`, without running their scripts."""
+    def unpack(self, debs: Sequence[Deb], tree: Path) -> None:
+        """Unpack downloaded packages into `tree`, without running their scripts.
+
+        Raises WrongPackage if a file is not the package that it should be, and removes it.
+        """
         tree.mkdir(parents=True, exist_ok=True)
-        for number, file in enumerate(files, 1):
-            self._progress(f"unpacking {number} of {len(files)} packages", transient=True)
-            done = processes.run(["dpkg-deb", "--extract", file, tree])
-            if done.returncode and "No space left" in done.stderr:
-                raise OSError(28, "No space left on device", str(tree))
-            if done.returncode:
-                file.unlink(missing_ok=True)
-                raise ImageError(
-                    f"{file.name} cannot be unpacked: {done.stderr.strip()}",
-                    "it was removed from the cache: try again",
-                )
+        for number, deb in enumerate(debs, 1):
+            self._progress(f"unpacking {number} of {len(debs)} packages", transient=True)
+            file = self.debs / deb.file
+            try:
+                with verified_copy(file, deb) as package:
+                    _extract(package, deb, tree)
+            except WrongPackage:
+                file.unlink()
+                raise
 
     def _lock(self, wanted: PackageSet) -> str:
         return f"apt-{wanted.suite}-{wanted.architecture}"
@@ -276,7 +305,7 @@ class Apt:
                 stamp.unlink(missing_ok=True)
                 (state / "sources.list").write_text(source)
             try:
-                self._apt(wanted, descriptor, "update")
+                self._apt(wanted, descriptor, "update", limit=INDEX_DEADLINE)
             except ImageError as error:
                 if not known:
                     raise
@@ -284,12 +313,27 @@ class Apt:
                 self._progress(f"{error}; using the index of the last download")
                 return
             stamp.touch()
+            expiry = _expiry(state)
+            if expiry and expiry.timestamp() < time.time():
+                self._progress(
+                    f"the package index of {wanted.index} expired on {expiry:%Y-%m-%d}: "
+                    f"{mirror()} may be out of date"
+                )
 
     def _apt(
-        self, wanted: PackageSet, held: int, *arguments: str, keep: tuple[int, ...] = ()
+        self,
+        wanted: PackageSet,
+        held: int,
+        *arguments: str,
+        keep: tuple[int, ...] = (),
+        limit: float | None = None,
     ) -> str:
-        """Run apt-get. It also holds the lock, which stays held if this process is killed."""
+        """Run apt-get. It also holds the lock, which stays held if this process is killed.
+
+        With a `limit` in seconds, it reports that it waits, and ends after that time.
+        """
         state = self._state(wanted)
+        verb = next(word for word in arguments if word in _VERBS)
         options = {
             "APT::Architecture": wanted.architecture,
             "APT::Architectures": wanted.architecture,
@@ -317,7 +361,7 @@ class Apt:
             "Dir::State::Status": str(state / "status"),
         }
         flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-        argv = ["apt-get", "-qq", *flags, *arguments]
+        argv = ["apt-get", "-q" if verb == "update" else "-qq", *flags, *arguments]
         with processes.started(
             argv,
             stdout=subprocess.PIPE,
@@ -332,24 +376,139 @@ class Apt:
             output: str
             errors: str
             try:
-                output, errors = process.communicate()
+                output, errors = self._wait(process, wanted, limit)
             finally:
                 self._running.discard(process)
         if process.returncode:
-            text = _reason(errors)
+            text = _reason(output, errors)
             if "No space left" in errors or "enough free space" in errors:
                 raise OSError(28, "No space left on device", str(state))
             raise ImageError(
-                f"apt-get {arguments[0]} of {wanted.index} failed: {text}",
-                f"check that {mirror()} is reachable, or set FOOTHOLD_MIRROR to another Debian "
-                "archive; while a mirror is being updated, try again later",
+                f"apt-get {verb} of {wanted.index} failed: {text}",
+                _check_mirror(),
             )
         return output
 
+    def _wait(
+        self, process: subprocess.Popen[str], wanted: PackageSet, limit: float | None
+    ) -> tuple[str, str]:
+        """Return the output of apt-get. Raises ImageError after `limit` seconds."""
+        if limit is None:
+            return process.communicate()
+        started, reported = time.monotonic(), False
+        while True:
+            try:
+                return process.communicate(timeout=min(_TICK, limit))
+            except subprocess.TimeoutExpired:
+                waited = time.monotonic() - started
+            if waited >= limit:
+                raise ImageError(
+                    f"the package index of {wanted.index} did not arrive in {limit:.0f} s",
+                    _check_mirror(),
+                )
+            # once in a log, and then on a terminal only
+            self._progress(
+                f"waiting for the package index of {wanted.index} from {mirror()}: {waited:.0f} s",
+                transient=reported,
+            )
+            reported = True
 
-def _reason(errors: str) -> str:
-    """Select the messages that explain a failure of apt-get: what happened to the connection."""
+
+def _check_mirror() -> str:
+    return (
+        f"check that {mirror()} is reachable, or set FOOTHOLD_MIRROR to another Debian archive; "
+        "while a mirror is being updated, try again later"
+    )
+
+
+def _reason(output: str, errors: str) -> str:
+    """Select the messages that explain a failure of apt-get: what happened to the connection.
+
+    Its output has the cause in the line after `Err:`.
+    """
     lines = [line for line in errors.splitlines() if line.startswith(("E:", "W:"))]
     failed = [line for line in lines if "Failed to fetch" in line or "Could not" in line]
     chosen = failed or [line for line in lines if line.startswith("E:")]
+    for line, cause in pairwise(output.splitlines()):
+        if line.startswith("Err:") and not any(cause.strip() in each for each in chosen):
+            chosen.insert(0, cause.strip())
     return "; ".join(dict.fromkeys(chosen[:3])) or errors.strip()[-500:]
+
+
+def _expiry(state: Path) -> datetime.datetime | None:
+    """Return when the index of a suite expires (Valid-Until), None if it does not say."""
+    for release in (state / "lists").glob("*Release"):
+        for line in release.read_text("utf-8", "replace").splitlines():
+            if line.startswith("Valid-Until:"):
+                with contextlib.suppress(ValueError):
+                    return parsedate_to_datetime(line.partition(":")[2].strip())
+    return None
+
+
+def older_packages(old: Sequence[Deb], new: Sequence[Deb]) -> list[Deb]:
+    """Return the packages of `new` whose version is older than in `old`."""
+    before = {deb.package: deb.version for deb in old}
+    return [
+        deb
+        for deb in new
+        if deb.version != before.get(deb.package, deb.version)
+        and processes.run(
+            ["dpkg", "--compare-versions", deb.version, "lt", before[deb.package]]
+        ).returncode
+        == 0
+    ]
+
+
+@contextlib.contextmanager
+def verified_copy(file: Path, deb: Deb) -> Iterator[int]:
+    """Yield a descriptor of a sealed copy of the package in memory (memfd_create(2)), so that what
+    was hashed is what is used. Raises WrongPackage if it is another file.
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as source, _memory_file(deb.file) as copy:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _wrong(deb, "it is not a file")
+        digest, rest = hashlib.sha256(), deb.size + 1  # one more: the file may be longer
+        while block := source.read(min(rest, _BLOCK)):
+            digest.update(block)
+            copy.write(block)
+            rest -= len(block)
+        copy.flush()
+        if digest.hexdigest() != deb.sha256:
+            raise _wrong(deb, f"its SHA256 is {digest.hexdigest()} instead of {deb.sha256}")
+        fcntl.fcntl(copy.fileno(), fcntl.F_ADD_SEALS, _SEALS)
+        yield copy.fileno()
+
+
+def is_intact(file: Path, deb: Deb) -> bool:
+    """Return whether a file is the package."""
+    try:
+        with verified_copy(file, deb):
+            return True
+    except (OSError, WrongPackage):
+        return False
+
+
+def _wrong(deb: Deb, why: str) -> WrongPackage:
+    return WrongPackage(
+        f"the downloaded file {deb.file} is not the package {deb.package} {deb.version}: {why}",
+        "run it again: the file was removed and is downloaded again",
+    )
+
+
+def _memory_file(name: str) -> BinaryIO:
+    return os.fdopen(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "wb")
+
+
+def _extract(package: int, deb: Deb, tree: Path) -> None:
+    argv: list[str | Path] = [
+        "prlimit", f"--fsize={LARGEST_FILE}", "dpkg-deb", "--extract", f"/proc/self/fd/{package}", tree,
+    ]  # fmt: skip
+    done = processes.run(argv, pass_fds=(package,))
+    if done.returncode and "No space left" in done.stderr:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tree))
+    if done.returncode:
+        raise ImageError(
+            f"{deb.file} cannot be unpacked: {done.stderr.strip()[-500:]}",
+            "check the memory and the disk of this machine: its SHA256 is right",
+        )

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 
 from foothold_lab.images import lock
-from foothold_lab.images.apt import Apt, Deb
+from foothold_lab.images.apt import Apt, Deb, PackageSet, older_packages
 from foothold_lab.images.cache import Cache, Entry, size_of
 from foothold_lab.images.catalogue import RECIPES
-from foothold_lab.images.errors import ImageError, SuiteChanged
+from foothold_lab.images.errors import ImageError, SuiteChanged, WrongPackage
 from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.recipes import Materials, Recipe, release
 
@@ -208,7 +208,7 @@ class Builder:
             started = time.monotonic()
             packages = out.parent / "packages"
             if recipe.packages:
-                self._apt.unpack(self._apt.fetch(recipe.packages, debs), packages)
+                self._unpack(recipe, recipe.packages, debs, packages)
             materials = Materials(
                 packages=packages,
                 images={name: entry.path for name, entry in needs.items()},
@@ -226,6 +226,18 @@ class Builder:
 
         return self.cache.obtain(recipe.name, key, make, space=recipe.space, progress=self.progress)
 
+    def _unpack(self, recipe: Recipe, wanted: PackageSet, debs: list[Deb], packages: Path) -> None:
+        """Download and unpack packages. A file that was replaced is downloaded again."""
+        for _ in debs:
+            self._apt.fetch(wanted, debs)
+            try:
+                return self._apt.unpack(debs, packages)
+            except WrongPackage as error:
+                replaced = error
+                self.progress(f"{error}; downloading it again")
+            self._check_lock(recipe, debs)
+        raise replaced
+
     def _check_lock(self, recipe: Recipe, debs: list[Deb]) -> None:
         """Raise SuiteChanged if a package that must be downloaded is no longer in its suite."""
         if recipe.packages is None or all(self._apt.has(deb) for deb in debs):
@@ -241,6 +253,14 @@ class Builder:
     def _lock_current(self, recipe: Recipe, change: SuiteChanged) -> list[Deb]:
         assert recipe.packages is not None
         current = self._apt.resolve(recipe.packages)
+        locked = lock.locked_packages(recipe.packages, self._cache_lock)
+        if older := older_packages(locked, current):
+            names = ", ".join(f"{deb.package} {deb.version}" for deb in older)
+            raise ImageError(
+                f"{change}; these are older than the locked versions: {names}",
+                "set FOOTHOLD_MIRROR to a Debian archive that is up to date, or accept them with "
+                "`foothold images build --update`",
+            ) from change
         lock.remember(recipe.packages, current, self._cache_lock)
         self.progress(f"{change}; building with its current packages")
         return current

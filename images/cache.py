@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import stat
@@ -22,14 +21,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from foothold_lab.images.errors import ImageError, NoSpace
+from foothold_lab.images import manifest
+from foothold_lab.images.errors import ImageError, NoSpace, ReadOnlyStore
+from foothold_lab.images.manifest import Manifest
 from foothold_lab.images.progress import Progress, no_progress
+from foothold_lab.images.usage import Usage
 
-MANIFEST = "manifest.json"
 _RANDOM = "+"  # before the random part of a directory name in building/
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def default_root() -> Path:
@@ -41,51 +44,29 @@ def default_root() -> Path:
 
 
 @dataclass(frozen=True)
-class File:
-    """A file of an entry as it was built. Size in bytes, time in nanoseconds."""
-
-    size: int
-    mtime: int
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """Origin and files of an entry. Times in seconds."""
-
-    name: str
-    key: str
-    created: float
-    seconds: float
-    provenance: Mapping[str, object]
-    files: dict[str, File] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Entry:
-    """A finished entry of the store."""
+    """A finished entry of the store. It is not pruned while this object lives."""
 
     path: Path
     manifest: Manifest
+    usage: Usage = field(compare=False, repr=False)
 
-    def damage(self, *, thorough: bool = False) -> str | None:
-        """Describe the damage of this entry, None if it is intact.
+    def damage(self) -> str | None:
+        """Describe the damage that a quick comparison finds, None if it finds none."""
+        return manifest.changed_file(self.path, self.manifest)
 
-        Compares size and time of every file. If a time differs, or if `thorough`, it also compares
-        the contents.
-        """
-        for name, file in self.manifest.files.items():
-            path = self.path / name
-            try:
-                status = path.lstat()
-            except OSError:
-                return f"{name} is missing"
-            if status.st_size != file.size:
-                return f"{name} has {status.st_size} bytes instead of {file.size}"
-            suspect = thorough or status.st_mtime_ns != file.mtime
-            if suspect and _sha256(path) != file.sha256:
-                return f"the contents of {name} have changed"
-        return None
+    def all_damage(self) -> list[str]:
+        """Describe all damage. Reads every file."""
+        return manifest.all_damage(self.path, self.manifest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """A directory that was to be removed. Size in bytes. `obstacle` says why it is still there."""
+
+    path: Path
+    size: int = 0
+    obstacle: str = ""
 
 
 class Cache:
@@ -137,55 +118,108 @@ class Cache:
             with self._building(target.name, space) as tree:
                 started = time.monotonic()
                 provenance = build(tree)
-                manifest = Manifest(
+                files, directories = _describe(tree)
+                built = Manifest(
                     name=name,
                     key=key,
                     created=time.time(),
                     seconds=time.monotonic() - started,
                     provenance=provenance,
-                    files=_files(tree),
-                )
-                (tree / MANIFEST).write_bytes(msgspec.json.encode(manifest))
-                if target.exists():
-                    _remove(target)
+                    files=files,
+                    directories=directories,
+                ).sealed()
+                manifest.write(tree, built)
+                usage = Usage(tree)  # before it can be pruned
+                if os.path.lexists(target):
+                    target.rename(tree.with_name("damaged"))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 tree.rename(target)
-        built = _load(target)
-        if built is None:
-            raise ImageError(
-                f"{target} was removed right after it was built",
-                "run it again, and not together with `foothold images prune`",
-            )
-        return built
+                usage.moved(target)
+        return Entry(target, built, usage)
 
     def entries(self) -> Iterator[Entry]:
         """Yield all finished entries, by name."""
-        store = self.root / "store"
-        for path in sorted(store.iterdir()) if store.is_dir() else ():
+        for path in self.directories():
             if entry := _load(path):
                 yield entry
 
-    def discard(self, entry: Entry) -> None:
-        """Remove an entry, unless another builder holds its lock."""
-        with contextlib.suppress(BlockingIOError), self.locked(entry.path.name, wait=False):
-            _remove(entry.path)
+    def directories(self) -> list[Path]:
+        """Return the paths of all entries, finished or damaged, by name."""
+        store = self.root / "store"
+        return sorted(store.iterdir()) if store.is_dir() else []
 
-    def prune(self, keep: frozenset[Path]) -> list[tuple[Path, int]]:
-        """Remove all entries except `keep`, and what dead builders left. Returns (path, bytes).
+    def load(self, path: Path) -> Entry | None:
+        """Return the entry at a path of `directories`, None if its manifest cannot be read."""
+        return _load(path)
 
-        Entries and builds whose lock is held are kept.
+    def discard(self, entry: Entry) -> bool:
+        """Remove an entry although it may be in use, and return whether it is gone.
+
+        An entry that a builder makes again at this moment stays. A program that has opened files of
+        the entry keeps them.
         """
-        removed = []
-        for folder in ("store", "building"):
-            parent = self.root / folder
-            for path in sorted(parent.iterdir()) if parent.is_dir() else ():
-                if path in keep:
-                    continue
-                lock = path.name.partition(_RANDOM)[0]
-                with contextlib.suppress(BlockingIOError), self.locked(lock, wait=False):
-                    removed.append((path, size_of(path)))
-                    _remove(path)
-        return removed
+        try:
+            with self.locked(entry.path.name, wait=False):
+                self._remove_entry(entry.path)
+        except (BlockingIOError, ImageError):
+            return False
+        return True
+
+    def remove(self, path: Path, usage: Usage | None = None) -> Removal:
+        """Remove what is in the store under this path, unless a process builds or uses it.
+
+        `usage` is a mark that the caller has on the directory, else this function sets one.
+        """
+        try:
+            with self.locked(path.name, wait=False):
+                if not usage and path.is_dir() and not path.is_symlink():
+                    usage = Usage(path)
+                if usage and not usage.becomes_exclusive():
+                    return Removal(path=path, obstacle="it is in use")
+                size = size_of(path)
+                self._remove_entry(path)
+        except BlockingIOError:
+            return Removal(path=path, obstacle="it is being built")
+        except (OSError, ImageError) as error:
+            return Removal(path=path, obstacle=str(error))
+        finally:
+            if usage:
+                usage.close()
+        return Removal(path=path, size=size)
+
+    def prune(self, keep: frozenset[Path]) -> list[Removal]:
+        """Remove all entries except `keep`, and what dead builders left.
+
+        Entries that a process builds or uses stay, and are not in the result.
+        """
+        found = [self.remove(path) for path in self.directories() if path not in keep]
+        building = self.root / "building"
+        for path in sorted(building.iterdir()) if building.is_dir() else ():
+            found.append(self._remove_staging(path))
+        return [each for each in found if not each.obstacle]
+
+    def _remove_staging(self, path: Path) -> Removal:
+        try:
+            with self.locked(path.name.partition(_RANDOM)[0], wait=False):
+                size = size_of(path)
+                _remove(path)
+        except (OSError, ImageError) as error:  # a builder holds it, or a child still writes
+            return Removal(path=path, obstacle=str(error))
+        return Removal(path=path, size=size)
+
+    def _remove_entry(self, path: Path) -> None:
+        """Move an entry out of the store, then remove it: the store never has half of one. The
+        caller holds its lock.
+        """
+        try:
+            building = self.root / "building"
+            building.mkdir(parents=True, exist_ok=True)
+            grave = Path(tempfile.mkdtemp(prefix=f"{path.name}{_RANDOM}", dir=building))
+            path.rename(grave / "removed")
+        except OSError as error:
+            raise _unusable(self.root, error) from error
+        with contextlib.suppress(OSError):  # the next builder removes the rest
+            _remove(grave)
 
     @contextlib.contextmanager
     def locked(
@@ -207,12 +241,7 @@ class Cache:
 
     @contextlib.contextmanager
     def _flocked(self, name: str, *, wait: bool, progress: Progress) -> Iterator[int]:
-        folder = self.root / "locks"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise _unusable(self.root, error) from error
+        descriptor = self._open_lock(name)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -224,6 +253,18 @@ class Cache:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _open_lock(self, name: str) -> int:
+        """Open the lock of a builder. A user who cannot write to the store can wait for one."""
+        path = self.root / "locks" / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            if error.errno in _FORBIDDEN:
+                with contextlib.suppress(OSError):
+                    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            raise _unusable(self.root, error) from error
 
     @contextlib.contextmanager
     def _building(self, name: str, space: int) -> Iterator[Path]:
@@ -251,7 +292,8 @@ class Cache:
             raise _unusable(self.root, error) from error
         finally:
             if staging:
-                _remove(staging)
+                with contextlib.suppress(OSError):  # the next builder removes the rest
+                    _remove(staging)
 
     def _remove_abandoned(self, folder: Path, held: str) -> None:
         """Remove what killed builders left. The caller holds the lock `held`."""
@@ -264,14 +306,15 @@ class Cache:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of all files below `path`. Links are not followed."""
-    if not path.is_dir() or path.is_symlink():
-        return path.lstat().st_size
-    return sum(
-        (Path(folder) / name).lstat().st_size
-        for folder, _, names in os.walk(path)
-        for name in names
-    )
+    """Return the bytes of all files below `path`. Links are not followed. What is removed
+    meanwhile does not count.
+    """
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += (Path(folder) / name).lstat().st_size
+    return total if path.is_dir() and not path.is_symlink() else path.lstat().st_size
 
 
 def _unusable(root: Path, error: OSError) -> ImageError:
@@ -280,51 +323,64 @@ def _unusable(root: Path, error: OSError) -> ImageError:
             f"no space left under {root} ({error})",
             "free some space, run `foothold images prune`, or set FOOTHOLD_CACHE",
         )
+    if error.errno in _FORBIDDEN:
+        return ReadOnlyStore(
+            f"the image store {root} cannot be changed: {error}",
+            "ask its owner to run `foothold images build`, or set FOOTHOLD_CACHE to a directory "
+            "of your own",
+        )
     return ImageError(
-        f"the cache {root} cannot be used: {error}",
-        "make it writable, or set FOOTHOLD_CACHE to a directory that is",
+        f"the image store {root} cannot be used: {error}",
+        "set FOOTHOLD_CACHE to a directory that you can write to",
     )
 
 
-def _sha256(path: Path) -> str:
-    if path.is_symlink():
-        return hashlib.sha256(str(path.readlink()).encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _describe(tree: Path) -> tuple[dict[str, manifest.File], dict[str, int]]:
+    try:
+        _remove_setuid(tree)
+        return manifest.describe(tree)
+    except ValueError as error:
+        raise ImageError(f"the image would be unsafe: {error}", "report this") from error
 
 
-def _files(tree: Path) -> dict[str, File]:
-    """Describe all files and links of a tree, by relative path."""
-    files = {}
-    for folder, directories, names in os.walk(tree):
-        for link in [d for d in directories if (Path(folder) / d).is_symlink()]:
-            names.append(link)
-        for each in names:
-            path = Path(folder) / each
-            status = path.lstat()
-            if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-                files[str(path.relative_to(tree))] = File(
-                    status.st_size, status.st_mtime_ns, _sha256(path)
-                )
-    return files
+def _remove_setuid(tree: Path) -> None:
+    """Make programs of packages run as their user: the store may be readable for all users."""
+    for folder, _, names in os.walk(tree):
+        for name in names:
+            path = Path(folder) / name
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
+                path.chmod(stat.S_IMODE(mode) & 0o777)
 
 
 def _load(path: Path) -> Entry | None:
     try:
-        return Entry(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest))
+        usage = Usage(path)
+        return Entry(path, manifest.read(path), usage)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or tree, including read-only directories from packages."""
+    """Remove a file or tree, including read-only directories from packages. Raises OSError if a
+    process still writes there.
+    """
 
-    def writable(function: Callable[..., object], name: str, _: object) -> None:
-        Path(name).parent.chmod(0o755)
-        Path(name).chmod(0o755, follow_symlinks=False) if Path(name).is_dir() else None
-        function(name)
+    def retry(function: Callable[..., object], name: str, info: Any) -> None:
+        if isinstance(info[1], FileNotFoundError):
+            return  # another process removed it
+        if info[1].errno not in _FORBIDDEN:
+            raise info[1]
+        place = Path(name)
+        place.parent.chmod(0o755)
+        if place.is_dir() and not place.is_symlink():
+            place.chmod(0o755)
+        if function in (os.unlink, os.rmdir):
+            function(name)
+        else:  # the directory could not be read
+            shutil.rmtree(place)
 
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, onerror=writable)
+        shutil.rmtree(path, onerror=retry)
     else:
         path.unlink(missing_ok=True)

@@ -17,3 +17,11 @@ class SuiteChanged(ImageError):
 
 class NoSpace(ImageError):
     """The disk that holds the cache is full."""
+
+
+class ReadOnlyStore(ImageError):
+    """The user of this process cannot write to the store of images."""
+
+
+class WrongPackage(ImageError):
+    """A downloaded file is not the package that it should be."""

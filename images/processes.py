@@ -20,10 +20,17 @@ def run(
     *,
     cwd: str | Path | None = None,
     env: Mapping[str, str] | None = None,
+    pass_fds: tuple[int, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run a program without input and return its exit status and its output as text."""
     with started(
-        argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        argv,
+        cwd=cwd,
+        env=env,
+        pass_fds=pass_fds,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         output, errors = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
@@ -39,14 +46,20 @@ def started(argv: Sequence[str | Path], **options: Any) -> Iterator[subprocess.P
     try:
         with _interrupts_deferred():
             process = subprocess.Popen(list(argv), start_new_session=True, **options)
-        with process:
-            yield process
+        yield process
+        _finish(process)
     except BaseException:
         if process and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _finish(process)
         raise
+
+
+def _finish(process: subprocess.Popen[Any]) -> None:
+    """Close the pipes of a process and wait for its end."""
+    with process:
+        pass
 
 
 @contextlib.contextmanager

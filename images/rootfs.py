@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from foothold_lab.images import elf, initramfs, processes
-from foothold_lab.images.cache import MANIFEST
 from foothold_lab.images.debian_arch import Port
 from foothold_lab.images.errors import ImageError
+from foothold_lab.images.manifest import MANIFEST
 from foothold_lab.images.recipes import Materials, library_directories, loader
 
 EMULATORS = "qemu-user"  # the image with qemu-user's programs

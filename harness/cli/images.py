@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from foothold_lab.harness.cli.context import make_builder, report_progress
+from foothold_lab.harness.cli.context import FINDING, OK, make_builder, report_progress
 from foothold_lab.harness.model.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from foothold_lab.images.cache import Removal
 
 _MIB = 1 << 20
 _DAY = 86400  # seconds
+_SHOWN = 5  # damaged files of an image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +133,39 @@ def prune() -> None:
     """Remove images that this version of Foothold does not use."""
     builder = make_builder()
     removed = builder.cache.prune(builder.in_use())
-    for path, size in removed:
-        click.echo(f"removed {path.name}, {size / _MIB:.1f} MiB")
-    click.echo(f"freed {sum(size for _, size in removed) / _MIB:.1f} MiB")
+    for each in removed:
+        click.echo(f"removed {each.path.name}, {each.size / _MIB:.1f} MiB")
+    click.echo(f"freed {sum(each.size for each in removed) / _MIB:.1f} MiB")
+
+
+@images.command()
+def verify() -> int:
+    """Read all images and packages, and remove those that are damaged.
+
+    A removed image is built again when it is needed. Ends with 1 if something was damaged.
+    """
+    from foothold_lab.images.cache import Cache
+    from foothold_lab.images.verify import verify as find_damage
+
+    cache = Cache()
+    count, remaining = 0, 0
+    for damage in find_damage(cache, report_progress):
+        count += 1
+        remaining += bool(damage.removal.obstacle)
+        what = "; ".join(damage.found[:_SHOWN])
+        if (more := len(damage.found) - _SHOWN) > 0:
+            what += f"; and {more} more"
+        click.echo(f"damaged {damage.path.name}: {what}")
+        click.echo(f"  {_became_of(damage.removal)}")
+    kept = len(cache.directories())
+    click.echo(f"{kept - remaining} images intact, {count} damaged, {count - remaining} removed")
+    return FINDING if count else OK
+
+
+def _became_of(removal: Removal) -> str:
+    if removal.obstacle:
+        return f"not removed: {removal.obstacle}"
+    return "removed; it is made again when it is needed"
 
 
 @images.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import shutil
 import socket
@@ -247,10 +246,9 @@ class Qemu:
             saved = Snapshot(entry.path)
             return self._restored(boot, saved, deadline.within(_RESTORE_SECONDS))
         except (GuestError, OSError) as error:
-            with contextlib.suppress(ImageError, OSError):  # a cache that is not writable
-                cache.discard(entry)
+            removed = ", which was removed" if cache.discard(entry) else ""
             self.boot_record.provenance.pop("snapshot", None)
-            self.boot_record.notes.append(f"booted without a snapshot, which was removed: {error}")
+            self.boot_record.notes.append(f"booted without a snapshot{removed}: {error}")
         return self._cold(boot, deadline)
 
     @property

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import multiprocessing
 import os
 import signal
+import stat
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from foothold_lab.images import lock
+from foothold_lab.images.apt import Deb, PackageSet
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.errors import ImageError, NoSpace
+from foothold_lab.images.verify import verify
 
 
 def put(text: str) -> object:
@@ -45,29 +50,141 @@ def test_an_entry_is_built_once_and_found_again(tmp_path: Path) -> None:
     assert cache.obtain("thing", "other" * 10, build).path != first.path
 
 
-@pytest.mark.parametrize("thorough", [False, True])
-@pytest.mark.parametrize("damage", ["truncate", "overwrite", "remove", "relink"])
-def test_detects_and_repairs_damage(tmp_path: Path, damage: str, thorough: bool) -> None:
+def _overwrite_with_the_same_time(tree: Path) -> None:
+    status = (tree / "deep/file").stat()
+    (tree / "deep/file").write_text("contentz")
+    os.utime(tree / "deep/file", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _relink(path: Path, target: Path | str) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
+def _replace_by_fifo(tree: Path) -> None:
+    (tree / "deep/file").unlink()
+    os.mkfifo(tree / "deep/file")
+
+
+def _move_directory(tree: Path) -> None:
+    (tree / "deep").rename(tree.parents[1] / "deep")
+    (tree / "deep").symlink_to(tree.parents[1] / "deep")
+
+
+def _edit_manifest(tree: Path) -> None:
+    text = (tree / "manifest.json").read_text()
+    (tree / "manifest.json").write_text(text.replace('"text":"contents"', '"text":"x"'))
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "truncate": lambda tree: os.truncate(tree / "deep/file", 3),
+    "overwrite": lambda tree: (tree / "deep/file").write_text("contentz"),
+    "remove": lambda tree: (tree / "deep/file").unlink(),
+    "relink": lambda tree: _relink(tree / "link", "deep/filx"),
+    "replace by a link": lambda tree: _relink(tree / "deep/file", "contents"),
+    "replace by a FIFO": _replace_by_fifo,
+    "change the mode": lambda tree: (tree / "deep/file").chmod(0o4755),
+    # only the thorough comparison finds these
+    "overwrite and restore the time": _overwrite_with_the_same_time,
+    "change the mode of a directory": lambda tree: (tree / "deep").chmod(0o777),
+    "add a file": lambda tree: (tree / "deep/added").touch(),
+    "add a directory": lambda tree: (tree / "added").mkdir(),
+    "replace a directory by a link": _move_directory,
+    "change the manifest": _edit_manifest,
+}
+QUICK = list(DAMAGE)[:7]
+
+
+@pytest.mark.parametrize("damage", QUICK)
+def test_detects_and_repairs_damage(tmp_path: Path, damage: str) -> None:
     cache, said = Cache(tmp_path), list[str]()
     entry = cache.obtain("thing", "k" * 64, put("contents"))  # type: ignore[arg-type]
-    file = entry.path / "deep" / "file"
-    if damage == "truncate":
-        os.truncate(file, 3)
-    elif damage == "overwrite":
-        file.write_text("contentz")
-    elif damage == "remove":
-        file.unlink()
-    else:
-        (entry.path / "link").unlink()
-        (entry.path / "link").symlink_to("deep/filx")
-    assert entry.damage(thorough=thorough) is not None
+    DAMAGE[damage](entry.path)
+    assert entry.damage() is not None
     assert cache.get("thing", "k" * 64) is None
     again = cache.obtain(
-        "thing", "k" * 64, put("contents"), progress=lambda what, **_: said.append(what)
-    )  # type: ignore[arg-type]
-    assert again.damage(thorough=True) is None
-    assert file.read_text() == "contents"
+        "thing",
+        "k" * 64,
+        put("contents"),  # type: ignore[arg-type]
+        progress=lambda what, **_: said.append(what),
+    )
+    assert again.all_damage() == []
+    assert (entry.path / "deep/file").read_text() == "contents"
     assert any("damaged" in line for line in said)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_verify_finds_all_damage_and_removes_the_entry(tmp_path: Path, damage: str) -> None:
+    cache = Cache(tmp_path)
+    intact = cache.obtain("other", "k" * 64, put("contents"))  # type: ignore[arg-type]
+    path = cache.obtain("thing", "k" * 64, put("contents")).path  # type: ignore[arg-type]
+    assert list(verify(cache)) == []
+    DAMAGE[damage](path)
+    [found] = verify(cache)
+    assert found.path == path
+    assert found.removal.obstacle == ""
+    assert cache.directories() == [intact.path]
+    assert list(verify(cache)) == []
+
+
+def test_verify_keeps_a_damaged_entry_that_is_in_use(tmp_path: Path) -> None:
+    entry = Cache(tmp_path).obtain("thing", "k" * 64, put("contents"))  # type: ignore[arg-type]
+    DAMAGE["add a file"](entry.path)
+    [found] = verify(Cache(tmp_path))
+    assert found.found == ("deep/added was added",)
+    assert found.removal.obstacle == "it is in use"
+    assert entry.path.exists()
+
+
+def test_verify_removes_what_has_no_manifest(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    (tmp_path / "store/half-1234").mkdir(parents=True)
+    (tmp_path / "store/stray").symlink_to("/nowhere")
+    assert [found.path.name for found in verify(cache)] == ["half-1234", "stray"]
+    assert cache.directories() == []
+
+
+def test_verify_removes_a_package_that_was_replaced(tmp_path: Path) -> None:
+    data = b"package"
+    deb = Deb(
+        package="base",
+        version="1",
+        suite="bookworm",
+        file="base_1_amd64.deb",
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+    wanted = PackageSet(suite="bookworm", packages=("base",))
+    lock.remember(wanted, [deb], tmp_path / "lock.json")
+    place = tmp_path / "debs" / deb.file
+    place.parent.mkdir()
+    place.write_bytes(data)
+    assert list(verify(Cache(tmp_path))) == []
+    place.write_bytes(b"PACKAGE")
+    [found] = verify(Cache(tmp_path))
+    assert found.path == place
+    assert not place.exists()
+
+
+def test_an_image_has_no_devices(tmp_path: Path) -> None:
+    def build(out: Path) -> Mapping[str, object]:
+        os.mkfifo(out / "fifo")
+        return {}
+
+    with pytest.raises(ImageError, match="fifo is neither a file nor a directory nor a link"):
+        Cache(tmp_path).obtain("thing", "k" * 64, build)
+    assert Cache(tmp_path).directories() == []
+
+
+def test_an_image_has_no_setuid_programs(tmp_path: Path) -> None:
+    def build(out: Path) -> Mapping[str, object]:
+        (out / "su").touch()
+        (out / "su").chmod(0o6755)
+        return {}
+
+    entry = Cache(tmp_path).obtain("thing", "k" * 64, build)
+    assert stat.S_IMODE((entry.path / "su").stat().st_mode) == 0o755
+    assert entry.all_damage() == []
 
 
 def test_a_touched_file_with_the_same_contents_is_valid(tmp_path: Path) -> None:
@@ -172,10 +289,18 @@ def test_prune_keeps_named_and_locked_entries(tmp_path: Path) -> None:
     keep = cache.obtain("keep", "k" * 64, put("a"))  # type: ignore[arg-type]
     drop = cache.obtain("drop", "k" * 64, put("b" * 1000))  # type: ignore[arg-type]
     busy = cache.obtain("busy", "k" * 64, put("c"))  # type: ignore[arg-type]
+    used = cache.obtain("used", "k" * 64, put("d"))  # type: ignore[arg-type]
     (tmp_path / "building" / "left").mkdir(parents=True)
+    drop.usage.close()
+    busy.usage.close()
     with cache.locked(busy.path.name):
         removed = Cache(tmp_path).prune(frozenset({keep.path}))
-    assert {path.name for path, _ in removed} == {drop.path.name, "left"}
-    assert dict(removed)[drop.path] > 1000
+    assert {each.path.name for each in removed} == {drop.path.name, "left"}
+    assert {each.path: each.size for each in removed}[drop.path] > 1000
+    assert used.path.exists()
+    used.usage.close()
+    assert [each.path for each in Cache(tmp_path).prune(frozenset({keep.path, busy.path}))] == [
+        used.path
+    ]
     assert keep.path.exists()
     assert busy.path.exists()

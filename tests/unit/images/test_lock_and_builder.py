@@ -18,7 +18,8 @@ from foothold_lab.images.catalogue import RECIPES
 from foothold_lab.images.errors import ImageError, SuiteChanged
 from foothold_lab.images.recipes import Materials, Recipe, release
 
-SET = PackageSet(suite="trixie", packages=("user-mode-linux",))
+# no tested lock has this set
+SET = PackageSet(suite="trixie", packages=("user-mode-linux", "test"))
 
 
 def deb(version: str, package: str = "user-mode-linux") -> Deb:
@@ -46,17 +47,16 @@ class FakeApt:
     def has(self, each: Deb) -> bool:
         return each in self.here
 
-    def fetch(self, wanted: PackageSet, debs: Sequence[Deb]) -> list[Path]:
+    def fetch(self, wanted: PackageSet, debs: Sequence[Deb]) -> None:
         missing = [each for each in debs if each not in self.here]
         assert set(missing) <= set(self.there), "asked for what the suite does not have"
         self.fetched += missing
         self.here |= set(missing)
-        return [Path(each.file) for each in debs]
 
-    def unpack(self, files: Sequence[Path], tree: Path) -> None:
+    def unpack(self, debs: Sequence[Deb], tree: Path) -> None:
         tree.mkdir(parents=True)
-        for file in files:
-            (tree / file.name).write_text(file.name)
+        for deb in debs:
+            (tree / deb.file).write_text(deb.file)
 
     def stop(self) -> None:
         pass
@@ -110,6 +110,14 @@ def test_locked_refuses_a_changed_suite(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
+def test_refuses_a_suite_with_older_packages(tmp_path: Path) -> None:
+    lock.remember(SET, [deb("6.12um1")], tmp_path / "lock.json")
+    with pytest.raises(ImageError, match=r"older than the locked versions: .* 6\.9um1") as caught:
+        builder(tmp_path, FakeApt([deb("6.9um1")])).image("uml")
+    assert "FOOTHOLD_MIRROR" in caught.value.remedy
+    assert lock.locked_packages(SET, tmp_path / "lock.json") == [deb("6.12um1")]
+
+
 def test_builds_from_a_downloaded_package_after_the_suite_changed(tmp_path: Path) -> None:
     lock.remember(SET, [deb("6.12um1")], tmp_path / "lock.json")
     apt = FakeApt([deb("6.13um1")])
@@ -149,9 +157,8 @@ def test_a_stopped_builder_leaves_no_partial_image(tmp_path: Path) -> None:
     apt, said = FakeApt([deb("6.12um1")]), list[str]()
     one = builder(tmp_path, apt, said)
 
-    def fetch(wanted: PackageSet, debs: Sequence[Deb]) -> list[Path]:
+    def fetch(wanted: PackageSet, debs: Sequence[Deb]) -> None:
         one.stop()  # as Ctrl-C does, in another thread
-        return [Path(each.file) for each in debs]
 
     apt.fetch = fetch  # type: ignore[method-assign]
     with pytest.raises(ImageError, match="the build was stopped"):

@@ -1,0 +1,158 @@
+"""A mirror that fails or lies: the error names its cause in bounded time, and nothing false stays."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from foothold_lab.images import apt
+from foothold_lab.images.apt import Apt, Deb, PackageSet
+from foothold_lab.images.cache import Cache
+from foothold_lab.images.errors import ImageError
+from tests import debian_archive
+from tests.debian_archive import SUITE, Archive, Mirror, serve
+
+WANTED = PackageSet(suite=SUITE, packages=("base",))
+INDEX = "dists/"
+
+pytestmark = pytest.mark.skipif(
+    bool(apt.missing_tool() or debian_archive.missing_tool()),
+    reason="this machine has no apt or no gpg",
+)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    archive = Archive(tmp_path_factory.mktemp("archive") / "debian")
+    archive.add("base")
+    yield archive
+    archive.close()
+
+
+@pytest.fixture
+def mirror(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    archive.publish()
+    monkeypatch.setattr(apt, "KEYRING", archive.keyring)
+    monkeypatch.setattr(apt, "TIMEOUT", 1)
+    monkeypatch.setattr(apt, "RETRIES", 0)
+    with serve(archive) as mirror:
+        monkeypatch.setenv("FOOTHOLD_MIRROR", mirror.url)
+        yield mirror
+
+
+def stamps(cache: Path) -> list[Path]:
+    return list(cache.rglob("updated"))
+
+
+def test_a_good_mirror_gives_packages(tmp_path: Path, mirror: Mirror) -> None:
+    one = Apt(Cache(tmp_path / "cache"))
+    debs = one.resolve(WANTED)
+    one.fetch(WANTED, debs)
+    one.unpack(debs, tmp_path / "tree")
+    assert (tmp_path / "tree/usr/share/base/version").read_text() == "1.0"
+    assert stamps(tmp_path / "cache")
+
+
+FAULTS: dict[str, tuple[Callable[[Mirror], None], str]] = {
+    "hangs": (lambda mirror: mirror.hangs(INDEX), r"Connection (timed out|failed)"),
+    "sends garbage": (lambda mirror: mirror.sends(INDEX, b"\0\x1b[2J" * 999), "InRelease|Release"),
+    "is not a mirror": (lambda mirror: mirror.sends(INDEX, b"<html>", status=404), "404"),
+    "sends half": (lambda mirror: mirror.sends("Packages", b"P", length=500), "Packages"),
+    "sends another index": (
+        lambda mirror: mirror.sends("Packages", b"Package: base\n\n"),
+        "unexpected size|Hash Sum mismatch",
+    ),
+    "loses the index": (lambda mirror: mirror.sends("Packages", b"", status=404), "404|Packages"),
+    "breaks its own signature": (
+        lambda mirror: _edit(mirror.archive.root / "dists" / SUITE / "InRelease"),
+        "signature|NOSPLIT|BADSIG",
+    ),
+}
+
+
+def _edit(release: Path) -> None:
+    release.write_text(release.read_text().replace("Label: Debian", "Label: debian"))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failing_mirror_is_named_and_its_index_is_not_used(
+    tmp_path: Path, mirror: Mirror, fault: str
+) -> None:
+    misbehave, reason = FAULTS[fault]
+    misbehave(mirror)
+    started = time.monotonic()
+    with pytest.raises(ImageError, match=reason) as error:
+        Apt(Cache(tmp_path / "cache")).resolve(WANTED)
+    assert time.monotonic() - started < 15
+    assert "Unable to locate" not in str(error.value)
+    assert mirror.url in error.value.remedy
+    assert not stamps(tmp_path / "cache")
+
+
+def test_a_mirror_that_works_again_is_asked_again(tmp_path: Path, mirror: Mirror) -> None:
+    cache = Cache(tmp_path / "cache")
+    mirror.sends(INDEX, b"", status=503)
+    with pytest.raises(ImageError, match="503"):
+        Apt(cache).resolve(WANTED)
+    mirror.sends("no such path", b"")
+    assert [deb.package for deb in Apt(cache).resolve(WANTED)] == ["base"]
+
+
+def test_a_slow_mirror_has_a_deadline_and_progress(
+    tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apt, "TIMEOUT", 60)
+    monkeypatch.setattr(apt, "INDEX_DEADLINE", 2)
+    monkeypatch.setattr(apt, "_TICK", 0.5)
+    mirror.hangs(INDEX)
+    kept: list[str] = []
+    shown: list[str] = []
+
+    def progress(what: str, /, *, transient: bool = False) -> None:
+        (shown if transient else kept).append(what)
+
+    started = time.monotonic()
+    with pytest.raises(ImageError, match="did not arrive in 2 s") as error:
+        Apt(Cache(tmp_path / "cache"), progress).resolve(WANTED)
+    assert time.monotonic() - started < 10
+    assert mirror.url in error.value.remedy
+    assert sum("waiting for the package index" in line for line in kept) == 1
+    assert sum("waiting for the package index" in line for line in shown) >= 1
+
+
+PACKAGE_FAULTS: dict[str, Callable[[Mirror, Deb], None]] = {
+    "another package of the same size": lambda mirror, deb: mirror.sends("pool", b"x" * deb.size),
+    "half": lambda mirror, deb: mirror.sends("pool", b"x" * (deb.size // 2), length=deb.size),
+    "nothing": lambda mirror, deb: mirror.sends("pool", b"", status=404),
+    "no answer": lambda mirror, deb: mirror.hangs("pool"),
+}
+
+
+@pytest.mark.parametrize("fault", PACKAGE_FAULTS)
+def test_a_wrong_package_is_refused(tmp_path: Path, mirror: Mirror, fault: str) -> None:
+    one = Apt(Cache(tmp_path / "cache"))
+    debs = one.resolve(WANTED)
+    PACKAGE_FAULTS[fault](mirror, debs[0])
+    with pytest.raises(ImageError, match="apt-get install of bookworm/amd64 failed"):
+        one.fetch(WANTED, debs)
+    assert not one.has(debs[0])
+
+
+def test_an_expired_index_is_reported(tmp_path: Path, mirror: Mirror) -> None:
+    mirror.archive.publish(age=30 * 86400, valid=7 * 86400)
+    said: list[str] = []
+    one = Apt(Cache(tmp_path / "cache"), lambda what, **_: said.append(what))
+    assert [deb.package for deb in one.resolve(WANTED)] == ["base"]
+    [line] = [line for line in said if "expired" in line]
+    assert re.search(r"the package index of bookworm/amd64 expired on \d{4}-\d\d-\d\d", line)
+
+
+def test_a_valid_index_is_not_reported(tmp_path: Path, mirror: Mirror) -> None:
+    mirror.archive.publish(valid=7 * 86400)
+    said: list[str] = []
+    Apt(Cache(tmp_path / "cache"), lambda what, **_: said.append(what)).resolve(WANTED)
+    assert not [line for line in said if "expired" in line]
