@@ -120,6 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except (KeyboardInterrupt, Exception) as error:
         code = _handle(error)
+    if code in (INTERRUPTED, FAILED) and is_broken():  # a reporter stops a run that nothing reads
+        discard_output()
+        code = BROKEN_PIPE
     # `git bisect run` would take code 2 or 3 of a bad command line for a bad kernel
     return ABORT if code in (USAGE, FAILED) and is_bisection(arguments) else code
 

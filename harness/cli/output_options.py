@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from foothold_lab.harness.cli.context import history_file
-from foothold_lab.harness.cli.parameters import STDOUT, check_output_file, gather
+from foothold_lab.harness.cli.parameters import STDOUT, check_output_file, check_stdout, gather
 from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,13 +38,15 @@ class OutputOptions:
     def check(self) -> None:
         """Raise UsageError if a file cannot be written, or if two options contradict."""
         files = {
-            "--json": None if self.json_file == Path(STDOUT) else self.json_file,
+            "--json": self.json_file,
             "--junit": self.junit_file,
             "--html": self.html_file,
             "--history": self.history,
         }
         for option, path in files.items():
-            if path:
+            if path == Path(STDOUT) and option == "--json":
+                check_stdout(option)
+            elif path:
                 check_output_file(option, path, self.run_dir)
         if self.history and self.no_history:
             raise UsageError("--history and --no-history contradict", "remove one of them")

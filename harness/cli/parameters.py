@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from foothold_lab.harness.cli.streams import was_stdout_closed
 from foothold_lab.harness.model.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,6 +56,12 @@ def check_output_file(option: str, path: Path, creates: Path | None = None) -> N
         raise UsageError(f"{option}: {path} cannot be written", "choose another file")
 
 
+def check_stdout(option: str) -> None:
+    """Raise UsageError if standard output, to which an option writes, is closed."""
+    if was_stdout_closed():
+        raise UsageError(f"{option} -: standard output is closed", f"give a file: {option} FILE")
+
+
 def output_option(*declarations: str, help: str, stdout: bool = False) -> Callable[[F], F]:
     """Add an option for a file to be written, checked by `check_output_file`.
 
@@ -62,7 +69,9 @@ def output_option(*declarations: str, help: str, stdout: bool = False) -> Callab
     """
 
     def check(_: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-        if path and not (stdout and path == Path(STDOUT)):
+        if path and stdout and path == Path(STDOUT):
+            check_stdout(parameter.opts[-1])
+        elif path:
             check_output_file(parameter.opts[-1], path)
         return path
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import select
+import stat
 import sys
 
 
@@ -31,11 +33,21 @@ def escape_unprintable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def was_stdout_closed() -> bool:
+    """Was standard output closed when the process started?"""
+    return sys.__stdout__ is None  # `replace_closed_streams` leaves it as it was
+
+
 def is_broken() -> bool:
-    """Has the reader of standard output or standard error closed its pipe?"""
+    """Has the reader of standard output or standard error closed its pipe?
+
+    A terminal that was closed is not a pipe: SIGHUP tells about it.
+    """
     poll = select.poll()
     for stream in (sys.stdout, sys.stderr):
-        poll.register(stream.fileno(), 0)
+        with contextlib.suppress(OSError):  # a stream of a test has no descriptor
+            if not stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+                poll.register(stream.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 

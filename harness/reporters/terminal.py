@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,15 @@ class _Display(Protocol):
     def close(self) -> None: ...
 
 
+class _Console(Console):
+    """Interrupts the main thread if the reader of the stream has gone, as SIGPIPE would."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing more. The base class would raise SystemExit in any thread."""
+        self.quiet = True
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
 class TerminalReporter:
     """Shows a run on a stream. `live` is as in `is_live`; `quiet` shows only the end of the run.
 
@@ -66,7 +76,7 @@ class TerminalReporter:
     """
 
     def __init__(self, stream: IO[str], *, live: bool, quiet: bool = False) -> None:
-        self._console = Console(
+        self._console = _Console(
             file=stream,
             highlight=False,
             markup=False,

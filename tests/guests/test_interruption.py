@@ -137,3 +137,26 @@ def recorded(history: Path) -> reader.StoredRun:
 def _lines(path: Path) -> list[str]:
     """Whole lines of a file that may have been cut short, or never begun."""
     return path.read_text().splitlines()[:-1] if path.exists() else []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--guest", "native", "--guest", "uml-bookworm"],
+        ["threshold", "/bin/true", "--guest", "native", "--guest", "uml-bookworm"],
+    ],
+)
+def test_ends_when_the_reader_of_the_table_has_gone(words: list[str], tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    streams = {"stdout": writing} if words[0] == "run" else {"stdout": writing, "stderr": writing}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "foothold_lab.harness.cli", *words],
+        **streams,  # type: ignore[call-overload]
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+    )
+    os.close(writing)
+    assert os.read(reading, 1)  # the first line is there
+    os.close(reading)
+    assert process.wait(timeout=60) == 141
+    assert not living(tmp_path)
+    assert not list((tmp_path / "foothold").glob("crashes/*"))

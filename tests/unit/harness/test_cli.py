@@ -485,6 +485,20 @@ def test_a_broken_pipe_is_exit_code_141(words: str) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.parametrize(
+    "words", ["run --json -", "threshold go-hello --json -", "report last --output -"]
+)
+def test_rejects_a_document_for_a_closed_output(words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "foothold_lab.harness.cli", *words.split()],
+        preexec_fn=lambda: os.close(1), stderr=subprocess.PIPE, text=True, check=False,
+        cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "-: standard output is closed" in done.stderr
+    assert "remedy: give a file" in done.stderr
+
+
 def test_the_version() -> None:
     assert spawn("--version").stdout.startswith("foothold, version ")
 
