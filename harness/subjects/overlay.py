@@ -8,11 +8,13 @@ real path, and a link leads to it from the name that was given.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.subjects import libraries
+from foothold_lab.harness.subjects.libc_data import libc_data
 from foothold_lab.images import elf
 
 ROOT = "root"  # the tree, in a subject's directory of the share
@@ -40,8 +42,9 @@ class Overlay:
         if real != path:
             self.links[f"{ROOT}{path}"] = os.path.relpath(real, Path(path).parent)
 
-    def add_libraries(self, program: Path, loader: str) -> None:
-        """Add all that the loader of a program of this machine takes for it, and the loader.
+    def add_libraries(self, program: Path, loader: str, environment: Mapping[str, str]) -> None:
+        """Add all that the loader of a program of this machine takes for it, the loader, and the
+        data of its libc (libc_data.py).
 
         Of the directories that RPATH and RUNPATH name, all shared objects are added: the program
         may load them by dlopen(3). Raises UsageError if a library is missing.
@@ -49,9 +52,24 @@ class Overlay:
         found = libraries.of_host(program, loader)
         for path, library in found.items():
             self.add(path, library)
+        for path in libc_data(program, found, environment, Path("/")):
+            self.add(path, Path(path))
         for each in (program, *found.values()):
             if not str(each).startswith("/etc/"):
                 self._add_run_path(each)
+
+    def add_libraries_of(
+        self, sysroot: Path, program: Path, loader: str, environment: Mapping[str, str]
+    ) -> None:
+        """Add loader, libraries and data of the libc from another root file system.
+
+        Raises UsageError if a library is missing.
+        """
+        found = libraries.of_sysroot(program, loader, sysroot)
+        for path, library in found.items():
+            self.add(path, library)
+        for path in libc_data(program, found, environment, sysroot):
+            self.add(path, sysroot / path[1:])
 
     def add_tree(self, path: str, directory: Path, *, place: str = ROOT) -> None:
         """Add all files below a directory. Raises UsageError if they are larger than MOST_BYTES."""

@@ -21,7 +21,6 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UsageError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
-from foothold_lab.harness.subjects import libraries
 from foothold_lab.harness.subjects.overlay import ROOT, STDIN, WORK, Overlay
 from foothold_lab.images import elf
 from foothold_lab.images.debian_arch import PORTS
@@ -326,10 +325,9 @@ def of_program(
         overlay.add(str(path), path)
     if options.root == "image" and loader:
         if options.sysroot:
-            for place, library in libraries.of_sysroot(path, loader, options.sysroot).items():
-                overlay.add(place, library)
+            overlay.add_libraries_of(options.sysroot, path, loader, subject.environment)
         elif machine == platform.machine():
-            overlay.add_libraries(path, loader)
+            overlay.add_libraries(path, loader, subject.environment)
         else:
             linked = True
     return replace(subject, files=overlay.files, links=overlay.links, linked=linked)

@@ -347,3 +347,35 @@ def test_starts_emulated_programs_with_their_libraries(builder: Builder, tmp_pat
     assert wrong == {}
     written = {each.read_text() for each in (tmp_path / "run").glob("cells/*/*/*/files/*")}
     assert written == {"9.99", version}
+
+
+_DATA = """
+#include <grp.h>
+#include <iconv.h>
+#include <langinfo.h>
+#include <locale.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+int main(void){char in[]="\\xc1",out[16]={0},*i=in,*o=out;size_t n=1,m=sizeof out;
+struct passwd*p=getpwnam("nobody");if(!p||p->pw_uid!=65534||!getgrgid(0))return 1;
+if(!setlocale(LC_ALL,"")||strcmp(nl_langinfo(CODESET),"UTF-8"))return 2;
+iconv_t c=iconv_open("UTF-16LE","KOI8-R");if(c==(iconv_t)-1)return 3;
+if(iconv(c,&i,&n,&o,&m)==(size_t)-1||out[0]!=0x30||out[1]!=0x04)return 4;
+puts("started");return iconv_open("UTF-16","KOI8-R")==(iconv_t)-1;}
+"""
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_brings_what_a_libc_loads(guest: str, builder: Builder, tmp_path: Path) -> None:
+    """Name services, character sets and the locale that the environment names, as by hand."""
+    source, program = tmp_path / "data.c", tmp_path / "data"
+    source.write_text(_DATA)
+    subprocess.run(["gcc", "-w", "-o", program, source], check=True)
+    environment = {"LC_ALL": "C.UTF-8"}
+    by_hand = subprocess.run([program], env=environment, check=False)
+    assert by_hand.returncode == 0
+    options = ProgramOptions(environment=[f"{name}={each}" for name, each in environment.items()])
+    programs = Programs(tmp_path, {"data": of_program(str(program), (), options)})
+    verdict = run(programs, guest, builder, tmp_path / "run", "data")["data"]
+    assert verdict.result is Result.PASS, str(verdict)

@@ -11,6 +11,7 @@ import pytest
 
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.subjects import libraries
+from foothold_lab.harness.subjects.libc_data import libc_data
 from foothold_lab.images import elf
 
 LS = Path("/bin/ls")
@@ -76,3 +77,31 @@ def test_a_library_that_is_not_here_is_told(tmp_path: Path, loader: str) -> None
     with pytest.raises(UsageError, match=r"libnowhere\.so\.7") as caught:
         libraries.of_host(program, loader)
     assert "LD_LIBRARY_PATH" in caught.value.remedy
+
+
+def test_brings_data_of_libc_that_a_program_can_load(
+    loader: str, sysroot: Path, tmp_path: Path
+) -> None:
+    """The program has the name of the function in it; a locale is named by its environment."""
+    charset = "/usr/lib/x86_64-linux-gnu/gconv/KOI8-R.so"
+    locales = ("/usr/lib/locale/C.utf8/LC_CTYPE", "/usr/lib/locale/locale-archive")
+    for path in (charset, *locales):
+        file = sysroot / path[1:]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("data")
+    program = tmp_path / "program"
+    found = {
+        path: file
+        for path, file in libraries.of_sysroot(LS, loader, sysroot).items()
+        if path.endswith("/libc.so.6")
+    }
+
+    def brought(functions: str, **environment: str) -> set[str]:
+        program.write_bytes(b"\0" + functions.encode() + b"\0")
+        return set(libc_data(program, found, environment, sysroot))
+
+    assert brought("printf") == set()
+    assert brought("iconv_open") == {charset}
+    assert brought("setlocale") == {locales[0]}
+    assert brought("setlocale", LANG="C", LC_ALL="") == {locales[0]}
+    assert brought("printf", LC_CTYPE="ru_RU.KOI8-R") == {charset, *locales}
