@@ -4,9 +4,12 @@ A module imports only modules above it in this list, and nothing of `harness`:
 
 * `errors`, `progress`  errors with remedies; messages of long operations
 * `processes`    child processes that end with an interrupted build
+* `manifest`     the files of a built tree, and what is damaged
+* `usage`        marks on trees that a process uses
 * `cache`        a store of built trees, keyed by content, safe under concurrent builds and kill -9
 * `apt`          resolves, downloads and verifies Debian packages with the machine's apt
 * `lock`         the locked versions of the packages
+* `verify`       finds and removes what is damaged in the store
 * `elf`          reads ELF files, and sets the interpreter and run path of programs
 * `initramfs`    newc archives, and the kernel inside a bzImage
 * `debian_arch`  Debian's ports

@@ -228,15 +228,16 @@ class Builder:
 
     def _unpack(self, recipe: Recipe, wanted: PackageSet, debs: list[Deb], packages: Path) -> None:
         """Download and unpack packages. A file that was replaced is downloaded again."""
-        for _ in debs:
+        for remaining in reversed(range(len(debs) + 1)):
             self._apt.fetch(wanted, debs)
             try:
-                return self._apt.unpack(debs, packages)
+                self._apt.unpack(debs, packages)
+                break
             except WrongPackage as error:
-                replaced = error
+                if not remaining:
+                    raise
                 self.progress(f"{error}; downloading it again")
             self._check_lock(recipe, debs)
-        raise replaced
 
     def _check_lock(self, recipe: Recipe, debs: list[Deb]) -> None:
         """Raise SuiteChanged if a package that must be downloaded is no longer in its suite."""

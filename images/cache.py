@@ -28,6 +28,7 @@ import msgspec
 from foothold_lab.images import manifest
 from foothold_lab.images.errors import ImageError, NoSpace, ReadOnlyStore
 from foothold_lab.images.manifest import Manifest
+from foothold_lab.images.processes import signals_deferred
 from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.usage import Usage
 
@@ -264,6 +265,7 @@ class Cache:
             if error.errno in _FORBIDDEN:
                 with contextlib.suppress(OSError):
                     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                raise _read_only(self.root, name, error) from error
             raise _unusable(self.root, error) from error
 
     @contextlib.contextmanager
@@ -277,7 +279,8 @@ class Cache:
             folder.mkdir(parents=True, exist_ok=True)
             self._remove_abandoned(folder, name)
             # a new name each time: the child of a killed builder may still write to the old one
-            staging = Path(tempfile.mkdtemp(prefix=f"{name}{_RANDOM}", dir=folder))
+            with signals_deferred():
+                staging = Path(tempfile.mkdtemp(prefix=f"{name}{_RANDOM}", dir=folder))
             tree = staging / "image"
             tree.mkdir()
             free = shutil.disk_usage(staging).free
@@ -289,10 +292,13 @@ class Cache:
                 )
             yield tree
         except OSError as error:
+            if error.errno in _FORBIDDEN and staging is None:
+                raise _read_only(self.root, name, error) from error
             raise _unusable(self.root, error) from error
         finally:
             if staging:
-                with contextlib.suppress(OSError):  # the next builder removes the rest
+                # an error: the next builder removes the rest
+                with signals_deferred(), contextlib.suppress(OSError):
                     _remove(staging)
 
     def _remove_abandoned(self, folder: Path, held: str) -> None:
@@ -317,17 +323,19 @@ def size_of(path: Path) -> int:
     return total if path.is_dir() and not path.is_symlink() else path.lstat().st_size
 
 
+def _read_only(root: Path, name: str, error: OSError) -> ImageError:
+    return ReadOnlyStore(
+        f"the image store {root} lacks {name}, and this user cannot add it: {error.strerror}",
+        "ask its owner to run `foothold images build`, or set FOOTHOLD_CACHE to a directory "
+        "of your own",
+    )
+
+
 def _unusable(root: Path, error: OSError) -> ImageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(
             f"no space left under {root} ({error})",
             "free some space, run `foothold images prune`, or set FOOTHOLD_CACHE",
-        )
-    if error.errno in _FORBIDDEN:
-        return ReadOnlyStore(
-            f"the image store {root} cannot be changed: {error}",
-            "ask its owner to run `foothold images build`, or set FOOTHOLD_CACHE to a directory "
-            "of your own",
         )
     return ImageError(
         f"the image store {root} cannot be used: {error}",

@@ -44,7 +44,7 @@ def started(argv: Sequence[str | Path], **options: Any) -> Iterator[subprocess.P
     process: subprocess.Popen[Any] | None = None
     options = {"stdin": subprocess.DEVNULL, **options}
     try:
-        with _interrupts_deferred():
+        with signals_deferred():
             process = subprocess.Popen(list(argv), start_new_session=True, **options)
         yield process
         _finish(process)
@@ -63,9 +63,9 @@ def _finish(process: subprocess.Popen[Any]) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_deferred() -> Iterator[None]:
-    """Deliver signals after the block: an exception in the constructor of Popen would lose the
-    process. Only the main thread gets signals.
+def signals_deferred() -> Iterator[None]:
+    """Deliver signals after the block: an exception in the constructor of Popen, for instance, would
+    lose the process. Only the main thread gets signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
