@@ -11,24 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests.base import GuestConfig, run_program
-from foothold_lab.harness.guests.catalogue import catalogue, known_guests
+from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model.cells import Cell, Limits
-from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.harness.subjects import (
     ALLOCATOR,
     ProgramOptions,
     Subject,
-    deploy,
     libraries,
     of_program,
-    supervision,
 )
 from foothold_lab.images import elf
 from foothold_lab.images.builder import Builder
-from tests.guests.conftest import BootGuest, happen
+from tests.guests.conftest import happen
 
 GUESTS = ("native", "uml-bookworm", "uml-testing", "qemu-x86_64", "docker")
 _SOURCES = {
@@ -233,37 +229,6 @@ def test_names_a_missing_file(guest: str, builder: Builder, tmp_path: Path) -> N
     programs = Programs(tmp_path, {"needs": mended})
     verdict = run(programs, guest, builder, tmp_path / "again", "needs")["needs"]
     assert verdict.result is Result.PASS, str(verdict)
-
-
-_PLACES = """
-#include <stdio.h>
-#include <sys/mman.h>
-#include <unistd.h>
-int main(void){int local;printf("text %p heap %p mapping %p stack %lx\\n",(void*)main,sbrk(0),
-mmap(0,1<<20,3,MAP_PRIVATE|MAP_ANONYMOUS,-1,0),(unsigned long)&local>>16);}
-"""
-
-
-@pytest.mark.parametrize("guest", ["uml-bookworm", "uml-testing", "qemu-x86_64"])
-def test_places_a_program_as_without_a_root_of_its_own(
-    guest: str, builder: Builder, place: GuestConfig, boot: BootGuest, tmp_path: Path
-) -> None:
-    """A static program runs without any file of its own root, so it can run from the share."""
-    source, program = tmp_path / "places.c", tmp_path / "places"
-    source.write_text(_PLACES)
-    subprocess.run(["gcc", "-w", "-static-pie", "-o", program, source], check=True)
-    subject = of_program(str(program))
-    deploy(place.share, [subject])
-    live = catalogue(builder)[known_guests(builder)[guest]].make(replace(place, memory=512))
-    boot(live)
-    how = supervision(subject, live.paths, live.scale, trace=True)
-    by_hand = (f"{live.paths.share}/{subject.place}/root{program}",)
-    for words in ("no-aslr", "no-aslr+rlimit_as=300M", "no-aslr+rlimit_stack=64M"):
-        limits = Limits.parse(words)
-        ours = run_program(live, subject.argv, limits, Deadline.after(60), how=how)
-        theirs = run_program(live, by_hand, limits, Deadline.after(60))
-        assert ours.stdout.startswith(b"text 0x"), ours
-        assert ours.stdout == theirs.stdout, words
 
 
 _VERSION = """
