@@ -99,7 +99,9 @@ class Uml:
         self._config = config
 
     def supported(self) -> Support:
-        """UML needs x86-64, ptrace, an executable tmpfs, and images or what it takes to build them."""
+        """UML needs x86-64, ptrace (unless it runs its processes by seccomp), an executable tmpfs,
+        and images or what it takes to build them.
+        """
         host = probe_host()
         for support in self._obstacles(host):
             return support
@@ -150,11 +152,12 @@ class Uml:
                 f"UML kernels are for x86_64, this machine is {platform.machine()}",
                 "run on an x86_64 machine",
             )
-        if host.ptrace:
+        if host.ptrace and self._kernel.actual_mode != SECCOMP:
             yield Support(
                 False,
                 f"this machine refuses ptrace (errno {host.ptrace})",
-                "allow it: `--cap-add SYS_PTRACE` in a container, else kernel.yama.ptrace_scope=1",
+                "allow it: `--cap-add SYS_PTRACE` in a container, else kernel.yama.ptrace_scope=1; "
+                "or use uml-7.2, which runs its processes by seccomp",
             )
         if host.namespaces and self._config.root == "host":
             yield Support(

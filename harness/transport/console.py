@@ -56,6 +56,17 @@ DEATHS = (
         "raise vm.max_map_count, or free memory; the guest must not be used further",
         Code.GUEST_DIED,
     ),
+    _death(
+        r"Bus error - the host /dev/shm or /tmp mount likely just ran out of space",
+        "the file system that holds the memory of the UML kernel is full (/dev/shm)",
+        "as root: mount -o remount,size=4G /dev/shm; for a container: docker run --shm-size 4g",
+        Code.GUEST_DIED,
+    ),
+    _death(
+        r"SECCOMP userspace requested but not functional",
+        "this machine refuses the seccomp filters by which the UML kernel runs its processes",
+        "run it by ptrace: --guest uml-7.2-ptrace, for a kernel of your own --uml-mode ptrace",
+    ),
     _death(r"VFS: Unable to mount root fs", "the kernel found no root file system"),
     _death(r"Kernel panic - not syncing: (?P<why>.*)", "kernel panic", code=Code.GUEST_PANIC),
     _death(r"KVM internal error\. Suberror: (?P<why>.*)", "KVM is there but does not work"),
