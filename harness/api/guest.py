@@ -194,7 +194,9 @@ def open_guest(
     with contextlib.ExitStack() as stack:
         with image_errors_converted():
             canonical = canonical_guest(name, builder)
-            options = runner.RunOptions(directory=directory, builder=builder, jobs=1)
+            options = runner.RunOptions(
+                directory=directory, builder=builder, jobs=1, memory=runner.PROGRAM_MEMORY
+            )
             one = stack.enter_context(runner.open_guest(canonical, options, _ignore))
         yield OpenGuest(canonical, directory, one)
 

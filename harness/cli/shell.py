@@ -56,7 +56,7 @@ class _Setup:
     "--memory",
     type=click.IntRange(64, 1 << 20),
     metavar="MIB",
-    help="Memory of a UML or QEMU guest.",
+    help="Memory of a UML or QEMU guest (default: 2048, as for a program in `foothold run`).",
 )
 @kernel_options
 def shell(words: tuple[str, ...], limit: str, **setup: Any) -> int:
@@ -103,9 +103,6 @@ def _boot_and_work(
 
     kind = catalogue(builder, setup.kernels)[name]
     subject = replace(ALLOCATOR, root=cast("Root", setup.root))
-    memory = setup.memory
-    if setup.root == "host" and memory is None:
-        memory = PROGRAM_MEMORY
 
     def work(shared: Path | None) -> int:
         with boot_guest(
@@ -114,7 +111,7 @@ def _boot_and_work(
             quiet=not streams.interactive,
             custom_kernels=setup.kernels,
             host_directory=shared,
-            memory=memory,
+            memory=setup.memory or PROGRAM_MEMORY,
             subjects={subject.name: subject},
         ) as (guest, facts):
             directory = start_directory(guest, shared, setup.share)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.api.guest import open_guest
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Sit
 from tests.guests.person import PROMPT
@@ -135,3 +136,21 @@ def test_a_directory_that_is_too_large_for_a_copy_is_told(tmp_path: Path) -> Non
     assert done.returncode == 2
     assert b"more than 32 MiB" in done.stderr
     assert b"remedy: --share another directory" in done.stderr
+
+
+@pytest.mark.parametrize("guest", ["uml-6.1", "qemu-x86_64"])
+def test_a_guest_has_as_much_memory_as_in_a_run(guest: str, tmp_path: Path) -> None:
+    def total(text: str) -> int:
+        return next(int(line.split()[1]) for line in text.splitlines() if "MemTotal" in line)
+
+    by_hand = total(run(guest, "--", "cat", "/proc/meminfo").stdout.decode())
+    words = ("--guest", guest, "--limit", "none", "--subject", "/bin/cat", "--arg", "/proc/meminfo")
+    command = [*SHELL[:-1], "run", *words, "--run-dir", str(tmp_path / "run")]
+    subprocess.run(command, capture_output=True, check=True, timeout=200)
+    in_a_run = total((tmp_path / "run/cells" / guest / "none/cat/stdout").read_text())
+    with open_guest(guest) as opened:
+        verdict = opened.run_cell("/bin/cat", "/proc/meminfo")
+    in_python = total((Path(verdict.artefacts) / "stdout").read_text())
+    # a kernel of UML takes a little of it, another amount in each boot
+    assert [in_a_run, in_python] == pytest.approx([by_hand] * 2, rel=0.02)
+    assert by_hand > 1800 << 10
