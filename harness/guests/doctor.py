@@ -8,10 +8,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from foothold_lab.harness.guests import uml
 from foothold_lab.harness.guests.catalogue import GuestType, catalogue
 from foothold_lab.harness.guests.host_probe import Host, probe_host
 from foothold_lab.harness.guests.kvm_probe import Kvm
-from foothold_lab.harness.guests.uml import XSTATE_BUFFER
 from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
@@ -99,8 +99,10 @@ def _ptrace(host: Host) -> Check:
 
 def _namespaces(host: Host) -> Check:
     if host.namespaces:
-        why = f"refused: {os.strerror(host.namespaces)}; UML guests are not confined then"
-        return Check("namespaces", False, why, "allow user namespaces")
+        why = f"refused: {os.strerror(host.namespaces)}; UML guests cannot be confined"
+        if uml.unconfined_allowed():
+            why += f", and {uml.UNCONFINED}=1 lets them run"
+        return Check("namespaces", False, why, uml.ALLOW_NAMESPACES)
     return Check("namespaces", True, "UML guests can be confined")
 
 
@@ -120,11 +122,11 @@ def _xstate(host: Host) -> Check:
         # older kernels cannot boot without ptrace, so they need no shim
         return Check("xstate", True, "not measured: this host does not show it to a tracer")
     area = f"this host's floating-point state has {host.xstate} bytes"
-    if host.xstate > XSTATE_BUFFER:
+    if host.xstate > uml.XSTATE_BUFFER:
         return Check(
             "xstate",
             True,
-            f"{area}: UML before 6.13 restores {XSTATE_BUFFER} and would "
+            f"{area}: UML before 6.13 restores {uml.XSTATE_BUFFER} and would "
             "panic with errno = 14; it runs with the xstate shim",
         )
     return Check("xstate", True, f"{area}, which every UML kernel restores")

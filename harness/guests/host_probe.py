@@ -18,12 +18,8 @@ from pathlib import Path
 
 _PTRACE_TRACEME, _PTRACE_GETREGSET, _PTRACE_CONT = 0, 0x4204, 7
 _NT_X86_XSTATE = 0x202
-_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = (
-    0x20000,
-    0x10000000,
-    0x40000000,
-    1 << 27,
-)
+# linux/sched.h: CLONE_NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET
+_NAMESPACES = 0x20000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +75,7 @@ def _unshare() -> int:
     child = os.fork()
     if child == 0:
         identity = os.getuid()
-        if libc.unshare(_CLONE_NEWNS | _CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC) < 0:
+        if libc.unshare(_NAMESPACES) < 0:
             os._exit(ctypes.get_errno() or 1)
         try:
             Path("/proc/self/uid_map").write_text(f"{identity} {identity} 1")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from foothold_lab.harness.guests import host_root
 from foothold_lab.harness.guests.base import (
     HOST_DIRECTORY,
     LEAVE_ROOT,
@@ -33,6 +36,15 @@ XSTATE_BUFFER = 2696
 REGSET_SINCE = (6, 13)  # 3f17fed21491: the whole area of the host is saved
 SECCOMP_SINCE = (6, 16)  # b1e1bd2e6943
 MEMORY = 128  # MiB
+UNCONFINED = "FOOTHOLD_UNCONFINED"  # environment: `1` accepts guests that are not confined
+ALLOW_NAMESPACES = (
+    "allow user namespaces (docs/guests.md says how); or accept that root in the guest can do with "
+    f"your files what you can: {UNCONFINED}=1"
+)
+
+_SPARE = 16  # MiB of /dev/shm beside the memory; guests without free memory use 112 of 128 MiB
+_RUNTIME = 1 << 18  # bytes of the directory with its pid file
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 # Without these, stock Debian kernels need one more second: the RAID6 benchmark (0.85 s), the delay
 # calibration (0.1 s) and 256 legacy pseudo-terminals. Measured; see docs/guests.md.
@@ -48,6 +60,11 @@ CAPABILITIES = Capabilities(own_kernel=True, shares_live=True)
 def has_seccomp(release: str) -> bool:
     """Return whether a UML kernel of this release (`6.12`) can run its processes by seccomp."""
     return _number(release) >= SECCOMP_SINCE
+
+
+def unconfined_allowed() -> bool:
+    """Return whether the user accepts guests that are not confined."""
+    return os.environ.get(UNCONFINED) == "1"
 
 
 def _number(release: str) -> tuple[int, ...]:
@@ -159,6 +176,13 @@ class Uml:
                 "allow it: `--cap-add SYS_PTRACE` in a container, else kernel.yama.ptrace_scope=1; "
                 "or use uml-7.2, which runs its processes by seccomp",
             )
+        if host.namespaces and not unconfined_allowed():
+            yield Support(
+                False,
+                f"this machine refuses namespaces (errno {host.namespaces}), so root in the guest "
+                "could read and write your files",
+                ALLOW_NAMESPACES,
+            )
         if host.namespaces and self._config.root == "host":
             yield Support(
                 False,
@@ -206,21 +230,50 @@ class Uml:
         if errno := probe_host().namespaces:
             notes.append(f"not confined (errno {errno})")
             return
-        readable = ["/proc", config.builder.image("root"), kernel.parent, config.share.absolute()]
+        readable = [Path("/proc/cpuinfo"), config.builder.image("root"), config.share.absolute()]
         readable += config.image_paths()
-        if self._kernel.custom:  # it was linked with the libraries of this machine
-            libraries = (Path(each) for each in ("/lib", "/lib64", "/usr/lib"))
-            readable += (each for each in libraries if each.exists())
+        readable += self._files_of_kernel(kernel)
         if self._kernel.needs_shim():
             readable.append(config.builder.image("shim"))
         for path in readable:
             yield from ("--ro", str(path))
         if self.paths.root:
             yield from ("--tree", "/", self.paths.root)
+            for path in host_root.hidden():
+                yield from ("--mask", f"{self.paths.root}{path}")
         elif config.host_directory:
             yield from ("--tree", str(config.host_directory), HOST_DIRECTORY)
-        yield from ("--rw", "/dev/null", "--tmpfs", "/dev/shm", "--tmpfs", "/run/uml")
+        yield from ("--tmpfs", "/dev/shm", str(self._memory() + (_SPARE << 20)))
+        yield from ("--tmpfs", "/run/uml", str(_RUNTIME))
+        # there is no procfs: the loader finds libraries by this link, and a kernel itself
+        yield from ("--link", str(kernel), "/proc/self/exe")
         notes.append("confined to its root and its share")
+
+    def _files_of_kernel(self, kernel: Path) -> Iterator[Path]:
+        """Yield the files that the process of the kernel needs: of the user's kernel, no others."""
+        if not self._kernel.custom:
+            yield kernel.parent
+            return
+        yield kernel
+        # it was linked with the libraries of this machine, or with libraries that its run path names
+        yield from (each for each in map(Path, ("/lib", "/lib64", "/usr/lib")) if each.exists())
+        if loader := elf.interpreter(kernel):
+            yield kernel.parent / loader
+        origin = str(kernel.resolve().parent)
+        for entry in elf.run_path(kernel):
+            folder = entry.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
+            yield from (each for each in Path(folder).glob("*.so*") if each.is_file())
+
+    def _memory(self) -> int:
+        """Return the bytes of memory that the guest has: the last `mem=` of its command line."""
+        size = f"{self._config.memory or MEMORY}M"
+        for word in self._kernel.append:
+            size = word.removeprefix("mem=") if word.startswith("mem=") else size
+        match = re.fullmatch(r"(\d+)([kmg]?)", size.lower())
+        if not match:
+            what = f"invalid size of memory: mem={size}"
+            raise GuestError(what, "--append mem=256M", code=Code.GUEST_BOOT)
+        return int(match[1]) * _UNITS.get(match[2], 1)
 
     def _preload(self) -> Iterator[str]:
         """Yield options of `agent keep` that preload the work-around for AMX, if it is needed."""

@@ -192,16 +192,18 @@ class VmProcess:
 
     @property
     def process_id(self) -> int:
-        """The child of the guest keeper: the kernel, or QEMU. Raises GuestError if it is gone.
+        """The kernel, or QEMU, below the guest keeper. Raises GuestError if it is gone.
 
-        Source: proc(5), the fourth field of /proc/PID/stat, which follows a name in parentheses.
+        In a sandbox the init of its pid namespace is between them, a fork of the keeper.
         """
-        for each in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                fields = each.read_text(errors="replace").rpartition(")")[2].split()
-                if int(fields[1]) == self._process.pid:
-                    return int(each.parent.name)
-        raise self._explain("the guest's process is gone")
+        keeper = Path(f"/proc/{self._process.pid}/cmdline")
+        try:
+            child = _child_of(self._process.pid)
+            if Path(f"/proc/{child}/cmdline").read_bytes() == keeper.read_bytes():
+                child = _child_of(child)
+        except (OSError, LookupError):
+            raise self._explain("the guest's process is gone") from None
+        return child
 
     def diagnose(self) -> str:
         """Return the console's last lines."""
@@ -274,3 +276,16 @@ class VmProcess:
             why = self._failure.error
             what, remedy, code = str(why), why.remedy or remedy, why.code
         return GuestError(what, remedy, code=code, console=self._console.tail, argv=self.argv)
+
+
+def _child_of(process: int) -> int:
+    """Return the child of a process. Raises LookupError if it has none.
+
+    Source: proc(5), the fourth field of /proc/PID/stat, which follows a name in parentheses.
+    """
+    for each in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = each.read_text(errors="replace").rpartition(")")[2].split()
+            if int(fields[1]) == process:
+                return int(each.parent.name)
+    raise LookupError(process)

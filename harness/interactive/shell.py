@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foothold_lab.harness.guests.base import HOST_DIRECTORY, Capabilities, Guest
+from foothold_lab.harness.guests.host_root import is_covered
 from foothold_lab.harness.guests.limit_support import support_for
 from foothold_lab.harness.interactive.terminal import Streams, relay
 from foothold_lab.harness.model.cells import Limits
@@ -16,7 +17,6 @@ from foothold_lab.harness.model.errors import UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision, Window
-from foothold_lab.harness.subjects.subject import is_covered
 from foothold_lab.harness.transport.conversation import Conversation
 
 START_SECONDS = 60.0  # for a program to be started, on a busy machine

@@ -16,6 +16,7 @@ import msgspec
 
 from foothold_lab.allocator import bundle
 from foothold_lab.harness.guests.base import Guest, GuestPaths, Support, run_program
+from foothold_lab.harness.guests.host_root import is_covered
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UsageError
@@ -36,8 +37,6 @@ TIMEOUT = 10.0  # seconds after which a program that reports nothing counts as r
 Root = Literal["image", "host"]
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # images/agent/init.c
-# where a guest that has the root of the host mounts file systems of its own (images/agent/init.c)
-_COVERED = ("/tmp", "/root", "/run", "/proc", "/sys", "/dev", "/var/tmp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -456,11 +455,6 @@ def _search_path() -> dict[str, str]:
     """Return what the loaders of this machine search first: ld.so(8)."""
     name = "LD_LIBRARY_PATH"
     return {name: os.environ[name]} if os.environ.get(name) else {}
-
-
-def is_covered(path: Path) -> bool:
-    """Return whether a guest with the root of the host hides a path by a file system of its own."""
-    return any(path.is_relative_to(each) for each in _COVERED)
 
 
 def _machine(path: Path) -> str:

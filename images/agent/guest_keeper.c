@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "guest_keeper.h"
 
+#include "guest_filter.h"
 #include "process_tree.h"
 #include "run_options.h"
 #include "sandbox.h"
@@ -11,12 +12,16 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#define PIDFD_OPEN 434 /* Linux 5.3; older headers lack it. The number is the same everywhere. */
 
 struct keeper {
 	struct limits limits;
 	struct sandbox sandbox;
 	int owner; /* -1: none */
+	int pidfd; /* of the keeper, for its child; -1: none, before Linux 5.3 */
 	char **program;
 };
 
@@ -52,13 +57,42 @@ static void parse(struct keeper *keeper, int argc, char **argv)
 	keeper->program = argv + program;
 }
 
-static noreturn void become_guest(const struct keeper *keeper)
+static noreturn void die_of_sandbox(int error, const char *step)
+{
+	die(-error, "cannot make a sandbox for the guest:", step);
+}
+
+/* In the sandbox: all that the guest's process gives up. */
+static void confine(const struct sandbox *sandbox)
 {
 	const char *step;
-	int error = keeper->sandbox.paths ? sandbox_enter(&keeper->sandbox, &step) : 0;
+	int error = sandbox_enter(sandbox, &step);
 	if (error)
-		die(-error, "cannot make a sandbox for the guest:", step);
+		die_of_sandbox(error, step);
+	sandbox_fork();
+	sandbox_drop_capabilities();
+}
+
+/* The init of a pid namespace cannot see by getppid(2) that the keeper died before the init asked
+ * for its death signal. KEEPER is a pidfd: it is readable once the keeper has ended. */
+static void die_if_ended(int keeper)
+{
+	struct pollfd ended = {keeper, POLLIN, 0};
+	if (poll(&ended, 1, 0) > 0)
+		_exit(EXIT_AGENT);
+	close(keeper);
+}
+
+static noreturn void become_guest(const struct keeper *keeper)
+{
+	bool confined = keeper->sandbox.paths > 0;
+	die_if_ended(keeper->pidfd);
+	if (confined)
+		confine(&keeper->sandbox);
 	limits_apply(&keeper->limits);
+	int error = confined ? guest_filter_install() : 0;
+	if (error)
+		die(-error, "cannot filter the system calls of", keeper->program[0]);
 	execv(keeper->program[0], keeper->program);
 	die(errno, "cannot execute", keeper->program[0]);
 }
@@ -85,8 +119,13 @@ int keep_main(int argc, char **argv)
 {
 	struct keeper keeper;
 	struct process_tree tree;
+	const char *step;
 	parse(&keeper, argc, argv);
 	process_tree_open(&tree);
+	keeper.pidfd = (int)syscall(PIDFD_OPEN, getpid(), 0);
+	int error = keeper.sandbox.paths ? sandbox_begin(&step) : 0;
+	if (error)
+		die_of_sandbox(error, step);
 	pid_t pid = process_tree_fork(&tree, -1);
 	if (pid < 0)
 		die(-pid, "cannot fork for", keeper.program[0]);

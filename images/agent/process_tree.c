@@ -76,7 +76,7 @@ static void become_leader(pid_t parent, int terminal)
 	else
 		terminal_take(terminal);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
+	if (getppid() != parent && getppid() != 0) /* 0: a parent outside of the pid namespace */
 		_exit(EXIT_AGENT);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);

@@ -64,14 +64,22 @@ def test_no_ptrace(machine: Examine) -> None:
     assert checks["qemu-x86_64"].ok
 
 
-def test_without_namespaces_uml_is_not_confined(machine: Examine) -> None:
+def test_without_namespaces_uml_needs_consent(
+    machine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = machine(replace(SOUND, namespaces=errno.EPERM))
+    assert not checks["namespaces"].ok
+    assert not checks["uml-6.1"].ok
+    assert "FOOTHOLD_UNCONFINED=1" in checks["uml-6.1"].remedy
+    monkeypatch.setenv("FOOTHOLD_UNCONFINED", "1")
     checks = machine(replace(SOUND, namespaces=errno.EPERM))
     assert not checks["namespaces"].ok
     assert checks["uml-6.1"].ok
     assert any("not confined" in note for note in checks["uml-6.1"].notes)
 
 
-def test_no_executable_tmpfs(machine: Examine) -> None:
+def test_no_executable_tmpfs(machine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOOTHOLD_UNCONFINED", "1")
     # with namespaces a guest has a tmpfs of its own
     assert machine(replace(SOUND, executable_tmpfs=False))["uml-6.1"].ok
     checks = machine(replace(SOUND, namespaces=errno.EPERM, executable_tmpfs=False))
