@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define LOWEST 0x10000ULL      /* the usual vm.mmap_min_addr */
 #define MIN_GAP (128ULL << 20) /* bytes kept for the stack at the top: mm/util.c */
@@ -19,6 +20,7 @@ struct address_map *address_map_new(void)
 {
 	struct address_map *map = xcalloc(1, sizeof *map);
 	map->users = 1;
+	map->page = (uint64_t)getpagesize();
 	map->stale = true;
 	return map;
 }
@@ -115,12 +117,23 @@ bool address_map_contains(const struct address_map *map, uint64_t start, uint64_
 	return at < map->count && map->taken[at].start <= start && end <= map->taken[at].end;
 }
 
+uint64_t address_map_page_below(const struct address_map *map, uint64_t address)
+{
+	return address & ~(map->page - 1);
+}
+
+uint64_t address_map_page_above(const struct address_map *map, uint64_t address)
+{
+	return address_map_page_below(map, address + map->page - 1);
+}
+
 /* The lowest address of a stack that may grow to LIMIT bytes. */
-static uint64_t stack_start(uint64_t start, uint64_t end, uint64_t limit)
+static uint64_t stack_start(
+	const struct address_map *map, uint64_t start, uint64_t end, uint64_t limit)
 {
 	if (limit >= start || limit <= end - start)
 		return start;
-	return end - (limit & ~(PAGE - 1));
+	return end - address_map_page_below(map, limit);
 }
 
 void address_map_parse(struct address_map *map, char *text, uint64_t stack_limit)
@@ -132,7 +145,7 @@ void address_map_parse(struct address_map *map, char *text, uint64_t stack_limit
 		if (sscanf(line, "%llx-%llx", &start, &stop) != 2 || start >= stop)
 			continue;
 		if (strstr(line, "[stack]"))
-			start = stack_start(start, stop, stack_limit);
+			start = stack_start(map, start, stop, stack_limit);
 		address_map_insert(map, start, stop);
 	}
 }
@@ -159,12 +172,13 @@ static bool places_upward(void)
 {
 	static int known = -1;
 	if (known < 0) {
+		size_t page = (size_t)getpagesize();
 		int flags = MAP_PRIVATE | MAP_ANONYMOUS;
-		void *first = mmap(NULL, PAGE, PROT_NONE, flags, -1, 0);
-		void *second = mmap(NULL, PAGE, PROT_NONE, flags, -1, 0);
+		void *first = mmap(NULL, page, PROT_NONE, flags, -1, 0);
+		void *second = mmap(NULL, page, PROT_NONE, flags, -1, 0);
 		known = second > first;
-		munmap(first, PAGE);
-		munmap(second, PAGE);
+		munmap(first, page);
+		munmap(second, page);
 	}
 	return known;
 }
@@ -177,11 +191,6 @@ static bool has_legacy_layout(pid_t pid)
 	return legacy;
 }
 
-static uint64_t page_above(uint64_t address)
-{
-	return (address + PAGE - 1) & ~(PAGE - 1);
-}
-
 /* From the bottom as in UML, if this kernel does so or personality(2) requests it; otherwise
  * downward from below the stack, as on arm64 and riscv64 (mm/util.c: mmap_base), not randomised. */
 void address_map_choose_layout(struct address_map *map, pid_t pid, uint64_t limit)
@@ -189,7 +198,8 @@ void address_map_choose_layout(struct address_map *map, pid_t pid, uint64_t limi
 	struct rlimit stack = {0, 0};
 	prlimit(pid, RLIMIT_STACK, NULL, &stack);
 	map->upward = places_upward() || stack.rlim_cur == RLIM_INFINITY || has_legacy_layout(pid);
-	uint64_t third = page_above(limit / 3), most = limit / 6 * 5, gap = stack.rlim_cur;
+	uint64_t third = address_map_page_above(map, limit / 3), most = limit / 6 * 5;
+	uint64_t gap = stack.rlim_cur;
 	if (gap < MIN_GAP)
 		gap = MIN_GAP;
 	else if (gap > most)
@@ -197,7 +207,7 @@ void address_map_choose_layout(struct address_map *map, pid_t pid, uint64_t limi
 	if (map->upward)
 		map->base = UML_BASE < third ? UML_BASE : third;
 	else
-		map->base = (limit - gap) & ~(PAGE - 1);
+		map->base = address_map_page_below(map, limit - gap);
 }
 
 static uint64_t find_upward(
@@ -228,5 +238,5 @@ uint64_t address_map_find(const struct address_map *map, uint64_t length, uint64
 	if (top >= length + LOWEST)
 		return top - length;
 	/* no place below the stack: the kernel then searches upward (mm/mmap.c) */
-	return find_upward(map, page_above(limit / 3), length, limit);
+	return find_upward(map, address_map_page_above(map, limit / 3), length, limit);
 }

@@ -14,10 +14,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define PAGE 4096ULL
-
 struct address_map {
 	int users;           /* threads that share the address space */
+	uint64_t page;       /* bytes of a page of this kernel */
 	struct range *taken; /* in order; they neither overlap nor touch */
 	size_t count, room;
 	bool stale;    /* it may differ from the kernel */
@@ -37,6 +36,10 @@ void address_map_parse(struct address_map *map, char *text, uint64_t stack_limit
 int address_map_read(struct address_map *map, pid_t pid);
 /* Decide where the kernel would place mappings of this process if its task size were LIMIT. */
 void address_map_choose_layout(struct address_map *map, pid_t pid, uint64_t limit);
+
+/* The start of the page that contains ADDRESS; the first page that begins at ADDRESS or above. */
+uint64_t address_map_page_below(const struct address_map *map, uint64_t address);
+uint64_t address_map_page_above(const struct address_map *map, uint64_t address);
 
 /* Ranges have START < END. */
 void address_map_insert(struct address_map *map, uint64_t start, uint64_t end);

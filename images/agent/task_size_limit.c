@@ -10,11 +10,6 @@
 
 #define MOST_ATTEMPTS 8
 
-static uint64_t whole_pages(uint64_t length)
-{
-	return (length + PAGE - 1) & ~(PAGE - 1);
-}
-
 /* Read the map again, and add what calls in progress are about to map. */
 static bool refresh(const struct task_size *size, const struct thread *thread)
 {
@@ -58,24 +53,25 @@ static uint64_t choose(
 static int enter_mmap(const struct task_size *size, struct thread *thread)
 {
 	uint64_t *arguments = thread->issued.arguments;
-	uint64_t address = arguments[0], length = whole_pages(arguments[1]), flags = arguments[3];
+	uint64_t address = arguments[0], length = address_map_page_above(thread->map, arguments[1]);
+	uint64_t flags = arguments[3];
 	if (!arguments[1])
 		return 0; /* the kernel refuses it */
 	if (!length || length > size->limit)
 		return ENOMEM;
 	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
 		bool beyond = address > size->limit - length;
-		if (address % PAGE)
-			return 0;
 		if (beyond && (flags & MAP_FIXED_NOREPLACE || !address_map_contains(thread->map,
 								      address, address + length)))
 			return ENOMEM;
+		if (address % thread->map->page)
+			return 0; /* the kernel refuses it */
 		claim_range(thread, address, length);
 		return 0;
 	}
 	if (flags & MAP_32BIT)
 		return 0; /* the kernel places it below 2 GiB */
-	arguments[0] = choose(size, thread, address & ~(PAGE - 1), length);
+	arguments[0] = choose(size, thread, address_map_page_below(thread->map, address), length);
 	/* MAP_SHARED_VALIDATE refuses that flag: there the place can only be a hint */
 	if ((flags & MAP_TYPE) != MAP_SHARED_VALIDATE)
 		arguments[3] |= MAP_FIXED_NOREPLACE;
@@ -87,7 +83,7 @@ static int move_mapping(const struct task_size *size, struct thread *thread)
 {
 	uint64_t *arguments = thread->issued.arguments;
 	refresh(size, thread); /* MREMAP_FIXED replaces mappings: be sure that the place is free */
-	arguments[4] = choose(size, thread, 0, whole_pages(arguments[2]));
+	arguments[4] = choose(size, thread, 0, address_map_page_above(thread->map, arguments[2]));
 	arguments[3] = thread->faulted.arguments[3] | MREMAP_MAYMOVE | MREMAP_FIXED;
 	return arguments[4] ? 0 : ENOMEM;
 }
@@ -95,10 +91,11 @@ static int move_mapping(const struct task_size *size, struct thread *thread)
 static int enter_mremap(const struct task_size *size, struct thread *thread)
 {
 	uint64_t *arguments = thread->issued.arguments;
-	uint64_t start = arguments[0], before = whole_pages(arguments[1]),
-		 after = whole_pages(arguments[2]);
+	uint64_t start = arguments[0];
+	uint64_t before = address_map_page_above(thread->map, arguments[1]),
+		 after = address_map_page_above(thread->map, arguments[2]);
 	uint64_t flags = arguments[3], target = arguments[4];
-	if (start % PAGE || !after)
+	if (start % thread->map->page || !after)
 		return 0; /* the kernel refuses it */
 	if (flags & MREMAP_FIXED) {
 		if (after > size->limit)
@@ -127,7 +124,7 @@ static int enter_shmat(const struct task_size *size, struct thread *thread)
 	uint64_t *arguments = thread->issued.arguments;
 	if (shmctl((int)arguments[0], IPC_STAT, &segment) < 0)
 		return 0; /* the kernel refuses it */
-	uint64_t length = whole_pages(segment.shm_segsz);
+	uint64_t length = address_map_page_above(thread->map, segment.shm_segsz);
 	if (length > size->limit || arguments[1] > size->limit - length)
 		return ENOMEM;
 	if (!arguments[1])
@@ -152,7 +149,7 @@ int task_size_entry(const struct task_size *size, struct thread *thread)
 		return enter_shmat(size, thread);
 	uint64_t end = arguments[0] + arguments[1],
 		 above = arguments[0] > size->limit ? arguments[0] : size->limit;
-	if (number == SYS_munmap && arguments[0] % PAGE == 0 &&
+	if (number == SYS_munmap && arguments[0] % thread->map->page == 0 &&
 		(end > size->limit || end < arguments[0]) &&
 		!address_map_overlaps(thread->map, above, end))
 		return EINVAL;
@@ -173,19 +170,21 @@ static int64_t try_another(const struct task_size *size, struct thread *thread)
 /* Update the map after a call that succeeded. */
 static void update(struct address_map *map, const struct call *issued, int64_t result)
 {
-	uint64_t start = issued->arguments[0], length = whole_pages(issued->arguments[1]),
-		 place = (uint64_t)result;
+	uint64_t start = issued->arguments[0], place = (uint64_t)result;
+	uint64_t length = address_map_page_above(map, issued->arguments[1]);
 	struct shmid_ds segment;
 	if (issued->number == SYS_munmap)
 		address_map_remove(map, start, start + length);
 	else if (issued->number == SYS_mmap)
 		address_map_insert(map, place, place + length);
 	else if (issued->number == SYS_shmat && shmctl((int)start, IPC_STAT, &segment) == 0)
-		address_map_insert(map, place, place + whole_pages(segment.shm_segsz));
+		address_map_insert(
+			map, place, place + address_map_page_above(map, segment.shm_segsz));
 	else if (issued->number == SYS_mremap) {
 		if (!(issued->arguments[3] & MREMAP_DONTUNMAP))
 			address_map_remove(map, start, start + length);
-		address_map_insert(map, place, place + whole_pages(issued->arguments[2]));
+		address_map_insert(
+			map, place, place + address_map_page_above(map, issued->arguments[2]));
 	}
 }
 

@@ -25,7 +25,7 @@ static void fuzz_parser(const uint8_t *data, size_t size)
 	text[size] = 0;
 	address_map_parse(map, text, size % 2 ? UINT64_MAX : 8 << 20);
 	check_order(map);
-	uint64_t limit = 1ULL << 47, place = address_map_find(map, size * PAGE + PAGE, limit);
+	uint64_t limit = 1ULL << 47, place = address_map_find(map, (size + 1) * map->page, limit);
 	CHECK(place <= limit);
 	free(text);
 	address_map_release(map);
@@ -47,7 +47,7 @@ static void fuzz_operations(const uint8_t *data, size_t size)
 		size_t start = data[at + 1], end = start + 1 + data[at + 2] % 16u;
 		if (end > PAGES)
 			end = PAGES;
-		uint64_t from = start * PAGE, to = end * PAGE;
+		uint64_t from = start * map->page, to = end * map->page;
 		if (data[at] % 2)
 			address_map_insert(map, from, to);
 		else
@@ -56,8 +56,8 @@ static void fuzz_operations(const uint8_t *data, size_t size)
 		check_order(map);
 		size_t low = start / 2, high = low + end - start;
 		int taken = count(model, low, high);
-		CHECK(address_map_overlaps(map, low * PAGE, high * PAGE) == (taken > 0));
-		CHECK(address_map_contains(map, low * PAGE, high * PAGE) ==
+		CHECK(address_map_overlaps(map, low * map->page, high * map->page) == (taken > 0));
+		CHECK(address_map_contains(map, low * map->page, high * map->page) ==
 			(taken == (int)(high - low)));
 		if (data[at] % 8 == 0) {
 			struct address_map *copy = address_map_copy(map);
@@ -68,7 +68,7 @@ static void fuzz_operations(const uint8_t *data, size_t size)
 	uint64_t total = 0;
 	for (size_t i = 0; i < map->count; i++)
 		total += map->taken[i].end - map->taken[i].start;
-	CHECK(total == (uint64_t)count(model, 0, PAGES) * PAGE);
+	CHECK(total == (uint64_t)count(model, 0, PAGES) * map->page);
 	address_map_release(map);
 }
 

@@ -124,8 +124,35 @@ static void upward_the_lowest_free_place_is_found(void)
 	address_map_release(map);
 }
 
+static void pages_have_the_size_of_the_kernel(void)
+{
+	struct address_map *map = address_map_new(), *copy;
+	CHECK(map->page == (uint64_t)sysconf(_SC_PAGESIZE));
+	CHECK(address_map_page_below(map, map->page + 1) == map->page);
+	CHECK(address_map_page_above(map, map->page + 1) == 2 * map->page);
+	map->page = 0x10000;
+	CHECK(address_map_page_below(map, 0x1ffff) == 0x10000);
+	CHECK(address_map_page_above(map, 0x10001) == 0x20000);
+	/* a stack that may grow to 2 MiB and half a page */
+	parse(map, "7fffffdf0000-7ffffff00000 rw-p 00000000 00:00 0   [stack]\n", 0x208000);
+	CHECK(!strcmp(shown(map), "7fffffd00000-7ffffff00000 "));
+	/* a third of 39 bits is not a multiple of 64 KiB: it is rounded up */
+	uint64_t limit = 1ULL << 39, third = 0x2aaaab0000;
+	address_map_insert(map, 0x10000, limit);
+	address_map_remove(map, 0x2aaaaa0000, 0x2aaaac0000);
+	map->base = 0x100000;
+	CHECK(address_map_find(map, 0x10000, limit) == third);
+	copy = address_map_copy(map);
+	CHECK(copy->page == 0x10000);
+	address_map_choose_layout(map, getpid(), limit + 0x8000);
+	CHECK(map->base % 0x10000 == 0);
+	address_map_release(copy);
+	address_map_release(map);
+}
+
 int main(void)
 {
+	pages_have_the_size_of_the_kernel();
 	ranges_that_touch_are_joined();
 	a_hole_splits_a_range();
 	a_copy_of_an_empty_map_is_empty();
