@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from .kernel import Words
 
-PAGE = 4096
+PAGE = 4096  # of x86-64; arm64 and others have kernels with pages of 16 and 64 KiB
+LARGEST_PAGE = 64 << 10
+BLOCK_SHIFT = 12  # memory is created 4 KiB at a time, whatever the size of a page
 MIN_ADDRESS = 65536  # vm.mmap_min_addr
 TOP_GAP = 128 << 20  # between the top of the address space and the first mapping: stack, vdso
 BOTTOM_UP_BASE = 0x40000000  # where User-Mode Linux begins, and i386, a third of its way up
@@ -32,6 +34,7 @@ class AddressSpace:
 
     task_size: end of the address space, None for that of an ordinary Linux.
     pointer_size: 8 or 4.
+    page_size: a power of two from 4 KiB to 64 KiB.
     top_down: a mapping without a hint is placed downwards from `mmap_base`, else upwards.
     mmap_base: None for a place below the top, or 0x40000000 if not `top_down`.
     hints_honoured: whether the kernel places a mapping at a hint that is free.
@@ -43,6 +46,7 @@ class AddressSpace:
 
     task_size: int | None = None
     pointer_size: int = 8
+    page_size: int = PAGE
     top_down: bool = True
     mmap_base: int | None = None
     hints_honoured: bool = True
@@ -58,17 +62,22 @@ class ModelKernel:
     """One address space. It is a `kernel.Kernel`. Raises ValueError for an impossible space."""
 
     name = "model"
-    page_size = PAGE
 
     def __init__(self, space: AddressSpace = ORDINARY) -> None:
         pointer_size = space.pointer_size
         if pointer_size not in WIDTHS:
             raise ValueError(f"pointers have 4 or 8 bytes, not {pointer_size}")
         self.width = width = WIDTHS[pointer_size]
-        task_size = width.task_size if space.task_size is None else space.task_size
-        if task_size < 2 * MIN_ADDRESS or task_size % PAGE:
+        self.page_size = page = space.page_size
+        if page & page - 1 or not PAGE <= page <= LARGEST_PAGE:
             raise ValueError(
-                f"a task size of {task_size:#x} is not a number of pages above 128 KiB"
+                f"a page of {page} bytes is not possible: use a power of two from 4K to 64K"
+            )
+        task_size = self._floor(width.task_size) if space.task_size is None else space.task_size
+        if task_size < 2 * MIN_ADDRESS or task_size % page:
+            raise ValueError(
+                f"a task size of {task_size:#x} is not a number of pages above 128 KiB; a page has "
+                f"{page} bytes"
             )
         if task_size > width.mask + 1:
             raise ValueError(
@@ -80,7 +89,7 @@ class ModelKernel:
         if mmap_base is None:
             below_top = max(task_size - TOP_GAP, task_size // 2)
             mmap_base = below_top if space.top_down else BOTTOM_UP_BASE
-        self.mmap_base = min(mmap_base, task_size) & ~(PAGE - 1)
+        self.mmap_base = self._floor(min(mmap_base, task_size))
         self.hints_honoured = space.hints_honoured
         self.rlimit_as = width.mask if space.rlimit_as is None else space.rlimit_as
         self._failures = {(call, n): errno for call, n, errno in space.failures}
@@ -94,7 +103,7 @@ class ModelKernel:
         self._memory = Memory(self._writable, width.shift)
         self.words: Words = self._memory
         for start, end in space.occupied:
-            if start % PAGE or end % PAGE or not 0 <= start < end <= task_size:
+            if start % page or end % page or not 0 <= start < end <= task_size:
                 raise ValueError(f"the range {start:#x}-{end:#x} is not in the address space")
             self._replace(start, end, 0)
 
@@ -110,19 +119,20 @@ class ModelKernel:
             return -errno
         if length == 0:
             return -EINVAL
-        length = length + PAGE - 1 & ~(PAGE - 1)
+        length = self._ceiling(length)
         if length > self.task_size:
             return -ENOMEM
         if flags & MAP_FIXED:
-            if addr % PAGE:
-                return -EINVAL
             if addr > self.task_size - length:
                 return -ENOMEM
+            if addr % self.page_size:
+                return -EINVAL
         else:
             addr = self._place(addr, length)
             if addr < 0:
                 return addr
-        if self.total + length - self._mapped(addr, addr + length) > self.rlimit_as & ~(PAGE - 1):
+        total = self.total + length - self._mapped(addr, addr + length)
+        if total > self._floor(self.rlimit_as):
             return -ENOMEM
         self._replace(addr, addr + length, prot)
         return addr
@@ -133,9 +143,11 @@ class ModelKernel:
         errno = self._failure("munmap")
         if errno:
             return -errno
-        if addr % PAGE or length == 0 or addr > self.task_size or length > self.task_size - addr:
+        if addr % self.page_size or length == 0:
             return -EINVAL
-        self._replace(addr, addr + length + PAGE - 1 & ~(PAGE - 1), None)
+        if addr > self.task_size or length > self.task_size - addr:
+            return -EINVAL
+        self._replace(addr, addr + self._ceiling(length), None)
         return 0
 
     def mincore(self, addr: int, length: int) -> int:
@@ -144,9 +156,9 @@ class ModelKernel:
         errno = self._failure("mincore")
         if errno:
             return -errno
-        if addr % PAGE:
+        if addr % self.page_size:
             return -EINVAL
-        length = length + PAGE - 1 & ~(PAGE - 1)
+        length = self._ceiling(length)
         if addr + length > self.task_size:
             return -ENOMEM
         return 0 if self._mapped(addr, addr + length) == length else -ENOMEM
@@ -164,21 +176,33 @@ class ModelKernel:
         """Zero bytes. Raises Fault if they are not writable."""
         self._memory.clear(addr, length)
 
+    def _floor(self, number: int) -> int:
+        """Round down to whole pages."""
+        return number & ~(self.page_size - 1)
+
+    def _ceiling(self, number: int) -> int:
+        """Round up to whole pages."""
+        return self._floor(number + self.page_size - 1)
+
     def _failure(self, call: str) -> int:
         self._counts[call] = self._counts.get(call, 0) + 1
         return self._failures.get((call, self._counts[call]), 0)
 
     def _place(self, hint: int, length: int) -> int:
-        """Return where a mapping without MAP_FIXED goes, as Linux's get_unmapped_area."""
+        """Return where a mapping without MAP_FIXED goes, as Linux's get_unmapped_area.
+
+        A hint is rounded down to a page (mm/mmap.c: round_hint_to_min).
+        """
+        hint = self._floor(hint)
         if hint and self.hints_honoured:
-            hint = max(hint + PAGE - 1 & ~(PAGE - 1), MIN_ADDRESS)
+            hint = max(hint, MIN_ADDRESS)
             if hint <= self.task_size - length and not self._mapped(hint, hint + length):
                 return hint
         if self.top_down:
             addr = self._highest(length)
             if addr >= 0:
                 return addr
-            return self._lowest(length, max(self.task_size // 3 & ~(PAGE - 1), MIN_ADDRESS))
+            return self._lowest(length, max(self._floor(self.task_size // 3), MIN_ADDRESS))
         return self._lowest(length, self.mmap_base)
 
     def _highest(self, length: int) -> int:
@@ -264,36 +288,37 @@ class WordsFrom:
 
 
 class Memory:
-    """Sparse contents: pages of words, created by the first write. Raises Fault for other pages.
+    """Sparse contents: blocks of words, created by the first write. Raises Fault for memory that
+    is not writable.
 
     shift: the word at an address has the number `address >> shift`.
     """
 
-    __slots__ = ("_high", "_last", "_low", "_mask", "_page", "_pages", "_shift", "_writable")
+    __slots__ = ("_block", "_blocks", "_high", "_last", "_low", "_mask", "_shift", "_writable")
 
     def __init__(self, writable: "Callable[[int], tuple[int, int]]", shift: int) -> None:
         self._writable = writable
         self._shift = shift
-        self._page = 12 - shift  # a word is on the page `number of word >> _page`
-        self._last = (PAGE >> shift) - 1  # number of the last word of a page
+        self._block = BLOCK_SHIFT - shift  # a word is in the block `number of word >> _block`
+        self._last = (1 << self._block) - 1  # number of the last word of a block
         self._mask = (1 << (8 << shift)) - 1
-        self._pages: dict[int, list[int]] = {}
+        self._blocks: dict[int, list[int]] = {}
         self._low = self._high = 0  # the range of words of the last access
 
     def __getitem__(self, index: int) -> int:
         if not self._low <= index < self._high:
             self._find(index)
-        page = self._pages.get(index >> self._page)
-        return page[index & self._last] if page is not None else 0
+        block = self._blocks.get(index >> self._block)
+        return block[index & self._last] if block is not None else 0
 
     def __setitem__(self, index: int, value: int) -> None:
         if not self._low <= index < self._high:
             self._find(index)
-        page = self._pages.get(index >> self._page)
-        if page is None:
-            page = self._pages[index >> self._page] = [0] * (self._last + 1)
+        block = self._blocks.get(index >> self._block)
+        if block is None:
+            block = self._blocks[index >> self._block] = [0] * (self._last + 1)
         assert 0 <= value <= self._mask, "a word has no more bits"
-        page[index & self._last] = value
+        block[index & self._last] = value
 
     def _find(self, index: int) -> None:
         low, high = self._writable(index << self._shift)
@@ -309,18 +334,18 @@ class Memory:
             if not self._low <= index < self._high:
                 self._find(index)
             upto = min(end, (index | last) + 1)
-            page = self._pages.get(index >> self._page)
-            if page is not None:
-                page[index & last : (index & last) + upto - index] = [0] * (upto - index)
+            block = self._blocks.get(index >> self._block)
+            if block is not None:
+                block[index & last : (index & last) + upto - index] = [0] * (upto - index)
             index = upto
 
     def forget(self, start: int, end: int) -> None:
-        """Drop the contents of pages whose mapping changes."""
+        """Drop the contents of ranges whose mapping changes."""
         self._low = self._high = 0
-        first, last = start >> 12, end >> 12
-        if last - first > len(self._pages):
-            for page in [page for page in self._pages if first <= page < last]:
-                del self._pages[page]
+        first, last = start >> BLOCK_SHIFT, end >> BLOCK_SHIFT
+        if last - first > len(self._blocks):
+            for block in [block for block in self._blocks if first <= block < last]:
+                del self._blocks[block]
         else:
-            for page in range(first, last):
-                self._pages.pop(page, None)
+            for block in range(first, last):
+                self._blocks.pop(block, None)

@@ -25,6 +25,7 @@ runtime if it died (2), or 1 if memory did not keep what was written.
                     (default: that of Go's own program)
   --kernel KIND     real, or model: an address space in memory (default: real). For the model:
     --pointer-size BYTES  8 or 4 (default: 8)
+    --page-size SIZE      4K, 8K, 16K, 32K or 64K (default: 4K)
     --task-size SIZE      size of the address space in bytes, or in bits up to 64
                           (default: 47; 3G with 4-byte pointers)
     --placement ORDER     top-down or bottom-up (default: top-down)
@@ -58,11 +59,11 @@ class Options(Value):
 
 VALUED = (
     "--policy", "--workload", "--end", "--image", "--kernel", "--task-size", "--placement",
-    "--mmap-base", "--rlimit-as", "--occupied", "--fail", "--pointer-size",
+    "--mmap-base", "--rlimit-as", "--occupied", "--fail", "--pointer-size", "--page-size",
 )  # fmt: skip
 FLAGS = ("--hold", "--trace", "--help", "--ignore-hints")
 OF_MODEL = {"--task-size", "--placement", "--mmap-base", "--rlimit-as", "--occupied", "--fail",
-            "--ignore-hints", "--pointer-size"}  # fmt: skip
+            "--ignore-hints", "--pointer-size", "--page-size"}  # fmt: skip
 
 
 def parse(argv: list[str]) -> Options:
@@ -115,8 +116,10 @@ def _model(given: dict[str, list[str]]) -> "AddressSpace | None":
         if stray:
             raise UsageError(f"{stray[0]} needs the model kernel: add --kernel model")
         return None
-    from .modelkernel import AddressSpace
+    from .modelkernel import PAGE, AddressSpace
 
+    asked = _size(given, "--page-size")
+    page_size = PAGE if asked is None else asked
     task_size = _size(given, "--task-size")
     placement = given.get("--placement", ["top-down"])[-1]
     if placement not in ("top-down", "bottom-up"):
@@ -124,19 +127,20 @@ def _model(given: dict[str, list[str]]) -> "AddressSpace | None":
     pointer_size = _size(given, "--pointer-size")
     return AddressSpace(
         pointer_size=8 if pointer_size is None else pointer_size,
-        task_size=None if task_size is None else task_size_of(task_size),
+        page_size=page_size,
+        task_size=None if task_size is None else task_size_of(task_size, page_size),
         top_down=placement == "top-down",
         mmap_base=_size(given, "--mmap-base"),
         rlimit_as=_size(given, "--rlimit-as"),
         hints_honoured="--ignore-hints" not in given,
-        occupied=tuple(map(_range, given.get("--occupied", ()))),
+        occupied=tuple(_range(text, page_size) for text in given.get("--occupied", ())),
         failures=tuple(map(_failure, given.get("--fail", ()))),
     )
 
 
-def task_size_of(number: int) -> int:
+def task_size_of(number: int, page_size: int = 4096) -> int:
     """Return the bytes of an address space given in bytes or, up to 64, in bits (minus a page)."""
-    return (1 << number) - 4096 if number <= 64 else number
+    return (1 << number) - page_size if number <= 64 else number
 
 
 def parse_size(text: str) -> int:
@@ -163,13 +167,15 @@ def _named(name: str, text: str) -> int:
         raise UsageError(f"{name}: {error}") from None
 
 
-def _range(text: str) -> tuple[int, int]:
+def _range(text: str, page_size: int) -> tuple[int, int]:
     start, dash, end = text.partition("-")
     if not dash:
         raise UsageError(f"--occupied {text!r}: write two addresses, FROM-TO")
     low, high = _named("--occupied", start), _named("--occupied", end)
-    if low >= high or low % 4096 or high % 4096:
-        raise UsageError(f"--occupied {text!r}: FROM must be below TO, both multiples of 4096")
+    if low >= high or (page_size and (low % page_size or high % page_size)):
+        raise UsageError(
+            f"--occupied {text!r}: FROM must be below TO, both multiples of {page_size}"
+        )
     return low, high
 
 

@@ -26,7 +26,6 @@ HEAP_ARENA_RECORD_BYTES = 68624
 CHUNK_BITMAPS_SHIFT = 35  # log2 of the bytes that one allocation of chunk bitmaps covers
 CHUNK_BITMAPS_BYTES = 1 << 20
 GC_BITS_BYTES = 64 << 10
-PAGE = 4096
 
 
 class Hints:
@@ -289,27 +288,28 @@ class Table:
     """Entries for all addresses, reserved as a whole and committed page by page.
 
     base: its address. An entry covers `1 << shift` bytes. Entries are committed in blocks of
-    `block` bytes, rounded up to whole pages.
+    `block` bytes, rounded up to whole pages of the kernel (Go: physPageSize).
     """
 
-    __slots__ = ("_base", "_block", "_committed", "_mem", "_shift")
+    __slots__ = ("_base", "_block", "_committed", "_mem", "_page", "_shift")
 
     def __init__(self, mem: "SysMem", base: int, shift: int, block: int) -> None:
         self._mem = mem
         self._base = base
         self._shift = shift
         self._block = block
+        self._page = mem.kernel.page_size
         self._committed: set[int] = set()  # pages, by number
 
     def commit(self, v: int, n: int) -> None:
         """Commit the entries of n bytes at v, as far as they are not committed, or throw."""
-        block = self._block
+        block, page_size = self._block, self._page
         first = (v + ADDRESS_OFFSET >> self._shift) * ENTRY_BYTES // block * block
         end = (v + n - 1 + ADDRESS_OFFSET >> self._shift) * ENTRY_BYTES // block * block + block
-        pages = range(first // PAGE, -(-end // PAGE))
+        pages = range(first // page_size, -(-end // page_size))
         missing = [page for page in pages if page not in self._committed]
         if not missing:
             return
         self._committed.update(missing)
-        start, length = missing[0] * PAGE, (missing[-1] + 1 - missing[0]) * PAGE
-        self._mem.sys_map(self._base + start, length)
+        start, end = missing[0] * page_size, (missing[-1] + 1) * page_size
+        self._mem.sys_map(self._base + start, end - start)

@@ -1,12 +1,14 @@
 """Random address spaces, predicted by the oracle and by the allocator on the model kernel.
 
-`python -m bench.oracle [--count N] [--seed N]` compares N predictions (default: 100,000) and prints
-each disagreement as the options of `foothold predict`. The two predictions share no code.
+`python -m bench.oracle [--count N] [--seed N] [--page-size SIZE]` compares N predictions (default:
+100,000) and prints each disagreement as the options of `foothold predict`. The two predictions share
+no code.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import random
 import sys
@@ -19,10 +21,12 @@ from foothold_lab.harness import oracle
 from foothold_lab.harness.model.errors import UndecidedError
 from foothold_lab.harness.model.limits import Failure, Limits, Range
 from foothold_lab.harness.oracle import modelled
-from foothold_lab.harness.oracle.imagined import PAGE, imagined_facts, under_limits
+from foothold_lab.harness.oracle.imagined import imagined_facts, under_limits
 
 MIB = 1 << 20
 GIB = 1 << 30
+PAGE = 4096
+PAGES = {"4K": PAGE, "16K": 16 << 10, "64K": 64 << 10}
 BITS = (33, 34, 36, 38, 39, 40, 41, 42, 43, 46, 47, 48, 52, 56)
 # addresses that the policies use, and at whose neighbourhood ranges begin and end
 ADDRESSES = (
@@ -38,6 +42,7 @@ class Question:
 
     bits: int
     pointer_size: int
+    page_size: int
     bottom_up: bool
     limits: Limits
     commit_limit: int | None
@@ -47,6 +52,8 @@ class Question:
         words = ["--task-size", str(self.bits), "--policy", self.policy]
         if self.pointer_size == 4:
             words += ["--pointer-size", "4"]
+        if self.page_size != PAGE:
+            words += ["--page-size", f"{self.page_size >> 10}K"]
         if self.bottom_up:
             words.append("--bottom-up")
         if self.limits.named:
@@ -64,18 +71,19 @@ class Answer:
     text: str
 
 
-def questions(seed: int, count: int) -> Iterator[Question]:
-    """Yield random questions; the same seed gives the same ones."""
+def questions(seed: int, count: int, page: int = PAGE) -> Iterator[Question]:
+    """Yield random questions about kernels with that page, in bytes; the same seed gives the same ones."""
     chance = random.Random(seed)  # not for cryptography
     for _ in range(count):
         pointer_size = chance.choice((8, 8, 8, 4))
         bits = chance.choice(BITS) if pointer_size == 8 else chance.choice((30, 31, 32))
         policies = oracle.POLICIES if pointer_size == 8 else oracle.NARROW
-        limits = _limits(chance, bits)
+        limits = _limits(chance, bits, page)
         commits = limits.overcommit == 2
         yield Question(
             bits=bits,
             pointer_size=pointer_size,
+            page_size=page,
             bottom_up=chance.random() < 0.5,
             limits=limits,
             commit_limit=chance.randrange(8 * MIB, GIB, PAGE) if commits else None,
@@ -83,7 +91,7 @@ def questions(seed: int, count: int) -> Iterator[Question]:
         )
 
 
-def _limits(chance: random.Random, bits: int) -> Limits:
+def _limits(chance: random.Random, bits: int, page: int) -> Limits:
     limits = Limits()
     if chance.random() < 0.35:
         largest = chance.choice((64 * MIB, 256 * MIB, 1300 * MIB, 4 * GIB))
@@ -95,11 +103,11 @@ def _limits(chance: random.Random, bits: int) -> Limits:
     if chance.random() < 0.1:
         limits = replace(limits, legacy_layout=True)
     if chance.random() < 0.5:
-        limits = replace(limits, occupied=_ranges(chance, bits))
+        limits = replace(limits, occupied=_ranges(chance, bits, page))
     if chance.random() < 0.15:
-        start = _address(chance, bits)
+        start = _address(chance, bits, page)
         limits = replace(
-            limits, hints_ignored=Range(start, max(start, _address(chance, bits)) + PAGE)
+            limits, hints_ignored=Range(start, max(start, _address(chance, bits, page)) + page)
         )
     if chance.random() < 0.15:
         errno = chance.choice(("ENOMEM", "EPERM", "EINVAL"))
@@ -107,33 +115,36 @@ def _limits(chance: random.Random, bits: int) -> Limits:
     return limits
 
 
-def _ranges(chance: random.Random, bits: int) -> tuple[Range, ...]:
+def _ranges(chance: random.Random, bits: int, page: int) -> tuple[Range, ...]:
     """Return one to three ranges that do not overlap."""
     found: list[Range] = []
     for _ in range(chance.randint(1, 3)):
-        ends = sorted((_address(chance, bits), _address(chance, bits)))
-        each = Range(ends[0], max(ends[1], ends[0] + PAGE))
+        ends = sorted((_address(chance, bits, page), _address(chance, bits, page)))
+        each = Range(ends[0], max(ends[1], ends[0] + page))
         if not any(each.start < other.end and other.start < each.end for other in found):
             found.append(each)
     return tuple(sorted(found))
 
 
-def _address(chance: random.Random, bits: int) -> int:
+def _address(chance: random.Random, bits: int, page: int) -> int:
     """Return an address in the space, often near one that a policy uses."""
-    end = (1 << bits) - PAGE
+    end = (1 << bits) - page
     near = [each for each in ADDRESSES if each < end] + [end - GIB if end > 2 * GIB else end // 2]
     base = chance.choice(near)
-    shift = chance.choice((0, 0, 0, PAGE, 64 << 10, MIB, 7 * MIB, 64 * MIB, 640 * MIB, 17 * GIB))
+    shift = chance.choice((0, 0, 0, page, 64 << 10, MIB, 7 * MIB, 64 * MIB, 640 * MIB, 17 * GIB))
     if chance.random() < 0.1:
-        base, shift = chance.randrange(0x10000, end, PAGE), 0
+        base, shift = chance.randrange(0x10000, end, page), 0
     address = base + chance.choice((-1, 1)) * shift
-    return min(max(address, 0x10000), end - PAGE) & ~(PAGE - 1)
+    return min(max(address, 0x10000), end - page) & ~(page - 1)
 
 
 def compare(question: Question) -> Answer:
     """Predict in both ways."""
     facts = imagined_facts(
-        (1 << question.bits) - PAGE, question.pointer_size, bottom_up=question.bottom_up
+        (1 << question.bits) - question.page_size,
+        question.pointer_size,
+        question.page_size,
+        bottom_up=question.bottom_up,
     )
     facts = under_limits(facts, question.limits, question.commit_limit)
     process = replace(
@@ -151,8 +162,8 @@ def compare(question: Question) -> Answer:
     return Answer(question, f"oracle: {predicted} ({predicted.reason}); model: {model}")
 
 
-def _batch(seed: int) -> list[Answer]:
-    return [compare(each) for each in questions(seed, BATCH)]
+def _batch(page: int, seed: int) -> list[Answer]:
+    return [compare(each) for each in questions(seed, BATCH, page)]
 
 
 def main() -> int:
@@ -160,11 +171,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.oracle", description=__doc__)
     parser.add_argument("--count", type=int, default=100_000, help="predictions (100,000)")
     parser.add_argument("--seed", type=int, default=0, help="first seed (0)")
+    parser.add_argument("--page-size", choices=PAGES, default="4K", help="of the kernel (4K)")
     request = parser.parse_args()
     counts: Counter[str] = Counter()
     seeds = range(request.seed, request.seed + -(-request.count // BATCH))
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for answers in pool.map(_batch, seeds):
+        for answers in pool.map(functools.partial(_batch, PAGES[request.page_size]), seeds):
             for answer in answers:
                 known = answer.text in ("agree", "unsupported")
                 counts[answer.text if known else "differ"] += 1

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from foothold_lab.harness.model.cells import Limits
     from foothold_lab.harness.model.facts import Facts
 
-PAGE = 4096
+PAGE_SIZES = {"4K": 4 << 10, "16K": 16 << 10, "64K": 64 << 10}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,7 @@ class _AddressSpace:
 
     task_size: str | None
     pointer_size: str
+    page_size: str
     limit: str
     rlimit_as: str | None
     commit_limit: str | None
@@ -47,15 +48,20 @@ class _AddressSpace:
         from foothold_lab.harness.model.sizes import parse_size
         from foothold_lab.harness.oracle.imagined import imagined_facts, under_limits
 
-        limits = self.limits()
-        end = _end(_task_size(self.task_size, self.pointer_bytes), limits)
+        limits, page_size = self.limits(), PAGE_SIZES[self.page_size]
+        if misaligned := limits.misaligned(page_size):
+            raise UsageError(
+                f"{misaligned} is not a multiple of the page, {self.page_size}",
+                "round the address to a whole page",
+            )
+        end = _end(_task_size(self.task_size, self.pointer_bytes, page_size), limits)
         commit_limit = parse_size(self.commit_limit) if self.commit_limit else None
         if limits.overcommit == 2 and commit_limit is None:
             raise UsageError(
                 "the effect of overcommit=2 depends on the memory that may still be committed",
                 "give it, for example --commit-limit 200M",
             )
-        facts = imagined_facts(end, self.pointer_bytes, bottom_up=self.bottom_up)
+        facts = imagined_facts(end, self.pointer_bytes, page_size, bottom_up=self.bottom_up)
         return under_limits(facts, limits, commit_limit)
 
 
@@ -71,6 +77,13 @@ class _AddressSpace:
     default="8",
     show_default=True,
     help="Bytes of a pointer.",
+)
+@click.option(
+    "--page-size",
+    type=click.Choice(list(PAGE_SIZES), case_sensitive=False),
+    default="4K",
+    show_default=True,
+    help="Bytes of a page of the kernel.",
 )
 @click.option(
     "--limit",
@@ -147,17 +160,17 @@ def predict(policy: str, workload: str, calls: bool, **address_space: Any) -> in
     return OK
 
 
-def _task_size(text: str | None, pointer_size: int) -> int:
+def _task_size(text: str | None, pointer_size: int, page_size: int) -> int:
     """Parse a size in bytes or bits. Linux ends 47 bits of x86-64 a page early."""
     from foothold_lab.harness.model.sizes import parse_size
 
     if text is None:
-        return (1 << 47) - PAGE if pointer_size == 8 else 3 << 30
+        return (1 << 47) - page_size if pointer_size == 8 else 3 << 30
     size = parse_size(text)
     if size > 64:
-        if size < 1 << 20 or size % PAGE:
+        if size < 1 << 20 or size % page_size:
             raise UsageError(
-                f"a task size of {text} is too small, or not a multiple of {PAGE}",
+                f"a task size of {text} is too small, or not a multiple of {page_size}",
                 "give bits, for example 39, or bytes, for example 0x7fc0000000",
             )
         if size > 1 << 8 * pointer_size:
@@ -171,7 +184,7 @@ def _task_size(text: str | None, pointer_size: int) -> int:
             f"--task-size: {size} bits",
             f"a {8 * pointer_size}-bit kernel has {least} to {most} bits",
         )
-    return (1 << size) - PAGE
+    return (1 << size) - page_size
 
 
 def _end(task_size: int, limits: Limits) -> int:

@@ -18,6 +18,8 @@ from foothold_lab.harness.model.sizes import format_size, parse_size
 
 # MAP_32BIT of x86-64 and the images of programs need the low 4 GiB
 LOWEST_CEILING, HIGHEST_CEILING = 1 << 32, 1 << 57
+# A plan does not know the pages of its guests: `misaligned` checks a limit against those of a guest.
+SMALLEST_PAGE = 4096
 CALLS = ("mmap", "hinted", "munmap", "mprotect", "mremap", "madvise", "mincore", "getrlimit")
 
 
@@ -33,7 +35,7 @@ class Range:
         """Read `0xc000000000-0xc100000000`. Raises UsageError."""
         start, dash, end = text.partition("-")
         one = cls(parse_size(start), parse_size(end)) if dash else cls(0, 0)
-        if not one.start < one.end or one.start % 4096 or one.end % 4096:
+        if not one.start < one.end or one.start % SMALLEST_PAGE or one.end % SMALLEST_PAGE:
             raise UsageError(
                 f"{text!r} is not a range of addresses",
                 "write two addresses, whole pages, as START-END: 0xc000000000-0xc100000000",
@@ -154,6 +156,13 @@ class Limits:
         """The limits that a kernel applies by itself."""
         return replace(self, ceiling=None, occupied=(), hints_ignored=None, fail=())
 
+    def misaligned(self, page_size: int) -> str:
+        """Return the first address that is not a multiple of the page, as text; empty if all are."""
+        ranges = [*self.occupied, *([self.hints_ignored] if self.hints_ignored else [])]
+        addresses = [end for each in ranges for end in (each.start, each.end)]
+        addresses += [self.ceiling] if self.ceiling else []
+        return next((f"{each:#x}" for each in addresses if each % page_size), "")
+
     def _words(self) -> Iterator[str]:
         for name, word in _WORDS.items():
             value = getattr(self, word.field)
@@ -211,7 +220,7 @@ def _address(text: str) -> int:
             end = parse_size(text)
         except UsageError:
             end = 0
-    if end % 4096 or not LOWEST_CEILING <= end <= HIGHEST_CEILING:
+    if end % SMALLEST_PAGE or not LOWEST_CEILING <= end <= HIGHEST_CEILING:
         raise UsageError(
             f"no address space ends at {text}",
             "write its width, from 32bit to 57bit, or where it ends, in whole pages: 39bit, "

@@ -8,17 +8,17 @@ from foothold_lab.harness.model.facts import Cgroup, Facts, Hint, Tools
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.oracle.policies import HIGH, PROBE
 
-PAGE = 4096
 BOTTOM_UP_BASE = 0x40000000  # where UML places its first mapping
 
 
-def imagined_facts(task_size: int, pointer_size: int, *, bottom_up: bool) -> Facts:
+def imagined_facts(
+    task_size: int, pointer_size: int, page_size: int = 4096, *, bottom_up: bool
+) -> Facts:
     """Return the facts of an address space of `task_size` bytes, with the usual values for the
-    rest. `pointer_size` is 4 or 8.
+    rest. `pointer_size` is 4 or 8, `page_size` is in bytes.
     """
-    first = (
-        BOTTOM_UP_BASE if bottom_up else task_size - (min(1 << 30, task_size >> 4) & ~(PAGE - 1))
-    )
+    gap = min(1 << 30, task_size >> 4) // page_size * page_size
+    first = BOTTOM_UP_BASE if bottom_up else task_size - gap
     asked = HIGH if pointer_size == 8 else 0xB0000000
     high = asked if task_size >= asked + PROBE else first
     return Facts(
@@ -26,7 +26,7 @@ def imagined_facts(task_size: int, pointer_size: int, *, bottom_up: bool) -> Fac
         machine="x86_64" if pointer_size == 8 else "i686",
         release="",
         pointer_size=pointer_size,
-        page_size=PAGE,
+        page_size=page_size,
         task_size=task_size,
         lowest=0x10000,
         placement="bottom-up" if bottom_up else "top-down",
@@ -56,7 +56,8 @@ def under_limits(facts: Facts, limits: Limits, commit_limit: int | None) -> Fact
     `commit_limit` is the memory in bytes that may still be committed, None if unknown.
     """
     if limits.legacy_layout:
-        facts = replace(facts, placement="bottom-up", first=facts.task_size // 3 & ~(PAGE - 1))
+        first = facts.task_size // 3 // facts.page_size * facts.page_size
+        facts = replace(facts, placement="bottom-up", first=first)
     if commit_limit is None:
         return facts
     return replace(facts, commit_limit=commit_limit, committed=0)

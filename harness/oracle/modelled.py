@@ -65,6 +65,7 @@ class Narrowed(ModelKernel):
             AddressSpace(
                 task_size=facts.task_size,
                 pointer_size=facts.pointer_size,
+                page_size=facts.page_size,
                 # `first` is the start of the 64 KiB that the agent mapped
                 mmap_base=facts.first + (PROBE if top_down else 0),
                 top_down=top_down,
@@ -81,6 +82,7 @@ class Narrowed(ModelKernel):
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
         """Map, unless a limit or a fault prevents it."""
         limits = self._limits
+        length = self._ceiling(length)
         if addr and not flags & MAP_FIXED:
             self._hinted += 1
             for each in limits.fail:

@@ -37,7 +37,7 @@ PERSISTENT = 256 << 10
 ARENA_TABLE = 32 * MIB
 ARENA_RECORD = 68 << 10
 COMMITTED = 4 * MIB  # at a time
-PAGE = 4096
+RUNTIME_PAGE = 4096  # of the runtime of 2012, whatever the page of the kernel is
 CHUNK_BITMAPS = MIB
 GC_BITS = 64 << 10
 
@@ -51,6 +51,7 @@ NO_METADATA = "throw: out of memory allocating heap arena metadata"
 NO_ARENA = "throw: out of memory"
 OUT_OF_MEMORY = "throw: runtime: out of memory"
 CANNOT_RESERVE = "throw: runtime: cannot reserve arena virtual address space"
+CANNOT_MAP = "throw: runtime: cannot map pages in arena address space"
 CONFLICT = "throw: runtime: address space conflict"
 
 
@@ -159,7 +160,7 @@ def _shrunk(space: Space, left: int) -> int:
     """The low reservation that memlimit makes of so much."""
     if left >= space.form.low_length:
         return space.form.low_length
-    length = left // 9 // 4096 * 4096 * 9
+    length = left // 9 // RUNTIME_PAGE * RUNTIME_PAGE * 9
     if length < SMALLEST_ARENA:
         raise UndecidedError(
             f"memlimit leaves {format_size(length)} for arena and bitmap: whether that is enough "
@@ -229,6 +230,7 @@ class _Paged:
 
     def __init__(self, space: Space) -> None:
         self._space = space
+        self._page = space.facts.page_size
         self._used = self._reserved = 0
         self._path = ReservationPath.REFUSED
 
@@ -252,11 +254,11 @@ class _Paged:
         self._commit(COMMITTED)
         self._commit(SUMMARIES[0])
         for _ in SUMMARIES[1:]:
-            self._commit(PAGE)
+            self._commit(self._page)
         # the runtime does not check: without an index it maps a page of one at a low address
         if not indexed:
-            self._reserved += PAGE
-        self._commit(PAGE)
+            self._reserved += self._page
+        self._commit(self._page)
         self._use(CHUNK_BITMAPS, NO_CHUNK_BITMAPS)
         self._use(GC_BITS, NO_PERSISTENT)
         self._use(GC_BITS, NO_PERSISTENT)
@@ -289,6 +291,7 @@ class _Paged:
         self._reserved += length
 
     def _use(self, length: int, message: str) -> None:
+        length = self._space.whole_pages(length)
         self._check(self._lacking(0, length, largest=length), length, message)
         self._used += length
 
@@ -378,6 +381,13 @@ def _low(space: Space, why: str, nth: int, length: int = 0, stray: int = 0) -> E
     if in_the_way:
         where = f"the reservation lands at {base:#x}, above 4G, where it is not taken as reserved"
         return _conflicts(space, f"{why}, and {where}", nth + 1, length + stray)
+    if arena % space.facts.page_size:
+        page = format_size(space.facts.page_size)
+        return _dies(
+            CANNOT_MAP,
+            f"{why}, and the arena begins at {arena:#x}, within a page of {page}, where MAP_FIXED "
+            "fails with EINVAL",
+        )
     if space.place(TABLES // 2) is None:
         return _dies(NO_TABLE, no_addresses)
     if space.lacks(length + stray + TABLES - form.heap, form.heap, last=form.last_bitmap):

@@ -42,7 +42,7 @@ class Space:
         self.form = FORMS[facts.pointer_size]
         self.process = process or process_of(facts)
         self._limits = limits
-        self._mapped: list[Range] = []  # by the subject
+        self._mapped: list[Range] = []  # by the subject, whole pages
         self._budgets = tuple(self._find_budgets())
         self._check()
 
@@ -113,9 +113,13 @@ class Space:
             total += max(0, min(end, each.end) - max(address, each.start))
         return total
 
+    def whole_pages(self, length: int) -> int:
+        """Return what the kernel maps for a request of so many bytes."""
+        return -(-length // self.facts.page_size) * self.facts.page_size
+
     def map(self, address: int, length: int) -> None:
         """Note that the subject has mapped a range."""
-        self._mapped.append(Range(address, address + length))
+        self._mapped.append(Range(address, address + self.whole_pages(length)))
 
     def place(self, length: int) -> int | None:
         """Map bytes where the kernel chooses, and return the address; None: nowhere."""
@@ -132,6 +136,7 @@ class Space:
     def elsewhere(self, length: int) -> int | None:
         """Return where the kernel places a mapping without a hint; None: nowhere."""
         facts = self.facts
+        length = self.whole_pages(length)
         occupied = self._used
         if facts.placement == "bottom-up":
             return self._upward(length, facts.first, occupied)
@@ -142,7 +147,7 @@ class Space:
         if ceiling - length >= facts.lowest:
             return ceiling - length
         # Linux then tries as if it placed upward (arch_get_unmapped_area_topdown)
-        return self._upward(length, facts.task_size // 3 // 4096 * 4096, occupied)
+        return self._upward(length, _whole(facts.task_size // 3, facts.page_size), occupied)
 
     def _upward(self, length: int, floor: int, occupied: Sequence[Range]) -> int | None:
         for each in occupied:
@@ -160,14 +165,16 @@ class Space:
         if (size := self.rlimit_as) is not None:
             own = process.size + sum(each.length for each in limits.occupied)
             words = f"RLIMIT_AS of {format_size(size)} less {format_size(own)} of its own"
-            yield Budget(left=size - own, words=words, reserved=True, sure=process.unsure)
+            left = _whole(size, facts.page_size) - own
+            yield Budget(left=left, words=words, reserved=True, sure=process.unsure)
         datas = [each for each in (limits.rlimit_data, facts.rlimit_data) if each not in (None, -1)]
         for size in datas:
             assert size is not None
             words = (
                 f"RLIMIT_DATA of {format_size(size)} less {format_size(process.data)} of its own"
             )
-            yield Budget(left=size - process.data, words=words, data=True, sure=process.unsure)
+            left = _whole(size, facts.page_size) - process.data
+            yield Budget(left=left, words=words, data=True, sure=process.unsure)
         if self._overcommit == 2:
             if facts.commit_limit < 0 or facts.committed < 0:
                 raise UndecidedError(
@@ -205,3 +212,8 @@ class Space:
                     f"{budget.words}: the subject may not start, or die of its first table",
                     "allow more, or declare in the plan what is expected",
                 )
+
+
+def _whole(number: int, page_size: int) -> int:
+    """Round down to whole pages, as the kernel counts a limit."""
+    return number // page_size * page_size

@@ -64,7 +64,7 @@ class ShortWay:
 
     def memory(self) -> dict[int, list[int]]:
         """Return all nonzero pages: blocks, links, needs-zero marks and heap bitmap."""
-        return {at: page for at, page in self.kernel._memory._pages.items() if any(page)}
+        return {at: page for at, page in self.kernel._memory._blocks.items() if any(page)}
 
 
 class LongWay(ShortWay):

@@ -7,41 +7,43 @@ from hypothesis import given, settings
 from foothold_lab.allocator.modelkernel import BOTTOM_UP_BASE, AddressSpace, Fault, ModelKernel
 
 PAGE = 4096
-TASK = 64 * PAGE + (1 << 17)
+PAGES = [4 << 10, 16 << 10, 64 << 10]
 FIRST = 1 << 16
 
 
 class Plain:
     """A mapping of pages to protections."""
 
-    def __init__(self, kernel: ModelKernel) -> None:
+    def __init__(self, kernel: ModelKernel, page: int) -> None:
         self.kernel = kernel
+        self.page = page
         self.pages: dict[int, int] = {}
 
     def free(self, start: int, n: int) -> bool:
         return all(start + i not in self.pages for i in range(n))
 
     def mmap(self, addr: int, length: int, prot: int, fixed: bool) -> int:
-        n = -(-length // PAGE)
-        top = self.kernel.task_size // PAGE
+        n = -(-length // self.page)
+        top = self.kernel.task_size // self.page
         if n == 0:
             return -22
         if n > top:
             return -12
         if fixed:
-            if addr % PAGE:
-                return -22
-            at = addr // PAGE
-            if at + n > top:
+            if addr > (top - n) * self.page:
                 return -12
+            if addr % self.page:
+                return -22
+            at = addr // self.page
         else:
-            hint = max(-(-addr // PAGE), FIRST // PAGE)
-            base = self.kernel.mmap_base // PAGE
-            if addr and self.kernel.hints_honoured and hint + n <= top and self.free(hint, n):
+            # a kernel rounds a hint down; within the first page it is none
+            hint = max(addr // self.page, FIRST // self.page) if addr >= self.page else 0
+            base = self.kernel.mmap_base // self.page
+            if hint and self.kernel.hints_honoured and hint + n <= top and self.free(hint, n):
                 at = hint
             else:
-                down = [a for a in range(base - n, FIRST // PAGE - 1, -1) if self.free(a, n)]
-                third = max(top // 3, FIRST // PAGE)
+                down = [a for a in range(base - n, FIRST // self.page - 1, -1) if self.free(a, n)]
+                third = max(top // 3, FIRST // self.page)
                 floor = third if self.kernel.top_down else base
                 up = [a for a in range(floor, top - n + 1) if self.free(a, n)]
                 found = (down or up) if self.kernel.top_down else up
@@ -50,63 +52,61 @@ class Plain:
                 at = found[0]
         new = [at + i for i in range(n)]
         total = len(self.pages) + sum(page not in self.pages for page in new)
-        if total * PAGE > self.kernel.rlimit_as:
+        if total > self.kernel.rlimit_as // self.page:
             return -12
         self.pages.update(dict.fromkeys(new, prot))
-        return at * PAGE
+        return at * self.page
 
     def munmap(self, addr: int, length: int) -> int:
         top = self.kernel.task_size
-        if addr % PAGE or length == 0 or addr > top or length > top - addr:
+        if addr % self.page or length == 0 or addr > top or length > top - addr:
             return -22
-        for page in range(addr // PAGE, -(-(addr + length) // PAGE)):
+        for page in range(addr // self.page, -(-(addr + length) // self.page)):
             self.pages.pop(page, None)
         return 0
 
     def mincore(self, addr: int, length: int) -> int:
-        if addr % PAGE:
+        if addr % self.page:
             return -22
-        pages = range(addr // PAGE, -(-(addr + length) // PAGE))
-        if pages.stop > self.kernel.task_size // PAGE:
+        pages = range(addr // self.page, -(-(addr + length) // self.page))
+        if pages.stop > self.kernel.task_size // self.page:
             return -12
         return 0 if all(page in self.pages for page in pages) else -12
 
 
-ADDRESSES = st.one_of(
-    st.integers(0, TASK // PAGE + 2).map(lambda page: page * PAGE), st.integers(0, TASK)
-)
-LENGTHS = st.one_of(st.integers(0, 12).map(lambda n: n * PAGE), st.integers(0, TASK + PAGE))
-CALLS = st.lists(
-    st.one_of(
-        st.tuples(st.just("mmap"), ADDRESSES, LENGTHS, st.sampled_from([0, 3, 7]), st.booleans()),
-        st.tuples(st.sampled_from(["munmap", "mincore"]), ADDRESSES, LENGTHS),
-    ),
-    max_size=40,
-)
+def calls(page: int, task: int) -> st.SearchStrategy[list[tuple]]:
+    addresses = st.one_of(
+        st.integers(0, task // page + 2).map(lambda n: n * page), st.integers(0, task)
+    )
+    lengths = st.one_of(st.integers(0, 12).map(lambda n: n * page), st.integers(0, task + page))
+    mmap = st.tuples(st.just("mmap"), addresses, lengths, st.sampled_from([0, 3, 7]), st.booleans())
+    other = st.tuples(st.sampled_from(["munmap", "mincore"]), addresses, lengths)
+    return st.lists(mmap | other, max_size=40)
 
 
+@pytest.mark.parametrize("page", PAGES)
 @settings(max_examples=300)
 @given(
-    calls=CALLS,
+    data=st.data(),
     top_down=st.booleans(),
     honoured=st.booleans(),
-    base=st.integers(FIRST // PAGE, TASK // PAGE).map(lambda page: page * PAGE),
-    limit=st.one_of(st.none(), st.integers(0, TASK)),
 )
 def test_every_call_matches_a_plain_set_of_pages(
-    calls: list[tuple], top_down: bool, honoured: bool, base: int, limit: int | None
+    page: int, data: st.DataObject, top_down: bool, honoured: bool
 ) -> None:
+    task = 64 * page + (1 << 17)
     kernel = ModelKernel(
         AddressSpace(
-            task_size=TASK,
+            task_size=task,
+            page_size=page,
             top_down=top_down,
-            mmap_base=base,
+            mmap_base=data.draw(st.integers(FIRST // page, task // page)) * page,
             hints_honoured=honoured,
-            rlimit_as=limit,
+            rlimit_as=data.draw(st.none() | st.integers(0, task)),
         )
     )
-    plain = Plain(kernel)
-    for name, *args in calls:
+    plain = Plain(kernel, page)
+    for name, *args in data.draw(calls(page, task)):
         if name == "mmap":
             addr, length, prot, fixed = args
             flags = 0x32 if fixed else 0x22
@@ -114,14 +114,29 @@ def test_every_call_matches_a_plain_set_of_pages(
         else:
             assert getattr(kernel, name)(*args) == getattr(plain, name)(*args)
         pages = {
-            page: prot
+            number: prot
             for start, end, prot in kernel.maps()
-            for page in range(start // PAGE, end // PAGE)
+            for number in range(start // page, end // page)
         }
         assert pages == plain.pages
-        assert kernel.total == len(plain.pages) * PAGE
+        assert kernel.total == len(plain.pages) * page
     for start, end, _ in kernel.maps():
         assert start < end
+
+
+@pytest.mark.parametrize("page", PAGES[1:])
+def test_larger_pages_answer_as_a_kernel_does(page: int) -> None:
+    """Observed on arm64 with pages of 16 KiB (tests/guests/test_page_sizes.py) and ppc64le."""
+    kernel = ModelKernel(AddressSpace(page_size=page))
+    hint = 0xF800000000
+    assert kernel.mmap(hint + 4096, 4096, 3, 0x22) == hint
+    assert kernel.mmap(hint + 4096, 4096, 3, 0x32) == -22
+    assert kernel.mincore(hint, 4096) == kernel.mincore(hint, page) == 0
+    assert (kernel.mincore(hint, page + 1), kernel.mincore(hint + 4096, 4096)) == (-12, -22)
+    assert kernel.munmap(hint + 4096, 4096) == -22
+    assert kernel.munmap(hint, 4096) == 0
+    assert kernel.maps() == [] and kernel.total == 0
+    assert kernel.task_size == (1 << 47) - page
 
 
 def test_memory_is_zeroed_kept_and_dropped() -> None:
@@ -162,7 +177,8 @@ def test_placement_defaults() -> None:
     )
     kernel = ModelKernel()
     assert kernel.mmap(0, 4096, 0, 0x22) == kernel.mmap_base - 4096
-    assert kernel.mmap(1, 4096, 0, 0x22) == FIRST
+    assert kernel.mmap(4096, 4096, 0, 0x22) == FIRST
+    assert kernel.mmap(1, 4096, 0, 0x22) == kernel.mmap_base - 8192  # in the first page: no hint
 
 
 def test_the_nth_call_of_a_name_fails() -> None:
@@ -184,6 +200,11 @@ def test_the_nth_call_of_a_name_fails() -> None:
         {"task_size": (1 << 30) + 1},
         {"occupied": [(4096, 4096)]},
         {"occupied": [(1, 4096)]},
+        {"page_size": 2048},
+        {"page_size": 12288},
+        {"page_size": 128 << 10},
+        {"page_size": 16384, "task_size": (1 << 30) + 4096},
+        {"page_size": 16384, "occupied": [(4096, 16384)]},
         {"task_size": 1 << 30, "occupied": [(0, 1 << 31)]},
     ],
 )

@@ -23,7 +23,7 @@ from tests.unit.harness.samples import facts
 
 MIB = 1 << 20
 HIGH = 0xF8 << 32
-PAGE = 4096
+EXAMPLES = int(os.environ.get("FOOTHOLD_EXAMPLES", "0"))
 LOW = {pointer: modelled.low_arena(pointer) for pointer in (4, 8)}
 SIZES = {
     4: [0xC0000000, 0xFFFFE000, 0x80000000, 0xFFFFF000],
@@ -31,8 +31,8 @@ SIZES = {
 }
 
 
-def pages(low: int, high: int) -> st.SearchStrategy[int]:
-    return st.integers(low // PAGE, high // PAGE).map(lambda n: n * PAGE)
+def multiples(low: int, high: int, unit: int = 4096) -> st.SearchStrategy[int]:
+    return st.integers(low // unit, high // unit).map(lambda n: n * unit)
 
 
 INTERESTING = [
@@ -46,36 +46,41 @@ INTERESTING = [
     0x80000000,
     1 << 32,
 ]
-lengths = st.sampled_from([PAGE, 65536, MIB, 8 * MIB, 64 * MIB, 640 * MIB, 18 << 30])
-near = st.tuples(st.sampled_from(INTERESTING), st.sampled_from([-65536, -MIB, 0, 0, PAGE, MIB]))
-ranges = st.tuples(near, lengths).map(lambda it: Range(sum(it[0]), sum(it[0]) + it[1]))
-hints = st.none() | st.just(EVERYWHERE) | ranges
 rooms = st.none() | st.one_of(
     st.integers(0, 40).map(lambda n: n * MIB // 2),
     st.integers(1, 64).map(lambda n: n * 32 * MIB),
     st.integers(600, 800).map(lambda n: n * MIB),
-    pages(MIB, 3000 * MIB),
+    multiples(MIB, 3000 * MIB),
 )
 failures = st.lists(
     st.builds(Failure, st.just("hinted"), st.integers(1, 5), st.sampled_from(["ENOMEM", "EAGAIN"])),
     max_size=2,
 ).map(tuple)
-limits = st.builds(
-    Limits,
-    rlimit_as=rooms,
-    rlimit_data=rooms,
-    overcommit=st.sampled_from([None, 0, 1, 2]),
-    occupied=st.lists(ranges, max_size=2).map(tuple),
-    hints_ignored=hints,
-    fail=failures,
-)
-few = st.builds(Limits, rlimit_as=rooms) | st.builds(Limits, occupied=st.tuples(ranges))
+
+
+def limits(page: int) -> st.SearchStrategy[Limits]:
+    """Ranges are whole pages; the limits that count bytes need not be."""
+    lengths = st.sampled_from([page, 65536, MIB, 8 * MIB, 64 * MIB, 640 * MIB, 18 << 30])
+    near = st.tuples(st.sampled_from(INTERESTING), st.sampled_from([-65536, -MIB, 0, 0, page, MIB]))
+    ranges = st.tuples(near, lengths).map(lambda it: Range(sum(it[0]), sum(it[0]) + it[1]))
+    many = st.builds(
+        Limits,
+        rlimit_as=rooms,
+        rlimit_data=rooms,
+        overcommit=st.sampled_from([None, 0, 1, 2]),
+        occupied=st.lists(ranges, max_size=2).map(tuple),
+        hints_ignored=st.none() | st.just(EVERYWHERE) | ranges,
+        fail=failures,
+    )
+    few = st.builds(Limits, rlimit_as=rooms) | st.builds(Limits, occupied=st.tuples(ranges))
+    return few | many
 
 
 @st.composite
-def spaces(draw: st.DrawFn, pointer_size: int) -> Facts:
+def spaces(draw: st.DrawFn, pointer_size: int, page: int) -> Facts:
     low, high = (3 << 29, 1 << 32) if pointer_size == 4 else (1 << 32, 1 << 52)
-    size = draw(st.sampled_from(SIZES[pointer_size]) | pages(low, high))
+    whole = [size // page * page for size in SIZES[pointer_size]]
+    size = draw(st.sampled_from(whole) | multiples(low, high, page))
     upward = draw(st.booleans())
     first = 0x40000000 if upward else size - (256 << 20)
     high_hint = HIGH if size >= HIGH + 65536 else first
@@ -83,6 +88,7 @@ def spaces(draw: st.DrawFn, pointer_size: int) -> Facts:
     commit = draw(st.integers(0, 200)) * MIB
     return replace(
         space,
+        page_size=page,
         placement="bottom-up" if upward else "top-down",
         first=first,
         hint_low=Hint(0x10000000, 0x10000000, 0),
@@ -94,12 +100,26 @@ FORMS = [(8, policy) for policy in oracle.POLICIES] + [(4, policy) for policy in
 
 
 @pytest.mark.parametrize(("pointer_size", "policy"), FORMS)
-@settings(max_examples=int(os.environ.get("FOOTHOLD_EXAMPLES", "150")))
-@given(st.data(), few | limits)
+@settings(max_examples=EXAMPLES or 150)
+@given(st.data())
 def test_the_oracle_and_the_allocator_on_a_model_agree(
-    pointer_size: int, policy: str, data: st.DataObject, narrowed: Limits
+    pointer_size: int, policy: str, data: st.DataObject
 ) -> None:
-    space = data.draw(spaces(pointer_size))
+    compare(pointer_size, policy, 4 << 10, data)
+
+
+@pytest.mark.parametrize("page", [16 << 10, 64 << 10])
+@pytest.mark.parametrize(("pointer_size", "policy"), FORMS)
+@settings(max_examples=EXAMPLES or 30)
+@given(st.data())
+def test_they_agree_about_kernels_with_larger_pages(
+    pointer_size: int, policy: str, page: int, data: st.DataObject
+) -> None:
+    compare(pointer_size, policy, page, data)
+
+
+def compare(pointer_size: int, policy: str, page: int, data: st.DataObject) -> None:
+    space, narrowed = data.draw(spaces(pointer_size, page)), data.draw(limits(page))
     taken = sorted(narrowed.occupied)
     assume(all(each.end <= space.task_size for each in taken))
     assume(all(one.end <= other.start for one, other in itertools.pairwise(taken)))

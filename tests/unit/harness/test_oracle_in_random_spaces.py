@@ -8,9 +8,11 @@ from bench.oracle import Question, compare, questions
 from foothold_lab.harness.model.limits import Limits
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_random_address_spaces_are_predicted_alike(seed: int) -> None:
-    answers = [compare(each) for each in questions(seed, 150)]
+@pytest.mark.parametrize(
+    ("seed", "page"), [*((seed, 4 << 10) for seed in range(4)), (4, 16 << 10), (5, 64 << 10)]
+)
+def test_random_address_spaces_are_predicted_alike(seed: int, page: int) -> None:
+    answers = [compare(each) for each in questions(seed, 150, page)]
     assert not [each for each in answers if each.text not in ("agree", "unsupported")]
     assert sum(each.text == "agree" for each in answers) > 100
 
@@ -47,6 +49,7 @@ def test_a_former_disagreement(bits: int, bottom_up: bool, policy: str, limit: s
     question = Question(
         bits=bits,
         pointer_size=8,
+        page_size=4096,
         bottom_up=bottom_up,
         limits=Limits.parse(limit),
         commit_limit=None,
