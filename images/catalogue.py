@@ -149,12 +149,14 @@ def _all() -> Iterator[Recipe]:
     yield _kernel("linux-i386", I386, "bookworm", "linux-image-686-pae")
     yield _kernel("cloud-arm64", ARM64, "bookworm", "linux-image-cloud-arm64")
     yield _kernel("cloud-arm64-trixie", ARM64, "trixie", "linux-image-cloud-arm64")
+    yield _kernel("linux-arm64-16k", ARM64, "forky", "linux-image-arm64-16k")
     yield _kernel("linux-riscv64", RISCV64, "forky", "linux-image-riscv64")
     yield _initrd("initrd-x86_64", AMD64, "cloud-x86_64")
     yield _initrd("initrd-i386", I386, "linux-i386")
     yield _initrd("initrd-i386-cloud", I386, "cloud-x86_64")
     yield _initrd("initrd-arm64", ARM64, "cloud-arm64")
     yield _initrd("initrd-arm64-trixie", ARM64, "cloud-arm64-trixie")
+    yield _initrd("initrd-arm64-16k", ARM64, "linux-arm64-16k")
     yield _initrd("initrd-riscv64", RISCV64, "linux-riscv64")
 
 

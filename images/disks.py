@@ -19,7 +19,10 @@ FILE = "disk.squashfs"
 TYPE = "squashfs"
 _ORDER = ("virtio_blk", "squashfs")  # their dependencies are already loaded
 # kernels whose modules are in a package of their own
-_MODULE_PACKAGES = {"linux-image-riscv64": ("linux-base-riscv64", r"linux-modules-\d.*")}
+_MODULE_PACKAGES = {
+    "linux-image-arm64-16k": ("linux-base-arm64-16k", r"linux-modules-\d.*"),
+    "linux-image-riscv64": ("linux-base-riscv64", r"linux-modules-\d.*"),
+}
 
 
 def make_disk(materials: Materials, out: Path) -> None:

@@ -62,9 +62,12 @@ def symbolic(calls: Iterable[Call]) -> list[str]:
 
     lines = []
     for call in calls:
+        if not call.args:
+            lines.append(str(call))
+            continue
         addr, length, *rest = call.args
-        if call.name == "munmap":
-            lines.append(f"munmap({name(addr)}, {length}) = {call.result}")
+        if not rest:
+            lines.append(f"{call.name}({name(addr)}, {length}) = {call.result}")
             continue
         kind = "FIXED" if rest[1] & 0x10 else "hint" if addr else "anywhere"
         asked = name(addr) if kind == "FIXED" else hex(addr) if addr else "NULL"

@@ -128,6 +128,14 @@ ARM64_VA52 = replace(
     kernel="cloud-arm64-trixie",  # bookworm's has 48 bits
     initrd="initrd-arm64-trixie",
 )
+ARM64_16K = replace(
+    ARM64_VA48,
+    name="arm64-16k",
+    processor="cortex-a76",  # cortex-a57 has no pages of 16 KiB: its kernel prints nothing
+    kernel="linux-arm64-16k",
+    initrd="initrd-arm64-16k",
+)
+ARM64_16K_VA52 = replace(ARM64_16K, name="arm64-16k-va52", processor=ARM64_VA52.processor)
 RISCV64_SV57 = Architecture(
     name="riscv64-sv57",
     port=RISCV64,
@@ -148,7 +156,7 @@ RISCV64_SV39 = replace(
     RISCV64_SV57, name="riscv64-sv39", boot_line=(*RISCV64_SV57.boot_line, "no4lvl")
 )
 ARCHITECTURES = (
-    X86_64, X86_64_LA57, I386_PAE, I386_4G, ARM64_VA48, ARM64_VA52,
+    X86_64, X86_64_LA57, I386_PAE, I386_4G, ARM64_VA48, ARM64_VA52, ARM64_16K, ARM64_16K_VA52,
     RISCV64_SV39, RISCV64_SV48, RISCV64_SV57,
 )  # fmt: skip
 

@@ -11,6 +11,7 @@ from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.facts import Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.sizes import format_size
 
 # these change what the kernel chooses or promises; the oracle computes the effect of the others
 _MOVING = frozenset(
@@ -77,6 +78,13 @@ def _faults(facts: Facts, limits: Limits, machine: str) -> Support:
                 f"faults need {what}, which is refused here: {os.strerror(error)}",
                 "in a container: allow it in the engine's seccomp profile; else take UML or QEMU",
             )
+    if misaligned := limits.misaligned(facts.page_size):
+        page = format_size(facts.page_size)
+        return Support(
+            False,
+            f"{misaligned} is not a multiple of the page of this guest, {page}",
+            f"give multiples of {page}, or take a guest with smaller pages",
+        )
     end = facts.task_size if limits.ceiling is None else limits.ceiling
     if end > facts.task_size:
         return Support(

@@ -26,6 +26,8 @@ MACHINES = [
     ("qemu-i386-4g", 32, 3, True, LOW, LOW),
     ("qemu-arm64", 48, 4, True, HIGH, HIGH),
     ("qemu-arm64-va52", 52, 5, True, HIGH, HIGH),
+    ("qemu-arm64-16k", 47, 3, True, HIGH, HIGH),
+    ("qemu-arm64-16k-va52", 52, 4, True, HIGH, HIGH),
     ("qemu-riscv64-sv39", 38, 3, False, DIES, LOW),
     ("qemu-riscv64-sv48", 47, 4, True, HIGH, HIGH),
     ("qemu-riscv64-sv57", 56, 5, True, HIGH, HIGH),
@@ -76,6 +78,7 @@ def test_a_machine(
     facts = ready.facts
     assert (facts.bits, facts.levels, facts.hint_high.honoured) == (bits, levels, honoured)
     assert facts.pointer_size == (4 if bits == 32 else 8)
+    assert facts.page_size == (16 << 10 if "16k" in guest else 4 << 10)
     for cell, expected in zip(cells, (before, after), strict=True):
         verdict = run.verdicts[cell.id]
         assert verdict.result is Result.PASS, verdict.findings

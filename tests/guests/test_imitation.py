@@ -114,6 +114,8 @@ FAULTS = ("hints=ignored", "occupied=0x2800000000-0x3000000000", "fail=hinted:1:
         # with three levels of page table, and where they are imitated on four
         ("qemu-riscv64-sv48", "ceiling=38bit", "qemu-riscv64-sv39"),
         ("qemu-arm64", "ceiling=39bit", "qemu-user-arm64-39bit"),
+        # pages of 16 KiB, with four levels and with three
+        ("qemu-arm64-16k-va52", "ceiling=47bit", "qemu-arm64-16k"),
     ],
 )
 def test_other_machines_are_narrowed_as_well(

@@ -24,7 +24,9 @@ from foothold_lab.harness.model.verdict import Result
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
 
-GUESTS = ("native", "docker", "qemu-x86_64", "uml-bookworm", "uml-trixie", "uml-testing")
+GUESTS = (
+    "native", "docker", "qemu-x86_64", "qemu-arm64-16k", "uml-bookworm", "uml-trixie", "uml-testing",
+)  # fmt: skip
 
 # what a program sees: places of mappings by three ways of asking, from three kinds of task
 PLACES = """
@@ -118,7 +120,7 @@ def test_maps_nothing_above_a_ceiling(booted: Booted) -> None:
 
 
 def test_occupies_a_range_before_the_first_instruction(booted: Booted) -> None:
-    seen = booted.places("occupied=0x3000000000-0x3040000000+occupied=0x3300000000-0x3300001000")
+    seen = booted.places("occupied=0x3000000000-0x3040000000+occupied=0x3300000000-0x3300010000")
     assert seen["one"] not in range(0x3000000000, 0x3040000000)
     assert seen["two"] == TWO
     assert seen["child"] != 0x3300000000
@@ -130,10 +132,10 @@ def test_occupies_a_range_before_the_first_instruction(booted: Booted) -> None:
 
 
 def test_reports_a_range_that_cannot_be_occupied(booted: Booted) -> None:
-    limits = Limits.parse("occupied=0x3000000000-0x3040000000+occupied=0x3000000000-0x3000001000")
+    limits = Limits.parse("occupied=0x3000000000-0x3040000000+occupied=0x3000000000-0x3000010000")
     if not support_for(booted.guest, booted.facts, limits).ok:
         pytest.skip("no faults here")
-    with pytest.raises(SubjectError, match="cannot occupy 0x3000000000-0x3000001000: File exists"):
+    with pytest.raises(SubjectError, match="cannot occupy 0x3000000000-0x3000010000: File exists"):
         run_program(booted.guest, ["/bin/true"], limits, Deadline.after(60))
 
 
@@ -190,7 +192,7 @@ def test_restores_the_overcommit_mode(booted: Booted) -> None:
 
 def test_restores_max_map_count(booted: Booted) -> None:
     code = PLACES.partition("seen =")[0] + (
-        "print(min(mmap(ONE + i * 8192, 0, 0x22, 4096) for i in range(400)))"
+        "print(min(mmap(ONE + i * 131072, 0, 0x22, 65536) for i in range(400)))"
     ).replace("ONE", str(ONE))
     assert int(booted.python("none", code).stdout) > 0
     assert booted.python("max_map_count=200", code).stdout == b"-12\n"
@@ -223,7 +225,7 @@ def test_facts_are_complete(booted: Booted) -> None:
     assert facts.cgroup.version in (1, 2)
     assert not facts.hint_beyond.honoured
     upward = booted.guest.name.startswith("uml")
-    assert facts.aslr_bits == 0 if upward else facts.aslr_bits > 16
+    assert facts.aslr_bits == 0 if upward else facts.aslr_bits > 12
 
 
 @pytest.mark.parametrize("guest", GUESTS)
