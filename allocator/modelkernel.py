@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PAGE = 4096  # of x86-64; arm64 and others have kernels with pages of 16 and 64 KiB
 LARGEST_PAGE = 64 << 10
-BLOCK_SHIFT = 12  # memory is created 4 KiB at a time, whatever the size of a page
+BLOCK_SHIFT = 12  # memory is created 4 KiB at a time, for every size of a page
 MIN_ADDRESS = 65536  # vm.mmap_min_addr
 TOP_GAP = 128 << 20  # between the top of the address space and the first mapping: stack, vdso
 BOTTOM_UP_BASE = 0x40000000  # where User-Mode Linux begins, and i386, a third of its way up

@@ -37,7 +37,7 @@ PERSISTENT = 256 << 10
 ARENA_TABLE = 32 * MIB
 ARENA_RECORD = 68 << 10
 COMMITTED = 4 * MIB  # at a time
-RUNTIME_PAGE = 4096  # of the runtime of 2012, whatever the page of the kernel is
+RUNTIME_PAGE = 4096  # of the runtime of 2012, not of the kernel
 CHUNK_BITMAPS = MIB
 GC_BITS = 64 << 10
 
