@@ -40,6 +40,7 @@ from foothold_lab.harness.transport.stream import Stream
 SOCKET = "guests.socket"  # its name in the directory
 Mode = Literal["failed", "all"]
 MAX_LINE = 1 << 16  # bytes of a line
+SEND_SECONDS = 86400.0  # a person may type ahead of a program that does not read
 POLL_SECONDS = 1.0  # seconds between checks whether the client has gone
 
 
@@ -196,7 +197,8 @@ class _SocketStream:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        self._connection.settimeout(max(deadline.remaining, 0.001))
         self._connection.sendall(data)
 
     def receive(self, deadline: Deadline) -> bytes:
@@ -219,7 +221,7 @@ def _forward(connection: socket.socket, stream: Stream) -> None:
     def read_input() -> None:
         with contextlib.suppress(OSError):
             while data := connection.recv(65536):
-                stream.send(data)
+                stream.send(data, Deadline.after(SEND_SECONDS))
         gone.set()
 
     threading.Thread(target=read_input, name="guest-server-input", daemon=True).start()

@@ -179,6 +179,24 @@ class Code(StrEnum):
         "long to be judged.",
         "Find out what it waits for. If it only needs longer, raise `deadline`.",
     )
+    SUBJECT_FORGED = (
+        "subject/forged-evidence",
+        "Bytes that the agent did not write came on its line to the harness: the subject has written "
+        "them. Frames of the agent carry a seal that the subject cannot make.",
+        "Do not trust the subject. Its cell has no verdict, and its guest is not used again.",
+    )
+    SUBJECT_KILLED_GUEST = (
+        "subject/killed-guest",
+        "The subject killed the processes that serve its guest, such as by `kill -9 -1`.",
+        "Run the subject as another user (`--user`), or find out why it kills what is not its own.",
+    )
+    GUEST_CHANGED = (
+        "guest/changed",
+        "A cell changed its guest in a way that outlives it: a sysctl, a file, the clock. The guest is "
+        "replaced by a fresh one; a note of this cell and of the next one says so.",
+        "Read in the note what was changed. If the subject must do so, run it in a guest of its own "
+        "(`--boot-per-cell`).",
+    )
     GUEST_FAILED = (
         "guest/failed",
         "The guest failed in a way that has no code of its own.",

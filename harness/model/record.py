@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import msgspec
+
+GuestStateMoments = Literal["", "after", "both"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Supervision:
     (`ready_notify`), or all its threads have waited for an event for `ready_idle` seconds. With
     `trace_files` the trace has the calls that name files instead of those that map memory. With
     `exit_maps`, a traced program is held before it ends by itself, and its maps are read at the
-    checkpoint `end`.
+    checkpoint `end`. `guest_state`: what the program may change of its guest is read after it, or
+    before and after it.
     """
 
     trace: bool = False
@@ -60,6 +64,7 @@ class Supervision:
     ready_idle: float = 0.0
     exit_maps: bool = False
     trace_files: bool = False
+    guest_state: GuestStateMoments = ""
 
 
 UNTRACED = Supervision()
@@ -109,11 +114,12 @@ class Record:
     `maps` is /proc/PID/maps by checkpoint (`reserved`, `end`, `running`), as the agent read it while
     the program was held. `trace` is what the tracer wrote, None without one. `emulator` is the log of
     an emulator that ran the program, None without one; `maps` are then those of the emulator
-    (harness/evidence/emulator.py). `cut` names what was longer than the harness keeps: `stdout`,
-    `stderr`, `trace`. `stopped`: it was ended at its timeout, or because it was `ready`: a condition
+    (harness/evidence/emulator.py). `cut` names what was longer than is kept: `stdout`, `stderr`,
+    `trace`, `files`, `checkpoints`, `maps-CHECKPOINT`. `stopped`: it was ended at its timeout, or because it was `ready`: a condition
     of its Supervision was met. `stop` says what it did then, as far as the agent could see it. `written`
     maps the names of files that it wrote into its fresh working directory to their contents.
-    `partial`: contact was lost before the end of the program, so `ending` says nothing.
+    `guest_state` maps `before` and `after` to what it could have changed of its guest, in lines of
+    name, tab and value. `partial`: contact was lost before the end of the program, so `ending` says nothing.
     """
 
     argv: tuple[str, ...]
@@ -130,6 +136,7 @@ class Record:
     ready: bool = False
     written: Mapping[str, bytes] = field(default_factory=dict)
     stop: Stop | None = None
+    guest_state: Mapping[str, str] = field(default_factory=dict)
     partial: bool = False
 
     def write(self, directory: Path, output: str = "stdout.jsonl") -> None:

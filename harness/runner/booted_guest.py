@@ -45,7 +45,8 @@ class BootRequest:
 class BootedGuest:
     """A guest that runs, booted with `options`. `directory` is that of its boot; `verdicts` are
     those of its cells, in the order in which they ran. `missing_files` are those of a subject, by
-    name, once they were looked for. `is_stopping` says whether the user has ended the run.
+    name, once they were looked for. `state` is what cells may change of it, as it was after the last
+    one. `replaces` says why the guest before it was given up, for the next cell. `is_stopping` says whether the user has ended the run.
     """
 
     kind: GuestType
@@ -57,6 +58,8 @@ class BootedGuest:
     verdicts: list[Verdict] = field(default_factory=list)
     missing_files: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unsound: bool = False
+    state: str = ""
+    replaces: str = ""
 
     @property
     def name(self) -> str:

@@ -22,16 +22,18 @@ from foothold_lab.harness.model.errors import (
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.kernel_log import kernel_faults
-from foothold_lab.harness.model.record import Record
+from foothold_lab.harness.model.record import GuestStateMoments, Record
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.harness.oracle import predict, unknown
 from foothold_lab.harness.runner.booted_guest import BootedGuest, subject_support
 from foothold_lab.harness.runner.execution import Execution, deadline_for, execute
+from foothold_lab.harness.runner.guest_state import change_of_guest
 from foothold_lab.harness.runner.missing_files import add_missing, missing_files
 from foothold_lab.harness.subjects.subject import Subject, can_judge_under
 
 MOST_CONSOLE = 1 << 20  # bytes of a console that are searched after a cell
 LAST_BYTES, LAST_WORDS = 4096, 3  # of the output of a program whose guest died: bytes, lines
+_UNSOUND = (Code.SUBJECT_FORGED, Code.SUBJECT_KILLED_GUEST)  # errors of a subject
 JUDGING_SECONDS = 120.0  # the longest trace that is kept takes about 20 s on one processor
 
 
@@ -86,7 +88,8 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
     if not (support := _support(booted, cell, subject)).ok:
         return unsupported(cell, Finding(Code.UNSUPPORTED_LIMIT, support.reason), support.remedy)
     untraced = _untraced(booted, wanted=booted.options.trace and cell.trace)
-    notes = [*guest.boot_record.notes, *([untraced] if untraced else [])]
+    notes = [*guest.boot_record.notes, *filter(None, (untraced, booted.replaces))]
+    booted.replaces = ""
     deadline = deadline_for(cell, subject, guest)
     console = _ConsoleLog(booted)
     predicted = None
@@ -95,7 +98,9 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
         if subject.reports:
             predicted, unpredicted = _prediction(cell, facts)
             notes += [unpredicted] if unpredicted else []
-        execution = execute(cell, subject, guest, deadline, trace=not untraced)
+        execution = execute(
+            cell, subject, guest, deadline, trace=not untraced, guest_state=_moments(booted)
+        )
         execution.write(directory, reports=subject.reports)
         observation = execution.observe(
             cell, subject, pointers=facts.pointer_size, check=_judging_check(booted)
@@ -106,14 +111,13 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
         if error.record:  # what it printed before its guest died is evidence
             error.record.write(directory, "stdout.jsonl" if subject.reports else "stdout")
             notes += [f"it had printed: {line}" for line in _last_words(error.record)]
-        if isinstance(error, GuestError):
-            booted.unsound = True
-            if cell.expected and cell.expected.panics:
-                seconds = time.monotonic() - started
-                return replace(
-                    evidence.judge_panic(cell, error, seconds=seconds, notes=notes),
-                    artefacts=str(directory),
-                )
+        booted.unsound |= isinstance(error, GuestError) or error.code in _UNSOUND
+        if isinstance(error, GuestError) and cell.expected and cell.expected.panics:
+            seconds = time.monotonic() - started
+            return replace(
+                evidence.judge_panic(cell, error, seconds=seconds, notes=notes),
+                artefacts=str(directory),
+            )
         return Verdict(
             cell=cell.id,
             result=Result.ERROR,
@@ -129,6 +133,7 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
         )
     if execution.untraced:
         notes.append("run again without a tracer, under which it did not come to an end")
+    notes += _changes_of_guest(booted, execution)
     if faults := _kernel_faults(console, execution):
         booted.unsound = True
         observation = replace(observation, contradictions=(*observation.contradictions, *faults))
@@ -156,6 +161,24 @@ def _missing(
     return booted.missing_files[subject.name]
 
 
+def _moments(booted: BootedGuest) -> GuestStateMoments:
+    """Say when the agent reads what a cell may change of its guest; never on the host's kernel."""
+    if not booted.guest.capabilities.own_kernel:
+        return ""
+    return "after" if booted.state else "both"
+
+
+def _changes_of_guest(booted: BootedGuest, execution: Execution) -> list[str]:
+    """Return what the cell has changed of its guest, as notes. The guest is not used again then."""
+    notes = []
+    for record in execution.records:
+        booted.state, change = change_of_guest(record, booted.state)
+        if change:
+            notes.append(str(change))
+            booted.unsound = True
+    return notes
+
+
 class _ConsoleLog:
     """The console of a guest from now on; empty for a guest without one."""
 
@@ -178,7 +201,7 @@ def _kernel_faults(console: _ConsoleLog, execution: Execution) -> list[Finding]:
         Finding(Code.GUEST_KERNEL_WARNING, f"The kernel reported a fault: {message}")
         for message in kernel_faults(console.read())
     ]
-    for record in filter(None, (execution.record, execution.untraced)):
+    for record in execution.records:
         before, after = record.ending.taint_before, record.ending.taint_after
         if after != before:
             text = f"The taint of the kernel changed from {before} to {after}."

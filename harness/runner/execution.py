@@ -15,7 +15,7 @@ from foothold_lab.harness import evidence, subjects
 from foothold_lab.harness.guests.base import Guest, run_program
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Check, Deadline, unchecked
-from foothold_lab.harness.model.record import Record
+from foothold_lab.harness.model.record import GuestStateMoments, Record
 from foothold_lab.harness.model.verdict import Observation
 from foothold_lab.harness.subjects.subject import Subject
 
@@ -28,6 +28,11 @@ class Execution:
 
     record: Record
     untraced: Record | None = None
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The records, in the order of the runs."""
+        return (self.record, self.untraced) if self.untraced else (self.record,)
 
     def observe(
         self, cell: Cell, subject: Subject, *, pointers: int = 8, check: Check = unchecked
@@ -70,14 +75,21 @@ def deadline_for(cell: Cell, subject: Subject, guest: Guest) -> Deadline:
 
 
 def execute(
-    cell: Cell, subject: Subject, guest: Guest, deadline: Deadline, *, trace: bool
+    cell: Cell,
+    subject: Subject,
+    guest: Guest,
+    deadline: Deadline,
+    *,
+    trace: bool,
+    guest_state: GuestStateMoments = "",
 ) -> Execution:
     """Run the subject of a cell. Raises what `run_program` raises."""
     argv = subjects.command(subject, cell, guest.paths, trace=trace)
     how = subjects.supervision(subject, guest.paths, guest.scale, trace=trace)
+    how = replace(how, guest_state=guest_state)
     record = run_program(guest, argv, cell.limits, deadline, how=how)
     waits = bool(record.stop and record.stop.activity == "waits" and how.ready_idle)
     if subject.reports or not trace or not record.stopped or record.ready or waits:
         return Execution(record)
-    how = replace(how, trace=False)
+    how = replace(how, trace=False, guest_state="after" if guest_state else "")
     return Execution(record, run_program(guest, argv, cell.limits, deadline, how=how))

@@ -93,6 +93,7 @@ class _GroupRun:
         names = dict.fromkeys(cell.subject for cell in cells)
         self._subjects = [self._options.subjects[name] for name in names]
         self._queue = RetryQueue(cells, self._options.retries, self._options.fresh)
+        self._replaced = ""  # why the last guest is not used again
 
     def run(self, processor: int) -> None:
         kind, root = self._group.kind, self._group.root
@@ -109,6 +110,7 @@ class _GroupRun:
             try:
                 with contextlib.ExitStack() as stack:
                     booted = stack.enter_context(self._pool.boot(request))
+                    booted.replaces, self._replaced = self._replaced, ""
                     if self._run_batch(batch, booted, boot):
                         self._offer(booted, boot, stack)
             except (FootholdError, ImageError, OSError) as error:
@@ -133,6 +135,7 @@ class _GroupRun:
                 return False  # not a verdict: the guest was stopped under the cell
             self._record(cell, verdict, boot)
             if booted.damaged:
+                self._replaced = f"fresh boot: the cell before, {cell.id}, had spoiled its guest"
                 return False
         return True
 

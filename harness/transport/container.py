@@ -35,8 +35,9 @@ class ExecStream:
         self._buffer = bytearray()
         self._stderr = bytearray()
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, deadline: Deadline) -> None:
         """Send all of it."""
+        self._socket.settimeout(max(deadline.remaining, 0.001))
         self._socket.sendall(data)
 
     def receive(self, deadline: Deadline) -> bytes:

@@ -12,10 +12,17 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Ending, Window
-from foothold_lab.harness.transport.frames import FrameKind, Frames, LostContactError, frame
+from foothold_lab.harness.transport.frames import (
+    FrameKind,
+    Frames,
+    LostContactError,
+    frame,
+    new_key,
+)
 from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.harness.transport.supervised import decode
 
+_SEND_SECONDS = 86400.0  # a person may type ahead of a program that does not read
 _MOST_INPUT = 2048  # bytes of a frame: a UML line stalls at 4,095 unread bytes
 
 
@@ -32,8 +39,10 @@ class Conversation:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._frames = Frames()
+        key = new_key()
+        self._frames = Frames(key)
         self._received: deque[Output | Ending] = deque()
+        self._send_frame(frame(FrameKind.KEY, key))
 
     def send(self, data: bytes) -> None:
         """Send bytes to the input of the program. If it has ended, `receive` says how."""
@@ -51,7 +60,8 @@ class Conversation:
     def receive(self, deadline: Deadline) -> Output | Ending:
         """Return the next output, or how the program ended, which is the last answer.
 
-        Raises TimeoutError; SubjectError if it could not be started; LostContactError.
+        Raises TimeoutError; SubjectError if it could not be started, or has forged frames;
+        LostContactError.
         """
         while not self._received:
             try:
@@ -82,4 +92,4 @@ class Conversation:
     def _send_frame(self, data: bytes) -> None:
         """Send, unless the agent has ended: then its last frames can still be read."""
         with contextlib.suppress(OSError):
-            self._stream.send(data)
+            self._stream.send(data, Deadline.after(_SEND_SECONDS))

@@ -1,24 +1,35 @@
 """Frames between the harness and `agent run`: images/agent/frames.h.
 
-A frame is one letter (its kind), a length of 4 bytes (little endian), and that many bytes.
+A frame is one letter (its kind), a length of 4 bytes (little endian), and that many bytes. A frame
+of the agent has a seal before these bytes, which a program in the guest cannot make: images/agent/seal.h.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import secrets
 import struct
 from collections.abc import Iterator
 from enum import Enum
 
+from foothold_lab.harness.model.errors import SubjectError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Record
 
 MOST_FRAME = 16 << 20  # bytes; the agent sends no longer frame
+KEY_SIZE = 32  # bytes
 _HEADER = struct.Struct("<cI")
+_SEAL_SIZE = 8
+_HEAD_SIZE = _HEADER.size + _SEAL_SIZE
 
 
 class FrameKind(bytes, Enum):
     """The kinds of frames. Names and values are those of `enum frame_kind` in the agent."""
 
     # to the agent
+    KEY = b"n"
+    """The key of the seals; the first frame, without which the agent sends none."""
     INPUT = b"i"
     """Bytes for the standard input of the subject."""
     CLOSE_INPUT = b"c"
@@ -41,6 +52,10 @@ class FrameKind(bytes, Enum):
     """A part of the trace."""
     EXIT_MAPS = b"l"
     """Its maps when it is about to exit."""
+    GUEST_STATE = b"g"
+    """What a subject could have changed of the guest: images/agent/guest_state.h."""
+    CUT = b"y"
+    """Text: which evidence was longer than the agent sends."""
     FILE = b"d"
     """A file that it has written: its name, NUL, the content. Without a name: there were more."""
     STOPPED = b"h"
@@ -65,31 +80,57 @@ def frame(kind: FrameKind, payload: bytes = b"") -> bytes:
     return _HEADER.pack(kind.value, len(payload)) + payload
 
 
-class Frames:
-    """Assembles frames from the pieces in which their bytes arrive."""
+def new_key() -> bytes:
+    """Return a key that no program can guess."""
+    return secrets.token_bytes(KEY_SIZE)
 
-    def __init__(self) -> None:
+
+def seal(key: bytes, number: int, head: bytes, payload: bytes) -> bytes:
+    """Return the seal of the frame with this number, from 0."""
+    text = number.to_bytes(8, "little") + head + payload
+    return hashlib.blake2s(text, key=key, digest_size=_SEAL_SIZE).digest()
+
+
+class Frames:
+    """Assembles the frames of one run of the agent from the pieces in which their bytes arrive."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._count = 0
         self._buffer = bytearray()
 
     def take(self, data: bytes) -> Iterator[tuple[FrameKind, bytes]]:
         """Return the frames that are complete, as (kind, payload).
 
-        Raises LostContactError for a kind or a length that the agent does not send.
+        Raises LostContactError if the first bytes are not those of the agent, or for a kind or a
+        length that it does not send; SubjectError for later bytes that the agent did not write: the
+        program under test has written them.
         """
         self._buffer += data
         while len(self._buffer) >= _HEADER.size:
-            letter, length = _HEADER.unpack_from(self._buffer)
-            if length > MOST_FRAME:
-                raise LostContactError(f"a frame of {length} bytes: this is not our agent")
-            if len(self._buffer) < _HEADER.size + length:
+            head = bytes(self._buffer[: _HEADER.size])
+            letter, length = _HEADER.unpack(head)
+            if length > MOST_FRAME or letter not in _KINDS:
+                raise self._foreign(f"a frame of kind {letter!r} with {length} bytes")
+            end = _HEAD_SIZE + length
+            if len(self._buffer) < end:
                 return
-            payload = bytes(self._buffer[_HEADER.size : _HEADER.size + length])
-            del self._buffer[: _HEADER.size + length]
-            yield _kind(letter), payload
+            payload = bytes(self._buffer[_HEAD_SIZE:end])
+            expected = seal(self._key, self._count, head, payload)
+            if not hmac.compare_digest(self._buffer[_HEADER.size : _HEAD_SIZE], expected):
+                raise self._foreign(f"a frame of kind {letter!r} without the seal of the agent")
+            self._count += 1
+            del self._buffer[:end]
+            yield FrameKind(letter), payload
+
+    def _foreign(self, what: str) -> SubjectError | LostContactError:
+        if not self._count:
+            return LostContactError(f"{what}: this is not our agent")
+        return SubjectError(
+            f"bytes between the frames of the agent were not written by it: {what}",
+            "the subject has forged evidence: judge it in a guest that you can throw away",
+            code=Code.SUBJECT_FORGED,
+        )
 
 
-def _kind(letter: bytes) -> FrameKind:
-    try:
-        return FrameKind(letter)
-    except ValueError:
-        raise LostContactError(f"a frame of kind {letter!r}: this is not our agent") from None
+_KINDS = frozenset(kind.value for kind in FrameKind)

@@ -115,8 +115,9 @@ class SshStream:
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, deadline: Deadline) -> None:
         """Send all of it."""
+        self._channel.settimeout(max(deadline.remaining, 0.001))
         self._channel.sendall(data)
 
     def receive(self, deadline: Deadline) -> bytes:

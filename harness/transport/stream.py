@@ -15,8 +15,10 @@ from foothold_lab.harness.model.deadline import Deadline
 class Stream(Protocol):
     """Bytes to and from one program."""
 
-    def send(self, data: bytes) -> None:
-        """Send all of it. Raises OSError if the program or its guest is gone."""
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        """Send all of it. Raises OSError if the program or its guest is gone, TimeoutError at the
+        deadline: then a part may have been sent.
+        """
 
     def receive(self, deadline: Deadline) -> bytes:
         """Return some bytes, none at the end. Raises TimeoutError at the deadline."""
@@ -42,11 +44,22 @@ class PipeStream:
         assert self._process.stdin and self._process.stdout and self._process.stderr
         self._in, self._out = self._process.stdin, self._process.stdout
         self._err = self._process.stderr
+        os.set_blocking(self._in.fileno(), False)
 
-    def send(self, data: bytes) -> None:
+    @property
+    def process_id(self) -> int:
+        """The program."""
+        return self._process.pid
+
+    def send(self, data: bytes, deadline: Deadline) -> None:
         """Send all of it."""
-        self._in.write(data)
-        self._in.flush()
+        rest = memoryview(data)
+        while rest:
+            _, ready, _ = select.select([], [self._in], [], deadline.remaining)
+            if not ready:
+                raise TimeoutError
+            with contextlib.suppress(BlockingIOError):
+                rest = rest[os.write(self._in.fileno(), rest) :]
 
     def receive(self, deadline: Deadline) -> bytes:
         """Return some bytes, none at the end."""

@@ -6,9 +6,9 @@ maps and sends that line, so that a checkpoint costs one round trip.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -27,12 +27,20 @@ from foothold_lab.harness.model.facts import Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.patterns import compile_pattern
 from foothold_lab.harness.model.record import UNTRACED, Ending, Record, Stop, Supervision
-from foothold_lab.harness.transport.frames import FrameKind, Frames, LostContactError, frame
+from foothold_lab.harness.transport.frames import (
+    FrameKind,
+    Frames,
+    LostContactError,
+    frame,
+    new_key,
+)
 from foothold_lab.harness.transport.stream import Stream
 
 MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent sends 5 MiB
 MOST_TRACE = 64 << 20  # bytes of a trace that are kept (1,000,000 calls); the agent sends 65 MiB
 MOST_LINE = 8 << 10  # bytes of an incomplete line that are searched, each time that it grows
+MOST_HOLDS = 100  # checkpoints of a subject that are answered; the allocator has 2
+MOST_STATE = 64 << 10  # bytes of the state of a guest; the agent sends 8 KiB
 MOST_WRITTEN = 5 << 20  # bytes of written files that are kept; the agent sends 4 MiB
 OWN_TRACE = "fd:"
 OWN_TRACER = "self"  # instead of the path of strace: the agent is the tracer
@@ -70,6 +78,10 @@ def agent_argv(
         words += ["--terminal", f"{how.terminal.rows}x{how.terminal.columns}"]
     for name, value in how.environment.items():
         words += ["--env", f"{name}={value}"]
+    if how.guest_state:
+        words.append("--guest-state")
+    if how.guest_state == "both":
+        words.append("--guest-state-before")
     words += _location(how)
     words += _readiness(how)
     if how.user:
@@ -157,10 +169,10 @@ def supervise(
     be started, or still runs at the deadline (then it is dead); InfrastructureError if it cannot be
     traced; LostContactError if the guest ends first.
     """
-    supervision = _Supervision(stream, tuple(argv), on_checkpoint, how)
+    supervision = _Supervision(stream, tuple(argv), on_checkpoint, how, deadline)
     started = time.monotonic()
     try:
-        return supervision.run(deadline)
+        return supervision.run()
     except (LostContactError, FootholdError) as error:
         error.record = supervision.partial_record(time.monotonic() - started)
         raise
@@ -185,7 +197,10 @@ class _Supervision:
         argv: tuple[str, ...],
         on_checkpoint: Callable[[str], None],
         how: Supervision,
+        deadline: Deadline,
     ) -> None:
+        self._started = time.monotonic()
+        self._deadline = deadline
         self._timeout = None if how.timeout is None else Deadline.after(how.timeout)
         self._ready_pattern = (
             compile_pattern(how.ready_pattern, per_line=True) if how.ready_pattern else None
@@ -199,22 +214,26 @@ class _Supervision:
         self._output = {FrameKind.STDOUT: _Output("stdout"), FrameKind.STDERR: _Output("stderr")}
         self._trace: bytearray | None = None
         self._cut: list[str] = []
-        self._checkpoints: list[str] = []
+        self._holds: deque[str] = deque()  # the first one was answered, its maps will come
+        self._held = 0
+        self._maps_of_stop = self._maps_cut = False  # of the next maps
         self._maps: dict[str, str] = {}
+        self._guest_state: dict[str, str] = {}
         self._written: dict[str, bytes] = {}
 
-    def run(self, deadline: Deadline) -> Record:
-        started = time.monotonic()
-        frames = Frames()
+    def run(self) -> Record:
+        key = new_key()
+        frames = Frames(key)
+        self._send(frame(FrameKind.KEY, key))
         while True:
-            until = self._next(deadline)
+            until = self._next()
             try:
                 if until.expired:  # even if there is more to read: some subjects never pause
                     raise TimeoutError
                 data = self._stream.receive(until)
             except TimeoutError:
-                if until is deadline:
-                    raise self._past_deadline(started) from None
+                if until is self._deadline:
+                    raise self._past_deadline() from None
                 self._end()
                 continue
             except OSError as error:
@@ -223,59 +242,102 @@ class _Supervision:
                 raise LostContactError(self._stream.complaint())
             for kind, payload in frames.take(data):
                 if kind == FrameKind.ENDED:
-                    return self._record(decode(payload, Ending), time.monotonic() - started)
+                    seconds = time.monotonic() - self._started
+                    return self._record(decode(payload, Ending), seconds)
                 self._frame(kind, payload)
 
-    def _next(self, deadline: Deadline) -> Deadline:
+    def _next(self) -> Deadline:
         """Return until when to wait: the timeout, once, or the deadline."""
         if self._timeout and not self._stopped:
-            return min(self._timeout, deadline, key=lambda each: each.at)
-        return deadline
+            return min(self._timeout, self._deadline, key=lambda each: each.at)
+        return self._deadline
 
     def _end(self) -> None:
         """Have the agent stop the subject, send its maps, and kill it."""
         self._stopped = True
         self._send(frame(FrameKind.STOP, b""))
 
-    def _take_stop(self, stop: Stop) -> None:
+    def _take_stop(self, payload: bytes) -> None:
         """The agent has stopped the subject. The maps that follow are those of this moment."""
+        stop = decode(payload, Stop)
         self._stopped = True
         self._ready |= stop.reason not in ("request", "timeout")
         self._stop = stop
-        self._checkpoints.append("running")
+        self._maps_of_stop = True
 
     def _frame(self, kind: FrameKind, payload: bytes) -> None:
-        if kind == FrameKind.STARTED:
-            self._pid = decode(payload, _Pid).pid
-        elif kind == FrameKind.FAILED:
-            raise self._not_started(payload.decode(errors="replace"))
-        elif kind == FrameKind.TRACE:
-            self._take_trace(payload)
-        elif kind == FrameKind.MAPS:
-            self._take_maps(payload)
-        elif kind == FrameKind.STOPPED:
-            self._take_stop(decode(payload, Stop))
-        elif kind == FrameKind.EXIT_MAPS:
-            self._maps["end"] = payload.decode(errors="replace")
-        elif kind == FrameKind.FILE:
-            self._take_file(payload)
-        elif kind in self._output:
+        handlers: dict[FrameKind, Callable[[bytes], None]] = {
+            FrameKind.STARTED: self._take_start,
+            FrameKind.FAILED: self._take_failure,
+            FrameKind.TRACE: self._take_trace,
+            FrameKind.MAPS: self._take_maps,
+            FrameKind.STOPPED: self._take_stop,
+            FrameKind.EXIT_MAPS: lambda maps: self._keep_maps("end", maps),
+            FrameKind.CUT: self._take_cut,
+            FrameKind.GUEST_STATE: self._take_guest_state,
+            FrameKind.FILE: self._take_file,
+        }
+        if kind in self._output:
             self._take_output(kind, payload)
+        elif kind in handlers:
+            handlers[kind](payload)
         else:
             raise LostContactError(f"a frame of kind {kind!r}, which the agent does not send")
 
+    def _take_start(self, payload: bytes) -> None:
+        self._pid = decode(payload, _Pid).pid
+
+    def _take_failure(self, payload: bytes) -> None:
+        raise self._not_started(payload.decode(errors="replace"))
+
+    def _take_cut(self, _: bytes) -> None:
+        self._maps_cut = True
+
+    def _take_guest_state(self, payload: bytes) -> None:
+        moment, _, values = payload[:MOST_STATE].decode(errors="replace").partition("\n")
+        self._guest_state[moment] = values
+
     def _take_maps(self, payload: bytes) -> None:
         """Keep the maps of the oldest checkpoint; none come if the subject had ended before."""
-        if self._checkpoints:
-            checkpoint = self._checkpoints.pop(0)
-            if payload:
-                self._maps[checkpoint] = payload.decode(errors="replace")
+        if self._maps_of_stop:
+            self._maps_of_stop = False
+            self._keep_maps("running", payload)
+        elif self._holds:
+            self._keep_maps(self._holds.popleft(), payload)
+            if self._holds:
+                self._answer_hold()
+
+    def _keep_maps(self, checkpoint: str, payload: bytes) -> None:
+        if payload:
+            self._maps[checkpoint] = payload.decode(errors="replace")
+        if self._maps_cut:
+            self._maps_cut = False
+            self._note_cut(f"maps-{checkpoint}")
+
+    def _note_cut(self, what: str) -> None:
+        if what not in self._cut:
+            self._cut.append(what)
+
+    def _take_hold(self, name: str) -> None:
+        """Answer a hold when those before it were answered: a subject may hold without waiting."""
+        if self._held == MOST_HOLDS:
+            self._note_cut("checkpoints")
+            return
+        self._held += 1
+        self._holds.append(name)
+        if len(self._holds) == 1:
+            self._answer_hold()
+
+    def _answer_hold(self) -> None:
+        self._on_checkpoint(self._holds[0])
+        # in one piece: two would become two packets of SSH
+        self._send(frame(FrameKind.MAPS, b"") + frame(FrameKind.INPUT, b"\n"))
 
     def _take_output(self, kind: FrameKind, payload: bytes) -> None:
         output = self._output[kind]
         lines = output.take(payload)
-        if output.cut and output.name not in self._cut:
-            self._cut.append(output.name)
+        if output.cut:
+            self._note_cut(output.name)
         if (
             self._ready_pattern
             and not self._stopped
@@ -285,11 +347,7 @@ class _Supervision:
             self._end()
         if kind == FrameKind.STDOUT:
             for match in _CHECKPOINT.finditer(lines):
-                name = match[1].decode()
-                self._checkpoints.append(name)
-                self._on_checkpoint(name)
-                # in one piece: two would become two packets of SSH
-                self._send(frame(FrameKind.MAPS, b"") + frame(FrameKind.INPUT, b"\n"))
+                self._take_hold(match[1].decode())
 
     def _take_file(self, payload: bytes) -> None:
         """Keep a written file. The guest chose its name: one that leads elsewhere is dropped."""
@@ -298,8 +356,7 @@ class _Supervision:
         parts = name.split("/")
         room = MOST_WRITTEN - sum(map(len, self._written.values()))
         if not name or len(content) > room:
-            if "files" not in self._cut:
-                self._cut.append("files")
+            self._note_cut("files")
         elif not any(part in ("", ".", "..") for part in parts):
             self._written[name] = content
 
@@ -307,8 +364,8 @@ class _Supervision:
         self._trace = self._trace or bytearray()
         room = MOST_TRACE - len(self._trace)
         self._trace += payload[:room]
-        if len(payload) > room and "trace" not in self._cut:
-            self._cut.append("trace")
+        if len(payload) > room:
+            self._note_cut("trace")
 
     def _not_started(self, complaint: str) -> SubjectError | InfrastructureError:
         if self._pid:
@@ -322,16 +379,24 @@ class _Supervision:
         )
 
     def _send(self, frames: bytes) -> None:
-        """Send frames, unless the agent has ended: then its last frames can still be read."""
-        with contextlib.suppress(OSError):
-            self._stream.send(frames)
+        """Send frames, unless the agent has ended: then its last frames can still be read.
 
-    def _past_deadline(self, started: float) -> SubjectError:
+        Raises SubjectError at the deadline.
+        """
+        try:
+            self._stream.send(frames, self._deadline)
+        except TimeoutError:
+            raise self._past_deadline() from None
+        except OSError:
+            pass
+
+    def _past_deadline(self) -> SubjectError:
+        seconds = time.monotonic() - self._started
         tail = bytes(
             self._output[FrameKind.STDERR].kept[-500:] or self._output[FrameKind.STDOUT].kept[-500:]
         )
         return SubjectError(
-            f"the subject was killed: it was still running after {time.monotonic() - started:.1f} s",
+            f"the subject was killed: it was still running after {seconds:.1f} s",
             f"its last output: {tail.decode(errors='replace').strip() or 'none'}",
             code=Code.SUBJECT_DEADLINE,
         )
@@ -355,6 +420,7 @@ class _Supervision:
             ready=self._ready,
             written=self._written,
             stop=self._stop,
+            guest_state=self._guest_state,
         )
 
 

@@ -2,7 +2,9 @@
  *
  * A frame is one letter (its kind), a length of 4 bytes (little endian), and that many bytes. Names
  * and values of the kinds are those of FrameKind in harness/transport/frames.py; a test compares
- * the two. */
+ * the two.
+ *
+ * A frame to the harness has a seal between the length and the payload: seal.h. */
 #ifndef FOOTHOLD_FRAMES_H
 #define FOOTHOLD_FRAMES_H
 
@@ -13,19 +15,22 @@
 
 enum frame_kind {
 	/* from the harness */
-	FRAME_INPUT = 'i',       /* bytes for the standard input of the subject */
+	FRAME_KEY = 'n',   /* the key of the seals; the first frame, without which none is sent */
+	FRAME_INPUT = 'i', /* bytes for the standard input of the subject */
 	FRAME_CLOSE_INPUT = 'c', /* close the standard input of the subject */
 	FRAME_STOP = 'k',        /* stop all its threads, send its maps, and kill it */
 	FRAME_RESIZE = 'w',      /* its terminal: rows and columns, 2 bytes each, little endian */
 	/* both ways */
 	FRAME_MAPS = 'm', /* a request for /proc/PID/maps, and the answer */
 	/* to the harness */
-	FRAME_STARTED = 's',   /* {"pid":N}: the subject starts */
-	FRAME_STDOUT = 'o',    /* its standard output */
-	FRAME_STDERR = 'e',    /* its standard error */
-	FRAME_TRACE = 't',     /* a part of the trace */
-	FRAME_EXIT_MAPS = 'l', /* its maps when it is about to exit */
-	FRAME_FILE = 'd',      /* a file that it has written: its name, NUL, the content */
+	FRAME_STARTED = 's',     /* {"pid":N}: the subject starts */
+	FRAME_STDOUT = 'o',      /* its standard output */
+	FRAME_STDERR = 'e',      /* its standard error */
+	FRAME_TRACE = 't',       /* a part of the trace */
+	FRAME_EXIT_MAPS = 'l',   /* its maps when it is about to exit */
+	FRAME_GUEST_STATE = 'g', /* what a subject could have changed of the guest: guest_state.h */
+	FRAME_CUT = 'y',         /* text: which evidence was longer than the agent sends */
+	FRAME_FILE = 'd',        /* a file that it has written: its name, NUL, the content */
 	FRAME_STOPPED = 'h', /* {"reason":...}: it is stopped; its maps follow, then it is killed */
 	FRAME_FAILED = 'f',  /* text: why it was not started; without text: not traced */
 	FRAME_ENDED = 'x',   /* {"status":...}; this frame or FRAME_FAILED is the last */

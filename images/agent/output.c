@@ -1,17 +1,22 @@
+#define _GNU_SOURCE
 #include "output.h"
 
+#include "seal.h"
 #include "text_output.h"
 #include "util.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define HEAD (FRAME_HEADER + SEAL)
 #define MOST_TRACE (65 << 20) /* bytes of a trace that are sent; the harness keeps fewer */
 
 static bool as_text;
 static const char *subject_root;
+static struct sealer sealer;
 static struct {
 	char buffer[CHUNK];
 	size_t filled, sent;
@@ -22,25 +27,31 @@ void output_as_text(void)
 	as_text = true;
 }
 
-/* Write header and payload in one call: two would become two packets of SSH. */
-static void write_frame(const unsigned char header[FRAME_HEADER], const void *data, size_t length)
+/* Write head and payload in one call: two would become two packets of SSH. */
+static void write_frame(const unsigned char head[HEAD], const void *data, size_t length)
 {
-	struct iovec parts[] = {{(void *)header, FRAME_HEADER}, {(void *)data, length}};
+	struct iovec parts[] = {{(void *)head, HEAD}, {(void *)data, length}};
 	ssize_t sent = writev(STDOUT_FILENO, parts, 2);
-	size_t done = sent > 0 ? (size_t)sent : 0, head = done < FRAME_HEADER ? done : FRAME_HEADER;
-	write_all(STDOUT_FILENO, header + head, FRAME_HEADER - head);
-	write_all(STDOUT_FILENO, (const char *)data + (done - head), length - (done - head));
+	size_t done = sent > 0 ? (size_t)sent : 0, first = done < HEAD ? done : HEAD;
+	write_all(STDOUT_FILENO, head + first, HEAD - first);
+	write_all(STDOUT_FILENO, (const char *)data + (done - first), length - (done - first));
 }
 
 void send_frame(enum frame_kind kind, const void *data, size_t length)
 {
-	unsigned char header[FRAME_HEADER];
+	unsigned char head[HEAD];
 	if (as_text) {
 		text_output(kind, data, length);
 		return;
 	}
-	frame_header(header, kind, length);
-	write_frame(header, data, length);
+	frame_header(head, kind, length);
+	seal_frame(&sealer, head, data, length, head + FRAME_HEADER);
+	write_frame(head, data, length);
+}
+
+int output_read_key(int fd)
+{
+	return sealer_read_key(&sealer, fd);
 }
 
 void output_set_root(const char *root)
@@ -69,10 +80,25 @@ static size_t strip_root(char *maps, size_t length)
 	return kept;
 }
 
+/* Read the maps of a process, up to the last whole line within MOST_MAPS. */
+static char *read_maps(pid_t pid, size_t *length, bool *cut)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+	char *maps = read_beginning(path, MOST_MAPS, length, cut);
+	char *end = maps && *cut ? memrchr(maps, '\n', *length) : NULL;
+	if (end)
+		*length = (size_t)(end + 1 - maps);
+	return maps;
+}
+
 void send_maps(enum frame_kind kind, pid_t pid)
 {
 	size_t length = 0;
-	char *maps = read_process_file(pid, "maps", &length);
+	bool cut = false;
+	char *maps = read_maps(pid, &length, &cut);
+	if (cut)
+		send_frame(FRAME_CUT, "maps", 4);
 	if (maps && subject_root)
 		length = strip_root(maps, length);
 	send_frame(kind, maps ? maps : "", length);

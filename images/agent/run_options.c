@@ -29,6 +29,27 @@ static int terminal_option(struct run_options *options, const char *value)
 	return 2;
 }
 
+/* An option without a value. Returns 1, or 0 if it is unknown. */
+static int flag_option(struct run_options *options, const char *option)
+{
+	const struct {
+		const char *name;
+		bool *flag;
+	} flags[] = {
+		{"--exit-maps", &options->exit_maps},
+		{"--trace-files", &options->trace_files},
+		{"--text", &options->text},
+		{"--guest-state", &options->guest_state},
+		{"--guest-state-before", &options->guest_state_before},
+	};
+	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+		if (!strcmp(option, flags[i].name)) {
+			*flags[i].flag = true;
+			return 1;
+		}
+	return 0;
+}
+
 /* Parse the option at argv[at]. Returns how many words it has, 0 if it is unknown, or -EINVAL. */
 static int run_option(struct run_options *options, int argc, char **argv, int at)
 {
@@ -41,18 +62,9 @@ static int run_option(struct run_options *options, int argc, char **argv, int at
 		words = readiness_option(&options->readiness, argc, argv, at);
 	if (words)
 		return words;
-	if (!strcmp(argv[at], "--exit-maps")) {
-		options->exit_maps = true;
-		return 1;
-	}
-	if (!strcmp(argv[at], "--trace-files")) {
-		options->trace_files = true;
-		return 1;
-	}
-	if (!strcmp(argv[at], "--text")) {
-		options->text = true;
-		return 1;
-	}
+	words = flag_option(options, argv[at]);
+	if (words)
+		return words;
 	if (at + 1 >= argc)
 		return 0;
 	if (!strcmp(argv[at], "--terminal"))

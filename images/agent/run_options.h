@@ -25,7 +25,9 @@ struct run_options {
 	bool exit_maps;                /* --exit-maps: send the maps of the subject at its exit */
 	struct terminal_size terminal; /* --terminal ROWSxCOLUMNS: a terminal for the subject */
 	struct readiness readiness;    /* the options of readiness.h */
-	bool text;                     /* --text: text for a person instead of frames */
+	bool guest_state; /* --guest-state: send what the subject may have changed of the guest */
+	bool guest_state_before; /* --guest-state-before: send it before the subject starts, too */
+	bool text;               /* --text: text for a person instead of frames */
 	unsigned timeout; /* --timeout SECONDS: kill the subject if it still runs then; 0: never */
 };
 

@@ -2,6 +2,7 @@
 #include "strace_exec.h"
 
 #include "exit_maps.h"
+#include "protection.h"
 #include "util.h"
 
 #include <errno.h>
@@ -39,6 +40,7 @@ noreturn void become_subject(const struct child *child)
 	snprintf(text, sizeof text, "+%d\n", tracer_of_this_process());
 	exit_filter_pass(child->report, child->exit_filter ? exit_filter_install() : -1, text);
 	dup2(child->report, STDERR_FILENO); /* for what limits_apply() complains of */
+	weaken_subject();
 	limits_apply(child->limits);
 	tracer_prepare_child(child->tracer);
 	dup2(child->error, STDERR_FILENO);

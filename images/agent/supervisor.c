@@ -3,9 +3,11 @@
 
 #include "account.h"
 #include "exit_maps.h"
+#include "guest_state.h"
 #include "output.h"
 #include "process_state.h"
 #include "process_tree.h"
+#include "protection.h"
 #include "readiness.h"
 #include "strace_exec.h"
 #include "text_output.h"
@@ -416,8 +418,11 @@ static void choose_tracer(struct supervisor *supervisor)
 	supervisor->trace_descriptor = -1;
 	if (!trace)
 		return;
+	bool by_agent = !strcmp(trace, TRACE_SELF);
+	if (strncmp(trace, TRACE_OWN, strlen(TRACE_OWN)) != 0 && !options->trace_files)
+		by_agent |= !can_weaken_subject();
 	/* a program has one tracer: the one that brings about the faults */
-	if (faults_any(&supervisor->tracer.faults) || !strcmp(trace, TRACE_SELF)) {
+	if (faults_any(&supervisor->tracer.faults) || by_agent) {
 		supervisor->tracer.writes_trace = true;
 		supervisor->tracer.sends_exit_maps = options->exit_maps;
 	} else if (!strncmp(trace, TRACE_OWN, strlen(TRACE_OWN))) {
@@ -459,12 +464,20 @@ static void start(struct supervisor *supervisor, char **options)
 	readiness_open(&supervisor->options.readiness);
 	supervisor->taint = kernel_taint();
 	process_tree_open(&supervisor->tree);
+	if (supervisor->options.guest_state_before)
+		guest_state_send("before");
 	limits_enter(&supervisor->options.limits);
+	/* a tracer attaches to a child that is dumpable; the child waits for that */
+	bool attaches = tracer_needed(&supervisor->tracer);
+	if (!attaches)
+		protect_process();
 	pid_t pid = process_tree_fork(&supervisor->tree, ends.terminal);
 	if (pid < 0)
 		die(-pid, "cannot fork for", supervisor->program[0]);
 	if (pid == 0)
 		become_program(supervisor, &ends, options);
+	if (attaches)
+		protect_process();
 	close_child_ends(&ends);
 	tracer_attach(&supervisor->tracer, pid);
 }
@@ -782,6 +795,8 @@ static int finish(struct supervisor *supervisor)
 	if (*supervisor->tracer.complaint)
 		complaint = supervisor->tracer.complaint;
 	bool ran = report->time > 0 && !*complaint;
+	if (ran && supervisor->options.guest_state)
+		guest_state_send("after");
 	if (ran)
 		send_ended(supervisor, end - report->time, outlived);
 	else
@@ -789,6 +804,13 @@ static int finish(struct supervisor *supervisor)
 	if (!supervisor->options.text)
 		return 0;
 	return ran ? process_tree_exit_code(tree) : EXIT_AGENT;
+}
+
+static void read_key(void)
+{
+	int error = output_read_key(STDIN_FILENO);
+	if (error)
+		die(-error, "cannot read the key of the frames from standard input", NULL);
 }
 
 int run_main(int argc, char **argv)
@@ -808,6 +830,8 @@ int run_main(int argc, char **argv)
 	supervisor.program = argv + program;
 	if (supervisor.options.text)
 		output_as_text();
+	else
+		read_key();
 	choose_tracer(&supervisor);
 	make_place(&supervisor);
 	start(&supervisor, argv + 2);

@@ -89,30 +89,42 @@ int read_all(int fd, void *data, size_t length)
 	return 0;
 }
 
-char *read_file(const char *path, size_t *length)
+char *read_beginning(const char *path, size_t most, size_t *length, bool *cut)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return NULL;
-	size_t size = 0, room = FIRST_READ;
+	size_t size = 0, room = FIRST_READ < most ? FIRST_READ : most;
 	char *text = xmalloc(room + 1);
+	*cut = false;
 	for (;;) {
+		if (size == most) {
+			char next;
+			*cut = read(fd, &next, 1) > 0;
+			break;
+		}
+		if (size == room) {
+			room = room < most / 2 ? 2 * room : most;
+			text = xreallocarray(text, room + 1, 1);
+		}
 		ssize_t got = read(fd, text + size, room - size);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0)
 			break;
 		size += (size_t)got;
-		if (size == room) {
-			room *= 2;
-			text = xreallocarray(text, room + 1, 1);
-		}
 	}
 	close(fd);
 	text[size] = 0;
 	if (length)
 		*length = size;
 	return text;
+}
+
+char *read_file(const char *path, size_t *length)
+{
+	bool cut;
+	return read_beginning(path, SIZE_MAX - 1, length, &cut);
 }
 
 char *read_process_file(pid_t pid, const char *name, size_t *length)

@@ -31,6 +31,8 @@ int read_all(int fd, void *data, size_t length);
 /* Read a whole file of unknown size (/proc), with a final NUL byte. LENGTH may be NULL.
  * Returns NULL and sets errno if the file cannot be read. The caller frees the text. */
 char *read_file(const char *path, size_t *length);
+/* Read at most MOST bytes of it, as read_file(). CUT: it has more. */
+char *read_beginning(const char *path, size_t most, size_t *length, bool *cut);
 /* Read /proc/PID/NAME, as read_file(). */
 char *read_process_file(pid_t pid, const char *name, size_t *length);
 /* Write a short text into an existing file (/proc, /sys). Returns 0 or a negative errno. */

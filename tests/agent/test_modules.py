@@ -34,6 +34,7 @@ MODULES = {
     "address_map": ("address_map", "util"),
     "options": OPTIONS,
     "util": ("util",),
+    "seal": ("seal", "blake2s", "frames", "util"),
 }
 FUZZED = ("newc", "frames", "address_map", "options")
 PARSERS = (

@@ -11,7 +11,7 @@ from typing import IO
 
 import pytest
 
-from foothold_lab.harness.transport.frames import FrameKind, Frames, frame
+from foothold_lab.harness.transport.frames import KEY_SIZE, FrameKind, Frames, frame
 from tests.agent.compiler import (
     AGENT,
     AGENT_ENVIRONMENT,
@@ -25,6 +25,7 @@ from tests.agent.compiler import (
 pytestmark = pytest.mark.agent
 
 EXIT_AGENT = 120
+KEY = bytes(range(KEY_SIZE))
 
 
 def build(out: Path, *more: Path, flags: tuple[str, ...] = ()) -> Path:
@@ -48,12 +49,13 @@ def converse(argv: list[str], *commands: bytes) -> list[tuple[FrameKind, bytes]]
     ) as process:  # fmt: skip
         assert process.stdin and process.stdout and process.stderr
         # in a thread of its own: the agent may wait for its output to be read meanwhile
-        writer = threading.Thread(target=_write, args=(process.stdin, b"".join(commands)))
+        sent = frame(FrameKind.KEY, KEY) + b"".join(commands)
+        writer = threading.Thread(target=_write, args=(process.stdin, sent))
         writer.start()
         answer, complaint = process.stdout.read(), process.stderr.read()
         writer.join()
         assert (process.wait(60), complaint) == (0, b"")
-    return list(Frames().take(answer))
+    return list(Frames(KEY).take(answer))
 
 
 def _write(to: IO[bytes], data: bytes) -> None:
@@ -92,8 +94,24 @@ def test_it_resizes_a_terminal_and_reads_maps(agent: str) -> None:
 
 
 def test_it_kills_the_subject_when_the_harness_is_gone(agent: str) -> None:
-    done = run([agent, "run", "--", "/bin/sleep", "100"], AGENT_ENVIRONMENT)
-    assert (done.returncode, done.stderr) == (EXIT_AGENT, b"")
+    with subprocess.Popen(
+        [agent, "run", "--", "/bin/sleep", "100"], stdin=subprocess.PIPE, env=AGENT_ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdin
+        process.stdin.write(frame(FrameKind.KEY, KEY))
+        process.stdin.close()
+        assert process.wait(60) == EXIT_AGENT
+
+
+@pytest.mark.parametrize("sent", [b"", b"n\x20\0\0\0short", frame(FrameKind.MAPS) * 100])
+def test_it_starts_nothing_without_a_key(agent: str, sent: bytes) -> None:
+    argv = [agent, "run", "--", "/bin/sh", "-c", "echo started >&2"]
+    done = subprocess.run(
+        argv, input=sent, env=AGENT_ENVIRONMENT, capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (EXIT_AGENT, b"")
+    assert done.stderr.startswith(b"agent: cannot read the key of the frames"), done.stderr
 
 
 def test_a_frame_that_is_too_long_ends_it(agent: str) -> None:
@@ -102,7 +120,7 @@ def test_a_frame_that_is_too_long_ends_it(agent: str) -> None:
         stdout=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         assert process.stdin
-        process.stdin.write(b"i\xff\xff\xff\xff")
+        process.stdin.write(frame(FrameKind.KEY, KEY) + b"i\xff\xff\xff\xff")
         process.stdin.flush()
         assert process.wait(60) == EXIT_AGENT
 
@@ -162,7 +180,8 @@ def test_a_sysctl_is_restored_when_the_subject_has_ended(agent: str, tmp_path: P
 def test_sysctls_are_restored_when_one_cannot_be_set(agent: str, tmp_path: Path) -> None:
     file = tmp_path / "setting"
     file.write_text("1")
-    argv = [agent, "run", *sysctl(file, "2"), *sysctl(tmp_path / "none", "3"), "--", "/bin/true"]
+    argv = [agent, "run", "--text", *sysctl(file, "2"), *sysctl(tmp_path / "none", "3"), "--",
+            "/bin/true"]  # fmt: skip
     done = run(argv, AGENT_ENVIRONMENT)
     assert done.returncode == EXIT_AGENT
     assert b"cannot read" in done.stderr
@@ -173,7 +192,8 @@ def test_sysctls_are_restored_when_the_fork_fails(tmp_path: Path) -> None:
     file = tmp_path / "setting"
     file.write_text("1")
     agent = build(tmp_path / "agent", HERE / "failing_fork.c", flags=("-Wl,--wrap=fork",))
-    done = run([str(agent), "run", *sysctl(file, "2"), "--", "/bin/true"], AGENT_ENVIRONMENT)
+    argv = [str(agent), "run", "--text", *sysctl(file, "2"), "--", "/bin/true"]
+    done = run(argv, AGENT_ENVIRONMENT)
     assert done.returncode == EXIT_AGENT
     message = b"agent: cannot fork for /bin/true: Resource temporarily unavailable\n"
     assert done.stderr == message

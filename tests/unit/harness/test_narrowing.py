@@ -20,6 +20,7 @@ from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.transport.frames import FrameKind, frame
 from tests.unit.harness.samples import facts
+from tests.unit.transport.sealing import Sealer
 
 MEASURED = facts(0x7F80000000)
 OWN_KERNEL = Capabilities(own_kernel=True)
@@ -36,9 +37,13 @@ class AgentStream:
             (FrameKind.ENDED, b'{"status": 0}'),
         )
         self._data = [b"".join(frame(kind, payload) for kind, payload in frames)]
+        self._sealer = Sealer()
+
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        assert self._sealer.hear(data)
 
     def receive(self, deadline: Deadline) -> bytes:
-        return self._data.pop()
+        return self._sealer.seal(self._data.pop())
 
 
 @dataclass

@@ -13,6 +13,7 @@ from foothold_lab.harness.model.errors import SubjectError
 from foothold_lab.harness.model.record import Ending, Window
 from foothold_lab.harness.transport.conversation import Conversation, Output
 from foothold_lab.harness.transport.frames import FrameKind, LostContactError, frame
+from tests.unit.transport.sealing import Sealer
 
 END = frame(FrameKind.ENDED, json.dumps({"status": 3, "signal": 0}).encode())
 SOON = Deadline.after(60)
@@ -23,22 +24,38 @@ class Stream:
 
     def __init__(self, pieces: Iterable[bytes | Exception]) -> None:
         self._pieces = deque(pieces)
+        self._sealer = Sealer()
         self.heard: list[bytes] = []
 
-    def send(self, data: bytes) -> None:
-        self.heard.append(data)
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        if not self._sealer.hear(data):
+            self.heard.append(data)
 
     def receive(self, deadline: Deadline) -> bytes:
         piece = self._pieces.popleft() if self._pieces else b""
         if isinstance(piece, Exception):
             raise piece
-        return piece
+        return self._sealer.seal(piece)
 
     def complaint(self) -> str:
         return "last words"
 
     def close(self) -> None:
         pass
+
+
+class SplitStream(Stream):
+    """Splits what the agent says into pieces of this size."""
+
+    def __init__(self, pieces: Iterable[bytes | Exception], size: int) -> None:
+        super().__init__(pieces)
+        self._size = size
+        self._rest = b""
+
+    def receive(self, deadline: Deadline) -> bytes:
+        self._rest = self._rest or super().receive(deadline)
+        piece, self._rest = self._rest[: self._size], self._rest[self._size :]
+        return piece
 
 
 def test_receives_output_in_order_however_it_is_split() -> None:
@@ -49,8 +66,7 @@ def test_receives_output_in_order_however_it_is_split() -> None:
         + END
     )
     for size in (1, 3, 7, len(whole)):
-        pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
-        talk = Conversation(Stream(pieces))
+        talk = Conversation(SplitStream([whole], size))
         assert talk.receive(SOON) == Output("out", b"out")
         assert talk.receive(SOON) == Output("err", b"err")
         end = talk.receive(SOON)

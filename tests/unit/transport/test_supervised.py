@@ -15,15 +15,18 @@ from hypothesis import strategies as st
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import InfrastructureError, SubjectError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Record, Stop, Supervision
 from foothold_lab.harness.transport import supervised
 from foothold_lab.harness.transport.supervised import (
+    MOST_HOLDS,
     MOST_LINE,
     MOST_OUTPUT,
     LostContactError,
     agent_argv,
     supervise,
 )
+from tests.unit.transport.sealing import Sealer
 
 ENDING = {"status": 0, "signal": 0, "wall": 0.5, "user": 0.25, "system": 0.25, "max_rss": 4096,
           "minor_faults": 1, "outlived": 0}  # fmt: skip
@@ -35,19 +38,28 @@ def frame(kind: str, data: bytes | object) -> bytes:
 
 
 class Script:
-    """An agent that says what it is told to say, in the pieces that it is told."""
+    """An agent that says what it is told to say, in these pieces, or in pieces of `size` bytes."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    def __init__(self, pieces: Iterable[bytes], size: int = 0) -> None:
         self._pieces = deque(pieces)
+        self._size = size
+        self._sealer = Sealer()
         self.heard: list[bytes] = []
 
-    def send(self, data: bytes) -> None:
-        self.heard.append(data)
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        if not self._sealer.hear(data):
+            self.heard.append(data)
+        elif self._size:
+            stream = self._sealer.seal(b"".join(self._pieces))
+            self._pieces = deque(
+                stream[at : at + self._size] for at in range(0, len(stream), self._size)
+            )
 
     def receive(self, deadline: Deadline) -> bytes:
         if not self._pieces:
             raise TimeoutError
-        return self._pieces.popleft()
+        piece = self._pieces.popleft()
+        return piece if self._size else self._sealer.seal(piece)
 
     def complaint(self) -> str:
         return "the agent's own words"
@@ -66,8 +78,7 @@ def test_receives_all_output_however_it_is_split(
 ) -> None:
     stream = frame("s", {"pid": 7})
     stream += b"".join(frame(kind, data) for kind, data in output) + frame("x", ENDING)
-    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
-    record = supervise(Script(pieces), ["subject"], Deadline.after(5))
+    record = supervise(Script([stream], size), ["subject"], Deadline.after(5))
     assert record.stdout == b"".join(data for kind, data in output if kind == "o")
     assert record.stderr == b"".join(data for kind, data in output if kind == "e")
     assert (record.pid, record.ending.status, record.ending.wall) == (7, 0, 0.5)
@@ -96,7 +107,8 @@ def test_a_checkpoint_reads_the_maps_and_continues() -> None:
 class EndedAgent(Script):
     """An agent that has written its last frame and is gone: nothing can be sent to it."""
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        self._sealer.hear(data)
         raise BrokenPipeError(32, "Broken pipe")
 
     def receive(self, deadline: Deadline) -> bytes:
@@ -117,6 +129,97 @@ def test_loses_contact_if_no_end_follows_a_write_that_fails() -> None:
     script = EndedAgent([frame("s", {"pid": 7}), frame("o", b"ok\n")])
     with pytest.raises(LostContactError, match="the agent's own words"):
         supervise(script, ["s"], Deadline.after(5), how=Supervision(ready_pattern="ok"))
+
+
+FORGED = frame("x", ENDING)[:5] + bytes(8) + frame("x", ENDING)[5:]
+
+
+class ForgingSubject(Script):
+    """An agent whose subject has found its line: the last piece has no seal."""
+
+    def receive(self, deadline: Deadline) -> bytes:
+        return super().receive(deadline) if len(self._pieces) > 1 else self._pieces.popleft()
+
+
+@pytest.mark.parametrize("forged", [FORGED, b"?" * 13, frame("x", ENDING) * 2])
+def test_recognises_bytes_that_the_agent_did_not_write(forged: bytes) -> None:
+    script = ForgingSubject([frame("s", {"pid": 7}), frame("o", b"true"), forged])
+    with pytest.raises(SubjectError, match="not written by it") as caught:
+        supervise(script, ["s"], Deadline.after(5))
+    assert caught.value.code is Code.SUBJECT_FORGED
+    assert caught.value.record
+    assert caught.value.record.stdout == b"true"
+
+
+def test_recognises_a_frame_that_is_sent_again() -> None:
+    sealer = Sealer()
+
+    class Replay(Script):
+        def send(self, data: bytes, deadline: Deadline) -> None:
+            if sealer.hear(data):
+                begun = sealer.seal(frame("s", {"pid": 7}))
+                said = sealer.seal(frame("o", b"once"))
+                self._pieces = deque([begun, said, said])
+
+        def receive(self, deadline: Deadline) -> bytes:
+            return self._pieces.popleft()
+
+    with pytest.raises(SubjectError) as caught:
+        supervise(Replay([]), ["s"], Deadline.after(5))
+    assert caught.value.code is Code.SUBJECT_FORGED
+
+
+def test_answers_one_hold_after_another_and_bounds_them() -> None:
+    holds = b'{"event":"hold","at":"x"}\n' * 300
+    maps = [frame("m", b"maps\n")] * 300
+    script = Script([frame("s", {"pid": 7}), frame("o", holds), *maps, frame("x", ENDING)])
+    record = supervise(script, ["s"], Deadline.after(5))
+    assert script.heard == [frame("m", b"") + frame("i", b"\n")] * MOST_HOLDS
+    assert record.cut == ("checkpoints",)
+
+
+def test_a_hold_waits_for_the_maps_of_the_one_before() -> None:
+    holds = b'{"event":"hold","at":"a"}\n{"event":"hold","at":"b"}\n'
+    script = Script([frame("s", {"pid": 7}), frame("o", holds), frame("x", ENDING)])
+    supervise(script, ["s"], Deadline.after(5))
+    assert script.heard == [frame("m", b"") + frame("i", b"\n")]
+
+
+def test_the_maps_behind_a_stop_are_those_of_the_stop() -> None:
+    hold = frame("o", b'{"event":"hold","at":"reserved"}\n')
+    stopped = frame("h", {"reason": "timeout"})
+    record = watch(
+        frame("s", {"pid": 7}), hold, stopped, frame("m", b"at the stop"), frame("m", b""),
+        frame("x", ENDING | {"signal": 9}),
+    )  # fmt: skip
+    assert record.maps == {"running": "at the stop"}
+
+
+def test_says_which_maps_were_cut() -> None:
+    begun = frame("s", {"pid": 7})
+    record = watch(begun, frame("y", b"maps"), frame("l", b"many\n"), frame("x", ENDING))
+    assert (record.maps, record.cut) == ({"end": "many\n"}, ("maps-end",))
+
+
+class DeafAgent(Script):
+    """An agent that reads no more after the key."""
+
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        if not self._sealer.hear(data):
+            raise TimeoutError
+
+
+def test_a_send_has_a_deadline() -> None:
+    script = DeafAgent([frame("s", {"pid": 7}), frame("o", b'{"event":"hold","at":"end"}\n')])
+    with pytest.raises(SubjectError, match="still running") as caught:
+        supervise(script, ["s"], Deadline.after(5))
+    assert caught.value.code is Code.SUBJECT_DEADLINE
+
+
+def test_keeps_the_state_of_the_guest() -> None:
+    state = b"after\n/proc/sys/vm/max_map_count\t65530\n"
+    record = watch(frame("s", {"pid": 7}), frame("g", state), frame("x", ENDING))
+    assert record.guest_state == {"after": "/proc/sys/vm/max_map_count\t65530\n"}
 
 
 def test_leaves_out_maps_of_a_program_that_has_ended() -> None:

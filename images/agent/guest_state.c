@@ -1,0 +1,112 @@
+/* One pass with few system calls: each is expensive in a UML guest. */
+#define _GNU_SOURCE
+#include "guest_state.h"
+
+#include "output.h"
+#include "util.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *const settings[] = {
+	"/proc/sys/vm/max_map_count",
+	"/proc/sys/vm/overcommit_memory",
+	"/proc/sys/vm/overcommit_ratio",
+	"/proc/sys/vm/overcommit_kbytes",
+	"/proc/sys/vm/mmap_min_addr",
+	"/proc/sys/vm/nr_hugepages",
+	"/proc/sys/vm/nr_overcommit_hugepages",
+	"/proc/sys/vm/legacy_va_layout",
+	"/proc/sys/vm/mmap_rnd_bits",
+	"/proc/sys/vm/admin_reserve_kbytes",
+	"/proc/sys/vm/user_reserve_kbytes",
+	"/proc/sys/vm/panic_on_oom",
+	"/proc/sys/vm/oom_kill_allocating_task",
+	"/proc/sys/kernel/randomize_va_space",
+	"/proc/sys/kernel/core_pattern",
+	"/proc/sys/kernel/pid_max",
+	"/proc/sys/kernel/threads-max",
+	"/proc/sys/kernel/shmmax",
+	"/proc/sys/kernel/yama/ptrace_scope",
+	"/proc/sys/fs/nr_open",
+	"/proc/sys/fs/file-max",
+	"/proc/sys/fs/suid_dumpable",
+	"/sys/kernel/mm/transparent_hugepage/enabled",
+};
+
+/* A file that was replaced or changed, or over which another one was mounted, shows it here. */
+static const char *const files[] = {"/", "/init", "/bin/sh", "/bin/busybox", "/usr/bin",
+	"/usr/bin/strace", "/usr/bin/python3", "/usr/sbin/dropbear", "/usr/lib", "/etc",
+	"/dev/null", "/sys/fs/cgroup"};
+
+static struct {
+	char text[8192];
+	size_t filled;
+} state;
+
+__attribute__((format(printf, 1, 2))) static void add(const char *format, ...)
+{
+	va_list values;
+	size_t room = sizeof state.text - state.filled;
+	va_start(values, format);
+	int length = vsnprintf(state.text + state.filled, room, format, values);
+	va_end(values);
+	if (length > 0)
+		state.filled += (size_t)length < room ? (size_t)length : room - 1;
+}
+
+/* Not read_file(): a setting is short, and its end needs no second read. */
+static void add_setting(const char *path)
+{
+	char value[256];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	ssize_t length = read(fd, value, sizeof value - 1);
+	close(fd);
+	value[length > 0 ? length : 0] = 0;
+	add("%s\t%.*s\n", path, (int)strcspn(value, "\n"), value);
+}
+
+/* Where a cgroup was left behind, its parent has one link more. */
+static void add_file(const char *path)
+{
+	struct stat status;
+	if (stat(path, &status) < 0)
+		return;
+	add("%s\t%llx:%llu mode %o owner %u links %u size %lld changed %lld\n", path,
+		(unsigned long long)status.st_dev, (unsigned long long)status.st_ino,
+		status.st_mode, status.st_uid, (unsigned)status.st_nlink, (long long)status.st_size,
+		(long long)status.st_mtim.tv_sec);
+}
+
+/* When the guest was booted, by its clock, in milliseconds. */
+static void add_clock(void)
+{
+	struct timespec now, since;
+	clock_gettime(CLOCK_REALTIME, &now);
+	clock_gettime(CLOCK_MONOTONIC, &since);
+	add("clock\t%lld\n", (long long)(now.tv_sec - since.tv_sec) * 1000 +
+				     (now.tv_nsec - since.tv_nsec) / 1000000);
+}
+
+void guest_state_send(const char *moment)
+{
+	struct utsname names;
+	state.filled = 0;
+	add("%s\n", moment);
+	for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+		add_setting(settings[i]);
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		add_file(files[i]);
+	if (uname(&names) == 0)
+		add("hostname\t%s\n", names.nodename);
+	add_clock();
+	send_frame(FRAME_GUEST_STATE, state.text, state.filled);
+}

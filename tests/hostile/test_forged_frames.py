@@ -1,0 +1,103 @@
+"""A subject that writes evidence itself: on the pipes, in the memory of those that watch it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import SubjectError
+from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.verdict import Result
+from foothold_lab.harness.transport.stream import PipeStream
+from foothold_lab.harness.transport.supervised import supervise
+from foothold_lab.images.builder import Builder
+from tests.hostile.conftest import Attack, Attackers
+
+GUESTS = ("native", "uml-6.1", "uml-7.2", "qemu-x86_64", "docker")
+NOBODY = 65534
+
+
+@pytest.mark.parametrize("trace", [True, False], ids=["traced", "untraced"])
+@pytest.mark.parametrize("guest", GUESTS)
+def test_cannot_reach_the_pipes_and_the_memory_of_its_watchers(
+    guest: str, trace: bool, attackers: Attackers
+) -> None:
+    watchers = "1" if guest == "native" else "10"
+    forge = Attack(attackers.compile("forge"), watchers, expect="path:high", trace=trace)
+    [verdict] = attackers.run(guest, forge).verdicts.values()
+    assert verdict.result is Result.FAIL, str(verdict)
+    assert verdict.observed
+    assert (verdict.observed.status, verdict.observed.contradictions) == (7, ())
+    assert (Path(verdict.artefacts) / "stdout").read_text() == "attacked\n"
+
+
+@pytest.mark.parametrize("guest", ["native", "uml-6.1", "uml-7.2"])
+def test_cannot_reach_the_tracer_that_brings_about_faults(guest: str, attackers: Attackers) -> None:
+    forge = Attack(
+        attackers.compile("forge"), expect="path:high", limits="occupied=0x20000000-0x20001000"
+    )
+    [verdict] = attackers.run(guest, forge).verdicts.values()
+    assert verdict.observed
+    assert (verdict.result, verdict.observed.status) == (Result.FAIL, 7), str(verdict)
+    assert (Path(verdict.artefacts) / "stdout").read_text() == "attacked\n"
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that every user can read."""
+    directory = Path(tempfile.mkdtemp(prefix="foothold-hostile-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("options", [(), ("--trace", "strace")], ids=["untraced", "traced"])
+def test_cannot_reach_the_agent_as_a_normal_user(
+    options: tuple[str, ...], attackers: Attackers, builder: Builder, open_directory: Path
+) -> None:
+    agent = shutil.copy2(builder.image("agent") / "agent", open_directory)
+    forge = shutil.copy2(attackers.compile("forge"), open_directory)
+    strace = builder.image("strace") / "usr/bin/strace"  # the agent does not start it here
+    words = [strace if each == "strace" else each for each in options]
+    user = ("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups")
+    stream = PipeStream([*user, str(agent), "run", *words, "--", str(forge)])
+    try:
+        record = supervise(stream, ["forge"], Deadline.after(60))
+    finally:
+        stream.close()
+    assert (record.ending.status, record.stdout) == (7, b"attacked\n")
+
+
+def test_recognises_what_the_agent_did_not_write(builder: Builder) -> None:
+    """Root of this machine can write on the pipe of the agent, but cannot make its seals."""
+    agent = builder.image("agent") / "agent"
+    script = "echo begun; sleep 60"
+    stream = PipeStream([str(agent), "run", "--", "/bin/sh", "-c", script])
+    started = threading.Event()
+
+    class Heard:
+        """The stream, until the subject has begun."""
+
+        send, complaint, close = stream.send, stream.complaint, stream.close
+
+        def receive(self, deadline: Deadline) -> bytes:
+            data = stream.receive(deadline)
+            if b"begun" in data:
+                with Path(f"/proc/{stream.process_id}/fd/1").open("wb", buffering=0) as pipe:
+                    pipe.write(b"x\x0c\0\0\0" + bytes(8) + b'{"status":0}')
+                started.set()
+            return data
+
+    with pytest.raises(SubjectError) as caught:
+        supervise(Heard(), ["sh"], Deadline.after(60))
+    stream.close()
+    assert started.is_set()
+    assert caught.value.code is Code.SUBJECT_FORGED
