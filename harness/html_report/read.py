@@ -6,11 +6,9 @@ possible, with notes. Files of subjects are as untrusted as during the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import msgspec
 
 from foothold_lab.harness.evidence import emulator, maps
 from foothold_lab.harness.evidence.allocator_report import Report, read_report
@@ -19,15 +17,16 @@ from foothold_lab.harness.evidence.observe import CHECKPOINTS
 from foothold_lab.harness.evidence.program import RUNNING
 from foothold_lab.harness.evidence.strace import SubjectTrace, follow_subject, parse_trace
 from foothold_lab.harness.model.errors import UsageError
-from foothold_lab.harness.model.events import AnyEvent, RunFinished, RunStarted
+from foothold_lab.harness.model.events import RunStarted
 from foothold_lab.harness.model.ledger import AddressSpace, replay
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.reporters.result import RunResult
-from foothold_lab.harness.reporters.rundir import SCHEMA
+from foothold_lab.harness.run_directory import RunFiles, decode, read_events, read_head
 
 LARGEST = 8 << 20  # bytes of one file that are read: a page of more would be of no use
 TAIL = 16 << 10  # bytes of what a subject printed, or of its raw evidence, that a page may show
-_HINT = "give the directory that a run named at its end, or `last`"
+_MOST_MOMENTS = 64  # of a cell at which its maps are read
+_REMEDY = "give the directory that a run named at its end, or `last`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +38,10 @@ class Run:
     result: RunResult
     notes: tuple[str, ...] = ()
 
-    def inside(self, name: str) -> Path | None:
-        """Return a file or directory of the run; None if it is missing or outside of the run directory."""
-        try:
-            path = (self.directory / name).resolve(strict=True)
-            return path if path.is_relative_to(self.directory.resolve()) else None
-        except (OSError, ValueError):  # a name from a damaged list may be anything
-            return None
+    @property
+    def files(self) -> RunFiles:
+        """The files of the run."""
+        return RunFiles(self.directory)
 
     @property
     def started(self) -> RunStarted:
@@ -70,31 +66,15 @@ class Evidence:
     problems: tuple[str, ...] = ()
 
 
-class _Kind(msgspec.Struct):
-    schema: int
-
-
-class _Head(_Kind):
-    foothold: str
-    started: RunStarted | None = None
-    finished: RunFinished | None = None
-
-
 def read_run(directory: Path) -> Run:
     """Read a run. Raises UsageError if the directory holds no readable run."""
-    head = _head(directory)
+    head = read_head(directory)
     if head.started is None:
-        raise UsageError(f"{directory}: the run ended before it had cells", _HINT)
+        raise UsageError(f"{directory}: the run ended before it had cells", _REMEDY)
     result = RunResult()
-    result(head.started)
-    notes = list(_events(directory / "events.jsonl", result))
-    mine = {cell.id for cell in result.cells}
-    verdicts = result.verdicts.items()
-    if strangers := [cell for cell, one in verdicts if cell not in mine or cell != one.cell]:
-        raise UsageError(
-            f"{directory} has a verdict of no cell of its own: {strangers[0][:200]!r}",
-            "the run directory is damaged",
-        )
+    notes: list[str] = []
+    for event in read_events(directory, notes):
+        result(event)
     if head.finished and not result.finished:
         result(head.finished)
     if not result.finished:
@@ -102,64 +82,15 @@ def read_run(directory: Path) -> Run:
     return Run(directory=directory, version=head.foothold, result=result, notes=tuple(notes))
 
 
-def _head(directory: Path) -> _Head:
-    path = directory / "run.json"
-    if not directory.is_dir():
-        raise UsageError(f"{directory}: there is no such directory", _HINT)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"{directory} is not a run directory: it has no run.json", _HINT
-        ) from error
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from error
-    try:
-        schema = msgspec.json.decode(data, type=_Kind).schema
-        if schema == SCHEMA:
-            return msgspec.json.decode(data, type=_Head)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} cannot be read: {error}",
-            "the run directory is damaged, or belongs to another program",
-        ) from error
-    raise UsageError(
-        f"{path} has schema {schema}; this Foothold reads {SCHEMA}",
-        "use the Foothold that made the run: `foothold --version` and run.json tell theirs",
-    )
-
-
-def _events(path: Path, result: RunResult) -> Iterator[str]:
-    """Tell `result` every event; the last line may be cut, as by kill -9 or a full disk."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise UsageError(
-            f"{path}: {error.strerror or error}", "the run directory is damaged: run it again"
-        ) from error
-    cut = lines.pop()
-    decoder = msgspec.json.Decoder(AnyEvent)
-    for number, line in enumerate(lines, start=1):
-        try:
-            result(decoder.decode(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"{path}, line {number}: {error}",
-                "the run directory is damaged, or another Foothold made it",
-            ) from error
-    if cut:
-        yield "the list of events ends within a line: the run was cut short"
-
-
 def read_evidence(run: Run, cell: str, *, reports: bool) -> Evidence:
     """Read what is kept of a cell. Never raises for what is in it.
 
     `reports` says whether its subject is one that reports.
     """
-    folder = run.inside(f"cells/{cell}")
-    if folder is None or not folder.is_dir():
+    folder = f"cells/{cell}"
+    if not run.files.is_directory(folder):
         return Evidence()
-    files = _Files(folder)
+    files = _Files(run.files.beneath(folder))
     subject_trace = None
     if log := files.read("emulator.log"):
         said = emulator.read_log(log)
@@ -193,23 +124,22 @@ def _moment(name: str) -> tuple[int, str]:
 class _Files:
     """The directory of a cell. Collects problems with its files."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, files: RunFiles) -> None:
+        self._files = files
         self.problems: list[str] = []
         self.raw: dict[str, str] = {}
 
     def read(self, name: str) -> bytes:
         """Return the start of a file, or nothing if it is missing."""
         try:
-            with (self._folder / name).open("rb") as file:
-                data = file.read(LARGEST)
-                if file.read(1):
-                    self.problems.append(f"{name}: only the first {LARGEST >> 20} MiB are read")
+            data, is_cut = self._files.read_start(name, LARGEST)
         except FileNotFoundError:
             return b""
         except OSError as error:
             self.problems.append(f"{name}: {error.strerror or error}")
             return b""
+        if is_cut:
+            self.problems.append(f"{name}: only the first {LARGEST >> 20} MiB are read")
         if data:
             self.raw[name] = data[-TAIL:].decode(errors="backslashreplace")
         return data
@@ -220,10 +150,10 @@ class _Files:
         """Return the maps by the moment, the last one last. If the program was `emulated`, by what
         the emulator said, and the program's pid, they are that of its own addresses.
         """
-        paths = sorted(self._folder.glob("maps-*"), key=lambda path: _moment(path.name))
+        names = [name for name in self._files.names() if name.startswith("maps-")]
         texts = {
-            path.name.removeprefix("maps-"): self.read(path.name).decode(errors="backslashreplace")
-            for path in paths
+            name.removeprefix("maps-"): self.read(name).decode(errors="backslashreplace")
+            for name in sorted(names, key=_moment)[:_MOST_MOMENTS]
         }
         read = {}
         for moment, text in texts.items():
@@ -251,7 +181,8 @@ class _Files:
         if not (data := self.read("ending.json")):
             return None
         try:
-            return msgspec.json.decode(data, type=Ending)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.problems.append(f"ending.json: {error}")
+            ending: Ending = decode(data, Ending, "ending.json")
+        except UsageError as error:
+            self.problems.append(str(error))
             return None
+        return ending

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -154,10 +155,8 @@ def _state(guest: GuestResult) -> str:
 
 def _console(run: Run, name: str, guest: GuestResult) -> str:
     """Return the last lines of the kernel and init."""
-    path = run.inside(f"guests/{name}/console.log")
     text = guest.failed.console if guest.failed else ""
-    if path and path.is_file():
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL))
-            text = file.read(TAIL).decode(errors="backslashreplace") or text
+    with contextlib.suppress(OSError):
+        log = run.files.read_end(f"guests/{name}/console.log", TAIL)
+        text = log.decode(errors="backslashreplace") or text
     return "\n".join(text.splitlines()[-_CONSOLE:])

@@ -25,8 +25,7 @@ from foothold_lab.harness.model.events import (
 from foothold_lab.harness.reporters.atomic_write import write_whole
 from foothold_lab.harness.reporters.escape import escape_json
 from foothold_lab.harness.reporters.jsonl import JsonLinesReporter
-
-SCHEMA = 2
+from foothold_lab.harness.run_directory import SCHEMA
 
 
 class RunDirectoryReporter:

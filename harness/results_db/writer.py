@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from foothold_lab.harness.model.cells import Cell
-from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import (
     AnyEvent,
     CellFinished,
@@ -26,8 +25,7 @@ from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db import fingerprints, process
 from foothold_lab.harness.results_db.database import Database
 from foothold_lab.harness.results_db.models import State
-
-_HINT = "give the directory of a run, with its events.jsonl"
+from foothold_lab.harness.run_directory import read_events
 
 
 class HistoryReporter:
@@ -218,33 +216,13 @@ class Recorder:
 def replay(directory: Path, database: Database) -> None:
     """Store the run of a directory, all of it or nothing.
 
-    Raises UsageError if there are no events, HistoryError if they cannot be stored.
+    Raises UsageError if its events cannot be read, HistoryError if they cannot be stored.
     """
     recorder = Recorder(database)
     with database.transaction():
-        for event in itertools.dropwhile(_is_before, _events(directory / "events.jsonl")):
+        for event in read_events(directory):
             recorder(event)
-        if not recorder.begun:
-            raise UsageError(f"{directory} has no run", _HINT)
         recorder.close()
-
-
-def _is_before(event: AnyEvent) -> bool:
-    return not isinstance(event, RunStarted)
-
-
-def _events(path: Path) -> Iterator[AnyEvent]:
-    try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", _HINT) from error
-    for number, line in enumerate(lines, 1):
-        if not line.endswith(b"\n"):
-            return  # the run was killed while it wrote this line
-        try:
-            yield msgspec.json.decode(line, type=AnyEvent)
-        except msgspec.MsgspecError as error:
-            raise UsageError(f"{path}:{number}: this is not an event: {error}", _HINT) from error
 
 
 def _json(value: object) -> str:

@@ -9,17 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
-
 from foothold_lab.harness.evidence import emulator
 from foothold_lab.harness.evidence.mapping_calls import Call
 from foothold_lab.harness.evidence.maps import MapsError, parse_maps
 from foothold_lab.harness.evidence.program import TRACED
 from foothold_lab.harness.evidence.strace import SubjectTrace, follow_subject, parse_trace
 from foothold_lab.harness.model.errors import UsageError
-from foothold_lab.harness.model.events import AnyEvent, GuestReady, RunStarted
+from foothold_lab.harness.model.events import GuestReady, RunStarted
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.verdict import Outcome, Result, Verdict
+from foothold_lab.harness.run_directory import RunFiles, decode, read_events
 from foothold_lab.harness.survey.digest import RequestGroup, group_requests
 from foothold_lab.harness.threshold.bisection import Threshold
 
@@ -92,19 +91,21 @@ class Survey:
 
 def read(run: Path) -> Survey:
     """Read a run of a plan of subjects. Raises UsageError if the directory holds no such run."""
+    files = RunFiles(run)
     try:
-        found = msgspec.json.decode((run / FILE).read_bytes(), type=SurveyData)
-        lines = (run / "events.jsonl").read_bytes().splitlines()
-        events = [msgspec.json.decode(line, type=AnyEvent) for line in lines]
-    except (OSError, msgspec.MsgspecError) as error:
-        raise UsageError(f"{run} holds no survey: {error}", "give the directory of one") from error
+        found: SurveyData = decode(files.read(FILE), SurveyData, str(run / FILE))
+    except OSError as error:
+        raise UsageError(
+            f"{run} holds no survey: {error.strerror or error}", "give the directory of one"
+        ) from error
+    events = list(read_events(run))
     started = next(each for each in events if isinstance(each, RunStarted))
     ready = {each.guest: each for each in events if isinstance(each, GuestReady)}
     same = _same(found.subjects)
     cells: dict[tuple[str, str, str], SurveyedCell] = {}
     missing: dict[str, str] = {}
     for cell in started.cells:
-        seen = _seen(run / "cells" / cell.id)
+        seen = _seen(files.beneath(f"cells/{cell.id}"))
         if seen is None:
             continue
         if seen.verdict.result is Result.UNSUPPORTED and cell.guest not in ready:
@@ -155,14 +156,15 @@ def _worse(one: SurveyedCell, other: SurveyedCell) -> SurveyedCell:
     return replace(other if one.starts else one, varied=varied)
 
 
-def _seen(directory: Path) -> SurveyedCell | None:
+def _seen(files: RunFiles) -> SurveyedCell | None:
     try:
-        verdict = msgspec.json.decode((directory / "verdict.json").read_bytes(), type=Verdict)
+        data = files.read("verdict.json")
     except OSError:
         return None  # an interrupted run did not reach this cell
-    subject_trace = _story(directory)
-    lines = _lines(directory)
-    last_mappings = _listed(directory, lines)
+    verdict: Verdict = decode(data, Verdict, f"{files.directory}/{files.folder}/verdict.json")
+    subject_trace = _story(files)
+    lines = _lines(files)
+    last_mappings = _listed(files, lines)
     words = tuple(line.strip() for line in lines if line.strip())[:_LINES]
     if subject_trace is None:
         return SurveyedCell(
@@ -182,33 +184,31 @@ def _seen(directory: Path) -> SurveyedCell | None:
     )
 
 
-def _story(directory: Path) -> SubjectTrace | None:
+def _story(files: RunFiles) -> SubjectTrace | None:
     """Read the trace of strace or of the emulator; None if the cell was not traced."""
-    trace, log = directory / "strace", directory / "emulator.log"
-    if log.exists():
-        told = emulator.read_log(log.read_bytes())
+    with contextlib.suppress(FileNotFoundError):
+        told = emulator.read_log(files.read("emulator.log"))
         pid = next((each.pid for each in told.entries if isinstance(each, Call)), 0)
         return emulator.follow_subject(told, pid)
-    if trace.exists():
-        read = parse_trace(trace.read_bytes())
+    with contextlib.suppress(FileNotFoundError):
+        read = parse_trace(files.read("strace"))
         return follow_subject(read, read.calls[0].pid if read.calls else 0)
     return None
 
 
-def _listed(directory: Path, lines: Sequence[str]) -> tuple[tuple[int, int, str], ...]:
+def _listed(files: RunFiles, lines: Sequence[str]) -> tuple[tuple[int, int, str], ...]:
     """Return the last mappings: from the kernel's maps, else from the program's own output."""
-    maps = directory / "maps-end"
     with contextlib.suppress(OSError, MapsError):
-        return tuple((each.start, each.end, each.name) for each in parse_maps(maps.read_text()))
+        text = files.read("maps-end").decode(errors="backslashreplace")
+        return tuple((each.start, each.end, each.name) for each in parse_maps(text))
     matches = (_MAPPING.match(line) for line in lines)
     return tuple((int(m[1], 16), int(m[2], 16), (m[3] or "").strip()) for m in matches if m)
 
 
-def _lines(directory: Path) -> list[str]:
+def _lines(files: RunFiles) -> list[str]:
     lines = []
     for name in ("stdout", "stderr"):
-        path = directory / name
-        if path.exists():
-            with path.open("rb") as file:
-                lines += file.read(_MOST).decode(errors="backslashreplace").splitlines()
+        with contextlib.suppress(FileNotFoundError):
+            start, _ = files.read_start(name, _MOST)
+            lines += start.decode(errors="backslashreplace").splitlines()
     return lines

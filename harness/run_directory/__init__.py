@@ -1,0 +1,9 @@
+"""Reads a run directory, which may come from elsewhere: its files and its events."""
+
+from foothold_lab.harness.run_directory.documents import DAMAGED, decode
+from foothold_lab.harness.run_directory.event_log import SCHEMA, read_events, read_head
+from foothold_lab.harness.run_directory.files import RunFiles, UnsafeFileError
+
+__all__ = [
+    "DAMAGED", "SCHEMA", "RunFiles", "UnsafeFileError", "decode", "read_events", "read_head",
+]  # fmt: skip
