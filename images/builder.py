@@ -95,10 +95,11 @@ class Builder:
 
     def pin(self, name: str, directory: str) -> None:
         """Use the cache entry with this directory name for an image, instead of building it.
-        Raises ImageError if the cache no longer has it.
+        Raises ImageError if the cache no longer has it, or if it is not an entry of that image.
         """
+        recipe = self._recipe(name)
         entry = self.cache.find(directory)
-        if entry is None:
+        if entry is None or entry.manifest.name != recipe.name:
             raise ImageError(
                 f"the cache no longer has the image {directory}",
                 "run the cell again with the current images",

@@ -87,9 +87,16 @@ class Cache:
         return entry if entry and entry.damage() is None else None
 
     def find(self, name: str) -> Entry | None:
-        """Return the entry with this directory name, if it exists and is intact."""
+        """Return the entry with this directory name, if it exists and is intact.
+
+        The name may come from a run directory: it must be the one that the entry's manifest gives.
+        """
+        if "/" in name or "\0" in name:
+            return None
         entry = _load(self.root / "store" / name)
-        return entry if entry and entry.damage() is None else None
+        if entry is None or self.path(entry.manifest.name, entry.manifest.key) != entry.path:
+            return None
+        return entry if entry.damage() is None else None
 
     def obtain(
         self,

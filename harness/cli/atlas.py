@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from foothold_lab.harness.cli.context import FAILED, OK, make_builder
-from foothold_lab.harness.cli.formatting import print_json
+from foothold_lab.harness.cli.formatting import print_json, print_text
 from foothold_lab.harness.model.errors import FootholdError, UsageError
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def atlas(guests: tuple[str, ...], as_json: bool, markdown: bool) -> int:
     if as_json:
         print_json(measured)
     elif markdown:
-        click.echo(_markdown(measured, missing), nl=False)
+        print_text(_markdown(measured, missing), newline=False)
     else:
-        click.echo(_table(measured))
+        print_text(_table(measured))
     for guest, reason in missing.items():
-        click.echo(f"{guest}: {reason}", err=True)
+        print_text(f"{guest}: {reason}", err=True)
     return OK if measured else FAILED
 
 

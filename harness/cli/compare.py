@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from foothold_lab.harness.cli.context import FAILED, FINDING, OK
-from foothold_lab.harness.cli.formatting import count_results, plural, print_json, print_lines
+from foothold_lab.harness.cli.formatting import (
+    Styled,
+    count_results,
+    plural,
+    print_json,
+    print_lines,
+    print_text,
+)
 from foothold_lab.harness.cli.history_options import (
     database_option,
     json_option,
@@ -49,13 +56,13 @@ def compare(a: str, b: str, plan: str, as_json: bool, file: Path) -> int:
     else:
         print_lines(_describe(found, before, now))
     if not is_finished:
-        click.echo(f"{now.run.name} is {now.run.state}: {count_results(now.run.counts)}", err=True)
+        print_text(f"{now.run.name} is {now.run.state}: {count_results(now.run.counts)}", err=True)
     if found.new_failures:
         return FINDING
     return OK if is_finished else FAILED
 
 
-def _describe(found: Comparison, before: StoredRun, now: StoredRun) -> Iterator[str]:
+def _describe(found: Comparison, before: StoredRun, now: StoredRun) -> Iterator[str | Styled]:
     for name, kept in (("A", before), ("B", now)):
         run = kept.run
         yield f"{name}  {run.name}  {run.plan}  {count_results(run.counts, run.flaky)}"
@@ -83,13 +90,13 @@ def _describe(found: Comparison, before: StoredRun, now: StoredRun) -> Iterator[
     yield from _section("only in B", "", _first(found.only_b))
 
 
-def _section(title: str, colour: str, lines: Iterable[str]) -> Iterator[str]:
-    from foothold_lab.harness.reporters.escape import escape_line
+def _section(title: str, colour: str, lines: Iterable[str]) -> Iterator[str | Styled]:
+    from foothold_lab.harness.model.escape import escape_line
 
     lines = list(lines)
     if lines:
         yield ""
-        yield click.style(title, fg=colour or None, bold=True)
+        yield Styled(text=title, colour=colour or None, bold=True)
         yield from (f"  {escape_line(line, 600)}" for line in lines)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.model.errors import InfrastructureError, UsageError
 from foothold_lab.harness.model.findings import Code
 
@@ -31,15 +32,16 @@ def report_progress(text: str, /, *, transient: bool = False) -> None:
     """Write progress to stderr. A `transient` line is shown on a terminal only, and overwritten."""
     clear = "\r\x1b[K" if sys.stderr.isatty() else ""
     if clear or not transient:
-        click.echo(f"{clear}{text}", err=True, nl=not transient)
+        click.echo(clear, err=True, nl=False)
+        print_text(text, err=True, newline=not transient)
 
 
 def report_error(message: str, remedy: str = "") -> None:
     """Write an error and its remedy to stderr, in the form that all commands share."""
-    with contextlib.suppress(BrokenPipeError):  # nothing reads stderr
-        click.echo(f"foothold: {message}", err=True)
+    with contextlib.suppress(OSError):  # nothing reads stderr
+        print_text(f"foothold: {message}", err=True)
         if remedy:
-            click.echo(f"  remedy: {remedy}", err=True)
+            print_text(f"  remedy: {remedy}", err=True)
 
 
 def make_builder(*, locked: bool = False) -> Builder:

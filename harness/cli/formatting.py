@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,27 +17,63 @@ _RESULTS = ("pass", "fail", "error", "unsupported", "not-run")
 
 
 def print_json(value: object) -> None:
-    """Print a value as indented JSON."""
+    """Print a value as indented JSON, whose hidden characters are escaped."""
+    click.echo(format_json(value), nl=False)
+
+
+def format_json(value: object) -> bytes:
+    """Return a value as indented JSON that ends with a newline, with escaped hidden characters."""
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=1))
+    from foothold_lab.harness.model.escape import escape_json
+
+    return escape_json(msgspec.json.format(msgspec.json.encode(value), indent=1)) + b"\n"
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    """Print each line."""
+@dataclass(frozen=True, kw_only=True)
+class Styled:
+    """A line, and how a terminal shows it."""
+
+    text: str
+    colour: str | None = None
+    bold: bool = False
+    dim: bool = False
+
+
+def print_lines(lines: Iterable[str | Styled]) -> None:
+    """Print each line, with escaped hidden characters."""
     for line in lines:
-        click.echo(line)
+        if isinstance(line, Styled):
+            style: dict[str, Any] = {
+                "fg": line.colour,
+                "bold": line.bold or None,
+                "dim": line.dim or None,
+            }
+            click.echo(click.style(_escaped(line.text), **style))
+        else:
+            print_text(line)
 
 
-def align_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def print_text(text: str = "", *, err: bool = False, newline: bool = True) -> None:
+    """Print text of one line or several, with escaped hidden characters."""
+    click.echo(_escaped(text), err=err, nl=newline)
+
+
+def _escaped(text: str) -> str:
+    from foothold_lab.harness.model.escape import escape_text
+
+    return escape_text(text)
+
+
+def align_columns(rows: Sequence[Sequence[str]]) -> Iterator[str | Styled]:
     """Yield rows as lines with aligned columns; the first row is the header."""
-    from foothold_lab.harness.reporters.escape import escape_line
+    from foothold_lab.harness.model.escape import escape_line
 
     shown = [[escape_line(word, 400) for word in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for number, row in enumerate(shown):
         line = "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True))
-        yield click.style(line.rstrip(), dim=True) if number == 0 else line.rstrip()
+        yield Styled(text=line.rstrip(), dim=True) if number == 0 else line.rstrip()
 
 
 def count_results(counts: Mapping[str, int], flaky: int = 0) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from foothold_lab.harness.cli.context import make_builder
+from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.cli.kernel_options import boot_guest, kernel_options, split_guest
 
 if TYPE_CHECKING:
@@ -51,5 +52,5 @@ def gdb(
         with kept.serve():
             if not batch:
                 shell = f"foothold shell {directory}/{name}"
-                click.echo(f"shell in the guest, from another terminal: {shell}", err=True)
+                print_text(f"shell in the guest, from another terminal: {shell}", err=True)
             return debug_kernel(guest, facts, directory, commands, program, batch=batch)

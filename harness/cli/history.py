@@ -16,6 +16,7 @@ from foothold_lab.harness.cli.formatting import (
     format_version,
     print_json,
     print_lines,
+    print_text,
 )
 from foothold_lab.harness.cli.history_options import database_option, json_option, plan_option
 
@@ -60,7 +61,7 @@ def history(plan: str, count: int, directories: tuple[Path, ...], as_json: bool,
     elif runs:
         print_lines(align_columns([_HEADER, *map(_row, runs)]))
     else:
-        click.echo(f"no runs{f' of plan {plan}' if plan else ''} in {file}", err=True)
+        print_text(f"no runs{f' of plan {plan}' if plan else ''} in {file}", err=True)
     return OK
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foothold_lab.harness.cli.context import FINDING, OK, make_builder, report_progress
+from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.model.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -80,9 +81,9 @@ def build(**options: Any) -> None:
     builder = make_builder(locked=request.locked)
     if request.update:
         for change in builder.update(names):
-            click.echo(change, err=True)
+            print_text(change, err=True)
     for name in names:
-        click.echo(f"{name}  {builder.image(name)}")
+        print_text(f"{name}  {builder.image(name)}")
 
 
 def _names(request: _Build) -> tuple[str, ...]:
@@ -125,7 +126,7 @@ def list_() -> None:
         size, age = size_of(entry.path) / _MIB, (time.time() - entry.manifest.created) / _DAY
         damage = entry.damage()
         note = f"  damaged: {damage}" if damage else ""
-        click.echo(f"{entry.manifest.name:<16} {size:7.1f} MiB {age:6.1f} d  {entry.path}{note}")
+        print_text(f"{entry.manifest.name:<16} {size:7.1f} MiB {age:6.1f} d  {entry.path}{note}")
 
 
 @images.command()
@@ -134,8 +135,8 @@ def prune() -> None:
     builder = make_builder()
     removed = builder.cache.prune(builder.in_use())
     for each in removed:
-        click.echo(f"removed {each.path.name}, {each.size / _MIB:.1f} MiB")
-    click.echo(f"freed {sum(each.size for each in removed) / _MIB:.1f} MiB")
+        print_text(f"removed {each.path.name}, {each.size / _MIB:.1f} MiB")
+    print_text(f"freed {sum(each.size for each in removed) / _MIB:.1f} MiB")
 
 
 @images.command()
@@ -155,10 +156,10 @@ def verify() -> int:
         what = "; ".join(damage.found[:_SHOWN])
         if (more := len(damage.found) - _SHOWN) > 0:
             what += f"; and {more} more"
-        click.echo(f"damaged {damage.path.name}: {what}")
-        click.echo(f"  {_became_of(damage.removal)}")
+        print_text(f"damaged {damage.path.name}: {what}")
+        print_text(f"  {_became_of(damage.removal)}")
     kept = len(cache.directories())
-    click.echo(f"{kept - remaining} images intact, {count} damaged, {count - remaining} removed")
+    print_text(f"{kept - remaining} images intact, {count} damaged, {count - remaining} removed")
     return FINDING if count else OK
 
 
@@ -178,4 +179,4 @@ def lock(file: Path | None) -> None:
     found = make_builder().locks()
     write(file, found)
     count = sum(len(debs) for debs in found.sets.values())
-    click.echo(f"{file}: {count} packages in {len(found.sets)} sets")
+    print_text(f"{file}: {count} packages in {len(found.sets)} sets")

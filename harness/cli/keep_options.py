@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from foothold_lab.harness.cli.context import state_directory
+from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.cli.parameters import gather
 from foothold_lab.harness.model.errors import UsageError
 
@@ -63,11 +64,11 @@ def wait_with_guests(kept: GuestServer, seconds: float | None) -> None:
     with kept.serve():
         for name in kept.names:
             command = f"foothold shell {_shortest_name(kept.directory)}/{name}"
-            click.echo(f"{name} is kept: {command}", err=True)
+            print_text(f"{name} is kept: {command}", err=True)
         waiting = [sys.stdin] if sys.stdin.isatty() else []
         ends = [f"after {seconds:g} s"] if seconds is not None else []
         ends += ["on Enter", "on Ctrl-C"] if waiting else []
-        click.echo(f"kept guests end {' or '.join(ends)}", err=True)
+        print_text(f"kept guests end {' or '.join(ends)}", err=True)
         try:
             select.select(waiting, [], [], seconds)
         except KeyboardInterrupt:

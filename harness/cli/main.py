@@ -27,7 +27,9 @@ from foothold_lab.harness.cli.context import (
 from foothold_lab.harness.cli.streams import (
     discard_output,
     escape_unprintable,
+    flush_output,
     is_broken,
+    is_closed_terminal,
     replace_closed_streams,
 )
 from foothold_lab.harness.model.errors import Blame, FootholdError, UsageError, did_you_mean
@@ -150,7 +152,9 @@ def _handle(error: BaseException) -> int:
         case KeyboardInterrupt() | click.Abort():
             report_error("interrupted")
             return INTERRUPTED
-        case BrokenPipeError() if is_broken():
+        case OSError() if is_closed_terminal(error) or (
+            isinstance(error, BrokenPipeError) and is_broken()
+        ):
             discard_output()
             return BROKEN_PIPE
         case click.ClickException():
@@ -200,9 +204,9 @@ def program() -> None:
     replace_closed_streams()
     handle_termination()
     code = main()
+    flush_output()
     if code == INTERRUPTED:
         # CPython remembers an interrupt that passed through exec(), even one that was caught, and
         # would end the process by SIGINT instead of with this exit code
-        sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

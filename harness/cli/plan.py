@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foothold_lab.harness.cli.context import OK, make_builder, make_vocabulary, read_plan
-from foothold_lab.harness.cli.formatting import plural, print_lines
+from foothold_lab.harness.cli.formatting import plural, print_lines, print_text
 from foothold_lab.harness.cli.parameters import SectionedCommand
 from foothold_lab.harness.cli.plan_options import (
     SECTIONS,
@@ -98,7 +98,7 @@ def plan(plan: tuple[str, ...], overrides: Overrides, shard: str | None, **outpu
     selected = with_references(part.select(cells))
     print_lines(_describe_cells(selected, read))
     of = f"shard {shard} of {len(cells)} cells: " if shard else ""
-    click.echo(f"{of}{plural(len(selected), 'cell')}")
+    print_text(f"{of}{plural(len(selected), 'cell')}")
     return OK
 
 

@@ -166,7 +166,9 @@ class Overrides:
         names: list[str] = []
         programs = 0
         for word in words:
-            if word in plan.vocabulary.all_subjects or value_types.is_pattern(word):
+            # no name of a subject has a slash: a path may have the characters of a pattern
+            is_pattern = "/" not in word and value_types.is_pattern(word)
+            if word in plan.vocabulary.all_subjects or is_pattern:
                 names += _parse_all("subjects", (word,), plan)
                 continue
             program = self._program(word, plan)

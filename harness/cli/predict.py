@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foothold_lab.harness.cli.context import FINDING, OK
+from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.model.errors import UndecidedError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -148,14 +149,14 @@ def predict(policy: str, workload: str, calls: bool, **address_space: Any) -> in
         reason = predicted.reason
     except UndecidedError as error:
         predicted, reason = other, f"undecided: {error}"
-    click.echo(f"{other if predicted.outcome is None else predicted}\n  oracle: {reason}")
-    click.echo(f"  model:  {model.reason}")
+    print_text(f"{other if predicted.outcome is None else predicted}\n  oracle: {reason}")
+    print_text(f"  model:  {model.reason}")
     if calls:
         click.echo("  calls:")
         for call in model.calls:
-            click.echo(f"    {call}")
+            print_text(f"    {call}")
     if not predicted.agrees(other):
-        click.echo(f"  the model differs: {other}")
+        print_text(f"  the model differs: {other}")
         return FINDING
     return OK
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import click
 
 from foothold_lab.harness.cli.context import OK
+from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.cli.parameters import STDOUT, output_option
 from foothold_lab.harness.cli.runs import find_run
 from foothold_lab.harness.model.errors import InfrastructureError
@@ -30,7 +32,7 @@ def report(run: str, output: Path | None, compare: str | None) -> int:
     """
     from foothold_lab.harness.html_report.page import render
     from foothold_lab.harness.html_report.read import read_run
-    from foothold_lab.harness.reporters.atomic_write import write_whole
+    from foothold_lab.harness.reporters.atomic_write import replace_file, write_whole
 
     shown = read_run(_directory(run))
     html = render(shown, read_run(_directory(compare)) if compare else None)
@@ -39,14 +41,18 @@ def report(run: str, output: Path | None, compare: str | None) -> int:
         return OK
     path = output or shown.directory / "report.html"
     try:
-        write_whole(path, html)
+        # in a run directory from elsewhere, the name may belong to a link to a device
+        write_whole(path, html) if output else replace_file(path, html)
     except OSError as error:
         raise InfrastructureError(
             f"{path} cannot be written: {error.strerror or error}",
             "give -o another file",
             code=Code.INFRASTRUCTURE_OUTPUT,
         ) from error
-    click.echo(str(path))
+    if sys.stdout.isatty():
+        print_text(str(path))
+    else:
+        click.echo(os.fsencode(path))  # as it is, for a script
     return OK
 
 

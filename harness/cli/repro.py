@@ -16,10 +16,12 @@ from foothold_lab.harness.cli.context import (
     INTERRUPTED,
     OK,
     handle_termination,
+    history_file,
     make_builder,
     state_directory,
     unique_name,
 )
+from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.cli.history_options import database_option, open_history
 from foothold_lab.harness.cli.parameters import output_option
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from foothold_lab.harness.interactive.recorded_cell import RecordedCell
     from foothold_lab.harness.model.events import AnyEvent
     from foothold_lab.harness.model.verdict import Verdict
+    from foothold_lab.harness.results_db.database import Database
     from foothold_lab.images.builder import Builder
 
 
@@ -42,13 +45,21 @@ if TYPE_CHECKING:
 @click.option(
     "--shell", "visit", is_flag=True, help="Afterwards, open a shell in the guest of the cell."
 )
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="Run what a run directory from elsewhere names, even outside of a guest.",
+)
 @database_option
-def repro(run: str, cell: str, bundle: Path | None, visit: bool, file: Path) -> int:
+def repro(run: str, cell: str, bundle: Path | None, visit: bool, trust: bool, file: Path) -> int:
     """Repeat a cell of an earlier run, with the same images, limits, policy and program.
 
     RUN and CELL are named as in `foothold show`. The exit code is 0 if the result is the same, 1 if
     it differs, and 3 if there is no result. A tarball holds kernel, root file system and program,
     and a script `repro` that runs them and prints what the program did.
+
+    A run directory that is not in your history may come from elsewhere. Its cells in UML, QEMU and
+    container guests can be repeated. A cell that runs a program on this machine needs --trust.
     """
     from foothold_lab.harness.interactive import recorded_cell
     from foothold_lab.harness.interactive.bundle import write
@@ -57,13 +68,24 @@ def repro(run: str, cell: str, bundle: Path | None, visit: bool, file: Path) -> 
         raise click.UsageError("--bundle runs nothing: it cannot be combined with --shell")
     with open_history(file, run) as database:
         found = recorded_cell.find(database, run, cell)
+        if not (trust or _is_own(database, found.directory)):
+            found.check_isolation(bundle=bundle is not None)
     builder = make_builder()
     found.pin_images(builder)
     if bundle:
         write(found, builder, bundle)
-        click.echo(f"{bundle}: {bundle.stat().st_size / (1 << 20):.1f} MiB")
+        print_text(f"{bundle}: {bundle.stat().st_size / (1 << 20):.1f} MiB")
         return OK
     return _repeat(found, builder, visit=visit)
+
+
+def _is_own(database: Database, directory: Path) -> bool:
+    """Did this user's Foothold make the run? A history that --history names may be another's."""
+    from foothold_lab.harness.interactive import recorded_cell
+
+    if (state_directory() / "runs").resolve() in directory.resolve().parents:
+        return True
+    return database.path == history_file(None) and recorded_cell.is_own(database, directory)
 
 
 def _repeat(recorded: RecordedCell, builder: Builder, *, visit: bool) -> int:
@@ -108,13 +130,13 @@ def _repeat(recorded: RecordedCell, builder: Builder, *, visit: bool) -> int:
 
 
 def _report(recorded: RecordedCell, *, is_same: bool) -> None:
-    from foothold_lab.harness.reporters.escape import escape_line
+    from foothold_lab.harness.model.escape import escape_line
 
     if is_same:
-        click.echo(f"same result as in {recorded.run}")
+        print_text(f"same result as in {recorded.run}")
         return
     before = recorded.verdict.observed or "; ".join(each.text for each in recorded.verdict.findings)
-    click.echo(f"another result than in {recorded.run}, which was: {escape_line(str(before))}")
+    print_text(f"another result than in {recorded.run}, which was: {escape_line(str(before))}")
 
 
 def _visit(kept: GuestServer, directory: Path) -> None:

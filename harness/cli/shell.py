@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from foothold_lab.harness.cli.context import make_builder
+from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.cli.kernel_options import boot_guest, kernel_options, split_guest
 from foothold_lab.harness.cli.runs import find_run
 
@@ -122,5 +123,5 @@ def _boot_and_work(
     except CannotBringError as error:
         if setup.share:
             raise
-        click.echo(f"not on /host: {error}; {error.remedy}", err=True)
+        print_text(f"not on /host: {error}; {error.remedy}", err=True)
         return work(None)

@@ -10,6 +10,7 @@ import click
 
 from foothold_lab.harness.cli.context import OK
 from foothold_lab.harness.cli.formatting import (
+    Styled,
     align_columns,
     count_results,
     format_seconds,
@@ -66,15 +67,15 @@ def show(run: str, cell: str, plan: str, as_json: bool, file: Path) -> int:
     return OK
 
 
-def _describe_run(kept: StoredRun) -> Iterator[str]:
-    from foothold_lab.harness.reporters.escape import escape_line, escape_shell
+def _describe_run(kept: StoredRun) -> Iterator[str | Styled]:
+    from foothold_lab.harness.model.escape import escape_shell
 
     run, made_by = kept.run, kept.run.provenance
     took = "" if run.seconds is None else f" after {format_seconds(run.seconds, 1)}"
     yield f"{run.name}: plan {run.plan or '-'}, {run.state}{took}, started {format_time(run.started)}"
     yield f"  {escape_shell(run.command)}"
     yield f"  Foothold {format_version(run)}, Python {made_by.python}, Linux {made_by.kernel}"
-    yield f"  evidence: {escape_line(run.directory)}"
+    yield f"  evidence: {run.directory}"
     yield f"{plural(len(kept.cells), 'cell')}: {count_results(run.counts, run.flaky)}"
     if kept.boots:
         yield ""
@@ -92,7 +93,7 @@ def _describe_run(kept: StoredRun) -> Iterator[str]:
 
 
 def _boot_result(boot: StoredBoot) -> str:
-    from foothold_lab.harness.reporters.escape import escape_line
+    from foothold_lab.harness.model.escape import escape_line
 
     failure = escape_line(boot.failure)
     return f"failed: {failure}" if failure else format_seconds(boot.seconds)
@@ -121,7 +122,7 @@ def _describe_cell(
 
 
 def _describe_verdict(verdict: Verdict) -> Iterator[str]:
-    from foothold_lab.harness.reporters.escape import escape_line
+    from foothold_lab.harness.model.escape import escape_line
 
     for name, value in (
         ("expected", verdict.expected),
@@ -146,7 +147,7 @@ def _describe_verdict(verdict: Verdict) -> Iterator[str]:
 
 
 def _describe_boot(kept: StoredRun, boot: StoredBoot) -> Iterator[str]:
-    from foothold_lab.harness.reporters.escape import escape_line
+    from foothold_lab.harness.model.escape import escape_line
 
     yield f"guest {boot.guest}: {_boot_result(boot)}; {kept.run.directory}/guests/{boot.name}"
     for title, values in (("image", boot.images), ("version", boot.provenance)):
@@ -160,7 +161,7 @@ def _describe_boot(kept: StoredRun, boot: StoredBoot) -> Iterator[str]:
 
 
 def _describe_context(kept: StoredRun, verdict: Verdict) -> Iterator[str]:
-    from foothold_lab.harness.reporters.escape import escape_line, escape_lines
+    from foothold_lab.harness.model.escape import escape_line, escape_lines
     from foothold_lab.harness.reporters.repeat import repeat_command
 
     if verdict.last_lines:
@@ -170,10 +171,10 @@ def _describe_context(kept: StoredRun, verdict: Verdict) -> Iterator[str]:
         yield "last lines of the console"
         yield from (f"  | {line}" for line in escape_lines(verdict.console))
     if verdict.remedy:
-        yield f"remedy: {escape_line(verdict.remedy)}"
+        yield f"remedy: {verdict.remedy}"
     yield f"took {format_seconds(verdict.seconds)}, in the run of {format_time(kept.run.started)}"
     if verdict.artefacts:
-        yield f"evidence: {escape_line(verdict.artefacts)}"
+        yield f"evidence: {verdict.artefacts}"
     yield f"again: {repeat_command(verdict.command)}"
 
 

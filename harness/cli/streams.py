@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import select
@@ -49,6 +50,30 @@ def is_broken() -> bool:
             if not stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
                 poll.register(stream.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def is_closed_terminal(error: BaseException) -> bool:
+    """Did a command write to a terminal that was closed? That gives EIO.
+
+    SIGHUP comes only to the processes of the session that has the terminal.
+    """
+    if not isinstance(error, OSError) or error.errno != errno.EIO:
+        return False
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+                poll.register(stream.fileno(), 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+def flush_output() -> None:
+    """Flush both output streams; discard what cannot be written."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        discard_output()
 
 
 def discard_output() -> None:

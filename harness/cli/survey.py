@@ -20,6 +20,7 @@ from foothold_lab.harness.cli.context import (
     packaged_subjects,
     read_plan,
 )
+from foothold_lab.harness.cli.formatting import format_json, print_text
 from foothold_lab.harness.cli.parameters import SectionedCommand
 from foothold_lab.harness.cli.plan_options import (
     SECTIONS,
@@ -89,7 +90,7 @@ def survey(
         name = choose_plan(plan, overrides, PLAN)
         earlier, code = _measure(name, overrides, run_dir, thresholds=thresholds)
     if code != INTERRUPTED:
-        click.echo(markdown(read(earlier)), nl=False)
+        print_text(markdown(read(earlier)), newline=False)
     return code
 
 
@@ -137,13 +138,11 @@ def _find_thresholds(cells: Sequence[Cell], options: RunOptions, bus: Bus) -> Th
     guests = tuple(dict.fromkeys(cell.guest for cell in cells if cell.limits.rlimit_as))
     results = find_thresholds(guests, options, ThresholdQuery(), bus)
     for each in results.missing:
-        click.echo(f"{each.guest}: {each.subject} {each.why}", err=True)
+        print_text(f"{each.guest}: {each.subject} {each.why}", err=True)
     return results
 
 
 def _write(directory: Path, options: RunOptions, results: ThresholdResults) -> None:
-    import msgspec
-
     from foothold_lab.harness.reporters.atomic_write import write_whole
     from foothold_lab.harness.subjects.packaged import RUNTIMES, version
     from foothold_lab.harness.survey import FILE, SubjectInfo, SurveyData
@@ -153,12 +152,7 @@ def _write(directory: Path, options: RunOptions, results: ThresholdResults) -> N
         for name in options.subjects
     }
     not_found = tuple((each.guest, each.subject, each.why) for each in results.missing)
-    text = msgspec.json.format(
-        msgspec.json.encode(
-            SurveyData(
-                subjects=about, thresholds=tuple(results.found), missing_thresholds=not_found
-            )
-        ),
-        indent=1,
+    found = SurveyData(
+        subjects=about, thresholds=tuple(results.found), missing_thresholds=not_found
     )
-    write_whole(directory / FILE, text + b"\n")
+    write_whole(directory / FILE, format_json(found))

@@ -21,6 +21,7 @@ from foothold_lab.harness.cli.context import (
     packaged_subjects,
     read_plan,
 )
+from foothold_lab.harness.cli.formatting import format_json, print_text
 from foothold_lab.harness.cli.parameters import STDOUT, SectionedCommand, output_option
 from foothold_lab.harness.cli.plan_options import (
     OF_PROGRAMS,
@@ -221,38 +222,35 @@ def _draw(file: Path, found: Sequence[Threshold]) -> None:
 
 
 def _show(found: Sequence[Threshold], missing: Sequence[Missing], *, sweep: bool) -> None:
-    from foothold_lab.harness.reporters.escape import escape_line
+    from foothold_lab.harness.model.escape import escape_line
     from foothold_lab.harness.threshold import Edge, draw_text
     from foothold_lab.harness.threshold.bisection import about
 
     width = max((len(each.guest) for each in found), default=0)
     for each in found:
-        click.echo(f"{each.guest:<{width}}  {each.kind}: {each}")
+        print_text(f"{each.guest:<{width}}  {each.kind}: {each}")
         if sweep:
             for line in draw_text(each.search.bands):
-                click.echo(f"{'':<{width}}  {line}")
+                print_text(f"{'':<{width}}  {line}")
         elif each.search.edge is Edge.SEVERAL:
             for band in each.search.bands:
-                click.echo(f"{'':<{width}}  {band}")
-            click.echo(f"{'':<{width}}  --sweep finds every edge and draws the bands")
+                print_text(f"{'':<{width}}  {band}")
+            print_text(f"{'':<{width}}  --sweep finds every edge and draws the bands")
         little = about(each.search.largest) if each.search.largest else "no limit"
         if each.refused:
             told = escape_line(each.refused, 300)
-            click.echo(f"{'':<{width}}  under {little}, the last refused call: {told}")
+            print_text(f"{'':<{width}}  under {little}, the last refused call: {told}")
         if each.observed:
             told = escape_line(each.observed, 300)
-            click.echo(f"{'':<{width}}  under {little}, the program: {told}")
+            print_text(f"{'':<{width}}  under {little}, the program: {told}")
     for gone in missing:
-        click.echo(f"{gone.guest}: {escape_line(gone.why, 300)}", err=True)
+        print_text(f"{gone.guest}: {escape_line(gone.why, 300)}", err=True)
 
 
 def _write(file: Path, found: Sequence[Threshold], missing: Sequence[Missing]) -> None:
-    import msgspec
-
     from foothold_lab.harness.reporters.atomic_write import write_whole
 
-    whole = {"schema": 1, "thresholds": found, "missing": missing}
-    text = msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n"
+    text = format_json({"schema": 1, "thresholds": found, "missing": missing})
     if file == Path(STDOUT):
         sys.stdout.buffer.write(text)
     else:

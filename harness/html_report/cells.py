@@ -22,11 +22,11 @@ from foothold_lab.harness.html_report.address_map import Axis, Drawing, draw, ro
 from foothold_lab.harness.html_report.comparison import Change
 from foothold_lab.harness.html_report.read import Evidence, Run, read_evidence
 from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.escape import escape_shell
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import Ending
 from foothold_lab.harness.model.signals import signal_name
 from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
-from foothold_lab.harness.reporters.escape import escape_shell
 from foothold_lab.harness.reporters.result_matrix import CellMark, mark_cell
 
 MAX_RAW_CELLS = 100  # failed cells whose raw evidence is in the page

@@ -27,8 +27,8 @@ from foothold_lab.harness.html_report.comparison import compare_runs
 from foothold_lab.harness.html_report.read import Run
 from foothold_lab.harness.html_report.summary import guest_views, summarise
 from foothold_lab.harness.model.cells import ALLOCATOR
+from foothold_lab.harness.model.escape import escape_html
 from foothold_lab.harness.model.traits import TRAITS
-from foothold_lab.harness.reporters.escape import escape_html
 from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS, RESULT_WORDS, arrange
 
 PRINTED_WHOLE = 100  # cells; a larger run is printed with its open cells only

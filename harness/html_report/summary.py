@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from foothold_lab.harness.html_report.cells import CellView
 from foothold_lab.harness.html_report.read import TAIL, Run
+from foothold_lab.harness.model.escape import escape_shell
 from foothold_lab.harness.model.findings import Finding
 from foothold_lab.harness.model.traits import TRAITS
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.reporters.escape import escape_shell
 from foothold_lab.harness.reporters.result import GuestResult
 from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS, RESULT_WORDS
 

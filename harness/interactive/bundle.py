@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +11,9 @@ from pathlib import Path
 from foothold_lab.harness.interactive.recorded_cell import RecordedCell
 from foothold_lab.harness.interactive.standalone_export import export_cell
 from foothold_lab.harness.model.errors import InfrastructureError, UnsupportedError, UsageError
+from foothold_lab.harness.model.escape import escape_line, escape_markdown, escape_shell
 from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.run_directory import DAMAGED
 from foothold_lab.images.builder import Builder
 
 # how tarfile calls each form, and how hard it should try: its own choice takes three times as long
@@ -23,6 +23,7 @@ _FORMS: Mapping[str, tuple[str, Mapping[str, int]]] = {
     ".tgz": ("w:gz", {"compresslevel": 5}),
     ".xz": ("w:xz", {"preset": 3}),
 }
+_NOT_EVIDENCE = ("share", "initrd.cpio", "vmlinux")  # of the directory of a boot
 _SCRIPT = Path(__file__).with_name("repro.sh")
 _README = """\
 # {title}
@@ -34,6 +35,7 @@ needs.
 |---|---|
 | `recorded/cell` | evidence of the recorded run: report or output, maps, system calls, verdict |
 | `recorded/guest` | the guest of the recorded run: command line, console, facts |
+| `recorded/result` | the result of the recorded run |
 | all other files | kernel, root file system, subject, and the agent that starts and watches it |
 
 Foothold made this tarball from the run {run}. On a machine with Foothold, this command runs the
@@ -76,7 +78,7 @@ def write(recorded: RecordedCell, builder: Builder, file: Path) -> None:
 
 def _describe(recorded: RecordedCell, tree: Path, command: str) -> None:
     """Write the script, and beside it what was seen in the run."""
-    title = _one_line(f"{recorded.cell.id} of {recorded.run}")
+    title = escape_line(f"{recorded.cell.id} of {recorded.run}")
     native = recorded.cell.guest == "native"
     python = 'python="${PYTHON:-$(command -v python3)}"\n\t' if native else ""
     values = {
@@ -84,27 +86,26 @@ def _describe(recorded: RecordedCell, tree: Path, command: str) -> None:
         "MACHINE": "x86-64",
         "NEEDS": ", and python3 as it is there" if native and recorded.subject.reports else "",
         "COMMAND": python + command,
-        "RESULT": shlex.quote(_one_line(str(recorded.verdict.observed or "no answer"))),
     }
     script = re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], _SCRIPT.read_text())
     (tree / "repro").write_text(script)
     (tree / "repro").chmod(0o755)
     readme = _README.format(
-        title=title, run=recorded.run, command=_one_line(shlex.join(recorded.cell.command))
+        title=escape_markdown(title),
+        run=escape_markdown(recorded.run),
+        command=escape_shell(recorded.cell.command),
     )
     (tree / "README.md").write_text(readme)
-    shutil.copytree(recorded.evidence_directory, tree / "recorded/cell")
-    keys = shutil.ignore_patterns("share", "*.cpio", "vmlinux")
-    shutil.copytree(recorded.boot_directory, tree / "recorded/guest", ignore=keys)
+    try:
+        recorded.evidence_files.copy_tree(tree / "recorded/cell")
+        recorded.boot_files.copy_tree(tree / "recorded/guest", leave_out=_NOT_EVIDENCE)
+    except OSError as error:
+        raise UsageError(f"the evidence of {title} cannot be copied: {error}", DAMAGED) from error
+    # what a subject printed stands in no script
+    result = escape_line(str(recorded.verdict.observed or "no answer"))
+    (tree / "recorded/result").write_text(f"{result}\n")
     for manifest in ("root/manifest.json", "kernel/manifest.json"):
         (tree / manifest).unlink(missing_ok=True)  # of the cache
-
-
-def _one_line(text: str) -> str:
-    """Return text that ends no line, and holds no control characters."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def _pack(tree: Path, file: Path, form: str, effort: Mapping[str, int]) -> None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.custom_kernels import CustomKernels
+from foothold_lab.harness.guests.vm_process import IMAGE_LIST
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
-from foothold_lab.harness.model.events import RunStarted
+from foothold_lab.harness.model.escape import escape_shell
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.database import Database
 from foothold_lab.harness.results_db.models import StoredBoot
+from foothold_lab.harness.run_directory import DAMAGED, RunFiles, read_head
 from foothold_lab.harness.subjects.subject import Subject
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
+
+# files of a share that belong to one boot
+_OF_THE_BOOT = ("hostkey", "authorized_keys", IMAGE_LIST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +37,36 @@ class RecordedCell:
     verdict: Verdict
 
     @property
-    def boot_directory(self) -> Path:
+    def boot_files(self) -> RunFiles:
         """What was kept of the boot."""
-        return self.directory / "guests" / self.boot.name
+        return RunFiles(self.directory, f"guests/{self.boot.name}")
 
     @property
-    def evidence_directory(self) -> Path:
+    def evidence_files(self) -> RunFiles:
         """What was kept of the cell."""
-        return self.directory / "cells" / self.cell.id
+        return RunFiles(self.directory, f"cells/{self.cell.id}")
+
+    def check_isolation(self, *, bundle: bool = False) -> None:
+        """Raise UsageError if the cell needs trust in the source of its run directory.
+
+        It does if something that the directory names would run on this machine without isolation,
+        or would see this machine's files. The script of a `bundle` runs what the directory names.
+        """
+        guest = self.cell.guest
+        reason = ""
+        if guest == "native" or guest.startswith("qemu-user-"):
+            reason = f"its program runs on this machine, without isolation, in the guest {guest}"
+        elif self.cell.where:
+            reason = f"it names a kernel or its parameters: {escape_shell(self.cell.where)}"
+        elif self.subject.root == "host":
+            reason = "its program sees the files of this machine"
+        elif bundle:
+            reason = "the script of a bundle runs the command line that the run directory names"
+        if reason:
+            raise UsageError(
+                f"{self.run} is not in your history, and {reason}",
+                "add --trust if you trust the source of this run directory",
+            )
 
     @property
     def custom_kernels(self) -> CustomKernels:
@@ -70,15 +91,22 @@ class RecordedCell:
         if gone:
             raise UsageError(
                 f"the cache no longer has {', '.join(gone)}, of which {self.boot.guest} was made",
-                f"run the cell with the images of today: {shlex.join(self.cell.command)}",
+                f"run the cell with the images of today: {escape_shell(self.cell.command)}",
             )
 
     def copy_share(self, target: Path) -> Path:
-        """Copy the files that the guest was handed then, without the keys of that boot."""
-        keys = shutil.ignore_patterns("hostkey", "authorized_keys")
-        shutil.copytree(
-            self.boot_directory / "share", target, ignore=keys, symlinks=True, dirs_exist_ok=True
-        )
+        """Copy the files that the guest was given then, without the keys of that boot.
+
+        Raises UsageError if they cannot be read.
+        """
+        try:
+            self.boot_files.beneath("share").copy_tree(
+                target, leave_out=_OF_THE_BOOT, links_below=subjects.PLACE
+            )
+        except OSError as error:
+            raise UsageError(
+                f"the share of {self.boot.guest} cannot be copied: {error}", DAMAGED
+            ) from error
         return target
 
 
@@ -91,13 +119,17 @@ def find(database: Database, run: str, cell: str) -> RecordedCell:
     if verdict is None or boot is None or not boot.argv:
         raise UsageError(
             f"{one.name} of {kept.run.name} never came to run: its guest did not boot",
-            f"`foothold show {kept.run.name} {one.name}` says why",
+            f"`{escape_shell(('foothold', 'show', kept.run.name, one.name))}` says why",
         )
     moved = Path(run).absolute()  # a run may have been brought here from elsewhere
     directory = moved if (moved / "run.json").is_file() else Path(kept.run.directory)
-    started = _started(directory)
-    asked = next(each for each in started.cells if each.id == one.name)
-    known = subjects.read_deployed(directory / "guests" / boot.name)
+    started = read_head(directory).started
+    asked = next((each for each in started.cells if each.id == one.name), None) if started else None
+    if started is None or asked is None:
+        raise UsageError(f"{directory / 'run.json'} does not have the cell {one.name}", DAMAGED)
+    known = subjects.read_deployed(RunFiles(directory, f"guests/{boot.name}"))
+    if asked.subject not in known:
+        raise UsageError(f"{directory} does not have the subject {asked.subject!r}", DAMAGED)
     return RecordedCell(
         run=kept.run.name,
         directory=directory,
@@ -110,12 +142,10 @@ def find(database: Database, run: str, cell: str) -> RecordedCell:
     )
 
 
-def _started(directory: Path) -> RunStarted:
-    file = directory / "run.json"
-    try:
-        whole: Mapping[str, Any] = msgspec.json.decode(file.read_bytes())
-        return msgspec.convert(whole["started"], RunStarted)
-    except (OSError, KeyError, msgspec.MsgspecError) as error:
-        raise UsageError(
-            f"{file} cannot be read: {error}", "the directory of the run is needed for this"
-        ) from error
+def is_own(database: Database, directory: Path) -> bool:
+    """Did a process of this user run the cells of the directory? Their history knows it then.
+
+    A run that `foothold history --add` read from a directory has no process.
+    """
+    known = "SELECT 1 FROM runs WHERE directory = ? AND process != ''"
+    return bool(database.value(known, str(directory)))

@@ -34,7 +34,7 @@ if [ -z "$end" ]; then
 	cat "$work/console" >&2
 	exit 3
 fi
-printf 'repro: result of the recorded run: %s\n' @RESULT@ >&2
+printf 'repro: result of the recorded run: %s\n' "$(cat "$here/recorded/result")" >&2
 case $end in
 -1\ *) exit $((128 + ${end#* })) ;;
 *) exit "${end% *}" ;;

@@ -174,13 +174,19 @@ def _write_share(recorded: RecordedCell, guest: Guest, share: Path) -> None:
 
 def _subject(recorded: RecordedCell, paths: GuestPaths, scale: float, strace: str) -> list[str]:
     """The agent's words for the subject, as in the run, but for a reader of text."""
-    traced = (
-        recorded.verdict.observed is not None and (recorded.evidence_directory / "strace").is_file()
-    )
+    traced = recorded.verdict.observed is not None and recorded.evidence_files.is_file("strace")
     how = subjects.supervision(recorded.subject, paths, scale, trace=traced)
     argv = subjects.command(recorded.subject, recorded.cell, paths, trace=traced)
     if paths.placement == "host" and how.fresh_directory:
-        how = replace(how, directory=how.work_files or _WORK)
+        # the agent makes directories and roots in guests only
+        how = replace(
+            how,
+            directory=how.work_files or _WORK,
+            fresh_directory=False,
+            work_files="",
+            own_root=False,
+            overlay="",
+        )
         argv = _of_copy(recorded.subject, paths, argv)
     words = agent_argv(paths.agent, recorded.cell.limits, argv, replace(how, timeout=None), strace)
     text = ["--text"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
 from foothold_lab.harness.model.errors import Blame, UsageError, did_you_mean
+from foothold_lab.harness.model.escape import escape_line, escape_shell
 from foothold_lab.harness.model.findings import Finding
 from foothold_lab.harness.model.output import OutputDigest, read_expected_output
 from foothold_lab.harness.model.patterns import compile_pattern, matches
@@ -335,8 +335,8 @@ class Verdict:
         if self.last_lines and not self.passed:
             lines += ["Last output of the subject:", *(f"  | {line}" for line in self.last_lines)]
         if self.command and not self.passed:
-            lines.append(f"Again: {shlex.join(self.command)}")
-        return "\n".join(map(_printable, lines))
+            lines.append(f"Again: {escape_shell(self.command)}")
+        return "\n".join(escape_line(line, None) for line in lines)
 
 
 def _signal(name: str) -> int:
@@ -344,13 +344,6 @@ def _signal(name: str) -> int:
         return signal_number(name)
     except ValueError as error:
         raise UsageError(str(error), "`kill -l` lists the names") from error
-
-
-def _printable(line: str) -> str:
-    """A subject may have printed control characters."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
-    )
 
 
 def _is(seen: Outcome | None, asked: Outcome | None) -> bool:

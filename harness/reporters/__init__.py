@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Protocol, Self
 import msgspec
 
 from foothold_lab.harness.model.errors import FootholdError
+from foothold_lab.harness.model.escape import escape_text
 from foothold_lab.harness.model.events import AnyEvent
 
 
@@ -26,7 +28,8 @@ class Reporter(Protocol):
 
 
 def _warn(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    with contextlib.suppress(OSError):  # nothing reads stderr
+        sys.stderr.write(f"{escape_text(text)}\n")
 
 
 class Bus:

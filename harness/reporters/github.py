@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from foothold_lab.harness.model.events import AnyEvent, RunStarted
-from foothold_lab.harness.model.verdict import Result, Verdict
-from foothold_lab.harness.reporters.escape import (
+from foothold_lab.harness.model.escape import (
     escape_github_message,
     escape_github_property,
+    escape_line,
     escape_markdown,
     escape_shell,
 )
+from foothold_lab.harness.model.events import AnyEvent, RunStarted
+from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.reporters.result import RunResult
 from foothold_lab.harness.reporters.result_matrix import (
     RESULT_SIGNS,
@@ -106,10 +107,11 @@ def workflow_command(name: str, message: str, **properties: str) -> str:
 def _annotation(result: RunResult, level: str, verdicts: list[Verdict]) -> str:
     first = verdicts[0]
     title = first.cell if len(verdicts) == 1 else f"{first.cell} and {len(verdicts) - 1} more"
-    said = [each.text for each in first.findings]
+    said = [escape_line(each.text) for each in first.findings]
     lines = [*(_tries(first) if first.flaky else ()), *said] or [first.result.value]
     if first.last_lines and not first.passed:
-        lines += ["last output of the subject:", *(f"| {line}" for line in first.last_lines)]
+        output = (f"| {escape_line(line, 300)}" for line in first.last_lines)
+        lines += ["last output of the subject:", *output]
     if first.remedy:
         lines.append(f"remedy: {first.remedy}")
     if len(verdicts) > 1:
@@ -171,7 +173,7 @@ def _findings(result: RunResult) -> Iterator[str]:
     for verdicts in result.grouped(Result.FAIL, Result.ERROR, Result.UNSUPPORTED):
         first = verdicts[0]
         said = "<br>".join(escape_markdown(str(each)) for each in first.findings)
-        remedy = f"<br>remedy: {escape_markdown(first.remedy)}" if first.remedy else ""
+        remedy = f"<br>remedy: {escape_markdown(first.remedy, None)}" if first.remedy else ""
         cells = (
             f"{escape_markdown(first.cell)}{f' and {len(verdicts) - 1} more' * (len(verdicts) > 1)}"
         )

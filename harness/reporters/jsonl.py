@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from foothold_lab.harness.model.escape import escape_json
 from foothold_lab.harness.model.events import AnyEvent
-from foothold_lab.harness.reporters.escape import escape_json
 
 
 class JsonLinesReporter:

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.escape import escape_shell, escape_xml
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Attempt, Result, Verdict
 from foothold_lab.harness.reporters.atomic_write import write_whole
-from foothold_lab.harness.reporters.escape import escape_shell, escape_xml
 from foothold_lab.harness.reporters.result import RunResult
 
 _TAGS = {

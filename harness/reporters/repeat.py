@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from foothold_lab.harness.reporters.escape import escape_shell
+from foothold_lab.harness.model.escape import escape_shell
 
 PROGRAM = "FOOTHOLD_PROGRAM"  # set by the launcher of a checkout: its own path
 

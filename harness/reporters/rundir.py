@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from foothold_lab.harness import __version__
+from foothold_lab.harness.model.escape import escape_json
 from foothold_lab.harness.model.events import (
     AnyEvent,
     CellFinished,
@@ -23,7 +24,6 @@ from foothold_lab.harness.model.events import (
     RunStarted,
 )
 from foothold_lab.harness.reporters.atomic_write import write_whole
-from foothold_lab.harness.reporters.escape import escape_json
 from foothold_lab.harness.reporters.jsonl import JsonLinesReporter
 from foothold_lab.harness.run_directory import SCHEMA
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from foothold_lab.harness.model.escape import escape_json
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.reporters.atomic_write import write_whole
-from foothold_lab.harness.reporters.escape import escape_json
 from foothold_lab.harness.reporters.json_document import build_document
 from foothold_lab.harness.reporters.result import RunResult
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.escape import escape_line, escape_lines
 from foothold_lab.harness.model.events import (
     AnyEvent,
     CellFinished,
@@ -28,7 +29,6 @@ from foothold_lab.harness.model.events import (
     RunStarted,
 )
 from foothold_lab.harness.model.verdict import Attempt, Result, Verdict
-from foothold_lab.harness.reporters.escape import escape_line, escape_lines
 from foothold_lab.harness.reporters.repeat import repeat_command
 from foothold_lab.harness.reporters.result import RunResult
 from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS
@@ -336,7 +336,7 @@ def _ending(result: RunResult) -> Iterator[Text]:
     yield Text("")
     yield _summary(result)
     if result.started:
-        yield Text(f"kept in {escape_line(result.started.directory)}", "dim")
+        yield Text(f"kept in {escape_line(result.started.directory, None)}", "dim")
 
 
 def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
@@ -354,8 +354,8 @@ def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
     yield from _quoted("last output of the subject:", output)
     yield from _quoted("console of the guest:", escape_lines(verdict.console, _CONSOLE_LINES))
     for label, text in (
-        ("remedy: ", escape_line(verdict.remedy)),
-        ("kept in: ", escape_line(verdict.artefacts)),
+        ("remedy: ", escape_line(verdict.remedy, None)),
+        ("kept in: ", escape_line(verdict.artefacts, None)),
         ("again:   ", repeat_command(verdict.command) if verdict.command else ""),
     ):
         if text:
@@ -379,7 +379,7 @@ def _flaky(result: RunResult) -> Iterator[Text]:
         for number, attempt in enumerate(verdict.attempts, 1):
             yield Text(f"  try {number} {_failed_try(attempt)}")
             if attempt.artefacts:
-                yield Text(f"    kept in: {escape_line(attempt.artefacts)}", "dim")
+                yield Text(f"    kept in: {escape_line(attempt.artefacts, None)}", "dim")
 
 
 def _unsupported(result: RunResult) -> Iterator[Text]:
@@ -394,7 +394,7 @@ def _unsupported(result: RunResult) -> Iterator[Text]:
             reason = verdict.reason or "this machine cannot boot it"
             yield Text.assemble(("UNSUPPORTED", "yellow"), f"  {guest}: {escape_line(reason)}")
             if verdict.remedy:
-                yield Text(f"  remedy: {escape_line(verdict.remedy)}")
+                yield Text(f"  remedy: {escape_line(verdict.remedy, None)}")
 
 
 def _summary(result: RunResult) -> Text:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from foothold_lab.harness.model.errors import InfrastructureError, UsageError
+from foothold_lab.harness.model.escape import escape_shell
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.results_db.schema import APPLICATION, MIGRATIONS, Migration
 
@@ -199,12 +200,13 @@ def _explain(path: Path, error: sqlite3.Error, timeout: float) -> HistoryError:
     told = {
         "SQLITE_BUSY": (
             f"{path} has been locked by another program for {timeout:g} s",
-            f"find it with `fuser {path}`, or {_CHOOSE_ANOTHER}",
+            f"find it with `{escape_shell(('fuser', str(path)))}`, or {_CHOOSE_ANOTHER}",
         ),
         "SQLITE_NOTADB": (f"{path} is not an SQLite database", _CHOOSE_ANOTHER),
         "SQLITE_CORRUPT": (
             f"{path} is damaged: {error}",
-            f"move it away: the next run makes a new one; `sqlite3 {path} .recover` may save it",
+            "move it away: the next run makes a new one; "
+            f"`{escape_shell(('sqlite3', str(path), '.recover'))}` may save it",
         ),
         "SQLITE_FULL": (f"there is no space for {path}", f"free space, or {_CHOOSE_ANOTHER}"),
         "SQLITE_READONLY": (f"{path} cannot be written", _CHOOSE_ANOTHER),

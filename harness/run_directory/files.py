@@ -122,10 +122,13 @@ class RunFiles:
 
     def _copy_file(self, name: str, target: Path, budget: _Budget) -> None:
         with self.open(name) as source, target.open("xb") as copy:
-            while data := source.read(1 << 20):
-                budget.spend(size=len(data))
+            status = os.fstat(source.fileno())
+            budget.spend(size=status.st_size)
+            left = status.st_size
+            while data := source.read(min(left, 1 << 20)):
                 copy.write(data)
-            os.fchmod(copy.fileno(), os.fstat(source.fileno()).st_mode & 0o777)
+                left -= len(data)
+            os.fchmod(copy.fileno(), status.st_mode & 0o777)
 
     def _is(self, name: str, kind: Callable[[int], bool]) -> bool:
         try:

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +21,10 @@ from foothold_lab.harness.guests.host_root import is_covered
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, UsageError
+from foothold_lab.harness.model.escape import escape_shell
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
+from foothold_lab.harness.run_directory import DAMAGED, RunFiles, decode
 from foothold_lab.harness.subjects.overlay import ROOT, STDIN, WORK, Overlay
 from foothold_lab.images import elf
 from foothold_lab.images.debian_arch import PORTS
@@ -130,16 +133,20 @@ def write_deployed(directory: Path, subjects: Sequence[Subject]) -> None:
     (directory / _DEPLOYED).write_bytes(msgspec.json.encode(subjects, enc_hook=str))
 
 
-def read_deployed(directory: Path) -> dict[str, Subject]:
-    """Return the subjects that were deployed for a boot, by name.
+def read_deployed(files: RunFiles) -> dict[str, Subject]:
+    """Return the subjects that were deployed for a boot, by name. `files` are those of the boot.
 
     Raises UsageError if they were not recorded.
     """
-    file = directory / _DEPLOYED
+    where = f"{files.directory}/{files.folder}/{_DEPLOYED}"
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=list[Subject], dec_hook=_as_path)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise UsageError(f"{file} has no record of the subjects: {error}") from error
+        data = files.read(_DEPLOYED)
+    except OSError as error:
+        raise UsageError(f"{where} has no record of the subjects: {error}", DAMAGED) from error
+    found: list[Subject] = decode(data, list[Subject], where, convert=_as_path)
+    for subject in found:
+        if subject.name != subject_name(subject.name):
+            raise UsageError(f"{where}: {subject.name[:200]!r} is not a name", DAMAGED)
     return {subject.name: subject for subject in found}
 
 
@@ -160,10 +167,17 @@ def digest(subject: Subject) -> str:
 def hash_of(path: Path) -> str:
     """Hash a file; empty if it cannot be read, which is reported where it is used."""
     try:
-        with path.open("rb") as file:
+        # a FIFO or a device would not end
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return ""
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the path has a NUL
         return ""
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def copy_into_guest(guest: Guest, share: Path, subject: Subject, deadline: Deadline) -> None:
@@ -404,7 +418,7 @@ def _find(program: str) -> Path:
         if path.is_dir():
             why = "is a directory"
         elif path.exists():
-            why, remedy = "exists but is not executable", f"chmod +x {program}"
+            why, remedy = "exists but is not executable", escape_shell(("chmod", "+x", program))
         raise UsageError(f"{program} {why}", remedy)
     path = Path(found).absolute()
     return path.parent.resolve() / path.name if ".." in path.parts else path

@@ -96,7 +96,7 @@ def test_a_tarball_needs_nothing_of_ours(
     run: Path, tmp_path: Path, cell: str, form: str, status: int, said: str
 ) -> None:
     tarball = tmp_path / f"cell.{form}"
-    done = foothold("repro", run, cell, "--bundle", tarball)
+    done = foothold("repro", run, cell, "--trust", "--bundle", tarball)
     assert done.returncode == 0, done.stderr
     directory = unpacked(tarball, tmp_path / "empty")
     again = alone(directory)
@@ -119,7 +119,7 @@ def test_a_tarball_needs_nothing_of_ours(
 
 def test_a_cell_again_comes_to_the_same(run: Path) -> None:
     for cell in ("uml-6.1/none/after", "native/none/sh"):
-        done = foothold("repro", run, cell)
+        done = foothold("repro", run, cell, "--trust")
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"same result as in {run.name}" in done.stdout
 
@@ -130,7 +130,7 @@ def test_a_cell_with_another_result(run: Path, tmp_path: Path) -> None:
     verdict = other / "events.jsonl"
     text = verdict.read_text()
     verdict.write_text(text.replace('"outcome":"starts"', '"outcome":"dies"'))
-    done = foothold("repro", other, "native/none/sh")
+    done = foothold("repro", other, "native/none/sh", "--trust")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "which was: dies, status 0" in done.stdout
 
@@ -146,7 +146,9 @@ def test_images_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_go_into_a_tarball(run: Path, tmp_path: Path) -> None:
-    done = foothold("repro", run, "uml-6.1/none/after", "--bundle", tmp_path / "cell.zip")
+    done = foothold(
+        "repro", run, "uml-6.1/none/after", "--trust", "--bundle", tmp_path / "cell.zip"
+    )
     assert (done.returncode, "end it in .tar, .gz" in done.stderr) == (2, True)
     done = foothold("repro", run, "nothing", "--bundle", tmp_path / "cell.tar")
     assert (done.returncode, "names no cell" in done.stderr) == (2, True)

@@ -10,9 +10,9 @@ import pytest
 
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.escape import escape_line
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.reporters.escape import escape_line
 from foothold_lab.harness.reporters.github import (
     MAX_ANNOTATIONS,
     GitHubReporter,

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.escape import escape_line, escape_lines, escape_xml
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.reporters import Bus
 from foothold_lab.harness.reporters.atomic_write import write_whole
-from foothold_lab.harness.reporters.escape import escape_line, escape_lines, escape_xml
 from foothold_lab.harness.reporters.json_document import Document
 from foothold_lab.harness.reporters.jsonl import JsonLinesReporter
 from foothold_lab.harness.reporters.junit import JUnitReporter, suites

@@ -16,9 +16,9 @@ from foothold_lab.harness.cli import main
 from foothold_lab.harness.html_report.page import render, visible
 from foothold_lab.harness.html_report.read import read_run
 from foothold_lab.harness.html_report.reporter import HtmlReporter
+from foothold_lab.harness.model.escape import escape_line
 from foothold_lab.harness.model.events import RunStarted
 from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.reporters.escape import escape_line
 from tests.unit.harness import samples
 from tests.unit.html_report import runs
 

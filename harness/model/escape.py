@@ -30,6 +30,15 @@ def escape_line(text: str, longest: int | None = 2000) -> str:
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
+def escape_text(text: str) -> str:
+    """Return whole lines for a terminal. Nothing is left out, so commands in it stay whole."""
+    return (
+        text
+        if text.isprintable()
+        else "\n".join(escape_line(line, None) for line in text.split("\n"))
+    )
+
+
 def escape_lines(text: str, most: int = 20, longest: int = 300) -> list[str]:
     """Return `most` lines of a console, each for a terminal: from the first fault of the kernel on,
     or the last ones.
@@ -51,21 +60,23 @@ def escape_xml(text: str) -> str:
     return "".join(char if char in _LAYOUT else _visible(char) for char in text)
 
 
-def escape_markdown(text: str) -> str:
-    """Return one line in which nothing is Markdown or HTML: such a character becomes an entity."""
+def escape_markdown(text: str, longest: int | None = 2000) -> str:
+    """Return one line in which nothing is Markdown or HTML: such a character becomes an entity.
+
+    `longest` is as in `escape_line`.
+    """
     return "".join(
         char if char.isalnum() or char in _PLAIN_IN_MARKDOWN else f"&#{ord(char)};"
-        for char in escape_line(text)
+        for char in escape_line(text, longest)
     )
 
 
 def escape_github_message(text: str) -> str:
-    """Return lines as the message of a workflow command.
+    """Return lines as the message of a workflow command, in full: a line may be a command.
 
     https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts, escapeData.
     """
-    lines = "\n".join(escape_line(line) for line in text.split("\n"))
-    return lines.replace("%", "%25").replace("\n", "%0A")
+    return escape_text(text).replace("%", "%25").replace("\n", "%0A")
 
 
 def escape_github_property(text: str) -> str:
@@ -79,13 +90,10 @@ def escape_json(document: bytes) -> bytes:
 
     Such a character can only stand in a string, so the document keeps its value.
     """
-    if document.isascii():
-        return document
-    text = document.decode()
-    if text.isprintable():
+    if document.isascii() and b"\x7f" not in document:  # the encoder escapes other controls
         return document
     return "".join(
-        char if char.isascii() or not _is_hidden(char) else _utf16(char) for char in text
+        char if char == "\n" or not _is_hidden(char) else _utf16(char) for char in document.decode()
     ).encode()
 
 
