@@ -25,7 +25,8 @@ from foothold_lab.images.builder import Builder
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What a run came to: a verdict for each cell, in the order of the cells.
+    """What a run came to: a verdict for each cell, in the order of the cells. Cells that were added
+    because others are compared with them (`same-output-as`) come first.
 
     `directory` keeps the evidence; `foothold report` and `foothold show` read it. A required guest
     that this machine cannot boot is in `missing`.

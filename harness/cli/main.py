@@ -150,7 +150,8 @@ def _handle(error: BaseException) -> int:
 
     match error:
         case KeyboardInterrupt() | click.Abort():
-            report_error("interrupted")
+            if not is_broken():
+                report_error("interrupted")
             return INTERRUPTED
         case OSError() if is_closed_terminal(error) or (
             isinstance(error, BrokenPipeError) and is_broken()

@@ -61,11 +61,18 @@ class _Display(Protocol):
 
 
 class _Console(Console):
-    """Interrupts the main thread if the reader of the stream has gone, as SIGPIPE would."""
+    """Interrupts the main thread if the reader of the stream has gone, as SIGPIPE would.
+
+    A run that `is_over` is not interrupted, so that its exit code remains.
+    """
+
+    is_over = False
 
     def on_broken_pipe(self) -> None:
         """Print nothing more. The base class would raise SystemExit in any thread."""
         self.quiet = True
+        if self.is_over:
+            return
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
@@ -97,6 +104,7 @@ class TerminalReporter:
     def __call__(self, event: AnyEvent) -> None:
         """Show an event, and at the end of the run its result."""
         self._result(event)
+        self._console.is_over |= isinstance(event, RunFinished)
         self._display.show(event, self._result)
         if isinstance(event, RunFinished):
             self._display.close()
