@@ -202,7 +202,7 @@ class _Reader:
             self._vocabulary = self._vocabulary.with_subject(name, values["program"])
         except UsageError as error:
             raise self._error(table.place, error) from error
-        directory = self._source.path.parent
+        directory = self._source.path.absolute().parent  # a name in $PATH has no slash
         if "/" in values["program"]:
             values["program"] = str(directory / values["program"])
         values["files"] = tuple(str(directory / each) for each in values["files"])

@@ -218,6 +218,15 @@ def test_a_mistake_is_reported_with_its_line(
     assert str(error.value).startswith(f"{tmp_path / 'plan.toml'}:{line}: ")
 
 
+def test_a_program_beside_a_plan_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    plan = load_plan(Path("plan.toml"), PACKAGED)
+    assert plan.programs["server"].program == str(tmp_path / "server")
+
+
 def test_rejects_an_unknown_key_of_a_subject(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown key 'arg': did you mean args"):
         read(tmp_path, "args =", "arg =")
