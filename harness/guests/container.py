@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from foothold_lab.harness.guests.accounts import find_account
+from foothold_lab.harness.guests.accounts import Account, find_account
 from foothold_lab.harness.guests.base import (
     AGENT,
     HOST_DIRECTORY,
@@ -198,7 +198,8 @@ class Container:
             settings["volumes"] = {str(directory): {"bind": HOST_DIRECTORY, "mode": "ro"}}
         container = self._client.containers.create(self._image_name, [AGENT, "idle"], **settings)
         container.put_archive("/share", _tar_of(self._config.share))
-        container.put_archive("/", _directories((_WORK, 0, 0, 0o1777), ("/var/tmp", 0, 0, 0o1777)))
+        for path in (_WORK, "/var/tmp"):
+            container.put_archive("/", _directory_for(Account(0, 0), path, 0o1777))
         attached = self._client.api.attach_socket(container.id, params={"stdin": 1, "stream": 1})
         container.start()
         running = _Running(container, attached)
@@ -207,36 +208,43 @@ class Container:
             _execute(running, "/bin/busybox", "sh", "-c", _COPY_TOOLS)
             # not by an archive of the engine: it would miss the file system on /tmp
             _execute(running, "/bin/busybox", "cp", "-a", "-f", f"{overlay}/.", "/")
+            # existing directories got the modes of those of the subject
+            _execute(running, "/bin/busybox", "chmod", "1777", "/tmp", "/var/tmp")
             running = self._running[overlay] = replace(running, strace=_STRACE)
         return running
 
     def _place(self, running: _Running, how: Supervision) -> tuple[str, Supervision]:
         """Return the user of the engine's exec, and how the agent is to start a program as that user.
 
-        The agent itself has no right to change the user.
+        The agent itself has no right to change the user, so the engine makes its directories.
         """
-        user, environment = "", dict(how.environment)
+        account, user, environment = Account(0, 0), "", dict(how.environment)
         if how.user:
-            account = find_account(self._passwd(how.overlay), how.user)
+            account = find_account(self._of_share(how.overlay, "etc/passwd"), how.user)
             user = f"{account.uid}:{account.gid}"
-            if account.name:
-                names = {"HOME": account.home, "USER": account.name, "LOGNAME": account.name}
-                environment = names | environment
-                home = _directories((account.home, account.uid, account.gid, 0o700))
-                code, _ = running.container.exec_run(["/bin/busybox", "test", "-e", account.home])
-                if code:
-                    running.container.put_archive("/", home)
+        if account.name:
+            names = {"HOME": account.home, "USER": account.name, "LOGNAME": account.name}
+            environment = names | environment
+            code, _ = running.container.exec_run(["/bin/busybox", "test", "-e", account.home])
+            if code:
+                running.container.put_archive("/", _directory_for(account, account.home, 0o700))
         how = replace(how, overlay="", own_root=False, user="", environment=environment)
-        if how.fresh_directory:
-            how = replace(how, directory=f"{_WORK}/{next(self._directories)}")
-        return user, how
+        if not how.fresh_directory:
+            return user, how
+        work = f"{_WORK}/{next(self._directories)}"
+        files = self._of_share(how.work_files) if how.work_files else None
+        running.container.put_archive("/", _directory_for(account, work, 0o755, files))
+        return user, replace(how, directory=work, fresh_directory=False, made_directory=True)
 
-    def _passwd(self, overlay: str) -> Path:
-        """Return the passwd of the root of a subject: that which it brings, or that of the image."""
-        brought = self._config.share / f"{overlay}/etc/passwd".removeprefix(f"{self.paths.share}/")
-        if overlay and brought.is_file():
-            return brought
-        return self._config.builder.image("root") / "etc/passwd"
+    def _of_share(self, path: str, name: str = "") -> Path:
+        """Return the file of this machine that is at a path of the share in the container.
+
+        With a name, the file below it, or that of the image if there is none.
+        """
+        place = self._config.share / path.removeprefix(f"{self.paths.share}/") / name
+        if name and not (path and place.is_file()):
+            return self._config.builder.image("root") / name
+        return place
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""
@@ -343,6 +351,7 @@ def _tar_of(path: Path, name: str = ".") -> bytes:
     def by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0
         member.uname = member.gname = "root"
+        member.mode |= 0o555 if member.isdir() else 0
         return member
 
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -350,12 +359,18 @@ def _tar_of(path: Path, name: str = ".") -> bytes:
     return buffer.getvalue()
 
 
-def _directories(*wanted: tuple[str, int, int, int]) -> bytes:
-    """Pack empty directories, each with its absolute path, user, group, and mode."""
+def _directory_for(account: Account, path: str, mode: int, files: Path | None = None) -> bytes:
+    """Pack a directory of a user at an absolute path, with copies of all below another."""
     buffer = io.BytesIO()
+
+    def owned(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid, member.gid, member.uname, member.gname = account.uid, account.gid, "", ""
+        return member
+
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path, uid, gid, mode in wanted:
-            member = tarfile.TarInfo(path[1:])
-            member.type, member.uid, member.gid, member.mode = tarfile.DIRTYPE, uid, gid, mode
-            archive.addfile(member)
+        member = owned(tarfile.TarInfo(path[1:]))
+        member.type, member.mode = tarfile.DIRTYPE, mode
+        archive.addfile(member)
+        for each in sorted(files.iterdir()) if files else ():
+            archive.add(each, f"{path[1:]}/{each.name}", filter=owned)
     return buffer.getvalue()

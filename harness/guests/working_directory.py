@@ -15,7 +15,8 @@ from foothold_lab.harness.model.record import Supervision
 
 @contextlib.contextmanager
 def working_directory(parent: Path, how: Supervision) -> Iterator[Supervision]:
-    """Make the fresh working directory that `how` asks for, in `parent`; remove it at the end.
+    """Make the fresh working directory that `how` asks for, in `parent`; remove it at the end. That
+    of another user is in the directory for temporary files.
 
     Yields `how` with that directory, and without the root that only the agent in a guest makes.
     Without `fresh_directory` nothing is made.
@@ -24,6 +25,8 @@ def working_directory(parent: Path, how: Supervision) -> Iterator[Supervision]:
     if not how.fresh_directory:
         yield how
         return
+    if how.user:  # the directory of a run may be below one that only its own user can enter
+        parent = Path(tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix="work-", ignore_cleanup_errors=True) as own:
         if how.work_files:

@@ -29,7 +29,7 @@ _CALL = re.compile(
 # other file systems in every guest, and files that the C library can do without
 _OPTIONAL = (
     "/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/etc/ld.so.preload", "/etc/localtime",
-    "/usr/lib/locale", "/usr/share/locale", "/usr/share/zoneinfo",
+    "/usr/lib/locale", "/usr/share/locale",
 )  # fmt: skip
 
 

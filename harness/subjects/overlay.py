@@ -27,7 +27,7 @@ _SYSTEM = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64")
 
 @dataclass
 class Overlay:
-    """Files and relative links, by their names in a subject's directory of the share."""
+    """Files, directories and relative links, by their names in a subject's directory of the share."""
 
     files: dict[str, Path] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
@@ -72,9 +72,14 @@ class Overlay:
             self.add(path, sysroot / path[1:])
 
     def add_tree(self, path: str, directory: Path, *, place: str = ROOT) -> None:
-        """Add all files below a directory. Raises UsageError if they are larger than MOST_BYTES."""
+        """Add a directory with all directories and files below it.
+
+        Raises UsageError if the files are larger than MOST_BYTES.
+        """
         size = 0
         for folder, _, names in os.walk(directory):
+            below = os.path.normpath(f"{path}/{Path(folder).relative_to(directory)}")
+            self.files[f"{place}{below}"] = Path(folder)
             for name in names:
                 file = Path(folder, name)
                 if not file.is_file():

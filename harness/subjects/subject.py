@@ -47,7 +47,8 @@ class Subject:
     """A program under test.
 
     argv: its command line; it starts with an absolute path, which is the same in every guest.
-    files: paths on this machine, by the name in its directory of the share, `place`. What is below
+    files: files and directories of this machine, by the name in its directory of the share, `place`:
+        of a directory the name and the mode, not what is in it. What is below
         ROOT is laid over the root of the guest, what is below WORK is copied into its working
         directory (overlay.py).
     links: targets of symbolic links, likewise.
@@ -115,10 +116,8 @@ def deploy(
         bundle.write((share / FILE).parent, bytecode, sources=sources)
     for subject in subjects:
         for name, source in subject.files.items():
-            target = share / subject.place / name
-            target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                shutil.copy2(source, target)
+                _copy(source, share / subject.place / name, shared=name.startswith(f"{ROOT}/"))
             except OSError as error:
                 raise UsageError(f"{source} cannot be read: {error.strerror}") from error
         for name, leads_to in subject.links.items():
@@ -126,6 +125,22 @@ def deploy(
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(leads_to)
+
+
+def _copy(source: Path, target: Path, *, shared: bool) -> None:
+    """Copy a file, or make a directory like that one, with its mode.
+
+    The owner of the copy is another: what is `shared` is readable by all users.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    mode = source.stat().st_mode & 0o7777
+    if source.is_dir():
+        target.mkdir(exist_ok=True)
+        target.chmod(mode | (0o755 if shared else 0o700))
+        return
+    shutil.copy2(source, target)
+    if shared:
+        target.chmod(mode | (0o555 if mode & 0o100 else 0o444))
 
 
 def write_deployed(directory: Path, subjects: Sequence[Subject]) -> None:
@@ -190,11 +205,16 @@ def copy_into_guest(guest: Guest, share: Path, subject: Subject, deadline: Deadl
     if guest.capabilities.shares_live:
         return
     for name in subject.files:
-        target = f"{guest.paths.share}/{subject.place}/{name}"
-        _run_checked(guest, ("/bin/mkdir", "-p", target.rpartition("/")[0]), deadline)
-        guest.push(share / subject.place / name, target)
-        if os.access(share / subject.place / name, os.X_OK):
-            _run_checked(guest, ("/bin/chmod", "755", target), deadline)
+        deployed, target = (
+            share / subject.place / name,
+            f"{guest.paths.share}/{subject.place}/{name}",
+        )
+        directory = target if deployed.is_dir() else target.rpartition("/")[0]
+        _run_checked(guest, ("/bin/mkdir", "-p", directory), deadline)
+        if not deployed.is_dir():
+            guest.push(deployed, target)
+        mode = f"{deployed.stat().st_mode & 0o7777:o}"
+        _run_checked(guest, ("/bin/chmod", mode, target), deadline)
     for name, leads_to in subject.links.items():
         link = f"{guest.paths.share}/{subject.place}/{name}"
         _run_checked(guest, ("/bin/mkdir", "-p", link.rpartition("/")[0]), deadline)

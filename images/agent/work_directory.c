@@ -101,9 +101,14 @@ static int copy_entry(const char *from, const char *to, const struct owner *owne
 		return copy_link(from, to);
 	if (!S_ISDIR(status.st_mode))
 		return copy_file(from, to, &status, owner);
-	if (mkdir(to, 0755) < 0 || chown(to, owner->uid, owner->gid) < 0)
+	/* the mode comes last: it may not let this user write */
+	if (mkdir(to, 0700) < 0)
 		return -errno;
-	return copy_directory(from, to, owner);
+	int error = copy_directory(from, to, owner);
+	if (!error && (chown(to, owner->uid, owner->gid) < 0 ||
+			      chmod(to, (status.st_mode & 07777) | S_IRWXU) < 0))
+		error = -errno;
+	return error;
 }
 
 static int copy_directory(const char *from, const char *to, const struct owner *owner)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -343,4 +345,79 @@ def test_brings_what_a_libc_loads(guest: str, builder: Builder, tmp_path: Path) 
     options = ProgramOptions(environment=[f"{name}={each}" for name, each in environment.items()])
     programs = Programs(tmp_path, {"data": of_program(str(program), (), options)})
     verdict = run(programs, guest, builder, tmp_path / "run", "data")["data"]
+    assert verdict.result is Result.PASS, str(verdict)
+
+
+_REFUSES_ROOT = """
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+int main(int c,char**v){struct stat s;struct passwd*p=getpwuid(geteuid());
+if(!geteuid()||!getegid()||!p||strcmp(p->pw_name,v[1]))return 1;
+if(!getenv("USER")||strcmp(getenv("USER"),v[1])||strcmp(getenv("HOME"),p->pw_dir))return 2;
+if(stat("private",&s)||s.st_uid!=geteuid()||(s.st_mode&0777)!=0700||stat("private/empty",&s))return 3;
+FILE*f=fopen("private/written","w");if(!f)return 4;fputs("written",f);fclose(f);
+puts("started");return 0;}
+"""
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A directory that every user of this machine can enter: those of tests belong to one."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_runs_a_program_that_refuses_root(
+    guest: str, builder: Builder, reachable: Path, tmp_path: Path
+) -> None:
+    if guest == "native" and os.getuid() != 0:
+        pytest.skip("only root can change the user natively")
+    source, program = reachable / "refuses.c", reachable / "refuses"
+    source.write_text(_REFUSES_ROOT)
+    subprocess.run(["gcc", "-w", "-o", program, source], check=True)
+    private = reachable / "private"
+    (private / "empty").mkdir(parents=True)
+    (private / "given").write_text("given")
+    (private / "given").chmod(0o600)
+    private.chmod(0o700)
+    user = "nobody" if guest == "native" else "postgres"
+    options = ProgramOptions(files=[str(private)], user=user)
+    programs = Programs(reachable, {"refuses": of_program(str(program), [user], options)})
+    verdict = run(programs, guest, builder, tmp_path / "run", "refuses")["refuses"]
+    assert verdict.result is Result.PASS, str(verdict)
+    written = [each.name for each in (tmp_path / "run").glob("cells/*/*/*/files/private/*")]
+    assert written == ["written"]
+
+
+@pytest.mark.parametrize("guest", ["native", "uml-bookworm", "docker"])
+def test_starts_postgresql(guest: str, builder: Builder, reachable: Path, tmp_path: Path) -> None:
+    """The server of this machine's package refuses root, and wants its data to be its user's."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not found or os.getuid() != 0:
+        pytest.skip("this machine has no PostgreSQL, or this user cannot become another")
+    place, share = found[-1].parent, Path("/usr/share/postgresql", found[-1].parent.parent.name)
+    data = reachable / "data"
+    data.mkdir()
+    shutil.chown(data, "postgres", "postgres")
+    subprocess.run(
+        [place / "initdb", "-D", data, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+        user="postgres", group="postgres", extra_groups=[], env={"TZ": "GMT"}, cwd="/",
+        check=True, capture_output=True,
+    )  # fmt: skip
+    options = ProgramOptions(
+        files=[str(data), str(share), str(place.parent / "lib")],
+        user="postgres",
+        ready_port=5499,
+        timeout=30,
+    )
+    arguments = ["-D", "data", "-k", "/tmp", "-p", "5499", "-c", "fsync=off"]
+    subject = of_program(str(found[-1]), arguments, options)
+    programs = Programs(reachable, {"postgres": subject})
+    verdict = run(programs, guest, builder, tmp_path / "run", "postgres")["postgres"]
     assert verdict.result is Result.PASS, str(verdict)
