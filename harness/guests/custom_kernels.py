@@ -12,6 +12,7 @@ from typing import Literal
 
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import elf, initramfs
+from foothold_lab.images.elf_file import ElfError, read_elf
 from foothold_lab.images.errors import ImageError
 
 UML, QEMU = "uml-own", "qemu-own"  # the names of their guests
@@ -142,6 +143,9 @@ def _check_initrd(path: Path, kernel: Path | None) -> None:
 
 def _machine(path: Path, remedy: str) -> str | None:
     try:
-        return elf.machine(path)
+        file = read_elf(path)
+    except ElfError as error:
+        raise UsageError(str(error), remedy) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", remedy) from error
+    return file.machine if file else None

@@ -34,7 +34,8 @@ from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import PipeStream, Stream
 from foothold_lab.harness.transport.supervised import agent_argv, measured
-from foothold_lab.images import apt, elf
+from foothold_lab.images import apt
+from foothold_lab.images.elf_file import ElfError, ElfFile, read_elf
 from foothold_lab.images.rootfs import EMULATORS
 
 _LOG = 100  # the descriptor that the emulator writes its log to
@@ -123,7 +124,7 @@ class QemuUser:
                 code=Code.UNSUPPORTED_SUBJECT,
             )
         program, machine = Path(how.directory, argv[0]), self._emulation.port.machine
-        if program.is_file() and elf.machine(program) != machine:
+        if program.is_file() and _headers(program).machine != machine:
             raise UnsupportedError(
                 f"{self.name} runs only ELF programs for {machine}, and {program.name} is not one",
                 "give such a program; for a script, its interpreter with the script as argument",
@@ -150,7 +151,7 @@ class QemuUser:
         """Return whether the loader of a program is among the files of the subject."""
         if not how.overlay or not program.is_file():
             return False
-        loader = elf.interpreter(program)
+        loader = _headers(program).interpreter
         return bool(loader) and Path(f"{how.overlay}{loader}").exists()
 
     def push(self, source: Path, target: str) -> None:
@@ -167,3 +168,10 @@ class QemuUser:
 
     def stop(self) -> None:
         """No process of it runs."""
+
+
+def _headers(program: Path) -> ElfFile:
+    """Return what the headers of a program say; empty if it is no readable ELF file."""
+    with contextlib.suppress(OSError, ElfError):
+        return read_elf(program) or ElfFile(machine="")
+    return ElfFile(machine="")

@@ -30,6 +30,7 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.transport.supervised import supervise
 from foothold_lab.images import apt, elf
+from foothold_lab.images.elf_file import read_elf
 
 # bytes that a kernel before 6.13 exchanges with a tracer (HOST_FP_SIZE, arch/x86/um/user-offsets.c)
 XSTATE_BUFFER = 2696
@@ -257,10 +258,11 @@ class Uml:
         yield kernel
         # it was linked with the libraries of this machine, or with libraries that its run path names
         yield from (each for each in map(Path, ("/lib", "/lib64", "/usr/lib")) if each.exists())
-        if loader := elf.interpreter(kernel):
-            yield kernel.parent / loader
+        file = read_elf(kernel)
+        if file and file.interpreter:
+            yield kernel.parent / file.interpreter
         origin = str(kernel.resolve().parent)
-        for entry in elf.run_path(kernel):
+        for entry in file.run_path if file else ():
             folder = entry.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
             yield from (each for each in Path(folder).glob("*.so*") if each.is_file())
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.subjects import libraries
 from foothold_lab.harness.subjects.libc_data import libc_data
-from foothold_lab.images import elf
+from foothold_lab.harness.subjects.program_file import program_file
 
 ROOT = "root"  # the tree, in a subject's directory of the share
 WORK = "work"  # beside it: the files that are copied into the working directory
@@ -95,7 +95,8 @@ class Overlay:
 
     def _add_run_path(self, library: Path) -> None:
         origin = str(library.resolve().parent)
-        for entry in elf.run_path(library):
+        headers = program_file(library)
+        for entry in headers.run_path if headers else ():
             named = entry.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
             folder = Path(os.path.normpath(named))
             if not folder.is_absolute() or _is_system(folder) or not folder.is_dir():

@@ -26,9 +26,9 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.run_directory import DAMAGED, RunFiles, decode
 from foothold_lab.harness.subjects.overlay import ROOT, STDIN, WORK, Overlay
-from foothold_lab.images import elf
+from foothold_lab.harness.subjects.program_file import program_file
 from foothold_lab.images.debian_arch import PORTS
-from foothold_lab.images.errors import ImageError
+from foothold_lab.images.elf_file import ElfFile
 
 FILE = f"{bundle.PACKAGE}/{bundle.SCRIPT}"
 _DEPLOYED = "subjects.json"  # in the directory of a boot
@@ -332,7 +332,8 @@ def of_program(
             "leave one of them out",
         )
     path = _find(program)
-    machine = _machine(path)
+    file = program_file(path)
+    machine = _machine(path, file)
     overlay = _given_files(options)
     subject = Subject(
         name=options.name or subject_name(path.name),
@@ -349,10 +350,7 @@ def of_program(
         ready_notify=options.ready_notify,
         interpreter="" if machine else _interpreter(path),
     )
-    try:
-        loader = elf.interpreter(path) if machine else None
-    except ImageError as error:
-        raise UsageError(str(error), error.remedy) from error
+    loader = file.interpreter if file else ""
     linked = False
     if options.root == "image" or is_covered(path):
         overlay.add(str(path), path)
@@ -407,9 +405,10 @@ def can_judge_under(subject: Subject, ceiling: int | None) -> Support:
     if ceiling is None or program is None or not program.is_file():
         return Support(True)
     try:
-        end = elf.image_end(program)
-    except OSError:  # it is not readable here, which its deployment reports
+        file = program_file(program)
+    except UsageError:  # it is not readable here, which its deployment reports
         return Support(True)
+    end = file.image_end if file else 0
     if end <= ceiling:
         return Support(True)
     return Support(
@@ -491,18 +490,15 @@ def _search_path() -> dict[str, str]:
     return {name: os.environ[name]} if os.environ.get(name) else {}
 
 
-def _machine(path: Path) -> str:
+def _machine(path: Path, file: ElfFile | None) -> str:
     """Return the machine that a program is for; empty for a script. Raises UsageError."""
-    machine = elf.machine(path)
-    if machine is None:
-        return ""
     known = [port.machine for port in PORTS.values()]
-    if machine not in known:
+    if file and file.machine not in known:
         raise UsageError(
-            f"{path} is for {machine}, and no guest has this machine",
+            f"{path} is for {file.machine}, and no guest has this machine",
             f"build it for one of these: {', '.join(known)}",
         )
-    return machine
+    return file.machine if file else ""
 
 
 def _interpreter(path: Path) -> str:

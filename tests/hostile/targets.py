@@ -19,12 +19,17 @@ import msgspec
 from foothold_lab.harness.cli import main
 from foothold_lab.harness.interactive import bundle, recorded_cell
 from foothold_lab.harness.model.cells import Cell, Limits
-from foothold_lab.harness.model.errors import FootholdError
+from foothold_lab.harness.model.errors import FootholdError, UsageError
 from foothold_lab.harness.model.events import AnyEvent, GuestBooting
 from foothold_lab.harness.model.verdict import Expectation, Outcome
 from foothold_lab.harness.results_db.database import MEMORY, Database
-from foothold_lab.harness.subjects.subject import Subject, write_deployed
-from tests.hostile.mutate import mutate
+from foothold_lab.harness.subjects.subject import (
+    Subject,
+    can_judge_under,
+    of_program,
+    write_deployed,
+)
+from tests.hostile.mutate import mutate, mutate_bytes
 from tests.unit.harness import samples
 from tests.unit.html_report import runs
 
@@ -86,6 +91,32 @@ def check_run_directory(random: Random, scratch: Path) -> None:
     run_command(random.choice(commands), scratch)
     with contextlib.suppress(FootholdError):
         describe_bundle(directory, cell, scratch / "tree")
+
+
+_ELF = Path("/bin/true").resolve().read_bytes()
+
+
+def check_elf(random: Random, scratch: Path) -> None:
+    """Make a subject of a damaged program. Most damage is where the headers are."""
+    data = bytearray(_ELF)
+    if random.random() < 0.9:
+        for _ in range(random.randint(1, 3)):
+            at = random.choice((random.randrange(64), random.randrange(64, 2048)))
+            word = random.choice((0, 1, 0xFF, 0x7FFFFFFF, 1 << 63, random.getrandbits(64)))
+            size = random.choice((1, 2, 4, 8))
+            data[at : at + size] = (word & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+    else:
+        data = bytearray(mutate_bytes(random, bytes(data)))
+    path = scratch / "prog"
+    path.write_bytes(data)
+    path.chmod(0o755)
+    try:
+        subject = of_program(str(path))
+    except UsageError as error:
+        assert error.remedy
+        assert len(str(error)) < 2000
+    else:
+        can_judge_under(subject, 1 << 39)
 
 
 def run_command(

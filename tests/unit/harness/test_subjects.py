@@ -100,9 +100,9 @@ def test_copies_a_static_program_and_a_script(tmp_path: Path) -> None:
         (elf(62, b"/lib/ld-uclibc.so.0\0"), "is made for another libc"),
         (b"echo hello\n", "neither an ELF program nor a script"),
         (b"", "neither an ELF program nor a script"),
-        (elf(62, b"/lib/ld.so\0")[:64], "is a truncated ELF file"),
-        (elf(62, b"/lib/ld.so\0")[:30], "is a truncated ELF file"),
-        (elf(62, b"/lib/ld.so\0")[:-11], "is a truncated ELF file"),
+        (elf(62, b"/lib/ld.so\0")[:64], "is a damaged ELF file"),
+        (elf(62, b"/lib/ld.so\0")[:30], "is a damaged ELF file"),
+        (elf(62, b"/lib/ld.so\0")[:-11], "is a damaged ELF file"),
     ],
 )
 def test_rejects_a_program_that_cannot_run(tmp_path: Path, data: bytes, why: str) -> None:

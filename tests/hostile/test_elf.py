@@ -1,0 +1,147 @@
+"""Damaged and hostile programs: each is one clear error, and none runs on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.subjects.subject import can_judge_under, of_program
+from foothold_lab.images.elf_file import ElfError, read_elf
+from tests.hostile.targets import check_elf
+
+TRUE = Path(shutil.which("true") or "/bin/true").resolve()
+needs_compiler = pytest.mark.skipif(not shutil.which("gcc"), reason="it compiles a program")
+
+
+def program(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    path.chmod(0o755)
+    return path
+
+
+def test_3000_mutations_are_answered_in_words(tmp_path: Path) -> None:
+    random = Random(20120210)
+    for _ in range(3000):
+        check_elf(random, tmp_path)
+
+
+@pytest.mark.parametrize("length", [4, 5, 16, 19, 20, 40, 63, 64, 100, 700, 5000])
+def test_a_cut_program_is_a_damaged_one(tmp_path: Path, length: int) -> None:
+    cut = program(tmp_path / "cut", TRUE.read_bytes()[:length])
+    with pytest.raises(UsageError, match="is a damaged ELF file") as caught:
+        of_program(str(cut))
+    assert caught.value.remedy
+    assert can_judge_under(of_program(str(TRUE)), 1 << 39).ok
+
+
+def at_interpreter(data: bytes) -> tuple[int, int]:
+    """The place and the size of the loader's name."""
+    table, (size, count) = (
+        struct.unpack_from("<Q", data, 32)[0],
+        struct.unpack_from("<HH", data, 54),
+    )
+    for at in range(table, table + size * count, size):
+        if struct.unpack_from("<I", data, at)[0] == 3:
+            return struct.unpack_from("<Q", data, at + 8)[0], struct.unpack_from(
+                "<Q", data, at + 32
+            )[0]
+    raise AssertionError("a static program")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (b"\xff\xfe/ld.so\0", "is not UTF-8"),
+        (b"/lib/\x1b[2Jld\0", "characters that no name has"),
+        (b"no end at all" * 3, "is empty or has no end"),
+        (b"\0", "is empty or has no end"),
+        (b"ld.so\0", "is not on this machine"),
+        (b"../../../../../evil\0", "is not on this machine"),
+    ],
+)
+def test_a_name_of_a_loader_may_be_anything(tmp_path: Path, name: bytes, told: str) -> None:
+    data = bytearray(TRUE.read_bytes())
+    place, size = at_interpreter(data)
+    data[place : place + size] = name.ljust(size, b"\0")[:size]
+    with pytest.raises(UsageError, match=told):
+        of_program(str(program(tmp_path / "prog", bytes(data))))
+
+
+def test_a_loader_of_the_program_does_not_run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ld.so --list` lists the libraries of a program; here the program names what is run."""
+    monkeypatch.chdir(tmp_path)
+    evil = program(tmp_path / "ld-evil.so", f"#!/bin/sh\ntouch {tmp_path}/ran\n".encode())
+    data = bytearray(TRUE.read_bytes())
+    place, size = at_interpreter(data)
+    for name in (evil.name, f"./{evil.name}"):
+        data[place : place + size] = name.encode().ljust(size, b"\0")
+        with pytest.raises(UsageError, match="which is not one of this machine") as caught:
+            of_program(str(program(tmp_path / "prog", bytes(data))))
+        assert "--sysroot" in caught.value.remedy
+    assert not (tmp_path / "ran").exists()
+
+
+@needs_compiler
+@pytest.mark.parametrize("option", ["audit", "depaudit"])
+def test_an_audit_library_does_not_run_here(tmp_path: Path, option: str) -> None:
+    """Glibc's loader runs the libraries of DT_AUDIT even to list the others."""
+    ran = tmp_path / "ran"
+    (tmp_path / "evil.c").write_text(
+        "#include <fcntl.h>\n"
+        f'unsigned la_version(unsigned v) {{ open("{ran}", O_CREAT | O_WRONLY, 0600); return v; }}\n'
+    )
+    (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
+    library, prog = tmp_path / "evil.so", tmp_path / "prog"
+    compiled = ["gcc", "-shared", "-fPIC", "-o", str(library), str(tmp_path / "evil.c")]
+    subprocess.run(compiled, check=True)
+    linked = ["gcc", "-o", str(prog), str(tmp_path / "main.c"), f"-Wl,--{option}={library}"]
+    subprocess.run(linked, check=True)
+    with pytest.raises(UsageError, match=r"makes its loader run .*evil.so \(DT_AUDIT\)"):
+        of_program(str(prog))
+    assert not ran.exists()
+
+
+@needs_compiler
+def test_a_library_of_a_sysroot_is_a_name_not_a_path(tmp_path: Path) -> None:
+    (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
+    prog, root = tmp_path / "prog", tmp_path / "sysroot"
+    secret = tmp_path / "secret.so"
+    build = ["gcc", "-shared", "-nostdlib", "-o", str(secret), str(tmp_path / "main.c")]
+    subprocess.run(build, check=True)
+    subprocess.run(["gcc", "-o", str(prog), str(tmp_path / "main.c"), str(secret)], check=True)
+    elf = read_elf(prog)
+    assert elf
+    (root / "lib").mkdir(parents=True)
+    shutil.copy(elf.interpreter, root / "lib" / Path(elf.interpreter).name)
+    from foothold_lab.harness.subjects.subject import ProgramOptions
+
+    if any("/" in name for name in elf.needed):
+        with pytest.raises(UsageError, match="which is a path, not a name"):
+            of_program(str(prog), options=ProgramOptions(sysroot=root))
+
+
+@pytest.mark.timeout(30)
+def test_no_program_is_a_fifo_or_a_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo", 0o755)
+    for path in (tmp_path / "fifo", Path("/dev/zero"), tmp_path):
+        with pytest.raises((ElfError, IsADirectoryError)):
+            read_elf(path)
+
+
+def test_a_path_with_a_bracket_is_a_path(tmp_path: Path) -> None:
+    from foothold_lab.harness.cli import main
+
+    for name in ("a[1]", "b*", "c?d"):
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copy(TRUE, folder / name)
+        assert main.main(["plan", "--subject", str(folder / name), "--guest", "native"]) == 0
