@@ -37,11 +37,20 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def default_root() -> Path:
-    """Return the cache directory: $FOOTHOLD_CACHE, else foothold/ in the user's cache directory."""
+    """Return the cache directory: $FOOTHOLD_CACHE, else foothold/ in the user's cache directory.
+    Raises ImageError if the user has none.
+    """
     if chosen := os.environ.get("FOOTHOLD_CACHE"):
         return Path(chosen).absolute()
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache").absolute() / "foothold"
+    if home := os.environ.get("XDG_CACHE_HOME"):
+        return Path(home).absolute() / "foothold"
+    try:
+        return Path.home().absolute() / ".cache/foothold"
+    except RuntimeError as error:
+        raise ImageError(
+            "this user has no home directory, where the image store would be",
+            "set FOOTHOLD_CACHE to a directory",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -153,8 +162,14 @@ class Cache:
 
     def directories(self) -> list[Path]:
         """Return the paths of all entries, finished or damaged, by name."""
-        store = self.root / "store"
-        return sorted(store.iterdir()) if store.is_dir() else []
+        return self._list("store")
+
+    def is_writable(self) -> bool:
+        """Return whether this user can add entries."""
+        place = self.root
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        return os.access(place, os.W_OK)
 
     def load(self, path: Path) -> Entry | None:
         """Return the entry at a path of `directories`, None if its manifest cannot be read."""
@@ -198,20 +213,27 @@ class Cache:
     def prune(self, keep: frozenset[Path]) -> list[Removal]:
         """Remove all entries except `keep`, and what dead builders left.
 
-        Entries that a process builds or uses stay, and are not in the result.
+        What a process builds or uses stays, with that obstacle.
         """
-        found = [self.remove(path) for path in self.directories() if path not in keep]
-        building = self.root / "building"
-        for path in sorted(building.iterdir()) if building.is_dir() else ():
-            found.append(self._remove_staging(path))
-        return [each for each in found if not each.obstacle]
+        entries = [self.remove(path) for path in self.directories() if path not in keep]
+        return entries + [self._remove_staging(path) for path in self._list("building")]
+
+    def _list(self, folder: str) -> list[Path]:
+        try:
+            return sorted((self.root / folder).iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _unusable(self.root, error) from error
 
     def _remove_staging(self, path: Path) -> Removal:
         try:
             with self.locked(path.name.partition(_RANDOM)[0], wait=False):
                 size = size_of(path)
                 _remove(path)
-        except (OSError, ImageError) as error:  # a builder holds it, or a child still writes
+        except BlockingIOError:
+            return Removal(path=path, obstacle="it is being built")
+        except (OSError, ImageError) as error:  # the child of a killed builder still writes
             return Removal(path=path, obstacle=str(error))
         return Removal(path=path, size=size)
 

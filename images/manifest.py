@@ -72,10 +72,12 @@ def write(tree: Path, manifest: Manifest) -> None:
 def describe(tree: Path) -> tuple[dict[str, File], dict[str, int]]:
     """Return the files and links of a tree, and the modes of its directories, by relative path.
 
-    Raises ValueError for a device, a socket or a FIFO: an image has none.
+    Raises ValueError for a device, a socket, a FIFO, or a name that is not UTF-8: an image has none.
     """
     files, directories = dict[str, File](), dict[str, int]()
     for name, status in _walk(tree):
+        if not _is_utf8(name):
+            raise ValueError(f"the name {name!a} is not UTF-8")
         if stat.S_ISDIR(status.st_mode):
             directories[name] = status.st_mode
         elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
@@ -165,6 +167,14 @@ def _walk(tree: Path) -> Iterator[tuple[str, os.stat_result]]:
         for each in (*directories, *names):
             path = Path(folder) / each
             yield str(path.relative_to(tree)), path.lstat()
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # os.walk decodes other bytes to surrogates
+        return False
+    return True
 
 
 def _sha256(path: Path, status: os.stat_result) -> str:

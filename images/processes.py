@@ -43,6 +43,8 @@ def started(argv: Sequence[str | Path], **options: Any) -> Iterator[subprocess.P
     """
     process: subprocess.Popen[Any] | None = None
     options = {"stdin": subprocess.DEVNULL, **options}
+    if options.get("text"):  # messages may quote any file name
+        options |= {"encoding": "utf-8", "errors": "replace"}
     try:
         with signals_deferred():
             process = subprocess.Popen(list(argv), start_new_session=True, **options)

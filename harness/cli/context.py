@@ -75,9 +75,16 @@ def read_plan(name: str, builder: Builder, kernels: CustomKernels | None = None)
 
 
 def state_directory() -> Path:
-    """Return the directory for everything that outlives a command."""
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local/state").absolute() / "foothold"
+    """Return the directory for everything that outlives a command. Raises UsageError."""
+    if home := os.environ.get("XDG_STATE_HOME"):
+        return Path(home).absolute() / "foothold"
+    try:
+        return Path.home().absolute() / ".local/state/foothold"
+    except RuntimeError as error:
+        raise UsageError(
+            "this user has no home directory, where runs would be kept",
+            "set HOME, or XDG_STATE_HOME, to a directory",
+        ) from error
 
 
 def make_run_directory(chosen: Path | None) -> Path:

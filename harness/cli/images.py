@@ -131,11 +131,17 @@ def list_() -> None:
 
 @images.command()
 def prune() -> None:
-    """Remove images that this version of Foothold does not use."""
+    """Remove images that this version of Foothold does not use.
+
+    Images that a run or a build uses at this moment stay.
+    """
     builder = make_builder()
     removed = builder.cache.prune(builder.in_use())
     for each in removed:
-        print_text(f"removed {each.path.name}, {each.size / _MIB:.1f} MiB")
+        if each.obstacle:
+            print_text(f"kept {each.path.name}: {each.obstacle}")
+        else:
+            print_text(f"removed {each.path.name}, {each.size / _MIB:.1f} MiB")
     print_text(f"freed {sum(each.size for each in removed) / _MIB:.1f} MiB")
 
 

@@ -195,7 +195,7 @@ def _save_traceback(error: BaseException) -> str:
         path = folder / f"{unique_name()}.txt"
         text = "".join(traceback.format_exception(error))
         path.write_text(text, "utf-8", "backslashreplace")
-    except OSError:
+    except (OSError, FootholdError):  # a home directory that is absent or not writable
         return "set FOOTHOLD_DEBUG=1 to see the traceback"
     return f"the traceback is in {path}"
 

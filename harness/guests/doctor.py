@@ -17,6 +17,9 @@ from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 
 ROOM = 3 << 29  # bytes that a first run needs for downloads and builds (measured: 1.4 GB)
+_OWN_STORE = (
+    "ask its owner to run `foothold images build`, or set FOOTHOLD_CACHE to a directory of your own"
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,12 @@ def examine(builder: Builder) -> list[Check]:
 def _guest(kind: GuestType, builder: Builder, scratch: Path) -> Check:
     support = kind.supported(builder, scratch)
     reason = support.reason or "can be booted"
-    if support.ok and not all(map(builder.ready, kind.images)):
+    ready = support.ok and all(map(builder.ready, kind.images))
+    if support.ok and not ready and not builder.cache.is_writable():
+        return Check(
+            kind.name, False, f"{builder.cache.root} lacks its images, and is read-only", _OWN_STORE
+        )
+    if support.ok and not ready:
         size = builder.download_size(kind.images) >> 20
         reason += f"; its images are not built ({size} MiB to download)"
     return Check(kind.name, support.ok, reason, support.remedy, support.notes)
@@ -74,10 +82,11 @@ def _packages() -> Check:
 
 def _disk(builder: Builder) -> Check:
     place = builder.cache.root
+    if not builder.cache.is_writable():
+        reason = f"{place} is read-only: its images can be used, but none can be built"
+        return Check("disk", False, reason, _OWN_STORE)
     while not place.exists():
         place = place.parent
-    if not os.access(place, os.W_OK):
-        return Check("disk", False, f"{place} is not writable", "set FOOTHOLD_CACHE")
     free = shutil.disk_usage(place).free
     if free < ROOM:
         return Check(

@@ -277,17 +277,21 @@ class Qemu:
 
     def _restored(self, boot: _Boot, saved: Snapshot, deadline: Deadline) -> Facts:
         ours, theirs = socket.socketpair()
-        with ours, theirs, saved.state.open("rb") as state:
+        with (
+            ours, theirs, saved.state.open("rb") as state,
+            saved.readable_memory() as (memory, descriptors),
+        ):  # fmt: skip
             process = self._start(
                 boot,
                 _Process(
                     accelerator="tcg",
-                    options=saved.to_restore(boot.parts.memory, theirs.fileno()),
-                    descriptors=(theirs.fileno(),),
+                    options=saved.to_restore(boot.parts.memory, theirs.fileno(), memory),
+                    descriptors=(theirs.fileno(), *descriptors),
                     # the kernel is in the memory: to load it takes half of the time (arm64)
                     loads_kernel=False,
                 ),
             )
+            theirs.close()  # the monitor ends with QEMU
             try:
                 Monitor(ours, deadline).restore(state.fileno())
                 self.boot_record.provenance["snapshot"] = saved.directory.name

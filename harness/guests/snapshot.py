@@ -10,13 +10,16 @@ Source: docs/devel/migration.rst and qapi/migration.json of QEMU.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
+import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
@@ -44,18 +47,63 @@ class Snapshot:
 
     def to_save(self, mebibytes: int, monitor: int) -> tuple[str, ...]:
         """Return the options of a guest that is to be saved; `monitor` is the descriptor of a socket."""
-        return self._options(mebibytes, monitor, "on")
+        return _options(self.memory, mebibytes, monitor, "on")
 
-    def to_restore(self, mebibytes: int, monitor: int) -> tuple[str, ...]:
-        """Return the options of a guest that is restored when the monitor commands it."""
-        return (*self._options(mebibytes, monitor, "off"), "-incoming", "defer")
+    def to_restore(self, mebibytes: int, monitor: int, memory: Path) -> tuple[str, ...]:
+        """Return the options of a guest that is restored when the monitor commands it. `memory` is
+        from `readable_memory`.
+        """
+        return (*_options(memory, mebibytes, monitor, "off"), "-incoming", "defer")
 
-    def _options(self, mebibytes: int, monitor: int, shared: str) -> tuple[str, ...]:
-        file = f"memory-backend-file,id=memory,size={mebibytes}M,mem-path={self.memory}"
-        return (
-            "-object", f"{file},share={shared}", "-machine", "memory-backend=memory",
-            "-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control",
-        )  # fmt: skip
+    @contextlib.contextmanager
+    def readable_memory(self) -> Iterator[tuple[Path, tuple[int, ...]]]:
+        """Yield a path of the memory, and the descriptors that QEMU needs to open it.
+
+        QEMU opens the file for writing, although it maps it privately. A user of a store that is
+        read-only gets a copy in the memory of the host, which has the size of the data, not of the
+        file.
+        """
+        try:
+            os.close(os.open(self.memory, os.O_RDWR | os.O_CLOEXEC))
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+        else:
+            yield self.memory, ()
+            return
+        with self.memory.open("rb") as file, _memory_file() as copy:
+            _copy_data(file.fileno(), copy.fileno())
+            yield Path(f"/proc/self/fd/{copy.fileno()}"), (copy.fileno(),)
+
+
+def _options(memory: Path, mebibytes: int, monitor: int, shared: str) -> tuple[str, ...]:
+    file = f"memory-backend-file,id=memory,size={mebibytes}M,mem-path={memory}"
+    return (
+        "-object", f"{file},share={shared}", "-machine", "memory-backend=memory",
+        "-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control",
+    )  # fmt: skip
+
+
+def _memory_file() -> BinaryIO:
+    return os.fdopen(os.memfd_create("snapshot", os.MFD_CLOEXEC), "wb")
+
+
+def _copy_data(source: int, target: int) -> None:
+    """Copy a sparse file with its holes; lseek(2)."""
+    size = os.fstat(source).st_size
+    os.ftruncate(target, size)
+    end = 0
+    while True:
+        try:
+            begin = os.lseek(source, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # no data after this
+                return
+            raise
+        end = os.lseek(source, begin, os.SEEK_HOLE)
+        os.lseek(target, begin, os.SEEK_SET)
+        while begin < end:
+            begin += os.sendfile(target, source, begin, end - begin)
 
 
 def key(argv: Sequence[str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -96,9 +98,49 @@ def test_memory_is_shared_to_save_and_private_to_restore() -> None:
     saved = Snapshot(Path("/s"))
     file = "memory-backend-file,id=memory,size=256M,mem-path=/s/memory,share="
     assert f"{file}on" in saved.to_save(256, 3)
-    restore = saved.to_restore(256, 3)
+    restore = saved.to_restore(256, 3, saved.memory)
     assert f"{file}off" in restore
     assert restore[-2:] == ("-incoming", "defer")
+
+
+def test_its_user_can_write_to_the_memory(tmp_path: Path) -> None:
+    saved = Snapshot(tmp_path)
+    saved.memory.touch()
+    with saved.readable_memory() as (path, descriptors):
+        assert (path, descriptors) == (saved.memory, ())
+
+
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+from foothold_lab.harness.guests.snapshot import Snapshot
+saved = Snapshot(Path(sys.argv[1]))
+with saved.readable_memory() as (path, [descriptor]):
+    os.close(os.open(path, os.O_RDWR))  # as QEMU does
+    status = os.fstat(descriptor)
+    same = path.read_bytes() == saved.memory.read_bytes()
+    print(status.st_size, status.st_blocks * 512, same)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a process as another user")
+def test_a_user_who_can_only_read_the_memory_gets_a_sparse_copy(tmp_path: Path) -> None:
+    size = 64 << 20
+    with (tmp_path / "memory").open("wb") as file:
+        for at in (8192, 5 << 20, size - 3):
+            file.seek(at)
+            file.write(b"abc")
+    done = subprocess.run(
+        [
+            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+            "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
+            sys.executable, "-B", "-c", READ_ONLY, tmp_path,
+        ],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    length, used, same = done.stdout.split()
+    assert (int(length), same) == (size, "True")
+    assert int(used) <= 1 << 20
 
 
 def test_the_key_depends_on_every_argument() -> None:
