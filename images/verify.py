@@ -23,6 +23,7 @@ class Damage:
     path: Path
     found: tuple[str, ...]
     removal: Removal
+    is_image: bool = True
 
 
 def verify(cache: Cache, progress: Progress = no_progress) -> Iterator[Damage]:
@@ -52,7 +53,7 @@ def _packages(cache: Cache) -> Iterator[Damage]:
             removal = Removal(path=path)
         except OSError as error:
             removal = Removal(path=path, obstacle=str(error))
-        yield Damage(path=path, found=(found,), removal=removal)
+        yield Damage(path=path, found=(found,), removal=removal, is_image=False)
 
 
 def _known(cache: Cache) -> list[Deb]:

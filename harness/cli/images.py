@@ -155,18 +155,20 @@ def verify() -> int:
     from foothold_lab.images.verify import verify as find_damage
 
     cache = Cache()
-    count, remaining = 0, 0
+    total = len(cache.directories())
+    found = []
     for damage in find_damage(cache, report_progress):
-        count += 1
-        remaining += bool(damage.removal.obstacle)
+        found.append(damage)
         what = "; ".join(damage.found[:_SHOWN])
         if (more := len(damage.found) - _SHOWN) > 0:
             what += f"; and {more} more"
         print_text(f"damaged {damage.path.name}: {what}")
         print_text(f"  {_became_of(damage.removal)}")
-    kept = len(cache.directories())
-    print_text(f"{kept - remaining} images intact, {count} damaged, {count - remaining} removed")
-    return FINDING if count else OK
+    damaged = sum(damage.is_image for damage in found)
+    removed = sum(not damage.removal.obstacle for damage in found)
+    packages = f" and {len(found) - damaged} packages" if len(found) > damaged else ""
+    print_text(f"{total - damaged} images intact, {damaged}{packages} damaged, {removed} removed")
+    return FINDING if found else OK
 
 
 def _became_of(removal: Removal) -> str:
