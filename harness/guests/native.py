@@ -18,14 +18,14 @@ from foothold_lab.harness.guests.base import (
     GuestPaths,
     Support,
 )
+from foothold_lab.harness.guests.host_process import keep_supervisor
 from foothold_lab.harness.guests.working_directory import working_directory
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.model.errors import GuestError, UnsupportedError
+from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Supervision
-from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import PipeStream, Stream
 from foothold_lab.harness.transport.supervised import OWN_TRACER, agent_argv, measured
 from foothold_lab.images import apt
@@ -112,16 +112,8 @@ class Native:
             )
         with working_directory(self._config.directory, how) as placed:
             command = agent_argv(self.paths.agent, limits, argv, placed, self._strace())
-            stream = PipeStream(command)
-            try:
+            with keep_supervisor(self.paths.agent, command) as stream:
                 yield stream
-            except LostContactError as error:
-                what = f"the agent was killed under the subject: {error}"
-                died = GuestError(what, code=Code.GUEST_DIED)
-                died.record = error.record
-                raise died from error
-            finally:
-                stream.close()
 
     def _strace(self) -> str:
         builder = self._config.builder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import subprocess
 from collections.abc import Sequence
 from typing import Protocol
@@ -31,16 +32,31 @@ class Stream(Protocol):
 
 
 class PipeStream:
-    """A program on this machine, over pipes."""
+    """A program on this machine, over pipes.
 
-    def __init__(self, argv: Sequence[str]) -> None:
-        self._process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+    keeper: an agent that keeps the program. All that the program starts ends with it, also if the
+    program is killed or stopped.
+    """
+
+    def __init__(self, argv: Sequence[str], keeper: str = "") -> None:
+        owned, self._owner = os.pipe()
+        keep = [keeper, "keep", "--owner", str(owned), "--"] if keeper else []
+        try:
+            self._process = subprocess.Popen(
+                [*keep, *argv],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=(owned,) if keeper else (),
+            )
+        except OSError:
+            os.close(self._owner)
+            raise
+        finally:
+            os.close(owned)
+        self._kept = bool(keeper)
+        self._closed = False
         assert self._process.stdin and self._process.stdout and self._process.stderr
         self._in, self._out = self._process.stdin, self._process.stdout
         self._err = self._process.stderr
@@ -74,6 +90,11 @@ class PipeStream:
 
     def close(self) -> None:
         """End it, and reap it."""
+        if self._closed:
+            return
+        self._closed = True
+        os.close(self._owner)
+        self._process.send_signal(signal.SIGCONT)  # it cannot end while it is stopped
         with contextlib.suppress(BrokenPipeError):  # of what could not be sent something is left
             self._in.close()
         self._out.close()
@@ -83,3 +104,8 @@ class PipeStream:
             os.killpg(self._process.pid, 9)
             self._process.wait()
         self._err.close()
+
+    @property
+    def keeper_was_killed(self) -> bool:
+        """Whether the keeper was killed, so that processes may be left. After `close`."""
+        return self._kept and self._process.returncode < 0

@@ -109,8 +109,10 @@ static void watch(struct process_tree *tree, int owner)
 		};
 		if (poll(slots, SLOTS, tree->more ? 0 : -1) < 0)
 			continue;
-		if (slots[SIGNALS].revents || tree->more)
+		if (slots[SIGNALS].revents || tree->more) {
 			process_tree_reap(tree, NULL, NULL);
+			process_tree_continue(tree); /* a subject can stop its supervisor */
+		}
 		owner_gone = slots[OWNER].revents != 0; /* nothing is ever written there */
 	}
 }

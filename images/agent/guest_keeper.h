@@ -1,5 +1,5 @@
-/* The guest keeper: runs the process of a guest on the host, and kills all of it when its owner is
- * gone. */
+/* The keeper: runs a process on the host, that of a guest or the supervisor of a subject, continues
+ * it if it is stopped, and kills it and everything below it when it ends or its owner is gone. */
 #ifndef FOOTHOLD_GUEST_KEEPER_H
 #define FOOTHOLD_GUEST_KEEPER_H
 

@@ -119,6 +119,13 @@ void process_tree_reap(struct process_tree *tree, status_handler *handler, void 
 	}
 }
 
+void process_tree_continue(const struct process_tree *tree)
+{
+	siginfo_t info = {.si_pid = 0};
+	if (waitid(P_PID, (id_t)tree->leader, &info, WSTOPPED | WNOHANG) == 0 && info.si_pid)
+		kill(tree->leader, SIGCONT);
+}
+
 /* Orphans become children of the agent (it is their subreaper), so the tree shrinks until it is
  * gone. No process is waited for on its own: an orphan that has just arrived was not sent SIGKILL
  * yet (the processes of a UML 6.1 kernel arrive so). */

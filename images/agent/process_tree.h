@@ -28,6 +28,8 @@ pid_t process_tree_fork(struct process_tree *tree, int terminal);
 /* Handle what wait(2) reports, but not without end: a subject can stop so often that the agent
  * would neglect the harness. HANDLER may be NULL. */
 void process_tree_reap(struct process_tree *tree, status_handler *handler, void *context);
+/* Continue the leader if a signal has stopped it. */
+void process_tree_continue(const struct process_tree *tree);
 /* Kill all processes below the agent, but not SPARED (0: none), which ends by itself: a tracer that
  * has to write the end of its trace. Returns how many had outlived the leader. */
 int process_tree_kill(const struct process_tree *tree, pid_t spared);

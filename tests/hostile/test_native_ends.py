@@ -1,0 +1,169 @@
+"""Subjects on the kernel of this machine that attack their supervisor to outlive it.
+
+The attacks signal only processes of the test: the supervisor (PPID) and its keeper.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from foothold_lab.harness.guests.base import Guest, GuestConfig, run_program
+from foothold_lab.harness.guests.catalogue import known_guests, make
+from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import GuestError
+from foothold_lab.harness.model.record import UNTRACED, Supervision
+from foothold_lab.images.builder import Builder
+from tests.guests.conftest import BootGuest, boot, builder, history, images, place
+
+__all__ = ["boot", "builder", "history", "images", "place"]
+
+pytestmark = pytest.mark.guests
+
+GUESTS = {"native": "root", "qemu-user-arm64": "root-arm64"}  # and whose busybox runs in it
+DAEMON = (
+    "setsid sh -c 'trap : 1 2 3 15; sleep 1000; sleep 1000; : {token}' </dev/null >/dev/null 2>&1 &"
+)
+KEEPER = "$(cut -d' ' -f4 /proc/$PPID/stat)"
+KILL = f"{DAEMON} sleep 0.2; kill -9 $PPID; sleep 1000; : {{token}}"
+STOP = f"{DAEMON} sleep 0.2; kill -STOP $PPID; sleep 0.2; echo went on; : {{token}}"
+KILL_BOTH = f"keeper={KEEPER}; {DAEMON} sleep 0.2; kill -9 $keeper $PPID; sleep 1000; : {{token}}"
+STOP_BOTH = (
+    f"keeper={KEEPER}; {DAEMON} sleep 0.2; kill -STOP $keeper $PPID; sleep 1000; : {{token}}"
+)
+
+
+def left(token: str) -> list[int]:
+    """Return the processes whose command line has the token."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if token.encode() in words and int(process.name) != os.getpid():
+            found.append(int(process.name))
+    return found
+
+
+def left_after(token: str, seconds: float) -> list[int]:
+    deadline = time.monotonic() + seconds
+    while (found := left(token)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
+@pytest.fixture
+def token() -> Iterator[str]:
+    """Marks the processes of a test, which are gone after it."""
+    name = f"ends-{uuid.uuid4()}"
+    yield name
+    for process in left(name):
+        os.kill(process, signal.SIGKILL)
+
+
+@pytest.fixture(params=GUESTS)
+def guest(request: pytest.FixtureRequest, builder: Builder, place: GuestConfig) -> Guest:
+    return make(builder, known_guests(builder)[request.param], place)
+
+
+def shell(guest: Guest, builder: Builder, script: str) -> list[str]:
+    return [str(builder.image(GUESTS[guest.name]) / "bin/busybox"), "sh", "-c", script]
+
+
+@pytest.mark.parametrize("how", [UNTRACED, Supervision(trace=True)], ids=["untraced", "traced"])
+def test_nothing_outlives_a_killed_supervisor(
+    how: Supervision, guest: Guest, builder: Builder, boot: BootGuest, token: str
+) -> None:
+    boot(guest)
+    started = time.monotonic()
+    with pytest.raises(GuestError, match="the agent was killed under the subject"):
+        argv = shell(guest, builder, KILL.format(token=token))
+        run_program(guest, argv, Limits(), Deadline.after(60), how=how)
+    assert left(token) == []
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("how", [UNTRACED, Supervision(trace=True)], ids=["untraced", "traced"])
+def test_a_stopped_supervisor_goes_on(
+    how: Supervision, guest: Guest, builder: Builder, boot: BootGuest, token: str
+) -> None:
+    boot(guest)
+    started = time.monotonic()
+    argv = shell(guest, builder, STOP.format(token=token))
+    record = run_program(guest, argv, Limits(), Deadline.after(60), how=how)
+    assert (record.ending.status, record.stdout) == (0, b"went on\n")
+    assert record.ending.outlived >= 1
+    assert left(token) == []
+    assert time.monotonic() - started < 20
+
+
+def test_nothing_outlives_a_stopped_keeper(
+    guest: Guest, builder: Builder, boot: BootGuest, token: str
+) -> None:
+    boot(guest)
+    argv = shell(guest, builder, STOP_BOTH.format(token=token))
+    with pytest.raises(Exception, match="still running after"):
+        run_program(guest, argv, Limits(), Deadline.after(3))
+    assert left(token) == []
+
+
+def test_says_that_a_subject_may_outlive_a_killed_keeper(
+    guest: Guest, builder: Builder, boot: BootGuest, token: str
+) -> None:
+    boot(guest)
+    argv = shell(guest, builder, KILL_BOTH.format(token=token))
+    with pytest.raises(GuestError, match="processes of the subject may still run"):
+        run_program(guest, argv, Limits(), Deadline.after(60))
+
+
+@contextmanager
+def kept_by_nobody(
+    builder: Builder, directory: Path, script: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a script as an unprivileged user, under a supervisor and a keeper of that user."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    programs = [directory / "agent", directory / "busybox"]
+    shutil.copy(builder.image("agent") / "agent", programs[0])
+    shutil.copy(builder.image("root") / "bin/busybox", programs[1])
+    for path in (directory, *programs):
+        path.chmod(0o755)
+    agent, busybox = map(str, programs)
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    argv = [*nobody, agent, "keep", "--owner", "0", "--",
+            agent, "run", "--text", "--", busybox, "sh", "-c", script]  # fmt: skip
+    process = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("attack", [KILL, STOP], ids=["kill", "stop"])
+def test_nothing_outlives_a_supervisor_of_an_unprivileged_user(
+    attack: str, builder: Builder, tmp_path_factory: pytest.TempPathFactory, token: str
+) -> None:
+    directory = Path(tmp_path_factory.mktemp("nobody"))
+    for parent in (directory.parent, directory.parent.parent):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    with kept_by_nobody(builder, directory, attack.format(token=token)) as process:
+        process.wait(20)
+        assert process.returncode == (EXIT_KILLED if attack is KILL else 0)
+        assert left_after(token, 0) == []
+
+
+EXIT_KILLED = 128 + signal.SIGKILL
