@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests.custom_kernels import CustomKernels
+from foothold_lab.harness.guests.custom_kernels import CustomKernels, uml_release
 from foothold_lab.harness.model.errors import UsageError
 
 
@@ -58,6 +58,22 @@ def test_rejects_an_initramfs_without_kernel_or_of_another_format(tmp_path: Path
                 custom_kernels._check_initrd(initrd, tmp_path)
     with pytest.raises(UsageError, match="cannot be read"):
         custom_kernels._check_initrd(tmp_path / "absent", tmp_path)
+
+
+ELF = b"\x7fELF\x02\x01\x01" + bytes(11) + b"\x3e\x00" + bytes(100)  # for x86-64, not executable
+
+
+def test_reads_the_release_of_a_uml_kernel_without_executing_it(tmp_path: Path) -> None:
+    kernel = tmp_path / "linux"
+    kernel.write_bytes(ELF + b"uml_dir=%s\0Linux version 6.17.0-rc3-um (me@here) (gcc) #1\0")
+    assert uml_release(kernel) == "6.17"
+
+
+@pytest.mark.parametrize("words", [b"uml_dir=\0", b"Linux version 6.17.0 (me@here)\0", b""])
+def test_rejects_a_program_that_is_not_a_uml_kernel(words: bytes, tmp_path: Path) -> None:
+    (tmp_path / "linux").write_bytes(ELF + words)
+    with pytest.raises(UsageError, match="is not a UML kernel"):
+        CustomKernels(uml=tmp_path / "linux").check()
 
 
 def test_rejects_a_kernel_for_another_machine(tmp_path: Path) -> None:
