@@ -81,7 +81,7 @@ class _AddressSpace:
 )
 @click.option(
     "--page-size",
-    type=click.Choice(list(PAGE_SIZES), case_sensitive=False),
+    type=click.Choice(list(PAGE_SIZES)),
     default="4K",
     show_default=True,
     help="Bytes of a page of the kernel.",

@@ -112,6 +112,7 @@ class _Observer:
             ("pid", start.pid, self._record.pid),
             ("kernel", start.kernel, "real"),
             ("pointer_size", start.pointer_size, self._pointers),
+            ("page_size", start.page_size, self._record.page_size),
         ]
         if self._cell:
             told.append(("policy", start.policy, self._cell.policy))
@@ -212,8 +213,8 @@ class _Observer:
         trace = self._witnesses.trace()
         if trace is None:
             return
-        steps = trace.subject.steps
-        self._trace_evidence["trace"] = _traced(replay(steps, self._check))
+        steps, page_size = trace.subject.steps, trace.subject.page_size
+        self._trace_evidence["trace"] = _traced(replay(steps, self._check, page_size))
         if trace.complaints:
             self._trace_evidence["strace itself"] = "; ".join(trace.complaints)
         self._findings += trace.doubts
@@ -221,7 +222,7 @@ class _Observer:
         self._findings += matched.findings
         for checkpoint, count in matched.checkpoints.items():
             if checkpoint in self._maps:
-                space = replay(steps[:count], self._check)
+                space = replay(steps[:count], self._check, page_size)
                 self._findings += compare_with_maps(space, self._maps[checkpoint], checkpoint)
 
     def _add(self, code: Code, text: str) -> None:

@@ -155,7 +155,7 @@ class _ProgramObserver:
 
     def _read_trace(self, trace: CheckedTrace) -> None:
         subject = trace.subject
-        space = replay(subject.steps, self._check)
+        space = replay(subject.steps, self._check, subject.page_size)
         self._traced = subject, space
         requests = describe_requests(subject, space)
         others = [each for each in subject.refused if not _is_own(each)]

@@ -28,7 +28,7 @@ from foothold_lab.harness.evidence.refusals import (
 )
 from foothold_lab.harness.model.deadline import Check, checked, unchecked
 from foothold_lab.harness.model.findings import Code, Finding
-from foothold_lab.harness.model.ledger import Step
+from foothold_lab.harness.model.ledger import PAGE, Step
 from foothold_lab.harness.model.record import Ending
 
 LONGEST_LINE = 64 << 10  # bytes; strace shortens strings and arrays, so its lines are below 4 KiB
@@ -90,7 +90,8 @@ class SubjectTrace:
     as a group, in the order of the last of each. `ending` is empty if the trace ends before the subject.
     `killed_in_exec` is the execve at which the kernel killed it, empty if it did not: the old
     address space was gone, and the new one could not be made (begin_new_exec() in fs/exec.c).
-    `pending`: a call that may change what is mapped had not come back at the end.
+    `pending`: a call that may change what is mapped had not come back at the end. `page_size` is that
+    of the kernel, in bytes.
     """
 
     steps: tuple[Step, ...]
@@ -102,6 +103,7 @@ class SubjectTrace:
     ending: str = ""
     killed_in_exec: str = ""
     pending: bool = False
+    page_size: int = PAGE
 
 
 def parse_trace(log: bytes, check: Check = unchecked) -> Trace:
@@ -276,7 +278,9 @@ def split(args: str) -> tuple[str, ...] | None:
     return (*parts, last) if last or parts else ()
 
 
-def follow_subject(trace: Trace, pid: int, check: Check = unchecked) -> SubjectTrace:
+def follow_subject(
+    trace: Trace, pid: int, check: Check = unchecked, page_size: int = PAGE
+) -> SubjectTrace:
     """Follow the subject's own address space: its process and threads, from its own execve on.
 
     The log begins with the agent, which sets the limits and then becomes the subject; the agent's
@@ -304,6 +308,7 @@ def follow_subject(trace: Trace, pid: int, check: Check = unchecked) -> SubjectT
             call.result is None and call.pid in ours and call.name in CHANGING_CALLS
             for call in trace.calls
         ),
+        page_size=page_size,
     )
 
 

@@ -44,7 +44,7 @@ class Witnesses:
             doubts = emulator.doubts(subject, record.ending)
             return CheckedTrace(subject=subject, doubts=tuple(doubts), complete=not subject.threads)
         trace = strace.parse_trace(record.trace, self._check)
-        subject = strace.follow_subject(trace, record.pid, self._check)
+        subject = strace.follow_subject(trace, record.pid, self._check, record.page_size)
         doubts = strace.doubts(trace, subject, record.ending)
         return CheckedTrace(subject=subject, doubts=tuple(doubts), complaints=trace.complaints)
 

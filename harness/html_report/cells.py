@@ -24,6 +24,7 @@ from foothold_lab.harness.html_report.read import Evidence, Run, read_evidence
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.escape import escape_shell
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.ledger import PAGE
 from foothold_lab.harness.model.record import Ending
 from foothold_lab.harness.model.signals import signal_name
 from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
@@ -110,7 +111,12 @@ def _view(run: Run, cell: Cell, verdict: Verdict, axis: Axis) -> CellView:
     """Prepare a cell that has a verdict, with all of its raw evidence."""
     ready = run.result.guests[cell.guest].ready
     facts = ready.facts if ready else None
-    evidence = read_evidence(run, cell.id, reports=bool(cell.policy))
+    evidence = read_evidence(
+        run,
+        cell.id,
+        reports=bool(cell.policy),
+        page_size=facts.page_size if facts else PAGE,
+    )
     segments = space.segments(evidence)
     asked = ledger.requests(evidence)
     drawing = None

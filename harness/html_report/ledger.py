@@ -54,7 +54,9 @@ def requests(evidence: Evidence) -> Ledger:
     """Return the best ledger of what was asked for: of the trace, else of the subject itself."""
     if evidence.subject_trace:
         return evidence.address_space.ledger
-    return replay(steps_of(evidence.report)).ledger if evidence.report else ()
+    if evidence.report is None:
+        return ()
+    return replay(steps_of(evidence.report), page_size=evidence.page_size).ledger
 
 
 def table(evidence: Evidence) -> LedgerTable | None:

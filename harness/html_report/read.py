@@ -18,7 +18,7 @@ from foothold_lab.harness.evidence.program import RUNNING
 from foothold_lab.harness.evidence.strace import SubjectTrace, follow_subject, parse_trace
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import RunStarted
-from foothold_lab.harness.model.ledger import AddressSpace, replay
+from foothold_lab.harness.model.ledger import PAGE, AddressSpace, replay
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.reporters.result import RunResult
 from foothold_lab.harness.run_directory import RunFiles, decode, read_events, read_head
@@ -54,7 +54,7 @@ class Run:
 class Evidence:
     """The evidence of one cell. `maps` are by checkpoint; `raw` is the text of the files, shortened.
 
-    `problems` describe what could not be read.
+    `problems` describe what could not be read. `page_size` is that of the guest, in bytes.
     """
 
     maps: Mapping[str, tuple[maps.MappedRange, ...]] = field(default_factory=dict)
@@ -64,6 +64,7 @@ class Evidence:
     ending: Ending | None = None
     raw: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    page_size: int = PAGE
 
 
 def read_run(directory: Path) -> Run:
@@ -82,10 +83,10 @@ def read_run(directory: Path) -> Run:
     return Run(directory=directory, version=head.foothold, result=result, notes=tuple(notes))
 
 
-def read_evidence(run: Run, cell: str, *, reports: bool) -> Evidence:
+def read_evidence(run: Run, cell: str, *, reports: bool, page_size: int = PAGE) -> Evidence:
     """Read what is kept of a cell. Never raises for what is in it.
 
-    `reports` says whether its subject is one that reports.
+    `reports` says whether its subject is one that reports, `page_size` is that of its guest in bytes.
     """
     folder = f"cells/{cell}"
     if not run.files.is_directory(folder):
@@ -100,14 +101,18 @@ def read_evidence(run: Run, cell: str, *, reports: bool) -> Evidence:
         if trace := files.read("strace"):
             parsed = parse_trace(trace)
             # the log begins with the agent, which becomes the subject (images/agent/strace_exec.c)
-            subject_trace = follow_subject(parsed, parsed.calls[0].pid if parsed.calls else 0)
+            first = parsed.calls[0].pid if parsed.calls else 0
+            subject_trace = follow_subject(parsed, first, page_size=page_size)
         mapped = files.maps()
     stdout = files.read("stdout.jsonl" if reports else "stdout")
     return Evidence(
         maps=mapped,
         report=read_report(stdout) if reports and stdout else None,
         subject_trace=subject_trace,
-        address_space=replay(subject_trace.steps) if subject_trace else AddressSpace(),
+        address_space=(
+            replay(subject_trace.steps, page_size=page_size) if subject_trace else AddressSpace()
+        ),
+        page_size=page_size,
         ending=files.ending(),
         raw=files.raw,
         problems=tuple(files.problems),

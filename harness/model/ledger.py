@@ -16,7 +16,7 @@ from sortedcontainers import SortedDict
 from foothold_lab.harness.model.deadline import Check, checked, unchecked
 from foothold_lab.harness.model.sizes import format_size
 
-PAGE = 4096
+PAGE = 4096  # of most guests
 LARGE = 64 << 20  # from here on a reservation is of interest by its size: Go's arena, glibc's heaps
 
 # include/uapi/linux/mman.h, asm-generic/mman-common.h, asm-generic/mman.h
@@ -192,11 +192,11 @@ def protection_of(bits: int) -> str:
     return "".join(letter if bits & bit else "-" for bit, letter in ((1, "r"), (2, "w"), (4, "x")))
 
 
-def replay(steps: Iterable[Step], check: Check = unchecked) -> AddressSpace:
-    """Follow the steps in order. Takes time in proportion to the steps and the pieces they touch,
+def replay(steps: Iterable[Step], check: Check = unchecked, page_size: int = PAGE) -> AddressSpace:
+    """Follow the steps in order. `page_size` is that of the kernel, in bytes. Takes time in proportion to the steps and the pieces they touch,
     times the logarithm of the number of pieces. Raises what `check` raises.
     """
-    space = _Space()
+    space = _Space(page_size)
     for step in checked(steps, check):
         space.apply(step)
     return space.result()
@@ -205,7 +205,8 @@ def replay(steps: Iterable[Step], check: Check = unchecked) -> AddressSpace:
 class _Space:
     """The mapped pieces by their start, each as (end, protection, place)."""
 
-    def __init__(self) -> None:
+    def __init__(self, page_size: int) -> None:
+        self._page_size = page_size
         self._ledger: list[Reservation] = []
         self._states: list[tuple[ReservationState, ...]] = []
         self._nested: set[int] = set()
@@ -250,7 +251,7 @@ class _Space:
         # MAP_FIXED replaces what is there
         if taken and "FIXED" in reservation.flags:
             self._nested.add(place)
-        end = start + _whole_pages(reservation.length)
+        end = start + self._whole_pages(reservation.length)
         if end > start:
             self._pieces[start] = (end, reservation.protection, place)
 
@@ -259,7 +260,7 @@ class _Space:
         is of the kernel's making (the vdso, the heap of brk) or a file that execve has mapped.
         """
         state = None if step.keeps_old else ReservationState.UNMAPPED
-        taken = self._take(step.start, max(step.length, PAGE), state)
+        taken = self._take(step.start, max(step.length, self._page_size), state)
         protection = taken[0].protection if taken else "rw-"
         flags = self._ledger[taken[0].place].flags if taken else frozenset[str]()
         if step.keeps_old:
@@ -286,7 +287,7 @@ class _Space:
 
     def _cut(self, start: int, length: int) -> list[Piece]:
         """Remove a range from the layout and return the pieces that were there."""
-        end = start + _whole_pages(length)
+        end = start + self._whole_pages(length)
         pieces = self._pieces
         taken: list[Piece] = []
         if end == start:
@@ -314,6 +315,9 @@ class _Space:
                     pieces[end] = (first_end, protection, place)
         return taken
 
+    def _whole_pages(self, length: int) -> int:
+        return -(-length // self._page_size) * self._page_size
+
     def _note(self, place: int, state: ReservationState) -> None:
         if state not in self._states[place]:
             self._states[place] += (state,)
@@ -334,7 +338,3 @@ def _with_states(
         nested=nested,
         injected=one.injected,
     )
-
-
-def _whole_pages(length: int) -> int:
-    return -(-length // PAGE) * PAGE

@@ -120,6 +120,7 @@ class Record:
     maps the names of files that it wrote into its fresh working directory to their contents.
     `guest_state` maps `before` and `after` to what it could have changed of its guest, in lines of
     name, tab and value. `partial`: contact was lost before the end of the program, so `ending` says nothing.
+    `page_size` is that of the kernel, in bytes.
     """
 
     argv: tuple[str, ...]
@@ -138,6 +139,7 @@ class Record:
     stop: Stop | None = None
     guest_state: Mapping[str, str] = field(default_factory=dict)
     partial: bool = False
+    page_size: int = 4096
 
     def write(self, directory: Path, output: str = "stdout.jsonl") -> None:
         """Write it into a directory, one file for each kind of evidence."""

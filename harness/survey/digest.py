@@ -89,7 +89,9 @@ class RequestGroup:
 def group_requests(subject_trace: SubjectTrace) -> tuple[RequestGroup, ...]:
     """Return the wishes of a subject_trace, in order."""
     found: list[RequestGroup] = []
-    for one in _telling(subject_trace, replay(subject_trace.steps)):
+    for one in _telling(
+        subject_trace, replay(subject_trace.steps, page_size=subject_trace.page_size)
+    ):
         before = found[-1] if found else None
         if search := next((each for each in found if _is_search(each, one)), None):
             found.remove(search)

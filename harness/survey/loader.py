@@ -17,6 +17,7 @@ from foothold_lab.harness.evidence.strace import SubjectTrace, follow_subject, p
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import GuestReady, RunStarted
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.ledger import PAGE
 from foothold_lab.harness.model.verdict import Outcome, Result, Verdict
 from foothold_lab.harness.run_directory import RunFiles, decode, read_events
 from foothold_lab.harness.survey.digest import RequestGroup, group_requests
@@ -105,7 +106,8 @@ def read(run: Path) -> Survey:
     cells: dict[tuple[str, str, str], SurveyedCell] = {}
     missing: dict[str, str] = {}
     for cell in started.cells:
-        seen = _seen(files.beneath(f"cells/{cell.id}"))
+        page_size = ready[cell.guest].facts.page_size if cell.guest in ready else PAGE
+        seen = _seen(files.beneath(f"cells/{cell.id}"), page_size)
         if seen is None:
             continue
         if seen.verdict.result is Result.UNSUPPORTED and cell.guest not in ready:
@@ -156,13 +158,13 @@ def _worse(one: SurveyedCell, other: SurveyedCell) -> SurveyedCell:
     return replace(other if one.starts else one, varied=varied)
 
 
-def _seen(files: RunFiles) -> SurveyedCell | None:
+def _seen(files: RunFiles, page_size: int) -> SurveyedCell | None:
     try:
         data = files.read("verdict.json")
     except OSError:
         return None  # an interrupted run did not reach this cell
     verdict: Verdict = decode(data, Verdict, f"{files.directory}/{files.folder}/verdict.json")
-    subject_trace = _story(files)
+    subject_trace = _story(files, page_size)
     lines = _lines(files)
     last_mappings = _listed(files, lines)
     words = tuple(line.strip() for line in lines if line.strip())[:_LINES]
@@ -184,7 +186,7 @@ def _seen(files: RunFiles) -> SurveyedCell | None:
     )
 
 
-def _story(files: RunFiles) -> SubjectTrace | None:
+def _story(files: RunFiles, page_size: int) -> SubjectTrace | None:
     """Read the trace of strace or of the emulator; None if the cell was not traced."""
     with contextlib.suppress(FileNotFoundError):
         told = emulator.read_log(files.read("emulator.log"))
@@ -192,7 +194,8 @@ def _story(files: RunFiles) -> SubjectTrace | None:
         return emulator.follow_subject(told, pid)
     with contextlib.suppress(FileNotFoundError):
         read = parse_trace(files.read("strace"))
-        return follow_subject(read, read.calls[0].pid if read.calls else 0)
+        pid = read.calls[0].pid if read.calls else 0
+        return follow_subject(read, pid, page_size=page_size)
     return None
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from foothold_lab.harness.evidence.strace import last_refusal, parse_trace
-from foothold_lab.harness.guests.base import Guest
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import SubjectError
 from foothold_lab.harness.model.verdict import Outcome
@@ -66,20 +65,20 @@ def find_threshold(
         )
 
     def starts(size: int | None) -> bool:
-        execution = _execute(cell(size), subject, guest, trace=False)
+        execution = _execute(cell(size), subject, booted, trace=False)
         observed = execution and execution.observe(cell(size), subject)
         well = bool(observed and observed.outcome in (Outcome.STARTS, Outcome.ALLOCATES))
         report(f"{cell(size).limits}: {'starts' if well else observed or 'cannot be started'}")
         return well
 
-    found = _search(starts, query)
+    found = _search(starts, query, booted.facts.page_size)
     threshold = Threshold(
         guest=guest.name, subject=subject.name, policy=query.policy, kind=query.kind, search=found
     )
     if found.largest is None and found.edge is not Edge.NEVER:
         return threshold
     traceable = not booted.facts.tools.ptrace
-    execution = _execute(cell(found.largest), subject, guest, trace=traceable)
+    execution = _execute(cell(found.largest), subject, booted, trace=traceable)
     if execution is None:
         return replace(threshold, observed="it could not be started")
     record = execution.record
@@ -88,21 +87,25 @@ def find_threshold(
     return replace(threshold, refused=refused, observed=str(observed))
 
 
-def _search(starts: Callable[[int | None], bool], query: ThresholdQuery) -> Search:
+def _search(starts: Callable[[int | None], bool], query: ThresholdQuery, page_size: int) -> Search:
+    """Search to the precision of the query, which is at least a page: the kernel counts in pages."""
+    precision = max(query.precision, page_size) if query.precision else 0
     if not query.per_doubling:
-        return search(starts, query.low, query.high, query.precision)
+        return search(starts, query.low, query.high, precision)
     return sweep(
         starts,
         query.low,
         query.high,
-        precision=query.precision,
+        precision=precision,
         per_doubling=query.per_doubling,
     )
 
 
-def _execute(cell: Cell, subject: Subject, guest: Guest, *, trace: bool) -> Execution | None:
+def _execute(cell: Cell, subject: Subject, booted: BootedGuest, *, trace: bool) -> Execution | None:
     """Run a cell; None if its subject cannot be started."""
+    guest = booted.guest
     try:
-        return execute(cell, subject, guest, deadline_for(cell, subject, guest), trace=trace)
+        done = execute(cell, subject, guest, deadline_for(cell, subject, guest), trace=trace)
     except SubjectError:
         return None
+    return done.on_pages(booted.facts.page_size)

@@ -205,6 +205,13 @@ def test_reports_are_whole_if_a_run_breaks_off(
         (["predict", "--pointer-size", "4", "--task-size", "5G"], "do not reach 5G", "0xfffff000"),
         (["predict", "--pointer-size", "4", "--policy", "modern"], "modern is not", "another"),
         (["predict", "--pointer-size", "5"], "'5' is not one of '4', '8'", "--help"),
+        (["predict", "--page-size", "8K"], "'8K' is not one of '4K', '16K', '64K'", "--help"),
+        (
+            ["predict", "--page-size", "16K", "--limit", "ceiling=0x7fc0001000"],
+            "0x7fc0001000 is not a multiple of the page, 16K",
+            "round",
+        ),
+        (["predict", "--page-size", "64K", "--task-size", "0x7fc0001000"], "of 65536", "39"),
         (["predict", "--limit", "hints"], "unknown limit 'hints'", "rlimit_as=SIZE"),
         (["predict", "--limit", "ceiling=48bit"], "ends at 0x7ffffffff000", "--task-size"),
         (["predict", "--limit", "overcommit=2"], "overcommit=2", "--commit-limit 200M"),
@@ -377,6 +384,12 @@ def test_plan_lists_cells_and_expectations(capsys: pytest.CaptureFixture[str]) -
             "the kernel gives 64M elsewhere",
         ),
         (["--pointer-size", "4"], "low, allocates", "768M are to be had at 0x8500000"),
+        (["--page-size", "64K"], "high, allocates", "granted"),
+        (
+            ["--page-size", "16K", "--policy", "memlimit", "--limit", "rlimit_as=300M"],
+            "dies, status 2: throw: runtime: cannot map pages in arena address space",
+            "within a page of 16K, where MAP_FIXED fails with EINVAL",
+        ),
         (
             [
                 "--pointer-size",

@@ -93,6 +93,19 @@ def test_a_reservation_from_which_pieces_are_taken() -> None:
     ]
 
 
+def test_a_kernel_with_larger_pages_takes_and_gives_whole_pages() -> None:
+    """A munmap of 4 KiB at the start of a page unmaps all of it."""
+    page = 16 << 10
+    steps: list[Step] = [mapped(4, 5), Unmap(4 * PAGE, PAGE)]
+    assert [(each.start, each.end) for each in replay(steps[:1], page_size=page).layout] == [
+        (page, 3 * page)
+    ]
+    assert [(each.start, each.end) for each in replay(steps, page_size=page).layout] == [
+        (2 * page, 3 * page)
+    ]
+    assert [(each.start, each.end) for each in replay(steps).layout] == [(5 * PAGE, 9 * PAGE)]
+
+
 def test_mremap_moves() -> None:
     steps: list[Step] = [
         mapped(10, 4, protection="rw-"),

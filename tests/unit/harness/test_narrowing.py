@@ -87,6 +87,10 @@ def a_guest(**values: object) -> Guest:
         ("ceiling=38bit+occupied=0x4000000000-0x5000000000", {}, "ends at 0x4000000000"),
         ("occupied=0x1000-0x2000", {}, "lowest address is 0x10000"),
         ("occupied=0x40000000-0x80000000+rlimit_as=1G", {}, "count for RLIMIT_AS"),
+        ("occupied=0x40001000-0x40008000", {"page_size": 16384}, "0x40001000 is not a multiple"),
+        ("occupied=0x40004000-0x40009000", {"page_size": 16384}, "0x40009000 is not a multiple"),
+        ("hints=ignored@0x40000000-0x40008000", {"page_size": 65536}, "of this guest, 64K"),
+        ("ceiling=0x7f40001000", {"page_size": 16384}, "0x7f40001000 is not a multiple"),
     ],
 )
 def test_names_reason_and_remedy_of_an_unsupported_limit(

@@ -79,6 +79,9 @@ def test_three_witnesses_agree_with_pointers_of_four_bytes() -> None:
     assert (seen.path, seen.outcome) == (ReservationPath.LOW, Outcome.ALLOCATES)
     assert seen.evidence["trace"].startswith("768M --- at 0x5c200000: honoured, 0x5c200000")
     assert samples.says(observe(one).contradictions, Code.REPORT_VS_CELL, "pointer_size", "4", "8")
+    large = dataclasses.replace(one, page_size=16 << 10)
+    against = observe(large, pointers=4).contradictions
+    assert samples.says(against, Code.REPORT_VS_CELL, "page_size", "4096", "16384")
     moved = (one.trace or b"").replace(b"= 0x5c200000", b"= 0x5c300000")
     told = observe(dataclasses.replace(one, trace=moved), pointers=4).contradictions
     shown = "mmap2(0x5c200000, 805306368, PROT_NONE"
