@@ -32,6 +32,7 @@ from foothold_lab.images.processes import signals_deferred
 from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.usage import Usage
 
+INDEXES = "apt"  # the directory with the package indexes; the lock of each is apt-NAME
 _RANDOM = "+"  # before the random part of a directory name in building/
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -211,12 +212,18 @@ class Cache:
         return Removal(path=path, size=size)
 
     def prune(self, keep: frozenset[Path]) -> list[Removal]:
-        """Remove all entries except `keep`, and what dead builders left.
+        """Remove all entries except `keep`, what dead builders left, and all package indexes, which
+        are downloaded again when they are needed.
 
         What a process builds or uses stays, with that obstacle.
         """
         entries = [self.remove(path) for path in self.directories() if path not in keep]
-        return entries + [self._remove_staging(path) for path in self._list("building")]
+        staging = [
+            self._remove_unlocked(path, path.name.partition(_RANDOM)[0])
+            for path in self._list("building")
+        ]
+        indexes = [self._remove_unlocked(path, f"apt-{path.name}") for path in self._list(INDEXES)]
+        return entries + staging + indexes
 
     def _list(self, folder: str) -> list[Path]:
         try:
@@ -226,13 +233,13 @@ class Cache:
         except OSError as error:
             raise _unusable(self.root, error) from error
 
-    def _remove_staging(self, path: Path) -> Removal:
+    def _remove_unlocked(self, path: Path, lock: str) -> Removal:
         try:
-            with self.locked(path.name.partition(_RANDOM)[0], wait=False):
+            with self.locked(lock, wait=False):
                 size = size_of(path)
                 _remove(path)
         except BlockingIOError:
-            return Removal(path=path, obstacle="it is being built")
+            return Removal(path=path, obstacle="a build uses it")
         except (OSError, ImageError) as error:  # the child of a killed builder still writes
             return Removal(path=path, obstacle=str(error))
         return Removal(path=path, size=size)

@@ -9,6 +9,7 @@ import datetime
 import hashlib
 import http.server
 import io
+import lzma
 import shutil
 import socket
 import subprocess
@@ -121,11 +122,14 @@ class Archive:
         folder = self.root / "dists" / SUITE / "main/binary-amd64"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "Packages").write_bytes(packages)
+        packed = lzma.compress(packages)
+        (folder / "Packages.xz").write_bytes(packed)
         date = time.time() - age
         lines = [
             "Origin: Debian", "Label: Debian", f"Suite: {SUITE}", f"Codename: {SUITE}",
             f"Date: {_date(date)}", "Architectures: amd64", "Components: main", "SHA256:",
             f" {hashlib.sha256(packages).hexdigest()} {len(packages)} main/binary-amd64/Packages",
+            f" {hashlib.sha256(packed).hexdigest()} {len(packed)} main/binary-amd64/Packages.xz",
         ]  # fmt: skip
         if valid is not None:
             lines.insert(5, f"Valid-Until: {_date(date + valid)}")

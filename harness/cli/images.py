@@ -131,7 +131,7 @@ def list_() -> None:
 
 @images.command()
 def prune() -> None:
-    """Remove images that this version of Foothold does not use.
+    """Remove images that this version of Foothold does not use, and package indexes.
 
     Images that a run or a build uses at this moment stay.
     """

@@ -156,3 +156,27 @@ def test_a_valid_index_is_not_reported(tmp_path: Path, mirror: Mirror) -> None:
     said: list[str] = []
     Apt(Cache(tmp_path / "cache"), lambda what, **_: said.append(what)).resolve(WANTED)
     assert not [line for line in said if "expired" in line]
+
+
+def test_an_index_is_small_and_can_be_pruned(
+    tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a machine with the defaults of apt: uncompressed, with binary caches."""
+    settings = tmp_path / "apt.conf"
+    settings.write_text('Dir::Etc::parts "/dev/null"; Dir::Etc::main "/dev/null";')
+    monkeypatch.setenv("APT_CONFIG", str(settings))
+    cache = Cache(tmp_path / "cache")
+    one = Apt(cache)
+    debs = one.resolve(WANTED)
+    state = tmp_path / "cache/apt/bookworm-amd64"
+    lists = [path.name for path in (state / "lists").iterdir() if "Packages" in path.name]
+    assert len(lists) == 1
+    assert not lists[0].endswith("Packages")
+    assert not list(state.rglob("pkgcache.bin"))
+    with cache.locked("apt-bookworm-amd64"):
+        [removal] = Cache(tmp_path / "cache").prune(frozenset())
+        assert removal.obstacle == "a build uses it"
+    [removal] = cache.prune(frozenset())
+    assert removal.size > 0
+    assert not state.exists()
+    assert one.resolve(WANTED) == debs
