@@ -19,7 +19,7 @@ from foothold_lab.harness.guests.base import (
     Support,
 )
 from foothold_lab.harness.guests.host_process import keep_supervisor
-from foothold_lab.harness.guests.working_directory import working_directory
+from foothold_lab.harness.guests.working_directory import closed_directory, working_directory
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import UnsupportedError
@@ -108,6 +108,13 @@ class Native:
             raise UnsupportedError(
                 "only root can run a program as another user on native",
                 "run Foothold as that user, or take another guest",
+                code=Code.UNSUPPORTED_SUBJECT,
+            )
+        if how.user and (closed := closed_directory(how.user, argv[0], self._config.directory)):
+            raise UnsupportedError(
+                f"the user {how.user} cannot enter {closed}",
+                "set FOOTHOLD_CACHE and --run-dir to directories that this user can reach, or take "
+                "another guest",
                 code=Code.UNSUPPORTED_SUBJECT,
             )
         with working_directory(self._config.directory, how) as placed:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,7 +24,7 @@ def working_directory(parent: Path, how: Supervision) -> Iterator[Supervision]:
     Yields `how` with that directory, and without the root that only the agent in a guest makes.
     Without `fresh_directory` nothing is made.
     """
-    how = replace(how, own_root=False, overlay="")
+    how = replace(how, own_root=False, overlay="", image="")
     if not how.fresh_directory:
         yield how
         return
@@ -44,3 +47,24 @@ def _give(directory: Path, user: str) -> None:
             shutil.chown(path, owner)
     except LookupError as error:
         raise UsageError(f"--user {user}: this machine has no such user", "name another") from error
+
+
+def closed_directory(user: str, *paths: str | Path) -> Path | None:
+    """Return a directory above one of these paths that the user cannot enter; None if there is none
+    or this machine does not know the user. Access control lists are not considered.
+    """
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+        uid, groups = entry.pw_uid, set(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    except KeyError:
+        uid, groups = (int(user) if user.isdecimal() else -1), set()
+    if uid <= 0:
+        return None
+    for directory in (parent for path in paths for parent in Path(path).resolve().parents):
+        status = directory.stat()
+        bit = stat.S_IXUSR if status.st_uid == uid else stat.S_IXOTH
+        if status.st_uid != uid and status.st_gid in groups:
+            bit = stat.S_IXGRP
+        if not status.st_mode & bit:
+            return directory
+    return None

@@ -28,8 +28,8 @@ class Supervision:
     the guest. With `fresh_directory` its working directory is an empty one of its own, with copies
     of the files in the directory `work_files` of the guest (empty: of none). With `made_directory`
     the harness has made `directory` so. What the program writes there is kept in both cases. With
-    `own_root` it gets a root directory of its own, made of `root` and of the tree `overlay`, which is
-    laid over it. `stdin` is the file that is its standard input, empty for a pipe of the harness.
+    `own_root` it gets a root directory of its own, made of `root`, of the tree `overlay`, which is
+    laid over it, and of the directory `image` of the guest, which keeps its path. `stdin` is the file that is its standard input, empty for a pipe of the harness.
     `user` is the name or number of the user that it runs as, empty for that of the agent. With a
     `terminal` it has a terminal of that size instead of pipes.
 
@@ -53,6 +53,7 @@ class Supervision:
     work_files: str = ""
     own_root: bool = False
     overlay: str = ""
+    image: str = ""
     stdin: str = ""
     user: str = ""
     timeout: float | None = None

@@ -54,7 +54,8 @@ class Subject:
     links: targets of symbolic links, likewise.
     reports: whether it prints the report of the allocator.
     timeout: seconds after which it counts as running, if it does not report.
-    image: an image that contains it; guests show it at the path that it has on this machine.
+    image: an image that contains it; guests show it at the path that it has on this machine,
+        `image_directory`.
     directory: where it starts; empty: in a fresh directory.
     ready_pattern: a regular expression; it is ready when a line of its output matches.
     ends: whether it ends by itself; otherwise it is ended when it is ready.
@@ -74,6 +75,7 @@ class Subject:
     reports: bool = False
     timeout: float = TIMEOUT
     image: str = ""
+    image_directory: str = ""
     directory: str = ""
     ready_pattern: str = ""
     ready_port: int = 0
@@ -254,7 +256,8 @@ def supervision(subject: Subject, paths: GuestPaths, scale: float, *, trace: boo
         directory=subject.directory,
         fresh_directory=not subject.directory,
         work_files=_deployed(subject, paths, WORK),
-        own_root=paths.placement == "merged" and not subject.image,
+        own_root=paths.placement == "merged" and not subject.directory,
+        image=subject.image_directory,
         overlay=_deployed(subject, paths, ROOT),
         stdin=f"{paths.share}/{subject.place}/{STDIN}" if STDIN in subject.files else os.devnull,
         user=subject.user,

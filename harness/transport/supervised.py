@@ -99,6 +99,8 @@ def _location(how: Supervision) -> Iterator[str]:
             yield from ("--base", how.root)
         if how.overlay:
             yield from ("--overlay", how.overlay)
+        if how.image:
+            yield from ("--image", how.image)
     elif how.root:
         yield from ("--chroot", how.root)
     if how.fresh_directory:

@@ -53,6 +53,8 @@ int subject_root_option(struct subject_root *root, int argc, char **argv, int at
 		root->base = argv[at + 1];
 	else if (!strcmp(argv[at], "--overlay"))
 		root->overlay = argv[at + 1];
+	else if (!strcmp(argv[at], "--image"))
+		root->image = argv[at + 1];
 	else
 		return 0;
 	return 2;
@@ -231,6 +233,30 @@ static void make_fresh(const struct making *making)
 		return; /* the base has one */
 }
 
+static bool is_below(const char *path, const char *directory)
+{
+	size_t length = strlen(directory);
+	return !strncmp(path, directory, length) && path[length] == '/';
+}
+
+/* Have the image at its path. A fresh directory above it, which may be root's alone, becomes one
+ * that every user can pass. */
+static int place_image(const struct making *making)
+{
+	const char *image = making->root->image;
+	char whole[PATH_MAX], to[PATH_MAX];
+	int error = join(to, making->root->place, image + 1);
+	if (error)
+		return error;
+	for (size_t i = 0; i < FRESH; i++)
+		if (making->is_fresh[i] && is_below(image, fresh[i].path) &&
+			!join(whole, making->root->place, fresh[i].path + 1) &&
+			chmod(whole, fresh[i].mode | 0111) < 0)
+			return -errno;
+	make_mount_point(making->root->place, image, true);
+	return mount(image, to, NULL, MS_BIND | MS_REC, NULL) < 0 ? -errno : 0;
+}
+
 /* Shared memory of the subject's own: shm_open(3). */
 static void mount_shm(const struct making *making)
 {
@@ -299,6 +325,12 @@ int subject_root_make(const struct subject_root *root, const char **step)
 		return error;
 	make_fresh(&making);
 	mount_shm(&making);
+	if (root->image) {
+		*step = root->image;
+		error = place_image(&making);
+		if (error)
+			return error;
+	}
 	*step = "the mounts of its writable directories";
 	return protect(&making);
 }

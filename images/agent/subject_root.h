@@ -13,10 +13,11 @@ struct subject_root {
 	const char *place;   /* where it is mounted; NULL: the subject has the root of the agent */
 	const char *base;    /* a whole root; NULL: / */
 	const char *overlay; /* NULL: nothing is laid over it */
+	const char *image;   /* an image of the guest that is at the same path; NULL: none */
 };
 
 /* Parse the option at argv[at], if it is one of these:
- *   --subject-root PLACE   --base DIR   --overlay DIR
+ *   --subject-root PLACE   --base DIR   --overlay DIR   --image DIR
  * Returns how many words it has, or 0 if it is another option. */
 int subject_root_option(struct subject_root *root, int argc, char **argv, int at);
 
@@ -26,7 +27,8 @@ int subject_root_check(void);
 
 /* Enter a mount namespace of our own, and make the root in it. /tmp, /var/tmp, /run and /root are
  * empty and writable; so are /home, /var/log, /var/lib and the like if the base is a root of ours.
- * Everything else is read-only, if the base is. Everything vanishes with the last process of the
+ * Everything else is read-only, if the base is. The image is there even if it lies below an empty
+ * directory, and every user can reach it. Everything vanishes with the last process of the
  * namespace; nothing is removed. Returns 0 or a negative errno; then *STEP says what failed. */
 int subject_root_make(const struct subject_root *root, const char **step);
 

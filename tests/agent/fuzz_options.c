@@ -42,7 +42,7 @@ size_t fuzz_seed(unsigned number, uint8_t *buffer, size_t room)
 		"--occupy\n0x1000-0x2000\n--ignore-hints\n4096-8192\n--fail\nhinted:2:12\n--\np",
 		"--sysctl\nvm/overcommit_memory=2\n--terminal\n24x80\n--timeout\n7\n--\np\nq",
 		"--trace\nself\n--exit-maps\n--text\n--layout\nlegacy\n--ceiling\n4096\n--\np",
-		"--subject-root\n/r\n--base\n/b\n--overlay\n/o\n--work\n/w\n--\np",
+		"--subject-root\n/r\n--base\n/b\n--overlay\n/o\n--image\n/i\n--work\n/w\n--\np",
 		"--work\n/w\n--work-files\n/f\n--input\n/i\n--user\nu\n--\np",
 	};
 	if (number >= sizeof seeds / sizeof *seeds || room < strlen(seeds[number]))
