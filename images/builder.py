@@ -10,13 +10,14 @@ from pathlib import Path
 
 import msgspec
 
-from foothold_lab.images import lock
+from foothold_lab.images import lock, wheels
 from foothold_lab.images.apt import Apt, Deb, PackageSet, older_packages
 from foothold_lab.images.cache import Cache, Entry, size_of
 from foothold_lab.images.catalogue import RECIPES
 from foothold_lab.images.errors import ImageError, SuiteChanged, WrongPackage
 from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.recipes import Materials, Recipe, release
+from foothold_lab.images.wheels import Wheel
 
 
 class Builder:
@@ -37,6 +38,7 @@ class Builder:
         self._progress = progress
         self._stopped = threading.Event()
         self._apt = Apt(self.cache, self.progress)
+        self._wheels = self.cache.root / "wheels"
         self._cache_lock = self.cache.root / "lock.json"
         self._locked = locked
         self._recipes = recipes
@@ -125,7 +127,7 @@ class Builder:
         """Return the bytes of locked packages that these images need and the cache lacks. Does not
         download or build.
         """
-        missing: set[Deb] = set()
+        missing: set[Deb | Wheel] = set()
         waiting = list(names)
         while waiting:
             recipe = self._recipe(waiting.pop())
@@ -135,7 +137,8 @@ class Builder:
             if recipe.packages:
                 debs = lock.locked_packages(recipe.packages, self._cache_lock)
                 missing.update(deb for deb in debs if not self._apt.has(deb))
-        return sum(deb.size for deb in missing)
+            missing.update(each for each in recipe.wheels if not wheels.find(each, self._wheels))
+        return sum(each.size for each in missing)
 
     def packages(self, name: str) -> list[Deb]:
         """Return the packages of an image. Asks the mirror only if they are not locked."""
@@ -194,7 +197,7 @@ class Builder:
             "recipe": recipe.name,
             "port": msgspec.to_builtins(recipe.port),
             "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in recipe.sources],
-            "packages": [deb.sha256 for deb in debs],
+            "packages": [deb.sha256 for deb in debs] + [each.sha256 for each in recipe.wheels],
             "needs": {name: entry.manifest.key for name, entry in needs.items()},
             "place": str(self.cache.root),
         }
@@ -210,6 +213,8 @@ class Builder:
             packages = out.parent / "packages"
             if recipe.packages:
                 self._unpack(recipe, recipe.packages, debs, packages)
+            fetched = [wheels.fetch(each, self._wheels, self.progress) for each in recipe.wheels]
+            wheels.unpack(fetched, packages)
             materials = Materials(
                 packages=packages,
                 images={name: entry.path for name, entry in needs.items()},

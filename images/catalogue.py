@@ -11,6 +11,7 @@ from foothold_lab.images import (
     initramfs,
     kernel_build,
     kernels,
+    programs,
     recipes,
     rootfs,
     runtimes,
@@ -182,5 +183,9 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     **kernel_build.RECIPES,
     **runtimes.RECIPES,
-    **disks.recipes(runtimes.RUNTIMES, [each for each in _all() if each.make is make_kernel]),
+    **programs.RECIPES,
+    **disks.recipes(
+        (*runtimes.RUNTIMES, *programs.PROGRAMS),
+        [each for each in _all() if each.make is make_kernel],
+    ),
 }

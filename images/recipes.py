@@ -18,6 +18,7 @@ from foothold_lab.images.apt import Deb, PackageSet
 from foothold_lab.images.debian_arch import AMD64, Port
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.progress import Progress, no_progress
+from foothold_lab.images.wheels import Wheel
 
 MIB = 1 << 20
 AGENT = Path(__file__).with_name("agent")
@@ -28,7 +29,7 @@ SHIM = Path(__file__).with_name("shim")
 class Materials:
     """The inputs of a recipe's function.
 
-    packages: the unpacked packages; the function may change them.
+    packages: the unpacked packages and wheels; the function may change them.
     images: finished images that the recipe names in `needs`.
     target: path of the finished image.
     """
@@ -53,6 +54,7 @@ class Recipe:
     name: str
     make: Callable[[Materials, Path], None]
     packages: PackageSet | None = None
+    wheels: tuple[Wheel, ...] = ()
     needs: tuple[str, ...] = ()
     port: Port = AMD64
     sources: tuple[Path, ...] = field(default=(Path(__file__), Path(elf.__file__)))

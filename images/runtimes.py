@@ -34,7 +34,7 @@ _SUITES = {RISCV64.name: RISCV64.suite}
 _C = ("libc6", "libgcc-s1", r"libstdc\+\+6", "libatomic1")
 
 
-def _install(
+def install(
     materials: Materials,
     out: Path,
     programs: Iterable[str],
@@ -49,7 +49,7 @@ def _install(
     A program that is already in the image, because it was compiled, is not copied.
     """
     for tree in trees:
-        _copy_tree(materials.packages, tree, out)
+        copy_tree(materials.packages, tree, out)
     for program in programs:
         if not (out / program).exists():
             (out / program).parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def _find(name: str, places: Iterable[Path]) -> Path:
     raise ImageError(f"none of the packages has {name}", "report this")
 
 
-def _copy_tree(packages: Path, tree: str, out: Path) -> None:
+def copy_tree(packages: Path, tree: str, out: Path) -> None:
     """Copy a directory. A link out of it (to /etc) becomes a copy of its target in the packages, or
     is removed: it must not lead to a file of this machine.
     """
@@ -105,7 +105,7 @@ def _copy_tree(packages: Path, tree: str, out: Path) -> None:
             shutil.copy2(target, path)
 
 
-def _run(argv: Iterable[str | Path], what: str, **environment: str | Path) -> None:
+def run_tool(argv: Iterable[str | Path], what: str, **environment: str | Path) -> None:
     """Run a compiler or another tool of an image, without the environment of this process."""
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
         done = processes.run(
@@ -139,7 +139,7 @@ def _gcc(materials: Materials) -> list[str]:
 def _compile(materials: Materials, source: str, program: Path, *flags: str) -> None:
     strict = ("-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-rdynamic")
     program.parent.mkdir(parents=True, exist_ok=True)
-    _run(
+    run_tool(
         [*_gcc(materials), *strict, *flags, "-o", program, HELLO / source],
         f"{source} does not compile",
     )
@@ -157,30 +157,32 @@ def make_compiler(materials: Materials, out: Path) -> None:
 
 
 def make_go(materials: Materials, out: Path) -> None:
-    """Compile hello.go with the packaged Go into a static program."""
+    """Compile hello.go and server.go with the packaged Go into static programs."""
     root = materials.packages / f"usr/lib/go-{GO}"
     with tempfile.TemporaryDirectory(prefix="foothold-") as cache:
-        _run(
-            [root / "bin/go", "build", "-trimpath", "-o", out / "hello", HELLO / "hello.go"],
-            "hello.go does not compile",
-            GOROOT=root, GOCACHE=cache, GO111MODULE="off", GOTOOLCHAIN="local", CGO_ENABLED="0",
-            GOARCH=materials.port.name,  # Go and Debian use the same names
-            PATH=os.environ.get("PATH", os.defpath),
-        )  # fmt: skip
+        for name in ("hello", "server"):
+            run_tool(
+                [root / "bin/go", "build", "-trimpath", "-o", out / name, HELLO / f"{name}.go"],
+                f"{name}.go does not compile",
+                GOROOT=root, GOCACHE=cache, GO111MODULE="off", GOTOOLCHAIN="local", CGO_ENABLED="0",
+                GOARCH=materials.port.name,  # Go and Debian use the same names
+                PATH=os.environ.get("PATH", os.defpath),
+            )  # fmt: skip
 
 
 def make_java(materials: Materials, out: Path) -> None:
-    """Install the virtual machine, compile Hello.java, and dump the class archives as Debian's
+    """Install the virtual machine, compile the classes, and dump the class archives as Debian's
     package does when it is installed.
     """
     home = f"usr/lib/jvm/java-{JAVA}-openjdk-{materials.port.name}"
     shutil.rmtree(materials.packages / home / "legal")
-    _install(materials, out, [f"{home}/bin/java"], [home], libraries=f"{home}/lib")
+    install(materials, out, [f"{home}/bin/java"], [home], libraries=f"{home}/lib")
     (out / "jdk").symlink_to(home)
     java = _command(materials, out / "jdk/bin/java", [out / "jdk/lib"])
-    compiler = ("-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", out, HELLO / "Hello.java")
-    _run([*java, *compiler], "Hello.java does not compile", JAVA_HOME=out / "jdk")
-    _run([*java, "-Xshare:dump"], "the class archive cannot be dumped")
+    compiler = ("-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", out)
+    sources = sorted(HELLO.glob("*.java"))
+    run_tool([*java, *compiler, *sources], "the classes do not compile", JAVA_HOME=out / "jdk")
+    run_tool([*java, "-Xshare:dump"], "the class archive cannot be dumped")
 
 
 def make_node(materials: Materials, out: Path) -> None:
@@ -189,7 +191,7 @@ def make_node(materials: Materials, out: Path) -> None:
     The path /usr/share/nodejs is compiled in. It is made relative to the image, in which every
     subject starts.
     """
-    _install(materials, out, ["usr/bin/node"], ["usr/share/nodejs"])
+    install(materials, out, ["usr/bin/node"], ["usr/share/nodejs"])
     for library in (out / "lib").glob("libnode.so.*"):
         code = library.read_bytes()
         library.write_bytes(code.replace(b"/usr/share/nodejs/", b"usr//share/nodejs/"))
@@ -203,19 +205,19 @@ def make_ocaml(materials: Materials, out: Path) -> None:
     source = Path(shutil.copy2(HELLO / "hello.ml", packages))  # the output is written beside it
     libraries = [own, *(compiler / folder for folder in (*library_directories(port), _cross(port)))]
     ocamlopt = _command(materials, packages / "usr/bin/ocamlopt.opt", libraries)
-    _run(
+    run_tool(
         [*ocamlopt, "-cc", " ".join(_gcc(materials)), "-ccopt", f"-L{own}",
          "-o", out / "hello", source],
         "hello.ml does not compile", OCAMLLIB=standard,
         PATH=f"{compiler}/usr/{port.libraries}/bin:{compiler}/usr/bin:{os.defpath}",
     )  # fmt: skip
-    _install(materials, out, ["hello"])
+    install(materials, out, ["hello"])
 
 
 def make_python(materials: Materials, out: Path) -> None:
     """Install CPython and its library."""
     [python] = (materials.packages / "usr/bin").glob("python3.*")
-    _install(materials, out, [f"usr/bin/{python.name}"], [f"usr/lib/{python.name}"])
+    install(materials, out, [f"usr/bin/{python.name}"], [f"usr/lib/{python.name}"])
     (out / "usr/bin/python3").symlink_to(python.name)
 
 
@@ -224,7 +226,7 @@ def make_sanitizers(materials: Materials, out: Path) -> None:
     _compile(materials, "allocate.c", out / "plain")
     for name in ("address", "thread"):
         _compile(materials, "allocate.c", out / name, "-g", f"-fsanitize={name}")
-    _install(materials, out, ["plain", "address", "thread"])
+    install(materials, out, ["plain", "address", "thread"])
 
 
 _ALLOCATORS = ("libjemalloc.so.2", "libmimalloc.so.3", "libtcmalloc_minimal.so.4")
@@ -233,27 +235,27 @@ _ALLOCATORS = ("libjemalloc.so.2", "libmimalloc.so.3", "libtcmalloc_minimal.so.4
 def make_allocators(materials: Materials, out: Path) -> None:
     """Compile a C program, and install the allocators that can be preloaded into it."""
     _compile(materials, "allocate.c", out / "allocate")
-    _install(materials, out, ["allocate"], opened=_ALLOCATORS)
+    install(materials, out, ["allocate"], opened=_ALLOCATORS)
 
 
 def make_sbcl(materials: Materials, out: Path) -> None:
     """Install Steel Bank Common Lisp and its core."""
-    _install(materials, out, ["usr/bin/sbcl"], ["usr/lib/sbcl"])
+    install(materials, out, ["usr/bin/sbcl"], ["usr/lib/sbcl"])
 
 
 def make_luajit(materials: Materials, out: Path) -> None:
     """Install LuaJIT."""
-    _install(materials, out, ["usr/bin/luajit"])
+    install(materials, out, ["usr/bin/luajit"])
 
 
 def make_jsc(materials: Materials, out: Path) -> None:
     """Install the shell of JavaScriptCore, the JavaScript engine of WebKit."""
-    _install(materials, out, ["usr/bin/jsc"])
+    install(materials, out, ["usr/bin/jsc"])
 
 
 def make_haskell(materials: Materials, out: Path) -> None:
     """Install a program compiled by GHC, which contains GHC's runtime."""
-    _install(materials, out, ["usr/bin/alex"])
+    install(materials, out, ["usr/bin/alex"])
 
 
 _ERLANG = ("erlexec", "beam.smp", "erl_child_setup", "inet_gethost")
@@ -270,7 +272,7 @@ def make_erlang(materials: Materials, out: Path) -> None:
         if each.name.startswith(("kernel-", "stdlib-"))
     ]
     programs = [f"{own}/{name}" for name in _ERLANG]
-    _install(materials, out, programs, [*trees, "usr/lib/erlang/bin"])
+    install(materials, out, programs, [*trees, "usr/lib/erlang/bin"])
     (out / "bin").symlink_to(own)
 
 

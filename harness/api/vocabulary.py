@@ -7,13 +7,13 @@ from foothold_lab.harness.guests.catalogue import NO_CUSTOM_KERNELS, known_guest
 from foothold_lab.harness.guests.custom_kernels import CustomKernels
 from foothold_lab.harness.model.errors import UsageError, did_you_mean
 from foothold_lab.harness.plan import Vocabulary
-from foothold_lab.harness.subjects.packaged import RUNTIMES
+from foothold_lab.harness.subjects.packaged import CATALOGUE
 from foothold_lab.images.builder import Builder
 
 
 def vocabulary(builder: Builder, own: CustomKernels = NO_CUSTOM_KERNELS) -> Vocabulary:
     """Return the words that a plan may use on this machine."""
-    titles = {name: runtime.title for name, runtime in RUNTIMES.items()}
+    titles = {name: program.title for name, program in CATALOGUE.items()}
     return Vocabulary(known_guests(builder, own), POLICIES, titles)
 
 

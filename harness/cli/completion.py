@@ -127,9 +127,9 @@ def _policies(_: click.Context) -> Iterable[str]:
 
 def _subjects(_: click.Context) -> Iterable[str]:
     from foothold_lab.harness.model.cells import ALLOCATOR
-    from foothold_lab.harness.subjects.packaged import RUNTIMES
+    from foothold_lab.harness.subjects.packaged import CATALOGUE
 
-    return (ALLOCATOR, *RUNTIMES)
+    return (ALLOCATOR, *CATALOGUE)
 
 
 def _forms(*words: str) -> Names:

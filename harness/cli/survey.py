@@ -101,16 +101,16 @@ def _measure(
     from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
     from foothold_lab.harness.reporters.terminal import TerminalReporter
     from foothold_lab.harness.runner import RunOptions, run_cells
-    from foothold_lab.harness.subjects.packaged import RUNTIMES
+    from foothold_lab.harness.subjects.packaged import CATALOGUE
     from foothold_lab.harness.threshold import ThresholdResults
 
     handle_termination()
     builder = make_builder()
     plan, cells = overrides.select_cells(read_plan(name, builder))
-    if others := {cell.subject for cell in cells} - set(RUNTIMES):
+    if others := {cell.subject for cell in cells} - set(CATALOGUE):
         raise UsageError(
-            f"{', '.join(sorted(others))}: a survey covers packaged runtimes only",
-            f"use the plan {PLAN}, or --subject with one of {', '.join(RUNTIMES)}",
+            f"{', '.join(sorted(others))}: a survey covers packaged subjects only",
+            f"use the plan {PLAN}, or --subject with one of {', '.join(CATALOGUE)}",
         )
     subjects = subjects_of(cells, plan, packaged_subjects(builder))
     directory = make_run_directory(run_dir)
@@ -144,11 +144,11 @@ def _find_thresholds(cells: Sequence[Cell], options: RunOptions, bus: Bus) -> Th
 
 def _write(directory: Path, options: RunOptions, results: ThresholdResults) -> None:
     from foothold_lab.harness.reporters.atomic_write import write_whole
-    from foothold_lab.harness.subjects.packaged import RUNTIMES, version
+    from foothold_lab.harness.subjects.packaged import CATALOGUE, version
     from foothold_lab.harness.survey import FILE, SubjectInfo, SurveyData
 
     about = {
-        name: SubjectInfo(RUNTIMES[name].title, version(name, options.builder))
+        name: SubjectInfo(CATALOGUE[name].title, version(name, options.builder))
         for name in options.subjects
     }
     not_found = tuple((each.guest, each.subject, each.why) for each in results.missing)

@@ -30,7 +30,7 @@ from foothold_lab.harness.plan import (
 from foothold_lab.harness.plan.planfile import MOST_CELLS
 from foothold_lab.harness.plan.reference import reference
 from foothold_lab.harness.plan.schema import SECTIONS, SETTINGS, settings_of
-from foothold_lab.harness.subjects.packaged import RUNTIMES
+from foothold_lab.harness.subjects.packaged import CATALOGUE
 from tests.unit.harness.samples import KNOWN
 
 ROOT = Path(__file__).parents[3]
@@ -321,7 +321,7 @@ def test_every_setting_is_in_the_reference() -> None:
 @pytest.mark.parametrize("name", builtin_plans())
 def test_every_builtin_plan_can_be_read(name: str) -> None:
     plan = load_plan(
-        find_plan(name), dataclasses.replace(KNOWN, subjects=dict.fromkeys(RUNTIMES, ""))
+        find_plan(name), dataclasses.replace(KNOWN, subjects=dict.fromkeys(CATALOGUE, ""))
     )
     assert plan.name == name
     assert plan.description

@@ -27,7 +27,7 @@ def test_a_link_out_of_the_tree_becomes_a_copy_of_its_target(tmp_path: Path) -> 
     (tree / "again").symlink_to("../../../../etc/jdk/net.properties")
     (tree / "within").symlink_to("../own")
     (tree / "ours").symlink_to("/etc/passwd")
-    runtimes._copy_tree(packages, "usr/lib/jdk", out)
+    runtimes.copy_tree(packages, "usr/lib/jdk", out)
     copied = out / "usr/lib/jdk/conf"
     assert sorted(each.name for each in copied.iterdir()) == ["again", "net.properties", "within"]
     assert (copied / "net.properties").read_text() == (copied / "again").read_text() == "a=b\n"
@@ -37,16 +37,18 @@ def test_a_link_out_of_the_tree_becomes_a_copy_of_its_target(tmp_path: Path) -> 
 
 def test_reports_the_compilers_message() -> None:
     with pytest.raises(ImageError, match=r"x\.c does not compile: no such thing"):
-        runtimes._run(["/bin/sh", "-c", "echo no such thing >&2; exit 1"], "x.c does not compile")
+        runtimes.run_tool(
+            ["/bin/sh", "-c", "echo no such thing >&2; exit 1"], "x.c does not compile"
+        )
 
 
 def test_a_compiler_does_not_inherit_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CFLAGS", "-march=native")
-    runtimes._run(["/usr/bin/env"], "env", GOROOT=tmp_path)
+    runtimes.run_tool(["/usr/bin/env"], "env", GOROOT=tmp_path)
     told = tmp_path / "told"
-    runtimes._run(["/bin/sh", "-c", f"/usr/bin/env > {told}"], "env", GOROOT=tmp_path)
+    runtimes.run_tool(["/bin/sh", "-c", f"/usr/bin/env > {told}"], "env", GOROOT=tmp_path)
     names = {line.partition("=")[0] for line in told.read_text().splitlines()}
     assert "GOROOT" in names
     assert "CFLAGS" not in names
