@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -127,6 +128,13 @@ def test_says_that_a_subject_may_outlive_a_killed_keeper(
         run_program(guest, argv, Limits(), Deadline.after(60))
 
 
+@pytest.fixture
+def shared_directory() -> Iterator[Path]:
+    """A directory that another user can enter, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
 @contextmanager
 def kept_by_nobody(
     builder: Builder, directory: Path, script: str
@@ -155,12 +163,9 @@ def kept_by_nobody(
 
 @pytest.mark.parametrize("attack", [KILL, STOP], ids=["kill", "stop"])
 def test_nothing_outlives_a_supervisor_of_an_unprivileged_user(
-    attack: str, builder: Builder, tmp_path_factory: pytest.TempPathFactory, token: str
+    attack: str, builder: Builder, token: str, shared_directory: Path
 ) -> None:
-    directory = Path(tmp_path_factory.mktemp("nobody"))
-    for parent in (directory.parent, directory.parent.parent):
-        parent.chmod(parent.stat().st_mode | 0o011)
-    with kept_by_nobody(builder, directory, attack.format(token=token)) as process:
+    with kept_by_nobody(builder, shared_directory, attack.format(token=token)) as process:
         process.wait(20)
         assert process.returncode == (EXIT_KILLED if attack is KILL else 0)
         assert left_after(token, 0) == []
