@@ -31,10 +31,11 @@ from foothold_lab.harness.model.record import Ending, Record
 _TABLE = "page layout changed following mmap"
 _ROW = re.compile(r"([0-9a-f]{8,16})-([0-9a-f]{8,16}) [0-9a-f]{8,16} ([r-][w-][x-])")
 _HEAD = re.compile(r"start +end +size +prot")
-_BASE = re.compile(r"Locating guest address space @ (0x[0-9a-f]+)")
-_BEGUN = re.compile(r"(?P<pid>\d{1,10}) (?P<name>[a-z_][a-z0-9_]*)\((?P<rest>.*)")
+_BASE = re.compile(r"Locating guest address space @ (0x[0-9a-f]{1,16})\b")
+_BEGUN = re.compile(r"(?P<pid>[0-9]{1,10}) (?P<name>[a-z_][a-z0-9_]*)\((?P<rest>.*)")
 _RESULT = re.compile(
-    r" = (?:(?P<hex>0x[0-9a-f]+)|(?P<number>-?\d+))(?: errno=(?P<errno>\d+) \(.*?\))?(?: \(.*\))?"
+    r" = (?:(?P<hex>0x[0-9a-f]{1,32})|(?P<number>-?[0-9]{1,20}))(?![0-9a-f])"
+    r"(?: errno=(?P<errno>[0-9]{1,5}) \(.*?\))?(?: \(.*\))?"
 )
 _MEMORY = frozenset({"mmap", "mmap2", "munmap", "mprotect", "mremap"})
 _PLACING = frozenset({"mmap", "mmap2", "brk", "shmat"})  # answered with an address, in hex
@@ -42,6 +43,16 @@ _REFUSALS = frozenset(
     {"EACCES", "EAGAIN", "EBADF", "EEXIST", "EINVAL", "ENODEV", "ENOMEM", "EPERM"}
 )
 _EXITS = ("exit", "exit_group")
+LOG_DESCRIPTOR = "3"  # of the log, in the process of the emulator: the first that it opens
+_WITH_DESCRIPTOR = frozenset(
+    {
+        "write", "writev", "pwrite64", "pwritev", "pwritev2", "send", "sendto", "sendmsg", "vmsplice",
+        "dup", "dup2", "dup3", "fcntl", "fcntl64",
+        "ftruncate", "fallocate", "close", "ioctl",
+    }
+)  # fmt: skip
+_BETWEEN = frozenset({"sendfile", "sendfile64", "splice", "tee", "copy_file_range"})
+_OPENS = frozenset({"open", "openat", "openat2"})
 _4_GIB = 1 << 32
 _SHOWN = 200  # characters of a line that is quoted
 
@@ -145,11 +156,11 @@ class _Reader:
         number = match["errno"]
         errno = errorcode.get(int(number), number) if number else ""
         parts = split(arguments)
-        result = int(match["hex"] or match["number"], 0)
+        result = int(match["hex"], 16) if match["hex"] else int(match["number"])
         if name in _MEMORY and (parts is None or fits is None):
             self.unread.append(line)
             return
-        if name in _MEMORY and parts and re.fullmatch(r"-?\d{1,10}", "".join(parts[1:2])):
+        if name in _MEMORY and parts and re.fullmatch(r"-?[0-9]{1,10}", "".join(parts[1:2])):
             length = int(parts[1]) % _4_GIB
             if name in _PLACING and not errno:
                 length = self._whole(length, result)
@@ -197,7 +208,7 @@ def follow_subject(log: Log, pid: int) -> SubjectTrace:
                 threads += 1
             elif call.result:
                 children += 1
-        elif call.name in _EXITS and re.fullmatch(r"\d{1,10}", "".join(call.args)):
+        elif call.name in _EXITS and re.fullmatch(r"[0-9]{1,10}", "".join(call.args)):
             ending = f"exited with {int(call.args[0]) & 0xFF}"
         else:
             try:
@@ -215,7 +226,35 @@ def follow_subject(log: Log, pid: int) -> SubjectTrace:
         unread=tuple(unread),
         refused=refused.groups(),
         ending=ending,
+        touched=_first_touch(log, pid),
     )
+
+
+def _first_touch(log: Log, pid: int) -> str:
+    """Return the first call that used the log; empty if none did. A child may close it, as any
+    descriptor that it has inherited. The emulator logs a call before it does it.
+    """
+    for call in log.entries:
+        if isinstance(call, Call) and _touches_log(call, own=call.pid == pid):
+            return call.line[:_SHOWN]
+    return ""
+
+
+def _touches_log(call: Call, *, own: bool) -> bool:
+    if call.name in _OPENS:
+        return any(re.search(rf"/fd/{LOG_DESCRIPTOR}\b", each) for each in call.args)
+    if call.name in ("close", "close_range") and not own:
+        return False
+    if call.name == "close_range":
+        first, last = (*call.args, "", "")[:2]
+        return first.isdecimal() and int(first) <= int(LOG_DESCRIPTOR) and last != "2"
+    if call.name == "mmap":
+        return call.args[4:5] == (LOG_DESCRIPTOR,)
+    if call.name in ("fcntl", "fcntl64") and call.args[1:2] in (("F_GETFD",), ("F_GETFL",)):
+        return False
+    if call.name in _WITH_DESCRIPTOR:
+        return call.args[:1] == (LOG_DESCRIPTOR,)
+    return call.name in _BETWEEN and LOG_DESCRIPTOR in call.args[:3]
 
 
 def doubts(subject: SubjectTrace, ending: Ending) -> list[Finding]:
@@ -226,6 +265,12 @@ def doubts(subject: SubjectTrace, ending: Ending) -> list[Finding]:
             f"{len(subject.unread)} calls of the log make no sense, such as {subject.unread[0]!r}."
         )
         found.append(Finding(Code.TRACE_UNREADABLE, text))
+    if subject.touched:
+        text = (
+            f"The program used the emulator's log, whose descriptor {LOG_DESCRIPTOR} is in its process: "
+            f"`{subject.touched}`. What the log says from there on may be forged."
+        )
+        found.append(Finding(Code.LOG_TOUCHED, text))
     if not ending.signal and subject.ending != f"exited with {ending.status}":
         says = f"says `{subject.ending}`" if subject.ending else "ends before the program"
         text = f"The emulator's log {says}; the agent saw `exited with {ending.status}`."
@@ -285,8 +330,12 @@ def _pieces(entries: Sequence[Call | Table], pid: int) -> tuple[Piece, ...]:
     effects = MappingEffects()
     later = [each for each in entries[last:] if isinstance(each, Call) and each.pid == pid]
     for call in later:
-        if call.name in _MEMORY - {"mmap", "mmap2"} and (step := effects.step(call)):
-            steps.append(step)
+        if call.name in _MEMORY - {"mmap", "mmap2"}:
+            try:
+                step = effects.step(call)
+            except (ValueError, IndexError):
+                raise MapsError(f"the emulator's log makes no sense: {call.line!r}") from None
+            steps += [step] if step else []
     return replay(steps).layout
 
 

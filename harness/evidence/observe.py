@@ -22,6 +22,7 @@ from foothold_lab.harness.evidence.collector import paused_collector
 from foothold_lab.harness.evidence.crosscheck import compare_with_maps, match_report
 from foothold_lab.harness.evidence.maps import MappedRange, MapsError, is_usable
 from foothold_lab.harness.evidence.program import MOST_OUTPUT
+from foothold_lab.harness.evidence.task_size import beyond_task_size
 from foothold_lab.harness.evidence.trace_source import Witnesses
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Check, unchecked
@@ -37,23 +38,32 @@ CHECKPOINTS = ("reserved", "end")
 
 
 def observe(
-    record: Record, cell: Cell | None = None, pointers: int = 8, check: Check = unchecked
+    record: Record,
+    cell: Cell | None = None,
+    pointers: int = 8,
+    check: Check = unchecked,
+    *,
+    task_size: int = 0,
 ) -> Observation:
     """Join the report of the subject, the maps of the kernel, the trace, and how it ended.
 
     With `cell`, the report must also be about what the cell runs; without, the policy is one of
-    2012. `pointers` is the size of a pointer in the guest, in bytes. What makes no sense is a
+    2012. `pointers` is the size of a pointer in the guest, in bytes, and `task_size` that of
+    its address space (0: not known). What makes no sense is a
     finding; only what `check` raises is raised.
     """
     with paused_collector():
-        return _Observer(record, cell, pointers, check).observation()
+        return _Observer(record, cell, pointers, check, task_size).observation()
 
 
 class _Observer:
     """Collects evidence and findings from the witnesses of one record."""
 
-    def __init__(self, record: Record, cell: Cell | None, pointers: int, check: Check) -> None:
+    def __init__(
+        self, record: Record, cell: Cell | None, pointers: int, check: Check, task_size: int
+    ) -> None:
         self._record = record
+        self._task_size = task_size
         self._check = check
         self._cell = cell
         self._policy = cell.policy if cell else "after"
@@ -68,8 +78,10 @@ class _Observer:
     def observation(self) -> Observation:
         """Compare all witnesses, then say what happened."""
         for what in self._record.cut:
-            self._add(Code.OUTPUT_TRUNCATED, f"The subject wrote more to {what} than is kept.")
+            self._add(Code.OUTPUT_TRUNCATED, f"There was more of {what} than is kept.")
         self._read_maps()
+        claims = {name: said.arena_used for name, said in self._report.claims.items()}
+        self._findings += beyond_task_size(self._task_size, maps=self._maps, claims=claims)
         detected = {
             checkpoint: detect_path(maps, self._policy, self._pointers)
             for checkpoint, maps in self._maps.items()
@@ -214,6 +226,7 @@ class _Observer:
         if trace is None:
             return
         steps, page_size = trace.subject.steps, trace.subject.page_size
+        self._findings += beyond_task_size(self._task_size, steps)
         self._trace_evidence["trace"] = _traced(replay(steps, self._check, page_size))
         if trace.complaints:
             self._trace_evidence["strace itself"] = "; ".join(trace.complaints)
@@ -221,7 +234,7 @@ class _Observer:
         matched = match_report(self._report, steps)
         self._findings += matched.findings
         for checkpoint, count in matched.checkpoints.items():
-            if checkpoint in self._maps:
+            if checkpoint in self._maps and f"maps-{checkpoint}" not in self._record.cut:
                 space = replay(steps[:count], self._check, page_size)
                 self._findings += compare_with_maps(space, self._maps[checkpoint], checkpoint)
 

@@ -16,6 +16,7 @@ from foothold_lab.harness.evidence.maps import MappedRange, MapsError, ledger_of
 from foothold_lab.harness.evidence.refusals import RefusedCall, describe_refusals
 from foothold_lab.harness.evidence.requests import describe_requests, is_own_request
 from foothold_lab.harness.evidence.strace import SubjectTrace
+from foothold_lab.harness.evidence.task_size import beyond_task_size
 from foothold_lab.harness.evidence.trace_source import CheckedTrace, Witnesses
 from foothold_lab.harness.model.deadline import Check, unchecked
 from foothold_lab.harness.model.findings import Code, Finding
@@ -44,8 +45,8 @@ def observe_program(
     untraced: Record | None = None,
     *,
     ready_pattern: str = "",
-    ready_condition: bool = False,
-    must_exit: bool = False,
+    must_be_ready: bool = False,
+    task_size: int = 0,
     check: Check = unchecked,
 ) -> Observation:
     """Join trace, maps and end of a program. What makes no sense is a finding; only what `check`
@@ -53,27 +54,27 @@ def observe_program(
 
     The program has started if it exited with status 0 and, with a `ready_pattern`, printed a match.
     A program that was still running at its timeout has started as well if it waits for events or
-    makes progress, unless it `must_exit` or has a `ready_condition` that was not met. It makes no
-    progress if all its large reservations were refused, its last calls were, or its page faults give
+    makes progress, unless it `must_be_ready` (or exit) and was not. It makes no progress if all its large reservations were refused, its last calls were, or its page faults give
     it no memory. `untraced` is the record of a second run without a tracer, which then
-    decides how the program ended.
+    decides how the program ended. `task_size` is that of the guest, in bytes; 0: not known.
 
     The path is where the decisive reservation went (harness/evidence/decisive.py): `low` below
     4 GiB, else `high`; `refused` if the program lost it; None if it made no notable request.
     """
     with paused_collector():
-        observer = _ProgramObserver(record, check)
+        observer = _ProgramObserver(record, task_size, check)
         observer.read_witnesses()
         observer.read_ending(untraced)
-        must_be_ready = must_exit or ready_condition or bool(ready_pattern)
+        must_be_ready = must_be_ready or bool(ready_pattern)
         return observer.observation(ready_pattern, must_be_ready=must_be_ready)
 
 
 class _ProgramObserver:
     """Collects evidence and findings from the witnesses of one program."""
 
-    def __init__(self, record: Record, check: Check) -> None:
+    def __init__(self, record: Record, task_size: int, check: Check) -> None:
         self._record = record  # the one whose end counts
+        self._task_size = task_size
         self._check = check
         self._witnesses = Witnesses(record, check)
         self._evidence: dict[str, str] = {}
@@ -157,6 +158,7 @@ class _ProgramObserver:
         subject = trace.subject
         space = replay(subject.steps, self._check, subject.page_size)
         self._traced = subject, space
+        self._findings += beyond_task_size(self._task_size, subject.steps)
         requests = describe_requests(subject, space)
         others = [each for each in subject.refused if not _is_own(each)]
         if refused := describe_refusals(others):
@@ -173,14 +175,17 @@ class _ProgramObserver:
             return  # without its end it cannot be compared with anything
         self._findings += trace.doubts
         for checkpoint in (RUNNING, END):
-            if checkpoint not in self._record.maps:
-                continue
-            if checkpoint == RUNNING and self._record.stop and not self._record.stop.complete:
-                self._evidence["stopped"] = "not all threads: trace and maps are not compared"
-                continue
-            maps = self._read_maps(checkpoint)
-            if maps and trace.complete:
-                self._findings += compare_with_late_maps(subject, space, maps, checkpoint)
+            if checkpoint in self._record.maps:
+                self._compare_maps(trace, space, checkpoint)
+
+    def _compare_maps(self, trace: CheckedTrace, space: AddressSpace, checkpoint: str) -> None:
+        if checkpoint == RUNNING and self._record.stop and not self._record.stop.complete:
+            self._evidence["stopped"] = "not all threads: trace and maps are not compared"
+            return
+        maps = self._read_maps(checkpoint)
+        whole = f"maps-{checkpoint}" not in self._record.cut
+        if maps and whole and trace.complete:
+            self._findings += compare_with_late_maps(trace.subject, space, maps, checkpoint)
 
     def _path(self, *, died: bool) -> ReservationPath | None:
         """Return the path, and note the reservation that decides it."""
@@ -201,6 +206,7 @@ class _ProgramObserver:
             text = f"The maps at `{checkpoint}` cannot be read: {error}."
             self._findings.append(Finding(Code.MAPS_UNREADABLE, text))
             return ()
+        self._findings += beyond_task_size(self._task_size, maps={checkpoint: maps})
         name = f"maps while {RUNNING}" if checkpoint == RUNNING else f"maps at the {END}"
         self._evidence[name] = _largest(ledger_of(maps))
         return maps

@@ -35,10 +35,10 @@ LONGEST_LINE = 64 << 10  # bytes; strace shortens strings and arrays, so its lin
 MOST_UNKNOWN = 5  # lines that are quoted
 SHOWN = 200  # characters of a line that is quoted
 
-_PID = re.compile(r"(?P<pid>\d{1,10}) +(?P<rest>.*)")
+_PID = re.compile(r"(?P<pid>[0-9]{1,10}) +(?P<rest>.*)")
 _NAME = r"(?P<name>[a-z_][a-z0-9_]*|\?\?\?)"  # a call that it came too late to look at
 _RESULT = (
-    r" += (?:(?P<hex>0x[0-9a-f]+)|(?P<number>-?\d+)|(?P<none>\?)(?: <unavailable>)?)"
+    r" += (?:(?P<hex>0x[0-9a-f]{1,16})|(?P<number>-?[0-9]{1,20})|(?P<none>\?)(?: <unavailable>)?)"
     r"(?: (?P<errno>E[A-Z0-9]+) \([^()]*\))?(?: \([^()]*\))*"
 )
 _WHOLE = re.compile(rf"{_NAME}\((?P<args>.*)\){_RESULT}")
@@ -50,13 +50,13 @@ _RESUMED = re.compile(rf"<\.\.\. {_NAME} resumed>(?P<args>.*)\){_RESULT}")
 _NEVER = re.compile(rf"<\.\.\. {_NAME} resumed>(?P<args>.*?) ?<unfinished \.\.\.>\) += \?")
 # what most lines are; each match is one of _PID and _WHOLE as well
 _PLAIN = re.compile(
-    r"(\d{1,10}) +([a-z_][a-z0-9_]*)\(([^()\[\]{}\"<>]*)\) += (?:(0x[0-9a-f]+)|(-?\d+))"
+    r"([0-9]{1,10}) +([a-z_][a-z0-9_]*)\(([^()\[\]{}\"<>]*)\) += (?:(0x[0-9a-f]{1,16})|(-?[0-9]{1,20}))"
     r"(?: (E[A-Z0-9]+) \([^()]*\))?"
 )
 _SIGNAL = re.compile(r"--- (?P<what>SIG\w+ \{.*\}|stopped by SIG\w+) ---")
 _END = re.compile(
-    r"\+\+\+ (?P<how>exited with (?P<status>\d+)|killed by (?P<signal>SIG\w+)(?: \(core dumped\))?"
-    r"|superseded by execve in pid (?P<by>\d+)) \+\+\+"
+    r"\+\+\+ (?P<how>exited with (?P<status>[0-9]{1,10})|killed by (?P<signal>SIG\w+)(?: \(core dumped\))?"
+    r"|superseded by execve in pid (?P<by>[0-9]{1,10})) \+\+\+"
 )
 _MODE = re.compile(r"\[ Process PID=\d+ runs in .* mode\. \]")
 _AGENT = re.compile(r"agent: Process \d+ attached")
@@ -65,7 +65,8 @@ _STRACE = re.compile(r"(?:\S*/)?strace: (?P<what>.*)")
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A log, read. `endings` says how each process ended, `open` which calls never came back.
+    """A log, read. `endings` says how each process ended, `open` which calls never came back,
+    `after_end` the first line of each process behind its end.
 
     `unknown` counts lines that strace does not write, `quoted` has the first of them. `complaints`
     are of strace itself. `by_agent`: the agent wrote the log, not strace.
@@ -75,6 +76,7 @@ class Trace:
     signals: tuple[str, ...] = ()
     endings: Mapping[int, str] = field(default_factory=dict)
     open: tuple[str, ...] = ()
+    after_end: Mapping[int, str] = field(default_factory=dict)
     unknown: int = 0
     quoted: tuple[str, ...] = ()
     complaints: tuple[str, ...] = ()
@@ -91,7 +93,8 @@ class SubjectTrace:
     `killed_in_exec` is the execve at which the kernel killed it, empty if it did not: the old
     address space was gone, and the new one could not be made (begin_new_exec() in fs/exec.c).
     `pending`: a call that may change what is mapped had not come back at the end. `page_size` is that
-    of the kernel, in bytes.
+    of the kernel, in bytes. `touched` is the first call that used the log of an emulator, `after_end`
+    the first one of the subject behind its end; both are empty without one.
     """
 
     steps: tuple[Step, ...]
@@ -104,6 +107,8 @@ class SubjectTrace:
     killed_in_exec: str = ""
     pending: bool = False
     page_size: int = PAGE
+    touched: str = ""
+    after_end: str = ""
 
 
 def parse_trace(log: bytes, check: Check = unchecked) -> Trace:
@@ -120,6 +125,7 @@ class _Reader:
         self._endings: dict[int, str] = {}
         self._begun: dict[int, tuple[str, str]] = {}  # pid -> (name, the line's first part)
         self._begun_anew: set[int] = set()  # by an execve that has succeeded
+        self._after_end: dict[int, str] = {}
         self._quoted: list[str] = []
         self._unknown = 0
         self._complaints: list[str] = []
@@ -133,6 +139,7 @@ class _Reader:
             signals=tuple(self._signals),
             endings=self._endings,
             open=tuple(text[:SHOWN] for _, text in self._begun.values()),
+            after_end=self._after_end,
             unknown=self._unknown,
             quoted=tuple(self._quoted),
             complaints=tuple(self._complaints),
@@ -163,7 +170,12 @@ class _Reader:
         pid_text, name, args, hexadecimal, number, errno = match.groups()
         pid = int(pid_text)
         result = int(hexadecimal, 16) if hexadecimal else int(number)
-        if pid in self._begun or pid in self._begun_anew or (errno and result != -1):
+        if (
+            pid in self._endings
+            or pid in self._begun
+            or pid in self._begun_anew
+            or (errno and result != -1)
+        ):
             return False
         parts = tuple(map(str.strip, args.split(","))) if args.strip() else ()
         line = text[match.start(2) : match.start(2) + SHOWN]
@@ -179,6 +191,8 @@ class _Reader:
         if not (match := _PID.fullmatch(text)):
             return False
         pid, rest = int(match["pid"]), match["rest"]
+        if not self._endings.get(pid, "superseded").startswith("superseded"):
+            self._after_end.setdefault(pid, rest[:SHOWN])
         if match := _END.fullmatch(rest):
             self._endings[pid] = match["how"]
             self._never(pid)
@@ -304,6 +318,7 @@ def follow_subject(
         refused=follower.refused.groups(),
         ending=ending,
         killed_in_exec=last.line if last and killed and last.result != 0 else "",
+        after_end=trace.after_end.get(pid, ""),
         pending=any(
             call.result is None and call.pid in ours and call.name in CHANGING_CALLS
             for call in trace.calls
@@ -383,6 +398,9 @@ def doubts(trace: Trace, subject: SubjectTrace, ending: Ending) -> list[Finding]
     if not (subject.programs or subject.killed_in_exec):
         text = "The trace does not show the start of the subject."
         found.append(Finding(Code.TRACE_INCOMPLETE, text))
+    if subject.after_end:
+        text = f"The trace says `{subject.after_end}` after the end of the subject."
+        found.append(Finding(Code.TRACE_AFTER_END, text))
     how = f"exited with {ending.status}"
     if ending.signal:
         how = f"killed by {_signal_name(ending.signal)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -33,12 +34,11 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.stream import PipeStream, Stream
-from foothold_lab.harness.transport.supervised import agent_argv, measured
+from foothold_lab.harness.transport.supervised import OWN_TRACE, agent_argv, measured
 from foothold_lab.images import apt
 from foothold_lab.images.elf_file import ElfError, ElfFile, read_elf
 from foothold_lab.images.rootfs import EMULATORS
 
-_LOG = 100  # the descriptor that the emulator writes its log to
 _OF_EMULATOR = "the limit would also count the mappings of the emulator"
 _PLACES = "the emulator, not the kernel, chooses addresses for a program"
 
@@ -103,7 +103,10 @@ class QemuUser:
         self.boot_record.provenance.update(
             {"qemu": tool.name, "root": root.name, "agent": agent.name}
         )
-        self.boot_record.notes.append("calls and pages are those that the emulator logs")
+        self.boot_record.notes.append(
+            "calls and pages are those that the emulator logs; the program runs in the same process "
+            "and, if it is hostile, can forge them"
+        )
         stream = PipeStream(self.boot_record.argv)
         try:
             return measured(stream, deadline)
@@ -131,13 +134,17 @@ class QemuUser:
                 code=Code.UNSUPPORTED_SUBJECT,
             )
         words = [word for pair in how.environment.items() for word in ("-E", "=".join(pair))]
-        log = ("-strace", "-d", "page", "-D", f"/proc/self/fd/{_LOG}") if how.trace else ()
+        fifo = self._config.directory.absolute() / f"log-{secrets.token_hex(8)}"
+        log = ("-strace", "-d", "page", "-D", str(fifo)) if how.trace else ()
         prefix = ("-L", how.overlay) if self._brings_loader(program, how) else ()
         command = [*self._start, *prefix, *words, *log, *argv]
         with working_directory(self._config.directory, replace(how, environment={})) as placed:
-            command = agent_argv(self._supervisor, limits, command, placed, f"fd:{_LOG}")
-            with keep_supervisor(self._supervisor, command) as stream:
-                yield stream
+            command = agent_argv(self._supervisor, limits, command, placed, f"{OWN_TRACE}{fifo}")
+            try:
+                with keep_supervisor(self._supervisor, command) as stream:
+                    yield stream
+            finally:
+                fifo.unlink(missing_ok=True)  # the agent may have been killed
 
     def _brings_loader(self, program: Path, how: Supervision) -> bool:
         """Return whether the loader of a program is among the files of the subject."""

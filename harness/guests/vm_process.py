@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 STRACE = "/usr/bin/strace"  # path of strace in every root file system of ours
 HELLO = b"foothold "  # images/agent/init.c
+# that of the user is not inherited: UML looks for its memory where TMPDIR says
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 READY = b"foothold ready\n"  # images/agent/boot_payload.c
 IMAGE_LIST = "shown"  # the file of the share that lists images: images/agent/bind_images.c
 
@@ -110,6 +112,7 @@ class VmProcess:
                 stdout=self._console.guest_end,
                 stderr=self._console.guest_end,
                 start_new_session=True,
+                env=ENVIRONMENT,
                 pass_fds=(theirs.fileno(), owned, *launch.descriptors),
             )
         finally:

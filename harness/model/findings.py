@@ -143,6 +143,23 @@ class Code(StrEnum):
         "Look at the end of the trace and at what strace itself said. The tracer was killed, or "
         "something else wrote the trace.",
     )
+    BEYOND_TASK_SIZE = (
+        "evidence/beyond-task-size",
+        "A witness shows memory above the highest address that a program can have in this guest.",
+        "The address space of the guest was measured at its boot (`foothold facts GUEST`). The witness "
+        "that is named is wrong, or was forged: compare it with the others in the run directory.",
+    )
+    TRACE_AFTER_END = (
+        "evidence/trace-after-end",
+        "The trace shows calls of a process after its end.",
+        "Look at the end of the trace. Something else than the tracer has written into it.",
+    )
+    LOG_TOUCHED = (
+        "evidence/emulator-log-touched",
+        "A program under qemu-user used the descriptor of the emulator's log, which is open in the same "
+        "process: it may have written lines into the log, or have closed it.",
+        "Do not trust the log. Run the program in a QEMU guest of the same machine instead.",
+    )
     OUTPUT_TRUNCATED = (
         "evidence/output-truncated",
         "The subject wrote more than Foothold keeps.",
@@ -185,9 +202,10 @@ class Code(StrEnum):
         "them. Frames of the agent carry a seal that the subject cannot make.",
         "Do not trust the subject. Its cell has no verdict, and its guest is not used again.",
     )
-    SUBJECT_KILLED_GUEST = (
-        "subject/killed-guest",
-        "The subject killed the processes that serve its guest, such as by `kill -9 -1`.",
+    GUEST_KILLED = (
+        "guest/killed",
+        "A program in the guest killed the process that connects the guest to the harness. Nothing else "
+        "than the subject runs there: it did, such as by `kill -9 -1`.",
         "Run the subject as another user (`--user`), or find out why it kills what is not its own.",
     )
     GUEST_CHANGED = (

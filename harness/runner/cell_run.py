@@ -33,7 +33,6 @@ from foothold_lab.harness.subjects.subject import Subject, can_judge_under
 
 MOST_CONSOLE = 1 << 20  # bytes of a console that are searched after a cell
 LAST_BYTES, LAST_WORDS = 4096, 3  # of the output of a program whose guest died: bytes, lines
-_UNSOUND = (Code.SUBJECT_FORGED, Code.SUBJECT_KILLED_GUEST)  # errors of a subject
 JUDGING_SECONDS = 120.0  # the longest trace that is kept takes about 20 s on one processor
 
 
@@ -103,7 +102,11 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
         ).on_pages(facts.page_size)
         execution.write(directory, reports=subject.reports)
         observation = execution.observe(
-            cell, subject, pointers=facts.pointer_size, check=_judging_check(booted)
+            cell,
+            subject,
+            pointers=facts.pointer_size,
+            task_size=booted.facts.task_size,
+            check=_judging_check(booted),
         )
     except UnsupportedError as error:
         return unsupported(cell, error.finding, error.remedy)
@@ -111,7 +114,7 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
         if error.record:  # what it printed before its guest died is evidence
             error.record.write(directory, "stdout.jsonl" if subject.reports else "stdout")
             notes += [f"it had printed: {line}" for line in _last_words(error.record)]
-        booted.unsound |= isinstance(error, GuestError) or error.code in _UNSOUND
+        booted.unsound |= isinstance(error, GuestError) or error.code is Code.SUBJECT_FORGED
         if isinstance(error, GuestError) and cell.expected and cell.expected.panics:
             seconds = time.monotonic() - started
             return replace(

@@ -35,20 +35,27 @@ class Execution:
         return (self.record, self.untraced) if self.untraced else (self.record,)
 
     def observe(
-        self, cell: Cell, subject: Subject, *, pointers: int = 8, check: Check = unchecked
+        self,
+        cell: Cell,
+        subject: Subject,
+        *,
+        pointers: int = 8,
+        task_size: int = 0,
+        check: Check = unchecked,
     ) -> Observation:
         """Read the witnesses. Raises only what `check` raises, which is called from time to time.
 
-        `pointers` is the size of a pointer in the guest, in bytes.
+        `pointers` is the size of a pointer in the guest, in bytes, `task_size` that of its address
+        space (0: not known).
         """
         if subject.reports:
-            return evidence.observe(self.record, cell, pointers, check)
+            return evidence.observe(self.record, cell, pointers, check, task_size=task_size)
         observed = evidence.observe_program(
             self.record,
             self.untraced,
             ready_pattern=subject.ready_pattern,
-            ready_condition=subject.ready_condition,
-            must_exit=subject.ends,
+            must_be_ready=subject.ready_condition or subject.ends,
+            task_size=task_size,
             check=check,
         )
         if cell.expected is None or cell.expected.stdout is None:

@@ -78,6 +78,12 @@ DEATHS = (
         "the kernel has no device for the line to us",
         "it needs virtio-pci and virtio-console, built in, or as modules in an --initrd",
     ),
+    _death(
+        r"foothold: (?P<why>a program in the guest has killed the SSH server: signal \d+)",
+        "the guest was lost",
+        "the subject did, such as by `kill -9 -1`: nothing else runs in the guest",
+        Code.GUEST_KILLED,
+    ),
     _death(r"foothold: guest cannot go on: (?P<why>.*)", "the guest's agent gave up"),
     _death(r"qemu-system-\S+: (?P<why>(?!warning:).*)", "QEMU refused"),
     _death(r"error while loading shared libraries: (?P<why>.*)", "a library is missing"),

@@ -42,7 +42,7 @@ MOST_LINE = 8 << 10  # bytes of an incomplete line that are searched, each time 
 MOST_HOLDS = 100  # checkpoints of a subject that are answered; the allocator has 2
 MOST_STATE = 64 << 10  # bytes of the state of a guest; the agent sends 8 KiB
 MOST_WRITTEN = 5 << 20  # bytes of written files that are kept; the agent sends 4 MiB
-OWN_TRACE = "fd:"
+OWN_TRACE = "fifo:"
 OWN_TRACER = "self"  # instead of the path of strace: the agent is the tracer
 _SUBJECT_ROOT = "/run/subject"  # where a guest of ours makes the root of a subject
 WORKING_DIRECTORY = "/run/work"  # of a subject in that root
@@ -66,7 +66,7 @@ def agent_argv(
     """Return the command line of the agent that runs `argv` under `limits`, supervised as `how`.
 
     `strace` is its path in the guest (with faults the agent is the tracer instead), or OWN_TRACER, or
-    `fd:N`: the program itself writes the trace to that descriptor. It is an emulator then, whose own
+    `fifo:PATH`: the program itself writes the trace into a FIFO that the agent makes there. It is an emulator then, whose own
     maps at its exit are of no use.
     """
     words = ["--trace", strace] if how.trace else []

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,14 +87,10 @@ struct memory_cgroup cgroup_own(void)
 	return cgroup;
 }
 
-int cgroup_create(uint64_t limit, char **directory)
+/* Make a cgroup with this limit. */
+static int create(const char *path, int version, uint64_t limit)
 {
-	int version = cgroup_own().version;
-	char path[64], file[128], text[32];
-	if (!version)
-		return -ENOENT;
-	snprintf(path, sizeof path, "%s/foothold-%d", version == 2 ? UNIFIED : VERSION_1,
-		(int)getpid());
+	char file[PATH_MAX], text[32];
 	if (mkdir(path, 0755) < 0)
 		return -errno;
 	/* swap is not limited: the guests have none */
@@ -103,9 +100,63 @@ int cgroup_create(uint64_t limit, char **directory)
 	int error = write_file(file, text);
 	if (error)
 		rmdir(path);
-	else
-		*directory = xstrndup(path, sizeof path);
 	return error;
+}
+
+/* Let a cgroup of version 2 pass its controller on. Version 1 always does. */
+static int pass_on(const char *path, int version)
+{
+	char file[PATH_MAX];
+	snprintf(file, sizeof file, "%s/cgroup.subtree_control", path);
+	return version == 2 ? write_file(file, "+memory") : 0;
+}
+
+int cgroup_create(uint64_t limit, char **directory)
+{
+	int version = cgroup_own().version;
+	char outer[64], inner[128];
+	if (!version)
+		return -ENOENT;
+	snprintf(outer, sizeof outer, "%s/foothold-%d", version == 2 ? UNIFIED : VERSION_1,
+		(int)getpid());
+	snprintf(inner, sizeof inner, "%s/subject", outer);
+	int error = create(outer, version, limit);
+	if (error)
+		return error;
+	error = pass_on(outer, version);
+	if (!error)
+		error = create(inner, version, limit);
+	if (error)
+		rmdir(outer);
+	else
+		*directory = xstrndup(inner, sizeof inner);
+	return error;
+}
+
+static const char *mount_point(int version)
+{
+	return version == 2 ? UNIFIED : VERSION_1;
+}
+
+int cgroup_hide(void)
+{
+	int version = cgroup_own().version;
+	if (unshare(CLONE_NEWNS | CLONE_NEWCGROUP) < 0 ||
+		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		umount2(mount_point(version), MNT_DETACH) < 0)
+		return -errno;
+	return version;
+}
+
+int cgroup_show(int version)
+{
+	const char *place = mount_point(version);
+	unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+	umount2(place, MNT_DETACH); /* the root of the subject may show that of the guest */
+	if (mount("cgroup", place, version == 2 ? "cgroup2" : "cgroup", flags,
+		    version == 2 ? NULL : "memory") < 0)
+		return -errno;
+	return 0;
 }
 
 int cgroup_join(const char *directory)
@@ -116,8 +167,17 @@ int cgroup_join(const char *directory)
 	return write_file(file, text);
 }
 
-void cgroup_remove(const char *directory)
+static void remove_empty(const char *directory)
 {
 	for (int i = 0; rmdir(directory) < 0 && errno == EBUSY && i < MOST_REMOVALS; i++)
 		poll(NULL, 0, 1);
+}
+
+void cgroup_remove(const char *directory)
+{
+	char outer[PATH_MAX];
+	const char *end = strrchr(directory, '/');
+	remove_empty(directory);
+	snprintf(outer, sizeof outer, "%.*s", (int)(end - directory), directory);
+	remove_empty(outer);
 }

@@ -31,6 +31,12 @@
 #define PORT_NAP 2000000   /* nanoseconds */
 /* Bytes of dropbear's window on a UML line, which stalls for ever with 4,095 unread bytes. */
 #define SERIAL_WINDOW "2500"
+/* The console of the harness knows these words: harness/transport/console.py. */
+#define KILLED "foothold: a program in the guest has killed the SSH server: signal "
+
+#define MOST_ROUNDS 200 /* a millisecond each */
+
+static pid_t server; /* the process of the SSH server */
 
 /* What the kernel's command line says; NULL: it does not. */
 struct boot_options {
@@ -237,8 +243,38 @@ static int start_dropbear(const char *window)
 			"/share/hostkey", window ? "-W" : NULL, window, NULL);
 		die(errno, "cannot execute", "dropbear");
 	}
+	server = pid;
 	close(pair[0]);
 	return pair[1];
+}
+
+/* How many processes the kernel has killed for want of memory. */
+static long out_of_memory_kills(void)
+{
+	static const char key[] = "\noom_kill ";
+	char *counts = read_file("/proc/vmstat", NULL);
+	char *at = counts ? strstr(counts, key) : NULL;
+	long kills = at ? atol(at + strlen(key)) : 0;
+	free(counts);
+	return kills;
+}
+
+/* Reap what has ended. A killed SSH server means that the guest is lost: nothing else runs in it
+ * than the server and a subject. */
+static void reap(void)
+{
+	int status;
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+		if (pid != server)
+			continue;
+		server = 0;
+		if (!WIFSIGNALED(status))
+			continue;
+		if (out_of_memory_kills() > 0)
+			die(ENOMEM, "the kernel has killed", "the SSH server");
+		fprintf(stderr, KILLED "%d\n", WTERMSIG(status));
+		exit(0);
+	}
 }
 
 /* Carry bytes from the line to dropbear, which is started again for a new session. Exits when the
@@ -268,6 +304,11 @@ static void carry_to_line(int line, int *session)
 	} else if (got == 0 || errno != EINTR) {
 		close(*session);
 		*session = -1;
+		/* a process closes its descriptors a moment before it can be reaped */
+		for (int i = 0; server && i < MOST_ROUNDS; i++) {
+			reap();
+			poll(NULL, 0, 1);
+		}
 	}
 }
 
@@ -281,8 +322,7 @@ static noreturn void carry_ssh(int line, const char *window)
 			[SESSION] = {session, POLLIN, 0},
 		};
 		int ready = poll(slots, SLOTS, 1000);
-		while (waitpid(-1, NULL, WNOHANG) > 0)
-			;
+		reap();
 		if (ready < 0)
 			continue;
 		if (slots[LINE].revents)

@@ -21,7 +21,7 @@ struct run_options {
 	bool trace_files;              /* --trace-files: strace traces the calls that name files */
 	struct limits limits;          /* the options of subject_limits.h */
 	struct faults faults;          /* the options of faults.h */
-	const char *trace;             /* --trace STRACE|self|fd:N; NULL: no trace */
+	const char *trace;             /* --trace STRACE|self|fifo:PATH; NULL: no trace */
 	bool exit_maps;                /* --exit-maps: send the maps of the subject at its exit */
 	struct terminal_size terminal; /* --terminal ROWSxCOLUMNS: a terminal for the subject */
 	struct readiness readiness;    /* the options of readiness.h */
@@ -31,8 +31,9 @@ struct run_options {
 	unsigned timeout; /* --timeout SECONDS: kill the subject if it still runs then; 0: never */
 };
 
-/* The first letters of --trace fd:N: the program itself writes the trace, to that descriptor. */
-#define TRACE_OWN "fd:"
+/* The first letters of --trace fifo:PATH: the program itself writes the trace, into a FIFO that the
+ * agent makes there, so that it inherits no descriptor. */
+#define TRACE_OWN "fifo:"
 /* --trace self: the agent is the tracer. */
 #define TRACE_SELF "self"
 

@@ -210,15 +210,28 @@ static void become_user(const char *name)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
+/* Returns the version of the hierarchy. */
+static int enter_cgroup(const char *directory)
+{
+	int error = cgroup_join(directory);
+	if (error < 0)
+		die(-error, "cannot join the cgroup", directory);
+	int version = cgroup_hide();
+	if (version < 0)
+		die(-version, "cannot hide the other cgroups than", directory);
+	return version;
+}
+
 void limits_apply(const struct limits *limits)
 {
 	int error;
 	if (limits->cpu >= 0)
 		pin(limits->cpu);
-	if (limits->cgroup && (error = cgroup_join(limits->cgroup)) < 0)
-		die(-error, "cannot join the cgroup", limits->cgroup);
+	int version = limits->cgroup ? enter_cgroup(limits->cgroup) : 0;
 	if (limits->chroot && (chroot(limits->chroot) < 0 || chdir("/") < 0))
 		die(errno, "cannot change the root to", limits->chroot);
+	if (limits->cgroup && (error = cgroup_show(version)) < 0)
+		die(-error, "cannot mount the cgroup", limits->cgroup);
 	if (limits->chdir && chdir(limits->chdir) < 0)
 		die(errno, "cannot change the directory to", limits->chdir);
 	if (limits->chdir && getenv("PWD"))

@@ -59,8 +59,9 @@ struct stop_lines {
 
 struct supervisor {
 	struct run_options options;
-	const char *strace;   /* the path of strace; NULL: it is not used */
-	int trace_descriptor; /* to which the program itself writes the trace; -1: it does not */
+	const char *strace; /* the path of strace; NULL: it is not used */
+	const char *fifo;   /* into which the program itself writes the trace; NULL: it does not */
+	int fifo_writer;    /* keeps the FIFO open until the program has opened it; -1: closed */
 	char **program;
 	struct tracer tracer;
 	struct process_tree tree;
@@ -112,6 +113,7 @@ static bool is_final(int error)
 }
 
 static void stop_subject(struct supervisor *supervisor, const char *reason);
+static void leave_fifo(struct supervisor *supervisor);
 
 /* ---- commands of the harness ---- */
 
@@ -238,6 +240,7 @@ static void forward_trace(struct supervisor *supervisor)
 	char buffer[CHUNK];
 	ssize_t got = read(supervisor->trace, buffer, sizeof buffer);
 	if (got > 0) {
+		leave_fifo(supervisor);
 		find_stop_lines(&supervisor->stop_lines, buffer, (size_t)got);
 		supervisor->traced += (size_t)got;
 		send_trace(buffer, (size_t)got);
@@ -334,6 +337,28 @@ static void open_input(struct supervisor *supervisor, struct child_ends *ends)
 		die(errno, "cannot open", file);
 }
 
+/* The reader comes first: it does not wait for a writer. */
+static void make_fifo(struct supervisor *supervisor, struct child_ends *ends)
+{
+	const char *path = supervisor->fifo;
+	if (mkfifo(path, 0600) < 0)
+		die(errno, "cannot make the FIFO", path);
+	supervisor->trace = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	supervisor->fifo_writer = open(path, O_WRONLY | O_CLOEXEC);
+	if (supervisor->trace < 0 || supervisor->fifo_writer < 0)
+		die(errno, "cannot open the FIFO", path);
+	ends->trace = duplicate(supervisor->fifo_writer);
+}
+
+/* The program has opened the FIFO, or never will. */
+static void leave_fifo(struct supervisor *supervisor)
+{
+	if (!supervisor->fifo || supervisor->fifo_writer < 0)
+		return;
+	unlink(supervisor->fifo);
+	close_end(&supervisor->fifo_writer);
+}
+
 static void open_channels(struct supervisor *supervisor, struct child_ends *ends)
 {
 	int report[2];
@@ -345,7 +370,10 @@ static void open_channels(struct supervisor *supervisor, struct child_ends *ends
 		make_pipe(&supervisor->output.fd, &ends->output);
 		make_pipe(&supervisor->error.fd, &ends->error);
 	}
-	make_pipe(&supervisor->trace, &ends->trace);
+	if (supervisor->fifo)
+		make_fifo(supervisor, ends);
+	else
+		make_pipe(&supervisor->trace, &ends->trace);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, report) < 0)
 		die(errno, "cannot make", "a socket pair");
 	supervisor->report.socket = report[0];
@@ -412,10 +440,8 @@ static void choose_tracer(struct supervisor *supervisor)
 {
 	struct run_options *options = &supervisor->options;
 	const char *trace = options->trace;
-	uint64_t descriptor;
 	supervisor->tracer.faults = options->faults;
 	options->faults = (struct faults){.occupied = NULL};
-	supervisor->trace_descriptor = -1;
 	if (!trace)
 		return;
 	bool by_agent = !strcmp(trace, TRACE_SELF);
@@ -426,10 +452,7 @@ static void choose_tracer(struct supervisor *supervisor)
 		supervisor->tracer.writes_trace = true;
 		supervisor->tracer.sends_exit_maps = options->exit_maps;
 	} else if (!strncmp(trace, TRACE_OWN, strlen(TRACE_OWN))) {
-		if (parse_number(trace + strlen(TRACE_OWN), &descriptor) < 0 ||
-			descriptor > INT32_MAX)
-			die_of_usage(trace);
-		supervisor->trace_descriptor = (int)descriptor;
+		supervisor->fifo = trace + strlen(TRACE_OWN);
 	} else {
 		supervisor->strace = trace;
 	}
@@ -449,8 +472,6 @@ static noreturn void become_program(
 	};
 	dup2(ends->input, STDIN_FILENO);
 	dup2(ends->output, STDOUT_FILENO);
-	if (supervisor->trace_descriptor >= 0)
-		dup2(ends->trace, supervisor->trace_descriptor);
 	if (supervisor->strace)
 		become_strace(&child, supervisor->strace, options,
 			(int)(supervisor->program - 1 - options), ends->trace);
@@ -781,6 +802,7 @@ static int finish(struct supervisor *supervisor)
 	bool reports = tree->ended && !supervisor->harness_gone;
 	double end = seconds();
 	int outlived = process_tree_kill(tree, reports ? report->tracer : 0);
+	leave_fifo(supervisor);
 	if (reports)
 		drain_trace(supervisor);
 	if (report->tracer)
@@ -821,6 +843,7 @@ int run_main(int argc, char **argv)
 		.error = {.kind = FRAME_STDERR, .fd = -1},
 		.input = -1,
 		.trace = -1,
+		.fifo_writer = -1,
 		.exit_filter = -1,
 	};
 	const char *rejected;

@@ -85,6 +85,7 @@ class Attack:
         trace: bool = True,
         **options: object,
     ) -> None:
+        self.guest = ""
         self.program = program
         self.arguments = arguments
         self.expect = expect

@@ -221,7 +221,7 @@ def test_starts_only_if_it_waits_or_makes_progress(
 def test_an_unmet_ready_condition_hangs() -> None:
     stop = Stop(reason="timeout", activity="waits", calls="poll")
     one = stopped(f"{HIGH} = 0xc000000000", stop=stop)
-    assert observe_program(one, ready_condition=True).outcome is Outcome.HANGS
+    assert observe_program(one, must_be_ready=True).outcome is Outcome.HANGS
     assert observe_program(one).outcome is Outcome.STARTS
 
 
@@ -238,9 +238,11 @@ def test_does_not_compare_maps_of_threads_that_did_not_stop() -> None:
 
 def test_one_that_has_to_end_and_does_not() -> None:
     trace = f"{HIGH} = 0xc000000000"
-    assert observe_program(stopped(trace), must_exit=True).outcome is Outcome.HANGS
+    assert observe_program(stopped(trace), must_be_ready=True).outcome is Outcome.HANGS
     assert observe_program(stopped(trace)).outcome is Outcome.STARTS
-    done = observe_program(record(trace, stdout=b"hello\n"), ready_pattern="hello", must_exit=True)
+    done = observe_program(
+        record(trace, stdout=b"hello\n"), ready_pattern="hello", must_be_ready=True
+    )
     assert done.outcome is Outcome.STARTS
 
 
@@ -254,7 +256,7 @@ def test_the_run_without_a_tracer_says_how_it_ends_and_the_traced_one_its_way() 
         stdout=b"[gc] Failed to reserve 500M\nbye\n",
         stderr=b"",
     )
-    seen = observe_program(traced, untraced, ready_pattern="^hello$", must_exit=True)
+    seen = observe_program(traced, untraced, ready_pattern="^hello$", must_be_ready=True)
     assert (seen.outcome, seen.status, seen.path) == (Outcome.DIES, 1, ReservationPath.REFUSED)
     assert seen.message == "[gc] Failed to reserve 500M"
     assert "still running" in seen.evidence["ending, traced"]

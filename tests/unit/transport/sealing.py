@@ -31,12 +31,13 @@ class Sealer:
         return b"".join(self._sealed(stream))
 
     def _sealed(self, stream: bytes) -> Iterator[bytes]:
-        while stream:
-            whole = len(stream) >= _HEAD
-            end = _HEAD + struct.unpack_from("<I", stream, 1)[0] if whole else 0
+        at = 0
+        while at < len(stream):
+            whole = len(stream) - at >= _HEAD
+            end = at + _HEAD + struct.unpack_from("<I", stream, at + 1)[0] if whole else 0
             if not whole or end > len(stream):
-                yield stream
+                yield stream[at:]
                 return
-            head, payload = stream[:_HEAD], stream[_HEAD:end]
+            head, payload = stream[at : at + _HEAD], stream[at + _HEAD : end]
             yield head + seal(self.key, self._count, head, payload) + payload
-            self._count, stream = self._count + 1, stream[end:]
+            self._count, at = self._count + 1, end

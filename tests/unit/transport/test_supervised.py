@@ -275,7 +275,7 @@ def test_bounds_output_and_says_so() -> None:
 def listen(ready_pattern: str, *pieces: bytes) -> tuple[Record, bytes]:
     script = Script([frame("s", {"pid": 7}), *pieces])
     how = Supervision(timeout=1, ready_pattern=ready_pattern)
-    return supervise(script, ["s"], Deadline.after(5), how=how), b"".join(script.heard)
+    return supervise(script, ["s"], Deadline.after(60), how=how), b"".join(script.heard)
 
 
 def test_stops_a_subject_that_is_ready() -> None:
@@ -382,7 +382,7 @@ def test_limits_become_options_of_the_agent() -> None:
 def test_requests_exit_maps_only_with_a_tracer() -> None:
     last = Supervision(trace=True, exit_maps=True)
     assert "--exit-maps" in agent_argv("/init", Limits(), ["a"], last, "/bin/strace")
-    assert "--exit-maps" not in agent_argv("/init", Limits(), ["a"], last, "fd:100")
+    assert "--exit-maps" not in agent_argv("/init", Limits(), ["a"], last, "fifo:/run/log")
     assert "--exit-maps" not in agent_argv("/init", Limits(), ["a"], Supervision(exit_maps=True))
 
 

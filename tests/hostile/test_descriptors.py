@@ -1,0 +1,64 @@
+"""What a subject finds open: its standard streams, and no descriptor of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.verdict import Result
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.debian_arch import PORTS
+from tests.hostile.conftest import Attack, Attackers
+
+GUESTS = ("native", "uml-6.1", "uml-7.2", "qemu-x86_64", "docker")
+EMULATORS = {"qemu-user-arm64": "arm64", "qemu-user-riscv64": "riscv64"}
+
+
+def lines(artefacts: str) -> list[str]:
+    return (Path(artefacts) / "stdout").read_text().splitlines()
+
+
+@pytest.mark.parametrize("limits", ["none", "occupied=0x20000000-0x20001000"])
+@pytest.mark.parametrize("trace", [True, False], ids=["traced", "untraced"])
+@pytest.mark.parametrize("guest", GUESTS)
+def test_only_the_standard_streams_are_open(
+    guest: str, trace: bool, limits: str, attackers: Attackers
+) -> None:
+    program = attackers.compile("descriptors")
+    [verdict] = attackers.run(
+        guest, Attack(program, trace=trace, limits=limits)
+    ).verdicts.values()  # fmt: skip
+    assert verdict.result is Result.PASS, str(verdict)
+    assert [line.split()[0] for line in lines(verdict.artefacts)] == ["0", "1", "2"]
+
+
+@pytest.fixture(params=EMULATORS)
+def emulated(request: pytest.FixtureRequest, builder: Builder, attackers: Attackers) -> Attack:
+    port = PORTS[EMULATORS[request.param]]
+    tools = builder.image(port.image("toolchain"))
+    compiler = tools / f"usr/bin/{port.compiler}-gcc-12"
+    flags = (f"--sysroot={tools}", f"-B{tools}/usr/bin")
+    program = attackers.compile("descriptors", *flags, compiler=compiler)
+    attack = Attack(program)
+    attack.guest = request.param
+    return attack
+
+
+def test_an_emulator_has_its_log_and_no_more(emulated: Attack, attackers: Attackers) -> None:
+    [verdict] = attackers.run(emulated.guest, emulated).verdicts.values()
+    assert verdict.result is Result.PASS, str(verdict)
+    found = [line.split()[0] for line in lines(verdict.artefacts)]
+    assert found == ["0", "1", "2", "3"]  # docs/guests.md
+    assert any("can forge them" in note for note in verdict.notes)
+
+
+def test_recognises_lines_that_a_program_writes_into_the_log(
+    emulated: Attack, attackers: Attackers
+) -> None:
+    emulated.arguments = ("forge",)
+    emulated.expect = "path:high"
+    [verdict] = attackers.run(emulated.guest, emulated).verdicts.values()
+    assert verdict.result is Result.FAIL, str(verdict)
+    assert Code.LOG_TOUCHED in {each.code for each in verdict.findings}
