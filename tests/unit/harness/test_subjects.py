@@ -216,3 +216,21 @@ def test_rejects_a_standard_input_that_is_too_large(tmp_path: Path) -> None:
 def test_rejects_a_sysroot_with_the_root_of_the_host(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--sysroot brings libraries, and --root host"):
         of_program("/bin/ls", (), ProgramOptions(sysroot=tmp_path, root="host"))
+
+
+def test_deploys_directories_with_their_modes(tmp_path: Path) -> None:
+    """Also empty ones. In the root of the program, where they have another owner, all can read."""
+    data = tmp_path / "data"
+    (data / "empty").mkdir(parents=True)
+    (data / "file").write_text("content")
+    (data / "file").chmod(0o600)
+    data.chmod(0o700)
+    subject = of_program("/bin/ls", (), ProgramOptions(files=[str(data)]))
+    deploy(tmp_path / "share", [subject])
+    place = tmp_path / "share" / subject.place
+    for copy, modes in (
+        (place / "work/data", (0o700, 0o755, 0o600)),
+        (place / f"root{data}", (0o755, 0o755, 0o644)),
+    ):
+        found = [(copy / name).stat().st_mode & 0o777 for name in (".", "empty", "file")]
+        assert tuple(found) == modes
