@@ -370,6 +370,7 @@ class Apt:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            errors="backslashreplace",
             pass_fds=(held, *keep),
             env={**os.environ, "LC_ALL": "C"},
         ) as process:

@@ -18,6 +18,7 @@ from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.secret_values import mask_environment
 from foothold_lab.harness.model.verdict import Expectation, Verdict
 from foothold_lab.harness.subjects.subject import ALLOCATOR, Subject
 from foothold_lab.images.builder import Builder
@@ -114,7 +115,7 @@ class _Request:
             yield from ("--subject", str(self.program))
             yield from (word for each in self.arguments for word in ("--arg", each))
             yield from (word for each in self.files for word in ("--file", str(each)))
-            for name, value in self.environment.items():
+            for name, value in mask_environment(self.environment).items():
                 yield from ("--env", f"{name}={value}")
             if self.timeout != subjects.TIMEOUT:
                 yield from ("--timeout", f"{self.timeout:g}")

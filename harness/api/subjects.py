@@ -51,6 +51,7 @@ def _from_program(program: Program, plan: PlanFile) -> Subject:
             name=program.name,
             files=program.files,
             environment=program.env,
+            keep_secrets=program.keep_secrets,
             root=program.root,
             sysroot=Path(program.sysroot) if program.sysroot else None,
             stdin=program.stdin,

@@ -189,12 +189,14 @@ def _summary(error: BaseException) -> str:
 
 def _save_traceback(error: BaseException) -> str:
     """Write the traceback of an error to a file, and return a phrase that names the file."""
+    from foothold_lab.harness.run_directory import write_private
+
     try:
         folder = state_directory() / "crashes"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{unique_name()}.txt"
         text = "".join(traceback.format_exception(error))
-        path.write_text(text, "utf-8", "backslashreplace")
+        write_private(path, text.encode(errors="backslashreplace"))
     except (OSError, FootholdError):  # a home directory that is absent or not writable
         return "set FOOTHOLD_DEBUG=1 to see the traceback"
     return f"the traceback is in {path}"

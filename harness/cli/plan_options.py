@@ -14,6 +14,7 @@ import click
 
 from foothold_lab.harness.cli.parameters import gather
 from foothold_lab.harness.model.errors import UsageError, did_you_mean
+from foothold_lab.harness.model.secret_values import mask_arguments
 from foothold_lab.harness.plan import schema, value_types
 from foothold_lab.harness.plan.schema import Option, Setting, Shape
 from foothold_lab.harness.plan.value_types import FLAG, TAG
@@ -54,7 +55,7 @@ OF_PROGRAMS = tuple(key for key, each in _SETTINGS.items() if each.sections == (
 # names that are not settings of a plan belong to the other modules that define options.
 SECTIONS: Mapping[str, Sequence[str]] = {
     "What runs": (
-        "subjects", "args", "files", "env", "stdin", "user", "root", "sysroot", "policies", "policy", "workloads",
+        "subjects", "args", "files", "env", "keep_secrets", "stdin", "user", "root", "sysroot", "policies", "policy", "workloads",
         "tags", "shard", "repeats",
     ),
     "Where": (
@@ -207,7 +208,8 @@ class Overrides:
 
     def _program_arguments(self) -> Iterator[str]:
         """Yield the arguments that describe a program, for a command line in any directory."""
-        yield from self.arguments(*(key for key in OF_PROGRAMS if key not in ("files", "stdin")))
+        words = self.arguments(*(key for key in OF_PROGRAMS if key not in ("files", "stdin")))
+        yield from words if self.given.get("keep_secrets") else mask_arguments(words)
         for path in self.given.get("files") or ():
             yield from ("--file", _absolute(path))
         if stdin := self.given.get("stdin"):

@@ -24,6 +24,7 @@ from foothold_lab.harness.cli.context import (
 from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.cli.history_options import database_option, open_history
 from foothold_lab.harness.cli.parameters import output_option
+from foothold_lab.harness.model.secret_values import mask_arguments
 
 if TYPE_CHECKING:
     from foothold_lab.harness.interactive.guest_server import GuestServer
@@ -76,7 +77,7 @@ def repro(run: str, cell: str, bundle: Path | None, visit: bool, trust: bool, fi
         write(found, builder, bundle)
         print_text(f"{bundle}: {bundle.stat().st_size / (1 << 20):.1f} MiB")
         return OK
-    return _repeat(found, builder, visit=visit)
+    return _repeat(found.with_secrets(), builder, visit=visit)
 
 
 def _is_own(database: Database, directory: Path) -> bool:
@@ -114,7 +115,7 @@ def _repeat(recorded: RecordedCell, builder: Builder, *, visit: bool) -> int:
                 recorded_share=recorded.copy_share(scratch),
                 retention=kept if visit else None,
                 plan=f"repro of {recorded.run}",
-                command=("foothold", *sys.argv[1:]),
+                command=("foothold", *mask_arguments(sys.argv[1:])),
             )
             summary = run_cells([recorded.cell], options, bus)
         now = verdicts.result.verdicts.get(recorded.cell.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from foothold_lab.harness.cli.plan_options import (
     shard_option,
 )
 from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.secret_values import mask_arguments
 
 if TYPE_CHECKING:
     from foothold_lab.harness.guests.custom_kernels import CustomKernels
@@ -150,7 +151,7 @@ def _run(request: _Request) -> RunOutcome:
             subjects=subjects,
             require=required,
             plan=plan.name,
-            command=("foothold", *map(_printable, sys.argv[1:])),
+            command=("foothold", *map(_printable, _recorded_arguments(request.overrides))),
         )
         summary = run_cells(cells, options, bus)
         bus.close()  # write the reports before waiting with the guests
@@ -206,6 +207,12 @@ def _required(plan: PlanFile, chosen: Sequence[str], cells: Sequence[Cell]) -> f
             f"add --guest {missing[0]}, or remove --require {missing[0]}",
         )
     return plan.require & guests | frozenset(chosen)
+
+
+def _recorded_arguments(overrides: Overrides) -> Iterable[str]:
+    """Return the arguments of this process, without secrets."""
+    given = sys.argv[1:]
+    return given if overrides.given["keep_secrets"] else mask_arguments(given)
 
 
 def _printable(argument: str) -> str:

@@ -30,6 +30,7 @@ from foothold_lab.harness.cli.plan_options import (
     plan_options,
 )
 from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.secret_values import mask_arguments
 
 if TYPE_CHECKING:
     from foothold_lab.harness.model.cells import Cell
@@ -121,7 +122,7 @@ def _measure(
             plan=plan.name,
             jobs=overrides.value("jobs", plan) or plan.jobs or 0,
             subjects=subjects,
-            command=("foothold", *sys.argv[1:]),
+            command=("foothold", *mask_arguments(sys.argv[1:])),
         )
         summary = run_cells(cells, options, bus)
         if summary.interrupted:

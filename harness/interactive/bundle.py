@@ -13,6 +13,7 @@ from foothold_lab.harness.interactive.standalone_export import export_cell
 from foothold_lab.harness.model.errors import InfrastructureError, UnsupportedError, UsageError
 from foothold_lab.harness.model.escape import escape_line, escape_markdown, escape_shell
 from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.secret_values import masked_names
 from foothold_lab.harness.run_directory import DAMAGED
 from foothold_lab.images.builder import Builder
 
@@ -57,6 +58,12 @@ def write(recorded: RecordedCell, builder: Builder, file: Path) -> None:
         raise UnsupportedError(
             f"{recorded.cell.id} runs on the root of this machine, which does not go into a tarball",
             "run it with --root image, if its program can be brought along",
+            code=Code.UNSUPPORTED_EXPORT,
+        )
+    if secrets := masked_names(recorded.subject.environment):
+        raise UnsupportedError(
+            f"the value of {', '.join(secrets)}, which the program needs, was not recorded",
+            "run the cell with --keep-secrets, if its secrets may go into a tarball",
             code=Code.UNSUPPORTED_EXPORT,
         )
     name = re.sub(r"[^A-Za-z0-9.+-]+", "-", recorded.cell.id)

@@ -11,6 +11,7 @@ from foothold_lab.harness.guests.vm_process import IMAGE_LIST
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.escape import escape_shell
+from foothold_lab.harness.model.secret_values import unmask_environment
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.database import Database
@@ -67,6 +68,14 @@ class RecordedCell:
                 f"{self.run} is not in your history, and {reason}",
                 "add --trust if you trust the source of this run directory",
             )
+
+    def with_secrets(self) -> RecordedCell:
+        """Return the cell with the values of its environment that were not recorded.
+
+        Raises UsageError if this process does not have them in its environment.
+        """
+        environment = unmask_environment(self.subject.environment)
+        return replace(self, subject=replace(self.subject, environment=environment))
 
     @property
     def custom_kernels(self) -> CustomKernels:

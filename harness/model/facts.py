@@ -12,6 +12,9 @@ from foothold_lab.harness.model.findings import Code
 
 LARGEST = 16384  # bytes of the facts of a guest that are read
 
+_PAGE_SIZES = frozenset(1 << bits for bits in range(12, 21))  # Linux has 4 KiB to 1 MiB
+_HUGE_PAGE_SIZES = frozenset(1 << bits for bits in range(13, 40))
+
 
 @dataclass(frozen=True)
 class Hint:
@@ -61,6 +64,8 @@ class Facts:
     once in 32 times. `commit_limit` and `committed` are what the kernel may promise and has
     promised (Documentation/mm/overcommit-accounting), `memory` what it has. `huge_page_size` is
     that of a huge page: what one entry of the second level of page tables covers.
+
+    Raises ValueError for sizes that no machine has: the facts come from a guest.
     """
 
     schema: Literal[2]
@@ -90,6 +95,16 @@ class Facts:
     tools: Tools
     huge_page_size: int = -1
 
+    def __post_init__(self) -> None:
+        if self.pointer_size not in (4, 8):
+            raise ValueError(f"pointers of {self.pointer_size} bytes")
+        if self.page_size not in _PAGE_SIZES:
+            raise ValueError(f"pages of {self.page_size} bytes")
+        if not self.page_size < self.task_size <= 1 << 64:
+            raise ValueError(f"a task size of {self.task_size}")
+        if self.huge_page_size > self.page_size and self.huge_page_size not in _HUGE_PAGE_SIZES:
+            raise ValueError(f"huge pages of {self.huge_page_size} bytes")
+
     @property
     def bits(self) -> int:
         """Width of a user address: 39 for a task size of up to 512 GiB, 47 for 128 TiB."""
@@ -110,7 +125,7 @@ def parse_facts(text: bytes) -> Facts:
     """Read the agent's facts; GuestError if they are not what the agent would say."""
     try:
         return msgspec.json.decode(text[:LARGEST], type=Facts)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise GuestError(
             f"the guest's facts cannot be read: {error}",
             "is its agent of this version?",

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from foothold_lab.harness.model.secret_values import mask_trace
+
 GuestStateMoments = Literal["", "after", "both"]
 
 
@@ -152,7 +154,7 @@ class Record:
         if self.emulator is not None:  # the trace is made from it
             (directory / "emulator.log").write_bytes(self.emulator)
         elif self.trace is not None:
-            (directory / "strace").write_bytes(self.trace)
+            (directory / "strace").write_bytes(mask_trace(self.trace))
         for checkpoint, maps in self.maps.items():
             # the name comes from the guest: supervised.py allows only \w
             (directory / f"maps-{checkpoint}").write_text(maps)

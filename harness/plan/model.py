@@ -131,6 +131,7 @@ class Program:
     args: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    keep_secrets: bool = False
     root: Literal["image", "host"] = "image"
     stdin: str = ""
     user: str = ""

@@ -352,6 +352,18 @@ _PROGRAMS = (
         ),
     ),
     Setting(
+        key="keep_secrets",
+        sections=(SUBJECT,),
+        value_type=value_types.FLAG,
+        help="Record the values of `env` whose names contain TOKEN, PASSWORD, SECRET, KEY, AUTH or "
+        "CREDENTIAL. Otherwise `***` stands in their place in all files of the run.",
+        default=False,
+        option=Option(
+            name="--keep-secrets",
+            help="Record the values of --env whose names contain TOKEN, PASSWORD, KEY and the like.",
+        ),
+    ),
+    Setting(
         key="root",
         sections=(SUBJECT,),
         value_type=value_types.choice("root", "image", "host"),

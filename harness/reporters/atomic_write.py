@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from pathlib import Path
 
@@ -18,12 +19,16 @@ def write_whole(path: Path, data: bytes) -> None:
         replace_file(path, data)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace what has this name, a file or a link, by a file, in one step. Raises OSError."""
+def replace_file(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Replace what has this name, a file or a link, by a file, in one step. Raises OSError.
+
+    Only its owner can read a `private` one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with draft.open("xb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with os.fdopen(os.open(draft, flags, 0o600 if private else 0o666), "wb") as file:
             file.write(data)
         draft.replace(path)
     except BaseException:

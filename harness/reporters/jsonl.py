@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,8 @@ class JsonLinesReporter:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)
 
     def __call__(self, event: AnyEvent) -> None:
         """Append the event."""

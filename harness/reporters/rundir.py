@@ -23,7 +23,7 @@ from foothold_lab.harness.model.events import (
     RunFinished,
     RunStarted,
 )
-from foothold_lab.harness.reporters.atomic_write import write_whole
+from foothold_lab.harness.reporters.atomic_write import replace_file
 from foothold_lab.harness.reporters.jsonl import JsonLinesReporter
 from foothold_lab.harness.run_directory import SCHEMA
 
@@ -74,4 +74,4 @@ class RunDirectoryReporter:
 
     def _write(self, name: str, value: object) -> None:
         text = msgspec.json.format(msgspec.json.encode(value), indent=1)
-        write_whole(self._directory / name, escape_json(text) + b"\n")
+        replace_file(self._directory / name, escape_json(text) + b"\n", private=True)

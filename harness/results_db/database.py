@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -131,6 +132,10 @@ class Database:
         return row[0] if row else None
 
     def _open(self, name: str) -> None:
+        with contextlib.suppress(OSError):  # which SQLite explains
+            # commands are in it; its log and index get the same mode
+            if self.path != MEMORY and not self.path.exists():
+                os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with self._translated_errors():
             self._connection = sqlite3.connect(
                 name,

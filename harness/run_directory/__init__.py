@@ -2,8 +2,9 @@
 
 from foothold_lab.harness.run_directory.documents import DAMAGED, decode
 from foothold_lab.harness.run_directory.event_log import SCHEMA, read_events, read_head
-from foothold_lab.harness.run_directory.files import RunFiles, UnsafeFileError
+from foothold_lab.harness.run_directory.files import RunFiles, UnsafeFileError, write_private
 
 __all__ = [
     "DAMAGED", "SCHEMA", "RunFiles", "UnsafeFileError", "decode", "read_events", "read_head",
+    "write_private",
 ]  # fmt: skip

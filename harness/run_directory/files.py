@@ -28,6 +28,7 @@ _OPENAT2 = 437  # include/uapi/asm-generic/unistd.h
 _NO_SYMLINKS, _BENEATH = 0x04, 0x08  # RESOLVE_…, include/uapi/linux/openat2.h
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISLNK, "a symbolic link"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"), (stat.S_ISDIR, "a directory"),
@@ -224,3 +225,9 @@ def _open_by_parts(base: int, parts: Sequence[str]) -> int:
             os.close(found)
         found = following
     return found
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner can read: it may hold commands and environments."""
+    with os.fdopen(os.open(path, _WRITE, 0o600), "wb") as file:
+        file.write(data)

@@ -45,7 +45,7 @@ def of_host(program: Path, loader: str) -> dict[str, Path]:
                 f"{program} needs {name}, which is not on this machine",
                 "install it, or name its directory in LD_LIBRARY_PATH",
             )
-        if arrow and place.startswith("/"):
+        if arrow and place.startswith("/") and "\0" not in place:
             path = os.path.normpath(place.rpartition(" (")[0])
             found[path] = Path(path)
     if done.returncode:

@@ -24,7 +24,8 @@ from foothold_lab.harness.model.errors import GuestError, UsageError
 from foothold_lab.harness.model.escape import escape_shell
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
-from foothold_lab.harness.run_directory import DAMAGED, RunFiles, decode
+from foothold_lab.harness.model.secret_values import mask_environment, unmask_environment
+from foothold_lab.harness.run_directory import DAMAGED, RunFiles, decode, write_private
 from foothold_lab.harness.subjects.overlay import ROOT, STDIN, WORK, Overlay
 from foothold_lab.harness.subjects.program_file import program_file
 from foothold_lab.images.debian_arch import PORTS
@@ -62,6 +63,7 @@ class Subject:
     interpreter: of a script, a path or, after env(1), a name.
     machine: the only one that runs it; empty: any.
     user: name or number of the user that it runs as; empty: that of the agent.
+    keep_secrets: whether secrets of its environment are recorded (model/secret_values.py).
     sysroot: whether its loader and libraries are those of another root file system.
     linked: whether it takes libraries of the root file system of its guest.
     """
@@ -71,6 +73,7 @@ class Subject:
     files: Mapping[str, Path] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    keep_secrets: bool = False
     root: Root = "image"
     reports: bool = False
     timeout: float = TIMEOUT
@@ -147,7 +150,11 @@ def _copy(source: Path, target: Path, *, shared: bool) -> None:
 
 def write_deployed(directory: Path, subjects: Sequence[Subject]) -> None:
     """Record in the directory of a boot which subjects were deployed for it."""
-    (directory / _DEPLOYED).write_bytes(msgspec.json.encode(subjects, enc_hook=str))
+    recorded = [
+        each if each.keep_secrets else replace(each, environment=mask_environment(each.environment))
+        for each in subjects
+    ]
+    write_private(directory / _DEPLOYED, msgspec.json.encode(recorded, enc_hook=str))
 
 
 def read_deployed(files: RunFiles) -> dict[str, Subject]:
@@ -292,6 +299,7 @@ class ProgramOptions:
     files: paths of more files and directories, which are copied into its working directory, and
         are at their own absolute paths as well.
     environment: assignments, NAME=VALUE.
+    keep_secrets: record the values of secrets in it.
     stdin: the file that is its standard input; empty: nothing can be read.
     user: the user that it runs as, a name in the guest or a number; empty: that of the agent.
     root: `host`: it runs from the root of this machine, and only files that the guest hides are
@@ -307,6 +315,7 @@ class ProgramOptions:
     name: str = ""
     files: Sequence[str] = ()
     environment: Sequence[str] = ()
+    keep_secrets: bool = False
     stdin: str = ""
     user: str = ""
     root: Root = "image"
@@ -341,7 +350,9 @@ def of_program(
     subject = Subject(
         name=options.name or subject_name(path.name),
         argv=(str(path), *arguments),
-        environment=_search_path() | dict(_assignment(each) for each in options.environment),
+        environment=_search_path()
+        | unmask_environment(dict(_assignment(each) for each in options.environment)),
+        keep_secrets=options.keep_secrets,
         root=options.root,
         user=options.user,
         sysroot=options.sysroot is not None,

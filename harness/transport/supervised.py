@@ -456,5 +456,5 @@ def decode(payload: bytes, kind: type[_T]) -> _T:
     """Parse a payload of the agent. Raises LostContactError if it is invalid."""
     try:
         return msgspec.json.decode(payload, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise LostContactError(f"the agent sent an invalid message: {error}") from error

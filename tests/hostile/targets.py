@@ -7,9 +7,15 @@ A target raises what is not an answer in words: an error that is not of Foothold
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
-from collections.abc import Mapping
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from random import Random
 from unittest import mock
@@ -17,18 +23,44 @@ from unittest import mock
 import msgspec
 
 from foothold_lab.harness.cli import main
+from foothold_lab.harness.evidence import emulator
+from foothold_lab.harness.evidence.allocator_report import read_report
+from foothold_lab.harness.evidence.arena_detection import detect_path
+from foothold_lab.harness.evidence.maps import MapsError, ledger_of, parse_maps
+from foothold_lab.harness.evidence.strace import doubts, follow_subject, last_refusal, parse_trace
 from foothold_lab.harness.interactive import bundle, recorded_cell
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import FootholdError, UsageError
 from foothold_lab.harness.model.events import AnyEvent, GuestBooting
+from foothold_lab.harness.model.facts import parse_facts
+from foothold_lab.harness.model.kernel_log import excerpt, kernel_faults
+from foothold_lab.harness.model.ledger import replay
+from foothold_lab.harness.model.record import Ending
+from foothold_lab.harness.model.traits import TRAITS
 from foothold_lab.harness.model.verdict import Expectation, Outcome
+from foothold_lab.harness.oracle import predict
+from foothold_lab.harness.plan import builtin_plans, load_plan
+from foothold_lab.harness.plan.builtin import BUILTIN_DIRECTORY
 from foothold_lab.harness.results_db.database import MEMORY, Database
+from foothold_lab.harness.subjects import libraries
+from foothold_lab.harness.subjects.overlay import Overlay
 from foothold_lab.harness.subjects.subject import (
     Subject,
     can_judge_under,
     of_program,
     write_deployed,
 )
+from foothold_lab.harness.transport.console import diagnose
+from foothold_lab.harness.transport.frames import (
+    KEY_SIZE,
+    FrameKind,
+    Frames,
+    LostContactError,
+    seal,
+)
+from foothold_lab.images.apt import Apt, Deb, parse_uris
+from foothold_lab.images.cache import Cache
+from foothold_lab.images.errors import ImageError
 from tests.hostile.mutate import mutate, mutate_bytes
 from tests.unit.harness import samples
 from tests.unit.html_report import runs
@@ -93,7 +125,18 @@ def check_run_directory(random: Random, scratch: Path) -> None:
         describe_bundle(directory, cell, scratch / "tree")
 
 
-_ELF = Path("/bin/true").resolve().read_bytes()
+DATA = Path(__file__).parents[1] / "data"
+_TRUE = Path("/bin/true").resolve()
+_ELF = _TRUE.read_bytes()
+_RECORDED = sorted((samples.RECORDED / "traced").iterdir())
+_LISTED = (
+    b"\tlinux-vdso.so.1 (0x00007f0b0adea000)\n"
+    b"\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f0b0aa06000)\n"
+    b"\tlibz.so.1 => not found\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f0b0adec000)\n"
+)
+_URIS = (
+    b"'http://deb.debian.org/debian/pool/main/p/pp_1_all.deb' pp_1_all.deb 1234 SHA256:" + b"0" * 64
+)
 
 
 def check_elf(random: Random, scratch: Path) -> None:
@@ -117,6 +160,166 @@ def check_elf(random: Random, scratch: Path) -> None:
         assert len(str(error)) < 2000
     else:
         can_judge_under(subject, 1 << 39)
+
+
+def check_plan(random: Random, scratch: Path) -> None:
+    """Read a damaged plan, and list its cells."""
+    name = random.choice(builtin_plans())
+    path = scratch / "plan.toml"
+    path.write_bytes(mutate(random, (BUILTIN_DIRECTORY / f"{name}.toml").read_bytes()))
+    with contextlib.suppress(FootholdError):
+        load_plan(path, samples.KNOWN).cells()
+
+
+def check_loader_output(random: Random, scratch: Path) -> None:
+    """Read what a loader printed about the libraries of a program."""
+    text = mutate(random, _LISTED).decode(errors="replace")
+    status = random.choice((0, 0, 1, -11))
+    done = subprocess.CompletedProcess([], status, text, mutate(random, b"error").decode("latin-1"))
+    with mock.patch.object(subprocess, "run", lambda *_, **__: done):
+        try:
+            found = libraries.of_host(_TRUE, "/lib64/ld-linux-x86-64.so.2")
+        except UsageError as error:
+            assert error.remedy
+        else:
+            overlay = Overlay()
+            for path, library in found.items():
+                overlay.add(path, library)
+            assert not [name for name in (*overlay.files, *overlay.links) if "/../" in name]
+
+
+def check_package(random: Random, scratch: Path) -> None:
+    """Unpack a damaged Debian package whose hash is right, and read damaged lists of packages."""
+    data = mutate_bytes(random, _package())
+    cache, tree = Cache(scratch / "cache"), scratch / "tree"
+    apt = Apt(cache)
+    apt.debs.mkdir(parents=True)
+    deb = Deb(
+        package="pp", version="1", suite="s", file="pp_1_all.deb", size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )  # fmt: skip
+    (apt.debs / deb.file).write_bytes(data)
+    before = set(scratch.iterdir())
+    with contextlib.suppress(ImageError):
+        apt.unpack([deb], tree)
+    assert set(scratch.iterdir()) - before <= {tree}
+    parse_uris(mutate(random, _URIS).decode(errors="replace"), "bookworm")
+
+
+@cache
+def _package() -> bytes:
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch) / "root"
+        (root / "DEBIAN").mkdir(parents=True)
+        (root / "usr/bin").mkdir(parents=True)
+        (root / "usr/bin/p").write_text("#!/bin/sh\n")
+        (root / "usr/bin/link").symlink_to("../../../../../../etc")
+        (root / "DEBIAN/control").write_text(
+            "Package: p\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: p\n"
+        )
+        file = Path(scratch) / "p.deb"
+        argv = ["dpkg-deb", "--root-owner-group", "-Znone", "-b", str(root), str(file)]
+        subprocess.run(argv, check=True, capture_output=True)
+        return file.read_bytes()
+
+
+def check_strace(random: Random, scratch: Path) -> None:
+    """Read a damaged trace of strace."""
+    path = random.choice(_RECORDED) / "strace"
+    trace = parse_trace(mutate(random, path.read_bytes()))
+    subject = follow_subject(trace, trace.calls[0].pid if trace.calls else 0)
+    replay(subject.steps)
+    doubts(trace, subject, Ending(status=0))
+    last_refusal(trace, 1)
+
+
+def check_emulator(random: Random, scratch: Path) -> None:
+    """Read a damaged log of qemu-user."""
+    path = random.choice(sorted((DATA / "emulator").glob("*.log")))
+    log = emulator.read_log(mutate(random, path.read_bytes()))
+    subject = emulator.follow_subject(log, 1)
+    replay(subject.steps)
+    emulator.doubts(subject, Ending(status=0))
+
+
+def check_maps(random: Random, scratch: Path) -> None:
+    """Read damaged /proc/PID/maps."""
+    path = random.choice(_RECORDED) / "maps-end"
+    with contextlib.suppress(MapsError):
+        found = parse_maps(mutate(random, path.read_bytes()).decode(errors="replace"))
+        ledger_of(found)
+        for policy in ("before", "after", "modern"):
+            detect_path(found, policy, 8)
+
+
+def check_report(random: Random, scratch: Path) -> None:
+    """Read a damaged report of the allocator."""
+    path = random.choice(_RECORDED) / "stdout.jsonl"
+    report = read_report(mutate(random, path.read_bytes()))
+    str(report.path)
+
+
+def check_frames(random: Random, scratch: Path) -> None:
+    """Read damaged frames of the agent."""
+    key, stream = bytes(KEY_SIZE), b""
+    for number, kind in enumerate(random.choices(list(FrameKind), k=random.randint(1, 6))):
+        payload = mutate(random, b'{"pid":1,"status":0}')
+        head = struct.pack("<cI", kind.value, len(payload))
+        stream += head + seal(key, number, head, payload) + payload
+    frames = Frames(key)
+    with contextlib.suppress(LostContactError, FootholdError):
+        damaged = mutate_bytes(random, stream)
+        while damaged:
+            size = random.randint(1, 100)
+            list(frames.take(damaged[:size]))
+            damaged = damaged[size:]
+
+
+def check_facts(random: Random, scratch: Path) -> None:
+    """Read damaged facts of a guest, and predict from them."""
+    with contextlib.suppress(FootholdError):
+        facts = parse_facts(mutate(random, msgspec.json.encode(samples.facts())))
+        for trait in TRAITS.values():
+            trait(facts)
+        for policy in ("before", "after", "modern"):
+            predict(facts, samples.cell("uml-6.1", policy).limits, policy)
+
+
+def check_console(random: Random, scratch: Path) -> None:
+    """Search a damaged console for the signs of a death."""
+    path = random.choice(sorted((DATA / "consoles").glob("*.log")))
+    text = mutate(random, path.read_bytes()).decode(errors="replace")
+    for line in text.splitlines():
+        if error := diagnose(line[:4096]):
+            assert error.remedy is not None
+    excerpt(text.splitlines(), 12)
+    kernel_faults(text)
+
+
+TARGETS: Mapping[str, Callable[[Random, Path], None]] = {
+    "console": check_console,
+    "elf": check_elf,
+    "emulator": check_emulator,
+    "facts": check_facts,
+    "frames": check_frames,
+    "loader": check_loader_output,
+    "maps": check_maps,
+    "package": check_package,
+    "plan": check_plan,
+    "report": check_report,
+    "run-directory": check_run_directory,
+    "strace": check_strace,
+}
+MOST_SECONDS = 20.0  # of processor time, for one input
+
+
+def fuzz(name: str, seed: int) -> None:
+    """Give one input to a target. Raises what it raises, and AssertionError if it takes long."""
+    before = time.thread_time()
+    with tempfile.TemporaryDirectory(prefix="foothold-fuzz-") as scratch:
+        TARGETS[name](Random(seed), Path(scratch))
+    seconds = time.thread_time() - before
+    assert seconds < MOST_SECONDS, f"{name} took {seconds:.1f} s for the input of seed {seed}"
 
 
 def run_command(
