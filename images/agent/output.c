@@ -27,14 +27,34 @@ void output_as_text(void)
 	as_text = true;
 }
 
-/* Write head and payload in one call: two would become two packets of SSH. */
+static struct {
+	unsigned char bytes[HEAD + CHUNK];
+	size_t length;
+} held;
+
+/* Write what is held, head and payload in one call: more would become more packets of SSH. */
 static void write_frame(const unsigned char head[HEAD], const void *data, size_t length)
 {
-	struct iovec parts[] = {{(void *)head, HEAD}, {(void *)data, length}};
-	ssize_t sent = writev(STDOUT_FILENO, parts, 2);
-	size_t done = sent > 0 ? (size_t)sent : 0, first = done < HEAD ? done : HEAD;
-	write_all(STDOUT_FILENO, head + first, HEAD - first);
-	write_all(STDOUT_FILENO, (const char *)data + (done - first), length - (done - first));
+	struct iovec parts[] = {
+		{held.bytes, held.length}, {(void *)head, HEAD}, {(void *)data, length}};
+	ssize_t sent = writev(STDOUT_FILENO, parts, 3);
+	size_t done = sent > 0 ? (size_t)sent : 0;
+	for (size_t i = 0; i < 3; i++) {
+		size_t part = done < parts[i].iov_len ? done : parts[i].iov_len;
+		write_all(STDOUT_FILENO, (char *)parts[i].iov_base + part, parts[i].iov_len - part);
+		done -= part;
+	}
+	held.length = 0;
+}
+
+void hold_frame(enum frame_kind kind, const void *data, size_t length)
+{
+	if (as_text || length > CHUNK || held.length)
+		return;
+	frame_header(held.bytes, kind, length);
+	seal_frame(&sealer, held.bytes, data, length, held.bytes + FRAME_HEADER);
+	memcpy(held.bytes + HEAD, data, length);
+	held.length = HEAD + length;
 }
 
 void send_frame(enum frame_kind kind, const void *data, size_t length)

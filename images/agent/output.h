@@ -17,6 +17,8 @@ void output_as_text(void);
 int output_read_key(int fd);
 /* Send a frame. If the harness is gone, the end of file on standard input says so as well. */
 void send_frame(enum frame_kind kind, const void *data, size_t length);
+/* Send a frame of at most CHUNK bytes together with the next one: in one packet of SSH. */
+void hold_frame(enum frame_kind kind, const void *data, size_t length);
 /* Take this directory off the paths in maps from now on: it is the root of the subject. */
 void output_set_root(const char *root);
 /* Send /proc/PID/maps in a frame of this kind; nothing in it if the process is gone. Beyond
