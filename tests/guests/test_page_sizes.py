@@ -12,7 +12,7 @@ from foothold_lab.allocator.modelkernel import AddressSpace, ModelKernel
 from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.allocator.predict import predict
 from foothold_lab.allocator.trace import Call
-from foothold_lab.harness import oracle
+from foothold_lab.harness import oracle, subjects
 from foothold_lab.harness.api.guest import OpenGuest
 from foothold_lab.harness.guests.base import run_program
 from foothold_lab.harness.guests.limit_support import measure_under, support_for
@@ -25,6 +25,7 @@ from foothold_lab.harness.oracle.modelled import Narrowed
 from foothold_lab.harness.subjects.subject import FILE, of_program
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import ARM64
+from foothold_lab.images.rootfs import EMULATORS
 from tests.go_trace import symbolic
 from tests.guests.conftest import happen
 
@@ -183,3 +184,39 @@ def test_a_run_explains_a_range_of_no_whole_pages(builder: Builder, tmp_path: Pa
     assert verdict.result is Result.UNSUPPORTED
     assert verdict.findings[0].code is Code.UNSUPPORTED_LIMIT
     assert "0xf800001000 is not a multiple of the page" in verdict.reason
+
+
+EMULATED = [
+    *((policy, 0, "default") for policy in POLICIES),
+    ("modern-1.24", 0, "small:20000:1000"),
+    ("before", 1 << 39, "default"),
+    ("after", 1 << 39, "default"),
+    ("grsec", 1 << 39, "hello"),
+    ("modern-arm64", 1 << 39, "default"),
+]
+
+
+@pytest.mark.parametrize("page", [16 << 10, 64 << 10])
+@pytest.mark.parametrize(("policy", "reserved", "workload"), EMULATED)
+def test_an_emulator_with_larger_pages_answers_as_the_model(
+    policy: str, reserved: int, workload: str, page: int, builder: Builder, tmp_path: Path
+) -> None:
+    """QEMU 7.2 has a page size to choose (-p): no guest has pages of 64 KiB. It is not a kernel: it
+    accepts MAP_FIXED within a page, so this is only about calls that are whole pages.
+    """
+    subjects.deploy(tmp_path)
+    root, emulator = builder.image("root-arm64"), builder.image(EMULATORS)
+    python = root / "usr/bin/python3"
+    argv = [
+        emulator / "usr/bin" / ARM64.emulator, "-p", str(page), "-R", hex(reserved), "-L", root,
+        python, "-I", "-S", tmp_path / FILE, "--policy", policy, "--workload", workload, "--trace",
+        "--end", hex(END),
+    ]  # fmt: skip
+    done = subprocess.run(argv, capture_output=True, check=False)
+    space = AddressSpace(page_size=page, task_size=reserved or None)
+    model = predict(POLICIES[policy], ModelKernel(space), end=END, workload=workload)
+    assert json.loads(done.stdout.splitlines()[0])["page_size"] == page
+    assert symbolic(calls_of(done.stdout)) == symbolic(model.calls)
+    assert (done.returncode, done.stderr.decode()) == (
+        model.status, f"throw: {model.message}\n" if model.message else "",
+    )  # fmt: skip
