@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import refusing
+
 FOOTHOLD = [sys.executable, "-m", "foothold_lab.harness.cli"]
-REFUSE = [sys.executable, str(Path(__file__).with_name("refuse_call.py"))]
 RUN = ("run", "--limit", "none", "--subject", "/bin/true")
 # In namespaces of its own: a small file system for the memory of UML, and no further namespaces,
 # so that a guest is not confined and uses it.
@@ -32,7 +34,7 @@ def foothold(tmp_path: Path, *words: str, by: tuple[str, ...] = ()) -> tuple[int
 
 
 def test_without_ptrace_a_kernel_boots_that_uses_seccomp(tmp_path: Path) -> None:
-    by = (*REFUSE, "ptrace")
+    by = refusing.command(errno.EPERM, "ptrace")
     code, printed = foothold(tmp_path, *RUN, "--guest", "uml-7.2", "--guest", "uml-6.1", by=by)
     assert code == 0, printed
     assert "pass   uml-7.2/none/true" in printed
@@ -46,7 +48,7 @@ def test_without_ptrace_a_kernel_boots_that_uses_seccomp(tmp_path: Path) -> None
 
 
 def test_without_seccomp_the_same_kernel_boots_by_ptrace(tmp_path: Path) -> None:
-    by = (*REFUSE, "seccomp")
+    by = refusing.command(errno.EPERM, "seccomp")
     code, printed = foothold(tmp_path, *RUN, "--guest", "uml-7.2", by=by)
     assert code == 3, printed
     assert "this machine refuses the seccomp filters" in printed

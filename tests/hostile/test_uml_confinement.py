@@ -25,8 +25,8 @@ from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.images.builder import Builder
+from tests import refusing
 from tests.guests.conftest import BootGuest, boot, builder, history, images, place
-from tests.hostile import refusing
 
 __all__ = ["boot", "builder", "history", "images", "place"]
 
@@ -202,8 +202,7 @@ def test_a_mount_below_a_directory_is_read_only_too(
     before: list[str | Path] = ["unshare", "-Urm", "sh", "-c",
               f'mount -t tmpfs none "{below}" && echo old > "{below}/file" && exec "$@"', "sh"]  # fmt: skip
     if kernel != "of today":
-        python = (sys.executable, "-I", refusing.__file__)
-        before += [*python, str(errno.ENOSYS), str(refusing.MOUNT_SETATTR)]
+        before += refusing.command(errno.ENOSYS, "mount_setattr")
     script = f'{busybox} cat "{below}/file"; echo new > "{below}/file"; {busybox} chmod 777 "{below}"; echo end'
     words = (
         *CONFINEMENT,

@@ -77,3 +77,28 @@ def test_the_workflows_are_those_of_the_page() -> None:
 
 def _read(path: str) -> str:
     return (ROOT / path).read_text()
+
+
+def test_every_test_that_security_names_exists() -> None:
+    """SECURITY.md promises what these tests prove."""
+    text = (ROOT / "SECURITY.md").read_text()
+    files = {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
+    functions = {
+        name
+        for path in files.values()
+        for name in re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE)
+    }
+    named = set(re.findall(r"`(?:tests/[\w/]+/)?(test_\w+(?:\.py)?)`", text))
+    assert len(named) > 20
+    assert named <= functions | set(files), named - functions - set(files)
+
+
+def test_every_promise_of_security_names_its_proof() -> None:
+    """Each row of a table that says what someone may not do ends with a test."""
+    _, _, promises = (ROOT / "SECURITY.md").read_text().partition("## Promises and their proof")
+    rows = [line for line in promises.splitlines() if line.startswith("|") and "---" not in line]
+    assert len(rows) > 20
+    for row in rows:
+        *_, may_not, proof = (cell.strip() for cell in row.strip("|").split("|"))
+        if may_not and may_not not in ("may not", "is stopped by"):
+            assert "test_" in proof, row
