@@ -152,3 +152,28 @@ def test_foothold_show_prints_text(
 def test_a_verdict_reads_as_text(evil: str) -> None:
     [finished] = [each for each in a_run(evil, Path()) if isinstance(each, events.CellFinished)][:1]
     assert hidden(str(finished.verdict)) == set()
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_commands_that_read_the_history_print_text(
+    evil: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also what the user named: a directory, a plan, a file."""
+    name = evil.replace("\0", "").replace("/", "_").replace("\n", "_")
+    directory, history = tmp_path / f"run{name}", str(tmp_path / "history.db")
+    reported(RunDirectoryReporter(directory), a_run(evil, directory))
+    shown = str(directory)
+    for words, code in (
+        (("history", "--add", shown, "--history", history), 0),
+        (("show", shown, "--json"), 0),
+        (("compare", shown, shown), 0),
+        (("compare", shown, shown, "--json"), 0),
+        (("flaky", "--history", history), 0),
+        (("show", shown, f"no cell {name}"), 2),
+        (("report", f"{shown}/nowhere{name}"), 2),
+        (("run", f"{name}.toml"), 2),
+        (("run", "--subject", f"./{name}x"), 2),
+    ):
+        assert main.main(words) == code, words
+        seen = capsys.readouterr()
+        assert hidden(seen.out + seen.err) == set(), words
