@@ -215,7 +215,7 @@ def copy_program(program: Path, directory: Path) -> None:
         shutil.copytree(program.parent / "lib", directory / "lib")
         return
     (directory / "lib").mkdir()
-    for path, library in libraries.of_host(program, loader).items():
+    for path, library in libraries.listed_by(loader, program).items():
         if not path.startswith("/etc/"):
             shutil.copy2(library.resolve(), directory / "lib" / Path(path).name)
     elf.relocate(copy, f"lib/{Path(loader).name}", "$ORIGIN/lib")

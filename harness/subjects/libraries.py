@@ -30,6 +30,15 @@ def of_host(program: Path, loader: str) -> dict[str, Path]:
             "link it statically, or give its libraries by --sysroot",
         )
     _check_listing(program, loader)
+    return listed_by(loader, program)
+
+
+def listed_by(loader: str, program: Path) -> dict[str, Path]:
+    """Return a loader and the libraries that it finds for a program, by their absolute paths.
+
+    Executes the loader: for programs that this machine executes anyway. Raises UsageError for a
+    missing library.
+    """
     argv = [loader, "--list", str(program)]
     try:
         done = subprocess.run(
