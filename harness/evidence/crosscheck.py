@@ -6,8 +6,9 @@ proportion to what is compared, times a logarithm.
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_left
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from errno import errorcode
 from itertools import islice, pairwise
@@ -18,6 +19,7 @@ from foothold_lab.harness.evidence.strace import SubjectTrace
 from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.ledger import (
     LARGE,
+    UNKNOWN_PROTECTION,
     AddressSpace,
     Map,
     Piece,
@@ -187,11 +189,15 @@ def _missing(
 ) -> Iterator[str]:
     """Tell of each piece that the trace leaves mapped and the kernel does not show."""
     shown = RangeIndex(maps)
+    implied = _reads_imply_exec(maps)
     counts = [_is_the_runtimes(reservation) for reservation in space.ledger]
     for piece in space.layout:
         if not counts[piece.place] or any(doubts.overlapping(piece.start, piece.end)):
             continue
-        if not _is_shown(shown, piece):
+        if piece.protection == UNKNOWN_PROTECTION:
+            continue
+        fits = functools.partial(_fits, piece, implied=implied)
+        if not shown.cover(piece.start, piece.end, fits):
             there = islice(shown.overlapping(piece.start, piece.end), _MOST)
             yield (
                 f"The trace leaves {piece.start:x}-{piece.end:x} {piece.protection} "
@@ -200,10 +206,20 @@ def _missing(
             )
 
 
-def _is_shown(shown: RangeIndex[MappedRange], piece: Piece) -> bool:
-    return shown.cover(
-        piece.start, piece.end, lambda mapping: mapping.permissions[:3] == piece.protection
-    )
+def _fits(piece: Piece, mapping: MappedRange, *, implied: bool) -> bool:
+    """Does a mapping have the protection of a piece? `implied`: what is readable is executable."""
+    seen, known = mapping.permissions[:3], piece.protection
+    return seen == known or (implied and known[0] == "r" and seen == f"{known[:2]}x")
+
+
+def _reads_imply_exec(maps: Sequence[MappedRange]) -> bool:
+    """Is all that is readable executable, apart from mappings of the kernel's making?
+
+    Then the program may have been executed with the personality READ_IMPLIES_EXEC: on x86 a program
+    of 32 bits without PT_GNU_STACK (elf_read_implies_exec() in arch/x86/include/asm/elf.h).
+    """
+    readable = [each for each in maps if each.permissions[0] == "r" and each.name[:2] != "[v"]
+    return bool(readable) and all(each.permissions[2] == "x" for each in readable)
 
 
 def _unaccounted(
@@ -214,6 +230,7 @@ def _unaccounted(
 ) -> Iterator[str]:
     """Tell of each large or executable mapping that the trace does not account for."""
     layout = RangeIndex(space.layout)
+    implied = _reads_imply_exec(maps)
     for before, mapping in pairwise((None, *maps)):
         assert mapping
         if not mapping.anonymous or not (mapping.length >= LARGE or mapping.is_heap):
@@ -222,14 +239,16 @@ def _unaccounted(
             continue  # the bss of a file, which execve has mapped
         if any(doubts.overlapping(mapping.start, mapping.end)):
             continue
-        if not _is_traced(layout, mapping):
+        if not layout.cover(mapping.start, mapping.end, _explains(mapping, implied=implied)):
             yield f"The maps at `{checkpoint}` show {mapping}; the trace does not account for it."
 
 
-def _is_traced(layout: RangeIndex[Piece], mapping: MappedRange) -> bool:
-    return layout.cover(
-        mapping.start, mapping.end, lambda piece: piece.protection == mapping.permissions[:3]
-    )
+def _explains(mapping: MappedRange, *, implied: bool) -> Callable[[Piece], bool]:
+    def explains(piece: Piece) -> bool:
+        unknown = piece.protection == UNKNOWN_PROTECTION
+        return unknown or _fits(piece, mapping, implied=implied)
+
+    return explains
 
 
 def _touched(step: Step) -> Iterator[tuple[int, int]]:

@@ -25,7 +25,14 @@ from foothold_lab.harness.evidence.refusals import RefusedCalls, refused_call
 from foothold_lab.harness.evidence.strace import SubjectTrace, split
 from foothold_lab.harness.model.deadline import Check, checked, unchecked
 from foothold_lab.harness.model.findings import Code, Finding
-from foothold_lab.harness.model.ledger import Map, Piece, Reservation, Step, replay
+from foothold_lab.harness.model.ledger import (
+    UNKNOWN_PROTECTION,
+    Map,
+    Piece,
+    Reservation,
+    Step,
+    replay,
+)
 from foothold_lab.harness.model.record import Ending, Record
 
 _TABLE = "page layout changed following mmap"
@@ -345,8 +352,10 @@ def _seen(piece: Piece, host: RangeIndex[MappedRange], base: int) -> Iterator[Ma
         start = max(each.start - base, piece.start)
         end = min(each.end - base, piece.end)
         # the emulator write-protects a page whose code it has translated
-        there = piece.protection[0] == "-" or each.permissions[0] == "r"
+        there = piece.protection[0] != "r" or each.permissions[0] == "r"
         protection = piece.protection if there else "---"
+        if piece.protection == UNKNOWN_PROTECTION:
+            protection = each.permissions[:3]
         yield replace(
             each,
             start=start,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foothold_lab.harness.model.ledger import (
     PRIVATE_ANONYMOUS,
@@ -19,6 +19,7 @@ from foothold_lab.harness.model.ledger import (
     Reservation,
     Step,
     Unmap,
+    Unsure,
 )
 
 CHANGING_CALLS = frozenset(
@@ -39,6 +40,7 @@ CHANGING_CALLS = frozenset(
 OTHER_MAPPING_CALLS = frozenset(
     {
         "brk",
+        "personality",
         "remap_file_pages",
         "shmget",
         "mseal",
@@ -55,7 +57,9 @@ answer to a later call. They leave all private anonymous mappings as they are.""
 TRACED_CALLS = CHANGING_CALLS | OTHER_MAPPING_CALLS
 
 _SHM_RDONLY, _SHM_REMAP, _SHM_EXEC = 0o10000, 0o40000, 0o100000  # include/uapi/linux/shm.h
-_MREMAP_DONTUNMAP = 4  # include/uapi/linux/mman.h
+_MREMAP_FIXED, _MREMAP_DONTUNMAP = 2, 4  # include/uapi/linux/mman.h
+_READ_IMPLIES_EXEC = 0x0400000  # include/uapi/linux/personality.h
+_QUERY = "0xffffffff"  # personality(2): change nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,17 +81,31 @@ class Call:
 class MappingEffects:
     """What the calls of one trace did to address spaces, call by call.
 
-    It remembers the sizes of System V segments, which shmat(2) and shmdt(2) do not name.
+    It remembers the sizes of System V segments, which shmat(2) and shmdt(2) do not name, and the
+    threads whose readable mappings the kernel makes executable (READ_IMPLIES_EXEC: do_mmap() in
+    mm/mmap.c, do_mprotect_pkey() in mm/mprotect.c).
     """
 
     def __init__(self) -> None:
         self._segments: dict[int, int] = {}  # identifier -> bytes
         self._attached: dict[int, int] = {}  # address -> bytes
+        self._implies_exec: dict[int, bool] = {}  # thread -> its personality has READ_IMPLIES_EXEC
 
     def note_segment(self, call: Call) -> None:
         """Remember the size of a segment that any process of the trace got from shmget(2)."""
         if call.name == "shmget" and call.result is not None and not call.errno:
             self._segments[call.result] = number(call.args[1])
+
+    def note_personality(self, call: Call) -> None:
+        """Remember the personality that a thread has chosen with personality(2)."""
+        if call.name == "personality" and not call.errno and call.args[0] != _QUERY:
+            bits = _bits(call.args[0], {"READ_IMPLIES_EXEC": _READ_IMPLIES_EXEC})
+            self._implies_exec[call.pid] = bool(bits & _READ_IMPLIES_EXEC)
+
+    def note_thread(self, starter: int, thread: int) -> None:
+        """Remember that a thread, or a process, begins with the personality of its starter."""
+        if self._implies_exec.get(starter):
+            self._implies_exec.setdefault(thread, True)
 
     def step(self, call: Call) -> Step | None:
         """Return what a call did to the address space, or that it was refused addresses; None if it
@@ -95,12 +113,15 @@ class MappingEffects:
 
         Raises ValueError or IndexError if its arguments are not those of such a call.
         """
+        step: Step | None
         if call.name == "shmat":
-            return self._attach(call)
-        if call.name == "shmdt":
-            return self._detach(call)
-        effect = _EFFECTS.get(call.name)
-        return effect(call) if effect else None
+            step = self._attach(call)
+        elif call.name == "shmdt":
+            step = self._detach(call)
+        else:
+            effect = _EFFECTS.get(call.name)
+            step = effect(call) if effect else None
+        return _made_executable(step) if self._implies_exec.get(call.pid) else step
 
     def _attach(self, call: Call) -> Step | None:
         segment, requested, bits = call.args[:3]
@@ -171,19 +192,27 @@ def _unmap(call: Call) -> Step | None:
 
 def _protect(call: Call) -> Step | None:
     """Of mprotect(2) and pkey_mprotect(2): the key changes what a thread may do, not the maps."""
-    if call.result != 0:
-        return None
+    if call.result is None or call.injected or call.errno == "EINVAL":
+        return None  # EINVAL: the kernel looks at the arguments first
     start, length, bits = call.args[:3]
     return Protect(
-        start=number(start), length=number(length), protection=_protection(bits), line=call.line
+        start=number(start),
+        length=number(length),
+        protection=_protection(bits),
+        line=call.line,
+        errno=call.errno,
     )
 
 
 def _remap(call: Call) -> Step | None:
+    names = {"MREMAP_FIXED": _MREMAP_FIXED, "MREMAP_DONTUNMAP": _MREMAP_DONTUNMAP}
+    start, length, new_length = (number(each) for each in call.args[:3])
+    flags = _bits(call.args[3], names)
+    if call.errno and flags & _MREMAP_FIXED and not call.injected:
+        # mremap_to() in mm/mremap.c unmaps the destination first
+        return Unsure(number(call.args[4]), new_length, call.line)
     if call.errno or not call.result:
         return None
-    start, length, new_length = (number(each) for each in call.args[:3])
-    flags = _bits(call.args[3], {"MREMAP_DONTUNMAP": _MREMAP_DONTUNMAP})
     return Remap(
         start=start,
         length=length,
@@ -203,6 +232,16 @@ _EFFECTS: Mapping[str, Callable[[Call], Step | None]] = {
     "mremap": _remap,
     "map_shadow_stack": _map_shadow_stack,
 }
+
+
+def _made_executable(step: Step | None) -> Step | None:
+    """Return the step of a thread whose readable mappings become executable."""
+    if isinstance(step, Protect) and step.protection[0] == "r":
+        return replace(step, protection=f"{step.protection[:2]}x")
+    if isinstance(step, Map) and step.reservation.protection[0] == "r":
+        one = step.reservation
+        return replace(step, reservation=replace(one, protection=f"{one.protection[:2]}x"))
+    return step
 
 
 def number(text: str) -> int:

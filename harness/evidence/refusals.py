@@ -12,7 +12,8 @@ from foothold_lab.harness.model.sizes import format_size
 STARTERS = frozenset({"clone", "clone3", "fork", "vfork"})
 """The calls that start a thread or a process, which need memory of the kernel."""
 
-_CALLS = (TRACED_CALLS | STARTERS) - {"mincore", "process_madvise", "shmdt", "io_destroy"}
+_NEED_NO_MEMORY = {"mincore", "personality", "process_madvise", "shmdt", "io_destroy"}
+_CALLS = (TRACED_CALLS | STARTERS) - _NEED_NO_MEMORY
 _NO_REFUSALS = ("ENOSYS", "ERESTART", "EINTR")  # the kernel lacks the call, or repeats it
 _MOST_SHOWN = 8  # groups in a line of evidence
 

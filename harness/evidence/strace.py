@@ -351,6 +351,7 @@ class _Follower:
             if self._executed > 1:
                 self.programs.append(_text(call.args[0 if call.name == "execve" else 1]))
         elif call.name in STARTERS and call.result is not None and call.result > 0:
+            self._effects.note_thread(call.pid, call.result)
             if call.result in self._ours:
                 self.threads += 1
             else:
@@ -362,6 +363,7 @@ class _Follower:
         """Note what a call did, and whether it was refused."""
         try:
             self._effects.note_segment(call)
+            self._effects.note_personality(call)
             if step := self._effects.step(call):
                 self.steps.append(step)
             if call.pid in self._ours and (refused := refused_call(call)):

@@ -7,7 +7,7 @@ flags by the names of mmap(2) without their `MAP_`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,6 +17,8 @@ from foothold_lab.harness.model.deadline import Check, checked, unchecked
 from foothold_lab.harness.model.sizes import format_size
 
 PAGE = 4096  # of most guests
+UNKNOWN_PROTECTION = "???"  # of a range that a failed call may have changed or unmapped
+_REFUSED_AT_ONCE = ("EINVAL", "EBADF", "EACCES", "EPERM")  # errors of the arguments
 LARGE = 64 << 20  # from here on a reservation is of interest by its size: Go's arena, glibc's heaps
 
 # include/uapi/linux/mman.h, asm-generic/mman-common.h, asm-generic/mman.h
@@ -136,12 +138,18 @@ class Unmap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protect:
-    """A step: [start, start+length) got another protection."""
+    """A step: [start, start+length) got another protection.
+
+    `errno` is the error of a call that failed. The kernel changes mapping after mapping, in order of
+    their addresses, and stops at the first that it cannot change: at a hole with ENOMEM
+    (do_mprotect_pkey() in mm/mprotect.c).
+    """
 
     start: int
     length: int
     protection: str
     line: str = field(default="", compare=False)
+    errno: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,12 +167,24 @@ class Remap:
     keeps_old: bool = False
 
 
-Step = Map | Unmap | Protect | Remap
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """A step: a call that failed may have unmapped [start, start+length)."""
+
+    start: int
+    length: int
+    line: str = field(default="", compare=False)
+
+
+Step = Map | Unmap | Protect | Remap | Unsure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A mapped range [start, end). `place` is the place of its reservation in the ledger."""
+    """A mapped range [start, end). `place` is the place of its reservation in the ledger.
+
+    The protection is UNKNOWN_PROTECTION if a failed call may have changed or unmapped the range.
+    """
 
     start: int
     end: int
@@ -214,12 +234,13 @@ class _Space:
 
     def apply(self, step: Step) -> None:
         if isinstance(step, Protect):
-            for piece in self._take(step.start, step.length, ReservationState.PROTECTED):
-                self._pieces[piece.start] = (piece.end, step.protection, piece.place)
+            self._protect(step)
         elif isinstance(step, Map):
             self._map(step.reservation)
         elif isinstance(step, Unmap):
             self._take(step.start, step.length, ReservationState.UNMAPPED)
+        elif isinstance(step, Unsure):
+            self._put_back(self._cut(step.start, step.length), UNKNOWN_PROTECTION)
         else:
             self._remap(step)
 
@@ -245,6 +266,10 @@ class _Space:
         self._states.append(())
         start = reservation.granted
         if start is None:
+            if "FIXED" in reservation.flags and reservation.errno not in _REFUSED_AT_ONCE:
+                # mmap_region() in mm/vma.c may unmap what is there before it fails
+                there = self._cut(reservation.requested or 0, reservation.length)
+                self._put_back(there, UNKNOWN_PROTECTION)
             return
         taken = self._take(start, reservation.length, ReservationState.REPLACED)
         # a trace may show the calls of two threads in another order than the kernel's: only
@@ -255,6 +280,26 @@ class _Space:
         if end > start:
             self._pieces[start] = (end, reservation.protection, place)
 
+    def _protect(self, step: Protect) -> None:
+        length = step.length
+        if step.errno:
+            pieces = self._cut(step.start, length)
+            self._put_back(pieces)
+            first = _before_the_first_hole(pieces, step.start)
+            length = first[-1].end - step.start if first else 0
+            hole = 0 < length < self._whole_pages(step.length)
+            if not (hole and step.errno == "ENOMEM"):
+                # the kernel stopped at a mapping that this ledger cannot know
+                self._put_back(first or pieces, UNKNOWN_PROTECTION)
+                return
+        taken = self._take(step.start, length, ReservationState.PROTECTED)
+        self._put_back(taken, step.protection)
+
+    def _put_back(self, pieces: Iterable[Piece], protection: str = "") -> None:
+        """Put pieces back into the layout, with another protection if one is given."""
+        for piece in pieces:
+            self._pieces[piece.start] = (piece.end, protection or piece.protection, piece.place)
+
     def _remap(self, step: Remap) -> None:
         """The new mapping has the protection and the flags of the old one. What no step has mapped
         is of the kernel's making (the vdso, the heap of brk) or a file that execve has mapped.
@@ -264,8 +309,7 @@ class _Space:
         protection = taken[0].protection if taken else "rw-"
         flags = self._ledger[taken[0].place].flags if taken else frozenset[str]()
         if step.keeps_old:
-            for piece in taken:
-                self._pieces[piece.start] = (piece.end, piece.protection, piece.place)
+            self._put_back(taken)
         moved = Reservation(
             requested=None,  # its flags, not an address, say whether it may move
             length=step.new_length,
@@ -321,6 +365,17 @@ class _Space:
     def _note(self, place: int, state: ReservationState) -> None:
         if state not in self._states[place]:
             self._states[place] += (state,)
+
+
+def _before_the_first_hole(pieces: Sequence[Piece], start: int) -> list[Piece]:
+    """Return the pieces that follow each other without a hole from `start` on."""
+    first = []
+    for piece in pieces:
+        if piece.start != start:
+            break
+        first.append(piece)
+        start = piece.end
+    return first
 
 
 def _with_states(

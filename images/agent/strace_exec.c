@@ -17,8 +17,8 @@
 #define CALLS                                                                                      \
 	"trace=brk,mmap,?mmap2,munmap,mprotect,?pkey_mprotect,mremap,mincore,?remap_file_pages,"   \
 	"?shmget,?shmat,?shmdt,?map_shadow_stack,?mseal,?process_madvise,?io_setup,?io_destroy,"   \
-	"?io_uring_setup,?userfaultfd,execve,execveat,clone,?clone3,?fork,?vfork,prlimit64,"       \
-	"?setrlimit,?getrlimit,exit,exit_group"
+	"?io_uring_setup,?userfaultfd,personality,execve,execveat,clone,?clone3,?fork,?vfork,"     \
+	"prlimit64,?setrlimit,?getrlimit,exit,exit_group"
 /* The calls that name files, and how a program ends. */
 #define FILE_CALLS "trace=%file,exit_group"
 

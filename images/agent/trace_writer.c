@@ -43,6 +43,7 @@ static const struct {
 	{SYS_remap_file_pages, "remap_file_pages", "anpnx"},
 	{SYS_map_shadow_stack, "map_shadow_stack", "anxR"},
 	{SYS_mseal, "mseal", "anx"},
+	{SYS_personality, "personality", "x"},
 	{SYS_process_madvise, "process_madvise", "dandx"},
 	{SYS_io_setup, "io_setup", "na"},
 	{SYS_io_destroy, "io_destroy", "a"},

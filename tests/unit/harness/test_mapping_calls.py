@@ -58,7 +58,7 @@ def test_the_tracer_of_the_agent_writes_them_all() -> None:
 
 def test_the_documentation_lists_them_all() -> None:
     page = (ROOT / "docs" / "mapping-calls.md").read_text()
-    _, changing, other, _ = page.split("\n## ")
+    _, changing, other, *_ = page.split("\n## ")
     for text, calls in ((changing, CHANGING_CALLS), (other, OTHER_MAPPING_CALLS)):
         rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
         assert set(re.findall(r"`(\w+)`", "".join(rows))) == calls
@@ -130,3 +130,89 @@ def test_memory_with_a_name_is_anonymous() -> None:
     maps = "100000000000-100004000000 ---p 00000000 00:00 0 [anon: Go: heap reservation]\n"
     assert disagreements(maps, RESERVE) == []
     assert len(disagreements(maps)) == 1, "large, and the trace does not account for it"
+
+
+def hole(at: int) -> str:
+    return f"7 munmap({at:#x}, 1048576) = 0"
+
+
+PROTECT = "7 mprotect(0x100000000000, 67108864, PROT_READ) = -1"
+
+
+def test_protecting_up_to_a_hole_changes_what_is_before_it() -> None:
+    before, behind = (0x100000000000, 0x100001000000), (0x100001100000, 0x100004000000)
+    lines = RESERVE, hole(before[1]), f"{PROTECT} ENOMEM (x)"
+    assert layout(*lines) == [(*before, "r--"), (*behind, "---")]
+    maps = (
+        "100000000000-100001000000 r--p 00000000 00:00 0 \n"
+        "100001100000-100004000000 ---p 00000000 00:00 0 \n"
+    )
+    assert disagreements(maps, *lines) == []
+    assert disagreements(maps.replace("r--p", "---p"), *lines)
+
+
+def test_protecting_a_hole_changes_nothing() -> None:
+    protect = "7 mprotect(0x0fffffff0000, 67174400, PROT_READ) = -1 ENOMEM (x)"
+    maps = "100000000000-100004000000 ---p 00000000 00:00 0 \n"
+    assert disagreements(maps, RESERVE, protect) == []
+
+
+@pytest.mark.parametrize("errno", ["ENOMEM", "EACCES", "EPERM"])
+@pytest.mark.parametrize("shown", ["---p", "r--p"])
+def test_how_far_a_refused_protection_came_may_be_unknown(errno: str, shown: str) -> None:
+    maps = f"100000000000-100004000000 {shown} 00000000 00:00 0 \n"
+    assert disagreements(maps, RESERVE, f"{PROTECT} {errno} (x)") == []
+
+
+def test_a_protection_that_was_refused_at_once_changes_nothing() -> None:
+    maps = "100000000000-100004000000 r--p 00000000 00:00 0 \n"
+    assert disagreements(maps, RESERVE, f"{PROTECT} EINVAL (x)")
+    assert disagreements(maps, RESERVE, f"{PROTECT} ENOMEM (x) (INJECTED)")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mmap(0x100000000000, 33554432, PROT_READ, MAP_PRIVATE|MAP_FIXED|MAP_ANONYMOUS, -1, 0)",
+        "mremap(0x200000000000, 4096, 33554432, MREMAP_MAYMOVE|MREMAP_FIXED, 0x100000000000)",
+    ],
+    ids=["mmap", "mremap"],
+)
+def test_a_refused_call_may_have_unmapped_its_destination(line: str) -> None:
+    lines = RESERVE, f"7 {line} = -1 ENOMEM (x)"
+    behind = "100002000000-100004000000 ---p 00000000 00:00 0 \n"
+    assert disagreements(behind, *lines) == []
+    assert disagreements(behind.replace("---p", "rw-p"), *lines)
+
+
+IMPLIED = "7 personality(PER_LINUX|READ_IMPLIES_EXEC) = 0 (PER_LINUX)"
+READABLE = "mmap(0x100000000000, 67108864, PROT_READ, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0x100000000000"  # fmt: skip
+EXECUTABLE = [(0x100000000000, 0x100004000000, "r-x")]
+
+
+def test_readable_memory_may_be_executable() -> None:
+    assert layout(IMPLIED, f"7 {READABLE}") == EXECUTABLE
+    protect = "7 mprotect(0x100000000000, 67108864, PROT_READ) = 0"
+    assert layout(RESERVE, IMPLIED, protect) == EXECUTABLE
+    assert layout(IMPLIED, RESERVE)[0][2] == "---"
+    number = "7 personality(0x400000) = 0"  # as the agent writes it
+    assert layout(number, f"7 {READABLE}") == EXECUTABLE
+
+
+def test_a_personality_is_that_of_a_thread() -> None:
+    clone = "7 clone(child_stack=NULL, flags=CLONE_VM|CLONE_THREAD) = 8"
+    assert layout(clone, IMPLIED, f"8 {READABLE}")[0][2] == "r--"
+    assert layout(IMPLIED, clone, f"8 {READABLE}") == EXECUTABLE
+    query = "7 personality(0xffffffff) = 0x400000 (PER_LINUX|READ_IMPLIES_EXEC)"
+    plain = "7 personality(PER_LINUX) = 0x400000 (PER_LINUX|READ_IMPLIES_EXEC)"
+    assert layout(IMPLIED, query, f"7 {READABLE}") == EXECUTABLE
+    assert layout(IMPLIED, plain, f"7 {READABLE}")[0][2] == "r--"
+
+
+def test_a_program_may_be_executed_with_executable_memory() -> None:
+    memory = "100000000000-100004000000 r-xp 00000000 00:00 0 \n"
+    text = "08048000-08049000 r-xp 00000000 00:00 7 /p\n"
+    kernels = "f7fc5000-f7fc9000 r--p 00000000 00:00 0 [vvar]\n"
+    assert disagreements(text + kernels + memory, f"7 {READABLE}") == []
+    data = "08049000-0804a000 rw-p 00000000 00:00 7 /p\n"
+    assert disagreements(text + data + kernels + memory, f"7 {READABLE}")
