@@ -33,6 +33,7 @@ END = "end"  # the checkpoint of a program that was about to end by itself
 MOST_OUTPUT = 4096  # characters of the last output
 MANY_CALLS = 100  # reservations, refused without end: the program makes no progress
 _KILLED = 9
+_LAST_SIGNAL = 31  # of those with names; the others are real-time signals
 _CONDITIONS = {
     "port": "it listens on its port; ",
     "file": "its file is there; ",
@@ -96,10 +97,19 @@ class _ProgramObserver:
             self._evidence[TRACED] = _how(self._record)
             self._record = untraced
         ending = self._record.ending
-        self._evidence["ending"] = _how(self._record)
+        self._evidence["ending"] = _how(self._record) + self._signal_of_a_child()
         if ending.outlived and not _was_stopped(self._record):
             self._evidence["left behind"] = f"{ending.outlived} processes, which were ended"
         self._evidence["took"] = _took(ending)
+
+    def _signal_of_a_child(self) -> str:
+        """Name the signal that a status stands for: a shell exits with 128 + N if signal N killed
+        the command that it waited for (POSIX, sh: 2.8.2). Empty if the program started no process.
+        """
+        status, started = self._record.ending.status, not self._traced or self._traced[0].children
+        if not started or self._record.ending.signal or not 128 < status <= 128 + _LAST_SIGNAL:
+            return ""
+        return f": a child was probably killed by {signal_name(status - 128)}"
 
     def observation(self, ready_pattern: str, *, must_be_ready: bool) -> Observation:
         record = self._record

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.cli.bisect import SKIP
+from foothold_lab.harness.cli.context import FINDING
 from foothold_lab.images.builder import Builder
 
 SCRIPT = """\
@@ -71,3 +73,45 @@ def test_git_finds_the_commit(repository: Path) -> None:
     assert "Kernel 7.2" in log.splitlines()[-1]
     assert "# skip: [" in log
     assert "kernel panic: Requested init /nowhere failed" in told
+
+
+CRASH = ("/bin/sh", "-c", "sleep 1; echo c > /proc/sysrq-trigger; sleep 60")
+
+
+@pytest.mark.parametrize(
+    ("program", "expect", "code"),
+    [
+        (CRASH, "panics:sysrq triggered crash", 0),
+        (CRASH, "panics:Bad page map", FINDING),
+        (("/bin/true",), "panics:sysrq triggered crash", FINDING),
+        (CRASH, "starts", SKIP),
+        (("/bin/true",), "starts", 0),
+    ],
+    ids=["as-expected", "another-panic", "no-panic", "panic-not-expected", "starts"],
+)
+def test_a_panic_under_the_program(
+    program: tuple[str, ...], expect: str, code: int, tmp_path: Path, builder: Builder
+) -> None:
+    """The exit codes of docs/bisect.md."""
+    kernel = builder.image("uml-bookworm") / "linux"
+    done = subprocess.run(
+        [sys.executable, "-m", "foothold_lab.harness.cli", "run", "--uml", kernel,
+         "--subject", program[0], *(f"--arg={arg}" for arg in program[1:]),
+         "--expect", expect, "--no-history", "--run-dir", tmp_path / "run"],
+        capture_output=True, text=True, timeout=250,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_a_kernel_that_panics_at_boot_is_skipped(tmp_path: Path, builder: Builder) -> None:
+    kernel = builder.image("uml-bookworm") / "linux"
+    done = subprocess.run(
+        [sys.executable, "-m", "foothold_lab.harness.cli", "run", "--uml", kernel,
+         "--append", "init=/nowhere", "--subject", "/bin/true",
+         "--expect", "panics:Requested init /nowhere failed", "--no-history",
+         "--run-dir", tmp_path / "run"],
+        capture_output=True, text=True, timeout=250,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+    )  # fmt: skip
+    assert done.returncode == SKIP, done.stdout + done.stderr

@@ -147,6 +147,34 @@ def test_a_program_whose_reservations_are_all_refused_hangs(
     assert "all its large reservations were refused" in str(verdict.observed)
 
 
+def test_a_script_whose_child_died_by_a_signal(guest: OpenGuest, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\nsh -c 'kill -SEGV $$'\nexit $?\n")
+    script.chmod(0o755)
+    verdict = guest.run_cell(script, expect="status:139")
+    _, outcome, ending = seen(verdict)
+    assert outcome is Outcome.DIES
+    assert ending == "status 139: a child was probably killed by SIGSEGV"
+
+
+def test_more_pages_than_the_host_maps_hang(tmp_path: Path) -> None:
+    """UML 7.2 ignores that the host refuses a mapping: the page fault repeats without end."""
+    if int(Path("/proc/sys/vm/max_map_count").read_text()) > 80_000:
+        pytest.skip("the host maps all pages of the program: vm.max_map_count is above 80,000")
+    program = tmp_path / "scattered_pages"
+    source = Path(__file__).with_name("scattered_pages.c")
+    done = processes.run(["gcc", "-O1", "-static-pie", "-o", program, source])
+    if done.returncode:
+        pytest.skip(f"no C compiler: {done.stderr.strip()}")
+    with open_guest("uml-7.2") as opened:
+        started = time.monotonic()
+        verdict = opened.run_cell(program, timeout=10)
+        assert time.monotonic() - started < 90
+        assert verdict.observed
+        assert verdict.observed.outcome is Outcome.HANGS, str(verdict)
+        assert "its page faults give it no memory" in str(verdict.observed)
+
+
 # what a program prints in the last moment before its kernel stops never leaves the guest
 CRASH = (
     "/bin/sh", "-c", "echo about to crash; sleep 1; echo c > /proc/sysrq-trigger; sleep 60",

@@ -81,6 +81,24 @@ def test_a_death_and_what_was_done_before() -> None:
     assert seen.is_as(Expectation.parse("path:refused"))
 
 
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [(139, "SIGSEGV"), (134, "SIGABRT"), (137, "SIGKILL"), (132, "SIGILL"), (159, "SIGSYS")],
+)
+def test_a_status_names_the_signal_of_a_child(status: int, name: str) -> None:
+    fork = "7 clone(child_stack=NULL, flags=CLONE_CHILD_SETTID|SIGCHLD) = 8"
+    seen = observe_program(record(fork, status=status))
+    assert seen.evidence["ending"] == f"status {status}: a child was probably killed by {name}"
+    alone = observe_program(record(status=status))  # no shell: the status is its own
+    assert alone.evidence["ending"] == f"status {status}"
+
+
+@pytest.mark.parametrize("status", [1, 127, 128, 160, 255])
+def test_other_statuses_name_no_signal(status: int) -> None:
+    fork = "7 vfork() = 8"
+    assert observe_program(record(fork, status=status)).evidence["ending"] == f"status {status}"
+
+
 def test_a_death_without_a_word() -> None:
     seen = observe_program(record(status=5))
     assert (seen.outcome, str(seen)) == (Outcome.DIES, "dies, status 5")
