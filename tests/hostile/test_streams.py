@@ -45,9 +45,9 @@ def test_a_closed_terminal_is_not_a_finding(command: tuple[str, ...], tmp_path: 
     assert not list(tmp_path.rglob("crashes"))
 
 
-@pytest.mark.parametrize("command", COMMANDS[:2], ids=" ".join)
-def test_a_hang_up_is_an_interruption(command: tuple[str, ...], tmp_path: Path) -> None:
-    done = with_closed_terminal(command, tmp_path, hang_up=True)
+def test_a_hang_up_is_an_interruption(tmp_path: Path) -> None:
+    # its output is larger than the buffer of a terminal, so it still writes at that moment
+    done = with_closed_terminal(("plan", "nightly"), tmp_path, hang_up=True)
     assert done.returncode in (130, 141), "SIGHUP, or the error of the terminal"
     assert not list(tmp_path.rglob("crashes"))
 
