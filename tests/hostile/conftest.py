@@ -57,7 +57,7 @@ class Attackers:
 
     def run(self, guest: str, *attacks: Attack, jobs: int = 1) -> Happened:
         """Run attackers in one boot of a guest, in this order."""
-        programs = [of_program(str(each.program), *each.arguments, options=each.options)
+        programs = [of_program(str(each.program), each.arguments, each.options)
                     for each in attacks]  # fmt: skip
         cells = [
             Cell(
