@@ -115,7 +115,7 @@ class _Reader:
         elif line.startswith(" = "):
             self._finish(line)
         else:
-            self._call(line.removesuffix(_TABLE), waits=line.endswith(_TABLE))
+            self._call(line.removesuffix(_TABLE))
 
     def end_table(self) -> None:
         if self._rows is not None:
@@ -123,8 +123,10 @@ class _Reader:
             self.entries.append(self._now)
             self._rows = None
 
-    def _call(self, line: str, *, waits: bool) -> None:
-        """Read one call or more, each begun inside the one before. The last may have its result."""
+    def _call(self, line: str) -> None:
+        """Read one call or more, each begun inside the one before. The last may have a result: its
+        own, or after an exit that of another thread.
+        """
         match = _BEGUN.search(line)
         while match:
             inner = re.search(rf"\)({_BEGUN.pattern})", match["rest"])
@@ -133,10 +135,10 @@ class _Reader:
             if not closed:
                 arguments, result = rest.rpartition(")")[0], ""
             self._begun.append((int(match["pid"]), match["name"], arguments))
+            if match["name"] in _EXITS:
+                self._end()
             if result and not inner:
                 self._finish(f" = {result}")
-            elif match["name"] in ("exit", "exit_group") and not waits:
-                self._end()
             match = _BEGUN.search(inner[1]) if inner else None
 
     def _end(self) -> None:

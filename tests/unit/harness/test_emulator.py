@@ -224,6 +224,16 @@ def test_threads_write_into_one_anothers_lines() -> None:
             [("mmap", 0x5000, ""), ("futex", 0, "")],
         ),
         ("7 exit_group(3)\n", [("exit_group", None, "")]),
+        (
+            "7 mmap(NULL,4096,PROT_READ,MAP_PRIVATE,-1,0)8 exit_group(3) = 0x5000\n",
+            [("exit_group", None, ""), ("mmap", 0x5000, "")],
+        ),
+        ("7 getppid()8 exit_group(3) = 5\n", [("exit_group", None, ""), ("getppid", 5, "")]),
+        (
+            "7 mmap(NULL,4096,PROT_READ,MAP_PRIVATE,-1,0)8 exit_group(3)page layout changed "
+            "following mmap\nstart            end              size             prot\n = 0x5000\n",
+            [("exit_group", None, ""), ("mmap", 0x5000, "")],
+        ),
         ("--- SIGSEGV {si_signo=SIGSEGV, si_code=1, si_addr = 0x8} ---\n", []),
         ("7 mmap(NULL,4096,PROT_READ,MAP_PRIVATE,-1,0)", []),
     ],
