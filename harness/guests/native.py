@@ -19,12 +19,10 @@ from foothold_lab.harness.guests.base import (
     Support,
 )
 from foothold_lab.harness.guests.host_process import keep_supervisor
-from foothold_lab.harness.guests.working_directory import closed_directory, working_directory
+from foothold_lab.harness.guests.working_directory import check_user, working_directory
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.facts import Facts
-from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.stream import PipeStream, Stream
 from foothold_lab.harness.transport.supervised import OWN_TRACER, agent_argv, measured
@@ -104,19 +102,7 @@ class Native:
         self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
     ) -> Iterator[Stream]:
         """See `Guest.open`."""
-        if how.user and os.geteuid() != 0:
-            raise UnsupportedError(
-                "only root can run a program as another user on native",
-                "run Foothold as that user, or take another guest",
-                code=Code.UNSUPPORTED_SUBJECT,
-            )
-        if how.user and (closed := closed_directory(how.user, argv[0], self._config.directory)):
-            raise UnsupportedError(
-                f"the user {how.user} cannot enter {closed}",
-                "set FOOTHOLD_CACHE and --run-dir to directories that this user can reach, or take "
-                "another guest",
-                code=Code.UNSUPPORTED_SUBJECT,
-            )
+        check_user(self.name, how.user, argv[0], self._config.directory)
         with working_directory(self._config.directory, how) as placed:
             command = agent_argv(self.paths.agent, limits, argv, placed, self._strace())
             with keep_supervisor(self.paths.agent, command) as stream:

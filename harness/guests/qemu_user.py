@@ -8,7 +8,6 @@ logs calls and pages, and the log takes the place of a trace; see harness/eviden
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from foothold_lab.harness.guests.base import (
     Support,
 )
 from foothold_lab.harness.guests.host_process import keep_supervisor
-from foothold_lab.harness.guests.working_directory import working_directory
+from foothold_lab.harness.guests.working_directory import check_user, working_directory
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import UnsupportedError
@@ -120,12 +119,7 @@ class QemuUser:
         """See `Guest.open`. Raises UnsupportedError for a file that is not a program of this machine:
         no kernel is there that would find the interpreter of a script.
         """
-        if how.user and os.geteuid() != 0:
-            raise UnsupportedError(
-                "only root can run a program as another user on this machine's kernel",
-                "run Foothold as that user, or take another guest",
-                code=Code.UNSUPPORTED_SUBJECT,
-            )
+        check_user(self.name, how.user, *self._start[:1], *argv[:1], self._config.directory)
         program, machine = Path(how.directory, argv[0]), self._emulation.port.machine
         if program.is_file() and _headers(program).machine != machine:
             raise UnsupportedError(

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.errors import UnsupportedError, UsageError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
 
 
@@ -47,6 +48,26 @@ def _give(directory: Path, user: str) -> None:
             shutil.chown(path, owner)
     except LookupError as error:
         raise UsageError(f"--user {user}: this machine has no such user", "name another") from error
+
+
+def check_user(guest: str, user: str, *paths: str | Path) -> None:
+    """Check that a program of this machine's kernel can become `user`, and reach these paths then.
+
+    Raises UnsupportedError. An empty `user` is the user of this process.
+    """
+    if user and os.geteuid() != 0:
+        raise UnsupportedError(
+            f"only root can run a program as another user on {guest}",
+            "run Foothold as that user, or take another guest",
+            code=Code.UNSUPPORTED_SUBJECT,
+        )
+    if user and (closed := closed_directory(user, *paths)):
+        raise UnsupportedError(
+            f"the user {user} cannot enter {closed}",
+            "set FOOTHOLD_CACHE and --run-dir to directories that this user can reach, or take "
+            "another guest",
+            code=Code.UNSUPPORTED_SUBJECT,
+        )
 
 
 def closed_directory(user: str, *paths: str | Path) -> Path | None:

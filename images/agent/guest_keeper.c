@@ -3,6 +3,7 @@
 
 #include "guest_filter.h"
 #include "process_tree.h"
+#include "protection.h"
 #include "run_options.h"
 #include "sandbox.h"
 #include "subject_limits.h"
@@ -128,6 +129,7 @@ int keep_main(int argc, char **argv)
 	int error = keeper.sandbox.paths ? sandbox_begin(&step) : 0;
 	if (error)
 		die_of_sandbox(error, step);
+	protect_process(); /* not before: only a dumpable process may map its users */
 	pid_t pid = process_tree_fork(&tree, -1);
 	if (pid < 0)
 		die(-pid, "cannot fork for", keeper.program[0]);

@@ -61,6 +61,7 @@ struct supervisor {
 	struct run_options options;
 	const char *strace; /* the path of strace; NULL: it is not used */
 	const char *fifo;   /* into which the program itself writes the trace; NULL: it does not */
+	uid_t fifo_owner;   /* who opens it: the user that the program becomes */
 	int fifo_writer;    /* keeps the FIFO open until the program has opened it; -1: closed */
 	char **program;
 	struct tracer tracer;
@@ -347,6 +348,9 @@ static void make_fifo(struct supervisor *supervisor, struct child_ends *ends)
 	supervisor->fifo_writer = open(path, O_WRONLY | O_CLOEXEC);
 	if (supervisor->trace < 0 || supervisor->fifo_writer < 0)
 		die(errno, "cannot open the FIFO", path);
+	if (supervisor->options.limits.user &&
+		fchown(supervisor->trace, supervisor->fifo_owner, (gid_t)-1) < 0)
+		die(errno, "cannot give away the FIFO", path);
 	ends->trace = duplicate(supervisor->fifo_writer);
 }
 
@@ -419,6 +423,7 @@ static void make_place(struct supervisor *supervisor)
 		if (error)
 			die(-error, "cannot find the user", options->limits.user);
 		make_home(root, &account);
+		supervisor->fifo_owner = account.uid;
 	}
 	if (options->written)
 		snprintf(supervisor->work, sizeof supervisor->work, "%s", options->written);

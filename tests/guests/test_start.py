@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
 from foothold_lab.harness.subjects import (
@@ -24,8 +26,11 @@ from foothold_lab.harness.subjects import (
     libraries,
     of_program,
 )
+from foothold_lab.harness.transport.stream import PipeStream
+from foothold_lab.harness.transport.supervised import OWN_TRACE, supervise
 from foothold_lab.images import elf
 from foothold_lab.images.builder import Builder
+from foothold_lab.images.debian_arch import PORTS
 from tests.guests.conftest import happen
 
 GUESTS = ("native", "uml-bookworm", "uml-testing", "qemu-x86_64", "docker")
@@ -393,6 +398,37 @@ def test_runs_a_program_that_refuses_root(
     assert verdict.result is Result.PASS, str(verdict)
     written = [each.name for each in (tmp_path / "run").glob("cells/*/*/*/files/private/*")]
     assert written == ["written"]
+
+
+def test_another_user_opens_the_log_of_its_emulator(builder: Builder, reachable: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can change the user natively")
+    fifo, agent = reachable / "log", str(builder.image("agent") / "agent")
+    script = f"id -u > {fifo}"
+    command = (agent, "run", "--user", "nobody", "--trace", f"{OWN_TRACE}{fifo}", "--",
+               "/bin/sh", "-c", script)  # fmt: skip
+    stream = PipeStream(command)
+    try:
+        record = supervise(stream, ["sh"], Deadline.after(60))
+    finally:
+        stream.close()
+    assert (record.ending.status, record.trace) == (0, b"%d\n" % pwd.getpwnam("nobody").pw_uid)
+    assert not fifo.exists()
+
+
+def test_an_emulator_names_a_directory_that_a_user_cannot_enter(
+    builder: Builder, tmp_path: Path
+) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can change the user natively")
+    tmp_path.chmod(0o700)
+    program = builder.image(PORTS["arm64"].image("root")) / "bin/busybox"
+    subject = of_program(str(program), ["true"], ProgramOptions(user="nobody"))
+    cell = Cell(guest="qemu-user-arm64", limits=Limits(), policy="", subject="busybox")
+    happened = happen([cell], builder, tmp_path / "run", subjects={"busybox": subject})
+    [verdict] = happened.verdicts.values()
+    assert verdict.result is Result.UNSUPPORTED
+    assert "the user nobody cannot enter /" in verdict.reason
 
 
 @pytest.mark.parametrize("guest", ["native", "uml-bookworm", "docker"])

@@ -15,6 +15,7 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Result
+from foothold_lab.harness.transport import supervised
 from foothold_lab.harness.transport.stream import PipeStream
 from foothold_lab.harness.transport.supervised import supervise
 from foothold_lab.images.builder import Builder
@@ -60,20 +61,44 @@ def open_directory() -> Iterator[Path]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("options", [(), ("--trace", "strace")], ids=["untraced", "traced"])
-def test_cannot_reach_the_agent_as_a_normal_user(
+def test_cannot_reach_the_agent_and_its_keeper_as_a_normal_user(
     options: tuple[str, ...], attackers: Attackers, builder: Builder, open_directory: Path
 ) -> None:
-    agent = shutil.copy2(builder.image("agent") / "agent", open_directory)
+    agent = str(shutil.copy2(builder.image("agent") / "agent", open_directory))
     forge = shutil.copy2(attackers.compile("forge"), open_directory)
     strace = builder.image("strace") / "usr/bin/strace"  # the agent does not start it here
-    words = [strace if each == "strace" else each for each in options]
+    words = [str(strace) if each == "strace" else each for each in options]
     user = ("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups")
-    stream = PipeStream([*user, str(agent), "run", *words, "--", str(forge)])
+    watchers = "2"  # the agent and its keeper
+    command = (*user, agent, "keep", "--", agent, "run", *words, "--", str(forge), watchers)
+    stream = PipeStream(command)
     try:
         record = supervise(stream, ["forge"], Deadline.after(60))
     finally:
         stream.close()
     assert (record.ending.status, record.stdout) == (7, b"attacked\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has these capabilities")
+def test_what_root_can_read_of_the_agent_has_no_secret(
+    builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CAP_PERFMON and CAP_SYS_ADMIN suffice for these files (Linux 6.16: may_access_mm())."""
+    key = bytes(range(1, 33))
+    monkeypatch.setattr(supervised, "new_key", lambda: key)
+    agent = builder.image("agent") / "agent"
+    files = ("/proc/$$/environ", "/proc/$PPID/environ", "/proc/$PPID/auxv", "/proc/$PPID/maps",
+             "/proc/$PPID/cmdline")  # fmt: skip
+    script = "; echo /; ".join(f"cat {each}" for each in files)
+    stream = PipeStream([str(agent), "run", "--", "/bin/sh", "-c", script])
+    try:
+        record = supervise(stream, ["sh"], Deadline.after(60))
+    finally:
+        stream.close()
+    subject, watcher = record.stdout.split(b"/\n")[:2]
+    assert b"agent\0run\0" in record.stdout
+    assert key not in record.stdout
+    assert set(watcher.split(b"\0")) <= set(subject.split(b"\0")), "the subject inherits it all"
 
 
 def test_recognises_what_the_agent_did_not_write(builder: Builder) -> None:
