@@ -17,13 +17,16 @@
 static const char *const settings[] = {
 	"/proc/sys/vm/max_map_count",
 	"/proc/sys/vm/overcommit_memory",
-	"/proc/sys/vm/overcommit_ratio",
 	"/proc/sys/vm/mmap_min_addr",
-	"/proc/sys/vm/nr_hugepages",
 	"/proc/sys/vm/legacy_va_layout",
+	"/proc/sys/vm/mmap_rnd_bits",
 	"/proc/sys/kernel/randomize_va_space",
 	"/proc/sys/kernel/pid_max",
 };
+
+/* Lines of /proc/meminfo, which one read returns. CommitLimit shows overcommit_ratio and
+ * overcommit_kbytes. See proc_meminfo(5). */
+static const char *const totals[] = {"SwapTotal:", "CommitLimit:", "HugePages_Total:"};
 
 /* A file that was replaced or changed, or over which another one was mounted, shows it here. */
 static const char *const files[] = {
@@ -58,6 +61,20 @@ static void add_setting(const char *path)
 	add("%s\t%.*s\n", path, (int)strcspn(value, "\n"), value);
 }
 
+static void add_totals(void)
+{
+	char text[4096];
+	int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+	text[length > 0 ? length : 0] = 0;
+	for (size_t i = 0; i < sizeof totals / sizeof *totals; i++) {
+		const char *line = strstr(text, totals[i]);
+		const char *value = line ? line + strlen(totals[i]) : "";
+		value += strspn(value, " ");
+		add("/proc/meminfo %s\t%.*s\n", totals[i], (int)strcspn(value, "\n"), value);
+	}
+}
+
 /* Where a cgroup was left behind, its parent has one link more. */
 static void add_file(const char *path)
 {
@@ -87,6 +104,7 @@ void guest_state_send(const char *moment)
 	add("%s\n", moment);
 	for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
 		add_setting(settings[i]);
+	add_totals();
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
 		add_file(files[i]);
 	if (uname(&names) == 0)

@@ -13,6 +13,7 @@ GUESTS = ("uml-6.1", "uml-7.2", "qemu-x86_64")
 CHANGES = {
     "max-map-count": "echo 60 > /proc/sys/vm/max_map_count",
     "overcommit": "echo 2 > /proc/sys/vm/overcommit_memory",
+    "overcommit-limit": "echo 65536 > /proc/sys/vm/overcommit_kbytes",
     "low-addresses": "echo 1048576 > /proc/sys/vm/mmap_min_addr",
     "randomisation": "echo 0 > /proc/sys/kernel/randomize_va_space",
     "clock": "date -s 2001-01-01 >/dev/null",
@@ -20,6 +21,7 @@ CHANGES = {
 }
 NAMES = {
     "max-map-count": "max_map_count was", "overcommit": "overcommit_memory was",
+    "overcommit-limit": "CommitLimit: was",
     "low-addresses": "mmap_min_addr was", "randomisation": "randomize_va_space was",
     "clock": "clock was", "device": "/dev/null was",
 }  # fmt: skip
