@@ -196,7 +196,7 @@ def _policies() -> "Mapping[str, Policy]":
             date="2025-02-11",
             commit="go1.24",
             explanation=(
-                "As `modern`, but as Go does since 1.19 (here 1.24 on linux/amd64): the runtime "
+                "As `modern`, but as Go 1.24 does (linux/amd64): the runtime "
                 "first reserves 585 MiB anywhere for summaries of all pages, and 512 MiB for the "
                 "index of the scavenger; without the former it dies with `failed to reserve page "
                 "summary memory`, and it does not check the latter. It reserves an arena of 64 MiB "

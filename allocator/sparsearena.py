@@ -1,7 +1,7 @@
 """Arenas of 64 MiB, each at the first hint that the kernel grants (Go since 1.11: mheap.sysAlloc).
 
 `SparseArena` commits an arena as a whole, as Go 1.11 does. `PagedArena` commits 4 MiB at a time and
-reserves its page summaries first, as Go does since 1.19; its calls are those of Go 1.24.
+reserves its page summaries first, as Go does since 1.14; its calls are those of Go 1.24.
 """
 
 from .death import Throw

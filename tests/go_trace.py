@@ -10,14 +10,15 @@ from typing import Any
 
 from foothold_lab.allocator.trace import Call
 
-GOLDEN = json.loads((Path(__file__).parent / "data/golden/arenas-1.24.json").read_text())
+GOLDEN_FOLDER = Path(__file__).parent / "data/golden"
+GOLDEN = json.loads((GOLDEN_FOLDER / "arenas-1.24.json").read_text())
 CASES = {case["name"]: case for case in GOLDEN["cases"]}
 GC_BITS = 65536  # bytes of the last two mappings of the start-up
 _LINE = re.compile(r"\d+ +(mmap|munmap)\((.*)\) = (0x[0-9a-f]+|0|-1 ENOMEM)")
 _PROT = {"PROT_NONE": 0, "PROT_READ|PROT_WRITE": 3}
 
 
-def expected(case: dict[str, Any]) -> list[str]:
+def expected(case: dict[str, Any], hints: int = 64) -> list[str]:
     """Return the symbolic calls of a case, with those of each hint."""
     lines: list[str] = []
     refused: list[str] = []
@@ -26,7 +27,7 @@ def expected(case: dict[str, Any]) -> list[str]:
             refused.append(line)
             continue
         if refused:
-            for i in range(64):
+            for i in range(hints):
                 lines += [each.replace("{hint}", hex(i << 40 | 0xC0 << 32)) for each in refused]
             refused = []
         lines.append(line)

@@ -113,6 +113,14 @@ void _start(void) {
 }
 """
 
+IDLE = """
+void _start(void) {
+    /* ppoll(NULL, 0, NULL, NULL) */
+    __asm__ volatile("mov x0, #0; mov x1, #0; mov x2, #0; mov x3, #0; mov x8, #73; svc #0");
+    __builtin_unreachable();
+}
+"""
+
 BANDS = """
 #include <stdio.h>
 #include <sys/resource.h>
@@ -296,6 +304,22 @@ def test_a_program_may_end_by_exit_under_the_emulator(builder: Builder, tmp_path
     ]
     assert verdict.passed, verdict.findings
     assert str(verdict.observed) == "starts"
+
+
+def test_a_server_is_idle_under_the_emulator(builder: Builder, tmp_path: Path) -> None:
+    """The emulator has a thread of its own, which waits as well."""
+    programs = compiled(builder, tmp_path, arm64=True, flags=("-nostdlib",), idle=IDLE)
+    verdict = verdicts(builder, tmp_path / "run", programs, ("qemu-user-arm64",))[
+        "qemu-user-arm64", "idle"
+    ]
+    assert verdict.passed, verdict.findings
+    assert verdict.observed
+    ending = re.fullmatch(
+        r"it was ready after (.*) s \(it waits in ppoll, futex, 2 threads\), and was ended",
+        verdict.observed.evidence["ending"],
+    )
+    assert ending, verdict.observed.evidence["ending"]
+    assert float(ending[1]) < 10  # 2 on a busy machine; its timeout is longer
 
 
 def test_a_sweep_draws_the_bands_of_a_program(

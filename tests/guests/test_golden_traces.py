@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from foothold_lab.allocator.trace import Call
+from foothold_lab.harness.api.guest import open_guest
 from foothold_lab.harness.guests.base import GuestConfig, run_program
 from foothold_lab.harness.guests.catalogue import known_guests, make
 from foothold_lab.harness.model.cells import Limits
@@ -132,3 +133,14 @@ def test_the_packaged_go_still_starts_as_recorded(
 def comparable_hole(calls: list[str]) -> list[str]:
     """Leave open where in the space of two arenas the aligned one lies, which the kernel decides."""
     return [re.sub(r"(H\+)0x[0-9a-f]+|(munmap\(H.*, )\d+", r"\1\2*", line) for line in calls]
+
+
+@pytest.mark.parametrize("limits", ["none", "ceiling=39bit"], ids=["strace", "agent"])
+def test_both_tracers_show_mincore(limits: str, tmp_path: Path) -> None:
+    """The allocator asks with mincore(2) whether an address is free."""
+    script = "import ctypes; ctypes.CDLL(None).mincore(ctypes.c_void_p(1 << 30), 1 << 20, None)"
+    with open_guest("native", directory=tmp_path) as guest:
+        verdict = guest.run_cell("/usr/bin/python3", "-c", script, limits=limits, expect="starts")
+    assert verdict.passed, str(verdict)
+    [trace] = tmp_path.rglob("strace")
+    assert "mincore(0x40000000, 1048576, NULL) = -1 ENOMEM" in trace.read_text()

@@ -102,3 +102,26 @@ def test_modules_are_imported_by_their_installed_name(path: Path) -> None:
     if path.parent == ROOT / "allocator":  # deployed, it is a package of its own
         return
     assert not {name.partition(".")[0] for name in imported(path)} & set(PACKAGES)
+
+
+def dataclasses_of(path: Path) -> Iterator[tuple[str, int, bool]]:
+    """Yield the dataclasses of a module: name, number of fields, are they all keyword-only."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef):
+            decorators = [ast.unparse(each) for each in node.decorator_list]
+            if made := [each for each in decorators if each.startswith("dataclass")]:
+                fields = sum(isinstance(each, ast.AnnAssign) for each in node.body)
+                yield node.name, fields, "kw_only=True" in made[0]
+
+
+@pytest.mark.parametrize(
+    "path", [path for room in ("evidence", "oracle") for path in (ROOT / "harness" / room).glob("*.py")],
+    ids=name_of,
+)  # fmt: skip
+def test_values_of_more_than_three_fields_are_keyword_only(path: Path) -> None:
+    positional = [name for name, fields, kw in dataclasses_of(path) if fields > 3 and not kw]
+    assert positional == []
+
+
+def test_finds_dataclasses_in_the_rooms_of_values() -> None:
+    assert ("Process", 4, True) in dataclasses_of(ROOT / "harness/oracle/forms.py")
