@@ -348,15 +348,18 @@ class Cache:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of all files below `path`. Links are not followed. What is removed
-    meanwhile does not count.
+    """Return the bytes that `path` and all files below it take on disk. A sparse file counts with its
+    blocks, a file with several names once. Links are not followed. What is removed meanwhile does
+    not count.
     """
-    total = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
+    blocks: dict[tuple[int, int], int] = {}
+    for folder, directories, names in os.walk(path):
+        for name in (".", *directories, *names):
             with contextlib.suppress(FileNotFoundError):
-                total += (Path(folder) / name).lstat().st_size
-    return total if path.is_dir() and not path.is_symlink() else path.lstat().st_size
+                status = (Path(folder) / name).lstat()
+                blocks[status.st_dev, status.st_ino] = status.st_blocks
+    total = sum(blocks.values()) if blocks else path.lstat().st_blocks
+    return total * 512  # the unit of st_blocks (stat(3type))
 
 
 def _read_only(root: Path, name: str, error: OSError) -> ImageError:

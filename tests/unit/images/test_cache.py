@@ -17,7 +17,7 @@ import pytest
 
 from foothold_lab.images import lock
 from foothold_lab.images.apt import Deb, PackageSet
-from foothold_lab.images.cache import Cache
+from foothold_lab.images.cache import Cache, size_of
 from foothold_lab.images.errors import ImageError, NoSpace
 from foothold_lab.images.verify import verify
 
@@ -282,6 +282,17 @@ def test_a_killed_builder_does_not_block_the_next_one(tmp_path: Path) -> None:
     entry = Cache(tmp_path / "cache").obtain("thing", "k" * 64, put("contents"))  # type: ignore[arg-type]
     assert not (entry.path / "half").exists()
     assert list((tmp_path / "cache" / "building").iterdir()) == []
+
+
+def test_a_size_is_what_a_directory_takes_on_disk(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    empty = size_of(tmp_path)
+    (tmp_path / "deep" / "data").write_bytes(bytes(range(256)) * 4096)
+    (tmp_path / "deep" / "second-name").hardlink_to(tmp_path / "deep" / "data")
+    with (tmp_path / "sparse").open("wb") as sparse:
+        sparse.truncate(1 << 30)
+    assert 1 << 20 <= size_of(tmp_path) - empty < (1 << 20) + (64 << 10)
+    assert size_of(tmp_path / "sparse") < 64 << 10
 
 
 def test_prune_keeps_named_and_locked_entries(tmp_path: Path) -> None:
