@@ -72,6 +72,9 @@ _HERE: Mapping[str, PackagedProgram] = {
     ),
     "node": PackagedProgram(
         title="Node.js, a hot loop", image="node", package="nodejs",
+        # else each thread takes 64 MiB of address space for its malloc, if it is first: whether it
+        # starts under a limit would depend on that
+        environment={"MALLOC_ARENA_MAX": "1"},
         argv=(f"{IMAGE}/usr/bin/node", "-e",
          "function hash(count) { let sum = 0; for (let i = 0; i < count; i++)"
          " sum = (sum * 31 + i) % 1000003; return sum }"
