@@ -14,6 +14,9 @@ from foothold_lab.harness.subjects.packaged_program import IMAGE, PackagedProgra
 from foothold_lab.images.programs import BUN, PORTS
 
 _TIMEOUT = 60.0  # seconds: initdb starts PostgreSQL several times
+# All threads share one malloc of glibc. Else each takes 64 MiB of address space for its own, if it is
+# early enough: whether a program starts under a limit would depend on the order of its threads.
+_ONE_MALLOC = {"MALLOC_ARENA_MAX": "1"}
 
 # each server has a port of its own, because cells on native share the loopback interface
 _HERE: Mapping[str, PackagedProgram] = {
@@ -27,7 +30,8 @@ _HERE: Mapping[str, PackagedProgram] = {
         writes=True, ends=False,
         argv=(f"{IMAGE}/usr/bin/memcached", "-u", "nobody", "-l", "127.0.0.1", "-p", "46211",
          "-o", "hashpower=26"),
-        ready_port=46211,
+        # it is ready when it is idle: it listens before its last threads exist
+        environment=_ONE_MALLOC,
     ),
     "nginx": PackagedProgram(
         title="nginx, a shared zone of 256 MiB", image="nginx", package="nginx", writes=True, ends=False,
@@ -72,9 +76,7 @@ _HERE: Mapping[str, PackagedProgram] = {
     ),
     "node": PackagedProgram(
         title="Node.js, a hot loop", image="node", package="nodejs",
-        # else each thread takes 64 MiB of address space for its malloc, if it is first: whether it
-        # starts under a limit would depend on that
-        environment={"MALLOC_ARENA_MAX": "1"},
+        environment=_ONE_MALLOC,
         argv=(f"{IMAGE}/usr/bin/node", "-e",
          "function hash(count) { let sum = 0; for (let i = 0; i < count; i++)"
          " sum = (sum * 31 + i) % 1000003; return sum }"
