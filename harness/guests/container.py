@@ -31,10 +31,10 @@ from foothold_lab.harness.guests.base import (
     GuestPaths,
     Support,
 )
-from foothold_lab.harness.guests.vm_process import STRACE
+from foothold_lab.harness.guests.vm_process import AS_ANOTHER_USER, STRACE
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.model.errors import GuestError, UnsupportedError
+from foothold_lab.harness.model.errors import GuestError, SubjectError, UnsupportedError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Supervision
@@ -44,6 +44,7 @@ from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.harness.transport.supervised import agent_argv, measured
 from foothold_lab.images import apt
 
+PARTING = 10.0  # seconds for the agent to kill what it supervises and to exit
 REPOSITORY = "foothold-root"
 LABEL = "org.foothold-lab.guest"
 
@@ -174,6 +175,13 @@ class Container:
             )
             died.record = error.record
             raise died from error
+        except SubjectError as error:
+            if stream.end(Deadline.after(PARTING)):
+                raise
+            died = GuestError(f"{error}, and then its agent did not end: it was stopped",
+                              AS_ANOTHER_USER, code=Code.GUEST_KILLED)  # fmt: skip
+            died.record = error.record
+            raise died from None
         finally:
             stream.close()
             if limits.memory is not None:

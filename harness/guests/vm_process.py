@@ -39,6 +39,9 @@ HELLO = b"foothold "  # images/agent/init.c
 # that of the user is not inherited: UML looks for its memory where TMPDIR says
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 READY = b"foothold ready\n"  # images/agent/boot_payload.c
+STOPPED = "its agent did not end: the agent or the SSH server of the guest was stopped"
+DISTURBED = "a program in the guest wrote on the line to the harness, or read from it"
+AS_ANOTHER_USER = "the subject did, as root of the guest: run it as another user (--user)"
 IMAGE_LIST = "shown"  # the file of the share that lists images: images/agent/bind_images.c
 
 
@@ -171,15 +174,19 @@ class VmProcess:
         try:
             yield stream
         except LostContactError as error:
-            died = self._explain(f"the guest ended while a program ran: {error}")
+            died = self._lost(str(error))
             died.record = error.record
             raise died from error
         except SubjectError as error:
+            stream.close()
             if self._failure.wait(0.2):  # the guest failed, not the subject
                 died = self._explain(str(error))
-                died.record = error.record
-                raise died from None
-            raise
+            elif not stream.ended:
+                died = self._unanswered(f"{error}, and then {STOPPED}")
+            else:
+                raise
+            died.record = error.record
+            raise died from None
         finally:
             stream.close()
 
@@ -271,6 +278,25 @@ class VmProcess:
         self._console.join(1)
         what = f"the guest's process ended by itself, status {status}"
         self._fail(GuestError(what, code=Code.GUEST_DIED))
+
+    def _lost(self, why: str) -> GuestError:
+        """Return why the agent of a program is gone."""
+        assert self._ssh
+        if self._failure.wait(1.5):
+            return self._explain(f"the guest ended while a program ran: {why}")
+        if self._ssh.connected:
+            return self._unanswered(why or "the agent was killed under the subject")
+        return self._unanswered(DISTURBED)
+
+    def _unanswered(self, what: str) -> GuestError:
+        """Return that a guest lives, but what connects it to the harness does not."""
+        return GuestError(
+            what,
+            AS_ANOTHER_USER,
+            code=Code.GUEST_KILLED,
+            console=self._console.tail,
+            argv=self.argv,
+        )
 
     def _explain(self, what: str, remedy: str = "", code: Code = Code.GUEST_DIED) -> GuestError:
         """Turn a symptom into an error that names the cause, if it becomes known soon."""

@@ -64,8 +64,20 @@ class ExecStream:
         """Return what the program said on stderr."""
         return bytes(self._stderr).decode(errors="replace").strip()
 
+    def end(self, deadline: Deadline) -> bool:
+        """Close its standard input, and read until it exits. Returns whether it has exited."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+            while self.receive(deadline):
+                pass
+        except TimeoutError:
+            return False
+        except OSError:
+            pass  # the engine has closed the connection
+        return True
+
     def close(self) -> None:
-        """End it."""
+        """Drop the connection: the program reads the end of its standard input."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._wrapped.close()

@@ -104,6 +104,11 @@ class Ssh:
             if channel := client.get_channel():
                 _part_from(channel)
 
+    @property
+    def connected(self) -> bool:
+        """Whether the connection exists still."""
+        return bool(self._transport.is_active())
+
     def close(self) -> None:
         """Drop the connection."""
         self._transport.close()
@@ -114,6 +119,7 @@ class SshStream:
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
+        self.ended = False  # whether the program had exited when the stream was closed
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         """Send all of it."""
@@ -136,11 +142,12 @@ class SshStream:
 
     def close(self) -> None:
         """End it: the agent sees the end of its stdin, kills what still runs, and exits."""
-        _part_from(self._channel)
+        if not self._channel.closed:
+            self.ended = _part_from(self._channel)
 
 
-def _part_from(channel: paramiko.Channel) -> None:
-    """End a program's stdin, wait until it has exited, and close.
+def _part_from(channel: paramiko.Channel) -> bool:
+    """End a program's stdin, wait until it has exited, and close. Returns whether it has exited.
 
     dropbear 2022.83 may refuse the next channel if this one is closed before its exit status has
     come (measured), so that is waited for.
@@ -148,8 +155,9 @@ def _part_from(channel: paramiko.Channel) -> None:
     try:
         if channel.get_transport().is_active():
             channel.shutdown_write()
-            channel.status_event.wait(PARTING)
+            return bool(channel.status_event.wait(PARTING))
     except OSError:
-        pass  # the connection is gone, and the program with it
+        pass
     finally:
         channel.close()
+    return True  # the connection is gone, and the program with it

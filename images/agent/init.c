@@ -6,6 +6,7 @@
 #include "cgroup.h"
 #include "facts.h"
 #include "kernel_module.h"
+#include "protection.h"
 #include "util.h"
 
 #include <errno.h>
@@ -379,6 +380,7 @@ noreturn void init_main(void)
 int idle_main(void)
 {
 	char ignored[64];
+	protect_process(); /* a subject may be the same user, with the same capabilities */
 	signal(SIGCHLD, SIG_IGN); /* the kernel reaps orphans */
 	for (;;) {
 		ssize_t got = read(STDIN_FILENO, ignored, sizeof ignored);

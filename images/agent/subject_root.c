@@ -294,11 +294,24 @@ int subject_root_check(void)
 	return in_guest() ? 0 : -EPERM;
 }
 
-/* All that is mounted here vanishes with the last process of the namespace. */
-static int enter_namespace(void)
+/* Files of the guest that the next subject needs too. What is bound from a mount that is read-only
+ * is read-only. Those that are not mounts are part of the first one. */
+static void make_shared_files_read_only(void)
 {
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+	static const char *const shared[] = {"/", "/share", "/etc", "/usr"};
+	for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+		mount(NULL, shared[i], NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
+}
+
+/* All that is mounted here, and shared memory and queues of System V, vanish with the last process
+ * of the namespaces. A kernel may be built without those for IPC. */
+static int enter_namespaces(void)
+{
+	if (unshare(CLONE_NEWNS | CLONE_NEWIPC) < 0 && unshare(CLONE_NEWNS) < 0)
 		return -errno;
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return -errno;
+	make_shared_files_read_only();
 	return 0;
 }
 
@@ -307,10 +320,10 @@ int subject_root_make(const struct subject_root *root, const char **step)
 	static struct making making;
 	const char *base = root->base && strcmp(root->base, "/") != 0 ? root->base : "";
 	making = (struct making){.root = root};
-	*step = "the mount namespace";
+	*step = "its namespaces";
 	int error = subject_root_check();
 	if (!error)
-		error = enter_namespace();
+		error = enter_namespaces();
 	if (error)
 		return error;
 	*step = root->place;

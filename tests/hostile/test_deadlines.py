@@ -10,7 +10,7 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Result
 from tests.hostile.conftest import Attack, Attackers
 
-GUESTS = ("native", "uml-6.1", "uml-7.2", "qemu-x86_64")
+GUESTS = ("native", "uml-6.1", "uml-6.12", "uml-7.2", "uml-7.2-ptrace", "qemu-x86_64")
 HOLD = '{"event": "hold", "at": "reserved"}'
 TIMEOUT = {"qemu-x86_64": 2}  # seconds, of a fast guest; 5 in others
 SCALE = {"uml-6.1": 2, "uml-7.2": 2, "qemu-x86_64": 15}  # by which a guest is slower

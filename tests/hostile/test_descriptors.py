@@ -12,7 +12,9 @@ from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import PORTS
 from tests.hostile.conftest import Attack, Attackers
 
-GUESTS = ("native", "uml-6.1", "uml-7.2", "qemu-x86_64", "docker")
+GUESTS = (
+    "native", "uml-6.1", "uml-6.12", "uml-7.2", "uml-7.2-ptrace", "qemu-x86_64", "docker",
+)  # fmt: skip
 EMULATORS = {"qemu-user-arm64": "arm64", "qemu-user-riscv64": "riscv64"}
 
 
