@@ -39,7 +39,7 @@ HELLO = b"foothold "  # images/agent/init.c
 # that of the user is not inherited: UML looks for its memory where TMPDIR says
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 READY = b"foothold ready\n"  # images/agent/boot_payload.c
-STOPPED = "its agent did not end: the agent or the SSH server of the guest was stopped"
+STOPPED = "its agent did not end: the subject has stopped it or the SSH server, or used their line"
 DISTURBED = "a program in the guest wrote on the line to the harness, or read from it"
 AS_ANOTHER_USER = "the subject did, as root of the guest: run it as another user (--user)"
 IMAGE_LIST = "shown"  # the file of the share that lists images: images/agent/bind_images.c

@@ -14,7 +14,7 @@ from tests.hostile.conftest import Attack, Attackers
 UML = ("uml-6.1", "uml-6.12", "uml-7.2", "uml-7.2-ptrace")
 GUESTS = (*UML, "qemu-x86_64")
 DAEMON = "setsid sleep 987 </dev/null >/dev/null 2>&1 &"
-SERVER = "$(ps | grep '[/]dropbear' | awk '{print $1}')"
+SERVER = "$(ps | grep '[d]ropbear' | awk '{print $1}')"
 # nothing of the first cell may be seen by the second
 VICTIM = "! ps | grep '[s]leep 987' && [ $(wc -l < /proc/sysvipc/shm) = 1 ]"
 
@@ -30,14 +30,14 @@ def run_with_victim(guest: str, attackers: Attackers, script: str, deadline: flo
     return f"{finding.code}: {finding.text}"
 
 
-@pytest.mark.parametrize("guest", ["uml-6.1", "uml-7.2", "qemu-x86_64"])
+@pytest.mark.parametrize("guest", ["uml-6.1", "uml-7.2"])
 @pytest.mark.parametrize("stopped", ["$PPID", SERVER], ids=["agent", "server"])
 def test_a_stopped_connection_does_not_spoil_the_next_cell(
     guest: str, stopped: str, attackers: Attackers
 ) -> None:
     said = run_with_victim(guest, attackers, f"{DAEMON} kill -STOP {stopped}; sleep 1000", 3)
     assert said.startswith(f"{Code.GUEST_KILLED}: the subject was killed: it was still running")
-    assert "was stopped" in said
+    assert "the subject has stopped it" in said
 
 
 def test_a_container_with_a_stopped_agent_is_replaced(attackers: Attackers) -> None:
@@ -65,8 +65,9 @@ def test_a_killed_agent_is_named(guest: str, attackers: Attackers) -> None:
 @pytest.mark.parametrize("guest", UML)
 def test_a_disturbed_line_is_named(guest: str, attackers: Attackers) -> None:
     """Root of a UML guest can open its serial line; a port of virtio opens only once."""
-    said = run_with_victim(guest, attackers, "head -c 3000 /dev/zero >/dev/ttyS0; sleep 1000", 60)
-    assert said.startswith(f"{Code.GUEST_KILLED}: a program in the guest wrote on the line")
+    said = run_with_victim(guest, attackers, "head -c 3000 /dev/zero >/dev/ttyS0; sleep 1000", 5)
+    assert said.startswith(f"{Code.GUEST_KILLED}: ")
+    assert "line" in said  # SSH finds it at once, or waits for the rest of a packet
 
 
 @pytest.mark.parametrize("where", ["/dev/kmsg", "/dev/console"])
