@@ -64,6 +64,7 @@ def overrides(*subjects: str, **more: object) -> Overrides:
         "ready_port",
         "ready_file",
         "ready_notify",
+        "keep_secrets",
         "repeats",
         "deadline",
         "trace",
