@@ -380,7 +380,7 @@ noreturn void init_main(void)
 int idle_main(void)
 {
 	char ignored[64];
-	protect_process(); /* a subject may be the same user, with the same capabilities */
+	protect_process();        /* a subject may be the same user, with the same capabilities */
 	signal(SIGCHLD, SIG_IGN); /* the kernel reaps orphans */
 	for (;;) {
 		ssize_t got = read(STDIN_FILENO, ignored, sizeof ignored);
