@@ -21,7 +21,9 @@ VICTIM = "! ps | grep '[s]leep 987' && [ $(wc -l < /proc/sysvipc/shm) = 1 ]"
 
 def run_with_victim(guest: str, attackers: Attackers, script: str, deadline: float) -> str:
     """Return how the attack ended, in an error for which the guest is blamed; the next passes."""
-    attack = Attack(attackers.script("a-attack", script), deadline=deadline)
+    # a cell may take three times the timeout of its program, whatever its deadline
+    timeout = min(10, deadline / 3)
+    attack = Attack(attackers.script("a-attack", script), deadline=deadline, timeout=timeout)
     victim = Attack(attackers.script("b-victim", VICTIM))
     first, second = attackers.run(guest, attack, victim).verdicts.values()
     assert (first.result, first.blame) == (Result.ERROR, Blame.GUEST), str(first)
@@ -44,7 +46,7 @@ def test_a_container_with_a_stopped_agent_is_replaced(attackers: Attackers) -> N
     """Both cells are of one program, which has a container of its own."""
     script = f"! ps | grep '[s]leep 987' || exit 9\n{DAEMON} kill -STOP $PPID; sleep 1000"
     program = attackers.script("stop", script)
-    cells = [Attack(program, name=name, deadline=3) for name in ("a", "b")]
+    cells = [Attack(program, name=name, deadline=3, timeout=1) for name in ("a", "b")]
     for verdict in attackers.run("docker", *cells).verdicts.values():
         assert [each.code for each in verdict.findings] == [Code.GUEST_KILLED], str(verdict)
 
