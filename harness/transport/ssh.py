@@ -119,6 +119,7 @@ class SshStream:
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
+        self._parted = False
         self.ended = False  # whether the program had exited when the stream was closed
 
     def send(self, data: bytes, deadline: Deadline) -> None:
@@ -142,8 +143,10 @@ class SshStream:
 
     def close(self) -> None:
         """End it: the agent sees the end of its stdin, kills what still runs, and exits."""
-        if not self._channel.closed:
-            self.ended = _part_from(self._channel)
+        if not self._parted:
+            self._parted = True
+            # the server closes the channel of a program that has exited
+            self.ended = self._channel.closed or _part_from(self._channel)
 
 
 def _part_from(channel: paramiko.Channel) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from foothold_lab.harness.transport.frames import FrameKind, frame, new_key
 from foothold_lab.images.builder import Builder
 
 MOST_CALLS = 90  # 69 (measured) for a program that prints nothing, the start of the agent included
@@ -18,6 +19,9 @@ def test_supervises_with_few_calls(builder: Builder, tmp_path: Path) -> None:
         stdin=subprocess.PIPE,  # open: its end would tell the agent that the harness is gone
         stdout=subprocess.DEVNULL,
     ) as traced:
+        assert traced.stdin
+        traced.stdin.write(frame(FrameKind.KEY, new_key()))
+        traced.stdin.flush()
         assert traced.wait(60) == 0
     calls = log.read_text().splitlines()
     assert len(calls) <= MOST_CALLS, "\n".join(calls)
