@@ -210,26 +210,52 @@ class Apt:
             self._progress(f"{what}, {total >> 20} MiB")
             started = time.monotonic()
             self._update(wanted, refresh=False)
-            with self._cache.locked(self._lock(wanted)) as descriptor:
-                (self.debs / "partial").mkdir(parents=True, exist_ok=True)
-                with self._download_progress(what, total) as status:
-                    self._apt(
-                        wanted,
-                        descriptor,
-                        "-o",
-                        f"Dir::Cache::archives={self.debs}",
-                        "-o",
-                        f"APT::Status-Fd={status}",
-                        "--download-only",
-                        "--yes",
-                        "install",
-                        *(f"{deb.package}={deb.version}" for deb in missing),
-                        keep=(status,),
-                    )
+            with (
+                self._cache.locked(self._lock(wanted)) as descriptor,
+                self._archives(wanted, debs) as archives,
+                self._download_progress(what, total) as status,
+            ):
+                self._apt(
+                    wanted,
+                    descriptor,
+                    "-o",
+                    f"Dir::Cache::archives={archives}",
+                    "-o",
+                    f"APT::Status-Fd={status}",
+                    "--download-only",
+                    "--yes",
+                    "install",
+                    *(f"{deb.package}={deb.version}" for deb in missing),
+                    keep=(status,),
+                )
             self._progress(f"downloaded {total >> 20} MiB in {time.monotonic() - started:.1f} s")
         absent = [deb.file for deb in debs if not self.has(deb)]
         if absent:
             raise ImageError(f"apt did not download {', '.join(absent)}", "try again")
+
+    @contextlib.contextmanager
+    def _archives(self, wanted: PackageSet, debs: Sequence[Deb]) -> Iterator[Path]:
+        """Yield a directory for the downloads of one index, with links to the packages of `debs` that
+        are there. Then move what has arrived to `self.debs`.
+
+        Two indexes may download the same package at once: those of two architectures have the same
+        packages of the architecture `all`.
+        """
+        archives = self._state(wanted) / "archives"
+        (archives / "partial").mkdir(parents=True, exist_ok=True)
+        self.debs.mkdir(parents=True, exist_ok=True)
+        for deb in filter(self.has, debs):
+            link = archives / deb.file
+            link.unlink(missing_ok=True)
+            link.symlink_to(self.debs / deb.file)
+        try:
+            yield archives
+        finally:
+            for file in archives.glob("*.deb"):
+                if file.is_symlink():
+                    file.unlink()
+                else:
+                    file.replace(self.debs / file.name)
 
     @contextlib.contextmanager
     def _download_progress(self, what: str, total: int) -> Iterator[int]:

@@ -70,7 +70,7 @@ def package(members: Sequence[tuple[tarfile.TarInfo, bytes]], control: str) -> b
 
 
 class Archive:
-    """An archive in a directory, with the suite SUITE of amd64. The key is in `keyring`."""
+    """An archive in a directory, with the suite SUITE. The key is in `keyring`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -94,21 +94,22 @@ class Archive:
         members: Sequence[tuple[tarfile.TarInfo, bytes]] = (),
         *,
         version: str = "1.0",
+        architecture: str = "amd64",
     ) -> Deb:
         """Add a package. Another version of it is removed from the index, not from the pool."""
         control = (
-            f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: t <t@t>\n"
+            f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: t <t@t>\n"
             "Description: test\n"
         )
         members = members or [file(f"./usr/share/{name}/version", version.encode())]
         data = package(members, control)
-        place = f"pool/{name}_{version}_amd64.deb"
+        place = f"pool/{name}_{version}_{architecture}.deb"
         (self.root / place).write_bytes(data)
         deb = Deb(
             package=name,
             version=version,
             suite=SUITE,
-            file=f"{name}_{version}_amd64.deb",
+            file=f"{name}_{version}_{architecture}.deb",
             size=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
         )
@@ -116,21 +117,31 @@ class Archive:
         self._debs[name] = (deb, entry)
         return deb
 
-    def publish(self, *, age: float = 0, valid: float | None = None) -> None:
-        """Write and sign the index. Age, and the time after it for which it is valid, in seconds."""
+    def publish(
+        self,
+        *,
+        age: float = 0,
+        valid: float | None = None,
+        architectures: Sequence[str] = ("amd64",),
+    ) -> None:
+        """Write and sign the indexes, each with all packages. Age, and the time after it for which
+        they are valid, in seconds.
+        """
         packages = "\n".join(text for _, text in self._debs.values()).encode()
-        folder = self.root / "dists" / SUITE / "main/binary-amd64"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "Packages").write_bytes(packages)
         packed = lzma.compress(packages)
-        (folder / "Packages.xz").write_bytes(packed)
         date = time.time() - age
         lines = [
             "Origin: Debian", "Label: Debian", f"Suite: {SUITE}", f"Codename: {SUITE}",
-            f"Date: {_date(date)}", "Architectures: amd64", "Components: main", "SHA256:",
-            f" {hashlib.sha256(packages).hexdigest()} {len(packages)} main/binary-amd64/Packages",
-            f" {hashlib.sha256(packed).hexdigest()} {len(packed)} main/binary-amd64/Packages.xz",
+            f"Date: {_date(date)}", f"Architectures: {' '.join(architectures)}",
+            "Components: main", "SHA256:",
         ]  # fmt: skip
+        for architecture in architectures:
+            place = f"main/binary-{architecture}"
+            folder = self.root / "dists" / SUITE / place
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, data in (("Packages", packages), ("Packages.xz", packed)):
+                (folder / name).write_bytes(data)
+                lines.append(f" {hashlib.sha256(data).hexdigest()} {len(data)} {place}/{name}")
         if valid is not None:
             lines.insert(5, f"Valid-Until: {_date(date + valid)}")
         release = self.root / "dists" / SUITE / "Release"
@@ -177,6 +188,17 @@ class Mirror:
                 return False
             self.released.wait()
             return True
+
+        self.fault = fault
+
+    def answers_together(self, part: str, count: int) -> None:
+        """Answer requests whose path contains this text when so many of them are there."""
+        together = threading.Barrier(count)
+
+        def fault(request: http.server.BaseHTTPRequestHandler) -> bool:
+            if part in request.path:
+                together.wait(timeout=30)
+            return False
 
         self.fault = fault
 

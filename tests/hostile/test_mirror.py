@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,26 @@ def test_a_wrong_package_is_refused(tmp_path: Path, mirror: Mirror, fault: str) 
     with pytest.raises(ImageError, match="apt-get install of bookworm/amd64 failed"):
         one.fetch(WANTED, debs)
     assert not one.has(debs[0])
+
+
+def test_two_architectures_download_one_package_at_once(
+    tmp_path: Path, archive: Archive, mirror: Mirror
+) -> None:
+    """As in the first run on a machine, which builds the images of several guests at once."""
+    archive.add("shared", architecture="all")
+    archive.publish(architectures=("amd64", "arm64"))
+    one = Apt(Cache(tmp_path / "cache"))
+    wanted = [
+        PackageSet(suite=SUITE, packages=("shared",), architecture=each)
+        for each in ("amd64", "arm64")
+    ]
+    found = [one.resolve(each) for each in wanted]
+    mirror.answers_together("pool", 2)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one.fetch, wanted, found))
+    for debs in found:
+        one.unpack(debs, tmp_path / "tree")
+    assert [path.name for path in one.debs.iterdir()] == ["shared_1.0_all.deb"]
 
 
 def test_an_expired_index_is_reported(tmp_path: Path, mirror: Mirror) -> None:
