@@ -122,3 +122,12 @@ def handle_termination() -> None:
     """Treat SIGTERM and SIGHUP like Ctrl-C: stop guests, write files to their end."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+
+
+def ignore_termination() -> None:
+    """Ignore Ctrl-C, SIGTERM and SIGHUP from now on: the exit code is known.
+
+    CPython sets the default action back when it ends, and the signal would replace the exit code.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

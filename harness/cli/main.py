@@ -20,6 +20,7 @@ from foothold_lab.harness.cli.context import (
     OK,
     USAGE,
     handle_termination,
+    ignore_termination,
     report_error,
     state_directory,
     unique_name,
@@ -207,6 +208,7 @@ def program() -> None:
     replace_closed_streams()
     handle_termination()
     code = main()
+    ignore_termination()
     flush_output()
     if code == INTERRUPTED:
         # CPython remembers an interrupt that passed through exec(), even one that was caught, and
