@@ -245,9 +245,9 @@ class Container:
         return user, replace(how, directory=work, fresh_directory=False, made_directory=True)
 
     def _of_share(self, path: str, name: str = "") -> Path:
-        """Return the file of this machine that is at a path of the share in the container.
+        """Return the path on this machine of a path below the share of the container.
 
-        With a name, the file below it, or that of the image if there is none.
+        `name` is a file below that path. If the share does not have it, return that of the image.
         """
         place = self._config.share / path.removeprefix(f"{self.paths.share}/") / name
         if name and not (path and place.is_file()):

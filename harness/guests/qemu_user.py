@@ -164,7 +164,7 @@ class QemuUser:
 
 
 def _headers(program: Path) -> ElfFile:
-    """Return what the headers of a program say; empty if it is no readable ELF file."""
+    """Read the ELF headers of a program. Return an empty ElfFile if they cannot be read."""
     with contextlib.suppress(OSError, ElfError):
         return read_elf(program) or ElfFile(machine="")
     return ElfFile(machine="")

@@ -246,7 +246,7 @@ class Uml:
             yield from ("--tree", str(config.host_directory), HOST_DIRECTORY)
         yield from ("--tmpfs", "/dev/shm", str(self._memory() + (_SPARE << 20)))
         yield from ("--tmpfs", "/run/uml", str(_RUNTIME))
-        # there is no procfs: the loader finds libraries by this link, and a kernel itself
+        # procfs is not mounted; the loader finds libraries by this link, and the kernel its own file
         yield from ("--link", str(kernel), "/proc/self/exe")
         notes.append("confined to its root and its share")
 

@@ -71,8 +71,10 @@ def check_user(guest: str, user: str, *paths: str | Path) -> None:
 
 
 def closed_directory(user: str, *paths: str | Path) -> Path | None:
-    """Return a directory above one of these paths that the user cannot enter; None if there is none
-    or this machine does not know the user. Access control lists are not considered.
+    """Return the first directory above these paths that the user cannot enter.
+
+    Return None if the user can enter all of them, or if this machine does not have the user. Access
+    control lists are not considered.
     """
     try:
         entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)

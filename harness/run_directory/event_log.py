@@ -55,7 +55,7 @@ class Head(_Schema):
 def read_head(directory: Path) -> Head:
     """Read run.json. Raises UsageError."""
     if not directory.is_dir():
-        raise UsageError(f"{directory}: there is no such directory", _REMEDY)
+        raise UsageError(f"the directory {directory} does not exist", _REMEDY)
     path = str(directory / "run.json")
     try:
         data = RunFiles(directory).read("run.json")

@@ -135,7 +135,7 @@ _LISTED = (
     b"\tlibz.so.1 => not found\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f0b0adec000)\n"
 )
 _URIS = (
-    b"'http://deb.debian.org/debian/pool/main/p/pp_1_all.deb' pp_1_all.deb 1234 SHA256:" + b"0" * 64
+    b"'http://mirror.example/debian/pool/main/p/pp_1_all.deb' pp_1_all.deb 1234 SHA256:" + b"0" * 64
 )
 
 
