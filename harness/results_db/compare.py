@@ -110,9 +110,7 @@ def compare_runs(a: StoredRun, b: StoredRun, earlier: Mapping[str, Sequence[floa
         flaky=tuple(cell.name for cell in asked_b.values() if cell.flaky),
         slowdowns=tuple(_slowdowns(asked_b.values(), earlier)),
         changed_inputs=tuple(_changed_inputs(a.run, b.run)),
-        changed_kernels=tuple(
-            change for x, y in guests for change in _changed_changed_changed_kernels(x, y)
-        ),
+        changed_kernels=tuple(change for x, y in guests for change in _changed_kernels(x, y)),
         changed_facts=tuple(change for x, y in guests for change in _changed_facts(x, y)),
         only_a=tuple(name for name in asked_a if name not in asked_b),
         only_b=tuple(name for name in asked_b if name not in asked_a),
@@ -179,7 +177,7 @@ def _changed_inputs(before: Run, now: Run) -> Iterator[Difference]:
         yield Difference(guest="", what="traced", before=str(before.traced), now=str(now.traced))
 
 
-def _changed_changed_changed_kernels(before: StoredBoot, now: StoredBoot) -> Iterator[Difference]:
+def _changed_kernels(before: StoredBoot, now: StoredBoot) -> Iterator[Difference]:
     if before.release and now.release and before.release != now.release:
         yield Difference(guest=now.guest, what="release", before=before.release, now=now.release)
     for what in sorted(before.images.keys() | now.images.keys()):
