@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -44,12 +44,9 @@ def print_lines(lines: Iterable[str | Styled]) -> None:
     """Print each line, with escaped hidden characters."""
     for line in lines:
         if isinstance(line, Styled):
-            style: dict[str, Any] = {
-                "fg": line.colour,
-                "bold": line.bold or None,
-                "dim": line.dim or None,
-            }
-            click.echo(click.style(_escaped(line.text), **style))
+            text = _escaped(line.text)
+            bold, dim = line.bold or None, line.dim or None
+            click.echo(click.style(text, fg=line.colour, bold=bold, dim=dim))
         else:
             print_text(line)
 

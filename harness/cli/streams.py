@@ -44,12 +44,7 @@ def is_broken() -> bool:
 
     A terminal that was closed is not a pipe: SIGHUP tells about it.
     """
-    poll = select.poll()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # a stream of a test has no descriptor
-            if not stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
-                poll.register(stream.fileno(), 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+    return _has_event(select.POLLERR, terminals=False)
 
 
 def is_closed_terminal(error: BaseException) -> bool:
@@ -57,14 +52,18 @@ def is_closed_terminal(error: BaseException) -> bool:
 
     SIGHUP comes only to the processes of the session that has the terminal.
     """
-    if not isinstance(error, OSError) or error.errno != errno.EIO:
-        return False
+    is_input_output_error = isinstance(error, OSError) and error.errno == errno.EIO
+    return is_input_output_error and _has_event(select.POLLHUP, terminals=True)
+
+
+def _has_event(event: int, *, terminals: bool) -> bool:
+    """Does poll(2) report the event for one of the output streams: terminals, or all others?"""
     poll = select.poll()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
-            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+        with contextlib.suppress(OSError):  # a stream of a test has no descriptor
+            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode) is terminals:
                 poll.register(stream.fileno(), 0)
-    return any(event & select.POLLHUP for _, event in poll.poll(0))
+    return any(found & event for _, found in poll.poll(0))
 
 
 def flush_output() -> None:

@@ -36,7 +36,7 @@ def with_references(cells: Iterable[Cell]) -> tuple[Cell, ...]:
         replace(cell, guest=_reference_guest(cell), expected=REFERENCE, where=())
         for cell in compared
     )
-    missing = {cell: cell for cell in added if cell not in known}
+    missing = dict.fromkeys(cell for cell in added if cell not in known)
     return (*missing, *known.values())
 
 
