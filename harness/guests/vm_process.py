@@ -145,7 +145,7 @@ class VmProcess:
         """
         try:
             if self._launch.payload:
-                self._line.settimeout(max(deadline.remaining, 0.001))
+                self._line.settimeout(deadline.socket_timeout)
                 self._line.sendall(self._launch.payload())
             # the import takes 0.1 s, while the guest boots
             from foothold_lab.harness.transport.ssh import Ssh
@@ -247,7 +247,7 @@ class VmProcess:
     def _first_line(self, deadline: Deadline) -> bytes:
         """Read one line and not a byte more, because SSH may begin after it."""
         while True:
-            self._line.settimeout(max(deadline.remaining, 0.001))
+            self._line.settimeout(deadline.socket_timeout)
             try:
                 seen = self._line.recv(LARGEST, socket.MSG_PEEK)
             except TimeoutError:

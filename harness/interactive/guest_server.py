@@ -33,14 +33,13 @@ from foothold_lab.harness.model.errors import (
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Result, Verdict
-from foothold_lab.harness.transport.conversation import Conversation
+from foothold_lab.harness.transport.conversation import SEND_SECONDS, Conversation
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import Stream
 
 SOCKET = "guests.socket"  # its name in the directory
 Mode = Literal["failed", "all"]
 MAX_LINE = 1 << 16  # bytes of a line
-SEND_SECONDS = 86400.0  # a person may type ahead of a program that does not read
 POLL_SECONDS = 1.0  # seconds between checks whether the client has gone
 
 
@@ -198,7 +197,7 @@ class _SocketStream:
         self._connection = connection
 
     def send(self, data: bytes, deadline: Deadline) -> None:
-        self._connection.settimeout(max(deadline.remaining, 0.001))
+        self._connection.settimeout(deadline.socket_timeout)
         self._connection.sendall(data)
 
     def receive(self, deadline: Deadline) -> bytes:

@@ -30,6 +30,11 @@ class Deadline:
         return max(0.0, self.at - time.monotonic())
 
     @property
+    def socket_timeout(self) -> float:
+        """Seconds left, for settimeout() of a socket: never 0, which means not to wait at all."""
+        return max(self.remaining, 0.001)
+
+    @property
     def expired(self) -> bool:
         """Has it passed?"""
         return self.remaining == 0.0

@@ -37,7 +37,7 @@ class ExecStream:
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         """Send all of it."""
-        self._socket.settimeout(max(deadline.remaining, 0.001))
+        self._socket.settimeout(deadline.socket_timeout)
         self._socket.sendall(data)
 
     def receive(self, deadline: Deadline) -> bytes:

@@ -22,7 +22,7 @@ from foothold_lab.harness.transport.frames import (
 from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.harness.transport.supervised import decode
 
-_SEND_SECONDS = 86400.0  # a person may type ahead of a program that does not read
+SEND_SECONDS = 86400.0  # a person may type ahead of a program that does not read
 _MOST_INPUT = 2048  # bytes of a frame: a UML line stalls at 4,095 unread bytes
 
 
@@ -92,4 +92,4 @@ class Conversation:
     def _send_frame(self, data: bytes) -> None:
         """Send, unless the agent has ended: then its last frames can still be read."""
         with contextlib.suppress(OSError):
-            self._stream.send(data, Deadline.after(_SEND_SECONDS))
+            self._stream.send(data, Deadline.after(SEND_SECONDS))

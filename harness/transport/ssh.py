@@ -124,13 +124,12 @@ class SshStream:
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         """Send all of it."""
-        self._channel.settimeout(max(deadline.remaining, 0.001))
+        self._channel.settimeout(deadline.socket_timeout)
         self._channel.sendall(data)
 
     def receive(self, deadline: Deadline) -> bytes:
         """Return some bytes, none at the end."""
-        # a wait of 0 would mean not to wait at all, which paramiko answers at once
-        self._channel.settimeout(max(deadline.remaining, 0.001))
+        self._channel.settimeout(deadline.socket_timeout)
         return self._channel.recv(65536)
 
     def complaint(self) -> str:

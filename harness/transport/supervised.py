@@ -25,6 +25,7 @@ from foothold_lab.harness.model.errors import (
 )
 from foothold_lab.harness.model.facts import Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.output import MOST_EXPECTED
 from foothold_lab.harness.model.patterns import compile_pattern
 from foothold_lab.harness.model.record import UNTRACED, Ending, Record, Stop, Supervision
 from foothold_lab.harness.transport.frames import (
@@ -36,7 +37,7 @@ from foothold_lab.harness.transport.frames import (
 )
 from foothold_lab.harness.transport.stream import Stream
 
-MOST_OUTPUT = 4 << 20  # bytes of stdout, and of stderr, that are kept; the agent sends 5 MiB
+MOST_OUTPUT = MOST_EXPECTED  # bytes of stdout, and of stderr, that are kept; the agent sends 5 MiB
 MOST_TRACE = 64 << 20  # bytes of a trace that are kept (1,000,000 calls); the agent sends 65 MiB
 MOST_LINE = 8 << 10  # bytes of an incomplete line that are searched, each time that it grows
 MOST_HOLDS = 100  # checkpoints of a subject that are answered; the allocator has 2
@@ -172,11 +173,10 @@ def supervise(
     traced; LostContactError if the guest ends first.
     """
     supervision = _Supervision(stream, tuple(argv), on_checkpoint, how, deadline)
-    started = time.monotonic()
     try:
         return supervision.run()
     except (LostContactError, FootholdError) as error:
-        error.record = supervision.partial_record(time.monotonic() - started)
+        error.record = supervision.partial_record()
         raise
 
 
@@ -244,8 +244,7 @@ class _Supervision:
                 raise LostContactError(self._stream.complaint())
             for kind, payload in frames.take(data):
                 if kind == FrameKind.ENDED:
-                    seconds = time.monotonic() - self._started
-                    return self._record(decode(payload, Ending), seconds)
+                    return self._record(decode(payload, Ending))
                 self._frame(kind, payload)
 
     def _next(self) -> Deadline:
@@ -393,21 +392,25 @@ class _Supervision:
             pass
 
     def _past_deadline(self) -> SubjectError:
-        seconds = time.monotonic() - self._started
         tail = bytes(
             self._output[FrameKind.STDERR].kept[-500:] or self._output[FrameKind.STDOUT].kept[-500:]
         )
         return SubjectError(
-            f"the subject was killed: it was still running after {seconds:.1f} s",
+            f"the subject was killed: it was still running after {self._seconds:.1f} s",
             f"its last output: {tail.decode(errors='replace').strip() or 'none'}",
             code=Code.SUBJECT_DEADLINE,
         )
 
-    def partial_record(self, seconds: float) -> Record:
+    def partial_record(self) -> Record:
         """Return what was recorded so far of a program whose end was not seen."""
-        return replace(self._record(Ending(status=-1), seconds), partial=True)
+        return replace(self._record(Ending(status=-1)), partial=True)
 
-    def _record(self, ending: Ending, seconds: float) -> Record:
+    @property
+    def _seconds(self) -> float:
+        """How long the program has been supervised."""
+        return time.monotonic() - self._started
+
+    def _record(self, ending: Ending) -> Record:
         return Record(
             argv=self._argv,
             pid=self._pid,
@@ -417,7 +420,7 @@ class _Supervision:
             maps=self._maps,
             trace=None if self._trace is None else bytes(self._trace),
             cut=tuple(self._cut),
-            seconds=seconds,
+            seconds=self._seconds,
             stopped=self._stopped,
             ready=self._ready,
             written=self._written,
