@@ -3,6 +3,7 @@
 A module imports only modules above it in this list, and nothing of `harness`:
 
 * `errors`, `progress`  errors with remedies; messages of long operations
+* `regular_file` opens a file that may be a FIFO or a device
 * `processes`    child processes that end with an interrupted build
 * `manifest`     the files of a built tree, and what is damaged
 * `usage`        marks on trees that a process uses

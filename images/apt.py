@@ -30,6 +30,7 @@ from foothold_lab.images import processes
 from foothold_lab.images.cache import INDEXES, Cache
 from foothold_lab.images.errors import ImageError, WrongPackage
 from foothold_lab.images.progress import Progress, no_progress
+from foothold_lab.images.regular_file import NotRegularError, open_regular
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FRESH = 12 * 3600  # seconds after which a suite's index is downloaded again
@@ -494,10 +495,11 @@ def verified_copy(file: Path, deb: Deb) -> Iterator[int]:
     """Yield a descriptor of a sealed copy of the package in memory (memfd_create(2)), so that what
     was hashed is what is used. Raises WrongPackage if it is another file.
     """
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as source, _memory_file(deb.file) as copy:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _wrong(deb, "it is not a file")
+    try:
+        opened = open_regular(file, follow_links=False)
+    except NotRegularError:
+        raise _wrong(deb, "it is not a file") from None
+    with opened as source, _memory_file(deb.file) as copy:
         digest, rest = hashlib.sha256(), deb.size + 1  # one more: the file may be longer
         while block := source.read(min(rest, _BLOCK)):
             digest.update(block)

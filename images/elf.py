@@ -12,7 +12,6 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 from foothold_lab.images.errors import ImageError
 
@@ -73,40 +72,6 @@ def _interpreter(path: Path) -> str | None:
     return None
 
 
-def image_end(path: Path) -> int:
-    """Return the end of the addresses that an ELF program occupies in memory: an absolute address
-    if it is linked at fixed addresses (ET_EXEC), else the length of its image. 0 for another file.
-
-    Source: PT_LOAD of elf(5), and load_elf_binary() in fs/binfmt_elf.c.
-    """
-    try:
-        with path.open("rb") as file:
-            return _image_end(file)
-    except struct.error:
-        return 0
-
-
-def _image_end(file: BinaryIO) -> int:
-    head = file.read(64)
-    if head[:4] != b"\x7fELF":
-        return 0
-    wide, order = head[4] == 2, "<" if head[5] == 1 else ">"
-    (table,) = struct.unpack_from(order + "Q" if wide else order + "I", head, 32 if wide else 28)
-    size, count = struct.unpack_from(order + "HH", head, 54 if wide else 42)
-    file.seek(table)
-    ends = [0]
-    for entry in [file.read(size) for _ in range(count)]:
-        (kind,) = struct.unpack_from(order + "I", entry)
-        if kind != _PT_LOAD:
-            continue
-        if wide:
-            (address,), (length,) = (struct.unpack_from(order + "Q", entry, n) for n in (16, 40))
-        else:
-            (address,), (length,) = (struct.unpack_from(order + "I", entry, n) for n in (8, 20))
-        ends.append(address + length)
-    return max(ends)
-
-
 def relocate(program: Path, interpreter: str, run_path: str) -> None:
     """Set a program's interpreter and run path.
 
@@ -147,11 +112,6 @@ def _move_empty_segments(program: Path) -> None:
 def needed(path: Path) -> list[str]:
     """Return the names of the shared libraries that an ELF file needs."""
     return _patchelf("--print-needed", str(path)).split()
-
-
-def run_path(path: Path) -> list[str]:
-    """Return the directories that an ELF file names in DT_RPATH or DT_RUNPATH, as they stand there."""
-    return [each for each in _patchelf("--print-rpath", str(path)).strip().split(":") if each]
 
 
 def closure(programs: Iterable[Path], directories: Iterable[Path]) -> set[Path]:

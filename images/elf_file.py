@@ -9,7 +9,6 @@ Source: elf(5); load_elf_binary() in fs/binfmt_elf.c; include/elf.h of glibc.
 from __future__ import annotations
 
 import os
-import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import BinaryIO
 
 from foothold_lab.images.elf import MACHINES
 from foothold_lab.images.errors import ImageError
+from foothold_lab.images.regular_file import NotRegularError, open_regular
 
 _MAGIC = b"\x7fELF"
 _LOAD, _DYNAMIC, _INTERP = 1, 2, 3  # p_type
@@ -51,25 +51,30 @@ class ElfFile:
     run_path: tuple[str, ...] = ()
     audits: tuple[str, ...] = ()
 
+    def run_directories(self, file: Path) -> list[str]:
+        """Return the run path with the directory of this file in place of `$ORIGIN`; ld.so(8)."""
+        origin = str(file.resolve().parent)
+        return [
+            each.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) for each in self.run_path
+        ]
+
 
 def read_elf(path: Path) -> ElfFile | None:
     """Read the headers of a file; None if it is not an ELF file.
 
     Raises ElfError if it is damaged or not a regular file, OSError if it cannot be read.
     """
-    # a FIFO would wait for a writer
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ElfError(f"{path} is not a regular file", "give the path of a program")
-        if file.read(4) != _MAGIC:
-            return None
-        try:
-            return _Reader(file, status.st_size).read()
-        except _Damage as damage:
-            raise ElfError(
-                f"{path} is a damaged ELF file: {damage}", "copy or build it again"
-            ) from None
+    try:
+        with open_regular(path) as file:
+            if file.read(4) != _MAGIC:
+                return None
+            return _Reader(file, os.fstat(file.fileno()).st_size).read()
+    except NotRegularError:
+        raise ElfError(f"{path} is not a regular file", "give the path of a program") from None
+    except _Damage as damage:
+        raise ElfError(
+            f"{path} is a damaged ELF file: {damage}", "copy or build it again"
+        ) from None
 
 
 class _Damage(Exception):

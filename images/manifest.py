@@ -17,6 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from foothold_lab.images.regular_file import NotRegularError, open_regular
+
 MANIFEST = "manifest.json"
 
 
@@ -180,12 +182,11 @@ def _is_utf8(name: str) -> bool:
 def _sha256(path: Path, status: os.stat_result) -> str:
     if stat.S_ISLNK(status.st_mode):
         return hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
-    # a FIFO that replaced the file meanwhile must not stop the reader
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return ""
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open_regular(path, follow_links=False) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except NotRegularError:  # it has replaced the file meanwhile
+        return ""
 
 
 def _checksum(manifest: Manifest) -> str:

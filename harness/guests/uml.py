@@ -261,9 +261,7 @@ class Uml:
         file = read_elf(kernel)
         if file and file.interpreter:
             yield kernel.parent / file.interpreter
-        origin = str(kernel.resolve().parent)
-        for entry in file.run_path if file else ():
-            folder = entry.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
+        for folder in file.run_directories(kernel) if file else ():
             yield from (each for each in Path(folder).glob("*.so*") if each.is_file())
 
     def _memory(self) -> int:

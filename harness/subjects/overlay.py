@@ -94,10 +94,8 @@ class Overlay:
                 self.files[f"{place}{target}"] = file
 
     def _add_run_path(self, library: Path) -> None:
-        origin = str(library.resolve().parent)
         headers = program_file(library)
-        for entry in headers.run_path if headers else ():
-            named = entry.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
+        for named in headers.run_directories(library) if headers else ():
             folder = Path(os.path.normpath(named))
             if not folder.is_absolute() or _is_system(folder) or not folder.is_dir():
                 continue

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shutil
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from foothold_lab.harness.subjects.overlay import ROOT, STDIN, WORK, Overlay
 from foothold_lab.harness.subjects.program_file import program_file
 from foothold_lab.images.debian_arch import PORTS
 from foothold_lab.images.elf_file import ElfFile
+from foothold_lab.images.regular_file import open_regular
 
 FILE = f"{bundle.PACKAGE}/{bundle.SCRIPT}"
 _DEPLOYED = "subjects.json"  # in the directory of a boot
@@ -191,17 +191,10 @@ def digest(subject: Subject) -> str:
 def hash_of(path: Path) -> str:
     """Hash a file; empty if it cannot be read, which is reported where it is used."""
     try:
-        # a FIFO or a device would not end
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return ""
+        with open_regular(path) as file:  # a FIFO or a device would not end
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except (OSError, ValueError):  # ValueError: the path has a NUL
         return ""
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def copy_into_guest(guest: Guest, share: Path, subject: Subject, deadline: Deadline) -> None:

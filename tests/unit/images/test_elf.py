@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.images import elf
+from foothold_lab.images.elf_file import ElfError, read_elf
 
 
 def test_an_empty_segment_is_not_taken_for_the_file_header(
@@ -42,9 +43,12 @@ def test_the_end_of_an_image_is_that_of_its_last_segment(tmp_path: Path) -> None
     bss = struct.pack("<IIQQQQQQ", 1, 6, 0, 0x10000002000, 0, 0, 0x1004, 0x1000)
     stack = struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 1 << 60, 0, 0, 0x1000, 0x10)
     program = tmp_path / "far"
-    program.write_bytes(head + text + bss + stack)
-    assert elf.image_end(program) == 0x10000003004
+    program.write_bytes((head + text + bss + stack).ljust(0x334, b"\0"))
+    file = read_elf(program)
+    assert file
+    assert file.image_end == 0x10000003004
     program.write_bytes(head)
-    assert elf.image_end(program) == 0, "truncated"
+    with pytest.raises(ElfError):
+        read_elf(program)
     program.write_text("#!/bin/sh\n")
-    assert elf.image_end(program) == 0
+    assert read_elf(program) is None
