@@ -250,12 +250,10 @@ static int start_dropbear(const char *window)
 }
 
 /* How many processes the kernel has killed for want of memory. */
-static long out_of_memory_kills(void)
+static uint64_t out_of_memory_kills(void)
 {
-	static const char key[] = "\noom_kill ";
 	char *counts = read_file("/proc/vmstat", NULL);
-	char *at = counts ? strstr(counts, key) : NULL;
-	long kills = at ? atol(at + strlen(key)) : 0;
+	uint64_t kills = number_after(counts, "\noom_kill ");
 	free(counts);
 	return kills;
 }

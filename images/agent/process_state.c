@@ -202,10 +202,8 @@ static void read_call(const struct thread_state *thread, char name[32])
 
 uint64_t voluntary_switches(pid_t pid)
 {
-	static const char key[] = "\nvoluntary_ctxt_switches:";
 	char *text = read_process_file(pid, "status", NULL);
-	char *at = text ? strstr(text, key) : NULL;
-	uint64_t switches = at ? strtoull(at + strlen(key), NULL, 10) : 0;
+	uint64_t switches = number_after(text, "\nvoluntary_ctxt_switches:");
 	free(text);
 	return switches;
 }

@@ -24,10 +24,8 @@
 
 static int tracer_of_this_process(void)
 {
-	static const char key[] = "\nTracerPid:";
 	char *status = read_file("/proc/self/status", NULL);
-	char *at = status ? strstr(status, key) : NULL;
-	int tracer = at ? atoi(at + strlen(key)) : 0;
+	int tracer = (int)number_after(status, "\nTracerPid:");
 	free(status);
 	return tracer;
 }

@@ -134,6 +134,12 @@ char *read_process_file(pid_t pid, const char *name, size_t *length)
 	return read_file(path, length);
 }
 
+uint64_t number_after(const char *text, const char *key)
+{
+	const char *at = text ? strstr(text, key) : NULL;
+	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
+}
+
 int write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);

@@ -35,6 +35,8 @@ char *read_file(const char *path, size_t *length);
 char *read_beginning(const char *path, size_t most, size_t *length, bool *cut);
 /* Read /proc/PID/NAME, as read_file(). */
 char *read_process_file(pid_t pid, const char *name, size_t *length);
+/* Return the decimal number that follows KEY in a text; 0 if the text is NULL or lacks KEY. */
+uint64_t number_after(const char *text, const char *key);
 /* Write a short text into an existing file (/proc, /sys). Returns 0 or a negative errno. */
 int write_file(const char *path, const char *text);
 

@@ -77,6 +77,14 @@ static const char *message_of(void (*allocate)(void))
 	return text;
 }
 
+static void a_number_is_found_behind_its_key(void)
+{
+	CHECK(number_after("Name:\tx\nTracerPid:\t42\nUid:\t7\n", "\nTracerPid:") == 42);
+	CHECK(number_after("oom_kill_disable 1\noom_kill 3\n", "\noom_kill ") == 3);
+	CHECK(number_after("Name:\tx\n", "\nTracerPid:") == 0);
+	CHECK(number_after(NULL, "\nTracerPid:") == 0);
+}
+
 static void allocate_too_much(void)
 {
 	xmalloc(SIZE_MAX / 4);
@@ -101,6 +109,7 @@ int main(void)
 	an_array_grows_by_one_element_at_a_time();
 	files_larger_than_one_read_are_read_whole();
 	read_all_reports_an_early_end();
+	a_number_is_found_behind_its_key();
 	a_failed_allocation_is_reported();
 	return 0;
 }
