@@ -69,6 +69,20 @@ def package(members: Sequence[tuple[tarfile.TarInfo, bytes]], control: str) -> b
     return text
 
 
+def deb_of(
+    data: bytes, package: str = "base", version: str = "1", architecture: str = "amd64"
+) -> Deb:
+    """Return what an index says about a package with these bytes."""
+    return Deb(
+        package=package,
+        version=version,
+        suite=SUITE,
+        file=f"{package}_{version}_{architecture}.deb",
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
 class Archive:
     """An archive in a directory, with the suite SUITE. The key is in `keyring`."""
 
@@ -105,14 +119,7 @@ class Archive:
         data = package(members, control)
         place = f"pool/{name}_{version}_{architecture}.deb"
         (self.root / place).write_bytes(data)
-        deb = Deb(
-            package=name,
-            version=version,
-            suite=SUITE,
-            file=f"{name}_{version}_{architecture}.deb",
-            size=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-        )
+        deb = deb_of(data, name, version, architecture)
         entry = f"{control}Filename: {place}\nSize: {len(data)}\nSHA256: {deb.sha256}\n"
         self._debs[name] = (deb, entry)
         return deb

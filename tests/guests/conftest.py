@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness import subjects
+from foothold_lab.harness.api.guest import OpenGuest, open_guest
 from foothold_lab.harness.guests.base import Guest, GuestConfig
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.uml import Uml, UmlKernel
 from foothold_lab.harness.guests.virtual_machine import VirtualMachine
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.plan import Vocabulary, find_plan, load_plan
@@ -53,6 +56,16 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def builder() -> Builder:
     return Builder()
+
+
+@contextlib.contextmanager
+def open_or_skip(name: str) -> Iterator[OpenGuest]:
+    """Boot a guest of the interface; skip the test if this machine cannot boot it."""
+    try:
+        with open_guest(name) as opened:
+            yield opened
+    except UnsupportedError as error:
+        pytest.skip(f"{name}: {error}")
 
 
 @pytest.fixture

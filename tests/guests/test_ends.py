@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.api.guest import CellOptions, OpenGuest, open_guest
-from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Outcome, ReservationPath, Result, Verdict
 from foothold_lab.images import processes
+from tests.guests.conftest import open_or_skip
 
 GUESTS = ("native", "uml-6.1", "uml-7.2", "qemu-x86_64")
 SERVER = """#!/usr/bin/python3
@@ -27,11 +27,8 @@ listener.accept()
 
 @pytest.fixture(scope="module", params=GUESTS)
 def guest(request: pytest.FixtureRequest) -> Iterator[OpenGuest]:
-    try:
-        with open_guest(request.param) as opened:
-            yield opened
-    except UnsupportedError as error:
-        pytest.skip(f"{request.param}: {error}")
+    with open_or_skip(request.param) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

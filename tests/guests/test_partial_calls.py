@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.api.guest import OpenGuest, open_guest
-from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.images import processes
+from tests.guests.conftest import open_or_skip
 
 HERE = Path(__file__).parent
 GUESTS = ("native", "uml-6.1", "uml-7.2", "qemu-x86_64")
@@ -19,11 +19,8 @@ PT_GNU_STACK = b"\x51\xe5\x74\x64"
 
 @pytest.fixture(scope="module", params=GUESTS)
 def guest(request: pytest.FixtureRequest) -> Iterator[OpenGuest]:
-    try:
-        with open_guest(request.param) as opened:
-            yield opened
-    except UnsupportedError as error:
-        pytest.skip(f"{request.param}: {error}")
+    with open_or_skip(request.param) as opened:
+        yield opened
 
 
 def compiled(source: str, directory: Path, *options: str) -> Path:

@@ -17,7 +17,7 @@ from foothold_lab.images import apt
 from foothold_lab.images.apt import Apt, Deb, parse_uris
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.errors import ImageError
-from tests.debian_archive import file, package, special
+from tests.debian_archive import deb_of, file, package, special
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
@@ -26,14 +26,7 @@ needs_dpkg = pytest.mark.skipif(apt.missing_tool() is not None, reason="no dpkg-
 
 def put(cache: Path, data: bytes) -> Deb:
     """Put a package into the downloads of a store, with its true hash."""
-    deb = Deb(
-        package="base",
-        version="1",
-        suite="bookworm",
-        file="base_1_amd64.deb",
-        size=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
+    deb = deb_of(data)
     (cache / "debs").mkdir(parents=True, exist_ok=True)
     (cache / "debs" / deb.file).write_bytes(data)
     return deb

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -16,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.images import lock
-from foothold_lab.images.apt import Deb, PackageSet
+from foothold_lab.images.apt import PackageSet
 from foothold_lab.images.cache import Cache, size_of
 from foothold_lab.images.errors import ImageError, NoSpace
 from foothold_lab.images.verify import verify
+from tests.debian_archive import deb_of
 
 
 def put(text: str) -> object:
@@ -146,14 +146,7 @@ def test_verify_removes_what_has_no_manifest(tmp_path: Path) -> None:
 
 def test_verify_removes_a_package_that_was_replaced(tmp_path: Path) -> None:
     data = b"package"
-    deb = Deb(
-        package="base",
-        version="1",
-        suite="bookworm",
-        file="base_1_amd64.deb",
-        size=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
+    deb = deb_of(data)
     wanted = PackageSet(suite="bookworm", packages=("base",))
     lock.remember(wanted, [deb], tmp_path / "lock.json")
     place = tmp_path / "debs" / deb.file
