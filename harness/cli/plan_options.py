@@ -55,8 +55,8 @@ OF_PROGRAMS = tuple(key for key, each in _SETTINGS.items() if each.sections == (
 # names that are not settings of a plan belong to the other modules that define options.
 SECTIONS: Mapping[str, Sequence[str]] = {
     "What runs": (
-        "subjects", "args", "files", "env", "keep_secrets", "stdin", "user", "root", "sysroot", "policies", "policy", "workloads",
-        "tags", "shard", "repeats",
+        "subjects", "args", "files", "env", "keep_secrets", "stdin", "user", "root", "sysroot",
+        "policies", "policy", "workloads", "tags", "shard", "repeats",
     ),
     "Where": (
         "guests", "require", "uml", "kernel", "initrd", "append", "mode", "boot_per_cell", "jobs",

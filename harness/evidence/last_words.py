@@ -35,7 +35,8 @@ def choose_message(stdout: bytes, stderr: bytes) -> str:
 
     Standard error is read first, then standard output. Lines that are indented, as the code in a
     traceback is, and lines that only tell the consequence of an error count only if no other line is
-    an error. Without an error, the message is the last line. Returns at most LONGEST_MESSAGE characters; a longer line ends with an ellipsis.
+    an error. Without an error, the message is the last line. Returns at most LONGEST_MESSAGE
+    characters; a longer line ends with an ellipsis.
     """
     outputs = [list(_lines(each)) for each in (stderr, stdout)]
     everything = [line for lines in outputs for line in lines]

@@ -55,9 +55,11 @@ def observe_program(
 
     The program has started if it exited with status 0 and, with a `ready_pattern`, printed a match.
     A program that was still running at its timeout has started as well if it waits for events or
-    makes progress, unless it `must_be_ready` (or exit) and was not. It makes no progress if all its large reservations were refused, its last calls were, or its page faults give
-    it no memory. `untraced` is the record of a second run without a tracer, which then
-    decides how the program ended. `task_size` is that of the guest, in bytes; 0: not known.
+    makes progress, unless it `must_be_ready` (or exit) and was not. It makes no progress if all its
+    large reservations were refused, its last calls were, or its page faults give it no memory.
+
+    `untraced` is the record of a second run without a tracer, which then decides how the program
+    ended. `task_size` is that of the guest, in bytes; 0: not known.
 
     The path is where the decisive reservation went (harness/evidence/decisive.py): `low` below
     4 GiB, else `high`; `refused` if the program lost it; None if it made no notable request.

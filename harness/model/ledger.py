@@ -213,8 +213,10 @@ def protection_of(bits: int) -> str:
 
 
 def replay(steps: Iterable[Step], check: Check = unchecked, page_size: int = PAGE) -> AddressSpace:
-    """Follow the steps in order. `page_size` is that of the kernel, in bytes. Takes time in proportion to the steps and the pieces they touch,
-    times the logarithm of the number of pieces. Raises what `check` raises.
+    """Follow the steps in order. `page_size` is that of the kernel, in bytes.
+
+    Takes time in proportion to the steps and the pieces they touch, times the logarithm of the number
+    of pieces. Raises what `check` raises.
     """
     space = _Space(page_size)
     for step in checked(steps, check):

@@ -31,8 +31,8 @@ class Supervision:
     of the files in the directory `work_files` of the guest (empty: of none). With `made_directory`
     the harness has made `directory` so. What the program writes there is kept in both cases. With
     `own_root` it gets a root directory of its own, made of `root`, of the tree `overlay`, which is
-    laid over it, and of the directory `image` of the guest, which keeps its path. `stdin` is the file that is its standard input, empty for a pipe of the harness.
-    `user` is the name or number of the user that it runs as, empty for that of the agent. With a
+    laid over it, and of the directory `image` of the guest, which keeps its path. `stdin` is the file
+    that is its standard input, empty for a pipe of the harness. `user` is the name or number of the user that it runs as, empty for that of the agent. With a
     `terminal` it has a terminal of that size instead of pipes.
 
     After `timeout` seconds, if given, all its threads are stopped, its maps are read at the checkpoint
@@ -118,9 +118,10 @@ class Record:
     the program was held. `trace` is what the tracer wrote, None without one. `emulator` is the log of
     an emulator that ran the program, None without one; `maps` are then those of the emulator
     (harness/evidence/emulator.py). `cut` names what was longer than is kept: `stdout`, `stderr`,
-    `trace`, `files`, `checkpoints`, `maps-CHECKPOINT`. `stopped`: it was ended at its timeout, or because it was `ready`: a condition
-    of its Supervision was met. `stop` says what it did then, as far as the agent could see it. `written`
-    maps the names of files that it wrote into its fresh working directory to their contents.
+    `trace`, `files`, `checkpoints`, `maps-CHECKPOINT`. `stopped`: it was ended at its timeout, or
+    because it was `ready`: a condition of its Supervision was met. `stop` says what it did then, as far
+    as the agent could see it. `written` maps the names of files that it wrote into its fresh working
+    directory to their contents.
     `guest_state` maps `before` and `after` to what it could have changed of its guest, in lines of
     name, tab and value. `partial`: contact was lost before the end of the program, so `ending` says nothing.
     `page_size` is that of the kernel, in bytes.

@@ -43,10 +43,15 @@ class BootRequest:
 
 @dataclass(repr=False, kw_only=True)
 class BootedGuest:
-    """A guest that runs, booted with `options`. `directory` is that of its boot; `verdicts` are
-    those of its cells, in the order in which they ran. `missing_files` are those of a subject, by
-    name, once they were looked for. `state` is what cells may change of it, as it was after the last
-    one. `replaces` says why the guest before it was given up, for the next cell. `is_stopping` says whether the user has ended the run.
+    """A guest that runs, booted with `options`.
+
+    directory: that of its boot.
+    is_stopping: has the user ended the run?
+    verdicts: those of its cells, in the order in which they ran.
+    missing_files: those of a subject, by its name, once they were looked for.
+    unsound: it must not be used again, although no verdict blames it.
+    state: what cells may change of it, as it was after the last one.
+    replaces: why the guest before it was given up; the next cell notes it.
     """
 
     kind: GuestType

@@ -67,8 +67,8 @@ def agent_argv(
     """Return the command line of the agent that runs `argv` under `limits`, supervised as `how`.
 
     `strace` is its path in the guest (with faults the agent is the tracer instead), or OWN_TRACER, or
-    `fifo:PATH`: the program itself writes the trace into a FIFO that the agent makes there. It is an emulator then, whose own
-    maps at its exit are of no use.
+    `fifo:PATH`: the program itself writes the trace into a FIFO that the agent makes there. It is an
+    emulator then, whose own maps at its exit are of no use.
     """
     words = ["--trace", strace] if how.trace else []
     if how.trace and how.exit_maps and not strace.startswith(OWN_TRACE):
