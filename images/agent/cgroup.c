@@ -87,6 +87,11 @@ struct memory_cgroup cgroup_own(void)
 	return cgroup;
 }
 
+static const char *mount_point(int version)
+{
+	return version == 2 ? UNIFIED : VERSION_1;
+}
+
 /* Make a cgroup with this limit. */
 static int create(const char *path, int version, uint64_t limit)
 {
@@ -117,8 +122,7 @@ int cgroup_create(uint64_t limit, char **directory)
 	char outer[64], inner[128];
 	if (!version)
 		return -ENOENT;
-	snprintf(outer, sizeof outer, "%s/foothold-%d", version == 2 ? UNIFIED : VERSION_1,
-		(int)getpid());
+	snprintf(outer, sizeof outer, "%s/foothold-%d", mount_point(version), (int)getpid());
 	snprintf(inner, sizeof inner, "%s/subject", outer);
 	int error = create(outer, version, limit);
 	if (error)
@@ -131,11 +135,6 @@ int cgroup_create(uint64_t limit, char **directory)
 	else
 		*directory = xstrndup(inner, sizeof inner);
 	return error;
-}
-
-static const char *mount_point(int version)
-{
-	return version == 2 ? UNIFIED : VERSION_1;
 }
 
 int cgroup_hide(void)
