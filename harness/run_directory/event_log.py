@@ -55,7 +55,8 @@ class Head(_Schema):
 def read_head(directory: Path) -> Head:
     """Read run.json. Raises UsageError."""
     if not directory.is_dir():
-        raise UsageError(f"the directory {directory} does not exist", _REMEDY)
+        what = "is not a directory" if directory.exists() else "does not exist"
+        raise UsageError(f"{directory} {what}", _REMEDY)
     path = str(directory / "run.json")
     try:
         data = RunFiles(directory).read("run.json")

@@ -150,8 +150,8 @@ def damage(directory: Path, how: str) -> Path:
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ("nowhere", "no such directory"),
-        ("a file", "no such directory"),
+        ("nowhere", "nowhere does not exist"),
+        ("a file", "run.json is not a directory"),
         ("no run.json", "it has no run.json"),
         ("no events", "events.jsonl: No such file"),
         ("no JSON", "run.json cannot be read"),
