@@ -21,8 +21,10 @@ from foothold_lab.images.regular_file import NotRegularError, open_regular
 
 _MAGIC = b"\x7fELF"
 _LOAD, _DYNAMIC, _INTERP = 1, 2, 3  # p_type
-_NEEDED, _STRTAB, _STRSZ, _RPATH, _RUNPATH = 1, 5, 10, 15, 29  # d_tag
+_NEEDED, _STRTAB, _STRSZ, _SONAME, _RPATH, _RUNPATH = 1, 5, 10, 14, 15, 29  # d_tag
 _AUDIT, _DEPAUDIT = 0x6FFFFEFC, 0x6FFFFEFB
+_FLAGS_1, _AUXILIARY, _FILTER = 0x6FFFFFFB, 0x7FFFFFFD, 0x7FFFFFFF
+_NO_DEFAULT_DIRECTORIES = 0x800  # DF_1_NODEFLIB, of DT_FLAGS_1
 _MOST_HEADERS = 4096
 _MOST_ENTRIES = 1 << 16  # of the dynamic section
 _LONGEST_NAME = 4096  # PATH_MAX
@@ -37,26 +39,26 @@ class ElfError(ImageError):
 class ElfFile:
     """What the headers of an ELF file say.
 
-    machine: as in images.elf.MACHINES. interpreter: its loader, empty without one. image_end: the
-    end of the addresses that it occupies, absolute for a program that is linked at fixed addresses,
-    else the length of its image. needed: names of shared libraries. run_path: directories of
-    DT_RPATH and DT_RUNPATH as they stand there. audits: libraries that its loader would run even to
-    list the others (DT_AUDIT, DT_DEPAUDIT).
+    machine: as in images.elf.MACHINES. bits: 32 or 64, of its addresses. interpreter: its loader,
+    empty without one. image_end: the end of the addresses that it occupies, absolute for a program
+    that is linked at fixed addresses, else the length of its image. soname: its name as a library.
+    needed: names or paths of the libraries without which it does not start (DT_NEEDED, DT_FILTER).
+    optional: libraries that its loader takes if they are there (DT_AUXILIARY, DT_AUDIT,
+    DT_DEPAUDIT). rpath, runpath: directories as they stand there; a file with DT_RUNPATH has no
+    rpath, for a loader ignores it. has_no_default_directories: whether its libraries are searched in
+    its run path only.
     """
 
     machine: str
+    bits: int = 64
     interpreter: str = ""
     image_end: int = 0
+    soname: str = ""
     needed: tuple[str, ...] = ()
-    run_path: tuple[str, ...] = ()
-    audits: tuple[str, ...] = ()
-
-    def run_directories(self, file: Path) -> list[str]:
-        """Return the run path with the directory of this file in place of `$ORIGIN`; ld.so(8)."""
-        origin = str(file.resolve().parent)
-        return [
-            each.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) for each in self.run_path
-        ]
+    optional: tuple[str, ...] = ()
+    rpath: tuple[str, ...] = ()
+    runpath: tuple[str, ...] = ()
+    has_no_default_directories: bool = False
 
 
 def read_elf(path: Path) -> ElfFile | None:
@@ -75,6 +77,15 @@ def read_elf(path: Path) -> ElfFile | None:
         raise ElfError(
             f"{path} is a damaged ELF file: {damage}", "copy or build it again"
         ) from None
+
+
+def is_elf_file(path: Path) -> bool:
+    """Return whether a path leads to a regular file that starts as an ELF file, and is readable."""
+    try:
+        with open_regular(path) as file:
+            return file.read(4) == _MAGIC
+    except OSError:
+        return False
 
 
 class _Damage(Exception):
@@ -96,6 +107,7 @@ class _Reader:
         self._size = size
         self._wide = True
         self._order = "<"
+        self._names: bytes | None = None  # the string table of the dynamic section
 
     def read(self) -> ElfFile:
         head = self._bytes(0, 20, "its header")
@@ -105,15 +117,27 @@ class _Reader:
         (number,) = struct.unpack_from(f"{self._order}H", head, 18)
         segments = list(self._segments())
         dynamic = list(self._dynamic(segments))
-        paths = list(self._strings(segments, dynamic, _RPATH, _RUNPATH))
+        runpath = self._paths(segments, dynamic, _RUNPATH)
+        flags = dict(dynamic).get(_FLAGS_1, 0)
         return ElfFile(
             machine=MACHINES.get(number, f"ELF machine {number}"),
+            bits=64 if self._wide else 32,
             interpreter=self._interpreter(segments),
             image_end=max((s.address + s.length for s in segments if s.kind == _LOAD), default=0),
-            needed=tuple(self._strings(segments, dynamic, _NEEDED)),
-            run_path=tuple(each for text in paths for each in text.split(":") if each),
-            audits=tuple(self._strings(segments, dynamic, _AUDIT, _DEPAUDIT)),
+            soname=next(self._strings(segments, dynamic, _SONAME), ""),
+            needed=tuple(self._strings(segments, dynamic, _NEEDED, _FILTER)),
+            optional=self._paths(segments, dynamic, _AUXILIARY, _AUDIT, _DEPAUDIT),
+            rpath=() if runpath else self._paths(segments, dynamic, _RPATH),
+            runpath=runpath,
+            has_no_default_directories=bool(flags & _NO_DEFAULT_DIRECTORIES),
         )
+
+    def _paths(
+        self, segments: list[_Segment], dynamic: list[tuple[int, int]], *tags: int
+    ) -> tuple[str, ...]:
+        """Return the parts of strings that are lists with colons."""
+        texts = self._strings(segments, dynamic, *tags)
+        return tuple(each for text in texts for each in text.split(":") if each)
 
     def _bytes(self, offset: int, length: int, what: str) -> bytes:
         if offset + length > self._size:
@@ -183,7 +207,15 @@ class _Reader:
         offsets = [value for tag, value in dynamic if tag in tags]
         if not offsets:
             return
-        values = dict(dynamic)
+        if self._names is None:
+            self._names = self._string_table(segments, dict(dynamic))
+        for offset in offsets:
+            end = self._names.find(b"\0", offset)
+            if offset >= len(self._names) or end < 0:
+                raise _Damage("a name is outside of its string table")
+            yield _text(self._names[offset:end], "the name of a library")
+
+    def _string_table(self, segments: list[_Segment], values: dict[int, int]) -> bytes:
         address, size = values.get(_STRTAB), values.get(_STRSZ)
         what = "its string table"
         if address is None or size is None or size > _MOST_STRINGS:
@@ -195,12 +227,7 @@ class _Reader:
         )
         if place is None:
             raise _Damage(f"{what} is in no segment")
-        table = self._bytes(place, size, what)
-        for offset in offsets:
-            end = table.find(b"\0", offset)
-            if offset >= size or end < 0:
-                raise _Damage("a name is outside of its string table")
-            yield _text(table[offset:end], "the name of a library")
+        return self._bytes(place, size, what)
 
 
 def _text(data: bytes, what: str) -> str:

@@ -1,12 +1,19 @@
-"""Opens a file that may be something else: a FIFO, a device, a directory."""
+"""Opens a file that may be something else: a FIFO, a device, a directory.
+
+Such a file is read, not mapped: the process of a mapped file that becomes shorter gets SIGBUS.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
+
+_BLOCK = 1 << 20
 
 
 class NotRegularError(OSError):
@@ -24,3 +31,14 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
         os.close(descriptor)
         raise NotRegularError(errno.EINVAL, "it is not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
+
+
+def overlapping_blocks(file: BinaryIO, overlap: int) -> Iterator[bytes]:
+    """Yield the contents of a file in blocks that start with the last `overlap` bytes of the one before.
+
+    So what has at most `overlap` bytes is in one block as a whole.
+    """
+    block = b""
+    while data := file.read(_BLOCK):
+        block = block[-overlap:] + data
+        yield block

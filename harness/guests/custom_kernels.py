@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import mmap
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import elf, initramfs
 from foothold_lab.images.elf_file import ElfError, read_elf
 from foothold_lab.images.errors import ImageError
+from foothold_lab.images.regular_file import open_regular, overlapping_blocks
 
 UML, QEMU = "uml-own", "qemu-own"  # the names of their guests
 
@@ -21,7 +21,8 @@ Mode = Literal["seccomp", "ptrace"]  # how a UML kernel runs its processes
 SECCOMP: Mode = "seccomp"
 _PTRACE = "--uml-mode=ptrace"
 
-_BANNER = re.compile(rb"Linux version (\d+\.\d+)\S* \(")
+_LONGEST_BANNER = 256  # bytes of the match of _BANNER
+_BANNER = re.compile(rb"Linux version (\d{1,9}\.\d{1,9})\S{0,200} \(")
 # first bytes of an initramfs: a newc archive, also compressed in the formats that kernels unpack
 _ARCHIVES = (b"070701", b"070702", b"\x1f\x8b", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"BZh",
              b"\x02\x21\x4c\x18", b"\x5d\x00\x00")  # fmt: skip
@@ -99,11 +100,14 @@ def uml_release(path: Path) -> str:
         raise UsageError(f"{path} is not a UML kernel: it is not an ELF program", remedy)
     if machine != elf.X86_64:
         raise UsageError(f"{path} is an ELF file for {machine}, not x86-64", remedy)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        banner = _BANNER.search(content) if content.find(b"uml_dir=") >= 0 else None
-        if not banner:
-            raise UsageError(f"{path} is not a UML kernel: it has no banner of one", remedy)
-        return banner[1].decode()
+    banner, is_uml = None, False
+    with open_regular(path) as file:
+        for block in overlapping_blocks(file, _LONGEST_BANNER):
+            banner = banner or _BANNER.search(block)
+            is_uml = is_uml or b"uml_dir=" in block
+            if banner and is_uml:
+                return banner[1].decode()
+    raise UsageError(f"{path} is not a UML kernel: it has no banner of one", remedy)
 
 
 def check_bootable(path: Path) -> None:

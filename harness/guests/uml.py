@@ -31,6 +31,8 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.transport.supervised import supervise
 from foothold_lab.images import apt, elf
 from foothold_lab.images.elf_file import read_elf
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.library_search import SearchRoot, find_libraries
 
 # bytes that a kernel before 6.13 exchanges with a tracer (HOST_FP_SIZE, arch/x86/um/user-offsets.c)
 XSTATE_BUFFER = 2696
@@ -260,9 +262,12 @@ class Uml:
         yield from (each for each in map(Path, ("/lib", "/lib64", "/usr/lib")) if each.exists())
         file = read_elf(kernel)
         if file and file.interpreter:
-            yield kernel.parent / file.interpreter
-        for folder in file.run_directories(kernel) if file else ():
-            yield from (each for each in Path(folder).glob("*.so*") if each.is_file())
+            loader = str(kernel.parent / file.interpreter)
+            try:
+                found = find_libraries(kernel, SearchRoot(loader=loader))
+            except ImageError:  # the loader names a library that is missing on the console
+                return
+            yield from found.files.values()
 
     def _memory(self) -> int:
         """Return the bytes of memory that the guest has: the last `mem=` of its command line."""

@@ -215,8 +215,9 @@ def copy_program(program: Path, directory: Path) -> None:
         shutil.copytree(program.parent / "lib", directory / "lib")
         return
     (directory / "lib").mkdir()
-    for path, library in libraries.listed_by(loader, program).items():
-        if not path.startswith("/etc/"):
+    # of a library with variants for some processors, the last one is for all of them
+    for path, library in libraries.of_host(program, loader, {}).files.items():
+        if elf.is_elf(library):
             shutil.copy2(library.resolve(), directory / "lib" / Path(path).name)
     elf.relocate(copy, f"lib/{Path(loader).name}", "$ORIGIN/lib")
 

@@ -7,10 +7,11 @@ most programs.
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+from foothold_lab.images.regular_file import open_regular, overlapping_blocks
 
 MOST_BYTES = 32 << 20  # of one directory; those of Debian's libc 2.36 have 8 MiB and 0.4 MiB
 
@@ -58,15 +59,14 @@ def _wants_locale(environment: Mapping[str, str]) -> bool:
 
 def _have(files: Iterable[Path], names: Iterable[bytes]) -> bool:
     """Is one of these names in one of these files? Their string tables name the imported functions."""
-    for file in filter(_is_filled, files):
-        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as data:
-            if any(data.find(name) >= 0 for name in names):
-                return True
+    wanted = tuple(names)
+    overlap = max(map(len, wanted))
+    for file in files:
+        with open_regular(file) as opened:
+            for block in overlapping_blocks(opened, overlap):
+                if any(name in block for name in wanted):
+                    return True
     return False
-
-
-def _is_filled(file: Path) -> bool:
-    return file.stat().st_size > 0
 
 
 def _files(root: Path, directory: str) -> list[str]:

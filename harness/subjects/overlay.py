@@ -15,7 +15,7 @@ from pathlib import Path
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.subjects import libraries
 from foothold_lab.harness.subjects.libc_data import libc_data
-from foothold_lab.harness.subjects.program_file import program_file
+from foothold_lab.images.elf_file import is_elf_file
 
 ROOT = "root"  # the tree, in a subject's directory of the share
 WORK = "work"  # beside it: the files that are copied into the working directory
@@ -49,14 +49,13 @@ class Overlay:
         Of the directories that RPATH and RUNPATH name, all shared objects are added: the program
         may load them by dlopen(3). Raises UsageError if a library is missing.
         """
-        found = libraries.of_host(program, loader)
-        for path, library in found.items():
+        found = libraries.of_host(program, loader, environment)
+        for path, library in found.files.items():
             self.add(path, library)
-        for path in libc_data(program, found, environment, Path("/")):
+        for path in libc_data(program, found.files, environment, Path("/")):
             self.add(path, Path(path))
-        for each in (program, *found.values()):
-            if not str(each).startswith("/etc/"):
-                self._add_run_path(each)
+        for directory in found.run_path:
+            self._add_shared_objects(Path(directory))
 
     def add_libraries_of(
         self, sysroot: Path, program: Path, loader: str, environment: Mapping[str, str]
@@ -65,10 +64,10 @@ class Overlay:
 
         Raises UsageError if a library is missing.
         """
-        found = libraries.of_sysroot(program, loader, sysroot)
-        for path, library in found.items():
+        found = libraries.of_sysroot(program, loader, sysroot, environment)
+        for path, library in found.files.items():
             self.add(path, library)
-        for path in libc_data(program, found, environment, sysroot):
+        for path in libc_data(program, found.files, environment, sysroot):
             self.add(path, sysroot / path[1:])
 
     def add_tree(self, path: str, directory: Path, *, place: str = ROOT) -> None:
@@ -93,16 +92,14 @@ class Overlay:
                 target = os.path.normpath(f"{path}/{file.relative_to(directory)}")
                 self.files[f"{place}{target}"] = file
 
-    def _add_run_path(self, library: Path) -> None:
-        headers = program_file(library)
-        for named in headers.run_directories(library) if headers else ():
-            folder = Path(os.path.normpath(named))
-            if not folder.is_absolute() or _is_system(folder) or not folder.is_dir():
-                continue
-            size = 0
-            for file in sorted(folder.glob("*.so*")):
-                if file.is_file() and (size := size + file.stat().st_size) <= MOST_BYTES:
-                    self.add(str(file), file)
+    def _add_shared_objects(self, folder: Path) -> None:
+        """Add the shared objects in a directory that a run path names: no file of another kind."""
+        if _is_system(folder):
+            return
+        size = 0
+        for file in sorted(folder.glob("*.so*")):
+            if is_elf_file(file) and (size := size + file.stat().st_size) <= MOST_BYTES:
+                self.add(str(file), file)
 
 
 def _is_system(folder: Path) -> bool:

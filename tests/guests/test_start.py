@@ -269,7 +269,9 @@ def test_gives_each_program_its_own_libc(guest: str, builder: Builder, tmp_path:
     source.write_text(_VERSION)
     subprocess.run(["gcc", "-w", "-o", program, source], check=True)
     sysroot, version = tmp_path / "sysroot", ""
-    for path, library in libraries.of_host(program, elf.interpreter(program) or "").items():
+    for path, library in libraries.of_host(
+        program, elf.interpreter(program) or "", {}
+    ).files.items():
         version = _copy_library(library, sysroot / path[1:]) or version
     made = {
         "newer": of_program(str(program), ["9.99"], ProgramOptions(name="newer", sysroot=sysroot)),

@@ -43,7 +43,6 @@ from foothold_lab.harness.plan import builtin_plans, load_plan
 from foothold_lab.harness.plan.builtin import BUILTIN_DIRECTORY
 from foothold_lab.harness.results_db.database import MEMORY, Database
 from foothold_lab.harness.subjects import libraries
-from foothold_lab.harness.subjects.overlay import Overlay
 from foothold_lab.harness.subjects.subject import (
     Subject,
     can_judge_under,
@@ -61,6 +60,7 @@ from foothold_lab.harness.transport.frames import (
 from foothold_lab.images.apt import Apt, Deb, parse_uris
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.errors import ImageError
+from foothold_lab.images.library_search import SearchRoot, find_libraries
 from tests.hostile.mutate import mutate, mutate_bytes
 from tests.unit.harness import samples
 from tests.unit.html_report import runs
@@ -128,28 +128,35 @@ def check_run_directory(random: Random, scratch: Path) -> None:
 DATA = Path(__file__).parents[1] / "data"
 _TRUE = Path("/bin/true").resolve()
 _ELF = _TRUE.read_bytes()
+_LOADER, _CACHE = "/lib64/ld-linux-x86-64.so.2", "/etc/ld.so.cache"
 _RECORDED = sorted((samples.RECORDED / "traced").iterdir())
-_LISTED = (
-    b"\tlinux-vdso.so.1 (0x00007f0b0adea000)\n"
-    b"\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f0b0aa06000)\n"
-    b"\tlibz.so.1 => not found\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f0b0adec000)\n"
-)
 _URIS = (
     b"'http://mirror.example/debian/pool/main/p/pp_1_all.deb' pp_1_all.deb 1234 SHA256:" + b"0" * 64
 )
 
 
+def mutate_headers(random: Random, elf: bytes) -> bytes:
+    """Change words of the headers of an ELF file, or of its dynamic section."""
+    data = bytearray(elf)
+    regions = [(0, 64), (64, 2048), *_dynamic_sections(elf)]
+    for _ in range(random.randint(1, 3)):
+        at = random.randrange(*random.choice(regions))
+        word = random.choice((0, 1, 0xFF, 0x7FFFFFFF, 1 << 63, random.getrandbits(64)))
+        size = random.choice((1, 2, 4, 8))
+        data[at : at + size] = (word & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+    return bytes(data)
+
+
+def _dynamic_sections(elf: bytes) -> list[tuple[int, int]]:
+    """Return start and end of the dynamic section of a sound 64-bit ELF file, if it has one."""
+    (table,), (count,) = struct.unpack_from("<Q", elf, 32), struct.unpack_from("<H", elf, 56)
+    entries = (struct.unpack_from("<IIQQQQ", elf, table + 56 * at) for at in range(count))
+    return [(entry[2], entry[2] + entry[5]) for entry in entries if entry[0] == 2]
+
+
 def check_elf(random: Random, scratch: Path) -> None:
     """Make a subject of a damaged program. Most damage is where the headers are."""
-    data = bytearray(_ELF)
-    if random.random() < 0.9:
-        for _ in range(random.randint(1, 3)):
-            at = random.choice((random.randrange(64), random.randrange(64, 2048)))
-            word = random.choice((0, 1, 0xFF, 0x7FFFFFFF, 1 << 63, random.getrandbits(64)))
-            size = random.choice((1, 2, 4, 8))
-            data[at : at + size] = (word & ((1 << 8 * size) - 1)).to_bytes(size, "little")
-    else:
-        data = bytearray(mutate_bytes(random, bytes(data)))
+    data = mutate_headers(random, _ELF) if random.random() < 0.9 else mutate_bytes(random, _ELF)
     path = scratch / "prog"
     path.write_bytes(data)
     path.chmod(0o755)
@@ -171,21 +178,31 @@ def check_plan(random: Random, scratch: Path) -> None:
         load_plan(path, samples.KNOWN).cells()
 
 
-def check_loader_output(random: Random, scratch: Path) -> None:
-    """Read what a loader printed about the libraries of a program."""
-    text = mutate(random, _LISTED).decode(errors="replace")
-    status = random.choice((0, 0, 1, -11))
-    done = subprocess.CompletedProcess([], status, text, mutate(random, b"error").decode("latin-1"))
-    with mock.patch.object(subprocess, "run", lambda *_, **__: done):
-        try:
-            found = libraries.of_host(_TRUE, "/lib64/ld-linux-x86-64.so.2")
-        except UsageError as error:
-            assert error.remedy
-        else:
-            overlay = Overlay()
-            for path, library in found.items():
-                overlay.add(path, library)
-            assert not [name for name in (*overlay.files, *overlay.links) if "/../" in name]
+def check_loader(random: Random, scratch: Path) -> None:
+    """Find the libraries of a program when a library, or the loader's configuration, is damaged."""
+    root = scratch / "root"
+    for path, file in libraries.of_host(_TRUE, _LOADER, {}).files.items():
+        copy = root / path[1:]
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        data = file.read_bytes() if random.random() < 0.9 else b""
+        is_elf = data.startswith(b"\x7fELF")
+        copy.write_bytes(mutate_headers(random, data) if is_elf and random.random() < 0.5 else data)
+    (root / "etc").mkdir(exist_ok=True)
+    (root / "etc/ld.so.cache").write_bytes(mutate_bytes(random, Path(_CACHE).read_bytes()))
+    (root / "etc/ld-musl-x86_64.path").write_bytes(mutate_bytes(random, b"/lib\n/usr/lib:/x"))
+    (root / "loop").symlink_to("loop")
+    paths = ("/loop", "$ORIGIN/../x", "${LIB}", "$PLATFORM/..", "/" + "x" * 5000, "/lib")
+    where = SearchRoot(
+        root=root,
+        loader=random.choice((_LOADER, "/lib/ld-musl-x86_64.so.1")),
+        directories=random.choice(((), ("/lib", "/loop"))),
+        environment={"LD_LIBRARY_PATH": ":".join(random.sample(paths, 3)), "LD_PRELOAD": "x /loop"},
+    )
+    with contextlib.suppress(ImageError):
+        found = find_libraries(_TRUE, where)
+        assert all(file.is_relative_to(root) for file in found.files.values())
+    with contextlib.suppress(UsageError):
+        libraries.of_sysroot(_TRUE, _LOADER, root, where.environment)
 
 
 def check_package(random: Random, scratch: Path) -> None:
@@ -302,7 +319,7 @@ TARGETS: Mapping[str, Callable[[Random, Path], None]] = {
     "emulator": check_emulator,
     "facts": check_facts,
     "frames": check_frames,
-    "loader": check_loader_output,
+    "loader": check_loader,
     "maps": check_maps,
     "package": check_package,
     "plan": check_plan,

@@ -6,6 +6,8 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from random import Random
 
@@ -77,23 +79,28 @@ def test_a_name_of_a_loader_may_be_anything(tmp_path: Path, name: bytes, told: s
 def test_a_loader_of_the_program_does_not_run_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`ld.so --list` lists the libraries of a program; here the program names what is run."""
+    """The program names what the kernel of a guest runs as its loader."""
     monkeypatch.chdir(tmp_path)
     evil = program(tmp_path / "ld-evil.so", f"#!/bin/sh\ntouch {tmp_path}/ran\n".encode())
     data = bytearray(TRUE.read_bytes())
     place, size = at_interpreter(data)
     for name in (evil.name, f"./{evil.name}"):
         data[place : place + size] = name.encode().ljust(size, b"\0")
-        with pytest.raises(UsageError, match="which is not one of this machine") as caught:
+        with pytest.raises(UsageError, match="which is not an absolute path") as caught:
             of_program(str(program(tmp_path / "prog", bytes(data))))
         assert "--sysroot" in caught.value.remedy
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="l") as folder:
+        short = program(Path(folder, "l"), evil.read_bytes())
+        data[place : place + size] = str(short).encode().ljust(size, b"\0")
+        subject = of_program(str(program(tmp_path / "prog", bytes(data))))
+    assert subject.files[f"root{short}"] == short
     assert not (tmp_path / "ran").exists()
 
 
 @needs_compiler
 @pytest.mark.parametrize("option", ["audit", "depaudit"])
 def test_an_audit_library_does_not_run_here(tmp_path: Path, option: str) -> None:
-    """Glibc's loader runs the libraries of DT_AUDIT even to list the others."""
+    """Glibc's loader runs the libraries of DT_AUDIT even to list the others: only a guest does."""
     ran = tmp_path / "ran"
     (tmp_path / "evil.c").write_text(
         "#include <fcntl.h>\n"
@@ -105,13 +112,55 @@ def test_an_audit_library_does_not_run_here(tmp_path: Path, option: str) -> None
     subprocess.run(compiled, check=True)
     linked = ["gcc", "-o", str(prog), str(tmp_path / "main.c"), f"-Wl,--{option}={library}"]
     subprocess.run(linked, check=True)
-    with pytest.raises(UsageError, match=r"makes its loader run .*evil.so \(DT_AUDIT\)"):
-        of_program(str(prog))
+    assert of_program(str(prog)).files[f"root{library}"] == library
     assert not ran.exists()
 
 
+# what Python reports before it starts a program, maps a file or loads a library
+WATCH = """
+import sys
+from foothold_lab.harness.guests.custom_kernels import uml_release
+from foothold_lab.harness.subjects.subject import of_program
+from pathlib import Path
+EVENTS = ("subprocess.", "os.exec", "os.posix_spawn", "os.fork", "mmap.", "ctypes.dlopen")
+sys.addaudithook(lambda event, words: event.startswith(EVENTS) and sys.exit(f"{event} {words}"))
+of_program(sys.argv[1])
+try:
+    uml_release(Path(sys.argv[1]))
+except Exception as error:
+    print(error)
+"""
+
+
+def test_no_file_of_a_subject_is_mapped_or_executed_here() -> None:
+    """A mapped file that becomes shorter ends the process that maps it by SIGBUS."""
+    for path in filter(None, map(shutil.which, ("ls", "python3", "bash", "git"))):
+        argv = [sys.executable, "-c", WATCH, path]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "is not a UML kernel" in done.stdout
+
+
 @needs_compiler
-def test_a_library_of_a_sysroot_is_a_name_not_a_path(tmp_path: Path) -> None:
+def test_a_run_path_brings_shared_objects_only(tmp_path: Path) -> None:
+    """A program names the directories: no secret of this machine follows it into a guest."""
+    (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
+    prog, folder = tmp_path / "prog", tmp_path / "folder"
+    folder.mkdir()
+    (folder / "id_rsa.solaris").write_text("secret")
+    (folder / "libsecret.so").write_text("secret")
+    os.mkfifo(folder / "fifo.so")
+    library = folder / "libplugin.so.1"
+    build = ["gcc", "-shared", "-nostdlib", "-o", str(library), str(tmp_path / "main.c")]
+    subprocess.run(build, check=True)
+    linked = ["gcc", "-o", str(prog), str(tmp_path / "main.c"), f"-Wl,-rpath,{folder}"]
+    subprocess.run(linked, check=True)
+    files = of_program(str(prog)).files
+    assert [name for name in files if str(folder) in name] == [f"root{library}"]
+
+
+@needs_compiler
+def test_a_path_of_a_library_stays_in_the_sysroot(tmp_path: Path) -> None:
     (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
     prog, root = tmp_path / "prog", tmp_path / "sysroot"
     secret = tmp_path / "secret.so"
@@ -125,7 +174,7 @@ def test_a_library_of_a_sysroot_is_a_name_not_a_path(tmp_path: Path) -> None:
     from foothold_lab.harness.subjects.subject import ProgramOptions
 
     if any("/" in name for name in elf.needed):
-        with pytest.raises(UsageError, match="which is a path, not a name"):
+        with pytest.raises(UsageError, match=r"needs .*secret\.so, which is not below"):
             of_program(str(prog), options=ProgramOptions(sysroot=root))
 
 

@@ -28,7 +28,7 @@ def loader() -> str:
 def sysroot(tmp_path: Path, loader: str) -> Path:
     """A root file system as Debian's packages make it: absolute links lead to other places."""
     root = tmp_path / "root"
-    for each, path in libraries.of_host(LS, loader).items():
+    for each, path in libraries.of_host(LS, loader, {}).files.items():
         name = Path(each).name
         if name == "ld.so.cache":
             continue
@@ -43,8 +43,8 @@ def sysroot(tmp_path: Path, loader: str) -> Path:
 def test_the_same_is_found_below_a_root_as_the_loader_finds_here(
     loader: str, sysroot: Path
 ) -> None:
-    found = libraries.of_sysroot(LS, loader, sysroot)
-    here = {Path(each).name for each in libraries.of_host(LS, loader)} - {"ld.so.cache"}
+    found = libraries.of_sysroot(LS, loader, sysroot, {}).files
+    here = {Path(each).name for each in libraries.of_host(LS, loader, {}).files} - {"ld.so.cache"}
     assert {Path(each).name for each in found} == here
     assert loader in found
     assert all(path.is_relative_to(sysroot) and path.is_file() for path in found.values())
@@ -54,14 +54,14 @@ def test_the_same_is_found_below_a_root_as_the_loader_finds_here(
 def test_what_is_not_below_the_root_is_told(loader: str, sysroot: Path, tmp_path: Path) -> None:
     (sysroot / "usr/lib/x86_64-linux-gnu/libc.so.6").unlink()
     with pytest.raises(UsageError, match=r"/bin/ls needs libc\.so\.6, which is not below"):
-        libraries.of_sysroot(LS, loader, sysroot)
+        libraries.of_sysroot(LS, loader, sysroot, {})
     with pytest.raises(UsageError, match="there is no directory lib"):
-        libraries.of_sysroot(LS, loader, tmp_path / "nowhere")
+        libraries.of_sysroot(LS, loader, tmp_path / "nowhere", {})
 
 
 def test_a_loader_that_is_not_here_is_told() -> None:
     with pytest.raises(UsageError, match="made for musl") as caught:
-        libraries.of_host(LS, "/lib/ld-musl-nowhere.so.1")
+        libraries.of_host(LS, "/lib/ld-musl-nowhere.so.1", {})
     assert "--sysroot" in caught.value.remedy
 
 
@@ -75,7 +75,7 @@ def test_a_library_that_is_not_here_is_told(tmp_path: Path, loader: str) -> None
     shutil.copy2(LS, program)
     subprocess.run([patchelf(), "--add-needed", "libnowhere.so.7", program], check=True)
     with pytest.raises(UsageError, match=r"libnowhere\.so\.7") as caught:
-        libraries.of_host(program, loader)
+        libraries.of_host(program, loader, {})
     assert "LD_LIBRARY_PATH" in caught.value.remedy
 
 
@@ -92,7 +92,7 @@ def test_brings_data_of_libc_that_a_program_can_load(
     program = tmp_path / "program"
     found = {
         path: file
-        for path, file in libraries.of_sysroot(LS, loader, sysroot).items()
+        for path, file in libraries.of_sysroot(LS, loader, sysroot, {}).files.items()
         if path.endswith("/libc.so.6")
     }
 
