@@ -1,13 +1,19 @@
-"""SSH over a socket that we made: no network, no port, and the guest's host key is known before."""
+"""SSH over a socket that we made: no network, no port, and the guest's host key is known before.
+
+The server is in the guest, so it may be hostile: it may not answer, not read, and not end. All errors
+of a connection are OSError.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import shlex
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +27,11 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.transport.keys import Keys
 
 PARTING = 10.0  # seconds for a program's exit status to come; it is there within 0.01 s
+STALL = (
+    60.0  # seconds for which a guest may read nothing of what is sent, or send nothing of a file
+)
+MOST_PULLED = 4 << 30  # bytes of a file that is copied out of a guest
+_BLOCK = 1 << 18
 
 # paramiko reports a guest's death on its own logger: we say it ourselves, with the console's tail
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -40,7 +51,7 @@ class Ssh:
     """A connection to a guest that has said hello."""
 
     def __init__(self, line: socket.socket, keys: Keys, deadline: Deadline) -> None:
-        self._transport = paramiko.Transport(line)
+        self._transport = paramiko.Transport(_Line(line))  # type: ignore[arg-type]
         # what we never use would only make the key exchange longer
         options = self._transport.get_security_options()
         options.kex = [k for k in options.kex if k.startswith("curve25519")] or options.kex
@@ -76,11 +87,16 @@ class Ssh:
 
     def open(self, argv: Sequence[str], deadline: Deadline) -> SshStream:
         """Start a program. SSH carries a command line, so argv is quoted for the guest's shell."""
-        try:
+        with _connection_errors("the SSH connection is gone"):
             channel = self._transport.open_session(timeout=deadline.remaining)
-            channel.exec_command("exec " + shlex.join(argv))
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise OSError(f"the SSH connection is gone: {error}") from error
+            # this wait has no timeout of its own
+            late = threading.Timer(deadline.remaining, channel.close)
+            late.daemon = True
+            late.start()
+            try:
+                channel.exec_command("exec " + shlex.join(argv))
+            finally:
+                late.cancel()
         return SshStream(channel)
 
     def push(self, source: Path, target: str) -> None:
@@ -89,19 +105,32 @@ class Ssh:
             sftp.put(str(source), target)
 
     def pull(self, source: str, target: Path) -> None:
-        """Copy a file out of the guest by SFTP; `target` is ours to choose, never the guest's."""
-        with self._sftp() as sftp:
-            sftp.get(source, str(target), max_concurrent_prefetch_requests=8)
+        """Copy a file out of the guest by SFTP; `target` is ours to choose, never the guest's.
+
+        Raises OSError for more than MOST_PULLED bytes.
+        """
+        with self._sftp() as sftp, sftp.open(source, "rb") as file, target.open("wb") as copy:
+            size = file.stat().st_size or 0
+            if size <= MOST_PULLED:
+                file.prefetch(size, 8)
+            left = MOST_PULLED
+            while data := file.read(_BLOCK):
+                left -= len(data)
+                if left < 0:
+                    raise OSError(errno.EFBIG, f"more than {MOST_PULLED >> 30} GiB", source)
+                copy.write(data)
 
     @contextlib.contextmanager
     def _sftp(self) -> Iterator[paramiko.SFTPClient]:
-        client = paramiko.SFTPClient.from_transport(self._transport)
-        if client is None:
-            raise OSError("the guest offers no SFTP")
-        try:
-            yield client
-        finally:
-            if channel := client.get_channel():
+        with _connection_errors("the guest's SFTP has failed"):
+            client = paramiko.SFTPClient.from_transport(self._transport)
+            channel = client.get_channel() if client else None
+            if client is None or channel is None:
+                raise OSError("the guest offers no SFTP")
+            channel.settimeout(STALL)
+            try:
+                yield client
+            finally:
                 _part_from(channel)
 
     @property
@@ -125,12 +154,14 @@ class SshStream:
     def send(self, data: bytes, deadline: Deadline) -> None:
         """Send all of it."""
         self._channel.settimeout(deadline.socket_timeout)
-        self._channel.sendall(data)
+        with _connection_errors("the SSH connection is gone"):
+            self._channel.sendall(data)
 
     def receive(self, deadline: Deadline) -> bytes:
         """Return some bytes, none at the end."""
         self._channel.settimeout(deadline.socket_timeout)
-        return self._channel.recv(65536)
+        with _connection_errors("the SSH connection is gone"):
+            return self._channel.recv(65536)
 
     def complaint(self) -> str:
         """Return what the program said on stderr."""
@@ -148,6 +179,45 @@ class SshStream:
             self.ended = self._channel.closed or _part_from(self._channel)
 
 
+class _Line:
+    """The line to a guest, as paramiko uses a socket. A send to a guest that reads nothing fails
+    after STALL seconds: paramiko would wait for ever.
+    """
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._stalled_since: float | None = None
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._line, name)
+
+    def send(self, data: bytes) -> int:
+        """Send a part of the data. Raises TimeoutError, which paramiko answers by another send."""
+        try:
+            sent = self._line.send(data)
+        except (TimeoutError, BlockingIOError):
+            now = time.monotonic()
+            self._stalled_since = self._stalled_since or now
+            if now - self._stalled_since > STALL:
+                raise ConnectionAbortedError(
+                    errno.ECONNABORTED, "the guest reads nothing"
+                ) from None
+            raise
+        self._stalled_since = None
+        return sent
+
+
+@contextlib.contextmanager
+def _connection_errors(what: str) -> Iterator[None]:
+    """Raise OSError for the errors of paramiko; TimeoutError stays what it is."""
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:
+        raise OSError(f"{what}: {error}") from error
+
+
 def _part_from(channel: paramiko.Channel) -> bool:
     """End a program's stdin, wait until it has exited, and close. Returns whether it has exited.
 
@@ -158,7 +228,7 @@ def _part_from(channel: paramiko.Channel) -> bool:
         if channel.get_transport().is_active():
             channel.shutdown_write()
             return bool(channel.status_event.wait(PARTING))
-    except OSError:
+    except (OSError, paramiko.SSHException, EOFError):
         pass
     finally:
         channel.close()
