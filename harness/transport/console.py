@@ -31,16 +31,24 @@ LINES = 50  # of the tail that are shown: a panic with its trace has about 30
 
 @dataclass(frozen=True, kw_only=True)
 class Death:
-    """A line of the console that means that a guest has failed: why, and the remedy."""
+    """A line of the console that means that a guest has failed: why, and the remedy.
+
+    needle: text that every such line has. Output without any needle is not split into lines.
+    """
 
     pattern: re.Pattern[str]
+    needle: bytes
     meaning: str
     remedy: str
     code: Code
 
 
 def _death(pattern: str, meaning: str, remedy: str = "", code: Code = Code.GUEST_BOOT) -> Death:
-    return Death(pattern=re.compile(pattern), meaning=meaning, remedy=remedy, code=code)
+    literals = re.split(r"\\.|[^A-Za-z /-]", pattern)
+    return Death(
+        pattern=re.compile(pattern), needle=max(literals, key=len).encode(), meaning=meaning,
+        remedy=remedy, code=code,
+    )  # fmt: skip
 
 
 # tests/data/consoles has a recorded console for each.
@@ -85,7 +93,7 @@ DEATHS = (
         Code.GUEST_KILLED,
     ),
     _death(r"foothold: guest cannot go on: (?P<why>.*)", "the guest's agent gave up"),
-    _death(r"qemu-system-\S+: (?P<why>(?!warning:).*)", "QEMU refused"),
+    _death(r"qemu-system-\w{1,20}: (?P<why>(?!warning:).*)", "QEMU refused"),
     _death(r"error while loading shared libraries: (?P<why>.*)", "a library is missing"),
 )
 
@@ -178,8 +186,14 @@ class Console:
             what = f"the guest flooded its console: more than {MOST >> 20} MiB"
             self._die(GuestError(what, code=Code.GUEST_CONSOLE))
         self._line += data
-        *lines, rest = self._line.split(b"\n")
-        self._line = bytearray(rest[-LONGEST:])
+        whole, _, rest = self._line.rpartition(b"\n")
+        self._line = rest[-LONGEST:]
+        if any(death.needle in whole for death in DEATHS):
+            self._search(whole)
+
+    def _search(self, whole: bytearray) -> None:
+        """Search complete lines for a sign of death."""
+        lines = whole.split(b"\n")
         for line in lines[-500:] if self._written > MOST else lines:
             found = diagnose(line[:LONGEST].decode(errors="replace").rstrip())
             if found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,23 @@ def test_recognises_recorded_consoles(log: Path) -> None:
 
 def test_has_recorded_consoles() -> None:
     assert len(recorded()) >= 6
+
+
+@pytest.mark.parametrize("line", [b"", b"qemu-system-" * 341], ids=["empty", "almost a death"])
+def test_a_flood_takes_little_time(tmp_path: Path, line: bytes) -> None:
+    """A guest prints what costs most: 16 MiB of empty lines took 14 s, of the other ones 5 s."""
+    told = Told()
+    with Console(tmp_path / "console.log", told) as one:
+        one.start()
+        block = (line + b"\n") * (65536 // (len(line) + 1))
+        before = time.thread_time()
+        for _ in range(console.MOST // len(block) // 4):
+            one._record(block)
+        assert time.thread_time() - before < 1
+    assert not told.messages
+
+
+def test_every_sign_of_death_has_its_needle() -> None:
+    for death in console.DEATHS:
+        assert len(death.needle) >= 4
+        assert death.needle.decode() in death.pattern.pattern.replace("\\", "")
