@@ -6,6 +6,7 @@ maps and sends that line, so that a checkpoint costs one round trip.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections import deque
@@ -41,8 +42,12 @@ MOST_OUTPUT = MOST_EXPECTED  # bytes of stdout, and of stderr, that are kept; th
 MOST_TRACE = 64 << 20  # bytes of a trace that are kept (1,000,000 calls); the agent sends 65 MiB
 MOST_LINE = 8 << 10  # bytes of an incomplete line that are searched, each time that it grows
 MOST_HOLDS = 100  # checkpoints of a subject that are answered; the allocator has 2
+MOST_MAPS = 32 << 20  # bytes of the maps of all checkpoints; the agent sends 8 MiB of each
 MOST_STATE = 64 << 10  # bytes of the state of a guest; the agent sends 8 KiB
 MOST_WRITTEN = 5 << 20  # bytes of written files that are kept; the agent sends 4 MiB
+MOST_FILES = 100  # as many as the agent sends
+LONGEST_NAME = 255  # bytes of a part of the name of a file: NAME_MAX
+LONGEST_PATH = 2048  # bytes of the name; the directory of the cell is before it, in PATH_MAX
 OWN_TRACE = "fifo:"
 OWN_TRACER = "self"  # instead of the path of strace: the agent is the tracer
 _SUBJECT_ROOT = "/run/subject"  # where a guest of ours makes the root of a subject
@@ -296,7 +301,8 @@ class _Supervision:
 
     def _take_guest_state(self, payload: bytes) -> None:
         moment, _, values = payload[:MOST_STATE].decode(errors="replace").partition("\n")
-        self._guest_state[moment] = values
+        if moment in ("before", "after"):
+            self._guest_state[moment] = values
 
     def _take_maps(self, payload: bytes) -> None:
         """Keep the maps of the oldest checkpoint; none come if the subject had ended before."""
@@ -309,7 +315,10 @@ class _Supervision:
                 self._answer_hold()
 
     def _keep_maps(self, checkpoint: str, payload: bytes) -> None:
-        if payload:
+        room = MOST_MAPS - sum(map(len, self._maps.values()))
+        if len(payload) > room:
+            self._maps_cut = True
+        elif payload:
             self._maps[checkpoint] = payload.decode(errors="replace")
         if self._maps_cut:
             self._maps_cut = False
@@ -351,15 +360,21 @@ class _Supervision:
                 self._take_hold(match[1].decode())
 
     def _take_file(self, payload: bytes) -> None:
-        """Keep a written file. The guest chose its name: one that leads elsewhere is dropped."""
+        """Keep a written file. The guest chose its name, which need not be UTF-8.
+
+        A name that leads elsewhere is dropped, and one that is a directory of another file.
+        """
         encoded, _, content = payload.partition(b"\0")
-        name = encoded.decode(errors="replace")
-        parts = name.split("/")
+        parts = encoded.split(b"/")
         room = MOST_WRITTEN - sum(map(len, self._written.values()))
-        if not name or len(content) > room:
+        is_long = len(encoded) > LONGEST_PATH or max(map(len, parts)) > LONGEST_NAME
+        if not encoded or is_long or len(content) > room or len(self._written) == MOST_FILES:
             self._note_cut("files")
-        elif not any(part in ("", ".", "..") for part in parts):
-            self._written[name] = content
+        elif not {b"", b".", b".."} & set(parts):
+            name = os.fsdecode(encoded)
+            if not any(f"{each}/".startswith(f"{name}/") or f"{name}/".startswith(f"{each}/")
+                       for each in self._written):  # fmt: skip
+                self._written[name] = content
 
     def _take_trace(self, payload: bytes) -> None:
         self._trace = self._trace or bytearray()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import time
 from collections import deque
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Record, Stop, Supervision
 from foothold_lab.harness.transport import supervised
 from foothold_lab.harness.transport.supervised import (
+    MOST_FILES,
     MOST_HOLDS,
     MOST_LINE,
     MOST_OUTPUT,
@@ -199,6 +202,34 @@ def test_says_which_maps_were_cut() -> None:
     begun = frame("s", {"pid": 7})
     record = watch(begun, frame("y", b"maps"), frame("l", b"many\n"), frame("x", ENDING))
     assert (record.maps, record.cut) == ({"end": "many\n"}, ("maps-end",))
+
+
+def test_bounds_the_maps_of_all_checkpoints() -> None:
+    names = [f"checkpoint{number}" for number in range(6)]
+    holds = "".join(f'{{"event":"hold","at":"{name}"}}\n' for name in names).encode()
+    maps = [frame("m", b"x" * (8 << 20))] * 6
+    record = watch(frame("s", {"pid": 7}), frame("o", holds), *maps, frame("x", ENDING))
+    assert list(record.maps) == names[:4]
+    assert record.cut == tuple(f"maps-{name}" for name in names[4:])
+
+
+def test_keeps_files_by_names_that_this_machine_can_store(tmp_path: Path) -> None:
+    """A guest chooses them: names that are not UTF-8, too long, or directories of each other."""
+    files = {
+        b"\xff": b"1", b"\xfe/x": b"2", b"\xe4" * 255: b"3", b"y" * 256: b"no", b"z/" * 1100: b"no",
+        b"a": b"4", b"a/b": b"no", b"c/d": b"5", b"c": b"no", b"../e": b"no", b"/etc/f": b"no",
+        b"new\nline": b"6",
+    }  # fmt: skip
+    sent = [frame("d", name + b"\0" + content) for name, content in files.items()]
+    record = watch(frame("s", {"pid": 7}), *sent, frame("x", ENDING))
+    record.write(tmp_path)
+    stored = {os.fsencode(path.relative_to(tmp_path / "files")): path.read_bytes()
+              for path in (tmp_path / "files").rglob("*") if path.is_file()}  # fmt: skip
+    assert stored == {name: content for name, content in files.items() if content != b"no"}
+    assert record.cut == ("files",)
+    many = [frame("d", f"{number}\0".encode()) for number in range(MOST_FILES + 1)]
+    flood = watch(frame("s", {"pid": 7}), *many, frame("x", ENDING))
+    assert (len(flood.written), flood.cut) == (MOST_FILES, ("files",))
 
 
 class DeafAgent(Script):
