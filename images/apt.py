@@ -175,8 +175,7 @@ class Apt:
 
         Downloads the suite's index if it is older than FRESH seconds, or if `refresh`.
         """
-        self._update(wanted, refresh=refresh)
-        with self._cache.locked(self._lock(wanted)) as descriptor:
+        with self._index(wanted, refresh=refresh) as descriptor:
             # an empty archive directory, because apt does not list packages that it has already
             empty = self._state(wanted) / "empty"
             (empty / "partial").mkdir(parents=True, exist_ok=True)
@@ -210,9 +209,8 @@ class Apt:
             what = f"downloading {len(missing)} packages of {wanted.suite}"
             self._progress(f"{what}, {total >> 20} MiB")
             started = time.monotonic()
-            self._update(wanted, refresh=False)
             with (
-                self._cache.locked(self._lock(wanted)) as descriptor,
+                self._index(wanted) as descriptor,
                 self._archives(wanted, debs) as archives,
                 self._download_progress(what, total) as status,
             ):
@@ -309,43 +307,51 @@ class Apt:
                 file.unlink()
                 raise
 
-    def _lock(self, wanted: PackageSet) -> str:
-        return f"apt-{wanted.suite}-{wanted.architecture}"
-
     def _state(self, wanted: PackageSet) -> Path:
         return self._cache.root / INDEXES / f"{wanted.suite}-{wanted.architecture}"
 
-    def _update(self, wanted: PackageSet, *, refresh: bool) -> None:
+    @contextlib.contextmanager
+    def _index(self, wanted: PackageSet, *, refresh: bool = False) -> Iterator[int]:
+        """Lock the suite's index, and yield the descriptor of the lock. Download the index before if it
+        is older than FRESH seconds, or if `refresh`.
+
+        One lock for the download and the use: otherwise `prune` could remove the index in between.
+        """
+        name = f"apt-{wanted.suite}-{wanted.architecture}"
+        with self._cache.locked(name, progress=self._progress) as descriptor:
+            self._update(wanted, descriptor, refresh=refresh)
+            yield descriptor
+
+    def _update(self, wanted: PackageSet, held: int, *, refresh: bool) -> None:
         state = self._state(wanted)
         stamp = state / "updated"
-        with self._cache.locked(self._lock(wanted), progress=self._progress) as descriptor:
-            source = f"deb [signed-by={KEYRING}] {mirror()} {wanted.suite} main\n"
-            known = (state / "sources.list").is_file() and stamp.is_file()
-            known = known and (state / "sources.list").read_text() == source and not refresh
-            fresh = known and 0 <= time.time() - stamp.stat().st_mtime < FRESH
-            if fresh or (known and wanted.index in self._unreachable):
-                return
-            self._progress(f"downloading the package index of {wanted.index}")
-            (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-            (state / "status").touch()
+        source = f"deb [signed-by={KEYRING}] {mirror()} {wanted.suite} main\n"
+        known = (state / "sources.list").is_file() and stamp.is_file()
+        known = known and (state / "sources.list").read_text() == source and not refresh
+        fresh = known and 0 <= time.time() - stamp.stat().st_mtime < FRESH
+        if fresh or (known and wanted.index in self._unreachable):
+            return
+        self._progress(f"downloading the package index of {wanted.index}")
+        (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+        (state / "status").touch()
+        if not known:
+            stamp.unlink(missing_ok=True)
+            (state / "sources.list").write_text(source)
+        try:
+            self._apt(wanted, held, "update", limit=INDEX_DEADLINE)
+        except ImageError as error:
             if not known:
-                stamp.unlink(missing_ok=True)
-                (state / "sources.list").write_text(source)
-            try:
-                self._apt(wanted, descriptor, "update", limit=INDEX_DEADLINE)
-            except ImageError as error:
-                if not known:
-                    raise
-                self._unreachable.add(wanted.index)
-                self._progress(f"{error}; using the index of the last download")
-                return
-            stamp.touch()
-            expiry = _expiry(state)
-            if expiry and expiry.timestamp() < time.time():
-                self._progress(
-                    f"the package index of {wanted.index} expired on {expiry:%Y-%m-%d}: "
-                    f"{mirror()} may be out of date"
-                )
+                raise
+            self._unreachable.add(wanted.index)
+            self._progress(f"{error}; using the index of the last download")
+            return
+        stamp.touch()
+        expiry = _expiry(state)
+        if expiry and expiry.timestamp() < time.time():
+            self._progress(
+                f"the package index of {wanted.index} expired on {expiry:%Y-%m-%d}: "
+                f"{mirror()} may be out of date"
+            )
 
     def _apt(
         self,
