@@ -16,6 +16,7 @@ from foothold_lab.harness.cli.bisect import ABORT, is_bisection
 from foothold_lab.harness.cli.context import (
     BROKEN_PIPE,
     FAILED,
+    FINDING,
     INTERRUPTED,
     OK,
     USAGE,
@@ -119,8 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # the launcher blocks Ctrl-C while Python starts
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        code = _run_command(arguments)
-        sys.stdout.flush()
+        code = _flush(_run_command(arguments))
     except (KeyboardInterrupt, Exception) as error:
         code = _handle(error)
     if code in (INTERRUPTED, FAILED) and is_broken():  # a reporter stops a run that nothing reads
@@ -128,6 +128,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = BROKEN_PIPE
     # `git bisect run` would take code 2 or 3 of a bad command line for a bad kernel
     return ABORT if code in (USAGE, FAILED) and is_bisection(arguments) else code
+
+
+def _flush(code: int) -> int:
+    """Flush standard output, and return the exit code. A finding remains if that fails."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        failure = _handle(error)
+        return code if code == FINDING else failure
+    return code
 
 
 def _run_command(arguments: list[str]) -> int:

@@ -162,13 +162,17 @@ def test_ends_when_the_reader_of_the_table_has_gone(words: list[str], tmp_path: 
     assert not list((tmp_path / "foothold").glob("crashes/*"))
 
 
-def test_a_finding_remains_the_exit_code_when_the_reader_has_gone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_finding_remains_the_exit_code_when_the_reader_has_gone(
+    tmp_path: Path, unbuffered: str
+) -> None:
     words = ["--guest", "native", "--limit", "none", "--subject", "/bin/false", "--quiet"]
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
         [*RUN[:4], *words], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=100,
-        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)}, check=False,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path), "PYTHONUNBUFFERED": unbuffered},
+        check=False,
     )  # fmt: skip
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
