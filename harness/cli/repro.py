@@ -72,6 +72,7 @@ def repro(run: str, cell: str, bundle: Path | None, visit: bool, trust: bool, fi
         if not (trust or _is_own(database, found.directory)):
             found.check_isolation(bundle=bundle is not None)
     builder = make_builder()
+    found.check_guest(builder)
     found.pin_images(builder)
     if bundle:
         write(found, builder, bundle)

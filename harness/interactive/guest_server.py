@@ -8,9 +8,12 @@ as if the guest were the client's own (harness/transport/conversation.py).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
+import stat
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +36,7 @@ from foothold_lab.harness.model.errors import (
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Result, Verdict
+from foothold_lab.harness.run_directory import decode
 from foothold_lab.harness.transport.conversation import SEND_SECONDS, Conversation
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import Stream
@@ -163,19 +167,25 @@ class GuestServer:
 def connect(directory: Path, guest: str, request: ProgramRequest) -> Iterator[Stream]:
     """Start a program in a guest that another process keeps; `directory` is that of its run.
 
-    Raises UsageError if no process keeps guests there, or if the guest cannot run the program.
+    Raises UsageError if no process of this user keeps guests there, or if the guest cannot run the
+    program.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            with _short_path(directory) as short:
-                connection.connect(short)
+            with _socket_beneath(directory) as path:
+                connection.connect(path)
         except OSError as error:
             raise UsageError(
                 f"{directory.name} keeps no guest, or no longer",
                 "`foothold run --keep-guests failed` keeps those in which a cell did not pass",
             ) from error
+        if (user := _peer(connection)) not in (0, os.geteuid()):
+            raise UsageError(
+                f"the guests of {directory} are kept by the user {user}",
+                "ask this user for the run directory, and repeat the cell: foothold repro",
+            )
         connection.sendall(msgspec.json.encode(Request(guest, request)) + b"\n")
-        answer = msgspec.json.decode(_read_line(connection), type=Response)
+        answer: Response = decode(_read_line(connection), Response, f"the answer of {directory}")
         if answer.error:
             raise UsageError(answer.error, answer.remedy)
         yield _SocketStream(connection)
@@ -243,6 +253,26 @@ def _read_line(connection: socket.socket) -> bytes:
             raise InfrastructureError("the process that keeps the guest has gone away")
         line += byte
     return bytes(line)
+
+
+def _peer(connection: socket.socket) -> int:
+    """Return the user of the process at the other end; SO_PEERCRED of unix(7)."""
+    size = struct.calcsize("3i")
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    return int(struct.unpack("3i", credentials)[1])
+
+
+@contextlib.contextmanager
+def _socket_beneath(directory: Path) -> Iterator[str]:
+    """Yield a path of the socket. A link in its place is not followed: it may lead to a service."""
+    with _short_path(directory) as short:
+        found = os.open(short, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISSOCK(os.fstat(found).st_mode):
+                raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK), short)
+            yield f"/proc/self/fd/{found}"
+        finally:
+            os.close(found)
 
 
 @contextlib.contextmanager

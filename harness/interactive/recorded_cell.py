@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foothold_lab.harness import subjects
+from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.guests.custom_kernels import CustomKernels
 from foothold_lab.harness.guests.vm_process import IMAGE_LIST
 from foothold_lab.harness.model.cells import Cell
@@ -101,6 +102,14 @@ class RecordedCell:
             raise UsageError(
                 f"the cache no longer has {', '.join(gone)}, of which {self.boot.guest} was made",
                 f"run the cell with the images of today: {escape_shell(self.cell.command)}",
+            )
+
+    def check_guest(self, builder: Builder) -> None:
+        """Raise UsageError if this Foothold does not have the guest that the run directory names."""
+        if self.cell.guest not in catalogue(builder, self.custom_kernels):
+            raise UsageError(
+                f"{self.run} names the guest {self.cell.guest}, which this Foothold does not have",
+                DAMAGED,
             )
 
     def copy_share(self, target: Path) -> Path:

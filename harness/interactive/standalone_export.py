@@ -6,6 +6,7 @@ where it lies, `$work` a directory for the moment, `$pin` what pins to a process
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import shutil
@@ -23,8 +24,9 @@ from foothold_lab.harness.guests.uml import Uml
 from foothold_lab.harness.guests.virtual_machine import VirtualMachine
 from foothold_lab.harness.guests.vm_process import IMAGE_LIST
 from foothold_lab.harness.interactive.recorded_cell import RecordedCell
-from foothold_lab.harness.model.errors import UnsupportedError
+from foothold_lab.harness.model.errors import UnsupportedError, UsageError
 from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.run_directory import DAMAGED
 from foothold_lab.harness.subjects import libraries
 from foothold_lab.harness.transport.supervised import agent_argv
 from foothold_lab.images import elf, initramfs
@@ -56,18 +58,36 @@ def export_cell(recorded: RecordedCell, builder: Builder, tree: Path) -> str:
         else ()
     )
     hypervisor = guest.hypervisor if isinstance(guest, VirtualMachine) and argv else None
-    if isinstance(hypervisor, Uml):
-        return _uml(recorded, builder, guest, tree, argv)
-    if isinstance(hypervisor, Qemu):
-        if "-incoming" in argv:  # it went on from a snapshot, of one that was booted so
-            memory = int(argv[argv.index("-m") + 1].removesuffix("M"))
-            argv = hypervisor.with_memory(memory).cold_command()
-        return _qemu(recorded, guest, tree, argv)
+    try:
+        if isinstance(hypervisor, Uml):
+            return _uml(recorded, builder, guest, tree, argv)
+        if isinstance(hypervisor, Qemu):
+            if "-incoming" in argv:  # it went on from a snapshot, of one that was booted so
+                memory = re.fullmatch(r"(\d{1,6})M", _word_after(argv, "-m"))
+                if not memory:
+                    raise _damaged(recorded)
+                argv = hypervisor.with_memory(int(memory[1])).cold_command()
+            return _qemu(recorded, guest, tree, argv)
+    except (OSError, shutil.Error) as error:
+        raise UsageError(
+            f"the guest of {recorded.run} cannot be copied: {error}", DAMAGED
+        ) from error
     raise UnsupportedError(
         f"a guest of the kind {recorded.cell.guest} does not go into a tarball",
         "native, UML and QEMU guests do: run the cell in one of those",
         code=Code.UNSUPPORTED_EXPORT,
     )
+
+
+def _damaged(recorded: RecordedCell) -> UsageError:
+    return UsageError(
+        f"{recorded.run} has no complete command line of {recorded.cell.guest}", DAMAGED
+    )
+
+
+def _word_after(argv: Sequence[str], option: str) -> str:
+    """Return the word after an option, empty without one."""
+    return next((word for name, word in itertools.pairwise(argv) if name == option), "")
 
 
 def _native(recorded: RecordedCell, builder: Builder, guest: Guest, tree: Path) -> str:
@@ -106,8 +126,10 @@ def _uml(
     if recorded.custom_kernels.uml:
         copy_program(recorded.custom_kernels.uml, tree / "kernel")
     else:
-        [kernel] = [name for name in recorded.boot.images if name.startswith("uml-")]
-        shutil.copytree(builder.image(kernel), tree / "kernel")
+        kernels = [name for name in recorded.boot.images if name.startswith("uml-")]
+        if len(kernels) != 1:
+            raise _damaged(recorded)
+        shutil.copytree(builder.image(kernels[0]), tree / "kernel")
     preload = ""
     if any(word.startswith("LD_PRELOAD=") for word in recorded.boot.argv):
         shutil.copy2(builder.image("shim") / "xstate.so", tree / "kernel/xstate.so")
@@ -122,6 +144,8 @@ def _uml(
 
 def _qemu(recorded: RecordedCell, guest: Guest, tree: Path, argv: Sequence[str]) -> str:
     program = Path(argv[0])
+    if len(program.parents) < 3:
+        raise _damaged(recorded)
     tool = program.parents[2]
     copy_program(program, tree / "qemu")
     for module in (tool / "usr/lib/x86_64-linux-gnu/qemu").glob("accel-*.so"):
@@ -129,7 +153,7 @@ def _qemu(recorded: RecordedCell, guest: Guest, tree: Path, argv: Sequence[str])
     shutil.copytree(tool / "usr/share/qemu", tree / "qemu/share/qemu")
     if (tool / "usr/share/seabios").is_dir():
         shutil.copytree(tool / "usr/share/seabios", tree / "qemu/share/seabios")
-    kernel, initrd = (Path(argv[argv.index(word) + 1]) for word in ("-kernel", "-initrd"))
+    kernel, initrd = (Path(_word_after(argv, word)) for word in ("-kernel", "-initrd"))
     shutil.copy2(kernel, tree / "vmlinux")
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
         share = Path(scratch) / "share"

@@ -6,6 +6,7 @@ Debian ships no symbols for its UML kernels, but a running kernel knows where it
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ _ALLOC_EXEC = 0x2 | 0x4
 _HEADER, _SECTION, _SYMBOL = 64, 64, 24
 _LOCAL_FUNCTION = 0x02
 _PAGE = 4096
+_LAST = (1 << 64) - 2 * _PAGE  # the page after it has an address
+_LINE = re.compile(r"([0-9a-f]{1,16}) [tTwW] (\S+)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -28,28 +31,33 @@ class Symbol:
 
 
 def has_symbols(path: Path) -> bool:
-    """Has a 64-bit ELF file a symbol table of its own, or was it stripped?"""
-    with path.open("rb") as file:
-        head = file.read(_HEADER)
-        (table,) = struct.unpack_from("<Q", head, 40)
-        size, count = struct.unpack_from("<HH", head, 58)
-        file.seek(table)
-        sections = file.read(size * count)
-    kinds = (struct.unpack_from("<I", sections, size * n + 4)[0] for n in range(count))
+    """Has a 64-bit ELF file a symbol table of its own, or was it stripped? False if it is damaged."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEADER)
+            (table,) = struct.unpack_from("<Q", head, 40)
+            size, count = struct.unpack_from("<HH", head, 58)
+            file.seek(table)
+            sections = file.read(size * count)
+        kinds = [struct.unpack_from("<I", sections, size * n + 4)[0] for n in range(count)]
+    except (struct.error, OSError, ValueError, OverflowError):
+        return False
     return _SYMTAB in kinds
 
 
 def parse_kallsyms(kallsyms: str) -> list[Symbol]:
     """Return the functions of the kernel proper, by address; proc(5), /proc/kallsyms.
 
-    There are none if the kernel keeps its addresses to itself: then all of them are 0.
+    There are none if the kernel keeps its addresses to itself: then all of them are 0. The text comes
+    from a guest: lines of another form are ignored.
     """
-    found = []
-    for line in kallsyms.splitlines():
-        words = line.split()
-        if len(words) == 3 and words[1] in "tTwW" and (address := int(words[0], 16)):
-            found.append(Symbol(address, words[2]))
-    return sorted(found, key=lambda symbol: symbol.address)
+    found = (
+        Symbol(int(match[1], 16), match[2])
+        for match in map(_LINE.fullmatch, kallsyms.splitlines())
+        if match
+    )
+    functions = (symbol for symbol in found if 0 < symbol.address <= _LAST)
+    return sorted(functions, key=lambda symbol: symbol.address)
 
 
 def symbol_file(symbols: list[Symbol]) -> bytes:

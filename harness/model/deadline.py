@@ -10,6 +10,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 Check = Callable[[], None]  # raises an error if the work is to be given up
+LONGEST = 1e6  # seconds (11 days); a socket accepts no timeout of more than 24 days
 _BATCH = 4096  # items between two checks, a few hundredths of a second
 
 
@@ -21,8 +22,8 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """Return the deadline that many seconds from now."""
-        return cls(time.monotonic() + seconds)
+        """Return the deadline that many seconds from now, at most LONGEST."""
+        return cls(time.monotonic() + min(seconds, LONGEST))
 
     @property
     def remaining(self) -> float:

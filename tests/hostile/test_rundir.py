@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +22,9 @@ from hypothesis import strategies as st
 
 from foothold_lab.harness import run_directory
 from foothold_lab.harness.cli import main
+from foothold_lab.harness.interactive.guest_server import SOCKET, connect
+from foothold_lab.harness.interactive.shell import ProgramRequest
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.run_directory import RunFiles, files
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
@@ -267,6 +272,23 @@ def test_a_directory_from_elsewhere_runs_nothing_here(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("guest", ["nowhere", "uml-own"])
+def test_a_guest_that_this_foothold_does_not_have_is_an_error_in_words(
+    guest: str, directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(directory)
+    run_directory_of_a_program(directory)
+    for name in ("events.jsonl", "run.json"):
+        text = (directory / name).read_text().replace('"native/', f'"{guest}/')
+        text = re.sub(r'"(guest|boot)": ?"native"', rf'"\1":"{guest}"', text)
+        (directory / name).write_text(text)
+    for folder in ("guests", "cells"):
+        (directory / folder / "native").rename(directory / folder / guest)
+    for words in ((), ("--bundle", str(tmp_path / "x.tar"))):
+        assert main.main(["repro", str(directory), f"{guest}/none/prog", "--trust", *words]) == 2
+        assert f"names the guest {guest}" in capsys.readouterr().err
+
+
 @pytest.mark.guests
 def test_trust_and_the_own_history_repeat_a_cell(
     tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
@@ -364,3 +386,66 @@ def test_a_bundle_holds_no_file_of_this_machine(tmp_path: Path) -> None:
     assert not [each for each in entries if each.is_symlink() or each.is_fifo()]
     assert not [each for each in entries if each.is_file() and SECRET in each.read_text()]
     assert not (tree / "recorded/guest/console.log").exists()
+
+
+ANSWERING = """
+import os, socket, sys
+path, answer, user = sys.argv[1:]
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+os.setuid(int(user))
+listener.listen()
+print(flush=True)
+connection, _ = listener.accept()
+connection.sendall(answer.encode())
+connection.recv(65536)
+"""
+
+
+@contextmanager
+def answering(path: Path, answer: str, user: int = os.geteuid()) -> Iterator[Path]:
+    """A process of a user that listens on a socket and gives a client an answer."""
+    argv = [sys.executable, "-I", "-c", ANSWERING, str(path), answer, str(user)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        try:
+            yield path
+        finally:
+            process.kill()
+
+
+def attach(directory: Path) -> None:
+    with connect(directory, "native", ProgramRequest(argv=("true",))):
+        pass
+
+
+def test_no_service_of_this_machine_is_reached_through_a_run_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    directory.mkdir()
+    with answering(tmp_path / "service", "{}\n") as service:
+        (directory / SOCKET).symlink_to(service)
+        with pytest.raises(UsageError, match="keeps no guest"):
+            attach(directory)
+        (directory / SOCKET).unlink()
+        (directory / SOCKET).write_text("a file")
+        with pytest.raises(UsageError, match="keeps no guest"):
+            attach(directory)
+
+
+@pytest.mark.parametrize("answer", ["no JSON\n", '{"error": 7}\n', "[" * 9000 + "\n"])
+def test_an_answer_of_another_program_is_an_error_in_words(answer: str, tmp_path: Path) -> None:
+    with answering(tmp_path / SOCKET, answer), pytest.raises(UsageError, match="cannot be read"):
+        attach(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_guests_of_another_user_are_not_attached(tmp_path: Path) -> None:
+    with answering(tmp_path / SOCKET, "{}\n"):
+        attach(tmp_path)
+    (tmp_path / SOCKET).unlink()
+    with (
+        answering(tmp_path / SOCKET, "{}\n", user=65534),
+        pytest.raises(UsageError, match="are kept by the user 65534"),
+    ):
+        attach(tmp_path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import pytest
+
 from foothold_lab.harness.interactive.symbols import (
     Symbol,
     has_symbols,
@@ -54,3 +56,23 @@ def test_functions_are_found_by_name(tmp_path: Path) -> None:
 
 def test_a_kernel_that_tells_no_addresses_has_no_symbols() -> None:
     assert parse_kallsyms("0000000000000000 T do_mmap\n") == []
+
+
+def test_a_hostile_guest_names_what_it_likes() -> None:
+    lines = (
+        "zz t not_hexadecimal", "ffffffffffffffff t last", "-1 t negative", "1_0 t underscore",
+        "\u0661 t digit", "0" * 5000 + "1 t long", "60001000 tT two_kinds", "60001000 t",
+        "60001000 t \u202e\U0001f600", "fffffffffffff000 t high", "1 t low",
+    )  # fmt: skip
+    symbols = parse_kallsyms("\n".join(lines))
+    assert [symbol.name for symbol in symbols] == ["low", "\u202e\U0001f600"]
+    assert len(table(symbol_file(symbols))) == 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x7fELF", bytes(64), bytes(40) + b"\xff" * 24, b"\xff" * 64]
+)
+def test_a_damaged_kernel_has_no_symbols(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "linux"
+    path.write_bytes(content)
+    assert not has_symbols(path)
