@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,10 @@ from foothold_lab.images.library_search import SearchRoot, find_libraries
 # bytes that a kernel before 6.13 exchanges with a tracer (HOST_FP_SIZE, arch/x86/um/user-offsets.c)
 XSTATE_BUFFER = 2696
 REGSET_SINCE = (6, 13)  # 3f17fed21491: the whole area of the host is saved
+RANDOM_SINCE = (6, 0)  # "um: seed rng using host OS rng": it takes random numbers of the host
 SECCOMP_SINCE = (6, 16)  # b1e1bd2e6943
 MEMORY = 128  # MiB
+SEED = "random-seed"  # the file of the share that seeds a kernel: images/agent/init.c
 UNCONFINED = "FOOTHOLD_UNCONFINED"  # environment: `1` accepts guests that are not confined
 ALLOW_NAMESPACES = (
     "allow user namespaces (docs/guests.md says how); or accept that root in the guest can do with "
@@ -148,6 +151,8 @@ class Uml:
             cpu=self._config.cpu,
         )
         launch.keys.install(share)
+        if _number(self._kernel.release) < RANDOM_SINCE:
+            (share / SEED).write_text(secrets.token_hex(32))
         self.boot_record.kernel_program = kernel
         self.boot_record.provenance.update(
             {

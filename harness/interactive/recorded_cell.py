@@ -8,6 +8,7 @@ from pathlib import Path
 from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.guests.custom_kernels import CustomKernels
+from foothold_lab.harness.guests.uml import SEED
 from foothold_lab.harness.guests.vm_process import IMAGE_LIST
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
@@ -23,7 +24,7 @@ from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 
 # files of a share that belong to one boot
-_OF_THE_BOOT = ("hostkey", "authorized_keys", IMAGE_LIST)
+_OF_THE_BOOT = ("hostkey", "authorized_keys", SEED, IMAGE_LIST)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,38 +2,20 @@
 #include "boot_payload.h"
 
 #include "newc.h"
+#include "random_seed.h"
 #include "util.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/random.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define READY "foothold ready\n"
-#define SEED 32 /* bytes */
-#define HEAD (8 + 2 * SEED + 1 + 17 + 1 + 12 + 1)
-
-/* Random numbers that the kernel has drawn ahead are discarded too: random(4), RNDRESEEDCRNG. */
-static void seed_random(const char *digits)
-{
-	struct {
-		struct rand_pool_info info;
-		unsigned char bytes[SEED];
-	} seed = {{SEED * 8, SEED}, {0}};
-	for (int i = 0; i < SEED; i++)
-		if (sscanf(digits + 2 * i, "%2hhx", &seed.bytes[i]) != 1)
-			die(EINVAL, "cannot use the seed", digits);
-	int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &seed) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
-		die(errno, "cannot seed", "/dev/urandom");
-	close(fd);
-}
+#define HEAD (8 + SEED_DIGITS + 1 + 17 + 1 + 12 + 1)
 
 static void set_clock(double now)
 {
@@ -84,7 +66,7 @@ static void unpack(const char *archive, size_t length)
 
 void boot_payload_receive(int line)
 {
-	char head[HEAD + 1] = "", digits[2 * SEED + 1];
+	char head[HEAD + 1] = "", digits[SEED_DIGITS + 1];
 	double now;
 	size_t length;
 	int error = write_all(line, READY, strlen(READY));

@@ -7,6 +7,7 @@
 #include "facts.h"
 #include "kernel_module.h"
 #include "protection.h"
+#include "random_seed.h"
 #include "util.h"
 
 #include <errno.h>
@@ -208,6 +209,16 @@ static bool make_raw(int line)
 	return true;
 }
 
+/* UML before 6.0 does not take random numbers of the host: getrandom(2) waits for 10 s (measured),
+ * and dropbear with it. For such a kernel the share has a seed. */
+static void seed_from_share(void)
+{
+	char *digits = read_file("/share/random-seed", NULL);
+	if (digits)
+		seed_random(digits);
+	free(digits);
+}
+
 /* dropbear accepts only a key file of root's. hostfs shows the owner on the host: copy the file. */
 static void install_key(void)
 {
@@ -366,6 +377,8 @@ noreturn void init_main(void)
 	bool serial = make_raw(line);
 	if (options.payload)
 		boot_payload_receive(line);
+	else
+		seed_from_share();
 	bind_images();
 	if (options.script)
 		run_script(options.script, line);
