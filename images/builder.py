@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,8 @@ from foothold_lab.images.errors import ImageError, SuiteChanged, WrongPackage
 from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.recipes import Materials, Recipe, release
 from foothold_lab.images.wheels import Wheel
+
+_KERNEL = re.compile(r"linux-(?:image|binary)-(\d+\.\d+)")  # the name of a package with a kernel
 
 
 class Builder:
@@ -153,9 +156,11 @@ class Builder:
         lock.remember(recipe.packages, debs, self._cache_lock)
         return debs
 
-    def uml_release(self, name: str) -> str:
-        """Return the release (`6.12`) of a UML kernel image. Does not build it."""
-        return release(self.packages(name))
+    def kernel_release(self, name: str) -> str:
+        """Return the release (`6.12`) of the kernel in an image. Does not build it."""
+        debs = self.packages(name)
+        named = filter(None, (_KERNEL.match(deb.package) for deb in debs))
+        return next((match[1] for match in named), "") or release(debs)
 
     def update(self, names: Iterable[str]) -> list[str]:
         """Lock the current packages of the suites. Returns a description of each change."""

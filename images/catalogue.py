@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from foothold_lab.images import (
@@ -112,6 +113,23 @@ def _kernel(name: str, port: Port, suite: str, package: str) -> Recipe:
     )
 
 
+# kernels whose modules are in a package of their own, and a package that depends on that one
+_MODULES_APART = {
+    "cloud-x86_64-forky": "linux-base-cloud-amd64",
+    "linux-arm64-16k": "linux-base-arm64-16k",
+    "linux-riscv64": "linux-base-riscv64",
+}
+
+
+def _modules(kernel: Recipe) -> PackageSet:
+    """Return the packages with the modules of a kernel."""
+    assert kernel.packages
+    if not (apart := _MODULES_APART.get(kernel.name)):
+        return kernel.packages
+    packages = (*kernel.packages.packages, apart)
+    return replace(kernel.packages, packages=packages, only=(r"linux-modules-\d.*",))
+
+
 def _initrd(name: str, port: Port, kernel: str) -> Recipe:
     """Return the recipe of an initramfs: a port's root and the modules of a kernel."""
     return Recipe(
@@ -137,7 +155,7 @@ def _all() -> Iterator[Recipe]:
     yield Recipe(
         name="strace", make=make_tool, packages=_debs("bookworm", "strace"), space=60 * MIB
     )
-    for suite in ("bookworm", "trixie", "forky"):
+    for suite in ("bullseye", "bookworm", "trixie", "forky"):
         yield _uml(suite)
     for name, suite, *packages in (
         ("qemu-x86_64", "bookworm", "qemu-system-x86"),
@@ -147,12 +165,16 @@ def _all() -> Iterator[Recipe]:
     ):
         yield Recipe(name=name, make=make_tool, packages=_debs(suite, *packages), space=600 * MIB)
     yield _kernel("cloud-x86_64", AMD64, "bookworm", "linux-image-cloud-amd64")
+    yield _kernel("cloud-x86_64-bullseye", AMD64, "bullseye", "linux-image-cloud-amd64")
+    yield _kernel("cloud-x86_64-forky", AMD64, "forky", "linux-image-cloud-amd64")
     yield _kernel("linux-i386", I386, "bookworm", "linux-image-686-pae")
     yield _kernel("cloud-arm64", ARM64, "bookworm", "linux-image-cloud-arm64")
     yield _kernel("cloud-arm64-trixie", ARM64, "trixie", "linux-image-cloud-arm64")
     yield _kernel("linux-arm64-16k", ARM64, "forky", "linux-image-arm64-16k")
     yield _kernel("linux-riscv64", RISCV64, "forky", "linux-image-riscv64")
     yield _initrd("initrd-x86_64", AMD64, "cloud-x86_64")
+    yield _initrd("initrd-x86_64-bullseye", AMD64, "cloud-x86_64-bullseye")
+    yield _initrd("initrd-x86_64-forky", AMD64, "cloud-x86_64-forky")
     yield _initrd("initrd-i386", I386, "linux-i386")
     yield _initrd("initrd-i386-cloud", I386, "cloud-x86_64")
     yield _initrd("initrd-arm64", ARM64, "cloud-arm64")
@@ -162,16 +184,20 @@ def _all() -> Iterator[Recipe]:
 
 
 _BASE: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}
-# The default: images for guests of this machine, and for programs of other machines in the default
-# plan. Images for kernels of other machines are built when such a guest is requested.
-_FOREIGN_QEMU = ("qemu-arm", "qemu-riscv")
+# The default: images for the usual guests of this machine, and for programs of other machines in the
+# default plan. Those for kernels of other machines and of other releases are built when such a guest
+# is requested.
+_ON_REQUEST = (
+    "qemu-arm", "qemu-riscv", "uml-bullseye", "cloud-x86_64-bullseye", "initrd-x86_64-bullseye",
+    "cloud-x86_64-forky", "initrd-x86_64-forky",
+)  # fmt: skip
 _EMULATED = tuple(
     port.image(part) for port in (ARM64, RISCV64, I386) for part in ("agent", "userland", "root")
 )
 GUESTS: Mapping[str, Recipe] = {
     name: recipe
     for name, recipe in _BASE.items()
-    if (recipe.port is AMD64 and name not in _FOREIGN_QEMU) or name in _EMULATED
+    if (recipe.port is AMD64 and name not in _ON_REQUEST) or name in _EMULATED
 }
 RECIPES: Mapping[str, Recipe] = {
     **_BASE,
@@ -186,6 +212,6 @@ RECIPES: Mapping[str, Recipe] = {
     **programs.RECIPES,
     **disks.recipes(
         (*runtimes.RUNTIMES, *programs.PROGRAMS),
-        [each for each in _all() if each.make is make_kernel],
+        {each.name: _modules(each) for each in _all() if each.make is make_kernel},
     ),
 }

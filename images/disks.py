@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import lzma
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from foothold_lab.images import processes
@@ -18,11 +17,6 @@ DISK = "disk-"  # before the name of an image
 FILE = "disk.squashfs"
 TYPE = "squashfs"
 _ORDER = ("virtio_blk", "squashfs")  # their dependencies are already loaded
-# kernels whose modules are in a package of their own
-_MODULE_PACKAGES = {
-    "linux-image-arm64-16k": ("linux-base-arm64-16k", r"linux-modules-\d.*"),
-    "linux-image-riscv64": ("linux-base-riscv64", r"linux-modules-\d.*"),
-}
 
 
 def make_disk(materials: Materials, out: Path) -> None:
@@ -57,18 +51,10 @@ def modules_image(kernel: str) -> str:
     return f"{DISK}modules-{kernel}"
 
 
-def _packages(kernel: Recipe) -> PackageSet:
-    """Return the packages with a kernel's modules."""
-    assert kernel.packages
-    [name] = kernel.packages.packages
-    if name not in _MODULE_PACKAGES:
-        return kernel.packages
-    extra, only = _MODULE_PACKAGES[name]
-    return replace(kernel.packages, packages=(name, extra), only=(only,))
-
-
-def recipes(images: Iterable[Recipe], kernels: Iterable[Recipe]) -> Mapping[str, Recipe]:
-    """Return the recipes of the disks of these images, and of the modules of these kernels."""
+def recipes(images: Iterable[Recipe], modules: Mapping[str, PackageSet]) -> Mapping[str, Recipe]:
+    """Return the recipes of the disks of these images, and of the modules for kernels, given the
+    packages that contain them by the name of the kernel.
+    """
     sources = (Path(__file__),)
     tool = Recipe(
         name=TYPE,
@@ -76,15 +62,15 @@ def recipes(images: Iterable[Recipe], kernels: Iterable[Recipe]) -> Mapping[str,
         packages=PackageSet(suite="bookworm", packages=("squashfs-tools",)),
         space=60 * MIB,
     )
-    modules = (
+    for_kernels = (
         Recipe(
-            name=modules_image(each.name),
+            name=modules_image(kernel),
             make=make_modules,
-            packages=_packages(each),
+            packages=packages,
             sources=sources,
             space=600 * MIB,
         )
-        for each in kernels
+        for kernel, packages in modules.items()
     )
     disks = (
         Recipe(
@@ -96,4 +82,4 @@ def recipes(images: Iterable[Recipe], kernels: Iterable[Recipe]) -> Mapping[str,
         )
         for each in images
     )
-    return {each.name: each for each in (tool, *modules, *disks)}
+    return {each.name: each for each in (tool, *for_kernels, *disks)}

@@ -17,6 +17,8 @@ class Architecture:
     """A machine and its kernel.
 
     name: of the guest, after `qemu-`.
+    suite: of Debian, whose kernel it has. If not empty, the guest is named by the release of that
+        kernel, `qemu-x86_64-7.2`, and `qemu-x86_64-testing` is an alias.
     port: of Debian, whose programs it runs; also_runs: other machines whose programs it runs.
     tool, kernel, initrd: images.
     system, board, processor: the program of QEMU in its image, -M, -cpu.
@@ -38,10 +40,16 @@ class Architecture:
     console: str
     boot_line: tuple[str, ...]
     scale: float
+    suite: str = ""
     memory: int = 256
     file: str = "kernel"
     accelerators: tuple[str, ...] = ("tcg",)
     also_runs: tuple[str, ...] = ()
+
+    @property
+    def alias(self) -> str:
+        """The name that does not depend on the release of a kernel, after `qemu-`."""
+        return f"{self.name}-{self.suite}" if self.suite else self.name
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -84,6 +92,20 @@ X86_64 = Architecture(
 # A kernel that starts by its PVH note stays at four levels; the unpacker of a bzImage sets up five.
 X86_64_LA57 = replace(
     X86_64, name="x86_64-la57", processor="max,la57=on", file="bzImage", accelerators=("tcg",)
+)
+# The oldest kernel in Debian's archive, and the newest.
+X86_64_OLD = replace(
+    X86_64,
+    suite="bullseye",
+    kernel="cloud-x86_64-bullseye",
+    initrd="initrd-x86_64-bullseye",
+)
+X86_64_NEW = replace(
+    X86_64,
+    suite="testing",
+    kernel="cloud-x86_64-forky",
+    initrd="initrd-x86_64-forky",
+    memory=1024,  # with less than 512 MiB the kernel turns transparent huge pages off
 )
 I386_PAE = Architecture(
     name="i386",
@@ -156,7 +178,8 @@ RISCV64_SV39 = replace(
     RISCV64_SV57, name="riscv64-sv39", boot_line=(*RISCV64_SV57.boot_line, "no4lvl")
 )
 ARCHITECTURES = (
-    X86_64, X86_64_LA57, I386_PAE, I386_4G, ARM64_VA48, ARM64_VA52, ARM64_16K, ARM64_16K_VA52,
+    X86_64, X86_64_LA57, X86_64_OLD, X86_64_NEW, I386_PAE, I386_4G,
+    ARM64_VA48, ARM64_VA52, ARM64_16K, ARM64_16K_VA52,
     RISCV64_SV39, RISCV64_SV48, RISCV64_SV57,
 )  # fmt: skip
 

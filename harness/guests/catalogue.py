@@ -1,4 +1,4 @@
-"""All guests by name. The name of a UML guest has the release of its kernel."""
+"""All guests by name. The names of UML guests have the releases of their kernels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ from foothold_lab.images.debian_arch import AMD64, Port
 
 NO_CUSTOM_KERNELS = CustomKernels()
 # alias -> image of the kernel of that Debian suite
-_UML = {"uml-bookworm": "uml-bookworm", "uml-trixie": "uml-trixie", "uml-testing": "uml-forky"}
+_UML = {
+    "uml-bullseye": "uml-bullseye",
+    "uml-bookworm": "uml-bookworm",
+    "uml-trixie": "uml-trixie",
+    "uml-testing": "uml-forky",
+}
 
 PTRACE = "-ptrace"  # the same kernel without its seccomp mode: the two modes have different bugs
 
@@ -80,14 +85,14 @@ def catalogue(
 
     Asks the mirror only if no lock names the kernels.
     """
-    kinds = [_native(builder), _docker(), _qemu(X86_64, custom)]
+    kinds = [_native(builder), _docker(), _qemu(X86_64, builder, custom)]
     for image in _UML.values():
-        release = builder.uml_release(image)
+        release = builder.kernel_release(image)
         kernel = UmlKernel(release=release, image=image, append=custom.append, mode=custom.mode)
         kinds.append(_uml(f"uml-{release}", kernel))
         if has_seccomp(release):
             kinds.append(_uml(f"uml-{release}{PTRACE}", replace(kernel, mode="ptrace")))
-    kinds += [_qemu(each, custom) for each in ARCHITECTURES if each is not X86_64]
+    kinds += [_qemu(each, builder, custom) for each in ARCHITECTURES if each is not X86_64]
     kinds += map(_qemu_user, EMULATIONS)
     if custom.uml:
         kernel = UmlKernel(
@@ -139,10 +144,14 @@ def _uml(name: str, kernel: UmlKernel) -> GuestType:
     )
 
 
-def _qemu(architecture: Architecture, custom: CustomKernels) -> GuestType:
-    return _qemu_guest(
-        f"qemu-{architecture.name}", architecture, qemu.QemuKernel(append=custom.append)
-    )
+def _qemu(architecture: Architecture, builder: Builder, custom: CustomKernels) -> GuestType:
+    name = _qemu_name(architecture, builder)
+    return _qemu_guest(name, architecture, qemu.QemuKernel(append=custom.append))
+
+
+def _qemu_name(architecture: Architecture, builder: Builder) -> str:
+    name = f"qemu-{architecture.name}"
+    return f"{name}-{builder.kernel_release(architecture.kernel)}" if architecture.suite else name
 
 
 def _custom_qemu(kernel: Path, custom: CustomKernels) -> GuestType:
@@ -182,10 +191,13 @@ def known_guests(builder: Builder, custom: CustomKernels = NO_CUSTOM_KERNELS) ->
     """Return every name of a guest, aliases too, with its canonical name."""
     names = {name: name for name in catalogue(builder, custom)}
     for alias, image in _UML.items():
-        name = f"uml-{builder.uml_release(image)}"
+        name = f"uml-{builder.kernel_release(image)}"
         names[alias] = name
         if f"{name}{PTRACE}" in names:
             names[f"{alias}{PTRACE}"] = f"{name}{PTRACE}"
+    for each in ARCHITECTURES:
+        if each.suite:
+            names[f"qemu-{each.alias}"] = _qemu_name(each, builder)
     return names
 
 

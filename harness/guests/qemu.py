@@ -253,7 +253,7 @@ class Qemu:
 
     @property
     def _name(self) -> str:
-        return f"qemu-{self._architecture.name}"
+        return f"qemu-{self._architecture.alias}"
 
     def _cold(self, boot: _Boot, deadline: Deadline) -> Facts:
         return _connect(self._start(boot, _Process(accelerator="tcg")), deadline)

@@ -103,7 +103,7 @@ def uml(builder: Builder) -> Callable[..., VirtualMachine]:
     """Makes UML guests: of bookworm, unless an image is given, with options of UmlKernel."""
 
     def make(config: GuestConfig, image: str = "uml-bookworm", **options: object) -> VirtualMachine:
-        release = builder.uml_release(image)
+        release = builder.kernel_release(image)
         kernel = UmlKernel(release=release, image=image, **options)  # type: ignore[arg-type]
         return VirtualMachine(f"uml-{release}", Uml(kernel, config))
 

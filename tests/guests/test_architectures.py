@@ -22,6 +22,8 @@ DIES = (ReservationPath.REFUSED, Outcome.DIES)
 # guest, bits, levels, is a hint at its high address honoured; before the repair, after it
 MACHINES = [
     ("qemu-x86_64-la57", 56, 5, True, HIGH, HIGH),
+    ("qemu-x86_64-5.10", 47, 4, True, HIGH, HIGH),
+    ("qemu-x86_64-7.2", 47, 4, True, HIGH, HIGH),
     ("qemu-i386", 32, 3, True, LOW, LOW),
     ("qemu-i386-4g", 32, 3, True, LOW, LOW),
     ("qemu-arm64", 48, 4, True, HIGH, HIGH),

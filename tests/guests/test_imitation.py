@@ -23,7 +23,7 @@ from foothold_lab.harness.model.verdict import Observation, Result
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import BootGuest, happen
 
-NARROW = ("uml-bookworm", "uml-trixie")  # of 39 bits, bottom-up
+NARROW = ("uml-bullseye", "uml-bookworm", "uml-trixie")  # of 39 bits, bottom-up
 PROGRAM = "narrow"
 
 

@@ -195,7 +195,7 @@ def test_a_run_continues_after_a_guest_died(
     """The cell under which the guest went is an error; the others get a guest of their own."""
     from foothold_lab.harness import subjects
 
-    guest = f"uml-{builder.uml_release('uml-trixie')}"
+    guest = f"uml-{builder.kernel_release('uml-trixie')}"
     cells = [Cell(guest=guest, limits=Limits(), policy=policy) for policy in ("before", "after")]
     real = subjects.command
     monkeypatch.setattr(

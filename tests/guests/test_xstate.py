@@ -72,7 +72,7 @@ def test_every_other_request_is_passed_on_as_libc_would(tracer: Path, builder: B
     assert (shimmed["peeked"], shimmed["peek_errno"]) == (-1, 0)
 
 
-@pytest.mark.parametrize("image", ["uml-bookworm", "uml-trixie"])
+@pytest.mark.parametrize("image", ["uml-bullseye", "uml-bookworm", "uml-trixie"])
 def test_a_guest_with_the_shim_runs_and_says_so(
     image: str, place: GuestConfig, uml: Callable[..., VirtualMachine], boot: BootGuest
 ) -> None:

@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.skipif(bool(probe_host().namespaces), reason="this host refuses namespaces"),
 ]
 
-GUESTS = ("uml-bookworm", "uml-trixie", "uml-testing", "uml-testing-ptrace")
+GUESTS = ("uml-bullseye", "uml-bookworm", "uml-trixie", "uml-testing", "uml-testing-ptrace")
 
 
 @pytest.fixture(params=GUESTS)
@@ -122,7 +122,7 @@ def test_a_kernel_of_the_user_sees_no_file_beside_it(
     shutil.copytree(builder.image(image), kernel)
     (kernel / "secret").write_text("of the user")
     (kernel / "lib/secret").write_text("of the user")
-    release = builder.uml_release(image)
+    release = builder.kernel_release(image)
     own = VirtualMachine("uml-own", Uml(UmlKernel(release=release, custom=kernel / "linux"), place))
     boot(own)
     seen = run_as_root(own, f"cd /tmp/h{kernel}; find . -type f; cat secret lib/secret")

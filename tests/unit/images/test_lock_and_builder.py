@@ -16,7 +16,7 @@ from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.catalogue import RECIPES
 from foothold_lab.images.errors import ImageError, SuiteChanged
-from foothold_lab.images.recipes import Materials, Recipe, release
+from foothold_lab.images.recipes import Materials, Recipe
 
 # no tested lock has this set
 SET = PackageSet(suite="trixie", packages=("user-mode-linux", "test"))
@@ -88,7 +88,7 @@ def test_a_first_build_locks_its_packages_and_a_second_downloads_nothing(tmp_pat
     again = builder(tmp_path, apt)
     assert again.ready("uml")
     assert again.image("uml") == first
-    assert again.uml_release("uml") == "6.12"
+    assert again.kernel_release("uml") == "6.12"
     assert apt.fetched == [deb("6.12um1")]
 
 
@@ -132,7 +132,7 @@ def test_update_takes_the_suites_current_packages(tmp_path: Path) -> None:
     one.image("uml")
     apt.there = [deb("6.14um1")]
     assert one.update(["uml"]) == ["uml: user-mode-linux 6.12um1 -> 6.14um1"]
-    assert one.uml_release("uml") == "6.14"
+    assert one.kernel_release("uml") == "6.14"
     assert one.update(["uml"]) == []
 
 
@@ -211,7 +211,19 @@ def test_the_committed_lock_names_every_package_of_every_recipe() -> None:
             assert all(len(each.sha256) == 64 and each.size and each.version for each in debs)
             assert all(each.suite == recipe.packages.suite for each in debs)
     assert "://" not in json.dumps(json.loads(lock.TESTED.read_text()))
-    for name, expected in (("uml-bookworm", "6.1"), ("uml-trixie", "6.12")):
-        packages = RECIPES[name].packages
-        assert packages
-        assert release(tested.sets[packages.name]) == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("uml-bullseye", "5.10"),
+        ("uml-trixie", "6.12"),
+        ("cloud-x86_64-bullseye", "5.10"),
+        ("cloud-x86_64", "6.1"),
+        ("cloud-x86_64-forky", "7.2"),
+    ],
+)
+def test_the_packages_name_the_release_of_a_kernel(
+    image: str, expected: str, tmp_path: Path
+) -> None:
+    assert Builder(Cache(tmp_path)).kernel_release(image) == expected
