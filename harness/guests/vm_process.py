@@ -216,7 +216,8 @@ class VmProcess:
         return child
 
     def diagnose(self) -> str:
-        """Return the console's last lines."""
+        """Return the console's last lines. All that the guest has printed is in the log then."""
+        self._console.drain()
         return self._console.tail
 
     def stop(self) -> None:

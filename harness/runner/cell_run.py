@@ -137,6 +137,7 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
     if execution.untraced:
         notes.append("run again without a tracer, under which it did not come to an end")
     notes += _changes_of_guest(booted, execution)
+    console_tail = guest.diagnose()  # it completes the log
     if faults := _kernel_faults(console, execution):
         booted.unsound = True
         observation = replace(observation, contradictions=(*observation.contradictions, *faults))
@@ -146,7 +147,7 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
         observation,
         seconds=time.monotonic() - started,
         notes=notes,
-        console=guest.diagnose(),
+        console=console_tail,
     )
     missing = _missing(booted, cell, subject, verdict, traced=not untraced)
     return replace(add_missing(verdict, missing), artefacts=str(directory))

@@ -1,13 +1,14 @@
 """The console of a guest: recorded up to a bound, and searched for signs of death.
 
 A guest may print without end, in one line, in binary. Memory holds the last TAIL bytes, the disk the
-first MOST bytes. One thread reads, through pexpect.
+first MOST bytes. A thread reads, through pexpect.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import select
 import termios
 import threading
 import tty
@@ -111,7 +112,7 @@ def diagnose(line: str) -> GuestError | None:
 class Console:
     """The console of one guest, on a pseudo-terminal whose other end the guest's process gets.
 
-    `on_death(error)` is called at most once, from the reading thread.
+    `on_death(error)` is called at most once, from a thread that reads.
     """
 
     def __init__(self, log: Path, on_death: Callable[[GuestError], None]) -> None:
@@ -125,8 +126,10 @@ class Console:
         self._line = bytearray()
         self._told = False
         self._guard = threading.Lock()
+        self._reading = threading.Lock()
+        self._ended = False
         self._child = fdpexpect.fdspawn(master, timeout=None, maxread=65536)
-        self._thread = threading.Thread(target=self._read, name=f"console {log}", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name=f"console {log}", daemon=True)
 
     def start(self) -> None:
         """Start to read. The end of the guest was inherited by its process, and is closed here."""
@@ -144,6 +147,11 @@ class Console:
         """Type on the console."""
         self._child.send(data)
 
+    def drain(self) -> None:
+        """Read what the guest has printed until now, so that the log and the tail have it."""
+        while self._read():
+            pass
+
     def join(self, seconds: float) -> None:
         """Wait until the console has ended, at most that long."""
         if self._thread.ident is not None:
@@ -152,8 +160,10 @@ class Console:
     def close(self) -> None:
         """Stop reading; the log is complete."""
         self.join(2)
-        self._log.close()
-        os.close(self._master)
+        with self._reading:
+            self._ended = True
+            self._log.close()
+            os.close(self._master)
 
     def __enter__(self) -> Console:
         return self
@@ -166,13 +176,30 @@ class Console:
     ) -> None:
         self.close()
 
-    def _read(self) -> None:
-        while True:
+    def _follow(self) -> None:
+        while self._is_readable(None):
+            self._read()
+
+    def _is_readable(self, timeout: int | None) -> bool:
+        """Wait at most `timeout` milliseconds for output or its end."""
+        if self._ended:
+            return False
+        poll = select.poll()
+        poll.register(self._master, select.POLLIN)
+        return bool(poll.poll(timeout))
+
+    def _read(self) -> bool:
+        """Read and record what is there. Return whether there was something."""
+        with self._reading:
+            if not self._is_readable(0):  # another thread has read it
+                return False
             try:
-                data: bytes = self._child.read_nonblocking(65536, timeout=None)  # type: ignore[assignment]
-            except (pexpect.EOF, OSError, ValueError):
-                return
+                data: bytes = self._child.read_nonblocking(65536, timeout=0)  # type: ignore[assignment]
+            except (pexpect.EOF, OSError):
+                self._ended = True
+                return False
             self._record(data)
+        return True
 
     def _record(self, data: bytes) -> None:
         room = MOST - self._written

@@ -47,6 +47,19 @@ def test_records_every_byte(tmp_path: Path) -> None:
     assert (tmp_path / "console.log").read_bytes() == data
 
 
+def test_has_everything_that_was_printed_before_drain(tmp_path: Path) -> None:
+    one = Console(tmp_path / "log", Told())
+    guest = os.dup(one.guest_end)
+    one.start()
+    for number in range(200):
+        os.write(guest, b"%d\n" % number)
+        one.drain()
+        assert (tmp_path / "log").read_bytes().endswith(b"%d\n" % number)
+    os.close(guest)
+    one.close()
+    one.drain()  # reads nothing
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bound that a pseudo-terminal reaches in a moment."""
