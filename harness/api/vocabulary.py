@@ -5,7 +5,6 @@ from __future__ import annotations
 from foothold_lab.harness.evidence.arena_detection import POLICIES
 from foothold_lab.harness.guests.catalogue import NO_CUSTOM_KERNELS, known_guests
 from foothold_lab.harness.guests.custom_kernels import CustomKernels
-from foothold_lab.harness.model.errors import UsageError, did_you_mean
 from foothold_lab.harness.plan import Vocabulary
 from foothold_lab.harness.subjects.packaged import CATALOGUE
 from foothold_lab.images.builder import Builder
@@ -19,10 +18,4 @@ def vocabulary(builder: Builder, own: CustomKernels = NO_CUSTOM_KERNELS) -> Voca
 
 def canonical_guest(name: str, builder: Builder) -> str:
     """Return the canonical name of a guest: `uml-6.1` for `uml-bookworm`. Raises UsageError."""
-    known = known_guests(builder)
-    if name not in known:
-        raise UsageError(
-            f"there is no guest {name!r}{did_you_mean(name, known)}",
-            f"guests are: {', '.join(known)}",
-        )
-    return known[name]
+    return Vocabulary(known_guests(builder), ()).resolve_guest(name)

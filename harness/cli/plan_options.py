@@ -60,7 +60,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
     ),
     "Where": (
         "guests", "require", "uml", "kernel", "initrd", "append", "mode", "boot_per_cell", "jobs",
-        "locked",
+        "locked", "pull",
     ),
     "Limits": ("limits", "kind", "low", "high", "precision", "timeout", "deadline"),
     "Expectations": (
@@ -188,10 +188,12 @@ class Overrides:
         return plan, tuple(names)
 
     def _program(self, word: str, plan: PlanFile) -> Program:
+        from foothold_lab.harness.model.cells import OF_GUEST
         from foothold_lab.harness.plan import Program
         from foothold_lab.harness.subjects.subject import subject_name
 
-        if "/" not in word and not shutil.which(word):
+        of_guest = word.startswith(OF_GUEST)
+        if "/" not in word and not of_guest and not shutil.which(word):
             try:
                 plan.vocabulary.check_subject(word)
             except UsageError as error:
@@ -200,7 +202,7 @@ class Overrides:
         values = {key: self.value(key, plan) for key in OF_PROGRAMS}
         subject = _absolute(word) if "/" in word else word  # a name is found by PATH
         return Program(
-            name=subject_name(word),
+            name=subject_name(word.removeprefix(OF_GUEST)),
             program=word,
             options=("--subject", subject, *self._program_arguments()),
             **{key: value for key, value in values.items() if value is not None},

@@ -69,6 +69,7 @@ class _Request:
     plan: str
     shard: str | None
     locked: bool
+    pull: bool
     overrides: Overrides
     kernels: CustomKernels
     keeping: KeepOptions
@@ -86,6 +87,11 @@ class _Request:
 @shard_option
 @click.option(
     "--locked", is_flag=True, help="Use only the package versions of the lock file of the images."
+)
+@click.option(
+    "--pull",
+    is_flag=True,
+    help="Let the container engine download the images of guests docker:IMAGE that it lacks.",
 )
 @output_options
 @keep_options
@@ -147,6 +153,7 @@ def _run(request: _Request) -> RunOutcome:
             builder=builder,
             custom_kernels=request.kernels,
             **settings,
+            pull=request.pull,
             retention=kept if request.keeping.keep else None,
             subjects=subjects,
             require=required,

@@ -92,7 +92,7 @@ def shell(words: tuple[str, ...], limit: str, **setup: Any) -> int:
 def _boot_and_work(
     name: str, setup: _Setup, wanted: ProgramRequest, streams: Streams, builder: Builder
 ) -> int:
-    from foothold_lab.harness.guests.catalogue import catalogue
+    from foothold_lab.harness.guests.catalogue import catalogue, find_guest
     from foothold_lab.harness.guests.host_dir import CannotBringError
     from foothold_lab.harness.interactive.shell import (
         run_in_guest,
@@ -102,7 +102,7 @@ def _boot_and_work(
     from foothold_lab.harness.runner import PROGRAM_MEMORY
     from foothold_lab.harness.subjects.subject import ALLOCATOR
 
-    kind = catalogue(builder, setup.kernels)[name]
+    kind = find_guest(catalogue(builder, setup.kernels), name)
     subject = replace(ALLOCATOR, root=cast("Root", setup.root))
 
     def work(shared: Path | None) -> int:

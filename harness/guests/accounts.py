@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from foothold_lab.harness.model.errors import UsageError
 
@@ -18,9 +17,12 @@ class Account:
     home: str = ""
 
 
-def find_account(passwd: Path, user: str) -> Account:
-    """Return the user of a name or number. Raises UsageError for a name that has no entry."""
-    for line in passwd.read_text(errors="replace").splitlines():
+def find_account(passwd: str, user: str) -> Account:
+    """Return the user of a name or number in the text of a passwd(5).
+
+    Raises UsageError for a name that has no entry.
+    """
+    for line in passwd.splitlines():
         fields = line.split(":")
         if len(fields) == 7 and user in (fields[0], fields[2]):
             name, _, uid, gid, _, home, _ = fields

@@ -54,6 +54,7 @@ class GuestConfig:
     host_directory: a directory of the host that the guest shows, read-only, at HOST_DIRECTORY.
     snapshots: False: always boot without a snapshot.
     images: names of images that the guest shows, read-only, at the path that they have on the host.
+    pull: the container engine may download the image of a guest that it does not have.
     """
 
     directory: Path
@@ -65,6 +66,7 @@ class GuestConfig:
     host_directory: Path | None = None
     snapshots: bool = True
     images: tuple[str, ...] = ()
+    pull: bool = False
 
     def image_paths(self) -> tuple[Path, ...]:
         """Return the paths of the images that the guest shows: the same on the host and in it."""
@@ -80,6 +82,9 @@ class GuestPaths:
     files of images on the host. placement: how the files of a subject get to their own paths. On
     the host they are there; the agent merges them with the root for each run of the subject; or they
     are copied into the root of the guest.
+
+    Of the image of a container: `start_directory` is where its programs start (empty: in a fresh
+    directory), `entrypoint` and `arguments` are its ENTRYPOINT and CMD.
     """
 
     share: str = "/share"
@@ -87,6 +92,9 @@ class GuestPaths:
     python: str = PYTHON
     agent: str = AGENT
     placement: Placement = "merged"
+    start_directory: str = ""
+    entrypoint: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

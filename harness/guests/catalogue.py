@@ -6,8 +6,17 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
-from foothold_lab.harness.guests import container, native, qemu, qemu_user, uml
+from foothold_lab.harness.guests import (
+    container,
+    container_image,
+    container_root,
+    native,
+    qemu,
+    qemu_user,
+    uml,
+)
 from foothold_lab.harness.guests.architectures import (
     ARCHITECTURES,
     EMULATIONS,
@@ -19,6 +28,7 @@ from foothold_lab.harness.guests.base import Capabilities, Guest, GuestConfig, S
 from foothold_lab.harness.guests.custom_kernels import QEMU, UML, CustomKernels, uml_release
 from foothold_lab.harness.guests.uml import UmlKernel, has_seccomp
 from foothold_lab.harness.guests.virtual_machine import VirtualMachine
+from foothold_lab.harness.model.container_name import ContainerName, parse_container
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.images import disks
 from foothold_lab.images.builder import Builder
@@ -60,6 +70,11 @@ class GuestType:
     port: Port | None = AMD64
     also_runs: tuple[str, ...] = ()
     modules: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name as one component of a path."""
+        return quote(self.name, safe=":@+=,")
 
     @property
     def machines(self) -> tuple[str, ...]:
@@ -121,12 +136,25 @@ def _native(builder: Builder) -> GuestType:
 def _docker() -> GuestType:
     return GuestType(
         name="docker",
-        make=lambda config: container.Container("docker", config),
-        capabilities=container.CAPABILITIES,
+        make=lambda config: container.Container("docker", container_root.FootholdRoot(config)),
+        capabilities=container_root.CAPABILITIES,
         images=("root",),
         cell_seconds=0.15,
         boot_seconds=0.6,
         memory=128,
+    )
+
+
+def _image_container(name: ContainerName) -> GuestType:
+    return GuestType(
+        name=str(name),
+        make=lambda config: container.Container(str(name), container_image.UserImage(name, config)),
+        capabilities=container_image.CAPABILITIES,
+        images=("agent",),
+        cell_seconds=0.15,
+        boot_seconds=0.6,
+        memory=128,
+        port=None,
     )
 
 
@@ -201,9 +229,17 @@ def known_guests(builder: Builder, custom: CustomKernels = NO_CUSTOM_KERNELS) ->
     return names
 
 
-def make(builder: Builder, name: str, config: GuestConfig) -> Guest:
-    """Return a guest that is not booted, by canonical name. Raises UsageError."""
-    kinds = catalogue(builder)
+def find_guest(kinds: Mapping[str, GuestType], name: str) -> GuestType:
+    """Return a guest by canonical name: one of the catalogue, or a container with an image of the
+    user. Raises UsageError.
+    """
+    if named := parse_container(name):
+        return _image_container(named)
     if name not in kinds:
         raise UsageError(f"unknown guest {name!r}", f"guests are: {', '.join(kinds)}")
-    return kinds[name].make(config)
+    return kinds[name]
+
+
+def make(builder: Builder, name: str, config: GuestConfig) -> Guest:
+    """Return a guest that is not booted, by canonical name. Raises UsageError."""
+    return find_guest(catalogue(builder), name).make(config)

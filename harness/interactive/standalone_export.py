@@ -17,7 +17,7 @@ from pathlib import Path
 
 from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.base import Guest, GuestConfig, GuestPaths
-from foothold_lab.harness.guests.catalogue import catalogue
+from foothold_lab.harness.guests.catalogue import catalogue, find_guest
 from foothold_lab.harness.guests.native import Native
 from foothold_lab.harness.guests.qemu import Qemu
 from foothold_lab.harness.guests.uml import Uml
@@ -47,7 +47,7 @@ def export_cell(recorded: RecordedCell, builder: Builder, tree: Path) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
         place = GuestConfig(directory=Path(scratch), share=Path(scratch), builder=builder)
-        kind = catalogue(builder, recorded.custom_kernels)[recorded.cell.guest]
+        kind = find_guest(catalogue(builder, recorded.custom_kernels), recorded.cell.guest)
         guest = kind.make(place)
     shutil.copy2(builder.image("agent") / "agent", tree / "agent")
     if isinstance(guest, Native):

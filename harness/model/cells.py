@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Expectation
 
-__all__ = ["ALLOCATOR", "Cell", "Limits"]
+__all__ = ["ALLOCATOR", "OF_GUEST", "Cell", "Limits"]
 
 ALLOCATOR = "allocator"  # the subject that has policies and workloads
+OF_GUEST = "guest:"  # begins the name of a program that is in its guest
 
 
 @dataclass(frozen=True, kw_only=True)

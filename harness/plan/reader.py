@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from foothold_lab.harness.model.cells import ALLOCATOR
+from foothold_lab.harness.model.cells import ALLOCATOR, OF_GUEST
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath
 from foothold_lab.harness.plan import schema
@@ -203,7 +203,7 @@ class _Reader:
         except UsageError as error:
             raise self._error(table.place, error) from error
         directory = self._source.path.absolute().parent  # a name in $PATH has no slash
-        if "/" in values["program"]:
+        if "/" in values["program"] and not values["program"].startswith(OF_GUEST):
             values["program"] = str(directory / values["program"])
         values["files"] = tuple(str(directory / each) for each in values["files"])
         for key in ("sysroot", "stdin"):

@@ -214,7 +214,7 @@ _AXES = (
             name="--subject",
             metavar="SUBJECT",
             help="Run this subject: the path of a program, a packaged runtime such as go-hello, "
-            "or a name that the plan declares; repeatable.",
+            "a name that the plan declares, or guest:PATH, a program of the guest; repeatable.",
         ),
         default=(ALLOCATOR,),
         all_names=lambda vocabulary: vocabulary.all_subjects,
@@ -308,7 +308,7 @@ _PROGRAMS = (
         key="program",
         sections=(SUBJECT,),
         value_type=value_types.LINE,
-        help="Path of the program, relative to the plan. A name without a slash is looked up in "
+        help="Path of the program, relative to the plan; or guest:PATH, a program of the guest. A name without a slash is looked up in "
         "`$PATH`.",
     ),
     Setting(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from foothold_lab.harness.model.cells import ALLOCATOR
+from foothold_lab.harness.model.container_name import parse_container
 from foothold_lab.harness.model.errors import UsageError, did_you_mean
 from foothold_lab.harness.model.sizes import parse_size
 
@@ -17,7 +18,8 @@ LARGEST_SMALL = 32 << 10  # bytes of a block of a size class
 class Vocabulary:
     """The names that a plan may use.
 
-    `guests` maps each name of a guest to its canonical name. `subjects` maps the name of each
+    `guests` maps each name of a guest to its canonical name; the name of a container with an image
+    of the user is valid as well. `subjects` maps the name of each
     subject, the allocator excepted, to its title.
     """
 
@@ -29,6 +31,8 @@ class Vocabulary:
         """Return the canonical name of a guest. Raises UsageError if it is unknown."""
         if name in self.guests:
             return self.guests[name]
+        if container := parse_container(name):
+            return str(container)
         raise unknown_word("guest", name, self.guests)
 
     def check_policy(self, name: str) -> str:

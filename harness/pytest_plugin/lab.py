@@ -13,7 +13,7 @@ import pytest
 from foothold_lab.harness.api.guest import OpenGuest, open_guest
 from foothold_lab.harness.api.vocabulary import canonical_guest
 from foothold_lab.harness.guests.base import Support
-from foothold_lab.harness.guests.catalogue import GuestType, catalogue
+from foothold_lab.harness.guests.catalogue import GuestType, catalogue, find_guest
 from foothold_lab.harness.model.errors import FootholdError
 from foothold_lab.images.builder import Builder
 
@@ -46,7 +46,7 @@ class Lab:
 
     def support(self, guest: str) -> Support:
         """Return whether this machine can boot a guest. Boots nothing."""
-        return self.guests()[guest].supported(self.builder, self.root)
+        return find_guest(self.guests(), guest).supported(self.builder, self.root)
 
     def shared(self, guest: str) -> OpenGuest:
         """Return the guest that consecutive tests share. Boots it if it is not open.

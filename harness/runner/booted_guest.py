@@ -12,7 +12,7 @@ from pathlib import Path
 
 from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.base import BOOT_SECONDS, Guest, GuestConfig, Support
-from foothold_lab.harness.guests.catalogue import GuestType, catalogue
+from foothold_lab.harness.guests.catalogue import GuestType, catalogue, find_guest
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import Blame, InfrastructureError, UnsupportedError
@@ -133,9 +133,10 @@ def open_guest(name: str, options: RunOptions, emit: Emit) -> Iterator[BootedGue
 
     Raises UnsupportedError if this machine cannot boot it, GuestError if it does not come up.
     """
+    kind = find_guest(catalogue(options.builder, options.custom_kernels), name)
     request = BootRequest(
-        kind=catalogue(options.builder, options.custom_kernels)[name],
-        boot=name,
+        kind=kind,
+        boot=kind.label,
         processor=options.processors[0],
         subjects=list(options.subjects.values()),
     )
@@ -225,6 +226,7 @@ def _config(request: BootRequest, options: RunOptions) -> GuestConfig:
         root=request.subjects[0].root,
         memory=memory,
         host_directory=options.host_directory,
+        pull=options.pull,
         images=tuple(dict.fromkeys(each.image for each in request.subjects if each.image)),
     )
 

@@ -97,7 +97,7 @@ class _GroupRun:
 
     def run(self, processor: int) -> None:
         kind, root = self._group.kind, self._group.root
-        boots = _boot_names(kind.name if root == "image" else f"{kind.name}+{root}")
+        boots = _boot_names(kind.label if root == "image" else f"{kind.label}+{root}")
         while (batch := self._queue.next_batch()) and not self._pool.is_stopping():
             boot = next(boots)
             request = BootRequest(

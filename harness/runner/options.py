@@ -41,6 +41,7 @@ class RunOptions:
     recorded_share: files of an earlier boot to give to the guest; None: the current files.
     retention: may keep guests after their cells have run.
     host_directory: a directory of the host that guests show, read-only.
+    pull: container engines may download the images of guests that they do not have.
     memory: of a guest, in MiB; None: what its subjects need.
     require: guests that must be bootable on this machine.
     plan, command: name of the plan, and the command line, for the record.
@@ -57,6 +58,7 @@ class RunOptions:
     recorded_share: Path | None = None
     retention: GuestRetention | None = None
     host_directory: Path | None = None
+    pull: bool = False
     memory: int | None = None
     require: frozenset[str] = frozenset()
     plan: str = ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from foothold_lab.harness import subjects
-from foothold_lab.harness.guests.catalogue import catalogue
+from foothold_lab.harness.guests.catalogue import catalogue, find_guest
 from foothold_lab.harness.model import events, provenance
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import Blame
@@ -96,7 +96,7 @@ def _groups(cells: Sequence[Cell], options: RunOptions) -> Sequence[CellGroup]:
     for cell in cells:
         root = options.subjects[cell.subject].root
         groups.setdefault((cell.guest, root), []).append(cell)
-    return [CellGroup(kinds[name], root, each) for (name, root), each in groups.items()]
+    return [CellGroup(find_guest(kinds, name), root, each) for (name, root), each in groups.items()]
 
 
 def _compared(group: CellGroup, results: Results) -> CellGroup:

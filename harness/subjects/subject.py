@@ -17,9 +17,10 @@ import msgspec
 from foothold_lab.allocator import bundle
 from foothold_lab.harness.guests.base import Guest, GuestPaths, Support, run_program
 from foothold_lab.harness.guests.host_root import is_covered
-from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.cells import OF_GUEST, Cell, Limits
+from foothold_lab.harness.model.container_name import parse_container
 from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.model.errors import GuestError, UsageError
+from foothold_lab.harness.model.errors import GuestError, UnsupportedError, UsageError
 from foothold_lab.harness.model.escape import escape_shell
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
@@ -37,6 +38,7 @@ PLACE = "subject"  # directory of the share, with a directory for the files of e
 IDLE = 0.15  # seconds for which all threads of a program wait before it counts as idle
 MIB = 1 << 20
 MOST_STDIN = 64 * MIB  # bytes: a guest may have the file in its memory
+ENTRYPOINT = "entrypoint"
 TIMEOUT = 10.0  # seconds after which a program that reports nothing counts as running
 Root = Literal["image", "host"]
 
@@ -66,6 +68,8 @@ class Subject:
     keep_secrets: whether secrets of its environment are recorded (model/secret_values.py).
     sysroot: whether its loader and libraries are those of another root file system.
     linked: whether it takes libraries of the root file system of its guest.
+    of_guest: whether it is a program of its guest, and nothing is copied. Its `argv` begins with a
+        path in the guest, or with ENTRYPOINT: what the image of a container starts by default.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Subject:
     linked: bool = False
     user: str = ""
     sysroot: bool = False
+    of_guest: bool = False
 
     @property
     def ready_condition(self) -> bool:
@@ -232,11 +237,14 @@ def _run_checked(guest: Guest, argv: Sequence[str], deadline: Deadline) -> None:
 
 
 def command(subject: Subject, cell: Cell, paths: GuestPaths, *, trace: bool) -> tuple[str, ...]:
-    """Return the command line of a subject in a guest.
+    """Return the command line of a subject in a guest. Raises UnsupportedError for the entrypoint of
+    an image that has none.
 
     The allocator starts with -I and -S, so that the configuration and the site packages of the
     guest have no effect. With `trace` it reports its calls, to be compared with the trace.
     """
+    if subject.of_guest and subject.argv[0] == ENTRYPOINT:
+        return _entrypoint(subject, paths)
     if not subject.reports:
         return subject.argv
     return (
@@ -246,17 +254,33 @@ def command(subject: Subject, cell: Cell, paths: GuestPaths, *, trace: bool) -> 
     )  # fmt: skip
 
 
+def _entrypoint(subject: Subject, paths: GuestPaths) -> tuple[str, ...]:
+    """Return what an image starts: its ENTRYPOINT, with the arguments of the subject or else its CMD."""
+    argv = (*paths.entrypoint, *(subject.argv[1:] or paths.arguments))
+    if not argv:
+        raise UnsupportedError(
+            "the image of the guest has neither ENTRYPOINT nor CMD",
+            f"name a program of the image: --subject {OF_GUEST}/PATH",
+            code=Code.UNSUPPORTED_SUBJECT,
+        )
+    return argv
+
+
 def supervision(subject: Subject, paths: GuestPaths, scale: float, *, trace: bool) -> Supervision:
     """Return how a subject is watched in a guest, which is `scale` times slower than native."""
     if subject.reports:
         return Supervision(trace=trace)
+    work_files = _deployed(subject, paths, WORK)
+    directory = subject.directory
+    if subject.of_guest and not work_files:
+        directory = directory or paths.start_directory
     return Supervision(
         trace=trace,
         environment=subject.environment,
-        directory=subject.directory,
-        fresh_directory=not subject.directory,
-        work_files=_deployed(subject, paths, WORK),
-        own_root=paths.placement == "merged" and not subject.directory,
+        directory=directory,
+        fresh_directory=not directory,
+        work_files=work_files,
+        own_root=paths.placement == "merged" and not directory,
         image=subject.image_directory,
         overlay=_deployed(subject, paths, ROOT),
         stdin=f"{paths.share}/{subject.place}/{STDIN}" if STDIN in subject.files else os.devnull,
@@ -331,6 +355,8 @@ def of_program(
     program that cannot run: it needs another libc, no guest has its machine, or it is a script that
     does not name its interpreter.
     """
+    if program.startswith(OF_GUEST):
+        return _of_guest(program, arguments, options)
     if options.sysroot and options.root == "host":
         raise UsageError(
             "--sysroot brings libraries, and --root host uses those of this machine",
@@ -340,21 +366,14 @@ def of_program(
     file = program_file(path)
     machine = _machine(path, file)
     overlay = _given_files(options)
-    subject = Subject(
+    described = _described(options)
+    subject = replace(
+        described,
         name=options.name or subject_name(path.name),
         argv=(str(path), *arguments),
-        environment=_search_path()
-        | unmask_environment(dict(_assignment(each) for each in options.environment)),
-        keep_secrets=options.keep_secrets,
-        root=options.root,
-        user=options.user,
+        environment={**_search_path(), **described.environment},
         sysroot=options.sysroot is not None,
-        timeout=options.timeout,
         machine=machine,
-        ready_pattern=options.ready_pattern,
-        ready_port=options.ready_port,
-        ready_file=options.ready_file,
-        ready_notify=options.ready_notify,
         interpreter="" if machine else _interpreter(path),
     )
     loader = file.interpreter if file else ""
@@ -371,6 +390,48 @@ def of_program(
     return replace(subject, files=overlay.files, links=overlay.links, linked=linked)
 
 
+def _described(options: ProgramOptions) -> Subject:
+    """Return what options say of any program. Raises UsageError for a wrong assignment."""
+    return Subject(
+        name=options.name,
+        environment=unmask_environment(dict(_assignment(each) for each in options.environment)),
+        keep_secrets=options.keep_secrets,
+        root=options.root,
+        user=options.user,
+        timeout=options.timeout,
+        ready_pattern=options.ready_pattern,
+        ready_port=options.ready_port,
+        ready_file=options.ready_file,
+        ready_notify=options.ready_notify,
+    )
+
+
+def _of_guest(program: str, arguments: Sequence[str], options: ProgramOptions) -> Subject:
+    """Make a subject of a program that is in its guest. Raises UsageError."""
+    path = program.removeprefix(OF_GUEST)
+    if not path.startswith("/") and path != ENTRYPOINT:
+        raise UsageError(
+            f"{program} is not a program of a guest",
+            f"give its absolute path, {OF_GUEST}/usr/bin/PROGRAM, or {OF_GUEST}{ENTRYPOINT}, what "
+            "the image of a container starts",
+        )
+    if options.sysroot:
+        raise UsageError(
+            "--sysroot brings libraries for a program of this machine, and a program of the guest "
+            "has its own",
+            "leave --sysroot out",
+        )
+    overlay = _given_files(options)
+    return replace(
+        _described(options),
+        name=options.name or subject_name(path),
+        argv=(path, *arguments),
+        files=overlay.files,
+        links=overlay.links,
+        of_guest=True,
+    )
+
+
 def can_run(
     subject: Subject, guest: str, machines: Sequence[str], others: Sequence[str]
 ) -> Support:
@@ -378,6 +439,15 @@ def can_run(
 
     `others` are the guests that can.
     """
+    image = parse_container(guest) is not None
+    if subject.reports and image:
+        return Support(
+            False,
+            "the allocator needs the Python of a root file system of Foothold",
+            "take the guest docker, or give a program: --subject",
+        )
+    if subject.of_guest and not (support := _can_run_of_guest(subject, guest, image=image)).ok:
+        return support
     if subject.sysroot and guest == "native":
         return Support(
             False,
@@ -402,6 +472,22 @@ def can_run(
     )
 
 
+def _can_run_of_guest(subject: Subject, guest: str, *, image: bool) -> Support:
+    if guest.startswith("qemu-user-"):
+        return Support(
+            False,
+            f"{guest} has no programs of its own: it runs single programs that are given",
+            "give the path of a program of this machine, or take another guest",
+        )
+    if subject.argv[0] == ENTRYPOINT and not image:
+        return Support(
+            False,
+            "only the image of a container has an entrypoint",
+            f"take a guest docker:IMAGE, or name a program: --subject {OF_GUEST}/PATH",
+        )
+    return Support(True)
+
+
 def can_judge_under(subject: Subject, ceiling: int | None) -> Support:
     """Say whether a ceiling, as the agent imitates it, has the effect of a real one on a subject.
 
@@ -409,7 +495,7 @@ def can_judge_under(subject: Subject, ceiling: int | None) -> Support:
     address space that ends there has no room for a program that is linked, or reaches, above it.
     """
     program = Path(subject.argv[0]) if subject.argv else None
-    if ceiling is None or program is None or not program.is_file():
+    if ceiling is None or program is None or subject.of_guest or not program.is_file():
         return Support(True)
     try:
         file = program_file(program)

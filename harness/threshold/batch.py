@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from foothold_lab.harness.guests.catalogue import GuestType, catalogue
+from foothold_lab.harness.guests.catalogue import GuestType, catalogue, find_guest
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.errors import FootholdError, UnsupportedError
 from foothold_lab.harness.runner.booted_guest import BootedGuest, BootRequest
@@ -47,7 +47,7 @@ def find_thresholds(
     kinds = catalogue(options.builder, options.custom_kernels)
     jobs = [
         Job(kind, kind.cell_seconds, kind.memory and PROGRAM_MEMORY)
-        for kind in (kinds[name] for name in guests)
+        for kind in (find_guest(kinds, name) for name in guests)
     ]
     pool = GuestPool(options, emit)
     search = _Search(pool, query)
@@ -67,7 +67,7 @@ class _Search:
         known = self._pool.options.subjects.values()
         waiting = [each for each in known if can_run(each, kind.name, kind.machines, ()).ok]
         request = BootRequest(
-            kind=kind, boot=kind.name, processor=processor, subjects=tuple(waiting)
+            kind=kind, boot=kind.label, processor=processor, subjects=tuple(waiting)
         )
         while waiting:
             try:

@@ -111,7 +111,7 @@ def test_options_select_guests(pytester: pytest.Pytester) -> None:
     alone.assert_outcomes(passed=1)
     wrong = pytester.runpytest_subprocess("--foothold-guest", "nativ")
     assert wrong.ret != 0
-    wrong.stdout.fnmatch_lines(["*there is no guest 'nativ'*guests are: *native*"])
+    wrong.stdout.fnmatch_lines(["*unknown guest 'nativ'*known guests: *native*"])
 
 
 def test_a_guest_that_cannot_boot_skips_or_fails_its_tests(

@@ -9,17 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.guests.base import GuestPaths
+from foothold_lab.harness.model.cells import Cell, Limits
+from foothold_lab.harness.model.errors import UnsupportedError, UsageError
 from foothold_lab.harness.subjects.subject import (
     ALLOCATOR,
     MOST_STDIN,
     ProgramOptions,
     Subject,
     can_run,
+    command,
     deploy,
     missing_interpreter,
     of_program,
+    supervision,
 )
+
+CELL = Cell(guest="docker:server", limits=Limits(), policy="", subject="node")
 
 
 def program(path: Path, data: bytes) -> str:
@@ -234,3 +240,46 @@ def test_deploys_directories_with_their_modes(tmp_path: Path) -> None:
     ):
         found = [(copy / name).stat().st_mode & 0o777 for name in (".", "empty", "file")]
         assert tuple(found) == modes
+
+
+def test_a_program_of_the_guest() -> None:
+    subject = of_program("guest:/usr/bin/node", ["-e", "1"], ProgramOptions(environment=["A=b"]))
+    assert subject.of_guest
+    assert (subject.name, subject.argv) == ("node", ("/usr/bin/node", "-e", "1"))
+    assert (subject.environment, subject.files) == ({"A": "b"}, {})
+    image = GuestPaths(start_directory="/app", entrypoint=("./run",), arguments=("a",))
+    assert command(subject, CELL, image, trace=True) == subject.argv
+    assert supervision(subject, image, 1.0, trace=True).directory == "/app"
+    assert supervision(subject, GuestPaths(), 1.0, trace=True).fresh_directory
+
+
+def test_the_entrypoint_of_an_image() -> None:
+    image = GuestPaths(entrypoint=("./run", "--"), arguments=("a", "b"))
+    started = of_program("guest:entrypoint")
+    assert command(started, CELL, image, trace=True) == ("./run", "--", "a", "b")
+    with_arguments = of_program("guest:entrypoint", ["c"])
+    assert command(with_arguments, CELL, image, trace=True) == ("./run", "--", "c")
+    with pytest.raises(UnsupportedError, match="neither ENTRYPOINT nor CMD"):
+        command(started, CELL, GuestPaths(), trace=True)
+
+
+@pytest.mark.parametrize(
+    ("program", "guest", "reason"),
+    [
+        ("guest:entrypoint", "docker", "only the image of a container has an entrypoint"),
+        ("guest:/bin/ls", "qemu-user-arm64", "has no programs of its own"),
+        ("guest:/bin/ls", "uml-6.1", ""),
+        ("guest:entrypoint", "docker:alpine", ""),
+    ],
+)
+def test_guests_with_programs(program: str, guest: str, reason: str) -> None:
+    support = can_run(of_program(program), guest, ("x86_64",), ())
+    assert support.ok is not bool(reason)
+    assert reason in support.reason
+
+
+def test_rejects_a_relative_program_of_the_guest() -> None:
+    with pytest.raises(UsageError, match="guest:bin/ls is not a program of a guest"):
+        of_program("guest:bin/ls")
+    with pytest.raises(UsageError, match="a program of the guest has its own"):
+        of_program("guest:/bin/ls", options=ProgramOptions(sysroot=Path("/")))

@@ -1,0 +1,219 @@
+"""Guests `docker:IMAGE`: images of users, of which the agent needs nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foothold_lab.harness import runner
+from foothold_lab.harness.api.guest import OpenGuest, open_guest
+from foothold_lab.harness.guests.base import run_program
+from foothold_lab.harness.guests.catalogue import catalogue, find_guest
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import UnsupportedError, UsageError
+from foothold_lab.harness.model.limits import Limits
+from foothold_lab.harness.model.record import Supervision
+from foothold_lab.harness.model.verdict import Result, Verdict
+from foothold_lab.harness.runner import RunOptions
+from foothold_lab.images.builder import Builder
+from tests.guests.container_images import load_image, musl_files, registry
+
+pytestmark = pytest.mark.xdist_group("container-images")
+SETTINGS = {
+    "User": "65532",
+    "WorkingDir": "/app",
+    "Entrypoint": ["./server"],
+    "Cmd": ["from", "CMD"],
+    "Env": ["LEVEL=image"],
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """An engine with images, and the program that is in them."""
+
+    client: Any
+    program: Path
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+    import docker
+    from docker.errors import DockerException
+
+    place = tmp_path_factory.mktemp("images")
+    program = place / "server"
+    source = Path(__file__).with_name("in_image.c")
+    subprocess.run(["gcc", "-O1", "-static", "-o", program, source], check=True)
+    try:
+        client = docker.from_env(timeout=60)
+        client.ping()
+    except (DockerException, OSError) as error:
+        pytest.skip(f"no Docker engine answers: {error}")
+    load_image(client, "foothold-test/distroless:1", {"/app/server": program}, SETTINGS)
+    load_image(client, "foothold-test/arm64:1", {"/app/server": program}, architecture="arm64")
+    load_image(client, "foothold-test/musl:1", musl_files(place))
+    yield Images(client, program)
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def distroless(images: Images) -> Iterator[OpenGuest]:
+    """A container of an image with one static file, no passwd, no /tmp, and an entrypoint."""
+    with open_guest("docker:foothold-test/distroless:1") as guest:
+        yield guest
+
+
+def printed(verdict: Verdict) -> str:
+    assert verdict.result is Result.PASS, str(verdict)
+    assert verdict.observed
+    assert str(verdict.observed.path) == "high"
+    assert not any("not traced" in note for note in verdict.notes)
+    return (Path(verdict.artefacts) / "stdout").read_text()
+
+
+def test_the_entrypoint_starts_as_docker_starts_it(distroless: OpenGuest) -> None:
+    said = printed(distroless.run_cell("guest:entrypoint"))
+    assert said.startswith("user 65532, directory /app, LEVEL=image, arguments from CMD\n")
+    said = printed(
+        distroless.run_cell("guest:entrypoint", "of", "mine", environment={"LEVEL": "my"})
+    )
+    assert said.startswith("user 65532, directory /app, LEVEL=my, arguments of mine\n")
+
+
+def test_a_program_of_the_image(distroless: OpenGuest) -> None:
+    said = printed(distroless.run_cell("guest:/app/server", "x"))
+    assert said.startswith("user 65532, directory /app, LEVEL=image, arguments x\n")
+    missing = distroless.run_cell("guest:/app/other")
+    assert missing.result is Result.ERROR
+    assert "No such file or directory" in str(missing)
+
+
+def test_a_program_is_put_into_the_image(
+    distroless: OpenGuest, images: Images, tmp_path: Path
+) -> None:
+    """A static one, and one that brings its libraries, into an image that has none."""
+    assert printed(distroless.run_cell(images.program)).startswith(
+        "user 65532, directory /.foothold/work/"
+    )
+    dynamic = tmp_path / "dynamic"
+    source = Path(__file__).with_name("in_image.c")
+    subprocess.run(["gcc", "-O1", "-o", dynamic, source], check=True)
+    assert printed(distroless.run_cell(dynamic)).startswith("user 65532")
+
+
+def test_what_docker_run_gives(distroless: OpenGuest, images: Images) -> None:
+    """Seccomp profile, capabilities and limits are those of `docker run`."""
+    usual = images.client.containers.run("foothold-test/distroless:1", remove=True).decode()
+    ours = printed(distroless.run_cell("guest:entrypoint"))
+    pattern = r"/proc/self/(?:limits: .*|status: Cap.*)"
+    assert re.findall(pattern, ours) == re.findall(pattern, usual)
+    assert len(re.findall(pattern, usual)) == 22
+    assert "Seccomp:\t2" in usual
+    assert "Seccomp:\t2" in ours
+
+
+def test_a_subject_reaches_nothing_of_the_host(distroless: OpenGuest) -> None:
+    said = printed(distroless.run_cell("guest:/app/server", expect="starts"))
+    for place in ("/.foothold/agent/agent", "/.foothold/share/written"):
+        assert re.search(rf"write {place}: (Read-only file system|Permission denied)", said)
+    interfaces = re.findall(r"/proc/net/dev: *(\w+):", said)
+    assert interfaces == ["lo"]
+
+
+def test_root_of_a_read_only_image(images: Images) -> None:
+    name = "docker:foothold-test/distroless:1+read-only"
+    with open_guest(name) as guest:
+        assert guest.name == name
+        said = printed(guest.run_cell("guest:/app/server"))
+        assert "write /written: Read-only file system" in said
+        refused = guest.run_cell(images.program)
+    assert refused.result is Result.UNSUPPORTED
+    assert "the root of the container is read-only" in str(refused)
+
+
+def test_musl(images: Images) -> None:
+    with open_guest("docker:foothold-test/musl:1") as guest:
+        assert printed(guest.run_cell("guest:/usr/bin/program")) == "started with musl\n"
+        assert printed(guest.run_cell(images.program)).startswith("user 0, directory")
+        limited = guest.run_cell(
+            "guest:/usr/bin/program", limits="rlimit_as=32M", expect="status:9"
+        )
+        assert limited.result is Result.PASS, str(limited)
+        unknown = guest.run_cell("guest:entrypoint")
+        assert "neither ENTRYPOINT nor CMD" in str(unknown)
+        allocator = guest.run_cell()
+        assert allocator.result is Result.UNSUPPORTED
+        assert "take the guest docker" in allocator.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "remedy"),
+    [
+        ("foothold-test/none:1", "has no image foothold-test/none:1", "docker pull"),
+        ("foothold-test/arm64:1", "is for linux/arm64", "docker pull --platform linux/amd64"),
+        ("foothold-test/musl:1+runtime=fast", "has no runtime 'fast'", "--add-runtime fast=PATH"),
+        (f"foothold-test/musl:1@sha256:{'0' * 64}", "has another digest", "give one of its own"),
+    ],
+)
+def test_an_image_that_cannot_be_used(
+    name: str, reason: str, remedy: str, images: Images, builder: Builder, tmp_path: Path
+) -> None:
+    kind = find_guest(catalogue(builder), f"docker:{name}")
+    support = kind.supported(builder, tmp_path)
+    assert not support.ok
+    assert reason in support.reason
+    assert remedy in support.remedy
+    with pytest.raises(UnsupportedError, match=re.escape(reason)), open_guest(f"docker:{name}"):
+        pass
+
+
+def test_the_digest_of_the_remedy_is_taken(
+    images: Images, builder: Builder, tmp_path: Path
+) -> None:
+    wrong = find_guest(catalogue(builder), f"docker:foothold-test/musl:1@sha256:{'0' * 64}")
+    remedy = wrong.supported(builder, tmp_path).remedy
+    [digest] = set(re.findall(r"sha256:[0-9a-f]{64}", remedy)) - {f"sha256:{'0' * 64}"}
+    right = find_guest(catalogue(builder), f"docker:foothold-test/musl:1@{digest}")
+    assert right.supported(builder, tmp_path).ok
+
+
+def test_nothing_is_downloaded_unless_the_user_says_so(
+    images: Images, builder: Builder, tmp_path: Path
+) -> None:
+    with registry({"/server": images.program}) as served:
+        for name in (served.name, f"{served.name}@{served.digest}"):
+            with pytest.raises(UnsupportedError, match="has no image") as caught:
+                pull(f"docker:{name}", builder, tmp_path / "refused", allowed=False)
+            assert f"docker pull {name}" in caught.value.remedy
+            assert "--pull" in caught.value.remedy
+            assert served.requested == []
+        with pytest.raises(UnsupportedError, match="cannot download"):
+            pull(f"docker:{served.name}@sha256:{'0' * 64}", builder, tmp_path / "0", allowed=True)
+        pull(f"docker:{served.name}@{served.digest}", builder, tmp_path / "1", allowed=True)
+        pull(f"docker:{served.name}", builder, tmp_path / "2", allowed=True)
+    images.client.images.remove(f"{served.name}:latest", force=True)
+
+
+def pull(name: str, builder: Builder, directory: Path, *, allowed: bool) -> None:
+    options = RunOptions(directory=directory, builder=builder, jobs=1, pull=allowed)
+    with runner.open_guest(name, options, lambda _: None) as booted:
+        assert booted.facts.task_size > 1 << 46
+
+
+def test_another_user_of_an_image(distroless: OpenGuest, images: Images) -> None:
+    how = Supervision(user="4321", fresh_directory=True)
+    record = run_program(distroless.guest, ["/app/server"], Limits(), Deadline.after(60), how=how)
+    said = record.stdout.decode()
+    assert said.startswith("user 4321, directory /.foothold/work/")
+    assert "write written: possible" in said
+    assert set(record.written) == {"written"}
+    how = replace(how, user="unknown")
+    with pytest.raises(UsageError, match="has no such user"):
+        run_program(distroless.guest, ["/app/server"], Limits(), Deadline.after(60), how=how)
