@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from foothold_lab.harness.model.kernel_log import excerpt
 
+LONGEST_IN_HTML = 4000  # characters of a line; a browser lays out longer ones slowly
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _LAYOUT = "\n\t"  # hidden characters that text of several lines may hold
 _PLAIN_IN_MARKDOWN = " .,;/=+-()!'✓✗–·†↻"
@@ -47,10 +48,23 @@ def escape_lines(text: str, most: int = 20, longest: int = 300) -> list[str]:
 
 
 def escape_html(text: str) -> str:
-    """Return lines without hidden characters. The template engine escapes the markup."""
-    if text.isprintable():
+    """Return lines without hidden characters. The template engine escapes the markup.
+
+    The middle of a line of more than LONGEST_IN_HTML characters is left out, and its place says so.
+    """
+    if text.isprintable() and len(text) <= LONGEST_IN_HTML:
         return text
-    return "\n".join(escape_line(line.replace("\t", "    "), 4000) for line in text.split("\n"))
+    return "\n".join(
+        escape_line(_shortened(line.replace("\t", "    ")), None) for line in text.split("\n")
+    )
+
+
+def _shortened(line: str) -> str:
+    left_out = len(line) - LONGEST_IN_HTML
+    if left_out <= 0:
+        return line
+    half = LONGEST_IN_HTML // 2
+    return f"{line[:half]} [… {left_out} characters of this line are left out …] {line[-half:]}"
 
 
 def escape_xml(text: str) -> str:

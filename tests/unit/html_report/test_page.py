@@ -284,3 +284,13 @@ def test_what_passed_at_a_later_try_says_so(tmp_path: Path) -> None:
     assert any("passed when it was retried" in each for each in page.attributes("aria-label"))
     calm = parsed(render(read_run(runs.write(tmp_path / "calm", runs.events()))))
     assert "not at once" not in "".join(calm.text)
+
+
+@pytest.mark.parametrize("rest", ["", "\nsecond line", "\x1b"])
+def test_a_long_line_says_how_much_of_it_is_left_out(rest: str) -> None:
+    shown = visible("a" * 4000 + "b" * 3000 + "c" * 2000 + rest)
+    left_out = 5000 + len(rest.partition("\n")[0])
+    assert f"a [… {left_out} characters of this line are left out …] " in shown
+    assert shown.startswith("a" * 2000)
+    assert "b" not in shown.partition("characters")[0]
+    assert visible("a" * 4000) == "a" * 4000
