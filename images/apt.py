@@ -41,6 +41,11 @@ _BLOCK = 1 << 20
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 INDEX_DEADLINE = 300  # seconds that the download of an index may take
 _VERBS = ("update", "install")  # of apt-get
+# commands of this machine that apt-get would run: apt.conf(5)
+_HOOKS = (
+    "APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success",
+    "AptCli::Hooks", "DPkg::Pre-Invoke", "DPkg::Pre-Install-Pkgs", "DPkg::Post-Invoke",
+)  # fmt: skip
 _TICK = 5  # seconds between messages that the download of an index waits
 # file names of packages: deb-version(7), with a colon as %3a
 _FILE = (
@@ -382,10 +387,12 @@ class Apt:
             # else apt-get succeeds although an index could not be downloaded
             "APT::Update::Error-Mode": "any",
             "Acquire::Check-Valid-Until": "false",
-            "APT::Update::Post-Invoke": "",
-            "APT::Update::Post-Invoke-Success": "",
+            # the configuration of this machine may allow these
+            "Acquire::AllowInsecureRepositories": "false",
+            "Acquire::AllowWeakRepositories": "false",
+            "Acquire::AllowDowngradeToInsecureRepositories": "false",
+            "APT::Get::AllowUnauthenticated": "false",
             "Debug::NoLocking": "true",
-            "DPkg::Post-Invoke": "",
             "Dir::Cache": str(state),
             "Dir::Cache::pkgcache": "",
             "Dir::Etc::Preferences": "/dev/null",
@@ -397,7 +404,10 @@ class Apt:
             "Dir::State::Status": str(state / "status"),
         }
         flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-        argv = ["apt-get", "-q" if verb == "update" else "-qq", *flags, *arguments]
+        cleared = state / "apt.conf"  # read after the configuration of this machine
+        cleared.write_text("".join(f"#clear {hook};\n" for hook in _HOOKS))
+        quiet = "-q" if verb == "update" else "-qq"
+        argv = ["apt-get", "-c", str(cleared), quiet, *flags, *arguments]
         with processes.started(
             argv,
             stdout=subprocess.PIPE,

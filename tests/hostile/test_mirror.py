@@ -201,3 +201,27 @@ def test_an_index_is_small_and_can_be_pruned(
     assert removal.size > 0
     assert not state.exists()
     assert one.resolve(WANTED) == debs
+
+
+def test_the_configuration_of_this_machine_runs_nothing_and_allows_nothing(
+    tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hooks of the machine were run by each update; and it may accept archives without signatures."""
+    ran = tmp_path / "ran"
+    hooks = ("APT::Update::Pre-Invoke", "APT::Update::Post-Invoke",
+             "APT::Update::Post-Invoke-Success", "AptCli::Hooks::Install", "DPkg::Pre-Invoke",
+             "DPkg::Post-Invoke")  # fmt: skip
+    allowed = ("Acquire::AllowInsecureRepositories", "Acquire::AllowWeakRepositories",
+               "Acquire::AllowDowngradeToInsecureRepositories", "APT::Get::AllowUnauthenticated")  # fmt: skip
+    lines = [f'{hook} {{ "touch {ran}"; }};' for hook in hooks]
+    lines += [f'{option} "true";' for option in allowed]
+    (tmp_path / "apt.conf").write_text("\n".join(lines))
+    monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
+    one = Apt(Cache(tmp_path / "cache"))
+    one.fetch(WANTED, one.resolve(WANTED))
+    assert not ran.exists()
+    for name in ("InRelease", "Release.gpg"):
+        (mirror.archive.root / "dists" / SUITE / name).unlink(missing_ok=True)
+    with pytest.raises(ImageError, match="is not signed"):
+        Apt(Cache(tmp_path / "other")).resolve(WANTED)
+    assert not ran.exists()
