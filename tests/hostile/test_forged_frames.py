@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -77,6 +79,38 @@ def test_cannot_reach_the_agent_and_its_keeper_as_a_normal_user(
     finally:
         stream.close()
     assert (record.ending.status, record.stdout) == (7, b"attacked\n")
+
+
+# reads files as root does, because Python may be in root's directory; attacks as an ordinary user
+AS_NOBODY = (
+    "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+    "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
+)  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_cannot_reach_the_harness_as_a_normal_user(
+    attackers: Attackers, builder: Builder, open_directory: Path
+) -> None:
+    """The agent, its keeper and the harness are the three watchers."""
+    forge = shutil.copy2(attackers.compile("forge"), open_directory)
+    open_directory.chmod(0o777)
+    argv = [
+        *AS_NOBODY, sys.executable, "-B", "-m", "foothold_lab.harness.cli", "run",
+        *("--guest", "native", "--limit", "none", "--subject", str(forge), "--arg=3"),
+        *("--expect", "status:7", "--run-dir", str(open_directory / "run")),
+    ]  # fmt: skip
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": "/nonexistent", "TMPDIR": str(open_directory),
+        "FOOTHOLD_CACHE": str(builder.cache.root),
+        "FOOTHOLD_HISTORY": str(open_directory / "history.db"),
+    }  # fmt: skip
+    done = subprocess.run(
+        argv, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [output] = (open_directory / "run/cells").rglob("stdout")
+    assert output.read_text() == "attacked\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has these capabilities")
