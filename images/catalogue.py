@@ -34,6 +34,7 @@ from foothold_lab.images.recipes import (
 from foothold_lab.images.rootfs import EMULATORS, make_initrd, make_root, make_userland
 
 COMMON = Path(recipes.__file__)
+RUNSC = "runsc"  # gVisor
 HOST_AGENT = "agent-host"  # the agent for machines that cannot use Debian packages
 _PROGRAMS = (
     "python3-minimal",
@@ -162,6 +163,7 @@ def _all() -> Iterator[Recipe]:
         ("qemu-arm", "bookworm", "qemu-system-arm"),
         ("qemu-riscv", "trixie", "qemu-system-riscv", "opensbi"),
         (EMULATORS, "bookworm", "qemu-user"),
+        (RUNSC, "trixie", "runsc"),
     ):
         yield Recipe(name=name, make=make_tool, packages=_debs(suite, *packages), space=600 * MIB)
     yield _kernel("cloud-x86_64", AMD64, "bookworm", "linux-image-cloud-amd64")
@@ -188,7 +190,7 @@ _BASE: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}
 # default plan. Those for kernels of other machines and of other releases are built when such a guest
 # is requested.
 _ON_REQUEST = (
-    "qemu-arm", "qemu-riscv", "uml-bullseye", "cloud-x86_64-bullseye", "initrd-x86_64-bullseye",
+    RUNSC, "qemu-arm", "qemu-riscv", "uml-bullseye", "cloud-x86_64-bullseye", "initrd-x86_64-bullseye",
     "cloud-x86_64-forky", "initrd-x86_64-forky",
 )  # fmt: skip
 _EMULATED = tuple(

@@ -27,7 +27,7 @@ AGENT = "/init"  # path of the agent in every root file system of ours
 PYTHON = "/usr/bin/python3"  # path of the interpreter there
 HOST_DIRECTORY = "/host"  # path in a guest of the directory of the host that it shows
 Tracer = Literal["strace", "emulator"]
-Placement = Literal["host", "merged", "copied"]
+Placement = Literal["host", "merged", "copied", "bound"]
 
 BOOT_SECONDS = 20.0  # of a guest of ordinary speed; one booted in 1.2 s at its slowest (measured)
 
@@ -80,8 +80,8 @@ class GuestPaths:
     share: the files of `GuestConfig.share`. root: the root directory of subjects; empty: that of
     the guest. python: the interpreter; agent: our agent; both empty before the boot if they are
     files of images on the host. placement: how the files of a subject get to their own paths. On
-    the host they are there; the agent merges them with the root for each run of the subject; or they
-    are copied into the root of the guest.
+    the host they are there; the agent merges them with the root for each run of the subject; they
+    are copied into the root of the guest; or they are mounted in the sandbox of each run.
 
     Of the image of a container: `start_directory` is where its programs start (empty: in a fresh
     directory), `entrypoint` and `arguments` are its ENTRYPOINT and CMD.
@@ -103,6 +103,7 @@ class Capabilities:
 
     own_kernel: it runs a kernel of its own, not that of the host.
     host_paths: files of the host have the same path in the guest.
+    fresh: each program gets a new one, so nothing of a cell stays for the next.
     shares_live: files that are added to the share after the boot appear in the guest.
     tracer: what records the system calls of a subject. An emulator records them always.
     unsupported_limits: fields of Limits that it never supports, each with the reason.
@@ -110,6 +111,7 @@ class Capabilities:
 
     own_kernel: bool
     host_paths: bool = False
+    fresh: bool = False
     shares_live: bool = False
     tracer: Tracer = "strace"
     unsupported_limits: Mapping[str, str] = field(default_factory=dict)

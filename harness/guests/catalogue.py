@@ -12,9 +12,11 @@ from foothold_lab.harness.guests import (
     container,
     container_image,
     container_root,
+    gvisor,
     native,
     qemu,
     qemu_user,
+    sandbox,
     uml,
 )
 from foothold_lab.harness.guests.architectures import (
@@ -26,6 +28,7 @@ from foothold_lab.harness.guests.architectures import (
 )
 from foothold_lab.harness.guests.base import Capabilities, Guest, GuestConfig, Support
 from foothold_lab.harness.guests.custom_kernels import QEMU, UML, CustomKernels, uml_release
+from foothold_lab.harness.guests.sandbox import SandboxType
 from foothold_lab.harness.guests.uml import UmlKernel, has_seccomp
 from foothold_lab.harness.guests.virtual_machine import VirtualMachine
 from foothold_lab.harness.model.container_name import ContainerName, parse_container
@@ -43,6 +46,10 @@ _UML = {
     "uml-testing": "uml-forky",
 }
 
+_SANDBOXES: Mapping[str, SandboxType] = {
+    "gvisor": gvisor.GVisor(platform="systrap", scale=4.0),
+    "gvisor-ptrace": gvisor.GVisor(platform="ptrace", scale=6.0),
+}
 PTRACE = "-ptrace"  # the same kernel without its seccomp mode: the two modes have different bugs
 
 
@@ -109,6 +116,7 @@ def catalogue(
             kinds.append(_uml(f"uml-{release}{PTRACE}", replace(kernel, mode="ptrace")))
     kinds += [_qemu(each, builder, custom) for each in ARCHITECTURES if each is not X86_64]
     kinds += map(_qemu_user, EMULATIONS)
+    kinds += (_sandbox(name, each) for name, each in _SANDBOXES.items())
     if custom.uml:
         kernel = UmlKernel(
             release=uml_release(custom.uml),
@@ -212,6 +220,18 @@ def _qemu_user(emulation: Emulation) -> GuestType:
         images=emulation.images,
         cell_seconds=0.45,
         port=emulation.port,
+    )
+
+
+def _sandbox(name: str, sandbox_type: SandboxType) -> GuestType:
+    return GuestType(
+        name=name,
+        make=lambda config: sandbox.Sandbox(name, sandbox_type, config),
+        capabilities=sandbox_type.capabilities,
+        images=("agent", "root", *sandbox_type.images),
+        cell_seconds=0.3,
+        boot_seconds=0.3,
+        memory=128,
     )
 
 

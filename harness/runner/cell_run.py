@@ -166,8 +166,11 @@ def _missing(
 
 
 def _moments(booted: BootedGuest) -> GuestStateMoments:
-    """Say when the agent reads what a cell may change of its guest; never on the host's kernel."""
-    if not booted.guest.capabilities.own_kernel:
+    """Say when the agent reads what a cell may change of its guest; not on the host's kernel,
+    nor if the next cell gets a new guest.
+    """
+    capabilities = booted.guest.capabilities
+    if not capabilities.own_kernel or capabilities.fresh:
         return ""
     return "after" if booted.state else "both"
 

@@ -17,6 +17,7 @@ from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.database import Database
 from foothold_lab.harness.results_db.models import State
 from foothold_lab.images.builder import Builder
+from tests.guests.processes import living, wait_until_gone
 
 RUN = [sys.executable, "-m", "foothold_lab.harness.cli", "run", "--guest", "native", "--guest", "uml-bookworm",
        "--guest", "uml-trixie", "--guest", "qemu-x86_64"]  # fmt: skip
@@ -44,26 +45,6 @@ def start(directory: Path) -> subprocess.Popen[bytes]:
         start_new_session=True,
         preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}),
     )
-
-
-def living(directory: Path) -> list[str]:
-    """The command lines of all processes that name this run's directory."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(directory).encode() in line and process.name != str(os.getpid()):
-            found.append(line.replace(b"\0", b" ").decode(errors="replace"))
-    return found
-
-
-def wait_until_gone(directory: Path, seconds: float) -> list[str]:
-    deadline = time.monotonic() + seconds
-    while (left := living(directory)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
 
 
 def locks_are_free() -> None:

@@ -1,0 +1,118 @@
+"""Guests that are a sandbox for each program: gVisor, bubblewrap, systemd-nspawn."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from foothold_lab.harness.api.guest import OpenGuest
+from foothold_lab.harness.model.verdict import Result, Verdict
+from foothold_lab.images.builder import Builder
+from tests.guests.conftest import open_or_skip
+from tests.guests.processes import living, wait_until_gone
+
+GVISOR = ("gvisor", "gvisor-ptrace")
+GUESTS = GVISOR
+pytestmark = pytest.mark.xdist_group("sandboxes")
+
+
+@pytest.fixture(scope="module", params=GUESTS)
+def sandbox(request: pytest.FixtureRequest) -> Iterator[OpenGuest]:
+    with open_or_skip(request.param) as guest:
+        yield guest
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("program") / "in_sandbox"
+    source = Path(__file__).with_name("in_sandbox.c")
+    subprocess.run(["gcc", "-O1", "-o", made, source], check=True)
+    return made
+
+
+def passed(verdict: Verdict) -> Verdict:
+    assert verdict.result is Result.PASS, str(verdict)
+    assert not any("not traced" in note for note in verdict.notes)
+    return verdict
+
+
+def test_a_subject_reaches_nothing_of_the_host(
+    sandbox: OpenGuest, program: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of the host")
+    verdict = passed(sandbox.run_cell(program, str(secret), str(os.getpid())))
+    assert verdict.observed
+    assert str(verdict.observed.path) == "high"
+    place = Path(verdict.artefacts)
+    said = (place / "stdout").read_text()
+    assert "file of the host: No such file or directory\n" in said
+    assert "process of the host: No such process\n" in said
+    assert "interfaces: 0\n" in said
+    assert not re.search(r"write /(share/written|init|proc\S+): done", said), said
+    assert "write kept: done\n" in said
+    assert (place / "files/kept").read_text() == "x"
+    assert not (sandbox.directory / "guests" / sandbox.name / "share/written").exists()
+
+
+def test_nothing_of_a_cell_stays_for_the_next(sandbox: OpenGuest, builder: Builder) -> None:
+    passwd = builder.image("root") / "etc/passwd"
+    before = passwd.read_bytes()
+    leave = "echo changed >> /etc/passwd; touch /tmp/left /run/left /left; true"
+    passed(sandbox.run_cell("guest:/bin/busybox", "sh", "-c", leave))
+    look = "! grep changed /etc/passwd && ! ls /tmp/left /run/left /left"
+    passed(sandbox.run_cell("guest:/bin/busybox", "sh", "-c", look))
+    assert passwd.read_bytes() == before
+
+
+@pytest.mark.parametrize("policy", ["before", "after"])
+def test_the_oracle_predicts_the_allocator(sandbox: OpenGuest, policy: str) -> None:
+    for limits in ("none", "rlimit_as=300M"):
+        verdict = passed(sandbox.run_cell(policy=policy, limits=limits))
+        assert verdict.predicted, str(verdict)
+
+
+def test_rlimit_as_is_enforced(sandbox: OpenGuest, program: Path) -> None:
+    arguments = (str(program), str(os.getpid()))
+    passed(sandbox.run_cell(program, *arguments, limits="rlimit_as=48M", expect="status:9"))
+
+
+def test_leaves_no_process(sandbox: OpenGuest, program: Path) -> None:
+    passed(sandbox.run_cell("guest:/bin/busybox", "sleep", "1000", timeout=0.3))
+    words = sandbox.guest.boot_record.argv
+    places = (str(sandbox.directory), *(word[7:] for word in words if word.startswith("--root=")))
+    assert [living(Path(each)) for each in places] == [[] for _ in places]
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_a_killed_run_leaves_no_sandbox(name: str, tmp_path: Path) -> None:
+    words = (
+        "--guest",
+        name,
+        "--limit",
+        "none",
+        "--subject",
+        "guest:/bin/busybox",
+        "--arg",
+        "sleep",
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-m", "foothold_lab.harness.cli", "run", *words, "--arg", "1000",
+         "--timeout", "60", "--ready-pattern", "never", "--run-dir", tmp_path / "run"],
+        env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while run.poll() is None and len(living(tmp_path)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if run.poll() is not None:
+        pytest.skip(f"{name} did not start: {run.communicate()}")
+    run.kill()
+    run.communicate()
+    assert wait_until_gone(tmp_path, 10) == []
