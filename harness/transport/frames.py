@@ -38,7 +38,16 @@ class FrameKind(bytes, Enum):
     """Stop all threads of the subject, send its maps, and kill it."""
     RESIZE = b"w"
     """Rows and columns of its terminal, 2 bytes each, little endian."""
+    # to the agent, on a machine that is reached by SSH: images/agent/session.h
+    REQUEST = b"q"
+    """A command of the agent: images/agent/request.h."""
+    ENTRY = b"a"
+    """A file, directory or link to make: images/agent/placement.h."""
+    CONTENT = b"b"
+    """Bytes of that file."""
     # both ways
+    SYNC = b"r"
+    """A request for what failed of the files until here, and the answer: text, empty if nothing."""
     MAPS = b"m"
     """A request for /proc/PID/maps, and the answer."""
     # from the agent

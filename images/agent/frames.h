@@ -20,7 +20,12 @@ enum frame_kind {
 	FRAME_CLOSE_INPUT = 'c', /* close the standard input of the subject */
 	FRAME_STOP = 'k',        /* stop all its threads, send its maps, and kill it */
 	FRAME_RESIZE = 'w',      /* its terminal: rows and columns, 2 bytes each, little endian */
+	/* from the harness, on a machine that it reaches by SSH: session.h */
+	FRAME_REQUEST = 'q', /* a command of the agent: request.h */
+	FRAME_ENTRY = 'a',   /* a file, directory or link to make: placement.h */
+	FRAME_CONTENT = 'b', /* bytes of that file */
 	/* both ways */
+	FRAME_SYNC = 'r', /* a request for what failed of these files, and the answer: text */
 	FRAME_MAPS = 'm', /* a request for /proc/PID/maps, and the answer */
 	/* to the harness */
 	FRAME_STARTED = 's',     /* {"pid":N}: the subject starts */

@@ -7,12 +7,16 @@
  *   agent keep [OPTIONS] -- PROGRAM keep the process of a guest on the host    (guest_keeper.h)
  *   agent facts [COMMAND...]        measure this address space                 (facts.h)
  *   agent probe                     one address for that measurement           (facts.h)
+ *   agent session TOKEN SECONDS     own a directory of this machine            (session.h)
+ *   agent request TOKEN             run a command from standard input          (request.h)
  *
  * `run` and `keep` share one promise: when their owner is gone (the end of file on standard input,
  * or on the descriptor of the owner), everything below them is killed and reaped. */
 #include "facts.h"
 #include "guest_keeper.h"
 #include "init.h"
+#include "request.h"
+#include "session.h"
 #include "strace_exec.h"
 #include "supervisor.h"
 #include "util.h"
@@ -34,6 +38,10 @@ int main(int argc, char **argv)
 		return facts_main(argc, argv);
 	if (!strcmp(role, "probe"))
 		return probe_main();
+	if (!strcmp(role, "session"))
+		return session_main(argc, argv);
+	if (!strcmp(role, "request"))
+		return request_main(argc, argv);
 	if (!strcmp(role, "idle"))
 		return idle_main();
 	if (!strcmp(role, "init") || getpid() == 1)

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 AGENT = ROOT / "images/agent"
 HERE = Path(__file__).parent
@@ -82,3 +84,11 @@ def analyzing_compiler() -> str | None:
     """Return a gcc that has a static analyzer (gcc 10), if there is one."""
     gcc = shutil.which("gcc")
     return gcc if _works(gcc, ("-fanalyzer",), "int main(void) { return 0; }\n") else None
+
+
+def build_agent(out: Path, *more: Path, flags: tuple[str, ...] = ()) -> Path:
+    """Compile the agent with sanitizers, or skip the test."""
+    if (compiler := sanitizing_compiler()) is None:
+        pytest.skip("no C compiler with AddressSanitizer on this machine: install gcc")
+    compile_c(compiler, (*SANITIZERS, *flags), [*sorted(AGENT.glob("*.c")), *more], out)
+    return out

@@ -13,32 +13,16 @@ import pytest
 
 from foothold_lab.harness.transport.frames import KEY_SIZE, FrameKind, Frames, frame
 from tests.agent.compiler import (
-    AGENT,
     AGENT_ENVIRONMENT,
     HERE,
-    SANITIZERS,
-    compile_c,
+    build_agent,
     run,
-    sanitizing_compiler,
 )
 
 pytestmark = pytest.mark.agent
 
 EXIT_AGENT = 120
 KEY = bytes(range(KEY_SIZE))
-
-
-def build(out: Path, *more: Path, flags: tuple[str, ...] = ()) -> Path:
-    """Compile the agent with sanitizers, or skip the test."""
-    if (compiler := sanitizing_compiler()) is None:
-        pytest.skip("no C compiler with AddressSanitizer on this machine: install gcc")
-    compile_c(compiler, (*SANITIZERS, *flags), [*sorted(AGENT.glob("*.c")), *more], out)
-    return out
-
-
-@pytest.fixture(scope="session")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(build(tmp_path_factory.mktemp("agent") / "agent"))
 
 
 def converse(argv: list[str], *commands: bytes) -> list[tuple[FrameKind, bytes]]:
@@ -191,7 +175,7 @@ def test_sysctls_are_restored_when_one_cannot_be_set(agent: str, tmp_path: Path)
 def test_sysctls_are_restored_when_the_fork_fails(tmp_path: Path) -> None:
     file = tmp_path / "setting"
     file.write_text("1")
-    agent = build(tmp_path / "agent", HERE / "failing_fork.c", flags=("-Wl,--wrap=fork",))
+    agent = build_agent(tmp_path / "agent", HERE / "failing_fork.c", flags=("-Wl,--wrap=fork",))
     argv = [str(agent), "run", "--text", *sysctl(file, "2"), "--", "/bin/true"]
     done = run(argv, AGENT_ENVIRONMENT)
     assert done.returncode == EXIT_AGENT
