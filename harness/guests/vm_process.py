@@ -148,10 +148,10 @@ class VmProcess:
                 self._line.settimeout(deadline.socket_timeout)
                 self._line.sendall(self._launch.payload())
             # the import takes 0.1 s, while the guest boots
-            from foothold_lab.harness.transport.ssh import Ssh
+            from foothold_lab.harness.transport.ssh import log_in_to_guest
 
             facts = parse_facts(self._hello(deadline))
-            self._ssh = Ssh(self._line, self._launch.keys, deadline)
+            self._ssh = log_in_to_guest(self._line, self._launch.keys, deadline)
         except GuestError as error:
             raise self._explain(str(error), error.remedy, error.code) from error
         except OSError as error:

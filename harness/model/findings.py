@@ -308,6 +308,12 @@ class Code(StrEnum):
         "A file that the user asked for could not be written.",
         "Give another path, or make space.",
     )
+    INFRASTRUCTURE_CONNECTION = (
+        "infrastructure/connection",
+        "The SSH connection to a machine could not be made, or broke. Nothing is known of the subject.",
+        "Log in there with `ssh` as the same user: it must work without a question. Then repeat the "
+        "cell.",
+    )
     INFRASTRUCTURE_STOPPED = (
         "infrastructure/stopped",
         "The run was ended before the cell had a verdict.",

@@ -1,7 +1,8 @@
-"""SSH over a socket that we made: no network, no port, and the guest's host key is known before.
+"""Programs and files over SSH. With a guest it uses a socket that we made: no network, no port, and
+the host key of the guest is known before.
 
-The server is in the guest, so it may be hostile: it may not answer, not read, and not end. All errors
-of a connection are OSError.
+The server may be hostile: it may not answer, not read, and not end. All errors of a connection are
+OSError.
 """
 
 from __future__ import annotations
@@ -27,9 +28,7 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.transport.keys import Keys
 
 PARTING = 10.0  # seconds for a program's exit status to come; it is there within 0.01 s
-STALL = (
-    60.0  # seconds for which a guest may read nothing of what is sent, or send nothing of a file
-)
+STALL = 60.0  # seconds for which a server may read nothing that is sent, or send nothing of a file
 MOST_PULLED = 4 << 30  # bytes of a file that is copied out of a guest
 _BLOCK = 1 << 18
 
@@ -48,53 +47,30 @@ def _as_paramiko(key: Ed25519PrivateKey) -> paramiko.Ed25519Key:
 
 
 class Ssh:
-    """A connection to a guest that has said hello."""
+    """A connection to an SSH server that has let us in."""
 
-    def __init__(self, line: socket.socket, keys: Keys, deadline: Deadline) -> None:
-        self._transport = paramiko.Transport(_Line(line))  # type: ignore[arg-type]
-        # what we never use would only make the key exchange longer
-        options = self._transport.get_security_options()
-        options.kex = [k for k in options.kex if k.startswith("curve25519")] or options.kex
-        options.key_types = ["ssh-ed25519"]
-        self._transport.banner_timeout = deadline.remaining
-        self._transport.handshake_timeout = deadline.remaining
-        self._transport.auth_timeout = deadline.remaining
-        done = threading.Event()
-        try:
-            self._transport.start_client(event=done)
-            done.wait(deadline.remaining)
-            if not self._transport.is_active() or not done.is_set():
-                raise GuestError(
-                    "the guest does not speak SSH",
-                    "is dropbear in its root?",
-                    code=Code.GUEST_LOGIN,
-                )
-            shown = self._transport.get_remote_server_key()
-            if shown.asbytes() != _as_paramiko(keys.host).asbytes():
-                raise GuestError(
-                    "the guest shows a host key that is not its own",
-                    "something else answers on its line: do not trust it",
-                    code=Code.GUEST_LOGIN,
-                )
-            self._transport.auth_publickey("root", _as_paramiko(keys.client))
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            self.close()
-            what = f"the guest does not let us in: {error}"
-            raise GuestError(what, code=Code.GUEST_LOGIN) from error
-        except GuestError:
-            self.close()
-            raise
+    def __init__(self, transport: paramiko.Transport) -> None:
+        self._transport = transport
+
+    def open_line(self, host: str, port: int, deadline: Deadline) -> paramiko.Channel:
+        """Open a TCP connection from the server to another machine. Raises SSHException."""
+        seconds = deadline.remaining
+        return self._transport.open_channel("direct-tcpip", (host, port), ("", 0), timeout=seconds)
 
     def open(self, argv: Sequence[str], deadline: Deadline) -> SshStream:
         """Start a program. SSH carries a command line, so argv is quoted for the guest's shell."""
+        return self.execute("exec " + shlex.join(argv), deadline)
+
+    def execute(self, command: str, deadline: Deadline) -> SshStream:
+        """Start what the shell of the user makes of a command line. Raises OSError."""
         with _connection_errors("the SSH connection is gone"):
-            channel = self._transport.open_session(timeout=deadline.remaining)
+            channel = self._transport.open_session(timeout=deadline.socket_timeout)
             # this wait has no timeout of its own
             late = threading.Timer(deadline.remaining, channel.close)
             late.daemon = True
             late.start()
             try:
-                channel.exec_command("exec " + shlex.join(argv))
+                channel.exec_command(command)
             finally:
                 late.cancel()
         return SshStream(channel)
@@ -138,9 +114,57 @@ class Ssh:
         """Whether the connection exists still."""
         return bool(self._transport.is_active())
 
+    def wait_closed(self, seconds: float) -> bool:
+        """Wait at most so long for the end of the connection. Returns whether it has ended."""
+        self._transport.join(seconds)
+        return not self.connected
+
     def close(self) -> None:
         """Drop the connection."""
         self._transport.close()
+
+
+def log_in_to_guest(line: socket.socket, keys: Keys, deadline: Deadline) -> Ssh:
+    """Log in to a guest that has said hello. Raises GuestError."""
+    transport = paramiko.Transport(BoundedLine(line))  # type: ignore[arg-type]
+    # what we never use would only make the key exchange longer
+    options = transport.get_security_options()
+    options.kex = [k for k in options.kex if k.startswith("curve25519")] or options.kex
+    options.key_types = ["ssh-ed25519"]
+    try:
+        if not negotiate(transport, deadline):
+            raise GuestError(
+                "the guest does not speak SSH",
+                "is dropbear in its root?",
+                code=Code.GUEST_LOGIN,
+            )
+        shown = transport.get_remote_server_key()
+        if shown.asbytes() != _as_paramiko(keys.host).asbytes():
+            raise GuestError(
+                "the guest shows a host key that is not its own",
+                "something else answers on its line: do not trust it",
+                code=Code.GUEST_LOGIN,
+            )
+        transport.auth_publickey("root", _as_paramiko(keys.client))
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        transport.close()
+        what = f"the guest does not let us in: {error}"
+        raise GuestError(what, code=Code.GUEST_LOGIN) from error
+    except GuestError:
+        transport.close()
+        raise
+    return Ssh(transport)
+
+
+def negotiate(transport: paramiko.Transport, deadline: Deadline) -> bool:
+    """Exchange keys with a server, with no step after the deadline. Returns whether it did."""
+    transport.banner_timeout = deadline.remaining
+    transport.handshake_timeout = deadline.remaining
+    transport.auth_timeout = deadline.remaining
+    done = threading.Event()
+    transport.start_client(event=done)
+    done.wait(deadline.remaining)
+    return done.is_set() and transport.is_active()
 
 
 class SshStream:
@@ -149,6 +173,7 @@ class SshStream:
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
         self._parted = False
+        self._ahead = b""
         self.ended = False  # whether the program had exited when the stream was closed
 
     def send(self, data: bytes, deadline: Deadline) -> None:
@@ -159,9 +184,21 @@ class SshStream:
 
     def receive(self, deadline: Deadline) -> bytes:
         """Return some bytes, none at the end."""
+        if self._ahead:
+            data, self._ahead = self._ahead, b""
+            return data
         self._channel.settimeout(deadline.socket_timeout)
         with _connection_errors("the SSH connection is gone"):
             return self._channel.recv(65536)
+
+    @property
+    def clean(self) -> bool:
+        """Whether the program has exited with status 0. After `close`."""
+        return self.ended and self._channel.exit_status == 0
+
+    def put_back(self, data: bytes) -> None:
+        """Let the next `receive` return these bytes."""
+        self._ahead = data + self._ahead
 
     def complaint(self) -> str:
         """Return what the program said on stderr."""
@@ -171,20 +208,23 @@ class SshStream:
         except OSError:
             return ""
 
-    def close(self) -> None:
-        """End it: the agent sees the end of its stdin, kills what still runs, and exits."""
+    def close(self, seconds: float = PARTING) -> None:
+        """End it: the agent sees the end of its stdin, kills what still runs, and exits.
+
+        Waits at most so long for its exit.
+        """
         if not self._parted:
             self._parted = True
             # the server closes the channel of a program that has exited
-            self.ended = self._channel.closed or _part_from(self._channel)
+            self.ended = self._channel.closed or _part_from(self._channel, seconds)
 
 
-class _Line:
-    """The line to a guest, as paramiko uses a socket. A send to a guest that reads nothing fails
+class BoundedLine:
+    """The line to a server, as paramiko uses a socket. A send to a server that reads nothing fails
     after STALL seconds: paramiko would wait for ever.
     """
 
-    def __init__(self, line: socket.socket) -> None:
+    def __init__(self, line: socket.socket | paramiko.Channel) -> None:
         self._line = line
         self._stalled_since: float | None = None
 
@@ -200,7 +240,7 @@ class _Line:
             self._stalled_since = self._stalled_since or now
             if now - self._stalled_since > STALL:
                 raise ConnectionAbortedError(
-                    errno.ECONNABORTED, "the guest reads nothing"
+                    errno.ECONNABORTED, "the server reads nothing"
                 ) from None
             raise
         self._stalled_since = None
@@ -218,7 +258,7 @@ def _connection_errors(what: str) -> Iterator[None]:
         raise OSError(f"{what}: {error}") from error
 
 
-def _part_from(channel: paramiko.Channel) -> bool:
+def _part_from(channel: paramiko.Channel, seconds: float = PARTING) -> bool:
     """End a program's stdin, wait until it has exited, and close. Returns whether it has exited.
 
     dropbear 2022.83 may refuse the next channel if this one is closed before its exit status has
@@ -227,7 +267,7 @@ def _part_from(channel: paramiko.Channel) -> bool:
     try:
         if channel.get_transport().is_active():
             channel.shutdown_write()
-            return bool(channel.status_event.wait(PARTING))
+            return bool(channel.status_event.wait(seconds))
     except (OSError, paramiko.SSHException, EOFError):
         pass
     finally:

@@ -24,7 +24,7 @@ from foothold_lab.harness.model.errors import (
     InfrastructureError,
     SubjectError,
 )
-from foothold_lab.harness.model.facts import Facts, parse_facts
+from foothold_lab.harness.model.facts import LARGEST, Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.output import MOST_EXPECTED
 from foothold_lab.harness.model.patterns import compile_pattern
@@ -189,7 +189,7 @@ def measured(stream: Stream, deadline: Deadline) -> Facts:
     """Return the facts that an agent writes at the other end. Raises GuestError."""
     answer = b""
     try:
-        while data := stream.receive(deadline):
+        while len(answer) <= LARGEST and (data := stream.receive(deadline)):
             answer += data
     except (OSError, TimeoutError) as error:
         what = f"the agent does not answer: {error}"

@@ -36,7 +36,7 @@ static int make_directory(int parent, const char *path, mode_t mode)
 {
 	struct stat status;
 	if (mkdirat(parent, path, mode) == 0)
-		return fchmodat(parent, path, mode, 0) < 0 ? -errno : 0; /* whatever the umask is */
+		return fchmodat(parent, path, mode, 0) < 0 ? -errno : 0; /* without the umask */
 	if (errno != EEXIST)
 		return -errno;
 	if (fstatat(parent, path, &status, AT_SYMLINK_NOFOLLOW) < 0)
