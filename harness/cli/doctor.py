@@ -8,11 +8,18 @@ from foothold_lab.harness.cli.context import OK, make_builder
 
 
 @click.command(short_help="Check which guests this machine can boot.")
-def doctor() -> int:
-    """Check for each guest whether this machine can boot it, and what is missing."""
-    from foothold_lab.harness.guests.doctor import examine
+@click.argument("machines", nargs=-1, metavar="[ssh:USER@HOST]...")
+def doctor(machines: tuple[str, ...]) -> int:
+    """Check for each guest whether this machine can boot it, and what is missing.
 
-    checks = examine(make_builder())
+    With the address of a machine, log in there by SSH and check whether it can be used as a guest.
+    """
+    from foothold_lab.harness.guests.doctor import examine, examine_machine
+    from foothold_lab.harness.model.ssh_address import SshAddress
+
+    builder = make_builder()
+    names = [str(SshAddress.parse(each)) for each in machines]
+    checks = [examine_machine(each, builder) for each in names] if names else examine(builder)
     width = max((len(check.guest) for check in checks), default=0)
     for check in checks:
         mark = click.style("ok", "green") if check.ok else click.style("no", "yellow")

@@ -27,7 +27,7 @@ AGENT = "/init"  # path of the agent in every root file system of ours
 PYTHON = "/usr/bin/python3"  # path of the interpreter there
 HOST_DIRECTORY = "/host"  # path in a guest of the directory of the host that it shows
 Tracer = Literal["strace", "emulator"]
-Placement = Literal["host", "merged", "copied", "bound"]
+Placement = Literal["host", "merged", "copied", "bound", "uploaded"]
 
 BOOT_SECONDS = 20.0  # of a guest of ordinary speed; one booted in 1.2 s at its slowest (measured)
 
@@ -82,6 +82,7 @@ class GuestPaths:
     files of images on the host. placement: how the files of a subject get to their own paths. On
     the host they are there; the agent merges them with the root for each run of the subject; they
     are copied into the root of the guest; or they are mounted in the sandbox of each run.
+    Those that are `uploaded` stay below the share instead, and use the libraries of the guest.
 
     Of the image of a container: `start_directory` is where its programs start (empty: in a fresh
     directory), `entrypoint` and `arguments` are its ENTRYPOINT and CMD.
@@ -105,6 +106,7 @@ class Capabilities:
     host_paths: files of the host have the same path in the guest.
     fresh: each program gets a new one, so nothing of a cell stays for the next.
     shares_live: files that are added to the share after the boot appear in the guest.
+    shows_directories: it can show a directory of the host.
     tracer: what records the system calls of a subject. An emulator records them always.
     unsupported_limits: fields of Limits that it never supports, each with the reason.
     """
@@ -113,6 +115,7 @@ class Capabilities:
     host_paths: bool = False
     fresh: bool = False
     shares_live: bool = False
+    shows_directories: bool = True
     tracer: Tracer = "strace"
     unsupported_limits: Mapping[str, str] = field(default_factory=dict)
 
@@ -122,12 +125,14 @@ class BootRecord:
     """What is recorded of a boot: the exact command line, what it was made of, and what is unusual.
 
     `kernel_program` is the file of a kernel that is a process of the host, which gdb can attach to.
+    `machines` are those whose programs it runs, its own first, if that was not known before the boot.
     """
 
     argv: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     kernel_program: Path | None = None
+    machines: tuple[str, ...] = ()
 
 
 class Guest(Protocol):

@@ -16,6 +16,7 @@ from foothold_lab.harness.guests import (
     native,
     qemu,
     qemu_user,
+    remote_machine,
     sandbox,
     uml,
 )
@@ -33,11 +34,13 @@ from foothold_lab.harness.guests.uml import UmlKernel, has_seccomp
 from foothold_lab.harness.guests.virtual_machine import VirtualMachine
 from foothold_lab.harness.model.container_name import ContainerName, parse_container
 from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.ssh_address import SshAddress, is_ssh_address
 from foothold_lab.images import disks
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import AMD64, Port
 
 NO_CUSTOM_KERNELS = CustomKernels()
+NO_MACHINES: Mapping[str, SshAddress] = {}
 # alias -> image of the kernel of that Debian suite
 _UML = {
     "uml-bullseye": "uml-bullseye",
@@ -64,6 +67,7 @@ class GuestType:
     port: whose root file system it has; None: that of the host.
     also_runs: other machines whose programs it runs.
     modules: an image of kernel modules, if it mounts images as disks.
+    remote: a machine that is reached by SSH. Whose programs it runs is known when it is booted.
     """
 
     name: str
@@ -77,6 +81,7 @@ class GuestType:
     port: Port | None = AMD64
     also_runs: tuple[str, ...] = ()
     modules: str = ""
+    remote: bool = False
 
     @property
     def label(self) -> str:
@@ -85,7 +90,11 @@ class GuestType:
 
     @property
     def machines(self) -> tuple[str, ...]:
-        """The machines whose programs it runs, named as by `images.elf`, its own first."""
+        """The machines whose programs it runs, named as by `images.elf`, its own first. Empty if
+        that is not known before the boot.
+        """
+        if self.remote:
+            return ()
         return (self.port.machine if self.port else platform.machine(), *self.also_runs)
 
     def images_to_boot(self, mounted: Sequence[str]) -> tuple[str, ...]:
@@ -235,6 +244,20 @@ def _sandbox(name: str, sandbox_type: SandboxType) -> GuestType:
     )
 
 
+def _remote(name: str, address: SshAddress) -> GuestType:
+    return GuestType(
+        name=name,
+        make=lambda config: remote_machine.RemoteMachine(name, address, config),
+        capabilities=remote_machine.CAPABILITIES,
+        images=(),
+        cell_seconds=0.1,
+        boot_seconds=0.6,
+        memory=16,
+        port=None,
+        remote=True,
+    )
+
+
 def known_guests(builder: Builder, custom: CustomKernels = NO_CUSTOM_KERNELS) -> dict[str, str]:
     """Return every name of a guest, aliases too, with its canonical name."""
     names = {name: name for name in catalogue(builder, custom)}
@@ -249,10 +272,16 @@ def known_guests(builder: Builder, custom: CustomKernels = NO_CUSTOM_KERNELS) ->
     return names
 
 
-def find_guest(kinds: Mapping[str, GuestType], name: str) -> GuestType:
-    """Return a guest by canonical name: one of the catalogue, or a container with an image of the
-    user. Raises UsageError.
+def find_guest(
+    kinds: Mapping[str, GuestType], name: str, machines: Mapping[str, SshAddress] = NO_MACHINES
+) -> GuestType:
+    """Return a guest by canonical name: one of the catalogue, a container with an image of the user,
+    or a machine that is reached by SSH. Raises UsageError.
+
+    `machines` are those that have a name of their own.
     """
+    if name in machines or is_ssh_address(name):
+        return _remote(name, machines.get(name) or SshAddress.parse(name))
     if named := parse_container(name):
         return _image_container(named)
     if name not in kinds:

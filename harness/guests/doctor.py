@@ -1,4 +1,6 @@
-"""What this machine can boot, and the remedy for what it cannot. Nothing is booted."""
+"""What this machine can boot, and the remedy for what it cannot. Only machines that are reached by
+SSH are booted, which is to log in.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foothold_lab.harness.guests import uml
-from foothold_lab.harness.guests.catalogue import GuestType, catalogue
+from foothold_lab.harness.guests.base import BOOT_SECONDS, GuestConfig
+from foothold_lab.harness.guests.catalogue import GuestType, catalogue, make
 from foothold_lab.harness.guests.host_probe import Host, probe_host
 from foothold_lab.harness.guests.kvm_probe import Kvm
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import FootholdError
+from foothold_lab.harness.model.sizes import format_size
 from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
@@ -57,6 +63,30 @@ def examine(builder: Builder) -> list[Check]:
         for kind in kinds.values():
             checks.append(_guest(kind, builder, scratch))
     return checks
+
+
+def examine_machine(name: str, builder: Builder) -> Check:
+    """Check a machine that is reached by SSH: log in, bring the agent there, and leave nothing."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            config = GuestConfig(directory=Path(folder), share=Path(folder), builder=builder)
+            guest = make(builder, name, config)
+            try:
+                facts = guest.boot(Deadline.after(BOOT_SECONDS))
+            finally:
+                guest.stop()
+    except FootholdError as error:
+        return Check(name, False, str(error), error.remedy)
+    what = (
+        f"can be used: {facts.machine}, {facts.release}, pages of {format_size(facts.page_size)}, "
+        f"address space up to {facts.task_size:#x}"
+    )
+    notes = [f"files in {guest.boot_record.provenance['directory']} until the end"]
+    if not guest.paths.python:
+        notes.append("no Python 3.11 or newer: the subject allocator cannot run there")
+    if facts.tools.ptrace:
+        notes.append(f"ptrace is refused ({os.strerror(facts.tools.ptrace)}): nothing is traced")
+    return Check(name, True, what, notes=tuple(notes))
 
 
 def _guest(kind: GuestType, builder: Builder, scratch: Path) -> Check:

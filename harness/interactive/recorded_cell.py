@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.escape import escape_shell
 from foothold_lab.harness.model.secret_values import unmask_environment
+from foothold_lab.harness.model.ssh_address import SshAddress, is_ssh_address, split_machine
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.database import Database
@@ -59,6 +61,8 @@ class RecordedCell:
         reason = ""
         if guest == "native" or guest.startswith("qemu-user-"):
             reason = f"its program runs on this machine, without isolation, in the guest {guest}"
+        elif is_ssh_address(guest) or self.machines:
+            reason = f"its program runs on the machine {self.machines.get(guest, guest)}"
         elif self.cell.where:
             reason = f"it names a kernel or its parameters: {escape_shell(self.cell.where)}"
         elif self.subject.root == "host":
@@ -89,6 +93,12 @@ class RecordedCell:
                     "put back the one of then, or run the cell anew with today's",
                 )
         return CustomKernels.from_arguments(self.cell.where)
+
+    @property
+    def machines(self) -> Mapping[str, SshAddress]:
+        """The machine of its guest, if it is one that is reached by SSH and has a name."""
+        found = map(split_machine, self.cell.where)
+        return dict(each for each in found if each)
 
     def pin_images(self, builder: Builder) -> None:
         """Let a builder hand out the images of then. Raises UsageError, naming what is gone."""

@@ -65,9 +65,13 @@ def supervise(
         )
     if guest.paths.root or guest.capabilities.host_paths:
         return request.argv or (os.environ.get("SHELL", "/bin/sh"),), limits, how
-    ours = {"HOME": "/root", "USER": "root", "PS1": f"{guest.name}:\\w\\$ "}
+    ours = {"PS1": f"{guest.name}:\\w\\$ "}
+    directory = request.directory
+    if guest.paths.placement != "uploaded":  # there is no user but root
+        ours |= {"HOME": "/root", "USER": "root"}
+        directory = directory or "/root"
     environment = {**ours, **request.environment}
-    how = replace(how, directory=request.directory or "/root", environment=environment)
+    how = replace(how, directory=directory, environment=environment)
     return request.argv or ("/bin/sh",), limits, how
 
 
@@ -80,6 +84,10 @@ def shared_directory(capabilities: Capabilities, root: str, share: Path | None) 
         raise UsageError(
             "with --root host every directory is there already", "leave --share, or --root"
         )
+    if not capabilities.shows_directories:
+        if share:
+            raise UsageError("this guest cannot show a directory of this machine", "leave --share")
+        return None
     directory = (share or Path.cwd()).absolute()
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a directory", "give an existing directory to --share")

@@ -47,7 +47,9 @@ def export_cell(recorded: RecordedCell, builder: Builder, tree: Path) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
         place = GuestConfig(directory=Path(scratch), share=Path(scratch), builder=builder)
-        kind = find_guest(catalogue(builder, recorded.custom_kernels), recorded.cell.guest)
+        kind = find_guest(
+            catalogue(builder, recorded.custom_kernels), recorded.cell.guest, recorded.machines
+        )
         guest = kind.make(place)
     shutil.copy2(builder.image("agent") / "agent", tree / "agent")
     if isinstance(guest, Native):

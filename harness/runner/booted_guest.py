@@ -25,6 +25,12 @@ from foothold_lab.harness.runner.options import PROGRAM_MEMORY, RunOptions
 from foothold_lab.harness.subjects import bytecode
 from foothold_lab.harness.subjects.subject import Subject
 
+_NOT_UPLOADED = Support(
+    False,
+    "a program there uses the libraries of that machine, so that it cannot bring a loader of its own",
+    "give a program that was made for that machine, or one that is linked statically",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BootRequest:
@@ -133,7 +139,7 @@ def open_guest(name: str, options: RunOptions, emit: Emit) -> Iterator[BootedGue
 
     Raises UnsupportedError if this machine cannot boot it, GuestError if it does not come up.
     """
-    kind = find_guest(catalogue(options.builder, options.custom_kernels), name)
+    kind = find_guest(catalogue(options.builder, options.custom_kernels), name, options.machines)
     request = BootRequest(
         kind=kind,
         boot=kind.label,
@@ -195,10 +201,12 @@ def boot_guest(
         emit(events.GuestStopped(guest=kind.name, boot=request.boot))
 
 
-def subject_support(subject: Subject, kind: GuestType, options: RunOptions) -> Support:
+def subject_support(
+    subject: Subject, kind: GuestType, options: RunOptions, machines: Sequence[str] = ()
+) -> Support:
     """Say whether a guest can run a subject: machine, libraries, and the interpreter of a script.
 
-    Raises ImageError if the root file system, in which the interpreter is looked for, cannot be
+    `machines` are those of a guest that has booted, if they were not known before. Raises ImageError if the root file system, in which the interpreter is looked for, cannot be
     built.
     """
     guests = catalogue(options.builder, options.custom_kernels).values()
@@ -207,7 +215,9 @@ def subject_support(subject: Subject, kind: GuestType, options: RunOptions) -> S
         root = options.builder.image(kind.port.image("root"))
         if missing := subjects.missing_interpreter(subject, root):
             return Support(False, missing, "take --root host, /bin/sh or the root's Python")
-    return subjects.can_run(subject, kind.name, kind.machines, others)
+    if kind.remote and (subject.image or subject.sysroot):
+        return _NOT_UPLOADED
+    return subjects.can_run(subject, kind.name, machines or kind.machines, others)
 
 
 def _config(request: BootRequest, options: RunOptions) -> GuestConfig:
@@ -238,5 +248,6 @@ def _deploy(request: BootRequest, options: RunOptions, guest: Guest, share: Path
     else:
         compiled = bytecode.for_guest(request.kind.port, options.builder)
         # a guest that gets a copy of the share gets only what its Python needs
-        subjects.deploy(share, request.subjects, compiled, sources=guest.capabilities.shares_live)
+        deployed = [subjects.for_guest(each, guest.paths) for each in request.subjects]
+        subjects.deploy(share, deployed, compiled, sources=guest.capabilities.shares_live)
     subjects.write_deployed(share.parent, request.subjects)

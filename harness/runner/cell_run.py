@@ -33,6 +33,8 @@ from foothold_lab.harness.subjects.subject import Subject, can_judge_under
 
 MOST_CONSOLE = 1 << 20  # bytes of a console that are searched after a cell
 LAST_BYTES, LAST_WORDS = 4096, 3  # of the output of a program whose guest died: bytes, lines
+# codes of errors of others after which the guest is not used again
+_SPOILS_GUEST = (Code.SUBJECT_FORGED, Code.INFRASTRUCTURE_CONNECTION)
 JUDGING_SECONDS = 120.0  # the longest trace that is kept takes about 20 s on one processor
 
 
@@ -81,9 +83,18 @@ def _support(booted: BootedGuest, cell: Cell, subject: Subject) -> Support:
     return can_judge_under(subject, cell.limits.ceiling) if support.ok else support
 
 
+def _machine_support(booted: BootedGuest, subject: Subject) -> Support:
+    """Say whether a guest whose machine was not known before its boot can run a subject."""
+    if machines := booted.guest.boot_record.machines:
+        return subject_support(subject, booted.kind, booted.options, machines)
+    return Support(True)
+
+
 def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path) -> Verdict:
     started = time.monotonic()
     guest = booted.guest
+    if not (support := _machine_support(booted, subject)).ok:
+        return unsupported(cell, Finding(Code.UNSUPPORTED_SUBJECT, support.reason), support.remedy)
     if not (support := _support(booted, cell, subject)).ok:
         return unsupported(cell, Finding(Code.UNSUPPORTED_LIMIT, support.reason), support.remedy)
     untraced = _untraced(booted, wanted=booted.options.trace and cell.trace)
@@ -114,7 +125,7 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
         if error.record:  # what it printed before its guest died is evidence
             error.record.write(directory, "stdout.jsonl" if subject.reports else "stdout")
             notes += [f"it had printed: {line}" for line in _last_words(error.record)]
-        booted.unsound |= isinstance(error, GuestError) or error.code is Code.SUBJECT_FORGED
+        booted.unsound |= isinstance(error, GuestError) or error.code in _SPOILS_GUEST
         if isinstance(error, GuestError) and cell.expected and cell.expected.panics:
             seconds = time.monotonic() - started
             return replace(

@@ -7,9 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foothold_lab.harness.guests.catalogue import NO_CUSTOM_KERNELS
+from foothold_lab.harness.guests.catalogue import (
+    NO_CUSTOM_KERNELS,
+    NO_MACHINES,
+)
 from foothold_lab.harness.guests.custom_kernels import CustomKernels
 from foothold_lab.harness.model.cells import ALLOCATOR, Cell
+from foothold_lab.harness.model.ssh_address import SshAddress
 from foothold_lab.harness.runner.retention import GuestRetention
 from foothold_lab.harness.subjects import subject
 from foothold_lab.harness.subjects.subject import Subject
@@ -33,6 +37,7 @@ class RunOptions:
     """How a run is done.
 
     directory: where the run keeps its evidence.
+    machines: those that are reached by SSH and have a name of their own.
     jobs: guests that run at once, each pinned to a processor; 0: one for each usable processor.
     fresh: boot a guest for each cell.
     retries: how many times a cell that does not pass is run again.
@@ -50,6 +55,7 @@ class RunOptions:
     directory: Path
     builder: Builder
     custom_kernels: CustomKernels = NO_CUSTOM_KERNELS
+    machines: Mapping[str, SshAddress] = field(default_factory=lambda: NO_MACHINES)
     jobs: int = 0
     fresh: bool = False
     retries: int = 0

@@ -96,7 +96,10 @@ def _groups(cells: Sequence[Cell], options: RunOptions) -> Sequence[CellGroup]:
     for cell in cells:
         root = options.subjects[cell.subject].root
         groups.setdefault((cell.guest, root), []).append(cell)
-    return [CellGroup(find_guest(kinds, name), root, each) for (name, root), each in groups.items()]
+    return [
+        CellGroup(find_guest(kinds, name, options.machines), root, each)
+        for (name, root), each in groups.items()
+    ]
 
 
 def _compared(group: CellGroup, results: Results) -> CellGroup:

@@ -23,6 +23,7 @@ STDIN = "stdin"  # beside it: the file that is the standard input
 MOST_BYTES = 256 << 20  # of one directory: a guest may have it in its memory
 
 _SYSTEM = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64")
+_SYSTEM_DATA = ("/etc", "/usr/share")
 
 
 @dataclass
@@ -100,6 +101,11 @@ class Overlay:
         for file in sorted(folder.glob("*.so*")):
             if is_elf_file(file) and (size := size + file.stat().st_size) <= MOST_BYTES:
                 self.add(str(file), file)
+
+
+def is_of_system(path: str) -> bool:
+    """Does an absolute path lie in a directory of libraries of the system, or of their data?"""
+    return any(Path(path).is_relative_to(each) for each in (*_SYSTEM, *_SYSTEM_DATA))
 
 
 def _is_system(folder: Path) -> bool:

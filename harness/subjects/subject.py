@@ -26,7 +26,7 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.model.secret_values import mask_environment, unmask_environment
 from foothold_lab.harness.run_directory import DAMAGED, RunFiles, decode, write_private
-from foothold_lab.harness.subjects.overlay import ROOT, STDIN, WORK, Overlay
+from foothold_lab.harness.subjects.overlay import ROOT, STDIN, WORK, Overlay, is_of_system
 from foothold_lab.harness.subjects.program_file import program_file
 from foothold_lab.images.debian_arch import PORTS
 from foothold_lab.images.elf_file import ElfFile
@@ -208,7 +208,7 @@ def copy_into_guest(guest: Guest, share: Path, subject: Subject, deadline: Deadl
     `share` is the directory that the guest was given. Raises UsageError for a file that cannot be
     read, GuestError if the guest refuses it.
     """
-    deploy(share, (subject,))
+    deploy(share, (for_guest(subject, guest.paths),))
     if guest.capabilities.shares_live:
         return
     for name in subject.files:
@@ -246,6 +246,8 @@ def command(subject: Subject, cell: Cell, paths: GuestPaths, *, trace: bool) -> 
     if subject.of_guest and subject.argv[0] == ENTRYPOINT:
         return _entrypoint(subject, paths)
     if not subject.reports:
+        if paths.placement == "uploaded" and not subject.of_guest:
+            return (_uploaded(subject, paths), *subject.argv[1:])
         return subject.argv
     return (
         paths.python, "-I", "-S", f"{paths.share}/{FILE}",
@@ -294,6 +296,31 @@ def supervision(subject: Subject, paths: GuestPaths, scale: float, *, trace: boo
         ready_idle=IDLE * scale if _may_be_idle(subject) else 0.0,
         exit_maps=True,
     )
+
+
+def _uploaded(subject: Subject, paths: GuestPaths) -> str:
+    """Return the path of a program that stays below the share of its guest."""
+    return f"{paths.share}/{subject.place}/{ROOT}{subject.argv[0]}"
+
+
+def for_guest(subject: Subject, paths: GuestPaths) -> Subject:
+    """Return a subject with the files that its guest needs."""
+    return _without_libraries(subject) if paths.placement == "uploaded" else subject
+
+
+def _without_libraries(subject: Subject) -> Subject:
+    """Return a subject without the files that lie in the directories of the system on this machine:
+    its libraries and their data. The program itself is kept.
+    """
+    program = f"{ROOT}{Path(subject.argv[0]).resolve()}" if subject.argv else ""
+    files = {
+        name: source
+        for name, source in subject.files.items()
+        if name == program or not is_of_system(name.removeprefix(ROOT))
+    }
+    kept = {*files, f"{ROOT}{subject.argv[0]}"} if subject.argv else set(files)
+    links = {name: target for name, target in subject.links.items() if name in kept}
+    return replace(subject, files=files, links=links)
 
 
 def _deployed(subject: Subject, paths: GuestPaths, tree: str) -> str:
@@ -437,7 +464,7 @@ def can_run(
 ) -> Support:
     """Return whether a guest that runs programs of these machines, its own first, can run a subject.
 
-    `others` are the guests that can.
+    `others` are the guests that can. Without `machines` those of the guest are not known yet.
     """
     image = parse_container(guest) is not None
     if subject.reports and image:
@@ -448,6 +475,8 @@ def can_run(
         )
     if subject.of_guest and not (support := _can_run_of_guest(subject, guest, image=image)).ok:
         return support
+    if not machines:
+        return Support(True)
     if subject.sysroot and guest == "native":
         return Support(
             False,

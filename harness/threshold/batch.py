@@ -47,7 +47,7 @@ def find_thresholds(
     kinds = catalogue(options.builder, options.custom_kernels)
     jobs = [
         Job(kind, kind.cell_seconds, kind.memory and PROGRAM_MEMORY)
-        for kind in (find_guest(kinds, name) for name in guests)
+        for kind in (find_guest(kinds, name, options.machines) for name in guests)
     ]
     pool = GuestPool(options, emit)
     search = _Search(pool, query)
