@@ -91,6 +91,7 @@ def run(
     options = RunOptions(
         directory=directory,
         builder=builder,
+        machines=file.vocabulary.machines,
         jobs=jobs or file.jobs or 0,
         fresh=file.boot_per_cell,
         retries=file.retries if retries is None else retries,

@@ -15,6 +15,7 @@ import click
 from foothold_lab.harness.cli.parameters import gather
 from foothold_lab.harness.model.errors import UsageError, did_you_mean
 from foothold_lab.harness.model.secret_values import mask_arguments
+from foothold_lab.harness.model.ssh_address import split_machine
 from foothold_lab.harness.plan import schema, value_types
 from foothold_lab.harness.plan.schema import Option, Setting, Shape
 from foothold_lab.harness.plan.value_types import FLAG, TAG
@@ -119,11 +120,26 @@ class Overrides:
 
         `guests` are selected besides those of --guest. Raises UsageError.
         """
+        plan, chosen = self._resolve_machines(plan)
         plan, subjects = self.resolve_subjects(plan, self.given["subjects"])
-        selection = self._selection(plan, guests, subjects)
+        selection = chosen._selection(plan, guests, subjects)
         repeated = self._repeated()
         cells = plan.cells(selection)
         return plan, tuple(replace(each, asked=each.asked + repeated) for each in cells)
+
+    def _resolve_machines(self, plan: PlanFile) -> tuple[PlanFile, Overrides]:
+        """Return the plan that knows the machines of `--guest NAME=ssh:ADDRESS`, and the same
+        options with their names. Raises UsageError.
+        """
+        words = []
+        for word in self.given["guests"]:
+            try:
+                if machine := split_machine(word):
+                    plan = plan.with_machine(*machine)
+            except UsageError as error:
+                raise UsageError(f"--guest {word}: {error}", error.remedy) from error
+            words.append(machine[0] if machine else word)
+        return plan, Overrides({**self.given, "guests": tuple(words)})
 
     def with_defaults(self, **words: tuple[str, ...]) -> Overrides:
         """Return the same with these words for settings that were not given."""

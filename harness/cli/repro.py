@@ -110,6 +110,7 @@ def _repeat(recorded: RecordedCell, builder: Builder, *, visit: bool) -> int:
                 directory=directory,
                 builder=builder,
                 custom_kernels=recorded.custom_kernels,
+                machines=recorded.machines,
                 jobs=1,
                 trace=recorded.traced,
                 subjects={recorded.subject.name: recorded.subject},

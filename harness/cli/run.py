@@ -152,6 +152,7 @@ def _run(request: _Request) -> RunOutcome:
             directory=directory,
             builder=builder,
             custom_kernels=request.kernels,
+            machines=plan.vocabulary.machines,
             **settings,
             pull=request.pull,
             retention=kept if request.keeping.keep else None,
@@ -184,7 +185,9 @@ def _select(
     plan, cells = overrides.select_cells(plan, kernels.guests)
     required = _required(plan, overrides.value("require", plan), cells)
     selected = with_references(parse_shard(request.shard).select(cells))
-    cells = tuple(replace(each, where=kernels.arguments(each.guest)) for each in selected)
+    cells = tuple(
+        replace(each, where=kernels.arguments(each.guest) or each.where) for each in selected
+    )
     return plan, cells, required & {cell.guest for cell in cells}
 
 

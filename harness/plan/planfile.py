@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foothold_lab.harness.model.cells import ALLOCATOR, Cell
 from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.ssh_address import SshAddress, machine_option
 from foothold_lab.harness.model.verdict import Expectation
 from foothold_lab.harness.plan.builtin import plan_argument
 from foothold_lab.harness.plan.model import STARTS, Axes, CellSettings, Pattern, Program
@@ -40,7 +41,7 @@ class PlanFile:
     """A plan that has been checked.
 
     `require` holds canonical names of guests. `settings` apply to all cells, `overrides` to those
-    that match. `vocabulary` includes the names of the plan's own programs.
+    that match. `vocabulary` includes the names of the plan's own programs and machines.
     """
 
     source: Path
@@ -64,6 +65,12 @@ class PlanFile:
         vocabulary = self.vocabulary.with_subject(program.name, program.program)
         programs = {**self.programs, program.name: program}
         return replace(self, vocabulary=vocabulary, programs=programs)
+
+    def with_machine(self, name: str, address: SshAddress) -> PlanFile:
+        """Return the same plan with one more machine as a guest. Raises UsageError for its name."""
+        if self.vocabulary.machines.get(name) == address:
+            return self
+        return replace(self, vocabulary=self.vocabulary.with_machine(name, address))
 
     def cells(self, selection: Selection = EVERYTHING) -> tuple[Cell, ...]:
         """Return the selected cells in the order of the plan, each once.
@@ -124,12 +131,18 @@ class PlanFile:
                 cell,
                 expected=selection.expect or self._expectation(cell),
                 plan=plan_argument(self.source),
+                where=self._where(cell),
                 asked=(*self._options(cell), *(("--repeats", "1") if repeats > 1 else ())),
                 tags=settings.tags,
                 deadline=settings.deadline,
                 trace=settings.trace is not False,
             )
             yield from (replace(whole, repeat=n) for n in range(1, repeats + 1))
+
+    def _where(self, cell: Cell) -> tuple[str, ...]:
+        """Return the command line options that select a guest, if its name alone does not."""
+        address = self.vocabulary.machines.get(cell.guest)
+        return machine_option(cell.guest, address) if address else ()
 
     def _options(self, cell: Cell) -> Iterator[str]:
         """Yield the command line options that select a cell's subject and workload."""

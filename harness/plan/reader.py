@@ -52,6 +52,8 @@ class _Reader:
         self._file = source.tables()
 
     def plan(self) -> PlanFile:
+        for each in self._tables(schema.MACHINE):
+            self._machine(each)
         top = self._table(schema.PLAN, self._file, Place())
         programs = {each.name: each for each in map(self._program, self._tables(schema.SUBJECT))}
         [axes] = self._tables(schema.AXES)
@@ -210,6 +212,14 @@ class _Reader:
             values[key] = str(directory / values[key]) if values[key] else ""
         values["expect"] = self._with_reason(values["expect"] or STARTS, table.at("expect"))
         return Program(name=name, **values)
+
+    def _machine(self, table: _Table) -> None:
+        """Read a `[guest.NAME]`: its name is a guest from here on."""
+        try:
+            name, address = str(table.place.which), table.values["ssh"]
+            self._vocabulary = self._vocabulary.with_machine(name, address)
+        except UsageError as error:
+            raise self._error(table.place, error) from error
 
     def _override(self, table: _Table) -> tuple[Pattern, CellSettings]:
         keys = ("tags", "repeats", "deadline", "trace")

@@ -96,6 +96,7 @@ INCLUDE = "include"
 EXPECT = "expect"
 OVERRIDE = "override"
 SUBJECT = "subject"
+MACHINE = "guest"
 
 SECTIONS: Mapping[str, Section] = {
     each.key: each
@@ -139,6 +140,12 @@ SECTIONS: Mapping[str, Section] = {
             key=SUBJECT,
             shape=Shape.NAMED,
             help="Declares a program as a subject of this plan, under this name.",
+        ),
+        Section(
+            key=MACHINE,
+            shape=Shape.NAMED,
+            help="Declares a machine that is reached by SSH as a guest of this plan, under this name: "
+            "see [ssh.md](ssh.md).",
         ),
     )
 }
@@ -186,11 +193,13 @@ _AXES = (
     _Axis(
         key="guests",
         value_type=value_types.GUEST,
-        help="The guests in which subjects run.",
+        help="The guests in which subjects run: names of guests, `ssh:USER@HOST`, or a `[guest.NAME]` of "
+        "this plan.",
         option=Option(
             name="--guest",
             metavar="GUEST",
-            help="Run in this guest; repeatable. `foothold doctor` lists all guests.",
+            help="Run in this guest; repeatable. `foothold doctor` lists all guests. ssh:USER@HOST:PORT is a "
+            "machine that is reached by SSH; NAME=ssh:USER@HOST gives it a name.",
         ),
         all_names=lambda vocabulary: vocabulary.guests,
     ),
@@ -486,6 +495,16 @@ _PROGRAMS = (
     ),
 )
 
+_MACHINES = (
+    Setting(
+        key="ssh",
+        sections=(MACHINE,),
+        value_type=value_types.SSH_ADDRESS,
+        help="The address of the machine: `USER@HOST` or `USER@HOST:PORT`. HOST may be a name of "
+        "`~/.ssh/config`.",
+    ),
+)
+
 _RUNS = (
     Setting(
         key="repeats",
@@ -608,6 +627,7 @@ SETTINGS: tuple[Setting, ...] = (
     *(setting for axis in _AXES for setting in axis.settings),
     *_EXPECTATIONS,
     *_PROGRAMS,
+    *_MACHINES,
     *_RUNS,
 )
 

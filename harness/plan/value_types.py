@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.patterns import compile_pattern
+from foothold_lab.harness.model.ssh_address import SshAddress
 from foothold_lab.harness.model.verdict import Expectation
 from foothold_lab.harness.plan.vocabulary import Vocabulary, check_workload, unknown_word
 
@@ -185,6 +186,7 @@ FLAG = ValueType("true or false", _flag)
 REGEX = ValueType("regular expression", _regex)
 EXPECTATION = ValueType("expectation", _expectation)
 GUEST = ValueType("guest", lambda value, known: known.resolve_guest(_text(value)))
+SSH_ADDRESS = ValueType("address", lambda value, _: SshAddress.parse(_text(value)))
 LIMIT = ValueType("limit", lambda value, _: Limits.parse(_text(value)))
 SUBJECT = ValueType("subject", lambda value, known: known.check_subject(_text(value)))
 POLICY = ValueType("policy", lambda value, known: known.check_policy(_text(value)))

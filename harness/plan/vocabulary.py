@@ -10,6 +10,7 @@ from foothold_lab.harness.model.cells import ALLOCATOR
 from foothold_lab.harness.model.container_name import parse_container
 from foothold_lab.harness.model.errors import UsageError, did_you_mean
 from foothold_lab.harness.model.sizes import parse_size
+from foothold_lab.harness.model.ssh_address import SshAddress, is_ssh_address
 
 LARGEST_SMALL = 32 << 10  # bytes of a block of a size class
 
@@ -19,13 +20,15 @@ class Vocabulary:
     """The names that a plan may use.
 
     `guests` maps each name of a guest to its canonical name; the name of a container with an image
-    of the user is valid as well. `subjects` maps the name of each
-    subject, the allocator excepted, to its title.
+    of the user and the address of a machine are valid as well. `subjects` maps the name of each
+    subject, the allocator excepted, to its title. `machines` are those that are reached by SSH, by
+    their names in a plan.
     """
 
     guests: Mapping[str, str]
     policies: tuple[str, ...]
     subjects: Mapping[str, str] = field(default_factory=dict)
+    machines: Mapping[str, SshAddress] = field(default_factory=dict)
 
     def resolve_guest(self, name: str) -> str:
         """Return the canonical name of a guest. Raises UsageError if it is unknown."""
@@ -33,6 +36,8 @@ class Vocabulary:
             return self.guests[name]
         if container := parse_container(name):
             return str(container)
+        if is_ssh_address(name):
+            return str(SshAddress.parse(name))
         raise unknown_word("guest", name, self.guests)
 
     def check_policy(self, name: str) -> str:
@@ -60,6 +65,16 @@ class Vocabulary:
         """Return all names of a guest, its canonical name first."""
         return (guest, *(alias for alias, name in self.guests.items() if name == guest))
 
+    def with_machine(self, name: str, address: SshAddress) -> Vocabulary:
+        """Return the same vocabulary with a machine as one more guest. Raises UsageError for a bad
+        name.
+        """
+        if name in self.guests:
+            raise UsageError(f"a guest {name!r} exists already", "give the machine another name")
+        _check_name(name, "guest")
+        guests, machines = {**self.guests, name: name}, {**self.machines, name: address}
+        return replace(self, guests=guests, machines=machines)
+
     def with_subject(self, name: str, title: str) -> Vocabulary:
         """Return the same vocabulary with one more subject. Raises UsageError for a bad name.
 
@@ -70,10 +85,15 @@ class Vocabulary:
             raise UsageError(f"a subject {name!r} exists already", remedy)
         if name in self.policies:
             raise UsageError(f"{name!r} is a policy of the allocator", remedy)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-            remedy = "use up to 100 letters, digits, and . _ - after the first"
-            raise UsageError(f"{name!r} is not a valid name for a subject", remedy)
+        _check_name(name, "subject")
         return replace(self, subjects={**self.subjects, name: title})
+
+
+def _check_name(name: str, noun: str) -> None:
+    """Raise UsageError for a name that cannot be a part of the name of a cell."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        remedy = "use up to 100 letters, digits, and . _ - after the first"
+        raise UsageError(f"{name!r} is not a valid name for a {noun}", remedy)
 
 
 _PLURALS = {"policy": "policies"}
