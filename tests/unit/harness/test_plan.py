@@ -198,7 +198,7 @@ EXPECT = '\n[[expect]]\nguests = ["native"]\npath = "high"\noutcome = "allocates
         ("allocates", "alocates", 12, "unknown outcome 'alocates': did you mean allocates", "dies"),
         ('"high"', '"hi"', 11, "unknown path 'hi'", "low-grown"),
         ("outcome", "outcom", 12, "expect[0]: unknown key 'outcom': did you mean outcome", "path"),
-        ('guests = ["native"]\npath', 'guests = ["uml-5*"]\npath', 10, "matches nothing", "docker"),
+        ('guests = ["native"]\npath', 'guests = ["uml-4*"]\npath', 10, "matches nothing", "docker"),
         ("allocates", "dies", 9, "expect[0].status: ", ""),
         ('"high"', '"refused"', 11, "expect[0].path: ", ""),
     ],
