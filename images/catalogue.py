@@ -163,6 +163,7 @@ def _all() -> Iterator[Recipe]:
         ("qemu-arm", "bookworm", "qemu-system-arm"),
         ("qemu-riscv", "trixie", "qemu-system-riscv", "opensbi"),
         (EMULATORS, "bookworm", "qemu-user"),
+        ("qemu-user-trixie", "trixie", "qemu-user"),
         (RUNSC, "trixie", "runsc"),
     ):
         yield Recipe(name=name, make=make_tool, packages=_debs(suite, *packages), space=600 * MIB)
@@ -190,7 +191,8 @@ _BASE: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}
 # default plan. Those for kernels of other machines and of other releases are built when such a guest
 # is requested.
 _ON_REQUEST = (
-    RUNSC, "qemu-arm", "qemu-riscv", "uml-bullseye", "cloud-x86_64-bullseye", "initrd-x86_64-bullseye",
+    RUNSC, "qemu-arm", "qemu-riscv", "qemu-user-trixie", "uml-bullseye",
+    "cloud-x86_64-bullseye", "initrd-x86_64-bullseye",
     "cloud-x86_64-forky", "initrd-x86_64-forky",
 )  # fmt: skip
 _EMULATED = tuple(

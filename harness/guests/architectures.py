@@ -189,27 +189,39 @@ class Emulation:
     """A machine that qemu-user emulates for single programs, on the kernel of the host.
 
     name: of the guest, after `qemu-user-`.
+    tool: image with the emulator.
     reserved: bytes of address space that are reserved for the program, which gets no others; 0:
         none are reserved.
+    page: size of a page in bytes; 0: that of the host. QEMU 10 ignores it.
     """
 
     name: str
     port: Port
+    tool: str = EMULATORS
     scale: float = 12.0
     reserved: int = 0
+    page: int = 0
 
     @property
     def images(self) -> tuple[str, ...]:
         """The images that it needs."""
-        return ("agent", self.port.image("agent"), self.port.image("root"), EMULATORS)
+        return ("agent", self.port.image("agent"), self.port.image("root"), self.tool)
 
 
 _39_BITS = 1 << 39
+_QEMU_10 = "qemu-user-trixie"
 EMULATIONS = (
     Emulation(name="riscv64", port=RISCV64),
     Emulation(name="riscv64-39bit", port=RISCV64, reserved=_39_BITS),
     Emulation(name="arm64", port=ARM64),
     Emulation(name="arm64-39bit", port=ARM64, reserved=_39_BITS),
+    Emulation(name="arm64-16k", port=ARM64, page=16 << 10),
+    Emulation(name="arm64-64k", port=ARM64, page=64 << 10),
     Emulation(name="i386", port=I386),
     Emulation(name="i386-3g", port=I386, reserved=3 << 30),
+    Emulation(name="riscv64-10.0", port=RISCV64, tool=_QEMU_10),
+    Emulation(name="riscv64-10.0-39bit", port=RISCV64, tool=_QEMU_10, reserved=_39_BITS),
+    Emulation(name="arm64-10.0", port=ARM64, tool=_QEMU_10),
+    Emulation(name="arm64-10.0-39bit", port=ARM64, tool=_QEMU_10, reserved=_39_BITS),
+    Emulation(name="i386-10.0", port=I386, tool=_QEMU_10),
 )

@@ -36,7 +36,6 @@ from foothold_lab.harness.transport.stream import PipeStream, Stream
 from foothold_lab.harness.transport.supervised import OWN_TRACE, agent_argv, measured
 from foothold_lab.images import apt
 from foothold_lab.images.elf_file import ElfError, ElfFile, read_elf
-from foothold_lab.images.rootfs import EMULATORS
 
 _OF_EMULATOR = "the limit would also count the mappings of the emulator"
 _PLACES = "the emulator, not the kernel, chooses addresses for a program"
@@ -90,13 +89,13 @@ class QemuUser:
     def boot(self, deadline: Deadline) -> Facts:
         """Measure the address space that the emulator gives a program; see `Guest.boot`."""
         builder, port = self._config.builder, self._emulation.port
-        tool, root = builder.image(EMULATORS), builder.image(port.image("root"))
+        tool, root = builder.image(self._emulation.tool), builder.image(port.image("root"))
         agent = builder.image(port.image("agent"))
         self._supervisor = str(builder.image("agent") / "agent")
         self.paths = replace(self.paths, agent=str(agent / "agent"), python=f"{root}{PYTHON}")
-        size = self._emulation.reserved
-        reserve = ("-R", f"{size:#x}") if size else ()
-        self._start = (str(tool / "usr/bin" / port.emulator), *reserve, "-L", str(root))
+        self._start = (
+            str(tool / "usr/bin" / port.emulator), *_options(self._emulation), "-L", str(root),
+        )  # fmt: skip
         measure = (*self._start, self.paths.agent)
         self.boot_record.argv = (*measure, "facts", *measure)
         self.boot_record.provenance.update(
@@ -106,11 +105,18 @@ class QemuUser:
             "calls and pages are those that the emulator logs; the program runs in the same process "
             "and, if it is hostile, can forge them"
         )
+        if self._emulation.page:
+            self.boot_record.notes.append(
+                "the size of a page is emulated: calls for parts of a page succeed that a kernel "
+                "with such pages refuses"
+            )
         stream = PipeStream(self.boot_record.argv)
         try:
-            return measured(stream, deadline)
+            facts = measured(stream, deadline)
         finally:
             stream.close()
+        # huge pages are those of the host, which has smaller pages
+        return replace(facts, huge_page_size=-1) if self._emulation.page else facts
 
     @contextlib.contextmanager
     def open(
@@ -161,6 +167,13 @@ class QemuUser:
 
     def stop(self) -> None:
         """No process of it runs."""
+
+
+def _options(emulation: Emulation) -> Iterator[str]:
+    if emulation.reserved:
+        yield from ("-R", f"{emulation.reserved:#x}")
+    if emulation.page:
+        yield from ("-p", str(emulation.page))
 
 
 def _headers(program: Path) -> ElfFile:

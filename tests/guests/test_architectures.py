@@ -35,10 +35,17 @@ MACHINES = [
     ("qemu-riscv64-sv57", 56, 5, True, HIGH, HIGH),
     ("qemu-user-arm64", 47, 4, True, HIGH, HIGH),
     ("qemu-user-arm64-39bit", 39, 3, False, DIES, LOW),
+    ("qemu-user-arm64-16k", 47, 3, True, HIGH, HIGH),
+    ("qemu-user-arm64-64k", 47, 3, True, HIGH, HIGH),
+    ("qemu-user-arm64-10.0", 47, 4, True, HIGH, HIGH),
+    ("qemu-user-arm64-10.0-39bit", 39, 3, False, DIES, LOW),
     ("qemu-user-riscv64", 47, 4, True, HIGH, HIGH),
     ("qemu-user-riscv64-39bit", 39, 3, False, DIES, LOW),
+    ("qemu-user-riscv64-10.0", 47, 4, True, HIGH, HIGH),
+    ("qemu-user-riscv64-10.0-39bit", 39, 3, False, DIES, LOW),
     ("qemu-user-i386", 32, 3, True, LOW, LOW),
     ("qemu-user-i386-3g", 32, 3, True, LOW, LOW),
+    ("qemu-user-i386-10.0", 32, 3, True, LOW, LOW),
 ]
 # a large reservation at a hint, some of it used: what a runtime does, as short as can be
 PROBE = """
@@ -80,7 +87,7 @@ def test_a_machine(
     facts = ready.facts
     assert (facts.bits, facts.levels, facts.hint_high.honoured) == (bits, levels, honoured)
     assert facts.pointer_size == (4 if bits == 32 else 8)
-    assert facts.page_size == (16 << 10 if "16k" in guest else 4 << 10)
+    assert facts.page_size == next((n << 10 for n in (16, 64) if f"-{n}k" in guest), 4 << 10)
     for cell, expected in zip(cells, (before, after), strict=True):
         verdict = run.verdicts[cell.id]
         assert verdict.result is Result.PASS, verdict.findings
@@ -124,7 +131,11 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> dict
         ),
         (
             "i386-dynamic",
-            {"qemu-user-i386": ReservationPath.LOW, "qemu-user-i386-3g": ReservationPath.LOW},
+            {
+                "qemu-user-i386": ReservationPath.LOW,
+                "qemu-user-i386-3g": ReservationPath.LOW,
+                "qemu-user-i386-10.0": ReservationPath.LOW,
+            },
             [],
         ),
         (
@@ -140,6 +151,9 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> dict
             {
                 "qemu-user-arm64": ReservationPath.HIGH,
                 "qemu-user-arm64-39bit": ReservationPath.HIGH,
+                "qemu-user-arm64-10.0": ReservationPath.HIGH,
+                "qemu-user-arm64-16k": ReservationPath.HIGH,
+                "qemu-user-arm64-64k": ReservationPath.HIGH,
             },
             [],
         ),

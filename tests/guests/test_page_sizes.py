@@ -165,7 +165,13 @@ def test_a_program_for_pages_of_4_kib_dies(builder: Builder, tmp_path: Path) -> 
     dies = Expectation(path=None, outcome=Outcome.DIES, message=message)
     cells = [
         Cell(guest=guest, limits=Limits(), policy="", subject=subject.name, expected=expected)
-        for guest, expected in [("qemu-arm64", starts), (GUEST, dies), (f"{GUEST}-va52", dies)]
+        for guest, expected in [
+            ("qemu-arm64", starts),
+            (GUEST, dies),
+            (f"{GUEST}-va52", dies),
+            ("qemu-user-arm64-16k", dies),
+            ("qemu-user-arm64-64k", dies),
+        ]
     ]
     run = happen(cells, builder, tmp_path / "run", subjects={subject.name: subject})
     for cell in cells:
