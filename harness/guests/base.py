@@ -181,7 +181,10 @@ class Guest(Protocol):
         """
 
     def push(self, source: Path, target: str) -> None:
-        """Copy a file into the guest."""
+        """Copy a file, or a directory with all below it, into the guest.
+
+        Parents of the directory are made. Links are copied as links.
+        """
 
     def pull(self, source: str, target: Path) -> None:
         """Copy a file out of the guest, to a path that the caller chooses."""

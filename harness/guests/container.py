@@ -235,8 +235,8 @@ class Container:
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""
-        place = Path(target)
-        self._main.put_archive(str(place.parent), tar_of(source, place.name))
+        parent = Path("/") if source.is_dir() else Path(target).parent
+        self._main.put_archive(str(parent), tar_of(source, str(Path(target).relative_to(parent))))
 
     def pull(self, source: str, target: Path) -> None:
         """See `Guest.pull`."""

@@ -24,6 +24,7 @@ from foothold_lab.harness.guests.base import (
     GuestPaths,
     Support,
 )
+from foothold_lab.harness.guests.host_copy import copy_on_host
 from foothold_lab.harness.guests.host_process import keep_supervisor
 from foothold_lab.harness.guests.working_directory import check_user, working_directory
 from foothold_lab.harness.model.cells import Limits
@@ -155,7 +156,7 @@ class QemuUser:
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`."""
-        shutil.copy2(source, target)
+        copy_on_host(source, target)
 
     def pull(self, source: str, target: Path) -> None:
         """See `Guest.pull`."""

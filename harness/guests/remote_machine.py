@@ -134,7 +134,7 @@ class RemoteMachine:
                 raise died from error
 
     def push(self, source: Path, target: str) -> None:
-        """Copy a file there by SFTP."""
+        """Copy a file or a directory there by SFTP."""
         assert self._ssh, "boot first"
         self._ssh.push(source, target)
 

@@ -25,6 +25,7 @@ from foothold_lab.harness.guests.base import (
     Placement,
     Support,
 )
+from foothold_lab.harness.guests.host_copy import copy_on_host
 from foothold_lab.harness.guests.host_process import keep_supervisor
 from foothold_lab.harness.guests.vm_process import STRACE
 from foothold_lab.harness.model.cells import Limits
@@ -154,7 +155,7 @@ class Sandbox:
 
     def push(self, source: Path, target: str) -> None:
         """See `Guest.push`. Raises UnsupportedError outside of the share."""
-        shutil.copy2(source, self._of_share(target))
+        copy_on_host(source, self._of_share(target))
 
     def pull(self, source: str, target: Path) -> None:
         """See `Guest.pull`. Raises UnsupportedError outside of the share."""

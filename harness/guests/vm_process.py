@@ -191,7 +191,7 @@ class VmProcess:
             stream.close()
 
     def push(self, source: Path, target: str) -> None:
-        """Copy a file in by SFTP."""
+        """Copy a file or a directory in by SFTP."""
         assert self._ssh, "connect first"
         self._ssh.push(source, target)
 

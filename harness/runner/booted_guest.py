@@ -20,7 +20,6 @@ from foothold_lab.harness.model.events import Emit
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Verdict
-from foothold_lab.harness.runner.execution import CELL_SECONDS
 from foothold_lab.harness.runner.options import PROGRAM_MEMORY, RunOptions
 from foothold_lab.harness.subjects import bytecode
 from foothold_lab.harness.subjects.subject import Subject
@@ -54,6 +53,7 @@ class BootedGuest:
     directory: that of its boot.
     is_stopping: has the user ended the run?
     verdicts: those of its cells, in the order in which they ran.
+    deployed: what was copied into the guest since it booted, by its place: a digest.
     missing_files: those of a subject, by its name, once they were looked for.
     unsound: it must not be used again, although no verdict blames it.
     state: what cells may change of it, as it was after the last one.
@@ -67,6 +67,7 @@ class BootedGuest:
     options: RunOptions
     is_stopping: Callable[[], bool] = lambda: False
     verdicts: list[Verdict] = field(default_factory=list)
+    deployed: dict[str, str] = field(default_factory=dict)
     missing_files: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unsound: bool = False
     state: str = ""
@@ -87,8 +88,10 @@ class BootedGuest:
 
         Raises UsageError if a file cannot be read, GuestError if the guest refuses it.
         """
-        deadline = Deadline.after(CELL_SECONDS * self.guest.scale)
-        subjects.copy_into_guest(self.guest, self.directory / "share", subject, deadline)
+        content = subjects.digest(subject)
+        if self.deployed.get(subject.place) != content:
+            subjects.copy_into_guest(self.guest, self.directory / "share", subject)
+            self.deployed[subject.place] = content
 
     def __repr__(self) -> str:
         return f"BootedGuest({self.name})"

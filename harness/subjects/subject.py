@@ -15,12 +15,11 @@ from typing import Literal
 import msgspec
 
 from foothold_lab.allocator import bundle
-from foothold_lab.harness.guests.base import Guest, GuestPaths, Support, run_program
+from foothold_lab.harness.guests.base import Guest, GuestPaths, Support
 from foothold_lab.harness.guests.host_root import is_covered
-from foothold_lab.harness.model.cells import OF_GUEST, Cell, Limits
+from foothold_lab.harness.model.cells import OF_GUEST, Cell
 from foothold_lab.harness.model.container_name import parse_container
-from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.model.errors import GuestError, UnsupportedError, UsageError
+from foothold_lab.harness.model.errors import UnsupportedError, UsageError
 from foothold_lab.harness.model.escape import escape_shell
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
@@ -202,38 +201,15 @@ def hash_of(path: Path) -> str:
         return ""
 
 
-def copy_into_guest(guest: Guest, share: Path, subject: Subject, deadline: Deadline) -> None:
+def copy_into_guest(guest: Guest, share: Path, subject: Subject) -> None:
     """Copy the files of a subject into a guest that has booted.
 
     `share` is the directory that the guest was given. Raises UsageError for a file that cannot be
     read, GuestError if the guest refuses it.
     """
     deploy(share, (for_guest(subject, guest.paths),))
-    if guest.capabilities.shares_live:
-        return
-    for name in subject.files:
-        deployed, target = (
-            share / subject.place / name,
-            f"{guest.paths.share}/{subject.place}/{name}",
-        )
-        directory = target if deployed.is_dir() else target.rpartition("/")[0]
-        _run_checked(guest, ("/bin/mkdir", "-p", directory), deadline)
-        if not deployed.is_dir():
-            guest.push(deployed, target)
-        mode = f"{deployed.stat().st_mode & 0o7777:o}"
-        _run_checked(guest, ("/bin/chmod", mode, target), deadline)
-    for name, leads_to in subject.links.items():
-        link = f"{guest.paths.share}/{subject.place}/{name}"
-        _run_checked(guest, ("/bin/mkdir", "-p", link.rpartition("/")[0]), deadline)
-        _run_checked(guest, ("/bin/ln", "-sfn", leads_to, link), deadline)
-
-
-def _run_checked(guest: Guest, argv: Sequence[str], deadline: Deadline) -> None:
-    record = run_program(guest, argv, Limits(), deadline)
-    if record.ending.status:
-        why = record.stderr.decode(errors="replace").strip()
-        what = f"a file cannot be copied into the guest: {' '.join(argv)}: {why}"
-        raise GuestError(what, code=Code.GUEST_FILES)
+    if (share / subject.place).exists() and not guest.capabilities.shares_live:
+        guest.push(share / subject.place, f"{guest.paths.share}/{subject.place}")
 
 
 def command(subject: Subject, cell: Cell, paths: GuestPaths, *, trace: bool) -> tuple[str, ...]:

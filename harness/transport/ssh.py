@@ -11,12 +11,13 @@ import contextlib
 import errno
 import io
 import logging
+import os
 import shlex
 import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import paramiko
 from cryptography.hazmat.primitives import serialization
@@ -76,9 +77,14 @@ class Ssh:
         return SshStream(channel)
 
     def push(self, source: Path, target: str) -> None:
-        """Copy a file into the guest by SFTP."""
+        """Copy a file, or a directory with all below it, into the guest by SFTP."""
         with self._sftp() as sftp:
-            sftp.put(str(source), target)
+            if source.is_dir():
+                for parent in reversed(PurePosixPath(target).parents):
+                    _make_directory(sftp, str(parent))
+                _push_tree(sftp, source, target)
+            else:
+                sftp.put(str(source), target)
 
     def pull(self, source: str, target: Path) -> None:
         """Copy a file out of the guest by SFTP; `target` is ours to choose, never the guest's.
@@ -256,6 +262,30 @@ def _connection_errors(what: str) -> Iterator[None]:
         raise
     except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:
         raise OSError(f"{what}: {error}") from error
+
+
+def _push_tree(sftp: paramiko.SFTPClient, source: Path, target: str) -> None:
+    _make_directory(sftp, target)
+    for entry in os.scandir(source):
+        below = f"{target}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            _push_tree(sftp, Path(entry.path), below)
+            continue
+        with contextlib.suppress(FileNotFoundError):  # a program that runs cannot be overwritten
+            sftp.remove(below)
+        if entry.is_symlink():
+            sftp.symlink(str(Path(entry.path).readlink()), below)
+        else:
+            sftp.put(entry.path, below, confirm=False)
+            sftp.chmod(below, entry.stat().st_mode & 0o7777)
+    sftp.chmod(target, source.stat().st_mode & 0o7777)
+
+
+def _make_directory(sftp: paramiko.SFTPClient, path: str) -> None:
+    try:
+        sftp.stat(path)
+    except FileNotFoundError:
+        sftp.mkdir(path)
 
 
 def _part_from(channel: paramiko.Channel, seconds: float = PARTING) -> bool:
