@@ -12,6 +12,7 @@ from foothold_lab.images import (
     initramfs,
     kernel_build,
     kernels,
+    probes,
     programs,
     recipes,
     rootfs,
@@ -214,8 +215,9 @@ RECIPES: Mapping[str, Recipe] = {
     **kernel_build.RECIPES,
     **runtimes.RECIPES,
     **programs.RECIPES,
+    **probes.RECIPES,
     **disks.recipes(
-        (*runtimes.RUNTIMES, *programs.PROGRAMS),
+        (*runtimes.RUNTIMES, *programs.PROGRAMS, *probes.PROBES),
         {each.name: _modules(each) for each in _all() if each.make is make_kernel},
     ),
 }

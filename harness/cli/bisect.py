@@ -1,4 +1,4 @@
-"""`foothold run --uml ./linux --expect …` as the script of `git bisect run`."""
+"""`foothold run --uml ./linux` with --expect or --probe, as the script of `git bisect run`."""
 
 from __future__ import annotations
 
@@ -30,9 +30,8 @@ class RunOutcome:
 def is_bisection(arguments: Sequence[str]) -> bool:
     """Is this a command line for `git bisect run`, even if other parts of it are wrong?"""
     options = {word.partition("=")[0] for word in arguments}
-    return (
-        arguments[:1] == ["run"] and "--expect" in options and bool({"--uml", "--kernel"} & options)
-    )
+    asks = bool({"--expect", "--probe"} & options)
+    return arguments[:1] == ["run"] and asks and bool({"--uml", "--kernel"} & options)
 
 
 def bisect_step(

@@ -57,7 +57,7 @@ OF_PROGRAMS = tuple(key for key, each in _SETTINGS.items() if each.sections == (
 SECTIONS: Mapping[str, Sequence[str]] = {
     "What runs": (
         "subjects", "args", "files", "env", "keep_secrets", "stdin", "user", "root", "sysroot",
-        "policies", "policy", "workloads", "tags", "shard", "repeats",
+        "probes", "policies", "policy", "workloads", "tags", "shard", "repeats",
     ),
     "Where": (
         "guests", "require", "uml", "kernel", "initrd", "append", "mode", "boot_per_cell", "jobs",
@@ -144,6 +144,10 @@ class Overrides:
     def with_defaults(self, **words: tuple[str, ...]) -> Overrides:
         """Return the same with these words for settings that were not given."""
         return Overrides({**self.given, **{key: self.given[key] or words[key] for key in words}})
+
+    def with_values(self, **words: object) -> Overrides:
+        """Return the same with these words instead of those that were given."""
+        return Overrides({**self.given, **words})
 
     def arguments(self, *keys: str) -> tuple[str, ...]:
         """Return the command line arguments that give these settings, or all, as here."""

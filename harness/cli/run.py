@@ -36,6 +36,12 @@ from foothold_lab.harness.cli.plan_options import (
     plan_options,
     shard_option,
 )
+from foothold_lab.harness.cli.probe_options import (
+    asked_for,
+    probe_option,
+    select_probes,
+    with_probes,
+)
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.secret_values import mask_arguments
 
@@ -71,6 +77,7 @@ class _Request:
     locked: bool
     pull: bool
     overrides: Overrides
+    probes: tuple[str, ...]
     kernels: CustomKernels
     keeping: KeepOptions
     output: OutputOptions
@@ -93,10 +100,13 @@ class _Request:
     is_flag=True,
     help="Let the container engine download the images of guests docker:IMAGE that it lacks.",
 )
+@probe_option
 @output_options
 @keep_options
 @kernel_options
-def run(plan: tuple[str, ...], overrides: Overrides, **options: Any) -> int:
+def run(
+    plan: tuple[str, ...], overrides: Overrides, probes: tuple[str, ...], **options: Any
+) -> int:
     """Run programs in guests, and report where they reserved memory and if they started.
 
     A plan lists cells: a subject (the program) in a guest under a limit. PLAN is the name of a
@@ -105,10 +115,12 @@ def run(plan: tuple[str, ...], overrides: Overrides, **options: Any) -> int:
     memory allocator of 2012; give your own program with --subject.
 
     With --uml or --kernel, the cells run on your own kernel instead of the plan's guests. If
-    --expect is given as well, the exit code is for `git bisect run`: 0 as expected, 1 not as
+    --expect or --probe is given as well, the exit code is for `git bisect run`: 0 as expected, 1 not as
     expected, 125 if the kernel is missing or does not boot, 255 if Foothold failed.
     """
-    request = _Request(plan=choose_plan(plan, overrides), overrides=overrides, **options)
+    chosen_plan = choose_plan(plan, overrides)
+    overrides = select_probes(overrides, probes)
+    request = _Request(plan=chosen_plan, overrides=overrides, probes=probes, **options)
     if request.kernels.guests and overrides.given["expect"]:
         return bisect_step(
             request.kernels,
@@ -145,6 +157,7 @@ def _run(request: _Request) -> RunOutcome:
         plan, cells, required = _select(request, builder)
         settings = _run_settings(request.overrides, plan)
         subjects = subjects_of(cells, plan, packaged_subjects(builder))
+        subjects = with_probes(subjects, request.probes)
         directory = make_run_directory(request.output.run_dir)
         kept = stack.enter_context(GuestServer(directory, request.keeping.keep or "failed"))
         request.output.add_reporters(bus, directory)
@@ -188,6 +201,7 @@ def _select(
     cells = tuple(
         replace(each, where=kernels.arguments(each.guest) or each.where) for each in selected
     )
+    cells = asked_for(cells, request.probes)
     return plan, cells, required & {cell.guest for cell in cells}
 
 

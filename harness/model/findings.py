@@ -74,6 +74,34 @@ class Code(StrEnum):
         "predicts.",
         "Read the message of the subject and the last lines of its output.",
     )
+    CONFORMANCE_DIFFERS = (
+        "conformance/differs",
+        "A probe measured something else than the ABI demands, and no known difference says so.",
+        "Read what the ABI demands and what was measured. Run the probe natively: if it differs there "
+        "too, the probe is wrong. Else the kernel is: report it, and add it to "
+        "harness/conformance/differences.toml.",
+    )
+    CONFORMANCE_REPAIRED = (
+        "conformance/repaired",
+        "A probe conforms, and a known difference says that it does not on this kernel.",
+        "The kernel was repaired: give the entry of harness/conformance/differences.toml the version "
+        "as its `before`.",
+    )
+    CONFORMANCE_GUEST_KILLED = (
+        "conformance/guest-killed",
+        "The guest died or hung while a probe ran, and no known difference says so.",
+        "Read console.log of the guest. The finding names the probe: run it alone with `--probe`.",
+    )
+    CONFORMANCE_INCOMPLETE = (
+        "conformance/incomplete",
+        "The program that runs the probes ended before it had answered all of them.",
+        "Read stdout and stderr in the directory of the cell.",
+    )
+    CONFORMANCE_KNOWN = (
+        "conformance/known",
+        "A probe differs as a known difference says. The cell passes; its evidence names the probe.",
+        "Nothing. docs/uml-differences.md describes the difference.",
+    )
     REPORT_VS_CELL = (
         "crosscheck/report-vs-cell",
         "The report of the subject names another process, kernel, pointer size, policy or workload "
@@ -399,6 +427,7 @@ explains one of them.
 _FAMILIES = {
     "plan": "What was observed or predicted is not what the plan expects",
     "oracle": "What was observed is not what the oracle predicts",
+    "conformance": "The kernel does not do what its ABI demands",
     "crosscheck": "Two witnesses disagree",
     "evidence": "A witness cannot be read",
     "subject": "The subject failed",

@@ -43,11 +43,22 @@ class Result(StrEnum):
     UNSUPPORTED = "unsupported"
 
 
+class Conformance(StrEnum):
+    """What must be so of all probes: they conform, or also, they differ as is known."""
+
+    KNOWN = "conformance"
+    STRICT = "conformance-strict"
+
+
+_CONFORMS = {
+    Conformance.KNOWN: "all probes conform, or differ as is known",
+    Conformance.STRICT: "all probes conform",
+}
 MOST_STATUS = 255  # exit(3) keeps eight bits
 EXPECTATION_FORMS = (
     "starts", "starts-clean", "dies:REGEX", "says:REGEX", "status:N", "signal:NAME",
     "panics:REGEX", "stdout:FILE", "same-output-as:GUEST", "path:high", "path:low", "path:refused",
-    "anything",
+    "conformance", "conformance-strict", "anything",
 )  # fmt: skip
 LAST_LINES = 8  # of a subject's output that a report shows
 _SENTENCES = {
@@ -68,7 +79,8 @@ class Expectation:
     its requests for memory was refused or moved; `panics`: its guest dies, and `pattern` matches in
     the message or the console; `stdout`: the digest of its standard output, which was read from
     `stdout_file`; `same_output_as`: the guest in which the same cell must print the same and end in
-    the same way. `stdout` is None until the file was read, or that cell has run.
+    the same way. `stdout` is None until the file was read, or that cell has run. `conformance` asks
+    that all probes of the program conform.
     """
 
     path: ReservationPath | None
@@ -84,6 +96,7 @@ class Expectation:
     stdout: OutputDigest | None = None
     stdout_file: str = ""
     same_output_as: str = ""
+    conformance: Conformance | None = None
 
     @classmethod
     def parse(cls, text: str) -> Expectation:
@@ -97,6 +110,8 @@ class Expectation:
             return cls(path=None, outcome=Outcome.STARTS, clean=text == "starts-clean")
         if text == "anything":
             return cls(path=None, outcome=None)
+        if text in tuple(Conformance):
+            return cls(path=None, outcome=None, conformance=Conformance(text))
         path = rest if kind == "path" else text
         if path in (ReservationPath.HIGH, ReservationPath.LOW, ReservationPath.REFUSED):
             return cls(path=ReservationPath(path), outcome=None)
@@ -151,12 +166,12 @@ class Expectation:
         return self.path is None or self.outcome is None
 
     def __str__(self) -> str:
+        if self.conformance:
+            return _CONFORMS[self.conformance]
         if self.panics:
             return f"the guest panics with /{self.pattern}/"
-        if self.same_output_as:
-            return f"same output as {self.same_output_as}{self._ending()}"
-        if self.stdout_file:
-            return f"standard output as in {self.stdout_file}"
+        if self.same_output_as or self.stdout_file:
+            return self._output()
         if self.exit_status is not None:
             return f"status {self.exit_status}"
         if self.signal:
@@ -170,6 +185,11 @@ class Expectation:
         if self.outcome is Outcome.DIES and self.partial:
             return f"dies, saying /{self.pattern}/" if self.pattern else "dies"
         return describe(self.path, self.outcome, self.status, self.message)
+
+    def _output(self) -> str:
+        if self.same_output_as:
+            return f"same output as {self.same_output_as}{self._ending()}"
+        return f"standard output as in {self.stdout_file}"
 
     def _ending(self) -> str:
         """Say how the program ended in the other guest; empty until it is known."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from foothold_lab.harness import evidence
+from foothold_lab.harness import conformance, evidence
 from foothold_lab.harness.guests.base import Support
 from foothold_lab.harness.guests.limit_support import measure_under, support_for
 from foothold_lab.harness.model.cells import Cell
@@ -23,7 +24,14 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.kernel_log import kernel_faults
 from foothold_lab.harness.model.record import GuestStateMoments, Record
-from foothold_lab.harness.model.verdict import Expectation, Outcome, Result, Verdict
+from foothold_lab.harness.model.verdict import (
+    Conformance,
+    Expectation,
+    Observation,
+    Outcome,
+    Result,
+    Verdict,
+)
 from foothold_lab.harness.oracle import predict, unknown
 from foothold_lab.harness.runner.booted_guest import BootedGuest, subject_support
 from foothold_lab.harness.runner.execution import Execution, deadline_for, execute
@@ -119,6 +127,7 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
             task_size=booted.facts.task_size,
             check=_judging_check(booted),
         )
+        observation = _judge_probes(booted, cell, execution, observation)
     except UnsupportedError as error:
         return unsupported(cell, error.finding, error.remedy)
     except FootholdError as error:
@@ -132,6 +141,10 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
                 evidence.judge_panic(cell, error, seconds=seconds, notes=notes),
                 artefacts=str(directory),
             )
+        if booted.unsound and error.record and cell.expected and cell.expected.conformance:
+            verdict = _judge_killed_guest(booted, cell, subject, error)
+            seconds = time.monotonic() - started
+            return replace(verdict, seconds=seconds, artefacts=str(directory))
         return Verdict(
             cell=cell.id,
             result=Result.ERROR,
@@ -151,7 +164,7 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
     console_tail = guest.diagnose()  # it completes the log
     if faults := _kernel_faults(console, execution):
         booted.unsound = True
-        observation = replace(observation, contradictions=(*observation.contradictions, *faults))
+        observation = _with_faults(booted, cell, execution, observation, faults)
     verdict = evidence.judge(
         cell,
         predicted,
@@ -162,6 +175,67 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
     )
     missing = _missing(booted, cell, subject, verdict, traced=not untraced)
     return replace(add_missing(verdict, missing), artefacts=str(directory))
+
+
+def _judge_probes(
+    booted: BootedGuest, cell: Cell, execution: Execution, observation: Observation
+) -> Observation:
+    """Add what the probes of the program found, if the cell asks for conformance."""
+    if not cell.expected or not cell.expected.conformance:
+        return observation
+    report = conformance.read_report(execution.last.stdout)
+    return conformance.judge_probes(observation, report, _known_differences(booted, cell))
+
+
+def _with_faults(
+    booted: BootedGuest,
+    cell: Cell,
+    execution: Execution,
+    observation: Observation,
+    faults: Sequence[Finding],
+) -> Observation:
+    """Add what the kernel reported of its own faults; of probes that is known, it is evidence only."""
+    known = _known_differences(booted, cell)
+    report = conformance.read_report(execution.last.stdout if known else b"")
+    return conformance.judge_kernel_faults(observation, report, faults, known)
+
+
+def _judge_killed_guest(
+    booted: BootedGuest, cell: Cell, subject: Subject, error: FootholdError
+) -> Verdict:
+    """Judge a cell whose guest died or hung under a probe."""
+    assert error.record
+    report = conformance.read_report(error.record.stdout)
+    known = _known_differences(booted, cell)
+    asked = subject.argv[1:]
+    finding, lines = conformance.judge_killed_guest(report, asked, str(error), known)
+    return Verdict(
+        cell=cell.id,
+        result=Result.FAIL if finding else Result.PASS,
+        seconds=0.0,
+        expected=cell.expected,
+        observed=Observation(
+            path=None,
+            outcome=Outcome.DIES,
+            status=-1,
+            signal=0,
+            message=str(error),
+            evidence=lines,
+        ),
+        findings=(finding,) if finding else (),
+        blame=Blame.GUEST if finding else None,
+        console=error.console if isinstance(error, GuestError) else "",
+        command=cell.command,
+    )
+
+
+def _known_differences(booted: BootedGuest, cell: Cell) -> tuple[conformance.KnownDifference, ...]:
+    """Return the known differences of the kernel of a guest; none if none is allowed."""
+    if not cell.expected or cell.expected.conformance is not Conformance.KNOWN:
+        return ()
+    argv = booted.guest.boot_record.argv
+    kernel = conformance.kernel_of(booted.name, booted.facts.release, argv)
+    return tuple(each for each in conformance.known_differences() if each.holds_for(kernel))
 
 
 def _missing(

@@ -34,6 +34,11 @@ class Execution:
         """The records, in the order of the runs."""
         return (self.record, self.untraced) if self.untraced else (self.record,)
 
+    @property
+    def last(self) -> Record:
+        """The record of the last run, which decides how the program ended."""
+        return self.untraced or self.record
+
     def observe(
         self,
         cell: Cell,
@@ -60,9 +65,8 @@ class Execution:
         )
         if cell.expected is None or cell.expected.stdout is None:
             return observed
-        last = self.untraced or self.record
-        cut = "stdout" in last.cut
-        difference = evidence.output_difference(cell.expected, last.stdout, cut=cut)
+        cut = "stdout" in self.last.cut
+        difference = evidence.output_difference(cell.expected, self.last.stdout, cut=cut)
         return replace(observed, output_difference=difference)
 
     def on_pages(self, size: int) -> Execution:
@@ -77,8 +81,8 @@ class Execution:
 
         Output and ending are those of the last run, maps and trace those of the traced run.
         """
-        last, traced = self.untraced or self.record, self.record
-        whole = replace(last, trace=traced.trace, emulator=traced.emulator, maps=traced.maps)
+        traced = self.record
+        whole = replace(self.last, trace=traced.trace, emulator=traced.emulator, maps=traced.maps)
         whole.write(directory, "stdout.jsonl" if reports else "stdout")
 
 

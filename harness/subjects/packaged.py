@@ -1,5 +1,5 @@
-"""The catalogue of packaged subjects by name: runtimes (images/runtimes.py) and programs
-(programs.py), each in an image.
+"""The catalogue of packaged subjects by name: runtimes (images/runtimes.py), programs (programs.py)
+and probes (probes.py), each in an image.
 
 A program for another machine is a separate subject; its name ends in Debian's port:
 `go-hello-riscv64`.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from foothold_lab.harness.subjects.packaged_program import IMAGE, PackagedProgram
+from foothold_lab.harness.subjects.probes import PROBES
 from foothold_lab.harness.subjects.programs import PROGRAMS
 from foothold_lab.harness.subjects.subject import Subject
 from foothold_lab.images.builder import Builder
@@ -119,7 +120,7 @@ _HERE: Mapping[str, PackagedProgram] = {
 RUNTIMES: Mapping[str, PackagedProgram] = {
     port.image(name): replace(this, port=port) for port in PORTS for name, this in _HERE.items()
 }
-CATALOGUE: Mapping[str, PackagedProgram] = {**RUNTIMES, **PROGRAMS}
+CATALOGUE: Mapping[str, PackagedProgram] = {**RUNTIMES, **PROGRAMS, **PROBES}
 
 
 def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:

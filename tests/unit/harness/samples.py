@@ -37,6 +37,8 @@ KNOWN = Vocabulary(
         "uml-7.2": "uml-7.2",
         "uml-bullseye": "uml-5.10",
         "uml-5.10": "uml-5.10",
+        "uml-testing-ptrace": "uml-7.2-ptrace",
+        "uml-7.2-ptrace": "uml-7.2-ptrace",
         "docker": "docker",
         **{each: each for each in ("gvisor", "gvisor-ptrace", "bubblewrap", "nspawn")},
         "qemu-x86_64-bullseye": "qemu-x86_64-5.10",

@@ -1,0 +1,137 @@
+"""The page docs/uml-differences.md: what kernels do otherwise than their ABI demands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from foothold_lab.harness.conformance.differences import KnownDifference
+from foothold_lab.harness.conformance.report import ProbeAnswer
+from foothold_lab.harness.conformance.run_reader import ConformanceRun
+
+_HEAD = """\
+# What User-Mode Linux does differently
+
+<!-- made by `./foothold differences RUN`, of a run of the plan conformance: change
+harness/conformance/differences.toml, or the probes in images/conformance, instead -->
+
+This page is for people who run programs on User-Mode Linux (UML), and for developers of its kernel.
+It lists what kernels do otherwise than their written ABI demands. Each row is a probe: a small
+program that asks the kernel one question. All probes conform natively on the same machine.
+
+```
+./foothold run conformance                                      all probes in all guests
+./foothold run conformance --guest uml-6.1 --probe trap/int80   one probe in one guest
+./foothold run conformance --uml ./linux --probe trap/int80     in your own kernel, for git bisect
+```
+
+The plan passes if each kernel differs only as this page says. A probe that differs and is not listed
+is the finding [`conformance/differs`](findings.md); one that is listed and conforms is
+`conformance/repaired`. The sources of the probes are in `images/conformance`. In the columns of the
+guests, `x` means that the probe differs, and `n/a` that the question does not arise: the processor
+or the kernel lacks an optional feature.
+"""
+_CANNOT_ANSWER = "(its guest died)"
+
+
+def page(run: ConformanceRun, known: Sequence[KnownDifference]) -> str:
+    """Return the page of a run, with what the known differences say about each probe."""
+    return "\n".join([_HEAD, *_kernels(run), *_groups(run, known), *_conforming(run)])
+
+
+def _kernels(run: ConformanceRun) -> Iterator[str]:
+    yield "| guest | kernel | probes that differ |"
+    yield "|---|---|---|"
+    for guest, kernel in run.kernels.items():
+        count = sum(guest in each for each in run.differing.values())
+        asked = sum(guest in each for each in run.answers.values())
+        mode = f", {kernel.mode} mode" if kernel.mode else ""
+        yield f"| `{guest}` | {kernel.release}{mode} | {count} of {asked} |"
+    yield ""
+
+
+def _groups(run: ConformanceRun, known: Sequence[KnownDifference]) -> Iterator[str]:
+    guests = [guest for guest in run.kernels if _differs_in(run, guest)]
+    names = sorted(run.differing)
+    for group in dict.fromkeys(name.partition("/")[0] for name in names):
+        columns = " | ".join(f"{guest}" for guest in guests)
+        yield f"## {group}\n"
+        yield f"| probe | {columns} | demanded | what happens | who is hit |"
+        yield f"|---|{'---|' * len(guests)}---|---|---|"
+        for name in names:
+            if name.startswith(f"{group}/"):
+                yield _row(name, run, guests, known)
+        yield ""
+
+
+def _differs_in(run: ConformanceRun, guest: str) -> bool:
+    return any(guest in each for each in run.differing.values())
+
+
+def _row(
+    name: str, run: ConformanceRun, guests: Sequence[str], known: Sequence[KnownDifference]
+) -> str:
+    marks = " | ".join(_mark(name, run, guest) for guest in guests)
+    applying = _applying(name, run, known)
+    happens = _joined(_happens(each.happens, applying) for each in applying)
+    hits = _joined(f"{each.hits} {_link(each)}" for each in applying)
+    if not applying:
+        happens = next(iter(run.differing[name].values())).text
+    cell = next(iter(run.differing[name].values())).cell
+    probe = f"`{name}`<br>`{cell}`"
+    demanded = _demanded(run.answers.get(name, {}))
+    return f"| {probe} | {marks} | {demanded} | {_escaped(happens)} | {_escaped(hits)} |"
+
+
+def _mark(name: str, run: ConformanceRun, guest: str) -> str:
+    if guest in run.differing[name]:
+        return "x"
+    answer = run.answers.get(name, {}).get(guest)
+    return "n/a" if answer and answer.result == "skipped" else ""
+
+
+def _applying(
+    name: str, run: ConformanceRun, known: Sequence[KnownDifference]
+) -> list[KnownDifference]:
+    kernels = [run.kernels[guest] for guest in run.differing[name] if guest in run.kernels]
+    return [each for each in known if each.probe == name and any(map(each.holds_for, kernels))]
+
+
+def _happens(text: str, applying: Sequence[KnownDifference]) -> str:
+    ranges = [_range(each) for each in applying if each.happens == text]
+    return f"{text} ({' or '.join(ranges)})" if all(ranges) else text
+
+
+def _range(known: KnownDifference) -> str:
+    """Say of which kernels a difference is known."""
+    words = [f"since {known.since}"] if known.since else []
+    words += [f"before {known.before}"] if known.before else []
+    words += [f"{known.mode} mode"] if known.mode else []
+    return ", ".join(words)
+
+
+def _link(known: KnownDifference) -> str:
+    page_of_it = known.reference.removeprefix("docs/")
+    return f"[Report]({page_of_it})." if page_of_it.startswith("upstream/") else ""
+
+
+def _demanded(answers: Mapping[str, ProbeAnswer]) -> str:
+    for answer in answers.values():
+        return _escaped(f"{answer.demand} ({answer.source})")
+    return _CANNOT_ANSWER
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return " ".join(dict.fromkeys(text.strip() for text in texts))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _conforming(run: ConformanceRun) -> Iterator[str]:
+    """List the probes that conform in all guests: what was asked is a result, too."""
+    yield "## Probes that conform in all guests\n"
+    names = sorted(set(run.answers) - set(run.differing))
+    for group in dict.fromkeys(name.partition("/")[0] for name in names):
+        inside = [name.partition("/")[2] for name in names if name.startswith(f"{group}/")]
+        yield f"* `{group}`: {', '.join(inside)}."

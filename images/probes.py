@@ -1,0 +1,61 @@
+"""The program `conformance`: probes of what a kernel does, compared with its written ABI.
+
+Its sources are in images/conformance, one file for each group of probes.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from foothold_lab.images import processes
+from foothold_lab.images.debian_arch import AMD64, ARM64, Port
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.recipes import MIB, Materials, Recipe
+
+PORTS = (AMD64, ARM64)
+SOURCES = Path(__file__).with_name("conformance")
+PROGRAM = "conformance"
+FLAGS = ("-std=gnu11", "-O2", "-static", "-pthread", "-Wall", "-Wextra", "-Werror")
+
+
+_DEFINITION = re.compile(r'^(LONE_)?PROBE\(\w+,\s*"([a-z]+/[a-z0-9-]+)"', re.MULTILINE)
+
+
+@functools.cache
+def probe_names() -> Mapping[str, bool]:
+    """Return the names of all probes, and whether a probe may end or hang its guest."""
+    return {
+        name: bool(alone)
+        for source in sorted(SOURCES.glob("*.c"))
+        for alone, name in _DEFINITION.findall(source.read_text())
+    }
+
+
+def make_conformance(materials: Materials, out: Path) -> None:
+    """Compile all probes into one static program."""
+    toolchain = materials.image("toolchain")
+    compiler = toolchain / f"usr/bin/{materials.port.compiler}-gcc-12"
+    done = processes.run(
+        [compiler, f"--sysroot={toolchain}", f"-B{toolchain}/usr/bin", *FLAGS,
+         "-o", out / PROGRAM, *sorted(SOURCES.glob("*.c"))]
+    )  # fmt: skip
+    if done.returncode:
+        raise ImageError(f"the probes do not compile: {done.stderr.strip()}", "report this")
+
+
+def _recipe(port: Port) -> Recipe:
+    return Recipe(
+        name=port.image(PROGRAM),
+        make=make_conformance,
+        needs=(port.image("toolchain"),),
+        port=port,
+        sources=(Path(__file__), *sorted(SOURCES.glob("*.[ch]"))),
+        space=4 * MIB,
+    )
+
+
+PROBES: tuple[Recipe, ...] = tuple(map(_recipe, PORTS))
+RECIPES: Mapping[str, Recipe] = {each.name: each for each in PROBES}
