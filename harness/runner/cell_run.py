@@ -135,27 +135,11 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
             error.record.write(directory, "stdout.jsonl" if subject.reports else "stdout")
             notes += [f"it had printed: {line}" for line in _last_words(error.record)]
         booted.unsound |= isinstance(error, GuestError) or error.code in _SPOILS_GUEST
-        if isinstance(error, GuestError) and cell.expected and cell.expected.panics:
-            seconds = time.monotonic() - started
-            return replace(
-                evidence.judge_panic(cell, error, seconds=seconds, notes=notes),
-                artefacts=str(directory),
-            )
-        if booted.unsound and error.record and cell.expected and cell.expected.conformance:
-            verdict = _judge_killed_guest(booted, cell, subject, error)
-            seconds = time.monotonic() - started
-            return replace(verdict, seconds=seconds, artefacts=str(directory))
-        return Verdict(
-            cell=cell.id,
-            result=Result.ERROR,
+        verdict = _unobserved(booted, cell, subject, error)
+        return replace(
+            verdict,
             seconds=time.monotonic() - started,
-            expected=cell.expected,
-            findings=(error.finding,),
-            blame=error.blame,
-            remedy=error.remedy,
-            notes=tuple(notes),
-            console=error.console if isinstance(error, GuestError) else guest.diagnose(),
-            command=cell.command,
+            notes=(*notes, *verdict.notes),
             artefacts=str(directory),
         )
     if execution.untraced:
@@ -175,6 +159,28 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
     )
     missing = _missing(booted, cell, subject, verdict, traced=not untraced)
     return replace(add_missing(verdict, missing), artefacts=str(directory))
+
+
+def _unobserved(booted: BootedGuest, cell: Cell, subject: Subject, error: FootholdError) -> Verdict:
+    """Return the verdict on a cell whose subject did not come to an end that can be observed.
+
+    Its guest may have been expected to die.
+    """
+    if isinstance(error, GuestError) and cell.expected and cell.expected.panics:
+        return evidence.judge_panic(cell, error, seconds=0.0)
+    if booted.unsound and error.record and cell.expected and cell.expected.conformance:
+        return _judge_killed_guest(booted, cell, subject, error)
+    return Verdict(
+        cell=cell.id,
+        result=Result.ERROR,
+        seconds=0.0,
+        expected=cell.expected,
+        findings=(error.finding,),
+        blame=error.blame,
+        remedy=error.remedy,
+        console=error.console if isinstance(error, GuestError) else booted.guest.diagnose(),
+        command=cell.command,
+    )
 
 
 def _judge_probes(

@@ -303,7 +303,7 @@ static int memory_file(const void *content, size_t bytes)
 	return file;
 }
 
-PROBE(exec_format, "process/exec-format", "exec of a file that is no program fails with ENOEXEC.", "execve(2)")
+PROBE(exec_format, "process/exec-format", "exec of a file that is not a program fails with ENOEXEC.", "execve(2)")
 {
 	int file = memory_file("no program", 10);
 	char *argv[] = {"x", NULL}, *none[] = {NULL};
@@ -430,7 +430,7 @@ static void *die_with_lock(void *lock)
 	return NULL;
 }
 
-PROBE(robust, "process/robust-list", "The next owner of a robust mutex is told that the last one died.", "get_robust_list(2)")
+PROBE(robust, "process/robust-list", "The next owner of a robust mutex learns that the last one died.", "get_robust_list(2)")
 {
 	pthread_t thread;
 	pthread_mutex_t lock;

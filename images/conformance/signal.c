@@ -1,4 +1,4 @@
-/* Signals: how a handler is entered and left, its stack, and what it is told. */
+/* Signals: how a handler is entered and left, its stack, and what it learns. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -683,7 +683,7 @@ PROBE(sigpipe, "signal/sigpipe", "A write to a pipe without a reader kills by SI
 	demand_equal(in_child(die_of_pipe), 128 + SIGPIPE, "the end of the child");
 }
 
-/* ---- what a handler is told ---- */
+/* ---- what a handler learns ---- */
 
 static siginfo_t told;
 
@@ -694,7 +694,7 @@ static void note_info(int number, siginfo_t *info, void *context)
 	calls++;
 }
 
-PROBE(kill_info, "signal/kill-info", "kill(2) is told as SI_USER, with the sender's pid and uid.",
+PROBE(kill_info, "signal/kill-info", "kill(2) reports SI_USER, with the sender's pid and uid.",
       "sigaction(2)")
 {
 	on_signal(SIGUSR1, note_info, 0);
@@ -704,7 +704,7 @@ PROBE(kill_info, "signal/kill-info", "kill(2) is told as SI_USER, with the sende
 	demand_equal(told.si_uid, getuid(), "si_uid");
 }
 
-PROBE(tgkill_info, "signal/tgkill-info", "tgkill(2) is told as SI_TKILL.", "sigaction(2)")
+PROBE(tgkill_info, "signal/tgkill-info", "tgkill(2) reports SI_TKILL.", "sigaction(2)")
 {
 	on_signal(SIGUSR1, note_info, 0);
 	syscall(SYS_tgkill, getpid(), getpid(), SIGUSR1);
@@ -712,7 +712,7 @@ PROBE(tgkill_info, "signal/tgkill-info", "tgkill(2) is told as SI_TKILL.", "siga
 	demand_equal(told.si_pid, getpid(), "si_pid");
 }
 
-PROBE(queue_info, "signal/sigqueue-info", "sigqueue(3) is told as SI_QUEUE, with its value.", "sigqueue(3)")
+PROBE(queue_info, "signal/sigqueue-info", "sigqueue(3) reports SI_QUEUE, with its value.", "sigqueue(3)")
 {
 	on_signal(SIGUSR1, note_info, 0);
 	sigqueue(getpid(), SIGUSR1, (union sigval){.sival_ptr = (void *)0x123456789abcUL});
@@ -720,7 +720,7 @@ PROBE(queue_info, "signal/sigqueue-info", "sigqueue(3) is told as SI_QUEUE, with
 	demand_equal((long)(uintptr_t)told.si_value.sival_ptr, 0x123456789abcL, "si_value");
 }
 
-PROBE(timer_info, "signal/timer-info", "A POSIX timer is told as SI_TIMER, with its value.",
+PROBE(timer_info, "signal/timer-info", "A POSIX timer reports SI_TIMER, with its value.",
       "timer_create(2)")
 {
 	timer_t timer;
