@@ -25,7 +25,12 @@ from foothold_lab.harness.cli.history_options import (
 )
 
 if TYPE_CHECKING:
-    from foothold_lab.harness.results_db.compare import Change, Comparison, Difference
+    from foothold_lab.harness.results_db.compare import (
+        Change,
+        Comparison,
+        Difference,
+        ProbeChange,
+    )
     from foothold_lab.harness.results_db.reader import StoredRun
 
 _MOST_NAMES = 12  # in a list of cells
@@ -73,6 +78,8 @@ def _describe(found: Comparison, before: StoredRun, now: StoredRun) -> Iterator[
     yield from _section("repaired", "green", _changes(found.repaired))
     yield from _section("different path", "yellow", _changes(paths))
     yield from _section("no verdict any more", "yellow", _changes(found.lost_answers))
+    yield from _section("probes that no longer conform", "red", _probes(found.broken_probes))
+    yield from _section("repaired probes", "green", _probes(found.repaired_probes))
     yield from _section("flaky: a retry had another verdict", "yellow", found.flaky)
     yield from _section(
         "slower than the noise of earlier runs",
@@ -105,6 +112,10 @@ def _changes(changes: Iterable[Change]) -> Iterator[str]:
         yield f"{each.cell}: {each.before} → {each.now}"
         if each.finding:
             yield f"    {each.finding.text} [{each.finding.code}]"
+
+
+def _probes(changes: Iterable[ProbeChange]) -> Iterator[str]:
+    return (f"{each.probe} in {each.cell}: {each.measured}" for each in changes)
 
 
 def _others(changes: Iterable[Difference]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Judges probes of a kernel: what a program of probes reports, compared with the known differences.
+"""Judges the probes of a kernel, and lists its known differences.
 
 * `report`        what the program printed
 * `differences`   the known differences of kernels, in differences.toml
@@ -13,7 +13,6 @@ from foothold_lab.harness.conformance.differences import (
     known_differences,
 )
 from foothold_lab.harness.conformance.judge import (
-    differing_probes,
     judge_kernel_faults,
     judge_killed_guest,
     judge_probes,
@@ -25,7 +24,6 @@ __all__ = [
     "KnownDifference",
     "ProbeAnswer",
     "ProbeReport",
-    "differing_probes",
     "judge_kernel_faults",
     "judge_killed_guest",
     "judge_probes",

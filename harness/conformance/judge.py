@@ -9,9 +9,8 @@ from dataclasses import replace
 from foothold_lab.harness.conformance.differences import KnownDifference
 from foothold_lab.harness.conformance.report import ProbeAnswer, ProbeReport
 from foothold_lab.harness.model.findings import Code, Finding
+from foothold_lab.harness.model.probes import COUNTS, evidence_of
 from foothold_lab.harness.model.verdict import Observation
-
-PROBE = "probe "  # before the name of a probe, as the name of a line of evidence
 
 
 def judge_probes(
@@ -27,12 +26,12 @@ def judge_probes(
     by_name = {each.probe: each for each in known}
     judged = {each.probe: _judge(each, by_name.get(each.probe)) for each in report.answers}
     findings = [finding for finding, _ in judged.values() if finding]
-    lines = {f"{PROBE}{probe}": line for probe, (_, line) in judged.items() if line}
+    lines = {evidence_of(probe): line for probe, (_, line) in judged.items() if line}
     counts = _counts(report.answers)
     return replace(
         observation,
         message=counts if observation.message else "",
-        evidence={**observation.evidence, "probes": counts, **lines},
+        evidence={**observation.evidence, COUNTS: counts, **lines},
         contradictions=(*observation.contradictions, *findings, *_gaps(report)),
     )
 
@@ -48,9 +47,9 @@ def judge_killed_guest(
     probe = report.unanswered or ", ".join(asked)
     for each in known:
         if each.probe == probe and each.effect == "guest-killed":
-            return None, {f"{PROBE}{probe}": f"{cause} [{Code.CONFORMANCE_KNOWN}]"}
+            return None, {evidence_of(probe): f"{cause} [{Code.CONFORMANCE_KNOWN}]"}
     finding = Finding(Code.CONFORMANCE_GUEST_KILLED, f"{probe}: {cause}")
-    return finding, {f"{PROBE}{probe}": str(finding)}
+    return finding, {evidence_of(probe): str(finding)}
 
 
 def judge_kernel_faults(
@@ -68,14 +67,7 @@ def judge_kernel_faults(
     if not harmful:
         return replace(observation, contradictions=(*observation.contradictions, *faults))
     line = f"{faults[0].text.splitlines()[0]} [{Code.CONFORMANCE_KNOWN}]"
-    return replace(observation, evidence={**observation.evidence, f"{PROBE}{harmful[0]}": line})
-
-
-def differing_probes(evidence: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the probes that differ according to the evidence of a cell, and what they measured."""
-    return {
-        name.removeprefix(PROBE): text for name, text in evidence.items() if name.startswith(PROBE)
-    }
+    return replace(observation, evidence={**observation.evidence, evidence_of(harmful[0]): line})
 
 
 def _judge(answer: ProbeAnswer, known: KnownDifference | None) -> tuple[Finding | None, str]:

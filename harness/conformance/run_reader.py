@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foothold_lab.harness.conformance.differences import Kernel, kernel_of
-from foothold_lab.harness.conformance.judge import differing_probes
 from foothold_lab.harness.conformance.report import ProbeAnswer, read_report
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import GuestReady, RunStarted
+from foothold_lab.harness.model.probes import differing_probes
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.run_directory import RunFiles, decode, read_events
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from foothold_lab.harness.model.findings import Finding
+from foothold_lab.harness.model.probes import COUNTS, SUBJECTS, differing_probes
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.results_db.fingerprints import stable_facts, stable_provenance
 from foothold_lab.harness.results_db.models import Run, StoredBoot, StoredCell
@@ -47,11 +48,21 @@ class Slowdown:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeChange:
+    """A probe that differs from its ABI in one of two runs only, and what it measured there."""
+
+    cell: str
+    probe: str
+    measured: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """The differences of run `b` from run `a`.
 
     `new_failures` did not fail in `a`. `lost_answers` had a result in `a` and have none now. `flaky` had
-    another result when retried. `changed_inputs` are versions and subjects, `changed_kernels` guests
+    another result when retried. `broken_probes` conform in `a` and differ in `b`, `repaired_probes` the
+    reverse. `changed_inputs` are versions and subjects, `changed_kernels` guests
     with another kernel or image under the same name. `common` counts the cells of both runs.
     """
 
@@ -61,6 +72,8 @@ class Comparison:
     repaired: tuple[Change, ...]
     changed_paths: tuple[Change, ...]
     lost_answers: tuple[Change, ...]
+    broken_probes: tuple[ProbeChange, ...]
+    repaired_probes: tuple[ProbeChange, ...]
     flaky: tuple[str, ...]
     slowdowns: tuple[Slowdown, ...]
     changed_inputs: tuple[Difference, ...]
@@ -78,6 +91,8 @@ class Comparison:
             self.repaired,
             self.changed_paths,
             self.lost_answers,
+            self.broken_probes,
+            self.repaired_probes,
             self.flaky,
             self.slowdowns,
             self.changed_inputs,
@@ -100,6 +115,7 @@ def compare_runs(a: StoredRun, b: StoredRun, earlier: Mapping[str, Sequence[floa
         if _is_new_failure(asked_a.get(name), cell)
     ]
     guests = [(a.guests[name], boot) for name, boot in b.guests.items() if name in a.guests]
+    probes = [(_evidence(a, x), _evidence(b, y), y.name) for x, y in both if _has_probes(y)]
     return Comparison(
         a=a.run.name,
         b=b.run.name,
@@ -107,6 +123,10 @@ def compare_runs(a: StoredRun, b: StoredRun, earlier: Mapping[str, Sequence[floa
         repaired=tuple(_change(x, y) for x, y in both if x.is_bad and y.result is Result.PASS),
         changed_paths=tuple(_change(x, y) for x, y in both if _changed_path(x, y)),
         lost_answers=tuple(_change(x, y) for x, y in both if _lost_answer(x, y)),
+        broken_probes=tuple(change for x, y, cell in probes for change in _differs_now(cell, x, y)),
+        repaired_probes=tuple(
+            change for x, y, cell in probes for change in _differs_now(cell, y, x)
+        ),
         flaky=tuple(cell.name for cell in asked_b.values() if cell.flaky),
         slowdowns=tuple(_slowdowns(asked_b.values(), earlier)),
         changed_inputs=tuple(_changed_inputs(a.run, b.run)),
@@ -123,6 +143,26 @@ def _is_new_failure(before: StoredCell | None, now: StoredCell) -> bool:
     if before is None or not before.is_bad:
         return now.is_bad
     return before.result is Result.ERROR and now.result is Result.FAIL
+
+
+def _has_probes(cell: StoredCell) -> bool:
+    return cell.subject.startswith(SUBJECTS)
+
+
+def _evidence(run: StoredRun, cell: StoredCell) -> Mapping[str, str]:
+    verdict = run.verdict(cell)
+    return verdict.observed.evidence if verdict and verdict.observed else {}
+
+
+def _differs_now(
+    cell: str, before: Mapping[str, str], now: Mapping[str, str]
+) -> Iterator[ProbeChange]:
+    """Yield the probes that differ now and conformed before; none if they were not asked before."""
+    if COUNTS in before:
+        known = differing_probes(before)
+        for probe, measured in differing_probes(now).items():
+            if probe not in known:
+                yield ProbeChange(cell=cell, probe=probe, measured=measured)
 
 
 def _changed_path(before: StoredCell, now: StoredCell) -> bool:

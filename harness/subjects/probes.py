@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from foothold_lab.harness.model.probes import SUBJECTS
 from foothold_lab.harness.subjects.packaged_program import IMAGE, PackagedProgram
 from foothold_lab.images.probes import PORTS, PROGRAM
 
-PREFIX = "conformance-"
 GROUPS = (
     "mmap", "signal", "registers", "trap", "process", "memory", "time", "ptrace", "seccomp",
 )  # fmt: skip
@@ -23,13 +23,15 @@ _TIMEOUT = 60.0  # seconds: the program ends a probe that hangs, after 10
 
 def subject_of_probe(probe: str) -> str:
     """Return the name of the subject that runs a probe (`GROUP/QUESTION`) on this machine."""
-    return f"{PREFIX}{probe.replace('/', '.') if probe in LONE_PROBES else probe.partition('/')[0]}"
+    return (
+        f"{SUBJECTS}{probe.replace('/', '.') if probe in LONE_PROBES else probe.partition('/')[0]}"
+    )
 
 
 def _here() -> Iterator[tuple[str, PackagedProgram]]:
     for name in (*GROUPS, *LONE_PROBES):
         yield (
-            f"{PREFIX}{name.replace('/', '.')}",
+            f"{SUBJECTS}{name.replace('/', '.')}",
             PackagedProgram(
                 title=f"Probes of {name}" if name in GROUPS else f"The probe {name}",
                 image=PROGRAM,

@@ -237,3 +237,33 @@ def test_one_of_the_usual_times_at_least_is_usual(times: list[float]) -> None:
     # a few runs on a busy machine move neither
     spoilt = typical_time([*[9999.0] * ((len(times[:MAX_SAMPLES]) - 1) // 2), *times][:MAX_SAMPLES])
     assert spoilt and spoilt.median <= 9999
+
+
+def test_compares_the_probes_of_two_kernels_by_name(database: Database) -> None:
+    cell = Cell(guest="uml-own", limits=ONE.limits, policy="", subject="conformance-signal")
+    before, now = (
+        replace(
+            made.passes(cell),
+            observed=samples.observation(
+                samples.HIGH_ALLOCATES, evidence={"probes": "3 were asked", **differ}
+            ),
+        )
+        for differ in (
+            {"probe signal/one": "lost [conformance/known]", "probe signal/two": "lost"},
+            {"probe signal/one": "lost", "probe signal/three": "0, not 1"},
+        )
+    )
+    found = compared(database, *runs({cell: before}, {cell: now}))
+    [broken], [repaired] = found.broken_probes, found.repaired_probes
+    assert (broken.cell, broken.probe, broken.measured) == (cell.id, "signal/three", "0, not 1")
+    assert repaired.probe == "signal/two"
+    assert not found.same
+
+
+def test_a_probe_that_was_not_asked_is_not_repaired(database: Database) -> None:
+    cell = Cell(guest="uml-own", limits=ONE.limits, policy="", subject="conformance-x.y")
+    observed = samples.observation(samples.HIGH_ALLOCATES, evidence={"probe x/y": "it died"})
+    died = replace(made.passes(cell), observed=observed)
+    found = compared(database, *runs({cell: died}, {cell: replace(died, observed=None)}))
+    assert not found.repaired_probes
+    assert not found.broken_probes
