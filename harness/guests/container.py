@@ -35,10 +35,11 @@ from foothold_lab.harness.model.errors import (
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Supervision
+from foothold_lab.harness.transport.arguments import ArgumentStream
 from foothold_lab.harness.transport.container import ExecStream
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import Stream
-from foothold_lab.harness.transport.supervised import agent_argv, measured
+from foothold_lab.harness.transport.supervised import agent_arguments, measured
 
 PARTING = 10.0  # seconds for the agent to kill what it supervises and to exit
 LABEL = "org.foothold-lab.guest"
@@ -179,12 +180,13 @@ class Container:
             if limits.memory is not None:
                 self._limit_memory(running, limits.memory)
             user, placed = self._contents.place(running.container, how)
-            command = agent_argv(self.paths.agent, own, argv, placed, running.tracer)
+            arguments = agent_arguments(own, argv, placed, running.tracer)
+            command = (self.paths.agent, "run")
             stream = ExecStream(self._client.api, running.container.id, command, user)
         except (DockerException, OSError) as error:
             raise _not_taken(error, how.user) from error
         try:
-            yield stream
+            yield ArgumentStream(stream, arguments)
         except LostContactError as error:
             died = GuestError(
                 f"the container went away under the subject: {error}",

@@ -26,7 +26,7 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.stream import PipeStream, Stream
-from foothold_lab.harness.transport.supervised import OWN_TRACER, agent_argv, measured
+from foothold_lab.harness.transport.supervised import OWN_TRACER, agent_arguments, measured
 from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.catalogue import HOST_AGENT
@@ -105,8 +105,9 @@ class Native:
         """See `Guest.open`."""
         check_user(self.name, how.user, argv[0], self._config.directory)
         with working_directory(self._config.directory, how) as placed:
-            command = agent_argv(self.paths.agent, limits, argv, placed, self._strace())
-            with keep_supervisor(self.paths.agent, command) as stream:
+            arguments = agent_arguments(limits, argv, placed, self._strace())
+            command = (self.paths.agent, "run")
+            with keep_supervisor(self.paths.agent, command, arguments) as stream:
                 yield stream
 
     def _strace(self) -> str:

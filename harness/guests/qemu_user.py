@@ -34,7 +34,7 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.stream import PipeStream, Stream
-from foothold_lab.harness.transport.supervised import OWN_TRACE, agent_argv, measured
+from foothold_lab.harness.transport.supervised import OWN_TRACE, agent_arguments, measured
 from foothold_lab.images import apt
 from foothold_lab.images.elf_file import ElfError, ElfFile, read_elf
 
@@ -140,9 +140,10 @@ class QemuUser:
         prefix = ("-L", how.overlay) if self._brings_loader(program, how) else ()
         command = [*self._start, *prefix, *words, *log, *argv]
         with working_directory(self._config.directory, replace(how, environment={})) as placed:
-            command = agent_argv(self._supervisor, limits, command, placed, f"{OWN_TRACE}{fifo}")
+            arguments = agent_arguments(limits, command, placed, f"{OWN_TRACE}{fifo}")
             try:
-                with keep_supervisor(self._supervisor, command) as stream:
+                run = (self._supervisor, "run")
+                with keep_supervisor(self._supervisor, run, arguments) as stream:
                     yield stream
             finally:
                 fifo.unlink(missing_ok=True)  # the agent may have been killed

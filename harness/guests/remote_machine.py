@@ -34,7 +34,7 @@ from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.model.ssh_address import SshAddress
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import Stream
-from foothold_lab.harness.transport.supervised import OWN_TRACER, agent_argv, measured
+from foothold_lab.harness.transport.supervised import OWN_TRACER, agent_arguments, measured
 from foothold_lab.images.debian_arch import PORTS, Port
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ class RemoteMachine:
             work, files = f"work-{next(self._runs)}", how.work_files
             place = f"{directory.path}/{work}"
             how = replace(how, directory=place, fresh_directory=False, made_directory=True)
-        command = agent_argv(directory.agent, limits, argv, how, OWN_TRACER)
-        with directory.run(command[1:], deadline, work=work, files=files) as stream:
+        command = ("run", *agent_arguments(limits, argv, how, OWN_TRACER))
+        with directory.run(command, deadline, work=work, files=files) as stream:
             try:
                 yield stream
             except LostContactError as error:

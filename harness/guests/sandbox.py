@@ -35,7 +35,7 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.stream import PipeStream, Stream
-from foothold_lab.harness.transport.supervised import agent_argv, measured
+from foothold_lab.harness.transport.supervised import agent_arguments, measured
 from foothold_lab.images import apt
 
 
@@ -149,8 +149,9 @@ class Sandbox:
         if self.paths.placement == "bound":
             overlay = self._of_share(how.overlay) if how.overlay else None
             how = replace(how, overlay="", image="")
-        command = self._command(agent_argv(AGENT, limits, argv, how, STRACE), overlay)
-        with keep_supervisor(self._agent, command) as stream:
+        arguments = agent_arguments(limits, argv, how, STRACE)
+        command = self._command((AGENT, "run"), overlay)
+        with keep_supervisor(self._agent, command, arguments) as stream:
             yield stream
 
     def push(self, source: Path, target: str) -> None:

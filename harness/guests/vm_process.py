@@ -25,11 +25,12 @@ from foothold_lab.harness.model.errors import GuestError, SubjectError
 from foothold_lab.harness.model.facts import LARGEST, Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Supervision
+from foothold_lab.harness.transport.arguments import ArgumentStream
 from foothold_lab.harness.transport.console import Console
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.keys import Keys
 from foothold_lab.harness.transport.stream import Stream
-from foothold_lab.harness.transport.supervised import agent_argv
+from foothold_lab.harness.transport.supervised import agent_arguments
 
 if TYPE_CHECKING:
     from foothold_lab.harness.transport.ssh import Ssh
@@ -166,13 +167,13 @@ class VmProcess:
     ) -> Iterator[Stream]:
         """Start a program under the guest's agent."""
         assert self._ssh, "connect first"
+        arguments = agent_arguments(limits, argv, how, STRACE)
         try:
-            command = agent_argv(AGENT, limits, argv, how, STRACE)
-            stream = self._ssh.open(command, deadline)
+            stream = self._ssh.open((AGENT, "run"), deadline)
         except OSError as error:
             raise self._explain(f"the guest cannot start a program: {error}") from error
         try:
-            yield stream
+            yield ArgumentStream(stream, arguments)
         except LostContactError as error:
             died = self._lost(str(error))
             died.record = error.record

@@ -28,7 +28,7 @@ from foothold_lab.harness.model.errors import UnsupportedError, UsageError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.run_directory import DAMAGED
 from foothold_lab.harness.subjects import libraries
-from foothold_lab.harness.transport.supervised import agent_argv
+from foothold_lab.harness.transport.supervised import agent_arguments
 from foothold_lab.images import elf, initramfs
 from foothold_lab.images.builder import Builder
 
@@ -214,11 +214,11 @@ def _subject(recorded: RecordedCell, paths: GuestPaths, scale: float, strace: st
             overlay="",
         )
         argv = _of_copy(recorded.subject, paths, argv)
-    words = agent_argv(paths.agent, recorded.cell.limits, argv, replace(how, timeout=None), strace)
+    arguments = agent_arguments(recorded.cell.limits, argv, replace(how, timeout=None), strace)
     text = ["--text"]
     if how.timeout is not None:
         text += ["--timeout", str(max(1, round(how.timeout)))]
-    return [*words[:2], *text, *words[2:]]
+    return [paths.agent, "run", *text, *arguments]
 
 
 def _of_copy(subject: subjects.Subject, paths: GuestPaths, argv: Sequence[str]) -> tuple[str, ...]:

@@ -28,8 +28,10 @@ class FrameKind(bytes, Enum):
     """The kinds of frames. Names and values are those of `enum frame_kind` in the agent."""
 
     # to the agent
+    ARGUMENTS = b"v"
+    """The arguments of `agent run`, each with a NUL byte at its end; the first frame."""
     KEY = b"n"
-    """The key of the seals; the first frame, without which the agent sends none."""
+    """The key of the seals, before any other frame but the arguments."""
     INPUT = b"i"
     """Bytes for the standard input of the subject."""
     CLOSE_INPUT = b"c"

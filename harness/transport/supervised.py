@@ -6,6 +6,7 @@ maps and sends that line, so that a checkpoint costs one round trip.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -29,6 +30,7 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.output import MOST_EXPECTED
 from foothold_lab.harness.model.patterns import compile_pattern
 from foothold_lab.harness.model.record import UNTRACED, Ending, Record, Stop, Supervision
+from foothold_lab.harness.transport.arguments import refused_arguments
 from foothold_lab.harness.transport.frames import (
     FrameKind,
     Frames,
@@ -55,6 +57,7 @@ WORKING_DIRECTORY = "/run/work"  # of a subject in that root
 _CHECKPOINT = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
 
 
+_TOO_LONG = os.strerror(errno.E2BIG)
 _T = TypeVar("_T")
 
 
@@ -62,14 +65,13 @@ class _Pid(msgspec.Struct):
     pid: int
 
 
-def agent_argv(
-    agent: str,
+def agent_arguments(
     limits: Limits,
     argv: Sequence[str],
     how: Supervision = UNTRACED,
     strace: str = "",
 ) -> list[str]:
-    """Return the command line of the agent that runs `argv` under `limits`, supervised as `how`.
+    """Return the arguments of `agent run` for `argv` under `limits`, supervised as `how`.
 
     `strace` is its path in the guest (with faults the agent is the tracer instead), or OWN_TRACER, or
     `fifo:PATH`: the program itself writes the trace into a FIFO that the agent makes there. It is an
@@ -94,7 +96,7 @@ def agent_argv(
         words += ["--user", how.user]
     if how.stdin and not how.terminal:
         words += ["--input", how.stdin]
-    return [agent, "run", *words, *_options(limits), "--", *argv]
+    return [*words, *_options(limits), "--", *argv]
 
 
 def _location(how: Supervision) -> Iterator[str]:
@@ -383,11 +385,13 @@ class _Supervision:
         if len(payload) > room:
             self._note_cut("trace")
 
-    def _not_started(self, complaint: str) -> SubjectError | InfrastructureError:
+    def _not_started(self, complaint: str) -> FootholdError:
+        printed = bytes(self._trace or b"").decode(errors="replace").strip()
+        if _TOO_LONG in (complaint if self._pid else printed):
+            return refused_arguments(self._argv)
         if self._pid:
             what = f"the subject could not be started: {complaint}"
             return SubjectError(what, code=Code.SUBJECT_NOT_STARTED)
-        printed = bytes(self._trace or b"").decode(errors="replace").strip()
         return InfrastructureError(
             f"the subject could not be traced: {printed[-500:] or 'strace printed nothing'}",
             "--no-trace runs it without a tracer",

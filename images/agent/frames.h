@@ -15,8 +15,9 @@
 
 enum frame_kind {
 	/* from the harness */
-	FRAME_KEY = 'n',   /* the key of the seals; the first frame, without which none is sent */
-	FRAME_INPUT = 'i', /* bytes for the standard input of the subject */
+	FRAME_ARGUMENTS = 'v', /* those of `agent run`, if its command line has none: arguments.h */
+	FRAME_KEY = 'n',       /* the key of the seals, before any other frame but the arguments */
+	FRAME_INPUT = 'i',     /* bytes for the standard input of the subject */
 	FRAME_CLOSE_INPUT = 'c', /* close the standard input of the subject */
 	FRAME_STOP = 'k',        /* stop all its threads, send its maps, and kill it */
 	FRAME_RESIZE = 'w',      /* its terminal: rows and columns, 2 bytes each, little endian */
@@ -43,6 +44,8 @@ enum frame_kind {
 
 /* Write the header of a frame with LENGTH bytes of payload. */
 void frame_header(unsigned char header[FRAME_HEADER], enum frame_kind kind, size_t length);
+/* The length of the payload behind a header. */
+size_t frame_length(const unsigned char header[FRAME_HEADER]);
 
 /* Frames from the harness, assembled from the pieces in which they arrive. */
 struct frame_reader {

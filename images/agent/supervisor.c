@@ -2,6 +2,7 @@
 #include "supervisor.h"
 
 #include "account.h"
+#include "arguments.h"
 #include "exit_maps.h"
 #include "guest_state.h"
 #include "output.h"
@@ -833,6 +834,16 @@ static int finish(struct supervisor *supervisor)
 	return ran ? process_tree_exit_code(tree) : EXIT_AGENT;
 }
 
+/* Without arguments on the command line, read them from standard input. */
+static struct arguments own_arguments(int argc, char **argv)
+{
+	struct arguments arguments = {argc, argv, NULL};
+	int error = argc > 2 ? 0 : arguments_read(&arguments, STDIN_FILENO, argv, argc);
+	if (error)
+		die(-error, "cannot read the arguments from standard input", NULL);
+	return arguments;
+}
+
 static void read_key(void)
 {
 	int error = output_read_key(STDIN_FILENO);
@@ -852,17 +863,19 @@ int run_main(int argc, char **argv)
 		.exit_filter = -1,
 	};
 	const char *rejected;
-	int program = run_options_parse(&supervisor.options, argc, argv, 2, &rejected);
+	const struct arguments arguments = own_arguments(argc, argv);
+	char **words = arguments.words;
+	int program = run_options_parse(&supervisor.options, arguments.count, words, 2, &rejected);
 	if (program < 0)
 		die_of_usage(rejected);
-	supervisor.program = argv + program;
+	supervisor.program = words + program;
 	if (supervisor.options.text)
 		output_as_text();
 	else
 		read_key();
 	choose_tracer(&supervisor);
 	make_place(&supervisor);
-	start(&supervisor, argv + 2);
+	start(&supervisor, words + 2);
 	watch(&supervisor);
 	return finish(&supervisor);
 }

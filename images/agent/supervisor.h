@@ -3,7 +3,8 @@
 #define FOOTHOLD_SUPERVISOR_H
 
 /* agent run [OPTIONS] -- PROGRAM: serve the harness on standard input and output (frames.h).
- * Returns the exit status of the agent. */
+ * Without arguments, they come from standard input, too (arguments.h). Returns the exit status of
+ * the agent. */
 int run_main(int argc, char **argv);
 
 #endif

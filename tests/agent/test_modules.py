@@ -29,6 +29,7 @@ OPTIONS = (
 )  # fmt: skip
 # a test or fuzz target, and the modules that are linked with it
 MODULES = {
+    "arguments": ("arguments", "frames", "util"),
     "newc": ("newc",),
     "frames": ("frames",),
     "address_map": ("address_map", "util"),
@@ -39,7 +40,7 @@ MODULES = {
 FUZZED = ("newc", "frames", "address_map", "options")
 PARSERS = (
     *OPTIONS, "newc", "frames", "address_map", "sandbox", "boot_payload", "text_output",
-    "bind_images",
+    "bind_images", "arguments",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from foothold_lab.harness.plan import Selection, find_plan, load_plan
 from foothold_lab.harness.subjects.packaged import subject, version
 from foothold_lab.harness.subjects.programs import PROGRAMS
 from foothold_lab.harness.subjects.subject import supervision
-from foothold_lab.harness.transport.supervised import agent_argv
+from foothold_lab.harness.transport.supervised import agent_arguments
 from foothold_lab.images import disks, programs
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
@@ -59,12 +59,12 @@ def test_a_program_that_writes_gets_a_root_and_its_image_there(
     postgres = subject("postgres", empty)
     guest = GuestPaths(share="/share", agent="/init", python="/usr/bin/python3", placement="merged")
     how = supervision(postgres, guest, 1.0, trace=False)
-    argv = agent_argv("/init", Limits(), postgres.argv, how)
+    argv = agent_arguments(Limits(), postgres.argv, how)
     assert argv[argv.index("--image") + 1] == "/root/store/postgres-1"
     assert "--subject-root" in argv
     assert argv[argv.index("--user") + 1] == "nobody"
     node = supervision(subject("node", empty), guest, 1.0, trace=False)
-    assert "--subject-root" not in agent_argv("/init", Limits(), ("/x",), node)
+    assert "--subject-root" not in agent_arguments(Limits(), ("/x",), node)
 
 
 def test_the_plan_runs_every_program_on_its_machine(empty: Builder) -> None:

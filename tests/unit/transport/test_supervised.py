@@ -26,7 +26,7 @@ from foothold_lab.harness.transport.supervised import (
     MOST_LINE,
     MOST_OUTPUT,
     LostContactError,
-    agent_argv,
+    agent_arguments,
     supervise,
 )
 from tests.unit.transport.sealing import Sealer
@@ -340,7 +340,7 @@ def test_takes_from_the_agent_that_a_subject_is_ready(condition: str) -> None:
 
 def test_passes_ready_conditions_to_the_agent() -> None:
     how = Supervision(ready_idle=0.15, ready_port=80, ready_file="/run/x.pid", ready_notify=True)
-    assert agent_argv("/init", Limits(), ["a"], how)[2:-2] == [
+    assert agent_arguments(Limits(), ["a"], how)[:-2] == [
         "--ready-idle", "150", "--ready-port", "80", "--ready-file", "/run/x.pid", "--ready-notify",
     ]  # fmt: skip
 
@@ -393,28 +393,27 @@ def test_blames_infrastructure_if_tracing_fails() -> None:
 
 
 def test_limits_become_options_of_the_agent() -> None:
-    assert agent_argv("/init", Limits(), ["a", "b"]) == ["/init", "run", "--", "a", "b"]
-    assert agent_argv("/init", Limits(rlimit_as=300 << 20), ["a"]) == [
-        "/init", "run", "--rlimit", "as=314572800", "--", "a",
+    assert agent_arguments(Limits(), ["a", "b"]) == ["--", "a", "b"]
+    assert agent_arguments(Limits(rlimit_as=300 << 20), ["a"]) == [
+        "--rlimit", "as=314572800", "--", "a",
     ]  # fmt: skip
-    traced = agent_argv(
-        "/init",
+    traced = agent_arguments(
         Limits(),
         ["a"],
         Supervision(trace=True, environment={"K": "V"}, directory="/d", root="/host"),
         "/bin/strace",
     )
     assert traced == [
-        "/init", "run", "--trace", "/bin/strace", "--env", "K=V", "--chroot", "/host",
+        "--trace", "/bin/strace", "--env", "K=V", "--chroot", "/host",
         "--chdir", "/d", "--", "a",
     ]  # fmt: skip
 
 
 def test_requests_exit_maps_only_with_a_tracer() -> None:
     last = Supervision(trace=True, exit_maps=True)
-    assert "--exit-maps" in agent_argv("/init", Limits(), ["a"], last, "/bin/strace")
-    assert "--exit-maps" not in agent_argv("/init", Limits(), ["a"], last, "fifo:/run/log")
-    assert "--exit-maps" not in agent_argv("/init", Limits(), ["a"], Supervision(exit_maps=True))
+    assert "--exit-maps" in agent_arguments(Limits(), ["a"], last, "/bin/strace")
+    assert "--exit-maps" not in agent_arguments(Limits(), ["a"], last, "fifo:/run/log")
+    assert "--exit-maps" not in agent_arguments(Limits(), ["a"], Supervision(exit_maps=True))
 
 
 def test_receives_exit_maps_without_a_request() -> None:
@@ -429,7 +428,7 @@ def test_every_limit_reaches_the_agent() -> None:
         "+layout=legacy+ceiling=39bit+occupied=0x1000000-0x2000000+hints=ignored@0x3000000-0x4000000"
         "+fail=mmap:3:ENOMEM"
     )
-    words = agent_argv("/init", Limits.parse(text), ["a"])[2:-2]
+    words = agent_arguments(Limits.parse(text), ["a"])[:-2]
     assert list(zip(words[::2], words[1::2], strict=True)) == [
         ("--rlimit", "data=1048576"), ("--rlimit", "stack=2097152"), ("--memory", "67108864"),
         ("--sysctl", "vm/overcommit_memory=2"), ("--sysctl", "vm/max_map_count=200"),

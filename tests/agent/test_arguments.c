@@ -1,0 +1,52 @@
+#include "arguments.h"
+#include "check.h"
+#include "frames.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static char *first[] = {"agent", "run", NULL};
+
+static int read_from(struct arguments *arguments, const void *bytes, size_t length)
+{
+	int ends[2];
+	CHECK(pipe(ends) == 0);
+	CHECK(write(ends[1], bytes, length) == (ssize_t)length);
+	close(ends[1]);
+	int error = arguments_read(arguments, ends[0], first, 2);
+	close(ends[0]);
+	return error;
+}
+
+static void the_words_follow_those_of_the_command_line(void)
+{
+	static const char frame[] = "v\x06\0\0\0--\0\0x"; /* the last NUL ends the literal */
+	struct arguments arguments;
+	CHECK(read_from(&arguments, frame, sizeof frame) == 0);
+	CHECK(arguments.count == 5 && !arguments.words[5]);
+	CHECK(!strcmp(arguments.words[1], "run") && !strcmp(arguments.words[2], "--"));
+	CHECK(!strcmp(arguments.words[3], "") && !strcmp(arguments.words[4], "x"));
+	arguments_free(&arguments);
+	CHECK(read_from(&arguments, "v\0\0\0\0", 5) == 0 && arguments.count == 2);
+	arguments_free(&arguments);
+}
+
+static void other_bytes_are_refused(void)
+{
+	unsigned char header[FRAME_HEADER];
+	struct arguments arguments;
+	CHECK(read_from(&arguments, "n\x01\0\0\0", 6) == -EPROTO);
+	CHECK(read_from(&arguments, "v\x01\0\0\0x", 6) == -EPROTO);
+	CHECK(read_from(&arguments, "v\x02\0\0\0x", 6) == -ENODATA);
+	CHECK(read_from(&arguments, "v", 1) == -ENODATA);
+	frame_header(header, FRAME_ARGUMENTS, MOST_ARGUMENTS + 1);
+	CHECK(read_from(&arguments, header, sizeof header) == -EPROTO);
+}
+
+int main(void)
+{
+	the_words_follow_those_of_the_command_line();
+	other_bytes_are_refused();
+	return 0;
+}
