@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -84,7 +84,6 @@ def cell(guest: Guest, facts: Facts, question: Cell, *, trace: bool = False) -> 
     how = subjects.supervision(subjects.ALLOCATOR, guest.paths, guest.scale, trace=trace)
     record = run_program(guest, argv, question.limits, Deadline.after(120), how=how)
     predicted = predict(facts, question.limits, question.policy)
-    record = replace(record, page_size=facts.page_size)
     verdict = judge(question, predicted, observe(record, pointers=facts.pointer_size), seconds=0)
     assert verdict.result is Result.PASS, verdict.findings
 

@@ -118,7 +118,7 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
             notes += [unpredicted] if unpredicted else []
         execution = execute(
             cell, subject, guest, deadline, trace=not untraced, guest_state=_moments(booted)
-        ).on_pages(facts.page_size)
+        )
         execution.write(directory, reports=subject.reports)
         observation = execution.observe(
             cell,

@@ -69,13 +69,6 @@ class Execution:
         difference = evidence.output_difference(cell.expected, self.last.stdout, cut=cut)
         return replace(observed, output_difference=difference)
 
-    def on_pages(self, size: int) -> Execution:
-        """Return it as the execution on a kernel with pages of `size` bytes."""
-        return Execution(
-            replace(self.record, page_size=size),
-            self.untraced and replace(self.untraced, page_size=size),
-        )
-
     def write(self, directory: Path, *, reports: bool) -> None:
         """Write the evidence into the directory of the cell.
 

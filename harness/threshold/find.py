@@ -105,7 +105,6 @@ def _execute(cell: Cell, subject: Subject, booted: BootedGuest, *, trace: bool) 
     """Run a cell; None if its subject cannot be started."""
     guest = booted.guest
     try:
-        done = execute(cell, subject, guest, deadline_for(cell, subject, guest), trace=trace)
+        return execute(cell, subject, guest, deadline_for(cell, subject, guest), trace=trace)
     except SubjectError:
         return None
-    return done.on_pages(booted.facts.page_size)

@@ -54,7 +54,7 @@ class FrameKind(bytes, Enum):
     """A request for /proc/PID/maps, and the answer."""
     # from the agent
     STARTED = b"s"
-    """{"pid":N}: the subject starts."""
+    """{"pid":N,"page_size":N}: the subject starts; the size of a page of its kernel in bytes."""
     STDOUT = b"o"
     """Its standard output."""
     STDERR = b"e"

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ from foothold_lab.harness.model.errors import (
 )
 from foothold_lab.harness.model.facts import LARGEST, Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.ledger import PAGE
 from foothold_lab.harness.model.output import MOST_EXPECTED
 from foothold_lab.harness.model.patterns import compile_pattern
 from foothold_lab.harness.model.record import UNTRACED, Ending, Record, Stop, Supervision
@@ -61,8 +62,9 @@ _TOO_LONG = os.strerror(errno.E2BIG)
 _T = TypeVar("_T")
 
 
-class _Pid(msgspec.Struct):
+class _Started(msgspec.Struct):
     pid: int
+    page_size: Annotated[int, msgspec.Meta(ge=4096, le=65536)]
 
 
 def agent_arguments(
@@ -220,6 +222,7 @@ class _Supervision:
         self._argv = argv
         self._on_checkpoint = on_checkpoint
         self._pid = 0
+        self._page_size = PAGE
         self._output = {FrameKind.STDOUT: _Output("stdout"), FrameKind.STDERR: _Output("stderr")}
         self._trace: bytearray | None = None
         self._cut: list[str] = []
@@ -293,7 +296,8 @@ class _Supervision:
             raise LostContactError(f"a frame of kind {kind!r}, which the agent does not send")
 
     def _take_start(self, payload: bytes) -> None:
-        self._pid = decode(payload, _Pid).pid
+        started = decode(payload, _Started)
+        self._pid, self._page_size = started.pid, started.page_size
 
     def _take_failure(self, payload: bytes) -> None:
         raise self._not_started(payload.decode(errors="replace"))
@@ -445,6 +449,7 @@ class _Supervision:
             written=self._written,
             stop=self._stop,
             guest_state=self._guest_state,
+            page_size=self._page_size,
         )
 
 

@@ -275,11 +275,12 @@ static void read_report(struct supervisor *supervisor)
 	report->complaint = end + 1;
 	if (report->time > 0)
 		return;
-	char text[32];
+	char text[64];
 	report->tracer = atoi(report->text + 1);
 	report->time = seconds();
 	supervisor->next_look = report->time + look_interval(supervisor);
-	int length = snprintf(text, sizeof text, "{\"pid\":%d}", (int)supervisor->tree.leader);
+	int length = snprintf(text, sizeof text, "{\"pid\":%d,\"page_size\":%ld}",
+		(int)supervisor->tree.leader, sysconf(_SC_PAGESIZE));
 	send_frame(FRAME_STARTED, text, (size_t)length);
 }
 

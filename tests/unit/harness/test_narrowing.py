@@ -32,7 +32,7 @@ class AgentStream:
 
     def __init__(self, answer: bytes) -> None:
         frames = (
-            (FrameKind.STARTED, b'{"pid": 1}'),
+            (FrameKind.STARTED, b'{"pid": 1, "page_size": 4096}'),
             (FrameKind.STDOUT, answer),
             (FrameKind.ENDED, b'{"status": 0}'),
         )

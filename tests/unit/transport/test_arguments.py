@@ -63,7 +63,8 @@ def test_refuses_arguments_that_no_kernel_takes(argument: str, message: str) -> 
 @pytest.mark.parametrize(
     "answer",
     [
-        frame(b"s", b'{"pid":7}') + frame(b"f", b"cannot execute x: Argument list too long"),
+        frame(b"s", b'{"pid":7,"page_size":4096}')
+        + frame(b"f", b"cannot execute x: Argument list too long"),
         frame(b"t", b"strace: exec: Argument list too long\n") + frame(b"f", b""),
     ],
     ids=["untraced", "traced"],
@@ -77,7 +78,7 @@ def test_arguments_that_the_kernel_refuses_are_an_error_of_usage(answer: bytes) 
 def test_a_program_gets_its_arguments_before_the_key() -> None:
     ending = {"status": 0, "signal": 0, "wall": 0.5, "user": 0.25, "system": 0.25, "max_rss": 4096,
               "minor_faults": 1, "outlived": 0}  # fmt: skip
-    answer = frame(b"s", b'{"pid":7}') + frame(b"x", json.dumps(ending).encode())
+    answer = frame(b"s", b'{"pid":7,"page_size":4096}') + frame(b"x", json.dumps(ending).encode())
     inner = Sent(answer)
     assert supervise(ArgumentStream(inner, ["--", "x"]), ["x"], Deadline.after(5)).pid == 7
     assert inner.sent.startswith(frame(b"v", b"--\0x\0") + b"n")

@@ -60,7 +60,7 @@ class SplitStream(Stream):
 
 def test_receives_output_in_order_however_it_is_split() -> None:
     whole = (
-        frame(FrameKind.STARTED, b'{"pid":7}')
+        frame(FrameKind.STARTED, b'{"pid":7,"page_size":4096}')
         + frame(FrameKind.STDOUT, b"out")
         + frame(FrameKind.STDERR, b"err")
         + END

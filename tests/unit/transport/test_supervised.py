@@ -33,6 +33,7 @@ from tests.unit.transport.sealing import Sealer
 
 ENDING = {"status": 0, "signal": 0, "wall": 0.5, "user": 0.25, "system": 0.25, "max_rss": 4096,
           "minor_faults": 1, "outlived": 0}  # fmt: skip
+STARTED = {"pid": 7, "page_size": 16384}
 
 
 def frame(kind: str, data: bytes | object) -> bytes:
@@ -79,19 +80,20 @@ def watch(*pieces: bytes) -> Record:
 def test_receives_all_output_however_it_is_split(
     output: list[tuple[str, bytes]], size: int
 ) -> None:
-    stream = frame("s", {"pid": 7})
+    stream = frame("s", STARTED)
     stream += b"".join(frame(kind, data) for kind, data in output) + frame("x", ENDING)
     record = supervise(Script([stream], size), ["subject"], Deadline.after(5))
     assert record.stdout == b"".join(data for kind, data in output if kind == "o")
     assert record.stderr == b"".join(data for kind, data in output if kind == "e")
     assert (record.pid, record.ending.status, record.ending.wall) == (7, 0, 0.5)
+    assert record.page_size == 16384
 
 
 def test_a_checkpoint_reads_the_maps_and_continues() -> None:
     hold = b'{"event":"hold","at":"reserved"}\n'
     script = Script(
         [
-            frame("s", {"pid": 7}),
+            frame("s", STARTED),
             frame("o", b'{"event":"start"}\n' + hold[:10]),
             frame("o", hold[10:]),
             frame("m", b"00400000-00401000 r--p\n"),
@@ -122,14 +124,14 @@ class EndedAgent(Script):
     ("said", "pattern"), [(b"ok\n", "ok"), (b'{"event":"hold","at":"reserved"}\n', "")]
 )
 def test_reads_the_end_after_a_write_that_fails(said: bytes, pattern: str) -> None:
-    script = EndedAgent([frame("s", {"pid": 7}), frame("o", said), frame("x", ENDING)])
+    script = EndedAgent([frame("s", STARTED), frame("o", said), frame("x", ENDING)])
     how = Supervision(timeout=1, ready_pattern=pattern)
     record = supervise(script, ["s"], Deadline.after(5), how=how)
     assert (record.stdout, record.ready, record.ending.status) == (said, bool(pattern), 0)
 
 
 def test_loses_contact_if_no_end_follows_a_write_that_fails() -> None:
-    script = EndedAgent([frame("s", {"pid": 7}), frame("o", b"ok\n")])
+    script = EndedAgent([frame("s", STARTED), frame("o", b"ok\n")])
     with pytest.raises(LostContactError, match="the agent's own words"):
         supervise(script, ["s"], Deadline.after(5), how=Supervision(ready_pattern="ok"))
 
@@ -146,7 +148,7 @@ class ForgingSubject(Script):
 
 @pytest.mark.parametrize("forged", [FORGED, b"?" * 13, frame("x", ENDING) * 2])
 def test_recognises_bytes_that_the_agent_did_not_write(forged: bytes) -> None:
-    script = ForgingSubject([frame("s", {"pid": 7}), frame("o", b"true"), forged])
+    script = ForgingSubject([frame("s", STARTED), frame("o", b"true"), forged])
     with pytest.raises(SubjectError, match="not written by it") as caught:
         supervise(script, ["s"], Deadline.after(5))
     assert caught.value.code is Code.SUBJECT_FORGED
@@ -160,7 +162,7 @@ def test_recognises_a_frame_that_is_sent_again() -> None:
     class Replay(Script):
         def send(self, data: bytes, deadline: Deadline) -> None:
             if sealer.hear(data):
-                begun = sealer.seal(frame("s", {"pid": 7}))
+                begun = sealer.seal(frame("s", STARTED))
                 said = sealer.seal(frame("o", b"once"))
                 self._pieces = deque([begun, said, said])
 
@@ -175,7 +177,7 @@ def test_recognises_a_frame_that_is_sent_again() -> None:
 def test_answers_one_hold_after_another_and_bounds_them() -> None:
     holds = b'{"event":"hold","at":"x"}\n' * 300
     maps = [frame("m", b"maps\n")] * 300
-    script = Script([frame("s", {"pid": 7}), frame("o", holds), *maps, frame("x", ENDING)])
+    script = Script([frame("s", STARTED), frame("o", holds), *maps, frame("x", ENDING)])
     record = supervise(script, ["s"], Deadline.after(5))
     assert script.heard == [frame("m", b"") + frame("i", b"\n")] * MOST_HOLDS
     assert record.cut == ("checkpoints",)
@@ -183,7 +185,7 @@ def test_answers_one_hold_after_another_and_bounds_them() -> None:
 
 def test_a_hold_waits_for_the_maps_of_the_one_before() -> None:
     holds = b'{"event":"hold","at":"a"}\n{"event":"hold","at":"b"}\n'
-    script = Script([frame("s", {"pid": 7}), frame("o", holds), frame("x", ENDING)])
+    script = Script([frame("s", STARTED), frame("o", holds), frame("x", ENDING)])
     supervise(script, ["s"], Deadline.after(5))
     assert script.heard == [frame("m", b"") + frame("i", b"\n")]
 
@@ -192,14 +194,14 @@ def test_the_maps_behind_a_stop_are_those_of_the_stop() -> None:
     hold = frame("o", b'{"event":"hold","at":"reserved"}\n')
     stopped = frame("h", {"reason": "timeout"})
     record = watch(
-        frame("s", {"pid": 7}), hold, stopped, frame("m", b"at the stop"), frame("m", b""),
+        frame("s", STARTED), hold, stopped, frame("m", b"at the stop"), frame("m", b""),
         frame("x", ENDING | {"signal": 9}),
     )  # fmt: skip
     assert record.maps == {"running": "at the stop"}
 
 
 def test_says_which_maps_were_cut() -> None:
-    begun = frame("s", {"pid": 7})
+    begun = frame("s", STARTED)
     record = watch(begun, frame("y", b"maps"), frame("l", b"many\n"), frame("x", ENDING))
     assert (record.maps, record.cut) == ({"end": "many\n"}, ("maps-end",))
 
@@ -208,7 +210,7 @@ def test_bounds_the_maps_of_all_checkpoints() -> None:
     names = [f"checkpoint{number}" for number in range(6)]
     holds = "".join(f'{{"event":"hold","at":"{name}"}}\n' for name in names).encode()
     maps = [frame("m", b"x" * (8 << 20))] * 6
-    record = watch(frame("s", {"pid": 7}), frame("o", holds), *maps, frame("x", ENDING))
+    record = watch(frame("s", STARTED), frame("o", holds), *maps, frame("x", ENDING))
     assert list(record.maps) == names[:4]
     assert record.cut == tuple(f"maps-{name}" for name in names[4:])
 
@@ -221,14 +223,14 @@ def test_keeps_files_by_names_that_this_machine_can_store(tmp_path: Path) -> Non
         b"new\nline": b"6",
     }  # fmt: skip
     sent = [frame("d", name + b"\0" + content) for name, content in files.items()]
-    record = watch(frame("s", {"pid": 7}), *sent, frame("x", ENDING))
+    record = watch(frame("s", STARTED), *sent, frame("x", ENDING))
     record.write(tmp_path)
     stored = {os.fsencode(path.relative_to(tmp_path / "files")): path.read_bytes()
               for path in (tmp_path / "files").rglob("*") if path.is_file()}  # fmt: skip
     assert stored == {name: content for name, content in files.items() if content != b"no"}
     assert record.cut == ("files",)
     many = [frame("d", f"{number}\0".encode()) for number in range(MOST_FILES + 1)]
-    flood = watch(frame("s", {"pid": 7}), *many, frame("x", ENDING))
+    flood = watch(frame("s", STARTED), *many, frame("x", ENDING))
     assert (len(flood.written), flood.cut) == (MOST_FILES, ("files",))
 
 
@@ -241,7 +243,7 @@ class DeafAgent(Script):
 
 
 def test_a_send_has_a_deadline() -> None:
-    script = DeafAgent([frame("s", {"pid": 7}), frame("o", b'{"event":"hold","at":"end"}\n')])
+    script = DeafAgent([frame("s", STARTED), frame("o", b'{"event":"hold","at":"end"}\n')])
     with pytest.raises(SubjectError, match="still running") as caught:
         supervise(script, ["s"], Deadline.after(5))
     assert caught.value.code is Code.SUBJECT_DEADLINE
@@ -249,7 +251,7 @@ def test_a_send_has_a_deadline() -> None:
 
 def test_keeps_the_state_of_the_guest() -> None:
     state = b"after\n/proc/sys/vm/max_map_count\t65530\n"
-    record = watch(frame("s", {"pid": 7}), frame("g", state), frame("x", ENDING))
+    record = watch(frame("s", STARTED), frame("g", state), frame("x", ENDING))
     assert record.guest_state == {"after": "/proc/sys/vm/max_map_count\t65530\n"}
 
 
@@ -269,6 +271,7 @@ def test_invalid_messages_are_lost_contact_or_guest_errors(pieces: list[bytes]) 
     [
         [b""],
         [frame("s", {"pid": "x"})],
+        [frame("s", {"pid": 7, "page_size": 0})],
         [frame("q", b"")],
         [b"o" + b"\xff" * 4],
         [frame("x", {"status": "done"})],
@@ -282,7 +285,7 @@ def test_invalid_frames_and_early_ends_are_lost_contact(pieces: list[bytes]) -> 
 
 def test_ignores_maps_that_were_not_requested() -> None:
     record = supervise(
-        Script([frame("s", {"pid": 7}), frame("m", b"lies"), frame("x", ENDING)]),
+        Script([frame("s", STARTED), frame("m", b"lies"), frame("x", ENDING)]),
         ["s"],
         Deadline.after(5),
     )
@@ -291,20 +294,20 @@ def test_ignores_maps_that_were_not_requested() -> None:
 
 def test_reports_the_last_output_of_a_subject_at_the_deadline() -> None:
     with pytest.raises(SubjectError, match="still running after") as caught:
-        watch(frame("s", {"pid": 7}), frame("e", b"working on it"))
+        watch(frame("s", STARTED), frame("e", b"working on it"))
     assert "working on it" in caught.value.remedy
 
 
 def test_bounds_output_and_says_so() -> None:
     chunk = frame("e", b"y" * 65536)
     flood = [chunk] * (MOST_OUTPUT // 65536 + 1)
-    record = watch(frame("s", {"pid": 7}), frame("o", b"hello\n"), *flood, frame("x", ENDING))
+    record = watch(frame("s", STARTED), frame("o", b"hello\n"), *flood, frame("x", ENDING))
     assert (len(record.stderr), record.stdout) == (MOST_OUTPUT, b"hello\n")
     assert record.cut == ("stderr",)
 
 
 def listen(ready_pattern: str, *pieces: bytes) -> tuple[Record, bytes]:
-    script = Script([frame("s", {"pid": 7}), *pieces])
+    script = Script([frame("s", STARTED), *pieces])
     how = Supervision(timeout=1, ready_pattern=ready_pattern)
     return supervise(script, ["s"], Deadline.after(60), how=how), b"".join(script.heard)
 
@@ -369,13 +372,16 @@ def test_matches_a_line_that_becomes_long_when_it_ends() -> None:
 
 def test_reports_a_subject_that_cannot_start() -> None:
     with pytest.raises(SubjectError, match="cannot execute x: No such file"):
-        watch(frame("s", b'{"pid":7}') + frame("f", b"cannot execute x: No such file"))
+        watch(
+            frame("s", b'{"pid":7,"page_size":4096}')
+            + frame("f", b"cannot execute x: No such file")
+        )
 
 
 def test_bounds_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervised, "MOST_TRACE", 4 << 20)
     chunk = frame("t", b"7 brk(NULL) = 0x1\n" * 100)
-    begun = frame("s", {"pid": 7})
+    begun = frame("s", STARTED)
     record = watch(begun, chunk, chunk, frame("x", ENDING))
     assert record.trace == b"7 brk(NULL) = 0x1\n" * 200
     assert record.cut == ()
@@ -418,7 +424,7 @@ def test_requests_exit_maps_only_with_a_tracer() -> None:
 
 def test_receives_exit_maps_without_a_request() -> None:
     maps = b"00400000-00401000 r--p\n"
-    seen = watch(frame("s", {"pid": 7}), frame("l", maps), frame("x", ENDING))
+    seen = watch(frame("s", STARTED), frame("l", maps), frame("x", ENDING))
     assert (seen.maps, seen.stopped) == ({"end": maps.decode()}, False)
 
 
