@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from foothold_lab.harness.guests.host_cgroup import end_cgroup, make_cgroup
 from foothold_lab.harness.guests.unreadable_process import unreadable_process
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.findings import Code
@@ -20,25 +22,36 @@ def keep_supervisor(
     """Start `agent run` by a command, under a keeper; send its arguments, and yield its stream.
 
     A subject has the rights of the agent, so it can kill or stop it. Then the keeper continues it, or
-    ends all processes of the subject. This process is not readable for it. Raises GuestError if the
-    agent was killed; the error says so if the keeper was killed as well, because processes of the
-    subject may then live on.
+    ends all processes of the subject. If the keeper was killed as well, they are ended by their
+    cgroup. This process is not readable for it. Raises GuestError if the agent was killed; the error
+    says so if processes of the subject may live on, because this user can make no cgroup.
     """
-    with unreadable_process():
-        yield from _kept_stream(agent, command, arguments)
-
-
-def _kept_stream(agent: str, command: Sequence[str], arguments: Sequence[str]) -> Iterator[Stream]:
-    stream = PipeStream(command, keeper=agent)
+    cgroup = make_cgroup()
     try:
-        yield ArgumentStream(stream, arguments)
-    except LostContactError as error:
-        what = f"the agent was killed under the subject: {error}"
-        stream.close()
-        if stream.keeper_was_killed:
-            what += "; its keeper was killed too, so processes of the subject may still run"
-        died = GuestError(what, code=Code.GUEST_DIED)
-        died.record = error.record
-        raise died from error
+        with unreadable_process():
+            keeper = (agent, "keep", *(("--own-cgroup", str(cgroup)) if cgroup else ()))
+            yield from _kept_stream(PipeStream(command, keeper=keeper), arguments, cgroup)
     finally:
-        stream.close()
+        if cgroup:  # the keeper has removed it, unless it was killed
+            end_cgroup(cgroup)
+
+
+def _kept_stream(
+    stream: PipeStream, arguments: Sequence[str], cgroup: Path | None
+) -> Iterator[Stream]:
+    with contextlib.closing(stream):
+        try:
+            yield ArgumentStream(stream, arguments)
+        except LostContactError as error:
+            stream.close()
+            what = f"the agent was killed under the subject: {error}"
+            if stream.keeper_was_killed:
+                ended = cgroup is not None and end_cgroup(cgroup)
+                what += f"; its keeper was killed too, {_ENDED if ended else _LEFT}"
+            died = GuestError(what, code=Code.GUEST_DIED)
+            died.record = error.record
+            raise died from error
+
+
+_ENDED = "and the processes of the subject were ended by their cgroup"
+_LEFT = "so processes of the subject may still run"

@@ -123,7 +123,7 @@ class Sandbox:
         self.boot_record.provenance.update(
             {name: builder.image(name).name for name in ("root", *self._type.images)}
         )
-        stream = PipeStream(self.boot_record.argv, keeper=self._agent)
+        stream = PipeStream(self.boot_record.argv, keeper=(self._agent, "keep"))
         try:
             return measured(stream, deadline)
         except GuestError as error:

@@ -34,13 +34,13 @@ class Stream(Protocol):
 class PipeStream:
     """A program on this machine, over pipes.
 
-    keeper: an agent that keeps the program. All that the program starts ends with it, also if the
-    program is killed or stopped.
+    keeper: the command line of `agent keep`, which keeps the program. All that the program starts
+    ends with it, also if the program is killed or stopped.
     """
 
-    def __init__(self, argv: Sequence[str], keeper: str = "") -> None:
+    def __init__(self, argv: Sequence[str], keeper: Sequence[str] = ()) -> None:
         owned, self._owner = os.pipe()
-        keep = [keeper, "keep", "--owner", str(owned), "--"] if keeper else []
+        keep = [*keeper, "--owner", str(owned), "--"] if keeper else []
         try:
             self._process = subprocess.Popen(
                 [*keep, *argv],
@@ -55,7 +55,7 @@ class PipeStream:
             raise
         finally:
             os.close(owned)
-        self._kept = bool(keeper)
+        self._kept = len(keeper) > 0
         self._closed = False
         assert self._process.stdin and self._process.stdout and self._process.stderr
         self._in, self._out = self._process.stdin, self._process.stdout

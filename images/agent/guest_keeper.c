@@ -21,8 +21,9 @@
 struct keeper {
 	struct limits limits;
 	struct sandbox sandbox;
-	int owner; /* -1: none */
-	int pidfd; /* of the keeper, for its child; -1: none, before Linux 5.3 */
+	int owner;          /* -1: none */
+	int pidfd;          /* of the keeper, for its child; -1: none, before Linux 5.3 */
+	const char *cgroup; /* in which its child starts, and which it removes; NULL: none */
 	char **program;
 };
 
@@ -38,6 +39,14 @@ static int owner_option(struct keeper *keeper, int argc, char **argv, int at)
 	return 2;
 }
 
+static int cgroup_option(struct keeper *keeper, int argc, char **argv, int at)
+{
+	if (strcmp(argv[at], "--own-cgroup") != 0 || at + 1 >= argc)
+		return 0;
+	keeper->cgroup = argv[at + 1];
+	return 2;
+}
+
 static void parse(struct keeper *keeper, int argc, char **argv)
 {
 	const char *rejected;
@@ -49,6 +58,8 @@ static void parse(struct keeper *keeper, int argc, char **argv)
 			words = sandbox_option(&keeper->sandbox, argc, argv, at);
 		if (!words)
 			words = owner_option(keeper, argc, argv, at);
+		if (!words)
+			words = cgroup_option(keeper, argc, argv, at);
 		if (words < 0)
 			die_of_usage(argv[at + 1]);
 	}
@@ -98,6 +109,22 @@ static noreturn void become_guest(const struct keeper *keeper)
 	die(errno, "cannot execute", keeper->program[0]);
 }
 
+/* Fork into the cgroup. If the kernel refuses it (Linux before 5.7, a filter), the cgroup is
+ * removed: the harness sees by that that it holds no process. */
+static pid_t fork_guest(const struct keeper *keeper, struct process_tree *tree)
+{
+	if (!keeper->cgroup)
+		return process_tree_fork(tree, -1, -1);
+	int cgroup = open(keeper->cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	pid_t pid = cgroup < 0 ? -errno : process_tree_fork(tree, -1, cgroup);
+	if (pid != 0 && cgroup >= 0)
+		close(cgroup);
+	if (pid >= 0)
+		return pid;
+	rmdir(keeper->cgroup);
+	return process_tree_fork(tree, -1, -1);
+}
+
 /* Until the guest ends, its owner is gone, or the agent is asked to stop. */
 static void watch(struct process_tree *tree, int owner)
 {
@@ -130,12 +157,14 @@ int keep_main(int argc, char **argv)
 	if (error)
 		die_of_sandbox(error, step);
 	protect_process(); /* not before: only a dumpable process may map its users */
-	pid_t pid = process_tree_fork(&tree, -1);
+	pid_t pid = fork_guest(&keeper, &tree);
 	if (pid < 0)
 		die(-pid, "cannot fork for", keeper.program[0]);
 	if (pid == 0)
 		become_guest(&keeper);
 	watch(&tree, keeper.owner);
 	process_tree_kill(&tree, 0);
+	if (keeper.cgroup)
+		rmdir(keeper.cgroup);
 	return tree.ended ? process_tree_exit_code(&tree) : EXIT_AGENT;
 }

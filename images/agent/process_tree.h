@@ -22,9 +22,10 @@ typedef bool status_handler(void *context, pid_t pid, int status);
 
 /* Make the agent the reaper of all processes below it, and open the signalfd. */
 void process_tree_open(struct process_tree *tree);
-/* Fork the leader, which dies with the agent. TERMINAL becomes its terminal; -1: none.
- * Returns as fork(2), but a negative errno. */
-pid_t process_tree_fork(struct process_tree *tree, int terminal);
+/* Fork the leader, which dies with the agent. TERMINAL becomes its terminal; -1: none. CGROUP is
+ * the directory of its cgroup (version 2); -1: that of the agent. Returns as fork(2), but a
+ * negative errno. */
+pid_t process_tree_fork(struct process_tree *tree, int terminal, int cgroup);
 /* Handle what wait(2) reports, but not without end: a subject can stop so often that the agent
  * would neglect the harness. HANDLER may be NULL. */
 void process_tree_reap(struct process_tree *tree, status_handler *handler, void *context);

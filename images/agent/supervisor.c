@@ -499,7 +499,7 @@ static void start(struct supervisor *supervisor, char **options)
 	bool attaches = tracer_needed(&supervisor->tracer);
 	if (!attaches)
 		protect_process();
-	pid_t pid = process_tree_fork(&supervisor->tree, ends.terminal);
+	pid_t pid = process_tree_fork(&supervisor->tree, ends.terminal, -1);
 	if (pid < 0)
 		die(-pid, "cannot fork for", supervisor->program[0]);
 	if (pid == 0)

@@ -12,14 +12,16 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.guests import host_process
 from foothold_lab.harness.guests.base import Guest, GuestConfig, run_program
 from foothold_lab.harness.guests.catalogue import known_guests, make
+from foothold_lab.harness.guests.host_cgroup import end_cgroup, make_cgroup
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
@@ -119,13 +121,47 @@ def test_nothing_outlives_a_stopped_keeper(
     assert left(token) == []
 
 
-def test_says_that_a_subject_may_outlive_a_killed_keeper(
-    guest: Guest, builder: Builder, boot: BootGuest, token: str
+def test_nothing_outlives_a_killed_keeper(
+    guest: Guest, builder: Builder, boot: BootGuest, token: str, cgroup: Path
 ) -> None:
+    boot(guest)
+    argv = shell(guest, builder, KILL_BOTH.format(token=token))
+    with pytest.raises(GuestError, match="keeper was killed too, and the processes of the subject"):
+        run_program(guest, argv, Limits(), Deadline.after(60))
+    assert left(token) == []
+    assert list(cgroup.parent.glob(f"foothold-{os.getpid()}-*")) == [cgroup]
+
+
+def test_a_cgroup_is_gone_after_a_program(guest: Guest, builder: Builder, boot: BootGuest) -> None:
+    boot(guest)
+    script = "cat /proc/self/cgroup"
+    record = run_program(guest, shell(guest, builder, script), Limits(), Deadline.after(60))
+    [own] = [line for line in record.stdout.decode().splitlines() if line.startswith("0::")]
+    if (directory := make_cgroup()) is None:
+        assert "foothold-" not in own
+        return
+    directory.rmdir()
+    assert f"/foothold-{os.getpid()}-" in own
+    assert not list(directory.parent.glob(f"foothold-{os.getpid()}-*"))
+
+
+def test_says_that_a_subject_may_outlive_a_killed_keeper(
+    guest: Guest, builder: Builder, boot: BootGuest, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_process, "make_cgroup", lambda: None)
     boot(guest)
     argv = shell(guest, builder, KILL_BOTH.format(token=token))
     with pytest.raises(GuestError, match="processes of the subject may still run"):
         run_program(guest, argv, Limits(), Deadline.after(60))
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A cgroup as the harness makes it."""
+    if (directory := make_cgroup()) is None:
+        pytest.skip("this user can make no cgroup of version 2")
+    yield directory
+    assert end_cgroup(directory)
 
 
 @pytest.fixture
@@ -137,9 +173,12 @@ def shared_directory() -> Iterator[Path]:
 
 @contextmanager
 def kept_by_nobody(
-    builder: Builder, directory: Path, script: str
+    builder: Builder, directory: Path, script: str, *, start: Sequence[str] = (), keep: str = ""
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a script as an unprivileged user, under a supervisor and a keeper of that user."""
+    """Run a script as an unprivileged user, under a supervisor and a keeper of that user.
+
+    `start` is a program that starts all of it; `keep` has more options of the keeper.
+    """
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     programs = [directory / "agent", directory / "busybox"]
@@ -149,7 +188,7 @@ def kept_by_nobody(
         path.chmod(0o755)
     agent, busybox = map(str, programs)
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    argv = [*nobody, agent, "keep", "--owner", "0", "--",
+    argv = [*start, *nobody, agent, "keep", "--owner", "0", *keep.split(), "--",
             agent, "run", "--text", "--", busybox, "sh", "-c", script]  # fmt: skip
     process = subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -169,6 +208,34 @@ def test_nothing_outlives_a_supervisor_of_an_unprivileged_user(
         process.wait(20)
         assert process.returncode == (EXIT_KILLED if attack is KILL else 0)
         assert left_after(token, 0) == []
+
+
+def test_a_keeper_of_an_unprivileged_user_uses_its_cgroup(
+    builder: Builder, shared_directory: Path, cgroup: Path
+) -> None:
+    """As in a session that systemd delegates to a user: the cgroup of the keeper is the user's."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can delegate a cgroup")
+    own = cgroup / "own"
+    own.mkdir()
+    try:
+        for path in (cgroup, cgroup / "cgroup.procs", own, own / "cgroup.procs"):
+            os.chown(path, 65534, 65534)
+        join = ("sh", "-c", f'echo $$ > {cgroup}/cgroup.procs; exec "$@"', "join")
+        with kept_by_nobody(
+            builder,
+            shared_directory,
+            "cat /proc/self/cgroup",
+            start=join,
+            keep=f"--own-cgroup {own}",
+        ) as process:
+            assert process.stdout
+            printed = process.stdout.read()  # its standard input stays open: it is the owner
+        assert f"{cgroup.name}/own" in printed
+        assert not own.exists(), "the keeper removes it"
+    finally:
+        if own.exists():
+            own.rmdir()
 
 
 EXIT_KILLED = 128 + signal.SIGKILL
