@@ -57,19 +57,27 @@ def judge(
     )
 
 
+PANIC_BY_ROOT = "the subject was root of its guest, and can start a panic by itself"
+TEXT_BY_ROOT = "the subject was root of its guest, and can have written the text that matched"
+AS_USER = "run it as another user to exclude that (--user)"
+
+
 def judge_panic(
-    cell: Cell, error: GuestError, *, seconds: float, notes: Sequence[str] = ()
+    cell: Cell, error: GuestError, *, is_root: bool, seconds: float, notes: Sequence[str] = ()
 ) -> Verdict:
     """Judge a cell whose guest died, and was expected to.
 
     It passes if the guest died of its kernel and the pattern matches in the message or on the
-    console.
+    console. `is_root`: the subject was root of its guest; a note says what it can have written then.
     """
     expected = cell.expected
     assert expected
-    text = f"{error}\n{error.console}"
     died = error.code in (Code.GUEST_PANIC, Code.GUEST_DIED)
-    passed = died and matches(expected.pattern, text, per_line=True)
+    text = f"{error}\n{error.console}"
+    of_panic = bool(error.panic) and matches(expected.pattern, error.panic, per_line=True)
+    passed = died and (of_panic or matches(expected.pattern, text, per_line=True))
+    if passed and is_root:
+        notes = (*notes, f"{PANIC_BY_ROOT if of_panic else TEXT_BY_ROOT}: {AS_USER}")
     finding = Finding(error.code, f"The plan expects `{expected}`; {error}.")
     return Verdict(
         cell=cell.id,

@@ -24,9 +24,10 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError, SubjectError
 from foothold_lab.harness.model.facts import LARGEST, Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.kernel_log import HALT, PANIC, panic_message
 from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.arguments import ArgumentStream
-from foothold_lab.harness.transport.console import Console
+from foothold_lab.harness.transport.console import KERNEL_PANIC, Console
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.keys import Keys
 from foothold_lab.harness.transport.stream import Stream
@@ -40,6 +41,7 @@ HELLO = b"foothold "  # images/agent/init.c
 # that of the user is not inherited: UML looks for its memory where TMPDIR says
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 READY = b"foothold ready\n"  # images/agent/boot_payload.c
+PANIC_SECONDS = 2.0  # for the process to end after a panic; it does within 0.1 s (measured)
 STOPPED = "its agent did not end: the subject has stopped it or the SSH server, or used their line"
 DISTURBED = "a program in the guest wrote on the line to the harness, or read from it"
 AS_ANOTHER_USER = "the subject did, as root of the guest: run it as another user (--user)"
@@ -87,6 +89,11 @@ class _Failure:
             self._known.set()
             return True
 
+    def correct(self, error: GuestError) -> None:
+        """Replace the reason: it was wrong."""
+        with self._guard:
+            self.error = error
+
     def wait(self, seconds: float) -> bool:
         """Wait for a reason at most this long; return whether there is one."""
         return self._known.wait(seconds)
@@ -98,6 +105,8 @@ class VmProcess:
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
         self._failure = _Failure()
+        self._panic: GuestError | None = None  # what the console shows
+        self._panic_checked = threading.Event()
         self._stopping = False
         self._ssh: Ssh | None = None
         self._line, theirs = socket.socketpair()
@@ -269,15 +278,46 @@ class VmProcess:
             self._failure.wait(0.005)
 
     def _fail(self, error: GuestError) -> None:
-        """Record why the guest will not go on, and wake all threads that wait for it."""
-        if self._failure.set(error):
-            with contextlib.suppress(OSError):
-                self._line.shutdown(socket.SHUT_RDWR)
+        """Record why the guest will not go on, and wake all threads that wait for it.
+
+        After a panic the process ends by itself. A guest that goes on has forged the message; it is
+        not disturbed before that is known.
+        """
+        if not self._failure.set(error):
+            return
+        if self._ssh and str(error).startswith(KERNEL_PANIC):
+            self._panic = error
+            timer = threading.Timer(PANIC_SECONDS, self._check_panic)
+            timer.daemon = True
+            timer.start()
+        else:
+            self._close_line()
+
+    def _close_line(self) -> None:
+        with contextlib.suppress(OSError):
+            self._line.shutdown(socket.SHUT_RDWR)
+
+    def _check_panic(self, *, ended: bool = False) -> None:
+        """Correct the reason after a panic. `ended`: the process has, so it may have been one."""
+        if self._panic and not self._panic_checked.is_set():
+            self._failure.correct(self._judge_panic(ended=ended))
+            self._panic_checked.set()
+            self._close_line()
+
+    def _judge_panic(self, *, ended: bool) -> GuestError:
+        panic = panic_message(self._console.text)
+        if not ended or HALT in panic:
+            how = "was halted or rebooted by a program" if ended else "goes on"
+            what = f"{self._panic}; but the guest {how}: the message was forged"
+            return GuestError(what, AS_ANOTHER_USER, code=Code.GUEST_PANIC_FORGED)
+        why = panic.partition("\n")[0].rpartition(f"{PANIC}: ")[2]
+        return GuestError(f"{KERNEL_PANIC}: {why}", code=Code.GUEST_PANIC, panic=panic)
 
     def _watch(self) -> None:
         status = self._process.wait()
         # read the console to its end first: a panic says more than an exit status
         self._console.join(1)
+        self._check_panic(ended=True)
         what = f"the guest's process ended by itself, status {status}"
         self._fail(GuestError(what, code=Code.GUEST_DIED))
 
@@ -302,11 +342,16 @@ class VmProcess:
 
     def _explain(self, what: str, remedy: str = "", code: Code = Code.GUEST_DIED) -> GuestError:
         """Turn a symptom into an error that names the cause, if it becomes known soon."""
+        panic = ""
         if self._failure.wait(1.5):
             self._console.join(0.5)  # the last lines of a dying kernel say most
+            if self._panic:
+                self._panic_checked.wait(2 * PANIC_SECONDS)
             why = self._failure.error
-            what, remedy, code = str(why), why.remedy or remedy, why.code
-        return GuestError(what, remedy, code=code, console=self._console.tail, argv=self.argv)
+            what, remedy, code, panic = str(why), why.remedy or remedy, why.code, why.panic
+        return GuestError(
+            what, remedy, code=code, console=self._console.tail, argv=self.argv, panic=panic
+        )
 
 
 def _child_of(process: int) -> int:

@@ -50,7 +50,8 @@ class FootholdError(Exception):
 class GuestError(FootholdError):
     """A guest did not boot, died, hung, or flooded its console.
 
-    `console` holds the last lines it printed, `argv` the exact command line that started it.
+    `console` holds the last lines it printed, `argv` the exact command line that started it. `panic`
+    is what its kernel printed at its end, after which no program ran; empty if that is not known.
     """
 
     blame = Blame.GUEST
@@ -64,10 +65,12 @@ class GuestError(FootholdError):
         code: Code | None = None,
         console: str = "",
         argv: tuple[str, ...] = (),
+        panic: str = "",
     ) -> None:
         super().__init__(message, remedy, code=code)
         self.console = console
         self.argv = argv
+        self.panic = panic
 
 
 class SubjectError(FootholdError):

@@ -254,6 +254,12 @@ class Code(StrEnum):
         "Read console.log of the guest in the run directory. If it happens again, the cell "
         "reproduces a bug of that kernel.",
     )
+    GUEST_PANIC_FORGED = (
+        "guest/forged-panic",
+        "The console shows a kernel panic, but the kernel went on, or was stopped by reboot(2): a program in the "
+        "guest wrote the message. Root of a guest can write to /dev/kmsg and to the console.",
+        "Run the subject as another user (`--user`). A kernel of your own must be booted with `panic=-1`.",
+    )
     GUEST_BOOT = (
         "guest/boot",
         "The guest did not become ready: it was silent, ended, or sent something else than the "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+PANIC = "Kernel panic - not syncing"
+HALT = "reboot: "  # before the message of a kernel that reboot(2) stops; kernel/reboot.c
 MOST_MESSAGES = 3
 CONTEXT = 6  # lines of a message that are kept
 # lib/bug.c, mm/memory.c (print_bad_pte), kernel/panic.c, kernel/locking/lockdep.c, mm/kasan/report.c
@@ -26,6 +28,16 @@ def kernel_faults(text: str) -> tuple[str, ...]:
         else:
             at += 1
     return tuple(found)
+
+
+def panic_message(text: str) -> str:
+    """Return the last panic in a text, with what follows it; empty if it has none.
+
+    A program can write such a line, but only before the kernel does: after its panic no program runs.
+    """
+    lines = [line.rstrip() for line in text.splitlines()]
+    last = max((at for at, line in enumerate(lines) if PANIC in line), default=len(lines))
+    return "\n".join(lines[last:])
 
 
 def excerpt(lines: Sequence[str], count: int) -> Sequence[str]:

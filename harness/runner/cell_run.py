@@ -167,7 +167,8 @@ def _unobserved(booted: BootedGuest, cell: Cell, subject: Subject, error: Footho
     Its guest may have been expected to die.
     """
     if isinstance(error, GuestError) and cell.expected and cell.expected.panics:
-        return evidence.judge_panic(cell, error, seconds=0.0)
+        is_root = subject.user in ("", "root", "0")
+        return evidence.judge_panic(cell, error, is_root=is_root, seconds=0.0)
     if booted.unsound and error.record and cell.expected and cell.expected.conformance:
         return _judge_killed_guest(booted, cell, subject, error)
     return Verdict(

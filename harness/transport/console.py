@@ -22,12 +22,13 @@ from pexpect import fdpexpect
 
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.findings import Code
-from foothold_lab.harness.model.kernel_log import excerpt
+from foothold_lab.harness.model.kernel_log import PANIC, excerpt
 
 MOST = 16 << 20  # bytes of a console that are recorded; a guest that prints more is stopped
 TAIL = 8192  # bytes kept in memory, for messages
 LONGEST = 4096  # bytes of a line that are searched
 LINES = 50  # of the tail that are shown: a panic with its trace has about 30
+KERNEL_PANIC = "kernel panic"  # the meaning of the line after which a kernel ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ DEATHS = (
         "run it by ptrace: --guest uml-7.2-ptrace, for a kernel of your own --uml-mode ptrace",
     ),
     _death(r"VFS: Unable to mount root fs", "the kernel found no root file system"),
-    _death(r"Kernel panic - not syncing: (?P<why>.*)", "kernel panic", code=Code.GUEST_PANIC),
+    _death(rf"{PANIC}: (?P<why>.*)", KERNEL_PANIC, code=Code.GUEST_PANIC),
     _death(r"KVM internal error\. Suberror: (?P<why>.*)", "KVM is there but does not work"),
     _death(r"KVM: entry failed", "KVM is there but does not work"),
     _death(r"BUG: unable to handle (?P<why>.*)", "kernel bug", code=Code.GUEST_PANIC),
@@ -138,10 +139,14 @@ class Console:
 
     @property
     def tail(self) -> str:
-        """The last lines, as text."""
+        """The last lines, as text; the first ones of these if they show a fault of the kernel."""
+        return "\n".join(excerpt([line.rstrip() for line in self.text.splitlines()], LINES))
+
+    @property
+    def text(self) -> str:
+        """The last TAIL bytes, as text."""
         with self._guard:
-            text = bytes(self._tail).decode(errors="replace")
-        return "\n".join(excerpt([line.rstrip() for line in text.splitlines()], LINES))
+            return bytes(self._tail).decode(errors="replace")
 
     def send(self, data: bytes) -> None:
         """Type on the console."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.api.guest import CellOptions, OpenGuest, open_guest
+from foothold_lab.harness.model.errors import Blame
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Outcome, ReservationPath, Result, Verdict
 from foothold_lab.images import processes
@@ -54,6 +55,30 @@ def test_a_program_that_says_that_it_is_ready_and_ends_starts(guest: OpenGuest) 
     for _ in range(20):
         verdict = guest.run_cell("/bin/echo", "ok", ready_pattern="ok")
         assert verdict.passed, str(verdict)
+
+
+def test_a_program_gets_long_arguments_and_variables(guest: OpenGuest) -> None:
+    """A command line of SSH has at most 9,000 bytes, and a UML line stalls at 4,095."""
+    script = 'echo "${#1} ${#2} ${#LONG}"'
+    verdict = guest.run_cell(
+        "/bin/sh", "-c", script, "sh", "x" * 5_000, "y" * 100_000,
+        environment={"LONG": "z" * 5_000}, expect="says:^5000 100000 5000$",
+    )  # fmt: skip
+    assert verdict.result is Result.PASS, str(verdict)
+    assert "arguments of" not in verdict.reason
+
+
+@pytest.mark.parametrize("count", [1, 40], ids=["one argument", "all arguments"])
+def test_arguments_that_the_kernel_refuses_are_an_error_of_usage(
+    count: int, guest: OpenGuest
+) -> None:
+    words = ["x" * (150_000 if count == 1 else 100_000)] * count
+    verdict = guest.run_cell("/bin/true", *words)
+    assert (verdict.result, verdict.blame) == (Result.ERROR, Blame.USAGE), str(verdict)
+    [finding] = verdict.findings
+    assert finding.code is Code.USAGE_ERROR
+    assert finding.text.startswith("the kernel refuses arguments of")
+    assert "--stdin" in verdict.remedy
 
 
 def test_maps_and_trace_are_of_one_moment(guest: OpenGuest, compiled: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from foothold_lab.harness.evidence.judge import AS_USER, TEXT_BY_ROOT
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Blame, Result
 from tests.hostile.conftest import Attack, Attackers
@@ -72,15 +73,45 @@ def test_a_disturbed_line_is_named(guest: str, attackers: Attackers) -> None:
     assert "line" in said  # SSH finds it at once, or waits for the rest of a packet
 
 
+FORGED = {
+    "Kernel panic - not syncing: forged": Code.GUEST_PANIC_FORGED,
+    "BUG: unable to handle f": Code.GUEST_PANIC,
+}
+PANICS = ("uml-6.1", "uml-7.2", "qemu-x86_64")
+
+
 @pytest.mark.parametrize("where", ["/dev/kmsg", "/dev/console"])
-@pytest.mark.parametrize("text", ["Kernel panic - not syncing: forged", "BUG: unable to handle f"])
-@pytest.mark.parametrize("guest", ["uml-6.1", "uml-7.2", "qemu-x86_64"])
+@pytest.mark.parametrize("text", FORGED)
+@pytest.mark.parametrize("guest", PANICS)
 def test_a_forged_panic_is_an_error_of_the_guest(
     guest: str, text: str, where: str, attackers: Attackers
 ) -> None:
     """It may look like a fault of the kernel, and never passes as anything else."""
     said = run_with_victim(guest, attackers, f"echo '<0>{text}' > {where}; sleep 1000", 60)
-    assert said.startswith(Code.GUEST_PANIC)
+    assert said.startswith(FORGED[text])
+
+
+FORGE = "echo '<0>Kernel panic - not syncing: forged' > /dev/kmsg;"
+ATTACKS = {
+    "goes on": f"{FORGE} sleep 1000",
+    "powers off": f"{FORGE} sleep 0.2; poweroff -f; sleep 1000",
+    "panics": f"{FORGE} echo c > /proc/sysrq-trigger; sleep 1000",
+}
+
+
+@pytest.mark.parametrize("guest", PANICS)
+def test_says_what_of_an_expected_panic_can_be_forged(guest: str, attackers: Attackers) -> None:
+    attacks = [
+        Attack(attackers.script(name.replace(" ", "-"), script), expect="panics:forged$")
+        for name, script in ATTACKS.items()
+    ]
+    *forged, panicked = attackers.run(guest, *attacks).verdicts.values()
+    for verdict in forged:
+        assert verdict.result is Result.FAIL, str(verdict)
+        [finding] = verdict.findings
+        assert finding.code is Code.GUEST_PANIC_FORGED
+    assert f"{TEXT_BY_ROOT}: {AS_USER}" in panicked.notes, str(panicked)
+    assert "the guest died: kernel panic: sysrq triggered crash" in panicked.notes
 
 
 @pytest.mark.parametrize("guest", GUESTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from foothold_lab.harness.model.kernel_log import CONTEXT, excerpt, kernel_faults
+from foothold_lab.harness.model.kernel_log import CONTEXT, excerpt, kernel_faults, panic_message
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,12 @@ def test_an_excerpt_begins_at_the_head_of_a_panic() -> None:
     lines = [*map(str, range(50)), panic, *map(str, range(30))]
     assert excerpt(lines, 3) == [panic, "0", "1"]
     assert excerpt(lines[:50], 2) == ["48", "49"]
+
+
+def test_the_last_panic_is_that_of_the_kernel() -> None:
+    forged = "Kernel panic - not syncing: forged"
+    last = "[    1.2] Kernel panic - not syncing: Fatal exception\r\nCPU: 0\r\n"
+    assert panic_message(f"{forged}\n{last}") == (
+        "[    1.2] Kernel panic - not syncing: Fatal exception\nCPU: 0"
+    )
+    assert panic_message("BUG: x\n") == ""
