@@ -10,6 +10,9 @@ from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.record import Record
 
 CLOCK = "clock"
+WRITTEN = (
+    "written"  # the name of the settings that the cell has written: images/agent/setting_watch.h
+)
 CLOCK_TOLERANCE = 1000  # milliseconds: the agent reads two clocks one after the other
 MOST_SHOWN = 5  # changes that are named
 LONGEST = 120  # characters of a value that are shown
@@ -38,10 +41,16 @@ def _changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
     names = dict.fromkeys((*before, *after))
     pairs = ((name, before.get(name, "absent"), after.get(name, "absent")) for name in names)
     return [
-        f"{name} was {old[:LONGEST]}, is {new[:LONGEST]}"
+        _change(name, old, new)
         for name, old, new in pairs
         if old != new and not (name == CLOCK and _is_tolerable(old, new))
     ]
+
+
+def _change(name: str, old: str, new: str) -> str:
+    if name == WRITTEN:
+        return f"it wrote {', '.join(new.split())}"
+    return f"{name} was {old[:LONGEST]}, is {new[:LONGEST]}"
 
 
 def _is_tolerable(old: str, new: str) -> bool:

@@ -3,6 +3,7 @@
 #include "guest_state.h"
 
 #include "output.h"
+#include "setting_watch.h"
 #include "util.h"
 
 #include <fcntl.h>
@@ -36,6 +37,8 @@ static struct {
 	char text[2048]; /* a UML line stalls at 4,095 unread bytes */
 	size_t filled;
 } state;
+
+static char written[512]; /* settings that were written during the watch */
 
 __attribute__((format(printf, 1, 2))) static void add(const char *format, ...)
 {
@@ -87,6 +90,16 @@ static void add_file(const char *path)
 		(long long)status.st_mtim.tv_sec);
 }
 
+void guest_state_begin_watch(void)
+{
+	setting_watch_begin();
+}
+
+void guest_state_end_watch(void)
+{
+	setting_watch_end(written, sizeof written);
+}
+
 /* When the guest was booted, by its clock, in milliseconds. */
 static void add_clock(void)
 {
@@ -110,5 +123,6 @@ void guest_state_send(const char *moment)
 	if (uname(&names) == 0)
 		add("hostname\t%s\n", names.nodename);
 	add_clock();
+	add("written\t%s\n", written);
 	hold_frame(FRAME_GUEST_STATE, state.text, state.filled);
 }

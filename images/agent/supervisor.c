@@ -495,6 +495,8 @@ static void start(struct supervisor *supervisor, char **options)
 	if (supervisor->options.guest_state_before)
 		guest_state_send("before");
 	limits_enter(&supervisor->options.limits);
+	if (supervisor->options.guest_state)
+		guest_state_begin_watch();
 	/* a tracer attaches to a child that is dumpable; the child waits for that */
 	bool attaches = tracer_needed(&supervisor->tracer);
 	if (!attaches)
@@ -814,6 +816,8 @@ static int finish(struct supervisor *supervisor)
 		drain_trace(supervisor);
 	if (report->tracer)
 		process_tree_kill(tree, 0);
+	if (supervisor->options.guest_state)
+		guest_state_end_watch();
 	limits_leave(&supervisor->options.limits);
 	if (reports)
 		drain_output(supervisor);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from foothold_lab.harness.model.events import GuestReady
@@ -40,6 +42,32 @@ def test_replaces_a_guest_that_a_cell_has_changed(
     [note] = [each for each in first.notes if f"[{Code.GUEST_CHANGED}]" in each]
     assert NAMES[change] in note
     assert any("fresh boot" in each and "a-vandal" in each for each in second.notes)
+    assert sum(isinstance(each, GuestReady) for each in done.events) == 2
+
+
+SETTINGS = {
+    "/proc/sys/vm/swappiness": "1",
+    "/proc/sys/kernel/core_pattern": "|/bin/false",
+    "/proc/sys/kernel/threads-max": "500",
+    "/proc/sys/fs/inotify/max_queued_events": "1",
+}
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_names_every_setting_that_a_cell_writes(guest: str, attackers: Attackers) -> None:
+    """Huge pages are a setting of some kernels only. To drop caches changes nothing."""
+    huge = "/sys/kernel/mm/transparent_hugepage/defrag"
+    script = "".join(f"echo '{value}' > {name}; " for name, value in SETTINGS.items())
+    script += f"[ ! -e {huge} ] || {{ echo never > {huge} && echo changed; }}"
+    vandal = Attack(attackers.script("a-vandal", script))
+    drop = Attack(attackers.script("b-drop", "echo 1 > /proc/sys/vm/drop_caches"))
+    first, second = (done := attackers.run(guest, vandal, drop)).verdicts.values()
+    printed = (Path(first.artefacts) / "stdout").read_text()
+    named = [*SETTINGS, huge] if printed else [*SETTINGS]
+    [note] = [each for each in first.notes if f"[{Code.GUEST_CHANGED}]" in each]
+    assert f"it wrote {', '.join(named)}" in note
+    assert any("fresh boot" in each and "a-vandal" in each for each in second.notes)
+    assert not [each for each in second.notes if Code.GUEST_CHANGED in each]
     assert sum(isinstance(each, GuestReady) for each in done.events) == 2
 
 

@@ -35,6 +35,13 @@ def test_compares_with_the_cell_before() -> None:
     assert "clock was 0, is 9000" in change.text
 
 
+def test_names_settings_that_were_written() -> None:
+    after = "vm/a\t1\nwritten\t /proc/sys/vm/b /proc/sys/kernel/c\n"
+    _, change = change_of_guest(record(after=after), "vm/a\t1\nwritten\t\n")
+    assert change
+    assert change.text == "the cell changed its guest: it wrote /proc/sys/vm/b, /proc/sys/kernel/c"
+
+
 def test_knows_nothing_of_a_first_cell_without_a_state_before() -> None:
     assert change_of_guest(record(after="a\t1\n"), "") == ("a\t1\n", None)
     assert change_of_guest(record(), "a\t1\n") == ("a\t1\n", None)
