@@ -2,11 +2,13 @@
 
 `python -m tests.engine COMMAND…` runs COMMAND with an engine and stops the engine that it started. If
 there is no engine and this user may not start one, COMMAND runs without: the tests that need an
-engine are skipped and name the reason.
+engine are skipped and name the reason. `--seccomp-profile unconfined` before COMMAND starts an engine
+whose containers have no seccomp filter; a file may be given instead.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -46,8 +48,8 @@ def install() -> bool:
 
 
 @contextlib.contextmanager
-def engine() -> Iterator[None]:
-    if answers():
+def engine(seccomp_profile: str = "") -> Iterator[None]:
+    if not seccomp_profile and answers():
         yield
         return
     if os.geteuid() != 0 or not shutil.which("apt-get") or not install():
@@ -63,6 +65,7 @@ def engine() -> Iterator[None]:
                     "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none",
                     "--data-root", f"{home}/data", "--exec-root", f"{home}/exec",
                     "--pidfile", f"{home}/pid", "-H", address,
+                    *(("--seccomp-profile", seccomp_profile) if seccomp_profile else ()),
                 ],
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
@@ -90,12 +93,18 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    with engine():
+    parser = argparse.ArgumentParser(description="Run a command with a Docker engine.")
+    parser.add_argument(
+        "--seccomp-profile", default="", help="of containers: unconfined, or a file"
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    with engine(given.seccomp_profile):
         # Ctrl-C also reaches the command, which stops its guests
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         raise SystemExit(
             subprocess.run(
-                sys.argv[1:],
+                given.command,
                 check=False,
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             ).returncode

@@ -13,6 +13,8 @@ from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
 
+MOST_BYTES = 256 << 20  # of a file that is read
+
 
 def tar_of(path: Path, name: str = ".") -> bytes:
     """Pack a file or a directory's contents, owned by root."""
@@ -54,9 +56,18 @@ def directory_for(account: Account, path: str, mode: int, files: Path | None = N
 
 
 def read_file(container: Any, path: str) -> bytes:
-    """Return the content of a file of a container. Raises GuestError if it is no regular file."""
+    """Return the content of a file of a container.
+
+    Raises GuestError if it is no regular file, or has more than MOST_BYTES.
+    """
     stream, _ = container.get_archive(path)
-    with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+    packed = bytearray()
+    for block in stream:
+        packed += block
+        if len(packed) > MOST_BYTES:
+            what = f"{path} has more than {MOST_BYTES >> 20} MiB in the container"
+            raise GuestError(what, code=Code.GUEST_FILES)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         # names in an archive of a guest are not trusted: only the bytes of one file are used
         for member in archive:
             if member.isfile() and (file := archive.extractfile(member)):
