@@ -60,6 +60,10 @@ _WITH_DESCRIPTOR = frozenset(
 )  # fmt: skip
 _BETWEEN = frozenset({"sendfile", "sendfile64", "splice", "tee", "copy_file_range"})
 _OPENS = frozenset({"open", "openat", "openat2"})
+_EXECS = frozenset({"execve", "execveat"})
+# calls that reach the memory or the descriptors of another process: of the emulator of a parent
+_INTO_PROCESSES = frozenset({"process_vm_writev", "pidfd_getfd"})
+_MEMORY_FILE = re.compile(r"/proc/(?:self|thread-self|[0-9]+)(?:/task/[0-9]+)?/mem\b")
 _4_GIB = 1 << 32
 _SHOWN = 200  # characters of a line that is quoted
 
@@ -137,23 +141,21 @@ class _Reader:
             self._begun.append((int(match["pid"]), match["name"], arguments))
             if match["name"] in _EXITS:
                 self._end()
+            elif match["name"] in _EXECS:  # what follows may not be of the emulator
+                self.entries.append(self._without_result())
             if result and not inner:
                 self._finish(f" = {result}")
             match = _BEGUN.search(inner[1]) if inner else None
 
     def _end(self) -> None:
         """Note a call that does not come back."""
-        pid, name, arguments = self._begun.pop()
-        self.entries.append(
-            Call(
-                pid=pid,
-                name=name,
-                args=split(arguments) or (),
-                result=None,
-                errno="",
-                line=f"{name}({arguments})",
-            )
-        )
+        self.entries.append(self._without_result())
+        self._begun.pop()
+
+    def _without_result(self) -> Call:
+        pid, name, arguments = self._begun[-1]
+        args, line = split(arguments) or (), f"{name}({arguments})"
+        return Call(pid=pid, name=name, args=args, result=None, errno="", line=line)
 
     def _finish(self, text: str) -> None:
         match = _RESULT.match(text)
@@ -240,18 +242,33 @@ def follow_subject(log: Log, pid: int) -> SubjectTrace:
 
 
 def _first_touch(log: Log, pid: int) -> str:
-    """Return the first call that used the log; empty if none did. A child may close it, as any
-    descriptor that it has inherited. The emulator logs a call before it does it.
+    """Return the first call that may have changed the log; empty without one. A child may close it,
+    as any descriptor that it has inherited. The emulator logs a call before it does it.
+
+    A program of this machine that is executed leaves the emulator and inherits the log: it may write
+    there that it was not executed. So a call of the subject about memory after an attempt counts.
     """
+    executed = ""
     for call in log.entries:
-        if isinstance(call, Call) and _touches_log(call, own=call.pid == pid):
+        if not isinstance(call, Call):
+            continue
+        if _touches_log(call, own=call.pid == pid):
             return call.line[:_SHOWN]
+        if executed and call.pid == pid and call.name in _MEMORY:
+            return executed
+        if call.name in _EXECS:
+            executed = executed or call.line[:_SHOWN]
     return ""
 
 
 def _touches_log(call: Call, *, own: bool) -> bool:
+    if call.name in _INTO_PROCESSES:
+        return True
     if call.name in _OPENS:
-        return any(re.search(rf"/fd/{LOG_DESCRIPTOR}\b", each) for each in call.args)
+        return any(
+            re.search(rf"/fd/{LOG_DESCRIPTOR}\b", each) or _MEMORY_FILE.search(each)
+            for each in call.args
+        )
     if call.name in ("close", "close_range") and not own:
         return False
     if call.name == "close_range":
@@ -276,8 +293,8 @@ def doubts(subject: SubjectTrace, ending: Ending) -> list[Finding]:
         found.append(Finding(Code.TRACE_UNREADABLE, text))
     if subject.touched:
         text = (
-            f"The program used the emulator's log, whose descriptor {LOG_DESCRIPTOR} is in its process: "
-            f"`{subject.touched}`. What the log says from there on may be forged."
+            f"The program could change the emulator's log, which is open as {LOG_DESCRIPTOR} in its "
+            f"process: `{subject.touched}`. What the log says from there on may be forged."
         )
         found.append(Finding(Code.LOG_TOUCHED, text))
     if not ending.signal and subject.ending != f"exited with {ending.status}":

@@ -184,8 +184,9 @@ class Code(StrEnum):
     )
     LOG_TOUCHED = (
         "evidence/emulator-log-touched",
-        "A program under qemu-user used the descriptor of the emulator's log, which is open in the same "
-        "process: it may have written lines into the log, or have closed it.",
+        "A program under qemu-user could change the log of the emulator, which is open in the same "
+        "process: it used its descriptor, opened the memory of a process, or executed a program (which "
+        "runs without the emulator) before the log shows a mapping.",
         "Do not trust the log. Run the program in a QEMU guest of the same machine instead.",
     )
     OUTPUT_TRUNCATED = (

@@ -9,7 +9,7 @@ import pytest
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.images.builder import Builder
-from foothold_lab.images.debian_arch import PORTS
+from foothold_lab.images.debian_arch import ARM64, PORTS, Port
 from tests.hostile.conftest import Attack, Attackers
 
 GUESTS = (
@@ -36,14 +36,17 @@ def test_only_the_standard_streams_are_open(
     assert [line.split()[0] for line in lines(verdict.artefacts)] == ["0", "1", "2"]
 
 
-@pytest.fixture(params=EMULATORS)
-def emulated(request: pytest.FixtureRequest, builder: Builder, attackers: Attackers) -> Attack:
-    port = PORTS[EMULATORS[request.param]]
+def compile_for(port: Port, name: str, builder: Builder, attackers: Attackers) -> Path:
     tools = builder.image(port.image("toolchain"))
     compiler = tools / f"usr/bin/{port.compiler}-gcc-12"
     flags = (f"--sysroot={tools}", f"-B{tools}/usr/bin")
-    program = attackers.compile("descriptors", *flags, compiler=compiler)
-    attack = Attack(program)
+    return attackers.compile(name, *flags, compiler=compiler)
+
+
+@pytest.fixture(params=EMULATORS)
+def emulated(request: pytest.FixtureRequest, builder: Builder, attackers: Attackers) -> Attack:
+    port = PORTS[EMULATORS[request.param]]
+    attack = Attack(compile_for(port, "descriptors", builder, attackers))
     attack.guest = request.param
     return attack
 
@@ -64,3 +67,20 @@ def test_recognises_lines_that_a_program_writes_into_the_log(
     [verdict] = attackers.run(emulated.guest, emulated).verdicts.values()
     assert verdict.result is Result.FAIL, str(verdict)
     assert Code.LOG_TOUCHED in {each.code for each in verdict.findings}
+
+
+def test_recognises_a_log_that_a_program_of_this_machine_forges(
+    builder: Builder, attackers: Attackers
+) -> None:
+    """It inherits the log when it is executed, and passed as `high` in 47 bits."""
+    program = compile_for(ARM64, "leave_emulator", builder, attackers)
+    attacks = [Attack(program, how, expect="path:high", name=how) for how in ("denied", "silent")]
+    fails = Attack(program, "fails", name="fails")
+    verdicts = attackers.run("qemu-user-arm64", *attacks, fails).verdicts
+    codes = {
+        verdict.cell.rpartition("/")[2]: {each.code for each in verdict.findings}
+        for verdict in verdicts.values()
+    }
+    assert Code.LOG_TOUCHED in codes["denied"] & codes["silent"]
+    assert codes["fails"] == set()
+    assert [each.result for each in verdicts.values()] == [Result.FAIL, Result.FAIL, Result.PASS]
