@@ -6,9 +6,10 @@ and what it was answered (`-strace`), and the protection of each page, which it 
 emulator has, at the addresses of the program plus a base. The maps of a program are therefore what
 both agree on: a range is mapped if the kernel shows it, with the protection that the emulator gives.
 
-The log does not mark threads, and two threads may write into one line. The result at the end of such
-a line is assigned to the latest pending call of a matching type. The log has only the lower 32 bits
-of a length; the table after a mapping shows how long it is.
+A line begins with a number: of the process with QEMU 7.2, of the thread with QEMU 10. Two threads may
+write into one line. The result at the end of such a line is assigned to the latest pending call of a
+matching type. The log has only the lower 32 bits of a length; the table after a mapping shows how
+long it is.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ _REFUSALS = frozenset(
     {"EACCES", "EAGAIN", "EBADF", "EEXIST", "EINVAL", "ENODEV", "ENOMEM", "EPERM"}
 )
 _EXITS = ("exit", "exit_group")
+_MAKES_TASKS = ("clone", "clone3", "fork", "vfork")
+_IS_THREAD = "CLONE_THREAD"  # among the flags of clone(2)
+_HARMLESS = ("F_GETFD", "F_GETFL", "F_SETFD")  # Node.js sets FD_CLOEXEC for all its descriptors
 LOG_DESCRIPTOR = "3"  # of the log, in the process of the emulator: the first that it opens
 _WITH_DESCRIPTOR = frozenset(
     {
@@ -103,6 +107,7 @@ class _Reader:
         self.unread: list[str] = []
         self.base = 0
         self._begun: list[tuple[int, str, str]] = []  # pid, name, arguments
+        self._processes: dict[int, int] = {}  # of a number at the beginning of a line
         self._rows: list[tuple[int, int, str]] | None = None
         self._now = self._before = Table(())
 
@@ -138,7 +143,7 @@ class _Reader:
             arguments, closed, result = rest.rpartition(") = ")
             if not closed:
                 arguments, result = rest.rpartition(")")[0], ""
-            self._begun.append((int(match["pid"]), match["name"], arguments))
+            self._begun.append((self._process(int(match["pid"])), match["name"], arguments))
             if match["name"] in _EXITS:
                 self._end()
             elif match["name"] in _EXECS:  # what follows may not be of the emulator
@@ -146,6 +151,16 @@ class _Reader:
             if result and not inner:
                 self._finish(f" = {result}")
             match = _BEGUN.search(inner[1]) if inner else None
+
+    def _process(self, number: int) -> int:
+        """Return the process of a thread. Its first call may come before the result of the call that
+        made it.
+        """
+        if number not in self._processes:
+            made = [each for each in self._begun if each[1] in _MAKES_TASKS]
+            thread = bool(made) and _IS_THREAD in made[-1][2]
+            self._processes[number] = made[-1][0] if thread else number
+        return self._processes[number]
 
     def _end(self) -> None:
         """Note a call that does not come back."""
@@ -168,6 +183,8 @@ class _Reader:
         errno = errorcode.get(int(number), number) if number else ""
         parts = split(arguments)
         result = int(match["hex"], 16) if match["hex"] else int(match["number"])
+        if name in _MAKES_TASKS and result > 0:
+            self._processes.setdefault(result, pid if _IS_THREAD in arguments else result)
         if name in _MEMORY and (parts is None or fits is None):
             self.unread.append(line)
             return
@@ -213,9 +230,9 @@ def follow_subject(log: Log, pid: int) -> SubjectTrace:
     effects = MappingEffects()
     refused = RefusedCalls()
     for call in _calls(log, pid):
-        if call.name in ("clone", "clone3", "fork", "vfork"):
+        if call.name in _MAKES_TASKS:
             # the result may be that of another thread: the request alone counts
-            if any("CLONE_THREAD" in each for each in call.args):
+            if any(_IS_THREAD in each for each in call.args):
                 threads += 1
             elif call.result:
                 children += 1
@@ -276,7 +293,7 @@ def _touches_log(call: Call, *, own: bool) -> bool:
         return first.isdecimal() and int(first) <= int(LOG_DESCRIPTOR) and last != "2"
     if call.name == "mmap":
         return call.args[4:5] == (LOG_DESCRIPTOR,)
-    if call.name in ("fcntl", "fcntl64") and call.args[1:2] in (("F_GETFD",), ("F_GETFL",)):
+    if call.name in ("fcntl", "fcntl64") and call.args[1:2] and call.args[1] in _HARMLESS:
         return False
     if call.name in _WITH_DESCRIPTOR:
         return call.args[:1] == (LOG_DESCRIPTOR,)

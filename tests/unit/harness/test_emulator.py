@@ -16,6 +16,7 @@ from foothold_lab.harness.evidence.mapping_calls import Call
 from foothold_lab.harness.evidence.maps import MapsError
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.ledger import Map
 from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Outcome, ReservationPath
 from tests.unit.harness import samples
@@ -113,6 +114,36 @@ def test_a_thread_counts_even_if_its_clone_got_anothers_answer() -> None:
     subject_trace = follow_subject(log, 7)
     assert (subject_trace.threads, len(subject_trace.unread)) == (1, 1)
     assert doubts(subject_trace, Ending(status=0)) == []
+
+
+CLONE = "clone(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD,child_stack=0x7fe245baea60)"
+MMAP = "mmap(NULL,268435456,PROT_NONE,MAP_PRIVATE|MAP_ANONYMOUS|MAP_NORESERVE,-1,0)"
+
+
+@pytest.mark.parametrize(
+    ("log", "lengths"),
+    [
+        # with QEMU 10 a line begins with the number of the thread; 449 is a thread of 444
+        (f"444 {CLONE} = 449\n449 {MMAP} = 0x00007f0000000000\n", [256 << 20]),
+        # its first call comes before the result of clone; 450 is made by 449
+        (
+            f"444 {CLONE}449 prctl(15,1) = 449\n = 0\n449 {CLONE}450 {MMAP} = 0x00007f0000000000\n",
+            [256 << 20],
+        ),
+        # a process of its own, also if it has a thread
+        (f"444 fork() = 500\n500 {MMAP} = 0x00007f0000000000\n", []),
+        (f"444 fork()500 {MMAP} = 0x00007f0000000000\n = 500\n", []),
+        (f"444 fork() = 500\n500 {CLONE} = 501\n501 {MMAP} = 0x00007f0000000000\n", []),
+        (
+            f"444 {CLONE} = 449\n449 clone(CLONE_CHILD_SETTID|0x11) = 500\n"
+            f"500 {MMAP} = 0x00007f0000000000\n",
+            [],
+        ),
+    ],
+)
+def test_a_thread_belongs_to_its_process(log: str, lengths: list[int]) -> None:
+    steps = follow_subject(read_log(log.encode()), 444).steps
+    assert [each.reservation.length for each in steps if isinstance(each, Map)] == lengths
 
 
 def test_an_answer_goes_to_a_call_that_can_be_answered_so() -> None:

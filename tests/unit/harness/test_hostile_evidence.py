@@ -124,6 +124,7 @@ def test_a_call_after_the_end_is_a_contradiction() -> None:
         ("close(3)", True),
         ("fcntl(3,F_DUPFD,100)", True),
         ("fcntl(3,F_GETFD)", False),
+        ("fcntl(3,F_SETFD,1)", False),
         ("close_range(3,4294967295,0)", True),
         ("close_range(10,4294967295,0)", False),
         ('openat(AT_FDCWD,"/proc/self/fd/3",O_WRONLY)', True),
