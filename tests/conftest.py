@@ -2,8 +2,60 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
 from hypothesis import settings
+
+from foothold_lab.harness.guests.catalogue import known_guests
+from foothold_lab.harness.runner import RunOptions
+from foothold_lab.images.builder import Builder
 
 # how long something takes is a matter for a benchmark: no example fails because a machine is busy
 settings.register_profile("patient", settings(), deadline=None)
 settings.load_profile("patient")
+
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadscope`, run the tests of a file that use one guest in one process.
+
+    They share its boot. The groups of xdist (`--dist loadgroup`) have no effect in pytest 9.
+    """
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    guests = sorted(known_guests(Builder()), key=len, reverse=True)
+
+    class ByFileAndGuest(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            parameters = test.partition("[")[2].removeprefix("foothold:")
+            return f"{file} {next((name for name in guests if parameters.startswith(name)), '')}"
+
+    return ByFileAndGuest(config, log)
+
+
+@pytest.fixture(scope="session")
+def processors() -> list[int]:
+    """The processors of this machine. Each process of xdist begins with another one."""
+    usable = sorted(os.sched_getaffinity(0))
+    first = _WORKER % len(usable)
+    return usable[first:] + usable[:first]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def use_other_processors(processors: list[int]) -> Iterator[None]:
+    """Pin guests to `processors`: otherwise all processes of xdist would use the first one."""
+
+    def pinned(options: RunOptions) -> list[int]:
+        count = options.jobs or len(processors)
+        return [processors[number % len(processors)] for number in range(count)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunOptions, "processors", property(pinned))
+        yield

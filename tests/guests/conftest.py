@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,13 +68,11 @@ def open_or_skip(name: str) -> Iterator[OpenGuest]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, builder: Builder) -> GuestConfig:
+def place(tmp_path: Path, builder: Builder, processors: list[int]) -> GuestConfig:
     share = tmp_path / "share"
     share.mkdir()
     subjects.deploy(share)
-    return GuestConfig(
-        directory=tmp_path, share=share, builder=builder, cpu=max(os.sched_getaffinity(0))
-    )
+    return GuestConfig(directory=tmp_path, share=share, builder=builder, cpu=processors[0])
 
 
 BootGuest = Callable[[Guest], Facts]
