@@ -49,13 +49,16 @@ def expectation(modelled: Prediction) -> Expectation:
 
 
 class Narrowed(ModelKernel):
-    """The model with what it has not: RLIMIT_DATA, promises, ignored hints, hints that fail.
+    """The model with what it has not: RLIMIT_DATA, the modes of overcommit, ignored hints, hints that
+    fail.
 
     What a process has mapped before it reserves is taken off its limits.
     """
 
     def __init__(self, facts: Facts, limits: Limits, process: Process) -> None:
         self._limits = limits
+        self._overcommit = facts.overcommit if limits.overcommit is None else limits.overcommit
+        self._at_once = facts.memory
         self._hinted = 0
         self._data = None if limits.rlimit_data is None else limits.rlimit_data - process.data
         self._promises = facts.commit_limit - facts.committed - facts.memory // 32 - process.data
@@ -96,6 +99,9 @@ class Narrowed(ModelKernel):
             more = length - (self._mapped(addr, addr + length) if flags & MAP_FIXED else 0)
             if self._data is not None and used + more > self._data:
                 return -ENOMEM
-            if limits.overcommit == 2 and used + length > self._promises:
+            if self._overcommit == 2 and used + length > self._promises:
+                return -ENOMEM
+            # __vm_enough_memory() refuses a single mapping that is larger than the memory
+            if self._overcommit == 0 and 0 <= self._at_once < length:
                 return -ENOMEM
         return super().mmap(addr, length, prot, flags)
