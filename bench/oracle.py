@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 
 from foothold_lab.harness import oracle
 from foothold_lab.harness.model.errors import UndecidedError
-from foothold_lab.harness.model.limits import Failure, Limits, Range
+from foothold_lab.harness.model.failures import Failure
+from foothold_lab.harness.model.limits import Limits, Range
 from foothold_lab.harness.oracle import modelled
 from foothold_lab.harness.oracle.imagined import imagined_facts, under_limits
 

@@ -155,8 +155,10 @@ def _images(_: click.Context) -> Iterable[str]:
 
 
 def _limits(_: click.Context) -> Iterable[str]:
+    from foothold_lab.harness.model.failures import CALLS
     from foothold_lab.harness.model.limits import USAGES
 
+    yield from (f"fail={call}" for call in CALLS)
     for usage in USAGES:
         word, equals, value = usage.partition("=")
         # a value in capitals is a placeholder

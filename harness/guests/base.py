@@ -21,6 +21,10 @@ LEAVE_ROOT = "leave --root host: the program then brings its own libraries"
 HOST_LIMITS: Mapping[str, str] = {
     "overcommit": "vm.overcommit_memory belongs to the whole host and is not changed",
     "max_map_count": "vm.max_map_count belongs to the whole host and is not changed",
+    "mmap_rnd_bits": "vm.mmap_rnd_bits belongs to the whole host and is not changed",
+    "mmap_rnd_compat_bits": "vm.mmap_rnd_compat_bits belongs to the whole host and is not changed",
+    "hugepages": "vm.nr_hugepages belongs to the whole host and is not changed",
+    "thp": "the mode of transparent huge pages belongs to the whole host and is not changed",
 }  # limits that a guest on the host's own kernel does not support, and why
 
 AGENT = "/init"  # path of the agent in every root file system of ours
@@ -211,6 +215,7 @@ def run_program(
     SubjectError if the program cannot be started or outlives the deadline, GuestError if the guest
     ends first.
     """
+    how = how.under(limits)
     if guest.capabilities.tracer == "strace":
         with guest.open(argv, limits, deadline, how) as stream:
             return supervise(stream, argv, deadline, on_checkpoint=on_checkpoint, how=how)

@@ -15,17 +15,34 @@ from foothold_lab.harness.model.sizes import format_size
 
 # these change what the kernel chooses or promises; the oracle computes the effect of the others
 _MOVING = frozenset(
-    {"rlimit_stack", "overcommit", "max_map_count", "no_aslr", "legacy_layout", "ceiling"}
+    {
+        "rlimit_stack",
+        "overcommit",
+        "max_map_count",
+        "mmap_rnd_bits",
+        "mmap_rnd_compat_bits",
+        "hugepages",
+        "thp",
+        "no_aslr",
+        "legacy_layout",
+        "ceiling",
+    }
 )
+# limits from which capabilities exempt root: CAP_IPC_LOCK (do_mlock in mm/mlock.c); CAP_SYS_RESOURCE
+# or CAP_SYS_ADMIN (copy_process in kernel/fork.c)
+_EXEMPT = frozenset({"rlimit_memlock", "rlimit_nproc"})
 # machines whose system calls the agent can change: images/agent/syscall_regs.h
 _FAULT_MACHINES = ("x86_64", "aarch64", "riscv64", "i386")
 _OTHER_GUEST = "take a guest with a kernel of its own: UML or QEMU"
 
 
-def support_for(guest: Guest, facts: Facts, limits: Limits, machine: str = "") -> Support:
-    """Say whether a subject can run in a guest under these limits.
+def support_for(
+    guest: Guest, facts: Facts, limits: Limits, machine: str = "", user: str = ""
+) -> Support:
+    """Say whether a subject can run in a guest under these limits, and note how they are applied.
 
-    `machine` is that of the subject, if the guest is of another.
+    `machine` is that of the subject, if the guest is of another; `user` the one that runs it, if
+    that is not the user of the agent.
     """
     for name in limits.named:
         if reason := guest.capabilities.unsupported_limits.get(name):
@@ -38,7 +55,24 @@ def support_for(guest: Guest, facts: Facts, limits: Limits, machine: str = "") -
             f"personality(2) is refused here: {os.strerror(error)}",
             "in a container: allow it in the engine's seccomp profile; else take UML or QEMU",
         )
-    return _faults(facts, limits, machine) if limits.faults else Support(True)
+    if (exempt := _EXEMPT & set(limits.named)) and has_capabilities(guest, limits.user or user):
+        return Support(
+            False,
+            f"the subject is root here, to which the kernel does not apply {min(exempt)}",
+            "run it as another user: add +user=nobody to the limit",
+        )
+    if limits.hugepages and (pages := limits.hugepages * facts.huge_page_size) > facts.memory // 2:
+        return Support(
+            False,
+            f"{limits.hugepages} huge pages are {format_size(pages)}, of the "
+            f"{format_size(facts.memory >> 20 << 20)} that this guest has",
+            "give fewer, or more memory to the guest: half of it must stay",
+        )
+    applied = _write_execute(facts) if limits.wx_refused else Support(True)
+    if not applied.ok:
+        return applied
+    faults = _faults(facts, limits, machine) if limits.faults else Support(True)
+    return replace(faults, notes=applied.notes) if faults.ok else faults
 
 
 def measure_under(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) -> Facts:
@@ -48,9 +82,7 @@ def measure_under(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline
     """
     if not _MOVING & set(limits.named):
         return facts
-    moving = replace(
-        limits.without_faults, rlimit_as=None, rlimit_data=None, memory=None, ceiling=limits.ceiling
-    )
+    moving = Limits(**{name: getattr(limits, name) for name in _MOVING})
     found = parse_facts(run_program(guest, [guest.paths.agent, "facts"], moving, deadline).stdout)
     return replace(found, tools=facts.tools)  # a traced program cannot trace its children
 
@@ -60,6 +92,28 @@ def facts_under(guest: Guest, facts: Facts, limits: Limits, deadline: Deadline) 
     if not (support := support_for(guest, facts, limits)).ok:
         raise UnsupportedError(support.reason, support.remedy, code=Code.UNSUPPORTED_LIMIT)
     return measure_under(guest, facts, limits, deadline)
+
+
+def has_capabilities(guest: Guest, user: str) -> bool:
+    """Does a program of this user have the capabilities of root? In a container none has."""
+    if user:
+        return user in ("root", "0")
+    own = guest.capabilities
+    return own.own_kernel or (own.host_paths and os.geteuid() == 0)
+
+
+def _write_execute(facts: Facts) -> Support:
+    """Say how W^X is enforced: images/agent/write_execute.c does it."""
+    if not facts.tools.mdwe:
+        return Support(True, notes=("wx=refused: the kernel does it (PR_SET_MDWE), with EACCES",))
+    if not facts.tools.seccomp:
+        return Support(True, notes=("wx=refused: a seccomp filter does it, with EPERM",))
+    return Support(
+        False,
+        f"the kernel lacks PR_SET_MDWE, and seccomp is refused here: "
+        f"{os.strerror(facts.tools.seccomp)}",
+        "take a guest with Linux 6.3 or newer, or with seccomp filters",
+    )
 
 
 def _faults(facts: Facts, limits: Limits, machine: str) -> Support:

@@ -53,6 +53,7 @@ CAPABILITIES = Capabilities(
         "rlimit_as": _OF_EMULATOR,
         "rlimit_data": _OF_EMULATOR,
         "rlimit_stack": "the emulator makes the stack of a program",
+        "wx_refused": "the emulator itself writes code and executes it",
         "no_aslr": _PLACES,
         "legacy_layout": _PLACES,
     },

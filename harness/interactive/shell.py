@@ -57,7 +57,7 @@ def supervise(
         directory=request.directory,
         root=guest.paths.root,
         terminal=request.terminal,
-    )
+    ).under(limits)
     if guest.capabilities.tracer == "emulator" and not request.argv:
         raise UsageError(
             f"{guest.name} has no shell: what it started would not be emulated",

@@ -202,6 +202,7 @@ def _subject(recorded: RecordedCell, paths: GuestPaths, scale: float, strace: st
     """The agent's words for the subject, as in the run, but for a reader of text."""
     traced = recorded.verdict.observed is not None and recorded.evidence_files.is_file("strace")
     how = subjects.supervision(recorded.subject, paths, scale, trace=traced)
+    how = how.under(recorded.cell.limits)
     argv = subjects.command(recorded.subject, recorded.cell, paths, trace=traced)
     if paths.placement == "host" and how.fresh_directory:
         # the agent makes directories and roots in guests only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,12 +45,14 @@ class Cgroup:
 @dataclass(frozen=True)
 class Tools:
     """What the agent may do to a subject: trace it, stop it at chosen system calls (seccomp's
-    RET_TRACE), choose its layout (personality). Each is 0, or the errno of the refusal.
+    RET_TRACE), choose its layout (personality), refuse it memory that is writable and executable
+    (PR_SET_MDWE of prctl(2)). Each is 0, or the errno of the refusal.
     """
 
     ptrace: int = 0
     seccomp: int = 0
     personality: int = 0
+    mdwe: int = errno.EINVAL
 
 
 @dataclass(frozen=True, kw_only=True)

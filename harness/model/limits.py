@@ -1,26 +1,27 @@
 """Limits: what narrows an address space inside a guest. Frozen values, convertible to text and JSON.
 
 A limit is independent of guest and subject; several are joined: `rlimit_as=300M+overcommit=2`. The
-last four words are faults: answers that a kernel might give, which a tracer (images/agent/tracer.c)
+last six words are faults: answers that a kernel might give, which a tracer (images/agent/tracer.c)
 gives to every program in the same way.
 """
 
 from __future__ import annotations
 
-import errno
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from foothold_lab.harness.model.errors import UsageError, did_you_mean, nearest
+from foothold_lab.harness.model.errors import UsageError, nearest
+from foothold_lab.harness.model.failures import Failure
 from foothold_lab.harness.model.sizes import format_size, parse_size
 
 # MAP_32BIT of x86-64 and the images of programs need the low 4 GiB
 LOWEST_CEILING, HIGHEST_CEILING = 1 << 32, 1 << 57
 # A plan does not know the pages of its guests: `misaligned` checks a limit against those of a guest.
 SMALLEST_PAGE = 4096
-CALLS = ("mmap", "hinted", "munmap", "mprotect", "mremap", "madvise", "mincore", "getrlimit")
+SOFT = ":soft"  # behind the value of a resource limit: the hard limit stays as it is
 
 
 @dataclass(frozen=True, order=True)
@@ -58,43 +59,9 @@ class Range:
         return f"{self.start:#x}-{self.end:#x}"
 
 
+FAULTS = ("ceiling", "occupied", "hints_ignored", "noreplace_unknown", "noreserve_ignored", "fail")
+"""The limits that need a tracer."""
 EVERYWHERE = Range(0, 1 << 62)
-
-
-@dataclass(frozen=True, order=True)
-class Failure:
-    """The n-th call of a kind fails, counted from the first instruction of the program over all its
-    threads and children. `hinted` is an anonymous mmap with a hint: the loader makes none, so the
-    first one is the program's own.
-    """
-
-    call: str
-    nth: int
-    errno: str
-
-    @classmethod
-    def parse(cls, text: str) -> Failure:
-        """Read `mmap:3:ENOMEM`. Raises UsageError."""
-        call, _, rest = text.partition(":")
-        nth, _, name = rest.partition(":")
-        counts = nth.isascii() and nth.isdigit() and 0 < int(nth) < 1 << 31
-        errors = errno.errorcode.values()
-        if call not in CALLS or not counts or name not in errors:
-            word, words = (call, CALLS) if call not in CALLS else (name, errors)
-            near = did_you_mean(word, words) if word not in words else ""
-            raise UsageError(
-                f"{text!r} does not describe a failing call{near}",
-                f"write CALL:N:ERRNO, such as mmap:3:ENOMEM; calls are: {', '.join(CALLS)}",
-            )
-        return cls(call, int(nth), name)
-
-    @property
-    def number(self) -> int:
-        """The number of the errno. The common ones are the same on all machines."""
-        return int(getattr(errno, self.errno))
-
-    def __str__(self) -> str:
-        return f"{self.call}:{self.nth}:{self.errno}"
 
 
 @functools.total_ordering
@@ -103,23 +70,41 @@ class Limits:
     """The limits of a cell, applied before the first instruction of the subject. Sizes are in bytes;
     None keeps the value of the guest.
 
-    memory: of a cgroup. overcommit, max_map_count: vm.* of the whole guest, restored afterwards.
-    legacy_layout: personality(2) ADDR_COMPAT_LAYOUT. ceiling: the address at which the address
-    space ends. occupied: ranges that are mapped with PROT_NONE. hints_ignored: the range in which a
-    hint is ignored.
+    rlimit_*: setrlimit(2), soft and hard; only the soft one for the fields in `soft_only`, which
+    are in the order of this class. user: name or number of the user that runs the subject. memory:
+    of a cgroup. overcommit, max_map_count, mmap_rnd_bits, mmap_rnd_compat_bits, hugepages
+    (nr_hugepages): vm.* of the whole guest, restored afterwards, and so is thp, the mode of
+    transparent huge pages. legacy_layout: personality(2) ADDR_COMPAT_LAYOUT. wx_refused: memory
+    that is writable and executable is refused. ceiling: the address at which the address space
+    ends. occupied: ranges that are mapped with PROT_NONE. hints_ignored: the range in which a hint
+    is ignored. noreplace_unknown: MAP_FIXED_NOREPLACE has no effect, so the address is a hint.
+    noreserve_ignored: MAP_NORESERVE has no effect.
     """
 
     rlimit_as: int | None = None
     rlimit_data: int | None = None
     rlimit_stack: int | None = None
+    rlimit_fsize: int | None = None
+    rlimit_memlock: int | None = None
+    rlimit_nofile: int | None = None
+    rlimit_nproc: int | None = None
+    soft_only: tuple[str, ...] = ()
+    user: str | None = None
     memory: int | None = None
     overcommit: int | None = None
     max_map_count: int | None = None
+    mmap_rnd_bits: int | None = None
+    mmap_rnd_compat_bits: int | None = None
+    hugepages: int | None = None
+    thp: str | None = None
     no_aslr: bool = False
     legacy_layout: bool = False
+    wx_refused: bool = False
     ceiling: int | None = None
     occupied: tuple[Range, ...] = ()
     hints_ignored: Range | None = None
+    noreplace_unknown: bool = False
+    noreserve_ignored: bool = False
     fail: tuple[Failure, ...] = ()
 
     @classmethod
@@ -149,12 +134,12 @@ class Limits:
     @property
     def faults(self) -> bool:
         """Does it need a tracer?"""
-        return bool(self.ceiling or self.occupied or self.hints_ignored or self.fail)
+        return any(getattr(self, name) for name in FAULTS)
 
     @property
     def without_faults(self) -> Limits:
         """The limits that a kernel applies by itself."""
-        return replace(self, ceiling=None, occupied=(), hints_ignored=None, fail=())
+        return replace(self, **{name: getattr(Limits(), name) for name in FAULTS})
 
     def misaligned(self, page_size: int) -> str:
         """Return the first address that is not a multiple of the page, as text; empty if all are."""
@@ -170,23 +155,27 @@ class Limits:
                 continue
             for each in value if word.repeated else (value,):
                 written = word.write(each)
-                yield f"{name}={written}" if written else name
+                soft = SOFT if word.field in self.soft_only else ""
+                yield f"{name}={written}{soft}" if written else name
 
     def _order(self) -> list[Any]:
         """Return the sort key; None sorts first."""
-        values = [getattr(self, name) for name in _FIELDS]
+        values = [getattr(self, name) for name in (*_FIELDS, "soft_only")]
         return [(value is not None, value if value is not None else 0) for value in values]
 
 
 @dataclass(frozen=True)
 class _Word:
-    """How one limit is written as text and read into its field."""
+    """How one limit is written as text and read into its field. `softens`: its value may end in
+    SOFT.
+    """
 
     field: str
     usage: str
     read: Callable[[str], object]
     write: Callable[[Any], str]
     repeated: bool = False
+    softens: bool = False
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -233,33 +222,91 @@ def _width(end: int) -> str:
     return f"{end.bit_length() - 1}bit" if end & end - 1 == 0 else hex(end)
 
 
+def _user(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
+        raise UsageError(f"{text!r} is not a user", "write a name or a number, such as nobody")
+    return text
+
+
 def _size(field: str) -> _Word:
     return _Word(field, f"{field}=SIZE", parse_size, format_size)
 
 
+def _rlimit(name: str, *, counts: bool = False) -> _Word:
+    field = f"rlimit_{name}"
+    if counts:
+        return _Word(field, f"{field}=N[{SOFT}]", _count, str, softens=True)
+    return _Word(field, f"{field}=SIZE[{SOFT}]", parse_size, format_size, softens=True)
+
+
+def _word_for(field: str, usage: str) -> _Word:
+    """Return the word of a field that is true or false: it has one value."""
+    value = usage.partition("=")[2]
+    return _Word(field, usage, lambda text: bool(_one_of(value)(text)), lambda _: value)
+
+
 _WORDS: Mapping[str, _Word] = {
-    "rlimit_as": _size("rlimit_as"),
-    "rlimit_data": _size("rlimit_data"),
-    "rlimit_stack": _size("rlimit_stack"),
+    "rlimit_as": _rlimit("as"),
+    "rlimit_data": _rlimit("data"),
+    "rlimit_stack": _rlimit("stack"),
+    "rlimit_fsize": _rlimit("fsize"),
+    "rlimit_memlock": _rlimit("memlock"),
+    "rlimit_nofile": _rlimit("nofile", counts=True),
+    "rlimit_nproc": _rlimit("nproc", counts=True),
+    "user": _Word("user", "user=NAME", _user, str),
     "memory": _size("memory"),
     "overcommit": _Word(
         "overcommit", "overcommit=0|1|2", lambda text: int(_one_of("0", "1", "2")(text)), str
     ),
     "max_map_count": _Word("max_map_count", "max_map_count=N", _count, str),
-    "no-aslr": _Word("no_aslr", "no-aslr", lambda text: not _one_of("")(text), lambda _: ""),
-    "layout": _Word(
-        "legacy_layout", "layout=legacy", lambda text: bool(_one_of("legacy")(text)),
-        lambda _: "legacy",
+    "mmap_rnd_bits": _Word("mmap_rnd_bits", "mmap_rnd_bits=N", _count, str),
+    "mmap_rnd_compat_bits": _Word(
+        "mmap_rnd_compat_bits", "mmap_rnd_compat_bits=N", _count, str
     ),
+    "hugepages": _Word("hugepages", "hugepages=N", _count, str),
+    "thp": _Word("thp", "thp=always|madvise|never", _one_of("always", "madvise", "never"), str),
+    "no-aslr": _Word("no_aslr", "no-aslr", lambda text: not _one_of("")(text), lambda _: ""),
+    "layout": _word_for("legacy_layout", "layout=legacy"),
+    "wx": _word_for("wx_refused", "wx=refused"),
     "ceiling": _Word("ceiling", "ceiling=Nbit|ADDRESS", _address, _width),
     "occupied": _Word("occupied", "occupied=START-END", Range.parse, str, repeated=True),
     "hints": _Word(
         "hints_ignored", "hints=ignored[@START-END]", _band,
         lambda band: "ignored" if band == EVERYWHERE else f"ignored@{band}",
     ),
-    "fail": _Word("fail", "fail=CALL:N:ERRNO", Failure.parse, str, repeated=True),
+    "noreplace": _word_for("noreplace_unknown", "noreplace=unknown"),
+    "noreserve": _word_for("noreserve_ignored", "noreserve=ignored"),
+    "fail": _Word("fail", "fail=CALL[WORDS]:WHEN:ERRNO", Failure.parse, str, repeated=True),
 }  # fmt: skip
+_MEANINGS = {
+    "rlimit_as": "bytes of address space, as ulimit -v; `:soft` sets the soft limit alone",
+    "rlimit_data": "bytes of private writable memory, as ulimit -d",
+    "rlimit_stack": "bytes of stack, as ulimit -s",
+    "rlimit_fsize": "bytes of a file that is written, as ulimit -f",
+    "rlimit_memlock": "bytes of locked memory, as ulimit -l; root is exempt",
+    "rlimit_nofile": "open files, as ulimit -n",
+    "rlimit_nproc": "processes of the user, as ulimit -u; root is exempt",
+    "user": "run the subject as this user, by name or number",
+    "memory": "bytes of memory of a cgroup",
+    "overcommit": "vm.overcommit_memory",
+    "max_map_count": "vm.max_map_count: mappings of a process",
+    "mmap_rnd_bits": "vm.mmap_rnd_bits: bits of an address that are random",
+    "mmap_rnd_compat_bits": "the same for 32-bit programs of a 64-bit kernel",
+    "hugepages": "vm.nr_hugepages: huge pages that are set apart",
+    "thp": "the mode of transparent huge pages",
+    "no-aslr": "no random addresses",
+    "layout": "mappings are placed upward (ADDR_COMPAT_LAYOUT)",
+    "wx": "refuse memory that is writable and executable, as MemoryDenyWriteExecute=",
+    "ceiling": "imitate an address space that ends there",
+    "occupied": "map a range before the first instruction",
+    "hints": "ignore addresses without MAP_FIXED",
+    "noreplace": "MAP_FIXED_NOREPLACE has no effect, as before Linux 4.17",
+    "noreserve": "MAP_NORESERVE has no effect",
+    "fail": "let calls fail: hinted:1:ENOMEM, mprotect[exec]:*:EACCES",
+}
 USAGES = ("none", *(word.usage for word in _WORDS.values()))
+EXPLAINED = tuple((word.usage, _MEANINGS[name]) for name, word in _WORDS.items())
+"""How each limit is written, and what it does."""
 _FIELDS = tuple(word.field for word in _WORDS.values())
 
 
@@ -275,9 +322,12 @@ def _take(limits: Limits, part: str, whole: str) -> Limits:
             f"unknown limit {part!r}{did_you_mean}",
             f"limits are: {', '.join(USAGES)}; join several with +: rlimit_as=300M+overcommit=2",
         )
-    read: Any = word.read(value.strip())
+    value, soft = value.strip(), word.softens and value.strip().endswith(SOFT)
+    read: Any = word.read(value.removesuffix(SOFT) if soft else value)
     if word.repeated:
         read = (*getattr(limits, word.field), read)
     elif word.field in limits.named:
         raise UsageError(f"{name.strip()} occurs twice in {whole!r}", "give each limit once")
-    return replace(limits, **{word.field: read})
+    softened = {*limits.soft_only, *([word.field] if soft else [])}
+    soft_only = tuple(each for each in _FIELDS if each in softened)
+    return replace(limits, **{word.field: read}, soft_only=soft_only)

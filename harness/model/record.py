@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.secret_values import mask_trace
 
 GuestStateMoments = Literal["", "after", "both"]
@@ -32,8 +33,9 @@ class Supervision:
     the harness has made `directory` so. What the program writes there is kept in both cases. With
     `own_root` it gets a root directory of its own, made of `root`, of the tree `overlay`, which is
     laid over it, and of the directory `image` of the guest, which keeps its path. `stdin` is the file
-    that is its standard input, empty for a pipe of the harness. `user` is the name or number of the user that it runs as, empty for that of the agent. With a
-    `terminal` it has a terminal of that size instead of pipes.
+    that is its standard input, empty for a pipe of the harness. `user` is the name or number of the
+    user that it runs as, empty for that of the agent. With a `terminal` it has a terminal of that
+    size instead of pipes.
 
     After `timeout` seconds, if given, all its threads are stopped, its maps are read at the checkpoint
     `running`, and it is ended; likewise as soon as it is ready: a line of its output matches the
@@ -68,6 +70,10 @@ class Supervision:
     exit_maps: bool = False
     trace_files: bool = False
     guest_state: GuestStateMoments = ""
+
+    def under(self, limits: Limits) -> Supervision:
+        """Return it with the user that limits name."""
+        return replace(self, user=limits.user) if limits.user else self
 
 
 UNTRACED = Supervision()

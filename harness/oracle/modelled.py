@@ -89,7 +89,7 @@ class Narrowed(ModelKernel):
         if addr and not flags & MAP_FIXED:
             self._hinted += 1
             for each in limits.fail:
-                if each.nth == self._hinted:
+                if each.fails(self._hinted):
                     return -each.number
             if limits.hints_ignored and addr in limits.hints_ignored:
                 addr = 0

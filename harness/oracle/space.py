@@ -14,6 +14,7 @@ from foothold_lab.harness.oracle.forms import FORMS, Process, process_of
 BELOW_4G = 0xFFFFFFFF  # from here on, mappings are not taken as reserved
 UNSURE = 8 << 20  # the committed memory of a kernel varies by that much
 FEWEST_MAPS = 200  # such a Python has 55 mappings when it holds, and more on the way (measured)
+FEWEST_FILES = 16  # it has at most 4 open at a time (measured)
 FIRST_CALLS = 256 << 10  # the tables that come before the heap; without them it dies otherwise
 LEAST_MEMORY = 32 << 20  # it touches 10 MiB, the default workload 7 more (measured)
 
@@ -103,7 +104,7 @@ class Space:
         """With which errno the subject's `nth` mapping that asks for an address fails, if it does,
         wherever that is.
         """
-        return next((each.errno for each in self._limits.fail if each.nth == nth), "")
+        return next((each.errno for each in self._limits.fail if each.fails(nth)), "")
 
     def taken(self, address: int, length: int) -> int:
         """How many bytes of a range are occupied."""
@@ -188,29 +189,43 @@ class Space:
     def _check(self) -> None:
         """Raise UndecidedError for limits under which something else than addresses decides."""
         limits = self._limits
-        others = sorted({each.call for each in limits.fail} - {"hinted"})
+        others = sorted(each.kind for each in limits.fail if not each.is_hinted)
         if others:
             raise UndecidedError(
                 f"the oracle cannot tell whose the failing {others[0]} is: a loader and an "
                 "interpreter make such calls as well",
                 "take fail=hinted:N:ERRNO, or declare in the plan what is expected",
             )
-        if limits.max_map_count is not None and limits.max_map_count < FEWEST_MAPS:
-            raise UndecidedError(
-                f"{limits.max_map_count} mappings may be too few for an interpreter to start",
-                f"allow {FEWEST_MAPS}, or declare in the plan what is expected",
-            )
-        if limits.memory is not None and limits.memory < LEAST_MEMORY:
-            raise UndecidedError(
-                f"{format_size(limits.memory)} of memory may be too little for an interpreter: "
-                "the kernel kills what has most",
-                f"allow {format_size(LEAST_MEMORY)}, or declare in the plan what is expected",
-            )
+        for doubt, remedy in self._shortages():
+            raise UndecidedError(doubt, f"{remedy}, or declare in the plan what is expected")
         for budget in self._budgets:
             if budget.left < FIRST_CALLS:
                 raise UndecidedError(
                     f"{budget.words}: the subject may not start, or die of its first table",
                     "allow more, or declare in the plan what is expected",
+                )
+
+    def _shortages(self) -> Iterator[tuple[str, str]]:
+        """Yield what may be too little for an interpreter to start, and how much is enough."""
+        limits = self._limits
+        if limits.max_map_count is not None and limits.max_map_count < FEWEST_MAPS:
+            yield (
+                f"{limits.max_map_count} mappings may be too few for an interpreter to start",
+                f"allow {FEWEST_MAPS}",
+            )
+        if limits.rlimit_nofile is not None and limits.rlimit_nofile < FEWEST_FILES:
+            yield (
+                f"{limits.rlimit_nofile} open files may be too few for an interpreter to start",
+                f"allow {FEWEST_FILES}",
+            )
+        taken = (limits.hugepages or 0) * max(self.facts.huge_page_size, 0)
+        memory = max(self.facts.memory - taken, 0)
+        for size in (limits.memory, memory if limits.hugepages else None):
+            if size is not None and size < LEAST_MEMORY:
+                yield (
+                    f"{format_size(size)} of memory may be too little for an interpreter: the kernel "
+                    "kills what has most",
+                    f"allow {format_size(LEAST_MEMORY)}",
                 )
 
 

@@ -93,7 +93,8 @@ class Pattern:
 
 
 def _matches(word: str, patterns: tuple[str, ...]) -> bool:
-    return patterns == ("*",) or any(fnmatchcase(word, each) for each in patterns)
+    # some limits contain wildcards: fail=mprotect[exec]:*:EACCES
+    return patterns == ("*",) or any(word == each or fnmatchcase(word, each) for each in patterns)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -210,8 +210,8 @@ _AXES = (
         option=Option(
             name="--limit",
             metavar="LIMIT",
-            help="Run under this limit: none, rlimit_as=300M, ceiling=39bit, … (docs/limits.md "
-            "lists all); repeatable. Join limits that apply together with +.",
+            help="Run under this limit: none, rlimit_as=300M, ceiling=39bit, … (`foothold help "
+            "limits` lists all); repeatable. Join limits that apply together with +.",
         ),
         default=("none",),
     ),

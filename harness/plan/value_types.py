@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Collection
@@ -143,6 +144,8 @@ def pattern(
     def parse(value: object, vocabulary: Vocabulary) -> str:
         word = _text(value)
         if not is_pattern(word):
+            return str(value_type.parse(word, vocabulary))
+        with contextlib.suppress(UsageError):  # a value can contain wildcards
             return str(value_type.parse(word, vocabulary))
         if all_names:
             _matching(word, all_names(vocabulary))

@@ -87,8 +87,9 @@ def unsupported(cell: Cell, finding: Finding, remedy: str) -> Verdict:
 
 def _support(booted: BootedGuest, cell: Cell, subject: Subject) -> Support:
     """Say whether the guest can apply the limits, and whether they can judge the subject."""
-    support = support_for(booted.guest, booted.facts, cell.limits, subject.machine)
-    return can_judge_under(subject, cell.limits.ceiling) if support.ok else support
+    support = support_for(booted.guest, booted.facts, cell.limits, subject.machine, subject.user)
+    judged = can_judge_under(subject, cell.limits.ceiling) if support.ok else support
+    return replace(judged, notes=support.notes) if judged.ok else judged
 
 
 def _machine_support(booted: BootedGuest, subject: Subject) -> Support:
@@ -106,7 +107,7 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
     if not (support := _support(booted, cell, subject)).ok:
         return unsupported(cell, Finding(Code.UNSUPPORTED_LIMIT, support.reason), support.remedy)
     untraced = _untraced(booted, wanted=booted.options.trace and cell.trace)
-    notes = [*guest.boot_record.notes, *filter(None, (untraced, booted.replaces))]
+    notes = [*guest.boot_record.notes, *support.notes, *filter(None, (untraced, booted.replaces))]
     booted.replaces = ""
     deadline = deadline_for(cell, subject, guest)
     console = _ConsoleLog(booted)

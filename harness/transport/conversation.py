@@ -18,6 +18,7 @@ from foothold_lab.harness.transport.frames import (
     LostContactError,
     frame,
     new_key,
+    refused_limit,
 )
 from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.harness.transport.supervised import decode
@@ -86,6 +87,8 @@ class Conversation:
         elif kind == FrameKind.FAILED:
             what = f"the program could not be started: {payload.decode(errors='replace')}"
             raise SubjectError(what, code=Code.SUBJECT_NOT_STARTED)
+        elif kind == FrameKind.REFUSED:
+            raise refused_limit(payload)
         elif kind not in (FrameKind.STARTED, FrameKind.STOPPED, FrameKind.MAPS, FrameKind.TRACE):
             raise LostContactError(f"a frame of kind {kind!r}, which the agent does not send")
 

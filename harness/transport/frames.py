@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 from enum import Enum
 
-from foothold_lab.harness.model.errors import SubjectError
+from foothold_lab.harness.model.errors import SubjectError, UnsupportedError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Record
 
@@ -73,8 +73,19 @@ class FrameKind(bytes, Enum):
     """{"reason":...}: all its threads are stopped; its maps follow, then it is killed."""
     FAILED = b"f"
     """Text: why the subject was not started; before STARTED: it was not traced."""
+    REFUSED = b"u"
+    """Text: which limit this guest refuses; nothing was started."""
     ENDED = b"x"
-    """{"status":...}; this frame or FAILED is the last."""
+    """{"status":...}; this frame, FAILED or REFUSED is the last."""
+
+
+def refused_limit(payload: bytes) -> UnsupportedError:
+    """Return the error that a frame REFUSED stands for."""
+    return UnsupportedError(
+        f"the guest refuses the limit: {payload.decode(errors='replace')}",
+        "take another value, or another guest",
+        code=Code.UNSUPPORTED_LIMIT,
+    )
 
 
 class LostContactError(Exception):

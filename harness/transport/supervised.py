@@ -28,6 +28,7 @@ from foothold_lab.harness.model.errors import (
 from foothold_lab.harness.model.facts import LARGEST, Facts, parse_facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.ledger import PAGE
+from foothold_lab.harness.model.limits import SOFT
 from foothold_lab.harness.model.output import MOST_EXPECTED
 from foothold_lab.harness.model.patterns import compile_pattern
 from foothold_lab.harness.model.record import UNTRACED, Ending, Record, Stop, Supervision
@@ -38,6 +39,7 @@ from foothold_lab.harness.transport.frames import (
     LostContactError,
     frame,
     new_key,
+    refused_limit,
 )
 from foothold_lab.harness.transport.stream import Stream
 
@@ -55,6 +57,7 @@ OWN_TRACE = "fifo:"
 OWN_TRACER = "self"  # instead of the path of strace: the agent is the tracer
 _SUBJECT_ROOT = "/run/subject"  # where a guest of ours makes the root of a subject
 WORKING_DIRECTORY = "/run/work"  # of a subject in that root
+_RLIMITS = ("as", "data", "stack", "fsize", "memlock", "nofile", "nproc")
 _CHECKPOINT = re.compile(rb'^\{"event": ?"hold", ?"at": ?"(\w{1,32})"\}$', re.MULTILINE)
 
 
@@ -137,13 +140,18 @@ def _readiness(how: Supervision) -> Iterator[str]:
 
 def _options(limits: Limits) -> Iterator[str]:
     """Yield the options of the agent for limits: images/agent/subject_limits.c and faults.c."""
+    for name in _RLIMITS:
+        field = f"rlimit_{name}"
+        if (value := getattr(limits, field)) is not None:
+            soft = SOFT if field in limits.soft_only else ""
+            yield from ("--rlimit", f"{name}={value}{soft}")
     numbers = (
-        ("--rlimit", "as=", limits.rlimit_as),
-        ("--rlimit", "data=", limits.rlimit_data),
-        ("--rlimit", "stack=", limits.rlimit_stack),
         ("--memory", "", limits.memory),
         ("--sysctl", "vm/overcommit_memory=", limits.overcommit),
         ("--sysctl", "vm/max_map_count=", limits.max_map_count),
+        ("--sysctl", "vm/mmap_rnd_bits=", limits.mmap_rnd_bits),
+        ("--sysctl", "vm/mmap_rnd_compat_bits=", limits.mmap_rnd_compat_bits),
+        ("--sysctl", "vm/nr_hugepages=", limits.hugepages),
     )
     for option, name, number in numbers:
         if number is not None:
@@ -151,6 +159,10 @@ def _options(limits: Limits) -> Iterator[str]:
     for layout, wanted in (("fixed", limits.no_aslr), ("legacy", limits.legacy_layout)):
         if wanted:
             yield from ("--layout", layout)
+    if limits.thp:
+        yield from ("--thp", limits.thp)
+    if limits.wx_refused:
+        yield from ("--write-execute", "refused")
     yield from _fault_options(limits)
 
 
@@ -161,8 +173,15 @@ def _fault_options(limits: Limits) -> Iterator[str]:
         yield from ("--occupy", str(each))
     if limits.hints_ignored:
         yield from ("--ignore-hints", str(limits.hints_ignored))
+    for flag, ignored in (
+        ("noreplace", limits.noreplace_unknown),
+        ("noreserve", limits.noreserve_ignored),
+    ):
+        if ignored:
+            yield from ("--ignore-flag", flag)
     for failure in limits.fail:
-        yield from ("--fail", f"{failure.call}:{failure.nth}:{failure.number}")
+        when = f"{failure.nth}/{failure.every}"
+        yield from ("--fail", f"{failure.kind}:{when}:{failure.number}")
 
 
 def supervise(
@@ -178,8 +197,8 @@ def supervise(
     At each checkpoint its maps are read, `on_checkpoint` is called with its name, and the subject
     continues. After `how.timeout` seconds, or when it is ready, it is stopped, its maps are read as
     those of the checkpoint `running`, and it is killed. Raises SubjectError if it cannot
-    be started, or still runs at the deadline (then it is dead); InfrastructureError if it cannot be
-    traced; LostContactError if the guest ends first.
+    be started, or still runs at the deadline (then it is dead); UnsupportedError if the guest refuses
+    a limit; InfrastructureError if it cannot be traced; LostContactError if the guest ends first.
     """
     supervision = _Supervision(stream, tuple(argv), on_checkpoint, how, deadline)
     try:
@@ -280,6 +299,7 @@ class _Supervision:
         handlers: dict[FrameKind, Callable[[bytes], None]] = {
             FrameKind.STARTED: self._take_start,
             FrameKind.FAILED: self._take_failure,
+            FrameKind.REFUSED: self._take_refusal,
             FrameKind.TRACE: self._take_trace,
             FrameKind.MAPS: self._take_maps,
             FrameKind.STOPPED: self._take_stop,
@@ -301,6 +321,9 @@ class _Supervision:
 
     def _take_failure(self, payload: bytes) -> None:
         raise self._not_started(payload.decode(errors="replace"))
+
+    def _take_refusal(self, payload: bytes) -> None:
+        raise refused_limit(payload)
 
     def _take_cut(self, _: bytes) -> None:
         self._maps_cut = True

@@ -63,8 +63,11 @@ static bool find_entry(const char *root, const char *name, uint64_t number, stru
 	return found;
 }
 
+/* A user without an entry has no name, and no list has it. */
 static bool is_member(char *members, const char *name)
 {
+	if (!*name)
+		return false;
 	for (char *member; (member = strsep(&members, ","));)
 		if (!strcmp(member, name))
 			return true;

@@ -4,6 +4,7 @@
 #include "cgroup.h"
 #include "mman.h"
 #include "util.h"
+#include "write_execute.h"
 
 #include <errno.h>
 #include <linux/seccomp.h>
@@ -207,7 +208,8 @@ void facts_write(int fd)
 		"\"rlimit_memlock\":%lld,\"overcommit\":%lld,\"commit_limit\":%lld,\"committed\":%"
 		"lld,"
 		"\"memory\":%lld,\"max_map_count\":%lld,\"cgroup\":{\"version\":%d,\"limit\":%lld},"
-		"\"tools\":{\"ptrace\":%d,\"seccomp\":%d,\"personality\":%d},\"huge_page_size\":%"
+		"\"tools\":{\"ptrace\":%d,\"seccomp\":%d,\"personality\":%d,\"mdwe\":%d},\"huge_"
+		"page_size\":%"
 		"lld}\n",
 		file_number("/proc/sys/kernel/randomize_va_space"), random_bits(),
 		soft_limit(RLIMIT_AS), soft_limit(RLIMIT_DATA), soft_limit(RLIMIT_STACK),
@@ -215,7 +217,7 @@ void facts_write(int fd)
 		meminfo(memory, "CommitLimit:"), meminfo(memory, "Committed_AS:"),
 		meminfo(memory, "MemTotal:"), file_number("/proc/sys/vm/max_map_count"),
 		cgroup.version, cgroup.limit, tracing(), trace_filters(), layout_choice(),
-		meminfo(memory, "Hugepagesize:"));
+		write_execute_prctl(), meminfo(memory, "Hugepagesize:"));
 	free(memory);
 }
 

@@ -39,7 +39,8 @@ enum frame_kind {
 	FRAME_FILE = 'd',        /* a file that it has written: its name, NUL, the content */
 	FRAME_STOPPED = 'h', /* {"reason":...}: it is stopped; its maps follow, then it is killed */
 	FRAME_FAILED = 'f',  /* text: why it was not started; without text: not traced */
-	FRAME_ENDED = 'x',   /* {"status":...}; this frame or FRAME_FAILED is the last */
+	FRAME_REFUSED = 'u', /* text: which limit this guest refuses; nothing was started */
+	FRAME_ENDED = 'x',   /* {"status":...}; this one, FAILED or REFUSED is the last */
 };
 
 /* Write the header of a frame with LENGTH bytes of payload. */

@@ -62,8 +62,7 @@ static void append(struct words *words, const char *word)
 noreturn void become_strace(
 	const struct child *child, const char *strace, char **options, int count, int trace)
 {
-	static const char *fixed[] = {
-		"-DD", "-f", "--seccomp-bpf", "-a", "1", "-o", "/proc/self/fd/2", "-e"};
+	static const char *fixed[] = {"-DD", "-f", "-a", "1", "-o", "/proc/self/fd/2"};
 	char self[4096], report[16], error[16];
 	ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
 	self[length > 0 ? length : 0] = 0;
@@ -73,6 +72,10 @@ noreturn void become_strace(
 	append(&argv, strace);
 	for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
 		append(&argv, fixed[i]);
+	/* the kernel asks a tracer before the filters, if that does not stop by a filter itself */
+	if (!limits_filter_calls(child->limits))
+		append(&argv, "--seccomp-bpf");
+	append(&argv, "-e");
 	append(&argv, child->trace_files ? FILE_CALLS : CALLS);
 	append(&argv, "--");
 	append(&argv, self);

@@ -4,8 +4,10 @@
 #include "account.h"
 #include "cgroup.h"
 #include "util.h"
+#include "write_execute.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,18 +32,25 @@ static const struct {
 	{"memlock", RLIMIT_MEMLOCK},
 };
 
-/* NAME=BYTES */
+/* NAME=NUMBER[:soft] */
 static int rlimit_option(struct limits *limits, const char *value)
 {
 	size_t length = strcspn(value, "=");
+	char number[32];
 	uint64_t bytes;
-	if (!value[length] || parse_number(value + length + 1, &bytes) < 0)
+	if (!value[length])
+		return -EINVAL;
+	const char *suffix = strchrnul(value + length, ':');
+	snprintf(number, sizeof number, "%.*s", (int)(suffix - value - length - 1),
+		value + length + 1);
+	if (parse_number(number, &bytes) < 0 || (*suffix && strcmp(suffix, ":soft") != 0))
 		return -EINVAL;
 	for (size_t i = 0; i < sizeof resources / sizeof *resources; i++)
 		if (strlen(resources[i].name) == length &&
 			!strncmp(resources[i].name, value, length)) {
 			limits->rlimit[resources[i].resource] = bytes;
 			limits->has_rlimit[resources[i].resource] = true;
+			limits->soft_only[resources[i].resource] = *suffix != 0;
 			return 2;
 		}
 	return -EINVAL;
@@ -58,6 +67,13 @@ static int layout_option(struct limits *limits, const char *value)
 	return 2;
 }
 
+static void add_setting(struct limits *limits, const char *path, const char *value)
+{
+	limits->setting = grow(limits->setting, limits->settings, sizeof *limits->setting);
+	limits->setting[limits->settings++] =
+		(struct setting){.path = xstrndup(path, PATH_MAX), .value = value};
+}
+
 /* GROUP/NAME=VALUE */
 static int sysctl_option(struct limits *limits, const char *value)
 {
@@ -66,9 +82,16 @@ static int sysctl_option(struct limits *limits, const char *value)
 	if (!length || !value[length] || length > sizeof path - sizeof "/proc/sys/")
 		return -EINVAL;
 	snprintf(path, sizeof path, "/proc/sys/%.*s", (int)length, value);
-	limits->sysctl = grow(limits->sysctl, limits->sysctls, sizeof *limits->sysctl);
-	limits->sysctl[limits->sysctls++] =
-		(struct sysctl){.path = xstrndup(path, sizeof path), .value = value + length + 1};
+	add_setting(limits, path, value + length + 1);
+	return 2;
+}
+
+static int thp_option(struct limits *limits, const char *value)
+{
+	if (strcmp(value, "always") != 0 && strcmp(value, "madvise") != 0 &&
+		strcmp(value, "never") != 0)
+		return -EINVAL;
+	add_setting(limits, "/sys/kernel/mm/transparent_hugepage/enabled", value);
 	return 2;
 }
 
@@ -98,6 +121,12 @@ static int cgroup_option(struct limits *limits, const char *value)
 	return 2;
 }
 
+static int write_execute_option(struct limits *limits, const char *value)
+{
+	limits->refuse_wx = !strcmp(value, "refused");
+	return limits->refuse_wx ? 2 : -EINVAL;
+}
+
 int limits_option(struct limits *limits, int argc, char **argv, int at)
 {
 	if (at + 1 >= argc)
@@ -109,12 +138,16 @@ int limits_option(struct limits *limits, int argc, char **argv, int at)
 		return layout_option(limits, value);
 	if (!strcmp(option, "--sysctl"))
 		return sysctl_option(limits, value);
+	if (!strcmp(option, "--thp"))
+		return thp_option(limits, value);
 	if (!strcmp(option, "--env"))
 		return env_option(limits, value);
 	if (!strcmp(option, "--cpu"))
 		return cpu_option(limits, value);
 	if (!strcmp(option, "--memory"))
 		return parse_number(value, &limits->memory) < 0 ? -EINVAL : 2;
+	if (!strcmp(option, "--write-execute"))
+		return write_execute_option(limits, value);
 	if (!strcmp(option, "--cgroup")) /* of `exec`: the supervisor has made it */
 		return cgroup_option(limits, value);
 	if (!strcmp(option, "--chroot"))
@@ -130,11 +163,11 @@ int limits_option(struct limits *limits, int argc, char **argv, int at)
 
 void limits_free(struct limits *limits)
 {
-	for (size_t i = 0; i < limits->sysctls; i++) {
-		free(limits->sysctl[i].path);
-		free(limits->sysctl[i].before);
+	for (size_t i = 0; i < limits->settings; i++) {
+		free(limits->setting[i].path);
+		free(limits->setting[i].before);
 	}
-	free(limits->sysctl);
+	free(limits->setting);
 	free(limits->env);
 	free(limits->cgroup);
 	*limits = NO_LIMITS;
@@ -150,34 +183,58 @@ static void leave_at_exit(void)
 		limits_leave(entered);
 }
 
-void limits_enter(struct limits *limits)
+/* The value of a setting. A file of /sys lists all values, the present one in brackets. Returns
+ * NULL and sets errno if it cannot be read. */
+static char *present_value(const char *path)
 {
+	char *text = read_file(path, NULL), *open = text ? strchr(text, '[') : NULL;
+	const char *value = open ? open + 1 : text;
+	if (!text)
+		return NULL;
+	char *copy = xstrndup(value, strcspn(value, open ? "]" : "\n"));
+	free(text);
+	return copy;
+}
+
+/* The kernel may accept a value and take another one: fewer huge pages, if memory is short. */
+static int change_setting(struct setting *setting)
+{
+	setting->before = present_value(setting->path);
+	if (!setting->before)
+		return -errno;
+	int error = write_file(setting->path, setting->value);
+	if (error)
+		return error;
+	char *taken = present_value(setting->path);
+	if (!taken || strcmp(taken, setting->value) != 0)
+		error = -ENOMEM;
+	free(taken);
+	return error;
+}
+
+int limits_enter(struct limits *limits, char *refused, size_t room)
+{
+	int error = 0;
 	entered = limits;
 	entered_by = getpid();
 	atexit(leave_at_exit);
-	if (limits->memory) {
-		int error = cgroup_create(limits->memory, &limits->cgroup);
+	if (limits->memory && (error = cgroup_create(limits->memory, &limits->cgroup)))
+		snprintf(refused, room, "cannot make a memory cgroup: %s", strerror(-error));
+	for (size_t i = 0; i < limits->settings && !error; i++) {
+		error = change_setting(&limits->setting[i]);
 		if (error)
-			die(-error, "cannot make a memory cgroup", NULL);
+			snprintf(refused, room, "cannot set %s to %s: %s", limits->setting[i].path,
+				limits->setting[i].value, strerror(-error));
 	}
-	for (size_t i = 0; i < limits->sysctls; i++) {
-		struct sysctl *sysctl = &limits->sysctl[i];
-		char *before = read_file(sysctl->path, NULL);
-		if (!before)
-			die(errno, "cannot read", sysctl->path);
-		sysctl->before = before;
-		int error = write_file(sysctl->path, sysctl->value);
-		if (error)
-			die(-error, "cannot set", sysctl->path);
-	}
+	return error;
 }
 
 void limits_leave(struct limits *limits)
 {
 	entered = NULL;
-	for (size_t i = limits->sysctls; i-- > 0;)
-		if (limits->sysctl[i].before)
-			write_file(limits->sysctl[i].path, limits->sysctl[i].before);
+	for (size_t i = limits->settings; i-- > 0;)
+		if (limits->setting[i].before)
+			write_file(limits->setting[i].path, limits->setting[i].before);
 	if (limits->cgroup)
 		cgroup_remove(limits->cgroup);
 }
@@ -191,11 +248,22 @@ static void pin(int cpu)
 		die(errno, "cannot pin to processor", NULL);
 }
 
-static void set_rlimit(int resource, uint64_t value)
+static const char *resource_name(int resource)
 {
-	struct rlimit limit = {(rlim_t)value, (rlim_t)value};
+	size_t at = 0;
+	while (resources[at].resource != resource)
+		at++;
+	return resources[at].name;
+}
+
+static void set_rlimit(int resource, uint64_t value, bool soft_only)
+{
+	struct rlimit limit = {0, (rlim_t)value};
+	if (soft_only)
+		getrlimit(resource, &limit);
+	limit.rlim_cur = (rlim_t)value;
 	if (setrlimit(resource, &limit) < 0)
-		die(errno, "cannot set a resource limit", NULL);
+		die(errno, "cannot set the resource limit", resource_name(resource));
 }
 
 /* Now the passwd of its root is our own. The death signal is lost with the user: prctl(2). */
@@ -246,5 +314,12 @@ void limits_apply(const struct limits *limits)
 		die(errno, "cannot choose the memory layout", NULL);
 	for (int resource = 0; resource < RLIM_NLIMITS; resource++)
 		if (limits->has_rlimit[resource])
-			set_rlimit(resource, limits->rlimit[resource]);
+			set_rlimit(resource, limits->rlimit[resource], limits->soft_only[resource]);
+	if (limits->refuse_wx && (error = write_execute_refuse()) < 0)
+		die(-error, "cannot refuse memory that is writable and executable", NULL);
+}
+
+bool limits_filter_calls(const struct limits *limits)
+{
+	return limits->refuse_wx && write_execute_prctl() != 0;
 }

@@ -485,6 +485,16 @@ static noreturn void become_program(
 	become_subject(&child);
 }
 
+/* Apply the limits of the whole guest, or say which one it refuses and exit. */
+static void enter_limits(struct supervisor *supervisor)
+{
+	char refused[512];
+	if (!limits_enter(&supervisor->options.limits, refused, sizeof refused))
+		return;
+	send_frame(FRAME_REFUSED, refused, strlen(refused));
+	exit(supervisor->options.text ? EXIT_AGENT : 0);
+}
+
 static void start(struct supervisor *supervisor, char **options)
 {
 	struct child_ends ends;
@@ -494,7 +504,7 @@ static void start(struct supervisor *supervisor, char **options)
 	process_tree_open(&supervisor->tree);
 	if (supervisor->options.guest_state_before)
 		guest_state_send("before");
-	limits_enter(&supervisor->options.limits);
+	enter_limits(supervisor);
 	if (supervisor->options.guest_state)
 		guest_state_begin_watch();
 	/* a tracer attaches to a child that is dumpable; the child waits for that */

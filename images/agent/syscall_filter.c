@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define STATEMENTS_OF_REFUSAL 6
+
 void call_set_add(struct call_set *set, const long *numbers, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -23,6 +25,14 @@ void call_set_add(struct call_set *set, const long *numbers, size_t count)
 			die(E2BIG, "cannot filter so many system calls", NULL);
 		set->numbers[set->count++] = numbers[i];
 	}
+}
+
+static int install(struct sock_fprog program, unsigned flags)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+	return result < 0 ? -errno : (int)result;
 }
 
 int install_syscall_filter(const struct call_set *set, uint32_t action, unsigned flags)
@@ -40,9 +50,40 @@ int install_syscall_filter(const struct call_set *set, uint32_t action, unsigned
 			(unsigned char)(set->count - i), 0);
 	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW);
 	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, action);
-	struct sock_fprog program = {(unsigned short)(at - code), code};
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return -errno;
-	long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
-	return result < 0 ? -errno : (int)result;
+	return install((struct sock_fprog){(unsigned short)(at - code), code}, flags);
+}
+
+/* The low half of an argument, which has all flags. */
+static uint32_t argument_offset(unsigned argument)
+{
+	uint32_t low = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 4;
+	return (uint32_t)offsetof(struct seccomp_data, args) + 8 * argument + low;
+}
+
+int install_refusals(const struct refused_call *calls, size_t count)
+{
+	struct sock_filter code[MOST_FILTERED * STATEMENTS_OF_REFUSAL + 4], *at = code;
+	if (count > MOST_FILTERED)
+		die(E2BIG, "cannot refuse so many system calls", NULL);
+	*at++ = (struct sock_filter)BPF_STMT(
+		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
+	*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, AUDIT_ARCH_HERE, 1, 0);
+	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW);
+	for (size_t i = 0; i < count; i++) {
+		const struct refused_call *call = &calls[i];
+		if (call->number == NO_CALL)
+			continue;
+		uint32_t refusal = SECCOMP_RET_ERRNO | ((uint32_t)call->error & SECCOMP_RET_DATA);
+		*at++ = (struct sock_filter)BPF_STMT(
+			BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+		*at++ = (struct sock_filter)BPF_JUMP(
+			BPF_JMP | BPF_JEQ, (uint32_t)call->number, 0, 4);
+		*at++ = (struct sock_filter)BPF_STMT(
+			BPF_LD | BPF_W | BPF_ABS, argument_offset(call->argument));
+		*at++ = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, call->mask);
+		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, call->mask, 0, 1);
+		*at++ = (struct sock_filter)BPF_STMT(BPF_RET, refusal);
+	}
+	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW);
+	return install((struct sock_fprog){(unsigned short)(at - code), code}, 0);
 }

@@ -22,4 +22,16 @@ void call_set_add(struct call_set *set, const long *numbers, size_t count);
  * descriptor), or a negative errno. */
 int install_syscall_filter(const struct call_set *set, uint32_t action, unsigned flags);
 
+/* A call that fails with ERROR if all bits of MASK are set in an argument, counted from 0. */
+struct refused_call {
+	long number; /* NO_CALL: an architecture lacks it */
+	unsigned argument;
+	uint32_t mask;
+	int error;
+};
+
+/* Install a filter in this process that refuses these calls of this architecture. Returns 0 or a
+ * negative errno. */
+int install_refusals(const struct refused_call *calls, size_t count);
+
 #endif

@@ -84,6 +84,7 @@ void text_output(enum frame_kind kind, const void *data, size_t length)
 		write_end("ended", data, length);
 		break;
 	case FRAME_FAILED:
+	case FRAME_REFUSED:
 		write_end("not started:", data, length);
 		break;
 	default: /* a person does not need it */

@@ -16,6 +16,7 @@ struct thread {
 	struct thread *next;
 	pid_t tid;
 	struct address_map *map;
+	struct range loader; /* loader.h; read only if calls are to fail */
 	/* The current call as the program made it; its number is NO_CALL outside of a call. */
 	struct call requested;
 	struct call faulted; /* after faults_apply() */

@@ -2,6 +2,7 @@
 #include "tracer.h"
 
 #include "exit_maps.h"
+#include "loader.h"
 #include "mman.h"
 #include "task_size_limit.h"
 #include "trace_writer.h"
@@ -162,6 +163,8 @@ static void handle_exec(struct tracer *tracer, struct thread *thread, pid_t form
 	if (tracer->faults.occupies && occupy_ranges(tracer, thread) < 0)
 		return;
 	thread->requested.number = NO_CALL;
+	if (tracer->faults.failures)
+		thread->loader = loader_range(tid);
 	if (tracer->faults.task_size_limit && !*tracer->complaint) {
 		address_map_choose_layout(thread->map, tid, tracer->faults.task_size_limit);
 		int error = address_map_read(thread->map, tid);
@@ -187,7 +190,9 @@ static void start_call(
 {
 	struct task_size size = {tracer->faults.task_size_limit, &tracer->threads};
 	thread->requested = thread->faulted = *call;
-	thread->error = faults_apply(&tracer->faults, &thread->faulted);
+	uint64_t from = program_counter(now);
+	bool by_loader = from >= thread->loader.start && from < thread->loader.end;
+	thread->error = faults_apply(&tracer->faults, &thread->faulted, by_loader);
 	thread->issued = thread->faulted;
 	if (tracer->writes_trace)
 		trace_entry(thread);
@@ -274,6 +279,7 @@ static void adopt(struct tracer *tracer, struct thread *parent, pid_t tid, const
 	}
 	if (tracer->writes_trace && parent->requested.number != NO_CALL)
 		trace_exit(parent, tid, false); /* before the first line of the child */
+	child->loader = parent->loader;
 	if (child->awaits_parent)
 		resume(tid, 0);
 	child->awaits_parent = false;

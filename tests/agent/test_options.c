@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 
 #define MOST_WORDS 256
@@ -25,26 +26,34 @@ static void all_options_are_understood(void)
 	struct run_options options;
 	const char *rejected;
 	int program = parse(&options,
-		"--rlimit as=0x1000 --cpu 3 --chroot /r --chdir /d --env A=b=c --layout fixed "
+		"--rlimit as=0x1000 --rlimit nofile=64:soft --thp never --write-execute refused "
+		"--cpu 3 --chroot /r --chdir /d --env A=b=c --layout fixed "
 		"--memory 4096 --sysctl vm/overcommit_memory=2 --ceiling 0x4000000000 "
-		"--occupy 0x1000-0x2000 --ignore-hints 4096-8192 --fail hinted:2:12 --trace self "
+		"--occupy 0x1000-0x2000 --ignore-hints 4096-8192 --fail hinted:2/0:12 "
+		"--ignore-flag noreserve "
+		"--trace self "
 		"--exit-maps --terminal 24x80 --text --timeout 7 -- program argument",
 		&rejected);
-	CHECK(program == 33);
+	CHECK(program == 41);
 	const struct limits *limits = &options.limits;
 	CHECK(limits->has_rlimit[RLIMIT_AS] && limits->rlimit[RLIMIT_AS] == 0x1000);
+	CHECK(!limits->soft_only[RLIMIT_AS] && limits->soft_only[RLIMIT_NOFILE]);
+	CHECK(limits->rlimit[RLIMIT_NOFILE] == 64 && limits->refuse_wx);
 	CHECK(!limits->has_rlimit[RLIMIT_DATA] && limits->cpu == 3 && limits->memory == 4096);
 	CHECK(!strcmp(limits->chroot, "/r") && !strcmp(limits->chdir, "/d"));
 	CHECK(limits->envs == 1 && !strcmp(limits->env[0], "A=b=c"));
 	CHECK(limits->persona == ADDR_NO_RANDOMIZE);
-	CHECK(limits->sysctls == 1 && !strcmp(limits->sysctl[0].value, "2"));
-	CHECK(!strcmp(limits->sysctl[0].path, "/proc/sys/vm/overcommit_memory"));
+	CHECK(limits->settings == 2 && !strcmp(limits->setting[1].value, "2"));
+	CHECK(!strcmp(limits->setting[1].path, "/proc/sys/vm/overcommit_memory"));
+	CHECK(!strcmp(limits->setting[0].value, "never"));
 	const struct faults *faults = &options.faults;
 	CHECK(faults->task_size_limit == 0x4000000000 && faults->occupies == 1);
 	CHECK(faults->occupied[0].start == 0x1000 && faults->occupied[0].end == 0x2000);
 	CHECK(faults->ignored.start == 4096 && faults->ignored.end == 8192);
 	CHECK(faults->failures == 1 && faults->failure[0].nth == 2 &&
 		faults->failure[0].error == 12);
+	CHECK(faults->failure[0].every == 0 && faults->failure[0].hinted);
+	CHECK(faults->ignored_flags == MAP_NORESERVE);
 	CHECK(!strcmp(options.trace, TRACE_SELF) && options.exit_maps && options.text);
 	CHECK(options.terminal.rows == 24 && options.terminal.columns == 80);
 	CHECK(options.timeout == 7);
@@ -59,7 +68,7 @@ static void options_repeat_without_limit(void)
 	for (int i = 0; i < 65; i++)
 		strcat(line, "--env A=1 ");
 	for (int i = 0; i < 17; i++)
-		strcat(line, "--occupy 0x1000-0x2000 --fail mmap:1:12 ");
+		strcat(line, "--occupy 0x1000-0x2000 --fail mmap:1/0:12 ");
 	strcat(line, "-- program");
 	CHECK(parse(&options, line, &rejected) == 2 * (65 + 2 * 17) + 1);
 	CHECK(options.limits.envs == 65 && options.faults.occupies == 17);
@@ -76,6 +85,10 @@ static void names_the_word_that_it_rejects(void)
 		{"--rlimit as=1k -- p", "as=1k"},
 		{"--rlimit as=-1 -- p", "as=-1"},
 		{"--rlimit foo=1 -- p", "foo=1"},
+		{"--rlimit as=1:hard -- p", "as=1:hard"},
+		{"--rlimit as=:soft -- p", "as=:soft"},
+		{"--thp sometimes -- p", "sometimes"},
+		{"--write-execute allowed -- p", "allowed"},
 		{"--rlimit as -- p", "as"},
 		{"--rlimit as=99999999999999999999 -- p", "as=99999999999999999999"},
 		{"--env A -- p", "A"},
@@ -89,11 +102,16 @@ static void names_the_word_that_it_rejects(void)
 		{"--occupy 0x2000-0x1000 -- p", "0x2000-0x1000"},
 		{"--occupy 0x1000 -- p", "0x1000"},
 		{"--ignore-hints -5 -- p", "-5"},
-		{"--fail mmap:0:12 -- p", "mmap:0:12"},
-		{"--fail mmap:1:0 -- p", "mmap:1:0"},
-		{"--fail mmap:1:5000 -- p", "mmap:1:5000"},
-		{"--fail mmap:1: -- p", "mmap:1:"},
-		{"--fail write:1:12 -- p", "write:1:12"},
+		{"--fail mmap:0/0:12 -- p", "mmap:0/0:12"},
+		{"--fail mmap:1/0:0 -- p", "mmap:1/0:0"},
+		{"--fail mmap:1/0:5000 -- p", "mmap:1/0:5000"},
+		{"--fail mmap:1/0: -- p", "mmap:1/0:"},
+		{"--fail mmap:1:12 -- p", "mmap:1:12"},
+		{"--fail write:1/0:12 -- p", "write:1/0:12"},
+		{"--fail mmap[exec:1/0:12 -- p", "mmap[exec:1/0:12"},
+		{"--fail mmap[]:1/0:12 -- p", "mmap[]:1/0:12"},
+		{"--fail munmap[exec]:1/0:12 -- p", "munmap[exec]:1/0:12"},
+		{"--ignore-flag fixed -- p", "fixed"},
 		{"--terminal 24 -- p", "24"},
 		{"--terminal 0x80 -- p", "0x80"},
 		{"--terminal 24x80x -- p", "24x80x"},

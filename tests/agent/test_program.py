@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import subprocess
 import threading
@@ -11,8 +12,10 @@ from typing import IO
 
 import pytest
 
+from foothold_lab.harness.model.failures import CALLS
 from foothold_lab.harness.transport.frames import KEY_SIZE, FrameKind, Frames, frame
 from tests.agent.compiler import (
+    AGENT,
     AGENT_ENVIRONMENT,
     HERE,
     build_agent,
@@ -112,7 +115,7 @@ def test_a_frame_that_is_too_long_ends_it(agent: str) -> None:
 def test_it_traces_and_brings_about_faults(agent: str) -> None:
     argv = [agent, "run", "--text", "--trace", "self", "--exit-maps", "--ceiling", "0x4000000000",
             "--occupy", "0x20000000-0x20001000", "--ignore-hints", "0x10000-0x20000",
-            "--fail", "munmap:1000:22", "--", "/bin/sh", "-c", "echo hello; /bin/true"]  # fmt: skip
+            "--fail", "munmap:1000/0:22", "--", "/bin/sh", "-c", "echo hello; /bin/true"]  # fmt: skip
     done = run(argv, AGENT_ENVIRONMENT)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     lines = done.stdout.decode().splitlines()
@@ -168,8 +171,25 @@ def test_sysctls_are_restored_when_one_cannot_be_set(agent: str, tmp_path: Path)
             "/bin/true"]  # fmt: skip
     done = run(argv, AGENT_ENVIRONMENT)
     assert done.returncode == EXIT_AGENT
-    assert b"cannot read" in done.stderr
+    missing = f"/proc/sys/../..{tmp_path}/none"
+    assert f"not started: cannot set {missing} to 3: No such file" in done.stdout.decode()
     assert file.read_text() == "1"
+
+
+def test_a_setting_that_the_kernel_takes_otherwise_is_refused(agent: str) -> None:
+    """As nr_hugepages, of which a kernel makes fewer if memory is short: here /dev/null."""
+    argv = [agent, "run", *sysctl(Path("/dev/null"), "3"), "--", "/bin/true"]
+    refusal = payloads(converse(argv), FrameKind.REFUSED).decode()
+    assert refusal == "cannot set /proc/sys/../../dev/null to 3: Cannot allocate memory"
+
+
+def test_soft_limits_leave_the_hard_ones(agent: str) -> None:
+    argv = [agent, "run", "--rlimit", "nofile=64:soft", "--rlimit", "fsize=4096", "--",
+            "/bin/sh", "-c", "ulimit -Sn; ulimit -Hn; ulimit -Sf; ulimit -Hf"]  # fmt: skip
+    soft, hard, *sizes = payloads(converse(argv), FrameKind.STDOUT).decode().split()
+    assert soft == "64"
+    assert int(hard) > 64
+    assert sizes == ["8", "8"]  # blocks of 512 bytes
 
 
 def test_sysctls_are_restored_when_the_fork_fails(tmp_path: Path) -> None:
@@ -182,3 +202,16 @@ def test_sysctls_are_restored_when_the_fork_fails(tmp_path: Path) -> None:
     message = b"agent: cannot fork for /bin/true: Resource temporarily unavailable\n"
     assert done.stderr == message
     assert file.read_text() == "1"
+
+
+def test_it_knows_every_call_and_word_of_the_harness(agent: str) -> None:
+    kinds = [(call, word) for call, words in CALLS.items() for word in ("", *words)]
+    options = [
+        option
+        for call, word in kinds
+        for option in ("--fail", f"{call}[{word}]:9/1:12" if word else f"{call}:9/1:12")
+    ]
+    done = run([agent, "run", "--text", *options, "--", "/bin/true"], AGENT_ENVIRONMENT)
+    assert b"cannot use the option" not in done.stderr
+    named = re.findall(r'^\t\{"(\w+)", \{SYS_', (AGENT / "faults.c").read_text(), re.MULTILINE)
+    assert named == list(CALLS)

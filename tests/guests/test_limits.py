@@ -5,6 +5,7 @@ allocator does under it what the oracle foretells.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,18 @@ import pytest
 from foothold_lab.harness.api.guest import OpenGuest
 from foothold_lab.harness.guests.base import Guest, run_program
 from foothold_lab.harness.guests.catalogue import known_guests
-from foothold_lab.harness.guests.limit_support import measure_under, support_for
+from foothold_lab.harness.guests.limit_support import (
+    has_capabilities,
+    measure_under,
+    support_for,
+)
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.model.errors import SubjectError
+from foothold_lab.harness.model.errors import SubjectError, UnsupportedError
 from foothold_lab.harness.model.facts import Facts
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.limits import Limits
-from foothold_lab.harness.model.record import Record
+from foothold_lab.harness.model.record import Record, Supervision
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import happen
@@ -57,15 +63,21 @@ class Booted:
     guest: Guest
     facts: Facts
 
-    def python(self, limit: str, code: str) -> Record:
+    def python(self, limit: str, code: str, *arguments: str, trace: bool = False) -> Record:
         """Run a program under a limit that this guest can do; else the test is skipped."""
         limits = Limits.parse(limit)
         support = support_for(self.guest, self.facts, limits)
         if not support.ok:
             assert support.remedy
             pytest.skip(f"{self.guest.name}: {support.reason}; {support.remedy}")
-        argv = [self.guest.paths.python, "-I", "-S", "-c", code]
-        return run_program(self.guest, argv, limits, Deadline.after(60 * self.guest.scale))
+        argv = [self.guest.paths.python, "-I", "-S", "-c", code, *arguments]
+        deadline, how = Deadline.after(60 * self.guest.scale), Supervision(trace=trace)
+        try:
+            return run_program(self.guest, argv, limits, deadline, how=how)
+        except UnsupportedError as error:
+            if error.code is not Code.UNSUPPORTED_SUBJECT:
+                raise
+            pytest.skip(f"{self.guest.name}: {error}; {error.remedy}")
 
     def places(self, limit: str) -> dict[str, int]:
         record = self.python(limit, PLACES)
@@ -145,14 +157,72 @@ def test_fails_the_nth_call_of_threads_and_children(booted: Booted) -> None:
     assert seen["child"] == -12
 
 
+def test_fails_calls_again_and_again(booted: Booted) -> None:
+    seen = booted.places("fail=hinted:2-:EAGAIN")
+    assert (seen["one"], seen["two"], seen["thread"], seen["child"]) == (ONE, -11, -11, -11)
+    seen = booted.places("fail=hinted:%2:EAGAIN")
+    assert (seen["one"], seen["two"], seen["thread"], seen["child"]) == (
+        ONE,
+        -11,
+        0x3200000000,
+        -11,
+    )
+
+
+def test_fails_calls_by_protection_and_flags(booted: Booted) -> None:
+    code = PLACES.partition("seen =")[0] + (
+        "print(mmap(ONE, 3), mmap(ONE, 0, 0x32), mmap(ONE, 0, 0x4022), mmap(ONE + 0x10000))"
+    ).replace("ONE", str(ONE))
+    limit = (
+        "fail=hinted[write]:*:EAGAIN+fail=mmap[fixed,none]:*:ENOMEM+fail=mmap[noreserve]:1:EPERM"
+    )
+    refused = f"-11 -12 -1 {ONE + 0x10000}\n"
+    assert booted.python(limit, code).stdout.decode() == refused
+
+
+def test_failing_calls_are_those_of_the_program_and_not_of_its_loader(booted: Booted) -> None:
+    """The loader maps and protects the libraries. A failure of its first calls ends a program."""
+    code = PLACES.partition("seen =")[0] + (
+        "print(libc.mprotect(ctypes.c_size_t(mmap(ONE)), 65536, 1), ctypes.get_errno())"
+    ).replace("ONE", str(ONE))
+    record = booted.python("fail=mprotect[read]:*:EACCES+fail=mmap[fixed,exec]:*:ENOMEM", code)
+    assert record.stdout == b"-1 13\n", record.stderr
+
+
+def test_a_failing_brk_keeps_the_heap_as_it_is(booted: Booted) -> None:
+    code = (
+        "import ctypes; libc = ctypes.CDLL(None, use_errno=True); libc.sbrk.restype = ctypes.c_ssize_t;"
+        "before = libc.sbrk(0); print(libc.sbrk(65536), ctypes.get_errno(), libc.sbrk(0) == before)"
+    )
+    assert booted.python("fail=brk:*:ENOMEM", code).stdout == b"-1 12 True\n"
+
+
+def test_an_old_kernel_takes_fixed_noreplace_for_a_hint(booted: Booted) -> None:
+    code = PLACES.partition("seen =")[0] + (
+        "print(mmap(ONE, 0, 0x100022) == ONE, mmap(ONE, 0, 0x100022))".replace("ONE", str(ONE))
+    )
+    assert booted.python("none", code).stdout == b"True -17\n", "EEXIST"
+    free, moved = booted.python("noreplace=unknown", code).stdout.split()
+    assert free == b"True"
+    assert 0 < int(moved) != ONE
+
+
+def test_ignored_noreserve_is_charged(booted: Booted) -> None:
+    if booted.facts.overcommit != 0:
+        pytest.skip("this kernel promises memory without a look at how much it has")
+    code = PLACES.partition("seen =")[0] + "print(mmap(0, 3, 0x4022, 1 << 37))"
+    assert int(booted.python("none", code).stdout) > 0
+    assert booted.python("noreserve=ignored", code).stdout == b"-12\n"
+
+
 def test_fails_other_kinds_of_calls(booted: Booted) -> None:
     code = (
         "import ctypes; libc = ctypes.CDLL(None, use_errno=True); libc.mincore(0, 4096, 0);"
         "print(ctypes.get_errno())"
     )
     assert booted.python("fail=mincore:1:EFBIG", code).stdout == b"27\n"
-    lost = booted.python("fail=mmap:1:ENOMEM", "")
-    assert lost.ending.signal or lost.ending.status, "the loader cannot map the first library"
+    lost = booted.python("fail=mmap:*:ENOMEM", "")
+    assert lost.ending.signal or lost.ending.status, "Python cannot map its first arena"
 
 
 def test_limits_the_address_space(booted: Booted) -> None:
@@ -171,6 +241,99 @@ def test_limits_data_but_not_reservations(booted: Booted) -> None:
 def test_limits_the_stack(booted: Booted) -> None:
     code = "import resource; print(resource.getrlimit(resource.RLIMIT_STACK)[0])"
     assert booted.python("rlimit_stack=1M", code).stdout == b"1048576\n"
+
+
+# what a program gets that wants memory which it can write and execute, as errors
+WRITE_EXECUTE = (
+    PLACES.partition("seen =")[0]
+    + """
+def error(result):
+    return ctypes.get_errno() if result == -1 else 0
+number = {"x86_64": 329, "aarch64": 288}[os.uname().machine]
+where = ctypes.c_size_t(mmap(0, 3))
+print(-mmap(0, 7), error(libc.mprotect(where, 65536, 5)),
+      error(libc.syscall(number, where, 65536, 5, -1)),
+      mmap(0, 5) > 0, error(libc.mprotect(where, 65536, 1)))
+"""
+)
+
+
+def test_refuses_memory_that_is_writable_and_executable(booted: Booted) -> None:
+    """After exec as well. The trace shows what was refused, also by a filter. UML has no
+    pkey_mprotect, and answers ENOSYS unless a filter comes before it.
+    """
+    allowed = booted.python("none", WRITE_EXECUTE).stdout.split()
+    keys = allowed[2]
+    assert int(allowed[0]) < 0
+    assert allowed[1:] == [b"0", keys, b"True", b"0"]
+    assert keys == (b"38" if booted.guest.name.startswith("uml") else b"0")
+    by_filter = booted.facts.tools.mdwe != 0
+    refused = b"1" if by_filter else b"13"
+    record = booted.python("wx=refused", WRITE_EXECUTE, trace=True)
+    with_keys = refused if by_filter or keys == b"0" else keys
+    assert record.stdout.split() == [refused, refused, with_keys, b"True", b"0"]
+    trace = (record.trace or b"").decode()
+    word = "EPERM" if by_filter else "EACCES"
+    calls = ("mmap", "mprotect", *(["pkey_mprotect"] if with_keys == refused else []))
+    for call in calls:
+        assert re.search(rf"\b{call}\(.*PROT_EXEC.* = -1 {word}", trace), trace[-2000:]
+    argv = "[sys.executable, '-I', '-S', '-c', sys.argv[1]]"
+    again = f"import os, sys; os.execv(sys.executable, {argv})"
+    child = booted.python("wx=refused", again, WRITE_EXECUTE)
+    assert child.stdout.split() == record.stdout.split()
+
+
+def test_limits_open_files_softly(booted: Booted) -> None:
+    code = (
+        "import resource; soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE);"
+        "print(soft, hard > soft); resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))"
+    )
+    assert booted.python("rlimit_nofile=32:soft", code).stdout == b"32 True\n"
+    assert booted.python("rlimit_nofile=32", code).stdout == b"32 False\n"
+
+
+def test_limits_the_size_of_files(booted: Booted) -> None:
+    code = (
+        "import tempfile; file = tempfile.TemporaryFile(buffering=0); print(file.write(b'x' * 5000));"
+        "file.write(b'x')"
+    )
+    assert booted.python("none", code).stdout == b"5000\n"
+    short = booted.python("rlimit_fsize=4096", code)
+    assert short.stdout == b"4096\n"
+    assert b"File too large" in short.stderr
+
+
+def test_limits_locked_memory(booted: Booted) -> None:
+    code = (
+        "import ctypes, mmap; libc = ctypes.CDLL(None, use_errno=True); block = mmap.mmap(-1, 1 << 20);"
+        "where = ctypes.addressof(ctypes.c_char.from_buffer(block));"
+        "print(libc.mlock(ctypes.c_size_t(where), 1 << 20), ctypes.get_errno())"
+    )
+    limit = "user=nobody+" if has_capabilities(booted.guest, "") else ""
+    assert booted.python(f"{limit}rlimit_memlock=2M", code).stdout == b"0 0\n"
+    assert booted.python(f"{limit}rlimit_memlock=64K", code).stdout == b"-1 12\n"
+
+
+def test_limits_processes(booted: Booted) -> None:
+    code = (
+        "import os\ntry:\n pid = os.fork()\nexcept OSError as error:\n print(error.errno)\n"
+        "else:\n os._exit(0) if pid == 0 else os.wait()"
+    )
+    assert booted.python("user=4321+rlimit_nproc=8", code).stdout == b""
+    assert booted.python("user=4321+rlimit_nproc=1", code).stdout == b"11\n"
+
+
+@pytest.mark.parametrize("limit", ["rlimit_nproc=8", "rlimit_memlock=1M"])
+def test_says_from_what_root_is_exempt(booted: Booted, limit: str) -> None:
+    support = support_for(booted.guest, booted.facts, Limits.parse(limit))
+    assert support.ok is not has_capabilities(booted.guest, "")
+    assert support.ok or "user=nobody" in support.remedy
+
+
+def test_runs_as_another_user(booted: Booted) -> None:
+    code = "import os; print(os.getuid(), os.getgid(), os.getgroups())"
+    assert booted.python("user=4321", code).stdout == b"4321 4321 [4321]\n"
+    assert booted.python("none", code).stdout.startswith(b"0 0 ")
 
 
 def test_a_memory_cgroup_kills_a_program_that_uses_more(booted: Booted) -> None:
@@ -197,6 +360,51 @@ def test_restores_max_map_count(booted: Booted) -> None:
     assert int(booted.python("none", code).stdout) > 0
     assert booted.python("max_map_count=200", code).stdout == b"-12\n"
     assert int(booted.python("none", code).stdout) > 0
+
+
+SETTINGS = "/proc/sys/vm/"
+PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
+
+
+@pytest.mark.parametrize(
+    ("limit", "file", "seen"),
+    [
+        ("mmap_rnd_bits=28", f"{SETTINGS}mmap_rnd_bits", b"28"),
+        ("mmap_rnd_compat_bits=12", f"{SETTINGS}mmap_rnd_compat_bits", b"12"),
+        ("hugepages=3", f"{SETTINGS}nr_hugepages", b"3"),
+        ("thp=always", PAGES, b"[always]"),
+        ("thp=never", PAGES, b"[never]"),
+    ],
+)
+def test_restores_the_settings_of_the_kernel(
+    booted: Booted, limit: str, file: str, seen: bytes
+) -> None:
+    """A kernel without such a setting refuses the limit in words."""
+    code = f"import os; print(open({file!r}).read() if os.path.exists({file!r}) else 'none')"
+    before = booted.python("none", code).stdout
+    if before == b"none\n":
+        with pytest.raises(UnsupportedError, match=f"cannot set {re.escape(file)} .* No such file"):
+            booted.python(limit, code)
+        return
+    assert seen in booted.python(limit, code).stdout.split()
+    assert booted.python("none", code).stdout == before
+
+
+def test_the_bits_of_aslr_are_seen_in_places(booted: Booted) -> None:
+    limits = Limits.parse("mmap_rnd_bits=20")
+    if booted.guest.name != "qemu-arm64-16k":
+        pytest.skip("the fewest bits of x86-64 are its default, and UML has none")
+    measured = measure_under(booted.guest, booted.facts, limits, Deadline.after(60))
+    assert 14 < measured.aslr_bits <= 20
+
+
+def test_a_value_that_the_kernel_refuses_is_unsupported(booted: Booted) -> None:
+    limits = Limits.parse("mmap_rnd_bits=60")
+    if not support_for(booted.guest, booted.facts, limits).ok:
+        pytest.skip("it belongs to the host")
+    with pytest.raises(UnsupportedError, match="the guest refuses the limit: cannot set") as error:
+        measure_under(booted.guest, booted.facts, limits, Deadline.after(60))
+    assert error.value.remedy
 
 
 def test_no_aslr_fixes_the_addresses(booted: Booted) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 AVOIDED = re.compile(
-    r"\b(whoever|whatever|(?<![`\"])nobody(?![`\"])|somebody|(is|are) told|(?<!there )is no(?! longer)|there is none"
+    r"\b(whoever|whatever|(?<![`\"=])nobody(?![`\"])|somebody|(is|are) told|(?<!there )is no(?! longer)|there is none"
     r"|hand(s|ed)? in|at hand|goes on from)\b",
     re.IGNORECASE,
 )

@@ -20,6 +20,7 @@ from foothold_lab.harness.cli.main import COMMANDS, foothold
 from foothold_lab.harness.cli.parameters import SectionedCommand
 from foothold_lab.harness.cli.plan_options import SECTIONS
 from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.limits import USAGES
 
 ROOT = Path(__file__).parents[3]
 
@@ -48,6 +49,15 @@ def test_every_command_and_option_has_help(context: click.Context) -> None:
             assert parameter.help, f"{parameter.opts} has no help"
             assert parameter.help.endswith((".", "…", ")", "]")), parameter.help
     assert max(map(len, command.get_help(context).splitlines())) <= 80
+
+
+def test_explains_every_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["help", "limits"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for usage in USAGES[1:]:
+        line = next(each for each in lines if each.strip().startswith(usage))
+        assert line.strip() != usage
 
 
 def test_every_command_has_a_page(tmp_path: Path) -> None:

@@ -76,6 +76,13 @@ def a_guest(**values: object) -> Guest:
         ("memory=64M", {"cgroup": Cgroup()}, "no memory cgroup"),
         ("no-aslr", {"tools": Tools(personality=1)}, "Operation not permitted"),
         ("layout=legacy", {"tools": Tools(personality=1)}, "personality"),
+        ("wx=refused", {"tools": Tools(mdwe=22, seccomp=22)}, "the kernel lacks PR_SET_MDWE"),
+        ("mmap_rnd_bits=28", {}, "belongs to the whole host"),
+        ("mmap_rnd_compat_bits=8", {}, "belongs to the whole host"),
+        ("hugepages=1", {}, "belongs to the whole host"),
+        ("thp=never", {}, "belongs to the whole host"),
+        ("noreplace=unknown", {"tools": Tools(ptrace=1)}, "ptrace"),
+        ("noreserve=ignored", {"tools": Tools(ptrace=1)}, "ptrace"),
         ("hints=ignored", {"tools": Tools(ptrace=1)}, "ptrace"),
         ("fail=mmap:1:ENOMEM", {"tools": Tools(seccomp=22)}, "seccomp"),
         ("hints=ignored", {"machine": "s390x"}, "this one is for s390x"),
@@ -129,6 +136,41 @@ def test_faults_need_a_program_of_the_machine_of_the_guest() -> None:
 )
 def test_supports_other_limits(limit: str) -> None:
     assert support_for(a_guest(capabilities=HOST_KERNEL), MEASURED, Limits.parse(limit)).ok
+
+
+@pytest.mark.parametrize(
+    ("tools", "note"),
+    [
+        (Tools(mdwe=0), "(PR_SET_MDWE), with EACCES"),
+        (Tools(), "a seccomp filter does it, with EPERM"),
+    ],
+)
+def test_notes_how_write_and_execute_is_refused(tools: Tools, note: str) -> None:
+    limits = Limits.parse("wx=refused+hints=ignored")
+    assert note in support_for(a_guest(), replace(MEASURED, tools=tools), limits).notes[0]
+
+
+def test_huge_pages_leave_half_of_the_memory() -> None:
+    """A kernel that may take all of it kills the programs of the guest."""
+    space = replace(MEASURED, huge_page_size=32 << 20)
+    refused = support_for(a_guest(), space, Limits.parse("hugepages=2"))
+    assert "2 huge pages are 64M, of the 122M" in refused.reason
+    assert refused.remedy
+    assert support_for(a_guest(), space, Limits.parse("hugepages=1")).ok
+    assert support_for(a_guest(), MEASURED, Limits.parse("hugepages=1")).ok, "it has none"
+
+
+@pytest.mark.parametrize("limit", ["rlimit_memlock=64K", "rlimit_nproc=8"])
+def test_root_is_exempt_from_some_limits(limit: str) -> None:
+    own = a_guest(capabilities=OWN_KERNEL)
+    refused = support_for(own, MEASURED, Limits.parse(limit))
+    assert f"to which the kernel does not apply {limit.partition('=')[0]}" in refused.reason
+    assert "+user=nobody" in refused.remedy
+    assert support_for(own, MEASURED, Limits.parse(f"{limit}+user=nobody")).ok
+    assert not support_for(own, MEASURED, Limits.parse(f"{limit}+user=root")).ok
+    assert support_for(own, MEASURED, Limits.parse(limit), user="1000").ok
+    container = a_guest(capabilities=HOST_KERNEL)
+    assert support_for(container, MEASURED, Limits.parse(limit)).ok
 
 
 def test_measures_facts_again_only_if_a_limit_changes_them() -> None:

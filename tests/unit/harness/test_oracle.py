@@ -185,7 +185,10 @@ def test_every_limit_has_its_consequence(
     ("limit", "policy", "why"),
     [
         ("fail=mmap:3:ENOMEM", "after", "whose the failing mmap is"),
+        ("fail=mprotect[exec]:*:EACCES", "after", r"whose the failing mprotect\[exec\] is"),
+        ("fail=hinted[none]:1:EACCES", "after", r"whose the failing hinted\[none\] is"),
         ("max_map_count=60", "after", "too few for an interpreter"),
+        ("rlimit_nofile=8:soft", "after", "8 open files may be too few for an interpreter"),
         ("memory=16M", "after", "too little for an interpreter"),
         ("rlimit_as=14M", "after", "may not start"),
         ("occupied=0xf840000000-0xf840010000", "after", "partly in the way"),
@@ -201,6 +204,27 @@ def test_what_it_cannot_tell_is_told_with_a_remedy(limit: str, policy: str, why:
         assert told.value.remedy
     else:
         assert predict(facts(NATIVE), Limits.parse(limit), policy).message == OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        "wx=refused", "user=nobody+rlimit_memlock=0+rlimit_nproc=1", "rlimit_fsize=0",
+        "rlimit_nofile=16:soft", "noreplace=unknown+noreserve=ignored", "mmap_rnd_bits=32",
+        "mmap_rnd_compat_bits=16+thp=always", "hugepages=2",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("policy", ["after", "modern"])
+def test_these_limits_do_not_concern_the_allocator(limit: str, policy: str) -> None:
+    """It maps no code, locks and writes nothing, starts no process, and opens few files."""
+    space = replace(facts(NATIVE), huge_page_size=2 << 20)
+    assert predict(space, Limits.parse(limit), policy).agrees(predict(space, Limits(), policy))
+
+
+def test_huge_pages_take_memory_away() -> None:
+    space = replace(facts(NATIVE), huge_page_size=2 << 20)
+    with pytest.raises(UnsupportedError, match="2M of memory may be too little"):
+        predict(space, Limits.parse("hugepages=60"), "after")
 
 
 @pytest.mark.parametrize("policy", oracle.NARROW)

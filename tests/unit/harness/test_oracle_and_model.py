@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from foothold_lab.harness import oracle
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.facts import Facts, Hint
-from foothold_lab.harness.model.limits import EVERYWHERE, Failure, Limits, Range
+from foothold_lab.harness.model.failures import Failure
+from foothold_lab.harness.model.limits import EVERYWHERE, Limits, Range
 from foothold_lab.harness.oracle import modelled
 from tests.unit.harness.samples import facts
 
@@ -53,7 +54,13 @@ rooms = st.none() | st.one_of(
     multiples(MIB, 3000 * MIB),
 )
 failures = st.lists(
-    st.builds(Failure, st.just("hinted"), st.integers(1, 5), st.sampled_from(["ENOMEM", "EAGAIN"])),
+    st.builds(
+        Failure,
+        st.just("hinted"),
+        st.integers(1, 5),
+        st.sampled_from(["ENOMEM", "EAGAIN"]),
+        every=st.integers(0, 2),
+    ),
     max_size=2,
 ).map(tuple)
 

@@ -432,13 +432,20 @@ def test_every_limit_reaches_the_agent() -> None:
     text = (
         "rlimit_data=1M+rlimit_stack=2M+memory=64M+overcommit=2+max_map_count=200+no-aslr"
         "+layout=legacy+ceiling=39bit+occupied=0x1000000-0x2000000+hints=ignored@0x3000000-0x4000000"
-        "+fail=mmap:3:ENOMEM"
+        "+fail=mmap:3:ENOMEM+fail=mprotect[exec]:2-:EACCES+rlimit_nofile=64:soft+mmap_rnd_bits=28"
+        "+mmap_rnd_compat_bits=8+hugepages=3+thp=never+wx=refused+noreplace=unknown"
+        "+noreserve=ignored"
     )
     words = agent_arguments(Limits.parse(text), ["a"])[:-2]
     assert list(zip(words[::2], words[1::2], strict=True)) == [
-        ("--rlimit", "data=1048576"), ("--rlimit", "stack=2097152"), ("--memory", "67108864"),
+        ("--rlimit", "data=1048576"), ("--rlimit", "stack=2097152"),
+        ("--rlimit", "nofile=64:soft"), ("--memory", "67108864"),
         ("--sysctl", "vm/overcommit_memory=2"), ("--sysctl", "vm/max_map_count=200"),
-        ("--layout", "fixed"), ("--layout", "legacy"),
+        ("--sysctl", "vm/mmap_rnd_bits=28"), ("--sysctl", "vm/mmap_rnd_compat_bits=8"),
+        ("--sysctl", "vm/nr_hugepages=3"), ("--layout", "fixed"), ("--layout", "legacy"),
+        ("--thp", "never"), ("--write-execute", "refused"),
         ("--ceiling", "0x8000000000"), ("--occupy", "0x1000000-0x2000000"),
-        ("--ignore-hints", "0x3000000-0x4000000"), ("--fail", "mmap:3:12"),
+        ("--ignore-hints", "0x3000000-0x4000000"), ("--ignore-flag", "noreplace"),
+        ("--ignore-flag", "noreserve"), ("--fail", "mmap:3/0:12"),
+        ("--fail", "mprotect[exec]:2/1:13"),
     ]  # fmt: skip
