@@ -36,6 +36,8 @@ from foothold_lab.images.rootfs import EMULATORS, make_initrd, make_root, make_u
 
 COMMON = Path(recipes.__file__)
 RUNSC = "runsc"  # gVisor
+BUBBLEWRAP = "bubblewrap"
+NSPAWN = "systemd-nspawn"
 HOST_AGENT = "agent-host"  # the agent for machines that cannot use Debian packages
 _PROGRAMS = (
     "python3-minimal",
@@ -157,6 +159,15 @@ def _all() -> Iterator[Recipe]:
     yield Recipe(
         name="strace", make=make_tool, packages=_debs("bookworm", "strace"), space=60 * MIB
     )
+    yield Recipe(
+        name=NSPAWN,
+        make=make_tool,
+        packages=PackageSet(
+            suite="bookworm",
+            packages=("systemd-container",),
+            only=("systemd-container", "lib(?!.*perl).*"),
+        ),
+    )
     for suite in ("bullseye", "bookworm", "trixie", "forky"):
         yield _uml(suite)
     for name, suite, *packages in (
@@ -166,6 +177,7 @@ def _all() -> Iterator[Recipe]:
         (EMULATORS, "bookworm", "qemu-user"),
         ("qemu-user-trixie", "trixie", "qemu-user"),
         (RUNSC, "trixie", "runsc"),
+        (BUBBLEWRAP, "bookworm", "bubblewrap"),
     ):
         yield Recipe(name=name, make=make_tool, packages=_debs(suite, *packages), space=600 * MIB)
     yield _kernel("cloud-x86_64", AMD64, "bookworm", "linux-image-cloud-amd64")
@@ -192,7 +204,7 @@ _BASE: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}
 # default plan. Those for kernels of other machines and of other releases are built when such a guest
 # is requested.
 _ON_REQUEST = (
-    RUNSC, "qemu-arm", "qemu-riscv", "qemu-user-trixie", "uml-bullseye",
+    RUNSC, BUBBLEWRAP, NSPAWN, "qemu-arm", "qemu-riscv", "qemu-user-trixie", "uml-bullseye",
     "cloud-x86_64-bullseye", "initrd-x86_64-bullseye",
     "cloud-x86_64-forky", "initrd-x86_64-forky",
 )  # fmt: skip

@@ -9,11 +9,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from foothold_lab.harness.guests import (
+    bubblewrap,
     container,
     container_image,
     container_root,
     gvisor,
     native,
+    nspawn,
     qemu,
     qemu_user,
     remote_machine,
@@ -52,6 +54,8 @@ _UML = {
 _SANDBOXES: Mapping[str, SandboxType] = {
     "gvisor": gvisor.GVisor(platform="systrap", scale=4.0),
     "gvisor-ptrace": gvisor.GVisor(platform="ptrace", scale=6.0),
+    "bubblewrap": bubblewrap.Bubblewrap(),
+    "nspawn": nspawn.Nspawn(),
 }
 PTRACE = "-ptrace"  # the same kernel without its seccomp mode: the two modes have different bugs
 

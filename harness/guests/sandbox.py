@@ -127,9 +127,11 @@ class Sandbox:
         try:
             return measured(stream, deadline)
         except GuestError as error:
-            stream.close()
+            why = stream.complaint() or str(error)
             raise GuestError(
-                f"no sandbox starts: {error}", code=Code.GUEST_BOOT, argv=self.boot_record.argv
+                f"the sandbox does not start: {why}",
+                code=Code.GUEST_BOOT,
+                argv=self.boot_record.argv,
             ) from error
         finally:
             stream.close()

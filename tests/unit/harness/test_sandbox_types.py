@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.guests.bubblewrap import Bubblewrap
 from foothold_lab.harness.guests.gvisor import GVisor
+from foothold_lab.harness.guests.nspawn import Nspawn
 from foothold_lab.harness.guests.sandbox import SandboxView
 
 
@@ -42,3 +46,62 @@ def test_a_bundle_of_gvisor(tmp_path: Path) -> None:
     [share] = [each for each in bundle["mounts"] if each["type"] == "bind"]
     assert (share["source"], share["destination"]) == ("/runs/share", "/share")
     assert "ro" in share["options"]
+
+
+def test_nspawn_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    support = Nspawn().host_support()
+    assert not support.ok
+    assert support.reason == "systemd-nspawn runs as root only"
+    assert "bubblewrap, which needs no root" in support.remedy
+
+
+@pytest.fixture
+def rooted(tmp_path: Path) -> SandboxView:
+    """A root with one file, and a subject that brings a file with a colon in its name."""
+    for name in ("root/etc/passwd", "overlay/home/me/a:b"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(name)
+    return replace(view(tmp_path, tmp_path / "overlay"), root=tmp_path / "root")
+
+
+def test_bubblewrap_of_debian_if_this_machine_has_none(
+    rooted: SandboxView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert Bubblewrap().images == ()
+    assert Bubblewrap().command({}, rooted, ["/init"])[0] == "bwrap"
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert Bubblewrap().images == ("bubblewrap",)
+    command = Bubblewrap().command({"bubblewrap": Path("/images/bwrap")}, rooted, ["/init"])
+    assert command[0] == "/images/bwrap/usr/bin/bwrap"
+    assert command[-2:] == ["--", "/init"]
+
+
+def test_nspawn_of_debian_if_this_machine_has_none(
+    rooted: SandboxView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    command = Nspawn().command({}, rooted, ["/init"])
+    assert command[0] == "bwrap"
+    assert "systemd-nspawn" in command
+    source = str(rooted.overlay).replace(":", "\\:")
+    assert f"--bind-ro={source}/home/me/a\\:b:/home/me/a\\:b" in command
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "words"),
+    [
+        (Bubblewrap(), ("--cap-drop ALL", "--disable-userns", "--ro-bind-try /proc/sys /proc/sys")),
+        (Nspawn(), ("--drop-capability=all", "--no-new-privileges=yes", "--volatile=overlay")),
+    ],
+)
+def test_a_subject_has_no_capabilities_on_the_kernel_of_the_host(
+    sandbox: Bubblewrap | Nspawn,
+    words: tuple[str, ...],
+    rooted: SandboxView,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    line = " ".join(sandbox.command({}, rooted, ["/init"]))
+    assert [word for word in words if word not in line] == []

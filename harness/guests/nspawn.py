@@ -1,0 +1,96 @@
+"""systemd-nspawn: a container without an engine, on the root file system of UML and QEMU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from foothold_lab.harness.guests import bubblewrap
+from foothold_lab.harness.guests.base import HOST_LIMITS, Capabilities, Placement, Support
+from foothold_lab.harness.guests.bound_root import FRESH, overlay_steps
+from foothold_lab.harness.guests.sandbox import SandboxView
+from foothold_lab.harness.guests.vm_process import ENVIRONMENT
+from foothold_lab.images.catalogue import NSPAWN
+from foothold_lab.images.debian_arch import AMD64
+from foothold_lab.images.recipes import library_directories, loader
+
+CAPABILITIES = Capabilities(
+    own_kernel=False,
+    shares_live=True,
+    fresh=True,
+    unsupported_limits={**HOST_LIMITS, "memory": "the cgroups of the host are not changed"},
+)
+
+_OWN = ("/run", "/tmp")  # systemd-nspawn mounts them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nspawn:
+    """`systemd-nspawn` of this machine, or else that of Debian's package."""
+
+    scale: float = 1.5
+    capabilities: Capabilities = CAPABILITIES
+    placement: Placement = "bound"
+    has_users: bool = False
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Debian's packages of what this machine does not have."""
+        return (*bubblewrap.needs(), *(() if shutil.which("systemd-nspawn") else (NSPAWN,)))
+
+    def host_support(self) -> Support:
+        """It needs root."""
+        if os.geteuid() == 0:
+            return Support(True)
+        remedy = "run Foothold as root, or take bubblewrap, which needs no root"
+        return Support(False, "systemd-nspawn runs as root only", remedy)
+
+    def command(
+        self, images: Mapping[str, Path], view: SandboxView, argv: Sequence[str]
+    ) -> list[str]:
+        """Return the command line that runs a program in a container.
+
+        The root is the lower directory of an overlay, so our root is not changed. The program has no
+        capabilities: with those of the default it could mount file systems of the host. bubblewrap
+        keeps what systemd-nspawn leaves in /run/systemd from the host. Its filter of system calls
+        would refuse tracers.
+        """
+        return [
+            bubblewrap.program(images), "--dev-bind", "/", "/", "--tmpfs", "/run/systemd", "--",
+            *(_packaged(images[NSPAWN]) if NSPAWN in images else ["systemd-nspawn"]),
+            "--quiet", "--register=no", "--keep-unit", "--settings=no", "--machine=foothold",
+            "--console=pipe", "--private-network", "--link-journal=no", "--resolv-conf=off",
+            "--timezone=off", "--drop-capability=all", "--no-new-privileges=yes",
+            "--system-call-filter=ptrace process_vm_readv", "--volatile=overlay", "--read-only",
+            f"--directory={view.root}",
+            *(f"--setenv={name}={value}" for name, value in ENVIRONMENT.items()),
+            *(f"--tmpfs={path}:mode={mode:o}" for path, mode in FRESH.items() if path not in _OWN),
+            *_mounts(view), "--", *argv,
+        ]  # fmt: skip
+
+
+def _packaged(image: Path) -> Iterator[str]:
+    """Yield the command of Debian's package: its own library is in a directory that only its loader
+    is to know.
+    """
+    folders = [image / each for each in library_directories(AMD64)]
+    searched = ":".join(map(str, (*folders, folders[-1] / "systemd")))
+    yield from (str(loader(image, AMD64)), "--library-path", searched)
+    yield str(image / "usr/bin/systemd-nspawn")
+
+
+def _mounts(view: SandboxView) -> Iterator[str]:
+    sources = {path: str(source) for path, source in view.shown.items()}
+    for step in overlay_steps(view.overlay) if view.overlay else ():
+        if step.kind != "directory":  # of a link, what it leads to within the overlay
+            sources[step.path] = os.path.realpath(f"{view.overlay}{step.path}")
+    for path, source in sources.items():
+        yield f"--bind-ro={_escaped(source)}:{_escaped(path)}"
+
+
+def _escaped(path: str) -> str:
+    """Return a path as systemd-nspawn(1) reads it: a colon separates the two."""
+    return path.replace("\\", "\\\\").replace(":", "\\:")
