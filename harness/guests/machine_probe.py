@@ -35,8 +35,9 @@ _SCRIPT = (
     'mkdir -m 700 "$d" 2>/dev/null || { echo "unwritable $p"; d=; continue; }; '
     ': >"$d/agent"; chmod 700 "$d/agent"; "$d/agent" 2>/dev/null && break; '
     'echo "noexec $p"; rm -f "$d/agent"; rmdir "$d"; d=; done; echo "directory $d"; '
-    f"for p in {_PYTHONS} python3; do q=$(command -v $p) && break; done; "
-    'test -z "$q" || echo "python $(readlink -f "$q")"; echo "user $(id -u)"; echo "end $t"; '
+    f"q=; for p in {_PYTHONS} python3; do command -v $p >/dev/null && q=$p && break; done; "
+    'test -z "$q" || echo "python $(readlink -f "$(command -v $q)")"; echo "user $(id -u)"; '
+    'echo "end $t"; '
     f'head -c {ELF_HEAD} </proc/$$/exe; test -n "$d" || exit 1; read n; '
     'head -c $n >"$d/agent"; if test "$(wc -c <"$d/agent")" -eq "$n" && '
     '"$d/agent" probe >/dev/null; then exec "$d/agent" session $t SECONDS; fi; '
