@@ -120,14 +120,14 @@ class Overrides:
 
         `guests` are selected besides those of --guest. Raises UsageError.
         """
-        plan, chosen = self._resolve_machines(plan)
+        plan, chosen = self.resolve_machines(plan)
         plan, subjects = self.resolve_subjects(plan, self.given["subjects"])
         selection = chosen._selection(plan, guests, subjects)
         repeated = self._repeated()
         cells = plan.cells(selection)
         return plan, tuple(replace(each, asked=each.asked + repeated) for each in cells)
 
-    def _resolve_machines(self, plan: PlanFile) -> tuple[PlanFile, Overrides]:
+    def resolve_machines(self, plan: PlanFile) -> tuple[PlanFile, Overrides]:
         """Return the plan that knows the machines of `--guest NAME=ssh:ADDRESS`, and the same
         options with their names. Raises UsageError.
         """

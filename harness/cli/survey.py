@@ -119,6 +119,7 @@ def _measure(
         options = RunOptions(
             directory=directory,
             builder=builder,
+            machines=plan.vocabulary.machines,
             plan=plan.name,
             jobs=overrides.value("jobs", plan) or plan.jobs or 0,
             subjects=subjects,

@@ -138,7 +138,8 @@ def threshold(
     search = _Search(**options)
     search.sizes()
     builder = make_builder()
-    plan, name = _resolve(subject, overrides, read_plan("default", builder))
+    plan, overrides = overrides.resolve_machines(read_plan("default", builder))
+    plan, name = _resolve(subject, overrides, plan)
     chosen_policy = _policy(policy, name, plan)
     guests = tuple(dict.fromkeys(overrides.value("guests", plan)))
     handle_termination()
@@ -150,6 +151,7 @@ def threshold(
         names,
         quiet=quiet,
         builder=builder,
+        machines=plan.vocabulary.machines,
         jobs=overrides.value("jobs", plan) or 0,
         subjects=subjects,
     )

@@ -93,7 +93,8 @@ def parse_machine(text: bytes, user_machine: str, token: str, name: str) -> Mach
             "that is not mounted noexec",
         )
     parent, _, own = directory.rpartition("/")
-    if own != f"foothold-{token}" or ".." in parent or not re.fullmatch(_SIMPLE, parent):
+    simple = directory[0] == "/" and ".." not in parent and re.fullmatch(_SIMPLE, parent)
+    if not simple or own != f"foothold-{token}":
         raise UnsupportedError(
             f"{name}: the path {escape_line(directory)} has characters that shells may change",
             "set TMPDIR there to a directory with a simple name",

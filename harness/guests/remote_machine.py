@@ -159,13 +159,13 @@ class RemoteMachine:
         """Raise UnsupportedError for a program that cannot run there."""
         if not argv[0]:
             raise UnsupportedError(
-                f"{self.name} has no Python 3.{OLDEST_PYTHON} or newer, which the allocator needs",
+                f"there is no Python 3.{OLDEST_PYTHON} or newer there, which the allocator needs",
                 "install it there, or run a program as subject",
                 code=Code.UNSUPPORTED_SUBJECT,
             )
         if how.user:
             raise UnsupportedError(
-                f"{self.name}: a program runs there as the user who logs in, not as {how.user}",
+                f"a program runs there as the user who logs in, not as {how.user}",
                 _AS_USER,
                 code=Code.UNSUPPORTED_SUBJECT,
             )

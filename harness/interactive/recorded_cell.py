@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foothold_lab.harness import subjects
-from foothold_lab.harness.guests.catalogue import catalogue
+from foothold_lab.harness.guests.catalogue import catalogue, find_guest
 from foothold_lab.harness.guests.custom_kernels import CustomKernels
 from foothold_lab.harness.guests.uml import SEED
 from foothold_lab.harness.guests.vm_process import IMAGE_LIST
@@ -117,11 +117,13 @@ class RecordedCell:
 
     def check_guest(self, builder: Builder) -> None:
         """Raise UsageError if this Foothold does not have the guest that the run directory names."""
-        if self.cell.guest not in catalogue(builder, self.custom_kernels):
+        try:
+            find_guest(catalogue(builder, self.custom_kernels), self.cell.guest, self.machines)
+        except UsageError as error:
             raise UsageError(
                 f"{self.run} names the guest {self.cell.guest}, which this Foothold does not have",
                 DAMAGED,
-            )
+            ) from error
 
     def copy_share(self, target: Path) -> Path:
         """Copy the files that the guest was given then, without the keys of that boot.

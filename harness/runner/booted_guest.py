@@ -27,7 +27,8 @@ from foothold_lab.harness.subjects.subject import Subject
 _NOT_UPLOADED = Support(
     False,
     "a program there uses the libraries of that machine, so that it cannot bring a loader of its own",
-    "give a program that was made for that machine, or one that is linked statically",
+    "give a program that was made for that machine, one that is linked statically, or one that lies "
+    "there: --subject guest:/PATH",
 )
 
 

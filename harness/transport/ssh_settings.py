@@ -20,6 +20,7 @@ from foothold_lab.harness.model.ssh_address import SshAddress
 PORT = 22
 _SYSTEM = Path("/etc/ssh")
 _MOST_DEPTH = 16  # of files that include each other: readconf.c
+_NEVER = "Host !*"  # begins a block that applies to no machine
 _IDENTITIES = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
@@ -92,7 +93,8 @@ def _lookup(address: SshAddress, files: tuple[Path, ...]) -> Mapping[str, str]:
 def _lines(file: Path, depth: int = 0) -> Iterator[str]:
     """Yield the lines of a file, with those of the files that it includes.
 
-    Behind an included file the block goes on that it is included in: its first line is repeated.
+    Behind an included file the block goes on that it is included in: its first line is repeated. A
+    block for which a command would have to be run (Match exec) never applies.
     """
     try:
         text = file.read_text(errors="replace")
@@ -105,6 +107,8 @@ def _lines(file: Path, depth: int = 0) -> Iterator[str]:
     block = "Host *"
     for line in text.splitlines():
         key, _, value = line.strip().replace("=", " ", 1).partition(" ")
+        if key.lower() == "match" and "exec" in value.lower().split():
+            line = _NEVER
         if key.lower() in ("host", "match"):
             block = line
         if key.lower() != "include":

@@ -16,7 +16,7 @@ from paramiko.sftp_attr import SFTPAttributes
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.transport import ssh
 from foothold_lab.harness.transport.keys import Keys
-from foothold_lab.harness.transport.ssh import Ssh
+from foothold_lab.harness.transport.ssh import Ssh, log_in_to_guest
 
 
 class Server(paramiko.ServerInterface):
@@ -73,7 +73,7 @@ def connected(server: Server) -> Iterator[tuple[Ssh, paramiko.Transport, socket.
     transport.add_server_key(ssh._as_paramiko(keys.host))
     transport.set_subsystem_handler("sftp", paramiko.SFTPServer, EndlessFiles)
     transport.start_server(event=threading.Event(), server=server)
-    one = Ssh(ours, keys, Deadline.after(20))
+    one = log_in_to_guest(ours, keys, Deadline.after(20))
     try:
         yield one, transport, theirs
     finally:
