@@ -110,8 +110,8 @@ def _range(known: KnownDifference) -> str:
 
 
 def _link(known: KnownDifference) -> str:
-    page_of_it = known.reference.removeprefix("docs/")
-    return f"[Report]({page_of_it})." if page_of_it.startswith("upstream/") else ""
+    target = known.reference.removeprefix("docs/")
+    return f"[Report]({target})." if target.startswith(("upstream/", "https://")) else ""
 
 
 def _demanded(answers: Mapping[str, ProbeAnswer]) -> str:

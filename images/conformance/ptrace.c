@@ -184,6 +184,22 @@ PROBE(set_ip, "ptrace/set-instruction-pointer", "PTRACE_SETREGS changes the plac
 	demand_equal((long)registers.rip, 8, "the place");
 }
 
+PROBE(flags, "ptrace/flags", "PTRACE_SETREGS sets and clears the flags of the child.", "ptrace(2)")
+{
+	enum { CARRY = 1, DIRECTION = 0x400 };
+	struct user_regs_struct registers;
+	pid_t child = traced(call_code, 0);
+	request(PTRACE_GETREGS, child, 0, (uintptr_t)&registers);
+	registers.eflags |= CARRY | DIRECTION;
+	demand_errno(request(PTRACE_SETREGS, child, 0, (uintptr_t)&registers), 0, "PTRACE_SETREGS");
+	request(PTRACE_GETREGS, child, 0, (uintptr_t)&registers);
+	demand_equal((long)registers.eflags & (CARRY | DIRECTION), CARRY | DIRECTION, "the flags that were set");
+	registers.eflags &= ~(unsigned long)(CARRY | DIRECTION);
+	request(PTRACE_SETREGS, child, 0, (uintptr_t)&registers);
+	request(PTRACE_GETREGS, child, 0, (uintptr_t)&registers);
+	demand_equal((long)registers.eflags & (CARRY | DIRECTION), 0, "the flags that were cleared");
+}
+
 PROBE(bases, "ptrace/fs-base", "PTRACE_GETREGS tells the base of FS.", "ptrace(2)")
 {
 	struct user_regs_struct registers;

@@ -260,12 +260,12 @@ PROBE(step_into_handler, "trap/ptrace-step-into-handler",
 	demand_equal((long)ip_of(child), (long)(uintptr_t)step_in_handler, "the place of the stop");
 }
 
-static unsigned long word_to_watch;
+static unsigned long word_to_watch[4];
 
 static void touch_word(void)
 {
 	__asm__ volatile("nop");
-	*(volatile unsigned long *)&word_to_watch = 1;
+	*(volatile unsigned long *)word_to_watch = 1;
 	__asm__ volatile("nop; nop");
 }
 
@@ -280,7 +280,7 @@ PROBE(watchpoint, "trap/watchpoint",
 {
 	siginfo_t info;
 	pid_t child = traced(touch_word);
-	demand_errno(set_debug_register(child, 0, (unsigned long)&word_to_watch), 0,
+	demand_errno(set_debug_register(child, 0, (unsigned long)word_to_watch), 0,
 		     "PTRACE_POKEUSER of debug register 0");
 	demand_errno(set_debug_register(child, 7, 0x000d0001), 0, "PTRACE_POKEUSER of debug register 7");
 	demand_equal(resume(PTRACE_CONT, child), SIGTRAP, "the stop after the write");
@@ -301,6 +301,24 @@ PROBE(hardware_breakpoint, "trap/hardware-breakpoint",
 	resume(PTRACE_CONT, child);  /* int3 */
 	demand_equal(resume(PTRACE_CONT, child), SIGTRAP, "the next stop");
 	demand_equal((long)ip_of(child), (long)step_after, "the place of the stop");
+}
+
+static long read_debug_register(pid_t child, size_t number)
+{
+	return ptrace(PTRACE_PEEKUSER, child, offsetof(struct user, u_debugreg) + number * 8, 0);
+}
+
+PROBE(debug_register_read, "trap/debug-register-read",
+      "PTRACE_PEEKUSER reads the debug registers that PTRACE_POKEUSER has set.",
+      "ptrace(2); arch/x86/kernel/ptrace.c, ptrace_get_debugreg")
+{
+	pid_t child = traced(touch_word);
+	for (size_t n = 0; n < 4; n++)
+		demand_errno(set_debug_register(child, n, (unsigned long)word_to_watch + 8 * n), 0,
+			     "PTRACE_POKEUSER");
+	for (size_t n = 0; n < 4; n++)
+		demand_equal(read_debug_register(child, n), (long)word_to_watch + 8 * (long)n,
+			     "a debug register");
 }
 
 /* ---- other entries ---- */
