@@ -60,6 +60,11 @@ _END = re.compile(
 )
 _MODE = re.compile(r"\[ Process PID=\d+ runs in .* mode\. \]")
 _AGENT = re.compile(r"agent: Process \d+ attached")
+# strace writes it into the line of execve if an arm64 kernel starts a program for arm
+_WARNING = (
+    b"/usr/bin/strace: WARNING: Proper structure decoding for this personality is not supported, "
+    b"please consider building strace with mpers support enabled.\n"
+)
 _STRACE = re.compile(r"(?:\S*/)?strace: (?P<what>.*)")
 
 
@@ -132,7 +137,8 @@ class _Reader:
         self._by_agent = False
 
     def read(self, log: bytes, check: Check) -> Trace:
-        for place, line in enumerate(checked(io.BytesIO(log), check)):
+        lines = io.BytesIO(log.replace(_WARNING, b""))
+        for place, line in enumerate(checked(lines, check)):
             self._read_line(line, first=place == 0)
         return Trace(
             calls=tuple(self._calls),

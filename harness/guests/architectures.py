@@ -142,6 +142,7 @@ ARM64_VA48 = Architecture(
     console="ttyAMA0",
     boot_line=(*_QUICK, _SKIPPED),
     scale=20.0,
+    also_runs=("arm",),
 )
 ARM64_VA52 = replace(
     ARM64_VA48,

@@ -186,6 +186,26 @@ def test_what_strace_complains_of_is_kept_apart() -> None:
     assert (trace.complaints, trace.unknown) == (("Exit of unknown pid 12 ignored",), 0)
 
 
+def test_a_warning_about_another_personality_is_left_out() -> None:
+    """As strace 6.1 for arm64 traced a program for arm."""
+    log = (
+        b'99    execve("/init", ["/init", "exec"], 0x7fffe2567ec0 /* 9 vars */) = 0\n'
+        b'99    execve("/parm", ["/parm"], 0x7ffff99d66d8 /* 9 vars *//usr/bin/strace: WARNING: '
+        b"Proper structure decoding for this personality is not supported, please consider building "
+        b"strace with mpers support enabled.\n) = 0\n"
+        b"99    mmap2(0x30000000, 268435456, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS|MAP_NORESERVE, -1, "
+        b"0) = 0x30000000\n"
+        b"99    exit_group(0) = ?\n99    +++ exited with 0 +++\n"
+    )
+    trace = parse_trace(log)
+    assert (trace.unknown, trace.complaints, trace.open) == (0, (), ())
+    subject_trace = follow_subject(trace, 99)
+    assert subject_trace.programs == ("/parm",)
+    [step] = subject_trace.steps
+    assert isinstance(step, Map)
+    assert (step.reservation.granted, step.reservation.length) == (0x30000000, 256 << 20)
+
+
 def test_a_call_whose_arguments_make_no_sense_is_named() -> None:
     log = b'7 execve("/init", [], 0) = 0\n7 execve("/a", [], 0) = 0\n7 munmap(some, 1) = 0\n'
     assert follow_subject(parse_trace(log), 7).unread == ("munmap(some, 1) = 0",)
