@@ -7,7 +7,7 @@ import select
 import socket
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from foothold_lab.harness.model.deadline import Deadline
 
@@ -29,10 +29,10 @@ class ExecStream:
             container, list(argv), stdin=True, stdout=True, stderr=True, user=user
         )
         wrapped = api.exec_start(created["Id"], socket=True)
-        # the SDK wraps the socket in a file object that buffers; we want the socket itself
+        # the SDK wraps the socket in a file object; we want the socket itself
         self._wrapped = wrapped
         self._socket = cast("socket.socket", getattr(wrapped, "_sock", wrapped))
-        self._buffer = bytearray()
+        self._buffer = bytearray(_already_read(wrapped, self._socket))
         self._stderr = bytearray()
 
     def send(self, data: bytes, deadline: Deadline) -> None:
@@ -82,3 +82,16 @@ class ExecStream:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._wrapped.close()
         self._socket.close()
+
+
+def _already_read(wrapped: Any, connection: socket.socket) -> bytes:
+    """Return what came with the head of the answer: http.client has read it into a buffer."""
+    response = getattr(wrapped, "_response", None)
+    if response is None:
+        return b""
+    file = response.raw._fp.fp
+    connection.settimeout(0)  # nothing has come is an answer, too
+    try:
+        return bytes(file.peek())
+    finally:
+        connection.settimeout(None)
