@@ -1,5 +1,7 @@
 """The running kernel, called through the C library."""
 
+from posix import uname
+
 from .foreign import Char, Int, Size, UInt32, UInt64, addressof, function, get_errno, sizeof
 from .width import WIDTHS
 
@@ -11,7 +13,10 @@ if TYPE_CHECKING:
     from .kernel import Words
 
 PAGE_SIZE_NAME = 30  # _SC_PAGESIZE of Linux's C libraries
-RLIMIT_AS = 9
+# asm/mman.h and asm/resource.h: mips has numbers of its own
+_MIPS = uname().machine.startswith("mips")
+RLIMIT_AS = 6 if _MIPS else 9
+_ANONYMOUS_CHANGES = 0x20 ^ 0x800 if _MIPS else 0
 LOW_LIMIT = 1 << 32
 LOW_LENGTH = 768 << 20  # with 4-byte pointers; with 8-byte pointers it is 128 MiB less
 BRK_SLACK = 64 << 20  # for the heap of the C library, which grows from its brk
@@ -40,7 +45,7 @@ class RealKernel:
 
     def mmap(self, addr: int, length: int, prot: int, flags: int) -> int:
         """Map anonymous memory."""
-        result = self._mmap(addr, length, prot, flags, -1, 0)
+        result = self._mmap(addr, length, prot, flags ^ _ANONYMOUS_CHANGES, -1, 0)
         return -get_errno() if result == self.width.mask else result
 
     def munmap(self, addr: int, length: int) -> int:

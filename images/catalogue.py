@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from foothold_lab.images import (
+    compiler,
     disks,
     elf,
     initramfs,
@@ -19,20 +20,45 @@ from foothold_lab.images import (
     runtimes,
 )
 from foothold_lab.images.apt import PackageSet
-from foothold_lab.images.debian_arch import AMD64, ARM64, I386, PORTS, RISCV64, Port
-from foothold_lab.images.kernels import make_kernel
-from foothold_lab.images.recipes import (
+from foothold_lab.images.compiler import (
     AGENT,
-    MIB,
+    CLANG,
+    CLANG_PACKAGES,
+    HEADERS,
+    HEADERS_PACKAGES,
     SHIM,
-    Recipe,
+    SYSROOT,
     make_agent,
+    make_clang,
+    make_headers,
     make_host_agent,
     make_shim,
+    make_sysroot,
+    sysroot_packages,
+)
+from foothold_lab.images.debian_arch import (
+    AMD64,
+    ARM64,
+    ARMHF,
+    EMULATORS,
+    I386,
+    LOONG64,
+    MIPS64EL,
+    PORTS,
+    PPC64EL,
+    RISCV64,
+    S390X,
+    Port,
+)
+from foothold_lab.images.kernels import make_kernel
+from foothold_lab.images.recipes import (
+    MIB,
+    Materials,
+    Recipe,
     make_tool,
     make_uml,
 )
-from foothold_lab.images.rootfs import EMULATORS, make_initrd, make_root, make_userland
+from foothold_lab.images.rootfs import make_initrd, make_root, make_userland
 
 COMMON = Path(recipes.__file__)
 RUNSC = "runsc"  # gVisor
@@ -49,8 +75,30 @@ _PROGRAMS = (
 )  # of every root file system
 
 
-def _debs(suite: str, *packages: str) -> PackageSet:
-    return PackageSet(suite=suite, packages=packages)
+def _all_but(*names: str) -> tuple[str, ...]:
+    """Return the pattern of all packages whose names do not begin with one of these."""
+    return (rf"(?!{'|'.join(names)})[a-z].*",)
+
+
+# packages that only other packages need: no program that is used is linked with them
+_IN_ROOT = _all_but(
+    "adduser", "debconf", "dpkg", "media-types", "netbase", "openssh-client", "openssl", "passwd",
+    "readline", "tar", "tzdata", "libacl", "libaudit", "libbsd", "libc-gconv", "libcap-ng",
+    "libcbor", "libcom-err", "libdb5", "libedit", "libfido", "libgssapi", "libk5crypto",
+    "libkeyutils", "libkrb5", "libmd0", "libnsl", "libpam", "libpcre2", "libreadline",
+    "libselinux", "libsemanage", "libsepol", "libsqlite", "libssl3", "libtirpc", "libudev",
+)  # fmt: skip
+_IN_QEMU = _all_but(
+    "adduser", "base-passwd", "debconf", "ipxe", "iso-codes", "login", "openssl", "passwd",
+    "qemu-system-common", "qemu-system-gui", "libasound", "libaudit", "libbrlapi", "libcacard", "libdb5", "libdrm",
+    "libdw", "libepoxy", "libexecs", "libexpat", "libgbm", "libgcrypt", "libgpg", "libgstreamer",
+    "libncurses", "libnspr", "libnss", "libopus", "liborc", "libpam", "libpcsc", "libsemanage",
+    "libsepol", "libsndio", "libspice", "libsqlite", r"libstdc\+\+6", "libsystemd", "libtinfo",
+    "libunwind", "libusb", "libwayland",
+)  # fmt: skip
+
+
+_UML_SUITES = ("bookworm", "trixie", "forky")
 
 
 def _uml(suite: str) -> Recipe:
@@ -60,33 +108,59 @@ def _uml(suite: str) -> Recipe:
     return Recipe(name=f"uml-{suite}", make=make_uml, packages=packages)
 
 
+# the images that are compiled from a folder of C files
+COMPILED: Mapping[str, Path] = {
+    **{port.image("agent"): AGENT for port in PORTS.values()},
+    "shim": SHIM,
+}
+
+
+def _compiled(name: str, port: Port, make: Callable[[Materials, Path], None]) -> Recipe:
+    """Return the recipe of an image of COMPILED: it is copied if this installation brings it."""
+    folder = COMPILED[name]
+    sources = (COMMON, *compiler.sources_of(folder))
+    if brought := compiler.prebuilt(name, folder):
+        return Recipe(
+            name=name,
+            make=lambda _, out: compiler.copy_prebuilt(brought, out),
+            port=port,
+            sources=(*sources, *sorted(brought.iterdir())),
+            space=4 * MIB,
+        )
+    return Recipe(
+        name=name,
+        make=make,
+        needs=compiler.needs(port),
+        port=port,
+        sources=sources,
+        space=4 * MIB,
+    )
+
+
 def _port(port: Port) -> Iterator[Recipe]:
-    """Yield the recipes that every port has: compiler, agent, userland and root file system.
+    """Yield the recipes that every port has: sysroot, agent, userland and root file system.
 
     The userland takes long to build. It is separate from the root, so that a changed agent does not
     rebuild it.
     """
-    toolchain, agent, userland = map(port.image, ("toolchain", "agent", "userland"))
+    agent, userland = map(port.image, ("agent", "userland"))
     sources = (COMMON, Path(elf.__file__), Path(rootfs.__file__))
     yield Recipe(
-        name=toolchain,
-        make=make_tool,
-        packages=_debs("bookworm", *port.compilers),
-        space=700 * MIB,
-    )
-    yield Recipe(
-        name=agent,
-        make=make_agent,
-        needs=(toolchain,),
+        name=port.image(SYSROOT),
+        make=make_sysroot,
+        packages=sysroot_packages(port),
         port=port,
-        space=4 * MIB,
-        sources=(COMMON, *sorted(AGENT.glob("*.[ch]"))),
+        sources=(COMMON, Path(compiler.__file__)),
+        space=60 * MIB,
     )
+    yield _compiled(agent, port, make_agent)
     yield Recipe(
         name=userland,
         make=make_userland,
-        packages=PackageSet(suite=port.suite, packages=_PROGRAMS, architecture=port.name),
-        needs=(EMULATORS,) if port.foreign else (),
+        packages=PackageSet(
+            suite=port.suite, packages=_PROGRAMS, only=_IN_ROOT, architecture=port.name
+        ),
+        needs=(port.emulators,) if port.foreign else (),
         port=port,
         sources=sources,
     )
@@ -122,6 +196,11 @@ _MODULES_APART = {
     "cloud-x86_64-forky": "linux-base-cloud-amd64",
     "linux-arm64-16k": "linux-base-arm64-16k",
     "linux-riscv64": "linux-base-riscv64",
+    "linux-ppc64le-64k": "linux-base-powerpc64le-64k",
+    "linux-ppc64le": "linux-base-powerpc64le",
+    "linux-s390x": "linux-base-s390x",
+    "linux-loong64": "linux-base-loong64",
+    "linux-armhf": "linux-base-armmp-lpae",
 }
 
 
@@ -147,17 +226,21 @@ def _initrd(name: str, port: Port, kernel: str) -> Recipe:
 
 
 def _all() -> Iterator[Recipe]:
-    for port in PORTS.values():
-        yield from _port(port)
+    made_by = (COMMON, Path(elf.__file__), Path(compiler.__file__))
     yield Recipe(
-        name="shim",
-        make=make_shim,
-        needs=("toolchain",),
-        space=4 * MIB,
-        sources=(COMMON, *sorted(SHIM.glob("*.c"))),
+        name=CLANG, make=make_clang, packages=CLANG_PACKAGES, sources=made_by, space=500 * MIB
     )
     yield Recipe(
-        name="strace", make=make_tool, packages=_debs("bookworm", "strace"), space=60 * MIB
+        name=HEADERS, make=make_headers, packages=HEADERS_PACKAGES, sources=made_by, space=30 * MIB
+    )
+    for port in PORTS.values():
+        yield from _port(port)
+    yield _compiled("shim", AMD64, make_shim)
+    yield Recipe(
+        name="strace",
+        make=make_tool,
+        packages=PackageSet(suite="bookworm", packages=("strace",)),
+        space=60 * MIB,
     )
     yield Recipe(
         name=NSPAWN,
@@ -168,18 +251,27 @@ def _all() -> Iterator[Recipe]:
             only=("systemd-container", "lib(?!.*perl).*"),
         ),
     )
-    for suite in ("bullseye", "bookworm", "trixie", "forky"):
+    for suite in ("bullseye", *_UML_SUITES):
         yield _uml(suite)
     for name, suite, *packages in (
         ("qemu-x86_64", "bookworm", "qemu-system-x86"),
         ("qemu-arm", "bookworm", "qemu-system-arm"),
         ("qemu-riscv", "trixie", "qemu-system-riscv", "opensbi"),
+        ("qemu-ppc", "trixie", "qemu-system-ppc"),
+        ("qemu-s390x", "trixie", "qemu-system-s390x"),
+        ("qemu-loongarch", "trixie", "qemu-system-misc"),
+        ("qemu-mips", "trixie", "qemu-system-mips"),
         (EMULATORS, "bookworm", "qemu-user"),
         ("qemu-user-trixie", "trixie", "qemu-user"),
         (RUNSC, "trixie", "runsc"),
         (BUBBLEWRAP, "bookworm", "bubblewrap"),
     ):
-        yield Recipe(name=name, make=make_tool, packages=_debs(suite, *packages), space=600 * MIB)
+        yield Recipe(
+            name=name,
+            make=make_tool,
+            packages=PackageSet(suite=suite, packages=tuple(packages), only=_IN_QEMU),
+            space=600 * MIB,
+        )
     yield _kernel("cloud-x86_64", AMD64, "bookworm", "linux-image-cloud-amd64")
     yield _kernel("cloud-x86_64-bullseye", AMD64, "bullseye", "linux-image-cloud-amd64")
     yield _kernel("cloud-x86_64-forky", AMD64, "forky", "linux-image-cloud-amd64")
@@ -188,6 +280,16 @@ def _all() -> Iterator[Recipe]:
     yield _kernel("cloud-arm64-trixie", ARM64, "trixie", "linux-image-cloud-arm64")
     yield _kernel("linux-arm64-16k", ARM64, "forky", "linux-image-arm64-16k")
     yield _kernel("linux-riscv64", RISCV64, "forky", "linux-image-riscv64")
+    for name, port, suite, package in (
+        ("ppc64le-64k", PPC64EL, "forky", "linux-image-powerpc64le-64k"),
+        ("ppc64le", PPC64EL, "forky", "linux-image-powerpc64le"),
+        ("s390x", S390X, "forky", "linux-image-s390x"),
+        ("loong64", LOONG64, "forky", "linux-image-loong64"),
+        ("mips64el", MIPS64EL, "bookworm", "linux-image-loongson-3"),
+        ("armhf", ARMHF, "forky", "linux-image-armmp-lpae"),
+    ):
+        yield _kernel(f"linux-{name}", port, suite, package)
+        yield _initrd(f"initrd-{name}", port, f"linux-{name}")
     yield _initrd("initrd-x86_64", AMD64, "cloud-x86_64")
     yield _initrd("initrd-x86_64-bullseye", AMD64, "cloud-x86_64-bullseye")
     yield _initrd("initrd-x86_64-forky", AMD64, "cloud-x86_64-forky")
@@ -203,25 +305,30 @@ _BASE: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}
 # The default: images for the usual guests of this machine, and for programs of other machines in the
 # default plan. Those for kernels of other machines and of other releases are built when such a guest
 # is requested.
-_ON_REQUEST = (
-    RUNSC, BUBBLEWRAP, NSPAWN, "qemu-arm", "qemu-riscv", "qemu-user-trixie", "uml-bullseye",
-    "cloud-x86_64-bullseye", "initrd-x86_64-bullseye",
-    "cloud-x86_64-forky", "initrd-x86_64-forky",
-)  # fmt: skip
 _EMULATED = tuple(
     port.image(part) for port in (ARM64, RISCV64, I386) for part in ("agent", "userland", "root")
 )
+_FOR_THIS_MACHINE = (
+    "agent", "userland", "root", "shim", "strace", EMULATORS, "qemu-x86_64", "cloud-x86_64",
+    "initrd-x86_64", *(f"uml-{suite}" for suite in _UML_SUITES),
+)  # fmt: skip
+
+
+def _with_needs(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        yield from _with_needs(_BASE[name].needs)
+        yield name
+
+
 GUESTS: Mapping[str, Recipe] = {
-    name: recipe
-    for name, recipe in _BASE.items()
-    if (recipe.port is AMD64 and name not in _ON_REQUEST) or name in _EMULATED
+    name: _BASE[name] for name in _with_needs((*_FOR_THIS_MACHINE, *_EMULATED))
 }
 RECIPES: Mapping[str, Recipe] = {
     **_BASE,
     HOST_AGENT: Recipe(
         name=HOST_AGENT,
         make=make_host_agent,
-        sources=(COMMON, *sorted(AGENT.glob("*.[ch]"))),
+        sources=(COMMON, *compiler.sources_of(AGENT)),
         space=4 * MIB,
     ),
     **kernel_build.RECIPES,

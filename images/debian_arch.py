@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from foothold_lab.images import elf
 
+EMULATORS = "qemu-user"  # the image with qemu-user's programs
+
 
 @dataclass(frozen=True, kw_only=True)
 class Port:
@@ -15,8 +17,9 @@ class Port:
     name: Debian's name. machine: machine of its ELF files (`images.elf.MACHINES`).
     libraries: directory of its libraries. loader: path of the loader in its programs.
     suite: suite of the programs in its root file system.
-    compiler: prefix of its compiler's name. compilers: packages of the compiler.
-    emulator: qemu-user's program for it, empty for the host's own port.
+    triplet: its name for compilers. libc_suite: suite of the C library of static programs.
+    emulator: qemu-user's program for it, empty for the host's own port. emulators: the image with
+        that program.
     pointer_size: in bytes.
     """
 
@@ -25,9 +28,10 @@ class Port:
     libraries: str
     loader: str
     suite: str
-    compiler: str
-    compilers: tuple[str, ...]
+    triplet: str
+    libc_suite: str = "bookworm"
     emulator: str = ""
+    emulators: str = EMULATORS
     pointer_size: int = 8
 
     @property
@@ -46,8 +50,7 @@ AMD64 = Port(
     libraries="x86_64-linux-gnu",
     loader="/lib64/ld-linux-x86-64.so.2",
     suite="bookworm",
-    compiler="x86_64-linux-gnu",
-    compilers=("gcc-12", "libc6-dev"),
+    triplet="x86_64-linux-gnu",
 )
 ARM64 = Port(
     name="arm64",
@@ -55,8 +58,7 @@ ARM64 = Port(
     libraries="aarch64-linux-gnu",
     loader="/lib/ld-linux-aarch64.so.1",
     suite="bookworm",
-    compiler="aarch64-linux-gnu",
-    compilers=("gcc-12-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
+    triplet="aarch64-linux-gnu",
     emulator="qemu-aarch64",
 )
 I386 = Port(
@@ -65,8 +67,7 @@ I386 = Port(
     libraries="i386-linux-gnu",
     loader="/lib/ld-linux.so.2",
     suite="bookworm",
-    compiler="i686-linux-gnu",
-    compilers=("gcc-12-i686-linux-gnu", "libc6-dev-i386-cross"),
+    triplet="i686-linux-gnu",
     emulator="qemu-i386",
     pointer_size=4,
 )
@@ -76,8 +77,58 @@ RISCV64 = Port(
     libraries="riscv64-linux-gnu",
     loader="/lib/ld-linux-riscv64-lp64d.so.1",
     suite="forky",  # bookworm does not have this port
-    compiler="riscv64-linux-gnu",
-    compilers=("gcc-12-riscv64-linux-gnu", "libc6-dev-riscv64-cross"),
+    triplet="riscv64-linux-gnu",
     emulator="qemu-riscv64",
 )
-PORTS: Mapping[str, Port] = {port.name: port for port in (AMD64, ARM64, I386, RISCV64)}
+PPC64EL = Port(
+    name="ppc64el",
+    machine="ppc64le",
+    libraries="powerpc64le-linux-gnu",
+    loader="/lib64/ld64.so.2",
+    suite="bookworm",
+    triplet="powerpc64le-linux-gnu",
+    emulator="qemu-ppc64le",
+)
+S390X = Port(
+    name="s390x",
+    machine="s390x",
+    libraries="s390x-linux-gnu",
+    loader="/lib/ld64.so.1",
+    suite="bookworm",
+    triplet="s390x-linux-gnu",
+    emulator="qemu-s390x",
+)
+LOONG64 = Port(
+    name="loong64",
+    machine="loongarch64",
+    libraries="loongarch64-linux-gnu",
+    loader="/lib64/ld-linux-loongarch-lp64d.so.1",
+    suite="forky",  # bookworm and trixie do not have this port
+    triplet="loongarch64-linux-gnu",
+    libc_suite="trixie",
+    emulator="qemu-loongarch64",
+    emulators="qemu-user-trixie",  # under bookworm's its programs die of SIGILL
+)
+MIPS64EL = Port(
+    name="mips64el",
+    machine="mips64",
+    libraries="mips64el-linux-gnuabi64",
+    loader="/lib64/ld.so.1",
+    suite="bookworm",
+    triplet="mips64el-linux-gnuabi64",
+    emulator="qemu-mips64el",
+)
+ARMHF = Port(
+    name="armhf",
+    machine="arm",
+    libraries="arm-linux-gnueabihf",
+    loader="/lib/ld-linux-armhf.so.3",
+    suite="bookworm",
+    triplet="arm-linux-gnueabihf",
+    emulator="qemu-arm",
+    pointer_size=4,
+)
+PORTS: Mapping[str, Port] = {
+    port.name: port
+    for port in (AMD64, ARM64, I386, RISCV64, PPC64EL, S390X, LOONG64, MIPS64EL, ARMHF)
+}

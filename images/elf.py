@@ -6,22 +6,26 @@ on this machine. `relocate` makes it use the interpreter and the libraries of it
 
 from __future__ import annotations
 
+import mmap
 import struct
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from foothold_lab.images.errors import ImageError
 
 X86_64 = "x86_64"
-_PT_LOAD = 1  # elf(5)
+_PT_LOAD, _STB_WEAK = 1, 2  # elf(5)
+_SHT_DYNSYM, _SHT_VERNEED, _SHT_VERSYM = 11, 0x6FFFFFFE, 0x6FFFFFFF
 # e_machine: elf(5), include/uapi/linux/elf-em.h
 MACHINES: Mapping[int, str] = {
-    3: "i386", 8: "mips", 21: "ppc64", 22: "s390x", 40: "arm", 62: X86_64, 183: "aarch64",
+    3: "i386", 8: "mips", 21: "ppc64", 22: "s390x", 40: "arm", 43: "sparc64", 62: X86_64, 183: "aarch64",
     243: "riscv64", 258: "loongarch64",
 }  # fmt: skip
+# those of 64 bits and little-endian, where others have the same number
+LITTLE_ENDIAN_64: Mapping[str, str] = {"mips": "mips64", "ppc64": "ppc64le"}
 
 
 def is_elf(path: Path) -> bool:
@@ -34,10 +38,14 @@ def machine(path: Path) -> str | None:
     """Return the machine of an ELF file (`aarch64`), None for any other file; elf(5)."""
     with path.open("rb") as file:
         head = file.read(20)
-    if len(head) < 20 or head[:4] != b"\x7fELF":
-        return None
+    return machine_of(head) if len(head) == 20 and head[:4] == b"\x7fELF" else None
+
+
+def machine_of(head: bytes) -> str:
+    """Return the machine that the first 20 bytes of an ELF file name."""
     (number,) = struct.unpack_from("<H" if head[5] == 1 else ">H", head, 18)
-    return MACHINES.get(number, f"ELF machine {number}")
+    name = MACHINES.get(number, f"ELF machine {number}")
+    return LITTLE_ENDIAN_64.get(name, name) if head[4:6] == b"\2\1" else name
 
 
 def interpreter(path: Path) -> str | None:
@@ -107,6 +115,60 @@ def _move_empty_segments(program: Path) -> None:
             if kind == _PT_LOAD and offset == stored == 0:
                 file.seek(at + 8)
                 file.write(struct.pack("<Q", align + address % max(align, 1)))
+
+
+def forget_libraries(path: Path, names: Iterable[str]) -> None:
+    """Remove shared libraries from those that an ELF file of this machine needs.
+
+    Code that uses them crashes when it runs.
+    """
+    names = tuple(names)
+    _patchelf(*(word for name in names for word in ("--remove-needed", name)), str(path))
+    # patchelf leaves the versions that are needed of a library: ld.so then stops at an assertion
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+        _weaken(data, _forget_versions(data, {name.encode() for name in names}))
+
+
+def _sections(data: mmap.mmap) -> list[tuple[int, ...]]:
+    """Return the section headers of a 64-bit ELF file; elf(5), Elf64_Shdr."""
+    (table,) = struct.unpack_from("<Q", data, 40)
+    size, count = struct.unpack_from("<HH", data, 58)
+    return [struct.unpack_from("<IIQQQQIIQQ", data, table + n * size) for n in range(count)]
+
+
+def _forget_versions(data: mmap.mmap, names: Container[bytes]) -> frozenset[int]:
+    """Take libraries out of the list of needed versions; elf(5), Elf64_Verneed and Elf64_Vernaux.
+    Return the numbers of those versions.
+    """
+    sections = _sections(data)
+    [needs] = (each for each in sections if each[1] == _SHT_VERNEED)
+    here, strings = needs[4], sections[needs[6]][4]
+    previous, gone = -1, set()
+    while True:
+        _, count, name, version, step = struct.unpack_from("<HHIII", data, here)
+        if data[strings + name : data.find(b"\0", strings + name)] not in names:
+            previous = here
+        elif previous < 0:
+            raise ImageError("the first library with versions cannot be removed", "report this")
+        else:
+            struct.pack_into("<I", data, previous + 12, here + step - previous if step else 0)
+            for _ in range(count):
+                _, _, number, _, after = struct.unpack_from("<IHHII", data, here + version)
+                gone.add(number)
+                version += after
+        if not step:
+            return frozenset(gone)
+        here += step
+
+
+def _weaken(data: mmap.mmap, versions: Container[int]) -> None:
+    """Make symbols of these versions weak: without a definition they are 0; elf(5), Elf64_Sym."""
+    found = {each[1]: each for each in _sections(data)}
+    symbols, numbers = found[_SHT_DYNSYM][4], found[_SHT_VERSYM]
+    for n, (number,) in enumerate(struct.iter_unpack("<H", data[numbers[4] : sum(numbers[4:6])])):
+        if number in versions:
+            at = symbols + n * 24 + 4
+            data[at] = data[at] & 0xF | _STB_WEAK << 4
 
 
 def needed(path: Path) -> list[str]:

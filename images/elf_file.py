@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from foothold_lab.images.elf import MACHINES
+from foothold_lab.images.elf import machine_of
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.regular_file import NotRegularError, open_regular
 
@@ -114,13 +114,12 @@ class _Reader:
         if head[4] not in (1, 2) or head[5] not in (1, 2):
             raise _Damage("its class or byte order is unknown")
         self._wide, self._order = head[4] == 2, "<" if head[5] == 1 else ">"
-        (number,) = struct.unpack_from(f"{self._order}H", head, 18)
         segments = list(self._segments())
         dynamic = list(self._dynamic(segments))
         runpath = self._paths(segments, dynamic, _RUNPATH)
         flags = dict(dynamic).get(_FLAGS_1, 0)
         return ElfFile(
-            machine=MACHINES.get(number, f"ELF machine {number}"),
+            machine=machine_of(head),
             bits=64 if self._wide else 32,
             interpreter=self._interpreter(segments),
             image_end=max((s.address + s.length for s in segments if s.kind == _LOAD), default=0),

@@ -15,6 +15,8 @@ import zstandard
 
 from foothold_lab.images.errors import ImageError
 
+_REMEDY = "use a bzImage as in Debian's packages, or a vmlinux"
+
 
 def archive(tree: Path, *, prefix: str = "") -> bytes:
     """Pack a tree as a newc archive: all files owned by root, times zero, names sorted.
@@ -58,13 +60,29 @@ def vmlinux(bz_image: bytes) -> bytes:
     Source: Documentation/arch/x86/boot.rst, payload_offset and payload_length (2.08 and later).
     Raises ImageError if the file is not a bzImage or its compression is unknown.
     """
-    remedy = "use a bzImage as in Debian's packages, or a vmlinux"
     if len(bz_image) < 0x260 or bz_image[0x202:0x206] != b"HdrS":
-        raise ImageError("the file is not an x86 Linux kernel image", remedy)
+        raise ImageError("the file is not an x86 Linux kernel image", _REMEDY)
     sectors = bz_image[0x1F1] or 4
     offset, length = struct.unpack_from("<II", bz_image, 0x248)
     start = (sectors + 1) * 512 + offset
-    payload = bz_image[start : start + length]
+    return _decompressed(bz_image[start : start + length])
+
+
+def unpacked(image: bytes) -> bytes:
+    """Return the kernel inside an EFI program (zboot), which QEMU cannot start; any other image
+    unchanged.
+
+    Source: drivers/firmware/efi/libstub/zboot-header.S of Linux: the words `MZ` and `zimg`, offset
+    and length of the payload.
+    """
+    if image[:2] != b"MZ" or image[4:8] != b"zimg":
+        return image
+    offset, length = struct.unpack_from("<II", image, 8)
+    return _decompressed(image[offset : offset + length])
+
+
+def _decompressed(payload: bytes) -> bytes:
+    """Decompress a kernel as its build compressed it."""
     # the last four bytes of the payload are the unpacked size, which is not part of the stream
     if payload[:2] == b"\x1f\x8b":
         return zlib.decompressobj(wbits=31).decompress(payload)
@@ -77,7 +95,7 @@ def vmlinux(bz_image: bytes) -> bytes:
     if payload[:3] == b"BZh":
         return bz2.BZ2Decompressor().decompress(payload)
     raise ImageError(
-        f"the kernel has an unknown compression, magic number {payload[:6].hex()}", remedy
+        f"the kernel has an unknown compression, magic number {payload[:6].hex()}", _REMEDY
     )
 
 

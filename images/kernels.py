@@ -26,14 +26,14 @@ def make_kernel(materials: Materials, out: Path) -> None:
     """Copy a kernel from a Debian package, with the modules for the serial line of a guest.
 
     `kernel` is the file that QEMU starts fastest: on x86 an uncompressed PVH kernel, elsewhere the
-    file of the package. On x86 there is also `bzImage`.
+    file of the package, or the kernel inside it if that is a program for EFI. On x86 there is also `bzImage`.
     """
     image = _image(materials.packages)
     if materials.port.machine in _X86:
         shutil.copy2(image, out / "bzImage")
         (out / "kernel").write_bytes(initramfs.vmlinux(image.read_bytes()))
     else:
-        shutil.copy2(image, out / "kernel")
+        (out / "kernel").write_bytes(initramfs.unpacked(image.read_bytes()))
     modules = out / "modules"
     modules.mkdir()
     present = {

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from foothold_lab.images import processes
+from foothold_lab.images import compiler, processes
 from foothold_lab.images.debian_arch import AMD64, ARM64, Port
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.recipes import MIB, Materials, Recipe
@@ -36,12 +36,8 @@ def probe_names() -> Mapping[str, bool]:
 
 def make_conformance(materials: Materials, out: Path) -> None:
     """Compile all probes into one static program."""
-    toolchain = materials.image("toolchain")
-    compiler = toolchain / f"usr/bin/{materials.port.compiler}-gcc-12"
-    done = processes.run(
-        [compiler, f"--sysroot={toolchain}", f"-B{toolchain}/usr/bin", *FLAGS,
-         "-o", out / PROGRAM, *sorted(SOURCES.glob("*.c"))]
-    )  # fmt: skip
+    clang = compiler.command(materials.images.__getitem__, materials.port)
+    done = processes.run([*clang, *FLAGS, "-o", out / PROGRAM, *sorted(SOURCES.glob("*.c"))])
     if done.returncode:
         raise ImageError(f"the probes do not compile: {done.stderr.strip()}", "report this")
 
@@ -50,9 +46,9 @@ def _recipe(port: Port) -> Recipe:
     return Recipe(
         name=port.image(PROGRAM),
         make=make_conformance,
-        needs=(port.image("toolchain"),),
+        needs=compiler.needs(port),
         port=port,
-        sources=(Path(__file__), *sorted(SOURCES.glob("*.[ch]"))),
+        sources=(Path(__file__), Path(compiler.__file__), *sorted(SOURCES.glob("*.[ch]"))),
         space=4 * MIB,
     )
 

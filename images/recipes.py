@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foothold_lab.images import elf, processes
+from foothold_lab.images import elf
 from foothold_lab.images.apt import Deb, PackageSet
 from foothold_lab.images.debian_arch import AMD64, Port
 from foothold_lab.images.errors import ImageError
@@ -21,8 +21,6 @@ from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.wheels import Wheel
 
 MIB = 1 << 20
-AGENT = Path(__file__).with_name("agent")
-SHIM = Path(__file__).with_name("shim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,52 +95,13 @@ def make_tool(materials: Materials, out: Path) -> None:
     run_path = ":".join(
         [*(str(materials.target / each) for each in library_directories(AMD64)), *extra]
     )
-    for folder in (out / "usr/bin", out / "usr/libexec", *(out / "usr/lib").glob("gcc*/*/12")):
+    compilers = (*(out / "usr/lib").glob("gcc*/*/12"), *(out / "usr/lib").glob("llvm-*/bin"))
+    for folder in (out / "usr/bin", out / "usr/libexec", *compilers):
         for path in folder.glob("*"):
             if path.is_symlink() or not path.is_file() or elf.machine(path) != elf.X86_64:
                 continue
             if elf.interpreter(path):  # else a static program, a library or an object file
                 elf.relocate(path, str(interpreter), run_path)
-
-
-def _compile(compiler: Sequence[str | Path], out: Path, folder: Path, *flags: str) -> None:
-    """Compile all C files of a folder into one program, with 64-bit file offsets on any port."""
-    argv: list[str | Path] = [
-        *compiler, "-O2", "-D_FILE_OFFSET_BITS=64", *flags, "-o", out, *sorted(folder.glob("*.c")),
-    ]  # fmt: skip
-    done = processes.run(argv)
-    if done.returncode:
-        raise ImageError(f"{out.name} does not compile: {done.stderr.strip()}", "report this")
-
-
-def _gcc(materials: Materials) -> list[str | Path]:
-    toolchain = materials.image("toolchain")
-    return [
-        toolchain / f"usr/bin/{materials.port.compiler}-gcc-12", f"--sysroot={toolchain}",
-        f"-B{toolchain}/usr/bin", "-Wall", "-Wextra", "-Werror",
-    ]  # fmt: skip
-
-
-def make_agent(materials: Materials, out: Path) -> None:
-    """Build the agent, a static program."""
-    _compile(_gcc(materials), out / "agent", AGENT, "-static")
-
-
-def host_compiler() -> str | None:
-    """Return the C compiler of this machine, None if it has none."""
-    return next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-
-
-def make_host_agent(_: Materials, out: Path) -> None:
-    """Build the agent with the compiler of this machine, for use on this machine."""
-    if not (compiler := host_compiler()):
-        raise ImageError("this machine has no C compiler", "install gcc or clang")
-    _compile([compiler], out / "agent", AGENT)
-
-
-def make_shim(materials: Materials, out: Path) -> None:
-    """Build the library that corrects UML's floating-point state (images/shim)."""
-    _compile(_gcc(materials), out / "xstate.so", SHIM, "-shared", "-fPIC")
 
 
 def make_uml(materials: Materials, out: Path) -> None:

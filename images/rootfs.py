@@ -16,8 +16,6 @@ from foothold_lab.images.errors import ImageError
 from foothold_lab.images.manifest import MANIFEST
 from foothold_lab.images.recipes import Materials, library_directories, loader
 
-EMULATORS = "qemu-user"  # the image with qemu-user's programs
-
 # not needed by a guest's Python: tests, user interfaces, network encryption
 _STDLIB_EXCLUDED = (
     "test", "idlelib", "lib2to3", "ensurepip", "distutils", "pydoc_data", "tkinter", "turtledemo",
@@ -125,7 +123,7 @@ def make_userland(materials: Materials, out: Path) -> None:
         shutil.copy2(library.resolve(), libraries / library.name)
     for name, text in _ETC.items():
         (out / "etc" / name).write_text(text)
-    emulators = materials.images.get(EMULATORS)
+    emulators = materials.images.get(port.emulators)
     _link_applets(port, out, emulators)
     _compile_stdlib(port, out, emulators)
 

@@ -20,7 +20,6 @@ from foothold_lab.images.apt import PackageSet
 from foothold_lab.images.debian_arch import AMD64, ARM64, RISCV64, Port
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.recipes import MIB, Materials, Recipe, library_directories, make_tool
-from foothold_lab.images.rootfs import EMULATORS
 
 HELLO = Path(__file__).with_name("hello")
 SUITE = "trixie"
@@ -122,7 +121,9 @@ def _command(materials: Materials, program: Path, libraries: Iterable[Path]) -> 
     the directories of its libraries, and under qemu-user if it is for another machine.
     """
     port, beside = materials.port, list(libraries)
-    emulator = [materials.images[EMULATORS] / "usr/bin" / port.emulator] if port.foreign else []
+    emulator = (
+        [materials.images[port.emulators] / "usr/bin" / port.emulator] if port.foreign else []
+    )
     search = ("--library-path", ":".join(map(str, beside)))
     return [*emulator, _find(_loader(port), beside), *search, program]
 
@@ -130,7 +131,7 @@ def _command(materials: Materials, program: Path, libraries: Iterable[Path]) -> 
 def _gcc(materials: Materials) -> list[str]:
     compiler = materials.image(COMPILER)
     return [
-        f"{compiler}/usr/bin/{materials.port.compiler}-gcc-{GCC}",
+        f"{compiler}/usr/bin/{materials.port.triplet}-gcc-{GCC}",
         f"--sysroot={compiler}",
         f"-B{compiler}/usr/bin",
     ]
@@ -286,7 +287,9 @@ _SOURCES = (
 
 def _compiler(port: Port) -> Recipe:
     """Return the recipe of a compiler for a port, which runs on this machine."""
-    names = tuple(name.replace("gcc-12", f"gcc-{GCC}") for name in port.compilers)
+    names = (f"gcc-{GCC}", "libc6-dev")
+    if port.foreign:
+        names = (f"gcc-{GCC}-{port.triplet}", f"libc6-dev-{port.name}-cross")
     packages = PackageSet(suite=SUITE, packages=names)
     return Recipe(
         name=port.image(COMPILER),
@@ -312,7 +315,7 @@ def _sanitizers(port: Port) -> PackageSet:
 def _runtimes(port: Port) -> Iterator[Recipe]:
     """Yield the recipes of all runtimes for a port."""
     compiler = (port.image(COMPILER),)
-    emulator = (EMULATORS,) if port.foreign else ()
+    emulator = (port.emulators,) if port.foreign else ()
 
     def packages(*names: str, only: tuple[str, ...] = ()) -> PackageSet:
         return PackageSet(

@@ -178,6 +178,23 @@ def _became_of(removal: Removal) -> str:
 
 
 @images.command()
+@click.argument("directory", required=False, type=click.Path(path_type=Path, file_okay=False))
+def prebuild(directory: Path | None) -> None:
+    """Compile the agent for every machine into DIRECTORY (default: images/prebuilt of the checkout).
+
+    A wheel that is built from the checkout afterwards contains these programs, so an installed
+    Foothold downloads no compiler.
+    """
+    from foothold_lab.images.catalogue import COMPILED
+    from foothold_lab.images.compiler import PREBUILT, export_prebuilt
+
+    builder = make_builder()
+    for name, folder in COMPILED.items():
+        export_prebuilt(name, builder.image(name), folder, directory or PREBUILT)
+        print_text(f"{name}  {(directory or PREBUILT) / name}")
+
+
+@images.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 def lock(file: Path | None) -> None:
     """Write the package versions of every image to FILE (default: the lock file of the checkout)."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from foothold_lab.images.debian_arch import AMD64, ARM64, I386, RISCV64, Port
-from foothold_lab.images.rootfs import EMULATORS
+from foothold_lab.images.debian_arch import AMD64, ARM64, EMULATORS, I386, RISCV64, Port
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +22,12 @@ class Architecture:
     tool, kernel, initrd: images.
     system, board, processor: the program of QEMU in its image, -M, -cpu.
     file: of the image of the kernel, what QEMU loads.
-    console, boot_line: words of the command line of the kernel.
+    console, boot_line: words of the command line of the kernel. console is empty for a machine that
+        has one console.
+    bus: of virtio devices.
+    options: further options of QEMU.
+    restores_with_kernel: whether a guest that is restored from a snapshot loads its kernel too,
+        because it is not a part of the memory.
     scale: how many times slower than native an emulated program is (measured, with a margin).
     memory: in MiB.
     accelerators: tried in turn.
@@ -44,6 +48,9 @@ class Architecture:
     memory: int = 256
     file: str = "kernel"
     accelerators: tuple[str, ...] = ("tcg",)
+    bus: str = "pci"
+    options: tuple[str, ...] = ()
+    restores_with_kernel: bool = False
     also_runs: tuple[str, ...] = ()
 
     @property

@@ -32,7 +32,9 @@ _MOVING = frozenset(
 # or CAP_SYS_ADMIN (copy_process in kernel/fork.c)
 _EXEMPT = frozenset({"rlimit_memlock", "rlimit_nproc"})
 # machines whose system calls the agent can change: images/agent/syscall_regs.h
-_FAULT_MACHINES = ("x86_64", "aarch64", "riscv64", "i386")
+_FAULT_MACHINES = (
+    "x86_64", "aarch64", "riscv64", "i386", "ppc64le", "loongarch64", "mips64", "arm",
+)  # fmt: skip
 _OTHER_GUEST = "take a guest with a kernel of its own: UML or QEMU"
 
 
@@ -116,15 +118,27 @@ def _write_execute(facts: Facts) -> Support:
     )
 
 
-def _faults(facts: Facts, limits: Limits, machine: str) -> Support:
-    own = facts.machine if facts.pointer_size == 8 else "i386"
-    machine = machine or own
+def _machine_for_faults(own: str, machine: str) -> Support:
+    """Say whether the agent can change the calls of programs of a machine in a guest of `own`."""
+    if own == "s390x":
+        return Support(
+            False,
+            "faults do not work on s390x: its mmap(2) takes its arguments from memory",
+            f"take a guest of {', '.join(_FAULT_MACHINES)}",
+        )
     if machine not in _FAULT_MACHINES or machine != own:
         return Support(
             False,
             f"faults work for programs of the machine of the guest, {own}; this one is for {machine}",
             f"take a guest and a program of {', '.join(_FAULT_MACHINES)}",
         )
+    return Support(True)
+
+
+def _faults(facts: Facts, limits: Limits, machine: str) -> Support:
+    own = facts.program_machine
+    if not (support := _machine_for_faults(own, machine or own)).ok:
+        return support
     for what, error in (("ptrace", facts.tools.ptrace), ("seccomp", facts.tools.seccomp)):
         if error:
             return Support(

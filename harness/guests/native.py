@@ -30,7 +30,7 @@ from foothold_lab.harness.transport.supervised import OWN_TRACER, agent_argument
 from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.catalogue import HOST_AGENT
-from foothold_lab.images.recipes import host_compiler
+from foothold_lab.images.compiler import host_compiler
 
 _PACKAGED = ("agent", "strace")
 

@@ -218,7 +218,7 @@ class Qemu:
             disk = self._config.builder.image(disks.DISK + name) / disks.FILE
             file = str(disk).replace(",", ",,")  # the escape of QEMU
             yield from ("-drive", f"file={file},format=raw,if=none,id=disk{n},readonly=on")
-            yield from ("-device", f"virtio-blk-pci,drive=disk{n}")
+            yield from ("-device", f"virtio-blk-{self._architecture.bus},drive=disk{n}")
 
     def _emulated(self, boot: _Boot, deadline: Deadline) -> Facts:
         """Restore the snapshot; boot without it if it cannot be made, or does not answer.
@@ -288,7 +288,7 @@ class Qemu:
                     options=saved.to_restore(boot.parts.memory, theirs.fileno(), memory),
                     descriptors=(theirs.fileno(), *descriptors),
                     # the kernel is in the memory: to load it takes half of the time (arm64)
-                    loads_kernel=False,
+                    loads_kernel=self._architecture.restores_with_kernel,
                 ),
             )
             theirs.close()  # the monitor ends with QEMU
@@ -366,7 +366,7 @@ def command(
     """Return the command line of QEMU. `line` is the descriptor of the connection to the agent."""
     tcg = accelerator == "tcg"
     words = (
-        f"console={architecture.console}",
+        *([f"console={architecture.console}"] if architecture.console else ()),
         *architecture.boot_line,
         "foothold.port=/dev/vport0p1",
         "foothold.payload=1",
@@ -382,8 +382,8 @@ def command(
         "-m", f"{parts.memory}M",
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-L", str(parts.tool / "usr/share/qemu"), "-L", str(parts.tool / "usr/share/seabios"),
-        *(kernel if loads_kernel else ()),
+        *architecture.options, *(kernel if loads_kernel else ()),
         "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
         "-chardev", f"socket,id=line,fd={line}",
-        "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=foothold",
+        "-device", f"virtio-serial-{architecture.bus}", "-device", "virtserialport,chardev=line,name=foothold",
     ]  # fmt: skip

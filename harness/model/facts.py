@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import errno
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +16,13 @@ from foothold_lab.harness.model.findings import Code
 LARGEST = 16384  # bytes of the facts of a guest that are read
 
 _PAGE_SIZES = frozenset(1 << bits for bits in range(12, 21))  # Linux has 4 KiB to 1 MiB
+# bits that each level of page table resolves, from the lowest, where levels differ: radix-4k.h and
+# radix-64k.h of arch/powerpc, pgtable.h of arch/s390
+_LEVELS = {
+    ("ppc64le", 4 << 10): (9, 9, 9, 13),
+    ("ppc64le", 64 << 10): (5, 9, 9, 13),
+    ("s390x", 4 << 10): (8, 11, 11, 11, 11),
+}
 _HUGE_PAGE_SIZES = frozenset(1 << bits for bits in range(13, 40))
 
 
@@ -114,11 +123,20 @@ class Facts:
         return (self.task_size - 1).bit_length()
 
     @property
+    def program_machine(self) -> str:
+        """The machine of programs, as `images.elf` names it: a kernel may run those of another."""
+        if self.pointer_size == 8:
+            return self.machine
+        return "arm" if self.machine.startswith(("arm", "aarch64")) else "i386"
+
+    @property
     def levels(self) -> int:
         """Levels of page table that the width implies: each resolves as many bits as there are
         between a page and a huge page (i386: 10, with PAE 9), or else as entries of 8 bytes do.
         """
         offset = (self.page_size - 1).bit_length()
+        if sizes := _LEVELS.get((self.machine, self.page_size)):
+            return bisect.bisect_left(list(itertools.accumulate(sizes)), self.bits - offset) + 1
         known = self.huge_page_size > self.page_size
         each = (self.huge_page_size // self.page_size if known else self.page_size // 8) - 1
         return -(-(self.bits - offset) // each.bit_length())

@@ -31,7 +31,7 @@ def for_guest(port: Port | None, builder: Builder) -> tuple[Path, ...]:
     if port is None or _has_our_python(port, builder):
         return _obtain(builder, importlib.util.MAGIC_NUMBER, _ours)
     root = builder.image(port.image("userland"))
-    emulators = builder.image(rootfs.EMULATORS) if port.foreign else None
+    emulators = builder.image(port.emulators) if port.foreign else None
     folder = str(Path(allocator.__file__).parent.parent)
 
     def make(out: Path) -> Mapping[str, object]:

@@ -46,7 +46,7 @@ static void bind_entry(const char *name)
 
 static bool is_bound(const char *name)
 {
-	return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, NEW_ROOT + 1) != 0;
+	return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, &NEW_ROOT[1]) != 0;
 }
 
 /* Change to a root in which directories can be made: a tmpfs with all that the old one has. */

@@ -178,12 +178,22 @@ static int layout_choice(void)
 	return refused;
 }
 
+/* The lowest address at which nothing can be mapped. */
+static uint64_t end_of_addresses(bool wide)
+{
+	uint64_t top = wide ? (uint64_t)1 << 62 : 0xfffff000u;
+	if (!within(top))
+		return boundary(1u << 30, top);
+	if (wide) /* s390x */
+		return boundary(top, ~(uint64_t)(page - 1));
+	return top + page;
+}
+
 void facts_write(int fd)
 {
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	bool wide = sizeof(void *) == 8;
-	uint64_t top = wide ? (uint64_t)1 << 62 : 0xfffff000u;
-	uint64_t task_size = within(top) ? top + page : boundary(1u << 30, top);
+	uint64_t task_size = end_of_addresses(wide);
 	uint64_t lowest = within(0) ? 0 : boundary(0, 1u << 28);
 	void *one = map_probe(0), *two = map_probe(0);
 	munmap(one, PROBE), munmap(two, PROBE);

@@ -13,6 +13,9 @@
 #ifndef MAP_32BIT /* of x86 alone */
 #define MAP_32BIT 0
 #endif
+#ifndef MAP_SYNC /* mips has none */
+#define MAP_SYNC 0
+#endif
 
 #define LAST_ERROR (-4095) /* raw results from here to -1 are errors */
 

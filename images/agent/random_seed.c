@@ -15,10 +15,10 @@
 /* Random numbers that the kernel has drawn ahead are discarded too: random(4), RNDRESEEDCRNG. */
 void seed_random(const char *digits)
 {
-	struct {
-		struct rand_pool_info info;
+	struct { /* struct rand_pool_info with its buffer */
+		int entropy_count, buf_size;
 		unsigned char bytes[SEED];
-	} seed = {{SEED * 8, SEED}, {0}};
+	} seed = {SEED * 8, SEED, {0}};
 	for (int i = 0; i < SEED; i++)
 		if (sscanf(digits + 2 * i, "%2hhx", &seed.bytes[i]) != 1)
 			die(EINVAL, "cannot use the seed", digits);

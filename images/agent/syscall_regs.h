@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <linux/audit.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -17,12 +18,17 @@
 #define NO_CALL (-1)
 
 /* Calls that some architectures lack, or name differently. */
-#ifdef __i386__
+#if defined __i386__ || defined __arm__
 #undef SYS_mmap
 #define SYS_mmap SYS_mmap2
 #define MMAP_NAME "mmap2"
 #else
 #define MMAP_NAME "mmap"
+#endif
+#ifdef __NR_Linux /* mips */
+#define FIRST_CALL __NR_Linux
+#else
+#define FIRST_CALL 0
 #endif
 #ifndef SYS_shmat
 #define SYS_shmat NO_CALL
@@ -37,11 +43,11 @@
 #ifdef __i386__
 #define SYS_map_shadow_stack NO_CALL
 #else
-#define SYS_map_shadow_stack 453 /* include/uapi/asm-generic/unistd.h, since Linux 6.6 */
+#define SYS_map_shadow_stack (FIRST_CALL + 453) /* include/uapi/asm-generic/unistd.h, since Linux 6.6 */
 #endif
 #endif
 #ifndef SYS_mseal
-#define SYS_mseal 462 /* on all architectures, since Linux 6.10 */
+#define SYS_mseal (FIRST_CALL + 462) /* on all architectures, since Linux 6.10 */
 #endif
 #ifndef SYS_getrlimit
 #define SYS_getrlimit NO_CALL
@@ -179,7 +185,8 @@ static inline void skip_call(registers *all, int error)
 	all->orig_eax = NO_CALL;
 	set_call_result(all, -error);
 }
-#elif defined __aarch64__ || defined __riscv
+#elif defined __aarch64__ || defined __riscv || defined __powerpc64__ || defined __loongarch64 ||  \
+	defined __mips64
 #include <elf.h>
 #include <sys/uio.h>
 
@@ -353,6 +360,284 @@ static inline void skip_call(registers *all, int error)
 	all->info.number = (uint64_t)NO_CALL;
 	set_call_result(all, -error);
 }
+#elif defined __powerpc64__ && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#include <asm/ptrace.h>
+
+#define AUDIT_ARCH_HERE AUDIT_ARCH_PPC64LE
+#define SYSCALL_AND_TRAP 0x7fe0000844000002ULL /* sc; trap */
+#define BY_SCV 0x3000			       /* pt_regs.trap: the call was made by scv, not by sc */
+#define FAILED 0x10000000UL		       /* pt_regs.ccr: the result of sc is an errno */
+typedef struct pt_regs registers;
+
+static inline int get_registers(pid_t tid, registers *all)
+{
+	return transfer_registers(PTRACE_GETREGSET, tid, NT_PRSTATUS, all, sizeof *all);
+}
+static inline int set_registers(pid_t tid, const registers *all)
+{
+	registers copy = *all;
+	return transfer_registers(PTRACE_SETREGSET, tid, NT_PRSTATUS, &copy, sizeof copy);
+}
+static inline uint64_t program_counter(const registers *all)
+{
+	return all->nip;
+}
+static inline bool shows_errno(const registers *all)
+{
+	return (all->trap & ~0xfUL) != BY_SCV && (all->ccr & FAILED);
+}
+static inline int64_t call_result(const registers *all)
+{
+	return shows_errno(all) ? -(int64_t)all->gpr[3] : (int64_t)all->gpr[3];
+}
+static inline void set_call_result(registers *all, int64_t value)
+{
+	bool error = value < 0 && value >= -4095;
+	all->ccr &= ~FAILED;
+	if (error && (all->trap & ~0xfUL) != BY_SCV) {
+		all->ccr |= FAILED;
+		value = -value;
+	}
+	all->gpr[3] = (unsigned long)value;
+}
+
+static inline struct call current_call(const registers *all)
+{
+	const unsigned long *gpr = all->gpr;
+	return (struct call){(int)gpr[0], {all->orig_gpr3, gpr[4], gpr[5], gpr[6], gpr[7], gpr[8]}};
+}
+
+/* The first argument shares its register with the result: set the result last. */
+static inline void set_call_arguments(registers *all, const struct call *call)
+{
+	all->orig_gpr3 = call->arguments[0];
+	for (int i = 0; i < 6; i++)
+		all->gpr[3 + i] = call->arguments[i];
+}
+
+static inline void prepare_call(registers *all, const struct call *call)
+{
+	all->gpr[0] = (unsigned long)call->number;
+	all->trap = 0; /* no call in progress that the kernel could restart */
+	set_call_arguments(all, call);
+}
+
+static inline void repeat_call(registers *all, const struct call *call)
+{
+	all->nip -= SYSCALL_BYTES;
+	prepare_call(all, call);
+}
+
+/* The kernel itself makes an errno of a negative result. */
+static inline void skip_call(registers *all, int error)
+{
+	all->gpr[0] = (unsigned long)NO_CALL;
+	all->gpr[3] = (unsigned long)-error;
+}
+#elif defined __loongarch64
+#include <asm/ptrace.h>
+
+#define AUDIT_ARCH_HERE AUDIT_ARCH_LOONGARCH64
+#define SYSCALL_AND_TRAP 0x002a0005002b0000ULL /* syscall 0; break 5 */
+typedef struct user_pt_regs registers;
+
+static inline int get_registers(pid_t tid, registers *all)
+{
+	return transfer_registers(PTRACE_GETREGSET, tid, NT_PRSTATUS, all, sizeof *all);
+}
+static inline int set_registers(pid_t tid, const registers *all)
+{
+	registers copy = *all;
+	return transfer_registers(PTRACE_SETREGSET, tid, NT_PRSTATUS, &copy, sizeof copy);
+}
+static inline uint64_t program_counter(const registers *all)
+{
+	return all->csr_era;
+}
+static inline int64_t call_result(const registers *all)
+{
+	return (int64_t)all->regs[4];
+}
+static inline void set_call_result(registers *all, int64_t value)
+{
+	all->regs[4] = (uint64_t)value;
+}
+
+static inline struct call current_call(const registers *all)
+{
+	const unsigned long *regs = all->regs;
+	return (struct call){
+		(long)regs[11], {all->orig_a0, regs[5], regs[6], regs[7], regs[8], regs[9]}};
+}
+
+/* The first argument shares its register with the result: set the result last. */
+static inline void set_call_arguments(registers *all, const struct call *call)
+{
+	all->orig_a0 = call->arguments[0];
+	for (int i = 0; i < 6; i++)
+		all->regs[4 + i] = call->arguments[i];
+}
+
+static inline void prepare_call(registers *all, const struct call *call)
+{
+	all->regs[11] = (uint64_t)call->number;
+	set_call_arguments(all, call);
+}
+
+static inline void repeat_call(registers *all, const struct call *call)
+{
+	all->csr_era -= SYSCALL_BYTES;
+	prepare_call(all, call);
+}
+
+static inline void skip_call(registers *all, int error)
+{
+	all->regs[11] = (uint64_t)NO_CALL;
+	set_call_result(all, -error);
+}
+#elif defined __mips64 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define AUDIT_ARCH_HERE AUDIT_ARCH_MIPSEL64
+#define SYSCALL_AND_TRAP 0x0000000d0000000cULL /* syscall; break */
+typedef struct {
+	uint64_t own[45]; /* elf_gregset_t: 32 registers, lo, hi, the program counter */
+} registers;
+enum { NUMBER = 2, RESULT = 2, FIRST_ARGUMENT = 4, FAILED = 7, PROGRAM_COUNTER = 34 };
+
+static inline int get_registers(pid_t tid, registers *all)
+{
+	return transfer_registers(PTRACE_GETREGSET, tid, NT_PRSTATUS, all, sizeof *all);
+}
+static inline int set_registers(pid_t tid, const registers *all)
+{
+	registers copy = *all;
+	return transfer_registers(PTRACE_SETREGSET, tid, NT_PRSTATUS, &copy, sizeof copy);
+}
+static inline uint64_t program_counter(const registers *all)
+{
+	return all->own[PROGRAM_COUNTER];
+}
+static inline int64_t call_result(const registers *all)
+{
+	int64_t value = (int64_t)all->own[RESULT];
+	return all->own[FAILED] ? -value : value;
+}
+static inline void set_call_result(registers *all, int64_t value)
+{
+	all->own[FAILED] = value < 0 && value >= -4095;
+	all->own[RESULT] = (uint64_t)(all->own[FAILED] ? -value : value);
+}
+
+static inline struct call current_call(const registers *all)
+{
+	struct call call = {(long)all->own[NUMBER], {0}};
+	for (int i = 0; i < 6; i++)
+		call.arguments[i] = all->own[FIRST_ARGUMENT + i];
+	return call;
+}
+
+/* The fourth argument shares its register with the mark of an error: set the result last. */
+static inline void set_call_arguments(registers *all, const struct call *call)
+{
+	for (int i = 0; i < 6; i++)
+		all->own[FIRST_ARGUMENT + i] = call->arguments[i];
+}
+
+static inline void prepare_call(registers *all, const struct call *call)
+{
+	all->own[NUMBER] = (uint64_t)call->number;
+	set_call_arguments(all, call);
+}
+
+static inline void repeat_call(registers *all, const struct call *call)
+{
+	all->own[PROGRAM_COUNTER] -= SYSCALL_BYTES;
+	prepare_call(all, call);
+}
+
+/* The number shares its register with the result, which is set at the exit of the call. */
+static inline void skip_call(registers *all, int error)
+{
+	(void)error;
+	all->own[NUMBER] = (uint64_t)NO_CALL;
+}
+#elif defined __arm__
+#define AUDIT_ARCH_HERE AUDIT_ARCH_ARM
+#define SYSCALL_AND_TRAP_MASK UINT64_MAX
+#define SET_SYSCALL 23 /* PTRACE_SET_SYSCALL: arch/arm/include/uapi/asm/ptrace.h */
+#define THUMB 0x20     /* a bit of the status register: instructions of 2 bytes */
+/* The number of the current call is set apart from the registers; NO_CHANGE: it stays. */
+typedef struct {
+	struct user_regs own;
+	long number;
+} registers;
+enum { FIRST_RESULT = 0, NUMBER = 7, PROGRAM_COUNTER = 15, STATUS = 16, FIRST_ARGUMENT = 17 };
+#define NO_CHANGE (-2)
+
+static inline int get_registers(pid_t tid, registers *all)
+{
+	all->number = NO_CHANGE;
+	return (int)ptrace(PTRACE_GETREGS, tid, 0, &all->own);
+}
+static inline int set_registers(pid_t tid, const registers *all)
+{
+	if (all->number != NO_CHANGE && ptrace(SET_SYSCALL, tid, 0, all->number) < 0)
+		return -1;
+	return (int)ptrace(PTRACE_SETREGS, tid, 0, &all->own);
+}
+static inline uint64_t program_counter(const registers *all)
+{
+	return all->own.uregs[PROGRAM_COUNTER];
+}
+static inline void set_call_result(registers *all, int64_t value)
+{
+	all->own.uregs[FIRST_RESULT] = (unsigned long)value;
+}
+
+/* A 32-bit address may look negative; only the last page of values are errors. */
+static inline int64_t call_result(const registers *all)
+{
+	long value = (long)all->own.uregs[FIRST_RESULT];
+	return value < 0 && value > -4096 ? value : (int64_t)(uint32_t)value;
+}
+
+static inline struct call current_call(const registers *all)
+{
+	const unsigned long *regs = all->own.uregs;
+	return (struct call){(long)regs[NUMBER],
+		{regs[FIRST_ARGUMENT], regs[1], regs[2], regs[3], regs[4], regs[5]}};
+}
+
+/* The first argument shares its register with the result: set the result last. */
+static inline void set_call_arguments(registers *all, const struct call *call)
+{
+	all->own.uregs[FIRST_ARGUMENT] = (unsigned long)call->arguments[0];
+	for (int i = 0; i < 6; i++)
+		all->own.uregs[i] = (unsigned long)call->arguments[i];
+}
+
+static inline void prepare_call(registers *all, const struct call *call)
+{
+	all->own.uregs[NUMBER] = (unsigned long)call->number;
+	set_call_arguments(all, call);
+}
+
+static inline void repeat_call(registers *all, const struct call *call)
+{
+	all->own.uregs[PROGRAM_COUNTER] -= all->own.uregs[STATUS] & THUMB ? 2 : 4;
+	prepare_call(all, call);
+}
+
+static inline void skip_call(registers *all, int error)
+{
+	all->number = NO_CALL;
+	set_call_result(all, -error);
+}
+
+/* svc 0 and the break point of the kernel, in Thumb (twice) or in ARM. */
+static inline uint64_t syscall_and_trap(const registers *all)
+{
+	return all->own.uregs[STATUS] & THUMB ? 0xde01df00de01df00U : 0xe7f001f0ef000000U;
+}
 #elif !defined __x86_64__ && !defined __i386__
 #define AUDIT_ARCH_HERE 0
 #define SYSCALL_AND_TRAP 0ULL
@@ -402,6 +687,16 @@ static inline void repeat_call(registers *all, const struct call *call)
 static inline void skip_call(registers *all, int error)
 {
 	set_call_result(all, -error);
+}
+#endif
+
+#ifndef __arm__
+/* Code that makes a call and stops after it. Its bits in the first 8 bytes of the memory are
+ * SYSCALL_AND_TRAP_MASK. */
+static inline uint64_t syscall_and_trap(const registers *all)
+{
+	(void)all;
+	return SYSCALL_AND_TRAP;
 }
 #endif
 

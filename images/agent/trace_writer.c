@@ -53,6 +53,8 @@ static const struct {
 	{SYS_setrlimit, "setrlimit", "da"},
 #ifdef SYS_fork
 	{SYS_fork, "fork", ""},
+#endif
+#ifdef SYS_vfork
 	{SYS_vfork, "vfork", ""},
 #endif
 };
@@ -102,8 +104,9 @@ static const struct name map_flags[] = {{MAP_SHARED, "MAP_SHARED"}, {MAP_PRIVATE
 	{MAP_EXECUTABLE, "MAP_EXECUTABLE"}, {MAP_LOCKED, "MAP_LOCKED"},
 	{MAP_NORESERVE, "MAP_NORESERVE"}, {MAP_POPULATE, "MAP_POPULATE"},
 	{MAP_NONBLOCK, "MAP_NONBLOCK"}, {MAP_STACK, "MAP_STACK"}, {MAP_HUGETLB, "MAP_HUGETLB"},
-	{MAP_SYNC, "MAP_SYNC"}, {MAP_FIXED_NOREPLACE, "MAP_FIXED_NOREPLACE"},
-	{MAP_32BIT, "MAP_32BIT"}, /* 0 where it does not exist: the end as well */
+	{MAP_FIXED_NOREPLACE, "MAP_FIXED_NOREPLACE"},
+	/* 0 where they do not exist: the end as well */
+	{MAP_SYNC, "MAP_SYNC"}, {MAP_32BIT, "MAP_32BIT"},
 	{0, NULL}};
 static const struct name move_flags[] = {{MREMAP_MAYMOVE, "MREMAP_MAYMOVE"},
 	{MREMAP_FIXED, "MREMAP_FIXED"}, {MREMAP_DONTUNMAP, "MREMAP_DONTUNMAP"}, {0, NULL}};

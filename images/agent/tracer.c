@@ -119,6 +119,32 @@ static int occupy_range(struct tracer *tracer, struct thread *thread, const regi
 	return 0;
 }
 
+/* Replace 8 bytes of the code of a thread by *TEXT, which gets what was there. Returns 0, or -1 with
+ * errno. */
+static int exchange_text(pid_t tid, uint64_t place, uint64_t *text, uint64_t mask)
+{
+	union {
+		uint64_t all;
+		long words[sizeof(uint64_t) / sizeof(long)];
+	} old, new;
+	enum { WORDS = sizeof old.words / sizeof *old.words };
+	for (size_t i = 0; i < WORDS; i++) {
+		errno = 0;
+		uintptr_t at = (uintptr_t)place + i * sizeof(long);
+		old.words[i] = ptrace(PTRACE_PEEKTEXT, tid, (void *)at, 0);
+		if (errno)
+			return -1;
+	}
+	new.all = (old.all & ~mask) | (*text & mask);
+	for (size_t i = 0; i < WORDS; i++) {
+		uintptr_t at = (uintptr_t)place + i * sizeof(long);
+		if (ptrace(PTRACE_POKETEXT, tid, (void *)at, new.words[i]) < 0)
+			return -1;
+	}
+	*text = old.all;
+	return 0;
+}
+
 /* Occupy all ranges before the first instruction of a program. For that its first instructions are
  * replaced by a system call and a trap. Returns 0, or -ESRCH if the thread has ended. */
 static int occupy_ranges(struct tracer *tracer, struct thread *thread)
@@ -130,16 +156,13 @@ static int occupy_ranges(struct tracer *tracer, struct thread *thread)
 	resume_to_exit(tid);
 	if (!wait_for_stop(tid, &status) || get_registers(tid, &saved) < 0)
 		return -ESRCH;
-	void *place = (void *)(uintptr_t)program_counter(&saved);
-	errno = 0;
-	long text = ptrace(PTRACE_PEEKTEXT, tid, place, 0);
-	long trap = (long)(((uint64_t)text & ~SYSCALL_AND_TRAP_MASK) | SYSCALL_AND_TRAP);
-	if (errno || ptrace(PTRACE_POKETEXT, tid, place, trap) < 0)
+	uint64_t place = program_counter(&saved), text = syscall_and_trap(&saved);
+	if (exchange_text(tid, place, &text, SYSCALL_AND_TRAP_MASK) < 0)
 		complain(tracer, "prepare its memory", errno);
 	for (size_t i = 0; i < tracer->faults.occupies && !*tracer->complaint; i++)
 		if (occupy_range(tracer, thread, &saved, &tracer->faults.occupied[i], &later) < 0)
 			return -ESRCH;
-	ptrace(PTRACE_POKETEXT, tid, place, text);
+	exchange_text(tid, place, &text, UINT64_MAX);
 	set_registers(tid, &saved);
 	if (later)
 		kill(tid, later);
@@ -219,7 +242,7 @@ static void handle_entry(struct tracer *tracer, struct thread *thread)
 	if (!thread->repeats || !same_call(&call, &thread->issued))
 		start_call(tracer, thread, &call, &now);
 	thread->repeats = false;
-	if (tracer->writes_trace || tracer->faults.task_size_limit ||
+	if (tracer->writes_trace || tracer->faults.task_size_limit || thread->error ||
 		!same_call(&call, &thread->issued))
 		resume_to_exit(thread->tid);
 	else

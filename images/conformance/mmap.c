@@ -169,6 +169,7 @@ PROBE(unreadable_write, "mmap/read-only-file", "A shared writable mapping of a r
 
 /* ---- the ends of the address space ---- */
 
+#ifdef __x86_64__
 static bool in_maps(uintptr_t address)
 {
 	FILE *maps = fopen("/proc/self/maps", "r");
@@ -185,7 +186,6 @@ static bool in_maps(uintptr_t address)
 	return found;
 }
 
-#ifdef __x86_64__
 enum { LAST_PAGES = 64, PLACES = 3 * LAST_PAGES };
 static const uintptr_t LARGEST_END = 0x7ffffffff000UL;
 

@@ -24,7 +24,9 @@ from foothold_lab.harness.plan import Vocabulary, find_plan, load_plan
 from foothold_lab.harness.reporters import Bus
 from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
 from foothold_lab.harness.runner import RunOptions, RunSummary, run_cells
+from foothold_lab.images import compiler
 from foothold_lab.images.builder import Builder
+from foothold_lab.images.debian_arch import Port
 from tests.guests.person import Person
 
 BOOT = 120.0  # seconds; the machine may be busy
@@ -55,6 +57,12 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def builder() -> Builder:
     return Builder()
+
+
+def dynamic_compiler(builder: Builder, port: Port) -> list[str | Path]:
+    """Return the start of a command line that links C programs with the libraries of a port's root."""
+    libraries = builder.image(port.image("root")) / "lib" / port.libraries
+    return [*compiler.command(builder.image, port), "-static-libgcc", f"-L{libraries}"]
 
 
 @contextlib.contextmanager

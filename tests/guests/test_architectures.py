@@ -13,9 +13,10 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath, Result
 from foothold_lab.harness.subjects.subject import of_program
+from foothold_lab.images import compiler
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import PORTS
-from tests.guests.conftest import happen
+from tests.guests.conftest import dynamic_compiler, happen
 
 LOW, HIGH = (ReservationPath.LOW, Outcome.ALLOCATES), (ReservationPath.HIGH, Outcome.ALLOCATES)
 DIES = (ReservationPath.REFUSED, Outcome.DIES)
@@ -109,14 +110,12 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> dict
     made = {}
     for name in ("arm64", "i386", "riscv64"):
         port = PORTS[name]
-        tools = builder.image(port.image("toolchain"))
-        for linked, flags in (("static", ["-static"]), ("dynamic", [])):
-            made[f"{name}-{linked}"] = place / f"probe-{name}-{linked}"
-            subprocess.run(
-                [tools / f"usr/bin/{port.compiler}-gcc-12", f"--sysroot={tools}",
-                 f"-B{tools}/usr/bin", *flags, "-o", made[f"{name}-{linked}"], place / "probe.c"],
-                check=True,
-            )  # fmt: skip
+        for linked, command in (
+            ("static", [*compiler.command(builder.image, port), "-static"]),
+            ("dynamic", dynamic_compiler(builder, port)),
+        ):
+            made[f"{name}-{linked}"] = program = place / f"probe-{name}-{linked}"
+            subprocess.run([*command, "-o", program, place / "probe.c"], check=True)
     return made
 
 

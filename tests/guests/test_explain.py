@@ -15,7 +15,9 @@ from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Expectation, Result, Verdict
+from foothold_lab.images import compiler
 from foothold_lab.images.builder import Builder
+from foothold_lab.images.debian_arch import AMD64, ARM64
 from tests.guests.conftest import happen
 
 GUESTS = ("native", "uml-6.1", "uml-7.2", "qemu-x86_64")
@@ -148,17 +150,14 @@ def compiled(
     **sources: str,
 ) -> dict[str, subjects.Subject]:
     """Make static programs, for x86_64 or for arm64."""
-    toolchain = builder.image("toolchain-arm64" if arm64 else "toolchain")
-    compiler = "aarch64-linux-gnu-gcc-12" if arm64 else "x86_64-linux-gnu-gcc-12"
+    command = compiler.command(builder.image, ARM64 if arm64 else AMD64)
     found = {}
     for name, source in sources.items():
         file = directory / f"{name}.c"
         file.write_text(source)
         subprocess.run(
-            [toolchain / "usr/bin" / compiler, f"--sysroot={toolchain}",
-             f"-B{toolchain}/usr/bin", "-O1", "-static", *flags, "-o", directory / name, file],
-            check=True,
-        )  # fmt: skip
+            [*command, "-O1", "-static", *flags, "-o", directory / name, file], check=True
+        )
         found[name] = subjects.of_program(str(directory / name))
     return found
 

@@ -20,7 +20,9 @@ from foothold_lab.harness.model.ledger import Answer, Map
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.model.verdict import Observation, Result
+from foothold_lab.images import compiler
 from foothold_lab.images.builder import Builder
+from foothold_lab.images.debian_arch import AMD64
 from tests.guests.conftest import BootGuest, happen
 
 NARROW = ("uml-bullseye", "uml-bookworm", "uml-trixie")  # of 39 bits, bottom-up
@@ -30,12 +32,10 @@ PROGRAM = "narrow"
 @pytest.fixture(scope="module")
 def share(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a static program that asks about the end of its address space."""
-    toolchain = builder.image("toolchain")
     share = tmp_path_factory.mktemp("share")
     subjects.deploy(share)
     subprocess.run(
-        [toolchain / "usr/bin/x86_64-linux-gnu-gcc-12", f"--sysroot={toolchain}",
-         f"-B{toolchain}/usr/bin", "-O1", "-static", "-o", share / PROGRAM,
+        [*compiler.command(builder.image, AMD64), "-O1", "-static", "-o", share / PROGRAM,
          Path(__file__).with_name("narrow.c")],
         check=True,
     )  # fmt: skip

@@ -12,7 +12,9 @@ from foothold_lab.harness.model import events
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath, Result
 from foothold_lab.harness.subjects.subject import ALLOCATOR, of_program
+from foothold_lab.images import compiler
 from foothold_lab.images.builder import Builder
+from foothold_lab.images.debian_arch import AMD64
 from tests.guests.conftest import happen
 
 LOW, HIGH = ReservationPath.LOW, ReservationPath.HIGH
@@ -50,12 +52,8 @@ int main(void)
 def program(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("program")
     (place / "reserve.c").write_text(PROGRAM)
-    toolchain = builder.image("toolchain")
-    subprocess.run(
-        [toolchain / "usr/bin/x86_64-linux-gnu-gcc-12", f"--sysroot={toolchain}",
-         f"-B{toolchain}/usr/bin", "-static", "-o", place / "reserve", place / "reserve.c"],
-        check=True,
-    )  # fmt: skip
+    command = compiler.command(builder.image, AMD64)
+    subprocess.run([*command, "-static", "-o", place / "reserve", place / "reserve.c"], check=True)
     return place / "reserve"
 
 

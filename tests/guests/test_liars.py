@@ -22,6 +22,8 @@ from foothold_lab.harness.model.verdict import (
 from foothold_lab.harness.runner import RunOptions, run_cells
 from foothold_lab.harness.subjects import ProgramOptions, Subject, of_program
 from foothold_lab.images.builder import Builder
+from foothold_lab.images.debian_arch import AMD64
+from tests.guests.conftest import dynamic_compiler
 
 GUESTS = ("native", "uml-bookworm", "uml-testing")
 
@@ -180,12 +182,8 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A dynamically linked program, made with the images' own compiler."""
     folder = tmp_path_factory.mktemp("program")
     (folder / "reserve.c").write_text(PROGRAM)
-    toolchain = builder.image("toolchain")
-    subprocess.run(
-        [toolchain / "usr/bin/x86_64-linux-gnu-gcc-12", f"--sysroot={toolchain}",
-         f"-B{toolchain}/usr/bin", "-o", folder / "reserve", folder / "reserve.c"],
-        check=True,
-    )  # fmt: skip
+    command = dynamic_compiler(builder, AMD64)
+    subprocess.run([*command, "-o", folder / "reserve", folder / "reserve.c"], check=True)
     return str(folder / "reserve")
 
 

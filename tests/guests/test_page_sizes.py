@@ -23,9 +23,9 @@ from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath, Result
 from foothold_lab.harness.oracle.modelled import Narrowed
 from foothold_lab.harness.subjects.subject import FILE, of_program
+from foothold_lab.images import compiler
 from foothold_lab.images.builder import Builder
-from foothold_lab.images.debian_arch import ARM64
-from foothold_lab.images.rootfs import EMULATORS
+from foothold_lab.images.debian_arch import ARM64, EMULATORS
 from tests.go_trace import symbolic
 from tests.guests.conftest import happen
 
@@ -151,14 +151,10 @@ def test_a_range_must_be_whole_pages_of_the_guest(limit: str, foothold_guest: Op
 
 def test_a_program_for_pages_of_4_kib_dies(builder: Builder, tmp_path: Path) -> None:
     """As jemalloc in oxlint 0.4.4 and many others on a Raspberry Pi 5 (oxc-project/oxc#3783)."""
-    tools = builder.image(ARM64.image("toolchain"))
     program = tmp_path / "old-pages"
     source = Path(__file__).with_name("old_pages.c")
-    subprocess.run(
-        [tools / f"usr/bin/{ARM64.compiler}-gcc-12", f"--sysroot={tools}", f"-B{tools}/usr/bin",
-         "-static", "-o", program, source],
-        check=True,
-    )  # fmt: skip
+    compile_program = compiler.command(builder.image, ARM64)
+    subprocess.run([*compile_program, "-static", "-o", program, source], check=True)
     subject = of_program(str(program))
     message = "<jemalloc>: Unsupported system page size"
     starts = Expectation(path=None, outcome=Outcome.STARTS)

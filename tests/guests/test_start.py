@@ -30,8 +30,8 @@ from foothold_lab.harness.transport.stream import PipeStream
 from foothold_lab.harness.transport.supervised import OWN_TRACE, supervise
 from foothold_lab.images import elf
 from foothold_lab.images.builder import Builder
-from foothold_lab.images.debian_arch import PORTS
-from tests.guests.conftest import happen
+from foothold_lab.images.debian_arch import ARM64, PORTS
+from tests.guests.conftest import dynamic_compiler, happen
 
 GUESTS = ("native", "uml-bookworm", "uml-testing", "qemu-x86_64", "docker")
 _SOURCES = {
@@ -296,14 +296,11 @@ def test_gives_each_program_its_own_libc(guest: str, builder: Builder, tmp_path:
 
 def test_starts_emulated_programs_with_their_libraries(builder: Builder, tmp_path: Path) -> None:
     """qemu-user finds the loader of a program below the sysroot, or in its own root."""
-    tools, own = builder.image("toolchain-arm64"), builder.image("root-arm64")
+    own = builder.image("root-arm64")
     source, program = tmp_path / "version.c", tmp_path / "version"
     source.write_text(_VERSION)
-    subprocess.run(
-        [tools / "usr/bin/aarch64-linux-gnu-gcc-12", f"--sysroot={tools}", f"-B{tools}/usr/bin",
-         "-w", "-o", program, source],
-        check=True,
-    )  # fmt: skip
+    command = dynamic_compiler(builder, ARM64)
+    subprocess.run([*command, "-w", "-o", program, source], check=True)
     sysroot, version = tmp_path / "sysroot", ""
     for each in own.glob("lib/aarch64-linux-gnu/*"):
         version = _copy_library(each, sysroot / each.relative_to(own)) or version

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -13,6 +14,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
+from foothold_lab.images.debian_arch import PORTS
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 300  # of one command; the machine may be busy
@@ -113,13 +116,24 @@ class Installation:
         return [case.attrib["name"] for case in cases if not len(case)]
 
 
+def _ignored(_: str, names: list[str]) -> list[str]:
+    """Name what is not a part of a clean checkout."""
+    hidden = {name for name in names if name.startswith(".")} - {".gitignore"}
+    return [name for name in names if name in hidden | {"__pycache__", "prebuilt", "foothold-runs"}]
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of a release, which brings the compiled agents."""
+    checkout = tmp_path_factory.mktemp("source") / "checkout"
     directory = tmp_path_factory.mktemp("dist")
-    subprocess.run(
+    shutil.copytree(ROOT, checkout, symlinks=True, ignore=_ignored)
+    foothold = str(Path(sys.executable).with_name("foothold"))
+    for argv in (
+        [foothold, "images", "prebuild", str(checkout / "images/prebuilt")],
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)],
-        cwd=ROOT, check=True, capture_output=True, timeout=SECONDS,
-    )  # fmt: skip
+    ):
+        subprocess.run(argv, cwd=checkout, check=True, capture_output=True, timeout=SECONDS)
     [found] = directory.glob("*.whl")
     return found
 
@@ -203,6 +217,15 @@ def test_the_command_works(installed: Installation) -> None:
     done = installed.run("foothold", "run", "--guest", "native", "--run-dir", "run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (installed.project / "run/run.json").exists()
+
+
+def test_brings_the_agents_of_all_machines(installed: Installation) -> None:
+    code = (
+        "from foothold_lab.images.catalogue import COMPILED, RECIPES\n"
+        "print(sorted(name for name in COMPILED if RECIPES[name].needs))\n"
+        "print(len(COMPILED))"
+    )
+    assert installed.run("python", "-c", code).stdout == f"[]\n{len(PORTS) + 1}\n"
 
 
 def test_importing_the_package_is_cheap(installed: Installation) -> None:

@@ -20,7 +20,8 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.subjects.subject import ALLOCATOR, command
 from foothold_lab.images.builder import Builder
-from tests.guests.conftest import BootGuest
+from foothold_lab.images.debian_arch import AMD64
+from tests.guests.conftest import BootGuest, dynamic_compiler
 
 SHORT = (
     1088  # bytes: less than the whole area of every host with AVX-512, more than the legacy part
@@ -29,14 +30,10 @@ SHORT = (
 
 @pytest.fixture(scope="module")
 def tracer(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    toolchain = builder.image("toolchain")
     out = tmp_path_factory.mktemp("tracer") / "tracer"
     source = Path(__file__).with_name("xstate_tracer.c")
-    subprocess.run(
-        [toolchain / "usr/bin/x86_64-linux-gnu-gcc-12", f"--sysroot={toolchain}",
-         f"-B{toolchain}/usr/bin", "-O1", "-o", out, source],
-        check=True,
-    )  # fmt: skip
+    command = dynamic_compiler(builder, AMD64)
+    subprocess.run([*command, "-O1", "-o", out, source], check=True)
     return out
 
 

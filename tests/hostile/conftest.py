@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,11 +39,11 @@ class Attackers:
         self._builder = builder
         self._directory = directory
 
-    def compile(self, name: str, *flags: str, compiler: str | Path = "gcc") -> Path:
+    def compile(self, name: str, *flags: str, compiler: Sequence[str | Path] = ("gcc",)) -> Path:
         """Compile NAME.c of this directory, linked statically."""
         out = self._directory / name
         source = Path(__file__).with_name(f"{name}.c")
-        done = processes.run([compiler, "-O1", "-static", *flags, "-o", out, source])
+        done = processes.run([*compiler, "-O1", "-static", *flags, "-o", out, source])
         if done.returncode:
             pytest.skip(f"no C compiler: {done.stderr.strip()}")
         return out

@@ -8,6 +8,7 @@ import pytest
 
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Result
+from foothold_lab.images import compiler
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import ARM64, PORTS, Port
 from tests.hostile.conftest import Attack, Attackers
@@ -37,10 +38,7 @@ def test_only_the_standard_streams_are_open(
 
 
 def compile_for(port: Port, name: str, builder: Builder, attackers: Attackers) -> Path:
-    tools = builder.image(port.image("toolchain"))
-    compiler = tools / f"usr/bin/{port.compiler}-gcc-12"
-    flags = (f"--sysroot={tools}", f"-B{tools}/usr/bin")
-    return attackers.compile(name, *flags, compiler=compiler)
+    return attackers.compile(name, compiler=compiler.command(builder.image, port))
 
 
 @pytest.fixture(params=EMULATORS)

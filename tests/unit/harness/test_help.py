@@ -103,7 +103,7 @@ def offered(line: str) -> list[str]:
         ("foothold run --require n", {"native"}),
         ("foothold run --policy ", {"before", "after"}),
         ("foothold run --limit overcommit", {"overcommit=0", "overcommit=1", "overcommit=2"}),
-        ("foothold images build tool", {"toolchain"}),
+        ("foothold images build sys", {"sysroot"}),
         ("foothold shell uml-b", {"uml-bookworm"}),
         ("foothold gdb --bat", {"--batch"}),
         ("foothold run --limit overcommit=1", {"overcommit=1"}),

@@ -85,7 +85,7 @@ def a_guest(**values: object) -> Guest:
         ("noreserve=ignored", {"tools": Tools(ptrace=1)}, "ptrace"),
         ("hints=ignored", {"tools": Tools(ptrace=1)}, "ptrace"),
         ("fail=mmap:1:ENOMEM", {"tools": Tools(seccomp=22)}, "seccomp"),
-        ("hints=ignored", {"machine": "s390x"}, "this one is for s390x"),
+        ("hints=ignored", {"machine": "s390x"}, "on s390x: its mmap"),
         ("ceiling=38bit", {"pointer_size": 4, "task_size": 0xC0000000}, "ends at 0xc0000000"),
         ("occupied=0x7f00000000-0x8000000000", {}, "ends at 0x7f80000000"),
         ("ceiling=39bit", {}, "no effect: the address space ends at 0x7f80000000"),

@@ -14,7 +14,7 @@ from foothold_lab.harness.guests.native import Native
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.record import Supervision
-from foothold_lab.images import apt, recipes
+from foothold_lab.images import apt, compiler
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.catalogue import HOST_AGENT
@@ -63,7 +63,7 @@ def test_uses_what_the_cache_has(
     assert native.needs(builder) == taken
 
 
-@pytest.mark.skipif(recipes.host_compiler() is None, reason="no C compiler is here")
+@pytest.mark.skipif(compiler.host_compiler() is None, reason="no C compiler is here")
 def test_an_agent_built_by_this_compiler_traces_by_itself(builder: Builder, tmp_path: Path) -> None:
     guest = native_guest(builder, tmp_path)
     assert guest.supported().ok

@@ -100,7 +100,7 @@ def test_copies_a_static_program_and_a_script(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (elf(22), "is for s390x, and no guest has this machine"),
+        (elf(43), "is for sparc64, and no guest has this machine"),
         (elf(4242), "is for ELF machine 4242, and no guest has this machine"),
         (elf(62, b"/lib/ld-musl-nowhere.so.1\0"), "is made for musl: its loader /lib/ld-musl-"),
         (elf(62, b"/lib/ld-uclibc.so.0\0"), "is made for another libc"),

@@ -11,7 +11,7 @@ from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.catalogue import RECIPES
 from foothold_lab.images.debian_arch import AMD64, ARM64, PORTS, Port
-from foothold_lab.images.elf import MACHINES
+from foothold_lab.images.elf import LITTLE_ENDIAN_64, MACHINES
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.kernels import make_kernel
 from foothold_lab.images.recipes import Materials, Recipe
@@ -19,14 +19,14 @@ from foothold_lab.images.recipes import Materials, Recipe
 
 @pytest.mark.parametrize("port", PORTS.values(), ids=lambda port: port.name)
 def test_every_architecture_has_compiler_agent_and_root(port: Port) -> None:
-    assert port.machine in MACHINES.values()
+    assert port.machine in {*MACHINES.values(), *LITTLE_ENDIAN_64.values()}
     for kind in ("agent", "userland", "root"):
         recipe = RECIPES[port.image(kind)]
         assert recipe.port is port
     userland = RECIPES[port.image("userland")]
     assert userland.packages
     assert (userland.packages.architecture, userland.packages.suite) == (port.name, port.suite)
-    assert ("qemu-user" in userland.needs) == port.foreign
+    assert (port.emulators in userland.needs) == port.foreign
 
 
 def test_a_changed_agent_does_not_rebuild_the_userland() -> None:

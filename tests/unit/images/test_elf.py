@@ -33,6 +33,26 @@ def test_an_empty_segment_is_not_taken_for_the_file_header(
     assert asked[-1] == str(program)
 
 
+@pytest.mark.parametrize(
+    ("ident", "number", "name"),
+    [
+        (b"\2\1", 62, "x86_64"),
+        (b"\2\1", 21, "ppc64le"),
+        (b"\2\2", 21, "ppc64"),
+        (b"\2\2", 22, "s390x"),
+        (b"\2\1", 8, "mips64"),
+        (b"\1\1", 8, "mips"),
+        (b"\1\1", 40, "arm"),
+        (b"\2\1", 258, "loongarch64"),
+    ],
+)
+def test_names_the_machine_of_a_file(ident: bytes, number: int, name: str, tmp_path: Path) -> None:
+    order = "<H" if ident[1] == 1 else ">H"
+    file = tmp_path / "program"
+    file.write_bytes(b"\x7fELF" + ident + bytes(12) + struct.pack(order, number))
+    assert elf.machine(file) == name
+
+
 def test_the_end_of_an_image_is_that_of_its_last_segment(tmp_path: Path) -> None:
     head = (
         b"\x7fELF\2\1\1"

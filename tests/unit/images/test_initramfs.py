@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from foothold_lab.images.errors import ImageError
-from foothold_lab.images.initramfs import archive, vmlinux
+from foothold_lab.images.initramfs import archive, unpacked, vmlinux
 
 
 def tree(root: Path) -> Path:
@@ -99,6 +99,18 @@ def bz_image(payload: bytes, *, offset: int = 0x100) -> bytes:
 @pytest.mark.parametrize("packer", PACKERS)
 def test_finds_the_kernel_inside_a_boot_image(packer: str) -> None:
     assert vmlinux(bz_image(PACKERS[packer](KERNEL))) == KERNEL
+
+
+def test_finds_the_kernel_inside_an_efi_program() -> None:
+    """Debian's kernel for loong64: CONFIG_EFI_ZBOOT."""
+    payload = zstandard.compress(KERNEL)
+    head = struct.pack("<2sH4sII8x4s", b"MZ", 0, b"zimg", 512, len(payload), b"zstd")
+    assert unpacked(head.ljust(512, b"\0") + payload + b"the rest of the program") == KERNEL
+
+
+@pytest.mark.parametrize("image", [KERNEL, b"MZ%. a zImage of 32-bit ARM", b""])
+def test_leaves_a_kernel_that_qemu_can_start(image: bytes) -> None:
+    assert unpacked(image) == image
 
 
 @pytest.mark.parametrize("image", [b"", b"no kernel" * 1000, bz_image(b"unknown packing")])
