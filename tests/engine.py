@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -66,7 +67,7 @@ def engine(*, seccomp: bool = True) -> Iterator[None]:
                 [
                     "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none",
                     "--data-root", f"{home}/data", "--exec-root", f"{home}/exec",
-                    "--pidfile", f"{home}/pid", "-H", address,
+                    "--pidfile", f"{home}/pid", "-H", address, *_runtimes(home),
                     *(() if seccomp else ("--seccomp-profile", str(profile))),
                 ],
                 stdout=log, stderr=log, start_new_session=True,
@@ -88,6 +89,21 @@ def engine(*, seccomp: bool = True) -> Iterator[None]:
             except subprocess.TimeoutExpired:
                 os.killpg(daemon.pid, signal.SIGKILL)
                 daemon.wait()
+
+
+def _runtimes(home: Path) -> list[str]:
+    """Return options for the runtime runsc, if its image is in the cache."""
+    from foothold_lab.images.builder import Builder
+    from foothold_lab.images.catalogue import RUNSC
+
+    builder = Builder()
+    if not builder.ready(RUNSC):
+        return []
+    program = str(builder.image(RUNSC) / "usr/bin/runsc")
+    # without --network=none it refuses the namespaces of an engine that has no bridge
+    runtimes = {"runsc": {"path": program, "runtimeArgs": ["--network=none"]}}
+    (home / "daemon.json").write_text(json.dumps({"runtimes": runtimes}))
+    return ["--config-file", f"{home}/daemon.json"]
 
 
 def say(text: str) -> None:

@@ -30,7 +30,7 @@ HOST_LIMITS: Mapping[str, str] = {
 AGENT = "/init"  # path of the agent in every root file system of ours
 PYTHON = "/usr/bin/python3"  # path of the interpreter there
 HOST_DIRECTORY = "/host"  # path in a guest of the directory of the host that it shows
-Tracer = Literal["strace", "emulator"]
+Tracer = Literal["strace", "agent", "emulator"]
 Placement = Literal["host", "merged", "copied", "bound", "uploaded"]
 
 BOOT_SECONDS = 20.0  # of a guest of ordinary speed; one booted in 1.2 s at its slowest (measured)
@@ -216,7 +216,7 @@ def run_program(
     ends first.
     """
     how = how.under(limits)
-    if guest.capabilities.tracer == "strace":
+    if guest.capabilities.tracer != "emulator":
         with guest.open(argv, limits, deadline, how) as stream:
             return supervise(stream, argv, deadline, on_checkpoint=on_checkpoint, how=how)
     # the log of an emulator is evidence of a program that is not traced, too

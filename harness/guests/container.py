@@ -228,7 +228,8 @@ class Container:
             attached = self._client.api.attach_socket(container.id, params=attach)
             container.start()
         except BaseException:
-            container.remove(force=True, v=True)
+            with contextlib.suppress(docker.errors.DockerException, OSError):
+                container.remove(force=True, v=True)
             raise
         running = self._running[overlay] = _Running(container, attached)  # now stop() removes it
         tracer = self._contents.finish(container, overlay)

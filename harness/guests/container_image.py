@@ -37,7 +37,9 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.transport.supervised import OWN_TRACER
 
-CAPABILITIES = Capabilities(own_kernel=False, shares_live=True, unsupported_limits=HOST_LIMITS)
+CAPABILITIES = Capabilities(
+    own_kernel=False, shares_live=True, tracer="agent", unsupported_limits=HOST_LIMITS
+)
 _PLACE = "/.foothold"
 _AGENT = f"{_PLACE}/agent/agent"
 _WORK = f"{_PLACE}/work"  # with a working directory for each run

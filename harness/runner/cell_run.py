@@ -335,9 +335,11 @@ def _untraced(booted: BootedGuest, *, wanted: bool) -> str:
     """Say why a subject is not traced; empty if it is."""
     if not wanted:
         return "not traced: report and maps are the witnesses"
-    refused = booted.facts.tools.ptrace
-    if refused and booted.guest.capabilities.tracer == "strace":
-        return f"not traced: ptrace is refused (errno {refused})"
+    tracer, tools = booted.guest.capabilities.tracer, booted.facts.tools
+    if tools.ptrace and tracer != "emulator":
+        return f"not traced: ptrace is refused (errno {tools.ptrace})"
+    if tools.seccomp and tracer == "agent":
+        return f"not traced: seccomp is refused (errno {tools.seccomp})"
     return ""
 
 

@@ -217,3 +217,14 @@ def test_another_user_of_an_image(distroless: OpenGuest, images: Images) -> None
     how = replace(how, user="unknown")
     with pytest.raises(UsageError, match="has no such user"):
         run_program(distroless.guest, ["/app/server"], Limits(), Deadline.after(60), how=how)
+
+
+def test_another_runtime(images: Images) -> None:
+    """The kernel of gVisor has no seccomp filters that the agent could trace by."""
+    if "runsc" not in images.client.info()["Runtimes"]:
+        pytest.skip("the Docker engine has no runtime runsc")
+    with open_guest("docker:foothold-test/distroless:1+runtime=runsc") as guest:
+        assert guest.facts.task_size == 0x7F0000000000
+        verdict = guest.run_cell("guest:entrypoint")
+    assert verdict.result is Result.PASS, str(verdict)
+    assert "not traced: seccomp is refused (errno 22)" in verdict.notes
