@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from foothold_lab.harness.guests.base import Capabilities, Placement, Support
+from foothold_lab.harness.guests.base import HOST_LIMITS, Capabilities, Placement, Support
 from foothold_lab.harness.guests.sandbox import SandboxView
 from foothold_lab.harness.guests.vm_process import ENVIRONMENT
 from foothold_lab.images.catalogue import RUNSC
@@ -24,14 +24,13 @@ _CAPABILITIES = (
     "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID",
     "SYS_ADMIN", "SYS_CHROOT", "SYS_NICE", "SYS_PTRACE", "SYS_RESOURCE",
 )  # fmt: skip
-_NO_SYSCTL = "gVisor has no such setting: its file in /proc/sys is read-only"
+_NO_SETTING = "gVisor has no such setting that can be changed"
 CAPABILITIES = Capabilities(
     own_kernel=True,
     shares_live=True,
     fresh=True,
     unsupported_limits={
-        "overcommit": _NO_SYSCTL,
-        "max_map_count": _NO_SYSCTL,
+        **dict.fromkeys(HOST_LIMITS, _NO_SETTING),
         "rlimit_data": "gVisor does not count mappings for RLIMIT_DATA",
     },
 )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foothold_lab.harness.guests.base import (
+    HOST_LIMITS,
     LEAVE_ROOT,
     NO_HOST_ROOT,
     BootRecord,
@@ -42,14 +43,13 @@ if TYPE_CHECKING:
     from foothold_lab.harness.transport.ssh import Ssh
 
 SHARE = "share"  # in the directory there
-_SYSCTL = "its sysctls belong to the whole machine and are not changed"
+_SETTING = "the settings of its kernel belong to the whole machine and are not changed"
 CAPABILITIES = Capabilities(
     own_kernel=False,  # it is not ours: others may change its state
     shares_live=True,
     shows_directories=False,
     unsupported_limits={
-        "overcommit": _SYSCTL,
-        "max_map_count": _SYSCTL,
+        **dict.fromkeys(HOST_LIMITS, _SETTING),
         "memory": "its cgroups are not changed",
     },
 )

@@ -6,11 +6,20 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import cast
 
 import msgspec
 import pytest
 
+from foothold_lab.harness.guests import (
+    container_image,
+    container_root,
+    gvisor,
+    native,
+    qemu_user,
+    remote_machine,
+)
 from foothold_lab.harness.guests.base import HOST_LIMITS, Capabilities, Guest, GuestPaths
 from foothold_lab.harness.guests.limit_support import facts_under, measure_under, support_for
 from foothold_lab.harness.model.deadline import Deadline
@@ -196,3 +205,12 @@ def test_measures_a_ceiling_but_keeps_the_tools() -> None:
 def test_rejects_facts_that_cannot_be_read() -> None:
     with pytest.raises(GuestError, match="cannot be read"):
         measure_under(a_guest(answer=b"{"), MEASURED, Limits.parse("no-aslr"), Deadline.after(1))
+
+
+@pytest.mark.parametrize(
+    "kind", [native, container_root, container_image, remote_machine, qemu_user, gvisor]
+)
+def test_no_guest_without_a_kernel_of_ours_changes_settings_of_a_kernel(kind: ModuleType) -> None:
+    refused = kind.CAPABILITIES.unsupported_limits
+    for limit in ("overcommit", "max_map_count", "mmap_rnd_bits", "hugepages", "thp"):
+        assert refused[limit]
