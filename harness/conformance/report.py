@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -36,6 +35,11 @@ class ProbeReport:
     answers: tuple[ProbeAnswer, ...] = ()
     unanswered: str = ""
     bad_lines: int = 0
+
+    @property
+    def does_not_apply(self) -> bool:
+        """Were probes answered, and did none of them apply?"""
+        return bool(self.answers) and all(each.result == "skipped" for each in self.answers)
 
 
 class _Line(msgspec.Struct):
@@ -86,8 +90,3 @@ def read_report(stdout: bytes) -> ProbeReport:
         unanswered=reader.unanswered,
         bad_lines=reader.bad_lines,
     )
-
-
-def by_probe(report: ProbeReport) -> Mapping[str, ProbeAnswer]:
-    """Return the answers by the name of the probe."""
-    return {answer.probe: answer for answer in report.answers}

@@ -188,10 +188,19 @@ def _unobserved(booted: BootedGuest, cell: Cell, subject: Subject, error: Footho
 def _judge_probes(
     booted: BootedGuest, cell: Cell, execution: Execution, observation: Observation
 ) -> Observation:
-    """Add what the probes of the program found, if the cell asks for conformance."""
+    """Add what the probes of the program found, if the cell asks for conformance.
+
+    Raises UnsupportedError if single probes were asked for and do not apply to the kernel.
+    """
     if not cell.expected or not cell.expected.conformance:
         return observation
     report = conformance.read_report(execution.last.stdout)
+    if cell.expected.conformance is Conformance.STRICT and report.does_not_apply:
+        raise UnsupportedError(
+            f"{report.answers[0].probe} does not apply here: {report.answers[0].measured}",
+            "ask a kernel, or a processor, that has the feature",
+            code=Code.UNSUPPORTED_SUBJECT,
+        )
     return conformance.judge_probes(observation, report, _known_differences(booted, cell))
 
 

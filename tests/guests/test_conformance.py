@@ -84,6 +84,7 @@ def test_a_uml_kernel_differs_only_as_is_known(builder: Builder, tmp_path: Path)
     [
         ("signal/direction-flag", "", FINDING),
         ("signal/restart", "", OK),
+        ("signal/fault-rdtsc", "", SKIP),
         ("signal/restart", "init=/nowhere", SKIP),
     ],
 )
