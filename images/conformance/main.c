@@ -51,6 +51,9 @@ static _Noreturn void give(enum result result, int error, const char *format, va
 		vsnprintf(answer->text, sizeof answer->text, format, arguments);
 		atomic_store(&answer->result, result);
 	}
+	/* another thread or process may be writing: its process must not end before it is done */
+	for (int n = 0; n < 1000 && !atomic_load(&answer->result); n++)
+		sleep_ms(1);
 	_exit(0);
 }
 

@@ -26,7 +26,8 @@ static pid_t traced(int (*run)(void), long options)
 {
 	pid_t child = fork();
 	if (!child) {
-		request(PTRACE_TRACEME, 0, 0, 0);
+		if (request(PTRACE_TRACEME, 0, 0, 0))
+			_exit(99);
 		raise(SIGSTOP);
 		_exit(run());
 	}

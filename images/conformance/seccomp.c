@@ -260,13 +260,15 @@ PROBE(traced, "seccomp/trace", "SECCOMP_RET_TRACE stops for a tracer with PTRACE
 	unsigned long data = 0;
 	pid_t child = fork();
 	if (!child) {
-		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		if (ptrace(PTRACE_TRACEME, 0, 0, 0))
+			_exit(99);
 		raise(SIGSTOP);
 		filter_getppid(SECCOMP_RET_TRACE | 99, 0);
 		syscall(SYS_getppid);
 		_exit(0);
 	}
-	waitpid(child, &status, 0);
+	if (waitpid(child, &status, 0) != child || !WIFSTOPPED(status))
+		cannot("waitpid");
 	ptrace(PTRACE_SETOPTIONS, child, 0, PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL);
 	ptrace(PTRACE_CONT, child, 0, 0);
 	waitpid(child, &status, 0);

@@ -156,7 +156,8 @@ static pid_t traced(void (*run)(void))
 {
 	pid_t child = fork();
 	if (!child) {
-		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		if (ptrace(PTRACE_TRACEME, 0, 0, 0))
+			_exit(99);
 		raise(SIGSTOP);
 		run();
 		_exit(0);
