@@ -87,6 +87,23 @@ def test_rlimit_as_is_enforced(sandbox: OpenGuest, program: Path) -> None:
     passed(sandbox.run_cell(program, *arguments, limits="rlimit_as=48M", expect="status:9"))
 
 
+def test_noreplace_is_only_a_hint_in_gvisor(sandbox: OpenGuest, tmp_path: Path) -> None:
+    """The release of Debian has google/gvisor#14008; the ledger says what the kernel did."""
+    program = tmp_path / "noreplace"
+    source = Path(__file__).with_name("noreplace.c")
+    subprocess.run(["gcc", "-O1", "-static", "-o", program, source], check=True)
+    verdict = passed(sandbox.run_cell(program))
+    assert verdict.observed
+    said = (Path(verdict.artefacts) / "stdout").read_text()
+    ledger = verdict.observed.evidence["trace"]
+    if sandbox.name in GVISOR:
+        assert said == "moved\n"
+        assert "64M --- at exactly 0xf800000000: moved" in ledger
+    else:
+        assert said == "File exists\n"
+        assert "64M --- at exactly 0xf800000000: refused, EEXIST" in ledger
+
+
 def test_leaves_no_process(sandbox: OpenGuest, program: Path) -> None:
     passed(sandbox.run_cell("guest:/bin/busybox", "sleep", "1000", timeout=0.3))
     words = sandbox.guest.boot_record.argv
