@@ -88,6 +88,9 @@ class GuestPaths:
     are copied into the root of the guest; or they are mounted in the sandbox of each run.
     Those that are `uploaded` stay below the share instead, and use the libraries of the guest.
 
+    images: a directory with images of runtimes, each under its name in the cache; empty: they have the
+    path that they have on the host.
+
     Of the image of a container: `start_directory` is where its programs start (empty: in a fresh
     directory), `entrypoint` and `arguments` are its ENTRYPOINT and CMD.
     """
@@ -97,6 +100,7 @@ class GuestPaths:
     python: str = PYTHON
     agent: str = AGENT
     placement: Placement = "merged"
+    images: str = ""
     start_directory: str = ""
     entrypoint: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ import secrets
 import stat
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
@@ -47,6 +47,7 @@ from foothold_lab.harness.transport.ssh_login import connection_error
 from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.images import elf
 
+NOTHING_REPLACED: Mapping[Path, Path] = {}
 BEAT = 5.0  # seconds between two signs of life
 SILENCE = 20  # seconds without a sign of life after which an end takes the other one for gone
 PARTING = 6.0  # seconds for the agent to end all programs and to remove the directory
@@ -107,8 +108,15 @@ class RemoteDirectory:
         """The path of the agent there."""
         return f"{self.path}/agent"
 
-    def place(self, folder: Path, target: str, deadline: Deadline) -> None:
-        """Copy what is new or changed in a folder to a path below the directory.
+    def place(
+        self,
+        folder: Path,
+        target: str,
+        deadline: Deadline,
+        replaced: Mapping[Path, Path] = NOTHING_REPLACED,
+    ) -> None:
+        """Copy what is new or changed in a folder to a path below the directory; of some files the
+        content of others.
 
         Raises GuestError if a file cannot be made there, InfrastructureError if the line breaks.
         """
@@ -116,7 +124,11 @@ class RemoteDirectory:
         if not new:
             return
         names = {path: f"{target}/{path.relative_to(folder)}".removesuffix("/.") for path in new}
-        frames = (each for path, name in names.items() for each in _frames_of(path, name))
+        frames = (
+            each
+            for path, name in names.items()
+            for each in _frames_of(replaced.get(path, path), name)
+        )
         try:
             with self._guard:
                 for each in frames:

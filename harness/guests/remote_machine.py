@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foothold_lab.harness.guests.base import (
+    BOOT_SECONDS,
     HOST_LIMITS,
     LEAVE_ROOT,
     NO_HOST_ROOT,
@@ -26,6 +28,7 @@ from foothold_lab.harness.guests.base import (
     Support,
 )
 from foothold_lab.harness.guests.machine_probe import OLDEST_PYTHON, Machine
+from foothold_lab.harness.guests.relocated_image import relocated_programs
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import UnsupportedError
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from foothold_lab.harness.transport.ssh import Ssh
 
 SHARE = "share"  # in the directory there
+SLOWEST = 1 << 20  # bytes of an image that a line carries in a second, at least
 _SETTING = "the settings of its kernel belong to the whole machine and are not changed"
 CAPABILITIES = Capabilities(
     own_kernel=False,  # it is not ours: others may change its state
@@ -72,6 +76,7 @@ class RemoteMachine:
         self._ssh: Ssh | None = None
         self._directory: RemoteDirectory | None = None
         self._runs = itertools.count(1)
+        self._user_id = 0
 
     def supported(self) -> Support:
         """Whether it can be reached is known when it is booted."""
@@ -104,7 +109,9 @@ class RemoteMachine:
             python=directory.machine.python,
             agent=directory.agent,
             placement="uploaded",
+            images=directory.path,
         )
+        self._place_images(directory)
         deadline = Deadline.after(allowed)  # see RemoteDirectory
         directory.place(self._config.share, SHARE, deadline)
         with directory.run(("facts",), deadline) as stream:
@@ -118,7 +125,7 @@ class RemoteMachine:
         directory = self._booted()
         self._check(argv, how)
         directory.place(self._config.share, SHARE, deadline)
-        how = replace(how, own_root=False, overlay="", image="")
+        how = replace(how, own_root=False, overlay="", image="", user="")
         work, files = "", ""
         if how.fresh_directory:
             work, files = f"work-{next(self._runs)}", how.work_files
@@ -155,6 +162,16 @@ class RemoteMachine:
         assert self._directory, "boot first"
         return self._directory
 
+    def _place_images(self, directory: RemoteDirectory) -> None:
+        """Copy the images of packaged runtimes there."""
+        for image in self._config.image_paths():
+            size = sum(each.lstat().st_size for each in image.rglob("*"))
+            with tempfile.TemporaryDirectory(dir=self._config.directory) as scratch:
+                place = f"{self.paths.images}/{image.name}"
+                changed = relocated_programs(image, place, Path(scratch))
+                deadline = Deadline.after(BOOT_SECONDS + size / SLOWEST)
+                directory.place(image, image.name, deadline, changed)
+
     def _check(self, argv: Sequence[str], how: Supervision) -> None:
         """Raise UnsupportedError for a program that cannot run there."""
         if not argv[0]:
@@ -163,7 +180,10 @@ class RemoteMachine:
                 "install it there, or run a program as subject",
                 code=Code.UNSUPPORTED_SUBJECT,
             )
-        if how.user:
+        needs_no_root = (
+            bool(how.image) and self._user_id != 0
+        )  # a packaged program that refuses root
+        if how.user and not needs_no_root:
             raise UnsupportedError(
                 f"a program runs there as the user who logs in, not as {how.user}",
                 _AS_USER,
@@ -171,6 +191,7 @@ class RemoteMachine:
             )
 
     def _record(self, machine: Machine) -> None:
+        self._user_id = machine.user_id
         ports = [_port(each) for each in _machines(machine)]
         self.boot_record.argv = self._address.ssh_command
         self.boot_record.machines = tuple(port.machine for port in ports if port)

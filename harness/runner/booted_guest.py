@@ -219,7 +219,7 @@ def subject_support(
         root = options.builder.image(kind.port.image("root"))
         if missing := subjects.missing_interpreter(subject, root):
             return Support(False, missing, "take --root host, /bin/sh or the root's Python")
-    if kind.remote and (subject.image or subject.sysroot):
+    if kind.remote and subject.sysroot:
         return _NOT_UPLOADED
     return subjects.can_run(subject, kind.name, machines or kind.machines, others)
 

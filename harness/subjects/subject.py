@@ -222,9 +222,9 @@ def command(subject: Subject, cell: Cell, paths: GuestPaths, *, trace: bool) -> 
     if subject.of_guest and subject.argv[0] == ENTRYPOINT:
         return _entrypoint(subject, paths)
     if not subject.reports:
-        if paths.placement == "uploaded" and not subject.of_guest:
+        if paths.placement == "uploaded" and not (subject.of_guest or subject.image):
             return (_uploaded(subject, paths), *subject.argv[1:])
-        return subject.argv
+        return tuple(_in_image(word, subject, paths) for word in subject.argv)
     return (
         paths.python, "-I", "-S", f"{paths.share}/{FILE}",
         "--policy", cell.policy, "--workload", cell.workload, "--hold",
@@ -254,8 +254,10 @@ def supervision(subject: Subject, paths: GuestPaths, scale: float, *, trace: boo
         directory = directory or paths.start_directory
     return Supervision(
         trace=trace,
-        environment=subject.environment,
-        directory=directory,
+        environment={
+            name: _in_image(value, subject, paths) for name, value in subject.environment.items()
+        },
+        directory=_in_image(directory, subject, paths),
         fresh_directory=not directory,
         work_files=work_files,
         own_root=paths.placement == "merged" and not directory,
@@ -272,6 +274,14 @@ def supervision(subject: Subject, paths: GuestPaths, scale: float, *, trace: boo
         ready_idle=IDLE * scale if _may_be_idle(subject) else 0.0,
         exit_maps=True,
     )
+
+
+def _in_image(word: str, subject: Subject, paths: GuestPaths) -> str:
+    """Return a word with the path of the image of a subject in its guest."""
+    if not (paths.images and subject.image):
+        return word
+    place = f"{paths.images}/{Path(subject.image_directory).name}"
+    return word.replace(subject.image_directory, place)
 
 
 def _uploaded(subject: Subject, paths: GuestPaths) -> str:

@@ -35,7 +35,7 @@ from foothold_lab.harness.model.ssh_address import SshAddress
 from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.plan import Vocabulary, load_plan
 from foothold_lab.harness.plan.model import STARTS
-from foothold_lab.harness.subjects import ALLOCATOR, ProgramOptions, Subject, of_program
+from foothold_lab.harness.subjects import ALLOCATOR, ProgramOptions, Subject, of_program, packaged
 from foothold_lab.harness.transport.supervised import supervise
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Happened, happen
@@ -216,6 +216,24 @@ def test_a_program_gets_its_files_and_what_it_writes_is_kept(
     assert printed.startswith(f"read by {server.uid} in {place}")
     assert f" as {place}" in printed
     assert (kept / "files/made.txt").read_text() == "written there"
+    assert not server.left()
+
+
+def test_packaged_runtimes_bring_their_libraries(
+    server: SshServer, builder: Builder, tmp_path: Path
+) -> None:
+    """One is linked statically, the other has a loader in its image."""
+    known = {name: packaged.subject(name, builder) for name in ("go-hello", "luajit-hello")}
+    cells = [program_cell(server, name) for name in known]
+    done = happen(cells, builder, tmp_path / "run", subjects=known, jobs=1)
+    for verdict in done.verdicts.values():
+        assert verdict.result is Result.PASS, verdict.findings
+    [trace] = (tmp_path / "run/cells").rglob("luajit-hello/strace")
+    maps = (trace.parent / "maps-end").read_text()
+    image = Path(known["luajit-hello"].image_directory)
+    assert f"{server.temporary}/foothold-" in maps
+    assert f"/{image.name}/lib/" in maps
+    assert str(image) not in maps + trace.read_text(errors="replace")
     assert not server.left()
 
 
