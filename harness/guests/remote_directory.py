@@ -35,6 +35,7 @@ from foothold_lab.harness.model.errors import (
 )
 from foothold_lab.harness.model.escape import escape_line
 from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.transport.arguments import encode_arguments
 from foothold_lab.harness.transport.frames import (
     FrameKind,
     Frames,
@@ -150,11 +151,11 @@ class RemoteDirectory:
         """Run a command of the agent, and yield its stream. It has ended when the context ends.
 
         `work` is the name of a fresh working directory for it, with copies of what is in `files`.
-        Raises InfrastructureError if the line is broken.
+        Raises InfrastructureError if the line is broken, UsageError for words that no kernel takes.
         """
+        payload = encode_arguments((work, files, *words))
         stream = self._take_channel(deadline)
         try:
-            payload = b"".join(os.fsencode(word) + b"\0" for word in (work, files, *words))
             stream.send(frame(FrameKind.REQUEST, payload), deadline)
             self._prepare_channel()
         except OSError as error:

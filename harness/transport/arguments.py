@@ -17,13 +17,12 @@ REMEDY = "give long input to the program by --stdin or --file"
 class ArgumentStream:
     """A stream to `agent run`: its arguments precede the first bytes that are sent.
 
-    One message has both: two would be two packets of SSH. Raises UsageError for arguments that no
-    kernel takes.
+    One message has both: two would be two packets of SSH. Raises what `encode_arguments` raises.
     """
 
     def __init__(self, stream: Stream, arguments: Sequence[str]) -> None:
         self._stream = stream
-        self._unsent = frame(FrameKind.ARGUMENTS, _encode(arguments))
+        self._unsent = frame(FrameKind.ARGUMENTS, encode_arguments(arguments))
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         """See `Stream.send`."""
@@ -54,8 +53,8 @@ def refused_arguments(argv: Sequence[str]) -> UsageError:
     )
 
 
-def _encode(arguments: Sequence[str]) -> bytes:
-    """Return the payload of the frame."""
+def encode_arguments(arguments: Sequence[str]) -> bytes:
+    """Return the payload of a frame with arguments. Raises UsageError if no kernel takes them."""
     words = [os.fsencode(each) for each in arguments]
     if any(b"\0" in each for each in words):
         raise UsageError("an argument or a variable of the program has a NUL byte", REMEDY)

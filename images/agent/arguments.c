@@ -1,6 +1,5 @@
 #include "arguments.h"
 
-#include "frames.h"
 #include "util.h"
 
 #include <errno.h>
@@ -14,14 +13,14 @@ static void append(struct arguments *arguments, char *word)
 	arguments->words[arguments->count++] = word;
 }
 
-int arguments_read(struct arguments *arguments, int fd, char **first, int count)
+int arguments_read(struct arguments *arguments, int fd, enum frame_kind kind)
 {
 	unsigned char header[FRAME_HEADER];
 	int error = read_all(fd, header, sizeof header);
 	if (error)
 		return error;
 	size_t length = frame_length(header);
-	if (header[0] != FRAME_ARGUMENTS || length > MOST_ARGUMENTS)
+	if (header[0] != kind || length > MOST_ARGUMENTS)
 		return -EPROTO;
 	char *text = xmalloc(length);
 	error = read_all(fd, text, length);
@@ -32,8 +31,6 @@ int arguments_read(struct arguments *arguments, int fd, char **first, int count)
 		return error;
 	}
 	*arguments = (struct arguments){.text = text};
-	for (int i = 0; i < count; i++)
-		append(arguments, first[i]);
 	for (char *word = text; word < text + length; word += strlen(word) + 1)
 		append(arguments, word);
 	append(arguments, NULL);

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "request.h"
 
+#include "arguments.h"
 #include "frames.h"
 #include "guest_keeper.h"
 #include "remove_tree.h"
@@ -17,35 +18,14 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define MOST_BYTES (4 << 20) /* of a request; a command line of Linux has at most 6 MiB */
-
-/* A request: its words lie within the text. */
-struct request {
-	char *text;
-	char **words;
-	int count;
-};
-
-static void read_request(struct request *request)
+/* The first two words are its working directory and the files for it; each may be empty. */
+static void read_request(struct arguments *request)
 {
-	unsigned char header[FRAME_HEADER];
-	size_t length = 0;
-	int error = read_all(STDIN_FILENO, header, sizeof header);
-	for (int i = 0; i < 4; i++)
-		length |= (size_t)header[1 + i] << 8 * i;
-	if (!error && (header[0] != FRAME_REQUEST || length > MOST_BYTES))
-		error = -EPROTO;
-	request->text = xcalloc(length + 1, 1);
-	if (!error)
-		error = read_all(STDIN_FILENO, request->text, length);
+	int error = arguments_read(request, STDIN_FILENO, FRAME_REQUEST);
 	if (error == -ENODATA)
 		exit(EXIT_AGENT); /* the harness did not need it */
 	if (error)
 		die(-error, "cannot read", "the request");
-	for (char *word = request->text; word < request->text + length; word += strlen(word) + 1) {
-		request->words = grow(request->words, (size_t)request->count, sizeof(char *));
-		request->words[request->count++] = word;
-	}
 	if (request->count < 3)
 		die(EPROTO, "cannot find the command of", "the request");
 }
@@ -71,7 +51,7 @@ static void wait_for_request(int fifo)
 }
 
 /* Run the words behind the first two under a keeper. */
-static int keep(const struct request *request, char *program, int owner)
+static int keep(const struct arguments *request, char *program, int owner)
 {
 	char number[16];
 	char *head[] = {program, "keep", "--owner", number, "--", program};
@@ -87,7 +67,7 @@ static int keep(const struct request *request, char *program, int owner)
 
 int request_main(int argc, char **argv)
 {
-	struct request request = {.count = 0};
+	struct arguments request;
 	if (argc != 3)
 		die(EINVAL, "usage: agent request TOKEN", NULL);
 	int directory = session_enter(argv[0], argv[2]);
@@ -102,7 +82,6 @@ int request_main(int argc, char **argv)
 	int status = keep(&request, argv[0], fifo);
 	if (*work)
 		remove_tree(directory, work);
-	free(request.words);
-	free(request.text);
+	arguments_free(&request);
 	return status;
 }

@@ -849,11 +849,13 @@ static int finish(struct supervisor *supervisor)
 	return ran ? process_tree_exit_code(tree) : EXIT_AGENT;
 }
 
-/* Without arguments on the command line, read them from standard input. */
-static struct arguments own_arguments(int argc, char **argv)
+/* Those of the command line, or if it has none, of standard input. */
+static struct arguments read_arguments(int argc, char **argv)
 {
-	struct arguments arguments = {argc, argv, NULL};
-	int error = argc > 2 ? 0 : arguments_read(&arguments, STDIN_FILENO, argv, argc);
+	struct arguments arguments = {argc - 2, argv + 2, NULL};
+	int error = 0;
+	if (arguments.count <= 0)
+		error = arguments_read(&arguments, STDIN_FILENO, FRAME_ARGUMENTS);
 	if (error)
 		die(-error, "cannot read the arguments from standard input", NULL);
 	return arguments;
@@ -878,19 +880,19 @@ int run_main(int argc, char **argv)
 		.exit_filter = -1,
 	};
 	const char *rejected;
-	const struct arguments arguments = own_arguments(argc, argv);
-	char **words = arguments.words;
-	int program = run_options_parse(&supervisor.options, arguments.count, words, 2, &rejected);
+	const struct arguments arguments = read_arguments(argc, argv);
+	int program = run_options_parse(
+		&supervisor.options, arguments.count, arguments.words, 0, &rejected);
 	if (program < 0)
 		die_of_usage(rejected);
-	supervisor.program = words + program;
+	supervisor.program = arguments.words + program;
 	if (supervisor.options.text)
 		output_as_text();
 	else
 		read_key();
 	choose_tracer(&supervisor);
 	make_place(&supervisor);
-	start(&supervisor, words + 2);
+	start(&supervisor, arguments.words);
 	watch(&supervisor);
 	return finish(&supervisor);
 }

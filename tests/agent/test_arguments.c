@@ -6,29 +6,28 @@
 #include <string.h>
 #include <unistd.h>
 
-static char *first[] = {"agent", "run", NULL};
-
 static int read_from(struct arguments *arguments, const void *bytes, size_t length)
 {
 	int ends[2];
 	CHECK(pipe(ends) == 0);
 	CHECK(write(ends[1], bytes, length) == (ssize_t)length);
 	close(ends[1]);
-	int error = arguments_read(arguments, ends[0], first, 2);
+	int error = arguments_read(arguments, ends[0], FRAME_ARGUMENTS);
 	close(ends[0]);
 	return error;
 }
 
-static void the_words_follow_those_of_the_command_line(void)
+static void words_end_with_a_nul_byte(void)
 {
 	static const char frame[] = "v\x06\0\0\0--\0\0x"; /* the last NUL ends the literal */
 	struct arguments arguments;
 	CHECK(read_from(&arguments, frame, sizeof frame) == 0);
-	CHECK(arguments.count == 5 && !arguments.words[5]);
-	CHECK(!strcmp(arguments.words[1], "run") && !strcmp(arguments.words[2], "--"));
-	CHECK(!strcmp(arguments.words[3], "") && !strcmp(arguments.words[4], "x"));
+	CHECK(arguments.count == 3 && !arguments.words[3]);
+	CHECK(!strcmp(arguments.words[0], "--") && !strcmp(arguments.words[1], ""));
+	CHECK(!strcmp(arguments.words[2], "x"));
 	arguments_free(&arguments);
-	CHECK(read_from(&arguments, "v\0\0\0\0", 5) == 0 && arguments.count == 2);
+	CHECK(read_from(&arguments, "v\0\0\0\0", 5) == 0);
+	CHECK(arguments.count == 0 && !arguments.words[0]);
 	arguments_free(&arguments);
 }
 
@@ -46,7 +45,7 @@ static void other_bytes_are_refused(void)
 
 int main(void)
 {
-	the_words_follow_those_of_the_command_line();
+	words_end_with_a_nul_byte();
 	other_bytes_are_refused();
 	return 0;
 }
