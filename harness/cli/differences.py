@@ -11,7 +11,7 @@ from foothold_lab.harness.cli.formatting import print_text
 
 
 @click.command(short_help="Print how kernels differ from their ABI.")
-@click.argument("run", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
 def differences(run: Path) -> int:
     """Print what kernels do otherwise than their ABI demands, as a page in Markdown.
 

@@ -45,7 +45,8 @@ def _kernels(run: ConformanceRun) -> Iterator[str]:
         count = sum(guest in each for each in run.differing.values())
         asked = sum(guest in each for each in run.answers.values())
         mode = f", {kernel.mode} mode" if kernel.mode else ""
-        yield f"| `{guest}` | {kernel.release}{mode} | {count} of {asked} |"
+        release = kernel.release.partition("-")[0] if guest == "native" else kernel.release
+        yield f"| `{guest}` | {release}{mode} | {count} of {asked} |"
     yield ""
 
 

@@ -365,6 +365,7 @@ PROBE(stack_8k, "signal/alternate-stack-8k",
 	conforms("wait status %#x", (unsigned)status);
 }
 
+#ifdef __x86_64__  /* MINSIGSTKSZ is larger elsewhere */
 PROBE(stack_2k, "signal/alternate-stack-2k",
       "Nothing is written below an alternate stack of 2 KiB (MINSIGSTKSZ): the frame fits, or SIGSEGV.",
       "sigaltstack(2); arch/x86/kernel/signal.c, get_sigframe: on overflow the signal is SIGSEGV")
@@ -383,6 +384,7 @@ PROBE(stack_2k, "signal/alternate-stack-2k",
 	DEMAND(!bytes, "%zu bytes below the stack were overwritten", bytes);
 	conforms("wait status %#x", (unsigned)status);
 }
+#endif
 
 PROBE(stack_too_small, "signal/alternate-stack-too-small",
       "sigaltstack refuses a stack below MINSIGSTKSZ (2048 bytes) with ENOMEM.", "sigaltstack(2)")
@@ -658,7 +660,8 @@ PROBE(nanosleep_rest, "signal/nanosleep-rest",
 	on_signal(SIGALRM, count, SA_RESTART);
 	every_ms(ITIMER_REAL);
 	demand_errno(nanosleep(&(struct timespec){100, 0}, &rest), EINTR, "nanosleep");
-	DEMAND(rest.tv_sec < 100 && rest.tv_sec >= 50, "%ld s remain of 100", (long)rest.tv_sec);
+	/* the kernel may add the slack of its timers: a little more than the whole may remain */
+	DEMAND(rest.tv_sec <= 100 && rest.tv_sec >= 50, "%ld s remain of 100", (long)rest.tv_sec);
 }
 
 PROBE(default_ignored, "signal/default-ignored", "SIGCHLD, SIGURG and SIGWINCH are ignored by default.",

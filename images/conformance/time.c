@@ -144,25 +144,34 @@ PROBE(cpu_clock, "time/processor-clock", "CLOCK_PROCESS_CPUTIME_ID advances whil
 	DEMAND(slept < 0.02, "it advances %.3f s in a sleep of 0.03 s", slept);
 }
 
-static double thread_used;
+static pthread_barrier_t started;
+static double used_by_thread;
 
-static void *measure_thread(void *unused)
+/* Compute for 60 ms of the thread's own clock, or for 5 s if that clock stands still. */
+static void *compute_in_thread(void *unused)
 {
+	double end = now() + 5;
 	(void)unused;
-	use_processor(0.02);
-	thread_used = read_clock(CLOCK_THREAD_CPUTIME_ID);
+	pthread_barrier_wait(&started);
+	do {
+		use_processor(0.002);
+		used_by_thread = read_clock(CLOCK_THREAD_CPUTIME_ID);
+	} while (used_by_thread < 0.06 && now() < end);
 	return NULL;
 }
 
 PROBE(thread_clock, "time/thread-clock", "CLOCK_THREAD_CPUTIME_ID counts the own thread only.", "clock_gettime(2)")
 {
 	pthread_t thread;
+	pthread_barrier_init(&started, NULL, 2);
+	if (pthread_create(&thread, NULL, compute_in_thread, NULL))
+		cannot("pthread_create");
+	pthread_barrier_wait(&started);
 	double own = read_clock(CLOCK_THREAD_CPUTIME_ID);
-	pthread_create(&thread, NULL, measure_thread, NULL);
 	pthread_join(thread, NULL);
 	own = read_clock(CLOCK_THREAD_CPUTIME_ID) - own;
-	DEMAND(thread_used > 0, "the clock of a busy thread does not advance");
-	DEMAND(own < thread_used + 0.01, "the clock of a waiting thread advances %.3f s", own);
+	DEMAND(used_by_thread >= 0.06, "the clock of a busy thread is at %.3f s after 5 s", used_by_thread);
+	DEMAND(own < 0.03, "the clock of a thread that waits for another one advances %.3f s", own);
 }
 
 PROBE(rusage_clock, "time/rusage", "getrusage and CLOCK_PROCESS_CPUTIME_ID agree within 50 ms.", "getrusage(2)")

@@ -10,6 +10,8 @@ import pytest
 from foothold_lab.harness.cli.bisect import SKIP
 from foothold_lab.harness.cli.context import FINDING, OK, make_vocabulary
 from foothold_lab.harness.cli.main import main
+from foothold_lab.harness.conformance import known_differences
+from foothold_lab.harness.conformance.markdown import page
 from foothold_lab.harness.conformance.run_reader import read_run
 from foothold_lab.harness.model import events
 from foothold_lab.harness.model.verdict import Result, Verdict
@@ -77,6 +79,10 @@ def test_a_uml_kernel_differs_only_as_is_known(builder: Builder, tmp_path: Path)
         "handlers were entered with the direction flag set [conformance/known]"
     )
     assert found.answers["process/futex-pi"]["uml-7.2"].result == "conforms"
+    text = page(found, known_differences())
+    [row] = [line for line in text.splitlines() if line.startswith("| `signal/direction-flag`")]
+    assert "`uml-7.2/none/conformance-signal` | x | A handler is entered with" in row
+    assert "futex-pi" in text.partition("## Probes that conform in all guests")[2]
 
 
 @pytest.mark.parametrize(
