@@ -98,6 +98,11 @@ _IN_QEMU = _all_but(
 )  # fmt: skip
 
 
+def _packages_of(emulator: str) -> tuple[str, ...]:
+    """Return patterns of the packages of an emulator. That of x86-64 loads its translator from a module."""
+    return (*_IN_QEMU, "qemu-system-common") if emulator == "qemu-x86_64" else _IN_QEMU
+
+
 _UML_SUITES = ("bookworm", "trixie", "forky")
 
 
@@ -269,7 +274,7 @@ def _all() -> Iterator[Recipe]:
         yield Recipe(
             name=name,
             make=make_tool,
-            packages=PackageSet(suite=suite, packages=tuple(packages), only=_IN_QEMU),
+            packages=PackageSet(suite=suite, packages=tuple(packages), only=_packages_of(name)),
             space=600 * MIB,
         )
     yield _kernel("cloud-x86_64", AMD64, "bookworm", "linux-image-cloud-amd64")

