@@ -74,11 +74,13 @@ def shell(words: tuple[str, ...], limit: str, **setup: Any) -> int:
     from foothold_lab.harness.interactive.shell import ProgramRequest
     from foothold_lab.harness.interactive.terminal import Streams
     from foothold_lab.harness.model.cells import Limits
+    from foothold_lab.harness.model.container_name import parse_container
 
     chosen = _Setup(**setup)
     streams, limits = Streams(), Limits.parse(limit)
-    run, slash, label = words[0].rpartition("/") if words else ("", "", "")
-    if slash:
+    first = words[0] if words else ""
+    run, slash, label = first.rpartition("/")
+    if slash and not parse_container(first):  # the name of an image has slashes too
         return attach(
             find_run(run), label, ProgramRequest.from_streams(streams, words[1:], limits), streams
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.runner import RunOptions
+from foothold_lab.images import processes
 from foothold_lab.images.builder import Builder
 from tests.guests.container_images import load_image, musl_files, registry
 
@@ -205,6 +207,14 @@ def pull(name: str, builder: Builder, directory: Path, *, allowed: bool) -> None
     options = RunOptions(directory=directory, builder=builder, jobs=1, pull=allowed)
     with runner.open_guest(name, options, lambda _: None) as booted:
         assert booted.facts.task_size > 1 << 46
+
+
+def test_a_shell_in_an_image(images: Images) -> None:
+    words = ("shell", "docker:foothold-test/distroless:1", "--", "/app/server", "hello")
+    done = processes.run([sys.executable, "-m", "foothold_lab.harness.cli", *words])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("user 65532, directory ")
+    assert "arguments hello" in done.stdout
 
 
 def test_another_user_of_an_image(distroless: OpenGuest, images: Images) -> None:
