@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from foothold_lab.images.debian_arch import AMD64, ARM64, EMULATORS, I386, RISCV64, Port
+from foothold_lab.images.debian_arch import (
+    AMD64,
+    ARM64,
+    EMULATORS,
+    I386,
+    PPC64EL,
+    RISCV64,
+    S390X,
+    Port,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,10 +194,44 @@ RISCV64_SV48 = replace(
 RISCV64_SV39 = replace(
     RISCV64_SV57, name="riscv64-sv39", boot_line=(*RISCV64_SV57.boot_line, "no4lvl")
 )
+PPC64LE_64K = Architecture(
+    name="ppc64le-64k",
+    port=PPC64EL,
+    system="usr/bin/qemu-system-ppc64",
+    # without mitigations that TCG lacks; the firmware VOF: SLOF takes 12 seconds
+    board="pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off,x-vof=on",
+    processor="power9",
+    tool="qemu-ppc",
+    kernel="linux-ppc64le-64k",
+    initrd="initrd-ppc64le-64k",
+    console="hvc0",
+    boot_line=(*_QUICK, _SKIPPED),
+    options=("-bios", "vof.bin"),
+    scale=30.0,
+    memory=512,
+)
+PPC64LE = replace(
+    PPC64LE_64K, name="ppc64le", kernel="linux-ppc64le", initrd="initrd-ppc64le", memory=256
+)
+S390X_64 = Architecture(
+    name="s390x",
+    port=S390X,
+    system="usr/bin/qemu-system-s390x",
+    board="s390-ccw-virtio",
+    processor="max",
+    tool="qemu-s390x",
+    kernel="linux-s390x",
+    initrd="initrd-s390x",
+    console="",
+    boot_line=(*_QUICK, _SKIPPED),
+    bus="ccw",
+    scale=30.0,
+)
 ARCHITECTURES = (
     X86_64, X86_64_LA57, X86_64_OLD, X86_64_NEW, I386_PAE, I386_4G,
     ARM64_VA48, ARM64_VA52, ARM64_16K, ARM64_16K_VA52,
     RISCV64_SV39, RISCV64_SV48, RISCV64_SV57,
+    PPC64LE_64K, PPC64LE, S390X_64,
 )  # fmt: skip
 
 

@@ -35,11 +35,14 @@ ALLOCATOR = Process()
 ALLOCATOR_386 = Process(size=13 * MIB, data=3 * MIB, low=Range(0x8500000, 0x10000000))
 
 # On other machines the heap begins within a GiB behind the image (arch_randomize_brk). arm64: 13.1
-# and 4.7 MiB; riscv64, whose Python is 3.14: 14.8 and 6.8 MiB (measured).
+# and 4.7 MiB; riscv64, whose Python is 3.14: 14.8 and 6.8 MiB; s390x: 13.3 and 4.9 MiB; ppc64le with
+# pages of 64 KiB: 17.2 and 5.6 MiB (measured).
 _FAR = Range(0x2500000, 0x46000000)
 _ELSEWHERE = {
     "aarch64": Process(low=_FAR),
     "riscv64": Process(size=15 * MIB, data=7 * MIB, low=_FAR),
+    "s390x": Process(low=_FAR),
+    "ppc64le": Process(size=17 * MIB, data=6 * MIB, low=Range(0x12500000, 0x56000000)),
 }
 
 

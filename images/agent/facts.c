@@ -20,6 +20,11 @@
 #include <unistd.h>
 
 #define PROBE 65536 /* bytes of a mapping whose place is measured; as Go's probe of 2012 */
+#ifdef __powerpc64__
+#define LOW_HINT 0x90000000u /* programs lie at 0x10000000 */
+#else
+#define LOW_HINT 0x10000000u
+#endif
 #define STARTS 6    /* a random bit is equal in all of them once in 32 times */
 
 static size_t page;
@@ -210,7 +215,7 @@ void facts_write(int fd)
 		(unsigned long long)lowest, two < one ? "top-down" : "bottom-up",
 		(unsigned long long)(uintptr_t)one);
 	write_hint(fd, "hint_high", wide ? (uint64_t)0xf8 << 32 : 0xb0000000u);
-	write_hint(fd, "hint_low", 0x10000000u);
+	write_hint(fd, "hint_low", LOW_HINT);
 	write_hint(fd, "hint_beyond", task_size);
 	dprintf(fd,
 		"\"aslr\":%lld,\"aslr_bits\":%d,\"rlimit_as\":%lld,\"rlimit_data\":%lld,\"rlimit_"
