@@ -133,6 +133,7 @@ class BootRecord:
     """What is recorded of a boot: the exact command line, what it was made of, and what is unusual.
 
     `kernel_program` is the file of a kernel that is a process of the host, which gdb can attach to.
+    `emulated_page` is the size in bytes of a page of the programs that an emulator runs; 0: it has none.
     `machines` are those whose programs it runs, its own first, if that was not known before the boot.
     """
 
@@ -140,6 +141,7 @@ class BootRecord:
     provenance: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     kernel_program: Path | None = None
+    emulated_page: int = 0
     machines: tuple[str, ...] = ()
 
 
@@ -227,4 +229,5 @@ def run_program(
     with guest.open(argv, limits, deadline, replace(how, trace=True)) as stream:
         record = supervise(stream, argv, deadline, on_checkpoint=on_checkpoint, how=how)
     trace = record.trace if how.trace else None
-    return replace(record, trace=trace, emulator=record.trace or b"")
+    page_size = guest.boot_record.emulated_page  # the agent reads that of the host
+    return replace(record, trace=trace, emulator=record.trace or b"", page_size=page_size)

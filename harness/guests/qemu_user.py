@@ -117,6 +117,7 @@ class QemuUser:
             facts = measured(stream, deadline)
         finally:
             stream.close()
+        self.boot_record.emulated_page = facts.page_size
         # huge pages are those of the host, which has smaller pages
         return replace(facts, huge_page_size=-1) if self._emulation.page else facts
 

@@ -130,7 +130,7 @@ class Record:
     directory to their contents.
     `guest_state` maps `before` and `after` to what it could have changed of its guest, in lines of
     name, tab and value. `partial`: contact was lost before the end of the program, so `ending` says nothing.
-    `page_size` is that of the kernel, in bytes, as the agent read it (an emulator: of its host).
+    `page_size` is that of the kernel, in bytes, as the agent read it, or that of the emulator.
     """
 
     argv: tuple[str, ...]

@@ -126,7 +126,6 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
             subject,
             pointers=facts.pointer_size,
             task_size=booted.facts.task_size,
-            page_size=booted.facts.page_size,
             check=_judging_check(booted),
         )
         observation = _judge_probes(booted, cell, execution, observation)

@@ -46,20 +46,17 @@ class Execution:
         *,
         pointers: int = 8,
         task_size: int = 0,
-        page_size: int = 0,
         check: Check = unchecked,
     ) -> Observation:
         """Read the witnesses. Raises only what `check` raises, which is called from time to time.
 
         `pointers` is the size of a pointer in the guest, in bytes, `task_size` that of its address
-        space (0: not known), `page_size` that of its pages (0: as the agent has recorded, which reads
-        that of the host if an emulator runs the subject).
+        space (0: not known).
         """
-        record = replace(self.record, page_size=page_size or self.record.page_size)
         if subject.reports:
-            return evidence.observe(record, cell, pointers, check, task_size=task_size)
+            return evidence.observe(self.record, cell, pointers, check, task_size=task_size)
         observed = evidence.observe_program(
-            record,
+            self.record,
             self.untraced,
             ready_pattern=subject.ready_pattern,
             must_be_ready=subject.ready_condition or subject.ends,
