@@ -21,7 +21,6 @@ from foothold_lab.harness.model.findings import Code
 ELF_HEAD = 20  # bytes of an ELF file up to e_machine: elf(5)
 OLDEST_PYTHON = 11  # the minor version of Python 3 that the allocator needs
 MOST_FACTS = 8 << 10  # bytes of what the command prints before its end
-READY = "ready"
 
 _SIMPLE = r"(/[A-Za-z0-9._+@-]+)*"  # a path that means the same in every shell
 _PYTHONS = " ".join(f"python3.{minor}" for minor in range(19, OLDEST_PYTHON - 1, -1))

@@ -50,8 +50,14 @@ def _as_paramiko(key: Ed25519PrivateKey) -> paramiko.Ed25519Key:
 class Ssh:
     """A connection to an SSH server that has let us in."""
 
-    def __init__(self, transport: paramiko.Transport) -> None:
+    def __init__(self, transport: paramiko.Transport, line: BoundedLine) -> None:
         self._transport = transport
+        self._line = line
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the server has sent anything."""
+        return time.monotonic() - self._line.heard
 
     def open_line(self, host: str, port: int, deadline: Deadline) -> paramiko.Channel:
         """Open a TCP connection from the server to another machine. Raises SSHException."""
@@ -132,7 +138,8 @@ class Ssh:
 
 def log_in_to_guest(line: socket.socket, keys: Keys, deadline: Deadline) -> Ssh:
     """Log in to a guest that has said hello. Raises GuestError."""
-    transport = paramiko.Transport(BoundedLine(line))  # type: ignore[arg-type]
+    bounded = BoundedLine(line)
+    transport = paramiko.Transport(bounded)  # type: ignore[arg-type]
     # what we never use would only make the key exchange longer
     options = transport.get_security_options()
     options.kex = [k for k in options.kex if k.startswith("curve25519")] or options.kex
@@ -159,7 +166,7 @@ def log_in_to_guest(line: socket.socket, keys: Keys, deadline: Deadline) -> Ssh:
     except GuestError:
         transport.close()
         raise
-    return Ssh(transport)
+    return Ssh(transport, bounded)
 
 
 def negotiate(transport: paramiko.Transport, deadline: Deadline) -> bool:
@@ -233,9 +240,16 @@ class BoundedLine:
     def __init__(self, line: socket.socket | paramiko.Channel) -> None:
         self._line = line
         self._stalled_since: float | None = None
+        self.heard = time.monotonic()  # when something was received last
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._line, name)
+
+    def recv(self, size: int) -> bytes:
+        """Receive some bytes, none at the end. Raises TimeoutError."""
+        data = self._line.recv(size)
+        self.heard = time.monotonic()
+        return data
 
     def send(self, data: bytes) -> int:
         """Send a part of the data. Raises TimeoutError, which paramiko answers by another send."""

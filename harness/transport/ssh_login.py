@@ -62,8 +62,8 @@ class _Login:
         """Log in to a machine, through these ones, or those of its configuration."""
         settings = settings_for(address, self._home)
         try:
-            line = self._line(settings, through or settings.proxy_jumps)
-            transport = paramiko.Transport(BoundedLine(line))  # type: ignore[arg-type]
+            line = BoundedLine(self._line(settings, through or settings.proxy_jumps))
+            transport = paramiko.Transport(line)  # type: ignore[arg-type]
             self._stack.callback(transport.close)
             known = read_known_keys(settings.known_hosts, settings.host_key_name)
             _prefer(transport, known)
@@ -77,7 +77,7 @@ class _Login:
                 f"find out why `{escape_shell(address.ssh_command)}` fails; is the machine on?",
             ) from error
         _authenticate(transport, settings, address)
-        return Ssh(transport)
+        return Ssh(transport, line)
 
     def _line(
         self, settings: SshSettings, jumps: Sequence[SshAddress]

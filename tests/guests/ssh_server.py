@@ -182,9 +182,10 @@ def ssh_server(
     relayed: bool = False,
     tmpdir: str = "",
     path: str = "/usr/bin:/bin",
+    options: str = "",
 ) -> Iterator[SshServer]:
     """Run a server. `shell` is the login shell of its user; `tmpdir` and `path` are TMPDIR and PATH
-    there. A server that is `relayed` can be cut off.
+    there, `options` a line of sshd_config(5). A server that is `relayed` can be cut off.
     """
     uid = UID if os.geteuid() == 0 else os.geteuid()
     with tempfile.TemporaryDirectory(prefix="foothold-ssh-") as name:
@@ -207,7 +208,7 @@ def ssh_server(
             config.write_text(
                 f"HostKey {place}/host\nAuthorizedKeysFile {home}/.ssh/authorized_keys\n"
                 "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\n"
-                f"SetEnv TMPDIR={tmpdir or temporary} PATH={path}\nSubsystem sftp internal-sftp\n"
+                f"SetEnv TMPDIR={tmpdir or temporary} PATH={path}\nSubsystem sftp internal-sftp\n{options}\n"
             )
             for path in (
                 place / "host",

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.cli.main import main
-from foothold_lab.harness.guests import remote_directory
+from foothold_lab.harness.guests import remote_directory, remote_session
 from foothold_lab.harness.guests.base import GuestConfig, run_program
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.guests.remote_machine import RemoteMachine
@@ -508,7 +508,8 @@ def test_both_ends_notice_a_dead_line(
     openssh: OpenSsh, place: GuestConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No end of file comes, as if a cable was pulled."""
-    monkeypatch.setattr(remote_directory, "BEAT", 0.2)
+    monkeypatch.setattr(remote_session, "BEAT", 0.2)
+    monkeypatch.setattr(remote_session, "SILENCE", 2)
     monkeypatch.setattr(remote_directory, "SILENCE", 2)
     with ssh_server(openssh, relayed=True) as server:
         enter_home(server, monkeypatch)
@@ -525,6 +526,16 @@ def test_both_ends_notice_a_dead_line(
         wait_until_gone(server)
         assert time.monotonic() - started < 2 + 2 * GONE_SECONDS
         one.stop()
+
+
+def test_a_server_with_too_few_sessions_is_named(
+    openssh: OpenSsh, place: GuestConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ssh_server(openssh, options="MaxSessions 1") as server:
+        enter_home(server, monkeypatch)
+        error = refusal(server, place)
+        assert error.code is Code.GUEST_LOGIN
+        assert "MaxSessions" in error.remedy
 
 
 def test_nothing_is_left_when_foothold_is_killed(
