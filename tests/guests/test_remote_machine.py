@@ -632,3 +632,22 @@ def test_facts_doctor_and_shell_work(
     assert printed.startswith("no")
     assert "compare the fingerprint" in printed
     assert not server.left()
+
+
+def test_a_cell_of_a_named_machine_is_repeated_only_with_trust(
+    server: SshServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The program is one of that machine. Another's run directory must not log in somewhere."""
+    words = ["--guest", f"pi={server.guest}", "--subject", "guest:/bin/true", "--limit", "none"]
+    directory = str(tmp_path / "run")
+    assert main(["run", *words, "--run-dir", directory, "--no-history"]) == 0
+    capsys.readouterr()
+    logins = len(server.servers)
+    assert main(["repro", directory, "pi/none/true"]) == 2
+    told = capsys.readouterr().err
+    assert f"its program runs on the machine {server.guest}" in told
+    assert "--trust" in told
+    assert len(server.servers) == logins
+    assert main(["repro", directory, "pi/none/true", "--trust"]) == 0
+    assert len(server.servers) == logins + 1
+    assert not server.left()
