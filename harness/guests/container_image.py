@@ -165,54 +165,55 @@ class UserImage:
     def _find(self, client: Any) -> _Found:
         from docker.errors import ImageNotFound
 
-        name, wanted = self._name.image, self._name.digest
-        try:
-            image = client.images.get(f"{name}@{wanted}" if wanted else name)
+        name = self._name
+        with contextlib.suppress(ImageNotFound):
+            image = client.images.get(name.reference)
             return _Found(image, self._architecture(image))
-        except ImageNotFound:
-            pass
-        missing = f"the Docker engine has no image {name}"
-        remedy = f"`docker pull {name}`, or let Foothold do it: --pull"
-        if not wanted:
-            return _Found(None, Support(False, missing, remedy))
-        remedy = f"`docker pull {name}@{wanted}`, or --pull"
-        try:
-            image = client.images.get(name)
-        except ImageNotFound:
-            return _Found(None, Support(False, f"{missing}@{wanted}", remedy))
-        if image.id == wanted:
+        with contextlib.suppress(ImageNotFound):
+            return self._with_digest(client.images.get(name.image))
+        remedy = f"`docker pull {name.reference}`, or let Foothold do it: --pull"
+        return _Found(
+            None, Support(False, f"the Docker engine has no image {name.reference}", remedy)
+        )
+
+    def _with_digest(self, image: Any) -> _Found:
+        """Return an image that the engine has, if the digest of the name is its ID."""
+        name = self._name
+        if image.id == name.digest:
             return _Found(image, self._architecture(image))
-        known = [each.rpartition("@")[2] for each in image.attrs.get("RepoDigests") or ()]
-        reason = f"the image {name} of the Docker engine has another digest than {wanted}"
-        remedy = f"give one of its own: {', '.join((*known, image.id))}; or {remedy}"
-        return _Found(None, Support(False, reason, remedy))
+        digests = [each.rpartition("@")[2] for each in image.attrs.get("RepoDigests") or ()]
+        return _Found(
+            None,
+            Support(
+                False,
+                f"the image {name.image} of the Docker engine has another digest than {name.digest}",
+                f"give one of its own: {', '.join((*digests, image.id))}; or "
+                f"`docker pull {name.reference}`, or --pull",
+            ),
+        )
 
     def _architecture(self, image: Any) -> Support:
-        runnable = _ARCHITECTURES.get(platform.machine(), ())
+        runnable = _ARCHITECTURES.get(platform.machine(), (platform.machine(),))
         found = image.attrs.get("Architecture") or "an unknown architecture"
         if found in runnable and image.attrs.get("Os") == "linux":
             return Support(True)
+        ours = f"linux/{runnable[0]}"
         return Support(
             False,
             f"the image {self._name.image} is for {image.attrs.get('Os')}/{found}, and this machine "
-            f"runs linux/{runnable[0] if runnable else platform.machine()}",
-            f"`docker pull --platform linux/{runnable[0] if runnable else platform.machine()} "
-            f"{self._name.image}`",
+            f"runs {ours}",
+            f"`docker pull --platform {ours} {self._name.image}`",
         )
 
     def _pull(self, client: Any) -> None:
         from docker.errors import APIError
 
-        name, wanted = self._name.image, self._name.digest
-        tail = name.rpartition("/")[2]
-        reference = f"{name}@{wanted}" if wanted else name if ":" in tail else f"{name}:latest"
-        repository, _, tag = reference.partition("@") if wanted else reference.rpartition(":")
+        name = self._name
         try:
-            client.api.pull(repository.rpartition(":")[0] if wanted and ":" in tail else repository,
-                            tag=tag)  # fmt: skip
+            client.api.pull(name.repository, tag=name.digest or name.tag or "latest")
         except APIError as error:
             raise UnsupportedError(
-                f"the Docker engine cannot download {reference}: {error.explanation}",
+                f"the Docker engine cannot download {name.reference}: {error.explanation}",
                 "check its name, and `docker login` if its registry asks for a user",
             ) from error
 

@@ -39,11 +39,25 @@ class ContainerName:
     read_only: bool = False
     runtime: str = ""
 
+    @property
+    def repository(self) -> str:
+        """The name of the image without its tag."""
+        return self.image.removesuffix(f":{self.tag}")
+
+    @property
+    def tag(self) -> str:
+        """The tag of the image; empty if its name has none: then the engine takes `latest`."""
+        return self.image.rpartition("/")[2].partition(":")[2]
+
+    @property
+    def reference(self) -> str:
+        """The image with its digest, as an engine takes it."""
+        return f"{self.image}@{self.digest}" if self.digest else self.image
+
     def __str__(self) -> str:
-        digest = f"@{self.digest}" if self.digest else ""
         read_only = f"+{READ_ONLY}" if self.read_only else ""
         runtime = f"+{RUNTIME}{self.runtime}" if self.runtime else ""
-        return f"{self.engine}:{self.image}{digest}{read_only}{runtime}"
+        return f"{self.engine}:{self.reference}{read_only}{runtime}"
 
 
 def parse_container(name: str) -> ContainerName | None:

@@ -35,7 +35,15 @@ def test_parts() -> None:
     found = parse_container(f"docker:team/server:1@{DIGEST}+runtime=runsc")
     assert found
     assert (found.image, found.digest, found.runtime) == ("team/server:1", DIGEST, "runsc")
+    assert (found.repository, found.tag) == ("team/server", "1")
+    assert found.reference == f"team/server:1@{DIGEST}"
     assert not found.read_only
+
+
+def test_the_port_of_a_registry_is_no_tag() -> None:
+    found = parse_container("docker:localhost:5000/server")
+    assert found
+    assert (found.repository, found.tag) == ("localhost:5000/server", "")
 
 
 def test_the_order_of_options_makes_no_other_guest() -> None:
