@@ -50,6 +50,7 @@ from foothold_lab.images.debian_arch import (
     S390X,
     Port,
 )
+from foothold_lab.images.docker_profile import DOCKER_PROFILE
 from foothold_lab.images.kernels import make_kernel
 from foothold_lab.images.recipes import (
     MIB,
@@ -330,6 +331,7 @@ GUESTS: Mapping[str, Recipe] = {
 }
 RECIPES: Mapping[str, Recipe] = {
     **_BASE,
+    DOCKER_PROFILE.name: DOCKER_PROFILE,
     HOST_AGENT: Recipe(
         name=HOST_AGENT,
         make=make_host_agent,

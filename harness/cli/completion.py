@@ -162,7 +162,7 @@ def _limits(_: click.Context) -> Iterable[str]:
     for usage in USAGES:
         word, equals, value = usage.partition("=")
         # a value in capitals is a placeholder
-        known = value.split("|") if equals and value == value.lower() else [""]
+        known = (each if each == each.lower() else "" for each in value.split("|"))
         yield from (f"{word}{equals}{each}" for each in known)
 
 

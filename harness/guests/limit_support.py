@@ -70,6 +70,10 @@ def support_for(
             f"{format_size(facts.memory >> 20 << 20)} that this guest has",
             "give fewer, or more memory to the guest: half of it must stay",
         )
+    if limits.seccomp and (error := facts.tools.seccomp):
+        return Support(
+            False, f"seccomp is refused here: {os.strerror(error)}", "take another guest"
+        )
     applied = _write_execute(facts) if limits.wx_refused else Support(True)
     if not applied.ok:
         return applied

@@ -54,6 +54,7 @@ CAPABILITIES = Capabilities(
         "rlimit_data": _OF_EMULATOR,
         "rlimit_stack": "the emulator makes the stack of a program",
         "wx_refused": "the emulator itself writes code and executes it",
+        "seccomp": "the filter would see the system calls of the emulator",
         "no_aslr": _PLACES,
         "legacy_layout": _PLACES,
     },

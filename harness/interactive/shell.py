@@ -10,6 +10,7 @@ from pathlib import Path
 from foothold_lab.harness.guests.base import HOST_DIRECTORY, Capabilities, Guest
 from foothold_lab.harness.guests.host_root import is_covered
 from foothold_lab.harness.guests.limit_support import support_for
+from foothold_lab.harness.guests.seccomp_profile import seccomp_filter
 from foothold_lab.harness.interactive.terminal import Streams, relay
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
@@ -18,6 +19,7 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision, Window
 from foothold_lab.harness.transport.conversation import Conversation
+from foothold_lab.images.builder import Builder
 
 START_SECONDS = 60.0  # for a program to be started, on a busy machine
 _OURS = ("TERM", "COLORTERM")  # what a program has to know of the terminal that it writes to
@@ -57,6 +59,7 @@ def supervise(
         directory=request.directory,
         root=guest.paths.root,
         terminal=request.terminal,
+        seccomp=seccomp_filter(limits, facts, Builder()),
     ).under(limits)
     if guest.capabilities.tracer == "emulator" and not request.argv:
         raise UsageError(

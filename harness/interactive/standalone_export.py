@@ -203,6 +203,10 @@ def _subject(recorded: RecordedCell, paths: GuestPaths, scale: float, strace: st
     traced = recorded.verdict.observed is not None and recorded.evidence_files.is_file("strace")
     how = subjects.supervision(recorded.subject, paths, scale, trace=traced)
     how = how.under(recorded.cell.limits)
+    if recorded.cell.limits.seccomp:
+        raise UsageError(
+            "a bundle cannot hold a seccomp profile", "repeat the cell without --bundle"
+        )
     argv = subjects.command(recorded.subject, recorded.cell, paths, trace=traced)
     if paths.placement == "host" and how.fresh_directory:
         # the agent makes directories and roots in guests only

@@ -40,8 +40,10 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """A name that is unique in a run and usable as a relative path."""
-        return f"{self.guest}/{self.limits}/{self.variant}"
+        """A name that is unique in a run and usable as a relative path. A slash within the limits is
+        written %2F.
+        """
+        return f"{self.guest}/{str(self.limits).replace('/', '%2F')}/{self.variant}"
 
     @property
     def variant(self) -> str:

@@ -21,6 +21,7 @@ from foothold_lab.harness.model.sizes import format_size, parse_size
 LOWEST_CEILING, HIGHEST_CEILING = 1 << 32, 1 << 57
 # A plan does not know the pages of its guests: `misaligned` checks a limit against those of a guest.
 SMALLEST_PAGE = 4096
+DOCKER = "docker"  # instead of the file of a seccomp profile: Docker's own
 SOFT = ":soft"  # behind the value of a resource limit: the hard limit stays as it is
 
 
@@ -75,7 +76,7 @@ class Limits:
     of a cgroup. overcommit, max_map_count, mmap_rnd_bits, mmap_rnd_compat_bits, hugepages
     (nr_hugepages): vm.* of the whole guest, restored afterwards, and so is thp, the mode of
     transparent huge pages. legacy_layout: personality(2) ADDR_COMPAT_LAYOUT. wx_refused: memory
-    that is writable and executable is refused. ceiling: the address at which the address space
+    that is writable and executable is refused. seccomp: `docker`, or the file of a profile. ceiling: the address at which the address space
     ends. occupied: ranges that are mapped with PROT_NONE. hints_ignored: the range in which a hint
     is ignored. noreplace_unknown: MAP_FIXED_NOREPLACE has no effect, so the address is a hint.
     noreserve_ignored: MAP_NORESERVE has no effect.
@@ -100,6 +101,7 @@ class Limits:
     no_aslr: bool = False
     legacy_layout: bool = False
     wx_refused: bool = False
+    seccomp: str | None = None
     ceiling: int | None = None
     occupied: tuple[Range, ...] = ()
     hints_ignored: Range | None = None
@@ -228,6 +230,12 @@ def _user(text: str) -> str:
     return text
 
 
+def _profile(text: str) -> str:
+    if not text or not text.isprintable():
+        raise UsageError(f"{text!r} is not a seccomp profile", "write docker, or name a file")
+    return text
+
+
 def _size(field: str) -> _Word:
     return _Word(field, f"{field}=SIZE", parse_size, format_size)
 
@@ -268,6 +276,7 @@ _WORDS: Mapping[str, _Word] = {
     "no-aslr": _Word("no_aslr", "no-aslr", lambda text: not _one_of("")(text), lambda _: ""),
     "layout": _word_for("legacy_layout", "layout=legacy"),
     "wx": _word_for("wx_refused", "wx=refused"),
+    "seccomp": _Word("seccomp", "seccomp=docker|FILE", _profile, str),
     "ceiling": _Word("ceiling", "ceiling=Nbit|ADDRESS", _address, _width),
     "occupied": _Word("occupied", "occupied=START-END", Range.parse, str, repeated=True),
     "hints": _Word(
@@ -297,6 +306,7 @@ _MEANINGS = {
     "no-aslr": "no random addresses",
     "layout": "mappings are placed upward (ADDR_COMPAT_LAYOUT)",
     "wx": "refuse memory that is writable and executable, as MemoryDenyWriteExecute=",
+    "seccomp": "refuse system calls as Docker does, or as a profile of the OCI does",
     "ceiling": "imitate an address space that ends there",
     "occupied": "map a range before the first instruction",
     "hints": "ignore addresses without MAP_FIXED",

@@ -45,7 +45,7 @@ class Supervision:
     `trace_files` the trace has the calls that name files instead of those that map memory. With
     `exit_maps`, a traced program is held before it ends by itself, and its maps are read at the
     checkpoint `end`. `guest_state`: what the program may change of its guest is read after it, or
-    before and after it.
+    before and after it. `seccomp` is a filter for its system calls, an array of struct sock_filter.
     """
 
     trace: bool = False
@@ -70,6 +70,7 @@ class Supervision:
     exit_maps: bool = False
     trace_files: bool = False
     guest_state: GuestStateMoments = ""
+    seccomp: bytes = b""
 
     def under(self, limits: Limits) -> Supervision:
         """Return it with the user that limits name."""

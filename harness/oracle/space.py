@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from foothold_lab.harness.model.errors import UndecidedError
 from foothold_lab.harness.model.facts import Facts
-from foothold_lab.harness.model.limits import Limits, Range
+from foothold_lab.harness.model.limits import DOCKER, Limits, Range
 from foothold_lab.harness.model.sizes import format_size
 from foothold_lab.harness.oracle.forms import FORMS, Process, process_of
 
@@ -195,6 +195,11 @@ class Space:
                 f"the oracle cannot tell whose the failing {others[0]} is: a loader and an "
                 "interpreter make such calls as well",
                 "take fail=hinted:N:ERRNO, or declare in the plan what is expected",
+            )
+        if limits.seccomp not in (None, DOCKER):
+            raise UndecidedError(
+                f"the oracle does not know which calls {limits.seccomp} refuses",
+                "declare in the plan what is expected",
             )
         for doubt, remedy in self._shortages():
             raise UndecidedError(doubt, f"{remedy}, or declare in the plan what is expected")

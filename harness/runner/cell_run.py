@@ -10,6 +10,7 @@ from pathlib import Path
 from foothold_lab.harness import conformance, evidence
 from foothold_lab.harness.guests.base import Support
 from foothold_lab.harness.guests.limit_support import measure_under, support_for
+from foothold_lab.harness.guests.seccomp_profile import seccomp_filter
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Check, Deadline
 from foothold_lab.harness.model.errors import (
@@ -34,7 +35,7 @@ from foothold_lab.harness.model.verdict import (
 )
 from foothold_lab.harness.oracle import predict, unknown
 from foothold_lab.harness.runner.booted_guest import BootedGuest, subject_support
-from foothold_lab.harness.runner.execution import Execution, deadline_for, execute
+from foothold_lab.harness.runner.execution import Conditions, Execution, deadline_for, execute
 from foothold_lab.harness.runner.guest_state import change_of_guest
 from foothold_lab.harness.runner.missing_files import add_missing, missing_files
 from foothold_lab.harness.subjects.subject import Subject, can_judge_under
@@ -117,9 +118,12 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
         if subject.reports:
             predicted, unpredicted = _prediction(cell, facts)
             notes += [unpredicted] if unpredicted else []
-        execution = execute(
-            cell, subject, guest, deadline, trace=not untraced, guest_state=_moments(booted)
+        conditions = Conditions(
+            trace=not untraced,
+            guest_state=_moments(booted),
+            seccomp=seccomp_filter(cell.limits, booted.facts, booted.options.builder),
         )
+        execution = execute(cell, subject, guest, deadline, conditions)
         execution.write(directory, reports=subject.reports)
         observation = execution.observe(
             cell,

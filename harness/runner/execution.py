@@ -85,19 +85,25 @@ def deadline_for(cell: Cell, subject: Subject, guest: Guest) -> Deadline:
     return Deadline.after(max(cell.deadline or CELL_SECONDS, 3 * timeout) * guest.scale)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """How a cell is executed: with a trace or not, when the agent reads the state of the guest, and
+    under which seccomp filter.
+    """
+
+    trace: bool
+    guest_state: GuestStateMoments = ""
+    seccomp: bytes = b""
+
+
 def execute(
-    cell: Cell,
-    subject: Subject,
-    guest: Guest,
-    deadline: Deadline,
-    *,
-    trace: bool,
-    guest_state: GuestStateMoments = "",
+    cell: Cell, subject: Subject, guest: Guest, deadline: Deadline, conditions: Conditions
 ) -> Execution:
     """Run the subject of a cell. Raises what `run_program` raises."""
+    trace, guest_state = conditions.trace, conditions.guest_state
     argv = subjects.command(subject, cell, guest.paths, trace=trace)
     how = subjects.supervision(subject, guest.paths, guest.scale, trace=trace)
-    how = replace(how, guest_state=guest_state)
+    how = replace(how, guest_state=guest_state, seccomp=conditions.seccomp)
     record = run_program(guest, argv, cell.limits, deadline, how=how)
     waits = bool(record.stop and record.stop.activity == "waits" and how.ready_idle)
     if subject.reports or not trace or not record.stopped or record.ready or waits:

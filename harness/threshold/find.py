@@ -10,7 +10,7 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import SubjectError
 from foothold_lab.harness.model.verdict import Outcome
 from foothold_lab.harness.runner.booted_guest import BootedGuest
-from foothold_lab.harness.runner.execution import Execution, deadline_for, execute
+from foothold_lab.harness.runner.execution import Conditions, Execution, deadline_for, execute
 from foothold_lab.harness.subjects.subject import Subject
 from foothold_lab.harness.threshold.bisection import (
     HIGH,
@@ -105,6 +105,7 @@ def _execute(cell: Cell, subject: Subject, booted: BootedGuest, *, trace: bool) 
     """Run a cell; None if its subject cannot be started."""
     guest = booted.guest
     try:
-        return execute(cell, subject, guest, deadline_for(cell, subject, guest), trace=trace)
+        deadline = deadline_for(cell, subject, guest)
+        return execute(cell, subject, guest, deadline, Conditions(trace=trace))
     except SubjectError:
         return None

@@ -99,6 +99,8 @@ def agent_arguments(
     words += _readiness(how)
     if how.user:
         words += ["--user", how.user]
+    if how.seccomp:
+        words += ["--seccomp", how.seccomp.hex()]
     if how.stdin and not how.terminal:
         words += ["--input", how.stdin]
     return [*words, *_options(limits), "--", *argv]

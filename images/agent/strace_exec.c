@@ -42,6 +42,11 @@ noreturn void become_subject(const struct child *child)
 	limits_apply(child->limits);
 	tracer_prepare_child(child->tracer);
 	dup2(child->error, STDERR_FILENO);
+	int error = limits_install_filter(child->limits);
+	if (error) {
+		dprintf(child->report, "cannot install the seccomp filter: %s", strerror(-error));
+		_exit(EXIT_AGENT);
+	}
 	execvp(child->program[0], child->program);
 	dprintf(child->report, "cannot execute %s: %s", child->program[0], strerror(errno));
 	_exit(EXIT_AGENT);

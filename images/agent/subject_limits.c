@@ -148,6 +148,8 @@ int limits_option(struct limits *limits, int argc, char **argv, int at)
 		return parse_number(value, &limits->memory) < 0 ? -EINVAL : 2;
 	if (!strcmp(option, "--write-execute"))
 		return write_execute_option(limits, value);
+	if (!strcmp(option, "--seccomp"))
+		return filter_code_parse(&limits->filter, value) < 0 ? -EINVAL : 2;
 	if (!strcmp(option, "--cgroup")) /* of `exec`: the supervisor has made it */
 		return cgroup_option(limits, value);
 	if (!strcmp(option, "--chroot"))
@@ -170,6 +172,7 @@ void limits_free(struct limits *limits)
 	free(limits->setting);
 	free(limits->env);
 	free(limits->cgroup);
+	free(limits->filter.statement);
 	*limits = NO_LIMITS;
 }
 
@@ -321,5 +324,10 @@ void limits_apply(const struct limits *limits)
 
 bool limits_filter_calls(const struct limits *limits)
 {
-	return limits->refuse_wx && write_execute_prctl() != 0;
+	return limits->filter.count || (limits->refuse_wx && write_execute_prctl() != 0);
+}
+
+int limits_install_filter(const struct limits *limits)
+{
+	return limits->filter.count ? filter_code_install(&limits->filter) : 0;
 }

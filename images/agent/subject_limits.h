@@ -2,6 +2,8 @@
 #ifndef FOOTHOLD_SUBJECT_LIMITS_H
 #define FOOTHOLD_SUBJECT_LIMITS_H
 
+#include "syscall_filter.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,10 +26,11 @@ struct limits {
 	const char *user; /* name or number in the passwd of its root; NULL: that of the agent */
 	const char **env;
 	size_t envs;
-	unsigned long persona; /* flags of personality(2) to add */
-	bool refuse_wx;        /* memory that is writable and executable: write_execute.h */
-	uint64_t memory;       /* bytes of a cgroup of its own; 0: none */
-	char *cgroup;          /* its directory; NULL: none */
+	unsigned long persona;     /* flags of personality(2) to add */
+	bool refuse_wx;            /* memory that is writable and executable: write_execute.h */
+	struct filter_code filter; /* of a seccomp profile */
+	uint64_t memory;           /* bytes of a cgroup of its own; 0: none */
+	char *cgroup;              /* its directory; NULL: none */
 	struct setting *setting;
 	size_t settings;
 };
@@ -38,7 +41,7 @@ struct limits {
  *   --rlimit NAME=NUMBER[:soft]   --cpu N   --chroot DIR   --chdir DIR   --env NAME=VALUE   --user
  * NAME
  *   --layout fixed|legacy   --memory BYTES   --sysctl vm/NAME=VALUE   --cgroup DIR
- *   --thp always|madvise|never   --write-execute refused
+ *   --thp always|madvise|never   --write-execute refused   --seccomp HEX (struct sock_filter[])
  * Returns how many words it has, 0 if it is another option, or -EINVAL for an invalid value. */
 int limits_option(struct limits *limits, int argc, char **argv, int at);
 void limits_free(struct limits *limits);
@@ -51,6 +54,9 @@ int limits_enter(struct limits *limits, char *refused, size_t room);
 void limits_leave(struct limits *limits);
 /* In the child, before exec: apply the limits of the process. Calls die() on failure. */
 void limits_apply(const struct limits *limits);
+/* The last step before exec: install the filter of a profile, if there is one. It may refuse all
+ * but exec. Returns 0 or a negative errno. */
+int limits_install_filter(const struct limits *limits);
 /* Will a seccomp filter refuse calls of the subject? Such a call reaches no other filter: a tracer
  * that stops the subject by a filter does not see it. */
 bool limits_filter_calls(const struct limits *limits);

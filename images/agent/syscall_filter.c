@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -51,6 +54,25 @@ int install_syscall_filter(const struct call_set *set, uint32_t action, unsigned
 	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW);
 	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, action);
 	return install((struct sock_fprog){(unsigned short)(at - code), code}, flags);
+}
+
+int filter_code_parse(struct filter_code *code, const char *text)
+{
+	size_t size = sizeof *code->statement, digits = strspn(text, "0123456789abcdef");
+	size_t count = digits / 2 / size;
+	if (text[digits] || !count || count > BPF_MAXINSNS || digits != 2 * count * size)
+		return -EINVAL;
+	unsigned char *to = xcalloc(count, size);
+	for (size_t i = 0; i < count * size; i++)
+		sscanf(text + 2 * i, "%2hhx", &to[i]);
+	free(code->statement);
+	*code = (struct filter_code){(struct sock_filter *)to, count};
+	return 0;
+}
+
+int filter_code_install(const struct filter_code *code)
+{
+	return install((struct sock_fprog){(unsigned short)code->count, code->statement}, 0);
 }
 
 /* The low half of an argument, which has all flags. */

@@ -2,6 +2,7 @@
 #ifndef FOOTHOLD_SYSCALL_FILTER_H
 #define FOOTHOLD_SYSCALL_FILTER_H
 
+#include <linux/filter.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +22,17 @@ void call_set_add(struct call_set *set, const long *numbers, size_t count);
  * architecture. FLAGS are those of seccomp(2). Returns the result of that call (0, or a listener's
  * descriptor), or a negative errno. */
 int install_syscall_filter(const struct call_set *set, uint32_t action, unsigned flags);
+
+/* A filter as the kernel takes it, compiled elsewhere. */
+struct filter_code {
+	struct sock_filter *statement; /* NULL: none */
+	size_t count;
+};
+
+/* Read it from hexadecimal digits. Returns 0 or -EINVAL. */
+int filter_code_parse(struct filter_code *code, const char *text);
+/* Install it in this process. Returns 0 or a negative errno. */
+int filter_code_install(const struct filter_code *code);
 
 /* A call that fails with ERROR if all bits of MASK are set in an argument, counted from 0. */
 struct refused_call {

@@ -19,6 +19,7 @@ from foothold_lab.harness.guests.limit_support import (
     measure_under,
     support_for,
 )
+from foothold_lab.harness.guests.seccomp_profile import seccomp_filter
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import SubjectError, UnsupportedError
@@ -281,6 +282,33 @@ def test_refuses_memory_that_is_writable_and_executable(booted: Booted) -> None:
     again = f"import os, sys; os.execv(sys.executable, {argv})"
     child = booted.python("wx=refused", again, WRITE_EXECUTE)
     assert child.stdout.split() == record.stdout.split()
+
+
+def test_applies_a_seccomp_profile(booted: Booted, builder: Builder, tmp_path: Path) -> None:
+    """Docker's own refuses personality(2) to a program, and a new call does not exist. The trace shows
+    what was refused.
+    """
+    code = (
+        "import ctypes, os; libc = ctypes.CDLL(None, use_errno=True);"
+        "print(libc.personality(0x40000), ctypes.get_errno(), libc.syscall(999), ctypes.get_errno())"
+    )
+    docker = Limits.parse("seccomp=docker")
+    if not support_for(booted.guest, booted.facts, docker).ok:
+        pytest.skip("no filters here")
+    how = Supervision(trace=True, seccomp=seccomp_filter(docker, booted.facts, builder))
+    argv = [booted.guest.paths.python, "-I", "-S", "-c", code]
+    record = run_program(booted.guest, argv, docker, Deadline.after(60), how=how)
+    assert record.stdout == b"-1 1 -1 38\n", record.stderr
+    # without PTRACE_GET_SYSCALL_INFO (UML) strace takes -1 for a personality
+    refusal = rb"personality\(.*ADDR_NO_RANDOMIZE\) = (-1 EPERM|0xf{16} )"
+    assert re.search(refusal, record.trace or b"")
+    file = tmp_path / "profile.json"
+    kill = {"names": ["personality"], "action": "SCMP_ACT_KILL_PROCESS"}
+    file.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [kill]}))
+    own = Limits.parse(f"seccomp={file}")
+    how = Supervision(seccomp=seccomp_filter(own, booted.facts, builder))
+    killed = run_program(booted.guest, argv, own, Deadline.after(60), how=how)
+    assert killed.ending.signal == 31, "SIGSYS"
 
 
 def test_limits_open_files_softly(booted: Booted) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.failures import CALLS, Failure
 from foothold_lab.harness.model.limits import (
@@ -66,6 +67,7 @@ many = st.builds(
     hugepages=counts,
     thp=st.sampled_from([None, "always", "madvise", "never"]),
     wx_refused=st.booleans(),
+    seccomp=st.sampled_from([None, "docker", "/etc/profile.json", "../my own.json"]),
     noreplace_unknown=st.booleans(),
     noreserve_ignored=st.booleans(),
     no_aslr=st.booleans(),
@@ -137,6 +139,7 @@ def test_words_have_one_spelling() -> None:
         ("memory=300M:soft", "not a size"),
         ("rlimit_nofile=many", "not a count"),
         ("user=no body", "not a user"),
+        ("seccomp=", "not a seccomp profile"),
         ("wx=allowed", "not an allowed value"),
         ("thp=sometimes", "not an allowed value"),
         ("noreplace=ignored", "not an allowed value"),
@@ -162,3 +165,10 @@ def test_nonsense_is_told(text: str, told: str) -> None:
 def test_calls_fail_once_or_again(when: str, failing: list[int]) -> None:
     failure = Failure.parse(f"munmap:{when}:EINVAL")
     assert [count for count in range(1, 8) if failure.fails(count)] == failing
+
+
+def test_the_name_of_a_cell_is_a_relative_path_of_three_parts() -> None:
+    limits = Limits.parse("seccomp=../profiles/mine.json+rlimit_as=1G")
+    cell = Cell(guest="native", limits=limits, policy="", subject="server")
+    assert cell.id == "native/rlimit_as=1G+seccomp=..%2Fprofiles%2Fmine.json/server"
+    assert "seccomp=../profiles/mine.json" in " ".join(cell.command)

@@ -86,6 +86,7 @@ def a_guest(**values: object) -> Guest:
         ("no-aslr", {"tools": Tools(personality=1)}, "Operation not permitted"),
         ("layout=legacy", {"tools": Tools(personality=1)}, "personality"),
         ("wx=refused", {"tools": Tools(mdwe=22, seccomp=22)}, "the kernel lacks PR_SET_MDWE"),
+        ("seccomp=docker", {"tools": Tools(seccomp=22)}, "seccomp is refused here"),
         ("mmap_rnd_bits=28", {}, "belongs to the whole host"),
         ("mmap_rnd_compat_bits=8", {}, "belongs to the whole host"),
         ("hugepages=1", {}, "belongs to the whole host"),
