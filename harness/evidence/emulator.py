@@ -347,7 +347,30 @@ def maps_at(record: Record, log: Log, checkpoint: str) -> tuple[MappedRange, ...
         entries = entries[: reads[nth]]
     pieces = _pieces(entries, record.pid)
     there = RangeIndex(host)
-    return tuple(each for piece in pieces for each in _seen(piece, there, log.base))
+    loaded = _loaded(entries)
+    seen = (each for piece in pieces for each in _seen(piece, there, log.base))
+    return tuple(_named(each, loaded) for each in seen)
+
+
+def _loaded(entries: Sequence[Call | Table]) -> tuple[tuple[int, int, str], ...]:
+    """Return the writable rows of the last table before the first call: the emulator has mapped them,
+    the stack among them, which is executable on mips64.
+    """
+    rows: tuple[tuple[int, int, str], ...] = ()
+    for each in entries:
+        if isinstance(each, Call):
+            break
+        rows = each.rows
+    return tuple(row for row in rows if "w" in row[2])
+
+
+def _named(mapping: MappedRange, loaded: Sequence[tuple[int, int, str]]) -> MappedRange:
+    """Name a mapping that the emulator made before the program started, as the kernel names its own."""
+    if mapping.name or not any(
+        start <= mapping.start and mapping.end <= end for start, end, _ in loaded
+    ):
+        return mapping
+    return replace(mapping, name="[emulator]")
 
 
 def _pieces(entries: Sequence[Call | Table], pid: int) -> tuple[Piece, ...]:

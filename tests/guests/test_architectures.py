@@ -50,6 +50,10 @@ MACHINES = [
     ("qemu-user-i386", 32, 3, True, LOW, LOW),
     ("qemu-user-i386-3g", 32, 3, True, LOW, LOW),
     ("qemu-user-i386-10.0", 32, 3, True, LOW, LOW),
+    ("qemu-user-armhf", 32, 3, True, LOW, LOW),
+    ("qemu-user-ppc64le", 47, 4, True, HIGH, HIGH),
+    ("qemu-user-mips64el", 47, 4, True, HIGH, HIGH),
+    ("qemu-user-s390x-10.0", 47, 4, True, HIGH, HIGH),
 ]
 # a large reservation at a hint, some of it used: what a runtime does, as short as can be
 PROBE = """
@@ -111,7 +115,7 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> dict
     place = tmp_path_factory.mktemp("probes")
     (place / "probe.c").write_text(PROBE)
     made = {}
-    for name in ("arm64", "i386", "riscv64"):
+    for name in ("arm64", "armhf", "i386", "mips64el", "ppc64el", "riscv64", "s390x"):
         port = PORTS[name]
         for linked, command in (
             ("static", [*compiler.command(builder.image, port), "-static"]),
@@ -148,6 +152,20 @@ def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> dict
             },
             ["native", "qemu-user-riscv64"],
         ),
+        # so do arm64 kernels for arm, with pages of 4 and 16 KiB
+        (
+            "armhf-static",
+            {
+                "qemu-arm64": ReservationPath.LOW,
+                "qemu-arm64-16k": ReservationPath.LOW,
+                "qemu-user-armhf": ReservationPath.LOW,
+            },
+            ["qemu-user-arm64"],
+        ),
+        ("armhf-dynamic", {"qemu-user-armhf": ReservationPath.LOW}, []),
+        ("ppc64el-dynamic", {"qemu-user-ppc64le": ReservationPath.HIGH}, ["native"]),
+        ("mips64el-dynamic", {"qemu-user-mips64el": ReservationPath.HIGH}, ["native"]),
+        ("s390x-dynamic", {"qemu-user-s390x-10.0": ReservationPath.HIGH}, ["native"]),
         (
             "arm64-dynamic",
             {

@@ -69,6 +69,38 @@ def test_what_the_kernel_does_not_have_is_not_there(record: Record) -> None:
     assert Code.REPORT_VS_MAPS in samples.codes(seen.contradictions)
 
 
+def test_what_the_emulator_has_mapped_for_the_program_is_its_own() -> None:
+    """Such as the stack, which is executable on mips64."""
+    stack, heap = "4000001000-4000801000", "f840000000-f840100000"
+    log = (
+        "start            end              size             prot\n"
+        "0000004000001000-0000004000801000 0000000000800000 rwx\n"
+        "7 brk(NULL) = 0x0000000122707000\n"
+        "7 mmap(0x000000f840000000,1048576,PROT_EXEC|PROT_READ|PROT_WRITE,"
+        "MAP_PRIVATE|MAP_ANONYMOUS,-1,0)page layout changed following mmap\n"
+        "start            end              size             prot\n"
+        "0000004000001000-0000004000801000 0000000000800000 rwx\n"
+        "000000f840000000-000000f840100000 0000000000100000 rwx\n"
+        " = 0x000000f840000000\n"
+        "7 exit_group(0)\n"
+    )
+    maps = "".join(f"{each} rw-p 00000000 00:00 0 \n" for each in (stack, heap))
+    record = Record(
+        argv=("python3",),
+        pid=7,
+        ending=Ending(status=0),
+        stdout=b"",
+        stderr=b"",
+        maps={"running": maps},
+        stopped=True,
+    )
+    seen = maps_at(record, read_log(log.encode()), "running")
+    assert [(str(each), each.anonymous) for each in seen] == [
+        (f"{stack} rwxp [emulator]", False),
+        (f"{heap} rwxp", True),
+    ]
+
+
 def test_what_the_kernel_keeps_from_being_read_is_not_usable(record: Record) -> None:
     shut = record.maps["end"].replace("0cba1000-0d201000 rw-p", "0cba1000-0d201000 ---p")
     assert shut != record.maps["end"]
