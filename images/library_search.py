@@ -234,10 +234,12 @@ class _Closure:
             wanted = pending.popleft()
             if wanted.name in self._known or self._loader.is_itself(wanted.name):
                 continue
-            self._known.add(wanted.name)
             found = list(self._search(wanted.name, wanted.by))
-            if not (found or wanted.is_optional or _is_relative(wanted.name)):
+            if not found:
+                if wanted.is_optional or _is_relative(wanted.name):
+                    continue
                 raise MissingLibraryError(wanted.name, wanted.by.path)
+            self._known.add(wanted.name)
             for place, each in found:
                 if (count := count + 1) > _MOST_OBJECTS:
                     what = f"{main.path} has more than {_MOST_OBJECTS} libraries"

@@ -174,6 +174,23 @@ def test_all_variants_for_processors_are_found(compiled: Compiled) -> None:
 
 
 @needs_compiler
+def test_a_variant_may_lack_what_the_library_for_all_processors_must_have(
+    compiled: Compiled,
+) -> None:
+    inner = compiled.library("gone/libinner.so")
+    plain = compiled.library("lib/libown.so")
+    compiled.library("lib/glibc-hwcaps/x86-64-v4/libown.so", str(inner))
+    program = compiled.program("prog", plain, f"-Wl,-rpath,{plain.parent}")
+    inner.unlink()
+    assert str(plain) in found_here(program)
+    inner = compiled.library("gone/libinner.so")
+    compiled.library("lib/libown.so", str(inner))
+    inner.unlink()
+    with pytest.raises(MissingLibraryError, match=r"lib/libown\.so needs libinner\.so"):
+        found_here(program)
+
+
+@needs_compiler
 def test_libraries_of_other_machines_are_passed_over(compiled: Compiled) -> None:
     right = compiled.library("right/libown.so")
     wrong = compiled.directory / "wrong/libown.so"
