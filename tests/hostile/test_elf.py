@@ -124,21 +124,43 @@ from foothold_lab.harness.subjects.subject import of_program
 from pathlib import Path
 EVENTS = ("subprocess.", "os.exec", "os.posix_spawn", "os.fork", "mmap.", "ctypes.dlopen")
 sys.addaudithook(lambda event, words: event.startswith(EVENTS) and sys.exit(f"{event} {words}"))
-of_program(sys.argv[1])
-try:
-    uml_release(Path(sys.argv[1]))
-except Exception as error:
-    print(error)
+for path in sys.argv[1:]:
+    of_program(path)
+    try:
+        uml_release(Path(path))
+    except Exception as error:
+        print(error)
 """
 
 
 def test_no_file_of_a_subject_is_mapped_or_executed_here() -> None:
     """A mapped file that becomes shorter ends the process that maps it by SIGBUS."""
-    for path in filter(None, map(shutil.which, ("ls", "python3", "bash", "git"))):
-        argv = [sys.executable, "-c", WATCH, path]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "is not a UML kernel" in done.stdout
+    paths = list(filter(None, map(shutil.which, ("ls", "bash", "git"))))
+    argv = [sys.executable, "-c", WATCH, *paths]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("is not a UML kernel") == len(paths)
+
+
+LIST = """
+import sys
+from foothold_lab.harness.cli import main
+EVENTS = ("subprocess.", "os.exec", "os.posix_spawn", "os.fork", "os.system", "mmap.")
+sys.addaudithook(lambda event, words: event.startswith(EVENTS) and sys.exit(f"{event} {words}"))
+sys.exit(main.main(["plan", sys.argv[1]]))
+"""
+
+
+def test_a_plan_that_is_listed_runs_nothing(tmp_path: Path) -> None:
+    program(tmp_path / "prog", TRUE.read_bytes())
+    (tmp_path / "plan.toml").write_text(
+        'schema = 1\nname = "mine"\n[axes]\nguests = ["native", "uml-7.2", "docker"]\n'
+        'subjects = ["prog"]\n[subject.prog]\nprogram = "./prog"\n'
+    )
+    argv = [sys.executable, "-c", LIST, str(tmp_path / "plan.toml")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "native/none/prog" in done.stdout
 
 
 @needs_compiler
