@@ -140,8 +140,22 @@ def test_root_of_a_read_only_image(images: Images) -> None:
     assert "the root of the container is read-only" in str(refused)
 
 
-def test_musl(images: Images) -> None:
+REACH_AGENT = """
+for agent in 1 $PPID; do
+    $0 head -c 1 /proc/$agent/mem && exit 1
+    $0 readlink /proc/$agent/fd/1 && exit 2
+    true > /proc/$agent/fd/1 && exit 3
+done
+exit 7
+"""
+
+
+def test_musl(images: Images, builder: Builder) -> None:
     with open_guest("docker:foothold-test/musl:1") as guest:
+        busybox = builder.image("root") / "bin/busybox"  # static; it runs as root
+        attack = ("sh", "-c", REACH_AGENT, str(busybox))
+        refused = guest.run_cell(busybox, *attack, expect="status:7")
+        assert refused.result is Result.PASS, str(refused)
         assert printed(guest.run_cell("guest:/usr/bin/program")) == "started with musl\n"
         assert printed(guest.run_cell(images.program)).startswith("user 0, directory")
         limited = guest.run_cell(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.api.guest import OpenGuest
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import open_or_skip
@@ -63,6 +64,17 @@ def test_a_subject_reaches_nothing_of_the_host(
     assert "write kept: done\n" in said
     assert (place / "files/kept").read_text() == "x"
     assert not (sandbox.directory / "guests" / sandbox.name / "share/written").exists()
+
+
+def test_a_subject_cannot_reach_the_agent(sandbox: OpenGuest) -> None:
+    read = "head -c 1 /proc/$PPID/mem || exit 7"
+    passed(sandbox.run_cell("guest:/bin/busybox", "sh", "-c", read, expect="status:7"))
+    write = "echo forged > /proc/$PPID/fd/1 || exit 7"
+    verdict = sandbox.run_cell("guest:/bin/busybox", "sh", "-c", write, expect="status:7")
+    if sandbox.name in GVISOR:  # it lets root open the pipe of another process: the seal finds it
+        assert [each.code for each in verdict.findings] == [Code.SUBJECT_FORGED]
+    else:
+        passed(verdict)
 
 
 def test_nothing_of_a_cell_stays_for_the_next(sandbox: OpenGuest, builder: Builder) -> None:
