@@ -105,8 +105,8 @@ class VmProcess:
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
         self._failure = _Failure()
-        self._panic: GuestError | None = None  # what the console shows
         self._panic_checked = threading.Event()
+        self._panic_guard = threading.Lock()
         self._stopping = False
         self._ssh: Ssh | None = None
         self._line, theirs = socket.socketpair()
@@ -285,8 +285,7 @@ class VmProcess:
         """
         if not self._failure.set(error):
             return
-        if self._ssh and str(error).startswith(KERNEL_PANIC):
-            self._panic = error
+        if self._shows_panic():
             timer = threading.Timer(PANIC_SECONDS, self._check_panic)
             timer.daemon = True
             timer.start()
@@ -299,16 +298,23 @@ class VmProcess:
 
     def _check_panic(self, *, ended: bool = False) -> None:
         """Correct the reason after a panic. `ended`: the process has, so it may have been one."""
-        if self._panic and not self._panic_checked.is_set():
-            self._failure.correct(self._judge_panic(ended=ended))
-            self._panic_checked.set()
-            self._close_line()
+        with self._panic_guard:
+            if self._shows_panic() and not self._panic_checked.is_set():
+                self._failure.correct(self._judge_panic(ended=ended))
+                self._panic_checked.set()
+                self._close_line()
+
+    def _shows_panic(self) -> bool:
+        """Say whether a panic on the console is why the guest will not go on. Before the login no
+        subject runs that could have written it.
+        """
+        return self._ssh is not None and str(self._failure.error).startswith(KERNEL_PANIC)
 
     def _judge_panic(self, *, ended: bool) -> GuestError:
         panic = panic_message(self._console.text)
         if not ended or HALT in panic:
             how = "was halted or rebooted by a program" if ended else "goes on"
-            what = f"{self._panic}; but the guest {how}: the message was forged"
+            what = f"{self._failure.error}; but the guest {how}: the message was forged"
             return GuestError(what, AS_ANOTHER_USER, code=Code.GUEST_PANIC_FORGED)
         why = panic.partition("\n")[0].rpartition(f"{PANIC}: ")[2]
         return GuestError(f"{KERNEL_PANIC}: {why}", code=Code.GUEST_PANIC, panic=panic)
@@ -345,7 +351,7 @@ class VmProcess:
         panic = ""
         if self._failure.wait(1.5):
             self._console.join(0.5)  # the last lines of a dying kernel say most
-            if self._panic:
+            if self._shows_panic():
                 self._panic_checked.wait(2 * PANIC_SECONDS)
             why = self._failure.error
             what, remedy, code, panic = str(why), why.remedy or remedy, why.code, why.panic
