@@ -11,7 +11,7 @@ from foothold_lab.harness.conformance.run_reader import ConformanceRun
 _HEAD = """\
 # What User-Mode Linux does differently
 
-<!-- made by `./foothold differences RUN`, of a run of the plan conformance: change
+<!-- made by `./foothold differences last`, of a run of the plan conformance: change
 harness/conformance/differences.toml, or the probes in images/conformance, instead -->
 
 This page is for people who run programs on User-Mode Linux (UML), and for developers of its kernel.

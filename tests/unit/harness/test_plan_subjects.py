@@ -241,7 +241,7 @@ def test_repeats_have_their_own_names() -> None:
 
 def test_a_pattern_in_an_axis_means_all_matches(tmp_path: Path) -> None:
     plan = read(tmp_path, '["native", "uml-bookworm"]', '["docker", "uml-*"]')
-    uml = ("uml-6.1", "uml-6.12", "uml-7.2", "uml-5.10")
+    uml = ("uml-6.1", "uml-6.12", "uml-7.2", "uml-5.10", "uml-7.2-ptrace")
     assert plan.axes.guests == ("docker", *uml)
     _, cells = overrides("server", "go-*", guests=("uml-*",)).select_cells(plan)
     assert len(cells) == len(uml) * 2

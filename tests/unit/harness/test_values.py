@@ -88,7 +88,7 @@ def test_an_unknown_limit_is_told_with_those_there_are(text: str) -> None:
     with pytest.raises(UsageError, match="unknown limit") as told:
         Limits.parse(text)
     assert "rlimit_as=SIZE" in told.value.remedy
-    assert "fail=CALL:N:ERRNO" in told.value.remedy
+    assert "fail=CALL[WORDS]:WHEN:ERRNO" in told.value.remedy
 
 
 def test_a_limit_almost_right_is_recognised() -> None:
