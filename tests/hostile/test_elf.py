@@ -18,6 +18,8 @@ from foothold_lab.harness.subjects.subject import can_judge_under, of_program
 from foothold_lab.images.elf_file import ElfError, read_elf
 from tests.hostile.targets import check_elf
 
+pytestmark = pytest.mark.thorough
+
 TRUE = Path(shutil.which("true") or "/bin/true").resolve()
 needs_compiler = pytest.mark.skipif(not shutil.which("gcc"), reason="it compiles a program")
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.hostile.targets import TARGETS, fuzz
 
+pytestmark = pytest.mark.thorough
+
 INPUTS = {"package": 30, "run-directory": 10, "elf": 100, "strace": 60, "emulator": 60, "plan": 60}
 
 

@@ -13,6 +13,8 @@ from foothold_lab.allocator.mprof import FLAG_NO_PROFILING
 from foothold_lab.allocator.sizes import MAX_MCACHE_SIZE, SizeClasses
 from foothold_lab.allocator.stats import NAMES
 
+pytestmark = pytest.mark.thorough
+
 CLASS_SIZES = SizeClasses().size[1:]
 FLAGS = (0, 0, 0, FLAG_NO_POINTERS, FLAG_NO_GC, FLAG_NO_PROFILING)
 

@@ -9,6 +9,8 @@ from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.allocator.predict import predict
 from foothold_lab.allocator.workload import run
 
+pytestmark = pytest.mark.thorough
+
 PROBE_TAKEN = ((0xF800000000, 0xF800001000),)
 
 

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 
 from foothold_lab.allocator.modelkernel import BOTTOM_UP_BASE, AddressSpace, Fault, ModelKernel
 
+pytestmark = pytest.mark.thorough
+
 PAGE = 4096
 PAGES = [4 << 10, 16 << 10, 64 << 10]
 FIRST = 1 << 16

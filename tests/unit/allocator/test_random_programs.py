@@ -26,6 +26,8 @@ from foothold_lab.allocator.realkernel import RealKernel
 from foothold_lab.allocator.sizes import PAGE_SHIFT, SizeClasses
 from foothold_lab.allocator.span import SPAN_FREE, SPAN_IN_USE
 
+pytestmark = pytest.mark.thorough
+
 EXAMPLES = int(os.environ.get("FOOTHOLD_EXAMPLES", "40"))
 CLASS_SIZES = SizeClasses().size[1:]
 SIZES = st.one_of(

@@ -22,6 +22,8 @@ from foothold_lab.harness.model.limits import EVERYWHERE, Limits, Range
 from foothold_lab.harness.oracle import modelled
 from tests.unit.harness.samples import facts
 
+pytestmark = pytest.mark.thorough
+
 MIB = 1 << 20
 HIGH = 0xF8 << 32
 EXAMPLES = int(os.environ.get("FOOTHOLD_EXAMPLES", "0"))

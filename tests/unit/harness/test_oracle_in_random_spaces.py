@@ -7,6 +7,8 @@ import pytest
 from bench.oracle import Question, compare, questions
 from foothold_lab.harness.model.limits import Limits
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize(
     ("seed", "page"), [*((seed, 4 << 10) for seed in range(4)), (4, 16 << 10), (5, 64 << 10)]

@@ -15,6 +15,8 @@ import pytest
 from foothold_lab.images import lock
 from foothold_lab.images.catalogue import RECIPES
 
+pytestmark = pytest.mark.thorough
+
 IMAGE = "uml-bookworm"
 BUILD = [sys.executable, "-m", "foothold_lab.harness.cli", "images", "build", IMAGE]
 
