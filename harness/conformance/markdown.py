@@ -29,6 +29,10 @@ is the finding [`conformance/differs`](findings.md); one that is listed and conf
 `conformance/repaired`. The sources of the probes are in `images/conformance`. In the columns of the
 guests, `x` means that the probe differs, and `n/a` that the question does not arise: the processor
 or the kernel lacks an optional feature.
+
+`./foothold repro RUN CELL --bundle FILE` packs a cell that shows a row, to run it without Foothold. To
+add a probe, write a function with `PROBE` in the file of its group. It must conform natively in every
+run: `tests/agent/test_conformance.py` runs it.
 """
 _CANNOT_ANSWER = "(its guest died)"
 

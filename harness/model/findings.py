@@ -90,7 +90,8 @@ class Code(StrEnum):
     CONFORMANCE_GUEST_KILLED = (
         "conformance/guest-killed",
         "The guest died or hung while a probe ran, and no known difference says so.",
-        "Read console.log of the guest. The finding names the probe: run it alone with `--probe`.",
+        "Read console.log of the guest. The finding names the probe: run it alone with `--probe`. The probes "
+        "of its group that follow it by name were not asked, those of other groups were.",
     )
     CONFORMANCE_INCOMPLETE = (
         "conformance/incomplete",
