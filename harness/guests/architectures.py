@@ -37,8 +37,7 @@ class Architecture:
         has one console.
     bus: of virtio devices.
     options: further options of QEMU.
-    restores_with_kernel: whether a guest that is restored from a snapshot loads its kernel too,
-        because it is not a part of the memory.
+    has_snapshots: whether a guest can be restored from a snapshot.
     scale: how many times slower than native an emulated program is (measured, with a margin).
     memory: in MiB.
     accelerators: tried in turn.
@@ -61,7 +60,7 @@ class Architecture:
     accelerators: tuple[str, ...] = ("tcg",)
     bus: str = "pci"
     options: tuple[str, ...] = ()
-    restores_with_kernel: bool = False
+    has_snapshots: bool = True
     also_runs: tuple[str, ...] = ()
 
     @property
@@ -229,11 +228,39 @@ S390X_64 = Architecture(
     bus="ccw",
     scale=30.0,
 )
+MIPS64 = Architecture(
+    name="mips64el",
+    port=MIPS64EL,
+    system="usr/bin/qemu-system-mips64el",
+    board="loongson3-virt",
+    processor="Loongson-3A4000",
+    tool="qemu-mips",
+    kernel="linux-mips64el",
+    initrd="initrd-mips64el",
+    console="ttyS0,115200",
+    boot_line=_QUICK,  # QEMU cuts the command line after 256 bytes
+    has_snapshots=False,  # a restored guest does not answer (measured)
+    scale=30.0,
+    memory=1024,
+)
+ARMV7 = Architecture(
+    name="armhf",
+    port=ARMHF,
+    system="usr/bin/qemu-system-arm",
+    board="virt,highmem=off",
+    processor="cortex-a15",
+    tool="qemu-arm",
+    kernel="linux-armhf",  # with LPAE: others take 15 s to free a large PROT_NONE mapping
+    initrd="initrd-armhf",
+    console="ttyAMA0",
+    boot_line=(*_QUICK, _SKIPPED),
+    scale=30.0,
+)
 ARCHITECTURES = (
     X86_64, X86_64_LA57, X86_64_OLD, X86_64_NEW, I386_PAE, I386_4G,
     ARM64_VA48, ARM64_VA52, ARM64_16K, ARM64_16K_VA52,
     RISCV64_SV39, RISCV64_SV48, RISCV64_SV57,
-    PPC64LE_64K, PPC64LE, S390X_64,
+    PPC64LE_64K, PPC64LE, S390X_64, MIPS64, ARMV7,
 )  # fmt: skip
 
 

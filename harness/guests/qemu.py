@@ -227,7 +227,7 @@ class Qemu:
         """
         config = self._config
         custom = self._kernel.kernel or self._kernel.append or config.images
-        if custom or not config.snapshots:
+        if custom or not (config.snapshots and self._architecture.has_snapshots):
             return self._cold(boot, deadline)
         cache = config.builder.cache
         try:
@@ -288,7 +288,7 @@ class Qemu:
                     options=saved.to_restore(boot.parts.memory, theirs.fileno(), memory),
                     descriptors=(theirs.fileno(), *descriptors),
                     # the kernel is in the memory: to load it takes half of the time (arm64)
-                    loads_kernel=self._architecture.restores_with_kernel,
+                    loads_kernel=False,
                 ),
             )
             theirs.close()  # the monitor ends with QEMU

@@ -37,6 +37,8 @@ MACHINES = [
     ("qemu-ppc64le-64k", 52, 4, True, HIGH, HIGH),
     ("qemu-ppc64le", 46, 4, True, HIGH, HIGH),
     ("qemu-s390x", 64, 5, True, HIGH, HIGH),
+    ("qemu-mips64el", 40, 3, True, HIGH, HIGH),
+    ("qemu-armhf", 32, 3, True, LOW, LOW),
     ("qemu-user-arm64", 47, 4, True, HIGH, HIGH),
     ("qemu-user-arm64-39bit", 39, 3, False, DIES, LOW),
     ("qemu-user-arm64-16k", 47, 3, True, HIGH, HIGH),
@@ -55,6 +57,8 @@ MACHINES = [
     ("qemu-user-mips64el", 47, 4, True, HIGH, HIGH),
     ("qemu-user-s390x-10.0", 47, 4, True, HIGH, HIGH),
 ]
+# pages that are not of 4 KiB
+PAGES = {"16k": 16 << 10, "64k": 64 << 10, "mips64el": 16 << 10}
 # a large reservation at a hint, some of it used: what a runtime does, as short as can be
 PROBE = """
 #include <stdio.h>
@@ -95,7 +99,7 @@ def test_a_machine(
     facts = ready.facts
     assert (facts.bits, facts.levels, facts.hint_high.honoured) == (bits, levels, honoured)
     assert facts.pointer_size == (4 if bits == 32 else 8)
-    assert facts.page_size == next((n << 10 for n in (16, 64) if f"-{n}k" in guest), 4 << 10)
+    assert facts.page_size == next((n for word, n in PAGES.items() if word in guest), 4 << 10)
     for cell, expected in zip(cells, (before, after), strict=True):
         verdict = run.verdicts[cell.id]
         assert verdict.result is Result.PASS, verdict.findings
