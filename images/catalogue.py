@@ -42,7 +42,6 @@ from foothold_lab.images.debian_arch import (
     ARMHF,
     EMULATORS,
     I386,
-    LOONG64,
     MIPS64EL,
     PORTS,
     PPC64EL,
@@ -205,7 +204,6 @@ _MODULES_APART = {
     "linux-ppc64le-64k": "linux-base-powerpc64le-64k",
     "linux-ppc64le": "linux-base-powerpc64le",
     "linux-s390x": "linux-base-s390x",
-    "linux-loong64": "linux-base-loong64",
     "linux-armhf": "linux-base-armmp-lpae",
 }
 
@@ -265,7 +263,6 @@ def _all() -> Iterator[Recipe]:
         ("qemu-riscv", "trixie", "qemu-system-riscv", "opensbi"),
         ("qemu-ppc", "trixie", "qemu-system-ppc"),
         ("qemu-s390x", "trixie", "qemu-system-s390x"),
-        ("qemu-loongarch", "trixie", "qemu-system-misc"),
         ("qemu-mips", "trixie", "qemu-system-mips"),
         (EMULATORS, "bookworm", "qemu-user"),
         ("qemu-user-trixie", "trixie", "qemu-user"),
@@ -290,7 +287,6 @@ def _all() -> Iterator[Recipe]:
         ("ppc64le-64k", PPC64EL, "forky", "linux-image-powerpc64le-64k"),
         ("ppc64le", PPC64EL, "forky", "linux-image-powerpc64le"),
         ("s390x", S390X, "forky", "linux-image-s390x"),
-        ("loong64", LOONG64, "forky", "linux-image-loong64"),
         ("mips64el", MIPS64EL, "bookworm", "linux-image-loongson-3"),
         ("armhf", ARMHF, "forky", "linux-image-armmp-lpae"),
     ):

@@ -98,17 +98,6 @@ S390X = Port(
     triplet="s390x-linux-gnu",
     emulator="qemu-s390x",
 )
-LOONG64 = Port(
-    name="loong64",
-    machine="loongarch64",
-    libraries="loongarch64-linux-gnu",
-    loader="/lib64/ld-linux-loongarch-lp64d.so.1",
-    suite="forky",  # bookworm and trixie do not have this port
-    triplet="loongarch64-linux-gnu",
-    libc_suite="trixie",
-    emulator="qemu-loongarch64",
-    emulators="qemu-user-trixie",  # under bookworm's its programs die of SIGILL
-)
 MIPS64EL = Port(
     name="mips64el",
     machine="mips64",
@@ -129,6 +118,5 @@ ARMHF = Port(
     pointer_size=4,
 )
 PORTS: Mapping[str, Port] = {
-    port.name: port
-    for port in (AMD64, ARM64, I386, RISCV64, PPC64EL, S390X, LOONG64, MIPS64EL, ARMHF)
+    port.name: port for port in (AMD64, ARM64, I386, RISCV64, PPC64EL, S390X, MIPS64EL, ARMHF)
 }
