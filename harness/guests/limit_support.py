@@ -77,6 +77,14 @@ def support_for(
     applied = _write_execute(facts) if limits.wx_refused else Support(True)
     if not applied.ok:
         return applied
+    filters = limits.seccomp or (limits.wx_refused and facts.tools.mdwe)
+    if filters and limits.faults:
+        return Support(
+            False,
+            "a call that a seccomp filter refuses is not seen by the agent, which traces a subject "
+            "under a fault",
+            "give the fault and the filter in cells of their own",
+        )
     faults = _faults(facts, limits, machine) if limits.faults else Support(True)
     return replace(faults, notes=applied.notes) if faults.ok else faults
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foothold_lab.allocator.kernel import ENOMEM, MAP_FIXED, PROT_RW
+from foothold_lab.allocator.kernel import EACCES, ENOMEM, EPERM, MAP_FIXED, PROT_RW, PROT_RWX
 from foothold_lab.allocator.modelkernel import AddressSpace, ModelKernel
 from foothold_lab.allocator.policy import POLICIES
 from foothold_lab.allocator.predict import predict
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 PROBE = 64 << 10
 WRITABLE = PROT_RW & ~1
+EXECUTABLE = PROT_RWX & ~PROT_RW
 
 
 def low_arena(pointer_size: int) -> Range:
@@ -37,8 +38,10 @@ def run(
 
 
 def expectation(modelled: Prediction) -> Expectation:
-    """Say it as the oracle says it."""
+    """Say it as the oracle says it: a runtime that exits without a throw has printed why."""
     message = f"throw: {modelled.message}" if modelled.message else ""
+    if not message and modelled.status and modelled.printed:
+        message = modelled.printed[-1]
     return Expectation(
         path=ReservationPath(modelled.path),
         outcome=Outcome(modelled.outcome),
@@ -59,6 +62,7 @@ class Narrowed(ModelKernel):
         self._limits = limits
         self._overcommit = facts.overcommit if limits.overcommit is None else limits.overcommit
         self._at_once = facts.memory
+        self._wx_errno = EPERM if facts.tools.mdwe else EACCES
         self._hinted = 0
         self._data = None if limits.rlimit_data is None else limits.rlimit_data - process.data
         self._promises = facts.commit_limit - facts.committed - facts.memory // 32 - process.data
@@ -93,6 +97,8 @@ class Narrowed(ModelKernel):
                     return -each.number
             if limits.hints_ignored and addr in limits.hints_ignored:
                 addr = 0
+        if limits.wx_refused and prot & WRITABLE and prot & EXECUTABLE:
+            return -self._wx_errno
         if prot & WRITABLE:
             used = sum(end - start for start, end, had in self.maps() if had & WRITABLE)
             # mmap_region() subtracts every mapping that MAP_FIXED replaces

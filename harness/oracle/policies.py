@@ -53,6 +53,7 @@ OUT_OF_MEMORY = "throw: runtime: out of memory"
 CANNOT_RESERVE = "throw: runtime: cannot reserve arena virtual address space"
 CANNOT_MAP = "throw: runtime: cannot map pages in arena address space"
 CONFLICT = "throw: runtime: address space conflict"
+NO_EXECMEM = "if you're running SELinux, enable execmem for this process."
 
 
 def predict(
@@ -76,6 +77,9 @@ def predict(
         raise UnsupportedError(why, "take a 64-bit guest", code=Code.UNSUPPORTED_POLICY)
     known = POLICIES if facts.pointer_size == 8 else NARROW
     told = known[policy](Space(facts, limits, process))
+    # of what these runtimes do before they map their first table, only a reservation can fail
+    if limits.wx_refused and policy not in SPARSE and told.message != CANNOT_RESERVE:
+        return _maps_code(facts)
     if workload == "default" or told.path is ReservationPath.REFUSED:
         return told
     if told.path is ReservationPath.LOW and workload not in SMALLER and policy not in SPARSE:
@@ -456,6 +460,14 @@ def _starves(space: Space, path: ReservationPath, mapped: int = 0, since: str = 
         OUT_OF_MEMORY if lacks(form.first_heap - TABLES // 2, form.first_bitmap) else NO_TABLE,
         reason,
     )
+
+
+def _maps_code(facts: Facts) -> Expectation:
+    """The runtimes of 2012 map all memory readable, writable and executable, the first table first."""
+    reason = "all memory is mapped as writable and executable, which is refused with"
+    if facts.tools.mdwe:
+        return _dies(NO_TABLE, f"{reason} EPERM")
+    return _dies(NO_EXECMEM, f"{reason} EACCES")
 
 
 def _dies(

@@ -87,6 +87,8 @@ def a_guest(**values: object) -> Guest:
         ("layout=legacy", {"tools": Tools(personality=1)}, "personality"),
         ("wx=refused", {"tools": Tools(mdwe=22, seccomp=22)}, "the kernel lacks PR_SET_MDWE"),
         ("seccomp=docker", {"tools": Tools(seccomp=22)}, "seccomp is refused here"),
+        ("seccomp=docker+hints=ignored", {}, "is not seen by the agent"),
+        ("wx=refused+ceiling=38bit", {}, "is not seen by the agent"),
         ("mmap_rnd_bits=28", {}, "belongs to the whole host"),
         ("mmap_rnd_compat_bits=8", {}, "belongs to the whole host"),
         ("hugepages=1", {}, "belongs to the whole host"),
@@ -156,7 +158,7 @@ def test_supports_other_limits(limit: str) -> None:
     ],
 )
 def test_notes_how_write_and_execute_is_refused(tools: Tools, note: str) -> None:
-    limits = Limits.parse("wx=refused+hints=ignored")
+    limits = Limits.parse("wx=refused")
     assert note in support_for(a_guest(), replace(MEASURED, tools=tools), limits).notes[0]
 
 

@@ -210,14 +210,14 @@ def test_what_it_cannot_tell_is_told_with_a_remedy(limit: str, policy: str, why:
 @pytest.mark.parametrize(
     "limit",
     [
-        "wx=refused", "seccomp=docker", "user=nobody+rlimit_memlock=0+rlimit_nproc=1", "rlimit_fsize=0",
+        "seccomp=docker", "user=nobody+rlimit_memlock=0+rlimit_nproc=1", "rlimit_fsize=0",
         "rlimit_nofile=16:soft", "noreplace=unknown+noreserve=ignored", "mmap_rnd_bits=32",
         "mmap_rnd_compat_bits=16+thp=always", "hugepages=2",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("policy", ["after", "modern"])
 def test_these_limits_do_not_concern_the_allocator(limit: str, policy: str) -> None:
-    """It maps no code, locks and writes nothing, starts no process, and opens few files."""
+    """It locks and writes nothing, starts no process, and opens few files."""
     space = replace(facts(NATIVE), huge_page_size=2 << 20)
     assert predict(space, Limits.parse(limit), policy).agrees(predict(space, Limits(), policy))
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from foothold_lab.harness import oracle
 from foothold_lab.harness.model.errors import UnsupportedError
-from foothold_lab.harness.model.facts import Facts, Hint
+from foothold_lab.harness.model.facts import Facts, Hint, Tools
 from foothold_lab.harness.model.failures import Failure
 from foothold_lab.harness.model.limits import EVERYWHERE, Limits, Range
 from foothold_lab.harness.oracle import modelled
@@ -165,3 +165,22 @@ def test_two_arenas_at_once_need_that_much_memory() -> None:
     assert "promises at most 122M" in foretold.reason
     model = modelled.run("modern-arm64", space, Limits(), process)
     assert foretold.agrees(modelled.expectation(model))
+
+
+@pytest.mark.parametrize("mdwe", [0, 22])
+@pytest.mark.parametrize("task_size", [0x7FC0000000, 0x7FFFFFFFF000])
+@pytest.mark.parametrize("policy", oracle.POLICIES)
+def test_the_runtimes_of_2012_map_all_memory_as_executable(
+    policy: str, task_size: int, mdwe: int
+) -> None:
+    """With EACCES they name SELinux and exit, with EPERM the first table is missing. The runtimes of
+    today map nothing executable.
+    """
+    space = replace(facts(task_size), tools=Tools(mdwe=mdwe))
+    limits = Limits.parse("wx=refused")
+    process = oracle.Process(size=0, data=0, unsure=0, low=LOW[8])
+    foretold = oracle.predict(space, limits, policy, process)
+    assert foretold.agrees(modelled.expectation(modelled.run(policy, space, limits, process)))
+    old = policy in oracle.NARROW
+    words = "out of memory (FixAlloc)" if mdwe else "enable execmem for this process."
+    assert (words in foretold.message) is old
