@@ -162,8 +162,8 @@ def _policies() -> "Mapping[str, Policy]":
             date="2018-08-24",
             commit="go1.11",
             explanation=(
-                "Go since 1.11 (linux/amd64, riscv64): no contiguous arena. Memory is reserved in "
-                "arenas of 64 MiB at the first of 128 hints (0xc0<<32, then 1 TiB apart) that the "
+                "Go since 1.11, on all 64-bit machines but arm64: no contiguous arena. Memory is "
+                "reserved in arenas of 64 MiB at the first of 128 hints (0xc0<<32, then 1 TiB apart) that the "
                 "kernel grants; a hint that is refused is dropped for good, and when all are gone "
                 "any place that the kernel gives is taken, aligned by hand."
             ),
