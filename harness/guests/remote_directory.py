@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import stat
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -249,7 +248,5 @@ def _tree(folder: Path) -> Iterator[Path]:
 
 def _machine_of(head: bytes) -> str:
     """Return the machine of a program from its first bytes; empty if it is not an ELF program."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(head)
-        file.flush()
-        return elf.machine(Path(file.name)) or ""
+    is_elf = len(head) == ELF_HEAD and head[:4] == b"\x7fELF"
+    return elf.machine_of(head) if is_elf else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -192,7 +193,7 @@ class RemoteMachine:
 
     def _record(self, machine: Machine) -> None:
         self._user_id = machine.user_id
-        ports = [_port(each) for each in _machines(machine)]
+        ports = [_port(each) for each in machines_of(machine)]
         self.boot_record.argv = self._address.ssh_command
         self.boot_record.machines = tuple(port.machine for port in ports if port)
         self.boot_record.provenance.update(
@@ -206,7 +207,7 @@ class RemoteMachine:
 
     def _agent_for(self, machine: Machine) -> Path:
         """Return the agent for the user space of a machine, else for its kernel."""
-        for name in _machines(machine):
+        for name in machines_of(machine):
             if port := _port(name):
                 return self._config.builder.image(port.image("agent")) / "agent"
         known = ", ".join(port.machine for port in PORTS.values())
@@ -216,11 +217,13 @@ class RemoteMachine:
         )
 
 
-def _machines(machine: Machine) -> tuple[str, ...]:
+def machines_of(machine: Machine) -> tuple[str, ...]:
     """Return the machines whose programs it runs, that of its user space first."""
-    kernel = {"amd64": "x86_64", "arm64": "aarch64", "i586": "i386", "i686": "i386"}.get(
-        machine.kernel_machine, machine.kernel_machine
-    )
+    kernel = machine.kernel_machine
+    if re.fullmatch(r"i[3-6]86", kernel):
+        kernel = "i386"
+    elif re.fullmatch(r"armv[6-8]\w*", kernel):
+        kernel = "arm"
     return tuple(dict.fromkeys(filter(None, (machine.user_machine, kernel))))
 
 

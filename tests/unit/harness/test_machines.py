@@ -14,6 +14,7 @@ from foothold_lab.harness.cli import main
 from foothold_lab.harness.guests import catalogue
 from foothold_lab.harness.guests.base import GuestPaths
 from foothold_lab.harness.guests.machine_probe import parse_machine, probe_command
+from foothold_lab.harness.guests.remote_machine import machines_of
 from foothold_lab.harness.model.errors import GuestError, UnsupportedError, UsageError
 from foothold_lab.harness.model.ssh_address import SshAddress, split_machine
 from foothold_lab.harness.plan import load_plan
@@ -196,6 +197,24 @@ def test_reads_which_python_a_machine_has(python: str, usable: bool) -> None:
 def test_rejects_what_a_machine_says(old: str, new: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         parse_machine(FACTS.replace(old, new).encode(), "", TOKEN, "board")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "user", "machines"),
+    [
+        ("aarch64", "arm", ("arm", "aarch64")),  # 32 bits on a kernel of 64 bits
+        ("aarch64", "aarch64", ("aarch64",)),
+        ("x86_64", "i386", ("i386", "x86_64")),
+        ("armv7l", "", ("arm",)),
+        ("i686", "", ("i386",)),
+        ("riscv64", "riscv64", ("riscv64",)),
+    ],
+)
+def test_the_user_space_of_a_machine_comes_first(
+    kernel: str, user: str, machines: tuple[str, ...]
+) -> None:
+    text = FACTS.replace("machine aarch64", f"machine {kernel}").encode()
+    assert machines_of(parse_machine(text, user, TOKEN, "board")) == machines
 
 
 def test_says_which_directories_were_refused() -> None:
