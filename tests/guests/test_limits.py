@@ -474,7 +474,7 @@ def test_the_allocator_under_limits_is_as_predicted(
         "fail=hinted:2:ENOMEM", "rlimit_data=9M", "rlimit_data=32M", "overcommit=2", "memory=64M",
         "no-aslr", "layout=legacy+hints=ignored", "ceiling=38bit",
         "layout=legacy+ceiling=38bit+hints=ignored", "rlimit_as=300M+overcommit=2",
-        "rlimit_stack=1M",
+        "rlimit_stack=1M", "wx=refused",
     )  # fmt: skip
     name = known_guests(builder)[guest]
     cells = [
