@@ -106,6 +106,17 @@ def _runtimes(home: Path) -> list[str]:
     return ["--config-file", f"{home}/daemon.json"]
 
 
+def run(argv: list[str]) -> int:
+    """Run a command, and return its exit code. SIGTERM ends it, and then this process."""
+    # Ctrl-C also reaches the command, which stops its guests
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with subprocess.Popen(
+        argv, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ) as command:
+        signal.signal(signal.SIGTERM, lambda *_: command.terminate())
+        return command.wait()
+
+
 def say(text: str) -> None:
     sys.stderr.write(f"tests.engine: {text}\n")
 
@@ -116,12 +127,4 @@ if __name__ == "__main__":
     parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args()
     with engine(seccomp=not given.no_seccomp):
-        # Ctrl-C also reaches the command, which stops its guests
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise SystemExit(
-            subprocess.run(
-                given.command,
-                check=False,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            ).returncode
-        )
+        raise SystemExit(run(given.command))

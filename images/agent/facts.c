@@ -25,7 +25,7 @@
 #else
 #define LOW_HINT 0x10000000u
 #endif
-#define STARTS 6    /* a random bit is equal in all of them once in 32 times */
+#define STARTS 6 /* a random bit is equal in all of them once in 32 times */
 
 static size_t page;
 

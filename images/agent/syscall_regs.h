@@ -43,7 +43,8 @@
 #ifdef __i386__
 #define SYS_map_shadow_stack NO_CALL
 #else
-#define SYS_map_shadow_stack (FIRST_CALL + 453) /* include/uapi/asm-generic/unistd.h, since Linux 6.6 */
+#define SYS_map_shadow_stack                                                                       \
+	(FIRST_CALL + 453) /* include/uapi/asm-generic/unistd.h, since Linux 6.6 */
 #endif
 #endif
 #ifndef SYS_mseal
@@ -365,8 +366,8 @@ static inline void skip_call(registers *all, int error)
 
 #define AUDIT_ARCH_HERE AUDIT_ARCH_PPC64LE
 #define SYSCALL_AND_TRAP 0x7fe0000844000002ULL /* sc; trap */
-#define BY_SCV 0x3000			       /* pt_regs.trap: the call was made by scv, not by sc */
-#define FAILED 0x10000000UL		       /* pt_regs.ccr: the result of sc is an errno */
+#define BY_SCV 0x3000       /* pt_regs.trap: the call was made by scv, not by sc */
+#define FAILED 0x10000000UL /* pt_regs.ccr: the result of sc is an errno */
 typedef struct pt_regs registers;
 
 static inline int get_registers(pid_t tid, registers *all)

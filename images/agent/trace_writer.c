@@ -106,8 +106,7 @@ static const struct name map_flags[] = {{MAP_SHARED, "MAP_SHARED"}, {MAP_PRIVATE
 	{MAP_NONBLOCK, "MAP_NONBLOCK"}, {MAP_STACK, "MAP_STACK"}, {MAP_HUGETLB, "MAP_HUGETLB"},
 	{MAP_FIXED_NOREPLACE, "MAP_FIXED_NOREPLACE"},
 	/* 0 where they do not exist: the end as well */
-	{MAP_SYNC, "MAP_SYNC"}, {MAP_32BIT, "MAP_32BIT"},
-	{0, NULL}};
+	{MAP_SYNC, "MAP_SYNC"}, {MAP_32BIT, "MAP_32BIT"}, {0, NULL}};
 static const struct name move_flags[] = {{MREMAP_MAYMOVE, "MREMAP_MAYMOVE"},
 	{MREMAP_FIXED, "MREMAP_FIXED"}, {MREMAP_DONTUNMAP, "MREMAP_DONTUNMAP"}, {0, NULL}};
 static const struct name clone_flag_names[] = {{CLONE_VM, "CLONE_VM"}, {CLONE_FS, "CLONE_FS"},

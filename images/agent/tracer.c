@@ -119,8 +119,8 @@ static int occupy_range(struct tracer *tracer, struct thread *thread, const regi
 	return 0;
 }
 
-/* Replace 8 bytes of the code of a thread by *TEXT, which gets what was there. Returns 0, or -1 with
- * errno. */
+/* Replace 8 bytes of the code of a thread by *TEXT, which gets what was there. Returns 0, or -1
+ * with errno. */
 static int exchange_text(pid_t tid, uint64_t place, uint64_t *text, uint64_t mask)
 {
 	union {
