@@ -60,7 +60,7 @@ MACHINES = [
 # as ppc64le-64k, or slow: the first boots without a snapshot
 WEEKLY = ("qemu-mips64el", "qemu-armhf", "qemu-ppc64le")
 # pages that are not of 4 KiB
-PAGES = {"16k": 16 << 10, "64k": 64 << 10, "mips64el": 16 << 10}
+PAGES = {"16k": 16 << 10, "64k": 64 << 10, "qemu-mips64el": 16 << 10}
 # a large reservation at a hint, some of it used: what a runtime does, as short as can be
 PROBE = """
 #include <stdio.h>

@@ -107,7 +107,7 @@ void _start(void) {
     __builtin_unreachable();
 }
 """
-FAR_FLAGS = ("-nostdlib", "-no-pie", "-Wl,-Ttext-segment=0x10000000000")
+FAR_FLAGS = ("-nostdlib", "-no-pie", "-Wl,--image-base=0x10000000000")
 EXIT = """
 void _start(void) {
     __asm__ volatile("mov x0, #0; mov x8, #93; svc #0");
