@@ -51,6 +51,11 @@ def seen(verdict: Verdict) -> tuple[Result, Outcome | None, str]:
     return verdict.result, verdict.observed.outcome, verdict.observed.evidence["ending"]
 
 
+def short_timeout(guest: OpenGuest) -> float:
+    """Return a timeout, which is 15 times as long in an emulated guest; the program may run twice."""
+    return 0.2 if guest.name.startswith("qemu") else 1
+
+
 def test_a_program_that_says_that_it_is_ready_and_ends_starts(guest: OpenGuest) -> None:
     for _ in range(20):
         verdict = guest.run_cell("/bin/echo", "ok", ready_pattern="ok")
@@ -82,9 +87,8 @@ def test_arguments_that_the_kernel_refuses_are_an_error_of_usage(
 
 
 def test_maps_and_trace_are_of_one_moment(guest: OpenGuest, compiled: Path) -> None:
-    # an emulated guest takes 15 s for each: its timeouts are longer, and it runs the program twice
     for _ in range(2 if guest.name.startswith("qemu") else 5):
-        verdict = guest.run_cell(compiled / "churn", timeout=0.5)
+        verdict = guest.run_cell(compiled / "churn", timeout=short_timeout(guest) / 2)
         assert (verdict.result, verdict.findings) == (Result.PASS, ()), str(verdict)
         assert verdict.observed
         assert "stopped" not in verdict.observed.evidence  # then they were compared
@@ -136,12 +140,14 @@ def test_a_ready_condition_is_seen_by_the_agent(
     result, outcome, ending = seen(guest.run_cell(program, word, timeout=5, **condition))
     assert (result, outcome) == (Result.PASS, Outcome.STARTS)
     assert said in ending
-    result, outcome, _ = seen(guest.run_cell(program, "none", timeout=1, **condition))
+    result, outcome, _ = seen(
+        guest.run_cell(program, "none", timeout=short_timeout(guest), **condition)
+    )
     assert (result, outcome) == (Result.FAIL, Outcome.HANGS)
 
 
 def test_a_program_that_sleeps_is_not_idle(guest: OpenGuest) -> None:
-    result, outcome, ending = seen(guest.run_cell("/bin/sleep", "60", timeout=1))
+    result, outcome, ending = seen(guest.run_cell("/bin/sleep", "60", timeout=short_timeout(guest)))
     assert (result, outcome) == (Result.PASS, Outcome.STARTS)
     assert "it was still running" in ending
     assert "it waits in" in ending
@@ -152,7 +158,7 @@ def test_a_program_that_sleeps_is_not_idle(guest: OpenGuest) -> None:
 
 def test_a_program_that_computes_starts(guest: OpenGuest) -> None:
     result, outcome, ending = seen(
-        guest.run_cell("/bin/sh", "-c", "while :; do :; done", timeout=1)
+        guest.run_cell("/bin/sh", "-c", "while :; do :; done", timeout=short_timeout(guest))
     )
     assert (result, outcome) == (Result.PASS, Outcome.STARTS)
     assert "(it runs)" in ending
@@ -161,7 +167,9 @@ def test_a_program_that_computes_starts(guest: OpenGuest) -> None:
 def test_a_program_whose_reservations_are_all_refused_hangs(
     guest: OpenGuest, compiled: Path
 ) -> None:
-    verdict = guest.run_cell(compiled / "probe", limits="rlimit_as=100M", timeout=0.5)
+    verdict = guest.run_cell(
+        compiled / "probe", limits="rlimit_as=100M", timeout=short_timeout(guest)
+    )
     assert verdict.observed
     assert verdict.result is Result.FAIL
     assert verdict.observed.outcome is Outcome.HANGS, str(verdict)

@@ -12,14 +12,14 @@ from tests.hostile.conftest import Attack, Attackers
 
 GUESTS = ("native", "uml-6.1", "uml-6.12", "uml-7.2", "uml-7.2-ptrace", "qemu-x86_64")
 HOLD = '{"event": "hold", "at": "reserved"}'
-TIMEOUT = {"qemu-x86_64": 2}  # seconds, of a fast guest; 5 in others
+TIMEOUT = {"qemu-x86_64": 1}  # seconds, of a fast guest; 3 in others
 SCALE = {"uml-6.1": 2, "uml-7.2": 2, "qemu-x86_64": 15}  # by which a guest is slower
 
 
 @pytest.mark.parametrize("guest", GUESTS)
 def test_holds_without_reading_end_at_the_timeout(guest: str, attackers: Attackers) -> None:
     flood = attackers.script("flood", f"yes '{HOLD}' | head -n 90000; sleep 1000")
-    timeout = TIMEOUT.get(guest, 5)
+    timeout = TIMEOUT.get(guest, 3)
     [verdict] = attackers.run(guest, Attack(flood, timeout=timeout)).verdicts.values()
     assert verdict.observed, str(verdict)
     assert "cut checkpoints" in verdict.observed.evidence
