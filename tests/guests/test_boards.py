@@ -44,6 +44,7 @@ class Board:
         self._ssh: Ssh = process._ssh
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._streams: list[SshStream] = []
+        self._pumps: list[threading.Thread] = []
         self.address = SshAddress("127.0.0.1", "root", self._listener.getsockname()[1])
         self._introduce(process, own / ".ssh")
         threading.Thread(target=self._serve, daemon=True).start()
@@ -75,7 +76,14 @@ class Board:
             stream = self._ssh.open(CONNECT, Deadline.after(SECONDS))
             self._streams.append(stream)
             for pump in (_pump_in, _pump_out):
-                threading.Thread(target=pump, args=(line, stream), daemon=True).start()
+                thread = threading.Thread(target=pump, args=(line, stream), daemon=True)
+                self._pumps.append(thread)
+                thread.start()
+
+    def wait_closed(self) -> None:
+        """Wait until all connections are closed: dropbear may refuse a channel while one closes."""
+        for pump in self._pumps:
+            pump.join(SECONDS)
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -158,5 +166,6 @@ def test_a_board_has_the_agent_of_its_user_space(
     assert b"exited with 0" in record.trace
     assert "[stack]" in record.maps["end"]
     one.stop()
+    board.wait_closed()
     assert "foothold-" not in sh(foothold_guest, "ls /tmp /var/tmp")
     assert "foothold-" not in sh(foothold_guest, "cat /proc/[0-9]*/cmdline")
