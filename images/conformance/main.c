@@ -128,6 +128,38 @@ void *map_pages(size_t pages, int protection)
 	return at;
 }
 
+int file_of(size_t pages)
+{
+	int file = (int)syscall(SYS_memfd_create, "probe", MFD_ALLOW_SEALING);
+	if (file < 0 || ftruncate(file, (off_t)(pages * page_size())))
+		cannot("memfd_create");
+	return file;
+}
+
+char *map_file(int file, size_t pages, int flags)
+{
+	char *at = mmap(NULL, pages * page_size(), PROT_READ | PROT_WRITE, flags, file, 0);
+	if (at == MAP_FAILED)
+		cannot("mmap");
+	return at;
+}
+
+bool is_mapped(uintptr_t address)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[512];
+	bool found = false;
+	if (!maps)
+		cannot("fopen");
+	while (fgets(line, sizeof line, maps)) {
+		unsigned long from, to;
+		if (sscanf(line, "%lx-%lx", &from, &to) == 2)
+			found |= address >= from && address < to;
+	}
+	fclose(maps);
+	return found;
+}
+
 void on_signal(int number, handler handle, int flags)
 {
 	struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | flags};

@@ -21,29 +21,13 @@
 
 enum { READ_WRITE = PROT_READ | PROT_WRITE };
 
-static int file_of(size_t pages)
-{
-	int file = (int)syscall(SYS_memfd_create, "probe", MFD_ALLOW_SEALING);
-	if (file < 0 || ftruncate(file, (off_t)(pages * page_size())))
-		cannot("memfd_create");
-	return file;
-}
-
-static char *map(int file, size_t pages, int flags)
-{
-	char *at = mmap(NULL, pages * page_size(), READ_WRITE, flags, file, 0);
-	if (at == MAP_FAILED)
-		cannot("mmap");
-	return at;
-}
-
 /* ---- files ---- */
 
 PROBE(shared_file, "memory/shared-file", "A write through a shared mapping is read from the file, and the reverse.", "mmap(2)")
 {
 	char byte = 0;
 	int file = file_of(1);
-	char *at = map(file, 1, MAP_SHARED);
+	char *at = map_file(file, 1, MAP_SHARED);
 	at[5] = 42;
 	if (pread(file, &byte, 1, 5) != 1)
 		cannot("pread");
@@ -57,7 +41,7 @@ PROBE(private_file, "memory/private-file", "A write through a private mapping is
 {
 	char byte = 1;
 	int file = file_of(1);
-	char *at = map(file, 1, MAP_PRIVATE);
+	char *at = map_file(file, 1, MAP_PRIVATE);
 	at[5] = 42;
 	if (pread(file, &byte, 1, 5) != 1)
 		cannot("pread");
@@ -67,7 +51,7 @@ PROBE(private_file, "memory/private-file", "A write through a private mapping is
 PROBE(two_mappings, "memory/two-mappings", "Two shared mappings of a file show the same bytes.", "mmap(2)")
 {
 	int file = file_of(4);
-	char *one = map(file, 4, MAP_SHARED), *two = map(file, 4, MAP_SHARED);
+	char *one = map_file(file, 4, MAP_SHARED), *two = map_file(file, 4, MAP_SHARED);
 	for (size_t n = 0; n < 4; n++) {
 		one[n * page_size()] = (char)(n + 1);
 		demand_equal(two[n * page_size()], (long)n + 1, "the byte in the other mapping");
@@ -105,7 +89,7 @@ PROBE(truncated, "memory/truncated-file", "A page of a mapping that ftruncate cu
       "mmap(2), ftruncate(2)")
 {
 	int file = file_of(2);
-	char *at = map(file, 2, MAP_SHARED);
+	char *at = map_file(file, 2, MAP_SHARED);
 	at[page_size()] = 42;
 	if (ftruncate(file, (off_t)page_size()))
 		cannot("ftruncate");
@@ -142,14 +126,14 @@ PROBE(private_fork, "memory/private-over-fork", "A write of a child to private m
 
 PROBE(shared_fork, "memory/shared-over-fork", "A write of a child to shared memory is seen by its parent.", "fork(2), mmap(2)")
 {
-	page = map(-1, 1, MAP_SHARED | MAP_ANONYMOUS);
+	page = map_file(-1, 1, MAP_SHARED | MAP_ANONYMOUS);
 	in_child(change_page);
 	demand_equal(*page, 43, "what the parent reads");
 }
 
 PROBE(private_file_fork, "memory/private-file-over-fork", "A written page of a private file mapping is copied at fork.", "fork(2)")
 {
-	page = map(file_of(1), 1, MAP_PRIVATE);
+	page = map_file(file_of(1), 1, MAP_PRIVATE);
 	*page = 42;
 	demand_equal(in_child(change_page), 43, "what the child reads");
 	demand_equal(*page, 42, "what the parent reads");

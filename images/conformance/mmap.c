@@ -28,22 +28,6 @@ static void *map_at(void *address, size_t pages, int protection, int flags)
 	return mmap(address, pages * page_size(), protection, PRIVATE | flags, -1, 0);
 }
 
-static int file_of(size_t pages)
-{
-	int file = (int)syscall(SYS_memfd_create, "probe", 0);
-	if (file < 0 || ftruncate(file, (off_t)(pages * page_size())))
-		cannot("memfd_create");
-	return file;
-}
-
-static char *map_file(int file, size_t pages, int flags)
-{
-	char *at = mmap(NULL, pages * page_size(), READ_WRITE, flags, file, 0);
-	if (at == MAP_FAILED)
-		cannot("mmap");
-	return at;
-}
-
 /* An address where so many pages are free. */
 static char *free_range(size_t pages)
 {
@@ -170,22 +154,6 @@ PROBE(unreadable_write, "mmap/read-only-file", "A shared writable mapping of a r
 /* ---- the ends of the address space ---- */
 
 #ifdef __x86_64__
-static bool in_maps(uintptr_t address)
-{
-	FILE *maps = fopen("/proc/self/maps", "r");
-	char line[512];
-	bool found = false;
-	if (!maps)
-		cannot("fopen");
-	while (fgets(line, sizeof line, maps)) {
-		unsigned long from, to;
-		if (sscanf(line, "%lx-%lx", &from, &to) == 2)
-			found |= address >= from && address < to;
-	}
-	fclose(maps);
-	return found;
-}
-
 enum { LAST_PAGES = 64, PLACES = 3 * LAST_PAGES };
 static const uintptr_t LARGEST_END = 0x7ffffffff000UL;
 
@@ -219,7 +187,7 @@ static size_t hidden_places(uintptr_t *places)
 		places[count++] = LARGEST_END - page_size() * (size_t)n;
 	size_t hidden = 0;
 	for (size_t n = 0; n < count; n++)
-		if (places[n] < LARGEST_END && !in_maps(places[n]))
+		if (places[n] < LARGEST_END && !is_mapped(places[n]))
 			places[hidden++] = places[n];
 	return hidden;
 }

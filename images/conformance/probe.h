@@ -64,6 +64,12 @@ void demand_equal(long actual, long wanted, const char *what);
 /* Map fresh private memory of so many pages, or end the probe. */
 void *map_pages(size_t pages, int protection);
 size_t page_size(void);
+/* Make a file in memory of so many pages, which may be sealed. */
+int file_of(size_t pages);
+/* Map a file, to read and write. */
+char *map_file(int file, size_t pages, int flags);
+/* Whether /proc/self/maps shows an address. */
+bool is_mapped(uintptr_t address);
 
 /* Install a handler with SA_SIGINFO and further flags, or end the probe. */
 typedef void (*handler)(int, siginfo_t *, void *);

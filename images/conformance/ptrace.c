@@ -133,44 +133,39 @@ static int result_of_getppid(void)
 	return syscall(SYS_getppid) == 4711 ? 42 : 1;
 }
 
-PROBE(skip_syscall, "ptrace/skip-syscall", "A tracer that sets orig_rax to -1 skips the call, and may set its result.", "ptrace(2); sandboxes depend on it")
+/* Replace the number of a traced child's getppid; return its registers at the exit of the call. */
+static struct user_regs_struct replace_getppid(pid_t child, unsigned long number)
 {
 	struct user_regs_struct registers;
-	pid_t child = traced(result_of_getppid, PTRACE_O_TRACESYSGOOD);
 	while (resume(PTRACE_SYSCALL, child, 0)) {
 		request(PTRACE_GETREGS, child, 0, (uintptr_t)&registers);
 		if (registers.orig_rax != SYS_getppid)
 			continue;
-		registers.orig_rax = (unsigned long)-1;
+		registers.orig_rax = number;
 		request(PTRACE_SETREGS, child, 0, (uintptr_t)&registers);
 		resume(PTRACE_SYSCALL, child, 0);
 		request(PTRACE_GETREGS, child, 0, (uintptr_t)&registers);
-		demand_equal((long)registers.rax, -ENOSYS, "rax after the skipped call");
-		registers.rax = 4711;
-		request(PTRACE_SETREGS, child, 0, (uintptr_t)&registers);
-		demand_equal(resume(PTRACE_CONT, child, 0), 0, "the next stop");
-		demand_equal(WEXITSTATUS(status), 42, "the exit status of the child");
-		return;
+		return registers;
 	}
 	differs("the call was not seen");
 }
 
+PROBE(skip_syscall, "ptrace/skip-syscall", "A tracer that sets orig_rax to -1 skips the call, and may set its result.", "ptrace(2); sandboxes depend on it")
+{
+	pid_t child = traced(result_of_getppid, PTRACE_O_TRACESYSGOOD);
+	struct user_regs_struct registers = replace_getppid(child, (unsigned long)-1);
+	demand_equal((long)registers.rax, -ENOSYS, "rax after the skipped call");
+	registers.rax = 4711;
+	request(PTRACE_SETREGS, child, 0, (uintptr_t)&registers);
+	demand_equal(resume(PTRACE_CONT, child, 0), 0, "the next stop");
+	demand_equal(WEXITSTATUS(status), 42, "the exit status of the child");
+}
+
 PROBE(change_syscall, "ptrace/change-syscall", "A tracer may replace a call by another one.", "ptrace(2)")
 {
-	struct user_regs_struct registers;
 	pid_t child = traced(result_of_getppid, PTRACE_O_TRACESYSGOOD);
-	while (resume(PTRACE_SYSCALL, child, 0)) {
-		request(PTRACE_GETREGS, child, 0, (uintptr_t)&registers);
-		if (registers.orig_rax != SYS_getppid)
-			continue;
-		registers.orig_rax = SYS_getpid;
-		request(PTRACE_SETREGS, child, 0, (uintptr_t)&registers);
-		resume(PTRACE_SYSCALL, child, 0);
-		request(PTRACE_GETREGS, child, 0, (uintptr_t)&registers);
-		demand_equal((long)registers.rax, child, "the result");
-		return;
-	}
-	differs("the call was not seen");
+	struct user_regs_struct registers = replace_getppid(child, SYS_getpid);
+	demand_equal((long)registers.rax, child, "the result");
 }
 
 PROBE(set_ip, "ptrace/set-instruction-pointer", "PTRACE_SETREGS changes the place at which the child resumes.", "ptrace(2)")

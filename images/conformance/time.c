@@ -195,24 +195,25 @@ PROBE(real_timer, "time/itimer-real", "ITIMER_REAL signals SIGALRM each period."
 	DEMAND(calls >= 5, "%d signals in 5 s", (int)calls);
 }
 
-PROBE(virtual_timer, "time/itimer-virtual", "ITIMER_VIRTUAL signals SIGVTALRM while the process computes.", "setitimer(2)")
+/* Compute under a timer of 10 ms until three signals have come. */
+static void compute_under_timer(int timer, int number)
 {
-	on_signal(SIGVTALRM, count, 0);
-	setitimer(ITIMER_VIRTUAL, &(struct itimerval){{0, 10000}, {0, 10000}}, NULL);
+	on_signal(number, count, 0);
+	setitimer(timer, &(struct itimerval){{0, 10000}, {0, 10000}}, NULL);
 	double end = now() + 5;
 	while (calls < 3 && now() < end)
 		use_processor(0.01);
 	DEMAND(calls >= 3, "%d signals in 5 s", (int)calls);
 }
 
+PROBE(virtual_timer, "time/itimer-virtual", "ITIMER_VIRTUAL signals SIGVTALRM while the process computes.", "setitimer(2)")
+{
+	compute_under_timer(ITIMER_VIRTUAL, SIGVTALRM);
+}
+
 PROBE(profile_timer, "time/itimer-prof", "ITIMER_PROF signals SIGPROF while the process computes: profilers need it.", "setitimer(2)")
 {
-	on_signal(SIGPROF, count, 0);
-	setitimer(ITIMER_PROF, &(struct itimerval){{0, 10000}, {0, 10000}}, NULL);
-	double end = now() + 5;
-	while (calls < 3 && now() < end)
-		use_processor(0.01);
-	DEMAND(calls >= 3, "%d signals in 5 s", (int)calls);
+	compute_under_timer(ITIMER_PROF, SIGPROF);
 }
 
 PROBE(timer_rest, "time/itimer-rest", "getitimer tells what remains of a timer.", "getitimer(2)")

@@ -108,7 +108,7 @@ PROBE(trap_flag_set, "trap/flag-set-by-handler",
 }
 
 PROBE(trap_flag_syscall, "trap/flag-over-syscall",
-      "The trap flag works on over a system call: the instruction after it is followed by SIGTRAP.",
+      "A system call keeps the trap flag set: SIGTRAP follows the next instruction.",
       STEP_SOURCE)
 {
 	unsigned long after = 0, result = SYS_getpid;
@@ -406,29 +406,13 @@ PROBE(high_syscall, "trap/syscall-high-bits", "System call numbers beyond all ta
 
 /* ---- the vdso ---- */
 
-static bool vdso_mapped(unsigned long address)
-{
-	FILE *maps = fopen("/proc/self/maps", "r");
-	char line[512];
-	bool found = false;
-	if (!maps)
-		cannot("fopen");
-	while (fgets(line, sizeof line, maps)) {
-		unsigned long start, end;
-		if (sscanf(line, "%lx-%lx", &start, &end) == 2)
-			found |= address >= start && address < end;
-	}
-	fclose(maps);
-	return found;
-}
-
 PROBE(vdso, "trap/vdso", "If AT_SYSINFO_EHDR is there, a mapped ELF image is at its address.", "vdso(7)")
 {
 	unsigned long address = getauxval(AT_SYSINFO_EHDR);
 	if (!address)
 		skips("the kernel has no vdso");
 	set_value((long)address);
-	DEMAND(vdso_mapped(address), "/proc/self/maps does not show it");
+	DEMAND(is_mapped(address), "/proc/self/maps does not show it");
 	DEMAND(!memcmp((void *)address, ELFMAG, SELFMAG), "it is not an ELF image");
 }
 
