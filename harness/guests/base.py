@@ -26,6 +26,10 @@ HOST_LIMITS: Mapping[str, str] = {
     "hugepages": "vm.nr_hugepages belongs to the whole host and is not changed",
     "thp": "the mode of transparent huge pages belongs to the whole host and is not changed",
 }  # limits that a guest on the host's own kernel does not support, and why
+HOST_LIMITS_AND_CGROUPS: Mapping[str, str] = {
+    **HOST_LIMITS,
+    "memory": "the cgroups of the host are not changed",
+}  # the same for a guest that gets no cgroup of its own
 
 AGENT = "/init"  # path of the agent in every root file system of ours
 PYTHON = "/usr/bin/python3"  # path of the interpreter there

@@ -11,20 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from foothold_lab.harness.guests.base import HOST_LIMITS, Capabilities, Placement, Support
+from foothold_lab.harness.guests.base import Capabilities, Placement, Support
 from foothold_lab.harness.guests.bound_root import FRESH, root_steps
 from foothold_lab.harness.guests.host_probe import probe_host
-from foothold_lab.harness.guests.sandbox import SandboxView
+from foothold_lab.harness.guests.sandbox import ON_HOST_KERNEL, SandboxView
 from foothold_lab.harness.guests.uml import ALLOW_NAMESPACES
 from foothold_lab.harness.guests.vm_process import ENVIRONMENT
 from foothold_lab.images.catalogue import BUBBLEWRAP
 
-CAPABILITIES = Capabilities(
-    own_kernel=False,
-    shares_live=True,
-    fresh=True,
-    unsupported_limits={**HOST_LIMITS, "memory": "the cgroups of the host are not changed"},
-)
 # A user of the sandbox is the caller on the host, who may be root: without capabilities, but the
 # owner of these files. The list is that of readonlyPaths in containers (moby, oci/defaults.go).
 _READ_ONLY = tuple(f"/proc/{each}" for each in ("bus", "fs", "irq", "sys", "sysrq-trigger"))
@@ -36,7 +30,7 @@ class Bubblewrap:
     """`bwrap` of this machine, or else that of Debian's package."""
 
     scale: float = 1.0
-    capabilities: Capabilities = CAPABILITIES
+    capabilities: Capabilities = ON_HOST_KERNEL
     placement: Placement = "bound"
     has_users: bool = False
 

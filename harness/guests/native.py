@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from foothold_lab.harness.guests.base import (
-    HOST_LIMITS,
+    HOST_LIMITS_AND_CGROUPS,
     BootRecord,
     Capabilities,
     GuestConfig,
@@ -50,7 +50,7 @@ CAPABILITIES = Capabilities(
     own_kernel=False,
     host_paths=True,
     shares_live=True,
-    unsupported_limits={**HOST_LIMITS, "memory": "the cgroups of the host are not changed"},
+    unsupported_limits=HOST_LIMITS_AND_CGROUPS,
 )
 
 

@@ -9,20 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foothold_lab.harness.guests import bubblewrap
-from foothold_lab.harness.guests.base import HOST_LIMITS, Capabilities, Placement, Support
+from foothold_lab.harness.guests.base import Capabilities, Placement, Support
 from foothold_lab.harness.guests.bound_root import FRESH, overlay_steps
-from foothold_lab.harness.guests.sandbox import SandboxView
+from foothold_lab.harness.guests.sandbox import ON_HOST_KERNEL, SandboxView
 from foothold_lab.harness.guests.vm_process import ENVIRONMENT
 from foothold_lab.images.catalogue import NSPAWN
 from foothold_lab.images.debian_arch import AMD64
 from foothold_lab.images.recipes import library_directories, loader
-
-CAPABILITIES = Capabilities(
-    own_kernel=False,
-    shares_live=True,
-    fresh=True,
-    unsupported_limits={**HOST_LIMITS, "memory": "the cgroups of the host are not changed"},
-)
 
 _OWN = ("/run", "/tmp")  # systemd-nspawn mounts them
 
@@ -32,7 +25,7 @@ class Nspawn:
     """`systemd-nspawn` of this machine, or else that of Debian's package."""
 
     scale: float = 1.5
-    capabilities: Capabilities = CAPABILITIES
+    capabilities: Capabilities = ON_HOST_KERNEL
     placement: Placement = "bound"
     has_users: bool = False
 

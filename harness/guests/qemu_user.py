@@ -16,7 +16,7 @@ from pathlib import Path
 
 from foothold_lab.harness.guests.architectures import Emulation
 from foothold_lab.harness.guests.base import (
-    HOST_LIMITS,
+    HOST_LIMITS_AND_CGROUPS,
     PYTHON,
     BootRecord,
     Capabilities,
@@ -48,8 +48,7 @@ CAPABILITIES = Capabilities(
     shares_live=True,
     tracer="emulator",
     unsupported_limits={
-        **HOST_LIMITS,
-        "memory": "the cgroups of the host are not changed",
+        **HOST_LIMITS_AND_CGROUPS,
         "rlimit_as": _OF_EMULATOR,
         "rlimit_data": _OF_EMULATOR,
         "rlimit_stack": "the emulator makes the stack of a program",

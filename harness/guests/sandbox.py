@@ -16,6 +16,7 @@ from typing import Protocol
 
 from foothold_lab.harness.guests.base import (
     AGENT,
+    HOST_LIMITS_AND_CGROUPS,
     LEAVE_ROOT,
     NO_HOST_ROOT,
     BootRecord,
@@ -37,6 +38,13 @@ from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.stream import PipeStream, Stream
 from foothold_lab.harness.transport.supervised import agent_arguments, measured
 from foothold_lab.images import apt
+
+ON_HOST_KERNEL = Capabilities(  # of a sandbox on the kernel of this machine
+    own_kernel=False,
+    shares_live=True,
+    fresh=True,
+    unsupported_limits=HOST_LIMITS_AND_CGROUPS,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
