@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from foothold_lab.harness import subjects
 from foothold_lab.harness.api.guest import OpenGuest, open_guest
+from foothold_lab.harness.cli.context import make_vocabulary
 from foothold_lab.harness.guests.base import Guest, GuestConfig
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
 from foothold_lab.harness.guests.uml import Uml, UmlKernel
@@ -19,11 +20,12 @@ from foothold_lab.harness.model import events
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.facts import Facts
-from foothold_lab.harness.model.verdict import Verdict
-from foothold_lab.harness.plan import Vocabulary, find_plan, load_plan
+from foothold_lab.harness.model.verdict import Result, Verdict
+from foothold_lab.harness.plan import Selection, Vocabulary, find_plan, load_plan
 from foothold_lab.harness.reporters import Bus
 from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
 from foothold_lab.harness.runner import RunOptions, RunSummary, run_cells
+from foothold_lab.harness.subjects.packaged import subject
 from foothold_lab.images import compiler
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import Port
@@ -175,6 +177,25 @@ def happen(
         )
     verdicts = {each.cell: each.verdict for each in seen if isinstance(each, events.CellFinished)}
     return Happened(summary, directory, verdicts, seen)
+
+
+def run_plan(
+    name: str, builder: Builder, directory: Path, selection: Selection
+) -> dict[str, Verdict]:
+    """Run the selected cells of a built-in plan; return their verdicts by name."""
+    cells = load_plan(find_plan(name), make_vocabulary(builder)).cells(selection)
+    packaged = {each: subject(each, builder) for each in {cell.subject for cell in cells}}
+    return happen(cells, builder, directory, subjects=packaged).verdicts
+
+
+def check_all_pass(verdicts: Mapping[str, Verdict]) -> None:
+    """Every cell passes, unless this machine cannot boot its guest."""
+    wrong = [
+        f"{name}: {verdict}"
+        for name, verdict in verdicts.items()
+        if verdict.result not in (Result.PASS, Result.UNSUPPORTED)
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def names(builder: Builder) -> list[str]:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from foothold_lab.harness.cli.bisect import SKIP
-from foothold_lab.harness.cli.context import FINDING, OK, make_vocabulary
+from foothold_lab.harness.cli.context import FINDING, OK
 from foothold_lab.harness.cli.main import main
 from foothold_lab.harness.conformance import known_differences
 from foothold_lab.harness.conformance.markdown import page
 from foothold_lab.harness.conformance.run_reader import read_run
-from foothold_lab.harness.model import events
-from foothold_lab.harness.model.verdict import Result, Verdict
-from foothold_lab.harness.plan import Axes, Selection, find_plan, load_plan
-from foothold_lab.harness.reporters import Bus
-from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
-from foothold_lab.harness.runner import RunOptions, run_cells
-from foothold_lab.harness.subjects.packaged import subject
+from foothold_lab.harness.plan import Axes, Selection
 from foothold_lab.harness.subjects.probes import GROUPS
 from foothold_lab.images.builder import Builder
+from tests.guests.conftest import check_all_pass, run_plan
 
 # the first members of the table, found before the probes were written
 FIRST_KNOWN = {
@@ -33,45 +27,10 @@ FIRST_KNOWN = {
 }
 
 
-class Verdicts:
-    """A reporter that keeps the verdicts of a run."""
-
-    def __init__(self) -> None:
-        self.by_cell: dict[str, Verdict] = {}
-
-    def __call__(self, event: events.AnyEvent) -> None:
-        if isinstance(event, events.CellFinished):
-            self.by_cell[event.cell] = event.verdict
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def run(builder: Builder, directory: Path, selection: Selection) -> Mapping[str, Verdict]:
-    """Run the selected cells of the plan; return their verdicts by name."""
-    cells = load_plan(find_plan("conformance"), make_vocabulary(builder)).cells(selection)
-    subjects = {name: subject(name, builder) for name in {cell.subject for cell in cells}}
-    verdicts = Verdicts()
-    options = RunOptions(directory=directory, builder=builder, subjects=subjects)
-    with Bus([RunDirectoryReporter(directory), verdicts]) as bus:
-        run_cells(cells, options, bus)
-    return verdicts.by_cell
-
-
-def check(verdicts: Mapping[str, Verdict]) -> None:
-    """Every cell passes, unless this machine cannot boot its guest."""
-    wrong = [
-        f"{name}: {verdict}"
-        for name, verdict in verdicts.items()
-        if verdict.result not in (Result.PASS, Result.UNSUPPORTED)
-    ]
-    assert not wrong, "\n".join(wrong)
-
-
 def test_a_uml_kernel_differs_only_as_is_known(builder: Builder, tmp_path: Path) -> None:
     groups = tuple(f"conformance-{group}" for group in GROUPS)
     axes = Axes(guests=("uml-7.2",), subjects=groups)
-    check(run(builder, tmp_path / "run", Selection(axes=axes)))
+    check_all_pass(run_plan("conformance", builder, tmp_path / "run", Selection(axes=axes)))
     found = read_run(tmp_path / "run")
     assert len(found.answers) >= 300
     flag = found.differing["signal/direction-flag"]["uml-7.2"]
@@ -105,7 +64,7 @@ def test_a_probe_answers_a_bisection(
 @pytest.mark.weekly
 @pytest.mark.timeout(1200)
 def test_all_kernels_differ_only_as_is_known(builder: Builder, tmp_path: Path) -> None:
-    check(run(builder, tmp_path / "run", Selection()))
+    check_all_pass(run_plan("conformance", builder, tmp_path / "run", Selection()))
     found = read_run(tmp_path / "run")
     booted = set(found.kernels)
     for probe, guests in FIRST_KNOWN.items():

@@ -21,7 +21,6 @@ from tests.guests.processes import living, wait_until_gone
 
 GVISOR = ("gvisor", "gvisor-ptrace")
 GUESTS = (*GVISOR, "bubblewrap", "nspawn")
-pytestmark = pytest.mark.xdist_group("sandboxes")
 
 
 @pytest.fixture(scope="module", params=GUESTS)

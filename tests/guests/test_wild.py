@@ -7,41 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.cli.context import make_vocabulary
-from foothold_lab.harness.model import events
 from foothold_lab.harness.model.verdict import Result, Verdict
-from foothold_lab.harness.plan import Selection, find_plan, load_plan
-from foothold_lab.harness.runner import RunOptions, run_cells
-from foothold_lab.harness.subjects.packaged import subject
+from foothold_lab.harness.plan import Selection
 from foothold_lab.images.builder import Builder
-
-
-def run(builder: Builder, directory: Path, selection: Selection) -> Mapping[str, Verdict]:
-    """Run the selected cells of the plan; return their verdicts by name."""
-    cells = load_plan(find_plan("wild"), make_vocabulary(builder)).cells(selection)
-    subjects = {name: subject(name, builder) for name in {cell.subject for cell in cells}}
-    seen: list[events.AnyEvent] = []
-    run_cells(
-        cells, RunOptions(directory=directory, builder=builder, subjects=subjects), seen.append
-    )
-    return {each.cell: each.verdict for each in seen if isinstance(each, events.CellFinished)}
+from tests.guests.conftest import check_all_pass, run_plan
 
 
 def check(verdicts: Mapping[str, Verdict]) -> None:
     """Every cell passes, unless this machine cannot boot its guest."""
-    wrong = [
-        f"{name}: {verdict}"
-        for name, verdict in verdicts.items()
-        if verdict.result not in (Result.PASS, Result.UNSUPPORTED)
-    ]
-    assert not wrong, "\n".join(wrong)
+    check_all_pass(verdicts)
     native = [verdict for name, verdict in verdicts.items() if name.startswith("native/none/")]
     assert any(verdict.result is Result.PASS for verdict in native)
 
 
 def test_servers_and_scripts_start_for_the_stated_reason(builder: Builder, tmp_path: Path) -> None:
     """Six small programs, natively and in UML: several in one guest, each in a fresh directory."""
-    verdicts = run(builder, tmp_path / "run", Selection(tags=("quick",)))
+    verdicts = run_plan("wild", builder, tmp_path / "run", Selection(tags=("quick",)))
     assert len(verdicts) == 54
     check(verdicts)
     table = verdicts["native/rlimit_as=800M/memcached"].observed
@@ -57,5 +38,5 @@ def test_servers_and_scripts_start_for_the_stated_reason(builder: Builder, tmp_p
 def test_every_program_starts_or_dies_for_the_stated_reason(
     builder: Builder, tmp_path: Path
 ) -> None:
-    verdicts = run(builder, tmp_path / "run", Selection())
+    verdicts = run_plan("wild", builder, tmp_path / "run", Selection())
     check(verdicts)

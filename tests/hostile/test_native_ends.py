@@ -28,6 +28,7 @@ from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import BootGuest, boot, builder, history, images, place
+from tests.guests.processes import with_word
 
 __all__ = ["boot", "builder", "history", "images", "place"]
 
@@ -48,15 +49,7 @@ STOP_BOTH = (
 
 def left(token: str) -> list[int]:
     """Return the processes whose command line has the token."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if token.encode() in words and int(process.name) != os.getpid():
-            found.append(int(process.name))
-    return found
+    return list(with_word(token))
 
 
 def left_after(token: str, seconds: float) -> list[int]:
