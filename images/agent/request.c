@@ -31,12 +31,16 @@ static void read_request(struct arguments *request)
 }
 
 /* Returns a descriptor that is readable when the session is gone. The lock on it says that this
- * process is not. */
+ * process is not. Exits if the session was killed before: poll(2) reports only a writer that goes
+ * after the FIFO was opened, so the end of file is read here. */
 static int join_session(void)
 {
+	char none;
 	int fifo = open(SESSION_FIFO, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fifo < 0 || flock(fifo, LOCK_SH) < 0)
 		die(errno, "cannot join", "the session");
+	if (read(fifo, &none, 1) == 0)
+		exit(EXIT_AGENT);
 	return fifo;
 }
 

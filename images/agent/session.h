@@ -3,10 +3,12 @@
  * The harness makes a directory of mode 0700 there and copies this program into it as `agent`. Then
  * it starts two roles of it, each over an SSH channel of its own:
  *
- *   agent session TOKEN SECONDS   owns the directory. It makes the files that the harness sends.
- * When its standard input ends, or the harness is silent for SECONDS, it waits for all that runs
- * there to end, and removes the directory. agent request TOKEN           reads a command of the
- * agent (`run ...`) from standard input, and runs it under a keeper, whose owner is the session.
+ * `agent session TOKEN SECONDS` owns the directory. It makes the files that the harness sends. When
+ * its standard input ends, or the harness is silent for SECONDS, it waits for all that runs there
+ * to end, and removes the directory.
+ *
+ * `agent request TOKEN` reads a command of the agent (`run ...`) from standard input, and runs it
+ * under a keeper, whose owner is the session.
  *
  * Arguments come over standard input because the shell of the user would read a command line, and
  * it may be any shell. It may also print text of its own first, so both begin with a line that the
