@@ -74,7 +74,8 @@ int request_main(int argc, char **argv)
 	struct arguments request;
 	if (argc != 3)
 		die(EINVAL, "usage: agent request TOKEN", NULL);
-	int directory = session_enter(argv[0], argv[2]);
+	int directory = session_enter(argv[0]);
+	session_announce(argv[2]);
 	int fifo = join_session();
 	wait_for_request(fifo);
 	read_request(&request);

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define NEW_FIFO SESSION_FIFO ".new"
 #define PARTING_SECONDS 4 /* for all that runs in the directory to end */
 
 struct session {
@@ -51,10 +52,9 @@ static const char *directory_of(const char *program)
 	return path;
 }
 
-int session_enter(const char *argv0, const char *token)
+int session_enter(const char *argv0)
 {
 	const char *path = directory_of(argv0);
-	char line[128];
 	struct stat status;
 	int directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (directory < 0 || fstat(directory, &status) < 0)
@@ -63,11 +63,16 @@ int session_enter(const char *argv0, const char *token)
 		die(EPERM, "others than this user may use", path);
 	if (fchdir(directory) < 0)
 		die(errno, "cannot enter", path);
+	return directory;
+}
+
+void session_announce(const char *token)
+{
+	char line[128];
 	int length = snprintf(line, sizeof line, "\nready %s\n", token);
 	if (length >= (int)sizeof line)
 		die(EINVAL, "cannot use the token", token);
 	write_all(STDOUT_FILENO, line, (size_t)length);
-	return directory;
 }
 
 /* ---- commands of the harness ---- */
@@ -119,15 +124,19 @@ static void serve(struct session *session)
 
 /* ---- begin and end ---- */
 
+/* It gets its name when it has a writer: without one, the session is gone. It replaces that of a
+ * session that was killed. */
 static void make_fifo(struct session *session)
 {
-	unlink(SESSION_FIFO); /* of a session that was killed */
-	if (mkfifo(SESSION_FIFO, 0600) < 0)
-		die(errno, "cannot make the FIFO", SESSION_FIFO);
-	session->locks = open(SESSION_FIFO, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	session->fifo = open(SESSION_FIFO, O_WRONLY | O_CLOEXEC);
+	unlink(NEW_FIFO);
+	if (mkfifo(NEW_FIFO, 0600) < 0)
+		die(errno, "cannot make the FIFO", NEW_FIFO);
+	session->locks = open(NEW_FIFO, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	session->fifo = open(NEW_FIFO, O_WRONLY | O_CLOEXEC);
 	if (session->locks < 0 || session->fifo < 0)
-		die(errno, "cannot open the FIFO", SESSION_FIFO);
+		die(errno, "cannot open the FIFO", NEW_FIFO);
+	if (rename(NEW_FIFO, SESSION_FIFO) < 0)
+		die(errno, "cannot name the FIFO", SESSION_FIFO);
 }
 
 static void handle_signals(void)
@@ -173,9 +182,10 @@ int session_main(int argc, char **argv)
 	handle_signals();
 	protect_process();
 	session.silence = (int)seconds * 1000;
-	session.directory = session_enter(argv[0], argv[2]);
+	session.directory = session_enter(argv[0]);
 	session.path = directory_of(argv[0]);
 	make_fifo(&session);
+	session_announce(argv[2]); /* requests come from now on */
 	placement_open(&session.placement, session.directory);
 	int error = output_read_key(STDIN_FILENO);
 	if (!error)

@@ -22,8 +22,11 @@
 
 int session_main(int argc, char **argv);
 
-/* Enter the directory of the program ARGV0, and print the line with the token. Calls die() if it is
- * not a directory of this user alone. Returns a descriptor of it. */
-int session_enter(const char *argv0, const char *token);
+/* Enter the directory of the program ARGV0. Calls die() if it is not a directory of this user
+ * alone. Returns a descriptor of it. */
+int session_enter(const char *argv0);
+
+/* Print the line with the token. */
+void session_announce(const char *token);
 
 #endif
