@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -65,10 +66,11 @@ def judged(
 
 def test_thread_sanitizer_dies_of_32_random_bits(builder: Builder, tmp_path: Path) -> None:
     """Its runtime of gcc 12 knows where programs are with 28 bits of ASLR. Distributions ship 32, with
-    which the kernel places a program elsewhere: google/sanitizers#1716.
+    which the kernel places a program elsewhere: google/sanitizers#1716. The runtime names the mapping
+    that it did not expect (47 of 60 starts), or that mapping lies where its shadow memory goes, and it
+    is killed by SIGSEGV before it can print (8 of 60). The others start.
     """
     guest, tsan = known_guests(builder)["qemu-x86_64"], subject("c-tsan", builder)
-    # where the kernel places it is random: with 32 bits, some starts do not die
     cells = [
         Cell(
             guest=guest,
@@ -89,10 +91,13 @@ def test_thread_sanitizer_dies_of_32_random_bits(builder: Builder, tmp_path: Pat
     seen = [each.observed for each in many if each.observed]
     died = [each for each in seen if each.outcome is Outcome.DIES]
     assert len(seen) == 6
-    assert died
-    assert all(
-        "FATAL: ThreadSanitizer: unexpected memory mapping" in each.last_output for each in died
-    )
+    named = [
+        each
+        for each in died
+        if "FATAL: ThreadSanitizer: unexpected memory mapping" in each.last_output
+    ]
+    assert named
+    assert all(each.signal == signal.SIGSEGV for each in died if each not in named)
 
 
 def test_a_runtime_starts_where_its_addresses_exist(builder: Builder, tmp_path: Path) -> None:
