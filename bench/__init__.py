@@ -1,1 +1,1 @@
-"""Benchmarks, one module a subject: `python -m bench allocator`. They print; they test nothing."""
+"""Benchmarks, one module a subject: `./foothold bench allocator`. They print; they test nothing."""

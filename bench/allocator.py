@@ -113,7 +113,3 @@ def _starts() -> dict[str, float]:
                 subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
                 times[name].append((perf_counter_ns() - begin) / 1000)
     return {name: statistics.median(each) for name, each in times.items()}
-
-
-if __name__ == "__main__":
-    main()

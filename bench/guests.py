@@ -273,7 +273,3 @@ def main(times: int = 7) -> None:
         print(line, flush=True)
     for line in trace_lines(builder, times):
         print(line, flush=True)
-
-
-if __name__ == "__main__":
-    main()

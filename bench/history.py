@@ -227,7 +227,3 @@ def _seconds(query: Callable[[], object]) -> tuple[float, float]:
     clock, processor = time.perf_counter(), time.process_time()
     query()
     return time.perf_counter() - clock, time.process_time() - processor
-
-
-if __name__ == "__main__":
-    main()

@@ -1,17 +1,15 @@
 """Random address spaces, predicted by the oracle and by the allocator on the model kernel.
 
-`python -m bench.oracle [--count N] [--seed N] [--page-size SIZE]` compares N predictions (default:
+`./foothold bench oracle [--count N] [--seed N] [--page-size SIZE]` compares N predictions (default:
 100,000) and prints each disagreement as the options of `foothold predict`. The two predictions share
 no code.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import os
 import random
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -167,17 +165,12 @@ def _batch(page: int, seed: int) -> list[Answer]:
     return [compare(each) for each in questions(seed, BATCH, page)]
 
 
-def main() -> int:
+def main(count: int, seed: int, page_size: str) -> int:
     """Compare the predictions. Returns 1 if there is a disagreement."""
-    parser = argparse.ArgumentParser(prog="python -m bench.oracle", description=__doc__)
-    parser.add_argument("--count", type=int, default=100_000, help="predictions (100,000)")
-    parser.add_argument("--seed", type=int, default=0, help="first seed (0)")
-    parser.add_argument("--page-size", choices=PAGES, default="4K", help="of the kernel (4K)")
-    request = parser.parse_args()
     counts: Counter[str] = Counter()
-    seeds = range(request.seed, request.seed + -(-request.count // BATCH))
+    seeds = range(seed, seed + -(-count // BATCH))
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for answers in pool.map(functools.partial(_batch, PAGES[request.page_size]), seeds):
+        for answers in pool.map(functools.partial(_batch, PAGES[page_size]), seeds):
             for answer in answers:
                 known = answer.text in ("agree", "unsupported")
                 counts[answer.text if known else "differ"] += 1
@@ -185,7 +178,3 @@ def main() -> int:
                     print(f"foothold predict {answer.question}\n  {answer.text}", flush=True)
     print(", ".join(f"{count} {text}" for text, count in sorted(counts.items())))
     return 1 if counts["differ"] else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

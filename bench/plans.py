@@ -91,7 +91,3 @@ def main(times: int = 3) -> None:
         print(line, flush=True)
     for line in lines(builder, "nightly", 1):
         print(line, flush=True)
-
-
-if __name__ == "__main__":
-    main()

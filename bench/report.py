@@ -1,12 +1,11 @@
 """The size of the HTML page of a run, the time to make it, and the time to show it in Chromium.
 
-`python -m bench.report [RUN_DIR|last]`. If Chromium is installed, its load event is timed, and the
+`./foothold bench report [RUN_DIR|last]`. If Chromium is installed, its load event is timed, and the
 opening of a cell by its link. Medians of ROUNDS.
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import statistics
 import sys
@@ -28,21 +27,19 @@ _OPEN = """
 """
 
 
-def main() -> None:
+def main(run: str) -> None:
     """Measure one run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", nargs="?", default="last", metavar="RUN")
-    directory = find_run(parser.parse_args().run)
+    directory = find_run(run)
     taken = []
     for _ in range(ROUNDS):
         start = perf_counter()
-        run = read_run(directory)
-        page = render(run)
+        result = read_run(directory)
+        page = render(result)
         taken.append(perf_counter() - start)
     figures = {
-        "cells": str(len(run.result.cells)),
+        "cells": str(len(result.result.cells)),
         "the file, MB": f"{len(page) / 1e6:.2f}",
-        "a cell, KB": f"{len(page) / 1e3 / len(run.result.cells):.1f}",
+        "a cell, KB": f"{len(page) / 1e3 / len(result.result.cells):.1f}",
         "the file as gzip, MB": f"{len(gzip.compress(page)) / 1e6:.2f}",
         "read and made, s": f"{statistics.median(taken):.2f}",
         **_browser_figures(page),
@@ -74,7 +71,3 @@ def _browser_figures(page: bytes) -> dict[str, str]:
         "loaded by Chromium, s": f"{statistics.median(loaded):.2f}",
         "a cell opened, s": f"{statistics.median(opened):.3f}",
     }
-
-
-if __name__ == "__main__":
-    main()

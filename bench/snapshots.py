@@ -134,7 +134,3 @@ def main(times: int = 7) -> None:
     print(f"{'':44} {'ours':>8} {'ref.':>8} {'ratio':>8} {'goal':>8}")
     for line in lines(Builder(), times, kernel):
         print(line, flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,13 @@
 """A cell on a machine that is reached by SSH, compared with the same cell on native.
 
-`python -m bench.ssh ssh:USER@HOST:PORT`. For the cost of SSH alone, give this machine. A program that
+`./foothold bench ssh ssh:USER@HOST:PORT`. For the cost of SSH alone, give this machine. A program that
 ends at once shows that cost best.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from bench.guests import Line, cell, medians, seconds, workplace
 from foothold_lab.harness.guests.base import Guest, run_program
@@ -58,13 +57,7 @@ def lines(address: str, builder: Builder) -> Iterator[Line]:
             yield Line(name=f"ssh / native: {what}", ours=mine, reference=theirs, goal=GOAL)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.ssh", description=__doc__)
-    parser.add_argument("address", metavar="ssh:USER@HOST:PORT")
-    with suppress(KeyboardInterrupt):
-        for line in lines(parser.parse_args().address, Builder()):
-            print(line)
-
-
-if __name__ == "__main__":
-    main()
+def main(address: str) -> None:
+    """Print the table."""
+    for line in lines(address, Builder()):
+        print(line, flush=True)

@@ -17,7 +17,28 @@ from foothold_lab.images.builder import Builder
 settings.register_profile("patient", settings(), deadline=None)
 settings.load_profile("patient")
 
+# Tests of what depends on the version of Python: its syntax and its standard library (sqlite3, tomllib,
+# zipfile, subprocess, asyncio, signals, terminals), byte code, and the frames of tracebacks. They run on
+# each installed Python; computations on integers and parsers of text run on one.
+EVERY_PYTHON = frozenset(
+    (
+        "results_db", "html_report", "transport",
+        "test_allocator_cli", "test_bundle", "test_bytecode", "test_cli", "test_conformance",
+        "test_container_archive", "test_doctor", "test_github", "test_help", "test_imports",
+        "test_interrupted_build", "test_live_subject", "test_lock_and_builder", "test_modules",
+        "test_native", "test_patterns", "test_plan", "test_plan_settings", "test_programs",
+        "test_report", "test_reporters", "test_runtimes", "test_streams", "test_subjects",
+        "test_survey", "test_terminal", "test_values", "test_wheels",
+    )
+)  # fmt: skip
+
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not EVERY_PYTHON.isdisjoint((item.path.stem, item.path.parent.name)):
+            item.add_marker(pytest.mark.every_python)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

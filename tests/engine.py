@@ -2,8 +2,8 @@
 
 `python -m tests.engine COMMAND…` runs COMMAND with an engine and stops the engine that it started. If
 there is no engine and this user may not start one, COMMAND runs without: the tests that need an
-engine are skipped and name the reason. `--no-seccomp` before COMMAND starts an engine
-whose seccomp profile allows its containers every call.
+engine are skipped and name the reason. Before COMMAND, `--install` installs Debian's engine if there is
+none, and `--no-seccomp` starts an engine whose seccomp profile allows its containers every call.
 """
 
 from __future__ import annotations
@@ -37,15 +37,12 @@ def answers(address: str | None = None) -> bool:
         return False
 
 
-def install() -> bool:
-    """Install the engine from Debian's package. Return whether it is installed."""
-    if shutil.which("dockerd"):
-        return True
+def install() -> None:
+    """Install the engine from Debian's package."""
     say(f"installing {PACKAGE}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for argv in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", PACKAGE]):
         subprocess.run(argv, env=environment, stdout=subprocess.DEVNULL, check=False)
-    return shutil.which("dockerd") is not None
 
 
 @contextlib.contextmanager
@@ -53,8 +50,8 @@ def engine(*, seccomp: bool = True) -> Iterator[None]:
     if seccomp and answers():
         yield
         return
-    if os.geteuid() != 0 or not shutil.which("apt-get") or not install():
-        say("no Docker engine answers and none can be started: tests with containers are skipped")
+    if os.geteuid() != 0 or not shutil.which("dockerd"):
+        say("no Docker engine answers or can be started here: tests with containers are skipped")
         yield
         return
     with tempfile.TemporaryDirectory(prefix="foothold-engine-") as folder:
@@ -123,8 +120,13 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Run a command with a Docker engine.")
+    parser.add_argument(
+        "--install", action="store_true", help=f"install {PACKAGE} if there is none"
+    )
     parser.add_argument("--no-seccomp", action="store_true", help="allow containers every call")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args()
+    if given.install and not answers() and not shutil.which("dockerd"):
+        install()
     with engine(seccomp=not given.no_seccomp):
         raise SystemExit(run(given.command))
