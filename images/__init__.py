@@ -8,6 +8,7 @@ A module imports only modules above it in this list, and nothing of `harness`:
 * `manifest`     the files of a built tree, and what is damaged
 * `usage`        marks on trees that a process uses
 * `cache`        a store of built trees, keyed by content, safe under concurrent builds and kill -9
+* `mirror`       chooses the Debian archive
 * `apt`          resolves, downloads and verifies Debian packages with the machine's apt
 * `lock`         the locked versions of the packages
 * `verify`       finds and removes what is damaged in the store

@@ -1,7 +1,7 @@
 """Debian packages of any suite, downloaded by the apt of this machine without changing the system.
 
-Package indexes and downloads are in the cache. apt checks signatures and hashes. The mirror is that
-of the machine's apt configuration (`apt-get indextargets`), or $FOOTHOLD_MIRROR.
+Package indexes and downloads are in the cache. apt checks signatures, with the keys that come with
+Foothold (`archive_keys`), and hashes. `mirror` chooses the archive.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import errno
 import fcntl
 import hashlib
 import os
+import platform
 import re
 import shutil
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -29,10 +31,11 @@ from urllib.parse import unquote
 from foothold_lab.images import processes
 from foothold_lab.images.cache import INDEXES, Cache
 from foothold_lab.images.errors import ImageError, WrongPackage
+from foothold_lab.images.mirror import CHOOSE_MIRROR, find_mirror
 from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.regular_file import NotRegularError, open_regular
 
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+KEYS = Path(__file__).with_name("archive_keys")  # the only keys that apt trusts
 FRESH = 12 * 3600  # seconds after which a suite's index is downloaded again
 TIMEOUT = 10  # seconds that a connection may take to open, or may be silent
 RETRIES = 1  # after a failed connection
@@ -41,6 +44,8 @@ _BLOCK = 1 << 20
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 INDEX_DEADLINE = 300  # seconds that the download of an index may take
 _VERBS = ("update", "install")  # of apt-get
+# an update that downloads no index of packages; apt.conf(5), Acquire::IndexTargets
+_NO_INDEX = ("-o", "Acquire::IndexTargets::deb::Packages::DefaultEnabled=false")
 # commands of this machine that apt-get would run: apt.conf(5)
 _HOOKS = (
     "APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success",
@@ -98,48 +103,23 @@ def missing_tool() -> str | None:
     for tool in ("apt-get", "dpkg-deb"):
         if not shutil.which(tool):
             return f"{tool} is not installed"
-    if not KEYRING.exists():
-        return f"{KEYRING} is missing (package debian-archive-keyring)"
     return None
 
 
-def unavailable_reason() -> str | None:
-    """Say why this machine cannot download Debian packages, None if it can."""
-    if why := missing_tool():
-        return why
-    try:
-        mirror()
-    except ImageError as error:
-        return str(error)
-    return None
-
-
-def mirror() -> str:
-    """Return the address of a Debian archive. Raises ImageError if none is configured."""
-    if chosen := os.environ.get("FOOTHOLD_MIRROR"):
-        return chosen.rstrip("/")
-    argv = ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(RELEASE)|$(REPO_URI)"]
-    try:
-        listed = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ImageError(
-            f"`apt-get indextargets` failed: {error}",
-            "set FOOTHOLD_MIRROR to the address of a Debian archive",
-        ) from error
-    suites = re.compile(r"^(bookworm|trixie|forky|sid|stable|testing|unstable|oldstable)$")
-    found = []
-    for line in listed.splitlines():
-        origin, _, rest = line.partition("|")
-        release, _, uri = rest.partition("|")
-        # before the first `apt-get update` the origin is unknown
-        if origin in ("Debian", "") and suites.match(release) and uri:
-            found.append(uri.rstrip("/"))
-    if not found:
-        raise ImageError(
-            "the apt configuration of this machine has no Debian archive",
-            "set FOOTHOLD_MIRROR to the address of a Debian archive",
+def obstacle() -> ImageError | None:
+    """Return why this machine cannot use Debian packages, None if it can. Needs no network."""
+    if platform.machine() != "x86_64":
+        return ImageError(
+            f"images run on x86-64 machines, and this one is {platform.machine()}",
+            "use an x86-64 machine; here native guests work, with a C compiler",
         )
-    return found[0]
+    if why := missing_tool():
+        return ImageError(why, "install apt, or bring the cache of a machine that has it")
+    try:
+        find_mirror()
+    except ImageError as error:
+        return error
+    return None
 
 
 def parse_uris(output: str, suite: str) -> list[Deb]:
@@ -161,8 +141,11 @@ def parse_uris(output: str, suite: str) -> list[Deb]:
 class Apt:
     """Downloads packages for the images of one cache."""
 
-    def __init__(self, cache: Cache, progress: Progress = no_progress) -> None:
+    def __init__(self, cache: Cache, progress: Progress = no_progress, *, mirror: str = "") -> None:
+        """Use the archive `mirror`, by default that of `find_mirror`."""
         self._cache = cache
+        self._mirror = mirror
+        self._indexes = cache.root / INDEXES
         self._progress = progress
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped = False
@@ -174,6 +157,27 @@ class Apt:
         self._stopped = True
         for process in list(self._running):
             process.terminate()
+
+    @property
+    def mirror(self) -> str:
+        """Return the address of the archive. Raises NoMirror."""
+        return self._mirror or find_mirror().url
+
+    def verify_suite(self, suite: str) -> None:
+        """Download the list of a suite's indexes (InRelease), and verify its signature. Keeps nothing.
+
+        Raises ImageError if the archive does not have the suite, or if Debian did not sign it.
+        """
+        wanted = PackageSet(suite=suite, packages=())
+        self._progress(f"trying {suite} of {self.mirror}")
+        with (
+            tempfile.TemporaryDirectory(prefix="foothold-") as scratch,
+            self._index_lock(wanted) as descriptor,
+        ):
+            trial = Apt(self._cache, self._progress, mirror=self._mirror)
+            trial._indexes = Path(scratch)
+            trial._prepare(wanted)
+            trial._apt(wanted, descriptor, *_NO_INDEX, "update", limit=INDEX_DEADLINE)
 
     def resolve(self, wanted: PackageSet, *, refresh: bool = False) -> list[Deb]:
         """Return the current packages of the set.
@@ -202,7 +206,7 @@ class Apt:
         if not debs:
             raise ImageError(
                 f"{wanted.suite} has no package {' '.join(wanted.packages)}",
-                "use a complete Debian archive: set FOOTHOLD_MIRROR, or change apt's configuration",
+                CHOOSE_MIRROR,
             )
         return sorted(debs)
 
@@ -313,7 +317,7 @@ class Apt:
                 raise
 
     def _state(self, wanted: PackageSet) -> Path:
-        return self._cache.root / INDEXES / f"{wanted.suite}-{wanted.architecture}"
+        return self._indexes / f"{wanted.suite}-{wanted.architecture}"
 
     @contextlib.contextmanager
     def _index(self, wanted: PackageSet, *, refresh: bool = False) -> Iterator[int]:
@@ -322,26 +326,25 @@ class Apt:
 
         One lock for the download and the use: otherwise `prune` could remove the index in between.
         """
-        name = f"apt-{wanted.suite}-{wanted.architecture}"
-        with self._cache.locked(name, progress=self._progress) as descriptor:
+        with self._index_lock(wanted) as descriptor:
             self._update(wanted, descriptor, refresh=refresh)
             yield descriptor
+
+    def _index_lock(self, wanted: PackageSet) -> contextlib.AbstractContextManager[int]:
+        name = f"apt-{wanted.suite}-{wanted.architecture}"
+        return self._cache.locked(name, progress=self._progress)
 
     def _update(self, wanted: PackageSet, held: int, *, refresh: bool) -> None:
         state = self._state(wanted)
         stamp = state / "updated"
-        source = f"deb [signed-by={KEYRING}] {mirror()} {wanted.suite} main\n"
-        known = (state / "sources.list").is_file() and stamp.is_file()
-        known = known and (state / "sources.list").read_text() == source and not refresh
+        known = stamp.is_file() and not refresh and self._is_prepared(wanted)
         fresh = known and 0 <= time.time() - stamp.stat().st_mtime < FRESH
         if fresh or (known and wanted.index in self._unreachable):
             return
         self._progress(f"downloading the package index of {wanted.index}")
-        (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-        (state / "status").touch()
         if not known:
             stamp.unlink(missing_ok=True)
-            (state / "sources.list").write_text(source)
+            self._prepare(wanted)
         try:
             self._apt(wanted, held, "update", limit=INDEX_DEADLINE)
         except ImageError as error:
@@ -355,8 +358,23 @@ class Apt:
         if expiry and expiry.timestamp() < time.time():
             self._progress(
                 f"the package index of {wanted.index} expired on {expiry:%Y-%m-%d}: "
-                f"{mirror()} may be out of date"
+                f"{self.mirror} may be out of date"
             )
+
+    def _source(self, wanted: PackageSet) -> str:
+        return f"deb {self.mirror} {wanted.suite} main\n"
+
+    def _is_prepared(self, wanted: PackageSet) -> bool:
+        """Return whether the state directory of an index is that of this archive."""
+        sources = self._state(wanted) / "sources.list"
+        return sources.is_file() and sources.read_text() == self._source(wanted)
+
+    def _prepare(self, wanted: PackageSet) -> None:
+        """Make the state directory of an index, as apt needs it."""
+        state = self._state(wanted)
+        (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+        (state / "status").touch()
+        (state / "sources.list").write_text(self._source(wanted))
 
     def _apt(
         self,
@@ -399,6 +417,9 @@ class Apt:
             "Dir::Etc::PreferencesParts": "/dev/null",
             "Dir::Etc::SourceList": str(state / "sources.list"),
             "Dir::Etc::SourceParts": "/dev/null",
+            # not Signed-By, which allows no blank in a path
+            "Dir::Etc::Trusted": "/dev/null",
+            "Dir::Etc::TrustedParts": str(KEYS),
             "Dir::State": str(state),
             "Dir::State::Lists": str(state / "lists"),
             "Dir::State::Status": str(state / "status"),
@@ -432,9 +453,15 @@ class Apt:
                 raise OSError(28, "No space left on device", str(state))
             raise ImageError(
                 f"apt-get {verb} of {wanted.index} failed: {text}",
-                _check_mirror(),
+                self._check_mirror(),
             )
         return output
+
+    def _check_mirror(self) -> str:
+        return (
+            f"check that {self.mirror} is reachable; while it is being updated, try again later; "
+            f"or {CHOOSE_MIRROR}"
+        )
 
     def _wait(
         self, process: subprocess.Popen[str], wanted: PackageSet, limit: float | None
@@ -451,21 +478,14 @@ class Apt:
             if waited >= limit:
                 raise ImageError(
                     f"the package index of {wanted.index} did not arrive in {limit:.0f} s",
-                    _check_mirror(),
+                    self._check_mirror(),
                 )
             # once in a log, and then on a terminal only
             self._progress(
-                f"waiting for the package index of {wanted.index} from {mirror()}: {waited:.0f} s",
+                f"waiting for the package index of {wanted.index} from {self.mirror}: {waited:.0f} s",
                 transient=reported,
             )
             reported = True
-
-
-def _check_mirror() -> str:
-    return (
-        f"check that {mirror()} is reachable, or set FOOTHOLD_MIRROR to another Debian archive; "
-        "while a mirror is being updated, try again later"
-    )
 
 
 def _reason(output: str, errors: str) -> str:

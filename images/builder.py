@@ -16,6 +16,7 @@ from foothold_lab.images.apt import Apt, Deb, PackageSet, older_packages
 from foothold_lab.images.cache import Cache, Entry, size_of
 from foothold_lab.images.catalogue import RECIPES
 from foothold_lab.images.errors import ImageError, SuiteChanged, WrongPackage
+from foothold_lab.images.mirror import CHOOSE_MIRROR
 from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.recipes import Materials, Recipe, release
 from foothold_lab.images.wheels import Wheel
@@ -270,8 +271,7 @@ class Builder:
             names = ", ".join(f"{deb.package} {deb.version}" for deb in older)
             raise ImageError(
                 f"{change}; these are older than the locked versions: {names}",
-                "set FOOTHOLD_MIRROR to a Debian archive that is up to date, or accept them with "
-                "`foothold images build --update`",
+                f"{CHOOSE_MIRROR}; or accept them with `foothold images build --update`",
             ) from change
         lock.remember(recipe.packages, current, self._cache_lock)
         self.progress(f"{change}; building with its current packages")

@@ -325,6 +325,13 @@ def _with_needs(names: Iterable[str]) -> Iterator[str]:
 GUESTS: Mapping[str, Recipe] = {
     name: _BASE[name] for name in _with_needs((*_FOR_THIS_MACHINE, *_EMULATED))
 }
+
+
+def default_suites() -> list[str]:
+    """Return the suites of Debian that the images of the default are made of."""
+    return sorted({each.packages.suite for each in GUESTS.values() if each.packages})
+
+
 RECIPES: Mapping[str, Recipe] = {
     **_BASE,
     DOCKER_PROFILE.name: DOCKER_PROFILE,

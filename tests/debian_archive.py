@@ -84,17 +84,18 @@ def deb_of(
 
 
 class Archive:
-    """An archive in a directory, with the suite SUITE. The key is in `keyring`."""
+    """An archive in a directory, with the suite SUITE. The key is in the directory `keys`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.keyring = root / "keyring.gpg"
+        self.keys = root / "keys"
         self._gpg = ["gpg", "--homedir", str(root / "gpg"), "--batch", "--quiet"]
         self._debs: dict[str, tuple[Deb, str]] = {}
         (root / "gpg").mkdir(parents=True, mode=0o700)
         (root / "pool").mkdir()
+        self.keys.mkdir()
         self._run("--passphrase", "", "--quick-gen-key", "test@example.org", "ed25519", "sign")
-        self._run("--export", "--output", str(self.keyring))
+        self._run("--export", "--output", str(self.keys / "test.gpg"))
 
     def close(self) -> None:
         """End the agent of gpg."""

@@ -43,7 +43,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "Run programs": ("run", "threshold", "survey", "differences"),
     "Plans": ("plan", "policies", "predict"),
     "Results": ("report", "show", "history", "compare", "flaky", "repro", "findings", "schema"),
-    "Guests": ("doctor", "facts", "atlas", "shell", "gdb", "images"),
+    "Guests": ("doctor", "setup", "facts", "atlas", "shell", "gdb", "images"),
     "Help": ("help", "man", "completion"),
 }
 _HINTS = {  # words that are no commands, and what was meant

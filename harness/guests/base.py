@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import UNTRACED, Record, Supervision
 from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.harness.transport.supervised import supervise
+from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
 
 NO_HOST_ROOT = "only native and UML guests can use the root file system of this machine"
@@ -48,6 +49,13 @@ class Support:
     reason: str = ""
     remedy: str = ""
     notes: tuple[str, ...] = ()
+
+
+def image_support(builder: Builder, images: Iterable[str]) -> Support:
+    """Return whether these images are in the store, or can be built. Needs no network."""
+    if all(map(builder.ready, images)) or not (why := apt.obstacle()):
+        return Support(True)
+    return Support(False, f"its images are not built, and cannot be built: {why}", why.remedy)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,13 +23,13 @@ from foothold_lab.harness.guests.base import (
     GuestConfig,
     GuestPaths,
     Support,
+    image_support,
 )
 from foothold_lab.harness.guests.container_archive import directory_for, in_new_directory, tar_of
 from foothold_lab.harness.guests.vm_process import STRACE
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
-from foothold_lab.images import apt
 
 CAPABILITIES = Capabilities(own_kernel=False, unsupported_limits=HOST_LIMITS)
 REPOSITORY = "foothold-root"
@@ -61,13 +61,7 @@ class FootholdRoot:
         """It needs the root file system, or what it takes to build it."""
         if self.config.root == "host":
             return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
-        if not self.config.builder.ready("root") and (why := apt.unavailable_reason()):
-            return Support(
-                False,
-                f"the root file system is not built, and cannot be built: {why}",
-                "build the images on a Debian machine, or install apt",
-            )
-        return Support(True)
+        return image_support(self.config.builder, ("root",))
 
     def prepare(self, client: Any) -> Mapping[str, str]:
         """Import the root file system if the engine does not have it yet."""

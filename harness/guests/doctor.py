@@ -21,6 +21,7 @@ from foothold_lab.harness.model.sizes import format_size
 from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
+from foothold_lab.images.mirror import find_mirror
 
 ROOM = 3 << 29  # bytes that a first run needs for downloads and builds (measured: 1.4 GB)
 _OWN_STORE = (
@@ -104,10 +105,10 @@ def _guest(kind: GuestType, builder: Builder, scratch: Path) -> Check:
 
 
 def _packages() -> Check:
-    why = apt.unavailable_reason()
-    if why:
-        return Check("packages", False, why, "use a Debian machine, or set FOOTHOLD_MIRROR")
-    return Check("packages", True, "the apt of this machine can download packages of Debian")
+    if why := apt.obstacle():
+        return Check("packages", False, str(why), why.remedy)
+    mirror = find_mirror()
+    return Check("packages", True, f"Debian packages from {mirror.url}, from {mirror.chosen_by}")
 
 
 def _disk(builder: Builder) -> Check:

@@ -17,6 +17,7 @@ from foothold_lab.harness.guests.base import (
     GuestConfig,
     GuestPaths,
     Support,
+    image_support,
 )
 from foothold_lab.harness.guests.host_copy import copy_on_host
 from foothold_lab.harness.guests.host_process import keep_supervisor
@@ -33,6 +34,7 @@ from foothold_lab.images.catalogue import HOST_AGENT
 from foothold_lab.images.compiler import host_compiler
 
 _PACKAGED = ("agent", "strace")
+_COMPILE = "or install a C compiler, with which native needs no packages"
 
 
 def needs(builder: Builder) -> tuple[str, ...]:
@@ -41,7 +43,7 @@ def needs(builder: Builder) -> tuple[str, ...]:
     Where Debian's packages cannot be downloaded, it is the agent alone, from a cache or built by
     the compiler of this machine. The agent then traces by itself.
     """
-    if not apt.missing_tool() or all(map(builder.ready, _PACKAGED)):
+    if all(map(builder.ready, _PACKAGED)) or not apt.obstacle():
         return _PACKAGED
     return ("agent",) if builder.ready("agent") else (HOST_AGENT,)
 
@@ -78,13 +80,8 @@ class Native:
         first, *others = needs(builder)
         if builder.ready(first) or (not others and host_compiler()):
             return Support(True)
-        if not (why := apt.unavailable_reason()):
-            return Support(True)
-        return Support(
-            False,
-            f"the agent is not built yet, and cannot be: {why}",
-            "install a C compiler, or bring the cache of a machine that has it: see docs/limits.md",
-        )
+        support = image_support(builder, _PACKAGED)
+        return support if support.ok else replace(support, remedy=f"{support.remedy}; {_COMPILE}")
 
     def boot(self, deadline: Deadline) -> Facts:
         """Measure this process's own address space, through the agent."""

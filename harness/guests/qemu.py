@@ -20,6 +20,7 @@ from foothold_lab.harness.guests.base import (
     GuestConfig,
     GuestPaths,
     Support,
+    image_support,
 )
 from foothold_lab.harness.guests.kvm_probe import Kvm
 from foothold_lab.harness.guests.snapshot import Monitor, Snapshot
@@ -29,7 +30,7 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.transport.keys import Keys
-from foothold_lab.images import apt, disks, initramfs
+from foothold_lab.images import disks, initramfs
 from foothold_lab.images.errors import ImageError
 
 # a nested KVM may offer arch-capabilities and then refuse the MSR behind it (measured)
@@ -113,16 +114,9 @@ class Qemu:
         builder = self._config.builder
         if self._config.root == "host":
             return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
-        if not all(map(builder.ready, self._architecture.images)) and (
-            why := apt.unavailable_reason()
-        ):
-            return Support(
-                False,
-                f"its images are not built, and cannot be built: {why}",
-                "build the images on a Debian machine, or install apt",
-            )
-        if "kvm" not in self._accelerators:
-            return Support(True)
+        support = image_support(builder, self._architecture.images)
+        if not support.ok or "kvm" not in self._accelerators:
+            return support
         reason = Kvm(builder.cache.root).reason()
         return Support(True, notes=(f"KVM: {reason or 'will be tried'}",))
 

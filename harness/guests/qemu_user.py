@@ -23,6 +23,7 @@ from foothold_lab.harness.guests.base import (
     GuestConfig,
     GuestPaths,
     Support,
+    image_support,
 )
 from foothold_lab.harness.guests.host_copy import copy_on_host
 from foothold_lab.harness.guests.host_process import keep_supervisor
@@ -35,7 +36,6 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.stream import PipeStream, Stream
 from foothold_lab.harness.transport.supervised import OWN_TRACE, agent_arguments, measured
-from foothold_lab.images import apt
 from foothold_lab.images.elf_file import ElfError, ElfFile, read_elf
 
 _OF_EMULATOR = "the limit would also count the mappings of the emulator"
@@ -79,14 +79,7 @@ class QemuUser:
 
     def supported(self) -> Support:
         """An emulator needs its images, or what it takes to build them."""
-        ready = all(map(self._config.builder.ready, self._emulation.images))
-        if not ready and (why := apt.unavailable_reason()):
-            return Support(
-                False,
-                f"its images are not built yet, and cannot be: {why}",
-                "build the images on a Debian machine, or install apt",
-            )
-        return Support(True)
+        return image_support(self._config.builder, self._emulation.images)
 
     def boot(self, deadline: Deadline) -> Facts:
         """Measure the address space that the emulator gives a program; see `Guest.boot`."""

@@ -25,6 +25,7 @@ from foothold_lab.harness.guests.base import (
     GuestPaths,
     Placement,
     Support,
+    image_support,
 )
 from foothold_lab.harness.guests.host_copy import copy_on_host
 from foothold_lab.harness.guests.host_process import keep_supervisor
@@ -37,7 +38,6 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.stream import PipeStream, Stream
 from foothold_lab.harness.transport.supervised import agent_arguments, measured
-from foothold_lab.images import apt
 
 ON_HOST_KERNEL = Capabilities(  # of a sandbox on the kernel of this machine
     own_kernel=False,
@@ -113,14 +113,8 @@ class Sandbox:
             return Support(False, NO_HOST_ROOT, LEAVE_ROOT)
         if not (support := self._type.host_support()).ok:
             return support
-        ready = all(map(self._config.builder.ready, ("root", *self._type.images)))
-        if not ready and (why := apt.unavailable_reason()):
-            return Support(
-                False,
-                f"its images are not built yet, and cannot be: {why}",
-                "build the images on a Debian machine, or install apt",
-            )
-        return support
+        images = image_support(self._config.builder, ("root", *self._type.images))
+        return support if images.ok else images
 
     def boot(self, deadline: Deadline) -> Facts:
         """Measure the address space of a program in a sandbox; see `Guest.boot`."""

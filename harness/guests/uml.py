@@ -19,6 +19,7 @@ from foothold_lab.harness.guests.base import (
     GuestConfig,
     GuestPaths,
     Support,
+    image_support,
 )
 from foothold_lab.harness.guests.custom_kernels import SECCOMP, Mode
 from foothold_lab.harness.guests.host_probe import Host, probe_host
@@ -30,7 +31,7 @@ from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.transport.supervised import supervise
-from foothold_lab.images import apt, elf
+from foothold_lab.images import elf
 from foothold_lab.images.elf_file import read_elf
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.library_search import SearchRoot, find_libraries
@@ -204,16 +205,9 @@ class Uml:
                 "/dev/shm is not executable, and UML maps its memory from there",
                 "mount -o remount,exec /dev/shm",
             )
-        if not self._images_ready() and (why := apt.unavailable_reason()):
-            yield Support(
-                False,
-                f"the kernel is not built, and cannot be built: {why}",
-                "build the images on a Debian machine, or install apt",
-            )
-
-    def _images_ready(self) -> bool:
-        ready = self._config.builder.ready
-        return bool(self._kernel.custom or ready(self._kernel.image)) and ready("root")
+        images = () if self._kernel.custom else (self._kernel.image,)
+        if not (support := image_support(self._config.builder, (*images, "root"))).ok:
+            yield support
 
     def _program(self) -> Path:
         """Return the file of the kernel. Raises GuestError if it is not a program."""

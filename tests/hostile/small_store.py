@@ -1,6 +1,6 @@
 """`foothold images` with small images, of packages of an archive that a test makes.
 
-Run as `python -m tests.hostile.small_store KEYRING images build`. Everything else is the real
+Run as `python -m tests.hostile.small_store KEYS images build`. Everything else is the real
 program.
 """
 
@@ -48,7 +48,7 @@ def environment(cache: Path, mirror: str) -> dict[str, str]:
 
 def command(archive: Archive, *argv: str) -> list[str]:
     """Return the command line of `foothold images ARGV...` with these images."""
-    return [sys.executable, "-m", __name__, str(archive.keyring), "images", *argv]
+    return [sys.executable, "-m", __name__, str(archive.keys), "images", *argv]
 
 
 def run(
@@ -78,8 +78,8 @@ def _recipe(name: str, *packages: str, needs: tuple[str, ...] = ()) -> Recipe:
     return Recipe(name=name, make=_copy, packages=wanted, needs=needs, space=0)
 
 
-def _install(keyring: Path) -> None:
-    apt.KEYRING = keyring
+def _install(keys: Path) -> None:
+    apt.KEYS = keys
     apt.TIMEOUT, apt.RETRIES = 1, 0
     recipes = (
         _recipe("tool", "tool"),

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.images import apt
+from foothold_lab.harness.cli.context import FAILED, OK
+from foothold_lab.harness.cli.main import main
+from foothold_lab.images import apt, catalogue
 from foothold_lab.images.apt import Apt, Deb, PackageSet
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.errors import ImageError
@@ -37,7 +39,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 @pytest.fixture
 def mirror(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     archive.publish()
-    monkeypatch.setattr(apt, "KEYRING", archive.keyring)
+    monkeypatch.setattr(apt, "KEYS", archive.keys)
     monkeypatch.setattr(apt, "TIMEOUT", 1)
     monkeypatch.setattr(apt, "RETRIES", 0)
     with serve(archive) as mirror:
@@ -225,3 +227,22 @@ def test_the_configuration_of_this_machine_runs_nothing_and_allows_nothing(
     with pytest.raises(ImageError, match="is not signed"):
         Apt(Cache(tmp_path / "other")).resolve(WANTED)
     assert not ran.exists()
+
+
+def test_setup_keeps_a_mirror_only_if_it_is_signed(
+    tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("FOOTHOLD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(catalogue, "default_suites", lambda: [SUITE])
+    monkeypatch.delenv("FOOTHOLD_MIRROR")
+    configuration = tmp_path / "foothold/config.toml"
+    _edit(mirror.archive.root / "dists" / SUITE / "InRelease")
+    assert main(["setup", "--mirror", mirror.url]) == FAILED
+    assert not configuration.exists()
+    mirror.archive.publish()
+    mirror.requests.clear()
+    assert main(["setup", "--mirror", mirror.url]) == OK
+    assert configuration.read_text() == f'mirror = "{mirror.url}"\n'
+    assert not [path for path in mirror.requests if "Packages" in path]
+    assert [deb.package for deb in Apt(Cache(tmp_path / "cache")).resolve(WANTED)] == ["base"]

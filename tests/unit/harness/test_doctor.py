@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests import doctor, uml
+from foothold_lab.harness.guests import doctor, native, uml
 from foothold_lab.harness.guests.doctor import Check, examine
 from foothold_lab.harness.guests.host_probe import Host
 from foothold_lab.harness.guests.kvm_probe import Kvm
 from foothold_lab.images import apt
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.mirror import CHOOSE_MIRROR, NoMirror
 
 Examine = Callable[..., dict[str, Check]]
 SOUND = Host(ptrace=0, namespaces=0, xstate=2696, executable_tmpfs=True)
@@ -25,10 +27,10 @@ SOUND = Host(ptrace=0, namespaces=0, xstate=2696, executable_tmpfs=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Examine:
     """Examines a machine that has no problems except the given ones."""
 
-    def check(host: Host = SOUND, *, packages: str | None = None) -> dict[str, Check]:
+    def check(host: Host = SOUND, *, packages: ImageError | None = None) -> dict[str, Check]:
         for module in (doctor, uml):
             monkeypatch.setattr(module, "probe_host", lambda: host)
-        monkeypatch.setattr(apt, "unavailable_reason", lambda: packages)
+        monkeypatch.setattr(apt, "obstacle", lambda: packages)
         return {check.guest: check for check in examine(Builder(Cache(tmp_path)))}
 
     return check
@@ -94,13 +96,16 @@ def test_amx_with_an_old_uml(machine: Examine) -> None:
     assert any("xstate shim" in note for note in checks["uml-6.12"].notes)
 
 
-def test_without_apt_and_images_no_guest_boots(machine: Examine) -> None:
-    checks = machine(packages="apt-get is not on this machine")
+def test_without_a_mirror_all_guests_name_one_remedy(
+    machine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "host_compiler", lambda: None)
+    checks = machine(packages=NoMirror("no archive is known"))
     assert not checks["packages"].ok
     for name in ("native", "uml-6.1", "qemu-x86_64"):
         assert not checks[name].ok
-        assert "apt-get is not on this machine" in checks[name].reason
-        assert checks[name].remedy
+        assert "no archive is known" in checks[name].reason
+        assert checks[name].remedy.startswith(CHOOSE_MIRROR)
 
 
 def test_no_disk(machine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,14 @@ from foothold_lab.images import apt, compiler
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.catalogue import HOST_AGENT
+from foothold_lab.images.errors import ImageError
+from foothold_lab.images.mirror import CHOOSE_MIRROR
 
 
 @pytest.fixture
 def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builder:
-    """An empty cache, on a machine that has no apt."""
-    monkeypatch.setattr(apt, "missing_tool", lambda: "apt-get is not on this machine")
+    """An empty cache, on a machine that cannot use Debian packages."""
+    monkeypatch.setattr(apt, "obstacle", lambda: ImageError("no mirror is known", CHOOSE_MIRROR))
     return Builder(Cache(tmp_path / "cache"))
 
 
@@ -34,7 +36,7 @@ def native_guest(builder: Builder, directory: Path) -> Native:
 def test_needs_agent_and_strace_where_packages_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apt, "missing_tool", lambda: None)
+    monkeypatch.setattr(apt, "obstacle", lambda: None)
     assert native.needs(Builder(Cache(tmp_path))) == ("agent", "strace")
 
 
@@ -44,7 +46,8 @@ def test_names_the_remedy_without_a_compiler(
     monkeypatch.setattr(native, "host_compiler", lambda: None)
     support = native_guest(builder, tmp_path).supported()
     assert not support.ok
-    assert "apt-get is not on this machine" in support.reason
+    assert "no mirror is known" in support.reason
+    assert CHOOSE_MIRROR in support.remedy
     assert "C compiler" in support.remedy
 
 
