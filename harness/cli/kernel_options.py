@@ -33,8 +33,9 @@ def _make_kernels(
     from foothold_lab.harness.guests.custom_kernels import CustomKernels
 
     words = tuple(word for each in append for word in each.split())
-    # absolute paths: the record of a run has to be understood from other directories
-    files = [each.absolute() if each else None for each in (uml, kernel, initrd)]
+    # absolute paths without links: the record of a run must be understood from other directories and
+    # later, and a kernel finds its loader and libraries beside it
+    files = [each.resolve() if each else None for each in (uml, kernel, initrd)]
     return CustomKernels(uml=files[0], qemu=files[1], initrd=files[2], append=words, mode=mode)
 
 

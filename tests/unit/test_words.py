@@ -48,6 +48,7 @@ CLEAN = (
     "plans",
     "tests/browser",
     "tests/data",
+    "tests/pages",
 )
 
 

@@ -237,8 +237,8 @@ def test_the_plan_in_the_documentation_can_be_read(plan: Path) -> None:
     assert cells["docker/none/after"] == "high, allocates"
     assert cells["uml-6.12/rlimit_as=300M/after"] == f"dies, status 2: {CANNOT_RESERVE}"
     assert cells["uml-6.12/none/after"] == "None"
-    assert cells["uml-6.12/none/server"] == cells["native/none/server~3"] == "starts"
-    assert cells["uml-6.12/rlimit_as=300M/server"] == "dies, saying /cannot allocate/"
+    assert cells["uml-7.2/none/server"] == cells["native/none/server~3"] == "starts"
+    assert cells["uml-6.12/rlimit_as=300M/server"] == "dies, saying /cannot reserve heap/"
 
 
 def test_the_pages_name_every_builtin_plan() -> None:

@@ -1,0 +1,1 @@
+"""The examples of the pages, executed: commands, sessions, plans and Python."""
