@@ -9,10 +9,11 @@ A module imports only modules above it in this list, and nothing of `harness`:
 * `usage`        marks on trees that a process uses
 * `cache`        a store of built trees, keyed by content, safe under concurrent builds and kill -9
 * `mirror`       chooses the Debian archive
-* `apt`          resolves, downloads and verifies Debian packages with the machine's apt
+* `elf`          reads ELF files, and sets the interpreter and run path of programs
+* `own_apt`      an apt made of Debian's packages, for machines without one
+* `apt`          resolves, downloads and verifies Debian packages, with the machine's apt if it has one
 * `lock`         the locked versions of the packages
 * `verify`       finds and removes what is damaged in the store
-* `elf`          reads ELF files, and sets the interpreter and run path of programs
 * `initramfs`    newc archives, and the kernel inside a bzImage
 * `debian_arch`  Debian's ports
 * `recipes`, `rootfs`, `kernels`, `kernel_build`, `runtimes`, `disks`  the functions that make images

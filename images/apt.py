@@ -14,7 +14,6 @@ import hashlib
 import os
 import platform
 import re
-import shutil
 import stat
 import subprocess
 import tempfile
@@ -28,10 +27,11 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
 
-from foothold_lab.images import processes
+from foothold_lab.images import own_apt, processes
 from foothold_lab.images.cache import INDEXES, Cache
 from foothold_lab.images.errors import ImageError, WrongPackage
 from foothold_lab.images.mirror import CHOOSE_MIRROR, find_mirror
+from foothold_lab.images.own_apt import ArchiveFile, PackageTools
 from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.regular_file import NotRegularError, open_regular
 
@@ -58,7 +58,7 @@ _FILE = (
 )
 # apt-get --print-uris: 'URI' file-name size SHA256:hash
 _LINE = re.compile(
-    rf"'[^']+' (?P<file>{_FILE}) (?P<size>[0-9]{{1,12}}) SHA256:(?P<sha256>[0-9a-f]{{64}})"
+    rf"'(?P<uri>[^']+)' (?P<file>{_FILE}) (?P<size>[0-9]{{1,12}}) SHA256:(?P<sha256>[0-9a-f]{{64}})"
 )
 
 
@@ -92,18 +92,14 @@ class PackageSet:
         """Name the package index: suite and architecture."""
         return f"{self.suite}/{self.architecture}"
 
+    def selects(self, package: str) -> bool:
+        """Return whether the set has a package of this name, if the others depend on it."""
+        return not self.only or any(re.fullmatch(each, package) for each in self.only)
+
     @property
     def name(self) -> str:
         """Name the set in a lock file."""
         return f"{self.index}: {' '.join(self.packages)}"
-
-
-def missing_tool() -> str | None:
-    """Say what this machine lacks to use Debian packages, None if nothing. Needs no network."""
-    for tool in ("apt-get", "dpkg-deb"):
-        if not shutil.which(tool):
-            return f"{tool} is not installed"
-    return None
 
 
 def obstacle() -> ImageError | None:
@@ -113,8 +109,6 @@ def obstacle() -> ImageError | None:
             f"images run on x86-64 machines, and this one is {platform.machine()}",
             "use an x86-64 machine; here native guests work, with a C compiler",
         )
-    if why := missing_tool():
-        return ImageError(why, "install apt, or bring the cache of a machine that has it")
     try:
         find_mirror()
     except ImageError as error:
@@ -146,6 +140,7 @@ class Apt:
         self._cache = cache
         self._mirror = mirror
         self._indexes = cache.root / INDEXES
+        self._found_tools: PackageTools | None = None
         self._progress = progress
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped = False
@@ -157,6 +152,16 @@ class Apt:
         self._stopped = True
         for process in list(self._running):
             process.terminate()
+
+    @property
+    def _tools(self) -> PackageTools:
+        """The apt of this machine, else Foothold's own, which is downloaded."""
+        if self._found_tools is None:
+            if own_apt.host_has_apt():
+                self._found_tools = PackageTools(options={})
+            else:
+                self._found_tools = own_apt.obtain(self._cache, self.mirror, self._progress)
+        return self._found_tools
 
     @property
     def mirror(self) -> str:
@@ -175,7 +180,7 @@ class Apt:
             self._index_lock(wanted) as descriptor,
         ):
             trial = Apt(self._cache, self._progress, mirror=self._mirror)
-            trial._indexes = Path(scratch)
+            trial._indexes, trial._found_tools = Path(scratch), self._tools
             trial._prepare(wanted)
             trial._apt(wanted, descriptor, *_NO_INDEX, "update", limit=INDEX_DEADLINE)
 
@@ -184,31 +189,37 @@ class Apt:
 
         Downloads the suite's index if it is older than FRESH seconds, or if `refresh`.
         """
-        with self._index(wanted, refresh=refresh) as descriptor:
-            # an empty archive directory, because apt does not list packages that it has already
-            empty = self._state(wanted) / "empty"
-            (empty / "partial").mkdir(parents=True, exist_ok=True)
-            output = self._apt(
-                wanted,
-                descriptor,
-                "-o",
-                f"Dir::Cache::archives={empty}",
-                "--print-uris",
-                "--yes",
-                "install",
-                *wanted.packages,
-            )
-        debs = [
-            deb
-            for deb in parse_uris(output, wanted.suite)
-            if not wanted.only or any(re.fullmatch(each, deb.package) for each in wanted.only)
-        ]
+        output = self._list(wanted, refresh=refresh)
+        debs = [deb for deb in parse_uris(output, wanted.suite) if wanted.selects(deb.package)]
         if not debs:
             raise ImageError(
                 f"{wanted.suite} has no package {' '.join(wanted.packages)}",
                 CHOOSE_MIRROR,
             )
         return sorted(debs)
+
+    def archive_files(self, wanted: PackageSet) -> list[ArchiveFile]:
+        """Return the current packages of the set by their paths in the archive."""
+        return sorted(
+            ArchiveFile(
+                path=unquote(match["uri"]).removeprefix(f"{self.mirror}/"),
+                size=int(match["size"]),
+                sha256=match["sha256"],
+            )
+            for line in self._list(wanted).splitlines()
+            if (match := _LINE.fullmatch(line)) and wanted.selects(match["package"])
+        )
+
+    def _list(self, wanted: PackageSet, *, refresh: bool = False) -> str:
+        """Return the lines of `apt-get --print-uris` for the set and its dependencies."""
+        with self._index(wanted, refresh=refresh) as descriptor:
+            # an empty archive directory, because apt does not list packages that it has already
+            empty = self._state(wanted) / "empty"
+            (empty / "partial").mkdir(parents=True, exist_ok=True)
+            return self._apt(
+                wanted, descriptor, "-o", f"Dir::Cache::archives={empty}", "--print-uris", "--yes",
+                "install", *wanted.packages,
+            )  # fmt: skip
 
     def fetch(self, wanted: PackageSet, debs: Sequence[Deb]) -> None:
         """Download missing packages into `debs`."""
@@ -311,10 +322,36 @@ class Apt:
             file = self.debs / deb.file
             try:
                 with verified_copy(file, deb) as package:
-                    _extract(package, deb, tree)
+                    self._extract(package, deb, tree)
             except WrongPackage:
                 file.unlink()
                 raise
+
+    def _extract(self, package: int, deb: Deb, tree: Path) -> None:
+        tools = self._tools
+        argv: list[str | Path] = [
+            tools.program("prlimit"), f"--fsize={LARGEST_FILE}",
+            tools.program("dpkg-deb"), "--extract", f"/proc/self/fd/{package}", tree,
+        ]  # fmt: skip
+        done = processes.run(argv, pass_fds=(package,), env=tools.environment(KEYS))
+        if done.returncode and "No space left" in done.stderr:
+            raise OSError(errno.ENOSPC, "No space left on device", str(tree))
+        if done.returncode:
+            raise ImageError(
+                f"{deb.file} cannot be unpacked: {done.stderr.strip()[-500:]}",
+                "check the memory and the disk of this machine: its SHA256 is right",
+            )
+
+    def older_packages(self, old: Sequence[Deb], new: Sequence[Deb]) -> list[Deb]:
+        """Return the packages of `new` whose version is older than in `old`."""
+        before = {deb.package: deb.version for deb in old}
+        compare = (self._tools.program("dpkg"), "--compare-versions")
+        return [
+            deb
+            for deb in new
+            if deb.version != before.get(deb.package, deb.version)
+            and processes.run([*compare, deb.version, "lt", before[deb.package]]).returncode == 0
+        ]
 
     def _state(self, wanted: PackageSet) -> Path:
         return self._indexes / f"{wanted.suite}-{wanted.architecture}"
@@ -423,12 +460,13 @@ class Apt:
             "Dir::State": str(state),
             "Dir::State::Lists": str(state / "lists"),
             "Dir::State::Status": str(state / "status"),
+            **self._tools.options,
         }
         flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         cleared = state / "apt.conf"  # read after the configuration of this machine
         cleared.write_text("".join(f"#clear {hook};\n" for hook in _HOOKS))
         quiet = "-q" if verb == "update" else "-qq"
-        argv = ["apt-get", "-c", str(cleared), quiet, *flags, *arguments]
+        argv = [self._tools.program("apt-get"), "-c", str(cleared), quiet, *flags, *arguments]
         with processes.started(
             argv,
             stdout=subprocess.PIPE,
@@ -436,7 +474,7 @@ class Apt:
             text=True,
             errors="backslashreplace",
             pass_fds=(held, *keep),
-            env={**os.environ, "LC_ALL": "C"},
+            env=self._tools.environment(KEYS),
         ) as process:
             self._running.add(process)
             if self._stopped:  # after the last check
@@ -512,20 +550,6 @@ def _expiry(state: Path) -> datetime.datetime | None:
     return None
 
 
-def older_packages(old: Sequence[Deb], new: Sequence[Deb]) -> list[Deb]:
-    """Return the packages of `new` whose version is older than in `old`."""
-    before = {deb.package: deb.version for deb in old}
-    return [
-        deb
-        for deb in new
-        if deb.version != before.get(deb.package, deb.version)
-        and processes.run(
-            ["dpkg", "--compare-versions", deb.version, "lt", before[deb.package]]
-        ).returncode
-        == 0
-    ]
-
-
 @contextlib.contextmanager
 def verified_copy(file: Path, deb: Deb) -> Iterator[int]:
     """Yield a descriptor of a sealed copy of the package in memory (memfd_create(2)), so that what
@@ -566,17 +590,3 @@ def _wrong(deb: Deb, why: str) -> WrongPackage:
 
 def _memory_file(name: str) -> BinaryIO:
     return os.fdopen(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "wb")
-
-
-def _extract(package: int, deb: Deb, tree: Path) -> None:
-    argv: list[str | Path] = [
-        "prlimit", f"--fsize={LARGEST_FILE}", "dpkg-deb", "--extract", f"/proc/self/fd/{package}", tree,
-    ]  # fmt: skip
-    done = processes.run(argv, pass_fds=(package,))
-    if done.returncode and "No space left" in done.stderr:
-        raise OSError(errno.ENOSPC, "No space left on device", str(tree))
-    if done.returncode:
-        raise ImageError(
-            f"{deb.file} cannot be unpacked: {done.stderr.strip()[-500:]}",
-            "check the memory and the disk of this machine: its SHA256 is right",
-        )

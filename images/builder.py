@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from foothold_lab.images import lock, wheels
-from foothold_lab.images.apt import Apt, Deb, PackageSet, older_packages
+from foothold_lab.images import lock, own_apt, wheels
+from foothold_lab.images.apt import Apt, Deb, PackageSet
 from foothold_lab.images.cache import Cache, Entry, size_of
 from foothold_lab.images.catalogue import RECIPES
 from foothold_lab.images.errors import ImageError, SuiteChanged, WrongPackage
@@ -21,6 +21,7 @@ from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.recipes import Materials, Recipe, release
 from foothold_lab.images.wheels import Wheel
 
+_OWN_APT = PackageSet(suite=own_apt.SUITE, packages=own_apt.PACKAGES, only=own_apt.SELECTED)
 _KERNEL = re.compile(r"linux-(?:image|binary)-(\d+\.\d+)")  # the name of a package with a kernel
 
 
@@ -182,12 +183,14 @@ class Builder:
         sets = [recipe.packages for recipe in self._recipes.values() if recipe.packages]
         names = [name for name, recipe in self._recipes.items() if recipe.packages]
         return lock.LockFile(
-            sets={each.name: self.packages(name) for each, name in zip(sets, names, strict=True)}
+            sets={each.name: self.packages(name) for each, name in zip(sets, names, strict=True)},
+            apt=self._apt.archive_files(_OWN_APT),
         )
 
     def in_use(self) -> frozenset[Path]:
         """Return the cache entries of all current recipes with locked packages."""
-        return frozenset(self.entry(name).path for name in self._recipes if self.ready(name))
+        found = {self.entry(name).path for name in self._recipes if self.ready(name)}
+        return frozenset(found | {own_apt.image_path(self.cache)})
 
     def _recipe(self, name: str) -> Recipe:
         try:
@@ -267,7 +270,7 @@ class Builder:
         assert recipe.packages is not None
         current = self._apt.resolve(recipe.packages)
         locked = lock.locked_packages(recipe.packages, self._cache_lock)
-        if older := older_packages(locked, current):
+        if older := self._apt.older_packages(locked, current):
             names = ", ".join(f"{deb.package} {deb.version}" for deb in older)
             raise ImageError(
                 f"{change}; these are older than the locked versions: {names}",

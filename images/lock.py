@@ -18,8 +18,9 @@ import msgspec
 
 from foothold_lab.images.apt import Deb, PackageSet
 from foothold_lab.images.errors import ImageError
+from foothold_lab.images.own_apt import LOCK, ArchiveFile
 
-TESTED = Path(__file__).with_name("lock.json")
+TESTED = LOCK
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class LockFile:
     sets: dict[str, list[Deb]] = field(default_factory=dict)
     # only in the lock of the cache: the tested packages at that time
     instead_of: dict[str, list[Deb]] = field(default_factory=dict)
+    apt: list[ArchiveFile] = field(default_factory=list)  # what Foothold's own apt is made of
 
 
 def read(path: Path) -> LockFile:

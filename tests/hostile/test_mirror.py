@@ -12,7 +12,7 @@ import pytest
 
 from foothold_lab.harness.cli.context import FAILED, OK
 from foothold_lab.harness.cli.main import main
-from foothold_lab.images import apt, catalogue
+from foothold_lab.images import apt, catalogue, own_apt
 from foothold_lab.images.apt import Apt, Deb, PackageSet
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.errors import ImageError
@@ -23,7 +23,7 @@ WANTED = PackageSet(suite=SUITE, packages=("base",))
 INDEX = "dists/"
 
 pytestmark = pytest.mark.skipif(
-    bool(apt.missing_tool() or debian_archive.missing_tool()),
+    bool(not own_apt.host_has_apt() or debian_archive.missing_tool()),
     reason="this machine has no apt or no gpg",
 )
 

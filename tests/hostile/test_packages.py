@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.images import apt
+from foothold_lab.images import apt, own_apt
 from foothold_lab.images.apt import Apt, Deb, parse_uris
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.errors import ImageError
@@ -21,7 +21,7 @@ from tests.debian_archive import deb_of, file, package, special
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
-needs_dpkg = pytest.mark.skipif(apt.missing_tool() is not None, reason="no dpkg-deb here")
+needs_dpkg = pytest.mark.skipif(not own_apt.host_has_apt(), reason="no dpkg-deb here")
 
 
 def put(cache: Path, data: bytes) -> Deb:

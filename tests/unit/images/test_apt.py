@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.images import apt
+from foothold_lab.images import apt, own_apt
 from foothold_lab.images.apt import Apt, PackageSet
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.errors import ImageError
@@ -20,7 +20,7 @@ from foothold_lab.images.errors import ImageError
 WANTED = PackageSet(suite="bookworm", packages=("busybox-static",))
 
 pytestmark = pytest.mark.skipif(
-    apt.missing_tool() is not None, reason="this machine cannot use Debian packages"
+    not own_apt.host_has_apt(), reason="this machine cannot use Debian packages"
 )
 
 

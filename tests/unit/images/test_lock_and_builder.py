@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.images import lock
-from foothold_lab.images.apt import Deb, PackageSet
+from foothold_lab.images.apt import Apt, Deb, PackageSet
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.catalogue import RECIPES
@@ -57,6 +57,9 @@ class FakeApt:
         tree.mkdir(parents=True)
         for deb in debs:
             (tree / deb.file).write_text(deb.file)
+
+    def older_packages(self, old: Sequence[Deb], new: Sequence[Deb]) -> list[Deb]:
+        return Apt(Cache()).older_packages(old, new)  # of the dpkg of this machine
 
     def stop(self) -> None:
         pass
