@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from foothold_lab.harness.model.record import Ending, Record
 from foothold_lab.harness.model.verdict import Expectation
 from foothold_lab.harness.plan.value_types import REGEX
 from foothold_lab.harness.plan.vocabulary import Vocabulary
+from foothold_lab.harness.transport.supervised import MOST_OUTPUT
 
 EXPONENTIAL = "(a+)+$"  # Python's re needs 2^n steps for n letters and another character
 
@@ -137,6 +139,32 @@ def test_a_hard_pattern_takes_time_in_proportion_to_the_text() -> None:
 
     seconds(1000)
     assert seconds(1 << 22) < 40 * max(seconds(1 << 18), 1e-3)
+
+
+def test_a_pattern_of_many_groups_is_matched_at_once() -> None:
+    """To find where each of its groups matched took RE2 90 s."""
+    letters = "".join(random.Random(1).choices("ab", k=100_000))
+    started = time.process_time()
+    assert matches("(.*a){900}b", letters)
+    assert not matches("(.*a){900}c", letters)
+    assert time.process_time() - started < 3
+
+
+def test_a_search_that_could_take_minutes_is_refused() -> None:
+    """Each of the 9,000 parts is tried at each letter: 15 s for each 120,000 letters."""
+    pattern = compile_pattern("[ab]*a" + "[ab]{900}" * 10 + "c")
+    letters = random.Random(1).choices("ab", k=MOST_OUTPUT)
+    assert not pattern.matches("".join(letters[:1000]))
+    started = time.process_time()
+    with pytest.raises(UsageError, match=r"too many parts to search 4,194,304 bytes") as raised:
+        pattern.matches("".join(letters))
+    assert time.process_time() - started < 3
+    assert "shorter pattern" in raised.value.remedy
+
+
+@pytest.mark.parametrize("pattern", ["x" * 240, r"\bmmap: (no memory|not permitted)\b.*[0-9]{4}$"])
+def test_a_usual_pattern_searches_all_output_that_is_kept(pattern: str) -> None:
+    assert not matches(pattern, b"a" * MOST_OUTPUT)
 
 
 def test_prints_nothing_about_a_pattern(capfd: pytest.CaptureFixture[str]) -> None:
