@@ -46,6 +46,8 @@ def end_cgroup(directory: Path) -> bool:
 
     False as well if the cgroup is gone: the keeper has removed it, and may not have used it.
     """
+    if not os.path.lexists(directory):
+        return False
     deadline = Deadline.after(END_SECONDS)
     with contextlib.suppress(OSError), (directory / "cgroup.events").open("rb") as events:
         changed = select.poll()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import sys
@@ -85,7 +86,7 @@ class Native:
 
     def boot(self, deadline: Deadline) -> Facts:
         """Measure this process's own address space, through the agent."""
-        agent = self._config.builder.image(needs(self._config.builder)[0]) / "agent"
+        agent = self._config.builder.image(self._needs[0]) / "agent"
         self.paths = replace(self.paths, agent=str(agent))
         self.boot_record.argv = (self.paths.agent, "facts")
         self.boot_record.provenance["agent"] = agent.parent.name
@@ -102,14 +103,19 @@ class Native:
         """See `Guest.open`."""
         check_user(self.name, how.user, argv[0], self._config.directory)
         with working_directory(self._config.directory, how) as placed:
-            arguments = agent_arguments(limits, argv, placed, self._strace())
+            arguments = agent_arguments(limits, argv, placed, self._strace)
             command = (self.paths.agent, "run")
             with keep_supervisor(self.paths.agent, command, arguments) as stream:
                 yield stream
 
+    @functools.cached_property
+    def _needs(self) -> tuple[str, ...]:
+        return needs(self._config.builder)
+
+    @functools.cached_property
     def _strace(self) -> str:
         builder = self._config.builder
-        packaged = needs(builder) == _PACKAGED
+        packaged = self._needs == _PACKAGED
         return str(builder.image("strace") / "usr/bin/strace") if packaged else OWN_TRACER
 
     def push(self, source: Path, target: str) -> None:

@@ -131,7 +131,7 @@ class Limits:
     @property
     def named(self) -> tuple[str, ...]:
         """The fields that are set."""
-        return tuple(name for name in _FIELDS if getattr(self, name) != getattr(Limits(), name))
+        return tuple(name for name in _FIELDS if getattr(self, name) != getattr(_NO_LIMITS, name))
 
     @property
     def faults(self) -> bool:
@@ -141,7 +141,7 @@ class Limits:
     @property
     def without_faults(self) -> Limits:
         """The limits that a kernel applies by itself."""
-        return replace(self, **{name: getattr(Limits(), name) for name in FAULTS})
+        return replace(self, **{name: getattr(_NO_LIMITS, name) for name in FAULTS})
 
     def misaligned(self, page_size: int) -> str:
         """Return the first address that is not a multiple of the page, as text; empty if all are."""
@@ -153,7 +153,7 @@ class Limits:
     def _words(self) -> Iterator[str]:
         for name, word in _WORDS.items():
             value = getattr(self, word.field)
-            if value == getattr(Limits(), word.field):
+            if value == getattr(_NO_LIMITS, word.field):
                 continue
             for each in value if word.repeated else (value,):
                 written = word.write(each)
@@ -164,6 +164,9 @@ class Limits:
         """Return the sort key; None sorts first."""
         values = [getattr(self, name) for name in (*_FIELDS, "soft_only")]
         return [(value is not None, value if value is not None else 0) for value in values]
+
+
+_NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)

@@ -520,13 +520,14 @@ _RUNS = (
         sections=(PLAN, OVERRIDE),
         value_type=value_types.number(0.1, 86400, "seconds"),
         help="Time limit of a cell: one that takes longer is an error. Slow guests get more time "
-        "in proportion. It is never less than three times the timeout of the program.",
+        "in proportion.",
         default=None,
-        default_text="30",
+        default_text="30, or three times the timeout of the program if that is longer",
         option=Option(
             name="--deadline",
             metavar="SECONDS",
-            help="Time limit of a cell: one that takes longer is an error (default: 30).",
+            help="Time limit of a cell: one that takes longer is an error "
+            "(default: 30, or three times --timeout).",
         ),
     ),
     Setting(

@@ -80,9 +80,13 @@ class Execution:
 
 
 def deadline_for(cell: Cell, subject: Subject, guest: Guest) -> Deadline:
-    """Return the deadline of an execution: three times the subject's timeout, or CELL_SECONDS."""
+    """Return the deadline of an execution: that of the plan.
+
+    Else CELL_SECONDS, or three times the timeout of a program, which may run twice until then.
+    """
     timeout = 0.0 if subject.reports else subject.timeout
-    return Deadline.after(max(cell.deadline or CELL_SECONDS, 3 * timeout) * guest.scale)
+    seconds = cell.deadline or max(CELL_SECONDS, 3 * timeout)
+    return Deadline.after(seconds * guest.scale)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,18 @@ def test_holds_without_reading_end_at_the_timeout(guest: str, attackers: Attacke
     assert due <= verdict.seconds < due + 20
 
 
+@pytest.mark.parametrize("guest", ["native", "uml-7.2"])
+def test_the_deadline_of_the_user_holds_for_a_longer_timeout(
+    guest: str, attackers: Attackers
+) -> None:
+    """It was raised to three times the timeout."""
+    busy = attackers.script("busy", "while :; do :; done")
+    attacks = [Attack(busy, deadline=1, timeout=timeout, name=f"{timeout}") for timeout in (1, 60)]
+    for verdict in attackers.run(guest, *attacks).verdicts.values():
+        assert [each.code for each in verdict.findings] == [Code.SUBJECT_DEADLINE], str(verdict)
+        assert verdict.seconds < 10
+
+
 @pytest.mark.parametrize("guest", GUESTS)
 def test_a_subject_that_holds_and_exits_keeps_its_verdict(guest: str, attackers: Attackers) -> None:
     hold = attackers.script("hold", f"echo '{HOLD}'; exit 7")
