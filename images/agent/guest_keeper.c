@@ -12,11 +12,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define PIDFD_OPEN 434 /* Linux 5.3; older headers lack it. The number is the same everywhere. */
+
+typedef int supervisor(int argc, char **argv);
 
 struct keeper {
 	struct limits limits;
@@ -25,6 +28,7 @@ struct keeper {
 	int pidfd;          /* of the keeper, for its child; -1: none, before Linux 5.3 */
 	const char *cgroup; /* in which its child starts, and which it removes; NULL: none */
 	char **program;
+	supervisor *supervise; /* NULL: the program is executed */
 };
 
 static int owner_option(struct keeper *keeper, int argc, char **argv, int at)
@@ -47,11 +51,11 @@ static int cgroup_option(struct keeper *keeper, int argc, char **argv, int at)
 	return 2;
 }
 
-static void parse(struct keeper *keeper, int argc, char **argv)
+static void parse(struct keeper *keeper, int argc, char **argv, supervisor *supervise)
 {
 	const char *rejected;
 	int at = 2;
-	*keeper = (struct keeper){.limits = NO_LIMITS, .owner = -1};
+	*keeper = (struct keeper){.limits = NO_LIMITS, .owner = -1, .supervise = supervise};
 	for (int words = 1; at < argc && words; at += words) {
 		words = limits_option(&keeper->limits, argc, argv, at);
 		if (!words)
@@ -67,6 +71,9 @@ static void parse(struct keeper *keeper, int argc, char **argv)
 	if (program < 0)
 		die_of_usage(rejected);
 	keeper->program = argv + program;
+	if (strcmp(argv[program], argv[0]) != 0 || program + 1 >= argc ||
+		strcmp(argv[program + 1], "run") != 0)
+		keeper->supervise = NULL;
 }
 
 static noreturn void die_of_sandbox(int error, const char *step)
@@ -95,7 +102,18 @@ static void die_if_ended(int keeper)
 	close(keeper);
 }
 
-static noreturn void become_guest(const struct keeper *keeper)
+/* In the child: become the supervisor, without what an exec would close. */
+static noreturn void become_supervisor(const struct keeper *keeper, const struct process_tree *tree)
+{
+	int words = 0;
+	while (keeper->program[words])
+		words++;
+	close(tree->signals);
+	close(keeper->owner);
+	exit(keeper->supervise(words, keeper->program));
+}
+
+static noreturn void become_guest(const struct keeper *keeper, const struct process_tree *tree)
 {
 	bool confined = keeper->sandbox.paths > 0;
 	die_if_ended(keeper->pidfd);
@@ -105,6 +123,8 @@ static noreturn void become_guest(const struct keeper *keeper)
 	int error = confined ? guest_filter_install() : 0;
 	if (error)
 		die(-error, "cannot filter the system calls of", keeper->program[0]);
+	if (keeper->supervise)
+		become_supervisor(keeper, tree);
 	execv(keeper->program[0], keeper->program);
 	die(errno, "cannot execute", keeper->program[0]);
 }
@@ -145,12 +165,12 @@ static void watch(struct process_tree *tree, int owner)
 	}
 }
 
-int keep_main(int argc, char **argv)
+int keep_main(int argc, char **argv, int (*supervise)(int argc, char **argv))
 {
 	struct keeper keeper;
 	struct process_tree tree;
 	const char *step;
-	parse(&keeper, argc, argv);
+	parse(&keeper, argc, argv, supervise);
 	process_tree_open(&tree);
 	keeper.pidfd = (int)syscall(PIDFD_OPEN, getpid(), 0);
 	int error = keeper.sandbox.paths ? sandbox_begin(&step) : 0;
@@ -161,7 +181,7 @@ int keep_main(int argc, char **argv)
 	if (pid < 0)
 		die(-pid, "cannot fork for", keeper.program[0]);
 	if (pid == 0)
-		become_guest(&keeper);
+		become_guest(&keeper, &tree);
 	watch(&tree, keeper.owner);
 	process_tree_kill(&tree, 0);
 	if (keeper.cgroup)

@@ -33,7 +33,7 @@ int main(int argc, char **argv)
 	if (!strcmp(role, "exec"))
 		exec_main(argc, argv);
 	if (!strcmp(role, "keep"))
-		return keep_main(argc, argv);
+		return keep_main(argc, argv, run_main);
 	if (!strcmp(role, "facts"))
 		return facts_main(argc, argv);
 	if (!strcmp(role, "probe"))

@@ -64,7 +64,7 @@ static int keep(const struct arguments *request, char *program, int owner)
 	snprintf(number, sizeof number, "%d", owner);
 	memcpy(argv, head, sizeof head);
 	memcpy(argv + fixed, request->words + 2, words * sizeof *argv);
-	int status = keep_main((int)(fixed + words), argv);
+	int status = keep_main((int)(fixed + words), argv, NULL);
 	free(argv);
 	return status;
 }
