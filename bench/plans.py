@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.guests import Line, seconds
+from foothold_lab.harness.api.subjects import subjects_of
 from foothold_lab.harness.evidence.arena_detection import POLICIES
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.model.cells import Cell
@@ -22,6 +23,8 @@ from foothold_lab.harness.model.events import AnyEvent, CellFinished, GuestBooti
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.plan import Vocabulary, find_plan, load_plan
 from foothold_lab.harness.runner import RunOptions, run_cells
+from foothold_lab.harness.subjects.packaged import packaged
+from foothold_lab.harness.subjects.subject import Subject
 from foothold_lab.images.builder import Builder
 
 GOALS: Mapping[str, float] = {"default": 6.0, "nightly": 180.0}
@@ -55,9 +58,11 @@ class Boots:
 
 def lines(builder: Builder, name: str, times: int) -> Iterator[Line]:
     """Yield the time of a plan, and its ratio to the best schedule of its boots."""
-    cells = load_plan(find_plan(name), Vocabulary(known_guests(builder), POLICIES)).cells()
-    _once(cells, builder)  # not counted: it makes images and snapshots
-    rounds = [_once(cells, builder) for _ in range(times)]
+    plan = load_plan(find_plan(name), Vocabulary(known_guests(builder), POLICIES))
+    cells = plan.cells()
+    subjects = subjects_of(cells, plan, packaged(builder))
+    _once(cells, subjects, builder)  # not counted: it makes images and snapshots
+    rounds = [_once(cells, subjects, builder) for _ in range(times)]
     took = statistics.median(each for each, _, _ in rounds)
     _, best, boots = min(rounds, key=lambda each: abs(each[0] - took))
     excluded = f" ({boots.unsupported} unsupported)" if boots.unsupported else ""
@@ -75,10 +80,12 @@ def lines(builder: Builder, name: str, times: int) -> Iterator[Line]:
     )
 
 
-def _once(cells: Sequence[Cell], builder: Builder) -> tuple[float, float, Boots]:
+def _once(
+    cells: Sequence[Cell], subjects: Mapping[str, Subject], builder: Builder
+) -> tuple[float, float, Boots]:
     boots = Boots()
     with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
-        options = RunOptions(directory=Path(folder), builder=builder)
+        options = RunOptions(directory=Path(folder), builder=builder, subjects=subjects)
         took = seconds(lambda: run_cells(cells, options, boots))
     return took, boots.lower_bound(len(options.processors)), boots
 

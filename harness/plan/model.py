@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -60,6 +60,15 @@ class Axes:
     def with_subjects(self, subjects: tuple[str, ...]) -> Axes:
         """Return the same axes for other subjects."""
         return replace(self, subjects=subjects)
+
+    def are_all_in(self, cells: Sequence[Cell]) -> bool:
+        """Are there cells, and do they have every value of the lists, the guests aside?"""
+        return bool(cells) and (
+            {each.limits for each in cells}.issuperset(self.limits)
+            and {each.subject for each in cells}.issuperset(self.subjects)
+            and {each.policy for each in cells}.issuperset(self.policies)
+            and {each.workload for each in cells}.issuperset(self.workloads)
+        )
 
     def admits(self, cell: Cell) -> bool:
         """Is the cell in every list that is not empty?"""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +24,8 @@ class Selection:
 
     Lists of `axes` that are not empty replace those of the plan's `[axes]`, and select from each
     `[[include]]`. A subject that the plan does not have replaces the subjects of the includes too:
-    it runs in every guest of the plan. `tags` selects cells with one of these tags. `settings` has
+    it runs in every guest of the plan. A guest that the plan has only in its includes gets the
+    cells of these, unless another list has a value that they lack for it. `tags` selects cells with one of these tags. `settings` has
     no tags. `expect` replaces the expectation of every cell.
     """
 
@@ -85,8 +87,9 @@ class PlanFile:
             )
         include = self._included(selection.axes.subjects)
         replace(self, axes=axes, include=include).check_size()
-        planned = [each for each in axes if not self.excludes(each)]
-        planned += (each for more in include for each in more if selection.axes.admits(each))
+        included = [each for more in include for each in more if selection.axes.admits(each)]
+        axes = replace(axes, guests=self._guests_of_product(axes.guests, selection.axes, included))
+        planned = [each for each in axes if not self.excludes(each)] + included
         cells = tuple(self._repeated(dict.fromkeys(planned), selection))
         if not cells:
             raise UsageError(
@@ -117,6 +120,17 @@ class PlanFile:
                 for each, old in zip(self.include, kept, strict=True)
             )
         return self.include
+
+    def _guests_of_product(
+        self, guests: tuple[str, ...], selected: Axes, included: Sequence[Cell]
+    ) -> tuple[str, ...]:
+        """Return the guests for which the axes make cells, beside the cells that are included."""
+        return tuple(
+            name
+            for name in guests
+            if name in self.axes.guests
+            or not selected.are_all_in([each for each in included if each.guest == name])
+        )
 
     def _repeated(self, planned: Mapping[Cell, None], selection: Selection) -> Iterator[Cell]:
         count = 0
@@ -149,10 +163,16 @@ class PlanFile:
         program = self.programs.get(cell.subject)
         if program and program.options:
             yield from program.options
-        elif (cell.subject,) != self.axes.subjects:
+        elif self._values_for(cell.guest, "subjects") != {cell.subject}:
             yield from ("--subject", cell.subject)
-        if cell.workload and {cell.workload, *self.axes.workloads} != {"default"}:
+        workloads = self._values_for(cell.guest, "workloads") | {cell.workload}
+        if cell.workload and workloads != {"default"}:
             yield from ("--workload", cell.workload)
+
+    def _values_for(self, guest: str, axis: str) -> set[str]:
+        """Return the values of one axis that a selection of this guest alone has."""
+        found = (getattr(axes, axis) for axes in (self.axes, *self.include) if guest in axes.guests)
+        return set(itertools.chain(*found)) or set(getattr(self.axes, axis))
 
     def _expectation(self, cell: Cell) -> Expectation | None:
         names = self.vocabulary.names_of(cell.guest)

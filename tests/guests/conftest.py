@@ -11,6 +11,7 @@ import pytest
 
 from foothold_lab.harness import subjects
 from foothold_lab.harness.api.guest import OpenGuest, open_guest
+from foothold_lab.harness.api.subjects import subjects_of
 from foothold_lab.harness.cli.context import make_vocabulary
 from foothold_lab.harness.guests.base import Guest, GuestConfig
 from foothold_lab.harness.guests.catalogue import catalogue, known_guests
@@ -148,8 +149,10 @@ class Happened:
 def default_plan(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Happened:
     """The default plan on everything that this machine supports, once for all tests."""
     known = Vocabulary(known_guests(builder), ("before", "after"))
-    cells = load_plan(find_plan("default"), known).cells()
-    return happen(cells, builder, tmp_path_factory.mktemp("run"))
+    plan = load_plan(find_plan("default"), known)
+    cells = plan.cells()
+    made = subjects_of(cells, plan, {})
+    return happen(cells, builder, tmp_path_factory.mktemp("run"), subjects=made)
 
 
 @dataclass

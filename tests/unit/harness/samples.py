@@ -43,6 +43,7 @@ KNOWN = Vocabulary(
         **{each: each for each in ("gvisor", "gvisor-ptrace", "bubblewrap", "nspawn")},
         "qemu-x86_64-bullseye": "qemu-x86_64-5.10",
         "qemu-x86_64-testing": "qemu-x86_64-7.2",
+        **{each: each for each in ("qemu-x86_64-5.10", "qemu-x86_64-7.2")},
         **{f"qemu-{this.name}": f"qemu-{this.name}" for this in ARCHITECTURES},
         **{f"qemu-user-{this.name}": f"qemu-user-{this.name}" for this in EMULATIONS},
     },

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.cells import ALLOCATOR, Limits
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.plan import Axes, PlanFile, Selection, builtin_plans, find_plan, load_plan
 from tests.unit.harness.samples import CANNOT_RESERVE, KNOWN, OUT_OF_MEMORY
@@ -51,17 +51,20 @@ def chosen(guests: Sequence[str] = (), limits: Sequence[str] = (), **axes: objec
     )
 
 
+ALLOCATORS = chosen(subjects=[ALLOCATOR])
+
+
 def test_the_default_plan_has_one_guest_of_each_family() -> None:
     cells = default().cells()
-    assert len(cells) == 4 * 3 * 2 + 3 * 2 + 1 == len({cell.id for cell in cells})
+    assert len(cells) == 4 * 3 * 2 + 3 * 2 + 3 + 1 == len({cell.id for cell in cells})
     assert cells[0].id == "native/none/before"
     assert {cell.guest for cell in cells} == {
-        "native", "docker", "uml-6.1", "uml-7.2", "qemu-x86_64", "qemu-user-arm64-39bit",
-        "qemu-user-riscv64-39bit", "qemu-user-i386",
+        "native", "docker", "uml-6.1", "uml-7.2", "qemu-x86_64", "qemu-arm64-16k",
+        "qemu-user-arm64-39bit", "qemu-user-riscv64-39bit", "qemu-user-i386",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("cell", default().cells(), ids=lambda cell: cell.id)
+@pytest.mark.parametrize("cell", default().cells(ALLOCATORS), ids=lambda cell: cell.id)
 def test_the_default_plan_expects_what_was_observed_in_2012(cell) -> None:  # type: ignore[no-untyped-def]
     narrow = cell.guest == "uml-6.1" or cell.guest.startswith("qemu-user-")
     if not narrow:
@@ -107,7 +110,39 @@ policies = ["after"]
     assert len(ids) == len(set(ids)) == 8 - 2 + 1
     asked = chosen(["docker"], ["none"], policies=["before"])
     assert [cell.id for cell in read_plan.cells(asked)] == ["docker/none/before"]
-    assert len(read_plan.cells(chosen(["docker"]))) == 4
+    assert [cell.id for cell in read_plan.cells(chosen(["docker"]))] == ["docker/none/after"]
+
+
+def test_a_guest_of_the_includes_alone_narrows_the_plan_to_its_cells(plan: Path) -> None:
+    more = """
+[[include]]
+guests = ["qemu-arm64-16k"]
+limits = ["none", "rlimit_as=800M"]
+subjects = ["allocator", "program"]
+policies = ["after"]
+
+[[include]]
+guests = ["qemu-arm64-16k", "uml-6.1"]
+limits = ["rlimit_data=32M"]
+policies = ["before"]
+
+[subject.program]
+program = "guest:/bin/true"
+"""
+    read_plan = read(plan, more)
+
+    def ids(*axes: Sequence[str], **more: Sequence[str]) -> list[str]:
+        return [cell.id for cell in read_plan.cells(chosen(*axes, **more))]
+
+    guest = "qemu-arm64-16k"
+    own = [each.id for each in read_plan.cells() if each.guest == guest]
+    assert ids([guest]) == own and len(own) == 5
+    assert ids([guest], ["rlimit_data=32M"]) == [f"{guest}/rlimit_data=32M/before"]
+    # a value that the includes lack for this guest is still given to it
+    assert ids([guest], ["rlimit_as=1G"], policies=["after"]) == [f"{guest}/rlimit_as=1G/after"]
+    assert f"{guest}/rlimit_as=1G/after" in ids([guest], ["none", "rlimit_as=1G"])
+    # a guest that the plan does not have gets the axes, as one that the axes have
+    assert len(ids(["uml-6.12"])) == 4 and len(ids(["uml-6.1"])) == 5
 
 
 def test_rejects_a_selection_without_cells(plan: Path) -> None:
