@@ -42,7 +42,17 @@ _COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks for completions
 COMMANDS: Mapping[str, Sequence[str]] = {
     "Run programs": ("run", "threshold", "survey", "differences"),
     "Plans": ("plan", "policies", "predict"),
-    "Results": ("report", "show", "history", "compare", "flaky", "repro", "findings", "schema"),
+    "Results": (
+        "report",
+        "show",
+        "merge",
+        "history",
+        "compare",
+        "flaky",
+        "repro",
+        "findings",
+        "schema",
+    ),
     "Guests": ("doctor", "setup", "facts", "atlas", "shell", "gdb", "images"),
     "Help": ("help", "man", "completion"),
 }

@@ -154,7 +154,7 @@ def _run(request: _Request) -> RunOutcome:
 
         handle_termination()
         builder = Builder(locked=request.locked, progress=report)
-        plan, cells, required = _select(request, builder)
+        plan, cells, others, required = _select(request, builder)
         settings = _run_settings(request.overrides, plan)
         subjects = subjects_of(cells, plan, packaged_subjects(builder))
         subjects = with_probes(subjects, request.probes)
@@ -172,6 +172,8 @@ def _run(request: _Request) -> RunOutcome:
             subjects=subjects,
             require=required,
             plan=plan.name,
+            shard=request.shard or "",
+            other_cells=others,
             command=("foothold", *map(_printable, _recorded_arguments(request.overrides))),
         )
         summary = run_cells(cells, options, bus)
@@ -189,8 +191,10 @@ def _run(request: _Request) -> RunOutcome:
 
 def _select(
     request: _Request, builder: Builder
-) -> tuple[PlanFile, tuple[Cell, ...], frozenset[str]]:
-    """Return the plan, the cells to run, and those of their guests that must be supported."""
+) -> tuple[PlanFile, tuple[Cell, ...], tuple[Cell, ...], frozenset[str]]:
+    """Return the plan, the cells to run, those of other shards, and the guests that must be
+    supported.
+    """
     from foothold_lab.harness.plan.references import with_references
 
     overrides, kernels = request.overrides, request.kernels
@@ -198,11 +202,12 @@ def _select(
     plan, cells = overrides.select_cells(plan, kernels.guests)
     required = _required(plan, overrides.value("require", plan), cells)
     selected = with_references(parse_shard(request.shard).select(cells))
+    others = tuple(cell for cell in with_references(cells) if cell not in set(selected))
     cells = tuple(
         replace(each, where=kernels.arguments(each.guest) or each.where) for each in selected
     )
     cells = asked_for(cells, request.probes)
-    return plan, cells, required & {cell.guest for cell in cells}
+    return plan, cells, others, required & {cell.guest for cell in cells}
 
 
 def _run_settings(overrides: Overrides, plan: PlanFile) -> dict[str, Any]:

@@ -22,7 +22,9 @@ class Event(msgspec.Struct, frozen=True, tag_field="event", kw_only=True):
 class RunStarted(Event, frozen=True, tag="run-started"):
     """The run begins with these cells. `command` is its command line.
 
-    `subjects` maps the name of each subject to a hash of it. `trace`: subjects are traced.
+    `subjects` maps the name of each subject to a hash of it. `trace`: subjects are traced. `shard` is
+    the part of the plan, such as `2/4`, empty for all of it; `other_cells` are the cells of the
+    other parts.
     """
 
     run: str
@@ -33,6 +35,8 @@ class RunStarted(Event, frozen=True, tag="run-started"):
     provenance: Provenance = Provenance()
     subjects: Mapping[str, str] = {}
     trace: bool = True
+    shard: str = ""
+    other_cells: tuple[Cell, ...] = ()
 
 
 class Progress(Event, frozen=True, tag="progress"):

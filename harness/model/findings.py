@@ -355,6 +355,11 @@ class Code(StrEnum):
         "The run was ended before the cell had a verdict.",
         "Run it again.",
     )
+    INFRASTRUCTURE_MISSING = (
+        "infrastructure/missing",
+        "The shard of this cell is not among the merged runs, or ended before the cell had a verdict.",
+        "Read the log of the shard's job, run the shard again, and merge again.",
+    )
     USAGE_ERROR = (
         "usage/error",
         "The command line, the plan or a file that it names makes no sense.",

@@ -1,10 +1,16 @@
 """Reads a run directory, which may come from elsewhere: its files and its events."""
 
 from foothold_lab.harness.run_directory.documents import DAMAGED, decode
-from foothold_lab.harness.run_directory.event_log import SCHEMA, read_events, read_head
-from foothold_lab.harness.run_directory.files import RunFiles, UnsafeFileError, write_private
+from foothold_lab.harness.run_directory.event_log import SCHEMA, check_name, read_events, read_head
+from foothold_lab.harness.run_directory.files import (
+    MOST_TREE_BYTES,
+    MOST_TREE_NAMES,
+    RunFiles,
+    UnsafeFileError,
+    write_private,
+)
 
 __all__ = [
-    "DAMAGED", "SCHEMA", "RunFiles", "UnsafeFileError", "decode", "read_events", "read_head",
-    "write_private",
+    "DAMAGED", "MOST_TREE_BYTES", "MOST_TREE_NAMES", "SCHEMA", "RunFiles", "UnsafeFileError",
+    "check_name", "decode", "read_events", "read_head", "write_private",
 ]  # fmt: skip

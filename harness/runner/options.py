@@ -50,6 +50,7 @@ class RunOptions:
     memory: of a guest, in MiB; None: what its subjects need.
     require: guests that must be bootable on this machine.
     plan, command: name of the plan, and the command line, for the record.
+    shard, other_cells: the part of the plan, and the cells of its other parts, for the record.
     """
 
     directory: Path
@@ -69,6 +70,8 @@ class RunOptions:
     require: frozenset[str] = frozenset()
     plan: str = ""
     command: tuple[str, ...] = ()
+    shard: str = ""
+    other_cells: tuple[Cell, ...] = ()
 
     @property
     def processors(self) -> list[int]:

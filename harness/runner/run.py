@@ -86,6 +86,8 @@ def _run_started(cells: Sequence[Cell], options: RunOptions) -> events.RunStarte
         cells=tuple(cells),
         provenance=provenance.here(),
         trace=options.trace,
+        shard=options.shard,
+        other_cells=options.other_cells,
         subjects={name: subjects.digest(options.subjects[name]) for name in names},
     )
 

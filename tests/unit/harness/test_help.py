@@ -264,7 +264,7 @@ def documented() -> list[str]:
         lines += re.findall(r"`(?:\./)?foothold ([a-z][^`\n]*)`", text)
         for line in lines:
             command = re.split(r" {3,}| # | \\?\| |; | > ", line)[0].strip()
-            if not re.search(r"…|\.\.\.|\[|^test\b", command):  # `test` is of the launcher
+            if not re.search(r"…|\.\.\.|\[|^(test|bench)\b", command):  # they are of the launcher
                 found.append(command)
     return list(dict.fromkeys(found))
 
