@@ -126,7 +126,9 @@ if __name__ == "__main__":
     parser.add_argument("--no-seccomp", action="store_true", help="allow containers every call")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args()
-    if given.install and not answers() and not shutil.which("dockerd"):
-        install()
+    if given.install:
+        os.environ["FOOTHOLD_TEST_INSTALL"] = "1"  # see tests/browser/chromium.py
+        if not answers() and not shutil.which("dockerd"):
+            install()
     with engine(seccomp=not given.no_seccomp):
         raise SystemExit(run(given.command))

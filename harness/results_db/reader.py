@@ -82,7 +82,7 @@ def find(database: Database, word: str, plan: str = "") -> StoredRun:
             )
         return _stored_run(database, found[0])
     if "/" in word or Path(word).is_dir():
-        return _run_run_run_in_directory(database, Path(word).absolute())
+        return _run_in_directory(database, Path(word).absolute())
     exactly = list(_runs(database, "SELECT * FROM runs WHERE name = ?", word))
     found = exactly or list(
         _runs(database, "SELECT * FROM runs WHERE substr(name, 1, ?) = ? LIMIT 6", len(word), word)
@@ -121,7 +121,7 @@ def earlier_durations(database: Database, kept: StoredRun) -> Mapping[str, Seque
     return {row["base_name"]: decode(row["seconds"]) for row in rows}
 
 
-def _run_run_run_in_directory(database: Database, directory: Path) -> StoredRun:
+def _run_in_directory(database: Database, directory: Path) -> StoredRun:
     found = list(
         _runs(
             database,

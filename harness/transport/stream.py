@@ -120,6 +120,8 @@ def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
             process.wait(seconds)
         return process.poll() is not None
     try:
-        return bool(select.select([descriptor], [], [], seconds)[0])
+        ended = select.poll()  # select(2) knows no descriptor above 1023
+        ended.register(descriptor, select.POLLIN)
+        return bool(ended.poll(seconds * 1000))
     finally:
         os.close(descriptor)

@@ -1,4 +1,5 @@
-"""Chromium and its driver for the tests: Debian's packages, installed if absent and if we may.
+"""Chromium and its driver for the tests: Debian's packages. With FOOTHOLD_TEST_INSTALL, which `./foothold
+test --install` sets, they are installed if they are absent.
 
 Where they cannot be installed, the tests that need them are skipped with the reason.
 """
@@ -26,11 +27,12 @@ SECONDS = 120  # for a page to load; the machine may be busy
 
 
 def missing() -> str:
-    """Say why there is no Chromium, after an attempt to install it; empty if there is one."""
+    """Say why there is no Chromium; empty if there is one. It may be installed first."""
     if _is_here():
         return ""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return f"no chromium and chromedriver; as root: apt-get install {' '.join(PACKAGES)}"
+    may_install = "FOOTHOLD_TEST_INSTALL" in os.environ and os.geteuid() == 0
+    if not may_install or not shutil.which("apt-get"):
+        return "no chromium and chromedriver; as root: ./foothold test --install"
     sys.stderr.write(f"tests.browser: installing {' '.join(PACKAGES)}\n")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
