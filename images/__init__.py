@@ -19,5 +19,6 @@ A module imports only modules above it in this list, and nothing of `harness`:
 * `recipes`, `rootfs`, `kernels`, `kernel_build`, `runtimes`, `disks`  the functions that make images
 * `catalogue`    all images by name
 * `builder`      builds an image from recipe, lock and cache
+* `archive`, `transfer`  one file with the images of a store, and its use at another path
 * `agent/`, `hello/`, `shim/`  C sources and programs of the images
 """

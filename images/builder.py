@@ -87,10 +87,12 @@ class Builder:
         return self.cache.obtain(name, key, build, space=space, progress=self.progress)
 
     def _obtain(self, recipe: Recipe) -> Entry:
+        self.cache.check_place()
         needs = {each: self.entry(each) for each in recipe.needs}
         debs = self.packages(recipe.name)
         while True:
-            key = self._key(recipe, debs, needs)
+            keys = {name: entry.manifest.key for name, entry in needs.items()}
+            key = _key(recipe, debs, keys, self.cache.root)
             if entry := self.cache.get(recipe.name, key):
                 return entry
             try:
@@ -118,12 +120,14 @@ class Builder:
         recipe = self._recipe(name)
         if name in self._checked:
             return True
+        self.cache.check_place()
         if recipe.packages and not lock.locked_packages(recipe.packages, self._cache_lock):
             return False
         if not all(self.ready(each) for each in recipe.needs):
             return False
-        needs = {each: self.entry(each) for each in recipe.needs}
-        entry = self.cache.get(name, self._key(recipe, self.packages(name), needs))
+        needs = {each: self.entry(each).manifest.key for each in recipe.needs}
+        key = _key(recipe, self.packages(name), needs, self.cache.root)
+        entry = self.cache.get(name, key)
         if entry:
             self._checked[name] = entry
         return entry is not None
@@ -158,6 +162,15 @@ class Builder:
         lock.remember(recipe.packages, debs, self._cache_lock)
         return debs
 
+    def needs(self, name: str) -> tuple[str, ...]:
+        """Return the images that an image is made with."""
+        return self._recipe(name).needs
+
+    def set_name(self, name: str) -> str:
+        """Return the name in a lock of the packages of an image, empty for one without packages."""
+        packages = self._recipe(name).packages
+        return packages.name if packages else ""
+
     def kernel_release(self, name: str) -> str:
         """Return the release (`6.12`) of the kernel in an image. Does not build it."""
         debs = self.packages(name)
@@ -187,6 +200,25 @@ class Builder:
             apt=self._apt.archive_files(_OWN_APT),
         )
 
+    def keys(self, root: Path, lock_file: Path) -> dict[str, str]:
+        """Return the key of each image with locked packages, for a store in `root` with that lock."""
+        found: dict[str, str] = {}
+
+        def add(recipe: Recipe) -> None:
+            debs = []
+            if recipe.packages:
+                debs = lock.locked_packages(recipe.packages, lock_file)
+            for name in recipe.needs:
+                if name not in found:
+                    add(self._recipe(name))
+            if (debs or not recipe.packages) and all(name in found for name in recipe.needs):
+                needs = {name: found[name] for name in recipe.needs}
+                found[recipe.name] = _key(recipe, debs, needs, root)
+
+        for recipe in self._recipes.values():
+            add(recipe)
+        return found
+
     def in_use(self) -> frozenset[Path]:
         """Return the cache entries of all current recipes with locked packages."""
         found = {self.entry(name).path for name in self._recipes if self.ready(name)}
@@ -199,18 +231,6 @@ class Builder:
             raise ImageError(
                 f"unknown image {name!r}", f"images are: {', '.join(self._recipes)}"
             ) from None
-
-    def _key(self, recipe: Recipe, debs: list[Deb], needs: Mapping[str, Entry]) -> str:
-        """Hash all inputs, and the cache directory, because tools contain the path of their loader."""
-        material = {
-            "recipe": recipe.name,
-            "port": msgspec.to_builtins(recipe.port),
-            "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in recipe.sources],
-            "packages": [deb.sha256 for deb in debs] + [each.sha256 for each in recipe.wheels],
-            "needs": {name: entry.manifest.key for name, entry in needs.items()},
-            "place": str(self.cache.root),
-        }
-        return hashlib.sha256(msgspec.json.encode(material, order="sorted")).hexdigest()
 
     def _build(
         self, recipe: Recipe, debs: list[Deb], needs: Mapping[str, Entry], key: str
@@ -279,3 +299,18 @@ class Builder:
         lock.remember(recipe.packages, current, self._cache_lock)
         self.progress(f"{change}; building with its current packages")
         return current
+
+
+def _key(recipe: Recipe, debs: list[Deb], needs: Mapping[str, str], root: Path) -> str:
+    """Hash all inputs, with the keys of the images that it needs, and the directory of the store:
+    tools contain the path of their loader.
+    """
+    material = {
+        "recipe": recipe.name,
+        "port": msgspec.to_builtins(recipe.port),
+        "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in recipe.sources],
+        "packages": [deb.sha256 for deb in debs] + [each.sha256 for each in recipe.wheels],
+        "needs": dict(needs),
+        "place": str(root),
+    }
+    return hashlib.sha256(msgspec.json.encode(material, order="sorted")).hexdigest()

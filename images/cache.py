@@ -33,6 +33,7 @@ from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.usage import Usage
 
 INDEXES = "apt"  # the directory with the package indexes; the lock of each is apt-NAME
+_PLACE = "place"  # the file with the path that the store had when its images were built
 _RANDOM = "+"  # before the random part of a directory name in building/
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -86,6 +87,7 @@ class Cache:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
         self._threads: dict[str, threading.Lock] = {}
+        self._in_place = False  # as far as it is known
 
     def path(self, name: str, key: str) -> Path:
         """Return the path of an entry, whether it exists or not."""
@@ -127,6 +129,8 @@ class Cache:
             return entry
         target = self.path(name, key)
         with self.locked(target.name, progress=progress):
+            if not (self.root / _PLACE).exists():
+                self.set_place()
             # another builder may have finished in the meantime
             present = _load(target)
             if present and (damage := present.damage()):
@@ -154,6 +158,52 @@ class Cache:
                 tree.rename(target)
                 usage.moved(target)
         return Entry(target, built, usage)
+
+    def built_at(self) -> Path:
+        """Return the path that the store had when its images were built. Programs contain it."""
+        try:
+            return Path((self.root / _PLACE).read_text())
+        except OSError:
+            return self.root
+
+    def check_place(self) -> None:
+        """Raise ImageError if the store was moved: its programs would not start."""
+        if self._in_place:
+            return
+        built_at = self.built_at()
+        with contextlib.suppress(OSError):
+            # another path of the same directory, through a link
+            self._in_place = built_at == self.root or built_at.samefile(self.root)
+        if not self._in_place:
+            raise ImageError(
+                f"the image store {self.root} was built at {built_at}, and its programs contain "
+                "that path",
+                "`foothold images pack FILE`, then `foothold images unpack FILE` corrects them; "
+                "or move it back",
+            )
+
+    def set_place(self) -> None:
+        """Note that the images of the store are for its present path."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / _PLACE).write_text(str(self.root))
+        self._in_place = True
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Yield an empty directory on the file system of the store, which is removed afterwards."""
+        with self.locked("unpack"), self._building("unpack", 0) as folder:
+            yield folder
+
+    def add(self, tree: Path, listed: Manifest) -> None:
+        """Move a complete tree with its manifest into the store, unless its entry is there."""
+        target = self.path(listed.name, listed.key)
+        with self.locked(target.name):
+            if self.get(listed.name, listed.key):
+                return
+            if os.path.lexists(target):
+                self._remove_entry(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            tree.rename(target)
 
     def entries(self) -> Iterator[Entry]:
         """Yield all finished entries, by name."""

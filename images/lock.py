@@ -85,6 +85,16 @@ def remember(wanted: PackageSet, debs: list[Deb], cache_lock: Path, tested: Path
     )
 
 
+def merge(other: LockFile, cache_lock: Path) -> None:
+    """Add the sets of another store's lock to that of a store."""
+    if other.sets:
+        known = read(cache_lock)
+        write(
+            cache_lock,
+            LockFile(known.schema, known.sets | other.sets, known.instead_of | other.instead_of),
+        )
+
+
 def difference(old: list[Deb], new: list[Deb]) -> str:
     """Describe the difference between two lists, for instance `libc6 2.36-9 -> 2.36-10`."""
     before = {deb.package: deb.version for deb in old}

@@ -83,12 +83,16 @@ def describe(tree: Path) -> tuple[dict[str, File], dict[str, int]]:
         if stat.S_ISDIR(status.st_mode):
             directories[name] = status.st_mode
         elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-            files[name] = File(
-                status.st_size, status.st_mtime_ns, _sha256(tree / name, status), status.st_mode
-            )
+            files[name] = describe_file(tree / name)
         else:
             raise ValueError(f"{name} is neither a file nor a directory nor a link")
     return files, directories
+
+
+def describe_file(path: Path) -> File:
+    """Return a file or link as it is."""
+    status = path.lstat()
+    return File(status.st_size, status.st_mtime_ns, _sha256(path, status), status.st_mode)
 
 
 def changed_file(tree: Path, manifest: Manifest) -> str | None:

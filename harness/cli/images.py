@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foothold_lab.harness.cli.context import FINDING, OK, make_builder, report_progress
+from foothold_lab.harness.cli.context import FINDING, OK, make_builder, read_plan, report_progress
 from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.model.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from foothold_lab.images.builder import Builder
     from foothold_lab.images.cache import Removal
 
 _MIB = 1 << 20
@@ -31,6 +32,7 @@ class _Build:
     locked: bool
     release: str | None
     config: Path | None
+    plan: str | None
 
     def check(self) -> None:
         """Raise an error for options that contradict each other."""
@@ -38,7 +40,9 @@ class _Build:
             raise click.UsageError("--update changes the lock file, --locked forbids it")
         if self.release is None and self.config:
             raise click.UsageError("--config needs --from-source")
-        if self.release is not None and (self.names or self.update):
+        if self.plan is not None and (self.names or self.everything):
+            raise click.UsageError("--for chooses the images: give no NAME, and not --all")
+        if self.release is not None and (self.names or self.update or self.plan):
             raise click.UsageError("--from-source builds one kernel, and nothing else")
 
 
@@ -50,6 +54,12 @@ def images() -> None:
 @images.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="Also build the packaged runtimes.")
+@click.option(
+    "--for",
+    "plan",
+    metavar="PLAN",
+    help="Build what a plan needs: afterwards it runs without a network.",
+)
 @click.option(
     "--update", is_flag=True, help="Use the newest packages of Debian, and print what changed."
 )
@@ -77,8 +87,8 @@ def build(**options: Any) -> None:
     if request.release is not None:
         click.echo(_from_source(request.release, request.config, locked=request.locked))
         return
-    names = _names(request)
     builder = make_builder(locked=request.locked)
+    names = _names(request, builder)
     if request.update:
         for change in builder.update(names):
             print_text(change, err=True)
@@ -86,19 +96,32 @@ def build(**options: Any) -> None:
         print_text(f"{name}  {builder.image(name)}")
 
 
-def _names(request: _Build) -> tuple[str, ...]:
+def _names(request: _Build, builder: Builder) -> tuple[str, ...]:
     """Return the names of the images to build. Raises UsageError for an unknown one."""
     from foothold_lab.images.catalogue import GUESTS, HOST_AGENT, RECIPES
 
-    for name in request.names:
+    if request.plan is not None:
+        from foothold_lab.harness.plan import Selection
+        from foothold_lab.harness.runner.preparation import images_of
+
+        cells = read_plan(request.plan, builder).cells(Selection())
+        return tuple(images_of(cells, builder))
+    every = RECIPES if request.everything else GUESTS
+    # HOST_AGENT is built with the compiler of this machine, when a guest needs it
+    return _known(request.names) or tuple(each for each in every if each != HOST_AGENT)
+
+
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of images. Raises UsageError for an unknown one."""
+    from foothold_lab.images.catalogue import RECIPES
+
+    for name in names:
         if name not in RECIPES:
             raise UsageError(
                 f"unknown image {name!r}{did_you_mean(name, RECIPES)}",
                 f"known images: {', '.join(RECIPES)}",
             )
-    every = RECIPES if request.everything else GUESTS
-    # HOST_AGENT is built with the compiler of this machine, when a guest needs it
-    return request.names or tuple(each for each in every if each != HOST_AGENT)
+    return names
 
 
 def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
@@ -115,6 +138,45 @@ def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
     recipes = {**RECIPES, kernel.name: kernel}
     builder = Builder(locked=locked, progress=report_progress, recipes=recipes)
     return builder.image(kernel.name) / "linux"
+
+
+@images.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def pack(file: Path, names: tuple[str, ...]) -> None:
+    """Pack images into FILE, a tar that is compressed by zstd. Prints its SHA256.
+
+    Without NAME, all images of this version that are in the store are packed. Two packings of the
+    same images are equal. `foothold images unpack` adds the images to any store.
+    """
+    from foothold_lab.harness import __version__
+    from foothold_lab.images.transfer import pack as pack_images
+
+    done = pack_images(make_builder(), file, __version__, _known(names))
+    size = file.stat().st_size / _MIB
+    print_text(f"{file}: {len(done.images)} images, {size:.1f} MiB")
+    print_text(f"SHA256 {done.sha256}")
+
+
+@images.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--sha256", metavar="HASH", default="", help="Refuse FILE if its SHA256 is another.")
+def unpack(file: Path, sha256: str) -> None:
+    """Add the images of FILE to the store, which may have another path than the one they were built in.
+
+    Every file is compared with its manifest, and nothing is added before all is read. Programs of
+    the images run on this machine: use a FILE that you trust, or compare its SHA256.
+    """
+    from foothold_lab.harness import __version__
+    from foothold_lab.images.transfer import unpack as unpack_images
+
+    done = unpack_images(make_builder(), file, __version__, report_progress, sha256.lower())
+    print_text(f"{file}: {len(done.images)} images added, SHA256 {done.sha256}")
+    if done.left_out:
+        print_text(
+            f"left out, because they contain the path of the other store: {', '.join(done.left_out)}; "
+            "they are made again when they are needed, without a download"
+        )
 
 
 @images.command("list")
