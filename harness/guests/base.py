@@ -26,6 +26,7 @@ HOST_LIMITS: Mapping[str, str] = {
     "mmap_rnd_compat_bits": "vm.mmap_rnd_compat_bits belongs to the whole host and is not changed",
     "hugepages": "vm.nr_hugepages belongs to the whole host and is not changed",
     "thp": "the mode of transparent huge pages belongs to the whole host and is not changed",
+    "exec_refused": "the mounts of the host are not changed",
 }  # limits that a guest on the host's own kernel does not support, and why
 HOST_LIMITS_AND_CGROUPS: Mapping[str, str] = {
     **HOST_LIMITS,

@@ -31,6 +31,7 @@ CAPABILITIES = Capabilities(
     fresh=True,
     unsupported_limits={
         **dict.fromkeys(HOST_LIMITS, _NO_SETTING),
+        "exec_refused": "the mounts of a sandbox are not changed",
         "rlimit_data": "gVisor does not count mappings for RLIMIT_DATA",
     },
 )

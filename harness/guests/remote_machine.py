@@ -56,6 +56,7 @@ CAPABILITIES = Capabilities(
     unsupported_limits={
         **dict.fromkeys(HOST_LIMITS, _SETTING),
         "memory": "its cgroups are not changed",
+        "exec_refused": "its mounts are not changed",
     },
 )
 _AS_USER = "log in as that user: ssh:USER@HOST"

@@ -11,6 +11,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from foothold_lab.harness.model.errors import UsageError, nearest
@@ -76,7 +77,8 @@ class Limits:
     of a cgroup. overcommit, max_map_count, mmap_rnd_bits, mmap_rnd_compat_bits, hugepages
     (nr_hugepages): vm.* of the whole guest, restored afterwards, and so is thp, the mode of
     transparent huge pages. legacy_layout: personality(2) ADDR_COMPAT_LAYOUT. wx_refused: memory
-    that is writable and executable is refused. seccomp: `docker`, or the file of a profile. ceiling: the address at which the address space
+    that is writable and executable is refused. exec_refused: directories, absolute, whose files
+    cannot be executed. seccomp: `docker`, or the file of a profile. ceiling: the address at which the address space
     ends. occupied: ranges that are mapped with PROT_NONE. hints_ignored: the range in which a hint
     is ignored. noreplace_unknown: MAP_FIXED_NOREPLACE has no effect, so the address is a hint.
     noreserve_ignored: MAP_NORESERVE has no effect.
@@ -101,6 +103,7 @@ class Limits:
     no_aslr: bool = False
     legacy_layout: bool = False
     wx_refused: bool = False
+    exec_refused: tuple[str, ...] = ()
     seccomp: str | None = None
     ceiling: int | None = None
     occupied: tuple[Range, ...] = ()
@@ -233,6 +236,21 @@ def _user(text: str) -> str:
     return text
 
 
+def _refused_directory(text: str) -> str:
+    word, _, directory = text.partition("@")
+    _one_of("refused")(word)
+    path = PurePosixPath(directory)
+    if str(path) != directory or not path.is_absolute() or ".." in path.parts:
+        raise UsageError(
+            f"{directory!r} is not the absolute path of a directory", "write exec=refused@/tmp"
+        )
+    if directory == "/" or not directory.isprintable():
+        raise UsageError(
+            f"no program could start with exec=refused@{directory}", "write exec=refused@/tmp"
+        )
+    return directory
+
+
 def _profile(text: str) -> str:
     if not text or not text.isprintable():
         raise UsageError(f"{text!r} is not a seccomp profile", "write docker, or name a file")
@@ -279,6 +297,10 @@ _WORDS: Mapping[str, _Word] = {
     "no-aslr": _Word("no_aslr", "no-aslr", lambda text: not _one_of("")(text), lambda _: ""),
     "layout": _word_for("legacy_layout", "layout=legacy"),
     "wx": _word_for("wx_refused", "wx=refused"),
+    "exec": _Word(
+        "exec_refused", "exec=refused@DIR", _refused_directory,
+        lambda directory: f"refused@{directory}", repeated=True,
+    ),
     "seccomp": _Word("seccomp", "seccomp=docker|FILE", _profile, str),
     "ceiling": _Word("ceiling", "ceiling=Nbit|ADDRESS", _address, _width),
     "occupied": _Word("occupied", "occupied=START-END", Range.parse, str, repeated=True),
@@ -309,6 +331,7 @@ _MEANINGS = {
     "no-aslr": "no random addresses",
     "layout": "mappings are placed upward (ADDR_COMPAT_LAYOUT)",
     "wx": "refuse memory that is writable and executable, as MemoryDenyWriteExecute=",
+    "exec": "refuse to execute or map as executable the files of DIR, as a mount with noexec",
     "seccomp": "refuse system calls as Docker does, or as a profile of the OCI does",
     "ceiling": "imitate an address space that ends there",
     "occupied": "map a range before the first instruction",

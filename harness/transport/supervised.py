@@ -165,6 +165,8 @@ def _options(limits: Limits) -> Iterator[str]:
         yield from ("--thp", limits.thp)
     if limits.wx_refused:
         yield from ("--write-execute", "refused")
+    for directory in limits.exec_refused:
+        yield from ("--no-exec", directory)
     yield from _fault_options(limits)
 
 

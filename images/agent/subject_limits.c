@@ -3,6 +3,8 @@
 
 #include "account.h"
 #include "cgroup.h"
+#include "no_exec.h"
+#include "subject_root.h"
 #include "util.h"
 #include "write_execute.h"
 
@@ -127,6 +129,15 @@ static int write_execute_option(struct limits *limits, const char *value)
 	return limits->refuse_wx ? 2 : -EINVAL;
 }
 
+static int no_exec_option(struct limits *limits, const char *value)
+{
+	if (*value != '/')
+		return -EINVAL;
+	limits->no_exec = grow(limits->no_exec, limits->no_execs, sizeof *limits->no_exec);
+	limits->no_exec[limits->no_execs++] = value;
+	return 2;
+}
+
 int limits_option(struct limits *limits, int argc, char **argv, int at)
 {
 	if (at + 1 >= argc)
@@ -148,6 +159,8 @@ int limits_option(struct limits *limits, int argc, char **argv, int at)
 		return parse_number(value, &limits->memory) < 0 ? -EINVAL : 2;
 	if (!strcmp(option, "--write-execute"))
 		return write_execute_option(limits, value);
+	if (!strcmp(option, "--no-exec"))
+		return no_exec_option(limits, value);
 	if (!strcmp(option, "--seccomp"))
 		return filter_code_parse(&limits->filter, value) < 0 ? -EINVAL : 2;
 	if (!strcmp(option, "--cgroup")) /* of `exec`: the supervisor has made it */
@@ -171,6 +184,7 @@ void limits_free(struct limits *limits)
 	}
 	free(limits->setting);
 	free(limits->env);
+	free(limits->no_exec);
 	free(limits->cgroup);
 	free(limits->filter.statement);
 	*limits = NO_LIMITS;
@@ -223,6 +237,8 @@ int limits_enter(struct limits *limits, char *refused, size_t room)
 	atexit(leave_at_exit);
 	if (limits->memory && (error = cgroup_create(limits->memory, &limits->cgroup)))
 		snprintf(refused, room, "cannot make a memory cgroup: %s", strerror(-error));
+	if (limits->no_execs && !error && (error = subject_root_check()))
+		snprintf(refused, room, "mounts are not changed outside of a guest");
 	for (size_t i = 0; i < limits->settings && !error; i++) {
 		error = change_setting(&limits->setting[i]);
 		if (error)
@@ -293,16 +309,28 @@ static int enter_cgroup(const char *directory)
 	return version;
 }
 
+static void refuse_exec(const struct limits *limits)
+{
+	for (size_t i = 0; i < limits->no_execs; i++) {
+		int error = no_exec_mount(limits->no_exec[i]);
+		if (error)
+			die(-error, "cannot refuse to execute files of", limits->no_exec[i]);
+	}
+}
+
 void limits_apply(const struct limits *limits)
 {
 	int error;
 	if (limits->cpu >= 0)
 		pin(limits->cpu);
 	int version = limits->cgroup ? enter_cgroup(limits->cgroup) : 0;
+	if (limits->no_execs && (error = no_exec_prepare()) < 0)
+		die(-error, "cannot give the subject mounts of its own", NULL);
 	if (limits->chroot && (chroot(limits->chroot) < 0 || chdir("/") < 0))
 		die(errno, "cannot change the root to", limits->chroot);
 	if (limits->cgroup && (error = cgroup_show(version)) < 0)
 		die(-error, "cannot mount the cgroup", limits->cgroup);
+	refuse_exec(limits);
 	if (limits->chdir && chdir(limits->chdir) < 0)
 		die(errno, "cannot change the directory to", limits->chdir);
 	if (limits->chdir && getenv("PWD"))

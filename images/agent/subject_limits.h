@@ -28,6 +28,8 @@ struct limits {
 	size_t envs;
 	unsigned long persona;     /* flags of personality(2) to add */
 	bool refuse_wx;            /* memory that is writable and executable: write_execute.h */
+	const char **no_exec;      /* directories whose files cannot be executed: no_exec.h */
+	size_t no_execs;
 	struct filter_code filter; /* of a seccomp profile */
 	uint64_t memory;           /* bytes of a cgroup of its own; 0: none */
 	char *cgroup;              /* its directory; NULL: none */
@@ -41,7 +43,8 @@ struct limits {
  *   --rlimit NAME=NUMBER[:soft]   --cpu N   --chroot DIR   --chdir DIR   --env NAME=VALUE   --user
  * NAME
  *   --layout fixed|legacy   --memory BYTES   --sysctl vm/NAME=VALUE   --cgroup DIR
- *   --thp always|madvise|never   --write-execute refused   --seccomp HEX (struct sock_filter[])
+ *   --thp always|madvise|never   --write-execute refused   --no-exec DIR
+ *   --seccomp HEX (struct sock_filter[])
  * Returns how many words it has, 0 if it is another option, or -EINVAL for an invalid value. */
 int limits_option(struct limits *limits, int argc, char **argv, int at);
 void limits_free(struct limits *limits);

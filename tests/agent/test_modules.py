@@ -25,7 +25,7 @@ pytestmark = pytest.mark.agent
 FUZZ_SECONDS = "2"
 OPTIONS = (
     "run_options", "subject_limits", "faults", "cgroup", "syscall_filter", "subject_root",
-    "readiness", "process_state", "mount_point", "account", "write_execute", "util",
+    "readiness", "process_state", "mount_point", "account", "write_execute", "no_exec", "util",
 )  # fmt: skip
 # a test or fuzz target, and the modules that are linked with it
 MODULES = {

@@ -26,7 +26,7 @@ static void all_options_are_understood(void)
 	struct run_options options;
 	const char *rejected;
 	int program = parse(&options,
-		"--rlimit as=0x1000 --rlimit nofile=64:soft --thp never --write-execute refused "
+		"--rlimit as=0x1000 --rlimit nofile=64:soft --thp never --write-execute refused --no-exec /tmp "
 		"--seccomp 060000000000ff7f "
 		"--cpu 3 --chroot /r --chdir /d --env A=b=c --layout fixed "
 		"--memory 4096 --sysctl vm/overcommit_memory=2 --ceiling 0x4000000000 "
@@ -35,11 +35,12 @@ static void all_options_are_understood(void)
 		"--trace self "
 		"--exit-maps --terminal 24x80 --text --timeout 7 -- program argument",
 		&rejected);
-	CHECK(program == 43);
+	CHECK(program == 45);
 	const struct limits *limits = &options.limits;
 	CHECK(limits->has_rlimit[RLIMIT_AS] && limits->rlimit[RLIMIT_AS] == 0x1000);
 	CHECK(!limits->soft_only[RLIMIT_AS] && limits->soft_only[RLIMIT_NOFILE]);
 	CHECK(limits->rlimit[RLIMIT_NOFILE] == 64 && limits->refuse_wx);
+	CHECK(limits->no_execs == 1 && !strcmp(limits->no_exec[0], "/tmp"));
 	CHECK(limits->filter.count == 1 && limits->filter.statement->code == 6);
 	CHECK(!limits->has_rlimit[RLIMIT_DATA] && limits->cpu == 3 && limits->memory == 4096);
 	CHECK(!strcmp(limits->chroot, "/r") && !strcmp(limits->chdir, "/d"));
@@ -91,6 +92,7 @@ static void names_the_word_that_it_rejects(void)
 		{"--rlimit as=:soft -- p", "as=:soft"},
 		{"--thp sometimes -- p", "sometimes"},
 		{"--write-execute allowed -- p", "allowed"},
+		{"--no-exec tmp -- p", "tmp"},
 		{"--seccomp 0600000000000 -- p", "0600000000000"},
 		{"--seccomp 060000000000ff7g -- p", "060000000000ff7g"},
 		{"--rlimit as -- p", "as"},

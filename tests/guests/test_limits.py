@@ -4,6 +4,7 @@ allocator does under it what the oracle foretells.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from dataclasses import dataclass
@@ -313,6 +314,45 @@ def test_applies_a_seccomp_profile(booted: Booted, builder: Builder, tmp_path: P
     how = Supervision(seccomp=seccomp_filter(own, booted.facts, builder))
     killed = run_program(booted.guest, argv, own, Deadline.after(60), how=how)
     assert killed.ending.signal == 31, "SIGSYS"
+
+
+# executes a script of each directory, and maps a file of it as executable
+EXECUTES = """
+import mmap, os, subprocess, sys
+for directory in sys.argv[1:]:
+    name = f"{directory}/script"
+    with open(name, "w") as file:
+        file.write("#!/bin/sh\\nexit 7\\n")
+    os.chmod(name, 0o755)
+    try:
+        print(subprocess.run([name]).returncode)
+    except OSError as error:
+        print(error.errno)
+    with open(name) as file:
+        try:
+            mmap.mmap(file.fileno(), 16, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)
+            print(0)
+        except OSError as error:
+            print(error.errno)
+"""
+
+
+@pytest.mark.parametrize("trace", [False, True])
+def test_refuses_to_execute_files_of_a_directory(booted: Booted, trace: bool) -> None:
+    def answers(limit: str) -> list[int]:
+        record = booted.python(limit, EXECUTES, "/tmp", "/run", trace=trace)
+        assert record.ending.status == 0, record.stderr
+        return [int(line) for line in record.stdout.split()]
+
+    refused, allowed = [errno.EACCES, errno.EPERM], [7, 0]
+    assert answers("exec=refused@/tmp") == [*refused, *allowed]
+    assert answers("exec=refused@/tmp+exec=refused@/run") == refused * 2
+    assert answers("none") == allowed * 2, "it ends with the subject"
+
+
+def test_a_directory_that_is_missing_cannot_be_refused(booted: Booted) -> None:
+    with pytest.raises(SubjectError, match="cannot refuse to execute files of /missing: No such"):
+        booted.python("exec=refused@/missing", "")
 
 
 def test_limits_open_files_softly(booted: Booted) -> None:

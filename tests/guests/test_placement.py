@@ -43,7 +43,7 @@ LIMITS = {
 }
 # they place nothing: tests/guests/test_limits.py has them
 PLACE_NOTHING = {
-    "wx_refused", "seccomp", "user", "rlimit_fsize", "rlimit_memlock", "rlimit_nofile",
+    "wx_refused", "exec_refused", "seccomp", "user", "rlimit_fsize", "rlimit_memlock", "rlimit_nofile",
     "rlimit_nproc", "soft_only", "mmap_rnd_bits", "mmap_rnd_compat_bits", "hugepages", "thp",
     "noreplace_unknown", "noreserve_ignored",
 }  # fmt: skip

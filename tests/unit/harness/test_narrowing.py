@@ -215,5 +215,7 @@ def test_rejects_facts_that_cannot_be_read() -> None:
 )
 def test_no_guest_without_a_kernel_of_ours_changes_settings_of_a_kernel(kind: ModuleType) -> None:
     refused = kind.CAPABILITIES.unsupported_limits
-    for limit in ("overcommit", "max_map_count", "mmap_rnd_bits", "hugepages", "thp"):
+    for limit in (
+        "overcommit", "max_map_count", "mmap_rnd_bits", "hugepages", "thp", "exec_refused",
+    ):  # fmt: skip
         assert refused[limit]

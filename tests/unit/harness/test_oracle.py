@@ -189,6 +189,7 @@ def test_every_limit_has_its_consequence(
         ("fail=hinted[none]:1:EACCES", "after", r"whose the failing hinted\[none\] is"),
         ("max_map_count=60", "after", "too few for an interpreter"),
         ("seccomp=./mine.json", "after", "which calls ./mine.json refuses"),
+        ("exec=refused@/usr/lib", "after", "maps files of /usr/lib"),
         ("rlimit_nofile=8:soft", "after", "8 open files may be too few for an interpreter"),
         ("memory=16M", "after", "too little for an interpreter"),
         ("rlimit_as=14M", "after", "may not start"),
@@ -212,7 +213,7 @@ def test_what_it_cannot_tell_is_told_with_a_remedy(limit: str, policy: str, why:
     [
         "seccomp=docker", "user=nobody+rlimit_memlock=0+rlimit_nproc=1", "rlimit_fsize=0",
         "rlimit_nofile=16:soft", "noreplace=unknown+noreserve=ignored", "mmap_rnd_bits=32",
-        "mmap_rnd_compat_bits=16+thp=always", "hugepages=2",
+        "mmap_rnd_compat_bits=16+thp=always", "hugepages=2", "exec=refused@/tmp+exec=refused@/run",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("policy", ["after", "modern"])

@@ -434,7 +434,7 @@ def test_every_limit_reaches_the_agent() -> None:
         "+layout=legacy+ceiling=39bit+occupied=0x1000000-0x2000000+hints=ignored@0x3000000-0x4000000"
         "+fail=mmap:3:ENOMEM+fail=mprotect[exec]:2-:EACCES+rlimit_nofile=64:soft+mmap_rnd_bits=28"
         "+mmap_rnd_compat_bits=8+hugepages=3+thp=never+wx=refused+noreplace=unknown"
-        "+noreserve=ignored"
+        "+noreserve=ignored+exec=refused@/tmp+exec=refused@/var/tmp"
     )
     words = agent_arguments(Limits.parse(text), ["a"])[:-2]
     assert list(zip(words[::2], words[1::2], strict=True)) == [
@@ -444,6 +444,7 @@ def test_every_limit_reaches_the_agent() -> None:
         ("--sysctl", "vm/mmap_rnd_bits=28"), ("--sysctl", "vm/mmap_rnd_compat_bits=8"),
         ("--sysctl", "vm/nr_hugepages=3"), ("--layout", "fixed"), ("--layout", "legacy"),
         ("--thp", "never"), ("--write-execute", "refused"),
+        ("--no-exec", "/tmp"), ("--no-exec", "/var/tmp"),
         ("--ceiling", "0x8000000000"), ("--occupy", "0x1000000-0x2000000"),
         ("--ignore-hints", "0x3000000-0x4000000"), ("--ignore-flag", "noreplace"),
         ("--ignore-flag", "noreserve"), ("--fail", "mmap:3/0:12"),
