@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from foothold_lab.images import lock, own_apt, wheels
+from foothold_lab.images import lock, own_apt, registry
 from foothold_lab.images.apt import Apt, Deb, PackageSet
 from foothold_lab.images.cache import Cache, Entry, size_of
 from foothold_lab.images.catalogue import RECIPES
@@ -19,7 +19,7 @@ from foothold_lab.images.errors import ImageError, SuiteChanged, WrongPackage
 from foothold_lab.images.mirror import CHOOSE_MIRROR
 from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.recipes import Materials, Recipe, release
-from foothold_lab.images.wheels import Wheel
+from foothold_lab.images.registry import RegistryFile
 
 _OWN_APT = PackageSet(suite=own_apt.SUITE, packages=own_apt.PACKAGES, only=own_apt.SELECTED)
 _KERNEL = re.compile(r"linux-(?:image|binary)-(\d+\.\d+)")  # the name of a package with a kernel
@@ -43,7 +43,7 @@ class Builder:
         self._progress = progress
         self._stopped = threading.Event()
         self._apt = Apt(self.cache, self.progress)
-        self._wheels = self.cache.root / "wheels"
+        self._registry_files = self.cache.root / "wheels"  # and packages of npm
         self._cache_lock = self.cache.root / "lock.json"
         self._locked = locked
         self._recipes = recipes
@@ -136,7 +136,7 @@ class Builder:
         """Return the bytes of locked packages that these images need and the cache lacks. Does not
         download or build.
         """
-        missing: set[Deb | Wheel] = set()
+        missing: set[Deb | RegistryFile] = set()
         waiting = list(names)
         while waiting:
             recipe = self._recipe(waiting.pop())
@@ -146,7 +146,11 @@ class Builder:
             if recipe.packages:
                 debs = lock.locked_packages(recipe.packages, self._cache_lock)
                 missing.update(deb for deb in debs if not self._apt.has(deb))
-            missing.update(each for each in recipe.wheels if not wheels.find(each, self._wheels))
+            missing.update(
+                each
+                for each in _registry_files(recipe)
+                if not registry.find(each, self._registry_files)
+            )
         return sum(each.size for each in missing)
 
     def packages(self, name: str) -> list[Deb]:
@@ -242,8 +246,8 @@ class Builder:
             packages = out.parent / "packages"
             if recipe.packages:
                 self._unpack(recipe, recipe.packages, debs, packages)
-            fetched = [wheels.fetch(each, self._wheels, self.progress) for each in recipe.wheels]
-            wheels.unpack(fetched, packages)
+            for file in _registry_files(recipe):
+                registry.install(file, self._registry_files, packages, self.progress)
             materials = Materials(
                 packages=packages,
                 images={name: entry.path for name, entry in needs.items()},
@@ -309,8 +313,13 @@ def _key(recipe: Recipe, debs: list[Deb], needs: Mapping[str, str], root: Path) 
         "recipe": recipe.name,
         "port": msgspec.to_builtins(recipe.port),
         "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in recipe.sources],
-        "packages": [deb.sha256 for deb in debs] + [each.sha256 for each in recipe.wheels],
+        "packages": [deb.sha256 for deb in debs]
+        + [registry.digest(each) for each in _registry_files(recipe)],
         "needs": dict(needs),
         "place": str(root),
     }
     return hashlib.sha256(msgspec.json.encode(material, order="sorted")).hexdigest()
+
+
+def _registry_files(recipe: Recipe) -> tuple[RegistryFile, ...]:
+    return (*recipe.wheels, *registry.files_of(recipe.name))

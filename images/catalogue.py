@@ -18,6 +18,7 @@ from foothold_lab.images import (
     recipes,
     rootfs,
     runtimes,
+    survey_programs,
 )
 from foothold_lab.images.apt import PackageSet
 from foothold_lab.images.compiler import (
@@ -344,9 +345,15 @@ RECIPES: Mapping[str, Recipe] = {
     **kernel_build.RECIPES,
     **runtimes.RECIPES,
     **programs.RECIPES,
+    **survey_programs.RECIPES,
     **probes.RECIPES,
     **disks.recipes(
-        (*runtimes.RUNTIMES, *programs.PROGRAMS, *probes.PROBES),
+        (
+            *runtimes.RUNTIMES,
+            *programs.PROGRAMS,
+            *survey_programs.SURVEY_PROGRAMS,
+            *probes.PROBES,
+        ),
         {each.name: _modules(each) for each in _all() if each.make is make_kernel},
     ),
 }

@@ -1,5 +1,5 @@
-"""The catalogue of packaged subjects by name: runtimes (images/runtimes.py), programs (programs.py)
-and probes (probes.py), each in an image.
+"""The catalogue of packaged subjects by name: runtimes (images/runtimes.py), programs (programs.py),
+programs of the survey (survey_programs.py) and probes (probes.py), each in an image.
 
 A program for another machine is a separate subject; its name ends in Debian's port:
 `go-hello-riscv64`.
@@ -15,6 +15,7 @@ from foothold_lab.harness.subjects.packaged_program import IMAGE, PackagedProgra
 from foothold_lab.harness.subjects.probes import PROBES
 from foothold_lab.harness.subjects.programs import PROGRAMS
 from foothold_lab.harness.subjects.subject import Subject
+from foothold_lab.harness.subjects.survey_programs import SURVEY_PROGRAMS
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.runtimes import PORTS
 
@@ -120,7 +121,12 @@ _HERE: Mapping[str, PackagedProgram] = {
 RUNTIMES: Mapping[str, PackagedProgram] = {
     port.image(name): replace(this, port=port) for port in PORTS for name, this in _HERE.items()
 }
-CATALOGUE: Mapping[str, PackagedProgram] = {**RUNTIMES, **PROGRAMS, **PROBES}
+CATALOGUE: Mapping[str, PackagedProgram] = {
+    **RUNTIMES,
+    **PROGRAMS,
+    **SURVEY_PROGRAMS,
+    **PROBES,
+}
 
 
 def packaged(builder: Builder) -> Mapping[str, Callable[[], Subject]]:
