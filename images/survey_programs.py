@@ -176,7 +176,7 @@ class _Kind:
 _KINDS = (
     _Kind(name="esbuild", make=make_static, ports=_EVERY_MACHINE),
     _Kind(name="oxlint", make=_program(f"{NPM}/oxlint"), packages=_CPP_PACKAGES, only=_CPP),
-    _Kind(name="oxlint-1.43", make=_program(f"{NPM}/oxlint"), ports=(ARM64,), packages=_CPP_PACKAGES, only=_CPP),
+    _Kind(name="oxlint-0.17", make=_program(f"{NPM}/oxlint"), ports=(ARM64,), packages=_CPP_PACKAGES, only=_CPP),
     _Kind(name="dart", make=_program(f"{NPM}/dart-sass/src/dart", trees=(f"{NPM}/dart-sass/src",)), packages=("libc6",), only=_CPP),
     _Kind(name="graal", make=make_graal, packages=(*_CPP_PACKAGES, "zlib1g"), only=(*_CPP, "zlib1g")),
     _Kind(name="workerd", make=_program(f"{NPM}/bin/workerd", "hello.capnp"), packages=_CPP_PACKAGES, only=_CPP, space=500 * MIB),

@@ -25,8 +25,8 @@ _HERE: Mapping[str, PackagedProgram] = {
         title="oxlint 0.4, with jemalloc", image="oxlint", package="", argv=(f"{IMAGE}/oxlint", "--help"),
         ready_pattern="^Usage:",
     ),
-    "oxlint-1.43": PackagedProgram(
-        title="oxlint 1.43", image="oxlint-1.43", package="", argv=(f"{IMAGE}/oxlint", "--help"),
+    "oxlint-0.17": PackagedProgram(
+        title="oxlint 0.17, with mimalloc", image="oxlint-0.17", package="", argv=(f"{IMAGE}/oxlint", "--help"),
         ready_pattern="^Usage:",
     ),
     "dart": PackagedProgram(
