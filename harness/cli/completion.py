@@ -181,10 +181,10 @@ def _cells(context: click.Context) -> Iterable[str]:
 
 def _guests_and_kept(context: click.Context) -> Iterable[str]:
     """Guests to boot, and guests that runs keep."""
-    from foothold_lab.harness.cli.context import state_directory
+    from foothold_lab.harness.cli.context import runs_directory
 
     yield from _guests(context)
-    for socket in (state_directory() / "runs").glob("*/guests.socket"):
+    for socket in runs_directory().glob("*/guests.socket"):
         for guest in (socket.parent / "guests").iterdir():
             yield f"{socket.parent.name}/{guest.name}"
 

@@ -87,21 +87,36 @@ def state_directory() -> Path:
         ) from error
 
 
+def runs_directory() -> Path:
+    """Return the directory in which each run gets its own: FOOTHOLD_RUNS, or one among the state."""
+    chosen = os.environ.get("FOOTHOLD_RUNS")
+    return Path(chosen).absolute() if chosen else state_directory() / "runs"
+
+
 def make_run_directory(chosen: Path | None) -> Path:
     """Create the directory of a run: the chosen one, or a new one among all runs.
 
     Raises UsageError if it holds a run already, InfrastructureError if it cannot be created.
     """
-    directory = (chosen or state_directory() / "runs" / unique_name()).absolute()
+    directory = (chosen or runs_directory() / unique_name()).absolute()
     if (directory / "run.json").exists():
         raise UsageError(f"{directory} already holds a run", "give --run-dir a new directory")
+    remedy = "give --run-dir another directory, or set FOOTHOLD_RUNS to one for all runs"
+    return _create(directory, remedy, exist_ok=chosen is not None)
+
+
+def make_repro_directory() -> Path:
+    """Create the directory of a repeated cell. Raises InfrastructureError."""
+    directory = runs_directory() / "repros" / unique_name()
+    return _create(directory, "set FOOTHOLD_RUNS to a directory for runs")
+
+
+def _create(directory: Path, remedy: str, *, exist_ok: bool = False) -> Path:
     try:
-        directory.mkdir(parents=True, exist_ok=chosen is not None)
+        directory.mkdir(parents=True, exist_ok=exist_ok)
     except OSError as error:
         raise InfrastructureError(
-            f"cannot create {directory}: {error.strerror}",
-            "give --run-dir another directory",
-            code=Code.INFRASTRUCTURE_OUTPUT,
+            f"cannot create {directory}: {error.strerror}", remedy, code=Code.INFRASTRUCTURE_OUTPUT
         ) from error
     return directory
 

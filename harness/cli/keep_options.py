@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from foothold_lab.harness.cli.context import state_directory
+from foothold_lab.harness.cli.context import runs_directory
 from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.cli.parameters import gather
 from foothold_lab.harness.model.errors import UsageError
@@ -77,5 +77,5 @@ def wait_with_guests(kept: GuestServer, seconds: float | None) -> None:
 
 def _shortest_name(directory: Path) -> str:
     """Return the shortest name by which `foothold shell` finds a run."""
-    is_default = directory.parent == state_directory() / "runs"
+    is_default = directory.parent == runs_directory()
     return directory.name if is_default else str(directory)

@@ -18,6 +18,7 @@ cell was tried. 130: interrupted. Exceptions are described above."""
 _ENVIRONMENT = {
     "FOOTHOLD_CACHE": "directory of the images (default: ~/.cache/foothold)",
     "FOOTHOLD_HISTORY": "database of all runs (default: ~/.local/state/foothold/history.db)",
+    "FOOTHOLD_RUNS": "directory that holds the directory of each run (default: ~/.local/state/foothold/runs)",
     "FOOTHOLD_MIRROR": "URL of the Debian mirror to use, instead of that of `foothold setup` or of apt",
     "XDG_CONFIG_HOME": "`foothold setup` writes foothold/config.toml below it (default: ~/.config)",
     "XDG_STATE_HOME": "runs are kept in foothold/ below it (default: ~/.local/state)",

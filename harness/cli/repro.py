@@ -18,8 +18,8 @@ from foothold_lab.harness.cli.context import (
     handle_termination,
     history_file,
     make_builder,
-    state_directory,
-    unique_name,
+    make_repro_directory,
+    runs_directory,
 )
 from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.cli.history_options import database_option, open_history
@@ -85,7 +85,7 @@ def _is_own(database: Database, directory: Path) -> bool:
     """Did this user's Foothold make the run? A history that --history names may be another's."""
     from foothold_lab.harness.interactive import recorded_cell
 
-    if (state_directory() / "runs").resolve() in directory.resolve().parents:
+    if runs_directory().resolve() in directory.resolve().parents:
         return True
     return database.path == history_file(None) and recorded_cell.is_own(database, directory)
 
@@ -97,8 +97,7 @@ def _repeat(recorded: RecordedCell, builder: Builder, *, visit: bool) -> int:
     from foothold_lab.harness.reporters.terminal import TerminalReporter, is_live
     from foothold_lab.harness.runner import RunOptions, run_cells
 
-    directory = state_directory() / "repros" / unique_name()
-    directory.mkdir(parents=True)
+    directory = make_repro_directory()
     verdicts = _Verdicts()
     handle_termination()
     with contextlib.ExitStack() as stack:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foothold_lab.harness.cli.context import state_directory
+from foothold_lab.harness.cli.context import runs_directory
 from foothold_lab.harness.model.errors import UsageError
 
 
 def recorded_runs() -> list[Path]:
     """Return the directories of this user's runs, the newest first: a name begins with a time."""
-    return sorted((path.parent for path in _runs().glob("*/run.json")), reverse=True)
+    return sorted((path.parent for path in runs_directory().glob("*/run.json")), reverse=True)
 
 
 def find_run(word: str) -> Path:
@@ -32,7 +32,7 @@ def find_run(word: str) -> Path:
         if newest
         else "`foothold run` makes one"
     )
-    raise UsageError(f"there is no run {word!r} in {_runs()}", remedy)
+    raise UsageError(f"there is no run {word!r} in {runs_directory()}", remedy)
 
 
 def _matching(word: str, runs: list[Path]) -> list[Path]:
@@ -40,13 +40,9 @@ def _matching(word: str, runs: list[Path]) -> list[Path]:
 
     if match := LAST.fullmatch(word):
         return runs[int(match[1] or 0) :][:1]
-    if _is_run(_runs() / word):
-        return [_runs() / word]
+    if _is_run(runs_directory() / word):
+        return [runs_directory() / word]
     return [each for each in runs if "/" not in word and each.name.startswith(word)]
-
-
-def _runs() -> Path:
-    return state_directory() / "runs"
 
 
 def _is_run(directory: Path) -> bool:

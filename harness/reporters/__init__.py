@@ -89,10 +89,10 @@ class Bus:
 
     def _report_failure(self, reporter: Reporter, error: Exception) -> None:
         self.failed += 1
-        known = isinstance(error, FootholdError)
-        self._warn(
-            f"foothold: {type(reporter).__name__} failed and was switched off: "
-            f"{'' if known else f'{type(error).__name__}: '}{error}"
-        )
-        if isinstance(error, FootholdError) and error.remedy:
+        if not isinstance(error, FootholdError):
+            name, kind = type(reporter).__name__, type(error).__name__
+            self._warn(f"foothold: {name} failed and was switched off: {kind}: {error}")
+            return
+        self._warn(f"foothold: {error}; the run continues without it")
+        if error.remedy:
             self._warn(f"  remedy: {error.remedy}")

@@ -9,15 +9,18 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import PORTS
 
 ROOT = Path(__file__).parents[2]
+NO_GIT = "0.0.0"  # the version of a wheel that is built without git
 SECONDS = 300  # of one command; the machine may be busy
 
 # a project whose packages have the names of our folders, and whose fixtures have common names
@@ -96,16 +99,7 @@ class Installation:
     project: Path
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("PYTEST_", "PYTHON", "VIRTUAL_ENV", "COV_"))
-        }
-        return subprocess.run(
-            [str(self.bin / program), *arguments],
-            cwd=self.project, env=environment, capture_output=True, text=True, timeout=SECONDS,
-            check=False,
-        )  # fmt: skip
+        return run([self.bin / program, *arguments], self.project)
 
     def tests(self, *arguments: str) -> list[str]:
         """Run pytest in the project, and return the names of the tests that passed."""
@@ -114,6 +108,22 @@ class Installation:
         assert done.returncode == 0, done.stdout + done.stderr
         cases = ElementTree.parse(results).iter("testcase")
         return [case.attrib["name"] for case in cases if not len(case)]
+
+
+def run(
+    argv: Sequence[str | Path], directory: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command without the settings of this Python, and with these variables."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTEST_", "PYTHON", "VIRTUAL_ENV", "COV_"))
+    }
+    return subprocess.run(
+        argv,
+        cwd=directory, env=environment | variables, capture_output=True, text=True, timeout=SECONDS,
+        check=False,
+    )  # fmt: skip
 
 
 def _ignored(_: str, names: list[str]) -> list[str]:
@@ -213,7 +223,7 @@ def test_another_project_uses_a_guest(
 
 def test_the_command_works(installed: Installation) -> None:
     version = installed.run("foothold", "--version")
-    assert (version.returncode, version.stdout) == (0, "foothold, version 0.1.0\n")
+    assert (version.returncode, version.stdout) == (0, f"foothold, version {NO_GIT}\n")
     done = installed.run("foothold", "run", "--guest", "native", "--run-dir", "run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (installed.project / "run/run.json").exists()
@@ -231,3 +241,80 @@ def test_brings_the_agents_of_all_machines(installed: Installation) -> None:
 def test_importing_the_package_is_cheap(installed: Installation) -> None:
     code = "import sys, foothold_lab; print(*(m for m in sys.modules if 'foothold_lab.' in m))"
     assert installed.run("python", "-c", code).stdout == "\n"
+
+
+# root without the capabilities that let it write everywhere; setpriv(1)
+_MAY_NOT_WRITE = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home directory in which the user cannot write."""
+    directory = tmp_path / "home"
+    directory.mkdir()
+    if os.geteuid() == 0:
+        os.chown(directory, 65534, 65534)
+    directory.chmod(0o555)
+    yield directory
+    directory.chmod(0o755)
+
+
+def test_says_what_to_set_where_the_home_cannot_be_written(
+    installed: Installation, home: Path, tmp_path: Path
+) -> None:
+    by = _MAY_NOT_WRITE if os.geteuid() == 0 else ()
+    given = {"HOME": str(home), "FOOTHOLD_CACHE": "", "FOOTHOLD_HISTORY": "", "XDG_STATE_HOME": ""}
+
+    def foothold(*words: str) -> tuple[int, str]:
+        done = run([*by, installed.bin / "foothold", *words], home, **given)
+        return done.returncode, done.stdout + done.stderr
+
+    cell = ("run", "--guest", "native", "--limit", "none", "--policy", "after")
+    code, printed = foothold(*cell)
+    assert (code, "set FOOTHOLD_RUNS" in printed) == (3, True), printed
+    given["FOOTHOLD_RUNS"] = str(tmp_path / "runs")
+    code, printed = foothold(*cell)
+    assert (code, "or set FOOTHOLD_CACHE" in printed) == (3, True), printed
+    given["FOOTHOLD_CACHE"] = str(Builder().cache.root)
+    code, printed = foothold(*cell)
+    assert (code, "1 cell: 1 passed" in printed) == (3, True), printed
+    assert "cannot be made: Permission denied; the run continues without it" in printed
+    assert "with --history or FOOTHOLD_HISTORY" in printed
+    given["FOOTHOLD_HISTORY"] = str(tmp_path / "history.db")
+    for words in (cell, ("repro", "last", "native/none/after"), ("report",), ("show", "last")):
+        code, printed = foothold(*words)
+        assert code == 0, printed
+    assert list(home.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} >= {"runs", "history.db"}
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("uvx", "--from", "WHEEL", "foothold", "--version"),
+        ("pipx", "run", "--spec", "WHEEL", "foothold", "--version"),
+        pytest.param(
+            ("python", "-m", "pip", "install", "-q", "--target", "TARGET", "WHEEL"),
+            marks=pytest.mark.weekly,
+        ),
+    ],
+    ids=["uvx", "pipx", "pip"],
+)
+def test_installs_from_the_wheel_alone(wheel: Path, tmp_path: Path, argv: tuple[str, ...]) -> None:
+    """The dependencies come from the package index: nothing else is needed."""
+    words = {"WHEEL": str(wheel), "TARGET": str(tmp_path / "packages")}
+    program = Path(sys.executable).with_name(argv[0])
+    arguments = [words.get(word, word) for word in argv[1:]]
+    directories = {
+        "PIPX_HOME": str(tmp_path / "pipx"),
+        "UV_SYSTEM_CERTS": "1",
+        "UV_NATIVE_TLS": "1",
+    }
+    done = run([program, *arguments], tmp_path, **directories)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if argv[0] == "python":
+        done = run(
+            [program, "-m", "foothold_lab.harness.cli", "--version"], tmp_path,
+            PYTHONPATH=words["TARGET"], PYTHONNOUSERSITE="1",
+        )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == f"foothold, version {NO_GIT}", done.stderr

@@ -42,7 +42,7 @@ def rooms_of(path: Path) -> set[str]:
         if words[0] == "foothold_lab" and len(words) > 1:
             inside = words[1] == "harness" and len(words) > 2
             found.add(words[2] if inside else words[1])
-    return found - {"__version__"}
+    return found - {"__version__", "_version"}
 
 
 def name_of(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -19,7 +18,6 @@ from foothold_lab.harness.cli import main
 from foothold_lab.harness.cli.main import COMMANDS, foothold
 from foothold_lab.harness.cli.parameters import SectionedCommand
 from foothold_lab.harness.cli.plan_options import SECTIONS
-from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.limits import USAGES
 
 ROOT = Path(__file__).parents[3]
@@ -253,36 +251,3 @@ def test_every_command_is_a_module_of_its_own() -> None:
             ]  # fmt: skip
             if not isinstance(getattr(module, name), click.Group):
                 assert found == [getattr(module, name)]
-
-
-def documented() -> list[str]:
-    """The command lines of all pages, without those that stand for several."""
-    found: list[str] = []
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        text = page.read_text()
-        lines = re.findall(r"^ *(?:\$ )?(?:\./)?foothold ([a-z][^\n]*)$", text, re.MULTILINE)
-        lines += re.findall(r"`(?:\./)?foothold ([a-z][^`\n]*)`", text)
-        for line in lines:
-            command = re.split(r" {3,}| # | \\?\| |; | > ", line)[0].strip()
-            if not re.search(r"…|\.\.\.|\[|^(test|bench)\b", command):  # they are of the launcher
-                found.append(command)
-    return list(dict.fromkeys(found))
-
-
-def test_every_command_line_in_the_documentation_can_be_parsed() -> None:
-    commands = documented()
-    assert len(commands) > 50
-    for line in commands:
-        context, words = click.Context(foothold, info_name="foothold"), shlex.split(line)
-        command: click.Command | None = foothold
-        while isinstance(command, click.Group) and words:
-            name, command, words = command.resolve_command(context, words)
-            assert command, line
-            context = click.Context(command, info_name=name, parent=context)
-        assert command
-        try:
-            command.make_context(context.info_name, list(words), parent=context.parent)
-        except click.exceptions.Exit:
-            assert "--help" in words
-        except (click.ClickException, UsageError) as error:
-            pytest.fail(f"foothold {line}: {error}")
