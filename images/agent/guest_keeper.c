@@ -102,7 +102,8 @@ static void die_if_ended(int keeper)
 	close(keeper);
 }
 
-/* In the child: become the supervisor, without what an exec would close. */
+/* In the child: become the supervisor, as by an exec. It protects itself later: a tracer attaches
+ * to a child that is dumpable. */
 static noreturn void become_supervisor(const struct keeper *keeper, const struct process_tree *tree)
 {
 	int words = 0;
@@ -110,6 +111,7 @@ static noreturn void become_supervisor(const struct keeper *keeper, const struct
 		words++;
 	close(tree->signals);
 	close(keeper->owner);
+	unprotect_process();
 	exit(keeper->supervise(words, keeper->program));
 }
 

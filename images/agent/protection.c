@@ -15,6 +15,11 @@ void protect_process(void)
 	prctl(PR_SET_DUMPABLE, 0);
 }
 
+void unprotect_process(void)
+{
+	prctl(PR_SET_DUMPABLE, 1);
+}
+
 /* A container may have no CAP_SYS_PTRACE to give up. Any other one makes the same difference: a
  * program hardly needs to write to the log of the audit system. */
 static const unsigned expendable[] = {CAP_SYS_PTRACE, CAP_AUDIT_WRITE};

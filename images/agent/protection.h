@@ -10,6 +10,8 @@
 
 /* Make this process not dumpable. A child inherits it until its exec. */
 void protect_process(void);
+/* In such a child: undo that, as an exec does. */
+void unprotect_process(void);
 /* Is there a capability that a subject can give up? Without one, a subject can write into the
  * trace of strace, which is dumpable. */
 bool can_weaken_subject(void);

@@ -23,7 +23,8 @@ from foothold_lab.harness.transport.supervised import supervise
 from foothold_lab.images.builder import Builder
 from tests.hostile.conftest import Attack, Attackers
 
-GUESTS = ("native", "uml-6.1", "uml-7.2", "qemu-x86_64", "docker")
+VIRTUAL_MACHINES = ("uml-6.1", "uml-7.2", "qemu-x86_64")
+GUESTS = ("native", *VIRTUAL_MACHINES, "docker")
 NOBODY = 65534
 
 
@@ -33,12 +34,17 @@ def test_cannot_reach_the_pipes_and_the_memory_of_its_watchers(
     guest: str, trace: bool, attackers: Attackers
 ) -> None:
     watchers = "1" if guest == "native" else "10"
-    forge = Attack(attackers.compile("forge"), watchers, expect="path:high", trace=trace)
-    [verdict] = attackers.run(guest, forge).verdicts.values()
-    assert verdict.result is Result.FAIL, str(verdict)
-    assert verdict.observed
-    assert (verdict.observed.status, verdict.observed.contradictions) == (7, ())
-    assert (Path(verdict.artefacts) / "stdout").read_text() == "attacked\n"
+    users = ("", "nobody") if guest in VIRTUAL_MACHINES else ("",)
+    program = attackers.compile("forge")
+    forge = [
+        Attack(program, watchers, expect="path:high", trace=trace, user=user, name=f"as-{user}")
+        for user in users
+    ]
+    for verdict in attackers.run(guest, *forge).verdicts.values():
+        assert verdict.result is Result.FAIL, str(verdict)
+        assert verdict.observed
+        assert (verdict.observed.status, verdict.observed.contradictions) == (7, ())
+        assert (Path(verdict.artefacts) / "stdout").read_text() == "attacked\n"
 
 
 @pytest.mark.parametrize("guest", ["native", "uml-6.1", "uml-7.2"])
