@@ -26,9 +26,9 @@ struct limits {
 	const char *user; /* name or number in the passwd of its root; NULL: that of the agent */
 	const char **env;
 	size_t envs;
-	unsigned long persona;     /* flags of personality(2) to add */
-	bool refuse_wx;            /* memory that is writable and executable: write_execute.h */
-	const char **no_exec;      /* directories whose files cannot be executed: no_exec.h */
+	unsigned long persona; /* flags of personality(2) to add */
+	bool refuse_wx;        /* memory that is writable and executable: write_execute.h */
+	const char **no_exec;  /* directories whose files cannot be executed: no_exec.h */
 	size_t no_execs;
 	struct filter_code filter; /* of a seccomp profile */
 	uint64_t memory;           /* bytes of a cgroup of its own; 0: none */

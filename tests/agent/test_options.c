@@ -26,7 +26,8 @@ static void all_options_are_understood(void)
 	struct run_options options;
 	const char *rejected;
 	int program = parse(&options,
-		"--rlimit as=0x1000 --rlimit nofile=64:soft --thp never --write-execute refused --no-exec /tmp "
+		"--rlimit as=0x1000 --rlimit nofile=64:soft --thp never --write-execute refused "
+		"--no-exec /tmp "
 		"--seccomp 060000000000ff7f "
 		"--cpu 3 --chroot /r --chdir /d --env A=b=c --layout fixed "
 		"--memory 4096 --sysctl vm/overcommit_memory=2 --ceiling 0x4000000000 "
