@@ -8,7 +8,9 @@
 
 from foothold_lab.harness.conformance.differences import (
     Kernel,
+    KernelRange,
     KnownDifference,
+    convert_table,
     kernel_of,
     known_differences,
 )
@@ -21,9 +23,11 @@ from foothold_lab.harness.conformance.report import ProbeAnswer, ProbeReport, re
 
 __all__ = [
     "Kernel",
+    "KernelRange",
     "KnownDifference",
     "ProbeAnswer",
     "ProbeReport",
+    "convert_table",
     "judge_kernel_faults",
     "judge_killed_guest",
     "judge_probes",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from foothold_lab.harness.conformance.differences import KnownDifference
 from foothold_lab.harness.conformance.report import ProbeAnswer
-from foothold_lab.harness.conformance.run_reader import ConformanceRun
+from foothold_lab.harness.conformance.run_reader import ConformanceRun, Measurement
 
 _HEAD = """\
 # What User-Mode Linux does differently
@@ -30,7 +30,8 @@ The plan passes if each kernel differs only as this page says. A probe that diff
 is the finding [`conformance/differs`](findings.md); one that is listed and conforms is
 `conformance/repaired`. The sources of the probes are in `images/conformance`. In the columns of the
 guests, `x` means that the probe differs, and `n/a` that the question does not arise: the processor
-or the kernel lacks an optional feature.
+or the kernel lacks an optional feature. `3/5` means that it differed in three of five runs: some
+differences depend on timing or on the processor. A known one is listed even if it was `0/5`.
 
 `./foothold repro RUN CELL --bundle FILE` packs a cell that shows a row, to run it without Foothold. To
 add a probe, write a function with `PROBE` in the file of its group. It must conform natively in every
@@ -41,7 +42,7 @@ _CANNOT_ANSWER = "(its guest died)"
 
 def page(run: ConformanceRun, known: Sequence[KnownDifference]) -> str:
     """Return the page of a run, with what the known differences say about each probe."""
-    return "\n".join([_HEAD, *_kernels(run), *_groups(run, known), *_conforming(run)])
+    return "\n".join([_HEAD, *_kernels(run), *_groups(run, known), *_conforming(run, known)])
 
 
 def _kernels(run: ConformanceRun) -> Iterator[str]:
@@ -57,8 +58,11 @@ def _kernels(run: ConformanceRun) -> Iterator[str]:
 
 
 def _groups(run: ConformanceRun, known: Sequence[KnownDifference]) -> Iterator[str]:
-    guests = [guest for guest in run.kernels if _differs_in(run, guest)]
-    names = sorted(run.differing)
+    names = _names(run, known)
+    shown = {
+        guest for name in names for guest in (*_differing(run, name), *_missed(name, run, known))
+    }
+    guests = [guest for guest in run.kernels if guest in shown]
     for group in dict.fromkeys(name.partition("/")[0] for name in names):
         columns = " | ".join(f"{guest}" for guest in guests)
         yield f"## {group}\n"
@@ -70,36 +74,65 @@ def _groups(run: ConformanceRun, known: Sequence[KnownDifference]) -> Iterator[s
         yield ""
 
 
-def _differs_in(run: ConformanceRun, guest: str) -> bool:
-    return any(guest in each for each in run.differing.values())
+def _differing(run: ConformanceRun, name: str) -> Mapping[str, Measurement]:
+    return run.differing.get(name, {})
+
+
+def _names(run: ConformanceRun, known: Sequence[KnownDifference]) -> list[str]:
+    """Return the probes that differ in the run, and those that are known to differ sometimes."""
+    sometimes = {each.probe for each in known if any(_missed(each.probe, run, known).values())}
+    return sorted(sometimes | set(run.differing))
+
+
+def _missed(
+    name: str, run: ConformanceRun, known: Sequence[KnownDifference]
+) -> dict[str, KnownDifference]:
+    """Return the guests in which a probe sometimes differs, but did not in the run."""
+    return {
+        guest: each
+        for guest, kernel in run.kernels.items()
+        for each in known
+        if each.probe == name and each.sometimes and each.holds_for(kernel)
+        if guest not in _differing(run, name) and not _is_skipped(name, run, guest)
+        if run.asked.get(name, {}).get(guest)
+    }
 
 
 def _row(
     name: str, run: ConformanceRun, guests: Sequence[str], known: Sequence[KnownDifference]
 ) -> str:
-    marks = " | ".join(_mark(name, run, guest) for guest in guests)
-    applying = _applying(name, run, known)
+    missed = _missed(name, run, known)
+    differing = _differing(run, name)
+    marks = " | ".join(_mark(name, run, guest, missed=guest in missed) for guest in guests)
+    applying = _applying(name, [*differing, *missed], run, known)
     happens = _joined(_happens(each.happens, applying) for each in applying)
     hits = _joined(f"{each.hits} {_link(each)}" for each in applying)
     if not applying:
-        happens = next(iter(run.differing[name].values())).text
-    cell = next(iter(run.differing[name].values())).cell
-    probe = f"`{name}`<br>`{cell}`"
+        happens = next(iter(differing.values())).text
+    shown = [each.cell for each in differing.values()]
+    probe = f"`{name}`<br>`{shown[0]}`" if shown else f"`{name}`<br>"
     demanded = _demanded(run.answers.get(name, {}))
     return f"| {probe} | {marks} | {demanded} | {_escaped(happens)} | {_escaped(hits)} |"
 
 
-def _mark(name: str, run: ConformanceRun, guest: str) -> str:
-    if guest in run.differing[name]:
-        return "x"
+def _mark(name: str, run: ConformanceRun, guest: str, *, missed: bool) -> str:
+    asked = run.asked.get(name, {}).get(guest, 0)
+    if found := _differing(run, name).get(guest):
+        return "x" if found.times == asked else f"{found.times}/{asked}"
+    if missed:
+        return f"0/{asked}"
+    return "n/a" if _is_skipped(name, run, guest) else ""
+
+
+def _is_skipped(name: str, run: ConformanceRun, guest: str) -> bool:
     answer = run.answers.get(name, {}).get(guest)
-    return "n/a" if answer and answer.result == "skipped" else ""
+    return bool(answer and answer.result == "skipped")
 
 
 def _applying(
-    name: str, run: ConformanceRun, known: Sequence[KnownDifference]
+    name: str, guests: Sequence[str], run: ConformanceRun, known: Sequence[KnownDifference]
 ) -> list[KnownDifference]:
-    kernels = [run.kernels[guest] for guest in run.differing[name] if guest in run.kernels]
+    kernels = [run.kernels[guest] for guest in guests if guest in run.kernels]
     return [each for each in known if each.probe == name and any(map(each.holds_for, kernels))]
 
 
@@ -110,9 +143,10 @@ def _happens(text: str, applying: Sequence[KnownDifference]) -> str:
 
 def _range(known: KnownDifference) -> str:
     """Say of which kernels a difference is known."""
-    words = [f"since {known.since}"] if known.since else []
-    words += [f"before {known.before}"] if known.before else []
-    words += [f"{known.mode} mode"] if known.mode else []
+    kernels = known.kernels
+    words = [f"since {kernels.since}"] if kernels.since else []
+    words += [f"before {kernels.before}"] if kernels.before else []
+    words += [f"{kernels.mode} mode"] if kernels.mode else []
     return ", ".join(words)
 
 
@@ -135,10 +169,10 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _conforming(run: ConformanceRun) -> Iterator[str]:
+def _conforming(run: ConformanceRun, known: Sequence[KnownDifference]) -> Iterator[str]:
     """List the probes that conform in all guests: what was asked is a result, too."""
     yield "## Probes that conform in all guests\n"
-    names = sorted(set(run.answers) - set(run.differing))
+    names = sorted(set(run.answers) - set(_names(run, known)))
     for group in dict.fromkeys(name.partition("/")[0] for name in names):
         inside = [name.partition("/")[2] for name in names if name.startswith(f"{group}/")]
         yield f"* `{group}`: {', '.join(inside)}."

@@ -30,7 +30,7 @@ static const char *const RESULTS[] = {"conforms", "conforms", "differs", "skippe
 
 /* The answer of the running probe, shared with its processes. */
 struct answer {
-	atomic_int claimed;  /* by the process that writes the rest */
+	atomic_int claimed; /* by the process that writes the rest */
 	atomic_int result;
 	int error;
 	long value;
@@ -57,12 +57,12 @@ static _Noreturn void give(enum result result, int error, const char *format, va
 	_exit(0);
 }
 
-#define GIVE(result)                                     \
-	do {                                             \
-		int error = errno;                       \
-		va_list arguments;                       \
-		va_start(arguments, format);             \
-		give(result, error, format, arguments);  \
+#define GIVE(result)                                                                               \
+	do {                                                                                       \
+		int error = errno;                                                                 \
+		va_list arguments;                                                                 \
+		va_start(arguments, format);                                                       \
+		give(result, error, format, arguments);                                            \
 	} while (0)
 
 void conforms(const char *format, ...)
@@ -320,8 +320,8 @@ static void print_answer(const struct probe *probe)
 	fflush(stdout);
 }
 
-/* Let a probe start as any program does: default actions, no blocked signals; without a core file, and
- * with pages of one size, because some probes count them.
+/* Let a probe start as any program does: default actions, no blocked signals; without a core file,
+ * and with pages of one size, because some probes count them.
  */
 static _Noreturn void run_in_child(const struct probe *probe)
 {
@@ -336,7 +336,8 @@ static _Noreturn void run_in_child(const struct probe *probe)
 	conforms("as demanded");
 }
 
-/* Wait until the child has ended, at most so many seconds; tell whether it did. SIGCHLD is blocked. */
+/* Wait until the child has ended, at most so many seconds; tell whether it did. SIGCHLD is blocked.
+ */
 static bool await_end(pid_t child, int seconds, const sigset_t *child_signal, int *status)
 {
 	double end = now() + seconds;
@@ -358,7 +359,7 @@ static void end_all(pid_t child, bool ended)
 		kill(child, SIGKILL);
 		waitpid(child, NULL, 0);
 	}
-	while (waitpid(-1, NULL, WNOHANG | __WALL) > 0)  /* orphans of the probe */
+	while (waitpid(-1, NULL, WNOHANG | __WALL) > 0) /* orphans of the probe */
 		;
 }
 
@@ -391,7 +392,7 @@ static enum result ask(const struct probe *probe)
 			snprintf(answer->text, MOST_TEXT, "killed by signal %d", WTERMSIG(status));
 		else
 			snprintf(answer->text, MOST_TEXT, "ended with status %d, without an answer",
-				 WEXITSTATUS(status));
+				WEXITSTATUS(status));
 		answer->value = status;
 	}
 	print_answer(probe);
@@ -407,7 +408,8 @@ static bool is_chosen(const struct probe *probe, const char *word)
 
 static int by_name(const void *a, const void *b)
 {
-	return strcmp((*(const struct probe *const *)a)->name, (*(const struct probe *const *)b)->name);
+	return strcmp(
+		(*(const struct probe *const *)a)->name, (*(const struct probe *const *)b)->name);
 }
 
 int main(int argc, char **argv)
@@ -427,7 +429,8 @@ int main(int argc, char **argv)
 		}
 		return 0;
 	}
-	answer = mmap(NULL, sizeof *answer, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	answer = mmap(
+		NULL, sizeof *answer, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (answer == MAP_FAILED)
 		return 3;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);

@@ -23,7 +23,8 @@ enum { READ_WRITE = PROT_READ | PROT_WRITE };
 
 /* ---- files ---- */
 
-PROBE(shared_file, "memory/shared-file", "A write through a shared mapping is read from the file, and the reverse.", "mmap(2)")
+PROBE(shared_file, "memory/shared-file",
+	"A write through a shared mapping is read from the file, and the reverse.", "mmap(2)")
 {
 	char byte = 0;
 	int file = file_of(1);
@@ -37,7 +38,8 @@ PROBE(shared_file, "memory/shared-file", "A write through a shared mapping is re
 	demand_equal(at[6], 43, "the byte in the mapping");
 }
 
-PROBE(private_file, "memory/private-file", "A write through a private mapping is not seen in the file.", "mmap(2)")
+PROBE(private_file, "memory/private-file",
+	"A write through a private mapping is not seen in the file.", "mmap(2)")
 {
 	char byte = 1;
 	int file = file_of(1);
@@ -48,7 +50,8 @@ PROBE(private_file, "memory/private-file", "A write through a private mapping is
 	demand_equal(byte, 0, "the byte in the file");
 }
 
-PROBE(two_mappings, "memory/two-mappings", "Two shared mappings of a file show the same bytes.", "mmap(2)")
+PROBE(two_mappings, "memory/two-mappings", "Two shared mappings of a file show the same bytes.",
+	"mmap(2)")
 {
 	int file = file_of(4);
 	char *one = map_file(file, 4, MAP_SHARED), *two = map_file(file, 4, MAP_SHARED);
@@ -69,8 +72,9 @@ static int disk_file(void)
 	return file;
 }
 
-PROBE(disk_shared, "memory/disk-file", "A shared mapping of a file on a disk and its writes show the same bytes.",
-      "mmap(2): MAP_SHARED")
+PROBE(disk_shared, "memory/disk-file",
+	"A shared mapping of a file on a disk and its writes show the same bytes.",
+	"mmap(2): MAP_SHARED")
 {
 	char byte = 0;
 	int file = disk_file();
@@ -85,8 +89,9 @@ PROBE(disk_shared, "memory/disk-file", "A shared mapping of a file on a disk and
 	demand_equal(byte, 42, "the byte in the file");
 }
 
-PROBE(truncated, "memory/truncated-file", "A page of a mapping that ftruncate cut off raises SIGBUS; after growth it is zero.",
-      "mmap(2), ftruncate(2)")
+PROBE(truncated, "memory/truncated-file",
+	"A page of a mapping that ftruncate cut off raises SIGBUS; after growth it is zero.",
+	"mmap(2), ftruncate(2)")
 {
 	int file = file_of(2);
 	char *at = map_file(file, 2, MAP_SHARED);
@@ -99,7 +104,8 @@ PROBE(truncated, "memory/truncated-file", "A page of a mapping that ftruncate cu
 	demand_equal(at[page_size()], 0, "the byte after growth");
 }
 
-PROBE(seals, "memory/seal", "A sealed memfd refuses writable mappings with EPERM.", "memfd_create(2)")
+PROBE(seals, "memory/seal", "A sealed memfd refuses writable mappings with EPERM.",
+	"memfd_create(2)")
 {
 	int file = file_of(1);
 	demand_errno(fcntl(file, F_ADD_SEALS, F_SEAL_WRITE), 0, "F_ADD_SEALS");
@@ -116,7 +122,8 @@ static int change_page(void)
 	return *page;
 }
 
-PROBE(private_fork, "memory/private-over-fork", "A write of a child to private memory is not seen by its parent.", "fork(2)")
+PROBE(private_fork, "memory/private-over-fork",
+	"A write of a child to private memory is not seen by its parent.", "fork(2)")
 {
 	page = map_pages(1, READ_WRITE);
 	*page = 42;
@@ -124,14 +131,16 @@ PROBE(private_fork, "memory/private-over-fork", "A write of a child to private m
 	demand_equal(*page, 42, "what the parent reads");
 }
 
-PROBE(shared_fork, "memory/shared-over-fork", "A write of a child to shared memory is seen by its parent.", "fork(2), mmap(2)")
+PROBE(shared_fork, "memory/shared-over-fork",
+	"A write of a child to shared memory is seen by its parent.", "fork(2), mmap(2)")
 {
 	page = map_file(-1, 1, MAP_SHARED | MAP_ANONYMOUS);
 	in_child(change_page);
 	demand_equal(*page, 43, "what the parent reads");
 }
 
-PROBE(private_file_fork, "memory/private-file-over-fork", "A written page of a private file mapping is copied at fork.", "fork(2)")
+PROBE(private_file_fork, "memory/private-file-over-fork",
+	"A written page of a private file mapping is copied at fork.", "fork(2)")
 {
 	page = map_file(file_of(1), 1, MAP_PRIVATE);
 	*page = 42;
@@ -146,7 +155,8 @@ static int change_many(void)
 	return 0;
 }
 
-PROBE(many_fork, "memory/copy-on-write", "500 private pages keep their contents over ten forks whose children write.", "fork(2)")
+PROBE(many_fork, "memory/copy-on-write",
+	"500 private pages keep their contents over ten forks whose children write.", "fork(2)")
 {
 	page = map_pages(500, READ_WRITE);
 	for (size_t n = 0; n < 500; n++)
@@ -154,11 +164,13 @@ PROBE(many_fork, "memory/copy-on-write", "500 private pages keep their contents 
 	for (int turn = 0; turn < 10; turn++) {
 		in_child(change_many);
 		for (size_t n = 0; n < 500; n++)
-			DEMAND(page[n * page_size()] == (char)n, "page %zu was changed by a child", n);
+			DEMAND(page[n * page_size()] == (char)n, "page %zu was changed by a child",
+				n);
 	}
 }
 
-PROBE(shm, "memory/sysv-shm", "A System V segment is shared with a child, and shmat honours SHM_RDONLY.", "shmat(2)")
+PROBE(shm, "memory/sysv-shm",
+	"A System V segment is shared with a child, and shmat honours SHM_RDONLY.", "shmat(2)")
 {
 	int id = shmget(IPC_PRIVATE, page_size(), IPC_CREAT | 0600);
 	if (id < 0 && errno == ENOSYS)
@@ -176,7 +188,8 @@ PROBE(shm, "memory/sysv-shm", "A System V segment is shared with a child, and sh
 
 /* ---- /proc ---- */
 
-static bool find_area(const void *address, char *permissions, unsigned long *from, unsigned long *to)
+static bool find_area(
+	const void *address, char *permissions, unsigned long *from, unsigned long *to)
 {
 	FILE *maps = fopen("/proc/self/maps", "r");
 	char line[512];
@@ -190,19 +203,22 @@ static bool find_area(const void *address, char *permissions, unsigned long *fro
 	return found;
 }
 
-PROBE(maps_protection, "memory/maps-protection", "/proc/self/maps shows a page with the protection that mprotect gave it.",
-      "proc_pid_maps(5)")
+PROBE(maps_protection, "memory/maps-protection",
+	"/proc/self/maps shows a page with the protection that mprotect gave it.",
+	"proc_pid_maps(5)")
 {
 	char permissions[5] = "";
 	unsigned long from, to;
 	char *at = map_pages(3, READ_WRITE);
 	mprotect(at + page_size(), page_size(), PROT_READ | PROT_EXEC);
 	DEMAND(find_area(at + page_size(), permissions, &from, &to), "the page is not shown");
-	DEMAND(from == (uintptr_t)at + page_size() && to == from + page_size(), "the area is %lx-%lx", from, to);
+	DEMAND(from == (uintptr_t)at + page_size() && to == from + page_size(),
+		"the area is %lx-%lx", from, to);
 	DEMAND(!strcmp(permissions, "r-xp"), "the page is shown as %s", permissions);
 }
 
-PROBE(maps_unmapped, "memory/maps-unmapped", "/proc/self/maps does not show a page that was unmapped.", "proc_pid_maps(5)")
+PROBE(maps_unmapped, "memory/maps-unmapped",
+	"/proc/self/maps does not show a page that was unmapped.", "proc_pid_maps(5)")
 {
 	char permissions[5];
 	unsigned long from, to;
@@ -212,7 +228,8 @@ PROBE(maps_unmapped, "memory/maps-unmapped", "/proc/self/maps does not show a pa
 	DEMAND(find_area(at, permissions, &from, &to), "its neighbour is not shown");
 }
 
-PROBE(smaps, "memory/smaps-rss", "/proc/self/smaps counts the touched pages of a mapping as Rss.", "proc_pid_smaps(5)")
+PROBE(smaps, "memory/smaps-rss", "/proc/self/smaps counts the touched pages of a mapping as Rss.",
+	"proc_pid_smaps(5)")
 {
 	FILE *smaps = fopen("/proc/self/smaps", "r");
 	char line[512];
@@ -221,7 +238,8 @@ PROBE(smaps, "memory/smaps-rss", "/proc/self/smaps counts the touched pages of a
 	if (!smaps)
 		skips("the kernel has no smaps");
 	char *at = map_pages(8, READ_WRITE);
-	mprotect(at, 8 * page_size(), PROT_READ | PROT_WRITE | PROT_EXEC);  /* not merged with others */
+	mprotect(at, 8 * page_size(),
+		PROT_READ | PROT_WRITE | PROT_EXEC); /* not merged with others */
 	for (size_t n = 0; n < 5; n++)
 		at[n * page_size()] = 1;
 	while (rss < 0 && fgets(line, sizeof line, smaps)) {
@@ -234,7 +252,8 @@ PROBE(smaps, "memory/smaps-rss", "/proc/self/smaps counts the touched pages of a
 	demand_equal(rss, (long)(5 * page_size() / 1024), "Rss in KiB");
 }
 
-PROBE(pagemap, "memory/pagemap", "/proc/self/pagemap tells a touched page as present.", "Documentation/admin-guide/mm/pagemap.rst")
+PROBE(pagemap, "memory/pagemap", "/proc/self/pagemap tells a touched page as present.",
+	"Documentation/admin-guide/mm/pagemap.rst")
 {
 	uint64_t entries[2] = {0};
 	char *at = map_pages(2, READ_WRITE);
@@ -242,13 +261,15 @@ PROBE(pagemap, "memory/pagemap", "/proc/self/pagemap tells a touched page as pre
 	int file = open("/proc/self/pagemap", O_RDONLY);
 	if (file < 0)
 		skips("the kernel has no pagemap");
-	if (pread(file, entries, sizeof entries, (off_t)((uintptr_t)at / page_size() * 8)) != sizeof entries)
+	if (pread(file, entries, sizeof entries, (off_t)((uintptr_t)at / page_size() * 8)) !=
+		sizeof entries)
 		cannot("pread");
 	demand_equal((long)(entries[0] >> 63), 1, "the present bit of a touched page");
 	demand_equal((long)(entries[1] >> 63), 0, "the present bit of an untouched page");
 }
 
-PROBE(proc_mem, "memory/proc-mem", "/proc/self/mem writes even to a read-only page, as debuggers need.", "proc_pid_mem(5)")
+PROBE(proc_mem, "memory/proc-mem",
+	"/proc/self/mem writes even to a read-only page, as debuggers need.", "proc_pid_mem(5)")
 {
 	char *at = map_pages(1, READ_WRITE);
 	*at = 1;
@@ -261,7 +282,8 @@ PROBE(proc_mem, "memory/proc-mem", "/proc/self/mem writes even to a read-only pa
 	demand_equal(*(volatile char *)at, '*', "the byte of the page");
 }
 
-PROBE(vm_read, "memory/process-vm-readv", "process_vm_readv reads the memory of a child.", "process_vm_readv(2)")
+PROBE(vm_read, "memory/process-vm-readv", "process_vm_readv reads the memory of a child.",
+	"process_vm_readv(2)")
 {
 	int ends[2];
 	char byte, got[8] = "";
@@ -291,7 +313,8 @@ PROBE(vm_read, "memory/process-vm-readv", "process_vm_readv reads the memory of 
 
 /* ---- rings of the kernel ---- */
 
-PROBE(aio_ring, "memory/aio", "An AIO context is made, reads a file, and is destroyed.", "io_setup(2)")
+PROBE(aio_ring, "memory/aio", "An AIO context is made, reads a file, and is destroyed.",
+	"io_setup(2)")
 {
 	aio_context_t context = 0;
 	char bytes[4] = "";
@@ -302,12 +325,15 @@ PROBE(aio_ring, "memory/aio", "An AIO context is made, reads a file, and is dest
 	int file = file_of(1);
 	if (pwrite(file, "abcd", 4, 0) != 4)
 		cannot("pwrite");
-	struct iocb request = {.aio_fildes = (unsigned)file, .aio_lio_opcode = IOCB_CMD_PREAD,
-			       .aio_buf = (uintptr_t)bytes, .aio_nbytes = 4};
+	struct iocb request = {.aio_fildes = (unsigned)file,
+		.aio_lio_opcode = IOCB_CMD_PREAD,
+		.aio_buf = (uintptr_t)bytes,
+		.aio_nbytes = 4};
 	struct iocb *requests[] = {&request};
 	struct io_event event;
 	demand_equal(syscall(SYS_io_submit, context, 1, requests), 1, "the result of io_submit");
-	demand_equal(syscall(SYS_io_getevents, context, 1, 1, &event, NULL), 1, "the result of io_getevents");
+	demand_equal(syscall(SYS_io_getevents, context, 1, 1, &event, NULL), 1,
+		"the result of io_getevents");
 	demand_equal((long)event.res, 4, "the bytes read");
 	DEMAND(!memcmp(bytes, "abcd", 4), "the bytes are wrong");
 	demand_errno(syscall(SYS_io_destroy, context), 0, "io_destroy");
@@ -318,7 +344,8 @@ static int exit_0(void)
 	return 0;
 }
 
-PROBE(aio_fork, "memory/aio-over-fork", "A process with an AIO context forks ten times.", "io_setup(2), fork(2)")
+PROBE(aio_fork, "memory/aio-over-fork", "A process with an AIO context forks ten times.",
+	"io_setup(2), fork(2)")
 {
 	aio_context_t context = 0;
 	if (syscall(SYS_io_setup, 8, &context) && errno == ENOSYS)
@@ -338,20 +365,22 @@ static int make_ring(struct io_uring_params *parameters, unsigned entries)
 	return ring;
 }
 
-PROBE(uring, "memory/io-uring", "An io_uring completes a request that does nothing.", "io_uring_setup(2)")
+PROBE(uring, "memory/io-uring", "An io_uring completes a request that does nothing.",
+	"io_uring_setup(2)")
 {
 	struct io_uring_params p;
 	int ring = make_ring(&p, 4);
 	size_t bytes = p.cq_off.cqes + p.cq_entries * sizeof(struct io_uring_cqe);
-	char *queue = mmap(NULL, bytes, READ_WRITE, MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQ_RING);
+	char *queue =
+		mmap(NULL, bytes, READ_WRITE, MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQ_RING);
 	struct io_uring_sqe *requests = mmap(NULL, p.sq_entries * sizeof *requests, READ_WRITE,
-					     MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQES);
+		MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQES);
 	DEMAND(queue != MAP_FAILED && requests != MAP_FAILED, "mmap fails: %s", strerror(errno));
 	requests[0] = (struct io_uring_sqe){.opcode = IORING_OP_NOP, .user_data = 4711};
 	((unsigned *)(void *)(queue + p.sq_off.array))[0] = 0;
 	__atomic_store_n((unsigned *)(void *)(queue + p.sq_off.tail), 1, __ATOMIC_RELEASE);
 	demand_equal(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0), 1,
-		     "the result of io_uring_enter");
+		"the result of io_uring_enter");
 	const struct io_uring_cqe *done = (const void *)(queue + p.cq_off.cqes);
 	demand_equal((long)done->user_data, 4711, "the completion");
 }
@@ -373,15 +402,15 @@ static int use_ring_and_fork(void)
 }
 
 LONE_PROBE(uring_fork, "memory/io-uring-over-fork",
-	   "A process that has mapped and written the entries of an io_uring forks.",
-	   "io_uring(7), fork(2)")
+	"A process that has mapped and written the entries of an io_uring forks.",
+	"io_uring(7), fork(2)")
 {
 	pid_t children[4];
 	for (int n = 0; n < 4; n++)
 		children[n] = start(use_ring_and_fork);
 	for (int n = 0; n < 4; n++)
 		demand_equal(wait_for(children[n]), 0, "the end of a child");
-	sleep_ms(200);  /* the kernel frees the pages later, and complains then */
+	sleep_ms(200); /* the kernel frees the pages later, and complains then */
 }
 
 /* ---- userfaultfd ---- */
@@ -398,13 +427,15 @@ static void *fill_page(void *unused)
 		cannot("read of userfaultfd");
 	static char content[65536] __attribute__((aligned(65536))) = "filled";
 	struct uffdio_copy copy = {.dst = message.arg.pagefault.address & ~(page_size() - 1),
-				   .src = (uintptr_t)content, .len = page_size()};
+		.src = (uintptr_t)content,
+		.len = page_size()};
 	if (ioctl(faults, UFFDIO_COPY, &copy))
 		cannot("UFFDIO_COPY");
 	return NULL;
 }
 
-PROBE(userfaultfd, "memory/userfaultfd", "A page that userfaultfd fills is read after the fault.", "userfaultfd(2)")
+PROBE(userfaultfd, "memory/userfaultfd", "A page that userfaultfd fills is read after the fault.",
+	"userfaultfd(2)")
 {
 	pthread_t thread;
 	faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1 /* UFFD_USER_MODE_ONLY */);
@@ -414,8 +445,8 @@ PROBE(userfaultfd, "memory/userfaultfd", "A page that userfaultfd fills is read 
 	if (ioctl(faults, UFFDIO_API, &api))
 		cannot("UFFDIO_API");
 	watched = map_pages(1, READ_WRITE);
-	struct uffdio_register range = {.range = {(uintptr_t)watched, page_size()},
-					.mode = UFFDIO_REGISTER_MODE_MISSING};
+	struct uffdio_register range = {
+		.range = {(uintptr_t)watched, page_size()}, .mode = UFFDIO_REGISTER_MODE_MISSING};
 	demand_errno(ioctl(faults, UFFDIO_REGISTER, &range), 0, "UFFDIO_REGISTER");
 	pthread_create(&thread, NULL, fill_page, NULL);
 	DEMAND(!strcmp((const char *)watched, "filled"), "the page has %.8s", watched);
@@ -424,7 +455,8 @@ PROBE(userfaultfd, "memory/userfaultfd", "A page that userfaultfd fills is read 
 
 /* ---- the kernel reads and writes memory ---- */
 
-PROBE(partial_copy, "memory/partial-write", "A write from a buffer that ends in an unmapped page is partial, or EFAULT.", "write(2)")
+PROBE(partial_copy, "memory/partial-write",
+	"A write from a buffer that ends in an unmapped page is partial, or EFAULT.", "write(2)")
 {
 	int ends[2];
 	char *at = map_pages(2, READ_WRITE);
@@ -436,8 +468,8 @@ PROBE(partial_copy, "memory/partial-write", "A write from a buffer that ends in 
 	DEMAND(bytes == 10 || (bytes == -1 && errno == EFAULT), "it returns %ld", bytes);
 }
 
-PROBE(read_into_cow, "memory/read-into-shared-page", "read(2) into a page that a child shares changes that of the reader only.",
-      "fork(2)")
+PROBE(read_into_cow, "memory/read-into-shared-page",
+	"read(2) into a page that a child shares changes that of the reader only.", "fork(2)")
 {
 	int ends[2], ready[2];
 	char byte = 0;

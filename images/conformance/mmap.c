@@ -38,7 +38,8 @@ static char *free_range(size_t pages)
 
 /* ---- where ---- */
 
-PROBE(hint, "mmap/hint", "A hint to a free range is taken.", "mmap(2): the kernel picks a nearby page")
+PROBE(hint, "mmap/hint", "A hint to a free range is taken.",
+	"mmap(2): the kernel picks a nearby page")
 {
 	char *at = free_range(4);
 	void *got = map_at(at, 4, READ_WRITE, 0);
@@ -54,11 +55,13 @@ PROBE(hint_taken, "mmap/hint-occupied", "A hint to an occupied range never repla
 	demand_equal(*at, 42, "the byte of the old mapping");
 }
 
-PROBE(hint_unaligned, "mmap/hint-unaligned", "A hint that is not aligned gives an aligned mapping.", "mmap(2)")
+PROBE(hint_unaligned, "mmap/hint-unaligned", "A hint that is not aligned gives an aligned mapping.",
+	"mmap(2)")
 {
 	char *at = free_range(4);
 	uintptr_t got = (uintptr_t)map_at(at + 123, 1, READ_WRITE, 0);
-	DEMAND(got != (uintptr_t)MAP_FAILED && !(got & (page_size() - 1)), "the mapping is at %#lx", got);
+	DEMAND(got != (uintptr_t)MAP_FAILED && !(got & (page_size() - 1)), "the mapping is at %#lx",
+		got);
 }
 
 PROBE(fixed, "mmap/fixed", "MAP_FIXED replaces what was there with zeroed pages.", "mmap(2)")
@@ -71,20 +74,23 @@ PROBE(fixed, "mmap/fixed", "MAP_FIXED replaces what was there with zeroed pages.
 	demand_equal(at[0] + at[2 * page_size()], 84, "the bytes of the neighbours");
 }
 
-PROBE(fixed_unaligned, "mmap/fixed-unaligned", "MAP_FIXED at an address that is not aligned fails with EINVAL.",
-      "mmap(2)")
+PROBE(fixed_unaligned, "mmap/fixed-unaligned",
+	"MAP_FIXED at an address that is not aligned fails with EINVAL.", "mmap(2)")
 {
 	char *at = free_range(2);
 	demand_errno((long)map_at(at + 1, 1, READ_WRITE, MAP_FIXED), EINVAL, "mmap");
 }
 
-PROBE(noreplace, "mmap/fixed-noreplace", "MAP_FIXED_NOREPLACE on a mapping fails with EEXIST.", "mmap(2)")
+PROBE(noreplace, "mmap/fixed-noreplace", "MAP_FIXED_NOREPLACE on a mapping fails with EEXIST.",
+	"mmap(2)")
 {
 	char *at = map_pages(3, READ_WRITE);
-	demand_errno((long)map_at(at + page_size(), 1, READ_WRITE, MAP_FIXED_NOREPLACE), EEXIST, "mmap");
+	demand_errno(
+		(long)map_at(at + page_size(), 1, READ_WRITE, MAP_FIXED_NOREPLACE), EEXIST, "mmap");
 }
 
-PROBE(noreplace_free, "mmap/fixed-noreplace-free", "MAP_FIXED_NOREPLACE in a free range maps there.", "mmap(2)")
+PROBE(noreplace_free, "mmap/fixed-noreplace-free",
+	"MAP_FIXED_NOREPLACE in a free range maps there.", "mmap(2)")
 {
 	char *at = free_range(3);
 	void *got = map_at(at, 3, READ_WRITE, MAP_FIXED_NOREPLACE);
@@ -107,13 +113,15 @@ PROBE(no_length, "mmap/length-zero", "A mapping of no bytes fails with EINVAL.",
 
 PROBE(no_kind, "mmap/no-type", "A mapping neither shared nor private fails with EINVAL.", "mmap(2)")
 {
-	demand_errno((long)mmap(NULL, page_size(), READ_WRITE, MAP_ANONYMOUS, -1, 0), EINVAL, "mmap");
+	demand_errno(
+		(long)mmap(NULL, page_size(), READ_WRITE, MAP_ANONYMOUS, -1, 0), EINVAL, "mmap");
 }
 
-PROBE(unknown_flag, "mmap/shared-validate", "MAP_SHARED_VALIDATE refuses unknown flags with EOPNOTSUPP.", "mmap(2)")
+PROBE(unknown_flag, "mmap/shared-validate",
+	"MAP_SHARED_VALIDATE refuses unknown flags with EOPNOTSUPP.", "mmap(2)")
 {
-	demand_errno((long)mmap(NULL, page_size(), READ_WRITE, 0x3 | 0x80000, file_of(1), 0), EOPNOTSUPP,
-		     "mmap");
+	demand_errno((long)mmap(NULL, page_size(), READ_WRITE, 0x3 | 0x80000, file_of(1), 0),
+		EOPNOTSUPP, "mmap");
 }
 
 PROBE(bad_file, "mmap/bad-descriptor", "A file mapping without a file fails with EBADF.", "mmap(2)")
@@ -121,25 +129,29 @@ PROBE(bad_file, "mmap/bad-descriptor", "A file mapping without a file fails with
 	demand_errno((long)mmap(NULL, page_size(), READ_WRITE, MAP_PRIVATE, -1, 0), EBADF, "mmap");
 }
 
-PROBE(bad_offset, "mmap/offset-unaligned", "An offset that is not aligned fails with EINVAL.", "mmap(2)")
+PROBE(bad_offset, "mmap/offset-unaligned", "An offset that is not aligned fails with EINVAL.",
+	"mmap(2)")
 {
-	demand_errno((long)mmap(NULL, page_size(), PROT_READ, MAP_PRIVATE, file_of(2), 8), EINVAL, "mmap");
+	demand_errno((long)mmap(NULL, page_size(), PROT_READ, MAP_PRIVATE, file_of(2), 8), EINVAL,
+		"mmap");
 }
 
-PROBE(too_long, "mmap/too-long", "A mapping longer than the address space fails with ENOMEM.", "mmap(2)")
+PROBE(too_long, "mmap/too-long", "A mapping longer than the address space fails with ENOMEM.",
+	"mmap(2)")
 {
-	demand_errno((long)mmap(NULL, SIZE_MAX / 2, PROT_NONE, PRIVATE | MAP_NORESERVE, -1, 0), ENOMEM,
-		     "mmap");
+	demand_errno((long)mmap(NULL, SIZE_MAX / 2, PROT_NONE, PRIVATE | MAP_NORESERVE, -1, 0),
+		ENOMEM, "mmap");
 }
 
-PROBE(beyond_end, "mmap/beyond-end", "MAP_FIXED beyond the address space fails with ENOMEM.", "mmap(2)")
+PROBE(beyond_end, "mmap/beyond-end", "MAP_FIXED beyond the address space fails with ENOMEM.",
+	"mmap(2)")
 {
 	void *beyond = (void *)~(page_size() * 16 - 1);
 	demand_errno((long)map_at(beyond, 1, READ_WRITE, MAP_FIXED), ENOMEM, "mmap");
 }
 
-PROBE(unreadable_write, "mmap/read-only-file", "A shared writable mapping of a read-only descriptor fails with EACCES.",
-      "mmap(2)")
+PROBE(unreadable_write, "mmap/read-only-file",
+	"A shared writable mapping of a read-only descriptor fails with EACCES.", "mmap(2)")
 {
 	char path[64];
 	int file = file_of(1);
@@ -147,8 +159,8 @@ PROBE(unreadable_write, "mmap/read-only-file", "A shared writable mapping of a r
 	FILE *read_only = fopen(path, "r");
 	if (!read_only)
 		skips("there is no /proc");
-	demand_errno((long)mmap(NULL, page_size(), READ_WRITE, MAP_SHARED, fileno(read_only), 0), EACCES,
-		     "mmap");
+	demand_errno((long)mmap(NULL, page_size(), READ_WRITE, MAP_SHARED, fileno(read_only), 0),
+		EACCES, "mmap");
 }
 
 /* ---- the ends of the address space ---- */
@@ -195,7 +207,8 @@ static size_t hidden_places(uintptr_t *places)
 #define MAPS_SOURCE "proc_pid_maps(5): the currently mapped memory regions"
 
 PROBE(hidden_pages, "mmap/hidden-pages",
-      "Pages that /proc/self/maps does not show cannot be read, at the end of the address space.", MAPS_SOURCE)
+	"Pages that /proc/self/maps does not show cannot be read, at the end of the address space.",
+	MAPS_SOURCE)
 {
 	uintptr_t places[PLACES], first = 0;
 	int readable = 0;
@@ -219,14 +232,15 @@ static int call_hidden(void)
 }
 
 PROBE(hidden_code, "mmap/hidden-code",
-      "Pages that /proc/self/maps does not show cannot be executed, at the end of the address space.",
-      MAPS_SOURCE)
+	"Pages that /proc/self/maps does not show cannot be executed, at the end of the address "
+	"space.",
+	MAPS_SOURCE)
 {
 	uintptr_t places[PLACES];
 	for (size_t n = hidden_places(places); n--;) {
 		hidden = (void *)places[n];
 		if (fault_of_read(hidden).number)
-			continue;  /* nothing is there */
+			continue; /* nothing is there */
 		int end = in_child(call_hidden);
 		set_value((long)places[n]);
 		errno = 0;
@@ -241,8 +255,9 @@ static int write_hidden(void)
 }
 
 PROBE(hidden_writes, "mmap/hidden-writable",
-      "Pages that /proc/self/maps does not show cannot be written, at the end of the address space.",
-      MAPS_SOURCE)
+	"Pages that /proc/self/maps does not show cannot be written, at the end of the address "
+	"space.",
+	MAPS_SOURCE)
 {
 	uintptr_t places[PLACES];
 	for (size_t n = hidden_places(places); n--;) {
@@ -257,14 +272,16 @@ PROBE(hidden_writes, "mmap/hidden-writable",
 }
 #endif
 
-PROBE(unmap_beyond, "mmap/unmap-beyond-end", "munmap beyond the address space fails with EINVAL.", "munmap(2)")
+PROBE(unmap_beyond, "mmap/unmap-beyond-end", "munmap beyond the address space fails with EINVAL.",
+	"munmap(2)")
 {
 	demand_errno(munmap((void *)~(page_size() * 16 - 1), page_size()), EINVAL, "munmap");
 }
 
 /* ---- mremap ---- */
 
-PROBE(grow_in_place, "mmap/mremap-grow", "mremap grows a mapping with free space behind it in place.", "mremap(2)")
+PROBE(grow_in_place, "mmap/mremap-grow",
+	"mremap grows a mapping with free space behind it in place.", "mremap(2)")
 {
 	char *at = map_pages(8, READ_WRITE);
 	munmap(at + 2 * page_size(), 6 * page_size());
@@ -275,15 +292,16 @@ PROBE(grow_in_place, "mmap/mremap-grow", "mremap grows a mapping with free space
 	demand_equal(*at, 42, "the first byte");
 }
 
-PROBE(grow_blocked, "mmap/mremap-blocked", "mremap without MREMAP_MAYMOVE fails with ENOMEM if space is lacking.",
-      "mremap(2)")
+PROBE(grow_blocked, "mmap/mremap-blocked",
+	"mremap without MREMAP_MAYMOVE fails with ENOMEM if space is lacking.", "mremap(2)")
 {
 	char *at = map_pages(3, READ_WRITE);
 	mprotect(at + page_size(), page_size(), PROT_NONE);
 	demand_errno((long)mremap(at, page_size(), 2 * page_size(), 0), ENOMEM, "mremap");
 }
 
-PROBE(move, "mmap/mremap-move", "mremap moves a mapping with its contents, and unmaps the old place.", "mremap(2)")
+PROBE(move, "mmap/mremap-move",
+	"mremap moves a mapping with its contents, and unmaps the old place.", "mremap(2)")
 {
 	char *at = map_pages(3, READ_WRITE);
 	mprotect(at + page_size(), page_size(), PROT_NONE);
@@ -301,10 +319,12 @@ PROBE(shrink, "mmap/mremap-shrink", "mremap shrinks a mapping; its end is gone."
 	at[3 * page_size()] = 1;
 	void *got = mremap(at, 4 * page_size(), page_size(), 0);
 	DEMAND(got == at, "the mapping is at %p", got);
-	demand_fault(fault_of_read(at + 3 * page_size()), SIGSEGV, SEGV_MAPERR, at + 3 * page_size());
+	demand_fault(
+		fault_of_read(at + 3 * page_size()), SIGSEGV, SEGV_MAPERR, at + 3 * page_size());
 }
 
-PROBE(move_fixed, "mmap/mremap-fixed", "MREMAP_FIXED moves a mapping over another one.", "mremap(2)")
+PROBE(move_fixed, "mmap/mremap-fixed", "MREMAP_FIXED moves a mapping over another one.",
+	"mremap(2)")
 {
 	char *from = map_pages(1, READ_WRITE), *to = map_pages(1, READ_WRITE);
 	*from = 42, *to = 43;
@@ -314,7 +334,8 @@ PROBE(move_fixed, "mmap/mremap-fixed", "MREMAP_FIXED moves a mapping over anothe
 	demand_fault(fault_of_read(from), SIGSEGV, SEGV_MAPERR, from);
 }
 
-PROBE(move_dontunmap, "mmap/mremap-dontunmap", "MREMAP_DONTUNMAP leaves a zeroed mapping at the old place.", "mremap(2)")
+PROBE(move_dontunmap, "mmap/mremap-dontunmap",
+	"MREMAP_DONTUNMAP leaves a zeroed mapping at the old place.", "mremap(2)")
 {
 	char *from = map_pages(1, READ_WRITE);
 	*from = 42;
@@ -324,8 +345,8 @@ PROBE(move_dontunmap, "mmap/mremap-dontunmap", "MREMAP_DONTUNMAP leaves a zeroed
 	demand_equal(*from, 0, "the byte at the old place");
 }
 
-PROBE(move_shared, "mmap/mremap-duplicate", "mremap of a shared mapping with an old size of 0 maps it a second time.",
-      "mremap(2)")
+PROBE(move_shared, "mmap/mremap-duplicate",
+	"mremap of a shared mapping with an old size of 0 maps it a second time.", "mremap(2)")
 {
 	char *one = mmap(NULL, page_size(), READ_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	char *two = mremap(one, 0, page_size(), MREMAP_MAYMOVE);
@@ -334,20 +355,24 @@ PROBE(move_shared, "mmap/mremap-duplicate", "mremap of a shared mapping with an 
 	demand_equal(*two, 42, "the byte in the second mapping");
 }
 
-PROBE(move_overlap, "mmap/mremap-overlap", "MREMAP_FIXED onto itself fails with EINVAL.", "mremap(2)")
+PROBE(move_overlap, "mmap/mremap-overlap", "MREMAP_FIXED onto itself fails with EINVAL.",
+	"mremap(2)")
 {
 	char *at = map_pages(4, READ_WRITE);
-	demand_errno((long)mremap(at, 2 * page_size(), 2 * page_size(), MREMAP_MAYMOVE | MREMAP_FIXED,
-				  at + page_size()), EINVAL, "mremap");
+	demand_errno((long)mremap(at, 2 * page_size(), 2 * page_size(),
+			     MREMAP_MAYMOVE | MREMAP_FIXED, at + page_size()),
+		EINVAL, "mremap");
 }
 
-PROBE(move_many, "mmap/mremap-touched-pages", "A thousand touched pages keep their contents over mremap.", "mremap(2)")
+PROBE(move_many, "mmap/mremap-touched-pages",
+	"A thousand touched pages keep their contents over mremap.", "mremap(2)")
 {
 	enum { PAGES = 1000 };
 	char *at = map_pages(PAGES, READ_WRITE), *to = free_range(PAGES);
 	for (size_t n = 0; n < PAGES; n++)
 		at[n * page_size()] = (char)n;
-	char *got = mremap(at, PAGES * page_size(), PAGES * page_size(), MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	char *got = mremap(
+		at, PAGES * page_size(), PAGES * page_size(), MREMAP_MAYMOVE | MREMAP_FIXED, to);
 	DEMAND(got == to, "the mapping is at %p", (void *)got);
 	for (size_t n = 0; n < PAGES; n++)
 		DEMAND(got[n * page_size()] == (char)n, "page %zu lost its contents", n);
@@ -369,13 +394,15 @@ PROBE(unmap_free, "mmap/unmap-free", "munmap of a range without mappings succeed
 	demand_errno(munmap(free_range(4), 4 * page_size()), 0, "munmap");
 }
 
-PROBE(unmap_unaligned, "mmap/unmap-unaligned", "munmap of an address that is not aligned fails with EINVAL.", "munmap(2)")
+PROBE(unmap_unaligned, "mmap/unmap-unaligned",
+	"munmap of an address that is not aligned fails with EINVAL.", "munmap(2)")
 {
 	demand_errno(munmap((char *)map_pages(1, READ_WRITE) + 8, 8), EINVAL, "munmap");
 }
 
-PROBE(unmapped_zeroed, "mmap/unmap-and-map", "A page that is unmapped and mapped again is zeroed, a hundred times.",
-      "mmap(2): MAP_ANONYMOUS is initialized to zero")
+PROBE(unmapped_zeroed, "mmap/unmap-and-map",
+	"A page that is unmapped and mapped again is zeroed, a hundred times.",
+	"mmap(2): MAP_ANONYMOUS is initialized to zero")
 {
 	char *at = map_pages(16, READ_WRITE);
 	for (int n = 0; n < 100; n++) {
@@ -387,7 +414,8 @@ PROBE(unmapped_zeroed, "mmap/unmap-and-map", "A page that is unmapped and mapped
 	}
 }
 
-PROBE(split, "mmap/protect-middle", "mprotect of a page in the middle does not change its neighbours.", "mprotect(2)")
+PROBE(split, "mmap/protect-middle",
+	"mprotect of a page in the middle does not change its neighbours.", "mprotect(2)")
 {
 	char *at = map_pages(3, READ_WRITE);
 	memset(at, 42, 3 * page_size());
@@ -397,14 +425,16 @@ PROBE(split, "mmap/protect-middle", "mprotect of a page in the middle does not c
 	demand_equal(at[page_size()], 42, "the byte of the page");
 }
 
-PROBE(protect_unmapped, "mmap/protect-unmapped", "mprotect of a range with a hole fails with ENOMEM.", "mprotect(2)")
+PROBE(protect_unmapped, "mmap/protect-unmapped",
+	"mprotect of a range with a hole fails with ENOMEM.", "mprotect(2)")
 {
 	char *at = map_pages(3, READ_WRITE);
 	munmap(at + page_size(), page_size());
 	demand_errno(mprotect(at, 3 * page_size(), PROT_READ), ENOMEM, "mprotect");
 }
 
-PROBE(hidden_and_shown, "mmap/protect-none", "A page keeps its contents while it has PROT_NONE.", "mprotect(2)")
+PROBE(hidden_and_shown, "mmap/protect-none", "A page keeps its contents while it has PROT_NONE.",
+	"mprotect(2)")
 {
 	char *at = map_pages(1, READ_WRITE);
 	for (int n = 1; n < 50; n++) {
@@ -415,6 +445,18 @@ PROBE(hidden_and_shown, "mmap/protect-none", "A page keeps its contents while it
 		demand_equal(*at, n, "the byte of the page");
 	}
 }
+
+#if defined(__x86_64__)
+PROBE(write_only, "mmap/write-implies-read", "A page with PROT_WRITE alone can be read on x86.",
+	"mmap(2), NOTES: on some architectures, such as i386, PROT_WRITE implies PROT_READ")
+{
+	char *at = map_pages(2, PROT_WRITE);
+	at[0] = 42;
+	demand_equal(fault_of_read(at).number, 0, "the signal of a read of a written page");
+	demand_equal(
+		fault_of_read(at + page_size()).number, 0, "the signal of a read of a fresh page");
+}
+#endif
 
 #if defined(__x86_64__)
 static const unsigned char RETURN_7[] = {0xb8, 7, 0, 0, 0, 0xc3};
@@ -429,7 +471,8 @@ static int call_page(char *page)
 	return ((int (*)(void))(uintptr_t)page)();
 }
 
-PROBE(executable, "mmap/executable", "Code that is written into a page and made executable runs.", "mprotect(2)")
+PROBE(executable, "mmap/executable", "Code that is written into a page and made executable runs.",
+	"mprotect(2)")
 {
 	char *page = map_pages(1, READ_WRITE);
 	memcpy(page, RETURN_7, sizeof RETURN_7);
@@ -437,8 +480,9 @@ PROBE(executable, "mmap/executable", "Code that is written into a page and made 
 	demand_equal(call_page(page), 7, "the result of the code");
 }
 
-PROBE(rewritten, "mmap/rewritten-code", "A page that alternates between writable and executable runs its newest code.",
-      "mprotect(2); just-in-time compilers depend on it")
+PROBE(rewritten, "mmap/rewritten-code",
+	"A page that alternates between writable and executable runs its newest code.",
+	"mprotect(2); just-in-time compilers depend on it")
 {
 	char *page = map_pages(1, READ_WRITE);
 	for (int n = 0; n < 100; n++) {
@@ -461,7 +505,8 @@ static void call_it(void *page)
 	call_page(page);
 }
 
-PROBE(made_data, "mmap/execute-after-protect", "Code in a page whose PROT_EXEC was taken away raises SIGSEGV.", "mprotect(2)")
+PROBE(made_data, "mmap/execute-after-protect",
+	"Code in a page whose PROT_EXEC was taken away raises SIGSEGV.", "mprotect(2)")
 {
 	char *page = map_pages(1, READ_WRITE);
 	memcpy(page, RETURN_7, sizeof RETURN_7);
@@ -472,8 +517,9 @@ PROBE(made_data, "mmap/execute-after-protect", "Code in a page whose PROT_EXEC w
 	demand_equal(fault.number, SIGSEGV, "the signal");
 }
 
-PROBE(stack_code, "mmap/execute-stack", "Code on the stack of a program with PT_GNU_STACK without PF_X raises SIGSEGV.",
-      "elf(5); execve: fs/binfmt_elf.c")
+PROBE(stack_code, "mmap/execute-stack",
+	"Code on the stack of a program with PT_GNU_STACK without PF_X raises SIGSEGV.",
+	"elf(5); execve: fs/binfmt_elf.c")
 {
 	char room[64];
 	memcpy(room, RETURN_7, sizeof RETURN_7);
@@ -481,7 +527,8 @@ PROBE(stack_code, "mmap/execute-stack", "Code on the stack of a program with PT_
 	demand_equal(fault.number, SIGSEGV, "the signal");
 }
 
-PROBE(heap_code, "mmap/execute-heap", "Code in the heap (brk) raises SIGSEGV.", "brk(2): the data segment")
+PROBE(heap_code, "mmap/execute-heap", "Code in the heap (brk) raises SIGSEGV.",
+	"brk(2): the data segment")
 {
 	char *room = sbrk(4096);
 	if (room == (char *)-1)
@@ -493,7 +540,8 @@ PROBE(heap_code, "mmap/execute-heap", "Code in the heap (brk) raises SIGSEGV.", 
 
 static char data_code[64];
 
-PROBE(data_segment_code, "mmap/execute-data", "Code in the data of a program raises SIGSEGV.", "elf(5): PF_X")
+PROBE(data_segment_code, "mmap/execute-data", "Code in the data of a program raises SIGSEGV.",
+	"elf(5): PF_X")
 {
 	memcpy(data_code, RETURN_7, sizeof RETURN_7);
 	struct fault fault = fault_of(call_it, data_code);
@@ -503,7 +551,8 @@ PROBE(data_segment_code, "mmap/execute-data", "Code in the data of a program rai
 
 /* ---- madvise ---- */
 
-PROBE(dontneed, "mmap/madvise-dontneed", "MADV_DONTNEED zeroes private anonymous pages.", "madvise(2)")
+PROBE(dontneed, "mmap/madvise-dontneed", "MADV_DONTNEED zeroes private anonymous pages.",
+	"madvise(2)")
 {
 	char *at = map_pages(4, READ_WRITE);
 	memset(at, 42, 4 * page_size());
@@ -512,7 +561,8 @@ PROBE(dontneed, "mmap/madvise-dontneed", "MADV_DONTNEED zeroes private anonymous
 	demand_equal(at[0] + at[3 * page_size()], 84, "the bytes of the neighbours");
 }
 
-PROBE(dontneed_file, "mmap/madvise-dontneed-file", "MADV_DONTNEED restores the file in a private mapping of it.", "madvise(2)")
+PROBE(dontneed_file, "mmap/madvise-dontneed-file",
+	"MADV_DONTNEED restores the file in a private mapping of it.", "madvise(2)")
 {
 	int file = file_of(1);
 	if (pwrite(file, "file", 4, 0) != 4)
@@ -523,7 +573,8 @@ PROBE(dontneed_file, "mmap/madvise-dontneed-file", "MADV_DONTNEED restores the f
 	DEMAND(!memcmp(at, "file", 4), "the page has %.4s", at);
 }
 
-PROBE(madv_free, "mmap/madvise-free", "A page written after MADV_FREE keeps what was written.", "madvise(2)")
+PROBE(madv_free, "mmap/madvise-free", "A page written after MADV_FREE keeps what was written.",
+	"madvise(2)")
 {
 	char *at = map_pages(1, READ_WRITE);
 	*at = 1;
@@ -545,7 +596,8 @@ static int write_in_child(void)
 	return fault.number;
 }
 
-PROBE(dontfork, "mmap/madvise-dontfork", "A child of fork has no mapping that has MADV_DONTFORK: SIGSEGV.", "madvise(2)")
+PROBE(dontfork, "mmap/madvise-dontfork",
+	"A child of fork has no mapping that has MADV_DONTFORK: SIGSEGV.", "madvise(2)")
 {
 	page_of_parent = map_pages(1, READ_WRITE);
 	*page_of_parent = 42;
@@ -566,7 +618,8 @@ PROBE(dofork, "mmap/madvise-dofork", "MADV_DOFORK undoes MADV_DONTFORK.", "madvi
 	demand_equal(in_child(read_in_child), 42, "the byte that the child reads");
 }
 
-PROBE(wipeonfork, "mmap/madvise-wipeonfork", "A child of fork finds zeroes in a mapping that has MADV_WIPEONFORK.", "madvise(2)")
+PROBE(wipeonfork, "mmap/madvise-wipeonfork",
+	"A child of fork finds zeroes in a mapping that has MADV_WIPEONFORK.", "madvise(2)")
 {
 	page_of_parent = map_pages(1, READ_WRITE);
 	*page_of_parent = 42;
@@ -575,7 +628,8 @@ PROBE(wipeonfork, "mmap/madvise-wipeonfork", "A child of fork finds zeroes in a 
 	demand_equal(*page_of_parent, 42, "the byte of the parent");
 }
 
-PROBE(remove_pages, "mmap/madvise-remove", "MADV_REMOVE punches a hole into the file of a shared mapping.", "madvise(2)")
+PROBE(remove_pages, "mmap/madvise-remove",
+	"MADV_REMOVE punches a hole into the file of a shared mapping.", "madvise(2)")
 {
 	char *at = map_file(file_of(2), 2, MAP_SHARED);
 	memset(at, 42, 2 * page_size());
@@ -584,7 +638,8 @@ PROBE(remove_pages, "mmap/madvise-remove", "MADV_REMOVE punches a hole into the 
 	demand_equal(at[page_size()], 42, "a byte of the next page");
 }
 
-PROBE(populate, "mmap/madvise-populate", "After MADV_POPULATE_WRITE the pages are resident.", "madvise(2), mincore(2)")
+PROBE(populate, "mmap/madvise-populate", "After MADV_POPULATE_WRITE the pages are resident.",
+	"madvise(2), mincore(2)")
 {
 	unsigned char resident[4] = {0};
 	char *at = map_pages(4, READ_WRITE);
@@ -594,8 +649,8 @@ PROBE(populate, "mmap/madvise-populate", "After MADV_POPULATE_WRITE the pages ar
 		cannot("madvise");
 	}
 	mincore(at, 4 * page_size(), resident);
-	demand_equal((resident[0] & 1) + (resident[1] & 1) + (resident[2] & 1) + (resident[3] & 1), 4,
-		     "the number of resident pages");
+	demand_equal((resident[0] & 1) + (resident[1] & 1) + (resident[2] & 1) + (resident[3] & 1),
+		4, "the number of resident pages");
 }
 
 PROBE(unknown_advice, "mmap/madvise-unknown", "Unknown advice fails with EINVAL.", "madvise(2)")
@@ -603,7 +658,8 @@ PROBE(unknown_advice, "mmap/madvise-unknown", "Unknown advice fails with EINVAL.
 	demand_errno(madvise(map_pages(1, READ_WRITE), page_size(), 9999), EINVAL, "madvise");
 }
 
-PROBE(advise_hole, "mmap/madvise-hole", "Advice for a range with a hole fails with ENOMEM.", "madvise(2)")
+PROBE(advise_hole, "mmap/madvise-hole", "Advice for a range with a hole fails with ENOMEM.",
+	"madvise(2)")
 {
 	char *at = map_pages(3, READ_WRITE);
 	munmap(at + page_size(), page_size());
@@ -612,12 +668,14 @@ PROBE(advise_hole, "mmap/madvise-hole", "Advice for a range with a hole fails wi
 
 /* ---- residence, locks, populate ---- */
 
-PROBE(map_populate, "mmap/populate", "The pages of a mapping with MAP_POPULATE are resident.", "mmap(2), mincore(2)")
+PROBE(map_populate, "mmap/populate", "The pages of a mapping with MAP_POPULATE are resident.",
+	"mmap(2), mincore(2)")
 {
 	unsigned char resident[4] = {0};
 	char *at = map_at(NULL, 4, READ_WRITE, MAP_POPULATE);
 	mincore(at, 4 * page_size(), resident);
-	demand_equal((resident[0] & 1) + (resident[3] & 1), 2, "resident pages among the first and the last");
+	demand_equal((resident[0] & 1) + (resident[3] & 1), 2,
+		"resident pages among the first and the last");
 }
 
 PROBE(mincore_touched, "mmap/mincore", "mincore tells which pages were touched.", "mincore(2)")
@@ -630,7 +688,8 @@ PROBE(mincore_touched, "mmap/mincore", "mincore tells which pages were touched."
 	demand_equal(resident[0] & 1, 0, "an untouched page");
 }
 
-PROBE(mincore_hole, "mmap/mincore-hole", "mincore of a range with a hole fails with ENOMEM.", "mincore(2)")
+PROBE(mincore_hole, "mmap/mincore-hole", "mincore of a range with a hole fails with ENOMEM.",
+	"mincore(2)")
 {
 	unsigned char resident[3];
 	char *at = map_pages(3, READ_WRITE);
@@ -651,7 +710,8 @@ static long locked_kilobytes(void)
 	return locked;
 }
 
-PROBE(lock, "mmap/mlock", "mlock makes pages resident, and /proc counts them as VmLck.", "mlock(2), proc_pid_status(5)")
+PROBE(lock, "mmap/mlock", "mlock makes pages resident, and /proc counts them as VmLck.",
+	"mlock(2), proc_pid_status(5)")
 {
 	unsigned char resident[2] = {0};
 	char *at = map_pages(2, READ_WRITE);
@@ -687,12 +747,14 @@ PROBE(brk_grow, "mmap/brk", "The heap grows with zeroed pages, and shrinks.", "b
 	demand_equal(page[3 * page_size()], 0, "a new byte");
 	memset(page, 42, 4 * page_size());
 	DEMAND(!brk(page + page_size()), "brk fails: %s", strerror(errno));
-	demand_fault(fault_of_read(page + 2 * page_size()), SIGSEGV, SEGV_MAPERR, page + 2 * page_size());
+	demand_fault(fault_of_read(page + 2 * page_size()), SIGSEGV, SEGV_MAPERR,
+		page + 2 * page_size());
 	DEMAND(!brk(page + 4 * page_size()), "brk fails: %s", strerror(errno));
 	demand_equal(page[2 * page_size()], 0, "a byte that was released and taken again");
 }
 
-PROBE(grows_down, "mmap/grows-down", "A mapping with MAP_GROWSDOWN grows when the page below it is touched.", "mmap(2)")
+PROBE(grows_down, "mmap/grows-down",
+	"A mapping with MAP_GROWSDOWN grows when the page below it is touched.", "mmap(2)")
 {
 	/* far below is free, by more than the guard gap */
 	char *at = free_range(1024) + 1000 * page_size();
@@ -710,7 +772,8 @@ __attribute__((noinline)) static size_t deep(size_t left)
 	return left ? deep(left - 1) + (size_t)room[0] - (size_t)(char)left : 0;
 }
 
-PROBE(deep_stack, "mmap/stack-grows", "The stack grows to 4 MiB, below its limit of 8 MiB.", "getrlimit(2), RLIMIT_STACK")
+PROBE(deep_stack, "mmap/stack-grows", "The stack grows to 4 MiB, below its limit of 8 MiB.",
+	"getrlimit(2), RLIMIT_STACK")
 {
 	demand_equal((long)deep(1000), 0, "the sum");
 }
@@ -718,7 +781,7 @@ PROBE(deep_stack, "mmap/stack-grows", "The stack grows to 4 MiB, below its limit
 /* ---- large and many mappings ---- */
 
 PROBE(large, "mmap/large", "A reservation of 64 GiB succeeds, and single pages of it can be used.",
-      "mmap(2): MAP_NORESERVE; Documentation/mm/overcommit-accounting.rst")
+	"mmap(2): MAP_NORESERVE; Documentation/mm/overcommit-accounting.rst")
 {
 	size_t bytes = (size_t)64 << 30;
 	char *at = mmap(NULL, bytes, READ_WRITE, PRIVATE | MAP_NORESERVE, -1, 0);
@@ -731,18 +794,19 @@ PROBE(large, "mmap/large", "A reservation of 64 GiB succeeds, and single pages o
 }
 
 PROBE(many_areas, "mmap/many-areas", "A process may have 4000 areas of alternating protection.",
-      "Documentation/admin-guide/sysctl/vm.rst, max_map_count")
+	"Documentation/admin-guide/sysctl/vm.rst, max_map_count")
 {
 	enum { AREAS = 4000 };
 	char *at = map_pages(AREAS, READ_WRITE);
 	for (size_t n = 0; n < AREAS; n += 2)
-		DEMAND(!mprotect(at + n * page_size(), page_size(), PROT_READ), "mprotect fails: %s",
-		       strerror(errno));
+		DEMAND(!mprotect(at + n * page_size(), page_size(), PROT_READ),
+			"mprotect fails: %s", strerror(errno));
 	at[page_size()] = 1;
 	demand_fault(fault_of_write(at), SIGSEGV, SEGV_ACCERR, at);
 }
 
-PROBE(address_limit, "mmap/rlimit-as", "A mapping beyond RLIMIT_AS fails with ENOMEM.", "getrlimit(2)")
+PROBE(address_limit, "mmap/rlimit-as", "A mapping beyond RLIMIT_AS fails with ENOMEM.",
+	"getrlimit(2)")
 {
 	setrlimit(RLIMIT_AS, &(struct rlimit){256 << 20, 256 << 20});
 	demand_errno((long)mmap(NULL, 512 << 20, READ_WRITE, PRIVATE, -1, 0), ENOMEM, "mmap");
@@ -755,14 +819,14 @@ static volatile size_t *touched;
 static void copy_byte(char *to, const char *from)
 {
 #ifdef __x86_64__
-	__asm__ volatile("movsb" : "+D"(to), "+S"(from) :: "memory");
+	__asm__ volatile("movsb" : "+D"(to), "+S"(from)::"memory");
 #else
 	*(volatile char *)to = *(const volatile char *)from;
 #endif
 }
 
-/* Touch every other page once, in scattered order: 40507 and 67000 have no common divisor. Half of them
- * are only read: all of these are the page of zeroes, and take no memory.
+/* Touch every other page once, in scattered order: 40507 and 67000 have no common divisor. Half of
+ * them are only read: all of these are the page of zeroes, and take no memory.
  */
 static int touch_scattered(void)
 {
@@ -780,8 +844,9 @@ static int touch_scattered(void)
 }
 
 LONE_PROBE(scattered, "mmap/scattered-pages",
-	   "A process can touch 67,000 single pages of one mapping: it is one area of memory.",
-	   "Documentation/admin-guide/sysctl/vm.rst, max_map_count: memory map areas a process may have")
+	"A process can touch 67,000 single pages of one mapping: it is one area of memory.",
+	"Documentation/admin-guide/sysctl/vm.rst, max_map_count: memory map areas a process may "
+	"have")
 {
 	int status = 0;
 	size_t last = 0;
@@ -803,7 +868,8 @@ LONE_PROBE(scattered, "mmap/scattered-pages",
 	DEMAND(!status, "after %zu pages it ends with wait status %#x", *touched, (unsigned)status);
 }
 
-PROBE(fixed_below_heap, "mmap/fixed-noreplace-overlap", "MAP_FIXED_NOREPLACE that overlaps by one page fails with EEXIST.", "mmap(2)")
+PROBE(fixed_below_heap, "mmap/fixed-noreplace-overlap",
+	"MAP_FIXED_NOREPLACE that overlaps by one page fails with EEXIST.", "mmap(2)")
 {
 	char *at = map_pages(4, READ_WRITE);
 	munmap(at, 3 * page_size());

@@ -14,27 +14,29 @@
 #include <sys/types.h>
 
 struct probe {
-	const char *name;    /* GROUP/QUESTION */
-	const char *demand;  /* what the ABI demands, one sentence */
-	const char *source;  /* where that is written */
+	const char *name;   /* GROUP/QUESTION */
+	const char *demand; /* what the ABI demands, one sentence */
+	const char *source; /* where that is written */
 	void (*run)(void);
-	bool alone;          /* it may end or hang its guest: a run of a group leaves it out */
+	bool alone; /* it may end or hang its guest: a run of a group leaves it out */
 };
 
-#define PROBE_OF(function, probe_name, demands, written_in, is_alone)                         \
-	static void function(void);                                                           \
-	static const struct probe function##_probe = {                                        \
-		.name = (probe_name), .demand = (demands), .source = (written_in),            \
-		.run = function, .alone = (is_alone)};                                        \
-	static const struct probe *const function##_entry                                     \
-		__attribute__((used, section("probes"))) = &function##_probe;                 \
+#define PROBE_OF(function, probe_name, demands, written_in, is_alone)                              \
+	static void function(void);                                                                \
+	static const struct probe function##_probe = {.name = (probe_name),                        \
+		.demand = (demands),                                                               \
+		.source = (written_in),                                                            \
+		.run = function,                                                                   \
+		.alone = (is_alone)};                                                              \
+	static const struct probe *const function##_entry                                          \
+		__attribute__((used, section("probes"))) = &function##_probe;                      \
 	static void function(void)
 
 /* Define a probe. Its body follows. */
-#define PROBE(function, name, demands, written_in) \
+#define PROBE(function, name, demands, written_in)                                                 \
 	PROBE_OF(function, name, demands, written_in, false)
 /* Define a probe that may end or hang its guest. */
-#define LONE_PROBE(function, name, demands, written_in) \
+#define LONE_PROBE(function, name, demands, written_in)                                            \
 	PROBE_OF(function, name, demands, written_in, true)
 
 #define PRINTF __attribute__((format(printf, 1, 2)))
@@ -44,16 +46,17 @@ _Noreturn PRINTF void conforms(const char *format, ...);
 _Noreturn PRINTF void differs(const char *format, ...);
 /* The question does not arise here: the processor or the kernel lacks an optional feature. */
 _Noreturn PRINTF void skips(const char *format, ...);
-/* The probe itself cannot be done: a call that it needs has failed. It is reported as a difference. */
+/* The probe itself cannot be done: a call that it needs has failed. It is reported as a difference.
+ */
 _Noreturn void cannot(const char *what);
 
 /* Report a number with the answer. */
 void set_value(long value);
 
-#define DEMAND(condition, ...)                 \
-	do {                                   \
-		if (!(condition))              \
-			differs(__VA_ARGS__);  \
+#define DEMAND(condition, ...)                                                                     \
+	do {                                                                                       \
+		if (!(condition))                                                                  \
+			differs(__VA_ARGS__);                                                      \
 	} while (0)
 
 /* Demand that a call fails with an error, or succeeds if `error` is 0. */
@@ -75,7 +78,8 @@ bool is_mapped(uintptr_t address);
 typedef void (*handler)(int, siginfo_t *, void *);
 void on_signal(int number, handler handle, int flags);
 
-/* Run `action` and tell which signal it raised: 0 for none. The rest is what the handler was given. */
+/* Run `action` and tell which signal it raised: 0 for none. The rest is what the handler was given.
+ */
 struct fault {
 	int number, code;
 	void *address;
@@ -98,6 +102,6 @@ int in_child(int (*action)(void));
 int executed(const char *what);
 
 void sleep_ms(int milliseconds);
-double now(void);  /* seconds, CLOCK_MONOTONIC by system call */
+double now(void); /* seconds, CLOCK_MONOTONIC by system call */
 
 #endif

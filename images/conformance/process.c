@@ -31,7 +31,8 @@ static int exit_42(void)
 
 /* ---- fork and clone ---- */
 
-PROBE(exit_status, "process/exit-status", "wait tells the low eight bits of the exit status.", "wait(2)")
+PROBE(exit_status, "process/exit-status", "wait tells the low eight bits of the exit status.",
+	"wait(2)")
 {
 	demand_equal(in_child(exit_42), 42, "the exit status");
 }
@@ -42,7 +43,8 @@ static int die_of_segv(void)
 	return 1;
 }
 
-PROBE(killed_status, "process/killed-status", "wait tells the signal that killed a child.", "wait(2)")
+PROBE(killed_status, "process/killed-status", "wait tells the signal that killed a child.",
+	"wait(2)")
 {
 	demand_equal(in_child(die_of_segv), 128 + SIGSEGV, "the end of the child");
 }
@@ -53,7 +55,8 @@ PROBE(many_forks, "process/many-forks", "200 children in a row start and end.", 
 		demand_equal(in_child(exit_42), 42, "the exit status");
 }
 
-PROBE(vfork_shares, "process/vfork", "A child of vfork shares memory, and its parent waits for it.", "vfork(2)")
+PROBE(vfork_shares, "process/vfork", "A child of vfork shares memory, and its parent waits for it.",
+	"vfork(2)")
 {
 	static volatile int shared;
 	pid_t child = vfork();
@@ -65,13 +68,13 @@ PROBE(vfork_shares, "process/vfork", "A child of vfork shares memory, and its pa
 	demand_equal(WEXITSTATUS(wait_for(child)), 7, "the exit status");
 }
 
-PROBE(clone3_pidfd, "process/clone3-pidfd", "clone3 starts a child with a pidfd that becomes readable at its end.", "clone(2)")
+PROBE(clone3_pidfd, "process/clone3-pidfd",
+	"clone3 starts a child with a pidfd that becomes readable at its end.", "clone(2)")
 {
 	int pidfd = -1;
 	struct {
 		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
-	} arguments = {.flags = CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd,
-				       .exit_signal = SIGCHLD};
+	} arguments = {.flags = CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd, .exit_signal = SIGCHLD};
 	pid_t child = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 	if (!child)
 		_exit(9);
@@ -92,18 +95,21 @@ static int wait_and_exit(void *unused)
 }
 
 PROBE(child_tid, "process/clear-child-tid",
-      "CLONE_CHILD_CLEARTID clears the word at the end of a thread, and wakes its futex.", "clone(2)")
+	"CLONE_CHILD_CLEARTID clears the word at the end of a thread, and wakes its futex.",
+	"clone(2)")
 {
 	static char stack[65536] __attribute__((aligned(16)));
 	tid_word = 1;
-	int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
-		    CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-	int tid = clone(wait_and_exit, stack + sizeof stack, flags, NULL, &tid_word, NULL, &tid_word);
+	int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+		    CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+	int tid =
+		clone(wait_and_exit, stack + sizeof stack, flags, NULL, &tid_word, NULL, &tid_word);
 	if (tid < 0)
 		cannot("clone");
 	struct timespec limit = {5, 0};
 	while (*(volatile int *)&tid_word == tid)
-		if (syscall(SYS_futex, &tid_word, FUTEX_WAIT, tid, &limit, NULL, 0) && errno == ETIMEDOUT)
+		if (syscall(SYS_futex, &tid_word, FUTEX_WAIT, tid, &limit, NULL, 0) &&
+			errno == ETIMEDOUT)
 			differs("the word was not cleared");
 	demand_equal(tid_word, 0, "the word");
 }
@@ -133,7 +139,8 @@ static void *fork_in_thread(void *unused)
 	return (void *)(intptr_t)in_child(exit_42);
 }
 
-PROBE(fork_in_threads, "process/fork-in-thread", "A thread forks; the child has that thread alone, and ends.", "fork(2)")
+PROBE(fork_in_threads, "process/fork-in-thread",
+	"A thread forks; the child has that thread alone, and ends.", "fork(2)")
 {
 	pthread_t thread;
 	void *end;
@@ -160,7 +167,8 @@ static int exit_from_thread(void)
 	return 1;
 }
 
-PROBE(exit_group, "process/exit-group", "exit_group of one thread ends all threads.", "exit_group(2)")
+PROBE(exit_group, "process/exit-group", "exit_group of one thread ends all threads.",
+	"exit_group(2)")
 {
 	demand_equal(in_child(exit_from_thread), 5, "the exit status");
 }
@@ -174,7 +182,8 @@ static int reparent(void)
 	return 0;
 }
 
-PROBE(subreaper, "process/subreaper", "An orphan gets the nearest subreaper as its parent.", "PR_SET_CHILD_SUBREAPER(2const)")
+PROBE(subreaper, "process/subreaper", "An orphan gets the nearest subreaper as its parent.",
+	"PR_SET_CHILD_SUBREAPER(2const)")
 {
 	int status;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -184,7 +193,8 @@ PROBE(subreaper, "process/subreaper", "An orphan gets the nearest subreaper as i
 	demand_equal(WEXITSTATUS(status), 0, "the exit status of the orphan");
 }
 
-PROBE(waitid_nowait, "process/waitid-nowait", "waitid with WNOWAIT leaves the child waitable.", "waitid(2)")
+PROBE(waitid_nowait, "process/waitid-nowait", "waitid with WNOWAIT leaves the child waitable.",
+	"waitid(2)")
 {
 	siginfo_t info;
 	pid_t child = start(exit_42);
@@ -245,7 +255,8 @@ static void nothing(int number, siginfo_t *info, void *context)
 	(void)number, (void)info, (void)context;
 }
 
-PROBE(exec_signals, "process/exec-signals", "exec resets handlers to the default action, and keeps ignored signals.", "execve(2)")
+PROBE(exec_signals, "process/exec-signals",
+	"exec resets handlers to the default action, and keeps ignored signals.", "execve(2)")
 {
 	on_signal(SIGUSR1, nothing, 0);
 	signal(SIGUSR2, SIG_IGN);
@@ -260,11 +271,12 @@ PROBE(exec_stack, "process/exec-alternate-stack", "exec disables the alternate s
 }
 
 #ifdef __x86_64__
-PROBE(exec_environment, "process/exec-floating-point", "exec resets the floating-point environment.",
-      "execve(2): the floating-point environment is reset to the default")
+PROBE(exec_environment, "process/exec-floating-point",
+	"exec resets the floating-point environment.",
+	"execve(2): the floating-point environment is reset to the default")
 {
 	unsigned int mxcsr = 0x7fc0;
-	__asm__ volatile("ldmxcsr %0" :: "m"(mxcsr));
+	__asm__ volatile("ldmxcsr %0" ::"m"(mxcsr));
 	demand_equal(execute("environment"), 0, "what the new program found");
 }
 #endif
@@ -290,7 +302,8 @@ static int execute_in_thread(void)
 	return 1;
 }
 
-PROBE(exec_threads, "process/exec-in-thread", "exec of one thread ends the others; the process keeps its id.", "execve(2)")
+PROBE(exec_threads, "process/exec-in-thread",
+	"exec of one thread ends the others; the process keeps its id.", "execve(2)")
 {
 	demand_equal(in_child(execute_in_thread), 0, "the end of the child");
 }
@@ -303,24 +316,32 @@ static int memory_file(const void *content, size_t bytes)
 	return file;
 }
 
-PROBE(exec_format, "process/exec-format", "exec of a file that is not a program fails with ENOEXEC.", "execve(2)")
+PROBE(exec_format, "process/exec-format",
+	"exec of a file that is not a program fails with ENOEXEC.", "execve(2)")
 {
 	int file = memory_file("no program", 10);
 	char *argv[] = {"x", NULL}, *none[] = {NULL};
-	demand_errno(syscall(SYS_execveat, file, "", argv, none, AT_EMPTY_PATH), ENOEXEC, "execveat");
+	demand_errno(
+		syscall(SYS_execveat, file, "", argv, none, AT_EMPTY_PATH), ENOEXEC, "execveat");
 }
 
-PROBE(exec_bad_elf, "process/exec-bad-elf", "exec of an ELF file for another machine fails with ENOEXEC.", "execve(2)")
+PROBE(exec_bad_elf, "process/exec-bad-elf",
+	"exec of an ELF file for another machine fails with ENOEXEC.", "execve(2)")
 {
 	Elf64_Ehdr header = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
-			     .e_type = ET_EXEC, .e_machine = EM_S390, .e_version = EV_CURRENT,
-			     .e_phentsize = sizeof(Elf64_Phdr), .e_ehsize = sizeof(Elf64_Ehdr)};
+		.e_type = ET_EXEC,
+		.e_machine = EM_S390,
+		.e_version = EV_CURRENT,
+		.e_phentsize = sizeof(Elf64_Phdr),
+		.e_ehsize = sizeof(Elf64_Ehdr)};
 	int file = memory_file(&header, sizeof header);
 	char *argv[] = {"x", NULL}, *none[] = {NULL};
-	demand_errno(syscall(SYS_execveat, file, "", argv, none, AT_EMPTY_PATH), ENOEXEC, "execveat");
+	demand_errno(
+		syscall(SYS_execveat, file, "", argv, none, AT_EMPTY_PATH), ENOEXEC, "execveat");
 }
 
-PROBE(exec_too_big, "process/exec-too-big", "exec with a string longer than 128 KiB fails with E2BIG.", "execve(2)")
+PROBE(exec_too_big, "process/exec-too-big",
+	"exec with a string longer than 128 KiB fails with E2BIG.", "execve(2)")
 {
 	char *large = malloc(200000);
 	memset(large, 'x', 199999);
@@ -329,21 +350,24 @@ PROBE(exec_too_big, "process/exec-too-big", "exec with a string longer than 128 
 	demand_errno(execve(SELF, argv, none), E2BIG, "execve");
 }
 
-PROBE(exec_missing, "process/exec-missing", "exec of a missing file fails with ENOENT, of a directory with EACCES.", "execve(2)")
+PROBE(exec_missing, "process/exec-missing",
+	"exec of a missing file fails with ENOENT, of a directory with EACCES.", "execve(2)")
 {
 	char *argv[] = {"x", NULL}, *none[] = {NULL};
 	demand_errno(execve("/does/not/exist", argv, none), ENOENT, "execve");
 	demand_errno(execve("/", argv, none), EACCES, "execve");
 }
 
-PROBE(auxv, "process/auxiliary-vector", "The auxiliary vector tells page size, program headers, 16 random bytes and clock ticks.",
-      "getauxval(3)")
+PROBE(auxv, "process/auxiliary-vector",
+	"The auxiliary vector tells page size, program headers, 16 random bytes and clock ticks.",
+	"getauxval(3)")
 {
 	demand_equal((long)getauxval(AT_PAGESZ), sysconf(_SC_PAGESIZE), "AT_PAGESZ");
 	demand_equal((long)getauxval(AT_CLKTCK), 100, "AT_CLKTCK");
 	demand_equal((long)getauxval(AT_SECURE), 0, "AT_SECURE");
 	demand_equal((long)getauxval(AT_UID), getuid(), "AT_UID");
-	DEMAND(getauxval(AT_PHDR) && getauxval(AT_PHNUM) && getauxval(AT_ENTRY), "program headers are absent");
+	DEMAND(getauxval(AT_PHDR) && getauxval(AT_PHNUM) && getauxval(AT_ENTRY),
+		"program headers are absent");
 	DEMAND(getauxval(AT_RANDOM), "AT_RANDOM is absent");
 }
 
@@ -356,17 +380,20 @@ static long futex(int operation, int value, const struct timespec *limit)
 	return syscall(SYS_futex, &word, operation, value, limit, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
-PROBE(futex_value, "process/futex-value", "FUTEX_WAIT on another value fails with EAGAIN.", "futex(2)")
+PROBE(futex_value, "process/futex-value", "FUTEX_WAIT on another value fails with EAGAIN.",
+	"futex(2)")
 {
 	word = 1;
 	demand_errno(futex(FUTEX_WAIT, 2, NULL), EAGAIN, "futex");
 }
 
-PROBE(futex_timeout, "process/futex-timeout", "FUTEX_WAIT fails with ETIMEDOUT after its timeout, not before.", "futex(2)")
+PROBE(futex_timeout, "process/futex-timeout",
+	"FUTEX_WAIT fails with ETIMEDOUT after its timeout, not before.", "futex(2)")
 {
 	double before = now();
 	demand_errno(futex(FUTEX_WAIT, 0, &(struct timespec){0, 20000000}), ETIMEDOUT, "futex");
-	DEMAND(now() - before >= 0.0199, "it returned after %.1f ms of 20", (now() - before) * 1000);
+	DEMAND(now() - before >= 0.0199, "it returned after %.1f ms of 20",
+		(now() - before) * 1000);
 }
 
 static void *wake_later(void *unused)
@@ -397,7 +424,8 @@ static int wake_shared(void)
 	return 0;
 }
 
-PROBE(futex_shared, "process/futex-shared", "A futex in shared memory wakes another process.", "futex(2)")
+PROBE(futex_shared, "process/futex-shared", "A futex in shared memory wakes another process.",
+	"futex(2)")
 {
 	shared_word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t child = start(wake_shared);
@@ -406,14 +434,16 @@ PROBE(futex_shared, "process/futex-shared", "A futex in shared memory wakes anot
 	wait_for(child);
 }
 
-PROBE(futex_fault, "process/futex-fault", "A futex in unmapped memory fails with EFAULT.", "futex(2)")
+PROBE(futex_fault, "process/futex-fault", "A futex in unmapped memory fails with EFAULT.",
+	"futex(2)")
 {
 	char *at = map_pages(1, PROT_READ | PROT_WRITE);
 	munmap(at, page_size());
 	demand_errno(syscall(SYS_futex, at, FUTEX_WAIT, 0, NULL, NULL, 0), EFAULT, "futex");
 }
 
-PROBE(futex_pi, "process/futex-pi", "FUTEX_LOCK_PI takes a free lock, and FUTEX_UNLOCK_PI releases it.", "futex(2)")
+PROBE(futex_pi, "process/futex-pi",
+	"FUTEX_LOCK_PI takes a free lock, and FUTEX_UNLOCK_PI releases it.", "futex(2)")
 {
 	long result = futex(FUTEX_LOCK_PI, 0, NULL);
 	if (result && errno == ENOSYS)
@@ -430,7 +460,8 @@ static void *die_with_lock(void *lock)
 	return NULL;
 }
 
-PROBE(robust, "process/robust-list", "The next owner of a robust mutex learns that the last one died.", "get_robust_list(2)")
+PROBE(robust, "process/robust-list",
+	"The next owner of a robust mutex learns that the last one died.", "get_robust_list(2)")
 {
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -445,7 +476,8 @@ PROBE(robust, "process/robust-list", "The next owner of a robust mutex learns th
 
 /* ---- limits and other properties ---- */
 
-PROBE(limit_files, "process/rlimit-nofile", "A descriptor beyond RLIMIT_NOFILE fails with EMFILE.", "getrlimit(2)")
+PROBE(limit_files, "process/rlimit-nofile", "A descriptor beyond RLIMIT_NOFILE fails with EMFILE.",
+	"getrlimit(2)")
 {
 	setrlimit(RLIMIT_NOFILE, &(struct rlimit){3, 3});
 	demand_errno(dup(0), EMFILE, "dup");
@@ -458,12 +490,14 @@ static int write_much(void)
 	return (int)pwrite(file, "x", 1, 8192);
 }
 
-PROBE(limit_size, "process/rlimit-fsize", "A write beyond RLIMIT_FSIZE kills by SIGXFSZ.", "getrlimit(2)")
+PROBE(limit_size, "process/rlimit-fsize", "A write beyond RLIMIT_FSIZE kills by SIGXFSZ.",
+	"getrlimit(2)")
 {
 	demand_equal(in_child(write_much), 128 + SIGXFSZ, "the end of the child");
 }
 
-PROBE(rusage, "process/rusage", "getrusage counts page faults and the processor's time.", "getrusage(2)")
+PROBE(rusage, "process/rusage", "getrusage counts page faults and the processor's time.",
+	"getrusage(2)")
 {
 	struct rusage before, after;
 	getrusage(RUSAGE_SELF, &before);
@@ -476,7 +510,8 @@ PROBE(rusage, "process/rusage", "getrusage counts page faults and the processor'
 	DEMAND(after.ru_minflt - before.ru_minflt >= 1, "no page fault was counted");
 }
 
-PROBE(process_name, "process/name", "PR_SET_NAME is seen in /proc/self/comm.", "PR_SET_NAME(2const)")
+PROBE(process_name, "process/name", "PR_SET_NAME is seen in /proc/self/comm.",
+	"PR_SET_NAME(2const)")
 {
 	char name[32] = "";
 	prctl(PR_SET_NAME, "probe-name");
@@ -512,17 +547,20 @@ static int leave_child(void)
 	return read(ends[0], &byte, 1) == 1 ? 0 : 1;
 }
 
-PROBE(death_signal, "process/parent-death-signal", "PR_SET_PDEATHSIG kills a child at the end of its parent.", "PR_SET_PDEATHSIG(2const)")
+PROBE(death_signal, "process/parent-death-signal",
+	"PR_SET_PDEATHSIG kills a child at the end of its parent.", "PR_SET_PDEATHSIG(2const)")
 {
 	int status;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	demand_equal(in_child(leave_child), 0, "the end of the child");
 	pid_t orphan = waitpid(-1, &status, 0);
 	DEMAND(orphan > 0, "there is no orphan to wait for: %s", strerror(errno));
-	DEMAND(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "wait status %#x", (unsigned)status);
+	DEMAND(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "wait status %#x",
+		(unsigned)status);
 }
 
-PROBE(affinity, "process/affinity", "A process that may run on one processor runs there.", "sched_setaffinity(2)")
+PROBE(affinity, "process/affinity", "A process that may run on one processor runs there.",
+	"sched_setaffinity(2)")
 {
 	cpu_set_t one;
 	unsigned int processor = 0;
@@ -536,8 +574,9 @@ PROBE(affinity, "process/affinity", "A process that may run on one processor run
 	demand_equal(got, processor, "the processor");
 }
 
-PROBE(random_addresses, "process/aslr", "With randomize_va_space 2, two starts have their stacks at different addresses.",
-      "Documentation/admin-guide/sysctl/kernel.rst")
+PROBE(random_addresses, "process/aslr",
+	"With randomize_va_space 2, two starts have their stacks at different addresses.",
+	"Documentation/admin-guide/sysctl/kernel.rst")
 {
 	char value = 0;
 	unsigned long stacks[4];
@@ -565,5 +604,5 @@ PROBE(random_addresses, "process/aslr", "With randomize_va_space 2, two starts h
 	set_value((long)stacks[0]);
 	errno = 0;
 	DEMAND(stacks[0] != stacks[1] || stacks[1] != stacks[2] || stacks[2] != stacks[3],
-	       "four programs have their stacks at %#lx", stacks[0]);
+		"four programs have their stacks at %#lx", stacks[0]);
 }

@@ -33,12 +33,12 @@ static long install(struct sock_filter *filter, unsigned short length, unsigned 
 	return result;
 }
 
-#define ONE_CALL(number, action)                                                                \
-	{                                                                                       \
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),          \
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1),                            \
-		BPF_STMT(BPF_RET | BPF_K, (action)),                                            \
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),                                   \
+#define ONE_CALL(number, action)                                                                   \
+	{                                                                                          \
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),             \
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1),                               \
+		BPF_STMT(BPF_RET | BPF_K, (action)),                                               \
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),                                      \
 	}
 
 /* Let a filter decide about getppid. */
@@ -65,7 +65,8 @@ static int call_killed(void)
 	return 1;
 }
 
-PROBE(kill_process, "seccomp/kill-process", "SECCOMP_RET_KILL_PROCESS ends the process by SIGSYS.", "seccomp(2)")
+PROBE(kill_process, "seccomp/kill-process", "SECCOMP_RET_KILL_PROCESS ends the process by SIGSYS.",
+	"seccomp(2)")
 {
 	demand_equal(in_child(call_killed), 128 + SIGSYS, "the end of the child");
 }
@@ -78,8 +79,10 @@ static void note(int number, siginfo_t *info, void *context)
 	told = *info;
 }
 
-PROBE(trap, "seccomp/trap", "SECCOMP_RET_TRAP raises SIGSYS with the number, the architecture and the data of the filter.",
-      "seccomp(2)")
+PROBE(trap, "seccomp/trap",
+	"SECCOMP_RET_TRAP raises SIGSYS with the number, the architecture and the data of the "
+	"filter.",
+	"seccomp(2)")
 {
 	on_signal(SIGSYS, note, 0);
 	filter_getppid(SECCOMP_RET_TRAP | 77, 0);
@@ -92,7 +95,8 @@ PROBE(trap, "seccomp/trap", "SECCOMP_RET_TRAP raises SIGSYS with the number, the
 	DEMAND(told.si_call_addr, "si_call_addr is 0");
 }
 
-PROBE(architecture, "seccomp/architecture", "A filter sees the architecture of the call.", "seccomp(2), struct seccomp_data")
+PROBE(architecture, "seccomp/architecture", "A filter sees the architecture of the call.",
+	"seccomp(2), struct seccomp_data")
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -107,7 +111,8 @@ PROBE(architecture, "seccomp/architecture", "A filter sees the architecture of t
 	demand_errno(syscall(SYS_getppid), EDOM, "getppid");
 }
 
-PROBE(arguments, "seccomp/arguments", "A filter sees both halves of a 64-bit argument.", "seccomp(2), struct seccomp_data")
+PROBE(arguments, "seccomp/arguments", "A filter sees both halves of a 64-bit argument.",
+	"seccomp(2), struct seccomp_data")
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -133,26 +138,28 @@ __attribute__((noinline)) static long call_getppid(void)
 {
 	long result = SYS_getppid;
 	__asm__ volatile("syscall\n.globl after_getppid\nafter_getppid:"
-			 : "+a"(result) :: "rcx", "r11", "memory");
+		: "+a"(result)::"rcx", "r11", "memory");
 	return result;
 }
 
 PROBE(call_address, "seccomp/trap-address", "si_call_addr of SIGSYS is the place after the call.",
-      "sigaction(2): the address of the system call instruction; kernel/seccomp.c: KSTK_EIP")
+	"sigaction(2): the address of the system call instruction; kernel/seccomp.c: KSTK_EIP")
 {
 	on_signal(SIGSYS, note, 0);
 	filter_getppid(SECCOMP_RET_TRAP, 0);
 	call_getppid();
-	demand_equal((long)(uintptr_t)told.si_call_addr, (long)(uintptr_t)after_getppid, "si_call_addr");
+	demand_equal(
+		(long)(uintptr_t)told.si_call_addr, (long)(uintptr_t)after_getppid, "si_call_addr");
 }
 
 PROBE(instruction, "seccomp/instruction-pointer", "A filter sees the place of the call.",
-      "seccomp(2), struct seccomp_data")
+	"seccomp(2), struct seccomp_data")
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 2),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, instruction_pointer)),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			offsetof(struct seccomp_data, instruction_pointer)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)(uintptr_t)after_getppid, 1, 0),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EDOM),
@@ -168,7 +175,8 @@ static int child_refused(void)
 	return syscall(SYS_getppid) == -1 && errno == EDOM ? 0 : 1;
 }
 
-PROBE(inherited, "seccomp/inherited", "A child of fork has the filters of its parent.", "seccomp(2)")
+PROBE(inherited, "seccomp/inherited", "A child of fork has the filters of its parent.",
+	"seccomp(2)")
 {
 	filter_getppid(SECCOMP_RET_ERRNO | EDOM, 0);
 	demand_equal(in_child(child_refused), 0, "the end of the child");
@@ -189,7 +197,8 @@ static int read_strictly(void)
 	return 1;
 }
 
-PROBE(strict, "seccomp/strict", "In strict mode another call than read, write and exit kills by SIGKILL.", "seccomp(2)")
+PROBE(strict, "seccomp/strict",
+	"In strict mode another call than read, write and exit kills by SIGKILL.", "seccomp(2)")
 {
 	int end = in_child(read_strictly);
 	if (end == 77)
@@ -207,7 +216,8 @@ static void *call_in_thread(void *result)
 	return NULL;
 }
 
-PROBE(all_threads, "seccomp/tsync", "SECCOMP_FILTER_FLAG_TSYNC gives the filter to all threads.", "seccomp(2)")
+PROBE(all_threads, "seccomp/tsync", "SECCOMP_FILTER_FLAG_TSYNC gives the filter to all threads.",
+	"seccomp(2)")
 {
 	pthread_t thread;
 	int result = -1;
@@ -239,7 +249,8 @@ static void *supervise_thread(void *result)
 	return NULL;
 }
 
-PROBE(notify, "seccomp/user-notify", "SECCOMP_RET_USER_NOTIF lets a supervisor answer a call.", "seccomp_unotify(2)")
+PROBE(notify, "seccomp/user-notify", "SECCOMP_RET_USER_NOTIF lets a supervisor answer a call.",
+	"seccomp_unotify(2)")
 {
 	pthread_t thread;
 	int result = -1;
@@ -254,7 +265,9 @@ PROBE(notify, "seccomp/user-notify", "SECCOMP_RET_USER_NOTIF lets a supervisor a
 	demand_equal(got, 4711, "the result of the call");
 }
 
-PROBE(traced, "seccomp/trace", "SECCOMP_RET_TRACE stops for a tracer with PTRACE_EVENT_SECCOMP and its data.", "seccomp(2), ptrace(2)")
+PROBE(traced, "seccomp/trace",
+	"SECCOMP_RET_TRACE stops for a tracer with PTRACE_EVENT_SECCOMP and its data.",
+	"seccomp(2), ptrace(2)")
 {
 	int status;
 	unsigned long data = 0;
@@ -283,23 +296,27 @@ static int call_trace_action(void)
 	return syscall(SYS_getppid) == -1 && errno == ENOSYS ? 0 : 1;
 }
 
-PROBE(no_tracer, "seccomp/trace-without-tracer", "Without a tracer SECCOMP_RET_TRACE makes the call fail with ENOSYS.", "seccomp(2)")
+PROBE(no_tracer, "seccomp/trace-without-tracer",
+	"Without a tracer SECCOMP_RET_TRACE makes the call fail with ENOSYS.", "seccomp(2)")
 {
 	demand_equal(in_child(call_trace_action), 0, "the end of the child");
 }
 
-PROBE(available, "seccomp/available-actions", "SECCOMP_GET_ACTION_AVAIL knows SECCOMP_RET_ERRNO, and refuses an unknown action.",
-      "seccomp(2)")
+PROBE(available, "seccomp/available-actions",
+	"SECCOMP_GET_ACTION_AVAIL knows SECCOMP_RET_ERRNO, and refuses an unknown action.",
+	"seccomp(2)")
 {
 	unsigned int known = SECCOMP_RET_ERRNO, unknown = 0x12340000;
 	long result = syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &known);
 	if (result && (errno == ENOSYS || errno == EINVAL))
 		skips("the kernel has no seccomp filters");
 	demand_errno(result, 0, "seccomp");
-	demand_errno(syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &unknown), EOPNOTSUPP, "seccomp");
+	demand_errno(
+		syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &unknown), EOPNOTSUPP, "seccomp");
 }
 
-PROBE(mode_told, "seccomp/status", "/proc/self/status tells the mode of seccomp.", "proc_pid_status(5)")
+PROBE(mode_told, "seccomp/status", "/proc/self/status tells the mode of seccomp.",
+	"proc_pid_status(5)")
 {
 	char line[256];
 	int mode = -1;

@@ -55,29 +55,33 @@ static void count_direction(int number, siginfo_t *info, void *context)
 }
 
 PROBE(direction_flag, "signal/direction-flag",
-      "A handler is entered with the direction flag clear, even if the interrupted code had set it.",
-      "System V ABI for AMD64, 3.2.1: DF must be clear on function entry")
+	"A handler is entered with the direction flag clear, even if the interrupted code had set "
+	"it.",
+	"System V ABI for AMD64, 3.2.1: DF must be clear on function entry")
 {
 	on_signal(SIGALRM, count_direction, 0);
 	every_ms(ITIMER_REAL);
 	while (calls < 20)
-		__asm__ volatile("std; mov $100000, %%ecx; 1: dec %%ecx; jnz 1b; cld" ::: "ecx", "cc");
+		__asm__ volatile("std; mov $100000, %%ecx; 1: dec %%ecx; jnz 1b; cld" ::
+				: "ecx", "cc");
 	set_value(bad);
-	DEMAND(!bad, "%d of %d handlers were entered with the direction flag set", (int)bad, (int)calls);
+	DEMAND(!bad, "%d of %d handlers were entered with the direction flag set", (int)bad,
+		(int)calls);
 	conforms("clear in %d handlers", (int)calls);
 }
 
 PROBE(direction_flag_kept, "signal/direction-flag-kept",
-      "sigreturn restores the direction flag that the interrupted code had set.",
-      "sigreturn(2): the context of the process is restored, its flags included")
+	"sigreturn restores the direction flag that the interrupted code had set.",
+	"sigreturn(2): the context of the process is restored, its flags included")
 {
 	unsigned long lost = 0;
 	on_signal(SIGALRM, count, 0);
 	every_ms(ITIMER_REAL);
 	while (calls < 20) {
 		unsigned long flags;
-		__asm__ volatile("std; mov $100000, %%ecx; 1: dec %%ecx; jnz 1b; pushfq; popq %0; cld"
-				 : "=r"(flags) :: "ecx", "cc");
+		__asm__ volatile(
+			"std; mov $100000, %%ecx; 1: dec %%ecx; jnz 1b; pushfq; popq %0; cld"
+			: "=r"(flags)::"ecx", "cc");
 		lost += !(flags & 0x400);
 	}
 	DEMAND(!lost, "the flag was lost %lu times over %d signals", lost, (int)calls);
@@ -92,8 +96,8 @@ static void check_alignment(int number, siginfo_t *info, void *context)
 }
 
 PROBE(stack_alignment, "signal/stack-alignment",
-      "A handler is entered with the stack aligned as for a called function.",
-      "System V ABI for AMD64, 3.2.2: (%rsp + 8) is a multiple of 16 on function entry")
+	"A handler is entered with the stack aligned as for a called function.",
+	"System V ABI for AMD64, 3.2.2: (%rsp + 8) is a multiple of 16 on function entry")
 {
 	on_signal(SIGUSR1, check_alignment, 0);
 	for (int shift = 0; shift < 16; shift++) {
@@ -105,8 +109,8 @@ PROBE(stack_alignment, "signal/stack-alignment",
 }
 
 PROBE(red_zone, "signal/red-zone",
-      "The 128 bytes below the stack pointer are not changed by a signal.",
-      "System V ABI for AMD64, 3.2.2: the red zone is not modified by signal handlers")
+	"The 128 bytes below the stack pointer are not changed by a signal.",
+	"System V ABI for AMD64, 3.2.2: the red zone is not modified by signal handlers")
 {
 	on_signal(SIGALRM, count, 0);
 	every_ms(ITIMER_REAL);
@@ -121,7 +125,7 @@ PROBE(red_zone, "signal/red-zone",
 			"cmp %%rax, -8(%%rsp); setne %b0; add %0, %0\n"
 			"cmp %%rax, -64(%%rsp); jz 2f; inc %0\n2: add %0, %0\n"
 			"cmp %%rax, -128(%%rsp); jz 3f; inc %0\n3:"
-			: "=&d"(result) :: "rax", "rcx", "cc", "memory");
+			: "=&d"(result)::"rax", "rcx", "cc", "memory");
 		changed |= result;
 	}
 	DEMAND(!changed, "the red zone was overwritten (words %#lx)", changed);
@@ -132,13 +136,13 @@ static void note_saved_flags(int number, siginfo_t *info, void *context)
 	(void)number, (void)info;
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
 	bad = !(registers[REG_EFL] & 0x400);
-	registers[REG_RIP] += 2;  /* ud2 has two bytes */
+	registers[REG_RIP] += 2; /* ud2 has two bytes */
 	calls++;
 }
 
 PROBE(saved_flags, "signal/saved-flags",
-      "The context given to a handler has the flags of the interrupted code.",
-      "sigaction(2): the ucontext_t is the context of the interrupted thread")
+	"The context given to a handler has the flags of the interrupted code.",
+	"sigaction(2): the ucontext_t is the context of the interrupted thread")
 {
 	on_signal(SIGILL, note_saved_flags, 0);
 	__asm__ volatile("std; ud2; cld" ::: "cc", "memory");
@@ -157,8 +161,8 @@ static void check_selectors(int number, siginfo_t *info, void *context)
 }
 
 PROBE(saved_selectors, "signal/saved-selectors",
-      "The frame has the code segment of 64-bit user space, 0x33.",
-      "arch/x86/include/asm/segment.h, __USER_CS; debuggers and CRIU read it")
+	"The frame has the code segment of 64-bit user space, 0x33.",
+	"arch/x86/include/asm/segment.h, __USER_CS; debuggers and CRIU read it")
 {
 	on_signal(SIGUSR1, check_selectors, 0);
 	raise(SIGUSR1);
@@ -167,14 +171,15 @@ PROBE(saved_selectors, "signal/saved-selectors",
 static void jump_over(int number, siginfo_t *info, void *context)
 {
 	(void)number, (void)info;
-	((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP] += 2;  /* ud2 has two bytes */
+	((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP] += 2; /* ud2 has two bytes */
 	((ucontext_t *)context)->uc_mcontext.gregs[REG_RAX] = 4711;
 	calls++;
 }
 
 PROBE(edited_context, "signal/edited-context",
-      "A handler that changes the instruction pointer and a register of its context resumes there.",
-      "sigreturn(2); emulators and garbage collectors depend on it")
+	"A handler that changes the instruction pointer and a register of its context resumes "
+	"there.",
+	"sigreturn(2); emulators and garbage collectors depend on it")
 {
 	long rax;
 	on_signal(SIGILL, jump_over, 0);
@@ -184,8 +189,8 @@ PROBE(edited_context, "signal/edited-context",
 }
 
 PROBE(all_registers, "signal/general-registers",
-      "All general registers are as before after a signal.",
-      "sigreturn(2): the context of the process is restored")
+	"All general registers are as before after a signal.",
+	"sigreturn(2): the context of the process is restored")
 {
 	on_signal(SIGALRM, count, 0);
 	every_ms(ITIMER_REAL);
@@ -193,17 +198,22 @@ PROBE(all_registers, "signal/general-registers",
 	while (calls < 20) {
 		unsigned long sum;
 		__asm__ volatile(
-			"push %%rbp\nmov $1, %%rbx; mov $2, %%rdx; mov $3, %%rsi; mov $4, %%rdi; mov $5, %%rbp\n"
+			"push %%rbp\nmov $1, %%rbx; mov $2, %%rdx; mov $3, %%rsi; mov $4, %%rdi; "
+			"mov $5, %%rbp\n"
 			"mov $6, %%r8; mov $7, %%r9; mov $8, %%r10; mov $9, %%r11; mov $10, %%r12\n"
 			"mov $11, %%r13; mov $12, %%r14; mov $13, %%r15\n"
 			"mov $100000, %%ecx\n1: dec %%ecx; jnz 1b\n"
-			"lea (%%rbx,%%rdx,2), %%rax\nlea (%%rax,%%rsi,4), %%rax\nlea (%%rax,%%rdi,8), %%rax\n"
-			"imul $3, %%rax\nadd %%rbp, %%rax\nimul $3, %%rax\nadd %%r8, %%rax\nimul $3, %%rax\n"
-			"add %%r9, %%rax\nimul $3, %%rax\nadd %%r10, %%rax\nimul $3, %%rax\nadd %%r11, %%rax\n"
-			"imul $3, %%rax\nadd %%r12, %%rax\nimul $3, %%rax\nadd %%r13, %%rax\nimul $3, %%rax\n"
+			"lea (%%rbx,%%rdx,2), %%rax\nlea (%%rax,%%rsi,4), %%rax\nlea "
+			"(%%rax,%%rdi,8), %%rax\n"
+			"imul $3, %%rax\nadd %%rbp, %%rax\nimul $3, %%rax\nadd %%r8, %%rax\nimul "
+			"$3, %%rax\n"
+			"add %%r9, %%rax\nimul $3, %%rax\nadd %%r10, %%rax\nimul $3, %%rax\nadd "
+			"%%r11, %%rax\n"
+			"imul $3, %%rax\nadd %%r12, %%rax\nimul $3, %%rax\nadd %%r13, %%rax\nimul "
+			"$3, %%rax\n"
 			"add %%r14, %%rax\nimul $3, %%rax\nadd %%r15, %%rax\npop %%rbp\n"
-			: "=a"(sum) :: "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12",
-			  "r13", "r14", "r15", "cc", "memory");
+			: "=a"(sum)::"rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
+			"r12", "r13", "r14", "r15", "cc", "memory");
 		unsigned long wanted = 1 + 2 * 2 + 3 * 4 + 4 * 8;
 		for (unsigned long n = 5; n <= 13; n++)
 			wanted = wanted * 3 + n;
@@ -237,8 +247,8 @@ static void check_magic(int number, siginfo_t *info, void *context)
 }
 
 PROBE(extended_state, "signal/extended-state",
-      "If the processor has XSAVE, the frame has the extended state between its two magic words.",
-      "arch/x86/include/uapi/asm/sigcontext.h: FP_XSTATE_MAGIC1 and FP_XSTATE_MAGIC2")
+	"If the processor has XSAVE, the frame has the extended state between its two magic words.",
+	"arch/x86/include/uapi/asm/sigcontext.h: FP_XSTATE_MAGIC1 and FP_XSTATE_MAGIC2")
 {
 	if (!has_xsave())
 		skips("the processor has no XSAVE");
@@ -254,8 +264,8 @@ static void note_state_alignment(int number, siginfo_t *info, void *context)
 }
 
 PROBE(state_alignment, "signal/extended-state-alignment",
-      "If the processor has XSAVE, the extended state of a frame is aligned to 64 bytes.",
-      "arch/x86/kernel/fpu/signal.c, fpu__alloc_mathframe; Intel SDM volume 1, 13.4: XSAVE area")
+	"If the processor has XSAVE, the extended state of a frame is aligned to 64 bytes.",
+	"arch/x86/kernel/fpu/signal.c, fpu__alloc_mathframe; Intel SDM volume 1, 13.4: XSAVE area")
 {
 	if (!has_xsave())
 		skips("the processor has no XSAVE");
@@ -280,8 +290,8 @@ static void check_uc_flags(int number, siginfo_t *info, void *context)
 }
 
 PROBE(uc_flags, "signal/uc-flags",
-      "uc_flags says that the frame has extended state and a valid stack segment.",
-      "arch/x86/include/uapi/asm/ucontext.h: UC_FP_XSTATE, UC_SIGCONTEXT_SS")
+	"uc_flags says that the frame has extended state and a valid stack segment.",
+	"arch/x86/include/uapi/asm/ucontext.h: UC_FP_XSTATE, UC_SIGCONTEXT_SS")
 {
 	on_signal(SIGUSR1, check_uc_flags, 0);
 	raise(SIGUSR1);
@@ -291,7 +301,7 @@ PROBE(uc_flags, "signal/uc-flags",
 /* ---- the alternate stack ---- */
 
 enum { PATTERN = 0x5a, BELOW = 32768 };
-static char *area;  /* BELOW bytes of pattern, then the alternate stack; shared with children */
+static char *area; /* BELOW bytes of pattern, then the alternate stack; shared with children */
 static size_t stack_bytes;
 
 static void set_stack(size_t bytes, int flags)
@@ -316,7 +326,8 @@ static size_t overwritten(void)
 
 static bool on_area(const void *address)
 {
-	return (const char *)address >= area + BELOW && (const char *)address < area + BELOW + stack_bytes;
+	return (const char *)address >= area + BELOW &&
+	       (const char *)address < area + BELOW + stack_bytes;
 }
 
 static void note_stack(int number, siginfo_t *info, void *context)
@@ -331,14 +342,15 @@ static void note_stack(int number, siginfo_t *info, void *context)
 		cannot("sigaltstack");
 	set_value(now_active.ss_flags);
 	DEMAND(now_active.ss_flags == SS_ONSTACK, "ss_flags in the handler is %#x, not SS_ONSTACK",
-	       (unsigned)now_active.ss_flags);
+		(unsigned)now_active.ss_flags);
 	DEMAND(syscall(SYS_sigaltstack, &now_active, NULL) == -1 && errno == EPERM,
-	       "the active stack can be changed");
+		"the active stack can be changed");
 }
 
 PROBE(alternate_stack, "signal/alternate-stack",
-      "With SA_ONSTACK the handler runs on the alternate stack, which is SS_ONSTACK and cannot be changed.",
-      "sigaltstack(2)")
+	"With SA_ONSTACK the handler runs on the alternate stack, which is SS_ONSTACK and cannot "
+	"be changed.",
+	"sigaltstack(2)")
 {
 	set_stack(65536, 0);
 	on_signal(SIGUSR1, note_stack, SA_ONSTACK);
@@ -346,7 +358,8 @@ PROBE(alternate_stack, "signal/alternate-stack",
 	demand_equal(calls, 1, "the number of handlers");
 }
 
-/* Handle a signal on a stack of so many bytes, in a child, and look at what lies below the stack. */
+/* Handle a signal on a stack of so many bytes, in a child, and look at what lies below the stack.
+ */
 static void handle_signal_on_stack(size_t size)
 {
 	set_stack(size, 0);
@@ -365,23 +378,25 @@ static void handle_signal_on_stack(size_t size)
 }
 
 PROBE(stack_8k, "signal/alternate-stack-8k",
-      "Nothing is written below an alternate stack of 8 KiB (SIGSTKSZ): the frame fits, or SIGSEGV.",
-      "sigaltstack(2); arch/x86/kernel/signal.c, get_sigframe: on overflow the signal is SIGSEGV")
+	"Nothing is written below an alternate stack of 8 KiB (SIGSTKSZ): the frame fits, or "
+	"SIGSEGV.",
+	"sigaltstack(2); arch/x86/kernel/signal.c, get_sigframe: on overflow the signal is SIGSEGV")
 {
 	handle_signal_on_stack(8192);
 }
 
-#ifdef __x86_64__  /* MINSIGSTKSZ is larger elsewhere */
+#ifdef __x86_64__ /* MINSIGSTKSZ is larger elsewhere */
 PROBE(stack_2k, "signal/alternate-stack-2k",
-      "Nothing is written below an alternate stack of 2 KiB (MINSIGSTKSZ): the frame fits, or SIGSEGV.",
-      "sigaltstack(2); arch/x86/kernel/signal.c, get_sigframe: on overflow the signal is SIGSEGV")
+	"Nothing is written below an alternate stack of 2 KiB (MINSIGSTKSZ): the frame fits, or "
+	"SIGSEGV.",
+	"sigaltstack(2); arch/x86/kernel/signal.c, get_sigframe: on overflow the signal is SIGSEGV")
 {
 	handle_signal_on_stack(2048);
 }
 #endif
 
 PROBE(stack_too_small, "signal/alternate-stack-too-small",
-      "sigaltstack refuses a stack below MINSIGSTKSZ (2048 bytes) with ENOMEM.", "sigaltstack(2)")
+	"sigaltstack refuses a stack below MINSIGSTKSZ (2048 bytes) with ENOMEM.", "sigaltstack(2)")
 {
 	static char small[2047];
 	stack_t stack = {.ss_sp = small, .ss_size = sizeof small};
@@ -390,8 +405,8 @@ PROBE(stack_too_small, "signal/alternate-stack-too-small",
 
 #if defined(__x86_64__) || defined(__aarch64__)
 PROBE(minsigstksz, "signal/at-minsigstksz",
-      "The auxiliary vector has AT_MINSIGSTKSZ, the size of the stack that a signal needs.",
-      "getauxval(3); Documentation/arch/x86/elf_auxvec.rst")
+	"The auxiliary vector has AT_MINSIGSTKSZ, the size of the stack that a signal needs.",
+	"getauxval(3); Documentation/arch/x86/elf_auxvec.rst")
 {
 	unsigned long bytes = getauxval(AT_MINSIGSTKSZ);
 	set_value((long)bytes);
@@ -410,8 +425,9 @@ static void note_frame(int number, siginfo_t *info, void *context)
 }
 
 PROBE(frame_size, "signal/frame-size",
-      "A signal frame is not larger than AT_MINSIGSTKSZ, or than MINSIGSTKSZ if that is absent.",
-      "getauxval(3), AT_MINSIGSTKSZ: the minimal stack size required by the kernel to deliver a signal")
+	"A signal frame is not larger than AT_MINSIGSTKSZ, or than MINSIGSTKSZ if that is absent.",
+	"getauxval(3), AT_MINSIGSTKSZ: the minimal stack size required by the kernel to deliver a "
+	"signal")
 {
 	set_stack(65536, 0);
 	on_signal(SIGUSR1, note_frame, SA_ONSTACK);
@@ -420,8 +436,8 @@ PROBE(frame_size, "signal/frame-size",
 	long told = (long)getauxval(AT_MINSIGSTKSZ);
 	set_value(bytes);
 	errno = 0;
-	DEMAND(bytes <= (told ? told : 2048), "the frame takes %ld bytes, and the kernel tells %ld", bytes,
-	       told ? told : 2048);
+	DEMAND(bytes <= (told ? told : 2048), "the frame takes %ld bytes, and the kernel tells %ld",
+		bytes, told ? told : 2048);
 	conforms("%ld bytes of %ld", bytes, told);
 }
 
@@ -434,12 +450,13 @@ static void note_disarmed(int number, siginfo_t *info, void *context)
 	set_value(now_active.ss_flags);
 	DEMAND(on_area(&now_active), "the handler is not on the alternate stack");
 	DEMAND(now_active.ss_flags == SS_DISABLE, "ss_flags in the handler is %#x, not SS_DISABLE",
-	       (unsigned)now_active.ss_flags);
+		(unsigned)now_active.ss_flags);
 	calls++;
 }
 
 PROBE(autodisarm, "signal/autodisarm",
-      "With SS_AUTODISARM the alternate stack is disabled while its handler runs.", "sigaltstack(2)")
+	"With SS_AUTODISARM the alternate stack is disabled while its handler runs.",
+	"sigaltstack(2)")
 {
 	set_stack(65536, (int)SS_AUTODISARM);
 	on_signal(SIGUSR1, note_disarmed, SA_ONSTACK);
@@ -448,7 +465,8 @@ PROBE(autodisarm, "signal/autodisarm",
 }
 
 PROBE(autodisarm_return, "signal/autodisarm-return",
-      "After the handler an alternate stack with SS_AUTODISARM is as it was set.", "sigaltstack(2)")
+	"After the handler an alternate stack with SS_AUTODISARM is as it was set.",
+	"sigaltstack(2)")
 {
 	set_stack(65536, (int)SS_AUTODISARM);
 	on_signal(SIGUSR1, count, SA_ONSTACK);
@@ -458,7 +476,7 @@ PROBE(autodisarm_return, "signal/autodisarm-return",
 	if (sigaltstack(NULL, &stack))
 		cannot("sigaltstack");
 	DEMAND(stack.ss_sp == area + BELOW, "the address of the stack is %p, not %p", stack.ss_sp,
-	       (void *)(area + BELOW));
+		(void *)(area + BELOW));
 	demand_equal((long)stack.ss_size, 65536, "the size of the stack");
 	demand_equal((unsigned)stack.ss_flags, SS_AUTODISARM, "ss_flags");
 	demand_equal(calls, 2, "the number of handlers");
@@ -476,8 +494,9 @@ static void switch_away(int number, siginfo_t *info, void *context)
 }
 
 PROBE(autodisarm_switch, "signal/autodisarm-switch",
-      "A handler on a stack with SS_AUTODISARM may set another stack: coroutines switch away safely.",
-      "sigaltstack(2)")
+	"A handler on a stack with SS_AUTODISARM may set another stack: coroutines switch away "
+	"safely.",
+	"sigaltstack(2)")
 {
 	other_area = map_pages(16, PROT_READ | PROT_WRITE);
 	set_stack(65536, (int)SS_AUTODISARM);
@@ -494,7 +513,7 @@ static void set_bogus_flags(void)
 }
 
 PROBE(stack_flags, "signal/alternate-stack-flags", "sigaltstack refuses unknown flags with EINVAL.",
-      "sigaltstack(2)")
+	"sigaltstack(2)")
 {
 	set_bogus_flags();
 }
@@ -506,7 +525,8 @@ static void note_overflow(int number, siginfo_t *info, void *context)
 	(void)number, (void)context;
 	char *at = info->si_addr;
 	if (at < page_below || at >= page_below + page_size())
-		differs("si_addr is %p, not in the guard page at %p", (void *)at, (void *)page_below);
+		differs("si_addr is %p, not in the guard page at %p", (void *)at,
+			(void *)page_below);
 	conforms("the handler ran on the alternate stack");
 }
 
@@ -538,8 +558,8 @@ static void overflow(void)
 }
 
 PROBE(stack_overflow, "signal/stack-overflow",
-      "When a stack overflows into a guard page, SIGSEGV is handled on the alternate stack.",
-      "sigaltstack(2): its most common use")
+	"When a stack overflows into a guard page, SIGSEGV is handled on the alternate stack.",
+	"sigaltstack(2): its most common use")
 {
 	static ucontext_t context;
 	set_stack(65536, 0);
@@ -564,7 +584,7 @@ static void raise_again(int number, siginfo_t *info, void *context)
 }
 
 PROBE(masked_in_handler, "signal/masked-in-handler",
-      "Its own signal is blocked while a handler runs, and delivered after it.", "sigaction(2)")
+	"Its own signal is blocked while a handler runs, and delivered after it.", "sigaction(2)")
 {
 	on_signal(SIGUSR1, raise_again, 0);
 	raise(SIGUSR1);
@@ -573,7 +593,7 @@ PROBE(masked_in_handler, "signal/masked-in-handler",
 }
 
 PROBE(nodefer, "signal/nodefer", "With SA_NODEFER a handler is interrupted by its own signal.",
-      "sigaction(2)")
+	"sigaction(2)")
 {
 	on_signal(SIGUSR1, raise_again, SA_NODEFER);
 	raise(SIGUSR1);
@@ -581,8 +601,8 @@ PROBE(nodefer, "signal/nodefer", "With SA_NODEFER a handler is interrupted by it
 	demand_equal(bad, 3, "the depth of nesting");
 }
 
-PROBE(resethand, "signal/resethand", "With SA_RESETHAND the action is the default one after the first call.",
-      "sigaction(2)")
+PROBE(resethand, "signal/resethand",
+	"With SA_RESETHAND the action is the default one after the first call.", "sigaction(2)")
 {
 	struct sigaction action;
 	on_signal(SIGUSR1, count, (int)SA_RESETHAND);
@@ -598,7 +618,8 @@ static void add_to_mask(int number, siginfo_t *info, void *context)
 }
 
 PROBE(edited_mask, "signal/edited-mask",
-      "A handler that adds a signal to the mask in its context leaves it blocked.", "sigreturn(2)")
+	"A handler that adds a signal to the mask in its context leaves it blocked.",
+	"sigreturn(2)")
 {
 	sigset_t mask;
 	on_signal(SIGUSR1, add_to_mask, 0);
@@ -607,7 +628,7 @@ PROBE(edited_mask, "signal/edited-mask",
 	DEMAND(sigismember(&mask, SIGUSR2) == 1, "the signal is not blocked");
 }
 
-static volatile int *counted;  /* shared with a child */
+static volatile int *counted; /* shared with a child */
 
 static void count_shared(int number, siginfo_t *info, void *context)
 {
@@ -615,11 +636,13 @@ static void count_shared(int number, siginfo_t *info, void *context)
 	++*counted;
 }
 
-PROBE(restart, "signal/restart", "With SA_RESTART an interrupted read of a pipe goes on.", "signal(7)")
+PROBE(restart, "signal/restart", "With SA_RESTART an interrupted read of a pipe goes on.",
+	"signal(7)")
 {
 	int ends[2];
 	char byte;
-	counted = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	counted =
+		mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (pipe(ends) || counted == MAP_FAILED)
 		cannot("pipe");
 	pid_t child = fork();
@@ -634,8 +657,8 @@ PROBE(restart, "signal/restart", "With SA_RESTART an interrupted read of a pipe 
 	wait_for(child);
 }
 
-PROBE(interrupt, "signal/interrupt", "Without SA_RESTART an interrupted read of a pipe fails with EINTR.",
-      "signal(7)")
+PROBE(interrupt, "signal/interrupt",
+	"Without SA_RESTART an interrupted read of a pipe fails with EINTR.", "signal(7)")
 {
 	int ends[2];
 	char byte;
@@ -647,8 +670,9 @@ PROBE(interrupt, "signal/interrupt", "Without SA_RESTART an interrupted read of 
 }
 
 PROBE(nanosleep_rest, "signal/nanosleep-rest",
-      "An interrupted nanosleep fails with EINTR, even with SA_RESTART, and tells the remaining time.",
-      "nanosleep(2), signal(7)")
+	"An interrupted nanosleep fails with EINTR, even with SA_RESTART, and tells the remaining "
+	"time.",
+	"nanosleep(2), signal(7)")
 {
 	struct timespec rest = {0};
 	on_signal(SIGALRM, count, SA_RESTART);
@@ -658,8 +682,8 @@ PROBE(nanosleep_rest, "signal/nanosleep-rest",
 	DEMAND(rest.tv_sec <= 100 && rest.tv_sec >= 50, "%ld s remain of 100", (long)rest.tv_sec);
 }
 
-PROBE(default_ignored, "signal/default-ignored", "SIGCHLD, SIGURG and SIGWINCH are ignored by default.",
-      "signal(7)")
+PROBE(default_ignored, "signal/default-ignored",
+	"SIGCHLD, SIGURG and SIGWINCH are ignored by default.", "signal(7)")
 {
 	raise(SIGCHLD);
 	raise(SIGURG);
@@ -692,7 +716,7 @@ static void note_info(int number, siginfo_t *info, void *context)
 }
 
 PROBE(kill_info, "signal/kill-info", "kill(2) reports SI_USER, with the sender's pid and uid.",
-      "sigaction(2)")
+	"sigaction(2)")
 {
 	on_signal(SIGUSR1, note_info, 0);
 	kill(getpid(), SIGUSR1);
@@ -709,7 +733,8 @@ PROBE(tgkill_info, "signal/tgkill-info", "tgkill(2) reports SI_TKILL.", "sigacti
 	demand_equal(told.si_pid, getpid(), "si_pid");
 }
 
-PROBE(queue_info, "signal/sigqueue-info", "sigqueue(3) reports SI_QUEUE, with its value.", "sigqueue(3)")
+PROBE(queue_info, "signal/sigqueue-info", "sigqueue(3) reports SI_QUEUE, with its value.",
+	"sigqueue(3)")
 {
 	on_signal(SIGUSR1, note_info, 0);
 	sigqueue(getpid(), SIGUSR1, (union sigval){.sival_ptr = (void *)0x123456789abcUL});
@@ -718,11 +743,12 @@ PROBE(queue_info, "signal/sigqueue-info", "sigqueue(3) reports SI_QUEUE, with it
 }
 
 PROBE(timer_info, "signal/timer-info", "A POSIX timer reports SI_TIMER, with its value.",
-      "timer_create(2)")
+	"timer_create(2)")
 {
 	timer_t timer;
-	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1,
-				 .sigev_value = {.sival_int = 4711}};
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL,
+		.sigev_signo = SIGUSR1,
+		.sigev_value = {.sival_int = 4711}};
 	on_signal(SIGUSR1, note_info, 0);
 	if (timer_create(CLOCK_MONOTONIC, &event, &timer))
 		cannot("timer_create");
@@ -757,13 +783,13 @@ static int die_by_kill(void)
 }
 
 PROBE(child_exit_info, "signal/child-exit-info", "SIGCHLD tells CLD_EXITED and the exit status.",
-      "sigaction(2)")
+	"sigaction(2)")
 {
 	child_info(exit_42, CLD_EXITED, 42);
 }
 
 PROBE(child_killed_info, "signal/child-killed-info", "SIGCHLD tells CLD_KILLED and the signal.",
-      "sigaction(2)")
+	"sigaction(2)")
 {
 	child_info(die_by_kill, CLD_KILLED, SIGKILL);
 }
@@ -780,8 +806,9 @@ static void note_order(int number, siginfo_t *info, void *context)
 }
 
 PROBE(queue_order, "signal/queue-order",
-      "Pending real-time signals are all delivered, each value in order; a standard one only once.",
-      "signal(7)")
+	"Pending real-time signals are all delivered, each value in order; a standard one only "
+	"once.",
+	"signal(7)")
 {
 	sigset_t all, before;
 	on_signal(SIGUSR1, note_order, 0);
@@ -797,7 +824,7 @@ PROBE(queue_order, "signal/queue-order",
 }
 
 PROBE(sigwaitinfo_value, "signal/sigwaitinfo", "sigwaitinfo returns a queued signal and its value.",
-      "sigwaitinfo(2)")
+	"sigwaitinfo(2)")
 {
 	sigset_t set;
 	siginfo_t info;
@@ -810,18 +837,21 @@ PROBE(sigwaitinfo_value, "signal/sigwaitinfo", "sigwaitinfo returns a queued sig
 }
 
 PROBE(sigtimedwait_timeout, "signal/sigtimedwait-timeout",
-      "sigtimedwait fails with EAGAIN after its timeout, not before.", "sigtimedwait(2)")
+	"sigtimedwait fails with EAGAIN after its timeout, not before.", "sigtimedwait(2)")
 {
 	sigset_t set;
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	double before = now();
-	demand_errno(sigtimedwait(&set, NULL, &(struct timespec){0, 20000000}), EAGAIN, "sigtimedwait");
-	DEMAND(now() - before >= 0.0199, "it returned after %.1f ms of 20", (now() - before) * 1000);
+	demand_errno(
+		sigtimedwait(&set, NULL, &(struct timespec){0, 20000000}), EAGAIN, "sigtimedwait");
+	DEMAND(now() - before >= 0.0199, "it returned after %.1f ms of 20",
+		(now() - before) * 1000);
 }
 
-PROBE(signalfd_read, "signal/signalfd", "signalfd returns a blocked signal with its sender.", "signalfd(2)")
+PROBE(signalfd_read, "signal/signalfd", "signalfd returns a blocked signal with its sender.",
+	"signalfd(2)")
 {
 	sigset_t set;
 	struct signalfd_siginfo info;
@@ -837,8 +867,8 @@ PROBE(signalfd_read, "signal/signalfd", "signalfd returns a blocked signal with 
 	demand_equal(info.ssi_pid, getpid(), "ssi_pid");
 }
 
-PROBE(sigsuspend_mask, "signal/sigsuspend", "sigsuspend delivers a pending signal and restores the mask.",
-      "sigsuspend(2)")
+PROBE(sigsuspend_mask, "signal/sigsuspend",
+	"sigsuspend delivers a pending signal and restores the mask.", "sigsuspend(2)")
 {
 	sigset_t set, none, after;
 	sigemptyset(&none);
@@ -856,36 +886,38 @@ PROBE(sigsuspend_mask, "signal/sigsuspend", "sigsuspend delivers a pending signa
 /* ---- faults: the signal, its si_code and its si_addr ---- */
 
 PROBE(read_unmapped, "signal/fault-read-unmapped",
-      "A read of an unmapped page raises SIGSEGV, SEGV_MAPERR, with the address.", "sigaction(2)")
+	"A read of an unmapped page raises SIGSEGV, SEGV_MAPERR, with the address.", "sigaction(2)")
 {
 	char *page = map_pages(1, PROT_READ);
 	munmap(page, page_size());
 	demand_fault(fault_of_read(page + 123), SIGSEGV, SEGV_MAPERR, page + 123);
 }
 
-PROBE(read_null, "signal/fault-null", "A read of address 0 raises SIGSEGV, SEGV_MAPERR, with address 0.",
-      "sigaction(2)")
+PROBE(read_null, "signal/fault-null",
+	"A read of address 0 raises SIGSEGV, SEGV_MAPERR, with address 0.", "sigaction(2)")
 {
 	demand_fault(fault_of_read(NULL), SIGSEGV, SEGV_MAPERR, NULL);
 }
 
 PROBE(read_protected, "signal/fault-read-protected",
-      "A read of a page with PROT_NONE raises SIGSEGV, SEGV_ACCERR, with the address.", "sigaction(2)")
+	"A read of a page with PROT_NONE raises SIGSEGV, SEGV_ACCERR, with the address.",
+	"sigaction(2)")
 {
 	char *page = map_pages(1, PROT_NONE);
 	demand_fault(fault_of_read(page + 8), SIGSEGV, SEGV_ACCERR, page + 8);
 }
 
 PROBE(write_protected, "signal/fault-write-protected",
-      "A write to a read-only page raises SIGSEGV, SEGV_ACCERR, with the address.", "sigaction(2)")
+	"A write to a read-only page raises SIGSEGV, SEGV_ACCERR, with the address.",
+	"sigaction(2)")
 {
 	char *page = map_pages(1, PROT_READ);
 	demand_fault(fault_of_write(page + 4095), SIGSEGV, SEGV_ACCERR, page + 4095);
 }
 
 PROBE(write_touched, "signal/fault-write-touched",
-      "A write to a page that was written and then made read-only raises SIGSEGV, SEGV_ACCERR.",
-      "mprotect(2)")
+	"A write to a page that was written and then made read-only raises SIGSEGV, SEGV_ACCERR.",
+	"mprotect(2)")
 {
 	char *page = map_pages(1, PROT_READ | PROT_WRITE);
 	*page = 1;
@@ -894,8 +926,9 @@ PROBE(write_touched, "signal/fault-write-touched",
 }
 
 PROBE(read_beyond_file, "signal/fault-beyond-file",
-      "A read of a file mapping beyond the end of the file raises SIGBUS, BUS_ADRERR, with the address.",
-      "mmap(2)")
+	"A read of a file mapping beyond the end of the file raises SIGBUS, BUS_ADRERR, with the "
+	"address.",
+	"mmap(2)")
 {
 	int file = (int)syscall(SYS_memfd_create, "probe", 0);
 	if (file < 0 || ftruncate(file, (off_t)page_size()))
@@ -908,8 +941,8 @@ PROBE(read_beyond_file, "signal/fault-beyond-file",
 #ifdef __x86_64__
 
 PROBE(call_not_executable, "signal/fault-execute",
-      "A jump into a page without PROT_EXEC raises SIGSEGV, SEGV_ACCERR, with the address.",
-      "sigaction(2), mprotect(2)")
+	"A jump into a page without PROT_EXEC raises SIGSEGV, SEGV_ACCERR, with the address.",
+	"sigaction(2), mprotect(2)")
 {
 	char *page = map_pages(1, PROT_READ | PROT_WRITE);
 	*page = (char)0xc3;
@@ -917,7 +950,8 @@ PROBE(call_not_executable, "signal/fault-execute",
 }
 
 PROBE(call_unmapped, "signal/fault-execute-unmapped",
-      "A jump into an unmapped page raises SIGSEGV, SEGV_MAPERR, with the address.", "sigaction(2)")
+	"A jump into an unmapped page raises SIGSEGV, SEGV_MAPERR, with the address.",
+	"sigaction(2)")
 {
 	char *page = map_pages(1, PROT_READ);
 	munmap(page, page_size());
@@ -925,15 +959,15 @@ PROBE(call_unmapped, "signal/fault-execute-unmapped",
 }
 
 PROBE(read_not_canonical, "signal/fault-not-canonical",
-      "A read of a non-canonical address raises SIGSEGV with SI_KERNEL and address 0.",
-      "arch/x86/kernel/traps.c, exc_general_protection: force_sig(SIGSEGV)")
+	"A read of a non-canonical address raises SIGSEGV with SI_KERNEL and address 0.",
+	"arch/x86/kernel/traps.c, exc_general_protection: force_sig(SIGSEGV)")
 {
 	demand_fault(fault_of_read((void *)0x8000000000000000UL), SIGSEGV, SI_KERNEL, NULL);
 }
 
 PROBE(read_kernel, "signal/fault-kernel-address",
-      "A read of a kernel address raises SIGSEGV, SEGV_MAPERR, with the address.",
-      "arch/x86/mm/fault.c, do_kern_addr_fault: bad_area_nosemaphore")
+	"A read of a kernel address raises SIGSEGV, SEGV_MAPERR, with the address.",
+	"arch/x86/mm/fault.c, do_kern_addr_fault: bad_area_nosemaphore")
 {
 	char *address = (char *)0xffffffff81000000UL;
 	demand_fault(fault_of_read(address), SIGSEGV, SEGV_MAPERR, address);
@@ -945,8 +979,9 @@ static void halt(void *unused)
 	__asm__ volatile("hlt");
 }
 
-PROBE(privileged, "signal/fault-privileged", "A privileged instruction raises SIGSEGV with SI_KERNEL.",
-      "arch/x86/kernel/traps.c, exc_general_protection: force_sig(SIGSEGV)")
+PROBE(privileged, "signal/fault-privileged",
+	"A privileged instruction raises SIGSEGV with SI_KERNEL.",
+	"arch/x86/kernel/traps.c, exc_general_protection: force_sig(SIGSEGV)")
 {
 	demand_fault(fault_of(halt, NULL), SIGSEGV, SI_KERNEL, NULL);
 }
@@ -955,13 +990,16 @@ static void *place_of_fault;
 
 static void divide(void *zero)
 {
-	__asm__ volatile("lea 1f(%%rip), %%rax; mov %%rax, %0; xor %%edx, %%edx; mov $1, %%eax; 1: div %1"
-			 : "=m"(place_of_fault) : "r"((unsigned)(uintptr_t)zero) : "rax", "rdx");
+	__asm__ volatile(
+		"lea 1f(%%rip), %%rax; mov %%rax, %0; xor %%edx, %%edx; mov $1, %%eax; 1: div %1"
+		: "=m"(place_of_fault)
+		: "r"((unsigned)(uintptr_t)zero)
+		: "rax", "rdx");
 }
 
 PROBE(divide_error, "signal/fault-divide",
-      "A division by zero raises SIGFPE, FPE_INTDIV, with the address of the instruction.",
-      "sigaction(2): SIGFPE fills in si_addr")
+	"A division by zero raises SIGFPE, FPE_INTDIV, with the address of the instruction.",
+	"sigaction(2): SIGFPE fills in si_addr")
 {
 	struct fault fault = fault_of(divide, NULL);
 	demand_fault(fault, SIGFPE, FPE_INTDIV, place_of_fault);
@@ -970,12 +1008,13 @@ PROBE(divide_error, "signal/fault-divide",
 static void undefined(void *unused)
 {
 	(void)unused;
-	__asm__ volatile("lea 1f(%%rip), %%rax; mov %%rax, %0; 1: ud2" : "=m"(place_of_fault) :: "rax");
+	__asm__ volatile("lea 1f(%%rip), %%rax; mov %%rax, %0; 1: ud2"
+		: "=m"(place_of_fault)::"rax");
 }
 
 PROBE(illegal, "signal/fault-illegal",
-      "An undefined instruction raises SIGILL, ILL_ILLOPN, with the address of the instruction.",
-      "arch/x86/kernel/traps.c, handle_invalid_op: ILL_ILLOPN")
+	"An undefined instruction raises SIGILL, ILL_ILLOPN, with the address of the instruction.",
+	"arch/x86/kernel/traps.c, handle_invalid_op: ILL_ILLOPN")
 {
 	struct fault fault = fault_of(undefined, NULL);
 	demand_fault(fault, SIGILL, ILL_ILLOPN, place_of_fault);
@@ -984,14 +1023,14 @@ PROBE(illegal, "signal/fault-illegal",
 static void divide_floats(void *unused)
 {
 	(void)unused;
-	_mm_setcsr(_mm_getcsr() & ~0x200U);  /* unmask division by zero */
+	_mm_setcsr(_mm_getcsr() & ~0x200U); /* unmask division by zero */
 	volatile float zero = 0.0f;
 	volatile float result = 1.0f / zero;
 	(void)result;
 }
 
 PROBE(sse_exception, "signal/fault-sse",
-      "An unmasked SSE division by zero raises SIGFPE, FPE_FLTDIV.", "sigaction(2)")
+	"An unmasked SSE division by zero raises SIGFPE, FPE_FLTDIV.", "sigaction(2)")
 {
 	struct fault fault = fault_of(divide_floats, NULL);
 	demand_fault(fault, SIGFPE, FPE_FLTDIV, (void *)fault.ip);
@@ -1000,12 +1039,12 @@ PROBE(sse_exception, "signal/fault-sse",
 static void divide_x87(void *unused)
 {
 	(void)unused;
-	unsigned short control = 0x37f & ~4;  /* unmask division by zero */
-	__asm__ volatile("fldcw %0; fld1; fldz; fdivrp; fwait" :: "m"(control));
+	unsigned short control = 0x37f & ~4; /* unmask division by zero */
+	__asm__ volatile("fldcw %0; fld1; fldz; fdivrp; fwait" ::"m"(control));
 }
 
 PROBE(x87_exception, "signal/fault-x87",
-      "An unmasked x87 division by zero raises SIGFPE, FPE_FLTDIV.", "sigaction(2)")
+	"An unmasked x87 division by zero raises SIGFPE, FPE_FLTDIV.", "sigaction(2)")
 {
 	struct fault fault = fault_of(divide_x87, NULL);
 	demand_equal(fault.number, SIGFPE, "the signal");
@@ -1016,7 +1055,8 @@ static void read_unaligned(void *page)
 {
 	__asm__ volatile("pushfq; orl $0x40000, (%%rsp); popfq\n"
 			 "mov 1(%0), %%eax\n"
-			 "pushfq; andl $~0x40000, (%%rsp); popfq" :: "r"(page) : "rax", "cc", "memory");
+			 "pushfq; andl $~0x40000, (%%rsp); popfq" ::"r"(page)
+		: "rax", "cc", "memory");
 }
 
 static void clear_alignment_flag(void)
@@ -1025,8 +1065,8 @@ static void clear_alignment_flag(void)
 }
 
 PROBE(alignment, "signal/fault-alignment",
-      "With the AC flag set, an unaligned read raises SIGBUS, BUS_ADRALN.",
-      "arch/x86/kernel/traps.c, exc_alignment_check: SIGBUS, BUS_ADRALN")
+	"With the AC flag set, an unaligned read raises SIGBUS, BUS_ADRALN.",
+	"arch/x86/kernel/traps.c, exc_alignment_check: SIGBUS, BUS_ADRALN")
 {
 	void *page = map_pages(1, PROT_READ);
 	struct fault fault = fault_of(read_unaligned, page);
@@ -1036,8 +1076,9 @@ PROBE(alignment, "signal/fault-alignment",
 }
 
 PROBE(error_code_read, "signal/error-code-read",
-      "The context of a fault by a read has trap number 14, an error code without the write bit, and cr2.",
-      "arch/x86/include/uapi/asm/sigcontext.h; Intel SDM volume 3, 4.7")
+	"The context of a fault by a read has trap number 14, an error code without the write bit, "
+	"and cr2.",
+	"arch/x86/include/uapi/asm/sigcontext.h; Intel SDM volume 3, 4.7")
 {
 	char *page = map_pages(1, PROT_NONE);
 	struct fault fault = fault_of_read(page + 8);
@@ -1047,8 +1088,8 @@ PROBE(error_code_read, "signal/error-code-read",
 }
 
 PROBE(error_code_write, "signal/error-code-write",
-      "The error code of a fault by a write has the write bit: garbage collectors read it.",
-      "arch/x86/include/uapi/asm/sigcontext.h; Intel SDM volume 3, 4.7")
+	"The error code of a fault by a write has the write bit: garbage collectors read it.",
+	"arch/x86/include/uapi/asm/sigcontext.h; Intel SDM volume 3, 4.7")
 {
 	char *page = map_pages(1, PROT_READ);
 	struct fault fault = fault_of_write(page + 8);
@@ -1057,8 +1098,8 @@ PROBE(error_code_write, "signal/error-code-write",
 }
 
 PROBE(error_code_execute, "signal/error-code-execute",
-      "A jump to memory that is not executable sets the instruction bit of the error code.",
-      "Intel SDM volume 3, 4.7: I/D flag (bit 4)")
+	"A jump to memory that is not executable sets the instruction bit of the error code.",
+	"Intel SDM volume 3, 4.7: I/D flag (bit 4)")
 {
 	char *page = map_pages(1, PROT_READ | PROT_WRITE);
 	*page = (char)0xc3;
@@ -1066,8 +1107,9 @@ PROBE(error_code_execute, "signal/error-code-execute",
 	demand_equal((long)fault.error & 0x10, 0x10, "the instruction bit of the error code");
 }
 
-PROBE(trap_number, "signal/trap-number", "The context of a division by zero has trap number 0, of ud2 6.",
-      "arch/x86/include/asm/trapnr.h")
+PROBE(trap_number, "signal/trap-number",
+	"The context of a division by zero has trap number 0, of ud2 6.",
+	"arch/x86/include/asm/trapnr.h")
 {
 	demand_equal((long)fault_of(divide, NULL).trap, 0, "the trap number of a division by zero");
 	demand_equal((long)fault_of(undefined, NULL).trap, 6, "the trap number of ud2");
@@ -1079,8 +1121,8 @@ static void read_clock(void *unused)
 	__asm__ volatile("rdtsc" ::: "rax", "rdx");
 }
 
-PROBE(no_tsc, "signal/fault-rdtsc", "After prctl(PR_SET_TSC, PR_TSC_SIGSEGV), rdtsc raises SIGSEGV.",
-      "PR_SET_TSC(2const)")
+PROBE(no_tsc, "signal/fault-rdtsc",
+	"After prctl(PR_SET_TSC, PR_TSC_SIGSEGV), rdtsc raises SIGSEGV.", "PR_SET_TSC(2const)")
 {
 	if (prctl(PR_SET_TSC, PR_TSC_SIGSEGV))
 		skips("the kernel has no PR_SET_TSC");
@@ -1104,7 +1146,7 @@ static int fault_blocked(void)
 }
 
 PROBE(blocked_fault, "signal/blocked-fault", "A fault whose signal is blocked kills the process.",
-      "sigprocmask(2), force_sig in kernel/signal.c")
+	"sigprocmask(2), force_sig in kernel/signal.c")
 {
 	demand_equal(in_child(fault_blocked), 128 + SIGSEGV, "the end of the child");
 }
@@ -1117,13 +1159,13 @@ static int fault_ignored(void)
 }
 
 PROBE(ignored_fault, "signal/ignored-fault", "A fault whose signal is ignored kills the process.",
-      "force_sig in kernel/signal.c")
+	"force_sig in kernel/signal.c")
 {
 	demand_equal(in_child(fault_ignored), 128 + SIGSEGV, "the end of the child");
 }
 
-PROBE(bad_pointer, "signal/efault", "A system call with a bad pointer fails with EFAULT, without a signal.",
-      "errno(3)")
+PROBE(bad_pointer, "signal/efault",
+	"A system call with a bad pointer fails with EFAULT, without a signal.", "errno(3)")
 {
 	int ends[2];
 	char *page = map_pages(1, PROT_NONE);
@@ -1143,8 +1185,8 @@ static void map_lazily(int number, siginfo_t *info, void *context)
 }
 
 PROBE(resume_after_fault, "signal/resume-after-fault",
-      "A handler that makes the page accessible returns to the same instruction, which succeeds.",
-      "mprotect(2); garbage collectors and emulators depend on it")
+	"A handler that makes the page accessible returns to the same instruction, which succeeds.",
+	"mprotect(2); garbage collectors and emulators depend on it")
 {
 	enum { PAGES = 200 };
 	char *pages = map_pages(PAGES, PROT_NONE);
@@ -1166,7 +1208,7 @@ static void jump_out(int number, siginfo_t *info, void *context)
 }
 
 PROBE(jump_from_handler, "signal/longjmp", "A handler may be left by siglongjmp, a thousand times.",
-      "siglongjmp(3)")
+	"siglongjmp(3)")
 {
 	volatile int times = 0;
 	on_signal(SIGUSR1, jump_out, 0);
@@ -1184,12 +1226,14 @@ static int stop_self(void)
 }
 
 PROBE(stop_and_continue, "signal/stop-and-continue",
-      "A stopped child is reported by WUNTRACED, and a continued one by WCONTINUED.", "waitpid(2)")
+	"A stopped child is reported by WUNTRACED, and a continued one by WCONTINUED.",
+	"waitpid(2)")
 {
 	int status;
 	pid_t child = start(stop_self);
 	demand_equal(waitpid(child, &status, WUNTRACED), child, "the result of waitpid");
-	DEMAND(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP, "wait status %#x", (unsigned)status);
+	DEMAND(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP, "wait status %#x",
+		(unsigned)status);
 	kill(child, SIGCONT);
 	demand_equal(waitpid(child, &status, WCONTINUED), child, "the result of waitpid");
 	DEMAND(WIFCONTINUED(status), "wait status %#x", (unsigned)status);

@@ -30,7 +30,8 @@ static double read_clock(clockid_t clock)
 	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-PROBE(monotonic, "time/monotonic", "CLOCK_MONOTONIC never goes back, in 10,000 readings.", "clock_gettime(2)")
+PROBE(monotonic, "time/monotonic", "CLOCK_MONOTONIC never goes back, in 10,000 readings.",
+	"clock_gettime(2)")
 {
 	double last = now();
 	for (int n = 0; n < 10000; n++) {
@@ -47,12 +48,13 @@ static void *read_after(void *unused)
 	(void)unused;
 	double time = now();
 	DEMAND(time >= last_of_thread, "a later reading in another thread is %.9f s earlier",
-	       last_of_thread - time);
+		last_of_thread - time);
 	last_of_thread = time;
 	return NULL;
 }
 
-PROBE(monotonic_threads, "time/monotonic-over-threads", "CLOCK_MONOTONIC never goes back from one thread to another.", "clock_gettime(2)")
+PROBE(monotonic_threads, "time/monotonic-over-threads",
+	"CLOCK_MONOTONIC never goes back from one thread to another.", "clock_gettime(2)")
 {
 	for (int n = 0; n < 50; n++) {
 		pthread_t thread;
@@ -63,24 +65,31 @@ PROBE(monotonic_threads, "time/monotonic-over-threads", "CLOCK_MONOTONIC never g
 	}
 }
 
-PROBE(clocks_agree, "time/clocks", "time, gettimeofday and CLOCK_REALTIME agree, and CLOCK_BOOTTIME is not before CLOCK_MONOTONIC.",
-      "clock_gettime(2)")
+PROBE(clocks_agree, "time/clocks",
+	"time, gettimeofday and CLOCK_REALTIME agree, and CLOCK_BOOTTIME is not before "
+	"CLOCK_MONOTONIC.",
+	"clock_gettime(2)")
 {
 	struct timeval day;
 	double before = read_clock(CLOCK_REALTIME);
 	syscall(SYS_gettimeofday, &day, NULL);
-	double after = read_clock(CLOCK_REALTIME), middle = (double)day.tv_sec + (double)day.tv_usec / 1e6;
-	DEMAND(middle >= before - 2e-6 && middle <= after + 2e-6, "gettimeofday is %.6f s off", middle - before);
+	double after = read_clock(CLOCK_REALTIME),
+	       middle = (double)day.tv_sec + (double)day.tv_usec / 1e6;
+	DEMAND(middle >= before - 2e-6 && middle <= after + 2e-6, "gettimeofday is %.6f s off",
+		middle - before);
 	double monotonic = now(), boot = read_clock(CLOCK_BOOTTIME);
-	DEMAND(boot >= monotonic, "CLOCK_BOOTTIME is %.6f s before CLOCK_MONOTONIC", monotonic - boot);
+	DEMAND(boot >= monotonic, "CLOCK_BOOTTIME is %.6f s before CLOCK_MONOTONIC",
+		monotonic - boot);
 }
 
-PROBE(resolution, "time/resolution", "clock_getres tells a resolution between 1 ns and 10 ms.", "clock_getres(2)")
+PROBE(resolution, "time/resolution", "clock_getres tells a resolution between 1 ns and 10 ms.",
+	"clock_getres(2)")
 {
 	struct timespec step;
 	demand_errno(syscall(SYS_clock_getres, CLOCK_MONOTONIC, &step), 0, "clock_getres");
 	set_value(step.tv_nsec);
-	DEMAND(!step.tv_sec && step.tv_nsec >= 1 && step.tv_nsec <= 10000000, "%ld ns", step.tv_nsec);
+	DEMAND(!step.tv_sec && step.tv_nsec >= 1 && step.tv_nsec <= 10000000, "%ld ns",
+		step.tv_nsec);
 }
 
 PROBE(bad_clock, "time/unknown-clock", "An unknown clock fails with EINVAL.", "clock_gettime(2)")
@@ -89,7 +98,8 @@ PROBE(bad_clock, "time/unknown-clock", "An unknown clock fails with EINVAL.", "c
 	demand_errno(syscall(SYS_clock_gettime, 999, &time), EINVAL, "clock_gettime");
 }
 
-PROBE(sleeps, "time/nanosleep", "nanosleep does not return early, in 20 sleeps of 2 ms.", "nanosleep(2)")
+PROBE(sleeps, "time/nanosleep", "nanosleep does not return early, in 20 sleeps of 2 ms.",
+	"nanosleep(2)")
 {
 	for (int n = 0; n < 20; n++) {
 		double before = now();
@@ -99,7 +109,8 @@ PROBE(sleeps, "time/nanosleep", "nanosleep does not return early, in 20 sleeps o
 	}
 }
 
-PROBE(sleeps_until, "time/absolute-sleep", "clock_nanosleep with TIMER_ABSTIME sleeps until that time.", "clock_nanosleep(2)")
+PROBE(sleeps_until, "time/absolute-sleep",
+	"clock_nanosleep with TIMER_ABSTIME sleeps until that time.", "clock_nanosleep(2)")
 {
 	struct timespec until;
 	syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &until);
@@ -107,20 +118,24 @@ PROBE(sleeps_until, "time/absolute-sleep", "clock_nanosleep with TIMER_ABSTIME s
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
 	demand_errno(syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL), 0,
-		     "clock_nanosleep");
+		"clock_nanosleep");
 	double left = (double)until.tv_sec + (double)until.tv_nsec / 1e9 - now();
 	DEMAND(left <= 0, "it returned %.6f s early", left);
 }
 
-PROBE(poll_timeout, "time/poll-timeout", "poll, select and ppoll do not return before their timeout.", "poll(2), select(2)")
+PROBE(poll_timeout, "time/poll-timeout",
+	"poll, select and ppoll do not return before their timeout.", "poll(2), select(2)")
 {
 	double start_time = now();
 	demand_equal(poll(NULL, 0, 10), 0, "the result of poll");
 	double polled = now();
-	demand_equal(select(0, NULL, NULL, NULL, &(struct timeval){0, 10000}), 0, "the result of select");
+	demand_equal(select(0, NULL, NULL, NULL, &(struct timeval){0, 10000}), 0,
+		"the result of select");
 	double selected = now();
-	DEMAND(polled - start_time >= 0.0099, "poll returned after %.3f ms of 10", (polled - start_time) * 1000);
-	DEMAND(selected - polled >= 0.0099, "select returned after %.3f ms of 10", (selected - polled) * 1000);
+	DEMAND(polled - start_time >= 0.0099, "poll returned after %.3f ms of 10",
+		(polled - start_time) * 1000);
+	DEMAND(selected - polled >= 0.0099, "select returned after %.3f ms of 10",
+		(selected - polled) * 1000);
 }
 
 static void use_processor(double seconds)
@@ -131,8 +146,9 @@ static void use_processor(double seconds)
 			;
 }
 
-PROBE(cpu_clock, "time/processor-clock", "CLOCK_PROCESS_CPUTIME_ID advances while a process computes, and hardly while it sleeps.",
-      "clock_gettime(2)")
+PROBE(cpu_clock, "time/processor-clock",
+	"CLOCK_PROCESS_CPUTIME_ID advances while a process computes, and hardly while it sleeps.",
+	"clock_gettime(2)")
 {
 	double before = read_clock(CLOCK_PROCESS_CPUTIME_ID);
 	use_processor(0.03);
@@ -160,7 +176,8 @@ static void *compute_in_thread(void *unused)
 	return NULL;
 }
 
-PROBE(thread_clock, "time/thread-clock", "CLOCK_THREAD_CPUTIME_ID counts the own thread only.", "clock_gettime(2)")
+PROBE(thread_clock, "time/thread-clock", "CLOCK_THREAD_CPUTIME_ID counts the own thread only.",
+	"clock_gettime(2)")
 {
 	pthread_t thread;
 	pthread_barrier_init(&started, NULL, 2);
@@ -170,11 +187,13 @@ PROBE(thread_clock, "time/thread-clock", "CLOCK_THREAD_CPUTIME_ID counts the own
 	double own = read_clock(CLOCK_THREAD_CPUTIME_ID);
 	pthread_join(thread, NULL);
 	own = read_clock(CLOCK_THREAD_CPUTIME_ID) - own;
-	DEMAND(used_by_thread >= 0.06, "the clock of a busy thread is at %.3f s after 5 s", used_by_thread);
+	DEMAND(used_by_thread >= 0.06, "the clock of a busy thread is at %.3f s after 5 s",
+		used_by_thread);
 	DEMAND(own < 0.03, "the clock of a thread that waits for another one advances %.3f s", own);
 }
 
-PROBE(rusage_clock, "time/rusage", "getrusage and CLOCK_PROCESS_CPUTIME_ID agree within 50 ms.", "getrusage(2)")
+PROBE(rusage_clock, "time/rusage", "getrusage and CLOCK_PROCESS_CPUTIME_ID agree within 50 ms.",
+	"getrusage(2)")
 {
 	struct rusage usage;
 	use_processor(0.05);
@@ -182,7 +201,8 @@ PROBE(rusage_clock, "time/rusage", "getrusage and CLOCK_PROCESS_CPUTIME_ID agree
 	getrusage(RUSAGE_SELF, &usage);
 	double used = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
 		      (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-	DEMAND(used - clock < 0.05 && clock - used < 0.05, "getrusage tells %.3f s, the clock %.3f s", used, clock);
+	DEMAND(used - clock < 0.05 && clock - used < 0.05,
+		"getrusage tells %.3f s, the clock %.3f s", used, clock);
 }
 
 PROBE(real_timer, "time/itimer-real", "ITIMER_REAL signals SIGALRM each period.", "setitimer(2)")
@@ -206,12 +226,15 @@ static void compute_under_timer(int timer, int number)
 	DEMAND(calls >= 3, "%d signals in 5 s", (int)calls);
 }
 
-PROBE(virtual_timer, "time/itimer-virtual", "ITIMER_VIRTUAL signals SIGVTALRM while the process computes.", "setitimer(2)")
+PROBE(virtual_timer, "time/itimer-virtual",
+	"ITIMER_VIRTUAL signals SIGVTALRM while the process computes.", "setitimer(2)")
 {
 	compute_under_timer(ITIMER_VIRTUAL, SIGVTALRM);
 }
 
-PROBE(profile_timer, "time/itimer-prof", "ITIMER_PROF signals SIGPROF while the process computes: profilers need it.", "setitimer(2)")
+PROBE(profile_timer, "time/itimer-prof",
+	"ITIMER_PROF signals SIGPROF while the process computes: profilers need it.",
+	"setitimer(2)")
 {
 	compute_under_timer(ITIMER_PROF, SIGPROF);
 }
@@ -221,7 +244,8 @@ PROBE(timer_rest, "time/itimer-rest", "getitimer tells what remains of a timer."
 	struct itimerval left;
 	setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {100, 0}}, NULL);
 	getitimer(ITIMER_REAL, &left);
-	DEMAND(left.it_value.tv_sec == 99 || left.it_value.tv_sec == 100, "%ld s", (long)left.it_value.tv_sec);
+	DEMAND(left.it_value.tv_sec == 99 || left.it_value.tv_sec == 100, "%ld s",
+		(long)left.it_value.tv_sec);
 }
 
 PROBE(timerfd, "time/timerfd", "A timerfd tells how often it has expired.", "timerfd_create(2)")
@@ -237,7 +261,8 @@ PROBE(timerfd, "time/timerfd", "A timerfd tells how often it has expired.", "tim
 	DEMAND(times >= 9, "%ld expirations of 2 ms in 20 ms", (long)times);
 }
 
-PROBE(overrun, "time/timer-overrun", "timer_getoverrun counts the expirations of a blocked timer signal.", "timer_getoverrun(2)")
+PROBE(overrun, "time/timer-overrun",
+	"timer_getoverrun counts the expirations of a blocked timer signal.", "timer_getoverrun(2)")
 {
 	timer_t timer;
 	sigset_t set;
@@ -261,19 +286,21 @@ static int cpu_of_child(void)
 	return 0;
 }
 
-PROBE(children_time, "time/children", "RUSAGE_CHILDREN counts the time of a child that was waited for.", "getrusage(2)")
+PROBE(children_time, "time/children",
+	"RUSAGE_CHILDREN counts the time of a child that was waited for.", "getrusage(2)")
 {
 	struct rusage usage;
 	in_child(cpu_of_child);
 	getrusage(RUSAGE_CHILDREN, &usage);
-	long used = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 + usage.ru_utime.tv_usec +
-		    usage.ru_stime.tv_usec;
+	long used = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
+		    usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
 	set_value(used);
 	DEMAND(used > 0, "it counts nothing");
 }
 
 #ifdef __x86_64__
-PROBE(timestamp, "time/timestamp-counter", "rdtsc does not go back, in 10,000 readings.", "Intel SDM volume 3, 18.17")
+PROBE(timestamp, "time/timestamp-counter", "rdtsc does not go back, in 10,000 readings.",
+	"Intel SDM volume 3, 18.17")
 {
 	unsigned long last = 0;
 	for (int n = 0; n < 10000; n++) {

@@ -1,4 +1,4 @@
-"""The sources of the agent: layers, format, and what they share with the harness."""
+"""The C sources: layers of the agent, format, and what they share with the harness."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.transport.frames import FrameKind
+from foothold_lab.images import probes
 from tests.agent.compiler import AGENT, HERE
 
 pytestmark = pytest.mark.agent
@@ -22,6 +23,7 @@ LAYERS = {
     for module in re.findall(r"`(\w+)`", modules)
 }
 SOURCES = sorted(AGENT.glob("*.[ch]"))
+FORMATTED = (AGENT, HERE, probes.SOURCES, probes.CALL_SOURCES)
 
 
 def test_the_readme_has_every_module_in_one_layer() -> None:
@@ -69,7 +71,12 @@ def test_the_sources_are_formatted() -> None:
     if not tool.exists():
         pytest.skip("clang-format is not installed: pip install -e '.[lint]'")
     done = subprocess.run(
-        [tool, "--dry-run", "--Werror", *SOURCES, *sorted(HERE.glob("*.[ch]"))],
+        [
+            tool,
+            "--dry-run",
+            "--Werror",
+            *(each for folder in FORMATTED for each in sorted(folder.glob("*.[ch]"))),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from foothold_lab.harness.cli.bisect import is_bisection
 from foothold_lab.harness.cli.probe_options import asked_for, with_probes
 from foothold_lab.harness.conformance import (
     Kernel,
+    KernelRange,
     KnownDifference,
     judge_kernel_faults,
     judge_killed_guest,
@@ -19,6 +21,8 @@ from foothold_lab.harness.conformance import (
     known_differences,
     read_report,
 )
+from foothold_lab.harness.conformance.markdown import page
+from foothold_lab.harness.conformance.run_reader import ConformanceRun, Measurement
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.findings import Code, Finding
@@ -34,9 +38,7 @@ ROOT = Path(__file__).parents[3]
 SEEN = Observation(path=None, outcome=Outcome.DIES, status=1, signal=0, message="{")
 DIFFERENCE = KnownDifference(
     probe="signal/one",
-    guests=("uml-*",),
-    since="6.1",
-    before="6.13",
+    kernels=KernelRange(guests=("uml-*",), since="6.1", before="6.13"),
     happens="it is lost",
     hits="everybody",
     reference="docs/x.md",
@@ -149,7 +151,8 @@ def test_a_guest_may_die_under_a_probe_that_is_known_to_kill_it() -> None:
 def test_a_difference_holds_for_a_range_of_kernels(
     guest: str, release: str, mode: str, holds: bool
 ) -> None:
-    known = dataclasses.replace(DIFFERENCE, mode="ptrace")
+    kernels = dataclasses.replace(DIFFERENCE.kernels, mode="ptrace")
+    known = dataclasses.replace(DIFFERENCE, kernels=kernels)
     kernel = Kernel(guest=guest, release=release, mode=mode)  # type: ignore[arg-type]
     assert known.holds_for(kernel) is holds
 
@@ -158,15 +161,28 @@ def test_the_known_differences_name_probes_and_pages_that_exist() -> None:
     known = known_differences()
     assert len(known) > 40
     assert {each.probe for each in known} <= set(probe_names())
-    for page in {each.reference for each in known}:
-        assert page.startswith("https://") or (ROOT / page).is_file(), page
+    for reference in {each.reference for each in known}:
+        assert reference.startswith("https://") or (ROOT / reference).is_file(), reference
 
 
 def test_the_page_of_differences_has_every_known_one() -> None:
-    page = (ROOT / "docs/uml-differences.md").read_text()
-    missing = {each.probe for each in known_differences() if f"| `{each.probe}`<br>" not in page}
-    assert missing <= {"registers/memcpy-over-signal"}  # it needs many signals to show
-    assert all(each.happens in page for each in known_differences() if each.probe not in missing)
+    text = (ROOT / "docs/uml-differences.md").read_text()
+    assert not [each.probe for each in known_differences() if f"| `{each.probe}`<br>" not in text]
+    assert all(each.happens in text for each in known_differences())
+
+
+def test_the_page_of_differences_says_what_the_probes_demand() -> None:
+    """The page is generated: its texts are changed in the sources of the probes."""
+    text = (ROOT / "docs/uml-differences.md").read_text()
+    sources = "".join(source.read_text() for source in SOURCES.glob("*.c"))
+    found = re.findall(r'^(?:LONE_)?PROBE\(\w+,\s*"([^"]+)",\s*"([^"]+)"', sources, re.MULTILINE)
+    assert {name for name, _ in found} == set(probe_names())
+    demands = dict(found)
+    rows = re.findall(r"^\| `([^`]+)`<br>.*$", text, re.MULTILINE)
+    assert len(rows) > 50
+    for row in text.splitlines():
+        if row.startswith("| `") and "<br>" in row and "(its guest died)" not in row:
+            assert demands[row.split("`")[1]].replace("|", "\\|") in row
 
 
 def test_no_two_known_differences_hold_for_one_kernel() -> None:
@@ -245,3 +261,30 @@ def test_a_probe_of_a_kernel_of_the_user_is_a_bisection() -> None:
     words = ["run", "conformance", "--uml", "./linux", "--probe=signal/direction-flag"]
     assert is_bisection(words)
     assert not is_bisection(words[:4])
+
+
+def _run_of(times: int) -> ConformanceRun:
+    """Return a run of five repeats in which signal/one differed so often."""
+    answer = read_report(_line("signal/one", "conforms").encode()).answers[0]
+    shown = Measurement(text="lost", cell="uml-6.1/none/conformance-signal", times=times)
+    return ConformanceRun(
+        kernels={"uml-6.1": Kernel(guest="uml-6.1", release="6.1.176", mode="ptrace")},
+        answers={"signal/one": {"uml-6.1": answer}},
+        asked={"signal/one": {"uml-6.1": 5}},
+        differing={"signal/one": {"uml-6.1": shown}} if times else {},
+    )
+
+
+@pytest.mark.parametrize(("times", "mark"), [(5, "x"), (3, "3/5"), (0, "0/5")])
+def test_the_page_says_how_often_a_probe_differed(times: int, mark: str) -> None:
+    known = dataclasses.replace(DIFFERENCE, sometimes=True)
+    text = page(_run_of(times), [known])
+    [row] = [line for line in text.splitlines() if line.startswith("| `signal/one`<br>")]
+    assert f"| {mark} | Keep it. (psABI) | it is lost (since 6.1, before 6.13) | everybody" in row
+    assert "one" not in text.partition("## Probes that conform in all guests")[2]
+
+
+def test_the_page_leaves_out_a_difference_that_was_repaired() -> None:
+    text = page(_run_of(0), [DIFFERENCE])
+    assert not [line for line in text.splitlines() if line.startswith("| `signal/one`")]
+    assert "`signal`: one." in text.partition("## Probes that conform in all guests")[2]
