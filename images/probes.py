@@ -1,6 +1,8 @@
-"""The program `conformance`: probes of what a kernel does, compared with its written ABI.
+"""Programs that ask what a kernel does: `conformance` and `call-programs`.
 
-Its sources are in images/conformance, one file for each group of probes.
+`conformance` has probes, whose answers are compared with the written ABI; its sources are in
+images/conformance, one file for each group of probes. `call-programs` runs small programs of calls,
+whose answers are compared with those of another kernel; its sources are in images/call_programs.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ from foothold_lab.images.recipes import MIB, Materials, Recipe
 
 PORTS = (AMD64, ARM64)
 SOURCES = Path(__file__).with_name("conformance")
+CALL_SOURCES = Path(__file__).with_name("call_programs")
+IMAGE = "conformance"
 PROGRAM = "conformance"
+CALL_PROGRAMS = "call-programs"
 FLAGS = ("-std=gnu11", "-O2", "-static", "-pthread", "-Wall", "-Wextra", "-Werror")
 
 
@@ -35,20 +40,22 @@ def probe_names() -> Mapping[str, bool]:
 
 
 def make_conformance(materials: Materials, out: Path) -> None:
-    """Compile all probes into one static program."""
+    """Compile each of the two into one static program."""
     clang = compiler.command(materials.images.__getitem__, materials.port)
-    done = processes.run([*clang, *FLAGS, "-o", out / PROGRAM, *sorted(SOURCES.glob("*.c"))])
-    if done.returncode:
-        raise ImageError(f"the probes do not compile: {done.stderr.strip()}", "report this")
+    for program, sources in ((PROGRAM, SOURCES), (CALL_PROGRAMS, CALL_SOURCES)):
+        done = processes.run([*clang, *FLAGS, "-o", out / program, *sorted(sources.glob("*.c"))])
+        if done.returncode:
+            raise ImageError(f"{program} does not compile: {done.stderr.strip()}", "report this")
 
 
 def _recipe(port: Port) -> Recipe:
+    sources = sorted((*SOURCES.glob("*.[ch]"), *CALL_SOURCES.glob("*.[ch]")))
     return Recipe(
-        name=port.image(PROGRAM),
+        name=port.image(IMAGE),
         make=make_conformance,
         needs=compiler.needs(port),
         port=port,
-        sources=(Path(__file__), Path(compiler.__file__), *sorted(SOURCES.glob("*.[ch]"))),
+        sources=(Path(__file__), Path(compiler.__file__), *sources),
         space=4 * MIB,
     )
 

@@ -40,7 +40,7 @@ _COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks for completions
 
 # The commands by purpose. Each is a function in the module of this room that has its name.
 COMMANDS: Mapping[str, Sequence[str]] = {
-    "Run programs": ("run", "threshold", "survey", "differences"),
+    "Run programs": ("run", "threshold", "survey", "differences", "fuzz"),
     "Plans": ("plan", "policies", "predict"),
     "Results": (
         "report",

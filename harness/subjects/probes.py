@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from foothold_lab.harness.model.probes import SUBJECTS
 from foothold_lab.harness.subjects.packaged_program import IMAGE, PackagedProgram
+from foothold_lab.images.probes import IMAGE as PROBES_IMAGE
 from foothold_lab.images.probes import PORTS, PROGRAM
 
 GROUPS = (
@@ -34,7 +35,7 @@ def _here() -> Iterator[tuple[str, PackagedProgram]]:
             f"{SUBJECTS}{name.replace('/', '.')}",
             PackagedProgram(
                 title=f"Probes of {name}" if name in GROUPS else f"The probe {name}",
-                image=PROGRAM,
+                image=PROBES_IMAGE,
                 argv=(f"{IMAGE}/{PROGRAM}", name),
                 package="1",
                 writes=True,
