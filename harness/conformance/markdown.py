@@ -20,10 +20,11 @@ program that asks the kernel one question. All probes conform natively on the sa
 sandbox gVisor, and a Linux kernel under QEMU, were asked the same questions. gVisor tells programs that
 it is Linux 4.4.0.
 
-```
-./foothold run conformance                                      all probes in all guests
-./foothold run conformance --guest uml-6.1 --probe trap/int80   one probe in one guest
-./foothold run conformance --uml ./linux --probe trap/int80     in your own kernel, for git bisect
+<!-- when: weekly -->
+```sh
+./foothold run conformance                                     # all probes in all guests
+./foothold run conformance --guest uml-6.1 --probe trap/int80  # one probe in one guest
+./foothold run conformance --uml ./linux --probe trap/int80    # in your own kernel, for git bisect
 ```
 
 The plan passes if each kernel differs only as this page says. A probe that differs and is not listed
