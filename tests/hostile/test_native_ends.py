@@ -77,6 +77,14 @@ def shell(guest: Guest, builder: Builder, script: str) -> list[str]:
     return [str(builder.image(GUESTS[guest.name]) / "bin/busybox"), "sh", "-c", script]
 
 
+@pytest.fixture(params=["with-cgroup", "without-cgroup"])
+def cgroups(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cgroups of this machine, or none: a machine with version 1 alone."""
+    if request.param == "without-cgroup":
+        monkeypatch.setattr(host_process, "make_cgroup", lambda: None)
+
+
+@pytest.mark.usefixtures("cgroups")
 @pytest.mark.parametrize("how", [UNTRACED, Supervision(trace=True)], ids=["untraced", "traced"])
 def test_nothing_outlives_a_killed_supervisor(
     how: Supervision, guest: Guest, builder: Builder, boot: BootGuest, token: str
@@ -90,6 +98,7 @@ def test_nothing_outlives_a_killed_supervisor(
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.usefixtures("cgroups")
 @pytest.mark.parametrize("how", [UNTRACED, Supervision(trace=True)], ids=["untraced", "traced"])
 def test_a_stopped_supervisor_goes_on(
     how: Supervision, guest: Guest, builder: Builder, boot: BootGuest, token: str
