@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
         "report",
         "show",
         "merge",
+        "site",
         "history",
         "compare",
         "flaky",
@@ -58,6 +59,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 }
 _HINTS = {  # words that are no commands, and what was meant
     "test": "in a checkout, `./foothold test` runs all tests",
+    "bench": "in a checkout, `./foothold bench` measures",
     "version": "`foothold --version` shows the version",
 }
 _NAMES = tuple(name for names in COMMANDS.values() for name in names)
