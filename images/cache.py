@@ -82,10 +82,10 @@ class Removal:
 
 
 class Cache:
-    """The store in the directory `root`. Creating the object does not touch the disk."""
+    """The store in the directory `root`. Creating the object writes nothing."""
 
     def __init__(self, root: Path | None = None) -> None:
-        self.root = root or default_root()
+        self.root = _path_when_built(root or default_root())
         self._threads: dict[str, threading.Lock] = {}
         self._in_place = False  # as far as it is known
 
@@ -168,12 +168,8 @@ class Cache:
 
     def check_place(self) -> None:
         """Raise ImageError if the store was moved: its programs would not start."""
-        if self._in_place:
-            return
-        built_at = self.built_at()
-        with contextlib.suppress(OSError):
-            # another path of the same directory, through a link
-            self._in_place = built_at == self.root or built_at.samefile(self.root)
+        built_at = self.root if self._in_place else self.built_at()
+        self._in_place = built_at == self.root
         if not self._in_place:
             raise ImageError(
                 f"the image store {self.root} was built at {built_at}, and its programs contain "
@@ -395,6 +391,17 @@ class Cache:
                 if lock != held:
                     stack.enter_context(self.locked(lock, wait=False))
                 _remove(path)
+
+
+def _path_when_built(root: Path) -> Path:
+    """Return the path of a store for which its images were built, if it still leads there: the store
+    may be reached by several paths, through a link or a mount.
+    """
+    with contextlib.suppress(OSError):
+        recorded = Path((root / _PLACE).read_text())
+        if recorded.samefile(root):
+            return recorded
+    return root
 
 
 def size_of(path: Path) -> int:

@@ -44,13 +44,21 @@ _NEVER_CALLED = ("libz3.so.4", "libxml2.so.2")
 
 def make_clang(materials: Materials, out: Path) -> None:
     """Make the compiler and its linker."""
-    [library] = (
-        each
-        for each in (materials.packages / "usr/lib").glob("*/libLLVM*.so*")
-        if not each.is_symlink()
+    llvm, clang = (
+        _library(materials.packages, pattern) for pattern in ("libLLVM*.so*", "libclang-cpp*.so*")
     )
-    elf.forget_libraries(library, _NEVER_CALLED)
+    elf.forget_libraries(llvm, _NEVER_CALLED)
+    for library in (llvm, clang):
+        # with a run path of its own, a library would not be searched where the program's are: ld.so(8)
+        elf._patchelf("--remove-rpath", str(library))
     make_tool(materials, out)
+
+
+def _library(packages: Path, pattern: str) -> Path:
+    [found] = (
+        path for path in (packages / "usr/lib").glob(f"*/{pattern}") if not path.is_symlink()
+    )
+    return found
 
 
 def make_headers(materials: Materials, out: Path) -> None:

@@ -43,6 +43,7 @@ SELECTED = (
     r"lib(stdc\+\+6|tasn1-6|udev1|unistring2|xxhash0|zstd1)|zlib1g",
 )
 _PROGRAMS = ("apt-get", "dpkg", "dpkg-deb", "gpgv", "prlimit", "tar")
+_TABLES = ("cputable", "tupletable")  # Debian's names of architectures
 _METHODS = "usr/lib/apt/methods"
 _LIBRARIES = tuple(f"{folder}/x86_64-linux-gnu" for folder in ("lib", "usr/lib"))
 _LOADER = "ld-linux-x86-64.so.2"
@@ -145,6 +146,7 @@ def obtain(cache: Cache, mirror: str, progress: Progress) -> PackageTools:
         "Dir::Bin::apt-key": str(folder / "apt-key"),
         "Dir::Bin::gpg": str(folder / "gpgv"),
         "Dir::Bin::dpkg": str(folder / "dpkg"),
+        **{f"Dir::dpkg::{name}": str(entry.path / "share" / name) for name in _TABLES},
         # files of another apt
         "Dir::Etc::main": "/dev/null",
         "Dir::Etc::parts": "/dev/null",
@@ -216,6 +218,9 @@ def _install(tree: Path, out: Path, target: Path) -> None:
             tree / folder / name for folder in ("bin", "usr/bin") if (tree / folder / name).exists()
         )
         shutil.copy2(found, programs / name)
+    (out / "share").mkdir()
+    for name in _TABLES:
+        shutil.copy2(tree / "usr/share/dpkg" / name, out / "share")
     (programs / "apt-key").write_text(_APT_KEY)
     (programs / "apt-key").chmod(0o755)
     relocated = [

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 # arch/x86/entry/syscalls/syscall_64.tbl
-CALLS = {"ptrace": 101, "seccomp": 317, "mount_setattr": 442}
+CALLS = {"ptrace": 101, "mount": 165, "seccomp": 317, "mount_setattr": 442}
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_SET_NO_NEW_PRIVS = 22, 2, 38
 LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06  # linux/bpf_common.h
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000  # linux/seccomp.h

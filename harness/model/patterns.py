@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.errors import InfrastructureError, UsageError
 
 MOST_INSTRUCTIONS = 10_000  # of a compiled pattern
 # instructions times bytes of a text: at worst each is tried at every byte, which takes 20 ns (measured)
@@ -69,10 +69,16 @@ def compile_pattern(text: str, *, per_line: bool = False) -> Pattern:
     """Compile a regular expression of the user.
 
     With `per_line`, `^` and `$` match at the borders of each line, else at those of the whole text.
-    Raises UsageError for a pattern that is wrong, or that RE2 does not support.
+    Raises UsageError for a pattern that is wrong, or that RE2 does not support,
+    InfrastructureError if the library is not usable.
     """
-    import re2  # 7 ms, which commands without patterns do not need
-
+    try:
+        import re2  # 7 ms, which commands without patterns do not need
+    except ImportError as error:
+        raise InfrastructureError(
+            f"the package google-re2 cannot be loaded: {error}",
+            "install the C++ library of your distribution (libstdc++)",
+        ) from error
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _MEMORY

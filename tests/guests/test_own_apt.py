@@ -52,6 +52,12 @@ def test_resolves_downloads_and_unpacks(
     assert (tmp_path / "tree/usr/share/base/version").read_text() == "1.0"
 
 
+def test_brings_every_file_that_its_options_name() -> None:
+    tools = own_apt.obtain(Cache(), find_mirror().url, no_progress)
+    assert tools.options["Dir::dpkg::cputable"]  # else: Error reading the CPU table
+    assert [path for path in tools.options.values() if not Path(path).exists()] == []
+
+
 def test_refuses_an_index_with_a_wrong_signature(tmp_path: Path, mirror: Mirror) -> None:
     release = mirror.archive.root / "dists" / SUITE / "InRelease"
     release.write_text(release.read_text().replace("Label: Debian", "Label: debian"))

@@ -1,0 +1,212 @@
+"""A machine in a directory: a tree of Debian's packages that looks like a distribution, and users."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foothold_lab.images.apt import Apt, PackageSet
+from foothold_lab.images.cache import Cache
+from foothold_lab.images.mirror import find_mirror
+
+ROOT = Path(__file__).parents[2]
+BASE = (
+    "base-files", "base-passwd", "bash", "coreutils", "dash", "findutils", "grep", "gzip", "hostname",
+    "libc-bin", "python3-venv", "sed", "tar", "util-linux",
+)  # fmt: skip
+USERS = {"root": (0, "/root"), "user": (1000, "/home/user")}
+_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+_ACCOUNTS = {
+    "passwd": "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n",
+    "group": "root:x:0:\nuser:x:1000:\n",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """What a machine looks like.
+
+    title: as in the table. suite: the suite of Debian that its programs are from.
+    packages: those that it has beside `BASE`; absent: names that no package begins with.
+    release: /etc/os-release. files: other files, by path; `MIRROR` stands for the Debian mirror.
+    certificates: where the certificates of authorities are.
+    refused: system calls that fail for users but root. needs_mirror: whether a mirror must be chosen.
+    """
+
+    title: str
+    suite: str
+    release: str
+    packages: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    certificates: str = str(_CERTIFICATES)
+    refused: tuple[str, ...] = ()
+    needs_mirror: bool = True
+
+
+def _debian(title: str, suite: str, release: str) -> Distribution:
+    return Distribution(
+        title=title,
+        suite=suite,
+        packages=("apt",),
+        release=f"ID=debian\n{release}",
+        files={
+            "etc/apt/sources.list": f"deb MIRROR {suite} main\n",
+        },
+        needs_mirror=False,
+    )
+
+
+DISTRIBUTIONS: Mapping[str, Distribution] = {
+    "debian-12": _debian("Debian 12", "bookworm", 'VERSION_ID="12"\n'),
+    "debian-13": _debian("Debian 13", "trixie", 'VERSION_ID="13"\n'),
+    "debian-testing": _debian("Debian testing", "forky", "VERSION_CODENAME=forky\n"),
+    "ubuntu": Distribution(
+        title="like Ubuntu 24.04",
+        suite="trixie",
+        packages=("apt",),
+        absent=("debian-archive-keyring",),
+        release='ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\n',
+        files={
+            "etc/apt/sources.list.d/ubuntu.sources": "Types: deb\nURIs: http://ubuntu.invalid/ubuntu\n"
+            "Suites: noble noble-updates\nComponents: main universe\n"
+            "Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n",
+        },
+        # a user gets a namespace, and no capability in it (apparmor_restrict_unprivileged_userns)
+        refused=("mount",),
+    ),
+    "fedora": Distribution(
+        title="like Fedora",
+        suite="trixie",
+        packages=("libstdc++6",),  # dnf is linked with it
+        absent=("apt", "dpkg", "debian-archive-keyring", "debconf"),
+        release='ID=fedora\nVERSION_ID="42"\n',
+        certificates="/etc/pki/tls/certs/ca-bundle.crt",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine in the directory `tree`."""
+
+    distribution: Distribution
+    tree: Path
+
+    @property
+    def restricted(self) -> tuple[str, ...]:
+        """Return the users without capabilities in their namespaces: UML guests cannot be confined."""
+        return ("user",) if self.distribution.refused else ()
+
+    def run(
+        self, user: str, *argv: str, offline: bool = False, seconds: float = 1800
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the checkout of a user, to its end, with all its children."""
+        number, home = USERS[user]
+        settings = {
+            "tree": str(self.tree),
+            "user": number,
+            "home": f"{home}/foothold",
+            "environment": self._environment(user, home),
+            "refused": self.distribution.refused if number else (),
+            "namespace": str(Path("/proc/self/ns/mnt").readlink()),
+        }
+        unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        return subprocess.run(
+            [*unshare, *(["--net"] if offline else []), sys.executable, "-I",
+             str(Path(__file__).with_name("enter.py")), json.dumps(settings), *argv],
+            capture_output=True, text=True, check=False, timeout=seconds, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def _environment(self, user: str, home: str) -> dict[str, str]:
+        certificates = self.distribution.certificates
+        variables = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
+        return {
+            **variables,
+            "HOME": home,
+            "USER": user,
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "LANG": "C.UTF-8",
+            "PIP_CERT": certificates,
+            "SSL_CERT_FILE": certificates,
+        }
+
+
+@contextlib.contextmanager
+def machine(distribution: Distribution, folder: Path) -> Iterator[Machine]:
+    """Make a machine below an empty directory. Remove it afterwards. Needs root."""
+    tree = folder / "tree"
+    tree.mkdir()
+    try:
+        _install(distribution, tree)
+        _configure(distribution, tree)
+        yield Machine(distribution, tree)
+    finally:
+        mounted = Path("/proc/self/mountinfo").read_text()
+        assert f" {tree}/" not in mounted, "something is mounted in the tree"
+        shutil.rmtree(tree)
+
+
+def _install(distribution: Distribution, tree: Path) -> None:
+    """Unpack the packages: nothing in them is run."""
+    wanted = PackageSet(
+        suite=distribution.suite,
+        packages=(*BASE, *distribution.packages),
+        only=(rf"(?!({'|'.join(distribution.absent)})(?![a-z])).*",) if distribution.absent else (),
+    )
+    apt = Apt(Cache())
+    debs = apt.resolve(wanted)
+    apt.fetch(wanted, debs)
+    for link, target in (
+        ("bin", "usr/bin"),
+        ("sbin", "usr/sbin"),
+        ("lib", "usr/lib"),
+        ("lib64", "usr/lib64"),
+    ):
+        (tree / target).mkdir(parents=True)
+        (tree / link).symlink_to(target)
+    apt.unpack(debs, tree)
+
+
+def _configure(distribution: Distribution, tree: Path) -> None:
+    for name in ("dev", "proc", "sys", "tmp", "etc", "root", "home/user", "var/tmp"):
+        (tree / name).mkdir(parents=True, exist_ok=True)
+    (tree / "tmp").chmod(0o1777)
+    (tree / "var/tmp").chmod(0o1777)
+    if not (tree / "usr/bin/sh").exists():
+        (tree / "usr/bin/sh").symlink_to("dash")
+    files = {f"etc/{name}": text for name, text in _ACCOUNTS.items()}
+    files |= {"etc/os-release": distribution.release, **distribution.files}
+    for name in ("hosts", "resolv.conf", "nsswitch.conf"):
+        files[f"etc/{name}"] = Path("/etc", name).read_text()
+    # Debian's pip reads them from Debian's place alone
+    for place in (str(_CERTIFICATES), distribution.certificates):
+        files[place.lstrip("/")] = _CERTIFICATES.read_text()
+    for name, text in files.items():
+        place = tree / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        place.write_text(text.replace("MIRROR", find_mirror().url))
+    for number, home in USERS.values():
+        _copy_checkout(tree / home.lstrip("/") / "foothold")
+        for folder, _, names in os.walk(tree / home.lstrip("/")):
+            for name in (".", *names):
+                os.lchown(Path(folder, name), number, number)
+
+
+def _copy_checkout(place: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if os.path.lexists(ROOT / name):
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, place / name, follow_symlinks=False)

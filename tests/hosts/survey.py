@@ -1,0 +1,80 @@
+"""What each host can do: runs the default plan on it, and writes the table of docs/hosts.md.
+
+`python -m tests.hosts.survey [HOST]...` measures the hosts (as root) and prints the table.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from foothold_lab.images.mirror import find_mirror
+from tests.hosts.machine import DISTRIBUTIONS, USERS, Machine, machine
+
+HEAD = (
+    "| host | Python | user | from nothing | seconds | cells | unsupported |\n"
+    "|---|---|---|---|---|---|---|"
+)
+
+
+def prepare(host: Machine, user: str) -> None:
+    """Choose a mirror, on a host whose apt has none. Raises AssertionError if that fails."""
+    if host.distribution.needs_mirror:
+        done = host.run(user, "./foothold", "setup", "--mirror", find_mirror().url)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run_default_plan(
+    host: Machine, user: str, *, offline: bool = False
+) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """Run the default plan. Return how it ended, and its document."""
+    done = host.run(user, "./foothold", "run", "--json", "result.json", offline=offline)
+    place = host.tree / USERS[user][1].lstrip("/") / "foothold/result.json"
+    return done, json.loads(place.read_text()) if place.exists() else {}
+
+
+def unsupported(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return the guests that the host does not support, with the reason."""
+    return {
+        cell["guest"]: cell["verdict"]["findings"][0]["text"]
+        for cell in summary["cells"]
+        if cell["verdict"]["result"] == "unsupported"
+    }
+
+
+def rows(name: str) -> Iterator[str]:
+    """Measure a host as each user, from nothing, and yield its rows of the table."""
+    for user in USERS:
+        with (
+            tempfile.TemporaryDirectory(prefix="foothold-host-") as folder,
+            machine(DISTRIBUTIONS[name], Path(folder)) as host,
+        ):
+            started = time.monotonic()
+            prepare(host, user)
+            done, summary = run_default_plan(host, user)
+            seconds = time.monotonic() - started
+            yield _row(host, user, done.returncode, seconds, summary)
+
+
+def _row(host: Machine, user: str, status: int, seconds: float, summary: Mapping[str, Any]) -> str:
+    counts = summary.get("counts", {})
+    why = "; ".join(f"`{guest}`: {reason}" for guest, reason in unsupported(summary).items())
+    return (
+        f"| {host.distribution.title} | {summary['provenance']['python']} | {user} "
+        f"| {'yes' if status == 0 else f'no (status {status})'} | {seconds:.0f} "
+        f"| {counts['pass']} passed, {counts['fail'] + counts['error']} failed | {why or '-'} |"
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{HEAD}\n")
+    for each in sys.argv[1:] or DISTRIBUTIONS:
+        for row in rows(each):
+            sys.stdout.write(f"{row}\n")
+            sys.stdout.flush()
