@@ -1,6 +1,6 @@
 """What each host can do: runs the default plan on it, and writes the table of docs/hosts.md.
 
-`python -m tests.hosts.survey [HOST]...` measures the hosts (as root) and prints the table.
+`python -m tests.hosts.survey [HOST[:USER]]...` measures the hosts (as root) and writes the table.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from typing import Any
 from foothold_lab.images.mirror import find_mirror
 from tests.hosts.machine import DISTRIBUTIONS, USERS, Machine, machine
 
-HEAD = (
-    "| host | Python | user | from nothing | seconds | cells | unsupported |\n"
-    "|---|---|---|---|---|---|---|"
-)
+PAGE = Path(__file__).parents[2] / "docs/hosts.md"
+_RULE = "|---|---|---|---|---|---|---|\n"  # below the head of the table
 
 
 def prepare(host: Machine, user: str) -> None:
@@ -49,8 +47,9 @@ def unsupported(summary: Mapping[str, Any]) -> dict[str, str]:
 
 
 def rows(name: str) -> Iterator[str]:
-    """Measure a host as each user, from nothing, and yield its rows of the table."""
-    for user in USERS:
+    """Measure a host (`ubuntu`, or `ubuntu:user` for one user) from nothing, and yield its rows."""
+    name, _, chosen = name.partition(":")
+    for user in [chosen] if chosen else USERS:
         with (
             tempfile.TemporaryDirectory(prefix="foothold-host-") as folder,
             machine(DISTRIBUTIONS[name], Path(folder)) as host,
@@ -60,6 +59,20 @@ def rows(name: str) -> Iterator[str]:
             done, summary = run_default_plan(host, user)
             seconds = time.monotonic() - started
             yield _row(host, user, done.returncode, seconds, summary)
+
+
+def with_row(page: str, row: str) -> str:
+    """Return the page with this row in its table, in place of one of the same host and user."""
+    before, rule, rest = page.partition(_RULE)
+    table, end, after = rest.partition("\n\n") if not rest.startswith("\n") else ("", "", rest)
+    kept = {_host_and_user(each): each for each in table.splitlines()}
+    kept[_host_and_user(row)] = row
+    return before + rule + "\n".join(kept[each] for each in sorted(kept)) + (end or "\n") + after
+
+
+def _host_and_user(row: str) -> tuple[str, str]:
+    cells = [cell.strip() for cell in row.split("|")]
+    return cells[1], cells[3]
 
 
 def _row(host: Machine, user: str, status: int, seconds: float, summary: Mapping[str, Any]) -> str:
@@ -73,8 +86,8 @@ def _row(host: Machine, user: str, status: int, seconds: float, summary: Mapping
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{HEAD}\n")
     for each in sys.argv[1:] or DISTRIBUTIONS:
         for row in rows(each):
             sys.stdout.write(f"{row}\n")
             sys.stdout.flush()
+            PAGE.write_text(with_row(PAGE.read_text(), row))
