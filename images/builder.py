@@ -199,8 +199,11 @@ class Builder:
         """Return the packages of every image, as the lock file of a release."""
         sets = [recipe.packages for recipe in self._recipes.values() if recipe.packages]
         names = [name for name, recipe in self._recipes.items() if recipe.packages]
+        found: dict[str, set[Deb]] = {each.name: set() for each in sets}
+        for each, name in zip(sets, names, strict=True):
+            found[each.name].update(self.packages(name))
         return lock.LockFile(
-            sets={each.name: self.packages(name) for each, name in zip(sets, names, strict=True)},
+            sets={name: sorted(debs) for name, debs in found.items()},
             apt=self._apt.archive_files(_OWN_APT),
         )
 

@@ -63,22 +63,30 @@ def write(path: Path, lock: LockFile) -> None:
 
 
 def locked_packages(wanted: PackageSet, cache_lock: Path, tested: Path = TESTED) -> list[Deb]:
-    """Return the locked packages of a set, an empty list if no lock has it."""
+    """Return the locked packages of a set, an empty list if no lock has it.
+
+    Two sets of the same packages may select other dependencies; they share one list in the lock.
+    """
     from_maintainers = read(tested).sets.get(wanted.name, [])
     from_cache = read(cache_lock)
+    found = from_maintainers
     if (
         wanted.name in from_cache.sets
         and from_cache.instead_of.get(wanted.name, []) == from_maintainers
     ):
-        return from_cache.sets[wanted.name]
-    return from_maintainers
+        found = from_cache.sets[wanted.name]
+    return [deb for deb in found if wanted.selects(deb.package)]
 
 
 def remember(wanted: PackageSet, debs: list[Deb], cache_lock: Path, tested: Path = TESTED) -> None:
-    """Lock `debs` for this set in the lock of the cache."""
+    """Lock `debs` for this set in the lock of the cache, and keep what another set of the same
+    packages selects.
+    """
     from_cache = read(cache_lock)
     from_maintainers = read(tested).sets.get(wanted.name, [])
-    sets = from_cache.sets | {wanted.name: debs}
+    others = from_cache.sets.get(wanted.name, from_maintainers)
+    kept = [deb for deb in others if not wanted.selects(deb.package)]
+    sets = from_cache.sets | {wanted.name: sorted([*debs, *kept])}
     write(
         cache_lock,
         LockFile(from_cache.schema, sets, from_cache.instead_of | {wanted.name: from_maintainers}),

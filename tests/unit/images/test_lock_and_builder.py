@@ -230,3 +230,21 @@ def test_the_packages_name_the_release_of_a_kernel(
     image: str, expected: str, tmp_path: Path
 ) -> None:
     assert Builder(Cache(tmp_path)).kernel_release(image) == expected
+
+
+def test_two_sets_of_the_same_packages_keep_their_own_dependencies(tmp_path: Path) -> None:
+    """They had one list in the lock: the second replaced that of the first."""
+    place = tmp_path / "lock.json"
+    narrow, wide = (
+        PackageSet(suite="trixie", packages=("test-tool",), only=only)
+        for only in (("test-tool", "libone"), ("test-tool", "libtwo"))
+    )
+    tool, one, two = (deb("1", name) for name in ("test-tool", "libone", "libtwo"))
+    lock.remember(narrow, [one, tool], place)
+    lock.remember(wide, [two, tool], place)
+    assert lock.locked_packages(narrow, place) == [one, tool]
+    assert lock.locked_packages(wide, place) == sorted([two, tool])
+    newer = deb("2", "libtwo")
+    lock.remember(wide, sorted([newer, tool]), place)
+    assert lock.locked_packages(wide, place) == sorted([newer, tool])
+    assert lock.locked_packages(narrow, place) == [one, tool]
