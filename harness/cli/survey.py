@@ -42,6 +42,7 @@ PLAN = "runtimes"
 _EXAMPLES = (
     ("foothold survey > survey.md", "Survey all packaged runtimes."),
     ("foothold survey --subject go-hello --guest native", "Survey one runtime in one guest."),
+    ("foothold survey --html survey.html > survey.md", "Write the page to filter as well."),
 )
 
 
@@ -69,29 +70,45 @@ _EXAMPLES = (
     "--from-run",
     "earlier",
     type=click.Path(path_type=Path, file_okay=False),
+    multiple=True,
     metavar="DIR",
-    help="Print the page of the survey in this run directory, and run nothing.",
+    help="Print the page of the survey in this run directory, and run nothing. Repeatable: several "
+    "surveys make one page, and of a cell in several of them the last one counts.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write the survey as one HTML page that can be filtered.",
 )
 def survey(
     plan: tuple[str, ...],
     overrides: Overrides,
     thresholds: bool,
     run_dir: Path | None,
-    earlier: Path | None,
+    earlier: tuple[Path, ...],
+    html: Path | None,
 ) -> int:
     """Run packaged runtimes in all guests, and print a page of what each needs, as Markdown.
 
     PLAN is a plan of packaged runtimes (default: the plan `runtimes`). The options select cells as
     in `foothold run`.
     """
+    from foothold_lab.harness.reporters.atomic_write import write_whole
     from foothold_lab.harness.survey import markdown, read
+    from foothold_lab.harness.survey_page import render
 
     code = OK
-    if earlier is None:
+    if not earlier:
         name = choose_plan(plan, overrides, PLAN)
-        earlier, code = _measure(name, overrides, run_dir, thresholds=thresholds)
-    if code != INTERRUPTED:
-        print_text(markdown(read(earlier)), newline=False)
+        directory, code = _measure(name, overrides, run_dir, thresholds=thresholds)
+        earlier = (directory,)
+    if code == INTERRUPTED:
+        return code
+    found = read(*earlier)
+    if html:
+        write_whole(html, render(found))
+    print_text(markdown(found), newline=False)
     return code
 
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from foothold_lab.harness.dashboard.changes import RunChanges
 from foothold_lab.harness.dashboard.timelines import CellLine, PlanHistory
-from foothold_lab.harness.html_report.page import visible
+from foothold_lab.harness.html_report.document import environment
 from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS, RESULT_WORDS
 from foothold_lab.harness.results_db.flaky import Flaky
 from foothold_lab.harness.results_db.models import Run, State
@@ -99,17 +99,10 @@ def _render(template: str, **values: object) -> bytes:
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("foothold_lab.harness.dashboard"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=visible,
-    )
-    environment.filters |= {"time": _time, "svg": Markup, "seconds": _seconds, "state": _state}
-    environment.globals |= {"signs": RESULT_SIGNS, "words": RESULT_WORDS}
-    return environment
+    made = environment("foothold_lab.harness.dashboard")
+    made.filters |= {"time": _time, "svg": Markup, "seconds": _seconds, "state": _state}
+    made.globals |= {"signs": RESULT_SIGNS, "words": RESULT_WORDS}
+    return made
 
 
 def _time(at: float) -> str:

@@ -10,7 +10,30 @@ be written again without a guest. A new guest in the run is a new column of the 
 * `markdown`   writes the page docs/survey.md
 """
 
-from foothold_lab.harness.survey.loader import FILE, SubjectInfo, SurveyData, read
+from foothold_lab.harness.survey.digest import RequestGroup, main_requests
+from foothold_lab.harness.survey.loader import (
+    FILE,
+    Column,
+    SubjectInfo,
+    Survey,
+    SurveyData,
+    SurveyedCell,
+    read,
+)
 from foothold_lab.harness.survey.markdown import markdown
+from foothold_lab.harness.survey.prose import describe_cell, outcome_word
 
-__all__ = ["FILE", "SubjectInfo", "SurveyData", "markdown", "read"]
+__all__ = [
+    "FILE",
+    "Column",
+    "RequestGroup",
+    "SubjectInfo",
+    "Survey",
+    "SurveyData",
+    "SurveyedCell",
+    "describe_cell",
+    "main_requests",
+    "markdown",
+    "outcome_word",
+    "read",
+]

@@ -24,6 +24,10 @@ from foothold_lab.harness.survey.digest import RequestGroup, group_requests
 from foothold_lab.harness.threshold.bisection import Threshold
 
 FILE = "survey.json"  # beside run.json, with what the run itself does not record
+NONE = "none"  # the limits of a cell that has none
+_SIZED = re.compile(
+    r"rlimit_|ceiling=|memory="
+)  # in limits: the thresholds and the imitation are about these
 _LINES = 2  # lines kept of a program's output
 _MOST = 64 << 10  # bytes of output that are searched
 # a failing sanitizer prints its mappings: addresses, then a name
@@ -55,7 +59,7 @@ class SurveyedCell:
     """A cell: its verdict, the requests of its subject, and the first lines that it printed. `cut`
     means that the trace ended before the subject did, `traced` that a trace exists. `end` is the
     end of its address space, `last_mappings` the last known mappings there. Of a repeated cell this is the
-    worst result; `varied` means that the results differed.
+    worst result; `varied` means that the results differed. `command` runs the cell alone.
     """
 
     verdict: Verdict
@@ -66,11 +70,23 @@ class SurveyedCell:
     traced: bool = True
     address_space_end: int = 0
     last_mappings: tuple[tuple[int, int, str], ...] = ()
+    command: tuple[str, ...] = ()
 
     @property
     def starts(self) -> bool:
         """Did the subject start?"""
         return self.verdict.observed is not None and self.verdict.observed.outcome is Outcome.STARTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A guest and the limits of its cells: one column of a table."""
+
+    guest: str
+    limits: str
+
+    def __str__(self) -> str:
+        return self.guest if self.limits == NONE else f"{self.guest}, {self.limits}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,50 +105,109 @@ class Survey:
     missing_thresholds: Sequence[tuple[str, str, str]] = ()
     unmeasured: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Each guest without a limit, then under those that do not make the address space smaller."""
+        seen = dict.fromkeys((guest, limits) for guest, limits, _ in self.cells)
+        kept = [
+            Column(guest=guest, limits=limits)
+            for guest, limits in seen
+            if limits == NONE or not _SIZED.search(limits)
+        ]
+        order = list(self.guests)
+        kept.sort(key=lambda each: (order.index(each.guest), each.limits != NONE, each.limits))
+        return tuple(kept)
 
-def read(run: Path) -> Survey:
-    """Read a run of a plan of subjects. Raises UsageError if the directory holds no such run."""
-    files = RunFiles(run)
-    try:
-        found: SurveyData = decode(files.read(FILE), SurveyData, str(run / FILE))
-    except OSError as error:
-        raise UsageError(
-            f"{run} holds no survey: {error.strerror or error}", "give the directory of one"
-        ) from error
-    events = list(read_events(run))
-    started = next(each for each in events if isinstance(each, RunStarted))
-    ready = {each.guest: each for each in events if isinstance(each, GuestReady)}
-    same = _same(found.subjects)
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """A run directory with a survey: its files, its own data, and its events."""
+
+    files: RunFiles
+    data: SurveyData
+    started: RunStarted
+    ready: Mapping[str, GuestReady]
+
+
+def read(*runs: Path) -> Survey:
+    """Read runs of plans of subjects; of a cell in several runs, the last one counts. Raises UsageError
+    if a directory holds no such run.
+    """
+    parts = [_run(run) for run in runs]
+    about: dict[str, SubjectInfo] = {}
+    for part in parts:
+        about |= part.data.subjects
+    same = _same(about)
     cells: dict[tuple[str, str, str], SurveyedCell] = {}
     missing: dict[str, str] = {}
-    for cell in started.cells:
-        page_size = ready[cell.guest].facts.page_size if cell.guest in ready else PAGE
-        seen = _seen(files.beneath(f"cells/{cell.id}"), page_size)
+    for part in parts:
+        found, unbooted = _cells(part, same)
+        cells |= found
+        missing |= unbooted
+    ready = {
+        guest: part.ready[guest]
+        for part in parts
+        for guest in dict.fromkeys(cell.guest for cell in part.started.cells)
+        if guest in part.ready
+    }
+    return Survey(
+        date=max(datetime.datetime.fromtimestamp(p.started.at, datetime.UTC) for p in parts).date(),
+        guests={guest: each.facts for guest, each in ready.items()},
+        releases={g: each.facts.release for g, each in ready.items() if each.own_kernel},
+        subjects={name: _about(name, same, about) for name in dict.fromkeys(same.values())},
+        cells=cells,
+        thresholds=[
+            replace(each, subject=same[each.subject]) for p in parts for each in p.data.thresholds
+        ],
+        missing_thresholds=[
+            (guest, same.get(name, name), why)
+            for part in parts
+            for guest, name, why in part.data.missing_thresholds
+        ],
+        unmeasured={guest: why for guest, why in missing.items() if guest not in ready},
+    )
+
+
+def _run(directory: Path) -> _Run:
+    files = RunFiles(directory)
+    try:
+        data = decode(files.read(FILE), SurveyData, str(directory / FILE))
+    except OSError as error:
+        raise UsageError(
+            f"{directory} holds no survey: {error.strerror or error}", "give the directory of one"
+        ) from error
+    events = list(read_events(directory))
+    return _Run(
+        files=files,
+        data=data,
+        started=next(each for each in events if isinstance(each, RunStarted)),
+        ready={each.guest: each for each in events if isinstance(each, GuestReady)},
+    )
+
+
+def _cells(
+    part: _Run, same: Mapping[str, str]
+) -> tuple[dict[tuple[str, str, str], SurveyedCell], dict[str, str]]:
+    """Return the cells of a run, and why each guest that did not boot could not."""
+    cells: dict[tuple[str, str, str], SurveyedCell] = {}
+    missing: dict[str, str] = {}
+    for cell in part.started.cells:
+        ready = part.ready.get(cell.guest)
+        page_size = ready.facts.page_size if ready else PAGE
+        seen = _seen(part.files.beneath(f"cells/{cell.id}"), page_size)
         if seen is None:
             continue
-        if seen.verdict.result is Result.UNSUPPORTED and cell.guest not in ready:
-            missing[cell.guest] = seen.verdict.reason
-            continue
-        if cell.guest in ready:
-            end = cell.limits.ceiling or ready[cell.guest].facts.task_size
+        if ready is None:
+            if seen.verdict.result is Result.UNSUPPORTED:
+                missing[cell.guest] = seen.verdict.reason
+                continue
+        else:
+            end = cell.limits.ceiling or ready.facts.task_size
             seen = replace(seen, address_space_end=end)
+        seen = replace(seen, command=cell.command)
         key = (cell.guest, str(cell.limits), same[cell.subject])
         cells[key] = _worse(cells[key], seen) if key in cells else seen
-    order = dict.fromkeys(cell.guest for cell in started.cells if cell.guest in ready)
-    return Survey(
-        date=datetime.datetime.fromtimestamp(started.at, datetime.UTC).date(),
-        guests={guest: ready[guest].facts for guest in order},
-        releases={guest: ready[guest].facts.release for guest in order if ready[guest].own_kernel},
-        subjects={
-            name: _about(name, same, found.subjects) for name in dict.fromkeys(same.values())
-        },
-        cells=cells,
-        thresholds=[replace(each, subject=same[each.subject]) for each in found.thresholds],
-        missing_thresholds=[
-            (guest, same.get(name, name), why) for guest, name, why in found.missing_thresholds
-        ],
-        unmeasured=missing,
-    )
+    return cells, missing
 
 
 def _same(subjects: Mapping[str, SubjectInfo]) -> dict[str, str]:
@@ -167,7 +242,7 @@ def _seen(files: RunFiles, page_size: int) -> SurveyedCell | None:
     subject_trace = _story(files, page_size)
     lines = _lines(files)
     last_mappings = _listed(files, lines)
-    words = tuple(line.strip() for line in lines if line.strip())[:_LINES]
+    words = tuple(line.strip() for line in lines if any(map(str.isalnum, line)))[:_LINES]
     if subject_trace is None:
         return SurveyedCell(
             verdict=verdict,

@@ -10,23 +10,24 @@ from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Outcome
 from foothold_lab.harness.survey.digest import RequestGroup, main_requests
 from foothold_lab.harness.survey.imitation import compare_imitations
-from foothold_lab.harness.survey.loader import Survey, SurveyedCell
+from foothold_lab.harness.survey.loader import NONE, Column, Survey, SurveyedCell
 from foothold_lab.harness.survey.prose import describe_cell, describe_observation, outcome_word
 from foothold_lab.harness.threshold.bisection import Edge, Threshold, about
 
 # a program may print the path of its image on this machine
 _STORED = re.compile(r"/\S*?/store/([a-z0-9_-]+)-[0-9a-f]{16}")
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)?")
-NONE = "none"  # the limits of a cell that has none
 _HEAD = """\
 # The survey
 
 Which language runtimes, allocators and sanitizers start in which address space, which
 reservations they make, and how little address space is enough. For their maintainers, and for users
 who choose a limit. Measured on {date} by `foothold survey`, which you can run yourself: every
-runtime is a Debian package, and every guest is booted. The sentences are made from the traces of
-the run. Text in quotation marks is the program's own. Words are defined in the
-[glossary](glossary.md).
+runtime is a package of Debian, of the Python package index or of npm, and every guest is booted.
+The sentences are made from the traces of the run. Text in quotation marks is the program's own.
+Words are defined in the [glossary](glossary.md). [survey.html](survey.html) is the same as one page
+to filter; [found.md](found.md) lists the bugs, and [survey-work.md](survey-work.md) what servers
+and databases at work need.
 
 `native`, `docker` and `qemu-user-…` are the machine on which this page was made, with {memory} of
 memory; the other guests have 2 GiB. A runtime that sizes its heap by the memory it finds, as
@@ -37,8 +38,11 @@ describes each address space.
 _STARTS = """\
 ## What starts where
 
-Without any limit, a table for each machine. *moved*: it starts, but an address that it asked for
-was refused or changed. A dash: this was not tried.
+A table for each machine and size of pages. Each guest has a column without a limit, and one for
+each setting of a kernel: `wx=refused` refuses memory that is writable and executable (natively with
+EACCES, in UML 6.1 with EPERM); `mmap_rnd_bits=32` randomises addresses as distributions do.
+*moved*: it starts, but an address that it asked for was refused or changed. A dash: this was not
+tried.
 """
 _RESERVATIONS = """\
 ## By which reservation
@@ -81,8 +85,8 @@ def markdown(survey: Survey) -> str:
     parts = [
         _HEAD.format(date=survey.date.isoformat(), memory=memory),
         _versions(survey), _STARTS, _starts(survey), _DYING, _findings(survey, moved=False), _MOVED,
-        _findings(survey, moved=True), _RESERVATIONS, _reservations(survey), _LIMITS,
-        _thresholds(survey), _unfound(survey), _below(survey), _agreement(survey),
+        _findings(survey, moved=True), _RESERVATIONS, _reservations(survey),
+        _LIMITS if survey.thresholds or survey.missing_thresholds else "", _thresholds(survey), _unfound(survey), _below(survey), _agreement(survey),
         _imitated(survey),
         *(f"Not measured: {guest}: {why}.\n" for guest, why in survey.unmeasured.items()),
     ]  # fmt: skip
@@ -125,15 +129,16 @@ def _versions(survey: Survey) -> str:
 
 
 def _starts(survey: Survey) -> str:
-    machines: dict[str, list[str]] = {}
-    for guest, facts in survey.guests.items():
-        machines.setdefault(facts.machine, []).append(guest)
+    machines: dict[tuple[str, int], list[Column]] = {}
+    for column in survey.columns:
+        facts = survey.guests[column.guest]
+        machines.setdefault((facts.machine, facts.page_size), []).append(column)
     return "\n".join(
         [
             _everywhere(survey),
             *(
-                f"### {machine}\n\n{_starts_on(survey, guests)}"
-                for machine, guests in machines.items()
+                f"### {machine}, pages of {page_size >> 10} KiB\n\n{_starts_on(survey, columns)}"
+                for (machine, page_size), columns in machines.items()
             ),
         ]
     )
@@ -150,27 +155,27 @@ def _everywhere(survey: Survey) -> str:
     return _wrapped(f"{told}: {'; '.join(well)}." if well else f"{told}.")
 
 
-def _starts_on(survey: Survey, guests: Sequence[str]) -> str:
-    def word(guest: str, subject: str) -> str:
-        seen = survey.cells.get((guest, NONE, subject))
+def _starts_on(survey: Survey, columns: Sequence[Column]) -> str:
+    def word(column: Column, subject: str) -> str:
+        seen = survey.cells.get((column.guest, column.limits, subject))
         return outcome_word(seen) if seen else "-"
 
     rows = (
-        [_named(survey, subject), *(word(guest, subject) for guest in guests)]
+        [_named(survey, subject), *(word(column, subject) for column in columns)]
         for subject in survey.subjects
     )
-    return _table(["", *guests], (row for row in rows if set(row[1:]) != {"-"}))
+    return _table(["", *map(str, columns)], (row for row in rows if set(row[1:]) != {"-"}))
 
 
 def _groups(
     survey: Survey, subject: str, key: Callable[[SurveyedCell], object]
-) -> Iterator[tuple[list[str], SurveyedCell]]:
-    """Group the guests with the same key, with the cell of the first guest of each group."""
-    groups: dict[object, tuple[list[str], SurveyedCell]] = {}
-    for guest in survey.guests:
-        seen = survey.cells.get((guest, NONE, subject))
+) -> Iterator[tuple[list[Column], SurveyedCell]]:
+    """Group the columns with the same key, with the cell of the first column of each group."""
+    groups: dict[object, tuple[list[Column], SurveyedCell]] = {}
+    for column in survey.columns:
+        seen = survey.cells.get((column.guest, column.limits, subject))
         if seen is not None and seen.verdict.observed is not None:
-            groups.setdefault(key(seen), ([], seen))[0].append(guest)
+            groups.setdefault(key(seen), ([], seen))[0].append(column)
     yield from groups.values()
 
 
@@ -197,15 +202,19 @@ def _findings(survey: Survey, *, moved: bool) -> str:
     """Describe the subjects that start at another address; or those that do not start."""
     told: dict[str, list[str]] = {}  # runtimes with the same text share an item
     for subject in survey.subjects:
-        for guests, seen in _groups(survey, subject, _denial):
+        for columns, seen in _groups(survey, subject, _denial):
             if outcome_word(seen) != "starts" and seen.starts is moved:
-                bits = dict.fromkeys(f"{survey.guests[guest].bits}" for guest in guests)
-                where = f"{abbreviate_guests(guests)} ({' and '.join(bits)} bits)"
+                bits = dict.fromkeys(f"{survey.guests[each.guest].bits}" for each in columns)
+                where = f"{_abbreviated(columns)} ({' and '.join(bits)} bits)"
                 told.setdefault(f"{where}: {describe_cell(seen)}", []).append(
                     _named(survey, subject)
                 )
     items = (f"* **{'; '.join(names)}**, {what}" for what, names in told.items())
     return "".join(map(_wrapped, items)) or "Nothing.\n"
+
+
+def _abbreviated(columns: Sequence[Column]) -> str:
+    return abbreviate_guests(list(map(str, columns)))
 
 
 def abbreviate_guests(guests: Sequence[str]) -> str:
@@ -230,9 +239,9 @@ def _reservations(survey: Survey) -> str:
         if all(seen.traced and not seen.requests for _, seen in groups):
             modest.append(_named(survey, subject))
             continue
-        for guests, seen in groups:
+        for columns, seen in groups:
             name = _named(survey, subject)
-            where = "everywhere" if len(groups) == 1 else abbreviate_guests(guests)
+            where = "everywhere" if len(groups) == 1 else _abbreviated(columns)
             shown = main_requests(seen.requests)
             if not shown:
                 asked = "nothing large, no address" if seen.traced else "not traced"

@@ -29,6 +29,8 @@ def outcome_word(seen: SurveyedCell) -> str:
 def describe_cell(seen: SurveyedCell) -> str:
     """Describe a cell whose subject did not get what it asked for, or did not start."""
     denied = [each for each in seen.requests if not each.granted]
+    if not seen.starts and not any(each.refused for each in denied) and (call := _refused(seen)):
+        return f"The kernel refuses {call}. {_ending(seen)}"
     if not denied:
         return f"{_undenied(seen)} {_ending(seen)}"
     group = max(denied, key=lambda each: (each.first.length, each.count))
@@ -38,7 +40,7 @@ def describe_cell(seen: SurveyedCell) -> str:
 
 
 def _undenied(seen: SurveyedCell) -> str:
-    """Describe a subject that died although the kernel granted all its requests."""
+    """Describe a subject that died although the kernel granted all its requests for addresses."""
     if not seen.traced:
         return "It was not traced."
     if seen.requests:
@@ -60,6 +62,14 @@ def _undenied(seen: SurveyedCell) -> str:
     if there:
         why += f"; {there[2] or 'a mapping'} lies in it at {there[0]:#x}"
     return f"{nothing}. The range that it names, {start:#x}-{end:#x}, {why}."
+
+
+def _refused(seen: SurveyedCell) -> str:
+    """Return the last call that was refused, without what its errno means in words."""
+    observed = seen.verdict.observed
+    calls = observed.evidence.get("refused", "") if observed else ""
+    last = re.sub(r" \([A-Z][^()]*\)$", "", calls.rpartition("; ")[2])
+    return last and f"`{last}`"
 
 
 def _answer(group: RequestGroup) -> str:

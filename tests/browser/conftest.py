@@ -13,11 +13,13 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
+from foothold_lab.harness import survey_page
 from foothold_lab.harness.html_report.page import render
 from foothold_lab.harness.html_report.read import read_run
 from foothold_lab.harness.model.verdict import Result
+from foothold_lab.harness.survey import read
 from tests.browser.chromium import chromium, missing
-from tests.unit.html_report import runs
+from tests.unit.html_report import runs, surveys
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,7 +38,7 @@ def chrome() -> Iterator[Chrome]:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pages to look at: a run with every result, compared; a hostile one; a large one."""
+    """Pages to look at: a run with every result, compared; a hostile one; a large one; a survey."""
     folder = tmp_path_factory.mktemp("pages")
     earlier = read_run(runs.write(folder / "earlier", runs.events()))
     run = read_run(runs.write(folder / "run", runs.events(Result.FAIL)))
@@ -44,6 +46,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hostile = read_run(runs.hostile(folder / "hostile"))
     (folder / "hostile.html").write_bytes(render(hostile))
     (folder / "large.html").write_bytes(render(read_run(runs.large(folder / "large"))))
+    survey = read(surveys.write(folder / "survey"))
+    (folder / "survey.html").write_bytes(survey_page.render(survey))
     return folder
 
 

@@ -286,7 +286,7 @@ def test_the_page(run: Path) -> None:
     page = markdown(survey)
     assert "Measured on 2027-01-15 by `foothold survey`" in page
     assert "Kernels: uml-6.12 of-uml-6.12.\nRuntimes: Go 1.24.4, ThreadSanitizer 14.2.0." in page
-    assert "### x86_64\n\n|  | native | uml-6.12 |\n" in page
+    assert "### x86_64, pages of 4 KiB\n\n|  | native | uml-6.12 |\n" in page
     assert "| Go | starts | *moved* |" in page
     assert "| ThreadSanitizer | starts | **dies**, not always |" in page
     assert "0 of 2 start in all guests, at the addresses that they ask for." in page

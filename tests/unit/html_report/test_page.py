@@ -13,7 +13,8 @@ import pytest
 from msgspec import structs
 
 from foothold_lab.harness.cli import main
-from foothold_lab.harness.html_report.page import render, visible
+from foothold_lab.harness.html_report.document import visible
+from foothold_lab.harness.html_report.page import render
 from foothold_lab.harness.html_report.read import read_run
 from foothold_lab.harness.html_report.reporter import HtmlReporter
 from foothold_lab.harness.model.escape import escape_line
