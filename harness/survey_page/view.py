@@ -18,7 +18,7 @@ from foothold_lab.harness.survey import (
     outcome_word,
 )
 
-# a shape for each word, so that no result is told by its colour alone
+# a shape for each word, so that no result depends on its colour
 SIGNS = {
     "starts": "✓",
     "moved": "→",
