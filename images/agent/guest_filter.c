@@ -8,6 +8,8 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -17,7 +19,8 @@
 	(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | \
 		CLONE_NEWCGROUP)
 #define X32_CALLS 0x40000000 /* and above: asm/unistd.h of x86 */
-#define MOST_STATEMENTS 160
+#define MOST_STATEMENTS 200
+#define LINEAR 4 /* so many numbers are compared one after the other */
 
 /* Numbers that older headers lack. They are the same on all architectures. */
 enum {
@@ -145,18 +148,45 @@ static size_t first_argument(void)
 	return offsetof(struct seccomp_data, args) + low;
 }
 
+static int compare_numbers(const void *one, const void *other)
+{
+	return *(const int *)one - *(const int *)other;
+}
+
+/* Refuse the loaded number if it is one of these, which are sorted, and allow all others. By
+ * bisection: the kernel runs the filter at each call of a program in UML in seccomp mode, whose own
+ * filter cannot be cached. 60 comparisons made a cell of uml-7.2 3 % slower. */
+static void search(struct code *code, const int *sorted, size_t count)
+{
+	if (count > LINEAR) {
+		size_t lower = count / 2;
+		struct sock_filter *upper = &code->statement[code->count];
+		add(code, (struct sock_filter)BPF_JUMP(
+				  BPF_JMP | BPF_JGE, (unsigned)sorted[lower], 0, 0));
+		unsigned short begins = code->count;
+		search(code, sorted, lower);
+		upper->jt = (unsigned char)(code->count - begins);
+		search(code, sorted + lower, count - lower);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		skip_unless(code, BPF_JEQ, (unsigned)sorted[i], 1);
+		fail(code, EPERM);
+	}
+	allow(code);
+}
+
 static void write_filter(struct code *code)
 {
+	int sorted[REFUSED];
+	memcpy(sorted, refused, sizeof refused);
+	qsort(sorted, REFUSED, sizeof *sorted, compare_numbers);
 	load(code, offsetof(struct seccomp_data, arch));
 	add(code, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, AUDIT_ARCH_HERE, 1, 0));
 	fail(code, ENOSYS);
 	load(code, offsetof(struct seccomp_data, nr));
 	skip_unless(code, BPF_JGE, X32_CALLS, 1);
 	fail(code, ENOSYS);
-	for (size_t i = 0; i < REFUSED; i++) {
-		skip_unless(code, BPF_JEQ, (unsigned)refused[i], 1);
-		fail(code, EPERM);
-	}
 	skip_unless(code, BPF_JEQ, CLONE3, 1);
 	fail(code, ENOSYS);
 	skip_unless(code, BPF_JEQ, SYS_clone, 4);
@@ -171,7 +201,7 @@ static void write_filter(struct code *code)
 	allow(code);
 	fail(code, EAFNOSUPPORT);
 #endif
-	allow(code);
+	search(code, sorted, REFUSED);
 }
 
 int guest_filter_install(void)
