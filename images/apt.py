@@ -43,7 +43,7 @@ LARGEST_FILE = 4 << 30  # bytes of a file in a package; the largest that images 
 _BLOCK = 1 << 20
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 INDEX_DEADLINE = 300  # seconds that the download of an index may take
-_VERBS = ("update", "install")  # of apt-get
+_VERBS = ("update", "install", "download")  # of apt-get
 # an update that downloads no index of packages; apt.conf(5), Acquire::IndexTargets
 _NO_INDEX = ("-o", "Acquire::IndexTargets::deb::Packages::DefaultEnabled=false")
 # commands of this machine that apt-get would run: apt.conf(5)
@@ -241,11 +241,11 @@ class Apt:
                     f"Dir::Cache::archives={archives}",
                     "-o",
                     f"APT::Status-Fd={status}",
-                    "--download-only",
-                    "--yes",
-                    "install",
+                    # not `install`, which also downloads what the packages depend on
+                    "download",
                     *(f"{deb.package}={deb.version}" for deb in missing),
                     keep=(status,),
+                    directory=archives,
                 )
             self._progress(f"downloaded {total >> 20} MiB in {time.monotonic() - started:.1f} s")
         absent = [deb.file for deb in debs if not self.has(deb)]
@@ -420,8 +420,9 @@ class Apt:
         *arguments: str,
         keep: tuple[int, ...] = (),
         limit: float | None = None,
+        directory: Path | None = None,
     ) -> str:
-        """Run apt-get. It also holds the lock, which stays held if this process is killed.
+        """Run apt-get, in a directory if it is given. It also holds the lock, which stays held if this process is killed.
 
         With a `limit` in seconds, it reports that it waits, and ends after that time.
         """
@@ -474,6 +475,7 @@ class Apt:
             text=True,
             errors="backslashreplace",
             pass_fds=(held, *keep),
+            cwd=directory,
             env=self._tools.environment(KEYS),
         ) as process:
             self._running.add(process)

@@ -110,12 +110,14 @@ class Archive:
         *,
         version: str = "1.0",
         architecture: str = "amd64",
+        depends: str = "",
     ) -> Deb:
         """Add a package. Another version of it is removed from the index, not from the pool."""
         control = (
             f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: t <t@t>\n"
             "Description: test\n"
         )
+        control += f"Depends: {depends}\n" if depends else ""
         members = members or [file(f"./usr/share/{name}/version", version.encode())]
         data = package(members, control)
         place = f"pool/{name}_{version}_{architecture}.deb"

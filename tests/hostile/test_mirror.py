@@ -140,7 +140,7 @@ def test_a_wrong_package_is_refused(tmp_path: Path, mirror: Mirror, fault: str) 
     one = Apt(Cache(tmp_path / "cache"))
     debs = one.resolve(WANTED)
     PACKAGE_FAULTS[fault](mirror, debs[0])
-    with pytest.raises(ImageError, match="apt-get install of bookworm/amd64 failed"):
+    with pytest.raises(ImageError, match="apt-get download of bookworm/amd64 failed"):
         one.fetch(WANTED, debs)
     assert not one.has(debs[0])
 
@@ -246,3 +246,17 @@ def test_setup_keeps_a_mirror_only_if_it_is_signed(
     assert configuration.read_text() == f'mirror = "{mirror.url}"\n'
     assert not [path for path in mirror.requests if "Packages" in path]
     assert [deb.package for deb in Apt(Cache(tmp_path / "cache")).resolve(WANTED)] == ["base"]
+
+
+def test_downloads_no_dependency_that_the_set_leaves_out(
+    tmp_path: Path, archive: Archive, mirror: Mirror
+) -> None:
+    """It downloaded 160 MB for the default plan that no image uses."""
+    archive.add("library")
+    archive.add("program", depends="library")
+    archive.publish()
+    one = Apt(Cache(tmp_path / "cache"))
+    wanted = PackageSet(suite=SUITE, packages=("program",), only=("program",))
+    one.fetch(wanted, one.resolve(wanted))
+    assert [path.name for path in one.debs.iterdir()] == ["program_1.0_amd64.deb"]
+    assert not [path for path in mirror.requests if "library" in path]
