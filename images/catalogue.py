@@ -43,6 +43,7 @@ from foothold_lab.images.debian_arch import (
     ARMHF,
     EMULATORS,
     I386,
+    LOONG64,
     MIPS64EL,
     PORTS,
     PPC64EL,
@@ -205,6 +206,7 @@ _MODULES_APART = {
     "linux-ppc64le-64k": "linux-base-powerpc64le-64k",
     "linux-ppc64le": "linux-base-powerpc64le",
     "linux-s390x": "linux-base-s390x",
+    "linux-loong64": "linux-base-loong64",
     "linux-armhf": "linux-base-armmp-lpae",
 }
 
@@ -238,6 +240,13 @@ def _all() -> Iterator[Recipe]:
     yield Recipe(
         name=HEADERS, make=make_headers, packages=HEADERS_PACKAGES, sources=made_by, space=30 * MIB
     )
+    yield Recipe(
+        name=compiler.LINKER,
+        make=make_tool,
+        packages=compiler.LINKER_PACKAGES,
+        sources=made_by,
+        space=100 * MIB,
+    )
     for port in PORTS.values():
         yield from _port(port)
     yield _compiled("shim", AMD64, make_shim)
@@ -264,6 +273,7 @@ def _all() -> Iterator[Recipe]:
         ("qemu-riscv", "trixie", "qemu-system-riscv", "opensbi"),
         ("qemu-ppc", "trixie", "qemu-system-ppc"),
         ("qemu-s390x", "trixie", "qemu-system-s390x"),
+        ("qemu-loongarch", "trixie", "qemu-system-misc", "qemu-efi-loongarch64"),
         ("qemu-mips", "trixie", "qemu-system-mips"),
         (EMULATORS, "bookworm", "qemu-user"),
         ("qemu-user-trixie", "trixie", "qemu-user"),
@@ -288,6 +298,7 @@ def _all() -> Iterator[Recipe]:
         ("ppc64le-64k", PPC64EL, "forky", "linux-image-powerpc64le-64k"),
         ("ppc64le", PPC64EL, "forky", "linux-image-powerpc64le"),
         ("s390x", S390X, "forky", "linux-image-s390x"),
+        ("loong64", LOONG64, "forky", "linux-image-loong64"),
         ("mips64el", MIPS64EL, "bookworm", "linux-image-loongson-3"),
         ("armhf", ARMHF, "forky", "linux-image-armmp-lpae"),
     ):
@@ -305,12 +316,12 @@ def _all() -> Iterator[Recipe]:
 
 
 _BASE: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}
-# The default: images for the usual guests of this machine, and for programs of other machines in the
-# default plan. Those for kernels of other machines and of other releases are built when such a guest
-# is requested.
-_EMULATED = tuple(
-    port.image(part) for port in (ARM64, RISCV64, I386) for part in ("agent", "userland", "root")
-)
+# The default: images for the usual guests of this machine, and for those of the default plan. Those for
+# other machines and other releases are built when such a guest is requested.
+_EMULATED = (
+    *(ARM64.image(part) for part in ("agent", "userland", "root")),
+    "qemu-arm", "linux-arm64-16k", "initrd-arm64-16k",
+)  # fmt: skip
 _FOR_THIS_MACHINE = (
     "agent", "userland", "root", "shim", "strace", EMULATORS, "qemu-x86_64", "cloud-x86_64",
     "initrd-x86_64", *(f"uml-{suite}" for suite in _UML_SUITES),

@@ -20,6 +20,7 @@ from foothold_lab.images.manifest import MANIFEST
 from foothold_lab.images.recipes import Materials, library_directories, make_tool
 
 CLANG, HEADERS = "clang", "kernel-headers"  # images for all machines
+LINKER = "binutils-loong64"
 SYSROOT = "sysroot"  # the kind of image with the C library of a port
 AGENT = Path(__file__).with_name("agent")
 SHIM = Path(__file__).with_name("shim")
@@ -33,6 +34,14 @@ CLANG_PACKAGES = PackageSet(
     only=(
         rf"(clang|lld|libclang-common)-{_VERSION}(-dev)?|(libclang-cpp|libllvm){_VERSION}",
         r"libc6|libgcc-s1|libstdc\+\+6|zlib1g|libzstd1|libffi8|libedit2|libbsd0|libmd0|libtinfo6",
+    ),
+)
+LINKER_PACKAGES = PackageSet(
+    suite="trixie",
+    packages=("binutils-loongarch64-linux-gnu",),
+    only=(
+        "binutils-loongarch64-linux-gnu",
+        "libc6|libgcc-s1|libstdc\\+\\+6|zlib1g|libzstd1|libjansson4|libsframe1",
     ),
 )
 # one package for all machines since Linux 6.10
@@ -112,8 +121,9 @@ def command(images: Callable[[str], Path], port: Port) -> list[str | Path]:
     clang, headers = images(CLANG), images(HEADERS) / "usr/include"
     sysroot = images(port.image(SYSROOT))
     [gcc] = (sysroot / "usr/lib/gcc" / port.triplet).iterdir()
+    linker = f"--ld-path={images(LINKER)}/usr/bin/{port.linker}" if port.linker else "-fuse-ld=lld"
     return [
-        clang / f"usr/lib/llvm-{_VERSION}/bin/clang", f"--target={port.triplet}", "-fuse-ld=lld",
+        clang / f"usr/lib/llvm-{_VERSION}/bin/clang", f"--target={port.triplet}", linker,
         f"--sysroot={sysroot}", f"--gcc-install-dir={gcc}",
         "-idirafter", headers / port.libraries, "-idirafter", headers,
     ]  # fmt: skip
@@ -121,7 +131,7 @@ def command(images: Callable[[str], Path], port: Port) -> list[str | Path]:
 
 def needs(port: Port) -> tuple[str, ...]:
     """Return the images that `command` uses."""
-    return (CLANG, HEADERS, port.image(SYSROOT))
+    return (CLANG, HEADERS, port.image(SYSROOT), *((LINKER,) if port.linker else ()))
 
 
 def make_agent(materials: Materials, out: Path) -> None:

@@ -20,6 +20,7 @@ class Port:
     triplet: its name for compilers. libc_suite: suite of the C library of static programs.
     emulator: qemu-user's program for it, empty for the host's own port. emulators: the image with
         that program.
+    linker: GNU ld's program for it, where clang's own linker does not do.
     pointer_size: in bytes.
     """
 
@@ -32,6 +33,7 @@ class Port:
     libc_suite: str = "bookworm"
     emulator: str = ""
     emulators: str = EMULATORS
+    linker: str = ""
     pointer_size: int = 8
 
     @property
@@ -98,6 +100,18 @@ S390X = Port(
     triplet="s390x-linux-gnu",
     emulator="qemu-s390x",
 )
+LOONG64 = Port(
+    name="loong64",
+    machine="loongarch64",
+    libraries="loongarch64-linux-gnu",
+    loader="/lib64/ld-linux-loongarch-lp64d.so.1",
+    suite="forky",  # bookworm and trixie do not have this port
+    triplet="loongarch64-linux-gnu",
+    libc_suite="trixie",
+    emulator="qemu-loongarch64",
+    emulators="qemu-user-trixie",  # under bookworm's its programs die of SIGILL
+    linker="loongarch64-linux-gnu-ld",  # lld 19 links the resolvers of a static glibc wrongly
+)
 MIPS64EL = Port(
     name="mips64el",
     machine="mips64",
@@ -118,5 +132,6 @@ ARMHF = Port(
     pointer_size=4,
 )
 PORTS: Mapping[str, Port] = {
-    port.name: port for port in (AMD64, ARM64, I386, RISCV64, PPC64EL, S390X, MIPS64EL, ARMHF)
+    port.name: port
+    for port in (AMD64, ARM64, I386, RISCV64, PPC64EL, S390X, LOONG64, MIPS64EL, ARMHF)
 }

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from foothold_lab.harness.guests.base import Tracer
 from foothold_lab.images.debian_arch import (
     AMD64,
     ARM64,
     ARMHF,
     EMULATORS,
     I386,
+    LOONG64,
     MIPS64EL,
     PPC64EL,
     RISCV64,
@@ -38,6 +40,7 @@ class Architecture:
     bus: of virtio devices.
     options: further options of QEMU.
     has_snapshots: whether a guest can be restored from a snapshot.
+    tracer: what records the system calls of a subject without faults.
     scale: how many times slower than native an emulated program is (measured, with a margin).
     memory: in MiB.
     accelerators: tried in turn.
@@ -61,6 +64,7 @@ class Architecture:
     bus: str = "pci"
     options: tuple[str, ...] = ()
     has_snapshots: bool = True
+    tracer: Tracer = "strace"
     also_runs: tuple[str, ...] = ()
 
     @property
@@ -228,6 +232,22 @@ S390X_64 = Architecture(
     bus="ccw",
     scale=30.0,
 )
+LOONG64_16K = Architecture(
+    name="loong64",
+    port=LOONG64,
+    system="usr/bin/qemu-system-loongarch64",
+    board="virt",
+    processor="la464",
+    tool="qemu-loongarch",
+    kernel="linux-loong64",
+    initrd="initrd-loong64",
+    console="ttyS0,115200",
+    boot_line=(*_QUICK, f"{_SKIPPED},i8042_init"),  # with i8042_init it oopses
+    scale=30.0,
+    options=("-bios", "../qemu-efi-loongarch64/QEMU_EFI.fd"),  # without ACPI there is no PCI
+    memory=512,  # with 256 the kernel has no memory left
+    tracer="agent",  # the kernel hangs under `strace -DD` (measured)
+)
 MIPS64 = Architecture(
     name="mips64el",
     port=MIPS64EL,
@@ -260,7 +280,7 @@ ARCHITECTURES = (
     X86_64, X86_64_LA57, X86_64_OLD, X86_64_NEW, I386_PAE, I386_4G,
     ARM64_VA48, ARM64_VA52, ARM64_16K, ARM64_16K_VA52,
     RISCV64_SV39, RISCV64_SV48, RISCV64_SV57,
-    PPC64LE_64K, PPC64LE, S390X_64, MIPS64, ARMV7,
+    PPC64LE_64K, PPC64LE, S390X_64, LOONG64_16K, MIPS64, ARMV7,
 )  # fmt: skip
 
 

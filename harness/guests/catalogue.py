@@ -212,7 +212,7 @@ def _qemu_guest(name: str, architecture: Architecture, kernel: qemu.QemuKernel) 
     return GuestType(
         name=name,
         make=lambda config: VirtualMachine(name, qemu.Qemu(architecture, config, kernel)),
-        capabilities=qemu.CAPABILITIES,
+        capabilities=qemu.capabilities(architecture),
         images=("agent", *architecture.images),
         cell_seconds=0.55 * architecture.scale / X86_64.scale,
         boot_seconds=1.3,

@@ -33,7 +33,7 @@ _MOVING = frozenset(
 _EXEMPT = frozenset({"rlimit_memlock", "rlimit_nproc"})
 # machines whose system calls the agent can change: images/agent/syscall_regs.h
 _FAULT_MACHINES = (
-    "x86_64", "aarch64", "riscv64", "i386", "ppc64le", "mips64", "arm",
+    "x86_64", "aarch64", "riscv64", "i386", "ppc64le", "loongarch64", "mips64", "arm",
 )  # fmt: skip
 _OTHER_GUEST = "take a guest with a kernel of its own: UML or QEMU"
 

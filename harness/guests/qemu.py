@@ -25,11 +25,12 @@ from foothold_lab.harness.guests.base import (
 from foothold_lab.harness.guests.kvm_probe import Kvm
 from foothold_lab.harness.guests.snapshot import Monitor, Snapshot
 from foothold_lab.harness.guests.virtual_machine import Start
-from foothold_lab.harness.guests.vm_process import IMAGE_LIST, Launch, VmProcess
+from foothold_lab.harness.guests.vm_process import IMAGE_LIST, STRACE, Launch, VmProcess
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.transport.keys import Keys
+from foothold_lab.harness.transport.supervised import OWN_TRACER
 from foothold_lab.images import disks, initramfs
 from foothold_lab.images.errors import ImageError
 
@@ -38,7 +39,11 @@ _KVM_PROCESSOR = "max,-arch-capabilities"
 # where KVM works, a guest boots in about one second; where it does not, it may hang
 _KVM_SECONDS = 8.0
 _RESTORE_SECONDS = 10.0  # a restored guest answers within half a second (measured)
-CAPABILITIES = Capabilities(own_kernel=True)
+
+
+def capabilities(architecture: Architecture) -> Capabilities:
+    """Return what a guest of this machine can do."""
+    return Capabilities(own_kernel=True, tracer=architecture.tracer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +96,6 @@ class Qemu:
     host. `accelerators` are tried in turn, instead of those of the architecture.
     """
 
-    capabilities = CAPABILITIES
     paths = GuestPaths()
 
     def __init__(
@@ -103,6 +107,7 @@ class Qemu:
         accelerators: Sequence[str] = (),
     ) -> None:
         self.scale = architecture.scale
+        self.capabilities = capabilities(architecture)
         self.boot_record = BootRecord()
         self._architecture = architecture
         self._config = config
@@ -307,6 +312,7 @@ class Qemu:
                 environment={"QEMU_MODULE_DIR": str(tool / "usr/lib/x86_64-linux-gnu/qemu")},
                 descriptors=how.descriptors,
                 payload=self._payload,
+                tracer=OWN_TRACER if self.capabilities.tracer == "agent" else STRACE,
             )
         )
         self.boot_record.provenance["accelerator"] = how.accelerator

@@ -59,6 +59,7 @@ class Launch:
     cpu: the processor that it is pinned to; None: any.
     descriptors: stay open in it beside the connection.
     payload: returns what is sent to the guest before its hello; None: nothing.
+    tracer: path of strace in the guest, or OWN_TRACER.
     """
 
     agent: Path
@@ -70,6 +71,7 @@ class Launch:
     environment: Mapping[str, str] = field(default_factory=dict)
     descriptors: tuple[int, ...] = ()
     payload: Callable[[], bytes] | None = None
+    tracer: str = STRACE
 
 
 class _Failure:
@@ -176,7 +178,7 @@ class VmProcess:
     ) -> Iterator[Stream]:
         """Start a program under the guest's agent."""
         assert self._ssh, "connect first"
-        arguments = agent_arguments(limits, argv, how, STRACE)
+        arguments = agent_arguments(limits, argv, how, self._launch.tracer)
         try:
             stream = self._ssh.open((AGENT, "run"), deadline)
         except OSError as error:

@@ -186,7 +186,8 @@ static inline void skip_call(registers *all, int error)
 	all->orig_eax = NO_CALL;
 	set_call_result(all, -error);
 }
-#elif defined __aarch64__ || defined __riscv || defined __powerpc64__ || defined __mips64
+#elif defined __aarch64__ || defined __riscv || defined __powerpc64__ || defined __loongarch64 ||  \
+	defined __mips64
 #include <elf.h>
 #include <sys/uio.h>
 
@@ -433,6 +434,67 @@ static inline void skip_call(registers *all, int error)
 {
 	all->gpr[0] = (unsigned long)NO_CALL;
 	all->gpr[3] = (unsigned long)-error;
+}
+#elif defined __loongarch64
+#include <asm/ptrace.h>
+
+#define AUDIT_ARCH_HERE AUDIT_ARCH_LOONGARCH64
+#define SYSCALL_AND_TRAP 0x002a0005002b0000ULL /* syscall 0; break 5 */
+typedef struct user_pt_regs registers;
+
+static inline int get_registers(pid_t tid, registers *all)
+{
+	return transfer_registers(PTRACE_GETREGSET, tid, NT_PRSTATUS, all, sizeof *all);
+}
+static inline int set_registers(pid_t tid, const registers *all)
+{
+	registers copy = *all;
+	return transfer_registers(PTRACE_SETREGSET, tid, NT_PRSTATUS, &copy, sizeof copy);
+}
+static inline uint64_t program_counter(const registers *all)
+{
+	return all->csr_era;
+}
+static inline int64_t call_result(const registers *all)
+{
+	return (int64_t)all->regs[4];
+}
+static inline void set_call_result(registers *all, int64_t value)
+{
+	all->regs[4] = (uint64_t)value;
+}
+
+static inline struct call current_call(const registers *all)
+{
+	const unsigned long *regs = all->regs;
+	return (struct call){
+		(long)regs[11], {all->orig_a0, regs[5], regs[6], regs[7], regs[8], regs[9]}};
+}
+
+/* The first argument shares its register with the result: set the result last. */
+static inline void set_call_arguments(registers *all, const struct call *call)
+{
+	all->orig_a0 = call->arguments[0];
+	for (int i = 0; i < 6; i++)
+		all->regs[4 + i] = call->arguments[i];
+}
+
+static inline void prepare_call(registers *all, const struct call *call)
+{
+	all->regs[11] = (uint64_t)call->number;
+	set_call_arguments(all, call);
+}
+
+static inline void repeat_call(registers *all, const struct call *call)
+{
+	all->csr_era -= SYSCALL_BYTES;
+	prepare_call(all, call);
+}
+
+static inline void skip_call(registers *all, int error)
+{
+	all->regs[11] = (uint64_t)NO_CALL;
+	set_call_result(all, -error);
 }
 #elif defined __mips64 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define AUDIT_ARCH_HERE AUDIT_ARCH_MIPSEL64

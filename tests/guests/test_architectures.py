@@ -38,6 +38,7 @@ MACHINES = [
     ("qemu-ppc64le", 46, 4, True, HIGH, HIGH),
     ("qemu-s390x", 64, 5, True, HIGH, HIGH),
     ("qemu-mips64el", 40, 3, True, HIGH, HIGH),
+    ("qemu-loong64", 47, 3, True, HIGH, HIGH),
     ("qemu-armhf", 32, 3, True, LOW, LOW),
     ("qemu-user-arm64", 47, 4, True, HIGH, HIGH),
     ("qemu-user-arm64-39bit", 39, 3, False, DIES, LOW),
@@ -58,9 +59,9 @@ MACHINES = [
     ("qemu-user-s390x-10.0", 47, 4, True, HIGH, HIGH),
 ]
 # as ppc64le-64k, or slow: the first boots without a snapshot
-WEEKLY = ("qemu-mips64el", "qemu-armhf", "qemu-ppc64le")
+WEEKLY = ("qemu-mips64el", "qemu-armhf", "qemu-ppc64le", "qemu-loong64")
 # pages that are not of 4 KiB
-PAGES = {"16k": 16 << 10, "64k": 64 << 10, "qemu-mips64el": 16 << 10}
+PAGES = {"16k": 16 << 10, "64k": 64 << 10, "qemu-mips64el": 16 << 10, "qemu-loong64": 16 << 10}
 # a large reservation at a hint, some of it used: what a runtime does, as short as can be
 PROBE = """
 #include <stdio.h>

@@ -367,8 +367,8 @@ def test_the_jobs_of_a_matrix_cover_all_cells(
     shards = [] if count is None else ["--shards", str(count)]
     assert main.main(["plan", "default", *asked, "--github-matrix", *shards]) == 0
     jobs = json.loads(capsys.readouterr().out)["include"]
-    assert len(jobs) == min(count or 9, 18)
-    assert sum(job["cells"] for job in jobs) == 18
+    assert len(jobs) == min(count or 7, 15)
+    assert sum(job["cells"] for job in jobs) == 15
     listed = []
     for job in jobs:
         program, command, *words = job["command"].split()

@@ -15,7 +15,8 @@ from foothold_lab.images.recipes import Materials
 @pytest.mark.parametrize("port", PORTS.values(), ids=lambda port: port.name)
 def test_one_compiler_serves_every_machine(port: Port) -> None:
     recipe = RECIPES[port.image("agent")]
-    assert recipe.needs == ("clang", "kernel-headers", port.image("sysroot"))
+    linker = ("binutils-loong64",) if port.name == "loong64" else ()
+    assert recipe.needs == ("clang", "kernel-headers", port.image("sysroot"), *linker)
     assert port.image("agent") in COMPILED
 
 
