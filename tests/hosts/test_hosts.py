@@ -12,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness import __version__
+from foothold_lab.harness.cli.context import make_builder, read_plan
+from foothold_lab.harness.plan import Selection
+from foothold_lab.harness.runner.preparation import images_of
 from foothold_lab.images.mirror import CHOOSE_MIRROR
+from foothold_lab.images.transfer import pack
 from tests.hosts.machine import DISTRIBUTIONS, Machine, machine
 from tests.hosts.survey import prepare, run_default_plan, unsupported
 
@@ -51,3 +56,25 @@ def _refuses_without_a_mirror(host: Machine, user: str) -> None:
         done = host.run(user, "./foothold", *argv)
         assert CHOOSE_MIRROR in " ".join((done.stdout + done.stderr).split()), argv
         assert done.returncode == (0 if argv == ["doctor"] else 3), argv
+
+
+def test_packed_images_serve_another_user_and_distribution_without_a_network(
+    tmp_path: Path,
+) -> None:
+    """The images of this machine, at the path of this user, in a host like Fedora."""
+    builder = make_builder()
+    names = images_of(read_plan("default", builder).cells(Selection()), builder)
+    for name in names:
+        builder.image(name)
+    packed = pack(builder, tmp_path / "images.tar.zst", __version__, names)
+    with machine(DISTRIBUTIONS["fedora"], tmp_path) as host:
+        shutil.copy2(tmp_path / "images.tar.zst", host.tree / "tmp")
+        done = host.run("user", "./foothold", "--version")  # makes the Python environment
+        assert done.returncode == 0, done.stderr
+        unpack = ("images", "unpack", "/tmp/images.tar.zst", "--sha256", packed.sha256)
+        done = host.run("user", "./foothold", *unpack, offline=True)
+        assert done.returncode == 0, done.stderr
+        done, summary = run_default_plan(host, "user", offline=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert set(unsupported(summary)) == {"docker"}
+        assert summary["counts"]["pass"] > 20
