@@ -18,24 +18,24 @@ _PYTHON = f"{IMAGE}/usr/bin/python3"
 
 _HERE: Mapping[str, PackagedProgram] = {
     "esbuild": PackagedProgram(
-        title="Go, as esbuild", image="esbuild", package="", argv=(f"{IMAGE}/package/bin/esbuild", "--version"),
+        title="esbuild, in Go", image="esbuild", package="", argv=(f"{IMAGE}/package/bin/esbuild", "--version"),
         ready_pattern=r"^\d+\.\d+\.\d+$",
     ),
     "oxlint": PackagedProgram(
-        title="oxlint 0.4, with jemalloc", image="oxlint", package="", argv=(f"{IMAGE}/oxlint", "--help"),
+        title="oxlint, with jemalloc", image="oxlint", package="", argv=(f"{IMAGE}/oxlint", "--help"),
         ready_pattern="^Usage:",
     ),
     "oxlint-0.17": PackagedProgram(
-        title="oxlint 0.17, with mimalloc", image="oxlint-0.17", package="", argv=(f"{IMAGE}/oxlint", "--help"),
+        title="oxlint, with mimalloc", image="oxlint-0.17", package="", argv=(f"{IMAGE}/oxlint", "--help"),
         ready_pattern="^Usage:",
     ),
     "dart": PackagedProgram(
-        title="Dart, as sass", image="dart", package="",
+        title="sass, in Dart", image="dart", package="",
         argv=(f"{IMAGE}/dart", f"{IMAGE}/package/dart-sass/src/sass.snapshot", "--version"),
         ready_pattern=r"^\d+\.\d+\.\d+",
     ),
     "graal": PackagedProgram(
-        title="GraalVM native image", image="graal", package="", argv=(f"{IMAGE}/compiler", "--version"),
+        title="Closure Compiler, by GraalVM", image="graal", package="", argv=(f"{IMAGE}/compiler", "--version"),
         ready_pattern="^Version: ",
     ),
     "workerd": PackagedProgram(
@@ -58,7 +58,7 @@ _HERE: Mapping[str, PackagedProgram] = {
         ready_pattern="^answer 42$",
     ),
     "mini-racer": PackagedProgram(
-        title="V8 in CPython (mini_racer)", image="mini-racer", package="", environment=_MODULES,
+        title="mini_racer, V8 in CPython", image="mini-racer", package="", environment=_MODULES,
         argv=(_PYTHON, "-c", "import py_mini_racer; print(py_mini_racer.MiniRacer().eval(\"'hello'\"))"),
         ready_pattern="^hello$",
     ),
@@ -72,11 +72,11 @@ _HERE: Mapping[str, PackagedProgram] = {
         environment={"MONO_PATH": f"{IMAGE}/usr/lib/mono/4.5", "MONO_CFG_DIR": f"{IMAGE}/etc"},
     ),
     "dotnet": PackagedProgram(
-        title=".NET 8", image="dotnet", package="", argv=(f"{IMAGE}/dotnet", f"{IMAGE}/hello.dll"),
+        title=".NET", image="dotnet", package="8.0.4", argv=(f"{IMAGE}/dotnet", f"{IMAGE}/hello.dll"),
         ready_pattern="^hello$", environment={"DOTNET_gcServer": "0", "DOTNET_TieredPGO": "0"},
     ),
     "dotnet-aot": PackagedProgram(
-        title=".NET NativeAOT", image="dotnet-aot", package="", argv=(_PYTHON, f"{IMAGE}/aot.py"),
+        title="fixedwidthparser, by .NET NativeAOT", image="dotnet-aot", package="", argv=(_PYTHON, f"{IMAGE}/aot.py"),
         environment=_MODULES, ready_pattern="^hello from version 1$",
     ),
     "racket": PackagedProgram(

@@ -10,7 +10,15 @@ import pytest
 from foothold_lab.harness.cli.context import make_vocabulary
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.harness.plan import Axes, Selection, find_plan, load_plan
-from foothold_lab.harness.subjects.packaged import RUNTIMES, packaged, subject, version
+from foothold_lab.harness.subjects.packaged import (
+    CATALOGUE,
+    RUNTIMES,
+    packaged,
+    subject,
+    version,
+)
+from foothold_lab.harness.subjects.programs import PROGRAMS
+from foothold_lab.harness.subjects.survey_programs import SURVEY_PROGRAMS
 from foothold_lab.images import disks, runtimes
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
@@ -67,15 +75,28 @@ def test_an_image_that_cannot_be_had_is_told(
 def test_the_plan_asks_for_all_of_them(empty: Builder) -> None:
     plan = load_plan(find_plan("runtimes"), make_vocabulary(empty))
     cells = plan.cells()
-    assert {cell.subject for cell in cells} == set(RUNTIMES)
+    at_work = {cell.subject for cell in cells} - set(RUNTIMES) - set(SURVEY_PROGRAMS)
+    assert at_work <= set(PROGRAMS)
+    assert {"php", "ruby", "perl", "redis", "sqlite", "bun"} <= at_work
+    assert {cell.subject for cell in cells} == {*RUNTIMES, *SURVEY_PROGRAMS, *at_work}
     assert all(cell.expected for cell in cells)
     machines = {name: kind.machines for name, kind in catalogue(empty).items()}
     for cell in cells:
-        assert RUNTIMES[cell.subject].port.machine == machines[cell.guest][0]
+        assert CATALOGUE[cell.subject].port.machine == machines[cell.guest][0]
     here = {
         cell.subject for cell in plan.cells(Selection(axes=Axes(guests=("qemu-riscv64-sv39",))))
     }
-    assert here == {name for name in RUNTIMES if name.endswith("-riscv64")}
+    assert here == {name for name in CATALOGUE if name.endswith("-riscv64")}
+
+
+def test_the_plan_has_the_settings_of_kernels_that_users_meet(empty: Builder) -> None:
+    """Pages of 16 and 64 KiB, memory that is never executable, 32 random bits, and gVisor."""
+    cells = load_plan(find_plan("runtimes"), make_vocabulary(empty)).cells()
+    asked = {(cell.guest, str(cell.limits)) for cell in cells}
+    assert {
+        ("qemu-arm64-16k", "none"), ("qemu-ppc64le-64k", "none"), ("native", "wx=refused"),
+        ("qemu-x86_64", "mmap_rnd_bits=32"), ("gvisor", "none"),
+    } <= asked  # fmt: skip
 
 
 def test_a_runtime_is_the_same_on_every_machine() -> None:
