@@ -44,7 +44,8 @@ def is_github() -> bool:
 class GitHubReporter:
     """Writes annotations to `stream` at the end of the run, and appends to `summary`.
 
-    The default of `summary` is the file that GITHUB_STEP_SUMMARY names. During the run, GitHub ignores
+    The default of `summary` is the file that GITHUB_STEP_SUMMARY names. The file that GITHUB_OUTPUT names
+    gets the counts, as outputs of the step. During the run, GitHub ignores
     workflow commands, so that no output of a guest can be one.
     """
 
@@ -72,6 +73,9 @@ class GitHubReporter:
         if self._summary:
             with self._summary.open("a", encoding="utf-8") as file:
                 file.write(summary(self._result))
+        if outputs := os.environ.get("GITHUB_OUTPUT"):
+            with Path(outputs).open("a", encoding="utf-8") as file:
+                file.write(step_outputs(self._result))
 
     def _write(self, line: str) -> None:
         self._stream.write(f"{line}\n")
@@ -163,6 +167,12 @@ def summary(result: RunResult) -> str:
             return text + "\nThe summary is too long. See the report for the rest.\n"
         text += part
     return text + "\n"
+
+
+def step_outputs(result: RunResult) -> str:
+    """Return the outputs of the step: the number of cells with each result, a line each."""
+    names = {"passed": "pass", "failed": "fail", "errors": "error", "unsupported": "unsupported"}
+    return "".join(f"{name}={result.counts[word]}\n" for name, word in names.items())
 
 
 def _is_well(result: RunResult) -> bool:

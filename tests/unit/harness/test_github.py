@@ -120,6 +120,31 @@ def test_an_annotation_stands_at_the_plan_if_it_is_in_the_repository(
         assert read_back(line)[1].get("file") == shown
 
 
+def test_the_counts_are_outputs_of_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.write_text("earlier=1\n")
+    monkeypatch.setenv("GITHUB_OUTPUT", str(outputs))
+    one, other = samples.cell(), samples.cell("uml-6.12")
+    sink = GitHubReporter(io.StringIO())
+    for event in (
+        samples.started(one, other),
+        samples.done(one),
+        samples.done(other, Result.FAIL, "no"),
+    ):
+        sink(event)
+    sink.close()
+    written = dict(line.split("=") for line in outputs.read_text().splitlines())
+    assert written == {
+        "earlier": "1",
+        "passed": "1",
+        "failed": "1",
+        "errors": "0",
+        "unsupported": "0",
+    }
+
+
 def test_while_it_runs_no_guest_gives_commands(tmp_path: Path) -> None:
     out, path = io.StringIO(), tmp_path / "summary.md"
     sink = GitHubReporter(out, path)
