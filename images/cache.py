@@ -181,8 +181,13 @@ class Cache:
     def set_place(self) -> None:
         """Note that the images of the store are for its present path."""
         self.root.mkdir(parents=True, exist_ok=True)
-        (self.root / _PLACE).write_text(str(self.root))
+        self.note_place(self.root, self.root)
         self._in_place = True
+
+    @staticmethod
+    def note_place(tree: Path, place: Path) -> None:
+        """Note in the tree of a store that its images are for `place`."""
+        (tree / _PLACE).write_text(str(place))
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:

@@ -9,6 +9,7 @@ made again from the others when it is needed, without a download.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -129,6 +130,32 @@ def unpack(
         cache.set_place()
     names = tuple(listed.name for _, listed in ready)
     return Transfer(images=names, sha256=reader.sha256, left_out=tuple(left_out))
+
+
+def stage(builder: Builder, names: Iterable[str], place: Path, tree: Path) -> Mapping[str, str]:
+    """Fill a tree with a store of these images, and of those that they need, that will be at `place`.
+    What is not built is built.
+
+    Return the name of each image's directory in it. Raises ImageError for an image that cannot move.
+    """
+    names = tuple(names)
+    entries = {name: builder.entry(name) for name in (*names, *_with_needs(builder, names))}
+    cache, locked = builder.cache, builder.cache.root / "lock.json"
+    old, new = builder.keys(cache.built_at(), locked), builder.keys(place, locked)
+    moves = {
+        f"{cache.built_at()}/store/{name}-{old[name][:16]}": f"{place}/store/{name}-{new[name][:16]}"
+        for name in old.keys() & new.keys()
+    }
+    found: dict[str, str] = {}
+    for name, entry in entries.items():
+        found[name] = f"{name}-{new[name][:16]}"
+        copy = tree / "store" / found[name]
+        shutil.copytree(entry.path, copy, symlinks=True)
+        if not _moved(copy, entry.manifest, moves, new):
+            raise ImageError(f"the image {name} contains the path of its store", "report this")
+    shutil.copy2(locked, tree / "lock.json")
+    cache.note_place(tree, place)
+    return found
 
 
 def _keys(

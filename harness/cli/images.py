@@ -179,6 +179,42 @@ def unpack(file: Path, sha256: str) -> None:
         )
 
 
+@images.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--layers", is_flag=True, help="FILE is a directory for the layers and a Containerfile."
+)
+@click.option(
+    "--for",
+    "plan",
+    metavar="PLAN",
+    default="default",
+    show_default=True,
+    help="Include the images that this plan needs.",
+)
+@click.option(
+    "--tag", metavar="NAME:TAG", default="foothold:latest", show_default=True, help="Name it so."
+)
+def oci(file: Path, plan: str, tag: str, *, layers: bool) -> None:
+    """Write a container image with Foothold, its Python and the images of guests to FILE.
+
+    `docker load` and `podman load` read it. No base image is pulled. In a container of it,
+    everything that the plan needs is there: it downloads nothing.
+    """
+    from foothold_lab.harness.plan import Selection
+    from foothold_lab.harness.runner.preparation import images_of
+    from foothold_lab.images.oci import write, write_layers
+
+    builder = make_builder()
+    names = images_of(read_plan(plan, builder).cells(Selection()), builder)
+    if layers:
+        write_layers(builder, names, file)
+        print_text(f"docker build -t {tag} -f {file}/Containerfile {file}")
+        return
+    size = write(builder, names, file, tag)
+    print_text(f"{file}: {tag}, {size / _MIB:.1f} MiB")
+
+
 @images.command("list")
 def list_() -> None:
     """List the images in the cache: name, size, age in days, path."""
