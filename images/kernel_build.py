@@ -1,11 +1,14 @@
-"""UML kernels from Debian's linux-source packages, with a minimal configuration for guests.
+"""UML kernels from Debian's linux-source packages or a tree of the user's, with a minimal
+configuration for guests.
 
 The compiler and the build tools come from packages. The host provides a shell, tar and perl, which
-every Debian has. A build takes two to four minutes on two processors, once for each configuration.
+every Debian has. ccache keeps the object files of all builds, so that the second build of similar
+sources compiles only what has changed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import os
 import re
@@ -13,19 +16,29 @@ import shutil
 import subprocess
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from foothold_lab.images import processes, recipes
 from foothold_lab.images.apt import PackageSet
+from foothold_lab.images.cache import Cache
 from foothold_lab.images.errors import ImageError
+from foothold_lab.images.progress import Progress
 from foothold_lab.images.recipes import MIB, Materials, Recipe, make_tool
 
 SUITES: Mapping[str, str] = {
+    "5.10": "bullseye",
+    "6.1": "bookworm",
     "6.12": "trixie",
     "7.2": "forky",
 }  # by release: the suite that has its source
 CONFIG = Path(__file__).with_name("uml.config")
+OBJECTS = "ccache"  # directory of the cache with object files
+TREES = "trees"  # directory of the cache with the builds of trees of users
 _TOOLS = "kernel-toolchain"
+_OPTIONAL = "# optional"  # before the last lines of CONFIG
+_USER = "# of the user\n"  # after them
 _TAIL = 20  # lines of make's output that an error shows
 # not needed for a kernel without devices, and most of the source's gigabyte; a * matches any number
 # of directories
@@ -38,6 +51,18 @@ _EXCLUDED = (
 _SOURCES = (Path(__file__), CONFIG)
 
 
+class TreeBuilder(Protocol):
+    """What `build_tree` needs of a Builder, which imports this module."""
+
+    cache: Cache
+
+    def image(self, name: str) -> Path:
+        """Return the directory of an image."""
+
+    def progress(self, what: str, /, *, transient: bool = False) -> None:
+        """Report progress."""
+
+
 def recipe(release: str, config: Path | None = None) -> Recipe:
     """Return the recipe of a kernel. `config` is a file with additional lines for the .config.
 
@@ -48,8 +73,7 @@ def recipe(release: str, config: Path | None = None) -> Recipe:
     package = f"linux-source-{release}"
 
     def make(materials: Materials, out: Path) -> None:
-        lines = CONFIG.read_text() + (config.read_text() if config else "")
-        _make(materials, out, lines)
+        _make(materials, out, _configuration(config))
 
     return Recipe(
         name=f"uml-{release}-source",
@@ -69,7 +93,7 @@ RECIPES: Mapping[str, Recipe] = {
             make=make_tool,
             packages=PackageSet(
                 suite="bookworm",
-                packages=("gcc-12", "libc6-dev", "make", "flex", "bison", "bc"),
+                packages=("gcc-12", "libc6-dev", "make", "flex", "bison", "bc", "ccache"),
             ),
             sources=_SOURCES,
             space=700 * MIB,
@@ -79,21 +103,76 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 
+def build_tree(tree: Path, config: Path | None, builder: TreeBuilder) -> Path:
+    """Build the UML kernel of a source tree, and return the path of the program.
+
+    The tree is not written to. The object files stay in the cache, in a directory for each tree, so
+    that the next build compiles what has changed. Raises ImageError if `tree` is not a kernel source,
+    or does not compile.
+    """
+    tree = tree.resolve()
+    if not (tree / "arch/um/Kconfig").is_file():
+        raise ImageError(f"{tree} has no arch/um/Kconfig", "give a source tree of Linux")
+    tools = builder.image(_TOOLS)
+    cache = builder.cache
+    name = f"tree-{hashlib.sha256(os.fsencode(tree)).hexdigest()[:16]}"
+    directory = cache.root / TREES / name
+    with cache.locked(name, progress=builder.progress):
+        (directory / "build").mkdir(parents=True, exist_ok=True)
+        make = _Make(
+            tools=tools,
+            tree=tree,
+            build=directory / "build",
+            objects=cache.root / OBJECTS,
+            name=tree.name,
+            progress=builder.progress,
+        )
+        _compile(make, directory / "fragment", _configuration(config))
+        shutil.rmtree(directory / "kernel", ignore_errors=True)
+        (directory / "kernel").mkdir()
+        _install(make, directory / "kernel")
+    return directory / "kernel/linux"
+
+
+def _configuration(config: Path | None) -> str:
+    return CONFIG.read_text() + _USER + (config.read_text() if config else "")
+
+
+def _required(config: str) -> str:
+    """Return the lines of a configuration that the source must not ignore."""
+    ours, _, users = config.partition(_USER)
+    return ours.partition(_OPTIONAL)[0] + users
+
+
 def _make(materials: Materials, out: Path, config: str) -> None:
     """Unpack, configure and compile, and put the libc that it was linked with beside the kernel."""
     tree, build = materials.packages / "tree", materials.packages / "build"
     [archive] = (materials.packages / "usr/src").glob("linux-source-*.tar.xz")
     _unpack(archive, tree)
-    fragment = materials.packages / "fragment"
+    make = _Make(
+        tools=materials.images[_TOOLS],
+        tree=tree,
+        build=build,
+        objects=materials.target.parent.parent / OBJECTS,
+        name=materials.target.name.rpartition("-")[0],
+        progress=materials.progress,
+    )
+    _compile(make, materials.packages / "fragment", config)
+    _install(make, out)
+
+
+def _compile(make: _Make, fragment: Path, config: str) -> None:
     fragment.write_text(config)
-    make = _Make(materials, tree, build)
     make("allnoconfig", KCONFIG_ALLCONFIG=str(fragment))
-    _check(config, (build / ".config").read_text())
+    _check(_required(config), (make.build / ".config").read_text())
     make("linux")
-    tools = materials.images[_TOOLS]
-    shutil.copy2(build / "linux", out / "linux")
-    shutil.copy2(build / ".config", out / "config")
-    recipes.with_libc(out / "linux", tools)
+
+
+def _install(make: _Make, out: Path) -> None:
+    """Copy the kernel, and put the libc that it was linked with beside it."""
+    shutil.copy2(make.build / "linux", out / "linux")
+    shutil.copy2(make.build / ".config", out / "config")
+    recipes.with_libc(out / "linux", make.tools)
 
 
 def _unpack(archive: Path, tree: Path) -> None:
@@ -137,26 +216,42 @@ def _is_on(name: str, have: set[str]) -> bool:
     return any(line.startswith(f"{name}=") for line in have)
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Make:
-    """Runs the kernel's make with our tools and a fixed environment."""
+    """Runs the kernel's make with our tools and a fixed environment.
 
-    def __init__(self, materials: Materials, tree: Path, build: Path) -> None:
-        self._progress = materials.progress
-        self._name = materials.target.name.rpartition("-")[0]
-        tools = materials.images[_TOOLS]
+    tree: the source. build: where files are written. objects: the directory of ccache.
+    """
+
+    tools: Path
+    tree: Path
+    build: Path
+    objects: Path
+    name: str
+    progress: Progress
+
+    def _argv(self, target: str) -> list[str]:
+        tools = self.tools
         compiler = f"x86_64-linux-gnu-gcc-12 --sysroot={tools} -B{tools}/usr/bin"
-        jobs = len(os.sched_getaffinity(0))
-        self._argv = [
-            str(tools / "usr/bin/make"), "-C", str(tree), f"O={build}", f"-j{jobs}",
-            "ARCH=um", "SUBARCH=x86_64", f"CC={compiler}", f"HOSTCC={compiler}",
+        return [
+            str(tools / "usr/bin/make"), "-C", str(self.tree), f"O={self.build}",
+            f"-j{len(os.sched_getaffinity(0))}", "ARCH=um", "SUBARCH=x86_64",
+            f"CC={tools}/usr/bin/ccache {compiler}", f"HOSTCC={compiler}",
             # programs that run during the build must not depend on this machine's libc
             "HOSTLDFLAGS=-static",
+            target,
         ]  # fmt: skip
-        self._environment = {
-            "PATH": f"{tools}/usr/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C",
-            "M4": f"{tools}/usr/bin/m4", "BISON_PKGDATADIR": f"{tools}/usr/share/bison",
+
+    @property
+    def _environment(self) -> Mapping[str, str]:
+        return {
+            "PATH": f"{self.tools}/usr/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C",
+            "M4": f"{self.tools}/usr/bin/m4", "BISON_PKGDATADIR": f"{self.tools}/usr/share/bison",
             "KBUILD_BUILD_TIMESTAMP": "@0", "KBUILD_BUILD_USER": "foothold",
             "KBUILD_BUILD_HOST": "foothold",
+            # each build is in another directory: paths below it do not matter
+            "CCACHE_DIR": str(self.objects), "CCACHE_BASEDIR": str(self.build.parent),
+            "CCACHE_NOHASHDIR": "1", "CCACHE_MAXSIZE": "1G",
         }  # fmt: skip
 
     def __call__(self, target: str, **environment: str) -> None:
@@ -166,7 +261,7 @@ class _Make:
         ] = []  # the last lines may belong to other files, which are compiled in parallel
         compiled = 0
         with processes.started(
-            [*self._argv, target],
+            self._argv(target),
             env={**self._environment, **environment},
             text=True,
             stdout=subprocess.PIPE,
@@ -179,8 +274,14 @@ class _Make:
                     errors.append(line)
                 if line.startswith("  CC "):
                     compiled += 1
-                    self._progress(f"{self._name}: {compiled} files compiled", transient=True)
+                    self.progress(f"{self.name}: {compiled} files compiled", transient=True)
         if process.returncode:
+            if any("is not clean" in line for line in errors):
+                raise ImageError(
+                    f"{self.tree} was built in before",
+                    f"run `make -C {self.tree} ARCH=um mrproper`, which removes its .config, or "
+                    "give a clean tree: `git worktree add ../clean`",
+                )
             raise ImageError(
                 f"`make {target}` failed: {''.join(errors[:_TAIL] or last)}",
                 "correct the error above, and check that the disk is not full",

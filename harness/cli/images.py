@@ -31,6 +31,7 @@ class _Build:
     update: bool
     locked: bool
     release: str | None
+    tree: Path | None
     config: Path | None
     plan: str | None
 
@@ -38,12 +39,15 @@ class _Build:
         """Raise an error for options that contradict each other."""
         if self.update and self.locked:
             raise click.UsageError("--update changes the lock file, --locked forbids it")
-        if self.release is None and self.config:
-            raise click.UsageError("--config needs --from-source")
+        kernels = [each for each in (self.release, self.tree) if each is not None]
+        if len(kernels) > 1:
+            raise click.UsageError("--from-source and --tree name two kernels: give one")
+        if self.config and not kernels:
+            raise click.UsageError("--config needs --from-source or --tree")
         if self.plan is not None and (self.names or self.everything):
             raise click.UsageError("--for chooses the images: give no NAME, and not --all")
-        if self.release is not None and (self.names or self.update or self.plan):
-            raise click.UsageError("--from-source builds one kernel, and nothing else")
+        if kernels and (self.names or self.update or self.plan):
+            raise click.UsageError("--from-source and --tree build one kernel, and nothing else")
 
 
 @click.group(no_args_is_help=False, short_help="Build, list and remove images of guests.")
@@ -68,7 +72,13 @@ def images() -> None:
     "--from-source",
     "release",
     metavar="RELEASE",
-    help="Build a UML kernel from Debian's source instead: 6.12 or 7.2.",
+    help="Build a UML kernel from Debian's source instead: 5.10, 6.1, 6.12 or 7.2.",
+)
+@click.option(
+    "--tree",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIRECTORY",
+    help="Build the UML kernel of your own source tree instead, which is not written to.",
 )
 @click.option(
     "--config",
@@ -79,13 +89,19 @@ def images() -> None:
 def build(**options: Any) -> None:
     """Build images and print their paths. Images that exist are not built again.
 
-    Without NAME, everything that guests need is built. --from-source prints the path of the kernel,
-    for `foothold run --uml`.
+    Without NAME, everything that guests need is built. --from-source and --tree print the path of
+    the kernel, for `foothold run --uml`. A second build compiles only what has changed.
     """
     request = _Build(**options)
     request.check()
     if request.release is not None:
         click.echo(_from_source(request.release, request.config, locked=request.locked))
+        return
+    if request.tree is not None:
+        from foothold_lab.images.kernel_build import build_tree
+
+        builder = make_builder(locked=request.locked)
+        click.echo(build_tree(request.tree, request.config, builder))
         return
     builder = make_builder(locked=request.locked)
     names = _names(request, builder)

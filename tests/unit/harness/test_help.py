@@ -109,7 +109,7 @@ def offered(line: str) -> list[str]:
         ("foothold run --expect=path", {"path:low", "path:high"}),
         ("foothold compare la", {"last"}),
         ("foothold man sh", {"show", "shell"}),
-        ("foothold images build --from-source ", {"6.12", "7.2"}),
+        ("foothold images build --from-source ", {"5.10", "6.1", "6.12", "7.2"}),
     ],
 )
 def test_completes_names(line: str, some: set[str]) -> None:

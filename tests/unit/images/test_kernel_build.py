@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.images import kernel_build, lock
+from foothold_lab.images.cache import Cache
 from foothold_lab.images.catalogue import GUESTS, RECIPES
 from foothold_lab.images.errors import ImageError
-from foothold_lab.images.kernel_build import CONFIG, recipe
+from foothold_lab.images.kernel_build import CONFIG, build_tree, recipe
+from foothold_lab.images.progress import no_progress
 
 
 def given(*lines: str) -> str:
@@ -51,6 +53,15 @@ def test_the_last_line_of_an_option_counts() -> None:
         kernel_build._check(wanted, "CONFIG_SYSVIPC=y\n")
 
 
+def test_only_optional_lines_may_be_ignored(tmp_path: Path) -> None:
+    more = tmp_path / "config"
+    more.write_text("CONFIG_INET=y\n")
+    required = kernel_build._required(kernel_build._configuration(more))
+    assert "CONFIG_HOSTFS=y" in required and "CONFIG_INET=y" in required
+    assert "CONFIG_PROC_MEM_ALWAYS_FORCE" not in required
+    assert "CONFIG_PROC_MEM_ALWAYS_FORCE=y" in kernel_build._configuration(None)
+
+
 def test_rejects_a_release_without_source() -> None:
     with pytest.raises(ImageError, match=r"no source package of 6\.13") as error:
         recipe("6.13")
@@ -71,3 +82,36 @@ def test_kernels_are_built_on_request_from_locked_packages() -> None:
     assert {each.packages.name for each in kernel_build.RECIPES.values() if each.packages} <= set(
         known
     )
+
+
+class FakeBuilder:
+    """Refuses to build the tools: a tree must be checked before."""
+
+    def __init__(self, root: Path) -> None:
+        self.cache = Cache(root)
+
+    def image(self, name: str) -> Path:
+        raise AssertionError(name)
+
+    def progress(self, what: str, /, *, transient: bool = False) -> None:
+        raise AssertionError(what)
+
+
+def test_rejects_a_directory_that_is_not_a_kernel_source(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"has no arch/um/Kconfig"):
+        build_tree(tmp_path, None, FakeBuilder(tmp_path / "cache"))
+
+
+def test_says_how_to_clean_a_tree_that_was_built_in(tmp_path: Path) -> None:
+    """A program that answers as the kernel's make does in such a tree."""
+    program = tmp_path / "usr/bin/make"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho '*** The source tree is not clean, please run'\nexit 2\n")
+    program.chmod(0o755)
+    make = kernel_build._Make(
+        tools=tmp_path, tree=tmp_path / "linux", build=tmp_path / "build",
+        objects=tmp_path / "ccache", name="linux", progress=no_progress,
+    )  # fmt: skip
+    with pytest.raises(ImageError, match="was built in before") as error:
+        make("allnoconfig")
+    assert f"make -C {tmp_path}/linux ARCH=um mrproper" in error.value.remedy
