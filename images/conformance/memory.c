@@ -311,6 +311,38 @@ PROBE(vm_read, "memory/process-vm-readv", "process_vm_readv reads the memory of 
 	DEMAND(!memcmp(got, "of child", 8), "the bytes are %.8s", got);
 }
 
+PROBE(hidden_from_calls, "memory/protected-from-calls",
+	"A system call cannot read a page with PROT_NONE: EFAULT.",
+	"write(2): buf is outside your accessible address space")
+{
+	int ends[2];
+	char *at = map_pages(1, READ_WRITE);
+	*at = 42;
+	mprotect(at, page_size(), PROT_NONE);
+	if (pipe(ends))
+		cannot("pipe");
+	demand_errno(write(ends[1], at, 1), EFAULT, "write");
+}
+
+PROBE(replaced_page, "memory/replaced-page",
+	"A page that MAP_FIXED with MAP_POPULATE replaces is gone, even where nothing can be "
+	"populated.",
+	"mmap(2): MAP_FIXED discards the overlapped part, and an access beyond a file raises "
+	"SIGBUS")
+{
+	/* no other mapping uses the same page table */
+	char *at = mmap((void *)0x1000000000, page_size(), READ_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	if (at == MAP_FAILED)
+		cannot("mmap");
+	*at = 42;
+	int how = MAP_PRIVATE | MAP_FIXED | MAP_POPULATE;
+	if (mmap(at, page_size(), READ_WRITE, how, file_of(0), 0) != at)
+		cannot("mmap");
+	errno = 0;
+	demand_equal(fault_of_read(at).number, SIGBUS, "the signal of a read");
+}
+
 /* ---- rings of the kernel ---- */
 
 PROBE(aio_ring, "memory/aio", "An AIO context is made, reads a file, and is destroyed.",
