@@ -122,12 +122,17 @@ def check_address(url: str, where: str) -> str:
 
 @functools.cache
 def _mirror_of_apt() -> str:
-    """Return the first Debian archive of the apt configuration of this machine, empty without one."""
+    """Return the first Debian archive of the apt configuration of this machine, empty without one.
+    Raises NoMirror if apt cannot read its configuration.
+    """
     argv = ["apt-get", "indextargets", "--format", _FIELDS]
     try:
         listed = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
-    except (OSError, subprocess.SubprocessError):
+    except FileNotFoundError:
         return ""
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        raise NoMirror(f"`apt-get indextargets` failed: {said.strip()}") from error
     return debian_archive(listed.splitlines(), on_debian=_is_debian(Path("/etc/os-release")))
 
 

@@ -176,6 +176,8 @@ def _install(distribution: Distribution, tree: Path) -> None:
 
 
 def _configure(distribution: Distribution, tree: Path) -> None:
+    if "apt" in distribution.packages:  # dpkg's installation makes it
+        (tree / "var/lib/dpkg/status").touch()
     for name in ("dev", "proc", "sys", "tmp", "etc", "root", "home/user", "var/tmp"):
         (tree / name).mkdir(parents=True, exist_ok=True)
     (tree / "tmp").chmod(0o1777)

@@ -106,3 +106,16 @@ def test_the_keys_are_those_of_the_package_that_is_named() -> None:
     [keyring] = apt.KEYS.glob("*.gpg")
     found = hashlib.sha256(keyring.read_bytes()).hexdigest()
     assert found in (apt.KEYS / "README.md").read_text()
+
+
+def test_says_why_apt_cannot_read_its_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "apt-get").write_text("#!/bin/sh\necho E: no status file >&2; exit 100\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("FOOTHOLD_MIRROR", raising=False)
+    mirror._mirror_of_apt.cache_clear()
+    with pytest.raises(NoMirror, match="indextargets` failed: E: no status file"):
+        find_mirror()
