@@ -43,7 +43,7 @@ class Builder:
         self._progress = progress
         self._stopped = threading.Event()
         self._apt = Apt(self.cache, self.progress)
-        self._registry_files = self.cache.root / "wheels"  # and packages of npm
+        self._downloads = self.cache.root / "wheels"  # and packages of npm
         self._cache_lock = self.cache.root / "lock.json"
         self._locked = locked
         self._recipes = recipes
@@ -147,9 +147,7 @@ class Builder:
                 debs = lock.locked_packages(recipe.packages, self._cache_lock)
                 missing.update(deb for deb in debs if not self._apt.has(deb))
             missing.update(
-                each
-                for each in _registry_files(recipe)
-                if not registry.find(each, self._registry_files)
+                each for each in _registry_files(recipe) if not registry.find(each, self._downloads)
             )
         return sum(each.size for each in missing)
 
@@ -250,7 +248,7 @@ class Builder:
             if recipe.packages:
                 self._unpack(recipe, recipe.packages, debs, packages)
             for file in _registry_files(recipe):
-                registry.install(file, self._registry_files, packages, self.progress)
+                registry.install(file, self._downloads, packages, self.progress)
             materials = Materials(
                 packages=packages,
                 images={name: entry.path for name, entry in needs.items()},
