@@ -22,6 +22,7 @@ from foothold_lab.images.builder import Builder
 
 NUMBER = 65534  # of user and group
 _BECOME = ("setpriv", f"--reuid={NUMBER}", f"--regid={NUMBER}", "--clear-groups")
+UNSHARE = ("unshare", "--mount", "--propagation", "private")
 _TMPFS = ("mount", "-t", "tmpfs", "-o", "mode=755", "none")
 
 
@@ -57,10 +58,15 @@ def normal_user() -> Iterator[NormalUser]:
             directory.mkdir(exist_ok=True)
             directory.chmod(0o755)
         os.chown(home, NUMBER, NUMBER)
-        script = "\n".join(shlex.join(map(str, each)) for each in _mounts(shown, stash))
-        prefix = ("unshare", "--mount", "--propagation", "private", "sh", "-ec",
-                  f'{script}\nexec {shlex.join(_BECOME)} "$@"', "sh")  # fmt: skip
-        yield NormalUser(home, prefix)
+        yield NormalUser(home, (*_namespace(shown, stash), *_BECOME))
+
+
+def _namespace(shown: set[Path], stash: Path) -> tuple[str, ...]:
+    """Return the start of a command line that runs a command where the user can reach directories."""
+    if not (mounts := [shlex.join(map(str, each)) for each in _mounts(shown, stash)]):
+        return ()
+    script = "\n".join((*mounts, 'exec "$@"'))
+    return (*UNSHARE, "sh", "-ec", script, "sh")
 
 
 def _mounts(shown: set[Path], stash: Path) -> Iterator[Sequence[str | Path]]:

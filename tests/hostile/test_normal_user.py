@@ -16,7 +16,7 @@ import pytest
 
 from foothold_lab.harness.guests.catalogue import catalogue
 from foothold_lab.images.builder import Builder
-from tests.normal_user import NUMBER, NormalUser, normal_user
+from tests.normal_user import NUMBER, UNSHARE, NormalUser, normal_user
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can run a process as another user"
@@ -40,6 +40,8 @@ FILES = (
 
 @pytest.fixture
 def user() -> Iterator[NormalUser]:
+    if subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine refuses mount namespaces")
     with normal_user() as made:
         yield made
 
