@@ -153,11 +153,16 @@ PROBE(cpu_clock, "time/processor-clock",
 	double before = read_clock(CLOCK_PROCESS_CPUTIME_ID);
 	use_processor(0.03);
 	double used = read_clock(CLOCK_PROCESS_CPUTIME_ID) - before;
-	sleep_ms(100);
-	double slept = read_clock(CLOCK_PROCESS_CPUTIME_ID) - before - used;
+	/* a busy host may keep the guest from the processor while a call of it is charged */
+	double slept = 1;
+	for (int n = 0; n < 5 && slept >= 0.05; n++) {
+		before = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+		sleep_ms(100);
+		slept = read_clock(CLOCK_PROCESS_CPUTIME_ID) - before;
+	}
 	set_value((long)(used * 1e6));
 	DEMAND(used > 0, "it does not advance");
-	DEMAND(slept < 0.05, "it advances %.3f s in a sleep of 0.1 s", slept);
+	DEMAND(slept < 0.05, "it advances %.3f s in each of five sleeps of 0.1 s", slept);
 }
 
 static pthread_barrier_t started;
