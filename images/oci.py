@@ -117,6 +117,14 @@ def _lay_out(builder: Builder, names: Iterable[str], scratch: Path) -> tuple[lis
         (root / path[1:]).chmod(0o1777)
     _install(library)
     moved = stage(builder, {*names, PYTHON, "root", "strace"}, STORE, store)
+    for folder in (
+        "",
+        "store",
+        "building",
+        "locks",
+    ):  # `docker run --user` adds snapshots, for instance
+        (store / folder).mkdir(exist_ok=True)
+        (store / folder).chmod(0o1777)
     interpreter = STORE / "store" / moved[PYTHON] / "usr/bin/python3"
     layers = [
         Layer(name="root", tree=root),

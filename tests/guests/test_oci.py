@@ -114,7 +114,7 @@ def test_a_container_tests_a_program_without_a_network(
     container = engine.containers.create(
         "foothold-test:oci",
         ["run", "--subject", "/w/server", "--ready-pattern", "listening", "--require", "uml-7.2"],
-        volumes={str(tmp_path): {"bind": "/w", "mode": "rw"}}, network_mode="none", user=user,
+        volumes={str(tmp_path): {"bind": "/w", "mode": "rw"}}, network_mode="none", user=user, tmpfs={"/dev/shm": "exec"},
     )  # fmt: skip
     try:
         container.start()

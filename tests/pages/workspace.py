@@ -25,6 +25,7 @@ _FILES = (
     "linux",
     "reproducer",
     "config.toml",
+    "images.tar.zst",
     "config",
     "riscv64/server",
     "mine.toml",
