@@ -403,7 +403,7 @@ def test_rejects_bad_options(
 
 def commands(page: str) -> list[str]:
     """The command lines of `run` and `plan` in a page of the documentation."""
-    text = (ROOT / "docs" / page).read_text()
+    text = re.sub(r"<!--.*?-->", "", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
     return re.findall(r"\./foothold ((?:run|plan) [^`)\n]+)", text)
 
 
