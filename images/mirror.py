@@ -31,7 +31,8 @@ _SUITES = frozenset(
     ("bullseye", "bookworm", "trixie", "forky", "sid",
      "oldoldstable", "oldstable", "stable", "testing", "unstable")
 )  # fmt: skip
-_FIELDS = "$(ORIGIN)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)|$(REPO_URI)"
+_FIELDS = "$(ORIGIN)|$(RELEASE)|$(COMPONENT)|$(REPO_URI)"
+_UNKNOWN = "$("  # apt leaves a field as it is if it does not know it
 
 
 class NoMirror(ImageError):
@@ -125,15 +126,24 @@ def _mirror_of_apt() -> str:
     """Return the first Debian archive of the apt configuration of this machine, empty without one.
     Raises NoMirror if apt cannot read its configuration.
     """
-    argv = ["apt-get", "indextargets", "--format", _FIELDS]
+    on_debian = _is_debian(Path("/etc/os-release"))
+    # before the first `apt-get update`, targets are listed only without the origin
+    return debian_archive(_targets(), on_debian=on_debian) or debian_archive(
+        _targets("--no-release-info"), on_debian=on_debian
+    )
+
+
+def _targets(*options: str) -> list[str]:
+    """Return the index targets of apt (`_FIELDS`), empty without apt. Raises NoMirror."""
+    argv = ["apt-get", "indextargets", *options, "--format", _FIELDS]
     try:
-        listed = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
     except FileNotFoundError:
-        return ""
+        return []
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         raise NoMirror(f"`apt-get indextargets` failed: {said.strip()}") from error
-    return debian_archive(listed.splitlines(), on_debian=_is_debian(Path("/etc/os-release")))
+    return done.stdout.splitlines()
 
 
 def debian_archive(targets: Iterable[str], *, on_debian: bool) -> str:
@@ -141,19 +151,18 @@ def debian_archive(targets: Iterable[str], *, on_debian: bool) -> str:
 
     Before the first `apt-get update` apt does not know the origin of an archive. Other distributors
     have suites of the same names (`stable`, and `bookworm` in their archives for Debian). So an
-    unknown archive counts only on Debian, and one that is signed by Debian's keyring is preferred.
+    unknown archive counts only on Debian.
     """
     unknown = []
     for line in targets:
-        origin, release, component, signed_by, url = line.split("|", 4)
+        origin, release, component, url = line.split("|", 3)
         if release not in _SUITES or component != "main" or not url:
             continue
         if origin == "Debian":
             return url.rstrip("/")
-        if not origin and on_debian:
-            unknown.append(("debian-archive" not in signed_by, url.rstrip("/")))
-    # the sort is stable: the first in the order of the configuration
-    return min(unknown, key=lambda each: each[0])[1] if unknown else ""
+        if on_debian and origin.startswith(_UNKNOWN):
+            unknown.append(url.rstrip("/"))
+    return unknown[0] if unknown else ""
 
 
 def _is_debian(release: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.images import apt, mirror
+from foothold_lab.images import apt, mirror, own_apt
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.mirror import (
     CHOOSE_MIRROR,
@@ -19,16 +19,13 @@ from foothold_lab.images.mirror import (
 )
 
 UBUNTU = [
-    "Ubuntu|noble|main|/usr/share/keyrings/ubuntu-archive-keyring.gpg|http://one.example/ubuntu/",
-    "|noble-updates|main|/usr/share/keyrings/ubuntu-archive-keyring.gpg|http://one.example/ubuntu/",
+    "Ubuntu|noble|main|http://one.example/ubuntu/",
+    "$(ORIGIN)|noble-updates|main|http://one.example/ubuntu/",
     # archives of other distributors, whose suites are named like Debian's
-    "|stable|main||http://two.example/browser",
-    "Docker|bookworm|stable||http://three.example/linux/debian",
+    "$(ORIGIN)|stable|main|http://two.example/browser",
+    "Docker|bookworm|stable|http://three.example/linux/debian",
 ]
-VENDOR = "|bookworm|main|/etc/apt/keyrings/vendor.gpg|http://vendor.example/debian"
-UNKNOWN = (
-    "|bookworm|main|/usr/share/keyrings/debian-archive-keyring.gpg|http://good.example/debian/"
-)
+UNKNOWN = "$(ORIGIN)|bookworm|main|http://good.example/debian/"
 
 
 @pytest.fixture
@@ -46,19 +43,37 @@ def test_ubuntus_suites_are_not_debians() -> None:
 
 
 def test_finds_the_archive_of_debian() -> None:
-    updated = "Debian|bookworm|main||http://updated.example/debian/"
-    assert debian_archive([VENDOR, updated], on_debian=True) == "http://updated.example/debian"
+    vendor = "Vendor|bookworm|main|http://vendor.example/debian"
+    updated = "Debian|bookworm|main|http://updated.example/debian/"
+    assert debian_archive([vendor, updated], on_debian=True) == "http://updated.example/debian"
     assert debian_archive([updated], on_debian=False) == "http://updated.example/debian"
 
 
-def test_before_the_first_update_the_archive_of_debians_keyring_is_preferred() -> None:
-    assert debian_archive([VENDOR, UNKNOWN], on_debian=True) == "http://good.example/debian"
-    assert debian_archive([VENDOR], on_debian=True) == "http://vendor.example/debian"
+@pytest.mark.skipif(not own_apt.host_has_apt(), reason="no apt is here")
+def test_knows_the_archive_of_a_debian_before_its_first_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Apt lists nothing then, unless it is asked to leave out what the archive says of itself."""
+    assert debian_archive([UNKNOWN], on_debian=True) == "http://good.example/debian"
+    (tmp_path / "lists/partial").mkdir(parents=True)
+    (tmp_path / "sources.list").write_text("deb http://new.example/debian bookworm main\n")
+    settings = tmp_path / "apt.conf"
+    settings.write_text(
+        f'Dir::Etc::SourceList "{tmp_path}/sources.list"; Dir::Etc::SourceParts "/dev/null";\n'
+        f'Dir::State::Lists "{tmp_path}/lists";\n'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(settings))
+    monkeypatch.setattr(mirror, "_is_debian", lambda _: True)
+    mirror._mirror_of_apt.cache_clear()
+    try:
+        assert mirror._mirror_of_apt() == "http://new.example/debian"
+    finally:
+        mirror._mirror_of_apt.cache_clear()
 
 
 def test_security_and_backports_are_not_the_archive() -> None:
     for suite in ("bookworm-security", "bookworm-backports", "bookworm-updates"):
-        assert debian_archive([f"Debian|{suite}|main||http://x.example"], on_debian=True) == ""
+        assert debian_archive([f"Debian|{suite}|main|http://x.example"], on_debian=True) == ""
 
 
 def test_the_variable_precedes_the_configuration_and_that_precedes_apt(
@@ -119,3 +134,4 @@ def test_says_why_apt_cannot_read_its_configuration(
     mirror._mirror_of_apt.cache_clear()
     with pytest.raises(NoMirror, match="indextargets` failed: E: no status file"):
         find_mirror()
+    mirror._mirror_of_apt.cache_clear()
