@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from foothold_lab.images import processes, recipes
+from foothold_lab.images import elf, processes, recipes
 from foothold_lab.images.apt import PackageSet
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.errors import ImageError
@@ -49,6 +49,8 @@ _EXCLUDED = (
 # recipes.py is not among them: a kernel takes minutes to build, and must not be built again because
 # another recipe has changed
 _SOURCES = (Path(__file__), CONFIG)
+# the compiler has its path in every object file of ccache: a new configuration must not change it
+_TOOL_SOURCES = (Path(elf.__file__),)
 
 
 class TreeBuilder(Protocol):
@@ -95,7 +97,7 @@ RECIPES: Mapping[str, Recipe] = {
                 suite="bookworm",
                 packages=("gcc-12", "libc6-dev", "make", "flex", "bison", "bc", "ccache"),
             ),
-            sources=_SOURCES,
+            sources=_TOOL_SOURCES,
             space=700 * MIB,
         ),
         *(recipe(release) for release in SUITES),

@@ -75,6 +75,12 @@ def test_the_key_depends_on_the_configuration(tmp_path: Path) -> None:
     assert more not in recipe("6.12").sources
 
 
+def test_a_new_configuration_keeps_the_compiler_of_the_object_files() -> None:
+    tools = kernel_build.RECIPES["kernel-toolchain"]
+    assert not {CONFIG, Path(kernel_build.__file__)} & set(tools.sources)
+    assert set(recipe("6.12").sources) >= {CONFIG, Path(kernel_build.__file__)}
+
+
 def test_kernels_are_built_on_request_from_locked_packages() -> None:
     assert not set(kernel_build.RECIPES) & set(GUESTS)
     assert set(kernel_build.RECIPES) <= set(RECIPES)
