@@ -319,7 +319,7 @@ _BASE: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _all()}
 # The default: images for the usual guests of this machine, and for those of the default plan. Those for
 # other machines and other releases are built when such a guest is requested.
 _EMULATED = (
-    *(ARM64.image(part) for part in ("agent", "userland", "root")),
+    *(port.image(part) for port in (ARM64, RISCV64, I386) for part in ("agent", "userland", "root")),
     "qemu-arm", "linux-arm64-16k", "initrd-arm64-16k",
 )  # fmt: skip
 _FOR_THIS_MACHINE = (
