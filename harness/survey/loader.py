@@ -112,7 +112,7 @@ class Survey:
         kept = [
             Column(guest=guest, limits=limits)
             for guest, limits in seen
-            if limits == NONE or not _SIZED.search(limits)
+            if guest in self.guests and (limits == NONE or not _SIZED.search(limits))
         ]
         order = list(self.guests)
         kept.sort(key=lambda each: (order.index(each.guest), each.limits != NONE, each.limits))

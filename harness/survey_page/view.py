@@ -92,7 +92,8 @@ def columns_of(survey: Survey) -> tuple[tuple[Column, ColumnView], ...]:
     shown = list(survey.columns)
     for guest, limits, _ in survey.cells:
         column = Column(guest=guest, limits=limits)
-        if column not in shown and not Limits.parse(limits).ceiling:
+        known = guest in survey.guests  # it did boot
+        if known and column not in shown and not Limits.parse(limits).ceiling:
             shown.append(column)
     order = list(survey.guests)
     shown.sort(key=lambda each: (order.index(each.guest), each.limits != "none"))

@@ -99,6 +99,15 @@ def test_the_plan_has_the_settings_of_kernels_that_users_meet(empty: Builder) ->
     } <= asked  # fmt: skip
 
 
+def test_no_emulated_machine_needs_more_disks_than_it_has_slots(empty: Builder) -> None:
+    images: dict[str, set[str]] = {}
+    for cell in load_plan(find_plan("runtimes"), make_vocabulary(empty)).cells():
+        this = CATALOGUE[cell.subject]
+        images.setdefault(cell.guest, set()).add(this.port.image(this.image))
+    emulated = [len(each) for guest, each in images.items() if guest.startswith("qemu-")]
+    assert max(emulated) <= 29
+
+
 def test_a_runtime_is_the_same_on_every_machine() -> None:
     for name in (each for each, this in RUNTIMES.items() if this.port is AMD64):
         same = [name, f"{name}-arm64", f"{name}-riscv64"]

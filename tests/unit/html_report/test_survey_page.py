@@ -51,6 +51,14 @@ def test_several_runs_make_one_page_and_the_last_one_counts(tmp_path: Path) -> N
     assert set(both.guests) == {"native", "qemu-arm64-16k"}
 
 
+def test_a_guest_that_did_not_boot_is_no_column(tmp_path: Path) -> None:
+    survey = read(surveys.write(tmp_path))
+    guests = {"native": survey.guests["native"]}
+    partly = dataclasses.replace(survey, guests=guests)
+    assert {view.guest for _, view in columns_of(partly)} == {"native"}
+    assert b"qemu-arm64-16k" not in render(partly)
+
+
 def test_the_page_is_one_file_and_shows_hostile_text_as_text(tmp_path: Path) -> None:
     survey = read(surveys.write(tmp_path))
     hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202e"
