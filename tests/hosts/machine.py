@@ -18,8 +18,8 @@ from foothold_lab.images.mirror import find_mirror
 
 ROOT = Path(__file__).parents[2]
 BASE = (
-    "base-files", "base-passwd", "bash", "coreutils", "dash", "findutils", "grep", "gzip", "hostname",
-    "libc-bin", "python3-venv", "sed", "tar", "util-linux",
+    "base-files", "base-passwd", "bash", "coreutils", "dash", "debianutils", "diffutils", "findutils", "grep", "gzip", "hostname",
+    "libc-bin", "mawk", "python3-venv", "sed", "tar", "util-linux",
 )  # fmt: skip
 USERS = {"root": (0, "/root"), "user": (1000, "/home/user")}
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -55,7 +55,7 @@ def _debian(title: str, suite: str, release: str) -> Distribution:
     return Distribution(
         title=title,
         suite=suite,
-        packages=("apt",),
+        packages=("apt", "dpkg"),
         release=f"ID=debian\n{release}",
         files={
             "etc/apt/sources.list": f"deb MIRROR {suite} main\n",
@@ -71,7 +71,7 @@ DISTRIBUTIONS: Mapping[str, Distribution] = {
     "ubuntu": Distribution(
         title="like Ubuntu 24.04",
         suite="trixie",
-        packages=("apt",),
+        packages=("apt", "dpkg"),
         absent=("debian-archive-keyring",),
         release='ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\n',
         files={
