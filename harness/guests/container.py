@@ -314,5 +314,5 @@ def _why_no_engine(error: Exception) -> Support:
     return Support(
         False,
         "no Docker engine answers",
-        "install and start one: `apt-get install docker.io`, then `dockerd` as root",
+        "install one (on Debian and Ubuntu the package docker.io), then start `dockerd` as root",
     )
