@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from foothold_lab.harness.cli.context import OK
 from foothold_lab.harness.cli.formatting import plural, print_text
@@ -83,7 +82,9 @@ def _parse_command(text: str) -> list[str]:
 
 def _notify(argv: list[str], findings: tuple[NewFinding, ...]) -> None:
     """Run the user's command. Raises InfrastructureError if it cannot be started or fails."""
-    document = msgspec.json.encode(findings)
+    from msgspec.json import encode
+
+    document = encode(findings)
     try:
         done = subprocess.run(argv, input=document, timeout=NOTIFY_SECONDS, check=False)
         problem = f"ended with status {done.returncode}" if done.returncode else ""

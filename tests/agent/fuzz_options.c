@@ -39,8 +39,8 @@ size_t fuzz_seed(unsigned number, uint8_t *buffer, size_t room)
 {
 	static const char *seeds[] = {
 		"--rlimit\nas=0x1000:soft\n--cpu\n3\n--env\nA=b\n--memory\n4096\n--\nprogram",
-		"--thp\nnever\n--write-execute\nrefused\n--no-exec\n/"
-		"tmp\n--seccomp\n060000000000ff7f\n--\np",
+		"--thp\nnever\n--write-execute\nrefused\n--seccomp\n060000000000ff7f\n--\np",
+		"--no-exec\n/tmp\n--no-exec\n/dev/shm\n--\np",
 		"--occupy\n0x1000-0x2000\n--ignore-hints\n4096-8192\n--fail\nhinted:2/0:12\n--\np",
 		"--fail\nmmap[exec,file]:1/3:1\n--ignore-flag\nnoreplace\n--\np",
 		"--sysctl\nvm/overcommit_memory=2\n--terminal\n24x80\n--timeout\n7\n--\np\nq",
