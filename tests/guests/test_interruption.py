@@ -21,6 +21,7 @@ from tests.guests.processes import living, wait_until_gone
 
 RUN = [sys.executable, "-m", "foothold_lab.harness.cli", "run", "--guest", "native", "--guest", "uml-bookworm",
        "--guest", "uml-trixie", "--guest", "qemu-x86_64"]  # fmt: skip
+CELLS = 20
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,7 +82,7 @@ def test_ctrl_c_stops_all_guests(tmp_path: Path, delay: float, history: Path) ->
         assert told in out.decode()
 
 
-@pytest.mark.parametrize("delay", [0.1, 0.7, 1.5, 3.0])
+@pytest.mark.parametrize("delay", [0.1, 0.7, 1.2, 1.7])
 def test_kill_9_leaves_no_guest_and_no_lock(tmp_path: Path, delay: float, history: Path) -> None:
     run = start(tmp_path / "run")
     time.sleep(delay)
@@ -90,10 +91,12 @@ def test_kill_9_leaves_no_guest_and_no_lock(tmp_path: Path, delay: float, histor
     assert wait_until_gone(tmp_path / "run", 10) == []
     locks_are_free()
     lines = _lines(tmp_path / "run" / "events.jsonl")
-    finished = {each["cell"] for each in map(json.loads, lines) if each["event"] == "cell-finished"}
+    events = [json.loads(line) for line in lines]
+    finished = {each["cell"] for each in events if each["event"] == "cell-finished"}
     if history.exists() and finished:
         kept = recorded(history)
-        assert kept.run.state is State.KILLED
+        was_over = kept.run.counts == {"pass": CELLS}
+        assert kept.run.state is State.KILLED or was_over
         # the last of them may have been on its way from one sink to the next
         assert len(finished - {cell.name for cell in kept.cells if cell.result}) <= 1
 
@@ -103,9 +106,9 @@ def test_two_runs_at_the_same_time(tmp_path: Path, history: Path) -> None:
     for run in runs:
         out, err = run.communicate(timeout=200)
         assert run.returncode == 0, (out + err).decode()
-        assert b"24 passed" in out
+        assert f"{CELLS} passed".encode() in out
     with Database(history, read_only=True) as database:
-        assert [run.counts for run in reader.runs(database)] == [{"pass": 24}] * 2
+        assert [run.counts for run in reader.runs(database)] == [{"pass": CELLS}] * 2
 
 
 def recorded(history: Path) -> reader.StoredRun:

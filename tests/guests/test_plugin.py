@@ -208,7 +208,7 @@ def pytest_sessionfinish(session):
     distributed = session.config.pluginmanager.get_plugin("dsession")
     print(f"\\nscheduler={type(distributed.sched).__name__ if distributed else None} {modules=}")
 """
-OURS = 4  # foothold_lab, .harness, .pytest_plugin, .hooks
+OURS = 5  # foothold_lab, ._version, .harness, .pytest_plugin, .hooks
 
 
 def test_a_project_without_our_fixtures_is_left_alone(pytester: pytest.Pytester) -> None:

@@ -40,13 +40,17 @@ exit 0
 
 
 def settings() -> dict[str, str]:
-    """Return the settings of this machine by name, without counters and networks."""
+    """Return the settings of this machine by name, without counters and networks. A file
+    that cannot be written is a statistic.
+    """
     root = Path("/proc/sys")
     files = [each for name in ("fs", "kernel", "vm") for each in (root / name).rglob("*")]
     return {
         str(name): _read(path)
         for path in files
-        if str(name := path.relative_to(root)) not in COUNTERS and path.is_file()
+        if str(name := path.relative_to(root)) not in COUNTERS
+        and path.is_file()
+        and path.stat().st_mode & 0o222
     }
 
 
