@@ -26,8 +26,8 @@ EVERY_PYTHON = frozenset(
         "test_allocator_cli", "test_bundle", "test_bytecode", "test_cli", "test_conformance",
         "test_container_archive", "test_doctor", "test_github", "test_help", "test_imports",
         "test_interrupted_build", "test_live_subject", "test_lock_and_builder", "test_modules",
-        "test_native", "test_patterns", "test_plan", "test_plan_settings", "test_programs",
-        "test_report", "test_reporters", "test_runtimes", "test_streams", "test_subjects",
+        "test_native", "test_patterns", "test_plan", "test_programs",
+        "test_report", "test_reporters", "test_streams", "test_subjects",
         "test_survey", "test_terminal", "test_values", "test_wheels",
     )
 )  # fmt: skip

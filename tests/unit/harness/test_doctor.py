@@ -119,7 +119,7 @@ def test_no_disk(machine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
     ("error", "reason", "remedy"),
     [
         (PermissionError(13, "Permission denied"), "refuses this user", "group docker"),
-        (FileNotFoundError(2, "No such file or directory"), "no Docker engine", "apt-get install"),
+        (FileNotFoundError(2, "No such file or directory"), "no Docker engine", "docker.io"),
         (ConnectionRefusedError(111, "Connection refused"), "no Docker engine", "dockerd"),
     ],
 )
