@@ -10,6 +10,7 @@ from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import CellFinished, RunStarted
 from foothold_lab.harness.model.verdict import Result, Verdict
+from foothold_lab.harness.plan.shards import Shard
 from foothold_lab.harness.run_directory import read_events
 
 # the cells that other cells are compared with run in every shard that needs them
@@ -18,10 +19,13 @@ _ORDER = (Result.PASS, Result.UNSUPPORTED, Result.ERROR, Result.FAIL)
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRun:
-    """The run of a shard, or of a whole plan. `verdicts` are those that it came to, by cell."""
+    """The run of a shard, or of a whole plan: then `shard` is None. `verdicts` are those that it came
+    to, by cell.
+    """
 
     directory: Path
     started: RunStarted
+    shard: Shard | None
     verdicts: dict[str, Verdict]
 
     @property
@@ -60,24 +64,33 @@ def read_shard(directory: Path) -> ShardRun:
         elif isinstance(event, CellFinished):
             verdicts[event.cell] = event.verdict
     assert started
-    return ShardRun(directory=directory, started=started, verdicts=verdicts)
+    shard = Shard.parse(started.shard) if started.shard else None
+    return ShardRun(directory=directory, started=started, shard=shard, verdicts=verdicts)
 
 
 def combine(runs: Sequence[ShardRun]) -> MergedRun:
     """Check that runs belong together, and find what is missing. Raises UsageError."""
     _check_same(runs)
-    runs = sorted(runs, key=lambda run: _number(run.started.shard))
-    cells = {cell.id: cell for run in runs for cell in run.started.cells}
-    cells |= {
-        cell.id: cell for run in runs for cell in run.started.other_cells if cell.id not in cells
-    }
+    runs = sorted(runs, key=lambda run: run.shard.number if run.shard else 0)
+    begun = {cell.id: (cell, run) for run in runs for cell in run.started.cells}
+    cells = {name: cell for name, (cell, _) in begun.items()}
+    for run in runs:
+        for cell in run.started.other_cells:
+            cells.setdefault(cell.id, cell)
     chosen: dict[str, ShardRun] = {}
     for run in runs:
         for name, verdict in run.verdicts.items():
             before = chosen.get(name)
             if not before or _worse(verdict, before.verdicts[name]):
                 chosen[name] = run
-    missing = {name: _reason(name, runs) for name in cells if name not in chosen}
+    absent = f"it is a cell of a shard that is not here: {', '.join(_absent_shards(runs))}"
+    missing = {
+        name: f"the run {begun[name][1].name} ended before this cell had a verdict"
+        if name in begun
+        else absent
+        for name in cells
+        if name not in chosen
+    }
     return MergedRun(runs=tuple(runs), cells=tuple(cells.values()), missing=missing, chosen=chosen)
 
 
@@ -90,7 +103,7 @@ def _check_same(runs: Sequence[ShardRun]) -> None:
                 f"one of {first.started.plan!r}",
                 "merge runs of one plan",
             )
-        if _count(run.started.shard) != _count(first.started.shard):
+        if _count(run) != _count(first):
             raise UsageError(
                 f"{run.directory} is {_describe(run)}, and {first.directory} is {_describe(first)}",
                 "merge shards of the same number of shards",
@@ -120,12 +133,9 @@ def _check_twice(runs: Iterable[ShardRun]) -> None:
                 )
 
 
-def _number(shard: str) -> int:
-    return int(shard.partition("/")[0] or 0)
-
-
-def _count(shard: str) -> int:
-    return int(shard.partition("/")[2] or 0)
+def _count(run: ShardRun) -> int:
+    """Return the number of shards that the plan was divided into, 0 if it was not."""
+    return run.shard.count if run.shard else 0
 
 
 def _describe(run: ShardRun) -> str:
@@ -136,11 +146,7 @@ def _worse(verdict: Verdict, other: Verdict) -> bool:
     return _ORDER.index(verdict.result) > _ORDER.index(other.result)
 
 
-def _reason(name: str, runs: Sequence[ShardRun]) -> str:
-    for run in runs:
-        if any(cell.id == name for cell in run.started.cells):
-            return f"the run {run.name} ended before this cell had a verdict"
-    count = _count(runs[0].started.shard)
-    there = {_number(run.started.shard) for run in runs}
-    absent = ", ".join(f"{n}/{count}" for n in range(1, count + 1) if n not in there)
-    return f"it is a cell of a shard that is not here: {absent}"
+def _absent_shards(runs: Sequence[ShardRun]) -> list[str]:
+    there = {run.shard.number for run in runs if run.shard}
+    count = _count(runs[0])
+    return [str(Shard(n, count)) for n in range(1, count + 1) if n not in there]

@@ -13,7 +13,7 @@ from typing import IO
 import zstandard
 
 from foothold_lab.harness.model.errors import UsageError
-from foothold_lab.harness.run_directory import MOST_TREE_BYTES, MOST_TREE_NAMES, check_name
+from foothold_lab.harness.run_directory import TreeBudget, check_name
 
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"  # the first bytes of a frame, RFC 8878
 _REMEDY = "make the archive with `tar -czf FILE.tar.gz -C RUN_DIRECTORY .`"
@@ -51,12 +51,9 @@ def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
 
 def _unpack(archive: tarfile.TarFile, folder: Path, where: str) -> None:
     """Unpack regular files. Links and devices are left out: a run directory has none."""
-    size = names = 0
+    budget = TreeBudget(where)
     for member in archive:
-        names, size = names + 1, size + member.size
-        if names > MOST_TREE_NAMES or size > MOST_TREE_BYTES:
-            most = f"{MOST_TREE_BYTES >> 30} GiB or {MOST_TREE_NAMES} files"
-            raise UsageError(f"{where} has more than {most}", _REMEDY)
+        budget.spend(names=1, size=member.size)
         if not member.isreg():
             continue
         name = member.name.removeprefix("./")

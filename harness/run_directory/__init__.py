@@ -3,14 +3,13 @@
 from foothold_lab.harness.run_directory.documents import DAMAGED, decode
 from foothold_lab.harness.run_directory.event_log import SCHEMA, check_name, read_events, read_head
 from foothold_lab.harness.run_directory.files import (
-    MOST_TREE_BYTES,
-    MOST_TREE_NAMES,
     RunFiles,
+    TreeBudget,
     UnsafeFileError,
     write_private,
 )
 
 __all__ = [
-    "DAMAGED", "MOST_TREE_BYTES", "MOST_TREE_NAMES", "SCHEMA", "RunFiles", "UnsafeFileError",
-    "check_name", "decode", "read_events", "read_head", "write_private",
+    "DAMAGED", "SCHEMA", "RunFiles", "TreeBudget", "UnsafeFileError", "check_name",
+    "decode", "read_events", "read_head", "write_private",
 ]  # fmt: skip

@@ -101,7 +101,7 @@ class RunFiles:
         the directory `links_below`; empty: none. Everything else is left out. Raises OSError if the
         tree has more than MOST_TREE_BYTES or MOST_TREE_NAMES.
         """
-        budget = _Budget(self._path(""))
+        budget = TreeBudget(self._path(""))
         pending = [""]
         while pending:
             folder = pending.pop()
@@ -121,7 +121,7 @@ class RunFiles:
                 elif stat.S_ISREG(mode):
                     self._copy_file(name, target / name, budget)
 
-    def _copy_file(self, name: str, target: Path, budget: _Budget) -> None:
+    def _copy_file(self, name: str, target: Path, budget: TreeBudget) -> None:
         with self.open(name) as source, target.open("xb") as copy:
             status = os.fstat(source.fileno())
             budget.spend(size=status.st_size)
@@ -165,14 +165,15 @@ class RunFiles:
 
 
 @dataclass
-class _Budget:
-    """What a tree may have."""
+class TreeBudget:
+    """The bytes and names that a tree may still have. `path` names the tree in errors."""
 
     path: str
     size: int = MOST_TREE_BYTES
     names: int = MOST_TREE_NAMES
 
     def spend(self, *, size: int = 0, names: int = 0) -> None:
+        """Take bytes and names from the budget. Raises UnsafeFileError if it has no more."""
         self.size -= size
         self.names -= names
         if self.size < 0 or self.names < 0:

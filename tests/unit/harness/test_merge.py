@@ -201,6 +201,13 @@ def test_refuses_runs_that_do_not_belong_together(
         combine([read_shard(one), read_shard(two)])
 
 
+@pytest.mark.parametrize("shard", ["x/y", "3/2", "0/0", "1/", "/"])
+def test_refuses_a_run_with_a_shard_that_cannot_be(tmp_path: Path, shard: str) -> None:
+    run = write_run(tmp_path / "one", CELLS, shard=shard, results=[Result.PASS] * 4)
+    with pytest.raises(UsageError, match="is not a shard"):
+        read_shard(run)
+
+
 def test_a_shard_without_cells_is_merged(tmp_path: Path) -> None:
     one = write_run(tmp_path / "one", CELLS, shard="1/2", results=[Result.PASS] * 4)
     two = write_run(tmp_path / "two", (), shard="2/2")
