@@ -28,6 +28,20 @@ if TYPE_CHECKING:
 OK, FINDING, USAGE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 
 
+def code_of_results(counts: Mapping[str, int], cells: int) -> int:
+    """Return the exit code for the number of cells by result, out of `cells` cells."""
+    if counts.get("fail"):
+        return FINDING
+    if counts.get("error") or sum(counts.values()) < cells:
+        return FAILED
+    return OK if was_tried(counts) else FAILED
+
+
+def was_tried(counts: Mapping[str, int]) -> bool:
+    """Was at least one cell run?"""
+    return any(counts.get(result) for result in ("pass", "fail", "error"))
+
+
 def report_progress(text: str, /, *, transient: bool = False) -> None:
     """Write progress to stderr. A `transient` line is shown on a terminal only, and overwritten."""
     clear = "\r\x1b[K" if sys.stderr.isatty() else ""

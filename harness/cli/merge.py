@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 import click
 
-from foothold_lab.harness.cli.context import FAILED, FINDING, OK, make_run_directory
+from foothold_lab.harness.cli.context import FAILED, OK, code_of_results, make_run_directory
 from foothold_lab.harness.cli.output_options import OutputOptions, output_options
 from foothold_lab.harness.cli.parameters import SectionedCommand
-from foothold_lab.harness.cli.runs import find_run
+from foothold_lab.harness.cli.runs import run_path
 
 _SECTIONS = {
     "Reports": ("quiet", "json_file", "junit_file", "html_file", "github"),
@@ -47,7 +46,7 @@ def merge(runs: tuple[str, ...], output: OutputOptions) -> int:
 
     output.check()
     with contextlib.ExitStack() as stack:
-        sources = [stack.enter_context(open_source(_path(word))) for word in runs]
+        sources = [stack.enter_context(open_source(run_path(word).absolute())) for word in runs]
         merged = combine([read_shard(each) for each in sources])
         directory = make_run_directory(output.run_dir)
         terminal = TerminalReporter(output.stream, live=False, quiet=output.quiet)
@@ -55,12 +54,5 @@ def merge(runs: tuple[str, ...], output: OutputOptions) -> int:
         output.add_reporters(bus, directory)
         summary = merge_runs(merged, directory, ("foothold", "merge", *runs), bus)
         bus.close()
-    if summary.counts.get("fail"):
-        return FINDING
-    if summary.counts.get("error") or bus.failed:
-        return FAILED
-    return OK if summary.counts.get("pass") else FAILED
-
-
-def _path(word: str) -> Path:
-    return Path(word).absolute() if Path(word).exists() else find_run(word)
+    code = code_of_results(summary.counts, len(merged.cells))
+    return FAILED if code == OK and bus.failed else code

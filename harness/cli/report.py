@@ -11,7 +11,7 @@ import click
 from foothold_lab.harness.cli.context import OK
 from foothold_lab.harness.cli.formatting import print_text
 from foothold_lab.harness.cli.parameters import STDOUT, output_option
-from foothold_lab.harness.cli.runs import find_run
+from foothold_lab.harness.cli.runs import run_path
 from foothold_lab.harness.model.errors import InfrastructureError
 from foothold_lab.harness.model.findings import Code
 
@@ -34,8 +34,8 @@ def report(run: str, output: Path | None, compare: str | None) -> int:
     from foothold_lab.harness.html_report.read import read_run
     from foothold_lab.harness.reporters.atomic_write import replace_file, write_whole
 
-    shown = read_run(_directory(run))
-    html = render(shown, read_run(_directory(compare)) if compare else None)
+    shown = read_run(run_path(run))
+    html = render(shown, read_run(run_path(compare)) if compare else None)
     if output == Path(STDOUT):
         sys.stdout.buffer.write(html)
         return OK
@@ -54,8 +54,3 @@ def report(run: str, output: Path | None, compare: str | None) -> int:
     else:
         click.echo(os.fsencode(path))  # as it is, for a script
     return OK
-
-
-def _directory(word: str) -> Path:
-    """Return the directory of a run. An existing path is left to `read_run` to check."""
-    return Path(word) if Path(word).exists() else find_run(word)

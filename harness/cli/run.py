@@ -17,11 +17,13 @@ from foothold_lab.harness.cli.context import (
     FINDING,
     INTERRUPTED,
     OK,
+    code_of_results,
     handle_termination,
     make_run_directory,
     packaged_subjects,
     read_plan,
     report_error,
+    was_tried,
 )
 from foothold_lab.harness.cli.keep_options import KeepOptions, keep_options, wait_with_guests
 from foothold_lab.harness.cli.kernel_options import kernel_options
@@ -181,7 +183,7 @@ def _run(request: _Request) -> RunOutcome:
         if not summary.interrupted:
             wait_with_guests(kept, request.keeping.keep_for)
     exit_code = _exit_code(summary, len(cells))
-    if exit_code == FAILED and not _tried(summary):
+    if exit_code == FAILED and not was_tried(summary.counts):
         report_error(
             "no cell was tried: this machine supports none of the guests",
             "`foothold doctor` says what each guest needs",
@@ -253,13 +255,4 @@ def _exit_code(summary: RunSummary, cells: int) -> int:
     """Return the exit code of a run; docs/exit-codes.md explains the order."""
     if summary.interrupted:
         return INTERRUPTED
-    if summary.required_missing or summary.counts.get("fail"):
-        return FINDING
-    if summary.counts.get("error") or sum(summary.counts.values()) < cells:
-        return FAILED
-    return OK if _tried(summary) else FAILED
-
-
-def _tried(summary: RunSummary) -> bool:
-    """Was at least one cell run?"""
-    return any(summary.counts.get(result) for result in ("pass", "fail", "error"))
+    return FINDING if summary.required_missing else code_of_results(summary.counts, cells)

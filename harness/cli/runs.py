@@ -35,6 +35,14 @@ def find_run(word: str) -> Path:
     raise UsageError(f"there is no run {word!r} in {runs_directory()}", remedy)
 
 
+def run_path(word: str) -> Path:
+    """Return the path that a word names if it exists, which its reader checks; else that of a run.
+
+    Raises UsageError.
+    """
+    return Path(word) if Path(word).exists() else find_run(word)
+
+
 def _matching(word: str, runs: list[Path]) -> list[Path]:
     from foothold_lab.harness.results_db.reader import LAST
 
