@@ -8,18 +8,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
 import jinja2
 from markupsafe import Markup
 
 from foothold_lab.harness.dashboard.changes import RunChanges
 from foothold_lab.harness.dashboard.timelines import CellLine, PlanHistory
-from foothold_lab.harness.html_report.document import environment
-from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS, RESULT_WORDS
+from foothold_lab.harness.html_report.document import asset, environment
+from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS, RESULT_WORDS, cell_anchor
 from foothold_lab.harness.results_db.flaky import Flaky
 from foothold_lab.harness.results_db.models import Run, State
 
+PACKAGE = "foothold_lab.harness.dashboard"
 LINES = 150  # cells of a page: more make it larger than 300 kB if each changed in every run
 _NAME = re.compile(r"[A-Za-z0-9_+=,-][A-Za-z0-9._+=,-]{0,80}")
 
@@ -89,8 +89,7 @@ def _guest_page(
 
 def style() -> bytes:
     """Return the style sheet of all pages."""
-    folder = resources.files("foothold_lab.harness.dashboard").joinpath("assets")
-    return folder.joinpath("site.css").read_bytes()
+    return asset(PACKAGE, "site.css").encode()
 
 
 def _render(template: str, **values: object) -> bytes:
@@ -99,8 +98,10 @@ def _render(template: str, **values: object) -> bytes:
 
 @cache
 def _environment() -> jinja2.Environment:
-    made = environment("foothold_lab.harness.dashboard")
-    made.filters |= {"time": _time, "svg": Markup, "seconds": _seconds, "state": _state}
+    made = environment(PACKAGE)
+    made.filters |= {
+        "anchor": cell_anchor, "time": _time, "svg": Markup, "seconds": _seconds, "state": _state
+    }  # fmt: skip
     made.globals |= {"signs": RESULT_SIGNS, "words": RESULT_WORDS}
     return made
 

@@ -63,6 +63,11 @@ class Matrix:
     sections: tuple[MatrixSection, ...]
 
 
+def cell_anchor(name: str) -> str:
+    """Return the HTML id of a cell in a page. An id can hold all characters but white space."""
+    return "_".join(name.split())
+
+
 def mark_cell(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> CellMark:
     """Return the mark of a cell. A cell without a verdict has not run."""
     result = verdict.result.value if verdict else "not-run"
@@ -73,7 +78,7 @@ def mark_cell(cell: Cell, verdict: Verdict | None, *, changed: bool = False) -> 
         word = seen.outcome.value if seen.outcome else "unclear"
     dies = bool(seen and seen.outcome is Outcome.DIES and path != "refused")
     flaky = verdict is not None and verdict.result is Result.PASS and verdict.flaky
-    anchor = "_".join(cell.id.split())  # an HTML id can hold all characters but white space
+    anchor = cell_anchor(cell.id)
     told = f"{seen}" if seen else (verdict.reason if verdict else "")
     parts = [*cell.id.split("/"), RESULT_WORDS[result], told]
     if flaky:
