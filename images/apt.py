@@ -422,7 +422,8 @@ class Apt:
         limit: float | None = None,
         directory: Path | None = None,
     ) -> str:
-        """Run apt-get, in a directory if it is given. It also holds the lock, which stays held if this process is killed.
+        """Run apt-get, in a directory if it is given. It also holds the lock, which stays held if this
+        process is killed.
 
         With a `limit` in seconds, it reports that it waits, and ends after that time.
         """

@@ -40,6 +40,7 @@ _SHARED = (
     "libutil.so.1",
 )  # fmt: skip
 _LIBRARIES = "lib/x86_64-linux-gnu"
+_WRITABLE = ("", "store", "building", "locks")  # of the store: `docker run --user` adds snapshots
 _FOLDERS = ("allocator", "harness", "images", "plans")
 _TAR = "application/vnd.oci.image.layer.v1.tar"
 _SECONDS = 600  # for pip
@@ -117,12 +118,7 @@ def _lay_out(builder: Builder, names: Iterable[str], scratch: Path) -> tuple[lis
         (root / path[1:]).chmod(0o1777)
     _install(library)
     moved = stage(builder, {*names, PYTHON, "root", "strace"}, STORE, store)
-    for folder in (
-        "",
-        "store",
-        "building",
-        "locks",
-    ):  # `docker run --user` adds snapshots, for instance
+    for folder in _WRITABLE:
         (store / folder).mkdir(exist_ok=True)
         (store / folder).chmod(0o1777)
     interpreter = STORE / "store" / moved[PYTHON] / "usr/bin/python3"
