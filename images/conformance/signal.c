@@ -1098,7 +1098,8 @@ PROBE(error_code_write, "signal/error-code-write",
 }
 
 PROBE(error_code_execute, "signal/error-code-execute",
-	"A jump to memory that is not executable sets the instruction bit of the error code.",
+	"If a jump leads to non-executable memory, bit 4 of the error code (instruction fetch) is "
+	"set.",
 	"Intel SDM volume 3, 4.7: I/D flag (bit 4)")
 {
 	char *page = map_pages(1, PROT_READ | PROT_WRITE);

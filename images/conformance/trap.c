@@ -102,7 +102,8 @@ static void set_flag(int number, siginfo_t *info, void *context)
 }
 
 PROBE(trap_flag_set, "trap/flag-set-by-handler",
-	"A handler that sets the trap flag in its context starts single-stepping.", "sigreturn(2)")
+	"If a handler sets the trap flag in its context, sigreturn starts single-stepping.",
+	"sigreturn(2)")
 {
 	on_signal(SIGUSR1, set_flag, 0);
 	on_signal(SIGTRAP, clear_flag_on_trap, 0);
@@ -112,7 +113,8 @@ PROBE(trap_flag_set, "trap/flag-set-by-handler",
 }
 
 PROBE(trap_flag_syscall, "trap/flag-over-syscall",
-	"A system call keeps the trap flag set: SIGTRAP follows the next instruction.", STEP_SOURCE)
+	"A system call does not clear the trap flag. SIGTRAP follows the next instruction.",
+	STEP_SOURCE)
 {
 	unsigned long after = 0, result = SYS_getpid;
 	on_signal(SIGTRAP, note_trap, 0);
