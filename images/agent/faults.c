@@ -107,7 +107,14 @@ static const struct {
 /* Calls that place or remove a mapping. */
 static const long placing[] = {SYS_mmap, SYS_munmap, SYS_mremap, SYS_shmat};
 /* Calls that make a thread or process, which shares the address space or gets a copy. */
-static const long cloning[] = {SYS_clone, SYS_clone3};
+static const long cloning[] = {
+	SYS_clone,
+	SYS_clone3,
+#ifdef SYS_vfork
+	SYS_fork,
+	SYS_vfork,
+#endif
+};
 
 /* START-END */
 static int parse_range(const char *text, struct range *range)

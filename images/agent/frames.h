@@ -29,6 +29,7 @@ enum frame_kind {
 	FRAME_SYNC = 'r', /* a request for what failed of these files, and the answer: text */
 	FRAME_MAPS = 'm', /* a request for /proc/PID/maps, and the answer */
 	/* to the harness */
+	FRAME_READY = 'p',       /* empty: it has the key, nothing of the subject runs yet */
 	FRAME_STARTED = 's',     /* {"pid":N,"page_size":N}: the subject starts */
 	FRAME_STDOUT = 'o',      /* its standard output */
 	FRAME_STDERR = 'e',      /* its standard error */

@@ -15,16 +15,18 @@ struct line {
 	const char *path; /* in the text; empty: no file */
 };
 
-static uint64_t auxiliary(pid_t pid, unsigned long type)
+/* A 32-bit program has words of its own size. */
+static uint64_t auxiliary(pid_t pid, uint64_t type, bool compat)
 {
-	size_t length;
+	size_t length, size = compat ? sizeof(uint32_t) : sizeof(long);
 	uint64_t value = 0;
 	char *text = read_process_file(pid, "auxv", &length);
-	for (size_t i = 0; text && i + 2 * sizeof(long) <= length; i += 2 * sizeof(long)) {
-		unsigned long entry[2];
-		memcpy(entry, text + i, sizeof entry);
-		if (entry[0] == type)
-			value = entry[1];
+	for (size_t i = 0; text && i + 2 * size <= length; i += 2 * size) {
+		unsigned long word[2];
+		uint32_t half[2];
+		memcpy(compat ? (void *)half : (void *)word, text + i, 2 * size);
+		if ((compat ? half[0] : word[0]) == type)
+			value = compat ? half[1] : word[1];
 	}
 	free(text);
 	return value;
@@ -75,10 +77,10 @@ static bool begins_with(const char *text, const char *beginning)
 	return !strncmp(text, beginning, strlen(beginning));
 }
 
-struct range loader_range(pid_t pid)
+struct range loader_range(pid_t pid, bool compat)
 {
-	uint64_t base = auxiliary(pid, AT_BASE);
-	struct file file = file_at(pid, base ? base : auxiliary(pid, AT_ENTRY));
+	uint64_t base = auxiliary(pid, AT_BASE, compat);
+	struct file file = file_at(pid, base ? base : auxiliary(pid, AT_ENTRY, compat));
 	/* without an interpreter, the program may be the loader, to which the program is an
 	 * argument */
 	bool is_loader = base || begins_with(file.name, "ld-linux") ||

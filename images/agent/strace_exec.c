@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,9 +43,9 @@ noreturn void become_subject(const struct child *child)
 	limits_apply(child->limits);
 	tracer_prepare_child(child->tracer);
 	dup2(child->error, STDERR_FILENO);
-	int error = limits_install_filter(child->limits);
+	int error = limits_refuse_calls(child->limits, tracer_needed(child->tracer));
 	if (error) {
-		dprintf(child->report, "cannot install the seccomp filter: %s", strerror(-error));
+		dprintf(child->report, "cannot refuse calls: %s", strerror(-error));
 		_exit(EXIT_AGENT);
 	}
 	execvp(child->program[0], child->program);
@@ -62,6 +63,22 @@ static void append(struct words *words, const char *word)
 {
 	words->word = grow(words->word, words->count, sizeof *words->word);
 	words->word[words->count++] = word;
+}
+
+/* An alarm of 3 s ends strace, without a word, if it has not attached to its child by then. On a
+ * busy machine that takes longer. The subject inherits this, until allow_alarms(). */
+static void mask_alarms(int how)
+{
+	sigset_t alarms;
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
+	sigprocmask(how, &alarms, NULL);
+}
+
+static void allow_alarms(void)
+{
+	signal(SIGALRM, signal(SIGALRM, SIG_IGN)); /* drops one that is pending */
+	mask_alarms(SIG_UNBLOCK);
 }
 
 noreturn void become_strace(
@@ -100,6 +117,7 @@ noreturn void become_strace(
 	fcntl(child->report, F_SETFD, 0);
 	fcntl(child->error, F_SETFD, 0);
 	dup2(trace, STDERR_FILENO);
+	mask_alarms(SIG_BLOCK);
 	execv(strace, (char **)argv.word);
 	fprintf(stderr, "strace: cannot execute %s: %s\n", strace, strerror(errno));
 	_exit(EXIT_AGENT);
@@ -121,6 +139,7 @@ noreturn void exec_main(int argc, char **argv)
 	if (argc < 4)
 		die_of_usage(NULL);
 	int report = parse_descriptor(argv[2]), error = parse_descriptor(argv[3]);
+	allow_alarms();
 	int program = run_options_parse(&options, argc, argv, 4, &rejected);
 	if (program < 0)
 		die_of_usage(rejected);

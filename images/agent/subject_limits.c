@@ -346,8 +346,6 @@ void limits_apply(const struct limits *limits)
 	for (int resource = 0; resource < RLIM_NLIMITS; resource++)
 		if (limits->has_rlimit[resource])
 			set_rlimit(resource, limits->rlimit[resource], limits->soft_only[resource]);
-	if (limits->refuse_wx && (error = write_execute_refuse()) < 0)
-		die(-error, "cannot refuse memory that is writable and executable", NULL);
 }
 
 bool limits_filter_calls(const struct limits *limits)
@@ -355,7 +353,12 @@ bool limits_filter_calls(const struct limits *limits)
 	return limits->filter.count || (limits->refuse_wx && write_execute_prctl() != 0);
 }
 
-int limits_install_filter(const struct limits *limits)
+int limits_refuse_calls(const struct limits *limits, bool traced)
 {
-	return limits->filter.count ? filter_code_install(&limits->filter) : 0;
+	int error = limits->refuse_wx ? write_execute_refuse(traced) : 0;
+	if (error || !limits->filter.count)
+		return error;
+	if (traced)
+		filter_code_trace(&limits->filter);
+	return filter_code_install(&limits->filter);
 }

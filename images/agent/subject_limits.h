@@ -57,9 +57,10 @@ int limits_enter(struct limits *limits, char *refused, size_t room);
 void limits_leave(struct limits *limits);
 /* In the child, before exec: apply the limits of the process. Calls die() on failure. */
 void limits_apply(const struct limits *limits);
-/* The last step before exec: install the filter of a profile, if there is one. It may refuse all
- * but exec. Returns 0 or a negative errno. */
-int limits_install_filter(const struct limits *limits);
+/* The last step before exec: refuse calls, as wx=refused and the filter of a profile do. It may be
+ * all but exec. If the tracer stops the subject by a filter, which is older, the tracer refuses
+ * them. Returns 0 or a negative errno. */
+int limits_refuse_calls(const struct limits *limits, bool traced);
 /* Will a seccomp filter refuse calls of the subject? Such a call reaches no other filter: a tracer
  * that stops the subject by a filter does not see it. */
 bool limits_filter_calls(const struct limits *limits);

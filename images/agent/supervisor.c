@@ -866,6 +866,8 @@ static void read_key(void)
 	int error = output_read_key(STDIN_FILENO);
 	if (error)
 		die(-error, "cannot read the key of the frames from standard input", NULL);
+	/* before the subject can write into the same pipe: foreign bytes after it are forged */
+	send_frame(FRAME_READY, "", 0);
 }
 
 int run_main(int argc, char **argv)

@@ -38,21 +38,39 @@ static int install(struct sock_fprog program, unsigned flags)
 	return result < 0 ? -errno : (int)result;
 }
 
-int install_syscall_filter(const struct call_set *set, uint32_t action, unsigned flags)
+/* Return ACTION for the calls of one kind of program: whose numbers NUMBER_OF gives; all others are
+ * allowed. */
+static struct sock_filter *add_calls(struct sock_filter *at, const struct call_set *set,
+	uint32_t architecture, long (*number_of)(long), uint32_t action)
 {
-	struct sock_filter code[MOST_FILTERED + 6], *at = code;
+	size_t count = set->count;
 	*at++ = (struct sock_filter)BPF_STMT(
 		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
-	*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, AUDIT_ARCH_HERE, 1, 0);
-	/* the calls of another architecture (i386 on x86_64) have other numbers */
-	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW);
+	*at++ = (struct sock_filter)BPF_JUMP(
+		BPF_JMP | BPF_JEQ, architecture, 0, (unsigned char)(count + 3));
 	*at++ = (struct sock_filter)BPF_STMT(
 		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (size_t i = 0; i < set->count; i++) /* each jumps over the rest, and over ALLOW */
-		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, (uint32_t)set->numbers[i],
-			(unsigned char)(set->count - i), 0);
+	for (size_t i = 0; i < count; i++) /* each jumps over the rest, and over ALLOW */
+		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ,
+			(uint32_t)number_of(set->numbers[i]), (unsigned char)(count - i), 0);
 	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW);
 	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, action);
+	return at;
+}
+
+static long own_number(long number)
+{
+	return number;
+}
+
+int install_syscall_filter(const struct call_set *set, uint32_t action, unsigned flags)
+{
+	struct sock_filter code[2 * (MOST_FILTERED + 5) + 1], *at = code;
+	at = add_calls(at, set, AUDIT_ARCH_HERE, own_number, action);
+#ifdef AUDIT_ARCH_COMPAT
+	at = add_calls(at, set, AUDIT_ARCH_COMPAT, compat_of_call, action | FILTER_COMPAT);
+#endif
+	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW);
 	return install((struct sock_fprog){(unsigned short)(at - code), code}, flags);
 }
 
@@ -70,6 +88,21 @@ int filter_code_parse(struct filter_code *code, const char *text)
 	return 0;
 }
 
+static uint32_t traced_refusal(uint32_t action)
+{
+	return SECCOMP_RET_TRACE | FILTER_REFUSES | (action & FILTER_ERRNO);
+}
+
+void filter_code_trace(const struct filter_code *code)
+{
+	for (size_t i = 0; i < code->count; i++) {
+		struct sock_filter *statement = &code->statement[i];
+		if (statement->code == (BPF_RET | BPF_K) &&
+			(statement->k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO)
+			statement->k = traced_refusal(statement->k);
+	}
+}
+
 int filter_code_install(const struct filter_code *code)
 {
 	return install((struct sock_fprog){(unsigned short)code->count, code->statement}, 0);
@@ -82,30 +115,45 @@ static uint32_t argument_offset(unsigned argument)
 	return (uint32_t)offsetof(struct seccomp_data, args) + 8 * argument + low;
 }
 
-int install_refusals(const struct refused_call *calls, size_t count)
+/* Refuse the calls of one kind of program; others go on with the next statement. */
+static struct sock_filter *add_refusals(struct sock_filter *at, const struct refused_call *calls,
+	size_t count, uint32_t architecture, long (*number_of)(long))
 {
-	struct sock_filter code[MOST_FILTERED * STATEMENTS_OF_REFUSAL + 4], *at = code;
-	if (count > MOST_FILTERED)
-		die(E2BIG, "cannot refuse so many system calls", NULL);
 	*at++ = (struct sock_filter)BPF_STMT(
 		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
-	*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, AUDIT_ARCH_HERE, 1, 0);
-	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW);
+	*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, architecture, 1, 0);
+	struct sock_filter *jump = at++;
 	for (size_t i = 0; i < count; i++) {
 		const struct refused_call *call = &calls[i];
-		if (call->number == NO_CALL)
+		long number = number_of(call->number);
+		if (number < 0)
 			continue;
-		uint32_t refusal = SECCOMP_RET_ERRNO | ((uint32_t)call->error & SECCOMP_RET_DATA);
 		*at++ = (struct sock_filter)BPF_STMT(
 			BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-		*at++ = (struct sock_filter)BPF_JUMP(
-			BPF_JMP | BPF_JEQ, (uint32_t)call->number, 0, 4);
+		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, (uint32_t)number, 0, 4);
 		*at++ = (struct sock_filter)BPF_STMT(
 			BPF_LD | BPF_W | BPF_ABS, argument_offset(call->argument));
 		*at++ = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, call->mask);
 		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ, call->mask, 0, 1);
-		*at++ = (struct sock_filter)BPF_STMT(BPF_RET, refusal);
+		*at++ = (struct sock_filter)BPF_STMT(
+			BPF_RET, SECCOMP_RET_ERRNO | ((uint32_t)call->error & SECCOMP_RET_DATA));
 	}
+	*jump = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, (uint32_t)(at - jump - 1));
+	return at;
+}
+
+int install_refusals(const struct refused_call *calls, size_t count, bool traced)
+{
+	struct sock_filter code[2 * (MOST_FILTERED * STATEMENTS_OF_REFUSAL + 3) + 1], *at = code;
+	if (count > MOST_FILTERED)
+		die(E2BIG, "cannot refuse so many system calls", NULL);
+	at = add_refusals(at, calls, count, AUDIT_ARCH_HERE, own_number);
+#ifdef AUDIT_ARCH_COMPAT
+	at = add_refusals(at, calls, count, AUDIT_ARCH_COMPAT, compat_of_call);
+#endif
 	*at++ = (struct sock_filter)BPF_STMT(BPF_RET, SECCOMP_RET_ALLOW);
-	return install((struct sock_fprog){(unsigned short)(at - code), code}, 0);
+	struct filter_code all = {code, (size_t)(at - code)};
+	if (traced)
+		filter_code_trace(&all);
+	return filter_code_install(&all);
 }

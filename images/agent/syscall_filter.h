@@ -18,9 +18,15 @@ struct call_set {
 /* Add COUNT numbers; NO_CALL and known numbers are skipped. */
 void call_set_add(struct call_set *set, const long *numbers, size_t count);
 
+/* What a filter tells the tracer with SECCOMP_RET_TRACE, besides an errno. */
+#define FILTER_REFUSES 0x8000 /* another filter refuses the call with that errno */
+#define FILTER_COMPAT 0x4000  /* the call is one of a 32-bit program */
+#define FILTER_ERRNO 0x0fff
+
 /* Install a filter in this process that answers SECCOMP_RET_... ACTION for these calls of this
- * architecture. FLAGS are those of seccomp(2). Returns the result of that call (0, or a listener's
- * descriptor), or a negative errno. */
+ * architecture, and of its 32-bit programs (then with FILTER_COMPAT). FLAGS are those of
+ * seccomp(2). Returns the result of that call (0, or a listener's descriptor), or a negative errno.
+ */
 int install_syscall_filter(const struct call_set *set, uint32_t action, unsigned flags);
 
 /* A filter as the kernel takes it, compiled elsewhere. */
@@ -31,6 +37,9 @@ struct filter_code {
 
 /* Read it from hexadecimal digits. Returns 0 or -EINVAL. */
 int filter_code_parse(struct filter_code *code, const char *text);
+/* Have the tracer refuse what the filter refuses with an errno: a call that a filter itself refuses
+ * is not seen by a tracer that another filter stops the program for. */
+void filter_code_trace(const struct filter_code *code);
 /* Install it in this process. Returns 0 or a negative errno. */
 int filter_code_install(const struct filter_code *code);
 
@@ -42,8 +51,8 @@ struct refused_call {
 	int error;
 };
 
-/* Install a filter in this process that refuses these calls of this architecture. Returns 0 or a
- * negative errno. */
-int install_refusals(const struct refused_call *calls, size_t count);
+/* Install a filter in this process that refuses these calls of this architecture and of its 32-bit
+ * programs, or has the tracer refuse them. Returns 0 or a negative errno. */
+int install_refusals(const struct refused_call *calls, size_t count, bool traced);
 
 #endif

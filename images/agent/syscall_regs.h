@@ -57,17 +57,60 @@
 #define SYS_setrlimit NO_CALL
 #endif
 
+/* 32-bit programs, which a 64-bit kernel runs as well: i386 on x86-64, arm on arm64. The numbers of
+ * their calls differ. They are translated where registers are read and written. */
+#ifdef __x86_64__
+#define AUDIT_ARCH_COMPAT AUDIT_ARCH_I386
+#elif defined __aarch64__
+#define AUDIT_ARCH_COMPAT AUDIT_ARCH_ARM
+#endif
+#define OTHER_CALL (-2)  /* one that has no translation */
+#define OLD_MMAP 0xfffff /* instead of a number: mmap(2) of i386, whose arguments are in memory */
+#define COMPAT_END (1ULL << 32)
+
+/* The number of the same call of the other kind of program, or OTHER_CALL. */
+long call_of_compat(long number);
+long compat_of_call(long number);
+
+#ifdef __s390x__
+#define CLONE_FLAGS 1 /* the argument of clone(2) that has its flags */
+#else
+#define CLONE_FLAGS 0
+#endif
+
 struct call {
 	long number;
 	uint64_t arguments[6];
 };
 
+/* The result of a 32-bit program. An address may look negative; only the last page of values are
+ * errors. */
+static inline int64_t compat_result(uint32_t value)
+{
+	return value > UINT32_MAX - 4095 ? (int32_t)value : (int64_t)value;
+}
+
+#if defined __arm__ || defined __aarch64__
+/* svc 0 and the break point of the kernel, in Thumb (twice) or in ARM. */
+static inline uint64_t arm_syscall_and_trap(bool thumb)
+{
+	return thumb ? 0xde01df00de01df00U : 0xe7f001f0ef000000U;
+}
+#endif
+
 #ifdef __x86_64__
 #define AUDIT_ARCH_HERE AUDIT_ARCH_X86_64
 #define SYSCALL_AND_TRAP 0xcc050fULL /* syscall; int3 */
 #define SYSCALL_AND_TRAP_MASK 0xffffffULL
+#define COMPAT_SYSCALL_AND_TRAP 0xcc80cdULL /* int 0x80; int3 */
 #define SYSCALL_BYTES 2
+#define COMPAT_CODE 0x23 /* __USER32_CS: the code segment of a program for i386 */
 typedef struct user_regs_struct registers;
+
+static inline bool is_compat(const registers *all)
+{
+	return all->cs == COMPAT_CODE;
+}
 
 static inline int get_registers(pid_t tid, registers *all)
 {
@@ -83,7 +126,7 @@ static inline uint64_t program_counter(const registers *all)
 }
 static inline int64_t call_result(const registers *all)
 {
-	return (int64_t)all->rax;
+	return is_compat(all) ? compat_result((uint32_t)all->rax) : (int64_t)all->rax;
 }
 static inline void set_call_result(registers *all, int64_t value)
 {
@@ -92,12 +135,22 @@ static inline void set_call_result(registers *all, int64_t value)
 
 static inline struct call current_call(const registers *all)
 {
+	if (is_compat(all))
+		return (struct call){call_of_compat((int)all->orig_rax),
+			{(uint32_t)all->rbx, (uint32_t)all->rcx, (uint32_t)all->rdx,
+				(uint32_t)all->rsi, (uint32_t)all->rdi, (uint32_t)all->rbp}};
 	return (struct call){
 		(long)all->orig_rax, {all->rdi, all->rsi, all->rdx, all->r10, all->r8, all->r9}};
 }
 
 static inline void set_call_arguments(registers *all, const struct call *call)
 {
+	if (is_compat(all)) {
+		all->rbx = (uint32_t)call->arguments[0], all->rcx = (uint32_t)call->arguments[1];
+		all->rdx = (uint32_t)call->arguments[2], all->rsi = (uint32_t)call->arguments[3];
+		all->rdi = (uint32_t)call->arguments[4], all->rbp = (uint32_t)call->arguments[5];
+		return;
+	}
 	all->rdi = call->arguments[0], all->rsi = call->arguments[1], all->rdx = call->arguments[2];
 	all->r10 = call->arguments[3], all->r8 = call->arguments[4], all->r9 = call->arguments[5];
 }
@@ -105,7 +158,8 @@ static inline void set_call_arguments(registers *all, const struct call *call)
 /* Prepare a call from the current instruction, which is a system call instruction. */
 static inline void prepare_call(registers *all, const struct call *call)
 {
-	all->rax = (uint64_t)call->number;
+	long number = is_compat(all) ? compat_of_call(call->number) : call->number;
+	all->rax = (uint64_t)number;
 	all->orig_rax = (uint64_t)NO_CALL; /* no call in progress that the kernel could restart */
 	set_call_arguments(all, call);
 }
@@ -147,10 +201,9 @@ static inline void set_call_result(registers *all, int64_t value)
 	all->eax = (long)value;
 }
 
-/* A 32-bit address may look negative; only the last page of values are errors. */
 static inline int64_t call_result(const registers *all)
 {
-	return all->eax < 0 && all->eax > -4096 ? all->eax : (int64_t)(uint32_t)all->eax;
+	return compat_result((uint32_t)all->eax);
 }
 
 static inline struct call current_call(const registers *all)
@@ -187,7 +240,7 @@ static inline void skip_call(registers *all, int error)
 	set_call_result(all, -error);
 }
 #elif defined __aarch64__ || defined __riscv || defined __powerpc64__ || defined __loongarch64 ||  \
-	defined __mips64
+	defined __mips64 || defined __s390x__
 #include <elf.h>
 #include <sys/uio.h>
 
@@ -196,51 +249,72 @@ static inline int transfer_registers(int request, pid_t tid, int which, void *se
 	struct iovec all = {set, size};
 	return (int)ptrace(request, tid, (void *)(uintptr_t)which, &all);
 }
+#ifndef __s390x__
 #define SYSCALL_AND_TRAP_MASK UINT64_MAX
 #define SYSCALL_BYTES 4
+#endif
 #endif
 
 #ifdef __aarch64__
 #define AUDIT_ARCH_HERE AUDIT_ARCH_AARCH64
 #define SYSCALL_AND_TRAP 0xd4200000d4000001ULL /* svc #0; brk #0 */
-/* The number of the current call is a register set of its own; NO_CALL outside of a call. */
+/* The number of the current call is a register set of its own; NO_CALL outside of a call. A program
+ * for arm has 16 registers of 32 bits, the status register, and the first argument of the call. */
+enum { COMPAT_REGISTERS = 18, COMPAT_NUMBER = 7, COMPAT_COUNTER = 15, COMPAT_STATUS = 16 };
+#define COMPAT_THUMB 0x20 /* a bit of the status register: instructions of 2 bytes */
 typedef struct {
-	struct user_regs_struct own;
+	union {
+		struct user_regs_struct own;
+		uint32_t compat[COMPAT_REGISTERS];
+	};
+	size_t size; /* of the set */
 	int number;
 } registers;
 
+static inline bool is_compat(const registers *all)
+{
+	return all->size == sizeof all->compat;
+}
+
 static inline int get_registers(pid_t tid, registers *all)
 {
-	return transfer_registers(PTRACE_GETREGSET, tid, NT_PRSTATUS, &all->own, sizeof all->own) |
-	       transfer_registers(
-		       PTRACE_GETREGSET, tid, NT_ARM_SYSTEM_CALL, &all->number, sizeof all->number);
+	struct iovec set = {&all->own, sizeof all->own};
+	if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_PRSTATUS, &set) < 0)
+		return -1;
+	all->size = set.iov_len;
+	return transfer_registers(
+		PTRACE_GETREGSET, tid, NT_ARM_SYSTEM_CALL, &all->number, sizeof all->number);
 }
 
 static inline int set_registers(pid_t tid, const registers *all)
 {
 	registers copy = *all;
-	return transfer_registers(PTRACE_SETREGSET, tid, NT_PRSTATUS, &copy.own, sizeof copy.own) |
+	return transfer_registers(PTRACE_SETREGSET, tid, NT_PRSTATUS, &copy.own, copy.size) |
 	       transfer_registers(
 		       PTRACE_SETREGSET, tid, NT_ARM_SYSTEM_CALL, &copy.number, sizeof copy.number);
 }
+/* The lowest bit of the first instruction of a program may be set: it is one of Thumb. */
 static inline uint64_t program_counter(const registers *all)
 {
-	return all->own.pc;
+	return is_compat(all) ? all->compat[COMPAT_COUNTER] & ~1U : all->own.pc;
 }
 static inline int64_t call_result(const registers *all)
 {
-	return (int64_t)all->own.regs[0];
+	return is_compat(all) ? compat_result(all->compat[0]) : (int64_t)all->own.regs[0];
 }
 static inline void set_call_result(registers *all, int64_t value)
 {
-	all->own.regs[0] = (uint64_t)value;
+	if (is_compat(all))
+		all->compat[0] = (uint32_t)value;
+	else
+		all->own.regs[0] = (uint64_t)value;
 }
 
 static inline struct call current_call(const registers *all)
 {
-	struct call call = {all->number, {0}};
+	struct call call = {is_compat(all) ? call_of_compat(all->number) : all->number, {0}};
 	for (int i = 0; i < 6; i++)
-		call.arguments[i] = all->own.regs[i];
+		call.arguments[i] = is_compat(all) ? all->compat[i] : all->own.regs[i];
 	return call;
 }
 
@@ -248,19 +322,28 @@ static inline struct call current_call(const registers *all)
 static inline void set_call_arguments(registers *all, const struct call *call)
 {
 	for (int i = 0; i < 6; i++)
-		all->own.regs[i] = call->arguments[i];
+		if (is_compat(all))
+			all->compat[i] = (uint32_t)call->arguments[i];
+		else
+			all->own.regs[i] = call->arguments[i];
 }
 
 static inline void prepare_call(registers *all, const struct call *call)
 {
-	all->own.regs[8] = (uint64_t)call->number;
+	if (is_compat(all))
+		all->compat[COMPAT_NUMBER] = (uint32_t)compat_of_call(call->number);
+	else
+		all->own.regs[8] = (uint64_t)call->number;
 	all->number = NO_CALL;
 	set_call_arguments(all, call);
 }
 
 static inline void repeat_call(registers *all, const struct call *call)
 {
-	all->own.pc -= SYSCALL_BYTES;
+	if (is_compat(all))
+		all->compat[COMPAT_COUNTER] -= all->compat[COMPAT_STATUS] & COMPAT_THUMB ? 2 : 4;
+	else
+		all->own.pc -= SYSCALL_BYTES;
 	prepare_call(all, call);
 }
 
@@ -268,6 +351,13 @@ static inline void skip_call(registers *all, int error)
 {
 	all->number = NO_CALL;
 	set_call_result(all, -error);
+}
+
+static inline uint64_t syscall_and_trap(const registers *all)
+{
+	if (is_compat(all))
+		return arm_syscall_and_trap(all->compat[COMPAT_STATUS] & COMPAT_THUMB);
+	return SYSCALL_AND_TRAP;
 }
 #elif defined __riscv
 #include <asm/ptrace.h>
@@ -594,11 +684,9 @@ static inline void set_call_result(registers *all, int64_t value)
 	all->own.uregs[FIRST_RESULT] = (unsigned long)value;
 }
 
-/* A 32-bit address may look negative; only the last page of values are errors. */
 static inline int64_t call_result(const registers *all)
 {
-	long value = (long)all->own.uregs[FIRST_RESULT];
-	return value < 0 && value > -4096 ? value : (int64_t)(uint32_t)value;
+	return compat_result((uint32_t)all->own.uregs[FIRST_RESULT]);
 }
 
 static inline struct call current_call(const registers *all)
@@ -634,10 +722,111 @@ static inline void skip_call(registers *all, int error)
 	set_call_result(all, -error);
 }
 
-/* svc 0 and the break point of the kernel, in Thumb (twice) or in ARM. */
 static inline uint64_t syscall_and_trap(const registers *all)
 {
-	return all->own.uregs[STATUS] & THUMB ? 0xde01df00de01df00U : 0xe7f001f0ef000000U;
+	return arm_syscall_and_trap(all->own.uregs[STATUS] & THUMB);
+}
+#elif defined __s390x__
+#include <asm/ptrace.h>
+
+#define AUDIT_ARCH_HERE AUDIT_ARCH_S390X
+#define SYSCALL_AND_TRAP 0x0a00000100000000ULL /* svc 0; the break point of the kernel */
+#define SYSCALL_AND_TRAP_MASK 0xffffffff00000000ULL
+#define SYSCALL_BYTES 2
+#define SKIPPED_NUMBER 0xffff /* there is no such call: the kernel answers ENOSYS */
+#define BELOW_STACK 512       /* bytes; the block of a call that we make is there */
+/* At the entry of a call its number is in the register of the first argument, which is kept apart.
+ * mmap(2) has one argument: the address of a block with its six. */
+typedef struct {
+	s390_regs own;
+	uint64_t block[6], place; /* where it is in the memory of the program */
+	bool block_changed;
+} registers;
+enum { NUMBER = 1, RESULT = 2, SECOND_ARGUMENT = 3, STACK = 15 };
+
+static inline int get_registers(pid_t tid, registers *all)
+{
+	all->block_changed = false;
+	if (transfer_registers(PTRACE_GETREGSET, tid, NT_PRSTATUS, &all->own, sizeof all->own) < 0)
+		return -1;
+	all->place = all->own.orig_gpr2;
+	for (size_t i = 0; i < 6 && all->own.gprs[RESULT] == SYS_mmap; i++) {
+		void *at = (void *)(uintptr_t)(all->place + 8 * i);
+		all->block[i] = (uint64_t)ptrace(PTRACE_PEEKDATA, tid, at, 0);
+	}
+	return 0;
+}
+
+static inline int set_registers(pid_t tid, const registers *all)
+{
+	registers copy = *all;
+	for (size_t i = 0; i < 6 && all->block_changed; i++) {
+		void *at = (void *)(uintptr_t)(all->place + 8 * i);
+		if (ptrace(PTRACE_POKEDATA, tid, at, (void *)all->block[i]) < 0)
+			return -1;
+	}
+	return transfer_registers(PTRACE_SETREGSET, tid, NT_PRSTATUS, &copy.own, sizeof copy.own);
+}
+static inline uint64_t program_counter(const registers *all)
+{
+	return all->own.psw.addr;
+}
+static inline int64_t call_result(const registers *all)
+{
+	return (int64_t)all->own.gprs[RESULT];
+}
+static inline void set_call_result(registers *all, int64_t value)
+{
+	all->own.gprs[RESULT] = (uint64_t)value;
+}
+
+static inline struct call current_call(const registers *all)
+{
+	struct call call = {(long)all->own.gprs[RESULT], {all->own.orig_gpr2}};
+	for (int i = 1; i < 6; i++)
+		call.arguments[i] = all->own.gprs[SECOND_ARGUMENT + i - 1];
+	for (int i = 0; i < 6 && call.number == SYS_mmap; i++)
+		call.arguments[i] = all->block[i];
+	return call;
+}
+
+static inline void set_call_arguments(registers *all, const struct call *call)
+{
+	if (call->number == SYS_mmap) {
+		for (int i = 0; i < 6; i++)
+			all->block[i] = call->arguments[i];
+		all->block_changed = true;
+		return;
+	}
+	all->own.orig_gpr2 = call->arguments[0];
+	for (int i = 1; i < 6; i++)
+		all->own.gprs[SECOND_ARGUMENT + i - 1] = call->arguments[i];
+}
+
+static inline void make_call(registers *all, const struct call *call)
+{
+	all->own.gprs[NUMBER] = (uint64_t)call->number;
+	set_call_arguments(all, call);
+	all->own.gprs[RESULT] = all->block_changed ? all->place : call->arguments[0];
+}
+
+static inline void prepare_call(registers *all, const struct call *call)
+{
+	all->place = (all->own.gprs[STACK] - BELOW_STACK) & ~7ULL;
+	make_call(all, call);
+}
+
+static inline void repeat_call(registers *all, const struct call *call)
+{
+	all->own.psw.addr -= SYSCALL_BYTES;
+	make_call(all, call);
+}
+
+/* The result is set at the exit of the call. */
+static inline void skip_call(registers *all, int error)
+{
+	(void)error;
+	all->own.gprs[RESULT] = SKIPPED_NUMBER;
 }
 #elif !defined __x86_64__ && !defined __i386__
 #define AUDIT_ARCH_HERE 0
@@ -691,19 +880,31 @@ static inline void skip_call(registers *all, int error)
 }
 #endif
 
-#ifndef __arm__
+#if !defined __arm__ && !defined __aarch64__
 /* Code that makes a call and stops after it. Its bits in the first 8 bytes of the memory are
  * SYSCALL_AND_TRAP_MASK. */
 static inline uint64_t syscall_and_trap(const registers *all)
 {
+#ifdef __x86_64__
+	if (is_compat(all))
+		return COMPAT_SYSCALL_AND_TRAP;
+#endif
 	(void)all;
 	return SYSCALL_AND_TRAP;
 }
 #endif
 
+#ifndef AUDIT_ARCH_COMPAT
+static inline bool is_compat(const registers *all)
+{
+	(void)all;
+	return false;
+}
+#endif
+
 /* Whether the arguments of a call can be read only at its entry. Calls that make threads must be
  * stopped there, so that their flags are known afterwards. */
-#ifdef __riscv
+#if defined __riscv || defined __s390x__
 #define ARGUMENTS_HIDDEN_AFTER_ENTRY 1
 #else
 #define ARGUMENTS_HIDDEN_AFTER_ENTRY 0

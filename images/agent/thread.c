@@ -38,7 +38,7 @@ void thread_remove(struct thread_list *threads, struct thread *thread)
 uint64_t clone_flags_of(pid_t tid, const struct call *call)
 {
 	if (call->number == SYS_clone)
-		return call->arguments[0];
+		return call->arguments[CLONE_FLAGS];
 	if (call->number == SYS_clone3) { /* the first member of struct clone_args */
 		void *flags = (void *)(uintptr_t)call->arguments[0];
 		return (uint64_t)ptrace(PTRACE_PEEKDATA, tid, flags, 0);

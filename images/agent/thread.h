@@ -21,7 +21,9 @@ struct thread {
 	struct call requested;
 	struct call faulted; /* after faults_apply() */
 	struct call issued;  /* as the kernel gets it */
-	int error;           /* errno with which the call is refused; 0: it is made */
+	bool skipped;        /* the call is not made */
+	bool by_filter;      /* because a filter of the subject refuses it */
+	int error;           /* errno with which it is skipped; 0: it seems to succeed */
 	bool repeats;        /* the call is about to be made again */
 	int attempts;        /* how often that was */
 	bool stopped;        /* by a signal, until another one continues it */

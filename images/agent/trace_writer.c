@@ -155,13 +155,19 @@ static void put_argument(struct line *line, char form, uint64_t value, const str
 	}
 }
 
+static size_t form_of(long number)
+{
+	size_t at = 0;
+	while (at < FORMS && forms[at].number != number)
+		at++;
+	return at;
+}
+
 /* Write "PID name(arguments". Returns the form of the call. */
 static const char *put_call(struct line *line, const struct thread *thread)
 {
 	const struct call *call = &thread->requested;
-	size_t at = 0;
-	while (at < FORMS && forms[at].number != call->number)
-		at++;
+	size_t at = form_of(call->number);
 	if (at == FORMS) { /* a fault stops at it, but no trace lists it */
 		put(line, "%d syscall_%ld(", (int)thread->tid, call->number);
 		return "";
@@ -181,8 +187,10 @@ static void read_text(pid_t tid, uint64_t address, char *out, size_t room)
 	for (;; address += sizeof(long)) {
 		errno = 0;
 		long word = ptrace(PTRACE_PEEKDATA, tid, (void *)(uintptr_t)address, 0);
+		unsigned char bytes[sizeof word];
+		memcpy(bytes, &word, sizeof word);
 		for (size_t i = 0; i < sizeof word && !errno; i++) {
-			unsigned char byte = (unsigned char)(word >> (8 * i));
+			unsigned char byte = bytes[i];
 			if (!byte || have + 5 > room) {
 				out[have] = 0;
 				return;
@@ -215,6 +223,8 @@ void trace_entry(struct thread *thread)
 void trace_exit(const struct thread *thread, int64_t result, bool injected)
 {
 	struct line line = {.length = 0};
+	if (thread->by_filter && form_of(thread->requested.number) == FORMS)
+		return; /* a call that no trace lists */
 	const char *form = put_call(&line, thread);
 	int error = result < 0 && result >= LAST_ERROR ? (int)-result : 0;
 	const char *name = error ? strerrorname_np(error) : NULL;

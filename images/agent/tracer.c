@@ -104,9 +104,10 @@ static int occupy_range(struct tracer *tracer, struct thread *thread, const regi
 	const struct range *range, int *later)
 {
 	unsigned long long start = range->start, end = range->end;
+	bool exists = !is_compat(saved) || end <= COMPAT_END;
 	uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
 	struct call map = {SYS_mmap, {start, end - start, PROT_NONE, flags, (uint64_t)-1, 0}};
-	int64_t got = inject_call(thread->tid, saved, &map, later);
+	int64_t got = exists ? inject_call(thread->tid, saved, &map, later) : -ENOMEM;
 	if (got == -ESRCH)
 		return -ESRCH;
 	thread->requested = map;
@@ -186,8 +187,9 @@ static void handle_exec(struct tracer *tracer, struct thread *thread, pid_t form
 	if (tracer->faults.occupies && occupy_ranges(tracer, thread) < 0)
 		return;
 	thread->requested.number = NO_CALL;
-	if (tracer->faults.failures)
-		thread->loader = loader_range(tid);
+	registers now;
+	if (tracer->faults.failures && get_registers(tid, &now) == 0)
+		thread->loader = loader_range(tid, is_compat(&now));
 	if (tracer->faults.task_size_limit && !*tracer->complaint) {
 		address_map_choose_layout(thread->map, tid, tracer->faults.task_size_limit);
 		int error = address_map_read(thread->map, tid);
@@ -207,27 +209,39 @@ static bool same_call(const struct call *one, const struct call *other)
 	       !memcmp(one->arguments, other->arguments, sizeof one->arguments);
 }
 
-/* Decide what becomes of a new call, and write its registers if something changes. */
-static void start_call(
-	struct tracer *tracer, struct thread *thread, const struct call *call, registers *now)
+/* A 32-bit program ends below every ceiling. */
+static struct task_size ceiling_of(struct tracer *tracer, const registers *now)
 {
-	struct task_size size = {tracer->faults.task_size_limit, &tracer->threads};
+	uint64_t limit = is_compat(now) ? 0 : tracer->faults.task_size_limit;
+	return (struct task_size){limit, &tracer->threads};
+}
+
+/* Decide what becomes of a new call, and write its registers if something changes. FILTER is what
+ * the filter told. */
+static void start_call(struct tracer *tracer, struct thread *thread, const struct call *call,
+	registers *now, unsigned long filter)
+{
+	struct task_size size = ceiling_of(tracer, now);
 	thread->requested = thread->faulted = *call;
 	uint64_t from = program_counter(now);
 	bool by_loader = from >= thread->loader.start && from < thread->loader.end;
 	thread->error = faults_apply(&tracer->faults, &thread->faulted, by_loader);
 	thread->issued = thread->faulted;
+	thread->by_filter = !thread->error && (filter & FILTER_REFUSES);
+	if (thread->by_filter)
+		thread->error = (int)(filter & FILTER_ERRNO);
 	if (tracer->writes_trace)
 		trace_entry(thread);
 	if (tracer->sends_exit_maps && call->number == SYS_exit_group)
 		exit_maps_send(tracer->leader, thread->tid);
-	if (size.limit && !thread->error)
+	if (size.limit && !thread->error && !thread->by_filter)
 		thread->error = task_size_entry(&size, thread);
-	if (thread->error)
+	thread->skipped = thread->error || thread->by_filter;
+	if (thread->skipped)
 		skip_call(now, thread->error);
 	else
 		set_call_arguments(now, &thread->issued);
-	if (thread->error || !same_call(call, &thread->issued))
+	if (thread->skipped || !same_call(call, &thread->issued))
 		set_registers(thread->tid, now);
 }
 
@@ -235,14 +249,21 @@ static void start_call(
 static void handle_entry(struct tracer *tracer, struct thread *thread)
 {
 	registers now;
+	unsigned long filter = 0;
 	if (get_registers(thread->tid, &now) < 0)
 		return;
+	ptrace(PTRACE_GETEVENTMSG, thread->tid, 0, &filter);
+	bool compat = (filter & FILTER_COMPAT) != 0;
+	if (!(filter & FILTER_REFUSES) && compat != is_compat(&now)) {
+		resume(thread->tid, 0); /* a call by int 0x80 of a program that is not for i386 */
+		return;
+	}
 	struct call call = current_call(&now);
 	/* a signal handler may come before a call is repeated: then this is another call */
 	if (!thread->repeats || !same_call(&call, &thread->issued))
-		start_call(tracer, thread, &call, &now);
+		start_call(tracer, thread, &call, &now, filter);
 	thread->repeats = false;
-	if (tracer->writes_trace || tracer->faults.task_size_limit || thread->error ||
+	if (tracer->writes_trace || tracer->faults.task_size_limit || thread->skipped ||
 		!same_call(&call, &thread->issued))
 		resume_to_exit(thread->tid);
 	else
@@ -252,14 +273,14 @@ static void handle_entry(struct tracer *tracer, struct thread *thread)
 /* Give the program its result, and its registers as it had them. */
 static void finish_call(struct tracer *tracer, struct thread *thread, registers *now, int64_t shown)
 {
-	if (thread->error || shown != call_result(now) ||
+	if (thread->skipped || shown != call_result(now) ||
 		!same_call(&thread->requested, &thread->issued)) {
 		set_call_arguments(now, &thread->requested);
 		set_call_result(now, shown);
 		set_registers(thread->tid, now);
 	}
 	if (tracer->writes_trace)
-		trace_exit(thread, shown, thread->error != 0);
+		trace_exit(thread, shown, thread->skipped && !thread->by_filter);
 	thread->requested.number = NO_CALL;
 }
 
@@ -267,13 +288,13 @@ static void finish_call(struct tracer *tracer, struct thread *thread, registers 
 static void handle_exit(struct tracer *tracer, struct thread *thread)
 {
 	registers now;
-	struct task_size size = {tracer->faults.task_size_limit, &tracer->threads};
 	if (get_registers(thread->tid, &now) < 0 || thread->requested.number == NO_CALL) {
 		resume(thread->tid, 0);
 		return;
 	}
-	int64_t shown = thread->error ? -thread->error : call_result(&now);
-	if (size.limit && !thread->error)
+	struct task_size size = ceiling_of(tracer, &now);
+	int64_t shown = thread->skipped ? -thread->error : call_result(&now);
+	if (size.limit && !thread->skipped)
 		shown = task_size_exit(&size, thread, shown);
 	thread->repeats = shown == REPEAT_CALL;
 	if (thread->repeats) {

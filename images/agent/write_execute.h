@@ -13,7 +13,8 @@
 
 /* Does this kernel have PR_SET_MDWE? 0, or the errno of prctl(2). */
 int write_execute_prctl(void);
-/* Refuse it in this process and its descendants. Returns 0 or a negative errno. */
-int write_execute_refuse(void);
+/* Refuse it in this process and its descendants, or have their tracer refuse it. Returns 0 or a
+ * negative errno. */
+int write_execute_refuse(bool traced);
 
 #endif

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,14 @@ SANITIZERS = (
     "-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
 )  # fmt: skip
+# `python -m tests.agent.coverage` names the directory for what programs count
+COUNTS = os.environ.get("FOOTHOLD_AGENT_COUNTS")
+COUNTERS = (
+    "-O0", "--coverage", "-fprofile-update=atomic", "-fprofile-info-section=counters",
+    "-D_exit=exit_with_counters", "-Dreboot=reboot_with_counters",
+)  # fmt: skip
+FLAGS = (*COUNTERS, f'-DCOUNTS="{COUNTS}"') if COUNTS else SANITIZERS
+ADDED = (HERE / "counters.c",) if COUNTS else ()
 ENVIRONMENT = {
     "ASAN_OPTIONS": "allocator_may_return_null=1:detect_leaks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1",
@@ -90,5 +99,5 @@ def build_agent(out: Path, *more: Path, flags: tuple[str, ...] = ()) -> Path:
     """Compile the agent with sanitizers, or skip the test."""
     if (compiler := sanitizing_compiler()) is None:
         pytest.skip("no C compiler with AddressSanitizer on this machine: install gcc")
-    compile_c(compiler, (*SANITIZERS, *flags), [*sorted(AGENT.glob("*.c")), *more], out)
+    compile_c(compiler, (*FLAGS, *flags), [*sorted(AGENT.glob("*.c")), *more, *ADDED], out)
     return out

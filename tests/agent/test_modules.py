@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.agent.compiler import (
+    ADDED,
     AGENT,
     ENVIRONMENT,
+    FLAGS,
     HERE,
     SANITIZERS,
     analyzing_compiler,
@@ -26,6 +28,7 @@ FUZZ_SECONDS = "2"
 OPTIONS = (
     "run_options", "subject_limits", "faults", "cgroup", "syscall_filter", "subject_root",
     "readiness", "process_state", "mount_point", "account", "write_execute", "no_exec", "util",
+    "syscall_regs",
 )  # fmt: skip
 # a test or fuzz target, and the modules that are linked with it
 MODULES = {
@@ -34,6 +37,7 @@ MODULES = {
     "frames": ("frames",),
     "address_map": ("address_map", "util"),
     "options": OPTIONS,
+    "faults": ("faults", "syscall_filter", "syscall_regs", "util"),
     "util": ("util",),
     "guest_filter": (),  # the test includes it
     "seal": ("seal", "blake2s", "frames", "util"),
@@ -59,7 +63,7 @@ def sources(name: str, target: str) -> list[Path]:
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_passes_its_c_tests(name: str, compiler: str, tmp_path: Path) -> None:
     program = tmp_path / name
-    compile_c(compiler, SANITIZERS, sources(name, f"test_{name}"), program)
+    compile_c(compiler, FLAGS, [*sources(name, f"test_{name}"), *ADDED], program)
     done = run([program], ENVIRONMENT)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
 

@@ -80,6 +80,26 @@ static void options_repeat_without_limit(void)
 	run_options_free(&options);
 }
 
+static void directories_and_the_root_are_understood(void)
+{
+	struct run_options options;
+	const char *rejected;
+	CHECK(parse(&options,
+		      "--work /w --work-files /f --written /n --input /i --subject-root /r "
+		      "--trace-files --guest-state --guest-state-before -- program",
+		      &rejected) == 14);
+	CHECK(!strcmp(options.work, "/w") && !strcmp(options.work_files, "/f"));
+	CHECK(!strcmp(options.written, "/n") && !strcmp(options.input, "/i"));
+	CHECK(!strcmp(options.limits.chroot, "/r") && !strcmp(options.limits.chdir, "/w"));
+	CHECK(options.trace_files && options.guest_state && options.guest_state_before);
+	run_options_free(&options);
+	CHECK(parse(&options, "--work /w --chdir /elsewhere --layout legacy -- program",
+		      &rejected) == 7);
+	CHECK(!strcmp(options.limits.chdir, "/elsewhere") && !options.limits.chroot);
+	CHECK(options.limits.persona == ADDR_COMPAT_LAYOUT);
+	run_options_free(&options);
+}
+
 static void names_the_word_that_it_rejects(void)
 {
 	static const struct {
@@ -122,7 +142,10 @@ static void names_the_word_that_it_rejects(void)
 		{"--terminal 24 -- p", "24"},
 		{"--terminal 0x80 -- p", "0x80"},
 		{"--terminal 24x80x -- p", "24x80x"},
+		{"--terminal 24x65536 -- p", "24x65536"},
 		{"--timeout soon -- p", "soon"},
+		{"--timeout 4294967296 -- p", "4294967296"},
+		{"--sysctl =1 -- p", "=1"},
 		{"--unknown -- p", "--unknown"},
 		{"--cpu", "--cpu"},
 		{"program", "program"},
@@ -153,6 +176,7 @@ int main(void)
 {
 	all_options_are_understood();
 	options_repeat_without_limit();
+	directories_and_the_root_are_understood();
 	names_the_word_that_it_rejects();
 	a_program_is_required();
 	return 0;

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import struct
 import subprocess
 import threading
@@ -12,6 +14,7 @@ from typing import IO
 
 import pytest
 
+from foothold_lab.harness.model.facts import parse_facts
 from foothold_lab.harness.model.failures import CALLS
 from foothold_lab.harness.transport.frames import KEY_SIZE, FrameKind, Frames, frame
 from tests.agent.compiler import (
@@ -65,6 +68,74 @@ def test_it_passes_input_and_output(agent: str) -> None:
     kind, ending = frames[-1]
     assert kind is FrameKind.ENDED
     assert json.loads(ending)["status"] == 0
+
+
+def test_it_measures_the_address_space_of_this_machine(agent: str) -> None:
+    done = run([agent, "facts"], AGENT_ENVIRONMENT)
+    facts = parse_facts(done.stdout)
+    assert (facts.release, facts.machine) == (os.uname().release, os.uname().machine)
+    assert facts.page_size == os.sysconf("SC_PAGESIZE")
+    assert facts.pointer_size == 8
+    settings = Path("/proc/sys/vm/max_map_count"), Path("/proc/sys/vm/overcommit_memory")
+    assert (facts.max_map_count, facts.overcommit) == tuple(
+        int(each.read_text()) for each in settings
+    )
+    assert not facts.hint_beyond.honoured
+
+
+def test_an_idle_container_ends_with_its_standard_input(agent: str) -> None:
+    with subprocess.Popen([agent, "idle"], stdin=subprocess.PIPE, env=AGENT_ENVIRONMENT) as process:
+        assert process.stdin
+        process.stdin.write(b"ignored")
+        process.stdin.flush()
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["nothing"], "usage: agent init"),
+        (["session", "token"], "usage: agent session TOKEN SECONDS"),
+        (["session", "token", "0"], "usage: agent session TOKEN SECONDS"),
+        (["session", "token", "86401"], "usage: agent session TOKEN SECONDS"),
+        (["request"], "usage: agent request TOKEN"),
+        (["keep", "--owner", "x", "--", "/bin/true"], "cannot use the option or value x"),
+        (["keep", "--owner", "0"], "cannot find -- PROGRAM behind the options"),
+        (["run", "--cpu", "0"], "cannot find -- PROGRAM behind the options"),
+    ],
+)
+def test_it_says_how_a_role_is_used(agent: str, words: list[str], complaint: str) -> None:
+    done = run([agent, *words], AGENT_ENVIRONMENT)
+    assert done.returncode == EXIT_AGENT
+    assert complaint in done.stderr.decode()
+
+
+def test_an_alarm_of_a_slow_tracer_ends_nothing(agent: str, tmp_path: Path) -> None:
+    """An alarm comes on a busy machine: strace sets one of 3 s. The subject does not see that it was held."""
+    tracer = tmp_path / "strace"
+    skip_options = 'while [ "$1" != -- ]; do shift; done; shift'
+    tracer.write_text(f'#!/bin/sh\n{skip_options}\nkill -ALRM $$\nexec "$@"\n')
+    tracer.chmod(0o755)
+    subject = ["/bin/grep", "-E", "^(SigBlk|SigIgn|SigPnd|ShdPnd)", "/proc/self/status"]
+    frames = converse([agent, "run", "--trace", str(tracer), "--", *subject])
+    masks = payloads(frames, FrameKind.STDOUT).decode().split()[1::2]
+    assert len(masks) == 4
+    alarm = 1 << (signal.SIGALRM - 1)
+    assert not any(int(mask, 16) & alarm for mask in masks)
+    kind, ending = frames[-1]
+    assert kind is FrameKind.ENDED
+    assert json.loads(ending)["status"] == 0
+
+
+def test_its_first_frame_precedes_the_start_of_the_subject(agent: str) -> None:
+    argv = [agent, "run", "--", "/no/such/program"]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=AGENT_ENVIRONMENT
+    ) as process:
+        answer, _ = process.communicate(frame(FrameKind.KEY, KEY))
+    assert answer.startswith(frame(FrameKind.READY))
 
 
 def test_it_resizes_a_terminal_and_reads_maps(agent: str) -> None:
@@ -184,8 +255,8 @@ def test_a_setting_that_the_kernel_takes_otherwise_is_refused(agent: str) -> Non
 
 
 def test_soft_limits_leave_the_hard_ones(agent: str) -> None:
-    argv = [agent, "run", "--rlimit", "nofile=64:soft", "--rlimit", "fsize=4096", "--",
-            "/bin/sh", "-c", "ulimit -Sn; ulimit -Hn; ulimit -Sf; ulimit -Hf"]  # fmt: skip
+    argv = [agent, "run", "--rlimit", "nofile=64:soft", "--rlimit", "core=4096", "--",
+            "/bin/sh", "-c", "ulimit -Sn; ulimit -Hn; ulimit -Sc; ulimit -Hc"]  # fmt: skip
     soft, hard, *sizes = payloads(converse(argv), FrameKind.STDOUT).decode().split()
     assert soft == "64"
     assert int(hard) > 64
