@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from foothold_lab.harness.call_fuzzer.report import Answers, Program, step_of
 
@@ -30,8 +32,8 @@ class Difference:
     @property
     def triggers(self) -> frozenset[str]:
         """The kinds of steps that the program has besides the usual ones."""
-        shapes = frozenset(map(_shape, self.program))
-        return frozenset(each for each in shapes if each.partition(" ")[0] not in _SETUP)
+        kinds = frozenset(map(_kind, self.program))
+        return frozenset(each for each in kinds if each.partition(" ")[0] not in _SETUP)
 
     def explains(self, other: Difference) -> bool:
         """Does another difference look the same, in a program that has all these kinds of steps?"""
@@ -57,15 +59,33 @@ def _shape(text: str) -> str:
     return " ".join(_NUMBER.sub("", text).split())
 
 
+def _kind(step: str) -> str:
+    """Return a step without its numbers. With an old size of 0, mremap(2) copies, and does not move."""
+    words = step.split()
+    return f"{_shape(step)} copying" if words[0] == "remap" and words[2] == "0" else _shape(step)
+
+
 def _changed_shapes(native: str, other: str) -> tuple[str, str]:
     """Return the words that differ, without numbers, each once: an answer may describe many pages.
 
-    The name of an answer, which says which process gave it, is left out.
+    The name of an answer, which says which process gave it, is left out. An answer about the whole
+    area has two parts, its mappings and its pages.
     """
-    ours, theirs = (text.partition(":")[2].split() for text in (native, other))
+    changed: tuple[set[str], set[str]] = (set(), set())
+    parts = (text.partition(":")[2].split("|") for text in (native, other))
+    for one, two in zip_longest(*parts, fillvalue=""):
+        for words, more in zip(changed, _changed_words(one.split(), two.split()), strict=True):
+            words.update(map(_shape, more))
+    ours, theirs = (" ".join(sorted(words)).strip() for words in changed)
+    return ours, theirs
+
+
+def _changed_words(ours: Sequence[str], theirs: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Return the words of each side that differ from those in their places on the other side.
+
+    A side with a word more has no such places: then those count that the other side lacks.
+    """
     if len(ours) != len(theirs):
-        return _shape(" ".join(ours)), _shape(" ".join(theirs))
-    pairs = {
-        (_shape(one), _shape(two)) for one, two in zip(ours, theirs, strict=True) if one != two
-    }
-    return tuple(" ".join(sorted(side)) for side in zip(*pairs, strict=True))  # type: ignore[return-value]
+        return {*ours} - {*theirs}, {*theirs} - {*ours}
+    pairs = [(one, two) for one, two in zip(ours, theirs, strict=True) if one != two]
+    return {one for one, _ in pairs}, {two for _, two in pairs}

@@ -22,7 +22,7 @@ from foothold_lab.harness.model.errors import GuestError, InfrastructureError, S
 from foothold_lab.harness.model.events import AnyEvent
 from foothold_lab.harness.model.kernel_log import kernel_faults
 from foothold_lab.harness.model.limits import Limits
-from foothold_lab.harness.runner import BootedGuest, RunOptions, open_guest
+from foothold_lab.harness.runner import BootedGuest, ConsoleLog, RunOptions, open_guest
 from foothold_lab.harness.subjects.subject import Subject
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.probes import CALL_PROGRAMS, IMAGE
@@ -97,6 +97,8 @@ class Interpreter:
         how = subjects.supervision(self._subject, guest.paths, guest.scale, trace=False)
         argv = (*command, *map(program_text, programs))
         deadline = Deadline.after(2 * _SECONDS * guest.scale)
+        # without its boot, of which an emulated kernel reports a lockup if its host is busy
+        console = ConsoleLog(booted.directory)
         try:
             record = run_program(guest, argv, _LIMITS, deadline, how=how)
         except (GuestError, SubjectError) as error:
@@ -108,7 +110,8 @@ class Interpreter:
         if not answers:
             text = record.stderr.decode(errors="replace").strip() or "it printed nothing"
             raise InfrastructureError(f"{CALL_PROGRAMS} in {self.guest}: {text}", "report this")
-        if faults := kernel_faults(guest.diagnose()):
+        guest.diagnose()  # it completes the log
+        if faults := kernel_faults(console.read()):
             self._stop()
             return self._blame(programs[: len(answers)], answers, faults[0].splitlines()[0])
         return answers

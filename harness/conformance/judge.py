@@ -27,12 +27,18 @@ def judge_probes(
     judged = {each.probe: _judge(each, by_name.get(each.probe)) for each in report.answers}
     findings = [finding for finding, _ in judged.values() if finding]
     lines = {evidence_of(probe): line for probe, (_, line) in judged.items() if line}
+    gaps = tuple(_gaps(report))
+    unfinished = by_name.get(report.unanswered)
+    # a probe that is known to kill its guest may instead hang while the guest lives on
+    if unfinished and unfinished.effect == "guest-killed":
+        lines[evidence_of(unfinished.probe)] = f"it did not end [{Code.CONFORMANCE_KNOWN}]"
+        gaps = ()
     counts = _counts(report.answers)
     return replace(
         observation,
         message=counts if observation.message else "",
         evidence={**observation.evidence, COUNTS: counts, **lines},
-        contradictions=(*observation.contradictions, *findings, *_gaps(report)),
+        contradictions=(*observation.contradictions, *findings, *gaps),
     )
 
 
@@ -62,7 +68,7 @@ def judge_kernel_faults(
 
     It is evidence only if one of the probes is known to harm its guest.
     """
-    asked = {answer.probe for answer in report.answers}
+    asked = {*(answer.probe for answer in report.answers), report.unanswered}
     harmful = [each.probe for each in known if each.probe in asked and each.effect != "differs"]
     if not harmful:
         return replace(observation, contradictions=(*observation.contradictions, *faults))

@@ -43,7 +43,8 @@ _CANNOT_ANSWER = "(its guest died)"
 
 def page(run: ConformanceRun, known: Sequence[KnownDifference]) -> str:
     """Return the page of a run, with what the known differences say about each probe."""
-    return "\n".join([_HEAD, *_kernels(run), *_groups(run, known), *_conforming(run, known)])
+    parts = (_kernels(run), _groups(run, known), _unseen(run, known), _conforming(run, known))
+    return "\n".join([_HEAD, *(line for part in parts for line in part)])
 
 
 def _kernels(run: ConformanceRun) -> Iterator[str]:
@@ -168,6 +169,22 @@ def _joined(texts: Iterable[str]) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _unseen(run: ConformanceRun, known: Sequence[KnownDifference]) -> Iterator[str]:
+    """Yield the known differences whose probes need another processor than that of this run."""
+    listed = _names(run, known)
+    unseen = [
+        each
+        for each in known
+        if each.probe not in listed
+        and all(_is_skipped(each.probe, run, guest) for guest in run.kernels)
+    ]
+    if unseen:
+        yield "\n## Known differences that need another processor\n"
+        for each in unseen:
+            yield f"* `{each.probe}`: {_escaped(each.happens)} {_link(each)}".rstrip()
+        yield ""
 
 
 def _conforming(run: ConformanceRun, known: Sequence[KnownDifference]) -> Iterator[str]:

@@ -49,9 +49,9 @@ PROBE(killed_status, "process/killed-status", "wait tells the signal that killed
 	demand_equal(in_child(die_of_segv), 128 + SIGSEGV, "the end of the child");
 }
 
-PROBE(many_forks, "process/many-forks", "200 children in a row start and end.", "fork(2)")
+PROBE(many_forks, "process/many-forks", "50 children in a row start and end.", "fork(2)")
 {
-	for (int n = 0; n < 200; n++)
+	for (int n = 0; n < 50; n++)
 		demand_equal(in_child(exit_42), 42, "the exit status");
 }
 

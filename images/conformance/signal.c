@@ -986,6 +986,32 @@ PROBE(privileged, "signal/fault-privileged",
 	demand_fault(fault_of(halt, NULL), SIGSEGV, SI_KERNEL, NULL);
 }
 
+static void read_through_rbp(void *address)
+{
+	__asm__ volatile("push %%rbp; mov %0, %%rbp; mov (%%rbp), %%rax; pop %%rbp" ::"r"(address)
+		: "rax", "memory");
+}
+
+PROBE(stack_segment, "signal/fault-stack-segment",
+	"A read of a non-canonical address through rbp raises SIGBUS with SI_KERNEL.",
+	"arch/x86/kernel/traps.c, exc_stack_segment: SIGBUS")
+{
+	demand_fault(
+		fault_of(read_through_rbp, (void *)0x8000000000000000UL), SIGBUS, SI_KERNEL, NULL);
+}
+
+static void interrupt_4(void *unused)
+{
+	(void)unused;
+	__asm__ volatile("int $4");
+}
+
+PROBE(overflow_trap, "signal/fault-overflow", "int 4 raises SIGSEGV with SI_KERNEL.",
+	"arch/x86/kernel/traps.c, exc_overflow: SIGSEGV")
+{
+	demand_fault(fault_of(interrupt_4, NULL), SIGSEGV, SI_KERNEL, NULL);
+}
+
 static void *place_of_fault;
 
 static void divide(void *zero)
@@ -1059,18 +1085,12 @@ static void read_unaligned(void *page)
 		: "rax", "cc", "memory");
 }
 
-static void clear_alignment_flag(void)
-{
-	__asm__ volatile("pushfq; andl $~0x40000, (%%rsp); popfq" ::: "cc", "memory");
-}
-
 PROBE(alignment, "signal/fault-alignment",
 	"With the AC flag set, an unaligned read raises SIGBUS, BUS_ADRALN.",
 	"arch/x86/kernel/traps.c, exc_alignment_check: SIGBUS, BUS_ADRALN")
 {
 	void *page = map_pages(1, PROT_READ);
 	struct fault fault = fault_of(read_unaligned, page);
-	clear_alignment_flag();
 	demand_equal(fault.number, SIGBUS, "the signal");
 	demand_equal(fault.code, BUS_ADRALN, "si_code");
 }

@@ -181,8 +181,8 @@ static void *compute_in_thread(void *unused)
 	return NULL;
 }
 
-PROBE(thread_clock, "time/thread-clock", "CLOCK_THREAD_CPUTIME_ID counts the own thread only.",
-	"clock_gettime(2)")
+/* What the clock of this thread counts while it waits for one that computes. */
+static double own_time_beside_another(void)
 {
 	pthread_t thread;
 	pthread_barrier_init(&started, NULL, 2);
@@ -191,10 +191,21 @@ PROBE(thread_clock, "time/thread-clock", "CLOCK_THREAD_CPUTIME_ID counts the own
 	pthread_barrier_wait(&started);
 	double own = read_clock(CLOCK_THREAD_CPUTIME_ID);
 	pthread_join(thread, NULL);
-	own = read_clock(CLOCK_THREAD_CPUTIME_ID) - own;
-	DEMAND(used_by_thread >= 0.06, "the clock of a busy thread is at %.3f s after 5 s",
-		used_by_thread);
-	DEMAND(own < 0.03, "the clock of a thread that waits for another one advances %.3f s", own);
+	return read_clock(CLOCK_THREAD_CPUTIME_ID) - own;
+}
+
+PROBE(thread_clock, "time/thread-clock", "CLOCK_THREAD_CPUTIME_ID counts the own thread only.",
+	"clock_gettime(2)")
+{
+	/* a busy host may keep the guest from the processor while a call of it is charged */
+	double own = 1;
+	for (int n = 0; n < 5 && own >= 0.03; n++) {
+		own = own_time_beside_another();
+		DEMAND(used_by_thread >= 0.06, "the clock of a busy thread is at %.3f s after 5 s",
+			used_by_thread);
+	}
+	DEMAND(own < 0.03,
+		"the clock of a thread that waits advances %.3f s beside each of five others", own);
 }
 
 PROBE(rusage_clock, "time/rusage", "getrusage and CLOCK_PROCESS_CPUTIME_ID agree within 50 ms.",
@@ -283,6 +294,51 @@ PROBE(overrun, "time/timer-overrun",
 	int missed = timer_getoverrun(timer);
 	set_value(missed);
 	DEMAND(missed >= 7, "%d expirations were counted", missed);
+}
+
+static void ask_for_random_bytes(void)
+{
+	static char bytes[65536];
+	if (syscall(SYS_getrandom, bytes, sizeof bytes, 0) < 0)
+		cannot("getrandom");
+}
+
+static void compute(void)
+{
+	use_processor(0.002);
+}
+
+/* Act until the process has used so many seconds of a processor, or for 5 s; tell which part of
+ * them is system time.
+ */
+static double system_share_of(void (*act)(void), double seconds)
+{
+	double end = now() + 5, user, system;
+	do {
+		struct rusage usage;
+		act();
+		getrusage(RUSAGE_SELF, &usage);
+		user = (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6;
+		system = (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec / 1e6;
+	} while (user + system < seconds && now() < end);
+	set_value((long)(system * 1e6));
+	DEMAND(user + system > 0, "no time is counted");
+	return system / (user + system);
+}
+
+PROBE(system_time, "time/system-time",
+	"Of a process that makes system calls which take long, most of the time is system time.",
+	"getrusage(2): ru_stime, the time spent executing in kernel mode")
+{
+	double share = system_share_of(ask_for_random_bytes, 0.2);
+	DEMAND(share >= 0.5, "%d %% is system time", (int)(share * 100));
+}
+
+PROBE(user_time, "time/user-time", "Of a process that computes, most of the time is user time.",
+	"getrusage(2): ru_utime, the time spent executing in user mode")
+{
+	double share = system_share_of(compute, 0.2);
+	DEMAND(share <= 0.5, "%d %% is system time", (int)(share * 100));
 }
 
 static int cpu_of_child(void)

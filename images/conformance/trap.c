@@ -144,11 +144,21 @@ PROBE(breakpoint, "trap/int3", "int3 raises SIGTRAP with SI_KERNEL, and resumes 
 	demand_equal((long)places[0], (long)after, "the place of the trap");
 }
 
+enum { INT1 = 0xf1 };
+
+/* A virtual AMD processor may stop before int1, where it would stop again for ever. */
+static void note_int1(int number, siginfo_t *info, void *context)
+{
+	note_trap(number, info, context);
+	if (*(const unsigned char *)places[0] == INT1)
+		skips("this processor stops before int1, not after it");
+}
+
 PROBE(icebp, "trap/icebp", "int1 (ICEBP) raises SIGTRAP with TRAP_BRKPT.",
 	"arch/x86/kernel/traps.c, exc_debug_user: get_si_code of an icebp")
 {
-	on_signal(SIGTRAP, note_trap, 0);
-	__asm__ volatile(".byte 0xf1");
+	on_signal(SIGTRAP, note_int1, 0);
+	__asm__ volatile(".byte %c0" ::"i"(INT1));
 	demand_equal(traps, 1, "the number of traps");
 	demand_equal(code, TRAP_BRKPT, "si_code");
 }
