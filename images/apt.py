@@ -28,7 +28,7 @@ from typing import BinaryIO
 from urllib.parse import unquote
 
 from foothold_lab.images import own_apt, processes
-from foothold_lab.images.cache import INDEXES, Cache
+from foothold_lab.images.cache import DEBS, INDEXES, Cache
 from foothold_lab.images.errors import ImageError, WrongPackage
 from foothold_lab.images.mirror import CHOOSE_MIRROR, find_mirror
 from foothold_lab.images.own_apt import ArchiveFile, PackageTools
@@ -145,7 +145,7 @@ class Apt:
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped = False
         self._unreachable: set[str] = set()  # indexes that this process failed to update
-        self.debs = cache.root / "debs"
+        self.debs = cache.root / DEBS
 
     def stop(self) -> None:
         """End the current downloads. May be called from another thread."""
@@ -222,35 +222,45 @@ class Apt:
             )  # fmt: skip
 
     def fetch(self, wanted: PackageSet, debs: Sequence[Deb]) -> None:
-        """Download missing packages into `debs`."""
-        missing = [deb for deb in debs if not self.has(deb)]
-        if missing:
-            total = sum(deb.size for deb in missing)
-            what = f"downloading {len(missing)} packages of {wanted.suite}"
-            self._progress(f"{what}, {total >> 20} MiB")
-            started = time.monotonic()
-            with (
-                self._index(wanted) as descriptor,
-                self._archives(wanted, debs) as archives,
-                self._download_progress(what, total) as status,
-            ):
-                self._apt(
-                    wanted,
-                    descriptor,
-                    "-o",
-                    f"Dir::Cache::archives={archives}",
-                    "-o",
-                    f"APT::Status-Fd={status}",
-                    # not `install`, which also downloads what the packages depend on
-                    "download",
-                    *(f"{deb.package}={deb.version}" for deb in missing),
-                    keep=(status,),
-                    directory=archives,
-                )
-            self._progress(f"downloaded {total >> 20} MiB in {time.monotonic() - started:.1f} s")
+        """Download missing packages into `debs`.
+
+        What is missing is decided with the index locked: images that are built at the same time share
+        many packages.
+        """
+        if all(map(self.has, debs)):
+            return
+        with self._index(wanted) as descriptor:
+            if missing := [deb for deb in debs if not self.has(deb)]:
+                self._download(wanted, descriptor, debs, missing)
         absent = [deb.file for deb in debs if not self.has(deb)]
         if absent:
             raise ImageError(f"apt did not download {', '.join(absent)}", "try again")
+
+    def _download(
+        self, wanted: PackageSet, held: int, debs: Sequence[Deb], missing: Sequence[Deb]
+    ) -> None:
+        total = sum(deb.size for deb in missing)
+        what = f"downloading {len(missing)} packages of {wanted.suite}"
+        self._progress(f"{what}, {total >> 20} MiB")
+        started = time.monotonic()
+        with (
+            self._archives(wanted, debs) as archives,
+            self._download_progress(what, total) as status,
+        ):
+            self._apt(
+                wanted,
+                held,
+                "-o",
+                f"Dir::Cache::archives={archives}",
+                "-o",
+                f"APT::Status-Fd={status}",
+                # not `install`, which also downloads what the packages depend on
+                "download",
+                *(f"{deb.package}={deb.version}" for deb in missing),
+                keep=(status,),
+                directory=archives,
+            )
+        self._progress(f"downloaded {total >> 20} MiB in {time.monotonic() - started:.1f} s")
 
     @contextlib.contextmanager
     def _archives(self, wanted: PackageSet, debs: Sequence[Deb]) -> Iterator[Path]:

@@ -13,7 +13,7 @@ import msgspec
 
 from foothold_lab.images import lock, own_apt, registry
 from foothold_lab.images.apt import Apt, Deb, PackageSet
-from foothold_lab.images.cache import Cache, Entry, size_of
+from foothold_lab.images.cache import DEBS, WHEELS, Cache, Entry, size_of
 from foothold_lab.images.catalogue import RECIPES
 from foothold_lab.images.errors import ImageError, SuiteChanged, WrongPackage
 from foothold_lab.images.mirror import CHOOSE_MIRROR
@@ -43,12 +43,14 @@ class Builder:
         self._progress = progress
         self._stopped = threading.Event()
         self._apt = Apt(self.cache, self.progress)
-        self._downloads = self.cache.root / "wheels"  # and packages of npm
+        self._downloads = self.cache.root / WHEELS  # and packages of npm
         self._cache_lock = self.cache.root / "lock.json"
         self._locked = locked
         self._recipes = recipes
         self._checked: dict[str, Entry] = {}
         self._pinned: dict[str, Entry] = {}
+        # downloaded files from which this builder has built an image
+        self._spent: set[Path] = set()
 
     def progress(self, what: str, /, *, transient: bool = False) -> None:
         """Report progress. Raises ImageError if the builder has been stopped, which ends a build at
@@ -58,12 +60,27 @@ class Builder:
             raise ImageError("the build was stopped", "run it again: finished images are kept")
         self._progress(what, transient=transient)
 
+    @property
+    def is_locked(self) -> bool:
+        """Does it refuse packages that are not in the lock?"""
+        return self._locked
+
     def stop(self) -> None:
         """Stop building: end the current download now and the current build at its next step.
         May be called from another thread.
         """
         self._stopped.set()
         self._apt.stop()
+
+    def discard_downloads(self) -> None:
+        """Remove the downloaded files from which this builder has built images, and the package
+        indexes. The images stay.
+
+        Call it when all images are built, because they share packages.
+        """
+        spent, self._spent = self._spent, set()
+        if spent:
+            self.cache.discard_downloads(spent)
 
     def image(self, name: str) -> Path:
         """Return the directory of an image. Builds it and the images that it needs if necessary."""
@@ -132,17 +149,25 @@ class Builder:
             self._checked[name] = entry
         return entry is not None
 
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return the names of those of these images, and of those that they need, that are not in
+        the cache. Does not download or build.
+        """
+        found: dict[str, None] = {}
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found and not self.ready(name):
+                found[name] = None
+                waiting += self.needs(name)
+        return list(found)
+
     def download_size(self, names: Iterable[str]) -> int:
         """Return the bytes of locked packages that these images need and the cache lacks. Does not
         download or build.
         """
         missing: set[Deb | RegistryFile] = set()
-        waiting = list(names)
-        while waiting:
-            recipe = self._recipe(waiting.pop())
-            if self.ready(recipe.name):
-                continue
-            waiting += recipe.needs
+        for recipe in map(self._recipe, self.missing(names)):
             if recipe.packages:
                 debs = lock.locked_packages(recipe.packages, self._cache_lock)
                 missing.update(deb for deb in debs if not self._apt.has(deb))
@@ -164,9 +189,20 @@ class Builder:
         lock.remember(recipe.packages, debs, self._cache_lock)
         return debs
 
+    def versions(self, name: str) -> dict[str, str]:
+        """Return the packages of an image and of the images that it is made with, and their versions."""
+        found: dict[str, str] = {}
+        for each in self.needs(name):
+            found |= self.versions(each)
+        return found | {deb.package: deb.version for deb in self.packages(name)}
+
     def needs(self, name: str) -> tuple[str, ...]:
         """Return the images that an image is made with."""
         return self._recipe(name).needs
+
+    def registry_files(self, name: str) -> tuple[RegistryFile, ...]:
+        """Return the files of package registries that an image is made of."""
+        return _registry_files(self._recipe(name))
 
     def set_name(self, name: str) -> str:
         """Return the name in a lock of the packages of an image, empty for one without packages."""
@@ -241,14 +277,16 @@ class Builder:
         self, recipe: Recipe, debs: list[Deb], needs: Mapping[str, Entry], key: str
     ) -> Entry:
         def make(out: Path) -> Mapping[str, object]:
-            self._check_lock(recipe, debs)
-            self.progress(f"building {recipe.name}")
             started = time.monotonic()
             packages = out.parent / "packages"
-            if recipe.packages:
-                self._unpack(recipe, recipe.packages, debs, packages)
-            for file in _registry_files(recipe):
-                registry.install(file, self._downloads, packages, self.progress)
+            with self.cache.downloads_kept():
+                self._check_lock(recipe, debs)
+                self.progress(f"building {recipe.name}")
+                if recipe.packages:
+                    self._unpack(recipe, recipe.packages, debs, packages)
+                used = [self.cache.root / DEBS / deb.file for deb in debs]
+                for file in _registry_files(recipe):
+                    used.append(registry.install(file, self._downloads, packages, self.progress))
             materials = Materials(
                 packages=packages,
                 images={name: entry.path for name, entry in needs.items()},
@@ -257,6 +295,7 @@ class Builder:
                 progress=self.progress,
             )
             recipe.make(materials, out)
+            self._spent.update(used)
             size, seconds = size_of(out) >> 20, time.monotonic() - started
             self.progress(f"built {recipe.name} in {seconds:.1f} s: {size} MiB")
             return {

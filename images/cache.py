@@ -18,7 +18,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,33 +26,19 @@ from typing import Any
 import msgspec
 
 from foothold_lab.images import manifest
+from foothold_lab.images.default_root import default_root
 from foothold_lab.images.errors import ImageError, NoSpace, ReadOnlyStore
 from foothold_lab.images.manifest import Manifest
 from foothold_lab.images.processes import signals_deferred
 from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.usage import Usage
 
+DEBS = "debs"  # the directory with downloaded packages of Debian
+WHEELS = "wheels"  # that with wheels and packages of npm
 INDEXES = "apt"  # the directory with the package indexes; the lock of each is apt-NAME
 _PLACE = "place"  # the file with the path that the store had when its images were built
 _RANDOM = "+"  # before the random part of a directory name in building/
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-def default_root() -> Path:
-    """Return the cache directory: $FOOTHOLD_CACHE, else foothold/ in the user's cache directory.
-    Raises ImageError if the user has none.
-    """
-    if chosen := os.environ.get("FOOTHOLD_CACHE"):
-        return Path(chosen).absolute()
-    if home := os.environ.get("XDG_CACHE_HOME"):
-        return Path(home).absolute() / "foothold"
-    try:
-        return Path.home().absolute() / ".cache/foothold"
-    except RuntimeError as error:
-        raise ImageError(
-            "this user has no home directory, where the image store would be",
-            "set FOOTHOLD_CACHE to a directory",
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -262,9 +248,47 @@ class Cache:
                 usage.close()
         return Removal(path=path, size=size)
 
+    @contextlib.contextmanager
+    def downloads_kept(self) -> Iterator[None]:
+        """Keep other processes from removing downloaded files."""
+        with contextlib.closing(self._mark_downloads()):
+            yield
+
+    def discard_downloads(self, files: Iterable[Path]) -> None:
+        """Remove downloaded files, and the package indexes, unless another process uses some now."""
+        with contextlib.closing(self._mark_downloads()) as mark:
+            if mark.becomes_exclusive():
+                for file in files:
+                    file.unlink(missing_ok=True)
+                self._remove_indexes()
+
+    def _mark_downloads(self) -> Usage:
+        directory = self.root / DEBS
+        directory.mkdir(parents=True, exist_ok=True)
+        return Usage(directory)
+
+    def _remove_downloads(self) -> list[Removal]:
+        """Remove all downloaded files. Returns a description for each directory that had some."""
+        filled = [self.root / each for each in (DEBS, WHEELS) if self._list(each)]
+        if not filled:
+            return []
+        with contextlib.closing(self._mark_downloads()) as mark:
+            if not mark.becomes_exclusive():
+                return [Removal(path=each, obstacle="a build uses it") for each in filled]
+            return [self._empty(each) for each in filled]
+
+    def _empty(self, directory: Path) -> Removal:
+        size = size_of(directory)
+        try:
+            for path in directory.iterdir():
+                _remove(path)
+        except OSError as error:
+            return Removal(path=directory, obstacle=str(error))
+        return Removal(path=directory, size=size)
+
     def prune(self, keep: frozenset[Path]) -> list[Removal]:
-        """Remove all entries except `keep`, what dead builders left, and all package indexes, which
-        are downloaded again when they are needed.
+        """Remove all entries except `keep`, what dead builders left, all downloaded packages and all
+        package indexes, which are downloaded again when they are needed.
 
         What a process builds or uses stays, with that obstacle.
         """
@@ -273,8 +297,10 @@ class Cache:
             self._remove_unlocked(path, path.name.partition(_RANDOM)[0])
             for path in self._list("building")
         ]
-        indexes = [self._remove_unlocked(path, f"apt-{path.name}") for path in self._list(INDEXES)]
-        return entries + staging + indexes
+        return entries + staging + self._remove_indexes() + self._remove_downloads()
+
+    def _remove_indexes(self) -> list[Removal]:
+        return [self._remove_unlocked(path, f"apt-{path.name}") for path in self._list(INDEXES)]
 
     def _list(self, folder: str) -> list[Path]:
         try:

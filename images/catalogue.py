@@ -10,6 +10,7 @@ from foothold_lab.images import (
     compiler,
     disks,
     elf,
+    emulators,
     initramfs,
     kernel_build,
     kernels,
@@ -52,6 +53,7 @@ from foothold_lab.images.debian_arch import (
     Port,
 )
 from foothold_lab.images.docker_profile import DOCKER_PROFILE
+from foothold_lab.images.emulators import make_emulator
 from foothold_lab.images.kernels import make_kernel
 from foothold_lab.images.recipes import (
     MIB,
@@ -151,6 +153,7 @@ def _port(port: Port) -> Iterator[Recipe]:
     rebuild it.
     """
     agent, userland = map(port.image, ("agent", "userland"))
+    native = (AMD64.image("userland"),) if port.suite == AMD64.suite else ()
     sources = (COMMON, Path(elf.__file__), Path(rootfs.__file__))
     yield Recipe(
         name=port.image(SYSROOT),
@@ -167,7 +170,7 @@ def _port(port: Port) -> Iterator[Recipe]:
         packages=PackageSet(
             suite=port.suite, packages=_PROGRAMS, only=_IN_ROOT, architecture=port.name
         ),
-        needs=(port.emulators,) if port.foreign else (),
+        needs=(port.emulators, *native) if port.foreign else (),
         port=port,
         sources=sources,
     )
@@ -277,15 +280,17 @@ def _all() -> Iterator[Recipe]:
         ("qemu-mips", "trixie", "qemu-system-mips"),
         (EMULATORS, "bookworm", "qemu-user"),
         ("qemu-user-trixie", "trixie", "qemu-user"),
-        (RUNSC, "trixie", "runsc"),
-        (BUBBLEWRAP, "bookworm", "bubblewrap"),
     ):
         yield Recipe(
             name=name,
-            make=make_tool,
+            make=make_emulator,
             packages=PackageSet(suite=suite, packages=tuple(packages), only=_packages_of(name)),
             space=600 * MIB,
+            sources=(COMMON, Path(elf.__file__), Path(emulators.__file__)),
         )
+    for name, suite in ((RUNSC, "trixie"), (BUBBLEWRAP, "bookworm")):
+        wanted = PackageSet(suite=suite, packages=(name,), only=_packages_of(name))
+        yield Recipe(name=name, make=make_tool, packages=wanted, space=600 * MIB)
     yield _kernel("cloud-x86_64", AMD64, "bookworm", "linux-image-cloud-amd64")
     yield _kernel("cloud-x86_64-bullseye", AMD64, "bullseye", "linux-image-cloud-amd64")
     yield _kernel("cloud-x86_64-forky", AMD64, "forky", "linux-image-cloud-amd64")

@@ -168,7 +168,7 @@ def _compile(compiler: Sequence[str | Path], out: Path, folder: Path, *flags: st
     argv: list[str | Path] = [
         *compiler, "-O2", "-D_FILE_OFFSET_BITS=64", *flags, "-o", out, *sorted(folder.glob("*.c")),
     ]  # fmt: skip
-    done = processes.run(argv)
+    done = processes.run(argv, scratch=out.parent.parent)
     if done.returncode:
         raise ImageError(f"{out.name} does not compile: {done.stderr.strip()}", "report this")
 

@@ -16,7 +16,24 @@ from foothold_lab.images.recipes import MIB, Materials, Recipe, make_tool
 DISK = "disk-"  # before the name of an image
 FILE = "disk.squashfs"
 TYPE = "squashfs"
+MOST = 184  # disks that a PCI bus has room for: 8 in each slot from _FIRST_SLOT to 30
 _ORDER = ("virtio_blk", "squashfs")  # their dependencies are already loaded
+_FIRST_SLOT = 8  # QEMU places devices without an address in the slots below
+
+
+def device(number: int) -> str:
+    """Return the name that Linux gives to a disk: vda, …, vdz, vdaa, …"""
+    rest, letter = divmod(number, 26)
+    before = device(rest - 1) if rest else "vd"
+    return before + chr(ord("a") + letter)
+
+
+def address(number: int) -> str:
+    """Return the options of QEMU for the place of a disk on a PCI bus, which has 32 slots: eight disks
+    share one. Linux finds and names them in this order.
+    """
+    slot, function = divmod(number, 8)
+    return f",addr={_FIRST_SLOT + slot:x}.{function},multifunction=on"
 
 
 def make_disk(materials: Materials, out: Path) -> None:

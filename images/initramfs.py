@@ -10,7 +10,6 @@ import struct
 import zlib
 from pathlib import Path
 
-import lz4.block
 import zstandard
 
 from foothold_lab.images.errors import ImageError
@@ -101,12 +100,14 @@ def _decompressed(payload: bytes) -> bytes:
 
 def _lz4_legacy(blocks: bytes) -> bytes:
     """Unpack LZ4's legacy frame, which the kernel's build uses: lz4_Frame_format.md."""
-    out, at = bytearray(), 0
+    import cramjam  # of few kernels
+
+    out, unpacked, at = bytearray(), bytearray(8 << 20), 0
     while at + 4 <= len(blocks):
         (size,) = struct.unpack_from("<I", blocks, at)
         block = blocks[at + 4 : at + 4 + size]
         if size == 0 or len(block) < size:
             break  # the unpacked size follows the last block
-        out += lz4.block.decompress(block, uncompressed_size=8 << 20)
+        out += unpacked[: cramjam.lz4.decompress_block_into(block, unpacked)]
         at += 4 + size
     return bytes(out)

@@ -60,6 +60,7 @@ def fetch(package: NpmPackage, directory: Path, progress: Progress) -> Path:
             ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", scratch,
              f"{package.name}@{package.version}"],
             cwd=scratch,
+            scratch=scratch,
         )  # fmt: skip
         path = Path(scratch) / package.file
         if done.returncode or not path.is_file():

@@ -32,6 +32,9 @@ PYTHON_VERSION = "3.13"  # its version
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 HOME = Path("/opt/foothold")
 STORE, LIBRARY = HOME / "cache", HOME / "python"
+INTERPRETER = HOME / "bin/python3"  # a link to that of the store, whose path has a hash
+# what changes most often comes last: engines keep the layers before it
+LAYERS = ("root", "packages", "images", "foothold")
 _STATE = "/var/lib/foothold"
 _WORK = "/w"
 # what compiled packages of Python, and many programs of users, are linked with
@@ -48,17 +51,21 @@ _SECONDS = 600  # for pip
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One layer: its name, a tree, and where it lies in the image."""
+    """One layer: its name, a tree, and where it lies in the image.
+
+    times: whether files keep the time of their change, as the manifests of a store have it.
+    """
 
     name: str
     tree: Path
     at: str = ""
+    times: bool = False
 
 
-def settings(interpreter: str) -> Mapping[str, Any]:
+def settings() -> Mapping[str, Any]:
     """Return how a container of the image starts; the keys are those of the OCI image specification."""
     return {
-        "Entrypoint": [interpreter, "-m", "foothold_lab.harness.cli"],
+        "Entrypoint": [str(INTERPRETER), "-m", "foothold_lab.harness.cli"],
         "WorkingDir": _WORK,
         "Env": [
             "PATH=/usr/bin:/bin", "HOME=/root", f"PYTHONPATH={LIBRARY}", "PYTHONDONTWRITEBYTECODE=1",
@@ -74,11 +81,11 @@ def write(builder: Builder, names: Iterable[str], file: Path, tag: str) -> int:
     Raises ImageError if a package of Python cannot be downloaded.
     """
     with builder.cache.staging() as scratch:
-        layers, interpreter = _lay_out(builder, names, scratch)
+        layers = _lay_out(builder, names, scratch)
         fresh = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             with fresh.open("xb") as out:
-                _write_archive(out, layers, settings(interpreter), tag, scratch)
+                _write_archive(out, layers, settings(), tag, scratch)
             fresh.replace(file)
         finally:
             fresh.unlink(missing_ok=True)
@@ -89,25 +96,24 @@ def write_layers(builder: Builder, names: Iterable[str], directory: Path) -> Non
     """Write the layers as tar files, and a Containerfile that makes the image of them."""
     directory.mkdir(parents=True, exist_ok=True)
     with builder.cache.staging() as scratch:
-        layers, interpreter = _lay_out(builder, names, scratch)
-        for layer in layers:
+        for layer in _lay_out(builder, names, scratch):
             with (directory / f"{layer.name}.tar").open("wb") as file:
                 write_layer(file, layer)
-    text = containerfile([layer.name for layer in layers], settings(interpreter))
-    (directory / "Containerfile").write_text(text)
+    (directory / "Containerfile").write_text(containerfile())
 
 
-def containerfile(layers: Iterable[str], how: Mapping[str, Any]) -> str:
-    """Return a Containerfile that makes an image of these layers, and starts it in this way."""
-    lines = ["FROM scratch", *(f"ADD {name}.tar /" for name in layers)]
+def containerfile() -> str:
+    """Return a Containerfile that makes an image of the layers, and starts it as the archive does."""
+    how = settings()
+    lines = ["FROM scratch", *(f"ADD {name}.tar /" for name in LAYERS)]
     lines += [f"ENV {variable}" for variable in how["Env"]]
     lines += [f"WORKDIR {how['WorkingDir']}", f"ENTRYPOINT {json.dumps(how['Entrypoint'])}"]
     return "\n".join(lines) + "\n"
 
 
-def _lay_out(builder: Builder, names: Iterable[str], scratch: Path) -> tuple[list[Layer], str]:
-    """Fill the trees of the layers, and return them with the path of the interpreter."""
-    root, library, store = scratch / "root", scratch / "library", scratch / "store"
+def _lay_out(builder: Builder, names: Iterable[str], scratch: Path) -> list[Layer]:
+    """Fill the trees of the layers, and return them."""
+    root, packages, store, foothold = (scratch / name for name in LAYERS)
     shutil.copytree(builder.image("root"), root, symlinks=True)
     (root / MANIFEST).unlink()
     for name in _SHARED:
@@ -116,28 +122,34 @@ def _lay_out(builder: Builder, names: Iterable[str], scratch: Path) -> tuple[lis
     for path in (_WORK, _STATE, "/tmp"):
         (root / path[1:]).mkdir(parents=True, exist_ok=True)
         (root / path[1:]).chmod(0o1777)
-    _install(library)
+    _install_packages(packages)
+    _copy_foothold(foothold / "foothold_lab")
     moved = stage(builder, {*names, PYTHON, "root", "strace"}, STORE, store)
     for folder in _WRITABLE:
         (store / folder).mkdir(exist_ok=True)
         (store / folder).chmod(0o1777)
-    interpreter = STORE / "store" / moved[PYTHON] / "usr/bin/python3"
-    layers = [
+    link = root / str(INTERPRETER)[1:]
+    link.parent.mkdir(parents=True)
+    link.symlink_to(STORE / "store" / moved[PYTHON] / "usr/bin/python3")
+    return [
         Layer(name="root", tree=root),
-        Layer(name="foothold", tree=library, at=str(LIBRARY)),
-        Layer(name="images", tree=store, at=str(STORE)),
+        Layer(name="packages", tree=packages, at=str(LIBRARY)),
+        Layer(name="images", tree=store, at=str(STORE), times=True),
+        Layer(name="foothold", tree=foothold, at=str(LIBRARY)),
     ]
-    return layers, str(interpreter)
 
 
-def _install(library: Path) -> None:
-    """Install this Foothold, and the packages that it depends on for the Python of the image."""
-    package = library / "foothold_lab"
+def _copy_foothold(package: Path) -> None:
+    """Copy this Foothold, without what Python made of it."""
     ignored = shutil.ignore_patterns("__pycache__")
     for folder in _FOLDERS:
         shutil.copytree(PACKAGE / folder, package / folder, ignore=ignored)
     for file in PACKAGE.glob("*.py"):
         shutil.copy2(file, package)
+
+
+def _install_packages(library: Path) -> None:
+    """Install the packages that Foothold depends on, for the Python of the image."""
     argv = [
         sys.executable, "-m", "pip", "install", "-q", "--target", str(library), "--only-binary=:all:",
         "--python-version", PYTHON_VERSION, "--implementation", "cp", "--no-compile",
@@ -186,7 +198,7 @@ def _write_archive(
             ],
         })  # fmt: skip
         described = _descriptor(manifest, "application/vnd.oci.image.manifest.v1+json")
-        name = {"annotations": {"org.opencontainers.image.ref.name": tag.rpartition(":")[2]}}
+        name = {"annotations": {"org.opencontainers.image.ref.name": tag}}
         for path, content in {
             f"blobs/sha256/{hashlib.sha256(config).hexdigest()}": config,
             f"blobs/sha256/{hashlib.sha256(manifest).hexdigest()}": manifest,
@@ -215,8 +227,8 @@ def write_layer(file: IO[bytes], layer: Layer) -> None:
             name = str(Path(at) / path.relative_to(layer.tree))
             info = _anonymous(tar.gettarinfo(path, name))
             if info.isfile():
-                # to the nanosecond: the manifests of the store have the times of their files
-                info.pax_headers = {"mtime": _seconds(path.stat().st_mtime_ns)}
+                if layer.times:  # to the nanosecond
+                    info.pax_headers = {"mtime": _seconds(path.stat().st_mtime_ns)}
                 with path.open("rb") as content:
                     tar.addfile(info, content)
             else:

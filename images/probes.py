@@ -43,7 +43,8 @@ def make_conformance(materials: Materials, out: Path) -> None:
     """Compile each of the two into one static program."""
     clang = compiler.command(materials.images.__getitem__, materials.port)
     for program, sources in ((PROGRAM, SOURCES), (CALL_PROGRAMS, CALL_SOURCES)):
-        done = processes.run([*clang, *FLAGS, "-o", out / program, *sorted(sources.glob("*.c"))])
+        argv = [*clang, *FLAGS, "-o", out / program, *sorted(sources.glob("*.c"))]
+        done = processes.run(argv, scratch=out.parent)
         if done.returncode:
             raise ImageError(f"{program} does not compile: {done.stderr.strip()}", "report this")
 

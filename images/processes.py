@@ -20,9 +20,16 @@ def run(
     *,
     cwd: str | Path | None = None,
     env: Mapping[str, str] | None = None,
+    scratch: str | Path | None = None,
     pass_fds: tuple[int, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program without input and return its exit status and its output as text."""
+    """Run a program without input and return its exit status and its output as text.
+
+    `scratch` is a directory for its temporary files. Those of a program that is killed are removed
+    with the directory.
+    """
+    if scratch is not None:
+        env = {**(os.environ if env is None else env), "TMPDIR": str(scratch)}
     with started(
         argv,
         cwd=cwd,

@@ -58,12 +58,15 @@ def find(file: RegistryFile, directory: Path) -> Path | None:
     return wheels.find(file, directory) if isinstance(file, Wheel) else npm.find(file, directory)
 
 
-def install(file: RegistryFile, directory: Path, tree: Path, progress: Progress) -> None:
-    """Unpack a file into `tree`, downloaded into `directory` if it is not there.
+def install(file: RegistryFile, directory: Path, tree: Path, progress: Progress) -> Path:
+    """Unpack a file into `tree`, downloaded into `directory` if it is not there. Returns its path.
 
     Raises ImageError if it cannot be downloaded, or if its hash is another.
     """
     if isinstance(file, Wheel):
-        wheels.unpack([wheels.fetch(file, directory, progress)], tree)
+        path = wheels.fetch(file, directory, progress)
+        wheels.unpack([path], tree)
     else:
-        npm.unpack([npm.fetch(file, directory, progress)], tree)
+        path = npm.fetch(file, directory, progress)
+        npm.unpack([path], tree)
+    return path

@@ -1,7 +1,8 @@
 """Root file systems: the same small set of programs for every port, from the port's suite.
 
-The Python of a port compiles the library in its root. On a foreign port it runs under qemu-user,
-which is an image of its own.
+The library in a root is compiled by the Python of the same suite for this machine: bytecode does
+not depend on the machine. A port whose suite has no such root compiles its library itself, under
+qemu-user, which is an image of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from foothold_lab.images import elf, initramfs, processes
-from foothold_lab.images.debian_arch import Port
+from foothold_lab.images.debian_arch import AMD64, Port
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.manifest import MANIFEST
 from foothold_lab.images.recipes import Materials, library_directories, loader
@@ -125,7 +126,8 @@ def make_userland(materials: Materials, out: Path) -> None:
         (out / "etc" / name).write_text(text)
     emulators = materials.images.get(port.emulators)
     _link_applets(port, out, emulators)
-    _compile_stdlib(port, out, emulators)
+    native = materials.images.get(AMD64.image("userland"))
+    _compile_stdlib(out, port if native is None else AMD64, native or out, emulators)
 
 
 def _excluded(_: str, names: list[str]) -> list[str]:
@@ -194,30 +196,22 @@ def _link_applets(port: Port, root: Path, emulators: Path | None) -> None:
             (root / "bin" / applet).symlink_to("busybox")
 
 
-def _compile_stdlib(port: Port, root: Path, emulators: Path | None) -> None:
-    """Compile the standard library with the guest's own Python, and remove the sources.
+def _compile_stdlib(root: Path, port: Port, compiling: Path, emulators: Path | None) -> None:
+    """Compile the standard library of a root with the Python of the root `compiling`, which is of
+    this port, and remove the sources.
 
     A .pyc in the place of its source (-b) is found with fewer system calls, and without sources
     QEMU has to load half as much at boot. unchecked-hash: Python does not look for a source.
     """
     library = root / "usr/lib" / python_name(root)
+    assert python_name(compiling) == python_name(root)
     # parallel helper processes cannot be started under an emulator
     parallel = () if port.foreign else ("-j", "0")
     run_python(
-        port,
-        root,
-        emulators,
-        "-m",
-        "compileall",
-        "-b",
-        "-qq",
-        *parallel,
-        "--invalidation-mode",
-        "unchecked-hash",
-        "-s",
-        str(root),
-        str(library),
-    )
+        port, compiling, emulators,
+        "-m", "compileall", "-b", "-qq", *parallel, "--invalidation-mode", "unchecked-hash",
+        "-s", str(root), str(library),
+    )  # fmt: skip
     for source in library.rglob("*.py"):
         source.unlink()
 

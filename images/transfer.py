@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -45,32 +46,46 @@ def pack(builder: Builder, file: Path, version: str, names: Iterable[str] = ()) 
     """Write the images of the store with these names, and those that they need, into a new file;
     by default all. Raises ImageError if one is not built.
     """
+    wanted = set(_with_needs(builder, names))
+    entries = _entries(builder, wanted or None)
+    for name in sorted(wanted - entries.keys()):
+        raise ImageError(f"the image {name} is not built", f"`foothold images build {name}`")
+    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with fresh.open("xb") as out:
+            done = _write(builder, out, version, entries)
+        fresh.replace(file)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return done
+
+
+def pack_some(builder: Builder, out: BinaryIO, version: str, names: Iterable[str]) -> Transfer:
+    """Write those of these images that the store has into an open file, without those that they
+    need. Raises ImageError if it has none of them.
+    """
+    return _write(builder, out, version, _entries(builder, set(names)))
+
+
+def _entries(builder: Builder, names: Set[str] | None) -> Mapping[str, Entry]:
+    """Return those of these images that are in the store, by name; None: of all images."""
     cache = builder.cache
-    place = cache.built_at()
-    keys = builder.keys(place, cache.root / "lock.json")
-    wanted = set(_with_needs(builder, names)) if names else set(keys)
-    entries: dict[str, Entry] = {}
-    for name in wanted:
-        entry = cache.get(name, keys[name]) if name in keys else None
-        if entry:
-            entries[name] = entry
-        elif names:
-            raise ImageError(f"the image {name} is not built", f"`foothold images build {name}`")
+    keys = builder.keys(cache.built_at(), cache.root / "lock.json")
+    wanted = keys.keys() if names is None else keys.keys() & names
+    found = {name: cache.get(name, keys[name]) for name in wanted}
+    return {name: entry for name, entry in found.items() if entry}
+
+
+def _write(builder: Builder, out: BinaryIO, version: str, entries: Mapping[str, Entry]) -> Transfer:
     if not entries:
         raise ImageError("the store has no images of this version", "`foothold images build`")
     contents = Contents(
         version=version,
-        place=str(place),
-        keys={name: keys[name] for name in entries},
+        place=str(builder.cache.built_at()),
+        keys={name: entry.manifest.key for name, entry in entries.items()},
         lock=_lock_of(entries.values(), builder),
     )
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with fresh.open("xb") as out:
-            digest = archive.write(out, contents, entries)
-        fresh.replace(file)
-    finally:
-        fresh.unlink(missing_ok=True)
+    digest = archive.write(out, contents, entries)
     return Transfer(images=tuple(sorted(entries)), sha256=digest)
 
 
@@ -153,8 +168,12 @@ def stage(builder: Builder, names: Iterable[str], place: Path, tree: Path) -> Ma
         shutil.copytree(entry.path, copy, symlinks=True)
         if not _moved(copy, entry.manifest, moves, new):
             raise ImageError(f"the image {name} contains the path of its store", "report this")
-    shutil.copy2(locked, tree / "lock.json")
+    if locked.exists():  # only where a suite has replaced a version that was tested
+        shutil.copy2(locked, tree / "lock.json")
     cache.note_place(tree, place)
+    # two stages of the same images are equal: what was written here gets no time of its own
+    for written in (*tree.iterdir(), *tree.glob(f"store/*/{manifest.MANIFEST}")):
+        os.utime(written, (0, 0))
     return found
 
 

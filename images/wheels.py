@@ -54,6 +54,7 @@ def fetch(wheel: Wheel, directory: Path, progress: Progress) -> Path:
             [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
              "--only-binary", ":all:", "--platform", wheel.platform, "--dest", scratch,
              "--requirement", listed],
+            scratch=scratch,
         )  # fmt: skip
         files = list(Path(scratch).glob("*.whl"))
         if done.returncode or len(files) != 1:

@@ -27,6 +27,8 @@ def test_every_architecture_has_compiler_agent_and_root(port: Port) -> None:
     assert userland.packages
     assert (userland.packages.architecture, userland.packages.suite) == (port.name, port.suite)
     assert (port.emulators in userland.needs) == port.foreign
+    native = port.foreign and port.suite == AMD64.suite
+    assert (AMD64.image("userland") in userland.needs) == native
 
 
 def test_a_changed_agent_does_not_rebuild_the_userland() -> None:

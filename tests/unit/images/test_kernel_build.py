@@ -90,6 +90,21 @@ def test_kernels_are_built_on_request_from_locked_packages() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("source", "mounts"),
+    [
+        ("static int __init mount_nodev_root(char *root_device_name)", True),  # 5.15 and later
+        ("static int __init mount_block_root(char *name, int flags)", False),
+    ],
+)
+def test_an_old_kernel_needs_the_block_layer_to_mount_a_root(
+    source: str, mounts: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "init").mkdir()
+    (tmp_path / "init/do_mounts.c").write_text(source)
+    assert kernel_build._mounts_any_root(tmp_path) is mounts
+
+
 class FakeBuilder:
     """Refuses to build the tools: a tree must be checked before."""
 
