@@ -1,4 +1,4 @@
-"""`foothold history`: the runs that are recorded."""
+"""`foothold history`: the runs that are recorded, and `history import`, which adds others."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from foothold_lab.harness.cli.formatting import (
     format_seconds,
     format_time,
     format_version,
+    plural,
     print_json,
     print_lines,
     print_text,
 )
 from foothold_lab.harness.cli.history_options import database_option, json_option, plan_option
+from foothold_lab.harness.cli.runs import run_path
 
 if TYPE_CHECKING:
     from foothold_lab.harness.results_db.models import Run
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 _HEADER = ("run", "started", "plan", "state", "cells", "time", "Foothold")
 
 
-@click.command(short_help="List earlier runs.")
+@click.group(
+    invoke_without_command=True, short_help="List earlier runs, or import runs of other machines."
+)
 @plan_option
 @click.option(
     "-n",
@@ -37,24 +41,18 @@ _HEADER = ("run", "started", "plan", "state", "cells", "time", "Foothold")
     metavar="N",
     help="List the newest N runs.",
 )
-@click.option(
-    "--add",
-    "directories",
-    multiple=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="First add the run in this directory, for example from another machine; repeatable.",
-)
 @json_option
 @database_option
-def history(plan: str, count: int, directories: tuple[Path, ...], as_json: bool, file: Path) -> int:
-    """List earlier runs, the newest first."""
+@click.pass_context
+def history(context: click.Context, plan: str, count: int, as_json: bool, file: Path) -> int:
+    """List earlier runs, the newest first. `import` adds runs of other machines."""
     from foothold_lab.harness.results_db import reader
     from foothold_lab.harness.results_db.database import Database
 
-    with Database(file, read_only=not directories) as database:
-        for directory in directories:
-            reader.add(database, directory.absolute())
+    if context.invoked_subcommand:
+        _refuse_options(context)
+        return OK
+    with Database(file, read_only=True) as database:
         runs = reader.runs(database, plan, count)
     if as_json:
         print_json(runs)
@@ -62,6 +60,41 @@ def history(plan: str, count: int, directories: tuple[Path, ...], as_json: bool,
         print_lines(align_columns([_HEADER, *map(_row, runs)]))
     else:
         print_text(f"no runs{f' of plan {plan}' if plan else ''} in {file}", err=True)
+    return OK
+
+
+def _refuse_options(context: click.Context) -> None:
+    """Raise an error for options of the list in front of a command, where they would do nothing."""
+    given = click.core.ParameterSource.COMMANDLINE
+    if any(context.get_parameter_source(name) is given for name in context.params):
+        raise click.UsageError(
+            f"options stand behind `{context.invoked_subcommand}`, not in front of it", context
+        )
+
+
+@history.command(name="import", short_help="Add runs of other machines.")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@database_option
+def import_runs(runs: tuple[str, ...], file: Path) -> int:
+    """Add runs to the history, for example of another machine or of an artifact of CI.
+
+    RUN is a run directory or a tar archive of one. The history keeps the verdicts; the evidence stays
+    in the run directory. A run that the history has already is left out.
+    """
+    from foothold_lab.harness.merge import open_source
+    from foothold_lab.harness.results_db import reader
+    from foothold_lab.harness.results_db.database import Database
+
+    found = {word: run_path(word).absolute() for word in runs}
+    for word, path in found.items():
+        with open_source(path) as directory, Database(file) as database:
+            try:
+                added = reader.add(database, directory)
+            except reader.KnownRunError as known:
+                print_text(f"{word}: {known}", err=True)
+            else:
+                cells = plural(sum(added.counts.values()), "cell")
+                print_text(f"{added.name}: {cells} of the plan {added.plan}")
     return OK
 
 

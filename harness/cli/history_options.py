@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from foothold_lab.harness.cli.context import history_file
+from foothold_lab.harness.cli.parameters import gather
+from foothold_lab.harness.model.errors import UsageError
 
 if TYPE_CHECKING:
     from foothold_lab.harness.results_db.database import Database
@@ -31,6 +34,38 @@ def database_option(function: F) -> F:
         help="History database to use (environment: FOOTHOLD_HISTORY).",
         callback=lambda _context, _parameter, chosen: history_file(chosen),
     )(function)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """Where a command that is not `run` records what it finds. Raises UsageError."""
+
+    history: Path | None
+    no_history: bool
+
+    def __post_init__(self) -> None:
+        if self.history and self.no_history:
+            raise UsageError("--history and --no-history contradict", "remove one of them")
+
+    @property
+    def file(self) -> Path | None:
+        """The database; None: nothing is recorded."""
+        return None if self.no_history else history_file(self.history)
+
+
+recording_options = gather(
+    "recording",
+    Recording,
+    [
+        click.Option(
+            ["--history"],
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="Record what is found in this history database (environment: FOOTHOLD_HISTORY).",
+        ),
+        click.Option(["--no-history"], is_flag=True, help="Record nothing in the history."),
+    ],
+)
 
 
 def open_history(file: Path, *runs: str) -> Database:

@@ -26,7 +26,7 @@ NOTIFY_SECONDS = 300
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--plan", "plans", multiple=True, metavar="PLAN", help="Show this plan; repeatable.")
 @click.option(
-    "--runs", type=click.IntRange(1, 1000), default=60, show_default=True,
+    "--runs", type=click.IntRange(1, 365), default=60, show_default=True,
     help="Show at most this many runs of each plan.",
 )  # fmt: skip
 @click.option("--url", default="", metavar="URL", help="Address of the site, for the feed.")

@@ -8,8 +8,21 @@ from itertools import pairwise
 
 from foothold_lab.harness.dashboard.timelines import PlanHistory
 from foothold_lab.harness.model.findings import Finding
-from foothold_lab.harness.results_db.compare import Comparison, Difference, compare_runs
+from foothold_lab.harness.results_db.compare import Change, Comparison, Difference, compare_runs
 from foothold_lab.harness.results_db.models import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """A changed program, kernel or package; without `guests`, one of the whole run."""
+
+    what: str
+    before: str
+    now: str
+    guests: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.before} → {self.now}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +31,36 @@ class RunChanges:
 
     run: Run
     comparison: Comparison
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The cells with a new finding."""
+        return tuple(each.cell for each in self.comparison.new_failures)
+
+    @property
+    def other_paths(self) -> tuple[Change, ...]:
+        """The cells that take another path, and neither failed nor were repaired."""
+        shown = {each.cell for each in (*self.comparison.new_failures, *self.comparison.repaired)}
+        return tuple(each for each in self.comparison.changed_paths if each.cell not in shown)
+
+    @property
+    def causes(self) -> list[Cause]:
+        """What the results may be due to, with the guests in which it changed."""
+        found: dict[tuple[str, str, str], list[str]] = {}
+        for each in self.inputs:
+            found.setdefault((each.what, each.before, each.now), []).append(each.guest)
+        return [
+            Cause(what=what, before=before, now=now, guests=tuple(filter(None, guests)))
+            for (what, before, now), guests in found.items()
+        ]
+
+    def causes_of(self, cell: str) -> list[Cause]:
+        """Return what changed in the guest of a cell, or in all guests."""
+        return [
+            each
+            for each in self.causes
+            if not each.guests or any(cell.startswith(f"{guest}/") for guest in each.guests)
+        ]
 
     @property
     def inputs(self) -> tuple[Difference, ...]:

@@ -18,13 +18,14 @@ _COLOURS = {
     "not-run": "#d8dbe0",
 }  # fmt: skip
 _WIDTH, _HEIGHT = 640, 130
+MOST_RUNS = 120  # of a chart: the newest
 
 
 def results_chart(runs: Sequence[Run]) -> str:
     """Return an SVG of the number of cells by result, run by run. Raises UsageError."""
     rows = [
         {"run": _label(run), "result": result, "cells": run.counts.get(result, 0), "order": order}
-        for run in runs
+        for run in runs[-MOST_RUNS:]
         for order, result in enumerate(_COLOURS)
     ]
     return _draw(
@@ -43,7 +44,11 @@ def results_chart(runs: Sequence[Run]) -> str:
 
 def seconds_chart(runs: Sequence[Run]) -> str:
     """Return an SVG of the duration of each run. Raises UsageError."""
-    rows = [{"run": _label(run), "seconds": run.seconds} for run in runs if run.seconds is not None]
+    rows = [
+        {"run": _label(run), "seconds": run.seconds}
+        for run in runs[-MOST_RUNS:]
+        if run.seconds is not None
+    ]
     return _draw(
         rows,
         mark={"type": "line", "point": True},

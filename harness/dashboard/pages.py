@@ -1,39 +1,51 @@
-"""The pages of the site: filled templates. Jinja escapes markup, and hidden characters are visible."""
+"""The pages of the site: filled templates. Jinja escapes markup, and hidden characters are visible.
+
+A page has at most `MOST_BYTES`: its rows are put into as many pages as they need.
+"""
 
 from __future__ import annotations
 
-import datetime
-import hashlib
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-
-import jinja2
-from markupsafe import Markup
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from foothold_lab.harness.dashboard.changes import RunChanges
+from foothold_lab.harness.dashboard.names import MOST_BYTES, SHELL_BYTES, file_name, page_name
+from foothold_lab.harness.dashboard.rendering import render, render_text
+from foothold_lab.harness.dashboard.thresholds import ThresholdBook
 from foothold_lab.harness.dashboard.timelines import CellLine, PlanHistory
-from foothold_lab.harness.html_report.document import asset, environment
-from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS, RESULT_WORDS, cell_anchor
+from foothold_lab.harness.html_report.parts import pack
 from foothold_lab.harness.results_db.flaky import Flaky
-from foothold_lab.harness.results_db.models import Run, State
+from foothold_lab.harness.results_db.models import Run
 
-PACKAGE = "foothold_lab.harness.dashboard"
-LINES = 150  # cells of a page: more make it larger than 300 kB if each changed in every run
-_NAME = re.compile(r"[A-Za-z0-9_+=,-][A-Za-z0-9._+=,-]{0,80}")
+T = TypeVar("T")
+
+_CHANGES = 3  # on the page of a plan; the others have pages of their own
+_FLAKY = 100
+_PLAN_SHELL = 120_000  # bytes of the page of a plan, for all but its guests
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanPages:
-    """A plan, and what its pages show: charts as SVG, and the page of the report of its newest run,
-    empty without one.
+    """A plan, and what its pages show.
+
+    changes: of runs, the newest first.
+    charts: the titles and the files of its charts, in the folder.
+    evidence: the pages with the evidence of the newest run, by cell.
+    findings: the pages with the evidence of new findings, by run and cell.
+    survey, conformance: pages about the newest run, empty if there are none.
+    flaky: the flaky cells of the plan, by the name of the cell.
     """
 
     history: PlanHistory
     changes: Sequence[RunChanges]
-    charts: Sequence[tuple[str, str]]
-    report: str = ""
+    thresholds: ThresholdBook
+    charts: Sequence[tuple[str, str]] = ()
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    findings: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    survey: str = ""
+    conformance: str = ""
+    flaky: Mapping[str, Flaky] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -41,78 +53,83 @@ class PlanPages:
         return f"plans/{file_name(self.history.plan)}"
 
     @property
+    def latest(self) -> RunChanges | None:
+        """What the newest run changed, None if it changed nothing."""
+        return next((each for each in self.changes if each.run.id == self.history.newest.id), None)
+
+    @property
     def broken(self) -> int:
         """The number of cells that the newest run was the first to find broken."""
-        latest = [each for each in self.changes if each.run.id == self.history.newest.id]
-        return sum(len(each.comparison.new_failures) for each in latest)
+        return len(self.latest.cells) if self.latest else 0
 
-    def page_of(self, guest: str, number: int = 0) -> str:
-        """The name of the `number`-th page of a guest, in the folder."""
-        return f"{file_name(guest)}{f'-{number + 1}' if number else ''}.html"
+    @property
+    def first_evidence(self) -> str:
+        """The first page with the evidence of the newest run."""
+        return next(iter(self.evidence.values()), "")
 
+    @property
+    def replays(self) -> tuple[Run, ...]:
+        """The runs that repeat the events of another run."""
+        return tuple(each for each in self.history.runs if each.replay_of)
 
-def file_name(name: str) -> str:
-    """Return a file name for any text. Different texts have different names."""
-    if _NAME.fullmatch(name) and name != "index":
-        return name
-    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:10]
-    readable = re.sub(r"[^A-Za-z0-9_+=,-]+", "-", name)[:60].strip("-")
-    return f"{readable}-{digest}"
+    def page_of(self, guest: str) -> str:
+        """The name of the first page of a guest, in the folder."""
+        return page_name(file_name(guest), 0)
 
 
 def index_page(plans: Sequence[PlanPages], flaky: Sequence[Flaky]) -> bytes:
-    """Return the first page: the newest run of each plan."""
-    return _render("index.html", root="", plans=plans, flaky=flaky)
+    """Return the first page: the newest run of each plan, what it changed, flaky cells."""
+    return render("index.html", root="", plans=plans, flaky=flaky, most_flaky=_FLAKY)
 
 
-def plan_page(plan: PlanPages) -> bytes:
-    """Return the page of a plan: charts, guests over time, changes."""
-    return _render("plan.html", root="../../", plan=plan)
+def plan_pages(plan: PlanPages) -> Iterator[tuple[str, bytes]]:
+    """Yield the names and the pages of a plan: guests over time, changes, runs."""
+    guests = _rows("guest_row.html", plan.history.guests.items(), plan=plan)
+    chunks = list(pack(guests, MOST_BYTES - _PLAN_SHELL)) or [()]
+    for number, chunk in enumerate(chunks):
+        yield (
+            page_name("index" if not number else "guests", number),
+            render(
+                "plan.html",
+                root="../../",
+                plan=plan,
+                rows=[text for _, text in chunk],
+                is_first=not number,
+                others=[page_name("guests", other) for other in range(1, len(chunks))],
+                shown=_CHANGES,
+            ),
+        )
+    articles = _rows("change.html", plan.changes[_CHANGES:], plan=plan, root="../../", most=12)
+    yield from _paged("changes", "What changed", plan, articles)
+    runs = _rows("run_row.html", reversed(plan.history.runs))
+    yield from _paged("runs", "Runs", plan, runs)
 
 
-def guest_pages(plan: PlanPages, guest: str) -> list[tuple[str, bytes]]:
-    """Return the names and the pages of a guest's cells, of which each page has LINES."""
-    lines = plan.history.guests[guest]
-    parts = [lines[at : at + LINES] for at in range(0, len(lines), LINES)]
-    names = [plan.page_of(guest, number) for number in range(len(parts))]
-    return [
-        (name, _guest_page(plan, guest, part, names))
-        for name, part in zip(names, parts, strict=True)
-    ]
+def guest_pages(plan: PlanPages, guest: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the names and the pages of a guest's cells."""
+    lines: Sequence[CellLine] = plan.history.guests[guest]
+    rows = _rows("cell_row.html", lines, plan=plan, root="../../", guest=guest)
+    chunks = list(pack(rows, MOST_BYTES - SHELL_BYTES))
+    names = [page_name(file_name(guest), number) for number in range(len(chunks))]
+    for number, chunk in enumerate(chunks):
+        yield names[number], render(
+            "guest.html", root="../../", plan=plan, guest=guest, number=number, names=names,
+            rows=[text for _, text in chunk],
+        )  # fmt: skip
 
 
-def _guest_page(
-    plan: PlanPages, guest: str, lines: Sequence[CellLine], names: Sequence[str]
-) -> bytes:
-    return _render("guest.html", root="../../", plan=plan, guest=guest, lines=lines, names=names)
+def _paged(
+    name: str, title: str, plan: PlanPages, rows: Iterable[tuple[T, str]]
+) -> Iterator[tuple[str, bytes]]:
+    chunks = list(pack(rows, MOST_BYTES - SHELL_BYTES))
+    names = [page_name(name, number) for number in range(len(chunks))]
+    for number, chunk in enumerate(chunks):
+        yield names[number], render(
+            f"{name}.html", root="../../", plan=plan, title=title, number=number, names=names,
+            rows=[text for _, text in chunk],
+        )  # fmt: skip
 
 
-def style() -> bytes:
-    """Return the style sheet of all pages."""
-    return asset(PACKAGE, "site.css").encode()
-
-
-def _render(template: str, **values: object) -> bytes:
-    return _environment().get_template(template).render(**values).encode()
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    made = environment(PACKAGE)
-    made.filters |= {
-        "anchor": cell_anchor, "time": _time, "svg": Markup, "seconds": _seconds, "state": _state
-    }  # fmt: skip
-    made.globals |= {"signs": RESULT_SIGNS, "words": RESULT_WORDS}
-    return made
-
-
-def _time(at: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s"
-
-
-def _state(run: Run) -> str:
-    return "" if run.state is State.FINISHED else str(run.state)
+def _rows(template: str, values: Iterable[T], **more: object) -> Iterator[tuple[T, str]]:
+    fill: Callable[..., str] = render_text
+    return ((each, fill(template, row=each, **more)) for each in values)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -12,6 +13,7 @@ from foothold_lab.harness.results_db import reader
 from foothold_lab.harness.results_db.database import Database
 from foothold_lab.harness.results_db.models import Run, StoredCell
 from foothold_lab.harness.results_db.reader import StoredRun
+from foothold_lab.harness.results_db.timing_stats import TypicalTime, typical_time
 
 NOT_RUN = "not-run"
 _BADNESS = (NOT_RUN, Result.UNSUPPORTED, Result.PASS, Result.ERROR, Result.FAIL)
@@ -27,19 +29,41 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class CellLine:
-    """A cell: its verdict in the newest run that has it, and its results in all runs, the oldest
-    first. `is_current`: the newest run has it.
+    """A cell: its verdict in the newest run that has it, and what each run found, the oldest first.
+
+    paths: the path and the outcome in a few words, empty if nothing was observed.
+    seconds: how long the cell took, None if it did not run.
+    is_current: the newest run has it.
     """
 
     cell: StoredCell
     run: Run
     results: tuple[str, ...]
+    paths: tuple[str, ...]
+    seconds: tuple[float | None, ...]
     is_current: bool
 
     @property
     def spans(self) -> tuple[Span, ...]:
         """The results, those of successive runs together."""
         return spans(self.results)
+
+    @property
+    def path_spans(self) -> tuple[Span, ...]:
+        """The paths, those of successive runs together."""
+        return spans(self.paths)
+
+    @property
+    def typical(self) -> TypicalTime | None:
+        """The typical duration in the runs before the newest one that has it; None if they are few."""
+        earlier = [each for each in self.seconds if each is not None][:-1]
+        return typical_time(earlier[::-1])
+
+    @property
+    def is_slow(self) -> bool:
+        """Was its newest verdict slower than noise explains?"""
+        known, seconds = self.typical, self.cell.seconds
+        return bool(known and seconds and seconds > known.longest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +114,35 @@ def read_plans(database: Database, plans: Collection[str], count: int) -> Iterat
 def plan_history(runs: Sequence[StoredRun]) -> PlanHistory:
     """Return the history of a plan from its newest runs, the oldest first."""
     newest: dict[str, tuple[StoredCell, int]] = {}
-    results: dict[str, list[str]] = {}
+    found: dict[str, dict[int, StoredCell]] = defaultdict(dict)
     for place, run in reversed(list(enumerate(runs))):
         for cell in run.cells:
             newest.setdefault(cell.name, (cell, place))
-            line = results.setdefault(cell.name, [NOT_RUN] * len(runs))
-            line[place] = cell.result or NOT_RUN
+            found[cell.name][place] = cell
     lines = tuple(
-        CellLine(
-            cell=cell,
-            run=runs[place].run,
-            results=tuple(results[name]),
-            is_current=place == len(runs) - 1,
-        )
+        _line(cell, runs[place].run, found[name], len(runs), is_current=place == len(runs) - 1)
         for name, (cell, place) in newest.items()
     )
     return PlanHistory(plan=runs[0].run.plan, stored=tuple(runs), lines=lines)
+
+
+def _line(
+    cell: StoredCell, run: Run, found: Mapping[int, StoredCell], count: int, *, is_current: bool
+) -> CellLine:
+    places = [found.get(place) for place in range(count)]
+    return CellLine(
+        cell=cell,
+        run=run,
+        results=tuple((each and each.result) or NOT_RUN for each in places),
+        paths=tuple(_path(each) if each else "" for each in places),
+        seconds=tuple(each.seconds if each and _has_time(each) else None for each in places),
+        is_current=is_current,
+    )
+
+
+def _path(cell: StoredCell) -> str:
+    return cell.summary if cell.path or cell.outcome else ""
+
+
+def _has_time(cell: StoredCell) -> bool:
+    return cell.result in (Result.PASS, Result.FAIL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from foothold_lab.harness.evidence.allocator_report import (
@@ -86,10 +86,14 @@ class CellView:
         return self.verdict.reason or self.verdict.result.value
 
 
-def cell_views(run: Run, axis: Axis, changes: Mapping[str, Change]) -> Iterator[CellView]:
-    """Read and prepare every cell of a run, in the order of the plan."""
+def cell_views(
+    run: Run, axis: Axis, changes: Mapping[str, Change], *, only: Collection[str] = ()
+) -> Iterator[CellView]:
+    """Read and prepare the cells of a run, in the order of the plan: all, or those of `only`."""
     raw = 0
     for cell in run.result.cells:
+        if only and cell.id not in only:
+            continue
         verdict = run.result.verdicts.get(cell.id)
         if verdict is None:
             change = changes.get(cell.id)

@@ -36,7 +36,7 @@ def render(run: Run, earlier: Run | None = None) -> bytes:
     axis = Axis.of([each.facts for each in ready])
     views = list(cell_views(run, axis, changes))
     page = (
-        _environment()
+        templates()
         .get_template("page.html")
         .render(
             run=run,
@@ -52,6 +52,7 @@ def render(run: Run, earlier: Run | None = None) -> bytes:
             words=RESULT_WORDS,
             allocator=any(cell.subject == ALLOCATOR for cell in run.result.cells),
             large=len(views) > PRINTED_WHOLE,
+            is_part=False,
             **embedded(
                 asset(PACKAGE, "page.css"), asset(PACKAGE, "common.js") + asset(PACKAGE, "page.js")
             ),
@@ -61,7 +62,8 @@ def render(run: Run, earlier: Run | None = None) -> bytes:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
+    """Return the environment of the templates of a run."""
     made = environment(PACKAGE)
     made.filters["rounded_size"] = rounded_size
     made.filters["place"] = lambda number: f"{number:.1f}".removesuffix(".0")

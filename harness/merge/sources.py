@@ -27,6 +27,8 @@ def open_source(path: Path) -> Iterator[Path]:
     if path.is_dir():
         yield path
         return
+    if not path.is_file():
+        raise UsageError(f"{path} is neither a directory nor a file", _REMEDY)
     with tempfile.TemporaryDirectory(prefix="foothold-merge-") as folder:
         try:
             with _open_tar(path) as archive:
@@ -74,4 +76,7 @@ def _find_run(folder: Path, path: Path) -> Path:
     found = [each for each in (folder, *folder.iterdir()) if (each / "run.json").is_file()]
     if not found:
         raise UsageError(f"{path} holds no run: it has no run.json", _REMEDY)
+    if len(found) > 1:
+        names = ", ".join(sorted(each.name for each in found))
+        raise UsageError(f"{path} holds several runs: {names}", "make an archive of each run")
     return found[0]

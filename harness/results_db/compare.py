@@ -26,8 +26,8 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A changed property of a guest (fact, image, release). With an empty `guest`, of the run itself
-    (versions, subjects).
+    """A changed property of a guest (fact, image, package, release). With an empty `guest`, of the run
+    itself (versions, subjects).
     """
 
     guest: str
@@ -130,7 +130,11 @@ def compare_runs(a: StoredRun, b: StoredRun, earlier: Mapping[str, Sequence[floa
         flaky=tuple(cell.name for cell in asked_b.values() if cell.flaky),
         slowdowns=tuple(_slowdowns(asked_b.values(), earlier)),
         changed_inputs=tuple(_changed_inputs(a.run, b.run)),
-        changed_kernels=tuple(change for x, y in guests for change in _changed_kernels(x, y)),
+        changed_kernels=tuple(
+            change
+            for x, y in guests
+            for change in (*_changed_kernels(x, y), *_changed_packages((a, x), (b, y)))
+        ),
         changed_facts=tuple(change for x, y in guests for change in _changed_facts(x, y)),
         only_a=tuple(name for name in asked_a if name not in asked_b),
         only_b=tuple(name for name in asked_b if name not in asked_a),
@@ -229,6 +233,26 @@ def _changed_kernels(before: StoredBoot, now: StoredBoot) -> Iterator[Difference
             became = now.provenance.get(what, "none")
             if was != became and became not in now.images.values():
                 yield Difference(guest=now.guest, what=what, before=was, now=became)
+
+
+def _changed_packages(
+    before: tuple[StoredRun, StoredBoot], now: tuple[StoredRun, StoredBoot]
+) -> Iterator[Difference]:
+    """Yield the changed packages of the images that changed, if the packages of both are known."""
+    old, new = _versions(*before, now[1]), _versions(*now, before[1])
+    for package in sorted(old.keys() | new.keys()) if old and new else ():
+        was, became = old.get(package, "none"), new.get(package, "none")
+        if was != became:
+            yield Difference(guest=now[1].guest, what=f"package {package}", before=was, now=became)
+
+
+def _versions(run: StoredRun, boot: StoredBoot, other: StoredBoot) -> dict[str, str]:
+    """Return the packages of the images that another boot does not have."""
+    found: dict[str, str] = {}
+    for name, image in boot.images.items():
+        if other.images.get(name) != image:
+            found |= run.packages(image)
+    return found
 
 
 def _changed_facts(before: StoredBoot, now: StoredBoot) -> Iterator[Difference]:

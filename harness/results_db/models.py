@@ -16,6 +16,7 @@ from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.results_db import process
 
 T = TypeVar("T")
+REPLAY = "replay"  # the command of a run that repeats the events of another one: (REPLAY, its name)
 
 
 class State(StrEnum):
@@ -75,6 +76,12 @@ class Run:
             flaky=flaky,
         )
 
+    @property
+    def replay_of(self) -> str:
+        """The run whose events this one repeats, empty if it is a run of its own."""
+        program, *words = self.command or ("",)
+        return words[0] if program == REPLAY and words else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoredBoot:
@@ -120,6 +127,23 @@ class StoredBoot:
     def release(self) -> str:
         """The release of the guest's kernel, empty if it never booted."""
         return str((self.facts or {}).get("release", ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredThreshold:
+    """The smallest limit of a `kind` under which a subject starts in a guest, found at a time.
+
+    `edge`, `smallest` and `largest`, in bytes, are those of `threshold.bisection.Search`.
+    """
+
+    at: float
+    guest: str
+    subject: str
+    policy: str
+    kind: str
+    edge: str
+    smallest: int | None
+    largest: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import statistics
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import msgspec
@@ -14,11 +15,15 @@ import msgspec
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db.database import Database, HistoryError
-from foothold_lab.harness.results_db.models import Run, StoredBoot, StoredCell
+from foothold_lab.harness.results_db.models import Run, StoredBoot, StoredCell, StoredThreshold
 from foothold_lab.harness.results_db.timing_stats import MAX_SAMPLES
 from foothold_lab.harness.results_db.writer import replay
 
 LAST = re.compile(r"last(?:~(\d{1,6}))?")
+
+
+class KnownRunError(UsageError):
+    """The database has this run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,11 @@ class StoredRun:
         """The last successful boot of each guest, else its last boot."""
         ordered = sorted(self.boots, key=lambda boot: boot.facts is not None)
         return {boot.guest: boot for boot in ordered}
+
+    def packages(self, image: str) -> Mapping[str, str]:
+        """Return the packages of an image of `boots`, with their versions; none if they are unknown."""
+        text = self.source.value("SELECT packages FROM images WHERE name = ?", image)
+        return msgspec.json.decode(text, type=dict[str, str]) if text else {}
 
     def cell(self, name: str) -> StoredCell:
         """Find a cell by its name, or by a part that no other name has. Raises UsageError."""
@@ -95,11 +105,11 @@ def find(database: Database, word: str, plan: str = "") -> StoredRun:
 
 
 def add(database: Database, directory: Path) -> Run:
-    """Add the run of a directory to the database. Raises UsageError if the database has it."""
+    """Add the run of a directory to the database. Raises KnownRunError if the database has it."""
     run = _replayed(database.scratch, directory)
     known = "SELECT name FROM runs WHERE started = ? AND directory = ?"
     if name := database.value(known, run.started, run.directory):
-        raise UsageError(f"{directory} is in the history already, as {name}")
+        raise KnownRunError(f"it is in the history already, as {name}")
     return _replayed(database, directory)
 
 
@@ -119,6 +129,46 @@ def earlier_durations(database: Database, kept: StoredRun) -> Mapping[str, Seque
     rows = database.rows(query, kept.run.started, msgspec.json.encode(asked).decode(), MAX_SAMPLES)
     decode = msgspec.json.Decoder(list[float]).decode
     return {row["base_name"]: decode(row["seconds"]) for row in rows}
+
+
+def thresholds(database: Database) -> list[StoredThreshold]:
+    """Return all thresholds, the oldest first."""
+    columns = ", ".join(each.name for each in fields(StoredThreshold))
+    rows = database.rows(f"SELECT {columns} FROM thresholds ORDER BY at, id")  # noqa: S608
+    return [StoredThreshold(**dict(row)) for row in rows]
+
+
+def median_durations(database: Database) -> dict[str, float]:
+    """Return the median of the latest durations (seconds) of every cell, by its name."""
+    query = """
+        SELECT name, json_group_array(seconds) AS seconds FROM (
+            SELECT c.name, c.seconds, row_number() OVER (
+                PARTITION BY c.name ORDER BY r.started DESC, r.id DESC
+            ) AS place
+            FROM cells c JOIN runs r ON r.id = c.run
+            WHERE c.result IN ('pass', 'fail') AND c.seconds > 0
+        ) WHERE place <= ? GROUP BY name
+    """
+    return _medians(database, query, "name")
+
+
+def median_boots(database: Database) -> dict[str, float]:
+    """Return the median of the latest durations (seconds) of the boots of every guest, by its name."""
+    query = """
+        SELECT guest, json_group_array(seconds) AS seconds FROM (
+            SELECT b.guest, b.seconds, row_number() OVER (
+                PARTITION BY b.guest ORDER BY r.started DESC, r.id DESC, b.id DESC
+            ) AS place
+            FROM boots b JOIN runs r ON r.id = b.run WHERE b.seconds > 0
+        ) WHERE place <= ? GROUP BY guest
+    """
+    return _medians(database, query, "guest")
+
+
+def _medians(database: Database, query: str, name: str) -> dict[str, float]:
+    decode = msgspec.json.Decoder(list[float]).decode
+    rows = database.rows(query, MAX_SAMPLES)
+    return {row[name]: statistics.median(decode(row["seconds"])) for row in rows}
 
 
 def _run_in_directory(database: Database, directory: Path) -> StoredRun:

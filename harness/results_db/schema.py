@@ -127,4 +127,31 @@ MIGRATIONS = (
             "ALTER TABLE cells RENAME COLUMN came TO outcome_key",
         ),
     ),
+    # run NULL: found by `foothold threshold`, not by a survey; sizes are in bytes
+    Migration(
+        4,
+        (
+            """
+            CREATE TABLE thresholds (
+                id INTEGER PRIMARY KEY,
+                run INTEGER REFERENCES runs ON DELETE CASCADE,
+                at REAL NOT NULL,
+                guest TEXT NOT NULL,
+                subject TEXT NOT NULL,
+                policy TEXT NOT NULL,
+                kind TEXT NOT NULL,
+                edge TEXT NOT NULL,
+                smallest INTEGER,
+                largest INTEGER
+            )
+            """,
+            "CREATE INDEX thresholds_of_cells ON thresholds (guest, subject, policy, at)",
+            "CREATE INDEX thresholds_of_run ON thresholds (run)",
+        ),
+    ),
+    # the packages of images, by the names that boots.images has: JSON, a version of each package
+    Migration(
+        5,
+        ("CREATE TABLE images (name TEXT PRIMARY KEY, packages TEXT NOT NULL) WITHOUT ROWID",),
+    ),
 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 
 import msgspec
 
 from foothold_lab.harness.model.cells import Cell
+from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import (
     AnyEvent,
     CellFinished,
@@ -24,8 +25,8 @@ from foothold_lab.harness.model.events import (
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.results_db import fingerprints, process
 from foothold_lab.harness.results_db.database import Database
-from foothold_lab.harness.results_db.models import State
-from foothold_lab.harness.run_directory import read_events
+from foothold_lab.harness.results_db.models import State, StoredThreshold
+from foothold_lab.harness.run_directory import DAMAGED, SURVEY_FILE, RunFiles, decode, read_events
 
 
 class HistoryReporter:
@@ -71,13 +72,14 @@ class _Boot:
 class Recorder:
     """Writes the events of one run, each in a transaction.
 
-    `writer` names the process that runs the cells; it is empty for a run that is over.
+    `writer` names the process that runs the cells; it is empty for a run that is over. `run` is the
+    row of the run.
     """
 
     def __init__(self, database: Database, writer: str = "") -> None:
         self._database = database
         self._writer = writer
-        self._run = 0
+        self.run = 0
         self._started: RunStarted | None = None
         self._cells: dict[str, tuple[int, Cell]] = {}
         self._boots: dict[str, _Boot] = {}
@@ -90,6 +92,7 @@ class Recorder:
                 self._start(event)
             elif isinstance(event, GuestBooting):
                 self._booting(event, event.images)
+                self._packages(event)
             elif isinstance(event, GuestReady):
                 self._ready(event)
             elif isinstance(event, GuestFailed):
@@ -105,6 +108,11 @@ class Recorder:
         """Has the run started?"""
         return self._started is not None
 
+    @property
+    def started_at(self) -> float:
+        """When the run started, in seconds since the epoch; 0 before that."""
+        return self._started.at if self._started else 0.0
+
     def close(self) -> None:
         """Mark a run without an end as broken."""
         if not self._ended:
@@ -113,7 +121,7 @@ class Recorder:
 
     def _start(self, event: RunStarted) -> None:
         self._started = event
-        self._run = self._insert(
+        self.run = self._insert(
             "runs",
             name=self._free_name(event.run),
             plan=event.plan,
@@ -131,7 +139,7 @@ class Recorder:
             name = cell.id
             row = self._insert(
                 "cells",
-                run=self._run,
+                run=self.run,
                 name=name,
                 guest=cell.guest,
                 limits=str(cell.limits),
@@ -152,10 +160,15 @@ class Recorder:
         self, event: GuestBooting | GuestReady | GuestFailed, images: Mapping[str, str]
     ) -> _Boot:
         row = self._insert(
-            "boots", run=self._run, name=event.boot, guest=event.guest, images=_json(images)
+            "boots", run=self.run, name=event.boot, guest=event.guest, images=_json(images)
         )
         self._boots[event.boot] = _Boot(row, images)
         return self._boots[event.boot]
+
+    def _packages(self, event: GuestBooting) -> None:
+        statement = "INSERT OR IGNORE INTO images (name, packages) VALUES (?, ?)"
+        rows = [(image, _json(versions)) for image, versions in event.packages.items()]
+        self._database.execute_many(statement, rows)
 
     def _ready(self, event: GuestReady) -> None:
         boot = self._boots.get(event.boot) or self._booting(event, {})
@@ -199,7 +212,7 @@ class Recorder:
         self._insert("verdicts", cell=row, json=zlib.compress(msgspec.json.encode(verdict)))
 
     def _end(self, state: State, seconds: float | None) -> None:
-        self._update("runs", self._run, state=state, seconds=seconds)
+        self._update("runs", self.run, state=state, seconds=seconds)
         self._ended = True
 
     def _insert(self, table: str, **values: object) -> int:
@@ -214,15 +227,75 @@ class Recorder:
 
 
 def replay(directory: Path, database: Database) -> None:
-    """Store the run of a directory, all of it or nothing.
+    """Store the run of a directory, and the thresholds of a survey in it, all of it or nothing.
 
-    Raises UsageError if its events cannot be read, HistoryError if they cannot be stored.
+    Raises UsageError if its files cannot be read, HistoryError if they cannot be stored.
     """
     recorder = Recorder(database)
     with database.transaction():
         for event in read_events(directory):
             recorder(event)
+        record_thresholds(database, _surveyed(directory, recorder.started_at), recorder.run)
         recorder.close()
+
+
+class _Search(msgspec.Struct):
+    edge: str
+    smallest: int | None = None
+    largest: int | None = None
+
+
+class _Threshold(msgspec.Struct):
+    """A threshold of survey.json, without its evidence."""
+
+    guest: str
+    subject: str
+    policy: str
+    kind: str
+    search: _Search
+
+
+class _Survey(msgspec.Struct):
+    thresholds: list[_Threshold] = []
+
+
+def _surveyed(directory: Path, at: float) -> Iterator[StoredThreshold]:
+    """Yield the thresholds of the survey in a run directory, if there is one. Raises UsageError."""
+    files = RunFiles(directory)
+    if not files.is_file(SURVEY_FILE):
+        return
+    where = str(directory / SURVEY_FILE)
+    try:
+        survey: _Survey = decode(files.read(SURVEY_FILE), _Survey, where)
+    except OSError as error:
+        raise UsageError(f"{where}: {error.strerror or error}", DAMAGED) from error
+    yield from stored_thresholds(survey.thresholds, at)
+
+
+def stored_thresholds(found: Sequence[object], at: float) -> Iterator[StoredThreshold]:
+    """Yield thresholds for the history, of `threshold.Threshold` or of survey.json, found at a time."""
+    for each in msgspec.convert(found, list[_Threshold], from_attributes=True):
+        yield StoredThreshold(
+            at=at,
+            guest=each.guest,
+            subject=each.subject,
+            policy=each.policy,
+            kind=each.kind,
+            edge=each.search.edge,
+            smallest=each.search.smallest,
+            largest=each.search.largest,
+        )
+
+
+def record_thresholds(
+    database: Database, thresholds: Iterable[StoredThreshold], run: int | None = None
+) -> None:
+    """Store thresholds. `run` is the row of the run that found them, if one did."""
+    columns = [each.name for each in fields(StoredThreshold)]
+    places = ", ".join("?" * (len(columns) + 1))
+    statement = f"INSERT INTO thresholds (run, {', '.join(columns)}) VALUES ({places})"  # noqa: S608
+    with database.transaction():
+        database.execute_many(statement, [(run, *astuple(each)) for each in thresholds])
 
 
 def _json(value: object) -> str:

@@ -81,3 +81,16 @@ def test_writes_the_page_beside_the_markdown(tmp_path: Path) -> None:
     run, page = surveys.write(tmp_path / "run"), tmp_path / "survey.html"
     assert main.main(["survey", "--from-run", str(run), "--html", str(page)]) == 0
     assert page.read_bytes() == render(read(run))
+
+
+def test_the_page_names_no_path_of_the_store(tmp_path: Path) -> None:
+    survey = read(surveys.write(tmp_path))
+    said = (
+        'cannot open "/home/ann/.cache/foothold/store/node-0123456789abcdef/bin/node": No such file'
+    )
+    cells = {
+        key: dataclasses.replace(seen, output_lines=(said,)) for key, seen in survey.cells.items()
+    }
+    page = render(dataclasses.replace(survey, cells=cells)).decode()
+    assert "/store/" not in page
+    assert "&#34;node/bin/node&#34;: No such file" in page

@@ -33,10 +33,13 @@ class Made:
     trace: bool = True
     subjects: Mapping[str, str] = field(default_factory=lambda: {"allocator": "s1"})
     images: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: IMAGES)
+    packages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     facts: Mapping[str, Facts | None] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     missing: Sequence[Cell] = ()
     interrupted: bool = False
+    command: tuple[str, ...] = ()
+    directory: str = ""
 
     def write(self, database: Database) -> None:
         recorder = Recorder(database)
@@ -51,8 +54,8 @@ class Made:
                 at=self.at,
                 run=self.name,
                 plan=self.plan,
-                directory=f"/runs/{self.name}",
-                command=("foothold", "run", self.plan),
+                directory=self.directory or f"/runs/{self.name}",
+                command=self.command or ("foothold", "run", self.plan),
                 cells=cells,
                 provenance=self.foothold,
                 subjects=self.subjects,
@@ -61,7 +64,9 @@ class Made:
         ]
         for guest in dict.fromkeys(cell.guest for cell in cells):
             images = self.images.get(guest, {"image": f"{guest}-1"})
-            told.append(events.GuestBooting(guest=guest, boot=guest, images=images))
+            told.append(
+                events.GuestBooting(guest=guest, boot=guest, images=images, packages=self.packages)
+            )
             facts = self.facts.get(guest, samples.facts())
             if facts:
                 ready = samples.ready(guest)

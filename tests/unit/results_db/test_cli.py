@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from foothold_lab.harness.cli import main
 from foothold_lab.harness.model.verdict import Observation
-from foothold_lab.harness.reporters.jsonl import JsonLinesReporter
+from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
 from foothold_lab.harness.results_db.database import Database
 from tests.unit.harness import samples
 from tests.unit.results_db import made
@@ -139,7 +140,7 @@ def test_a_run_directory_needs_no_history(
     capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
 ) -> None:
     for name, verdict in (("x", made.passes(ONE)), ("y", made.fails(ONE))):
-        sink = JsonLinesReporter(tmp_path / name / "events.jsonl")
+        sink = RunDirectoryReporter(tmp_path / name)
         for event in made.Made(name=name, at=1.0, verdicts={ONE: verdict}).events():
             sink(event)
         sink.close()
@@ -151,10 +152,15 @@ def test_a_run_directory_needs_no_history(
     assert "new failures" in said(capsys, "compare", x, y, "--history", none, code=1)
     assert not absent.exists(), "who reads leaves nothing"
     said(capsys, "compare", "2026-a", y, code=1)
-    assert "x " in said(capsys, "history", "--add", x, "--history", none)
-    assert absent.exists()
-    text = said(capsys, "history", "--add", x, "--history", none, code=2)
-    assert "is in the history already, as x" in text
+    archive = tmp_path / "y.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(y, "y")
+    told = said(capsys, "history", "import", x, str(archive), "--history", none)
+    assert told.splitlines() == ["x: 1 cell of the plan nightly", "y: 1 cell of the plan nightly"]
+    listed = said(capsys, "history", "--history", none)
+    assert listed.count("nightly") == 2
+    said(capsys, "history", "import", x, str(archive), "--history", none)
+    assert said(capsys, "history", "--history", none) == listed, "an import can be repeated"
 
 
 def test_shows_a_verdict_without_path_and_outcome(

@@ -50,6 +50,24 @@ def runs(
     )  # type: ignore[arg-type]
 
 
+def test_an_image_that_changed_names_the_packages_that_changed(database: Database) -> None:
+    old, new = ({"uml-6.1": {"kernel": f"kernel-{number}", "root": "root-1"}} for number in (1, 2))
+    before = made.Made(
+        name="a", at=1.0, verdicts={TWO: made.passes(TWO)}, images=old,
+        packages={"kernel-1": {"linux": "6.1-1", "gone": "1"}, "root-1": {"libc6": "2.36"}},
+    )  # fmt: skip
+    now = replace(
+        before, name="b", at=2.0, images=new,
+        packages={"kernel-2": {"linux": "6.1-2"}, "root-1": {"libc6": "2.36"}},
+    )  # fmt: skip
+    found = compared(database, before, now)
+    assert found.changed_kernels == (
+        Difference(guest="uml-6.1", what="image kernel", before="kernel-1", now="kernel-2"),
+        Difference(guest="uml-6.1", what="package gone", before="1", now="none"),
+        Difference(guest="uml-6.1", what="package linux", before="6.1-1", now="6.1-2"),
+    )
+
+
 def test_nothing_differs(database: Database) -> None:
     verdicts = {ONE: made.passes(ONE), TWO: made.fails(TWO)}
     found = compared(database, *runs(verdicts, verdicts))
@@ -209,6 +227,15 @@ def test_repeats_and_errors_are_no_measure(database: Database) -> None:
     made.Made(name="z", at=0.7, verdicts={ONE: made.passes(ONE, 0.1)}).write(database)
     times = reader.earlier_durations(database, reader.find(database, "z"))
     assert times == {ONE.id: [0.2, 0.2, 0.2]}
+
+
+def test_the_times_of_cells_and_boots_foretell_those_of_the_next_run(database: Database) -> None:
+    for n, seconds in enumerate((0.2, 0.4, 0.6)):
+        made.Made(name=f"{n}", at=float(n), verdicts={ONE: made.passes(ONE, seconds)}).write(
+            database
+        )
+    assert reader.median_durations(database) == {ONE.id: 0.4}
+    assert reader.median_boots(database) == {ONE.guest: made.samples.ready(ONE.guest).seconds}
 
 
 def test_too_few_times_say_nothing() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from foothold_lab.harness.model import events
@@ -14,10 +15,13 @@ from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.harness.reporters import Bus
 from foothold_lab.harness.reporters.jsonl import JsonLinesReporter
+from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
 from foothold_lab.harness.results_db import process, reader
 from foothold_lab.harness.results_db.database import MEMORY, Database
 from foothold_lab.harness.results_db.models import State
 from foothold_lab.harness.results_db.writer import HistoryReporter, Recorder
+from foothold_lab.harness.survey import SurveyData
+from foothold_lab.harness.threshold.bisection import Edge, Search, Threshold
 from tests.unit.harness import samples
 from tests.unit.harness.test_reporters import a_run
 from tests.unit.results_db import made
@@ -252,3 +256,49 @@ def test_repeats_are_one_question(database: Database) -> None:
     kept = reader.find(database, "r")
     assert [cell.name for cell in kept.cells] == ["native/none/after", "native/none/after~2"]
     assert {cell.base_name for cell in kept.cells} == {"native/none/after"}
+
+
+def test_the_thresholds_of_a_survey_are_imported_with_its_run(
+    database: Database, tmp_path: Path
+) -> None:
+    one = made.cell()
+    bus = RunDirectoryReporter(tmp_path / "run")
+    for event in made.Made(name="s", at=50.0, verdicts={one: made.passes(one)}).events():
+        bus(event)
+    bus.close()
+    found = Threshold(
+        guest="native",
+        subject="go-hello",
+        policy="",
+        kind="rlimit_as",
+        search=Search(edge=Edge.FOUND, smallest=2 << 20, largest=1 << 20, probes=()),
+    )
+    survey = SurveyData(subjects={}, thresholds=(found,))
+    (tmp_path / "run" / "survey.json").write_bytes(msgspec.json.encode(survey))
+    reader.add(database, tmp_path / "run")
+    [kept] = reader.thresholds(database)
+    assert (kept.at, kept.guest, kept.subject, kept.kind) == (
+        50.0,
+        "native",
+        "go-hello",
+        "rlimit_as",
+    )
+    assert (kept.edge, kept.smallest, kept.largest) == ("found", 2 << 20, 1 << 20)
+    with pytest.raises(reader.KnownRunError, match="already, as s"):
+        reader.add(database, tmp_path / "run")
+    assert len(reader.thresholds(database)) == 1
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"thresholds": [{"guest": 1}]}', '{"thresholds": 7}'])
+def test_a_damaged_survey_is_an_error_of_usage(
+    database: Database, tmp_path: Path, text: str
+) -> None:
+    one = made.cell()
+    bus = RunDirectoryReporter(tmp_path)
+    for event in made.Made(name="s", at=50.0, verdicts={one: made.passes(one)}).events():
+        bus(event)
+    bus.close()
+    (tmp_path / "survey.json").write_text(text)
+    with pytest.raises(UsageError, match=r"survey\.json cannot be read"):
+        reader.add(database, tmp_path)
+    assert reader.runs(database) == []
