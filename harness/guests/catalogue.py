@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 from foothold_lab.harness.guests import (
     bubblewrap,
-    container,
     container_image,
     container_root,
     gvisor,
@@ -30,12 +29,15 @@ from foothold_lab.harness.guests.architectures import (
     Emulation,
 )
 from foothold_lab.harness.guests.base import Capabilities, Guest, GuestConfig, Support
+from foothold_lab.harness.guests.container import Container
+from foothold_lab.harness.guests.container_engine import ENGINES, Engine
 from foothold_lab.harness.guests.custom_kernels import QEMU, UML, CustomKernels, uml_release
 from foothold_lab.harness.guests.sandbox import SandboxType
 from foothold_lab.harness.guests.uml import UmlKernel, has_seccomp
 from foothold_lab.harness.guests.virtual_machine import VirtualMachine
 from foothold_lab.harness.model.container_name import ContainerName, parse_container
 from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.placement import split_placement
 from foothold_lab.harness.model.ssh_address import SshAddress, is_ssh_address
 from foothold_lab.images import disks
 from foothold_lab.images.builder import Builder
@@ -120,7 +122,8 @@ def catalogue(
 
     Asks the mirror only if no lock names the kernels.
     """
-    kinds = [_native(builder), _docker(), _qemu(X86_64, builder, custom)]
+    kinds = [_native(builder), *map(_container, ENGINES.values())]
+    kinds.append(_qemu(X86_64, builder, custom))
     for image in _UML.values():
         release = builder.kernel_release(image)
         kernel = UmlKernel(release=release, image=image, append=custom.append, mode=custom.mode)
@@ -154,10 +157,11 @@ def _native(builder: Builder) -> GuestType:
     )
 
 
-def _docker() -> GuestType:
+def _container(engine: Engine) -> GuestType:
+    name = engine.program
     return GuestType(
-        name="docker",
-        make=lambda config: container.Container("docker", container_root.FootholdRoot(config)),
+        name=name,
+        make=lambda config: Container(name, container_root.FootholdRoot(config), engine),
         capabilities=container_root.CAPABILITIES,
         images=("root",),
         cell_seconds=0.15,
@@ -169,7 +173,9 @@ def _docker() -> GuestType:
 def _image_container(name: ContainerName) -> GuestType:
     return GuestType(
         name=str(name),
-        make=lambda config: container.Container(str(name), container_image.UserImage(name, config)),
+        make=lambda config: Container(
+            str(name), container_image.UserImage(name, config), ENGINES[name.engine]
+        ),
         capabilities=container_image.CAPABILITIES,
         images=("agent",),
         cell_seconds=0.15,
@@ -262,6 +268,18 @@ def _remote(name: str, address: SshAddress) -> GuestType:
     )
 
 
+def _of_worker(kind: GuestType, name: str) -> GuestType:
+    """Return the type of a guest that only a worker of a cluster can make."""
+
+    def make(_: GuestConfig) -> Guest:
+        raise UsageError(
+            f"{name} is the machine of a worker",
+            f"run its cells on its cluster: foothold run --guest {name} --cluster ADDRESS",
+        )
+
+    return replace(kind, name=name, make=make)
+
+
 def known_guests(builder: Builder, custom: CustomKernels = NO_CUSTOM_KERNELS) -> dict[str, str]:
     """Return every name of a guest, aliases too, with its canonical name."""
     names = {name: name for name in catalogue(builder, custom)}
@@ -280,7 +298,7 @@ def find_guest(
     kinds: Mapping[str, GuestType], name: str, machines: Mapping[str, SshAddress] = NO_MACHINES
 ) -> GuestType:
     """Return a guest by canonical name: one of the catalogue, a container with an image of the user,
-    or a machine that is reached by SSH. Raises UsageError.
+    a machine that is reached by SSH, or that of a worker. Raises UsageError.
 
     `machines` are those that have a name of their own.
     """
@@ -288,6 +306,9 @@ def find_guest(
         return _remote(name, machines.get(name) or SshAddress.parse(name))
     if named := parse_container(name):
         return _image_container(named)
+    guest, worker = split_placement(name)
+    if worker:
+        return _of_worker(kinds[guest], name)
     if name not in kinds:
         raise UsageError(f"unknown guest {name!r}", f"guests are: {', '.join(kinds)}")
     return kinds[name]

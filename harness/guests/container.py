@@ -1,4 +1,4 @@
-"""Containers of the Docker engine of this machine.
+"""Containers of an engine of this machine: Docker, or Podman.
 
 What is in them is one of `container_root` (the root file system of UML and QEMU) and
 `container_image` (an image of the user). A subject that brings files gets a container of its own.
@@ -23,6 +23,7 @@ from foothold_lab.harness.guests.base import (
     Support,
 )
 from foothold_lab.harness.guests.container_archive import read_file, tar_of
+from foothold_lab.harness.guests.container_engine import Engine
 from foothold_lab.harness.guests.vm_process import AS_ANOTHER_USER
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
@@ -42,6 +43,7 @@ from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.harness.transport.supervised import agent_arguments, measured
 
 PARTING = 10.0  # seconds for the agent to kill what it supervises and to exit
+ANSWER = 30.0  # seconds for an engine to answer; Podman starts in 0.2 s, on a busy machine in 15 s
 LABEL = "org.foothold-lab.guest"
 
 
@@ -96,17 +98,27 @@ class _Running:
     tracer: str = ""
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What distinguishes the containers of a guest: the files that a subject brings (empty: none), and
+    a limit of memory that cannot be changed afterwards.
+    """
+
+    overlay: str = ""
+    memory: int | None = None
+
+
 class Container:
     """Containers without network, and without files of the host."""
 
-    scale = 1.5
-
-    def __init__(self, name: str, contents: Contents) -> None:
+    def __init__(self, name: str, contents: Contents, engine: Engine) -> None:
         self.name = name
         self.boot_record = BootRecord()
         self._contents = contents
+        self._engine = engine
+        self.scale = engine.scale
         self._client: Any = None
-        self._running: dict[str, _Running] = {}  # by the files that a subject brings; "": by none
+        self._running: dict[_Kind, _Running] = {}
         self._memory = 0
 
     @property
@@ -120,37 +132,31 @@ class Container:
         return self._contents.paths
 
     def supported(self) -> Support:
-        """Docker needs an engine that answers, and what is to be in the container."""
-        import docker
+        """It needs an engine that answers, and what is to be in the container."""
         from docker.errors import DockerException
 
         try:
-            client = docker.from_env(timeout=10)
-            try:
-                client.ping()
+            with contextlib.closing(self._engine.connect(ANSWER)) as client:
                 return self._contents.supported(client)
-            finally:
-                client.close()
+        except UnsupportedError as error:
+            return Support(False, str(error), error.remedy)
         except (DockerException, OSError) as error:
-            return _why_no_engine(error)
+            return self._engine.without(error)
 
     def boot(self, deadline: Deadline) -> Facts:
         """Create and start the container, and measure its address space; see `Guest.boot`."""
-        import docker
         from docker.errors import DockerException
 
         seconds = deadline.remaining
         try:
-            self._client = docker.from_env(timeout=max(5, int(seconds)))
+            self._client = self._engine.connect(seconds)
             self.boot_record.provenance.update(self._contents.prepare(self._client))
             deadline = Deadline.after(seconds)  # an image may have been downloaded
             self.boot_record.argv = (self.paths.agent, "idle")
-            main = self._start("")
+            main = self._start(_Kind())
+            engine = f"{self._engine.program} {self._client.version()['Version']}"
             self.boot_record.provenance.update(
-                {
-                    "engine": self._client.version()["Version"],
-                    "container": main.container.short_id,
-                }
+                {"engine": engine, "container": main.container.short_id}
             )
             facts = self._measure(main, deadline)
             self._memory = facts.memory
@@ -158,12 +164,13 @@ class Container:
         except (DockerException, OSError) as error:
             if "bind source path does not exist" in str(error):
                 raise UnsupportedError(
-                    "the Docker engine does not see the files of this machine, so it cannot show an image",
+                    f"{self._engine.title} does not see the files of this machine, so it cannot show "
+                    "an image",
                     "use an engine that runs on this machine",
                 ) from error
             raise GuestError(
-                f"the Docker engine refuses: {error}",
-                "read the log of the engine",
+                f"{self._engine.title} refuses: {error}",
+                _remedy(error),
                 code=Code.GUEST_BOOT,
             ) from error
 
@@ -176,8 +183,12 @@ class Container:
 
         own = replace(limits, memory=None)  # the engine has made a cgroup
         try:
-            running = self._running.get(how.overlay) or self._start(how.overlay)
-            if limits.memory is not None:
+            changes = self._engine.changes_memory
+            kind = _Kind(how.overlay, None if changes else limits.memory)
+            running = self._running.get(kind) or self._start(kind)
+            if kind.memory is not None:
+                self._check_memory(running, kind.memory, deadline)
+            if changes and limits.memory is not None:
                 self._limit_memory(running, limits.memory)
             user, placed = self._contents.place(running.container, how)
             arguments = agent_arguments(own, argv, placed, running.tracer)
@@ -204,12 +215,12 @@ class Container:
             raise died from None
         finally:
             stream.close()
-            if limits.memory is not None:
+            if changes and limits.memory is not None:
                 # an engine cannot remove a limit: the memory of the machine is as good as none
                 with contextlib.suppress(DockerException, OSError):
                     self._limit_memory(running, self._memory)
 
-    def _start(self, overlay: str) -> _Running:
+    def _start(self, kind: _Kind) -> _Running:
         """Create and start a container, with the files of a subject at their own paths."""
         import docker
 
@@ -221,19 +232,21 @@ class Container:
                 for path in self._contents.config.image_paths()
             ],
         }  # fmt: skip
-        container = self._contents.create(self._client, overlay, settings)
+        if kind.memory is not None:
+            settings.update(mem_limit=kind.memory, memswap_limit=kind.memory)
+        container = self._contents.create(self._client, kind.overlay, settings)
         attach = {"stdin": 1, "stream": 1}
         try:
-            self._contents.fill(container, overlay)
+            self._contents.fill(container, kind.overlay)
             attached = self._client.api.attach_socket(container.id, params=attach)
             container.start()
         except BaseException:
             with contextlib.suppress(docker.errors.DockerException, OSError):
                 container.remove(force=True, v=True)
             raise
-        running = self._running[overlay] = _Running(container, attached)  # now stop() removes it
-        tracer = self._contents.finish(container, overlay)
-        running = self._running[overlay] = replace(running, tracer=tracer)
+        running = self._running[kind] = _Running(container, attached)  # now stop() removes it
+        tracer = self._contents.finish(container, kind.overlay)
+        running = self._running[kind] = replace(running, tracer=tracer)
         return running
 
     def push(self, source: Path, target: str) -> None:
@@ -257,6 +270,7 @@ class Container:
         for each in running.values():
             with contextlib.suppress(DockerException, OSError):
                 each.container.remove(force=True, v=True)
+            self._engine.removed(each.container.id)
             with contextlib.suppress(OSError):
                 each.attached.close()
         if self._client is not None:
@@ -266,11 +280,22 @@ class Container:
     @property
     def _main(self) -> Any:
         """The container of programs that bring no files."""
-        return self._running[""].container
+        return self._running[_Kind()].container
 
     def _limit_memory(self, running: _Running, size: int) -> None:
         """Set the limit of the cgroup of a container, without swap."""
         running.container.update(mem_limit=size, memswap_limit=size)
+
+    def _check_memory(self, running: _Running, size: int, deadline: Deadline) -> None:
+        """Raise UnsupportedError if the engine has not limited the memory of a container."""
+        if self._measure(running, deadline).cgroup.limit == size:
+            return
+        raise UnsupportedError(
+            f"{self._engine.title} ignores limits of memory here: a user who is not root has no memory "
+            "cgroup of version 1",
+            "run as root, or on a machine with cgroup version 2",
+            code=Code.UNSUPPORTED_LIMIT,
+        )
 
     def _measure(self, running: _Running, deadline: Deadline) -> Facts:
         stream = ExecStream(self._client.api, running.container.id, [self.paths.agent, "facts"])
@@ -303,16 +328,12 @@ def _not_taken(error: Exception, user: str) -> GuestError | UsageError:
     return GuestError(f"the container takes no more programs: {error}", code=Code.GUEST_DIED)
 
 
-def _why_no_engine(error: Exception) -> Support:
-    text = str(error)
-    if "Permission denied" in text or isinstance(error, PermissionError):
-        return Support(
-            False,
-            "the Docker engine is there but refuses this user",
-            "add the user to the group docker, or run as root",
+def _remedy(error: Exception) -> str:
+    """Return what helps if an engine cannot start a container."""
+    if "error setting rlimit" in str(error):
+        return (
+            "this machine does not let the engine raise limits: give the containers lower ones in "
+            '/etc/containers/containers.conf, `default_ulimits = ["nofile=4096:4096"]` below '
+            "[containers]"
         )
-    return Support(
-        False,
-        "no Docker engine answers",
-        "install one (on Debian and Ubuntu the package docker.io), then start `dockerd` as root",
-    )
+    return "read the log of the engine"

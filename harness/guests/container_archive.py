@@ -6,7 +6,7 @@ import io
 import tarfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from foothold_lab.harness.guests.accounts import Account
 from foothold_lab.harness.model.errors import GuestError
@@ -16,12 +16,32 @@ from foothold_lab.harness.model.record import Supervision
 MOST_BYTES = 256 << 20  # of a file that is read
 
 
+class _Archive:
+    """An archive that is written to memory, and ends with its two empty blocks, tar(5).
+
+    Python adds empty blocks up to a multiple of 10 KiB. The process of Podman that unpacks ends at the
+    second one. Podman fails if it still writes the others then.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        self.tar = tarfile.open(fileobj=self._buffer, mode="w")  # noqa: SIM115
+        self.data = b""  # complete at the end of the `with` block
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        end = self.tar.offset + 2 * tarfile.BLOCKSIZE
+        self.tar.close()
+        self.data = self._buffer.getvalue()[:end]
+
+
 def tar_of(path: Path, name: str = ".") -> bytes:
     """Pack a file or a directory's contents, owned by root."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.add(path, name, filter=_by_root)
-    return buffer.getvalue()
+    with _Archive() as archive:
+        archive.tar.add(path, name, filter=_by_root)
+    return archive.data
 
 
 def tar_of_tree(tree: Path) -> bytes:
@@ -30,29 +50,28 @@ def tar_of_tree(tree: Path) -> bytes:
     Directories are left out, except empty ones: where the image has a directory or a link to one, it
     keeps it. The engine makes those that are missing.
     """
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
+    with _Archive() as archive:
         for path in sorted(tree.rglob("*")):
             if path.is_symlink() or not path.is_dir() or not any(path.iterdir()):
-                archive.add(path, str(path.relative_to(tree)), filter=_by_root, recursive=False)
-    return buffer.getvalue()
+                name = str(path.relative_to(tree))
+                archive.tar.add(path, name, filter=_by_root, recursive=False)
+    return archive.data
 
 
 def directory_for(account: Account, path: str, mode: int, files: Path | None = None) -> bytes:
     """Pack a directory of a user at an absolute path, with copies of all below another."""
-    buffer = io.BytesIO()
 
     def owned(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid, member.gid, member.uname, member.gname = account.uid, account.gid, "", ""
         return member
 
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
+    with _Archive() as archive:
         member = owned(tarfile.TarInfo(path[1:]))
         member.type, member.mode = tarfile.DIRTYPE, mode
-        archive.addfile(member)
+        archive.tar.addfile(member)
         for each in sorted(files.iterdir()) if files else ():
-            archive.add(each, f"{path[1:]}/{each.name}", filter=owned)
-    return buffer.getvalue()
+            archive.tar.add(each, f"{path[1:]}/{each.name}", filter=owned)
+    return archive.data
 
 
 def read_file(container: Any, path: str) -> bytes:

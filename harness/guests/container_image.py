@@ -1,6 +1,6 @@
-"""What is in a container of a guest `docker:IMAGE`: the image of the user.
+"""What is in a container of a guest `docker:IMAGE` or `podman:IMAGE`: the image of the user.
 
-The container has what `docker run` gives it by default: the seccomp profile and the capabilities of
+The container has what `docker run` or `podman run` gives it by default: the seccomp profile and the capabilities of
 the engine, the user of the image, no limits; but no network. The agent is a static program and its
 own tracer, so nothing of the image is needed. Its directory is mounted at a path that no image has.
 """
@@ -31,6 +31,7 @@ from foothold_lab.harness.guests.container_archive import (
     read_file,
     tar_of_tree,
 )
+from foothold_lab.harness.guests.container_engine import ENGINES
 from foothold_lab.harness.model.container_name import ContainerName
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.findings import Code
@@ -61,6 +62,7 @@ class UserImage:
     capabilities = CAPABILITIES
 
     def __init__(self, name: ContainerName, config: GuestConfig) -> None:
+        self._engine = ENGINES[name.engine]
         self.config = config
         self.paths = GuestPaths(
             share=f"{_PLACE}/share", python="", agent=_AGENT, placement="copied"
@@ -152,14 +154,20 @@ class UserImage:
         return self.config.share / path.removeprefix(f"{self.paths.share}/")
 
     def _runtime(self, client: Any) -> Support:
-        runtimes = client.info().get("Runtimes", {}) if self._name.runtime else {}
-        if not self._name.runtime or self._name.runtime in runtimes:
+        name = self._name.runtime
+        if name and self._engine.other_runtime:
+            return Support(
+                False,
+                f"{self._engine.title} cannot be asked for a runtime by this socket",
+                self._engine.other_runtime.format(name),
+            )
+        runtimes = client.info().get("Runtimes", {}) if name else {}
+        if not name or name in runtimes:
             return Support(True)
         return Support(
             False,
-            f"the Docker engine has no runtime {self._name.runtime!r}, only {', '.join(runtimes)}",
-            "name one of these, or add it to the engine: "
-            f"`dockerd --add-runtime {self._name.runtime}=PATH`",
+            f"{self._engine.title} has no runtime {name!r}, only {', '.join(runtimes)}",
+            f"name one of these, or add it to the engine: `dockerd --add-runtime {name}=PATH`",
         )
 
     def _find(self, client: Any) -> _Found:
@@ -171,9 +179,9 @@ class UserImage:
             return _Found(image, self._architecture(image))
         with contextlib.suppress(ImageNotFound):
             return self._with_digest(client.images.get(name.image))
-        remedy = f"`docker pull {name.reference}`, or let Foothold do it: --pull"
+        remedy = f"`{name.engine} pull {name.reference}`, or let Foothold do it: --pull"
         return _Found(
-            None, Support(False, f"the Docker engine has no image {name.reference}", remedy)
+            None, Support(False, f"{self._engine.title} has no image {name.reference}", remedy)
         )
 
     def _with_digest(self, image: Any) -> _Found:
@@ -186,9 +194,9 @@ class UserImage:
             None,
             Support(
                 False,
-                f"the image {name.image} of the Docker engine has another digest than {name.digest}",
+                f"the image {name.image} of {self._engine.title} has another digest than {name.digest}",
                 f"give one of its own: {', '.join((*digests, image.id))}; or "
-                f"`docker pull {name.reference}`, or --pull",
+                f"`{name.engine} pull {name.reference}`, or --pull",
             ),
         )
 
@@ -202,19 +210,23 @@ class UserImage:
             False,
             f"the image {self._name.image} is for {image.attrs.get('Os')}/{found}, and this machine "
             f"runs {ours}",
-            f"`docker pull --platform {ours} {self._name.image}`",
+            f"`{self._name.engine} pull --platform {ours} {self._name.image}`",
         )
 
     def _pull(self, client: Any) -> None:
         from docker.errors import APIError
 
         name = self._name
+        tag = name.digest or name.tag or "latest"
         try:
-            client.api.pull(name.repository, tag=name.digest or name.tag or "latest")
+            # an error may come after the answer has begun
+            for step in client.api.pull(name.repository, tag=tag, stream=True, decode=True):
+                if error := step.get("error"):
+                    raise APIError(error, explanation=error)
         except APIError as error:
             raise UnsupportedError(
-                f"the Docker engine cannot download {name.reference}: {error.explanation}",
-                "check its name, and `docker login` if its registry asks for a user",
+                f"{self._engine.title} cannot download {name.reference}: {error.explanation}",
+                f"check its name, and `{name.engine} login` if its registry asks for a user",
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""What is in a container of the guest `docker`: the root file system of UML and QEMU.
+"""What is in a container of the guests `docker` and `podman`: the root file system of UML and QEMU.
 
 A subject that brings files gets a container of its own, in which its files lie at their own paths:
 they may replace libraries of the root file system, on which other programs depend.
@@ -7,6 +7,7 @@ they may replace libraries of the root file system, on which other programs depe
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -65,11 +66,17 @@ class FootholdRoot:
 
     def prepare(self, client: Any) -> Mapping[str, str]:
         """Import the root file system if the engine does not have it yet."""
+        from docker.errors import ImageNotFound
+
         root = self.config.builder.image("root")
         tag = root.name.rpartition("-")[2]
         self._image = f"{REPOSITORY}:{tag}"
-        if not client.images.list(name=self._image):
-            client.api.import_image_from_data(tar_of(root, "."), repository=REPOSITORY, tag=tag)
+        try:
+            client.images.get(self._image)
+        except ImageNotFound:
+            # named afterwards: Podman ignores the tag of an import
+            answer = client.api.import_image_from_data(tar_of(root, "."))
+            client.api.tag(json.loads(answer)["status"], REPOSITORY, tag)
         return {"image": self._image, "root": root.name}
 
     def create(self, client: Any, _: str, settings: Mapping[str, Any]) -> Any:

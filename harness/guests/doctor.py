@@ -23,7 +23,7 @@ from foothold_lab.images.builder import Builder
 from foothold_lab.images.errors import ImageError
 from foothold_lab.images.mirror import find_mirror
 
-ROOM = 3 << 29  # bytes that a first run needs for downloads and builds (measured: 1.4 GB)
+ROOM = 2 << 30  # bytes that a first run needs for downloads and builds (measured: 1.7 GiB)
 _OWN_STORE = (
     "ask its owner to run `foothold images build`, or set FOOTHOLD_CACHE to a directory of your own"
 )
@@ -152,7 +152,7 @@ def _tmpfs(host: Host) -> Check:
             "tmpfs",
             host.namespaces == 0,
             "/dev/shm is absent or not executable",
-            "mount -o remount,exec /dev/shm",
+            uml.EXECUTABLE_TMPFS,
         )
     return Check("tmpfs", True, "/dev/shm is executable")
 

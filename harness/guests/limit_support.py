@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 
@@ -33,9 +34,21 @@ _MOVING = frozenset(
 _EXEMPT = frozenset({"rlimit_memlock", "rlimit_nproc"})
 # machines whose system calls the agent can change: images/agent/syscall_regs.h
 _FAULT_MACHINES = (
-    "x86_64", "aarch64", "riscv64", "i386", "ppc64le", "loongarch64", "mips64", "arm",
+    "x86_64", "aarch64", "riscv64", "i386", "ppc64le", "loongarch64", "mips64", "arm", "s390x",
 )  # fmt: skip
+# 32-bit programs whose calls the agent of a machine can change as well: images/agent/syscall_regs.c
+_COMPAT = {"i386": "x86_64", "arm": "aarch64"}
+_COMPAT_END = 1 << 32
 _OTHER_GUEST = "take a guest with a kernel of its own: UML or QEMU"
+
+
+def _where_allowed(error: int) -> str:
+    """Return the remedy for a call that is refused. EPERM is the answer of an engine's seccomp profile;
+    with other errors the kernel does not have the call, as gVisor.
+    """
+    if error == errno.EPERM:
+        return "in a container: allow it in the engine's seccomp profile; else take UML or QEMU"
+    return _OTHER_GUEST
 
 
 def support_for(
@@ -55,7 +68,7 @@ def support_for(
         return Support(
             False,
             f"personality(2) is refused here: {os.strerror(error)}",
-            "in a container: allow it in the engine's seccomp profile; else take UML or QEMU",
+            _where_allowed(error),
         )
     if (exempt := _EXEMPT & set(limits.named)) and has_capabilities(guest, limits.user or user):
         return Support(
@@ -77,14 +90,6 @@ def support_for(
     applied = _write_execute(facts) if limits.wx_refused else Support(True)
     if not applied.ok:
         return applied
-    filters = limits.seccomp or (limits.wx_refused and facts.tools.mdwe)
-    if filters and limits.faults:
-        return Support(
-            False,
-            "a call that a seccomp filter refuses is not seen by the agent, which traces a subject "
-            "under a fault",
-            "give the fault and the filter in cells of their own",
-        )
     faults = _faults(facts, limits, machine) if limits.faults else Support(True)
     return replace(faults, notes=applied.notes) if faults.ok else faults
 
@@ -132,16 +137,10 @@ def _write_execute(facts: Facts) -> Support:
 
 def _machine_for_faults(own: str, machine: str) -> Support:
     """Say whether the agent can change the calls of programs of a machine in a guest of `own`."""
-    if own == "s390x":
+    if machine not in _FAULT_MACHINES or own not in (machine, _COMPAT.get(machine)):
         return Support(
             False,
-            "faults do not work on s390x: its mmap(2) takes its arguments from memory",
-            f"take a guest of {', '.join(_FAULT_MACHINES)}",
-        )
-    if machine not in _FAULT_MACHINES or machine != own:
-        return Support(
-            False,
-            f"faults work for programs of the machine of the guest, {own}; this one is for {machine}",
+            f"faults do not work for programs for {machine} in a guest of {own}",
             f"take a guest and a program of {', '.join(_FAULT_MACHINES)}",
         )
     return Support(True)
@@ -156,7 +155,7 @@ def _faults(facts: Facts, limits: Limits, machine: str) -> Support:
             return Support(
                 False,
                 f"faults need {what}, which is refused here: {os.strerror(error)}",
-                "in a container: allow it in the engine's seccomp profile; else take UML or QEMU",
+                _where_allowed(error),
             )
     if misaligned := limits.misaligned(facts.page_size):
         page = format_size(facts.page_size)
@@ -165,11 +164,12 @@ def _faults(facts: Facts, limits: Limits, machine: str) -> Support:
             f"{misaligned} is not a multiple of the page of this guest, {page}",
             f"give multiples of {page}, or take a guest with smaller pages",
         )
-    end = facts.task_size if limits.ceiling is None else limits.ceiling
-    if end > facts.task_size:
+    space = facts.task_size if machine in ("", own) else _COMPAT_END
+    end = space if limits.ceiling is None else limits.ceiling
+    if end > space:
         return Support(
             False,
-            f"a ceiling at {end:#x} has no effect: the address space ends at {facts.task_size:#x}",
+            f"a ceiling at {end:#x} has no effect: the address space ends at {space:#x}",
             "give a lower ceiling, or take a guest with a larger address space",
         )
     for each in limits.occupied:

@@ -208,16 +208,18 @@ class Qemu:
             shutil.copy2(module, config.share)
             lines.append(f"module none {self.paths.share}/{module.name}\n")
         for n, path in enumerate(config.image_paths()):
-            lines.append(f"{disks.TYPE} /dev/vd{chr(ord('a') + n)} {path}\n")
+            lines.append(f"{disks.TYPE} /dev/{disks.device(n)} {path}\n")
         (config.share / IMAGE_LIST).write_text("".join(lines))
 
     def _drives(self) -> Iterator[str]:
         """Yield options for the disks of the images, which the guest has in this order."""
+        bus = self._architecture.bus
         for n, name in enumerate(self._config.images):
             disk = self._config.builder.image(disks.DISK + name) / disks.FILE
             file = str(disk).replace(",", ",,")  # the escape of QEMU
             yield from ("-drive", f"file={file},format=raw,if=none,id=disk{n},readonly=on")
-            yield from ("-device", f"virtio-blk-{self._architecture.bus},drive=disk{n}")
+            address = disks.address(n) if bus == "pci" else ""
+            yield from ("-device", f"virtio-blk-{bus},drive=disk{n}{address}")
 
     def _emulated(self, boot: _Boot, deadline: Deadline) -> Facts:
         """Restore the snapshot; boot without it if it cannot be made, or does not answer.

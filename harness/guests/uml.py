@@ -48,6 +48,10 @@ ALLOW_NAMESPACES = (
     "allow user namespaces (docs/guests.md says how); or accept that root in the guest can do with "
     f"your files what you can: {UNCONFINED}=1"
 )
+EXECUTABLE_TMPFS = (
+    "start a container with `--tmpfs /dev/shm:exec`, else as root: mount -o remount,exec /dev/shm"
+)
+_NO_TMPFS = "/dev/shm is not executable, and UML maps its memory from there"
 
 _SPARE = 16  # MiB of /dev/shm beside the memory; guests without free memory use 112 of 128 MiB
 _RUNTIME = 1 << 18  # bytes of the directory with its pid file
@@ -185,12 +189,14 @@ class Uml:
                 "allow it: `--cap-add SYS_PTRACE` in a container, else kernel.yama.ptrace_scope=1; "
                 "or use uml-7.2, which runs its processes by seccomp",
             )
+        # a guest that is confined has a /dev/shm of its own
+        no_tmpfs = bool(host.namespaces) and not host.executable_tmpfs
         if host.namespaces and not unconfined_allowed():
             yield Support(
                 False,
                 f"this machine refuses namespaces (errno {host.namespaces}), so root in the guest "
-                "could read and write your files",
-                ALLOW_NAMESPACES,
+                "could read and write your files" + (f"; and {_NO_TMPFS}" if no_tmpfs else ""),
+                ALLOW_NAMESPACES + (f", and {EXECUTABLE_TMPFS}" if no_tmpfs else ""),
             )
         if host.namespaces and self._config.root == "host":
             yield Support(
@@ -199,12 +205,8 @@ class Uml:
                 "write to its root file system",
                 LEAVE_ROOT,
             )
-        if host.namespaces and not host.executable_tmpfs:
-            yield Support(
-                False,
-                "/dev/shm is not executable, and UML maps its memory from there",
-                "mount -o remount,exec /dev/shm",
-            )
+        if no_tmpfs:
+            yield Support(False, _NO_TMPFS, EXECUTABLE_TMPFS)
         images = () if self._kernel.custom else (self._kernel.image,)
         if not (support := image_support(self._config.builder, (*images, "root"))).ok:
             yield support
