@@ -10,12 +10,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foothold_lab.harness.cli.context import FAILED, OK, make_builder
+from foothold_lab.harness.cli.cluster_options import (
+    ClusterOptions,
+    cluster_options,
+    with_machines,
+    workforce_of,
+)
+from foothold_lab.harness.cli.context import (
+    FAILED,
+    OK,
+    handle_termination,
+    history_file,
+    make_builder,
+)
 from foothold_lab.harness.cli.formatting import print_json, print_text
-from foothold_lab.harness.model.errors import FootholdError, UsageError
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.model.placement import split_placement
 
 if TYPE_CHECKING:
+    from foothold_lab.harness.model.events import Emit
     from foothold_lab.harness.model.facts import Facts
+    from foothold_lab.harness.runner import Measurers, RunOptions
     from foothold_lab.images.builder import Builder
 
 _HEAD = """\
@@ -27,20 +42,25 @@ who want to know what a program meets in a guest. `foothold atlas --markdown` ma
 properties are those of the host on which the page was made. Words are defined in the
 [glossary](glossary.md).
 """
+_OF_FARM = """\
+It was made on a cluster: `native@NAME` is the machine of the worker NAME, and `native`, `docker` and
+`qemu-user-…` ran on any worker.
+"""
 
 
 @click.command(short_help="Compare the address spaces of all guests.")
 @click.argument("guests", nargs=-1, metavar="[GUEST]...")
 @click.option("--json", "as_json", is_flag=True, help="Print all facts of the guests as JSON.")
 @click.option("--markdown", is_flag=True, help="Print the tables as a Markdown page.")
-def atlas(guests: tuple[str, ...], as_json: bool, markdown: bool) -> int:
+@cluster_options
+def atlas(guests: tuple[str, ...], as_json: bool, markdown: bool, cluster: ClusterOptions) -> int:
     """Boot guests, measure their address spaces, and print them side by side.
 
-    Without GUEST, all guests are measured.
+    Without GUEST, all guests are measured; with --cluster, the machine of each worker as well.
     """
     if as_json and markdown:
         raise UsageError("--json and --markdown contradict", "give one of them")
-    measured, missing = _measure(guests, make_builder())
+    measured, missing = _measure(guests, make_builder(), cluster)
     if as_json:
         print_json(measured)
     elif markdown:
@@ -53,29 +73,35 @@ def atlas(guests: tuple[str, ...], as_json: bool, markdown: bool) -> int:
 
 
 def _measure(
-    names: Sequence[str], builder: Builder
+    names: Sequence[str], builder: Builder, farm: ClusterOptions
 ) -> tuple[Mapping[str, Facts], Mapping[str, str]]:
-    """Boot one guest after another. Return the facts, and the reason for each that cannot boot."""
+    """Boot the guests. Return the facts, and the reason for each that cannot boot."""
     from foothold_lab.harness.guests.catalogue import catalogue, known_guests
+    from foothold_lab.harness.model.cells import Cell, Limits
     from foothold_lab.harness.plan import Vocabulary
     from foothold_lab.harness.reporters import Bus
     from foothold_lab.harness.reporters.terminal import TerminalReporter
-    from foothold_lab.harness.runner import RunOptions, open_guest
+    from foothold_lab.harness.runner import LocalWorkforce, RunOptions, measure_guests
 
+    handle_termination()
     vocabulary = Vocabulary(known_guests(builder), ())
     guests = tuple(dict.fromkeys(map(vocabulary.resolve_guest, names))) or tuple(catalogue(builder))
-    measured: dict[str, Facts] = {}
-    missing: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="foothold-") as directory:
-        options = RunOptions(directory=Path(directory), builder=builder, jobs=1)
-        with Bus([TerminalReporter(sys.stderr, live=False)]) as bus:
-            for guest in guests:
-                try:
-                    with open_guest(guest, options, bus) as booted:
-                        measured[guest] = booted.facts
-                except FootholdError as error:
-                    missing[guest] = f"{error}; {error.remedy}" if error.remedy else str(error)
-    return measured, missing
+    cells = tuple(Cell(guest=guest, limits=Limits(), policy="") for guest in guests)
+    farm.check_guests(cells, ())
+    with (
+        farm.connected() as cluster,
+        tempfile.TemporaryDirectory(prefix="foothold-") as directory,
+        Bus([TerminalReporter(sys.stderr, live=False)]) as bus,
+    ):
+        cells = with_machines(cluster, cells, chosen=bool(names))
+        options = RunOptions(directory=Path(directory), builder=builder)
+
+        def hire(options: RunOptions, emit: Emit) -> Measurers:
+            hired = workforce_of(cluster, options, emit, history_file(None))
+            return hired or LocalWorkforce(options, emit)
+
+        measured = measure_guests(cells, options, bus, hire)
+    return measured.facts, measured.missing
 
 
 def _families(measured: Mapping[str, Facts]) -> Mapping[str, Mapping[str, Facts]]:
@@ -113,7 +139,8 @@ def _markdown(measured: Mapping[str, Facts], missing: Mapping[str, str]) -> str:
 
     from foothold_lab.harness.model.traits import TRAITS
 
-    lines = [_HEAD]
+    farm = [_OF_FARM] if any(split_placement(guest)[1] for guest in measured) else []
+    lines = [_HEAD, *farm]
     for family, members in _families(measured).items():
         lines += [f"## {family}", "", f"| | {' | '.join(members)} |"]
         lines.append("|---" * (len(members) + 1) + "|")

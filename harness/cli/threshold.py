@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from foothold_lab.harness.cli.context import (
     read_plan,
 )
 from foothold_lab.harness.cli.formatting import format_json, print_text
+from foothold_lab.harness.cli.history_options import Recording, recording_options
 from foothold_lab.harness.cli.parameters import STDOUT, SectionedCommand, output_option
 from foothold_lab.harness.cli.plan_options import (
     OF_PROGRAMS,
@@ -121,15 +123,22 @@ class _Search:
     help="Write every size that was tried as JSON; - is standard output.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Do not show progress.")
+@recording_options
 def threshold(
-    subject: tuple[str, ...], overrides: Overrides, policy: str | None, quiet: bool, **options: Any
+    subject: tuple[str, ...],
+    overrides: Overrides,
+    policy: str | None,
+    quiet: bool,
+    recording: Recording,
+    **options: Any,
 ) -> int:
     """Find the smallest limit under which a subject starts, in each guest (default: in all).
 
     SUBJECT is the path of a program, or the name of a packaged runtime such as go-hello. The
     search bisects the sizes within one boot of each guest. First it tries no limit at all, the
     largest size, and the smallest; at the end it tries sizes between those, to see whether the
-    result is monotonic. With --sweep it tries a grid of sizes instead and finds every edge.
+    result is monotonic. With --sweep it tries a grid of sizes instead and finds every edge. The history
+    keeps the results for `foothold site`.
     """
     from foothold_lab.harness.guests.catalogue import catalogue
 
@@ -156,6 +165,8 @@ def threshold(
         subjects=subjects,
     )
     found = sorted(results.found, key=lambda each: names.index(each.guest))
+    if found and recording.file:
+        _record(recording.file, found)
     if json_file:
         _write(json_file, found, results.missing)
     if svg_file and found:
@@ -213,7 +224,17 @@ def _run(
         Bus([TerminalReporter(sys.stderr, live=False, quiet=quiet)]) as bus,
     ):
         run = RunOptions(directory=Path(directory), **options)
-        return find_thresholds(guests, run, query, bus)
+        wanted = {guest: tuple(run.subjects) for guest in guests}
+        return find_thresholds(wanted, run, query, bus)
+
+
+def _record(file: Path, found: Sequence[Threshold]) -> None:
+    """Add the thresholds to the history. Raises HistoryError."""
+    from foothold_lab.harness.results_db.database import Database
+    from foothold_lab.harness.results_db.writer import record_thresholds, stored_thresholds
+
+    with Database(file) as database:
+        record_thresholds(database, stored_thresholds(found, time.time()))
 
 
 def _draw(file: Path, found: Sequence[Threshold]) -> None:

@@ -1,11 +1,11 @@
-"""Reads a run directory into values."""
+"""Reads run directories of surveys into values, and joins several to one survey."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.events import GuestReady, RunStarted
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.ledger import PAGE
+from foothold_lab.harness.model.placement import split_placement
 from foothold_lab.harness.model.verdict import Outcome, Result, Verdict
-from foothold_lab.harness.run_directory import RunFiles, decode, read_events
+from foothold_lab.harness.run_directory import SURVEY_FILE, RunFiles, decode, read_events
 from foothold_lab.harness.survey.digest import RequestGroup, group_requests
 from foothold_lab.harness.threshold.bisection import Threshold
 
-FILE = "survey.json"  # beside run.json, with what the run itself does not record
+FILE = SURVEY_FILE
 NONE = "none"  # the limits of a cell that has none
 _SIZED = re.compile(
     r"rlimit_|ceiling=|memory="
@@ -93,9 +94,11 @@ class Column:
 class Survey:
     """All data of the page. Cells by (guest, limits, subject); guests in the order of the plan.
 
-    `releases` has the kernels of guests that run another kernel than the host.
+    `first` and `date` are the days of the first and the last run. `releases` has the kernels of guests
+    that run another kernel than the host.
     """
 
+    first: datetime.date
     date: datetime.date
     guests: Mapping[str, Facts]
     releases: Mapping[str, str]
@@ -120,55 +123,97 @@ class Survey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
-    """A run directory with a survey: its files, its own data, and its events."""
+class PlacedCell:
+    """A surveyed cell, and where it ran."""
 
-    files: RunFiles
-    data: SurveyData
-    started: RunStarted
-    ready: Mapping[str, GuestReady]
+    guest: str
+    limits: str
+    subject: str
+    seen: SurveyedCell
 
 
-def read(*runs: Path) -> Survey:
-    """Read runs of plans of subjects; of a cell in several runs, the last one counts. Raises UsageError
-    if a directory holds no such run.
+@dataclass(frozen=True, kw_only=True)
+class SurveyPart:
+    """What one run of a survey found. `at` is its start, in seconds since 1970. `unmeasured` has the
+    reason of each guest that did not boot. Others as in Survey and SurveyData.
     """
-    parts = [_run(run) for run in runs]
+
+    at: float
+    subjects: dict[str, SubjectInfo]
+    cells: tuple[PlacedCell, ...]
+    guests: dict[str, Facts] = field(default_factory=dict)
+    releases: dict[str, str] = field(default_factory=dict)
+    thresholds: tuple[Threshold, ...] = ()
+    missing_thresholds: tuple[tuple[str, str, str], ...] = ()
+    unmeasured: dict[str, str] = field(default_factory=dict)
+
+
+def of_farm(guest: str) -> bool:
+    """Is a guest the machine of one worker of a cluster?"""
+    return bool(split_placement(guest)[1])
+
+
+def join(parts: Sequence[SurveyPart]) -> Survey:
+    """Join what several runs found to one survey. Subjects with the same title become one."""
     about: dict[str, SubjectInfo] = {}
     for part in parts:
-        about |= part.data.subjects
+        about |= part.subjects
     same = _same(about)
-    cells: dict[tuple[str, str, str], SurveyedCell] = {}
-    missing: dict[str, str] = {}
-    for part in parts:
-        found, unbooted = _cells(part, same)
-        cells |= found
-        missing |= unbooted
-    ready = {
-        guest: part.ready[guest]
-        for part in parts
-        for guest in dict.fromkeys(cell.guest for cell in part.started.cells)
-        if guest in part.ready
-    }
+    days = [datetime.datetime.fromtimestamp(each.at, datetime.UTC).date() for each in parts]
+    guests = {guest: facts for part in parts for guest, facts in part.guests.items()}
     return Survey(
-        date=max(datetime.datetime.fromtimestamp(p.started.at, datetime.UTC) for p in parts).date(),
-        guests={guest: each.facts for guest, each in ready.items()},
-        releases={g: each.facts.release for g, each in ready.items() if each.own_kernel},
+        first=min(days),
+        date=max(days),
+        guests=guests,
+        releases={guest: name for part in parts for guest, name in part.releases.items()},
         subjects={name: _about(name, same, about) for name in dict.fromkeys(same.values())},
-        cells=cells,
+        cells={
+            (each.guest, each.limits, same[each.subject]): each.seen
+            for part in parts
+            for each in part.cells
+        },
         thresholds=[
-            replace(each, subject=same[each.subject]) for p in parts for each in p.data.thresholds
+            replace(each, subject=same[each.subject]) for p in parts for each in p.thresholds
         ],
         missing_thresholds=[
             (guest, same.get(name, name), why)
             for part in parts
-            for guest, name, why in part.data.missing_thresholds
+            for guest, name, why in part.missing_thresholds
         ],
-        unmeasured={guest: why for guest, why in missing.items() if guest not in ready},
+        unmeasured={
+            guest: why
+            for part in parts
+            for guest, why in part.unmeasured.items()
+            if guest not in guests
+        },
     )
 
 
-def _run(directory: Path) -> _Run:
+def latest(parts: Sequence[SurveyPart]) -> Iterator[SurveyPart]:
+    """Yield the parts that have cells, without those cells and thresholds that a later part has."""
+    kept: list[SurveyPart] = []
+    cells: set[tuple[str, str, str]] = set()
+    edges: set[tuple[str, str, str]] = set()
+    for part in reversed(parts):
+        found = tuple(each for each in part.cells if _place(each) not in cells)
+        thresholds = tuple(each for each in part.thresholds if _searched(each) not in edges)
+        cells |= set(map(_place, found))
+        edges |= set(map(_searched, thresholds))
+        if found or thresholds or part.unmeasured:
+            kept.append(replace(part, cells=found, thresholds=thresholds))
+    yield from reversed(kept)
+
+
+def _place(cell: PlacedCell) -> tuple[str, str, str]:
+    return cell.guest, cell.limits, cell.subject
+
+
+def _searched(threshold: Threshold) -> tuple[str, str, str]:
+    return threshold.guest, threshold.kind, threshold.subject
+
+
+def part_of(directory: Path) -> SurveyPart:
+    """Read a run directory. Raises UsageError."""
     files = RunFiles(directory)
     try:
         data = decode(files.read(FILE), SurveyData, str(directory / FILE))
@@ -177,37 +222,50 @@ def _run(directory: Path) -> _Run:
             f"{directory} holds no survey: {error.strerror or error}", "give the directory of one"
         ) from error
     events = list(read_events(directory))
-    return _Run(
-        files=files,
-        data=data,
-        started=next(each for each in events if isinstance(each, RunStarted)),
-        ready={each.guest: each for each in events if isinstance(each, GuestReady)},
+    started = next(each for each in events if isinstance(each, RunStarted))
+    ready = {each.guest: each for each in events if isinstance(each, GuestReady)}
+    cells, missing = _cells(files, started, ready)
+    guests = dict.fromkeys(cell.guest for cell in started.cells)  # in the order of the plan
+    booted = {guest: ready[guest] for guest in guests if guest in ready}
+    return SurveyPart(
+        at=started.at,
+        subjects=data.subjects,
+        cells=cells,
+        guests={guest: each.facts for guest, each in booted.items()},
+        releases={g: e.facts.release for g, e in booted.items() if e.own_kernel or of_farm(g)},
+        thresholds=data.thresholds,
+        missing_thresholds=data.missing_thresholds,
+        unmeasured={guest: why for guest, why in missing.items() if guest not in ready},
     )
 
 
 def _cells(
-    part: _Run, same: Mapping[str, str]
-) -> tuple[dict[tuple[str, str, str], SurveyedCell], dict[str, str]]:
+    files: RunFiles, started: RunStarted, ready: Mapping[str, GuestReady]
+) -> tuple[tuple[PlacedCell, ...], dict[str, str]]:
     """Return the cells of a run, and why each guest that did not boot could not."""
     cells: dict[tuple[str, str, str], SurveyedCell] = {}
     missing: dict[str, str] = {}
-    for cell in part.started.cells:
-        ready = part.ready.get(cell.guest)
-        page_size = ready.facts.page_size if ready else PAGE
-        seen = _seen(part.files.beneath(f"cells/{cell.id}"), page_size)
+    for cell in started.cells:
+        guest = ready.get(cell.guest)
+        page_size = guest.facts.page_size if guest else PAGE
+        seen = _seen(files.beneath(f"cells/{cell.id}"), page_size)
         if seen is None:
             continue
-        if ready is None:
+        if guest is None:
             if seen.verdict.result is Result.UNSUPPORTED:
                 missing[cell.guest] = seen.verdict.reason
                 continue
         else:
-            end = cell.limits.ceiling or ready.facts.task_size
+            end = cell.limits.ceiling or guest.facts.task_size
             seen = replace(seen, address_space_end=end)
         seen = replace(seen, command=cell.command)
-        key = (cell.guest, str(cell.limits), same[cell.subject])
+        key = (cell.guest, str(cell.limits), cell.subject)
         cells[key] = _worse(cells[key], seen) if key in cells else seen
-    return cells, missing
+    placed = (
+        PlacedCell(guest=guest, limits=limits, subject=subject, seen=seen)
+        for (guest, limits, subject), seen in cells.items()
+    )
+    return tuple(placed), missing
 
 
 def _same(subjects: Mapping[str, SubjectInfo]) -> dict[str, str]:
@@ -239,9 +297,11 @@ def _seen(files: RunFiles, page_size: int) -> SurveyedCell | None:
     except OSError:
         return None  # an interrupted run did not reach this cell
     verdict: Verdict = decode(data, Verdict, f"{files.directory}/{files.folder}/verdict.json")
+    verdict = replace(verdict, artefacts="")  # a path of the machine on which it ran
     subject_trace = _story(files, page_size)
     lines = _lines(files)
-    last_mappings = _listed(files, lines)
+    started = verdict.observed and verdict.observed.outcome is Outcome.STARTS
+    last_mappings = () if started else _listed(files, lines)  # they explain why it did not
     words = tuple(line.strip() for line in lines if any(map(str.isalnum, line)))[:_LINES]
     if subject_trace is None:
         return SurveyedCell(

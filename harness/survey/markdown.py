@@ -10,30 +10,31 @@ from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.verdict import Outcome
 from foothold_lab.harness.survey.digest import RequestGroup, main_requests
 from foothold_lab.harness.survey.imitation import compare_imitations
-from foothold_lab.harness.survey.loader import NONE, Column, Survey, SurveyedCell
+from foothold_lab.harness.survey.loader import NONE, Column, Survey, SurveyedCell, of_farm
 from foothold_lab.harness.survey.prose import describe_cell, describe_observation, outcome_word
+from foothold_lab.harness.survey.store_paths import without_store
 from foothold_lab.harness.threshold.bisection import Edge, Threshold, about
 
-# a program may print the path of its image on this machine
-_STORED = re.compile(r"/\S*?/store/([a-z0-9_-]+)-[0-9a-f]{16}")
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)?")
 _HEAD = """\
 # The survey
 
 Which language runtimes, allocators and sanitizers start in which address space, which
 reservations they make, and how little address space is enough. For their maintainers, and for users
-who choose a limit. Measured on {date} by `foothold survey`, which you can run yourself: every
+who choose a limit. Measured {when} by `foothold survey`, which you can run yourself: every
 runtime is a package of Debian, of the Python package index or of npm, and every guest is booted.
 The sentences are made from the traces of the run. Text in quotation marks is the program's own.
-Words are defined in the [glossary](glossary.md). [survey.html](survey.html) is the same as one page
-to filter; [found.md](found.md) lists the bugs, and [survey-work.md](survey-work.md) what servers
-and databases at work need.
-
+Words are defined in the [glossary](glossary.md), and [found.md](found.md) lists the bugs.
+{html}
 `native`, `docker` and `qemu-user-…` are the machine on which this page was made, with {memory} of
 memory; the other guests have 2 GiB. A runtime that sizes its heap by the memory it finds, as
 OpenJDK does, asks for more where there is more. qemu-user reports only the lower 32 bits of a size
 that was refused. [runtimes.md](runtimes.md) says how to add a runtime; [atlas.md](atlas.md)
 describes each address space.
+"""
+_OF_FARM = """\
+It was made on a cluster: `native@NAME` is the machine of the worker NAME, and `native`, `docker` and
+`qemu-user-…` ran on any worker.
 """
 _STARTS = """\
 ## What starts where
@@ -78,19 +79,21 @@ stays where this machine's kernel placed it.
 """
 
 
-def markdown(survey: Survey) -> str:
-    """Write the page."""
+def markdown(survey: Survey, html: str = "") -> str:
+    """Write the page. `html` is the name of the file with the same as one HTML page, if it exists."""
+    link = f"[{html}]({html}) is the same as one page to filter.\n" if html else ""
     native = survey.guests.get("native")
     memory = f"{(native.memory >> 30) + 1} GiB" if native else "its own"
     parts = [
-        _HEAD.format(date=survey.date.isoformat(), memory=memory),
+        _HEAD.format(when=_when(survey), memory=memory, html=link),
+        _OF_FARM if any(map(of_farm, survey.guests)) else "",
         _versions(survey), _STARTS, _starts(survey), _DYING, _findings(survey, moved=False), _MOVED,
         _findings(survey, moved=True), _RESERVATIONS, _reservations(survey),
         _LIMITS if survey.thresholds or survey.missing_thresholds else "", _thresholds(survey), _unfound(survey), _below(survey), _agreement(survey),
         _imitated(survey),
         *(f"Not measured: {guest}: {why}.\n" for guest, why in survey.unmeasured.items()),
     ]  # fmt: skip
-    return _STORED.sub(r"\1", "\n".join(part for part in parts if part))
+    return without_store("\n".join(part for part in parts if part))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -106,7 +109,7 @@ def _wrapped(paragraph: str) -> str:
     """Wrap a paragraph, or an item of a list."""
     indent = "  " if paragraph.startswith("* ") else ""
     lines = textwrap.wrap(
-        _STORED.sub(r"\1", paragraph),
+        without_store(paragraph),
         100,
         subsequent_indent=indent,
         break_long_words=False,
@@ -343,3 +346,9 @@ def _agreement(survey: Survey) -> str:
         return ""
     text = f"{agree} of {agree + len(against)} cells of the run under a limit agree with these sizes.\n"
     return text + ("\n" + "".join(against) if against else "")
+
+
+def _when(survey: Survey) -> str:
+    if survey.first == survey.date:
+        return f"on {survey.date}"
+    return f"from {survey.first} to {survey.date}"

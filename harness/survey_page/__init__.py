@@ -4,6 +4,6 @@
 * `page`  fills the template; the frame, style and macros are those of the report (html_report)
 """
 
-from foothold_lab.harness.survey_page.page import render
+from foothold_lab.harness.survey_page.page import Place, render
 
-__all__ = ["render"]
+__all__ = ["Place", "render"]

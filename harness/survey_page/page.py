@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from functools import cache
 
 import jinja2
 
 from foothold_lab.harness.html_report.document import asset, embedded, environment
 from foothold_lab.harness.survey import Survey
+from foothold_lab.harness.survey.store_paths import without_store
 from foothold_lab.harness.survey_page.view import MEANINGS, SIGNS, columns_of, rows_of
 
 PACKAGE = "foothold_lab.harness.survey_page"
 REPORT = "foothold_lab.harness.html_report"
 
 
-def render(survey: Survey) -> bytes:
-    """Return the page of a survey."""
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The place of a page in a web site: the `number`-th, from 0, of the pages `names` of a survey.
+    `root` leads to the directory with index.html.
+    """
+
+    root: str
+    names: tuple[str, ...]
+    number: int
+
+
+def render(survey: Survey, place: Place | None = None) -> bytes:
+    """Return the page of a survey. In a web site, it is linked with the others."""
     columns = columns_of(survey)
     views = [view for _, view in columns]
     rows = list(rows_of(survey, columns))
@@ -34,11 +47,12 @@ def render(survey: Survey) -> bytes:
             signs=SIGNS,
             meanings=MEANINGS,
             machines=list(dict.fromkeys(each.machine for each in views)),
+            place=place,
             limits=list(dict.fromkeys(each.limit for each in views)),
             **embedded(style, script),
         )
     )
-    return page.encode()
+    return without_store(page).encode()
 
 
 @cache

@@ -6,7 +6,14 @@
 * `batch`      several subjects in several guests at once
 """
 
-from foothold_lab.harness.threshold.batch import Missing, ThresholdResults, find_thresholds
+from foothold_lab.harness.threshold.batch import (
+    Missing,
+    Search,
+    Searchers,
+    ThresholdResults,
+    find_thresholds,
+    search_group,
+)
 from foothold_lab.harness.threshold.bisection import PER_DOUBLING, Band, Edge, Threshold
 from foothold_lab.harness.threshold.drawing import draw_svg, draw_text
 from foothold_lab.harness.threshold.find import KINDS, ThresholdQuery, find_threshold
@@ -17,6 +24,8 @@ __all__ = [
     "Band",
     "Edge",
     "Missing",
+    "Search",
+    "Searchers",
     "Threshold",
     "ThresholdQuery",
     "ThresholdResults",
@@ -24,4 +33,5 @@ __all__ = [
     "draw_text",
     "find_threshold",
     "find_thresholds",
+    "search_group",
 ]

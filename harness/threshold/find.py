@@ -51,13 +51,12 @@ def find_threshold(
     the threshold, for evidence. Each step is described to `report`. Raises what `run_program` raises,
     except for a subject that cannot be started.
     """
-    guest = booted.guest
 
     def cell(size: int | None) -> Cell:
         limits = Limits() if size is None else Limits.parse(f"{query.kind}={size}")
         workload = "default" if query.policy else ""
         return Cell(
-            guest=guest.name,
+            guest=booted.name,
             limits=limits,
             policy=query.policy,
             subject=subject.name,
@@ -73,7 +72,7 @@ def find_threshold(
 
     found = _search(starts, query, booted.facts.page_size)
     threshold = Threshold(
-        guest=guest.name, subject=subject.name, policy=query.policy, kind=query.kind, search=found
+        guest=booted.name, subject=subject.name, policy=query.policy, kind=query.kind, search=found
     )
     if found.largest is None and found.edge is not Edge.NEVER:
         return threshold
