@@ -176,7 +176,10 @@ class OpenGuest:
         place = self.directory / f"cell-{len(self.verdicts) + 1}"
         cell = request.cell(self.name, subject)
         with image_errors_converted():
-            return runner.run_added_cell(self.booted, cell, subject, place)
+            return self._run(cell, subject, place)
+
+    def _run(self, cell: Cell, subject: Subject, directory: Path) -> Verdict:
+        return runner.run_added_cell(self.booted, cell, subject, directory)
 
 
 @contextlib.contextmanager

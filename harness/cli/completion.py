@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import click
 from click.shell_completion import (
@@ -15,6 +17,13 @@ from click.shell_completion import (
     split_arg_string,
 )
 
+from foothold_lab.harness import __version__
+from foothold_lab.harness.cli.context import state_directory
+from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.images.errors import ImageError
+
+# with the modules that know names
+_FOLDERS = ("harness/guests", "harness/model", "harness/subjects", "harness/evidence", "images")
 Names = Callable[[click.Context], Iterable[str]]
 
 # The script of click uses the words of bash, which end at every = and :, so that limits and the
@@ -102,10 +111,47 @@ def _completer(
     return complete
 
 
+def _remembered(names: Names) -> Names:
+    """Return the same names, remembered in a file: what knows them takes long to import."""
+
+    def find(context: click.Context) -> Iterable[str]:
+        try:
+            file = state_directory() / "completion" / getattr(names, "__name__", "").strip("_")
+        except UsageError:  # no directory for the names
+            return names(context)
+        state = _state_of_code()
+        with contextlib.suppress(OSError, ValueError):
+            first, *known = file.read_text().splitlines()
+            if first == state:
+                return known
+        found = list(names(context))
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            fresh = file.with_suffix(f".{os.getpid()}")
+            fresh.write_text("\n".join([state, *found]) + "\n")
+            fresh.replace(file)
+        return found
+
+    return find
+
+
+def _state_of_code() -> str:
+    """Return what identifies the code and the lock files that the names come from."""
+    from foothold_lab.images.default_root import default_root
+
+    top = Path(__file__).resolve().parents[2]
+    files = [path for name in _FOLDERS for path in (top / name).glob("*.py")]
+    with contextlib.suppress(ImageError):
+        files += [top / "images/lock.json", default_root() / "lock.json"]
+    changed = max(path.stat().st_mtime_ns for path in files if path.exists())
+    return f"{__version__} {top} {files[-1]} {changed}"
+
+
 def _none(_: click.Context) -> Iterable[str]:
     return ()
 
 
+@_remembered
 def _guests(_: click.Context) -> Iterable[str]:
     from foothold_lab.harness.guests.catalogue import known_guests
     from foothold_lab.images.builder import Builder
@@ -119,12 +165,14 @@ def _plans(_: click.Context) -> Iterable[str]:
     return builtin_plans()
 
 
+@_remembered
 def _policies(_: click.Context) -> Iterable[str]:
     from foothold_lab.harness.evidence.arena_detection import POLICIES
 
     return POLICIES
 
 
+@_remembered
 def _subjects(_: click.Context) -> Iterable[str]:
     from foothold_lab.harness.model.cells import ALLOCATOR
     from foothold_lab.harness.subjects.packaged import CATALOGUE
@@ -142,18 +190,21 @@ def _commands(context: click.Context) -> Iterable[str]:
     return root.command.list_commands(root)
 
 
+@_remembered
 def _releases(_: click.Context) -> Iterable[str]:
     from foothold_lab.images.kernel_build import SUITES
 
     return SUITES
 
 
+@_remembered
 def _images(_: click.Context) -> Iterable[str]:
     from foothold_lab.images.catalogue import RECIPES
 
     return RECIPES
 
 
+@_remembered
 def _limits(_: click.Context) -> Iterable[str]:
     from foothold_lab.harness.model.failures import CALLS
     from foothold_lab.harness.model.limits import USAGES
@@ -228,7 +279,7 @@ _NAMES: Mapping[str, Names] = {
 }
 # parameters that are files
 _FILES = (
-    "files", "stdin", "subject", "subjects", "sysroot",
+    "files", "programs", "stdin", "subject", "subjects", "sysroot",
 )  # fmt: skip
 # arguments that are a name or a file
 _NAMES_OR_FILES = ("a", "b", "compare", "plan", "run")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from foothold_lab.harness.plan import PlanFile, Vocabulary
     from foothold_lab.harness.subjects.subject import Subject
     from foothold_lab.images.builder import Builder
+    from foothold_lab.images.progress import Progress
+    from foothold_lab.images.recipes import Recipe
 
 # docs/exit-codes.md
 OK, FINDING, USAGE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
@@ -58,11 +60,22 @@ def report_error(message: str, remedy: str = "") -> None:
             print_text(f"  remedy: {remedy}", err=True)
 
 
-def make_builder(*, locked: bool = False) -> Builder:
-    """Return a builder of images that reports its progress on stderr."""
-    from foothold_lab.images.builder import Builder
+def make_builder(
+    *,
+    locked: bool = False,
+    progress: Progress = report_progress,
+    recipes: Mapping[str, Recipe] | None = None,
+) -> Builder:
+    """Return a builder of images that reports its progress on stderr, or to `progress`.
 
-    return Builder(locked=locked, progress=report_progress)
+    When the command ends, the packages from which images were built are removed.
+    """
+    from foothold_lab.images.builder import Builder
+    from foothold_lab.images.catalogue import RECIPES
+
+    builder = Builder(locked=locked, progress=progress, recipes=recipes or RECIPES)
+    click.get_current_context().call_on_close(builder.discard_downloads)
+    return builder
 
 
 def make_vocabulary(builder: Builder, kernels: CustomKernels | None = None) -> Vocabulary:

@@ -141,7 +141,6 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
-    from foothold_lab.images.builder import Builder
     from foothold_lab.images.catalogue import RECIPES
     from foothold_lab.images.kernel_build import SUITES, recipe
 
@@ -152,7 +151,7 @@ def _from_source(release: str, config: Path | None, *, locked: bool) -> Path:
         )
     kernel = recipe(release, config)
     recipes = {**RECIPES, kernel.name: kernel}
-    builder = Builder(locked=locked, progress=report_progress, recipes=recipes)
+    builder = make_builder(locked=locked, recipes=recipes)
     return builder.image(kernel.name) / "linux"
 
 
@@ -231,6 +230,32 @@ def oci(file: Path, plan: str, tag: str, *, layers: bool) -> None:
     print_text(f"{file}: {tag}, {size / _MIB:.1f} MiB")
 
 
+@images.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--for", "plan", metavar="PLAN", help="List only what the images of this plan need.")
+def sbom(file: Path | None, plan: str | None) -> None:
+    """Write the software bill of materials of all images to FILE (default: standard output).
+
+    The format is CycloneDX 1.6 (JSON): each image, and the packages that it is made of, with their
+    versions, hashes and package URLs. Nothing is built.
+    """
+    import msgspec
+
+    from foothold_lab.harness import __version__
+    from foothold_lab.harness.plan import Selection
+    from foothold_lab.harness.runner.preparation import images_of
+    from foothold_lab.images.catalogue import RECIPES
+    from foothold_lab.images.sbom import sbom as bill_of
+
+    builder = make_builder()
+    names = images_of(read_plan(plan, builder).cells(Selection()), builder) if plan else RECIPES
+    bill = msgspec.json.format(msgspec.json.encode(bill_of(builder, names, __version__)), indent=1)
+    if file is None:
+        click.echo(bill.decode())
+    else:
+        file.write_bytes(bill + b"\n")
+
+
 @images.command("list")
 def list_() -> None:
     """List the images in the cache: name, size, age in days, path."""
@@ -245,7 +270,7 @@ def list_() -> None:
 
 @images.command()
 def prune() -> None:
-    """Remove images that this version of Foothold does not use, and package indexes.
+    """Remove images that this version of Foothold does not use, downloads, and package indexes.
 
     Images that a run or a build uses at this moment stay.
     """

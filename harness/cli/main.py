@@ -40,7 +40,7 @@ _COMPLETING = "_FOOTHOLD_COMPLETE"  # set by a shell that asks for completions
 
 # The commands by purpose. Each is a function in the module of this room that has its name.
 COMMANDS: Mapping[str, Sequence[str]] = {
-    "Run programs": ("run", "threshold", "survey", "differences", "fuzz"),
+    "Run programs": ("run", "watch", "threshold", "survey", "differences", "fuzz"),
     "Plans": ("plan", "policies", "predict"),
     "Results": (
         "report",
@@ -54,7 +54,8 @@ COMMANDS: Mapping[str, Sequence[str]] = {
         "findings",
         "schema",
     ),
-    "Guests": ("doctor", "setup", "facts", "atlas", "shell", "gdb", "images"),
+    "Guests": ("doctor", "setup", "facts", "atlas", "shell", "guests", "gdb", "images"),
+    "Clusters": ("worker",),
     "Help": ("help", "man", "completion"),
 }
 _HINTS = {  # words that are no commands, and what was meant

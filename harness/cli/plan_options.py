@@ -61,7 +61,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
     ),
     "Where": (
         "guests", "require", "uml", "kernel", "initrd", "append", "mode", "boot_per_cell", "jobs",
-        "locked", "pull",
+        "locked", "pull", "address",
     ),
     "Limits": ("limits", "kind", "low", "high", "precision", "timeout", "deadline"),
     "Expectations": (

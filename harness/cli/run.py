@@ -12,6 +12,12 @@ import click
 
 from foothold_lab.harness.api.subjects import subjects_of
 from foothold_lab.harness.cli.bisect import RunOutcome, bisect_step
+from foothold_lab.harness.cli.cluster_options import (
+    ClusterOptions,
+    cluster_options,
+    place_cells,
+    workforce_of,
+)
 from foothold_lab.harness.cli.context import (
     FAILED,
     FINDING,
@@ -19,6 +25,8 @@ from foothold_lab.harness.cli.context import (
     OK,
     code_of_results,
     handle_termination,
+    history_file,
+    make_builder,
     make_run_directory,
     packaged_subjects,
     read_plan,
@@ -82,6 +90,7 @@ class _Request:
     probes: tuple[str, ...]
     kernels: CustomKernels
     keeping: KeepOptions
+    cluster: ClusterOptions
     output: OutputOptions
 
 
@@ -106,6 +115,7 @@ class _Request:
 @output_options
 @keep_options
 @kernel_options
+@cluster_options
 def run(
     plan: tuple[str, ...], overrides: Overrides, probes: tuple[str, ...], **options: Any
 ) -> int:
@@ -141,10 +151,8 @@ def _run(request: _Request) -> RunOutcome:
     from foothold_lab.harness.reporters import Bus
     from foothold_lab.harness.reporters.terminal import TerminalReporter, is_live
     from foothold_lab.harness.runner import RunOptions, run_cells
-    from foothold_lab.images.builder import Builder
 
-    request.keeping.check()
-    request.output.check()
+    _check(request)
     stream = request.output.stream
     with (
         Bus([TerminalReporter(stream, live=is_live(stream), quiet=request.output.quiet)]) as bus,
@@ -155,11 +163,14 @@ def _run(request: _Request) -> RunOutcome:
             bus(events.Progress(what=text, passing=transient))
 
         handle_termination()
-        builder = Builder(locked=request.locked, progress=report)
+        builder = make_builder(locked=request.locked, progress=report)
         plan, cells, others, required = _select(request, builder)
+        request.cluster.check_guests(cells, plan.vocabulary.machines)
         settings = _run_settings(request.overrides, plan)
         subjects = subjects_of(cells, plan, packaged_subjects(builder))
         subjects = with_probes(subjects, request.probes)
+        cluster = stack.enter_context(request.cluster.connected())
+        cells, required = place_cells(cluster, cells, required)
         directory = make_run_directory(request.output.run_dir)
         kept = stack.enter_context(GuestServer(directory, request.keeping.keep or "failed"))
         request.output.add_reporters(bus, directory)
@@ -178,17 +189,33 @@ def _run(request: _Request) -> RunOutcome:
             other_cells=others,
             command=("foothold", *map(_printable, _recorded_arguments(request.overrides))),
         )
-        summary = run_cells(cells, options, bus)
+        workforce = workforce_of(cluster, options, bus, history_file(request.output.history))
+        summary = run_cells(cells, options, bus, workforce)
         bus.close()  # write the reports before waiting with the guests
         if not summary.interrupted:
             wait_with_guests(kept, request.keeping.keep_for)
     exit_code = _exit_code(summary, len(cells))
     if exit_code == FAILED and not was_tried(summary.counts):
         report_error(
-            "no cell was tried: this machine supports none of the guests",
-            "`foothold doctor` says what each guest needs",
+            "no cell was tried: this machine or its guests support none of them",
+            "read the reasons above; `foothold doctor` says what each guest needs",
         )
     return RunOutcome(exit_code, summary.blames, bool(bus.failed))
+
+
+def _check(request: _Request) -> None:
+    """Raise UsageError for options that make no sense together."""
+    request.keeping.check()
+    request.output.check()
+    request.cluster.refuse_with(
+        [
+            ("--keep-guests", request.keeping.keep),
+            ("--uml", request.kernels.uml),
+            ("--kernel", request.kernels.qemu),
+            ("--append", request.kernels.append),
+            ("--jobs", request.overrides.given["jobs"]),
+        ]
+    )
 
 
 def _select(

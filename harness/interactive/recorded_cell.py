@@ -176,7 +176,7 @@ def find(database: Database, run: str, cell: str) -> RecordedCell:
 def is_own(database: Database, directory: Path) -> bool:
     """Did a process of this user run the cells of the directory? Their history knows it then.
 
-    A run that `foothold history --add` read from a directory has no process.
+    A run that `foothold history import` read from a directory has no process.
     """
     known = "SELECT 1 FROM runs WHERE directory = ? AND process != ''"
     return bool(database.value(known, str(directory)))

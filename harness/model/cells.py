@@ -45,6 +45,11 @@ class Cell:
         """
         return f"{self.guest}/{str(self.limits).replace('/', '%2F')}/{self.variant}"
 
+    @staticmethod
+    def guest_of(name: str) -> str:
+        """Return the guest of the cell with this `id`."""
+        return name.rsplit("/", 2)[0]
+
     @property
     def variant(self) -> str:
         """The policy of the allocator (with a workload other than the default) or the program; with

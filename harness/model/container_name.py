@@ -1,7 +1,8 @@
 """The name of a container guest: the engine, the image of the user, and how it is started.
 
-`docker:IMAGE[@DIGEST][+read-only][+runtime=NAME]`. What changes the address space or what a subject
-may do is part of the name, so that two such guests are never taken for the same.
+`docker:IMAGE[@DIGEST][+read-only][+runtime=NAME]`, or the same with `podman:`. What changes the
+address space or what a subject may do is part of the name, so that two such guests are never taken
+for the same.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from foothold_lab.harness.model.errors import UsageError
 
-ENGINES = ("docker",)
+ENGINE_NAMES = ("docker", "podman")
 READ_ONLY, RUNTIME = "read-only", "runtime="
 
 # distribution/reference: a registry, a repository and a tag
@@ -20,7 +21,7 @@ _IMAGE = re.compile(
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _RUNTIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_FORM = "write docker:IMAGE, docker:IMAGE@sha256:DIGEST, docker:IMAGE+read-only, or docker:IMAGE+runtime=NAME"
+_FORM = "write {0}:IMAGE, {0}:IMAGE@sha256:DIGEST, {0}:IMAGE+read-only, or {0}:IMAGE+runtime=NAME"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,20 +67,24 @@ def parse_container(name: str) -> ContainerName | None:
     Raises UsageError for a name that begins as one and is not valid.
     """
     engine, colon, rest = name.partition(":")
-    if engine not in ENGINES or not colon:
+    if engine not in ENGINE_NAMES or not colon:
         return None
     reference, *options = rest.split("+")
     image, at, digest = reference.partition("@")
     if not _IMAGE.fullmatch(image):
-        raise UsageError(f"{name!r}: {image!r} is not the name of an image", _FORM)
+        raise UsageError(f"{name!r}: {image!r} is not the name of an image", _FORM.format(engine))
     if at and not _DIGEST.fullmatch(digest):
-        remedy = "give sha256: and 64 hexadecimal digits, as `docker images --digests` prints them"
+        remedy = (
+            f"give sha256: and 64 hexadecimal digits, as `{engine} images --digests` prints them"
+        )
         raise UsageError(f"{name!r}: {digest!r} is not a digest", remedy)
     runtime = next((each.removeprefix(RUNTIME) for each in options if each.startswith(RUNTIME)), "")
     for each in options:
         known = each == READ_ONLY or (each.startswith(RUNTIME) and _RUNTIME.fullmatch(runtime))
         if not known or options.count(each) > 1 or each not in (READ_ONLY, f"{RUNTIME}{runtime}"):
-            raise UsageError(f"{name!r}: {each!r} is not an option of a container", _FORM)
+            raise UsageError(
+                f"{name!r}: {each!r} is not an option of a container", _FORM.format(engine)
+            )
     return ContainerName(
         engine=engine, image=image, digest=digest, read_only=READ_ONLY in options, runtime=runtime
     )

@@ -11,6 +11,7 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.provenance import Provenance
 from foothold_lab.harness.model.verdict import Attempt, Verdict
+from foothold_lab.harness.model.workers import WorkerFacts
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="event", kw_only=True):
@@ -39,6 +40,19 @@ class RunStarted(Event, frozen=True, tag="run-started"):
     other_cells: tuple[Cell, ...] = ()
 
 
+class WorkerJoined(Event, frozen=True, tag="worker-joined"):
+    """A worker of the cluster runs cells of this run."""
+
+    worker: WorkerFacts
+
+
+class WorkerLost(Event, frozen=True, tag="worker-lost"):
+    """A worker was lost while it ran cells. They run again elsewhere."""
+
+    worker: str
+    reason: str
+
+
 class Progress(Event, frozen=True, tag="progress"):
     """Something takes time: a download, a build. `what` is one line; `guest` may be empty. A line
     that is `passing` may be overwritten by the next one.
@@ -52,6 +66,7 @@ class Progress(Event, frozen=True, tag="progress"):
 class GuestBooting(Event, frozen=True, tag="guest-booting"):
     """A guest is about to be started. `images` maps each image to the name of its entry in the
     cache, which contains a hash of its inputs; a file of the user is mapped to its own hash.
+    `packages` has the Debian packages that are in each of these entries, with their versions.
 
     `boot` names this boot in all events; its directory is RUN/guests/BOOT.
     """
@@ -59,6 +74,7 @@ class GuestBooting(Event, frozen=True, tag="guest-booting"):
     guest: str
     boot: str = ""
     images: Mapping[str, str] = {}
+    packages: Mapping[str, Mapping[str, str]] = {}
 
 
 class GuestReady(Event, frozen=True, tag="guest-ready"):
@@ -130,6 +146,8 @@ class RunFinished(Event, frozen=True, tag="run-finished"):
 
 AnyEvent = (
     RunStarted
+    | WorkerJoined
+    | WorkerLost
     | Progress
     | GuestBooting
     | GuestReady

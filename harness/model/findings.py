@@ -360,6 +360,12 @@ class Code(StrEnum):
         "The shard of this cell is not among the merged runs, or ended before the cell had a verdict.",
         "Read the log of the shard's job, run the shard again, and merge again.",
     )
+    INFRASTRUCTURE_WORKER = (
+        "infrastructure/worker",
+        "A worker of the cluster was lost while it ran the cell, or none is left that can run it.",
+        "Read the message and the log of that worker. Start it again with `foothold worker`, and "
+        "repeat the cell.",
+    )
     USAGE_ERROR = (
         "usage/error",
         "The command line, the plan or a file that it names makes no sense.",

@@ -12,7 +12,8 @@ CONTEXT = 6  # lines of a message that are kept
 # lib/bug.c, mm/memory.c (print_bad_pte), kernel/panic.c, kernel/locking/lockdep.c, mm/kasan/report.c
 _FAULT = re.compile(
     r"Kernel panic - not syncing|\bBUG: |\bWARNING: (?:CPU: |.* at )|\bOops: |\bBad page map\b|kernel BUG at |"
-    r"UBSAN: |possible circular locking"
+    r"UBSAN: |\bWARNING: (?:possible |inconsistent lock|bad unlock|bad contention|held lock|lock held|"
+    r"Nested lock|suspicious RCU|.* lock order detected)"
 )
 
 

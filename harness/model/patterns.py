@@ -1,48 +1,52 @@
 """Regular expressions of the user, which are matched against what a guest wrote.
 
-RE2 matches every pattern in time that grows in proportion to the text. `re` of Python
-takes exponential time for `(a+)+$`, and nothing can interrupt it. docs/plans.md lists how the
-syntax differs from Python's (source: https://github.com/google/re2/wiki/Syntax).
+The engine is the crate `regex` of Rust, in the package pydantic-core. It takes time that grows in
+proportion to the text. `re` of Python takes exponential time for `(a+)+$`, and nothing can interrupt
+it. docs/plans.md lists how the syntax differs from Python's (source: https://docs.rs/regex#syntax).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from foothold_lab.harness.model.errors import InfrastructureError, UsageError
 
-MOST_INSTRUCTIONS = 10_000  # of a compiled pattern
-# instructions times bytes of a text: at worst each is tried at every byte, which takes 20 ns (measured)
+MOST_PARTS = 10_000  # of a pattern
+# parts times bytes of a text: at worst each is tried at every byte, which takes 7 to 15 ns (measured)
 MOST_STEPS = 1 << 30
-_MEMORY = 8 << 20  # bytes of a compiled pattern and its states
 _SYNTAX = "docs/plans.md#regular-expressions explains the syntax"
-# the start of a message of RE2: what the pattern has, and what to write instead
+_TOKEN = re.compile(
+    r"""
+    (?P<escape> \\ (?: [pPxuU]\{[^}]*\} | [pP]\w | . | $ ) )
+    | (?P<characters> \[ \^? \]? (?: \\. | \[:\^?\w+:\] | [^\\\]] )* \] )
+    | (?P<repetition> (?: [*+?] | \{ \s*(?P<least>\d+)\s* (?: ,\s*(?P<most>\d*)\s* )? \} ) (?P<possessive>\+)? )
+    | (?P<open> \( (?: \? (?: P?<\w+> | (?P<flags>[\w-]*):? ) )? ) | (?P<close> \) ) | (?P<character> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_SLOW = re.compile(r"\\[wWdDsSpPbB].*|\.|\[.*", re.DOTALL)  # stand for many characters
+_FLAG = "unrecognized flag"
+_POSSESSIVE = "possessive repetition"
+_TOO_LARGE = "Compiled regex exceeds size limit"
+# the starts of a message and of what it marks in the pattern: what that is, and what to write instead
 _UNSUPPORTED = (
-    ("invalid perl operator: (?=", "a lookahead", "match the text that follows as well"),
-    ("invalid perl operator: (?!", "a negative lookahead", "match the text that may follow instead"),
-    ("invalid perl operator: (?<", "a lookbehind", "match the text before it as well"),
-    ("invalid perl operator: (?>", "an atomic group", "write (?:…): nothing is matched twice"),
-    ("invalid perl operator: (?(", "a condition", "write both cases, joined by |"),
-    ("invalid perl operator: (?#", "a comment", "leave it out"),
-    ("invalid perl operator: (?P", "a backreference", "repeat what the group matches"),
-    ("invalid perl operator: (?", "an unknown flag", "use only the flags i, m, s and U"),
-    ("invalid repetition size", "a repetition of more than 1,000", "repeat it less often"),
-    ("pattern too large", "too many parts", "write a shorter pattern, or smaller repetitions"),
-    *(
-        (f"bad repetition operator: {each}+", "a possessive repetition", f"write {each}")
-        for each in "*+?"
-    ),
-    *(
-        (f"invalid escape sequence: \\{digit}", "a backreference", "repeat what the group matches")
-        for digit in range(1, 10)
-    ),
-    ("invalid escape sequence: \\Z", "\\Z", "write \\z"),
-    *(
-        (f"invalid escape sequence: \\{letter}", f"\\{letter}", "write the character, or \\x{E4}")
-        for letter in "uUN"
-    ),
-)  # fmt: skip
+    ("look-around", "(?=", "a lookahead", "match the text that follows as well"),
+    ("look-around", "(?!", "a negative lookahead", "match the text that may follow instead"),
+    ("look-around", "(?<", "a lookbehind", "match the text before it as well"),
+    ("look-around", "", "a lookahead or lookbehind", "match the text beside it as well"),
+    ("backreferences", "", "a backreference", "repeat what the group matches"),
+    (_FLAG, "P", "a backreference", "repeat what the group matches"),
+    (_FLAG, ">", "an atomic group", "write (?:…): nothing is matched twice"),
+    (_FLAG, "(", "a condition", "write both cases, joined by |"),
+    (_FLAG, "#", "a comment", "leave it out"),
+    (_FLAG, "", "an unknown flag", "use only the flags i, m, s and U"),
+    (_POSSESSIVE, "", "a possessive repetition", "write it without the last +"),
+    (_TOO_LARGE, "", "too many parts", "write a shorter pattern, or smaller repetitions"),
+    ("unrecognized escape", r"\Z", r"\Z", r"write \z"),
+    ("unrecognized escape", r"\N", r"\N", r"write the character, or \x{E4}"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Pattern:
     """A compiled pattern; `compile_pattern` makes it."""
 
     text: str
-    _compiled: Any  # re2 has no types
+    _compiled: Any
+    _parts: int
 
     def matches(self, output: str | bytes) -> bool:
         r"""Does it match anywhere in the output? Bytes that are not UTF-8 are matched as `\xff`,
@@ -60,43 +65,73 @@ class Pattern:
         """
         decoded = output if isinstance(output, str) else output.decode(errors="backslashreplace")
         text = decoded.encode(errors="backslashreplace")
-        if self._compiled.programsize * len(text) > MOST_STEPS:
+        if self._parts * len(text) > MOST_STEPS:
             raise _too_many_parts(self.text, len(text))
-        return self._compiled.search(text) is not None
+        return bool(self._compiled.isinstance_python(text.decode()))
 
 
 def compile_pattern(text: str, *, per_line: bool = False) -> Pattern:
     """Compile a regular expression of the user.
 
     With `per_line`, `^` and `$` match at the borders of each line, else at those of the whole text.
-    Raises UsageError for a pattern that is wrong, or that RE2 does not support,
-    InfrastructureError if the library is not usable.
+    Raises UsageError for a pattern that is wrong, or that the engine does not support,
+    InfrastructureError if the engine is not installed.
     """
     try:
-        import re2  # 7 ms, which commands without patterns do not need
+        # 50 ms, which other commands do not need
+        from pydantic_core import SchemaError, SchemaValidator
     except ImportError as error:
         raise InfrastructureError(
-            f"the package google-re2 cannot be loaded: {error}",
-            "install the C++ library of your distribution (libstdc++)",
+            f"the package pydantic-core cannot be loaded: {error}",
+            "install what pyproject.toml names: in a checkout, ./foothold does it",
         ) from error
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = _MEMORY
-    options.never_capture = True  # to locate each group takes 200 times longer (measured)
     try:
-        compiled = re2.compile(f"(?m){text}" if per_line else text, options)
-    except re2.error as error:
-        raise _wrong(text, error.args[0].decode(errors="replace")) from error
+        text.encode()
     except UnicodeEncodeError as error:
         raise _wrong(text, "it is not valid UTF-8") from error
-    if compiled.programsize > MOST_INSTRUCTIONS:
-        raise _wrong(text, "pattern too large")
-    return Pattern(text, compiled)
+    parts = _count_parts(text)
+    searched = f"(?m){text}" if per_line else text
+    try:
+        compiled = SchemaValidator(
+            {"type": "str", "pattern": searched, "regex_engine": "rust-regex", "strict": True}
+        )
+    except SchemaError as error:
+        raise _wrong(text, str(error)) from error
+    return Pattern(text, compiled, parts)
 
 
 def matches(pattern: str, output: str | bytes, *, per_line: bool = False) -> bool:
     """Does a pattern match anywhere in the output? An empty pattern always does."""
     return not pattern or compile_pattern(pattern, per_line=per_line).matches(output)
+
+
+def _count_parts(text: str) -> int:
+    """Return how many parts a pattern has with its repetitions, at least 1: a character is one part,
+    what stands for many characters is two.
+
+    Raises UsageError for what the engine would accept with another meaning than Python's.
+    """
+    outer: list[int] = []  # the parts before each open group
+    group = last = 0  # the parts of this group, and those of its last item
+    for token in _TOKEN.finditer(text):
+        if "x" in (token["flags"] or "").partition("-")[0]:
+            raise _wrong(text, _FLAG)
+        if token["possessive"]:
+            raise _wrong(text, _POSSESSIVE)
+        if token["open"]:
+            outer.append(group)
+            group = last = 0
+        elif token["close"]:
+            last, group = group, group + (outer.pop() if outer else 0)
+        elif token["repetition"]:
+            times = int(token["most"] or token["least"] or 1)
+            group, last = group + last * (times - 1), last * times
+        else:
+            last = 2 if _SLOW.fullmatch(token[0]) else 1
+            group += last
+        if group > MOST_PARTS:
+            raise _wrong(text, _TOO_LARGE)
+    return max(1, group + sum(outer))
 
 
 def _too_many_parts(text: str, size: int) -> UsageError:
@@ -112,10 +147,15 @@ def _shown(text: str) -> str:
 
 
 def _wrong(text: str, message: str) -> UsageError:
-    for start, feature, remedy in _UNSUPPORTED:
-        if message.startswith(start):
+    """Explain a message of the engine: it ends with the pattern, a mark below it, and `error: …`."""
+    *above, reason = message.splitlines()
+    reason = reason.strip().removeprefix("error: ").removeprefix("SchemaError: ")
+    column = above[-1].find("^") if len(above) > 1 else -1
+    marked = above[-2][column:] if column >= 0 else ""
+    for start, excerpt, feature, remedy in _UNSUPPORTED:
+        if reason.startswith(start) and marked.startswith(excerpt):
             return UsageError(
                 f"{_shown(text)} is not a supported regular expression: it has {feature}",
                 f"{remedy}; {_SYNTAX}",
             )
-    return UsageError(f"{_shown(text)} is not a regular expression: {message}", _SYNTAX)
+    return UsageError(f"{_shown(text)} is not a regular expression: {reason}", _SYNTAX)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from foothold_lab.harness import __version__
 
-ROOT = Path(__file__).resolve().parents[1]  # the checkout, or the installed package
+ROOT = Path(__file__).resolve().parents[2]  # the checkout, or the installed package
 _PACKAGES = ("allocator", "harness", "images")
 
 

@@ -280,6 +280,7 @@ class Attempt:
     observed: Observation | None = None
     blame: Blame | None = None
     artefacts: str = ""
+    worker: str = ""
 
     @property
     def reason(self) -> str:
@@ -292,7 +293,8 @@ class Verdict:
     """What one cell came to; seconds are wall time of the cell alone.
 
     Each of `findings` says which two of observation, prediction, plan and witnesses disagree, or
-    why there is no answer. `attempts` are the tries before this one, the first one first.
+    why the cell has no answer. `attempts` are the earlier tries, the oldest first. `worker` is
+    the worker of the cluster that the cell ran on, empty without a cluster.
     """
 
     cell: str
@@ -309,11 +311,17 @@ class Verdict:
     command: tuple[str, ...] = ()
     artefacts: str = ""
     attempts: tuple[Attempt, ...] = ()
+    worker: str = ""
 
     @property
     def reason(self) -> str:
         """The text of the first finding, empty without one."""
         return self.findings[0].text if self.findings else ""
+
+    @property
+    def reason_and_remedy(self) -> str:
+        """The reason, and the remedy if there is one."""
+        return f"{self.reason}; {self.remedy}" if self.remedy else self.reason
 
     @property
     def flaky(self) -> bool:
@@ -329,6 +337,7 @@ class Verdict:
             observed=self.observed,
             blame=self.blame,
             artefacts=self.artefacts,
+            worker=self.worker,
         )
 
     @property

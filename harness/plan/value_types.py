@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.patterns import compile_pattern
+from foothold_lab.harness.model.placement import EVERY, split_placement
 from foothold_lab.harness.model.ssh_address import SshAddress
 from foothold_lab.harness.model.verdict import Expectation
 from foothold_lab.harness.plan.vocabulary import Vocabulary, check_workload, unknown_word
@@ -170,8 +171,9 @@ def expanded_pattern(
 
 
 def is_pattern(word: str) -> bool:
-    """Does it contain shell wildcards?"""
-    return bool(set(word) & set("*?["))
+    """Does it contain shell wildcards? The machines of all workers (`native@*`) are no pattern."""
+    _, worker = split_placement(word)
+    return worker != EVERY and bool(set(word) & set("*?["))
 
 
 def _matching(word: str, names: Collection[str]) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from foothold_lab.harness.model.cells import ALLOCATOR
 from foothold_lab.harness.model.container_name import parse_container
 from foothold_lab.harness.model.errors import UsageError, did_you_mean
+from foothold_lab.harness.model.placement import parse_placement
 from foothold_lab.harness.model.sizes import parse_size
 from foothold_lab.harness.model.ssh_address import SshAddress, is_ssh_address
 
@@ -20,7 +21,7 @@ class Vocabulary:
     """The names that a plan may use.
 
     `guests` maps each name of a guest to its canonical name; the name of a container with an image
-    of the user and the address of a machine are valid as well. `subjects` maps the name of each
+    of the user, the address of a machine and the machine of a worker (`native@NAME`) are valid as well. `subjects` maps the name of each
     subject, the allocator excepted, to its title. `machines` are those that are reached by SSH, by
     their names in a plan.
     """
@@ -38,6 +39,8 @@ class Vocabulary:
             return str(container)
         if is_ssh_address(name):
             return str(SshAddress.parse(name))
+        if placed := parse_placement(name):
+            return placed
         raise unknown_word("guest", name, self.guests)
 
     def check_policy(self, name: str) -> str:

@@ -27,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.addoption("--foothold-guest", action="append", metavar="GUEST", default=[], help=only)
     require = "fail the tests of a guest that this machine cannot boot, instead of skipping them"
     options.addoption("--foothold-require", action="store_true", help=require)
+    keep = "keep guests booted for the next session; `foothold guests --end` ends them"
+    options.addoption("--foothold-keep", action="store_true", help=keep)
+    keep_for = "end kept guests after so many seconds without a session (default: 900)"
+    options.addoption(
+        "--foothold-keep-for", type=float, metavar="SECONDS", default=900.0, help=keep_for
+    )
     parser.addini("foothold_guests", "guests of tests without a foothold_guest marker", "linelist")
 
 

@@ -20,10 +20,14 @@ from foothold_lab.images.builder import Builder
 
 @dataclass
 class Lab:
-    """The guests of a session. `root` keeps the evidence; `say` reports what takes time."""
+    """The guests of a session. `root` keeps the evidence; `say` reports what takes time.
+
+    keep: seconds for which shared guests stay for the next session; None: they end with this one.
+    """
 
     root: Path
     say: Callable[..., None]
+    keep: float | None = None
     _builder: Builder | None = None
     _open: OpenGuest | None = None
     _ending: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -59,9 +63,18 @@ class Lab:
                 return self._open
             self.close()
         with contextlib.ExitStack() as made:
-            self._open = made.enter_context(self.fresh(guest))
+            self._open = made.enter_context(self._kept(guest))
             self._ending = made.pop_all()
         return self._open
+
+    def _kept(self, guest: str) -> contextlib.AbstractContextManager[OpenGuest]:
+        """Return a guest that stays for the next session, if that is wanted."""
+        if self.keep is None:
+            return self.fresh(guest)
+        from foothold_lab.harness.keeper.client import open_kept_guest
+
+        directory = self.root / f"boot-{next(self._count)}"
+        return open_kept_guest(guest, builder=self.builder, directory=directory, seconds=self.keep)
 
     def fresh(self, guest: str) -> contextlib.AbstractContextManager[OpenGuest]:
         """Return a guest that no other test uses, as a context manager. Raises FootholdError."""
@@ -93,6 +106,7 @@ def lab_of(config: pytest.Config) -> Lab:
             reporter.write_line(what)
 
     factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
-    lab = config.stash[_LAB] = Lab(factory.mktemp("foothold"), say)
+    keep = config.getoption("--foothold-keep-for") if config.getoption("--foothold-keep") else None
+    lab = config.stash[_LAB] = Lab(factory.mktemp("foothold"), say, keep)
     config.add_cleanup(lab.close)
     return lab

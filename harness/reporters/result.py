@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from foothold_lab.harness.model.cells import Cell
@@ -16,6 +17,8 @@ from foothold_lab.harness.model.events import (
     RunStarted,
 )
 from foothold_lab.harness.model.verdict import Result, Verdict
+
+_PASSED = Verdict(cell="", result=Result.PASS, seconds=0.0)
 
 
 @dataclass
@@ -36,16 +39,23 @@ class RunResult:
     finished: RunFinished | None = None
     guests: dict[str, GuestResult] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    _cells: dict[str, list[Cell]] = field(default_factory=dict)
+    _done: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, event: AnyEvent) -> None:
         """Process an event."""
         if isinstance(event, RunStarted):
             self.started = event
+            self._cells.clear()
+            self._done = Counter(map(Cell.guest_of, self.verdicts))
             for cell in event.cells:
                 self.guests.setdefault(cell.guest, GuestResult())
+                self._cells.setdefault(cell.guest, []).append(cell)
         elif isinstance(event, RunFinished):
             self.finished = event
         elif isinstance(event, CellFinished):
+            if event.cell not in self.verdicts:
+                self._done[Cell.guest_of(event.cell)] += 1
             self.verdicts[event.cell] = event.verdict
         elif isinstance(event, GuestBooting):
             self.guests.setdefault(event.guest, GuestResult()).images = event.images
@@ -55,18 +65,34 @@ class RunResult:
         elif isinstance(event, GuestFailed):
             self.guests.setdefault(event.guest, GuestResult()).failed = event
 
+    def shorten(self, cell: str) -> None:
+        """Keep of a verdict only that the cell passed, if it did so at once: of 100,000 cells the
+        verdicts would fill the memory.
+        """
+        verdict = self.verdicts[cell]
+        if verdict.result is Result.PASS and not verdict.attempts:
+            self.verdicts[cell] = _PASSED
+
+    def forget(self, guest: str) -> None:
+        """Keep of a guest only that it is one of the run."""
+        self.guests[guest] = GuestResult()
+
     @property
     def cells(self) -> tuple[Cell, ...]:
         """All cells of the run, in the order of the plan."""
         return self.started.cells if self.started else ()
 
-    def cells_of(self, guest: str) -> list[Cell]:
+    def cells_of(self, guest: str) -> Sequence[Cell]:
         """Return the cells of one guest."""
-        return [cell for cell in self.cells if cell.guest == guest]
+        return self._cells.get(guest, ())
+
+    def done(self, guest: str) -> int:
+        """Return how many cells of a guest have verdicts."""
+        return self._done[guest]
 
     def is_done(self, guest: str) -> bool:
         """Has every cell of the guest a verdict?"""
-        return all(cell.id in self.verdicts for cell in self.cells_of(guest))
+        return self.done(guest) == len(self.cells_of(guest))
 
     def with_result(self, *wanted: Result) -> Iterator[Verdict]:
         """Yield the verdicts with one of these results, in the order of the plan."""

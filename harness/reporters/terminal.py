@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -27,19 +28,23 @@ from foothold_lab.harness.model.events import (
     Progress,
     RunFinished,
     RunStarted,
+    WorkerJoined,
+    WorkerLost,
 )
 from foothold_lab.harness.model.verdict import Attempt, Result, Verdict
 from foothold_lab.harness.reporters.repeat import repeat_command
 from foothold_lab.harness.reporters.result import RunResult
 from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS
 
-_STYLES = {
+RESULT_STYLES = {
     Result.PASS: "green",
     Result.FAIL: "bold red",
     Result.ERROR: "bold magenta",
     Result.UNSUPPORTED: "yellow",
 }
 _CONSOLE_LINES = 12
+MOST_ROWS = 40  # finished cells of a guest at work: then they scroll away
+MOST_NAMES = 20  # of guests that wait
 _RESULT_WIDTH = len("✗ unsupported")
 
 
@@ -93,6 +98,7 @@ class TerminalReporter:
             force_terminal=live,
         )
         self._result = RunResult()
+        self._is_live = live and not quiet
         self._display: _Display
         if quiet:
             self._display = _Silent()
@@ -106,6 +112,10 @@ class TerminalReporter:
         self._result(event)
         self._console.is_over |= isinstance(event, RunFinished)
         self._display.show(event, self._result)
+        if isinstance(event, CellFinished) and not self._is_live:
+            self._result.shorten(event.cell)
+        elif isinstance(event, GuestReady | GuestFailed):
+            self._result.forget(event.guest)
         if isinstance(event, RunFinished):
             self._display.close()
             for line in _ending(self._result):
@@ -143,6 +153,8 @@ class _Lines:
                 return ""
             guest = f"{event.guest}: " if event.guest else ""
             return guest + escape_line(event.what)
+        if isinstance(event, WorkerJoined | WorkerLost):
+            return _worker(event)
         if isinstance(event, GuestReady):
             return f"{event.guest}: {_ready(event)}"
         if isinstance(event, GuestFailed):
@@ -159,17 +171,21 @@ class _Lines:
 
 
 class _LiveTable:
-    """A live table of the guests at work. Finished guests scroll away above it."""
+    """A live table of the guests at work. What is finished scrolls away above it and is forgotten: a
+    whole guest, or some cells of a guest that has many.
+    """
 
     def __init__(self, console: Console, result: RunResult) -> None:
         self._console = console
         self._result = result
         self._lock = threading.RLock()  # a separate thread draws the table
         self._state: dict[str, Text] = {}
-        self._since: dict[str, float] = {}
         self._running: dict[str, float] = {}
         self._again: dict[str, str] = {}
-        self._printed: set[str] = set()
+        # of guests at work: the cells that have not scrolled away
+        self._left: dict[str, dict[str, Cell]] = {}
+        self._finished: dict[str, list[str]] = {}  # those of them that have verdicts
+        self._widths = (0, 0)
         self._progress = ""
         self._live = Live(
             console=console, get_renderable=self._draw, refresh_per_second=8, transient=True
@@ -178,14 +194,10 @@ class _LiveTable:
     def show(self, event: AnyEvent, result: RunResult) -> None:
         with self._lock:
             self._note(event)
-            done = [
-                guest
-                for guest in result.guests
-                if result.cells and guest not in self._printed and result.is_done(guest)
-            ]
-            self._printed.update(done)
+            table = self._finish(event.cell) if isinstance(event, CellFinished) else None
         if isinstance(event, RunStarted):
-            head = _grid(event.cells)
+            self._widths = _widths(event.cells)
+            head = _grid(self._widths)
             head.add_row(
                 "", "limits", "policy", "expected", "result", "observed", "time", style="dim"
             )
@@ -193,34 +205,35 @@ class _LiveTable:
             self._live.start()
         elif isinstance(event, Progress) and not self._live.is_started:
             self._console.print(Text(escape_line(event.what), "cyan"))
-        for guest in done:
-            self._console.print(self._table(guest))
+        elif isinstance(event, WorkerJoined | WorkerLost):
+            self._console.print(Text(_worker(event), "cyan"))
+        if table:
+            self._console.print(table)
 
     def close(self) -> None:
         if self._live.is_started:
             with self._lock:
-                left = [guest for guest in self._result.guests if guest not in self._printed]
-                left = [guest for guest in left if self._has_verdict(guest)]
-                self._printed.update(self._result.guests)
+                tables = [self._table(guest) for guest in self._left if self._finished[guest]]
+                self._left.clear()
             self._live.stop()
-            for guest in left:
-                self._console.print(self._table(guest))
+            for table in tables:
+                self._console.print(table)
 
     def _note(self, event: AnyEvent) -> None:
         if isinstance(event, Progress):
-            if any(cell.id in self._running for cell in self._result.cells_of(event.guest)):
+            if event.guest in map(Cell.guest_of, self._running):
                 return  # the table shows for how long each cell has been running
             if event.guest:
-                self._state[event.guest] = Text(escape_line(event.what), "cyan")
+                self._note_state(event.guest, Text(escape_line(event.what), "cyan"))
             else:
                 self._progress = escape_line(event.what)
         elif isinstance(event, GuestBooting):
-            self._state[event.guest] = Text("booting", "cyan")
+            self._note_state(event.guest, Text("booting", "cyan"))
         elif isinstance(event, GuestReady):
-            self._state[event.guest] = Text(_ready(event), "dim")
+            self._note_state(event.guest, Text(_ready(event), "dim"))
             self._progress = ""
         elif isinstance(event, GuestFailed):
-            self._state[event.guest] = Text(_failed(event), "yellow")
+            self._note_state(event.guest, Text(_failed(event), "yellow"))
         elif isinstance(event, CellStarted):
             self._running[event.cell] = time.monotonic()
         elif isinstance(event, CellRetried):
@@ -228,37 +241,78 @@ class _LiveTable:
             self._again[event.cell] = _failed_try(event.attempt)
         elif isinstance(event, CellFinished):
             self._running.pop(event.cell, None)
+            self._again.pop(event.cell, None)
 
-    def _has_verdict(self, guest: str) -> bool:
-        return any(cell.id in self._result.verdicts for cell in self._result.cells_of(guest))
+    def _note_state(self, guest: str, state: Text) -> None:
+        if not self._result.is_done(guest):
+            self._begin(guest)
+            self._state[guest] = state
+
+    def _begin(self, guest: str) -> None:
+        if guest not in self._left:
+            self._left[guest] = {cell.id: cell for cell in self._result.cells_of(guest)}
+            self._finished[guest] = []
+
+    def _finish(self, name: str) -> RenderableType | None:
+        """Return what scrolls away with the end of this cell, and forget it: its guest, if it is done, or
+        the cells that have verdicts, if they are many.
+        """
+        guest = Cell.guest_of(name)
+        self._begin(guest)
+        finished = self._finished[guest]
+        finished.append(name)
+        is_done = self._result.is_done(guest)
+        if not is_done and len(finished) < MOST_ROWS:
+            return None
+        left = self._left[guest]
+        table = self._table(guest) if is_done else self._table_of(guest, map(left.get, finished))
+        for each in finished:
+            left.pop(each, None)
+            self._result.shorten(each)
+        finished.clear()
+        if is_done:
+            del self._left[guest], self._finished[guest]
+            self._state.pop(guest, None)
+        return table
 
     def _draw(self) -> RenderableType:
         """Return the table. Called by the drawing thread."""
         with self._lock:
             shown: list[RenderableType] = []
-            waiting = []
-            for guest in self._result.guests:
-                if guest in self._printed:
-                    continue
-                if guest in self._state or self._has_verdict(guest):
-                    shown.append(self._table(guest))
-                else:
-                    waiting.append(guest)
-            if waiting:
-                shown.append(Text(f"waiting: {', '.join(waiting)}", "dim"))
+            room = self._console.height
+            for guest, left in self._left.items():
+                if room > 0:  # what does not fit onto the screen would be cut off
+                    shown.append(self._table(guest, room))
+                    room -= 1 + len(left)
+            waiting = (guest for guest in self._result.guests if self._is_waiting(guest))
+            if names := [*itertools.islice(waiting, MOST_NAMES)]:
+                others = sum(1 for _ in waiting)
+                more = f", and {others} more" if others else ""
+                shown.append(Text(f"waiting: {', '.join(names)}{more}", "dim"))
             if self._progress:
                 shown.append(Text(self._progress, "cyan"))
             return Group(*shown)
 
-    def _table(self, guest: str) -> RenderableType:
+    def _is_waiting(self, guest: str) -> bool:
+        return guest not in self._left and not self._result.is_done(guest)
+
+    def _table(self, guest: str, most: int = 2 * MOST_ROWS) -> RenderableType:
+        """Return the table of a guest at work, with its first cells in the order of the plan."""
+        left = self._left[guest]
+        rows = itertools.islice(left.values(), most)
+        return self._table_of(guest, rows, more=len(left) - most)
+
+    def _table_of(self, guest: str, cells: Iterable[Cell | None], more: int = 0) -> RenderableType:
         head = Text.assemble((guest, "bold"), "  ", self._state.get(guest, Text()))
         head.no_wrap, head.overflow = True, "ellipsis"
-        verdicts = [self._result.verdicts.get(cell.id) for cell in self._result.cells_of(guest)]
-        if all(each and each.result is Result.UNSUPPORTED for each in verdicts):
+        rows = [(each, self._result.verdicts.get(each.id)) for each in cells if each]
+        if all(verdict and verdict.result is Result.UNSUPPORTED for _, verdict in rows):
             return head
-        table = _grid(self._result.cells)
-        for cell, verdict in zip(self._result.cells_of(guest), verdicts, strict=True):
+        table = _grid(self._widths)
+        for cell, verdict in rows:
             table.add_row("", *self._row(cell, verdict))
+        if more > 0:
+            table.add_row("", Text(f"and {more} more", "dim"))
         return Group(head, table)
 
     def _result_word(self, result: Result) -> str:
@@ -279,7 +333,7 @@ class _LiveTable:
             yield Text(f"{time.monotonic() - since:.1f} s" if since else "", "cyan")
             return
         yield Text(escape_line(str(verdict.expected or verdict.predicted or ""), 120))
-        yield Text(self._result_word(verdict.result), _STYLES[verdict.result])
+        yield Text(self._result_word(verdict.result), RESULT_STYLES[verdict.result])
         yield Text(escape_line(_observed(verdict), 120))
         yield Text(f"{verdict.seconds:.2f} s")
 
@@ -292,10 +346,16 @@ def _can_show(console: Console, text: str) -> bool:
     return True
 
 
-def _grid(cells: Sequence[Cell]) -> Table:
-    """Return a table for some of these cells. All such tables have the same columns."""
+def _widths(cells: Sequence[Cell]) -> tuple[int, int]:
+    """Return the longest text of the limits and the variants of cells."""
     limits = max((len(str(cell.limits)) for cell in cells), default=0)
     variant = max((len(cell.variant) for cell in cells), default=0)
+    return limits, variant
+
+
+def _grid(widths: tuple[int, int]) -> Table:
+    """Return a table for some cells of a run. All such tables have the same columns."""
+    limits, variant = widths
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False, expand=True)
     table.add_column(width=2)
     table.add_column(width=min(max(limits, 14), 28))
@@ -323,6 +383,15 @@ def _failed_try(attempt: Attempt) -> str:
     return f"{attempt.result}: {escape_line(attempt.reason or _seen(attempt), 200)}"
 
 
+def _worker(event: WorkerJoined | WorkerLost) -> str:
+    if isinstance(event, WorkerLost):
+        return escape_line(f"the worker {event.worker} was lost: {event.reason}")
+    one = event.worker
+    unit = "processor" if one.processors == 1 else "processors"
+    what = f"{one.processors} {unit} {one.processor}, Linux {one.kernel}, {len(one.guests)} guests"
+    return escape_line(f"worker {one.name}: {what}")
+
+
 def _ready(event: GuestReady) -> str:
     facts = event.facts
     text = f"ready in {event.seconds:.2f} s; {facts.release}, {facts.bits} bits"
@@ -348,7 +417,9 @@ def _ending(result: RunResult) -> Iterator[Text]:
 
 
 def _failure(verdict: Verdict, same: list[str]) -> Iterator[Text]:
-    yield Text.assemble((verdict.result.upper(), _STYLES[verdict.result]), f"  {verdict.cell}")
+    yield Text.assemble(
+        (verdict.result.upper(), RESULT_STYLES[verdict.result]), f"  {verdict.cell}"
+    )
     if same:
         yield Text(f"  same findings: {', '.join(same)}")
     for finding in verdict.findings:
@@ -406,7 +477,7 @@ def _unsupported(result: RunResult) -> Iterator[Text]:
 
 
 def _summary(result: RunResult) -> Text:
-    styles = {each.value: style for each, style in _STYLES.items()}
+    styles = {each.value: style for each, style in RESULT_STYLES.items()}
     words = {"pass": "passed", "fail": "failed", "error": "in error", "not-run": "not run"}
     total = len(result.cells)
     text = Text(f"{total} cell{'s' if total != 1 else ''}: ")

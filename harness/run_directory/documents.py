@@ -9,6 +9,7 @@ import msgspec
 
 from foothold_lab.harness.model.errors import UsageError
 
+SURVEY_FILE = "survey.json"  # beside run.json: what a survey found besides its run
 DAMAGED = "the run directory is damaged, or another Foothold made it"  # a remedy
 
 

@@ -66,12 +66,7 @@ def read_head(directory: Path) -> Head:
         ) from error
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}", DAMAGED) from error
-    schema = decode(data, _Schema, path).schema
-    if schema != SCHEMA:
-        raise UsageError(
-            f"{path} has schema {schema}; this Foothold reads {SCHEMA}",
-            "use the Foothold that made the run: `foothold --version` and run.json tell theirs",
-        )
+    _check_schema(data, path)
     head: Head = decode(data, Head, path)
     checker = _Checker()
     for event in (head.started, head.finished):
@@ -80,14 +75,27 @@ def read_head(directory: Path) -> Head:
     return head
 
 
+def _check_schema(data: bytes, path: str) -> None:
+    """Raise UsageError if run.json is of another Foothold."""
+    schema = decode(data, _Schema, path).schema
+    if schema != SCHEMA:
+        raise UsageError(
+            f"{path} has schema {schema}; this Foothold reads {SCHEMA}",
+            "use the Foothold that made the run: `foothold --version` and run.json tell theirs",
+        )
+
+
 def read_events(directory: Path, notes: list[str] | None = None) -> Iterator[AnyEvent]:
     """Yield the events of a run from its start on. An incomplete last line adds a sentence to
     `notes`. Raises UsageError.
     """
     path = directory / "events.jsonl"
     checker = _Checker()
+    files = RunFiles(directory)
     try:
-        with closing(RunFiles(directory).open(path.name)) as file:
+        if files.is_file("run.json"):  # a list of events alone can be read, too
+            _check_schema(files.read("run.json"), str(directory / "run.json"))
+        with closing(files.open(path.name)) as file:
             for number, line in enumerate(_lines(file), 1):
                 where = f"{path}, line {number}"
                 if not line.endswith(b"\n"):

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.runner.options import PROGRAM_MEMORY, RunOptions
 from foothold_lab.harness.subjects import bytecode
-from foothold_lab.harness.subjects.subject import Subject
+from foothold_lab.harness.subjects.subject import Root, Subject
 
 _NOT_UPLOADED = Support(
     False,
@@ -30,6 +30,11 @@ _NOT_UPLOADED = Support(
     "give a program that was made for that machine, one that is linked statically, or one that lies "
     "there: --subject guest:/PATH",
 )
+
+
+def group_name(kind: GuestType, root: Root) -> str:
+    """Name the guest of a type whose subjects have this root file system, as a part of a path."""
+    return kind.label if root == "image" else f"{kind.label}+{root}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,11 @@ class BootRequest:
     subjects: Sequence[Subject]
     large: bool = False
 
+    @property
+    def group(self) -> str:
+        """The name of the guest for these subjects, the same for all of its boots."""
+        return group_name(self.kind, self.subjects[0].root)
+
 
 @dataclass(repr=False, kw_only=True)
 class BootedGuest:
@@ -54,7 +64,7 @@ class BootedGuest:
     directory: that of its boot.
     is_stopping: has the user ended the run?
     verdicts: those of its cells, in the order in which they ran.
-    deployed: what was copied into the guest since it booted, by its place: a digest.
+    deployed: what was copied into the guest since it booted, by its place: its content.
     missing_files: those of a subject, by its name, once they were looked for.
     unsound: it must not be used again, although no verdict blames it.
     state: what cells may change of it, as it was after the last one.
@@ -68,7 +78,7 @@ class BootedGuest:
     options: RunOptions
     is_stopping: Callable[[], bool] = lambda: False
     verdicts: list[Verdict] = field(default_factory=list)
-    deployed: dict[str, str] = field(default_factory=dict)
+    deployed: dict[str, Mapping[str, str]] = field(default_factory=dict)
     missing_files: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unsound: bool = False
     state: str = ""
@@ -89,9 +99,9 @@ class BootedGuest:
 
         Raises UsageError if a file cannot be read, GuestError if the guest refuses it.
         """
-        content = subjects.digest(subject)
-        if self.deployed.get(subject.place) != content:
-            subjects.copy_into_guest(self.guest, self.directory / "share", subject)
+        content, known = subjects.content(subject), self.deployed.get(subject.place)
+        if known != content:
+            subjects.copy_into_guest(self.guest, self.directory / "share", subject, known)
             self.deployed[subject.place] = content
 
     def __repr__(self) -> str:
@@ -171,12 +181,17 @@ def boot_guest(
         raise UnsupportedError(support.reason, support.remedy)
     # images are built and files copied before the deadline of the boot begins
     images = {name: options.builder.image(name).name for name in kind.images_to_boot(config.images)}
+    packages = {entry: options.builder.versions(name) for name, entry in images.items()}
     images |= {str(path): subjects.hash_of(path) for path in kind.files}
     _deploy(request, options, guest, config.share)
     started = time.monotonic()
     live.add(guest)
     try:
-        emit(events.GuestBooting(guest=kind.name, boot=request.boot, images=images))
+        emit(
+            events.GuestBooting(
+                guest=kind.name, boot=request.boot, images=images, packages=packages
+            )
+        )
         facts = guest.boot(Deadline.after(BOOT_SECONDS * max(1.0, guest.scale / 3)))
         record = guest.boot_record
         emit(

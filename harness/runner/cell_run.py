@@ -35,12 +35,12 @@ from foothold_lab.harness.model.verdict import (
 )
 from foothold_lab.harness.oracle import predict, unknown
 from foothold_lab.harness.runner.booted_guest import BootedGuest, subject_support
+from foothold_lab.harness.runner.console_log import ConsoleLog
 from foothold_lab.harness.runner.execution import Conditions, Execution, deadline_for, execute
 from foothold_lab.harness.runner.guest_state import change_of_guest
 from foothold_lab.harness.runner.missing_files import add_missing, missing_files
 from foothold_lab.harness.subjects.subject import Subject, can_judge_under
 
-MOST_CONSOLE = 1 << 20  # bytes of a console that are searched after a cell
 LAST_BYTES, LAST_WORDS = 4096, 3  # of the output of a program whose guest died: bytes, lines
 # codes of errors of others after which the guest is not used again
 _SPOILS_GUEST = (Code.SUBJECT_FORGED, Code.INFRASTRUCTURE_CONNECTION)
@@ -111,7 +111,7 @@ def _verdict(booted: BootedGuest, cell: Cell, subject: Subject, directory: Path)
     notes = [*guest.boot_record.notes, *support.notes, *filter(None, (untraced, booted.replaces))]
     booted.replaces = ""
     deadline = deadline_for(cell, subject, guest)
-    console = _ConsoleLog(booted)
+    console = ConsoleLog(booted.directory)
     predicted = None
     try:
         facts = measure_under(guest, booted.facts, cell.limits, deadline)
@@ -292,23 +292,7 @@ def _changes_of_guest(booted: BootedGuest, execution: Execution) -> list[str]:
     return notes
 
 
-class _ConsoleLog:
-    """The console of a guest from now on; empty for a guest without one."""
-
-    def __init__(self, booted: BootedGuest) -> None:
-        self._path = booted.directory / "console.log"
-        self._start = self._path.stat().st_size if self._path.exists() else 0
-
-    def read(self) -> str:
-        """Return what was printed since, up to MOST_CONSOLE bytes."""
-        if not self._path.exists():
-            return ""
-        with self._path.open("rb") as file:
-            file.seek(self._start)
-            return file.read(MOST_CONSOLE).decode(errors="replace")
-
-
-def _kernel_faults(console: _ConsoleLog, execution: Execution) -> list[Finding]:
+def _kernel_faults(console: ConsoleLog, execution: Execution) -> list[Finding]:
     """Return what the kernel reported of its own faults while the program ran."""
     found = [
         Finding(Code.GUEST_KERNEL_WARNING, f"The kernel reported a fault: {message}")

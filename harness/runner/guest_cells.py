@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foothold_lab.harness.guests.catalogue import GuestType
 from foothold_lab.harness.model import events
@@ -17,10 +16,15 @@ from foothold_lab.harness.model.errors import Blame, FootholdError, GuestError
 from foothold_lab.harness.model.events import Emit
 from foothold_lab.harness.model.findings import Code, Finding
 from foothold_lab.harness.model.verdict import Result, Verdict
-from foothold_lab.harness.runner.booted_guest import BootedGuest, BootRequest, subject_support
+from foothold_lab.harness.runner.booted_guest import (
+    BootedGuest,
+    BootRequest,
+    group_name,
+    subject_support,
+)
 from foothold_lab.harness.runner.cell_run import run_cell, unsupported
-from foothold_lab.harness.runner.guest_pool import GuestPool
-from foothold_lab.harness.runner.options import needs_program_memory
+from foothold_lab.harness.runner.guest_pool import Pool
+from foothold_lab.harness.runner.options import RunOptions
 from foothold_lab.harness.runner.retries import RetryQueue
 from foothold_lab.harness.subjects.subject import Root
 from foothold_lab.images.errors import ImageError
@@ -28,13 +32,23 @@ from foothold_lab.images.errors import ImageError
 PROGRESS_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellGroup:
-    """Cells of one guest whose subjects have the same root file system: they share its boots."""
+    """Cells of one guest whose subjects have the same root file system: they share its boots.
+
+    `large` gives the guest the memory of a guest for programs. The cells may be a part of a group,
+    and the guest has the memory of the whole group: then the verdicts are the same.
+    """
 
     kind: GuestType
     root: Root
     cells: Sequence[Cell]
+    large: bool
+
+    @property
+    def name(self) -> str:
+        """The name of their guest, as that of a boot."""
+        return group_name(self.kind, self.root)
 
 
 class Results:
@@ -62,13 +76,17 @@ class Results:
                 self.blames.add(verdict.blame)
         self._emit(events.CellFinished(cell=verdict.cell, verdict=verdict, boot=boot))
 
+    def tell(self, event: events.CellStarted | events.CellRetried) -> None:
+        """Report what happens to a cell before it has its final verdict."""
+        self._emit(event)
+
     def add_missing(self, guest: str) -> None:
         """Add a required guest that this machine cannot boot."""
         with self._guard:
             self.missing.append(guest)
 
 
-def run_group(group: CellGroup, processor: int, pool: GuestPool, results: Results) -> None:
+def run_group(group: CellGroup, processor: int, pool: Pool, results: Results) -> None:
     """Run all cells of a group to their verdicts, even if the guest dies."""
     suitable = []
     for cell in group.cells:
@@ -82,10 +100,35 @@ def run_group(group: CellGroup, processor: int, pool: GuestPool, results: Result
         _GroupRun(group, suitable, pool, results).run(processor)
 
 
+def boot_request(group: CellGroup, processor: int, options: RunOptions) -> BootRequest:
+    """Return the request for the guest of a group, with the subjects of all its cells."""
+    names = dict.fromkeys(cell.subject for cell in group.cells)
+    return BootRequest(
+        kind=group.kind,
+        boot=group.name,
+        processor=processor,
+        subjects=[options.subjects[name] for name in names],
+        large=group.large,
+    )
+
+
+def measure_group(group: CellGroup, processor: int, pool: Pool, results: Results) -> None:
+    """Boot the guest of a group and stop it. Its cells pass if it was measured."""
+    request = boot_request(group, processor, pool.options)
+    verdicts = [Verdict(cell=each.id, result=Result.PASS, seconds=0.0) for each in group.cells]
+    try:
+        with pool.boot(request):
+            pass
+    except (FootholdError, ImageError, OSError) as error:
+        if pool.is_stopping():
+            return
+        verdicts = [without_guest(cell, error) for cell in group.cells]
+    for verdict in verdicts:
+        results.add(verdict)
+
+
 class _GroupRun:
-    def __init__(
-        self, group: CellGroup, cells: list[Cell], pool: GuestPool, results: Results
-    ) -> None:
+    def __init__(self, group: CellGroup, cells: list[Cell], pool: Pool, results: Results) -> None:
         self._group = group
         self._pool = pool
         self._options = pool.options
@@ -96,8 +139,8 @@ class _GroupRun:
         self._replaced = ""  # why the last guest is not used again
 
     def run(self, processor: int) -> None:
-        kind, root = self._group.kind, self._group.root
-        boots = _boot_names(kind.label if root == "image" else f"{kind.label}+{root}")
+        kind = self._group.kind
+        boots = self._pool.boot_names(self._group.name)
         while (batch := self._queue.next_batch()) and not self._pool.is_stopping():
             boot = next(boots)
             request = BootRequest(
@@ -105,7 +148,7 @@ class _GroupRun:
                 boot=boot,
                 processor=processor,
                 subjects=self._subjects,
-                large=needs_program_memory(self._group.cells, self._options.subjects),
+                large=self._group.large,
             )
             try:
                 with contextlib.ExitStack() as stack:
@@ -159,7 +202,6 @@ class _GroupRun:
         name = self._group.kind.name
         finding = _finding(error)
         blame = error.blame if isinstance(error, FootholdError) else Blame.INFRASTRUCTURE
-        remedy = error.remedy if isinstance(error, FootholdError | ImageError) else ""
         console = error.console if isinstance(error, GuestError) else ""
         argv = error.argv if isinstance(error, GuestError) else ()
         self._pool.emit(
@@ -167,32 +209,41 @@ class _GroupRun:
                 guest=name,
                 code=finding.code,
                 message=finding.text,
-                remedy=remedy,
+                remedy=_remedy(error),
                 blame=blame.value,
                 console=console,
                 argv=argv,
                 boot=boot,
             )
         )
-        result = Result.ERROR
-        if blame is Blame.UNSUPPORTED:
-            required = name in self._options.require
-            result = Result.FAIL if required else Result.UNSUPPORTED
-            if required:
-                self._results.add_missing(name)
+        is_missing = blame is Blame.UNSUPPORTED and name in self._options.require
+        if is_missing:
+            self._results.add_missing(name)
         for cell in list(self._queue.waiting):
-            verdict = Verdict(
-                cell=cell.id,
-                result=result,
-                seconds=0.0,
-                expected=cell.expected,
-                findings=(finding,),
-                blame=blame,
-                remedy=remedy,
-                console=console,
-                command=cell.command,
-            )
+            verdict = without_guest(cell, error)
+            if is_missing:
+                verdict = replace(verdict, result=Result.FAIL)
             self._record(cell, verdict, boot, booted=False)
+
+
+def without_guest(cell: Cell, error: Exception) -> Verdict:
+    """Return the verdict on a cell whose guest did not boot, or could not stay."""
+    blame = error.blame if isinstance(error, FootholdError) else Blame.INFRASTRUCTURE
+    return Verdict(
+        cell=cell.id,
+        result=Result.UNSUPPORTED if blame is Blame.UNSUPPORTED else Result.ERROR,
+        seconds=0.0,
+        expected=cell.expected,
+        findings=(_finding(error),),
+        blame=blame,
+        remedy=_remedy(error),
+        console=error.console if isinstance(error, GuestError) else "",
+        command=cell.command,
+    )
+
+
+def _remedy(error: Exception) -> str:
+    return error.remedy if isinstance(error, FootholdError | ImageError) else ""
 
 
 @contextlib.contextmanager
@@ -220,8 +271,3 @@ def _finding(error: Exception) -> Finding:
         return error.finding
     code = Code.INFRASTRUCTURE_IMAGE if isinstance(error, ImageError) else Code.INFRASTRUCTURE_HOST
     return Finding(code, str(error))
-
-
-def _boot_names(name: str) -> Iterator[str]:
-    """Name the boots of a guest: each has a directory of its own."""
-    return itertools.chain([name], (f"{name}+{n}" for n in itertools.count(1)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from foothold_lab.harness.model.events import Emit
 from foothold_lab.harness.runner.booted_guest import (
@@ -21,8 +22,32 @@ from foothold_lab.harness.runner.schedule import Job, Schedule
 T = TypeVar("T")
 
 
+class Pool(Protocol):
+    """Gives booted guests to jobs."""
+
+    @property
+    def options(self) -> RunOptions:
+        """How the run is done."""
+
+    @property
+    def emit(self) -> Emit:
+        """Takes the events of the run. Any thread may call it."""
+
+    def is_stopping(self) -> bool:
+        """Say whether the run has been ended early."""
+
+    def boot_names(self, group: str) -> Iterator[str]:
+        """Name the boots for a group of cells, one after another: each has a directory."""
+
+    def boot(self, request: BootRequest) -> contextlib.AbstractContextManager[BootedGuest]:
+        """Return a booted guest for the time of the context. Raises as `boot_guest`."""
+
+
 class GuestPool:
-    """Runs jobs on worker threads, each with a processor for the guests that it boots."""
+    """Runs jobs on worker threads, each with a processor for the guests that it boots.
+
+    A guest is stopped at the end of its context.
+    """
 
     def __init__(self, options: RunOptions, emit: Emit) -> None:
         self.options = options
@@ -55,12 +80,20 @@ class GuestPool:
                 future.result()
         except KeyboardInterrupt:
             schedule.stop()
-            self._live.stop_starting()
-            self.options.builder.stop()
-            self._live.stop_all()
+            self.stop()
             raise
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
+
+    def stop(self) -> None:
+        """Stop all guests and builds, and refuse further ones. Any thread may call it."""
+        self._live.stop_starting()
+        self.options.builder.stop()
+        self._live.stop_all()
+
+    def boot_names(self, group: str) -> Iterator[str]:
+        """Name the boots for a group of cells."""
+        return itertools.chain([group], (f"{group}+{n}" for n in itertools.count(1)))
 
     @contextlib.contextmanager
     def boot(self, request: BootRequest) -> Iterator[BootedGuest]:

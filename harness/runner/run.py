@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from foothold_lab.harness import subjects
 from foothold_lab.harness.guests.catalogue import catalogue, find_guest
@@ -13,7 +14,7 @@ from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import Blame
 from foothold_lab.harness.model.events import Emit
 from foothold_lab.harness.model.verdict import Verdict
-from foothold_lab.harness.runner.guest_cells import CellGroup, Results, run_group
+from foothold_lab.harness.runner.guest_cells import CellGroup, Results, measure_group, run_group
 from foothold_lab.harness.runner.guest_pool import GuestPool
 from foothold_lab.harness.runner.options import PROGRAM_MEMORY, RunOptions, needs_program_memory
 from foothold_lab.harness.runner.references import check_references, compared_with, reference_of
@@ -37,8 +38,44 @@ class RunSummary:
     required_missing: tuple[str, ...] = ()
 
 
-def run_cells(cells: Sequence[Cell], options: RunOptions, emit: Emit) -> RunSummary:
+class Workforce(Protocol):
+    """Runs groups of cells: the processors of this machine, or the workers of a cluster."""
+
+    def run(self, groups: Sequence[CellGroup], results: Results) -> None:
+        """Run groups to the verdicts of all their cells. Stops all guests on KeyboardInterrupt."""
+
+
+class LocalWorkforce:
+    """The processors of this machine."""
+
+    def __init__(self, options: RunOptions, emit: Emit) -> None:
+        self._options = options
+        self._pool = GuestPool(options, emit)
+
+    def run(self, groups: Sequence[CellGroup], results: Results) -> None:
+        """Run groups side by side, each on a processor of its own."""
+        self._pool.run(
+            self._jobs(groups),
+            lambda group, processor: run_group(group, processor, self._pool, results),
+        )
+
+    def measure(self, groups: Sequence[CellGroup], results: Results) -> None:
+        """Boot the guests of groups side by side, each on a processor of its own."""
+        self._pool.run(
+            self._jobs(groups),
+            lambda group, processor: measure_group(group, processor, self._pool, results),
+        )
+
+    def _jobs(self, groups: Sequence[CellGroup]) -> Sequence[Job[CellGroup]]:
+        return [estimate(group, self._options) for group in groups]
+
+
+def run_cells(
+    cells: Sequence[Cell], options: RunOptions, emit: Emit, workforce: Workforce | None = None
+) -> RunSummary:
     """Run all cells, with one boot for all cells of a guest, and emit every event.
+
+    They run on the processors of this machine, if no other workforce is given.
 
     Guests with cells that are compared with those of another guest run after all others, so that
     the verdict is the same however many guests run at once. Raises UsageError if the cell with which
@@ -50,19 +87,15 @@ def run_cells(cells: Sequence[Cell], options: RunOptions, emit: Emit) -> RunSumm
     started = time.monotonic()
     check_references({cell.id: cell for cell in cells})
     emit(_run_started(cells, options))
-    pool = GuestPool(options, emit)
+    workforce = workforce or LocalWorkforce(options, emit)
     results = Results(emit, keep=frozenset(map(reference_of, cells)))
     interrupted = False
-
-    def run(groups: Sequence[CellGroup]) -> None:
-        jobs = [_job(group, options) for group in groups if group.cells]
-        pool.run(jobs, lambda group, processor: run_group(group, processor, pool, results))
-
-    groups = _groups(cells, options)
+    groups = group_cells(cells, options)
     compared = [group for group in groups if any(map(reference_of, group.cells))]
     try:
-        run([group for group in groups if group not in compared])
-        run([_compared(group, results) for group in compared])
+        workforce.run([group for group in groups if group not in compared], results)
+        judged = [_compared(group, results) for group in compared]
+        workforce.run([group for group in judged if group.cells], results)
     except KeyboardInterrupt:
         interrupted = True
     summary = RunSummary(
@@ -92,14 +125,20 @@ def _run_started(cells: Sequence[Cell], options: RunOptions) -> events.RunStarte
     )
 
 
-def _groups(cells: Sequence[Cell], options: RunOptions) -> Sequence[CellGroup]:
+def group_cells(cells: Sequence[Cell], options: RunOptions) -> Sequence[CellGroup]:
+    """Group cells by guest and root file system: those of a group share its boots."""
     kinds = catalogue(options.builder, options.custom_kernels)
     groups: dict[tuple[str, Root], list[Cell]] = {}
     for cell in cells:
         root = options.subjects[cell.subject].root
         groups.setdefault((cell.guest, root), []).append(cell)
     return [
-        CellGroup(find_guest(kinds, name, options.machines), root, each)
+        CellGroup(
+            kind=find_guest(kinds, name, options.machines),
+            root=root,
+            cells=each,
+            large=needs_program_memory(each, options.subjects),
+        )
         for (name, root), each in groups.items()
     ]
 
@@ -119,11 +158,11 @@ def _compared(group: CellGroup, results: Results) -> CellGroup:
     return replace(group, cells=cells)
 
 
-def _job(group: CellGroup, options: RunOptions) -> Job[CellGroup]:
+def estimate(group: CellGroup, options: RunOptions) -> Job[CellGroup]:
     """Estimate how long a group takes, and how much memory its guest needs."""
     kind = group.kind
     memory = kind.memory
-    if memory and needs_program_memory(group.cells, options.subjects):
+    if memory and group.large:
         memory += PROGRAM_MEMORY
     # a first run consists of builds, and a build of downloads
     build = (options.builder.download_size(kind.images) >> 20) * BUILD_SECONDS

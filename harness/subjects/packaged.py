@@ -99,6 +99,7 @@ _HERE: Mapping[str, PackagedProgram] = {
         ready_pattern="^hello$", package="erlang-base",
         environment={"ROOTDIR": f"{IMAGE}/usr/lib/erlang", "BINDIR": f"{IMAGE}/bin", "EMU": "beam",
          "PROGNAME": "erl"},
+        timeout=60.0,  # it compiles its modules first: 40 s in UML on a busy machine (measured)
     ),
     "luajit-hello": PackagedProgram(
         title="LuaJIT", image="luajit",

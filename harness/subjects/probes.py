@@ -19,7 +19,7 @@ GROUPS = (
 )  # fmt: skip
 # each with its timeout, in seconds: one that hangs its guest must not hold up the run for long
 LONE_PROBES: Mapping[str, float] = {"memory/io-uring-over-fork": 3.0, "mmap/scattered-pages": 20.0}
-_TIMEOUT = 60.0  # seconds: the program ends a probe that hangs, after 10
+_TIMEOUT = 120.0  # seconds: the program ends a probe that hangs, after 30
 
 
 def subject_of_probe(probe: str) -> str:

@@ -147,6 +147,7 @@ def _copy(source: Path, target: Path, *, shared: bool) -> None:
         target.mkdir(exist_ok=True)
         target.chmod(mode | (0o755 if shared else 0o700))
         return
+    target.unlink(missing_ok=True)  # an earlier copy cannot be written, and may still be mapped
     shutil.copy2(source, target)
     if shared:
         target.chmod(mode | (0o555 if mode & 0o100 else 0o444))
@@ -201,15 +202,44 @@ def hash_of(path: Path) -> str:
         return ""
 
 
-def copy_into_guest(guest: Guest, share: Path, subject: Subject) -> None:
+def content(subject: Subject) -> Mapping[str, str]:
+    """Return what identifies each file and link of a subject, by its name in the share."""
+    files = {
+        name: f"{hash_of(path)} {path.stat().st_mode:o}" if path.exists() else ""
+        for name, path in subject.files.items()
+    }
+    return {**files, **subject.links}
+
+
+def _mode(one: str) -> str:
+    """Return the mode of a file in a content."""
+    return one.rpartition(" ")[2]
+
+
+def copy_into_guest(
+    guest: Guest, share: Path, subject: Subject, known: Mapping[str, str] | None = None
+) -> None:
     """Copy the files of a subject into a guest that has booted.
 
-    `share` is the directory that the guest was given. Raises UsageError for a file that cannot be
-    read, GuestError if the guest refuses it.
+    `share` is the directory that the guest was given. `known` is the `content` that the guest has:
+    then only files that differ are copied, if no name was added and no mode has changed. Raises
+    UsageError for a file that cannot be read, GuestError if the guest refuses it.
     """
-    deploy(share, (for_guest(subject, guest.paths),))
-    if (share / subject.place).exists() and not guest.capabilities.shares_live:
-        guest.push(share / subject.place, f"{guest.paths.share}/{subject.place}")
+    new, known = content(subject), known or {}
+    changed = {name for name in new if known.get(name) != new[name]}
+    # one file is copied without its mode
+    has_modes = all(_mode(known.get(name, "")) == _mode(new[name]) for name in changed)
+    alone = changed if new.keys() <= known.keys() and has_modes else None
+    subject = for_guest(subject, guest.paths)
+    if alone is not None:
+        kept = {name: path for name, path in subject.files.items() if name in alone}
+        subject = replace(subject, files=kept, links={})
+    deploy(share, (subject,))
+    place = share / subject.place
+    if guest.capabilities.shares_live or not place.exists():
+        return
+    for name in subject.files if alone is not None else ("",):
+        guest.push(place / name, f"{guest.paths.share}/{subject.place}/{name}".rstrip("/"))
 
 
 def command(subject: Subject, cell: Cell, paths: GuestPaths, *, trace: bool) -> tuple[str, ...]:
@@ -452,14 +482,17 @@ def can_run(
 
     `others` are the guests that can. Without `machines` those of the guest are not known yet.
     """
-    image = parse_container(guest) is not None
+    image = parse_container(guest)
     if subject.reports and image:
         return Support(
             False,
             "the allocator needs the Python of a root file system of Foothold",
-            "take the guest docker, or give a program: --subject",
+            f"take the guest {image.engine}, or give a program: --subject",
         )
-    if subject.of_guest and not (support := _can_run_of_guest(subject, guest, image=image)).ok:
+    if (
+        subject.of_guest
+        and not (support := _can_run_of_guest(subject, guest, image=bool(image))).ok
+    ):
         return support
     if not machines:
         return Support(True)
@@ -498,7 +531,7 @@ def _can_run_of_guest(subject: Subject, guest: str, *, image: bool) -> Support:
         return Support(
             False,
             "only the image of a container has an entrypoint",
-            f"take a guest docker:IMAGE, or name a program: --subject {OF_GUEST}/PATH",
+            f"take a guest docker:IMAGE or podman:IMAGE, or name a program: --subject {OF_GUEST}/PATH",
         )
     return Support(True)
 
@@ -509,7 +542,7 @@ def can_judge_under(subject: Subject, ceiling: int | None) -> Support:
     The kernel maps the program itself before its first instruction, and knows no ceiling. A real
     address space that ends there has no room for a program that is linked, or reaches, above it.
     """
-    program = Path(subject.argv[0]) if subject.argv else None
+    program = program_source(subject)
     if ceiling is None or program is None or subject.of_guest or not program.is_file():
         return Support(True)
     try:
@@ -521,11 +554,23 @@ def can_judge_under(subject: Subject, ceiling: int | None) -> Support:
         return Support(True)
     return Support(
         False,
-        f"the kernel maps {program.name} up to {end:#x} when it executes it, above the imitated "
+        f"the kernel maps {Path(subject.argv[0]).name} up to {end:#x} when it executes it, above the imitated "
         f"ceiling {ceiling:#x}; a real address space that ends there cannot execute it",
         "take a guest whose address space really ends there (`foothold atlas` lists them), or link "
         "the program at lower addresses",
     )
+
+
+def program_source(subject: Subject) -> Path | None:
+    """Return the file of this machine that is the program of a subject: where its files come from,
+    or its own path. None without a command line.
+    """
+    if not subject.argv:
+        return None
+    name = f"{ROOT}{subject.argv[0]}"
+    if leads_to := subject.links.get(name):
+        name = os.path.normpath(Path(name).parent / leads_to)
+    return subject.files.get(name, Path(subject.argv[0]))
 
 
 def subject_name(program: str) -> str:

@@ -53,6 +53,8 @@ class FrameKind(bytes, Enum):
     MAPS = b"m"
     """A request for /proc/PID/maps, and the answer."""
     # from the agent
+    READY = b"p"
+    """Empty: it has the key, and nothing of the subject runs yet. `Frames` keeps it to itself."""
     STARTED = b"s"
     """{"pid":N,"page_size":N}: the subject starts; the size of a page of its kernel in bytes."""
     STDOUT = b"o"
@@ -122,7 +124,7 @@ class Frames:
         self._buffer = bytearray()
 
     def take(self, data: bytes) -> Iterator[tuple[FrameKind, bytes]]:
-        """Return the frames that are complete, as (kind, payload).
+        """Return the frames that are complete, as (kind, payload), without READY.
 
         Raises LostContactError if the first bytes are not those of the agent, or for a kind or a
         length that it does not send; SubjectError for later bytes that the agent did not write: the
@@ -143,7 +145,8 @@ class Frames:
                 raise self._foreign(f"a frame of kind {letter!r} without the seal of the agent")
             self._count += 1
             del self._buffer[:end]
-            yield FrameKind(letter), payload
+            if letter != FrameKind.READY:
+                yield FrameKind(letter), payload
 
     def _foreign(self, what: str) -> SubjectError | LostContactError:
         if not self._count:

@@ -219,7 +219,7 @@ def measured(stream: Stream, deadline: Deadline) -> Facts:
         while len(answer) <= LARGEST and (data := stream.receive(deadline)):
             answer += data
     except (OSError, TimeoutError) as error:
-        what = f"the agent does not answer: {error}"
+        what = f"the agent does not answer: {str(error) or 'the time for it is over'}"
         raise GuestError(what, code=Code.GUEST_PROTOCOL) from error
     return parse_facts(answer)
 
