@@ -2,8 +2,9 @@
 
 `python -m tests.engine COMMAND…` runs COMMAND with an engine and stops the engine that it started. If
 there is no engine and this user may not start one, COMMAND runs without: the tests that need an
-engine are skipped and name the reason. Before COMMAND, `--install` installs Debian's engine if there is
-none, and `--no-seccomp` starts an engine whose seccomp profile allows its containers every call.
+engine are skipped and name the reason. Podman, if it is installed, gets a storage of its own, which is
+removed afterwards. Before COMMAND, `--install` installs Debian's engines if there are none, and
+`--no-seccomp` starts an engine whose seccomp profile allows its containers every call.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -21,7 +23,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = "docker.io"
+# program -> Debian's package
+PACKAGES = {"dockerd": "docker.io", "podman": "podman"}
+LOW = 4096  # files and processes of a container of Podman, which any machine allows
 SECONDS = 60  # an engine answers after 2 s, in a slow container after 10 s (measured)
 
 
@@ -38,11 +42,43 @@ def answers(address: str | None = None) -> bool:
 
 
 def install() -> None:
-    """Install the engine from Debian's package."""
-    say(f"installing {PACKAGE}")
+    """Install the engines that are missing from Debian's packages."""
+    wanted = [package for program, package in PACKAGES.items() if not shutil.which(program)]
+    if not wanted:
+        return
+    say(f"installing {' '.join(wanted)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for argv in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", PACKAGE]):
+    options = ["-y", "-qq", "--no-install-recommends"]
+    for argv in (["apt-get", "update", "-qq"], ["apt-get", "install", *options, *wanted]):
         subprocess.run(argv, env=environment, stdout=subprocess.DEVNULL, check=False)
+
+
+@contextlib.contextmanager
+def podman_storage() -> Iterator[None]:
+    """Give Podman a storage that is removed afterwards, and containers the limits of this process:
+    root of a machine that is itself confined may not raise them.
+    """
+    if os.geteuid() != 0 or not shutil.which("podman"):
+        yield
+        return
+    hard = {
+        name: resource.getrlimit(number)[1]
+        for name, number in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))
+    }
+    with tempfile.TemporaryDirectory(prefix="foothold-podman-storage-") as folder:
+        storage, containers = Path(folder, "storage.conf"), Path(folder, "containers.conf")
+        storage.write_text(
+            f'[storage]\ndriver = "overlay"\nrunroot = "{folder}/run"\ngraphroot = "{folder}/graph"\n'
+        )
+        low = {name: min(most if most >= 0 else LOW, LOW) for name, most in hard.items()}
+        limits = [f"{name}={most}:{most}" for name, most in low.items()]
+        containers.write_text(f"[containers]\ndefault_ulimits = {json.dumps(limits)}\n")
+        os.environ["CONTAINERS_STORAGE_CONF"] = str(storage)
+        os.environ["CONTAINERS_CONF"] = str(containers)
+        try:
+            yield
+        finally:
+            subprocess.run(["podman", "rm", "-fa"], stdout=subprocess.DEVNULL, check=False)
 
 
 @contextlib.contextmanager
@@ -121,14 +157,13 @@ def say(text: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Run a command with a Docker engine.")
     parser.add_argument(
-        "--install", action="store_true", help=f"install {PACKAGE} if there is none"
+        "--install", action="store_true", help="install Debian's engines if there are none"
     )
     parser.add_argument("--no-seccomp", action="store_true", help="allow containers every call")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args()
     if given.install:
         os.environ["FOOTHOLD_TEST_INSTALL"] = "1"  # see tests/browser/chromium.py
-        if not answers() and not shutil.which("dockerd"):
-            install()
-    with engine(seccomp=not given.no_seccomp):
+        install()
+    with podman_storage(), engine(seccomp=not given.no_seccomp):
         raise SystemExit(run(given.command))

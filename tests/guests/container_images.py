@@ -145,9 +145,11 @@ def registry(files: Mapping[str, Path]) -> Iterator[Registry]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield Registry(f"127.0.0.1:{server.server_port}/served", digest, requested)
-        server.shutdown()
-        thread.join()
+        try:
+            yield Registry(f"127.0.0.1:{server.server_port}/served", digest, requested)
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def _config(layer: bytes, settings: Mapping[str, object], architecture: str) -> bytes:

@@ -45,6 +45,11 @@ class Person:
         self.tty.expect(pattern)
         return str(self.tty.before)
 
+    def starts_to_sleep(self) -> None:
+        """Start a program that sleeps, and wait until it is in the foreground: a shell ignores Ctrl-Z."""
+        self.tty.sendline("sh -c 'echo fore''ground; exec sleep 1000'")
+        self.tty.expect_exact("foreground")
+
     def types(self, line: str, prompt: str = PROMPT) -> str:
         """Type a line, and return what is there before the next prompt."""
         self.tty.sendline(line)

@@ -13,9 +13,9 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath, Result
 from foothold_lab.harness.subjects.subject import of_program
-from foothold_lab.images import compiler
+from foothold_lab.images import compiler, rootfs
 from foothold_lab.images.builder import Builder
-from foothold_lab.images.debian_arch import PORTS
+from foothold_lab.images.debian_arch import AMD64, PORTS, Port
 from tests.guests.conftest import dynamic_compiler, happen
 
 LOW, HIGH = (ReservationPath.LOW, Outcome.ALLOCATES), (ReservationPath.HIGH, Outcome.ALLOCATES)
@@ -58,8 +58,10 @@ MACHINES = [
     ("qemu-user-mips64el", 47, 4, True, HIGH, HIGH),
     ("qemu-user-s390x-10.0", 47, 4, True, HIGH, HIGH),
 ]
-# as ppc64le-64k, or slow: the first boots without a snapshot
-WEEKLY = ("qemu-mips64el", "qemu-armhf", "qemu-ppc64le", "qemu-loong64")
+# those of the plan `weekly`; the first boots without a snapshot
+WEEKLY = (
+    "qemu-mips64el", "qemu-armhf", "qemu-ppc64le", "qemu-ppc64le-64k", "qemu-loong64", "qemu-s390x",
+)  # fmt: skip
 # pages that are not of 4 KiB
 PAGES = {"16k": 16 << 10, "64k": 64 << 10, "qemu-mips64el": 16 << 10, "qemu-loong64": 16 << 10}
 # a large reservation at a hint, some of it used: what a runtime does, as short as can be
@@ -238,3 +240,30 @@ def test_a_program_of_another_machine(
         assert "256M --- at 0x" in verdict.observed.evidence["trace"]
     booted = {each.guest for each in run.events if isinstance(each, events.GuestBooting)}
     assert booted == set(guests)  # nobody else is even started
+
+
+# compiles constants whose size differs from machine to machine, and prints what a .pyc has of them
+COMPILE = """
+import marshal
+source = "def f(a=1 << 31, b=-1 << 63, *, c=2**100): return [a * 1.5, b'abc', 'é', {1, 2 << 40}, c]"
+print(marshal.dumps(compile(source, 'module.py', 'exec')).hex())
+"""
+
+
+@pytest.mark.parametrize(
+    "port",
+    [each for each in PORTS.values() if each.foreign and each.suite == AMD64.suite],
+    ids=lambda port: port.name,
+)
+def test_bytecode_does_not_depend_on_the_machine(port: Port, builder: Builder) -> None:
+    """So the Python of this machine compiles the library of a port, without an emulator."""
+    compiled = [
+        rootfs.run_python(
+            each,
+            builder.image(each.image("userland")),
+            builder.image(each.emulators) if each.foreign else None,
+            *("-c", COMPILE),
+        )
+        for each in (AMD64, port)
+    ]
+    assert compiled[0] == compiled[1]

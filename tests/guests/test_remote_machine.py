@@ -219,6 +219,7 @@ def test_a_program_gets_its_files_and_what_it_writes_is_kept(
     assert not server.left()
 
 
+@pytest.mark.weekly
 def test_packaged_runtimes_bring_their_libraries(
     server: SshServer, builder: Builder, tmp_path: Path
 ) -> None:

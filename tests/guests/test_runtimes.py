@@ -64,6 +64,7 @@ def judged(
     return {each.cell: each.verdict for each in seen if isinstance(each, events.CellFinished)}
 
 
+@pytest.mark.weekly
 def test_thread_sanitizer_dies_of_32_random_bits(builder: Builder, tmp_path: Path) -> None:
     """Its runtime of gcc 12 knows where programs are with 28 bits of ASLR. Distributions ship 32, with
     which the kernel places a program elsewhere: google/sanitizers#1716. The runtime names the mapping
@@ -124,6 +125,7 @@ def test_a_runtime_starts_where_its_addresses_exist(builder: Builder, tmp_path: 
             assert asan.outcome is Outcome.STARTS
 
 
+@pytest.mark.weekly
 def test_a_runtime_of_another_machine_in_39_bits(builder: Builder, tmp_path: Path) -> None:
     """Its image is a disk of a foreign kernel's, and simply there for an emulator."""
     guests = ("qemu-riscv64-sv39", "qemu-user-riscv64-39bit")

@@ -17,7 +17,7 @@ from tests.guests.conftest import Sit
 from tests.guests.person import PROMPT
 
 SHELL = [sys.executable, "-m", "foothold_lab.harness.cli", "shell"]
-GUESTS = ("native", "uml-bookworm", "uml-testing", "qemu-x86_64", "docker")
+GUESTS = ("native", "uml-bookworm", "uml-testing", "qemu-x86_64", "docker", "podman")
 
 
 @pytest.fixture
@@ -47,14 +47,12 @@ def test_a_person_at_a_terminal(
     person.tty.setwinsize(51, 132)
     assert "51 132" in person.types("stty size")
 
-    person.tty.sendline("sleep 1000")
-    person.tty.expect_exact("sleep 1000")
+    person.starts_to_sleep()
     person.tty.send("\x03")
     person.sees(PROMPT)
     assert "130" in person.types("echo $?")
 
-    person.tty.sendline("sleep 1000")
-    person.tty.expect_exact("sleep 1000")
+    person.starts_to_sleep()
     person.tty.send("\x1a")
     person.tty.expect("Stopped")
     person.sees(PROMPT)

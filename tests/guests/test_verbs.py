@@ -23,7 +23,7 @@ print(resource.getrlimit(resource.RLIMIT_AS)[0], os.getpgid(0) == os.getpid(), s
 print("and on stderr", file=sys.stderr)
 sys.exit(7)
 """
-pytestmark = pytest.mark.foothold_guest("native", "docker", "qemu-x86_64", *UML)
+pytestmark = pytest.mark.foothold_guest("native", "docker", "podman", "qemu-x86_64", *UML)
 
 
 def test_open_push_pull_and_diagnose(foothold_guest: OpenGuest, tmp_path: Path) -> None:

@@ -243,6 +243,20 @@ def test_brings_the_agents_of_all_machines(installed: Installation) -> None:
     assert installed.run("python", "-c", code).stdout == f"[]\n{len(PORTS) + 1}\n"
 
 
+@pytest.mark.weekly
+@pytest.mark.parametrize("version", ["3.11", "3.14"])
+@pytest.mark.parametrize("libc", ["gnu", "musl"])
+def test_every_dependency_has_a_wheel(version: str, libc: str) -> None:
+    """On Alpine as on Debian, pip compiles nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "uv", "pip", "compile", "-q", "--only-binary", ":all:",
+         "--python-platform", f"x86_64-unknown-linux-{libc}", "--python-version", version, "pyproject.toml"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "pydantic-core==" in done.stdout
+
+
 def test_importing_the_package_is_cheap(installed: Installation) -> None:
     code = "import sys, foothold_lab; print(*(m for m in sys.modules if 'foothold_lab.' in m))"
     assert installed.run("python", "-c", code).stdout == "\n"

@@ -20,6 +20,7 @@ def check(verdicts: Mapping[str, Verdict]) -> None:
     assert any(verdict.result is Result.PASS for verdict in native)
 
 
+@pytest.mark.weekly
 def test_servers_and_scripts_start_for_the_stated_reason(builder: Builder, tmp_path: Path) -> None:
     """Six small programs, natively and in UML: several in one guest, each in a fresh directory."""
     verdicts = run_plan("wild", builder, tmp_path / "run", Selection(tags=("quick",)))

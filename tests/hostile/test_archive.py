@@ -21,7 +21,7 @@ from foothold_lab.images.errors import ImageError, NoSpace
 from foothold_lab.images.manifest import File, Manifest
 from foothold_lab.images.progress import no_progress
 from foothold_lab.images.recipes import Materials, Recipe
-from foothold_lab.images.transfer import AnotherVersion, Transfer, pack, unpack
+from foothold_lab.images.transfer import AnotherVersion, Transfer, pack, pack_some, unpack
 
 PROGRAM = Path("/bin/true").resolve()
 pytestmark = pytest.mark.skipif(
@@ -123,6 +123,23 @@ def test_a_store_at_another_path_has_programs_that_run(
 
 def test_packs_the_named_images_and_what_they_need(tmp_path: Path, store: Builder) -> None:
     assert pack(store, tmp_path / "root", "1", ["root"]).images == ("root", "tool")
+
+
+def test_packs_the_named_images_alone_for_one_that_has_what_they_need(
+    tmp_path: Path, store: Builder
+) -> None:
+    other = builder(tmp_path / "other")
+    tool = other.image("tool")
+    assert other.missing(["root"]) == ["root"]
+    assert set(builder(tmp_path / "third").missing(["root"])) == {"root", "tool"}
+    with (tmp_path / "pack").open("xb") as out:
+        done = pack_some(store, out, "1", ["root", "unknown"])
+    assert done.images == ("root",)
+    assert take(other, tmp_path / "pack", done.sha256).images == ("root",)
+    assert builder(tmp_path / "other").missing(["root"]) == []
+    assert other.image("tool") == tool
+    with pytest.raises(ImageError, match="has no images"):
+        pack_some(store, io.BytesIO(), "1", ["unknown"])
 
 
 def test_a_moved_store_is_refused_and_packing_it_corrects_it(

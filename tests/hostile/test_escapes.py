@@ -164,7 +164,7 @@ def test_commands_that_read_the_history_print_text(
     reported(RunDirectoryReporter(directory), a_run(evil, directory))
     shown = str(directory)
     for words, code in (
-        (("history", "--add", shown, "--history", history), 0),
+        (("history", "import", shown, "--history", history), 0),
         (("show", shown, "--json"), 0),
         (("compare", shown, shown), 0),
         (("compare", shown, shown, "--json"), 0),

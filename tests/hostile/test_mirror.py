@@ -14,8 +14,10 @@ from foothold_lab.harness.cli.context import FAILED, OK
 from foothold_lab.harness.cli.main import main
 from foothold_lab.images import apt, catalogue, own_apt
 from foothold_lab.images.apt import Apt, Deb, PackageSet
+from foothold_lab.images.builder import Builder
 from foothold_lab.images.cache import Cache
 from foothold_lab.images.errors import ImageError
+from foothold_lab.images.recipes import Materials, Recipe
 from tests import debian_archive
 from tests.debian_archive import SUITE, Archive, Mirror, serve
 
@@ -260,3 +262,46 @@ def test_downloads_no_dependency_that_the_set_leaves_out(
     one.fetch(wanted, one.resolve(wanted))
     assert [path.name for path in one.debs.iterdir()] == ["program_1.0_amd64.deb"]
     assert not [path for path in mirror.requests if "library" in path]
+
+
+def test_two_images_of_one_suite_share_a_download(
+    tmp_path: Path, archive: Archive, mirror: Mirror
+) -> None:
+    """Two emulators share 50 packages, and are built at the same time."""
+    one = Apt(Cache(tmp_path / "cache"))
+    debs = one.resolve(WANTED)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: one.fetch(WANTED, debs), range(2)))
+    assert len([path for path in mirror.requests if path.endswith(".deb")]) == 1
+
+
+def make_image(materials: Materials, out: Path) -> None:
+    (out / "image").touch()
+
+
+def test_what_was_downloaded_for_images_is_removed(
+    tmp_path: Path, archive: Archive, mirror: Mirror
+) -> None:
+    """Packages were a sixth of the disk that the default plan took."""
+    cache = Cache(tmp_path / "cache")
+    names = ("one", "other")
+    recipes = {each: Recipe(name=each, make=make_image, packages=WANTED, space=0) for each in names}
+    builder = Builder(cache, recipes=recipes)
+    downloads = tmp_path / "cache" / "debs"
+    for name in names:
+        builder.image(name)
+        assert [path.name for path in downloads.iterdir()] == ["base_1.0_amd64.deb"]
+    with cache.downloads_kept():  # as a build of another process does
+        builder.discard_downloads()
+        assert list(downloads.iterdir())
+        assert stamps(cache.root)
+        [removal] = Cache(tmp_path / "cache").prune(frozenset(cache.directories()))[-1:]
+        assert removal.obstacle == "a build uses it"
+    follower = Builder(cache, recipes=recipes)
+    follower.image("one")  # built already: its packages may be another builder's
+    follower.discard_downloads()
+    assert list(downloads.iterdir())
+    cache.prune(frozenset(cache.directories()))
+    assert not list(downloads.iterdir())
+    assert not stamps(cache.root)
+    assert len([path for path in mirror.requests if path.endswith(".deb")]) == 1

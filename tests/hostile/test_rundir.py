@@ -296,7 +296,7 @@ def test_trust_and_the_own_history_repeat_a_cell(
     directory = tmp_path / "run"
     run_native(directory, Path("/bin/true"))
     assert main.main(["repro", str(directory), "native/none/true", "--trust"]) == 0
-    assert main.main(["history", "--add", str(directory)]) == 0, capsys.readouterr().err
+    assert main.main(["history", "import", str(directory)]) == 0, capsys.readouterr().err
     assert main.main(["repro", str(directory), "native/none/true"]) == 2
     run_native(tmp_path / "own", Path("/bin/true"), "--history", str(state / "foothold/history.db"))
     assert main.main(["repro", str(tmp_path / "own"), "native/none/true"]) == 0

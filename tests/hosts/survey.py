@@ -1,16 +1,21 @@
-"""What each host can do: runs the default plan on it, and writes the table of docs/hosts.md.
+"""What each host can do: runs README's two commands on it, and writes the table of docs/hosts.md.
 
-`python -m tests.hosts.survey [HOST[:USER]]...` measures the hosts (as root) and writes the table.
+`python -m tests.hosts.survey [--tests quick|all|none] [HOST[:USER]]...` measures the hosts (as root)
+and writes the table.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,29 @@ from foothold_lab.images.mirror import find_mirror
 from tests.hosts.machine import DISTRIBUTIONS, USERS, Machine, machine
 
 PAGE = Path(__file__).parents[2] / "docs/hosts.md"
-_RULE = "|---|---|---|---|---|---|---|\n"  # below the head of the table
+_RULE = "|---|---|---|---|---|---|---|---|\n"  # below the head of the table
+# `./foothold test` with these words; None: it is not run
+TESTS: Mapping[str, tuple[str, ...] | None] = {"none": None, "quick": ("--quick",), "all": ()}
+_COUNT = re.compile(r"(\d+) (passed|failed|errors?)\b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tests:
+    """How `./foothold test` ended. `output` has what failed."""
+
+    words: tuple[str, ...]
+    status: int
+    seconds: float
+    counts: Mapping[str, int]
+    output: str
+
+    def __str__(self) -> str:
+        """Return the cell of the table."""
+        failed = sum(self.counts.values()) - self.counts["passed"]
+        what = " ".join(("./foothold test", *self.words))
+        end = "" if self.status == 0 else f", status {self.status}"
+        text = f"{self.counts['passed']} passed, {failed} failed{end}"
+        return f"`{what}`: {text}, {self.seconds:.0f} s"
 
 
 def prepare(host: Machine, user: str) -> None:
@@ -46,8 +73,28 @@ def unsupported(summary: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def rows(name: str) -> Iterator[str]:
-    """Measure a host (`ubuntu`, or `ubuntu:user` for one user) from nothing, and yield its rows."""
+def run_tests(host: Machine, user: str, words: tuple[str, ...]) -> Tests:
+    """Run `./foothold test` and count its tests, in all its environments."""
+    started = time.monotonic()
+    done = host.run(user, "./foothold", "test", *words)
+    lines = [each for each in done.stdout.splitlines() if re.search(r" in \d[\d.]*s\b", each)]
+    counts = Counter({"passed": 0})
+    for number, what in _COUNT.findall("\n".join(lines)):
+        counts[what.rstrip("s")] += int(number)
+    return Tests(
+        words=words,
+        status=done.returncode,
+        seconds=time.monotonic() - started,
+        counts=counts,
+        output=done.stdout + done.stderr,
+    )
+
+
+def rows(name: str, words: tuple[str, ...] | None) -> Iterator[str]:
+    """Measure a host (`ubuntu`, or `ubuntu:user` for one user) from nothing, and yield its rows.
+
+    Afterwards `./foothold test` runs with these words, unless they are None.
+    """
     name, _, chosen = name.partition(":")
     for user in [chosen] if chosen else USERS:
         with (
@@ -58,7 +105,11 @@ def rows(name: str) -> Iterator[str]:
             prepare(host, user)
             done, summary = run_default_plan(host, user)
             seconds = time.monotonic() - started
-            yield _row(host, user, done.returncode, seconds, summary)
+            end = (done.returncode, seconds)
+            tests = None if words is None else run_tests(host, user, words)
+            if tests and tests.status:
+                sys.stderr.write(tests.output)
+            yield _row(host, user, end, summary, tests)
 
 
 def with_row(page: str, row: str) -> str:
@@ -75,19 +126,31 @@ def _host_and_user(row: str) -> tuple[str, str]:
     return cells[1], cells[3]
 
 
-def _row(host: Machine, user: str, status: int, seconds: float, summary: Mapping[str, Any]) -> str:
+def _row(
+    host: Machine,
+    user: str,
+    end: tuple[int, float],
+    summary: Mapping[str, Any],
+    tests: Tests | None,
+) -> str:
+    status, seconds = end
     counts = summary.get("counts", {})
     why = "; ".join(f"`{guest}`: {reason}" for guest, reason in unsupported(summary).items())
     return (
         f"| {host.distribution.title} | {summary['provenance']['python']} | {user} "
         f"| {'yes' if status == 0 else f'no (status {status})'} | {seconds:.0f} "
-        f"| {counts['pass']} passed, {counts['fail'] + counts['error']} failed | {why or '-'} |"
+        f"| {counts['pass']} passed, {counts['fail'] + counts['error']} failed "
+        f"| {tests or 'not run'} | {why or '-'} |"
     )
 
 
 if __name__ == "__main__":
-    for each in sys.argv[1:] or DISTRIBUTIONS:
-        for row in rows(each):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("hosts", nargs="*", default=list(DISTRIBUTIONS), metavar="HOST[:USER]")
+    parser.add_argument("--tests", choices=TESTS, default="quick", help="default: quick")
+    chosen = parser.parse_args()
+    for each in chosen.hosts:
+        for row in rows(each, TESTS[chosen.tests]):
             sys.stdout.write(f"{row}\n")
             sys.stdout.flush()
             PAGE.write_text(with_row(PAGE.read_text(), row))

@@ -2,7 +2,8 @@
 
 Seconds, sizes of files, identifiers of runs and addresses that a kernel chose differ between two
 runs, so each becomes one word. `…` stands for any text in a line, and alone on a line for any lines. Guests finish in any order, so
-verdicts are sorted. The lines that report the state of a guest may be left out of a page.
+verdicts are sorted. The lines that report the state of a guest may be left out of a page. Those that
+report the building of images depend on the store, so they may be missing on either side.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 
 _READY = re.compile(r"\S+: (ready in|unsupported: )")
+_BUILDING = re.compile(r"(building|built|downloading|downloaded|unpacking|waiting for) ")
 _VERDICT = re.compile(r"(pass|fail|error|unsupported)\s+\S+/")
 _VARYING = (
     (re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]"), ""),
@@ -37,6 +39,8 @@ def difference(shown: str, printed: str) -> str:
     wanted, got = _lines(shown), _lines(printed)
     if not any(map(_READY.match, wanted)):
         got = [line for line in got if not _READY.match(line)]
+    got = [line for line in got if line in wanted or not _BUILDING.match(line)]
+    wanted = [line for line in wanted if line in got or not _BUILDING.match(line)]
     position, skipping = 0, False
     for line in wanted:
         if line == "…":

@@ -69,6 +69,9 @@ def mistake_of(line: str) -> str:
         ("pass   b/none/x  1 s\n…", "pass   a/none/x  1 s\npass   b/none/x  1 s\nc", True),
         ("pass   a/none/x  1 s\n…", "fail   a/none/x  1 s", False),
         ("1 cell: 1 passed", "uml-6.1: ready in 3 s\n1 cell: 1 passed", True),
+        ("building a\nx", "building a\nbuilt a in 3.0 s: 2 MiB\nx", True),
+        ("building a\nx", "waiting for another process that is building a\nx", True),
+        ("building a\nx", "building a\ny", False),
     ],
 )  # fmt: skip
 def test_what_a_page_shows_is_compared(shown: str, printed: str, agree: bool) -> None:

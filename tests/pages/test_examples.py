@@ -10,7 +10,7 @@ import pytest
 from foothold_lab.images.builder import Builder
 from tests.pages.blocks import BLOCKS, Block
 from tests.pages.comparison import difference
-from tests.pages.workspace import Workspace, fill, lay_out, needs_terminal
+from tests.pages.workspace import SECONDS, Workspace, fill, lay_out, needs_terminal
 
 pytestmark = pytest.mark.guests
 Open = Callable[[str], Workspace]
@@ -35,7 +35,9 @@ def blocks(*languages: str) -> list[object]:
         pytest.param(
             block,
             id=block.name,
-            marks=[getattr(pytest.mark, mark) for mark in [block.settings.get("when")] if mark],
+            marks=[pytest.mark.weekly, pytest.mark.timeout(SECONDS)]
+            if "when" in block.settings
+            else [],
         )
         for block in BLOCKS
         if block.language in languages

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="no git here")
+
 ROOT = Path(__file__).parents[2]
 IDENTITY = ("-c", "user.name=A", "-c", "user.email=a@b.invalid", "-c", "commit.gpgsign=false")
 

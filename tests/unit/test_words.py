@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 AVOIDED = re.compile(
-    r"\b(whoever|whatever|(?<![`\"=])nobody(?![`\"])|somebody|(is|are) told|(?<!there )is no(?! longer)|there is none"
+    r"\b(whoever|whatever|(?<![`\"=;])(?<!user )nobody(?![`\"])|somebody|(is|are) told|(?<!there )is no(?! longer)|there is none"
     r"|hand(s|ed)? in|at hand|goes on from)\b",
     re.IGNORECASE,
 )
@@ -33,6 +33,7 @@ CLEAN = (
     "harness/evidence",
     "harness/html_report",
     "harness/interactive",
+    "harness/keeper",
     "harness/model",
     "harness/oracle",
     "harness/plan",
@@ -44,6 +45,7 @@ CLEAN = (
     "harness/survey",
     "harness/threshold",
     "harness/transport",
+    "harness/watch",
     "images",
     "plans",
     "tests/browser",
@@ -82,6 +84,8 @@ def test_a_room_avoids_words_that_need_a_second_reading(room: str) -> None:
         ("it is no longer there", False),
         ("there is no answer", False),
         ("there is none", True),
+        ("it runs as user nobody", False),
+        ("somebody knows", True),
         ("files handed in", True),
         ("by hand, in C", False),
     ],

@@ -51,6 +51,12 @@ def test_an_errno_that_is_none_is_told_as_it_is() -> None:
     assert TRAITS["low hint"](odd).startswith(f"refused: errno {1 << 80} ")
 
 
+def test_the_page_of_a_farm_says_what_its_columns_are() -> None:
+    told = "`native@NAME` is the machine of the worker NAME"
+    assert told not in cli_atlas._markdown(MEASURED, {})
+    assert told in cli_atlas._markdown({**MEASURED, "native@w1": facts()}, {})
+
+
 def test_markdown_says_what_is_missing() -> None:
     text = cli_atlas._markdown(MEASURED, {"docker": "no Docker engine answers"})
     assert "Not measured: docker: no Docker engine answers." in text

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 
 import pytest
 
-from foothold_lab.harness.call_fuzzer import Program, parse_program, program_text, read_corpus
+from foothold_lab.harness.call_fuzzer import (
+    Campaign,
+    CorpusProgram,
+    Interpreter,
+    Program,
+    parse_program,
+    program_text,
+    read_corpus,
+)
 from foothold_lab.harness.call_fuzzer.comparison import Difference, first_difference
 from foothold_lab.harness.call_fuzzer.generator import random_programs
-from foothold_lab.harness.call_fuzzer.report import read_call_report
+from foothold_lab.harness.call_fuzzer.report import HANGS, Answers, read_call_report
 from foothold_lab.harness.call_fuzzer.shrink import shrink
 from foothold_lab.harness.conformance import Kernel, known_differences
 from foothold_lab.harness.model.errors import UsageError
@@ -65,6 +73,32 @@ def test_a_difference_without_the_trigger_is_another() -> None:
     )
 
 
+def test_one_more_mapping_does_not_make_all_pages_differ() -> None:
+    split = difference(
+        "map 0 6 rw memory private",
+        "remap 0 0 1 fixed 1",
+        native="end: 0-6rw-p | 0 0 0 0 0 0 s1 s1",
+        other="end: 0-1rw-p 2-6rw-p | 0 s1 0 0 0 0 s1 s1",
+    )
+    shorter = difference(
+        "map 3 2 rw memory private",
+        "remap 4 0 1 fixed 3",
+        native="end: 3-5rw-p | s1 s1 s1 0 0 s1 s1 s1",
+        other="end: 4-5rw-p | s1 s1 s1 s1 0 s1 s1 s1",
+    )
+    assert split.signature[1:] == ("-rw-p", "-rw-p s")
+    assert split.explains(shorter)
+    assert shorter.explains(split)
+
+
+def test_mremap_of_an_old_size_of_0_explains_no_move() -> None:
+    copy = difference("remap 0 0 1 fixed 1", "read 1", native="1: 4", other="1: s1")
+    assert copy.explains(difference("remap 5 0 2 fixed 1", "read 9", native="1: 5", other="1: s1"))
+    move = difference("remap 0 1 1 fixed 1", "read 1", native="1: 4", other="1: s1")
+    assert not copy.explains(move)
+    assert not move.explains(copy)
+
+
 def test_shrinks_to_the_steps_that_matter() -> None:
     def differs(programs: Sequence[Program]) -> list[bool]:
         return [
@@ -92,3 +126,30 @@ def test_each_program_of_the_corpus_says_where_it_differs() -> None:
     old = Kernel(guest="uml-6.1", release="6.1.176", mode="ptrace")
     dontfork = next(each for each in corpus if each.probe == "mmap/madvise-dontfork")
     assert dontfork.may_differ(old, known_differences())
+
+
+class Recorded(Interpreter):
+    """A guest that answers every program as recorded; `late` is its answer at its second start."""
+
+    def __init__(self, guest: str, answers: Answers, late: Answers = ()) -> None:
+        self.guest = guest
+        self._answers = answers
+        self._late = late
+        self._starts = 0
+
+    def run(self, programs: Sequence[Program]) -> list[Answers]:
+        self._starts += 1
+        late = self._late if self._starts == 2 else ()
+        return [late or self._answers for _ in programs]
+
+
+def test_a_known_difference_of_a_program_that_was_late_is_not_new() -> None:
+    """On a busy machine the program hung in its first run, and was not explained by that answer."""
+    guest = Recorded("uml-6.1", OTHER, late=(*OTHER[:2], HANGS))
+    kernel = Kernel(guest="uml-6.1", release="6.1.176", mode="ptrace")
+    campaign = Campaign(Recorded("native", NATIVE), [(guest, kernel)], lambda _: None)
+    known = CorpusProgram(calls=PROGRAM, because="known", probe="mmap/madvise-dontfork")
+    campaign.replay([known], known_differences())
+    campaign._compare(guest, 1, [PROGRAM], [NATIVE])
+    assert not campaign.result.found
+    assert campaign.result.known == {"uml-6.1": 2}

@@ -52,7 +52,9 @@ class Laboratory:
         self.cells: tuple[Cell, ...] = ()
         self.options: RunOptions | None = None
 
-    def __call__(self, cells: tuple[Cell, ...], options: RunOptions, emit: Emit) -> RunSummary:
+    def __call__(
+        self, cells: tuple[Cell, ...], options: RunOptions, emit: Emit, workforce: object = None
+    ) -> RunSummary:
         self.cells, self.options = cells, options
         emit(samples.started(*cells))
         if isinstance(self.result, BaseException):
@@ -221,7 +223,8 @@ def test_reports_are_whole_if_a_run_breaks_off(
         (["show"], "there is no history in", "--history"),
         (["compare", "a", "b"], "there is no history in", "--history"),
         (["flaky", "--limit", "3"], "No such option", "foothold flaky --help"),
-        (["history", "--add", "/nowhere"], "/nowhere", "--help"),
+        (["history", "import", "/nowhere"], "/nowhere", "foothold run"),
+        (["history", "--plan", "p", "import", "x"], "behind `import`", "foothold history --help"),
     ],
 )
 def test_usage_errors_are_two_lines_and_exit_code_2(

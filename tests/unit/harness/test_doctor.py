@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foothold_lab.harness.guests import doctor, native, uml
+from foothold_lab.harness.guests import container_engine, doctor, native, podman_service, uml
 from foothold_lab.harness.guests.doctor import Check, examine
 from foothold_lab.harness.guests.host_probe import Host
 from foothold_lab.harness.guests.kvm_probe import Kvm
@@ -88,6 +88,16 @@ def test_no_executable_tmpfs(machine: Examine, monkeypatch: pytest.MonkeyPatch) 
     assert not checks["tmpfs"].ok
     assert not checks["uml-6.1"].ok
     assert "remount,exec" in checks["uml-6.1"].remedy
+    assert "namespaces" not in checks["uml-6.1"].reason
+
+
+def test_a_container_that_lacks_both_gets_one_remedy(machine: Examine) -> None:
+    """After the remedy the guest boots: the second obstacle does not follow the first."""
+    check = machine(replace(SOUND, namespaces=errno.EPERM, executable_tmpfs=False))["uml-6.1"]
+    assert "refuses namespaces" in check.reason
+    assert "/dev/shm is not executable" in check.reason
+    assert "FOOTHOLD_UNCONFINED=1" in check.remedy
+    assert "--tmpfs /dev/shm:exec" in check.remedy
 
 
 def test_amx_with_an_old_uml(machine: Examine) -> None:
@@ -136,6 +146,34 @@ def test_docker(
     assert not check.ok
     assert reason in check.reason
     assert remedy in check.remedy
+
+
+def test_podman_is_not_installed(machine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CONTAINER_HOST", raising=False)
+    monkeypatch.setattr(container_engine, "_sockets", lambda: iter(()))
+    monkeypatch.setattr(podman_service, "PROGRAM", "no-such-podman")
+    podman_service.end_service()
+    check = machine()["podman"]
+    assert not check.ok
+    assert "not installed" in check.reason
+    assert "the package podman" in check.remedy
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("unix:///nonexistent/podman.sock", "no Podman answers at CONTAINER_HOST=unix:///nonex"),
+        ("ssh://core@server:22/run/podman/podman.sock", "is not a socket of this machine"),
+    ],
+)
+def test_podman_that_is_named_does_not_answer(
+    address: str, reason: str, machine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONTAINER_HOST", address)
+    check = machine()["podman"]
+    assert not check.ok
+    assert reason in check.reason
+    assert "unset CONTAINER_HOST" in check.remedy
 
 
 def test_stores_why_kvm_failed(tmp_path: Path) -> None:

@@ -127,6 +127,26 @@ def kinds(line: str) -> set[str]:
     return {each.partition(",")[0] for each in done.stdout.splitlines()}
 
 
+def test_names_are_remembered_and_known_without_the_guests(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "foothold_lab.harness.cli"]
+    environment = {
+        **os.environ,
+        "XDG_STATE_HOME": str(tmp_path),
+        "_FOOTHOLD_COMPLETE": "bash_complete",
+        "COMP_LINE": "foothold run --guest uml-6.12",
+    }
+    imports = []
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines() == ["plain,uml-6.12"]
+        imports.append("foothold_lab.harness.guests" in done.stderr)
+    assert imports == [True, False]
+    remembered = tmp_path / "foothold/completion/guests"
+    remembered.write_text("of another version\numl-5.3\n")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["plain,uml-6.12"]
+
+
 def test_completes_files_where_they_are_allowed() -> None:
     for line in ("run ", "run --junit ", "run --subject ./s", "run --uml ", "report ", "compare "):
         assert "file" in kinds(f"foothold {line}"), line

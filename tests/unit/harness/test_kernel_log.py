@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from foothold_lab.harness.model.kernel_log import CONTEXT, excerpt, kernel_faults, panic_message
+from foothold_lab.harness.runner import ConsoleLog
 
 
 @pytest.mark.parametrize(
@@ -12,6 +15,10 @@ from foothold_lab.harness.model.kernel_log import CONTEXT, excerpt, kernel_fault
     [
         "[    1.2] BUG: Bad page map in process server  pte:8000 pmd:1000",
         "[    1.2] WARNING: CPU: 0 PID: 31 at mm/memory.c:1 zap_pte+0x1/0x2",
+        "[    1.2] WARNING: arch/um/kernel/tlb.c:1 at um_tlb_sync+0x1/0x2, CPU#0: server/31",
+        "[    1.2] WARNING: possible recursive locking detected",
+        "[    1.2] WARNING: inconsistent lock state",
+        "[    1.2] WARNING: suspicious RCU usage",
         "[    1.2] Oops: 0000 [#1] PREEMPT SMP",
         "[    1.2] kernel BUG at mm/mmap.c:100!",
         "Kernel panic - not syncing: sysrq triggered crash",
@@ -42,3 +49,14 @@ def test_the_last_panic_is_that_of_the_kernel() -> None:
         "[    1.2] Kernel panic - not syncing: Fatal exception\nCPU: 0"
     )
     assert panic_message("BUG: x\n") == ""
+
+
+def test_what_a_kernel_reports_of_its_boot_is_not_of_a_program(tmp_path: Path) -> None:
+    file = tmp_path / "console.log"
+    file.write_text("watchdog: BUG: soft lockup - CPU#0 stuck for 86s! [swapper/0:1]\n")
+    console = ConsoleLog(tmp_path)
+    assert kernel_faults(console.read()) == ()
+    with file.open("a") as log:
+        log.write("BUG: Bad page map in process x\n")
+    assert kernel_faults(console.read()) == ("BUG: Bad page map in process x",)
+    assert ConsoleLog(tmp_path / "native").read() == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 import zstandard
 
+from foothold_lab.harness.cli import main
 from foothold_lab.harness.merge import MergeSummary, combine, merge, open_source, read_shard
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import Blame, UsageError
@@ -265,3 +267,66 @@ def test_refuses_what_is_not_an_archive(tmp_path: Path, data: bytes) -> None:
     file.write_bytes(data)
     with pytest.raises(UsageError), open_source(file):
         pass
+
+
+def test_refuses_an_archive_of_several_runs(tmp_path: Path) -> None:
+    file = tmp_path / "both.tar"
+    with tarfile.open(file, "w") as archive:
+        for name in ("one", "two"):
+            archive.add(write_run(tmp_path / name, CELLS), name)
+    with pytest.raises(UsageError, match="holds several runs: one, two"), open_source(file):
+        pass
+
+
+def test_refuses_what_is_neither_a_file_nor_a_directory(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with (
+        pytest.raises(UsageError, match="neither a directory nor a file"),
+        open_source(tmp_path / "fifo"),
+    ):
+        pass
+
+
+def test_refuses_a_run_of_another_schema(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", CELLS, results=[Result.PASS] * 4)
+    text = (run / "run.json").read_text()
+    (run / "run.json").write_text(text.replace('"schema": 2', '"schema": 3', 1))
+    with pytest.raises(UsageError, match="has schema 3"):
+        read_shard(run)
+
+
+def test_a_shard_that_cannot_be_read_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTHOLD_RUNS", str(tmp_path / "runs"))
+    one, two = write_shards(tmp_path, 2)
+    (two / "events.jsonl").write_text("")
+    words = ["merge", str(one), str(two), "--no-history", "--run-dir", str(tmp_path / "merged")]
+    assert main.main(words) == 3
+    assert f"left out, its cells are missing: {two} has no run" in capsys.readouterr().err
+    verdicts = read_shard(tmp_path / "merged").verdicts
+    assert len(verdicts) == len(CELLS)
+    assert {each.result for each in verdicts.values()} == {Result.PASS, Result.ERROR}
+    assert main.main(["merge", str(two), "--no-history"]) == 2
+
+
+@pytest.mark.parametrize(
+    "place", ["shard1", "shard1/merged", "shard2/cells/native/new", "link/merged"]
+)
+def test_a_run_is_not_merged_into_itself(
+    tmp_path: Path,
+    place: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FOOTHOLD_RUNS", str(tmp_path / "runs"))
+    shards = write_shards(tmp_path, 2)
+    (tmp_path / "link").symlink_to(shards[0])
+    before = sorted(tmp_path.rglob("*"))
+    words = ["merge", *map(str, shards), "--no-history", "--run-dir"]
+    assert main.main([*words, str(tmp_path / place)]) == 2
+    error = capsys.readouterr().err
+    assert "which is merged" in error
+    assert "remedy: give --run-dir a directory outside of the runs" in error
+    assert sorted(tmp_path.rglob("*")) == before
+    assert main.main([*words, str(tmp_path / "beside")]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -87,8 +88,6 @@ def a_guest(**values: object) -> Guest:
         ("layout=legacy", {"tools": Tools(personality=1)}, "personality"),
         ("wx=refused", {"tools": Tools(mdwe=22, seccomp=22)}, "the kernel lacks PR_SET_MDWE"),
         ("seccomp=docker", {"tools": Tools(seccomp=22)}, "seccomp is refused here"),
-        ("seccomp=docker+hints=ignored", {}, "is not seen by the agent"),
-        ("wx=refused+ceiling=38bit", {}, "is not seen by the agent"),
         ("mmap_rnd_bits=28", {}, "belongs to the whole host"),
         ("mmap_rnd_compat_bits=8", {}, "belongs to the whole host"),
         ("hugepages=1", {}, "belongs to the whole host"),
@@ -97,12 +96,11 @@ def a_guest(**values: object) -> Guest:
         ("noreserve=ignored", {"tools": Tools(ptrace=1)}, "ptrace"),
         ("hints=ignored", {"tools": Tools(ptrace=1)}, "ptrace"),
         ("fail=mmap:1:ENOMEM", {"tools": Tools(seccomp=22)}, "seccomp"),
-        ("hints=ignored", {"machine": "s390x"}, "on s390x: its mmap"),
         ("ceiling=38bit", {"pointer_size": 4, "task_size": 0xC0000000}, "ends at 0xc0000000"),
         ("occupied=0x7f00000000-0x8000000000", {}, "ends at 0x7f80000000"),
         ("ceiling=39bit", {}, "no effect: the address space ends at 0x7f80000000"),
         ("ceiling=38bit", {"tools": Tools(ptrace=1)}, "ptrace"),
-        ("ceiling=38bit", {"machine": "ppc64"}, "this one is for ppc64"),
+        ("ceiling=38bit", {"machine": "ppc64"}, "programs for ppc64 in a guest"),
         ("ceiling=38bit+occupied=0x4000000000-0x5000000000", {}, "ends at 0x4000000000"),
         ("occupied=0x1000-0x2000", {}, "lowest address is 0x10000"),
         ("occupied=0x40000000-0x80000000+rlimit_as=1G", {}, "count for RLIMIT_AS"),
@@ -126,13 +124,24 @@ def test_names_reason_and_remedy_of_an_unsupported_limit(
         )
 
 
+@pytest.mark.parametrize(("error", "named"), [(errno.EPERM, True), (errno.EINVAL, False)])
+def test_an_engine_can_allow_only_what_its_profile_refuses(error: int, named: bool) -> None:
+    where = replace(MEASURED, tools=Tools(seccomp=error))
+    support = support_for(a_guest(), where, Limits.parse("hints=ignored"))
+    assert not support.ok
+    assert ("seccomp profile" in support.remedy) is named
+    assert "UML or QEMU" in support.remedy
+
+
 def test_faults_need_a_program_of_the_machine_of_the_guest() -> None:
     limits = Limits.parse("hints=ignored")
-    for machine in ("x86_64", "aarch64", "riscv64"):
+    for machine in ("x86_64", "aarch64", "riscv64", "s390x"):
         assert support_for(a_guest(), replace(MEASURED, machine=machine), limits).ok
     assert support_for(a_guest(), MEASURED, limits, "x86_64").ok
     assert support_for(a_guest(), replace(MEASURED, pointer_size=4), limits, "i386").ok
-    assert "this one is for i386" in support_for(a_guest(), MEASURED, limits, "i386").reason
+    assert support_for(a_guest(), MEASURED, limits, "i386").ok, "a 64-bit kernel runs it as well"
+    assert not support_for(a_guest(), MEASURED, limits, "arm").ok
+    assert "programs for riscv64" in support_for(a_guest(), MEASURED, limits, "riscv64").reason
 
 
 @pytest.mark.parametrize(

@@ -367,8 +367,8 @@ def test_the_jobs_of_a_matrix_cover_all_cells(
     shards = [] if count is None else ["--shards", str(count)]
     assert main.main(["plan", "default", *asked, "--github-matrix", *shards]) == 0
     jobs = json.loads(capsys.readouterr().out)["include"]
-    assert len(jobs) == min(count or 9, 18)
-    assert sum(job["cells"] for job in jobs) == 18
+    assert len(jobs) == min(count or 10, 20)
+    assert sum(job["cells"] for job in jobs) == 20
     listed = []
     for job in jobs:
         program, command, *words = job["command"].split()
@@ -378,7 +378,7 @@ def test_the_jobs_of_a_matrix_cover_all_cells(
         mine = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-1]]
         assert set(job["guests"].split(", ")) == {cell.split("/")[0] for cell in mine}
         listed += mine
-    assert len(listed) == len(set(listed)) == 18
+    assert len(listed) == len(set(listed)) == 20
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,7 @@ def test_a_new_subject_runs_in_every_guest_of_the_plan() -> None:
     guests = {cell.guest for cell in plan.cells()}
     _, cells = overrides("go-hello").select_cells(plan)
     assert {cell.guest for cell in cells} == guests
-    assert len(guests) == 9
+    assert len(guests) == 10
     assert {cell.subject for cell in cells} == {"go-hello"}
     assert len(cells) == len(set(cells))
     _, native = overrides("/bin/ls", guests=("native",)).select_cells(plan)

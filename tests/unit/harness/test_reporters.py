@@ -247,6 +247,27 @@ def test_junit_tells_of_every_try() -> None:
     assert suites(result).get("failures") == "1"
 
 
+def test_of_a_cell_that_passed_at_once_little_is_kept() -> None:
+    one, two, three = samples.cell(), samples.cell("uml-6.1"), samples.cell("uml-7.2")
+    failed = samples.verdict(one, Result.FAIL, "it failed").as_attempt()
+    result, short = RunResult(), RunResult()
+    for event in (
+        samples.started(one, two, three),
+        samples.done(one, attempts=(failed,)),
+        samples.done(two, Result.FAIL, "no"),
+        samples.done(three),
+    ):
+        result(event)
+        short(event)
+    for each in (one, two, three):
+        short.shorten(each.id)
+    assert short.counts == result.counts
+    assert short.flaky == result.flaky
+    assert short.grouped(Result.FAIL) == result.grouped(Result.FAIL)
+    assert short.verdicts[three.id].result is Result.PASS
+    assert short.verdicts[three.id].command == ()
+
+
 def test_the_document_names_flaky_cells(tmp_path: Path) -> None:
     one = samples.cell()
     failed = samples.verdict(one, Result.FAIL, "it failed").as_attempt()

@@ -77,7 +77,7 @@ def test_the_plan_asks_for_all_of_them(empty: Builder) -> None:
     cells = plan.cells()
     at_work = {cell.subject for cell in cells} - set(RUNTIMES) - set(SURVEY_PROGRAMS)
     assert at_work <= set(PROGRAMS)
-    assert {"php", "ruby", "perl", "redis", "sqlite", "bun"} <= at_work
+    assert {"php", "ruby", "perl", "redis", "sqlite", "bun", "postgres"} <= at_work
     assert {cell.subject for cell in cells} == {*RUNTIMES, *SURVEY_PROGRAMS, *at_work}
     assert all(cell.expected for cell in cells)
     machines = {name: kind.machines for name, kind in catalogue(empty).items()}
@@ -105,7 +105,16 @@ def test_no_emulated_machine_needs_more_disks_than_it_has_slots(empty: Builder) 
         this = CATALOGUE[cell.subject]
         images.setdefault(cell.guest, set()).add(this.port.image(this.image))
     emulated = [len(each) for guest, each in images.items() if guest.startswith("qemu-")]
-    assert max(emulated) <= 29
+    assert 26 < max(emulated) <= disks.MOST
+
+
+def test_disks_are_named_as_linux_does_and_share_slots() -> None:
+    names = [disks.device(number) for number in (0, 25, 26, 27, 51, 52, 701, 702)]
+    assert names == ["vda", "vdz", "vdaa", "vdab", "vdaz", "vdba", "vdzz", "vdaaa"]
+    places = [disks.address(number) for number in range(disks.MOST)]
+    assert places[:9:8] == [",addr=8.0,multifunction=on", ",addr=9.0,multifunction=on"]
+    assert places[-1] == ",addr=1e.7,multifunction=on"
+    assert len(set(places)) == disks.MOST
 
 
 def test_a_runtime_is_the_same_on_every_machine() -> None:

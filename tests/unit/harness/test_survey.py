@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import gzip
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from foothold_lab.harness.cli import main
+from foothold_lab.harness.cli.survey import limited
 from foothold_lab.harness.evidence.strace import follow_subject, parse_trace
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.errors import UsageError
@@ -23,7 +25,16 @@ from foothold_lab.harness.model.verdict import (
     Verdict,
 )
 from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
-from foothold_lab.harness.survey import FILE, SubjectInfo, SurveyData, markdown, read
+from foothold_lab.harness.survey import (
+    FILE,
+    SubjectInfo,
+    SurveyData,
+    join,
+    markdown,
+    read,
+    read_parts,
+    write_parts,
+)
 from foothold_lab.harness.survey.digest import RequestGroup, group_requests, main_requests
 from foothold_lab.harness.survey.loader import SurveyedCell
 from foothold_lab.harness.survey.markdown import abbreviate_guests
@@ -32,6 +43,7 @@ from foothold_lab.harness.threshold.bisection import Edge, Probe, Search, Thresh
 from tests.unit.harness import samples
 
 RECORDED = Path(__file__).parents[2] / "data" / "strace"
+DOCS = Path(__file__).parents[3] / "docs"
 TITLES = {
     "go-hello": SubjectInfo("Go", "1.24.4"),
     "c-tsan": SubjectInfo("ThreadSanitizer", "14.2.0"),
@@ -57,6 +69,18 @@ def seen(
     )
     verdict = Verdict(cell="c", result=Result.PASS, seconds=1.0, observed=observed)
     return SurveyedCell(verdict=verdict, requests=recorded(name) if name else (), **more)  # type: ignore[arg-type]
+
+
+def test_thresholds_are_those_of_the_cells_that_are_limited() -> None:
+    cells = [
+        Cell(guest=guest, limits=Limits.parse(limits), policy="", subject=subject, workload="")
+        for guest, limits, subject in (
+            ("native", "rlimit_as=4G", "go-hello"), ("native", "rlimit_as=1G", "go-hello"),
+            ("native", "none", "haskell"), ("native", "rlimit_as=1G", "c-tsan"),
+            ("uml-6.1", "rlimit_as=1G", "c-tsan"), ("gvisor", "none", "go-hello"),
+        )
+    ]  # fmt: skip
+    assert limited(cells) == {"native": ("go-hello", "c-tsan"), "uml-6.1": ("c-tsan",)}
 
 
 def test_gos_heap_is_one_wish_wherever_it_goes() -> None:
@@ -388,6 +412,86 @@ def test_what_stood_in_the_way_is_told_by_the_kernel_or_else_by_the_program(
 def test_the_page_can_be_written_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["survey", "--from-run", str(run)]) == 0
     assert capsys.readouterr().out == markdown(read(run))
+
+
+def test_results_are_kept_in_a_file(
+    run: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path_factory.mktemp("results")
+    file, again = place / "results.json.gz", place / "again.json.gz"
+    assert main.main(["survey", "--from-run", str(run), "--results", str(file)]) == 0
+    page = capsys.readouterr().out
+    assert read(file) == read(run)
+    # the run once more: nothing is counted twice
+    words = ["survey", "--from-run", str(file), "--from-run", str(run), "--results", str(again)]
+    assert main.main(words) == 0
+    assert capsys.readouterr().out == page
+    assert again.read_bytes() == file.read_bytes()
+    assert str(run) not in gzip.decompress(file.read_bytes()).decode()
+
+
+def test_a_result_file_names_no_path_of_the_store(run: Path) -> None:
+    [part] = read_parts(run)
+    path = "/home/me/cache/store/java-00112233445566ff/lib/libjvm.so"
+    [cell, *others] = part.cells
+    seen = dataclasses.replace(cell.seen, output_lines=(f"in {path}:", f'"{path}" [{path}+0x1]'))
+    named = dataclasses.replace(part, cells=(dataclasses.replace(cell, seen=seen), *others))
+    data = gzip.decompress(write_parts([named]))
+    assert b"/home" not in data
+    short = "java/lib/libjvm.so"
+    found = msgspec.json.decode(data)["parts"][0]["cells"][0]["seen"]["output_lines"]
+    assert found == [f"in {short}:", f'"{short}" [{short}+0x1]']
+
+
+def test_the_pages_are_those_of_the_results(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    page = tmp_path / "survey.html"
+    words = ["survey", "--from-run", str(DOCS / "survey.json.gz"), "--html", str(page)]
+    assert main.main(words) == 0
+    assert capsys.readouterr().out == (DOCS / "survey.md").read_text()
+    assert page.read_bytes() == (DOCS / "survey.html").read_bytes()
+
+
+def test_surveys_of_several_days_make_one_page(run: Path) -> None:
+    [part] = read_parts(run)
+    uml = tuple(each for each in part.cells if each.guest != "native")
+    later = dataclasses.replace(part, at=part.at + 86400, cells=uml)
+    survey = join([part, later])
+    assert (survey.date - survey.first).days == 1
+    assert f"Measured from {survey.first} to {survey.date} by" in markdown(survey)
+    assert survey.cells == read(run).cells
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"text", gzip.compress(b"{}", mtime=0), gzip.compress(b"[" * 9999, mtime=0)]
+)
+def test_a_file_that_holds_no_results(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "results.json.gz"
+    file.write_bytes(data)
+    assert main.main(["survey", "--from-run", str(file)]) == 2
+    file.write_bytes(gzip.compress(b" " * (1 << 20))[:-9])
+    assert main.main(["survey", "--from-run", str(file)]) == 2
+
+
+def test_the_page_of_a_farm_has_the_kernel_of_each_machine(run: Path) -> None:
+    [part] = read_parts(run)
+    assert "cluster" not in markdown(join([part]))
+    facts = dataclasses.replace(part.guests["native"], release="6.99")
+    cells = tuple(
+        dataclasses.replace(each, guest="native@w1")
+        for each in part.cells
+        if each.guest == "native"
+    )
+    farm = dataclasses.replace(
+        part,
+        cells=(*part.cells, *cells),
+        guests={**part.guests, "native@w1": facts},
+        releases={**part.releases, "native@w1": "6.99"},
+    )
+    page = markdown(join([farm]))
+    assert "`native@NAME` is the machine of the worker NAME" in page
+    assert "native@w1 6.99" in page
 
 
 def test_a_directory_without_a_survey(tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
 from foothold_lab.harness.model import events
+from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.findings import Code
-from foothold_lab.harness.model.verdict import Result
-from foothold_lab.harness.reporters.terminal import TerminalReporter, is_live
+from foothold_lab.harness.model.verdict import Result, Verdict
+from foothold_lab.harness.reporters.terminal import MOST_ROWS, TerminalReporter, is_live
 from tests.unit.harness import samples
 from tests.unit.harness.test_reporters import a_run
 
@@ -150,6 +153,57 @@ def test_the_live_table_ends_with_every_guest_once(monkeypatch: pytest.MonkeyPat
     assert "unsupported" in plain
     assert text.endswith("kept in /runs/r\x1b[0m\n")
     assert "\x1b[?25h" in text, "the cursor is shown again"
+
+
+class Sink(Screen):
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def many(guests: int, cells: int) -> list[Cell]:
+    return [
+        replace(samples.cell(f"guest-{guest}"), repeat=number)
+        for guest in range(guests)
+        for number in range(1, cells + 1)
+    ]
+
+
+def alive(kind: type) -> int:
+    return sum(isinstance(each, kind) for each in gc.get_objects())
+
+
+@pytest.mark.parametrize(("guests", "cells"), [(2, 500), (40, 25)])
+def test_of_many_cells_a_table_keeps_only_what_it_shows(guests: int, cells: int) -> None:
+    terminal = TerminalReporter(Sink(), live=True)
+    run = many(guests, cells)
+    verdicts, booted = alive(Verdict), alive(events.GuestReady)
+    terminal(samples.started(*run))
+    try:
+        for number, one in enumerate(run, 1):
+            if one.repeat == 1:
+                terminal(samples.ready(one.guest))
+            terminal(events.CellStarted(cell=one.id))
+            terminal(samples.done(one))
+            if number % (len(run) // 5) == 0:
+                gc.collect()
+                assert alive(Verdict) - verdicts <= MOST_ROWS + 1
+                assert alive(events.GuestReady) - booted <= 1
+    finally:
+        terminal.close()
+
+
+def test_a_guest_with_many_cells_scrolls_away_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    run = many(1, 3 * MOST_ROWS)
+    ends = [samples.done(one) for one in run]
+    text = shown(
+        [samples.started(*run), samples.ready("guest-0"), *ends, samples.finished()], live=True
+    )
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    for one in run:
+        row = rf"none +{re.escape(one.variant)} +high, allocates +✓ pass"
+        assert re.search(row, plain)
+    assert f"{3 * MOST_ROWS} passed" in plain
 
 
 @pytest.mark.parametrize("live", [True, False])

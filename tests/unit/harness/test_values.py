@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foothold_lab.harness.model import errors, events
+from foothold_lab.harness.model import errors, events, provenance
 from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import Blame, FootholdError, GuestError, UsageError
 from foothold_lab.harness.model.facts import LARGEST, Facts, Hint, parse_facts
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.sizes import format_size, parse_size
-from foothold_lab.harness.model.verdict import Outcome, ReservationPath, describe
+from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath, describe
 from tests.unit.harness import samples
 
 
@@ -158,6 +158,22 @@ def test_facts_that_make_no_sense_are_the_guests_fault(text: bytes) -> None:
         parse_facts(text)
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"pointer_size": 3}, "pointers of 3 bytes"),
+        ({"page_size": 5000}, "pages of 5000 bytes"),
+        ({"task_size": 4096}, "a task size of 4096"),
+        ({"huge_page_size": 5 << 20}, f"huge pages of {5 << 20} bytes"),
+    ],
+)
+def test_facts_of_no_machine_are_the_guests_fault(change: dict[str, int], why: str) -> None:
+    facts = msgspec.to_builtins(samples.facts()) | change
+    with pytest.raises(GuestError, match=why) as told:
+        parse_facts(msgspec.json.encode(facts))
+    assert told.value.code is Code.GUEST_PROTOCOL
+
+
 def test_endless_facts_are_not_read_to_the_end() -> None:
     with pytest.raises(GuestError):
         parse_facts(msgspec.json.encode(samples.facts())[:-1] + b" " * LARGEST + b"}")
@@ -184,6 +200,45 @@ def test_a_signal_is_said_before_all_else() -> None:
     assert str(samples.observation(samples.DIES, path=None, message="m")) == (
         "unclear, status 2: m"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("status:3", "status 3"),
+        ("signal:SEGV", "killed by SIGSEGV"),
+        ("starts-clean", "starts, no request for memory refused or moved"),
+        ("conformance-strict", "all probes conform"),
+        ("says:out of", "says /out of/"),
+        ("path:low", "path low"),
+        ("panics:Oops", "the guest panics with /Oops/"),
+    ],
+)
+def test_an_expectation_is_said_in_words(text: str, said: str) -> None:
+    assert str(Expectation.parse(text)) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "agrees"),
+    [
+        ("refused", True),
+        ("low", False),
+        ("dies:out of memory", True),
+        ("dies:another message", False),
+        ("starts", False),
+        ("starts-clean", False),
+        ("status:2", True),
+        ("status:3", False),
+        ("signal:SEGV", False),
+        ("panics:out", False),
+        ("anything", True),
+    ],
+)
+def test_what_asks_for_less_agrees_with_what_it_asks_for(text: str, agrees: bool) -> None:
+    dies = Expectation(
+        path=ReservationPath.REFUSED, outcome=Outcome.DIES, status=2, message="out of memory"
+    )
+    assert Expectation.parse(text).agrees(dies) is agrees
 
 
 def test_every_error_says_who_is_to_blame_and_what_to_do() -> None:
@@ -224,3 +279,8 @@ def test_facts_are_values() -> None:
         samples.facts().task_size = 1  # type: ignore[misc]
     assert isinstance(hash(samples.facts()), int)
     assert Facts.__dataclass_fields__.keys() >= {"task_size", "hint_high"}
+
+
+def test_the_hash_of_the_sources_is_that_of_all_packages() -> None:
+    for package in ("allocator", "harness", "images"):
+        assert any((provenance.ROOT / package).rglob("*.py"))

@@ -156,6 +156,13 @@ def test_recognises_bytes_that_the_agent_did_not_write(forged: bytes) -> None:
     assert caught.value.record.stdout == b"true"
 
 
+def test_a_subject_may_write_before_its_start_is_reported() -> None:
+    script = ForgingSubject([frame("p", b""), b"forged\n" * 2])
+    with pytest.raises(SubjectError) as caught:
+        supervise(script, ["s"], Deadline.after(5))
+    assert caught.value.code is Code.SUBJECT_FORGED
+
+
 def test_recognises_a_frame_that_is_sent_again() -> None:
     sealer = Sealer()
 
