@@ -12,6 +12,7 @@ from hypothesis import settings
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.runner import RunOptions
 from foothold_lab.images.builder import Builder
+from tests.failures import pytest_terminal_summary as pytest_terminal_summary  # a hook
 
 # how long something takes is a matter for a benchmark: no example fails because a machine is busy
 settings.register_profile("patient", settings(), deadline=None)

@@ -139,12 +139,12 @@ def _runtimes(home: Path) -> list[str]:
     return ["--config-file", f"{home}/daemon.json"]
 
 
-def run(argv: list[str]) -> int:
+def run(argv: list[str], environment: dict[str, str] | None = None) -> int:
     """Run a command, and return its exit code. SIGTERM ends it, and then this process."""
     # Ctrl-C also reaches the command, which stops its guests
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with subprocess.Popen(
-        argv, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        argv, env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     ) as command:
         signal.signal(signal.SIGTERM, lambda *_: command.terminate())
         return command.wait()

@@ -1,0 +1,57 @@
+"""The tests that failed, as the last lines of the output of all environments of tox.
+
+`python -m tests.failures COMMAND…` runs COMMAND. Each pytest below it adds the tests that failed to one
+file (tests/conftest.py), which is printed at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.engine import run
+
+if TYPE_CHECKING:
+    from _pytest.reports import BaseReport
+    from _pytest.terminal import TerminalReporter
+
+FILE = "FOOTHOLD_FAILED_TESTS"
+LONGEST = 400  # characters of a cause
+
+
+def cause(report: BaseReport) -> str:
+    """Return what a report says went wrong, in one line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    lines = report.longreprtext.splitlines()
+    text = crash.message if crash else "\n".join([x[1:] for x in lines if x[:1] == "E"] or lines)
+    return " ".join(text.split())[:LONGEST]
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Add the failed tests of this pytest to the list, if one is made."""
+    path = os.environ.get(FILE)
+    if not path or "PYTEST_XDIST_WORKER" in os.environ:  # the main process has the reports of all
+        return
+    python = "{}.{}".format(*sys.version_info)
+    with Path(path).open("a", encoding="utf-8") as file:
+        for kind in ("failed", "error"):
+            for report in terminalreporter.getreports(kind):
+                file.write(f"{report.nodeid} (Python {python}): {cause(report)}\n")
+
+
+def main(argv: list[str]) -> int:
+    """Run a command, then print the tests that failed. Returns the exit code of the command."""
+    with tempfile.TemporaryDirectory(prefix="failed-tests-") as folder:
+        path = Path(folder) / "failed"
+        code = run(argv, {**os.environ, FILE: str(path)})
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    if lines:
+        sys.stdout.write("\n  ".join([f"\n{len(lines)} failed:", *lines]) + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
