@@ -167,10 +167,13 @@ class KeptGuests:
                 arrival.append(event)
                 emit(event)
 
+        before = {each.place: subjects.content(each) for each in request.subjects}
         with contextlib.ExitStack() as stack:
             booted = stack.enter_context(boot_guest(request, options, note, self._live))
             for subject in request.subjects:
-                booted.deployed[subject.place] = subjects.content(subject)
+                # of files that have changed during the boot, it is not known which the guest has
+                if before[subject.place] == (now := subjects.content(subject)):
+                    booted.deployed[subject.place] = now
             kept = _Kept(
                 booted=booted,
                 boot=request.boot,

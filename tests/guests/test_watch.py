@@ -172,9 +172,10 @@ def test_a_program_that_is_replaced_while_it_runs_is_ended(source: Path, watch: 
     wait_for_process(source.with_name("server"))
     edit(source, 'puts("listening")', 'puts("never printed")')
     compile_server(source)
-    assert cells(watching.until(ANSWERED)) == {
+    lines = watching.until(ANSWERED)
+    assert cells(lines) == {
         "native/none/server": "pass", "uml-6.1/none/server": "fail",
-    }  # fmt: skip
+    }, lines  # fmt: skip
     assert watching.ends(signal.SIGINT) == 130
     assert wait_until_gone(watching.run, 10) == []
 
