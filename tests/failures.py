@@ -33,7 +33,9 @@ def cause(report: BaseReport) -> str:
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """Add the failed tests of this pytest to the list, if one is made."""
     path = os.environ.get(FILE)
-    if not path or "PYTEST_XDIST_WORKER" in os.environ:  # the main process has the reports of all
+    if not path or hasattr(
+        terminalreporter.config, "workerinput"
+    ):  # the main process has all reports
         return
     python = "{}.{}".format(*sys.version_info)
     with Path(path).open("a", encoding="utf-8") as file:

@@ -90,7 +90,7 @@ def refusal(
     with pytest.raises(FootholdError) as caught:
         one.boot(Deadline.after(SECONDS))
     one.stop()
-    assert not server.left()
+    wait_until_gone(server)
     return caught.value
 
 
@@ -151,7 +151,7 @@ def test_runs_a_plan_as_native_does(server: SshServer, builder: Builder, tmp_pat
         assert verdict.observed.outcome is here.observed.outcome
         assert _witnesses(verdict) == _witnesses(here)
         assert any("trace" in each for each in _witnesses(verdict))
-    assert not server.left()
+    wait_until_gone(server)
 
 
 def _witnesses(verdict: Verdict) -> list[str]:
@@ -216,7 +216,7 @@ def test_a_program_gets_its_files_and_what_it_writes_is_kept(
     assert printed.startswith(f"read by {server.uid} in {place}")
     assert f" as {place}" in printed
     assert (kept / "files/made.txt").read_text() == "written there"
-    assert not server.left()
+    wait_until_gone(server)
 
 
 @pytest.mark.weekly
@@ -235,7 +235,7 @@ def test_packaged_runtimes_bring_their_libraries(
     assert f"{server.temporary}/foothold-" in maps
     assert f"/{image.name}/lib/" in maps
     assert str(image) not in maps + trace.read_text(errors="replace")
-    assert not server.left()
+    wait_until_gone(server)
 
 
 SHELLS = {
@@ -266,7 +266,7 @@ def test_the_login_shell_may_be_any(
         record = run_program(one, argv, Limits(), Deadline.after(SECONDS))
         assert record.stdout.decode() == odd
         one.stop()
-        assert not server.left()
+        wait_until_gone(server)
 
 
 HOSTILE = {
@@ -350,7 +350,7 @@ def machine_boots(server: SshServer, place: GuestConfig, address: SshAddress | N
     one = machine(server, place, address)
     facts = one.boot(Deadline.after(SECONDS))
     one.stop()
-    assert not server.left()
+    wait_until_gone(server)
     return facts.task_size > 1 << 32
 
 
@@ -632,7 +632,7 @@ def test_facts_doctor_and_shell_work(
     printed = capfd.readouterr().out
     assert printed.startswith("no")
     assert "compare the fingerprint" in printed
-    assert not server.left()
+    wait_until_gone(server)
 
 
 def test_a_cell_of_a_named_machine_is_repeated_only_with_trust(
@@ -651,4 +651,4 @@ def test_a_cell_of_a_named_machine_is_repeated_only_with_trust(
     assert len(server.servers) == logins
     assert main(["repro", directory, "pi/none/true", "--trust"]) == 0
     assert len(server.servers) == logins + 1
-    assert not server.left()
+    wait_until_gone(server)
