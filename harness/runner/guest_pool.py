@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
+from foothold_lab.harness.guests.interruptible import InterruptibleGuest
 from foothold_lab.harness.model.events import Emit
 from foothold_lab.harness.runner.booted_guest import (
     BootedGuest,
@@ -97,6 +98,10 @@ class GuestPool:
 
     @contextlib.contextmanager
     def boot(self, request: BootRequest) -> Iterator[BootedGuest]:
-        """Boot a guest; it is stopped at the end of the context. Raises as `boot_guest`."""
+        """Boot a guest; it is stopped at the end of the context. Raises as `boot_guest`.
+
+        `stop` also ends the program of a guest that has no process of its own, such as native.
+        """
         with boot_guest(request, self.options, self.emit, self._live) as booted:
+            booted.guest = InterruptibleGuest(booted.guest, self.is_stopping).as_guest()
             yield booted

@@ -343,7 +343,9 @@ def test_the_coordinator_is_stopped(
     wait_for_cell(run)
     assert machines.guests()
     process.send_signal(number)
-    wait_for(lambda: not machines.guests(), "all guests are gone", GUEST_SECONDS * slowness())
+    deadline = time.monotonic() + GUEST_SECONDS * slowness()
+    while left := machines.guests():
+        assert time.monotonic() < deadline, left
     code, text = ended(machines, process)
     assert code == (130 if number == signal.SIGINT else -signal.SIGKILL), text
 
@@ -537,9 +539,10 @@ def test_the_atlas_has_the_machine_of_each_worker(machines: Farm, tmp_path: Path
     code, text = ended(machines, process)
     assert code == 0, text
     found = json.loads(file.read_text())
-    assert list(found) == ["native", *(f"native@{name}" for name in NAMES), "uml-6.1"]
+    engines = ["docker@w2"] if answers() else []
+    assert list(found) == ["native", *(f"native@{name}" for name in NAMES), "uml-6.1", *engines]
     assert "docker:no.such/image:1: " in text
-    assert "docker@w2: " in text
+    assert engines or "docker@w2: " in text
     process, file = printed(machines, tmp_path / "alone", "atlas", "--json", "native", "uml-6.1")
     code, text = ended(machines, process)
     assert code == 0, text
@@ -579,12 +582,12 @@ def test_the_survey_of_a_farm_is_that_of_one_machine_and_has_each_machine(
     for (guest, limits, subject), each in found.cells.items():
         kind = "native" if guest.startswith("native@") else guest
         assert (each.starts, each.verdict.result) == starting[kind, limits, subject]
-    guests = ("native", *(f"native@{name}" for name in NAMES), "uml-6.1")
+    guests = ("native", "uml-6.1", *(f"native@{name}" for name in NAMES))
     assert tuple(found.guests) == guests
     assert {each.guest for each in found.thresholds} == {*guests} - missing
     for one in found.thresholds:
         assert edge(one.guest, found) == pytest.approx(edge(one.guest, alone), rel=0.1)
-    assert "| native | native@w1 | native@w2 | native@w3 | uml-6.1 |" in page.read_text()
+    assert "| native | uml-6.1 | native@w1 | native@w2 | native@w3 |" in page.read_text()
 
 
 def edge(guest: str, survey: Survey) -> int:

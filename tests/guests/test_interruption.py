@@ -82,6 +82,44 @@ def test_ctrl_c_stops_all_guests(tmp_path: Path, delay: float, history: Path) ->
         assert told in out.decode()
 
 
+ENDLESS = """\
+schema = 1
+name = "endless"
+[axes]
+guests = ["GUEST"]
+limits = ["none"]
+subjects = ["endless"]
+[subject.endless]
+program = "/bin/sh"
+args = ["-c", "sleep 1000; echo ready"]
+ready_pattern = "ready"
+timeout = 1000
+expect = "starts"
+"""
+
+
+@pytest.mark.parametrize(
+    "guest", ["native", "uml-bookworm", "bubblewrap", "nspawn", "gvisor", "docker", "podman"]
+)
+def test_ctrl_c_ends_a_program_that_does_not_end(tmp_path: Path, guest: str) -> None:
+    plan, directory = tmp_path / "endless.toml", tmp_path / "run"
+    plan.write_text(ENDLESS.replace("GUEST", guest))
+    words = [*RUN[:4], str(plan), "--run-dir", str(directory), "--no-history"]
+    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    events = directory / "events.jsonl"
+    while not events.exists() or "cell-started" not in events.read_text():
+        if run.poll() is not None:
+            pytest.skip(run.communicate()[0][-500:])
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    out, _ = run.communicate(timeout=20)
+    if "unsupported" in out.lower():
+        pytest.skip(out[-500:])
+    assert run.returncode == 130, out
+    assert "1 cell: 1 not run" in out
+    assert wait_until_gone(directory, 5) == []
+
+
 @pytest.mark.parametrize("delay", [0.1, 0.7, 1.2, 1.7])
 def test_kill_9_leaves_no_guest_and_no_lock(tmp_path: Path, delay: float, history: Path) -> None:
     run = start(tmp_path / "run")
