@@ -80,8 +80,30 @@ def _mounts(view: SandboxView) -> Iterator[str]:
     for step in overlay_steps(view.overlay) if view.overlay else ():
         if step.kind != "directory":  # of a link, what it leads to within the overlay
             sources[step.path] = os.path.realpath(f"{view.overlay}{step.path}")
+    yield from _placeholders(view, sources)
     for path, source in sources.items():
         yield f"--bind-ro={_escaped(source)}:{_escaped(path)}"
+
+
+def _placeholders(view: SandboxView, sources: Mapping[str, str]) -> Iterator[str]:
+    """Put a file or a directory over each link of the root at which something is mounted.
+
+    systemd-nspawn follows a link at the end of a path: what is mounted at /bin/sh would also replace
+    busybox, to which that and other links lead.
+    """
+    folders = set()
+    for path, source in sources.items():
+        if (view.root / path.removeprefix("/")).is_symlink():
+            folder, _, name = path.rpartition("/")
+            place = view.scratch / "placeholders" / folder.removeprefix("/") / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if Path(source).is_dir():
+                place.mkdir(exist_ok=True)
+            else:
+                place.touch()
+            folders.add((folder or "/", str(place.parent)))
+    for folder, layer in sorted(folders):
+        yield f"--overlay-ro=+{_escaped(folder)}:{_escaped(layer)}:{_escaped(folder)}"
 
 
 def _escaped(path: str) -> str:

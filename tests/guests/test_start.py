@@ -31,7 +31,7 @@ from foothold_lab.harness.transport.supervised import OWN_TRACE, supervise
 from foothold_lab.images import elf
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import ARM64, PORTS
-from tests.guests.conftest import dynamic_compiler, happen
+from tests.guests.conftest import dynamic_compiler, happen, open_or_skip
 
 GUESTS = ("native", "uml-bookworm", "uml-testing", "qemu-x86_64", "docker")
 _SOURCES = {
@@ -168,6 +168,15 @@ def test_starts_programs_under_limits(
     found = run(programs, guest, builder, tmp_path / "run", "text", "self", "again", limits=limits)
     wrong = {name: str(each) for name, each in found.items() if each.result is not Result.PASS}
     assert wrong == {}
+
+
+@pytest.mark.parametrize("guest", [*GUESTS, "bubblewrap", "nspawn", "gvisor"])
+def test_a_program_at_a_link_of_the_root_replaces_nothing_else(guest: str) -> None:
+    """In our root /bin/sh is a link to busybox, as are all other commands."""
+    with open_or_skip(guest) as opened:
+        words = ("-c", "sleep 0 && ls / && exit 7")
+        verdict = opened.run_cell("/bin/sh", *words, expect="status:7")
+    assert verdict.result is Result.PASS, str(verdict)
 
 
 @pytest.mark.parametrize("guest", GUESTS)
