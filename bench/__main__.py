@@ -17,13 +17,13 @@ from bench import (
     oracle,
     plans,
     report,
-    scaling,
     site,
     snapshots,
     ssh,
 )
 from bench import watch as watching
 from bench.host import describe
+from bench.scaling import scaling
 from bench.soak.boots import boots
 from bench.soak.builds import builds
 from bench.soak.chaos import chaos
@@ -36,7 +36,6 @@ TABLES = {
     "watch": (watching.main, "Measure the answers to a change of a program."),
     "allocator": (allocator.main, "Measure the allocator's own speed."),
     "history": (history.main, "Measure questions to a history of 100,000 cells."),
-    "scaling": (scaling.main, "Measure the coordinator and the scheduler of many workers."),
     "site": (site.main, "Measure the web site of a history of 100,000 cells."),
     "judge": (judge.main, "Measure the judging of long traces."),
 }
@@ -58,6 +57,8 @@ def bench(context: click.Context) -> None:
 
 for _name, (_main, _help) in TABLES.items():
     bench.add_command(click.Command(_name, callback=_main, help=_help))
+
+bench.add_command(scaling)
 
 
 @bench.command(name="report")

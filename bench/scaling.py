@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import click
+
 from bench.history import FACTS, SEEN
 from foothold_lab.harness.cluster.messages import Happened, Letter, decode, encode
 from foothold_lab.harness.model import events
@@ -29,8 +31,12 @@ from foothold_lab.harness.results_db.writer import HistoryReporter
 from foothold_lab.images.builder import Builder
 
 SIZES = (10_000, 100_000)
-RUNS = ((732, 3), (732, 8), (732, 32), (10_000, 8), (10_000, 64), (10_000, 512))
-SLEEP = 0.03  # seconds of the run for each cell, at least: the process must not be the limit
+RUNS = (
+    (732, 3), (732, 8), (732, 32), (10_000, 8), (10_000, 64), (10_000, 512),
+    (100_000, 8), (100_000, 64), (100_000, 512),
+)  # fmt: skip
+# seconds of the run for each cell, at least: the process, which takes 6 ms, must not be the limit
+SLEEP, SLEEP_OF_LARGE = 0.03, 0.0125
 PACKED = 1.3  # times the ideal
 CHUNK = 20  # cells of a guest
 BOOT, CELL_SECONDS = 0.3, 0.3  # seconds, of uml-7.2 (docs/performance.md)
@@ -134,17 +140,30 @@ def _memory() -> int:
     return pages * resource.getpagesize()
 
 
-def main() -> None:
-    """Print both tables."""
+@click.command
+@click.option("--cells", type=int, help="Measure only whole runs of so many cells.")
+@click.option("--workers", type=int, help="Measure only whole runs on so many workers.")
+def scaling(cells: int | None, workers: int | None) -> None:
+    """Measure the coordinator and the scheduler of many workers."""
+    chosen = [
+        (count, size) for count, size in RUNS if cells in (None, count) and workers in (None, size)
+    ]
+    if (cells, workers) == (None, None):
+        print_coordinator()
+    print("a whole run: the coordinator, Dask and simulated workers in one process")
+    for count, size in chosen:
+        print(f"{count:12,} cells, {size:3} workers  {whole_run(count, size)}", flush=True)
+
+
+def print_coordinator() -> None:
+    """Print the table of the coordinator."""
     head = f"{'ms a cell':>10} {'cpu, ms':>10} {'kB, start':>10} {'kB, end':>10}"
     print(
         f"coordinator: terminal, run directory, history; goal {GOAL:.0f} ms of cpu a cell\n{'':24} {head}"
     )
     for count in SIZES:
         print(f"{count:12,} cells       {coordinator(count)}", flush=True)
-    print("\na whole run: the coordinator, Dask and simulated workers in one process")
-    for count, workers in RUNS:
-        print(f"{count:12,} cells, {workers:3} workers  {whole_run(count, workers)}", flush=True)
+    print()
 
 
 def whole_run(count: int, workers: int) -> str:
@@ -153,8 +172,10 @@ def whole_run(count: int, workers: int) -> str:
 
     builder = Builder()
     cells, times = nightly(count, builder), Times(known=measured(builder))
-    factor = ideal(cells, workers, times) / (count * SLEEP)
-    processor = time.process_time()
+    factor = ideal(cells, workers, times) / (
+        count * (SLEEP if count < SIZES[-1] else SLEEP_OF_LARGE)
+    )
+    processor, memory = time.process_time(), _memory()
     packing = run(cells, workers, replace(times, factor=factor))
     load, *_ = os.getloadavg()
     processor = (time.process_time() - processor) / count * 1000
@@ -162,5 +183,5 @@ def whole_run(count: int, workers: int) -> str:
     return (
         f"{packing.seconds:7.1f} s, ideal {packing.ideal:6.1f} s: {packing.ratio:.2f} {verdict}; "
         f"sleeps / {factor:.3f}; {packing.chunks} chunks; cpu {processor:.2f} ms a cell; "
-        f"load {load:.0f}"
+        f"{(_memory() - memory) / count / 1000:.1f} kB a cell; load {load:.0f}"
     )
