@@ -286,6 +286,13 @@ class Code(StrEnum):
         "The guest, or its agent, ended while a subject ran or waited in it.",
         "Read console.log of the guest. Look in the log of the host whether its memory ran out.",
     )
+    GUEST_NOT_STARTED = (
+        "guest/not-started",
+        "The agent of the guest did not start the program before the deadline of the cell. Nothing is known "
+        "of the subject.",
+        "The machine was too busy, or the guest hangs: run the cell again, with fewer jobs at once (`--jobs`), or "
+        "raise `deadline`.",
+    )
     GUEST_CONSOLE = (
         "guest/console-flood",
         "The guest printed more on its console than Foothold records, and was ended.",

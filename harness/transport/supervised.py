@@ -201,8 +201,9 @@ def supervise(
     At each checkpoint its maps are read, `on_checkpoint` is called with its name, and the subject
     continues. After `how.timeout` seconds, or when it is ready, it is stopped, its maps are read as
     those of the checkpoint `running`, and it is killed. Raises SubjectError if it cannot
-    be started, or still runs at the deadline (then it is dead); UnsupportedError if the guest refuses
-    a limit; InfrastructureError if it cannot be traced; LostContactError if the guest ends first.
+    be started, or still runs at the deadline (then it is dead); GuestError if the agent has not started
+    it by then; UnsupportedError if the guest refuses a limit; InfrastructureError if it cannot be
+    traced; LostContactError if the guest ends first.
     """
     supervision = _Supervision(stream, tuple(argv), on_checkpoint, how, deadline)
     try:
@@ -432,7 +433,7 @@ class _Supervision:
     def _send(self, frames: bytes) -> None:
         """Send frames, unless the agent has ended: then its last frames can still be read.
 
-        Raises SubjectError at the deadline.
+        Raises SubjectError at the deadline, GuestError if the subject has not been started by then.
         """
         try:
             self._stream.send(frames, self._deadline)
@@ -441,7 +442,12 @@ class _Supervision:
         except OSError:
             pass
 
-    def _past_deadline(self) -> SubjectError:
+    def _past_deadline(self) -> FootholdError:
+        if not self._pid:
+            return GuestError(
+                f"the subject was not started within {self._seconds:.1f} s, until the deadline of the cell",
+                code=Code.GUEST_NOT_STARTED,
+            )
         tail = bytes(
             self._output[FrameKind.STDERR].kept[-500:] or self._output[FrameKind.STDOUT].kept[-500:]
         )

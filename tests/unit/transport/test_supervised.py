@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.model.errors import InfrastructureError, SubjectError
+from foothold_lab.harness.model.errors import GuestError, InfrastructureError, SubjectError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Record, Stop, Supervision
 from foothold_lab.harness.transport import supervised
@@ -256,6 +256,19 @@ def test_a_send_has_a_deadline() -> None:
     assert caught.value.code is Code.SUBJECT_DEADLINE
 
 
+def test_an_agent_that_starts_no_subject_is_blamed() -> None:
+    with pytest.raises(GuestError) as caught:
+        supervise(SilentAgent([]), ["s"], Deadline.after(0))
+    assert caught.value.code is Code.GUEST_NOT_STARTED
+
+
+class SilentAgent(Script):
+    """An agent that says nothing."""
+
+    def receive(self, deadline: Deadline) -> bytes:
+        raise TimeoutError
+
+
 def test_keeps_the_state_of_the_guest() -> None:
     state = b"after\n/proc/sys/vm/max_map_count\t65530\n"
     record = watch(frame("s", STARTED), frame("g", state), frame("x", ENDING))
@@ -269,7 +282,7 @@ def test_leaves_out_maps_of_a_program_that_has_ended() -> None:
 
 @given(st.lists(st.binary(max_size=200)))
 def test_invalid_messages_are_lost_contact_or_guest_errors(pieces: list[bytes]) -> None:
-    with pytest.raises((LostContactError, SubjectError)):
+    with pytest.raises((LostContactError, GuestError, SubjectError)):
         watch(*pieces)
 
 
