@@ -1,7 +1,7 @@
-"""The tests that failed, as the last lines of the output of all environments of tox.
+"""The tests that failed, or passed only when they were repeated, as the last lines of the output of tox.
 
-`python -m tests.failures COMMAND…` runs COMMAND. Each pytest below it adds the tests that failed to one
-file (tests/conftest.py), which is printed at the end.
+`python -m tests.failures COMMAND…` runs COMMAND. Each pytest below it adds these tests to one file
+(tests/conftest.py), which is printed at the end.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 FILE = "FOOTHOLD_FAILED_TESTS"
+FAILED, REPEATED = "failed", "passed only when repeated"
 LONGEST = 400  # characters of a cause
 
 
@@ -31,27 +32,32 @@ def cause(report: BaseReport) -> str:
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Add the failed tests of this pytest to the list, if one is made."""
+    """Add the tests of this pytest to the list, if one is made."""
     path = os.environ.get(FILE)
     if not path or hasattr(
         terminalreporter.config, "workerinput"
     ):  # the main process has all reports
         return
     python = "{}.{}".format(*sys.version_info)
+    failed = [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]
+    names = {each.nodeid for each in failed}
+    repeated = [each for each in terminalreporter.getreports("rerun") if each.nodeid not in names]
     with Path(path).open("a", encoding="utf-8") as file:
-        for kind in ("failed", "error"):
-            for report in terminalreporter.getreports(kind):
-                file.write(f"{report.nodeid} (Python {python}): {cause(report)}\n")
+        for what, reports in ((FAILED, failed), (REPEATED, repeated)):
+            for each in reports:
+                file.write(f"{what}\t{each.nodeid} (Python {python}): {cause(each)}\n")
 
 
 def main(argv: list[str]) -> int:
-    """Run a command, then print the tests that failed. Returns the exit code of the command."""
+    """Run a command, then print these tests. Returns the exit code of the command."""
     with tempfile.TemporaryDirectory(prefix="failed-tests-") as folder:
         path = Path(folder) / "failed"
         code = run(argv, {**os.environ, FILE: str(path)})
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    if lines:
-        sys.stdout.write("\n  ".join([f"\n{len(lines)} failed:", *lines]) + "\n")
+    for what in (REPEATED, FAILED):
+        found = [text for kind, _, text in (line.partition("\t") for line in lines) if kind == what]
+        if found:
+            sys.stdout.write("\n  ".join([f"\n{len(found)} {what}:", *found]) + "\n")
     return code
 
 

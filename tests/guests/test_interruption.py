@@ -112,7 +112,12 @@ def test_ctrl_c_ends_a_program_that_does_not_end(tmp_path: Path, guest: str) -> 
             pytest.skip(run.communicate()[0][-500:])
         time.sleep(0.05)
     run.send_signal(signal.SIGINT)
-    out, _ = run.communicate(timeout=20)
+    try:
+        out, _ = run.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        left = {pid: line for pid, line in living(directory).items() if pid != run.pid}
+        run.kill()
+        pytest.fail(f"it still runs: {left}; {run.communicate()[0]}")
     if "unsupported" in out.lower():
         pytest.skip(out[-500:])
     assert run.returncode == 130, out

@@ -24,6 +24,10 @@ def test_bad(number):
 def broken(): raise OSError(28, "no space")
 
 def test_setup(broken): pass
+
+def test_flaky(tmp_path_factory):
+    made = tmp_path_factory.getbasetemp().parent / "made"
+    assert made.exists() or made.touch(), "the first time"
 """
 
 
@@ -34,14 +38,18 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-def test_failed_tests_are_the_last_lines(tmp_path: Path, processes: int) -> None:
+def test_failed_and_repeated_tests_are_the_last_lines(tmp_path: Path, processes: int) -> None:
     (tmp_path / "test_some.py").write_text(TESTS)
+    (tmp_path / "temporary").mkdir()
     done = run(
         "-m", "pytest", "-p", "tests.failures", "-p", "no:cacheprovider",
-        f"--rootdir={tmp_path}", f"-n{processes}", "-c", os.devnull, str(tmp_path),
+        f"--rootdir={tmp_path}", f"-n{processes}", "--reruns=1",
+        f"--basetemp={tmp_path}/temporary/one", "-c", os.devnull, str(tmp_path),
     )  # fmt: skip
     assert done.returncode == 1
-    *_, head, bad, setup = done.stdout.splitlines()
+    *_, repeated, flaky, _, head, bad, setup = done.stdout.splitlines()
+    assert repeated == "1 passed only when repeated:"
+    assert "test_some.py::test_flaky" in flaky and "the first time" in flaky
     assert head == "2 failed:"
     assert "test_some.py::test_bad[2] (Python 3." in bad and "two lines" in bad
     assert "test_some.py::test_setup" in setup and "no space" in setup
