@@ -38,7 +38,7 @@ class Build:
     agent: Path
 
     def run(self) -> BuildResult:
-        """Run the command to its end. Raises UsageError if there is no such command."""
+        """Run the command to its end. Raises UsageError if the command does not exist."""
         started = time.monotonic()
         owned, owner = os.pipe()
         try:
@@ -62,7 +62,7 @@ class Build:
         program = shutil.which(str(self.directory / name) if "/" in name else name)
         if not program:
             raise UsageError(
-                f"there is no command {name}", "give a command that is in PATH, or its path"
+                f"the command {name} does not exist", "give a command that is in PATH, or its path"
             )
         return subprocess.Popen(
             [self.agent, "keep", "--owner", str(owned), "--", program, *self.argv[1:]],

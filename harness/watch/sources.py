@@ -135,7 +135,7 @@ class SourceWatch:
 
 
 def _git(directory: Path, words: Sequence[str], data: bytes = b"") -> list[bytes]:
-    """Return the names that git prints; none where there is no git, or no repository."""
+    """Return the names that git prints: no names without git, or outside of a repository."""
     try:
         done = subprocess.run(
             ["git", "-C", directory, *words], input=data, capture_output=True, check=False

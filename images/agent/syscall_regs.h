@@ -733,7 +733,7 @@ static inline uint64_t syscall_and_trap(const registers *all)
 #define SYSCALL_AND_TRAP 0x0a00000100000000ULL /* svc 0; the break point of the kernel */
 #define SYSCALL_AND_TRAP_MASK 0xffffffff00000000ULL
 #define SYSCALL_BYTES 2
-#define SKIPPED_NUMBER 0xffff /* there is no such call: the kernel answers ENOSYS */
+#define SKIPPED_NUMBER 0xffff /* no call has this number: the kernel returns ENOSYS */
 #define BELOW_STACK 512       /* bytes; the block of a call that we make is there */
 /* At the entry of a call its number is in the register of the first argument, which is kept apart.
  * mmap(2) has one argument: the address of a block with its six. */

@@ -1,4 +1,4 @@
-"""Runs on a cluster: the same verdicts as on one machine, whatever becomes of its workers."""
+"""A run on a cluster has the verdicts of a run on one machine, even if workers are lost."""
 
 from __future__ import annotations
 

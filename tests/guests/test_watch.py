@@ -25,7 +25,7 @@ GUESTS = ("--guest", "native", "--guest", "uml-bookworm", "--limit", "none")
 READY = ("--ready-pattern", "listening")
 ANSWERED = "after the change"
 
-pytestmark = pytest.mark.skipif(not host_compiler(), reason="there is no C compiler")
+pytestmark = pytest.mark.skipif(not host_compiler(), reason="this machine has no C compiler")
 
 
 class Watching:

@@ -187,7 +187,9 @@ def test_a_cell_shows_path_seconds_and_threshold_over_time(
     native = text_of(tmp_path / "plans/nightly/native.html")
     assert "rlimit_as 800M (not under 799M), since 2001-09-11" in native
     assert "from 2001-09-09 640M (not under 639M)" in native
-    assert "641M" not in native, "a difference within the precision is no change"
+    assert "641M" not in native, (
+        "a difference within the precision of a threshold is not shown as a change"
+    )
     assert "<dd>high, allocates</dd>" in native
     uml = text_of(tmp_path / "plans/nightly/uml-6.1.html")
     paths = re.findall(r'<i class="p\d" style="flex-grow:(\d)" title="([^"]+)">', uml)
