@@ -13,7 +13,6 @@ import os
 import select
 import socket
 import stat
-import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +39,7 @@ from foothold_lab.harness.run_directory import decode
 from foothold_lab.harness.transport.conversation import SEND_SECONDS, Conversation
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.stream import Stream
+from foothold_lab.harness.transport.unix_socket import peer_of, socket_path
 
 SOCKET = "guests.socket"  # its name in the directory
 Mode = Literal["failed", "all"]
@@ -117,7 +117,10 @@ class GuestServer:
     @contextlib.contextmanager
     def serve(self) -> Iterator[None]:
         """Let this user's other programs in, as long as it lasts."""
-        with socket.socket(socket.AF_UNIX) as listener, _short_path(self.directory) as short:
+        with (
+            socket.socket(socket.AF_UNIX) as listener,
+            socket_path(self.directory, SOCKET) as short,
+        ):
             os.fchmod(listener.fileno(), 0o600)  # so the file is never anybody else's
             listener.bind(short)
             listener.listen()
@@ -179,7 +182,7 @@ def connect(directory: Path, guest: str, request: ProgramRequest) -> Iterator[St
                 f"{directory.name} keeps no guest, or no longer",
                 "`foothold run --keep-guests failed` keeps those in which a cell did not pass",
             ) from error
-        if (user := _peer(connection)) not in (0, os.geteuid()):
+        if (user := peer_of(connection).user) not in (0, os.geteuid()):
             raise UsageError(
                 f"the guests of {directory} are kept by the user {user}",
                 "ask this user for the run directory, and repeat the cell: foothold repro",
@@ -255,17 +258,10 @@ def _read_line(connection: socket.socket) -> bytes:
     return bytes(line)
 
 
-def _peer(connection: socket.socket) -> int:
-    """Return the user of the process at the other end; SO_PEERCRED of unix(7)."""
-    size = struct.calcsize("3i")
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    return int(struct.unpack("3i", credentials)[1])
-
-
 @contextlib.contextmanager
 def _socket_beneath(directory: Path) -> Iterator[str]:
     """Yield a path of the socket. A link in its place is not followed: it may lead to a service."""
-    with _short_path(directory) as short:
+    with socket_path(directory, SOCKET) as short:
         found = os.open(short, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if not stat.S_ISSOCK(os.fstat(found).st_mode):
@@ -273,13 +269,3 @@ def _socket_beneath(directory: Path) -> Iterator[str]:
             yield f"/proc/self/fd/{found}"
         finally:
             os.close(found)
-
-
-@contextlib.contextmanager
-def _short_path(directory: Path) -> Iterator[str]:
-    """A name of the socket that is short enough: there may be 107 bytes of it (unix(7))."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{SOCKET}"
-    finally:
-        os.close(descriptor)

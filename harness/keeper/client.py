@@ -20,13 +20,14 @@ from foothold_lab.harness.api.errors import image_errors_converted
 from foothold_lab.harness.api.guest import OpenGuest, open_guest
 from foothold_lab.harness.guests.catalogue import catalogue, find_guest
 from foothold_lab.harness.keeper.messages import Answer, Failed, Ran, Ready, RunCell, receive, send
-from foothold_lab.harness.keeper.place import LEASE, directory_of, leased, socket_name
+from foothold_lab.harness.keeper.place import LEASE, SOCKET, directory_of, leased
 from foothold_lab.harness.model.cells import Cell
 from foothold_lab.harness.model.errors import GuestError, InfrastructureError, UnsupportedError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.verdict import Verdict
 from foothold_lab.harness.runner.host_memory import available_memory
 from foothold_lab.harness.subjects.subject import Subject
+from foothold_lab.harness.transport.unix_socket import socket_path
 from foothold_lab.images.builder import Builder
 
 START_SECONDS = 120.0  # for a keeper to answer, on a busy machine
@@ -125,7 +126,7 @@ def _connect(place: Path) -> _RemoteGuest | None:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(START_SECONDS)
     try:
-        with socket_name(place) as name:
+        with socket_path(place, SOCKET) as name:
             connection.connect(name)
         answer = receive(connection, Answer)
         if isinstance(answer, Ready):

@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from foothold_lab.harness.keeper.place import RECORD, kept_guests, remove, socket_name
+from foothold_lab.harness.keeper.place import RECORD, SOCKET, kept_guests, remove
 from foothold_lab.harness.keeper.server import Record
+from foothold_lab.harness.transport.unix_socket import peer_of, socket_path
 
 END_SECONDS = 20.0
 
@@ -68,8 +68,6 @@ def end(kept: Kept) -> bool:
 
 def _process(directory: Path) -> int:
     """Return the process that listens in a directory: SO_PEERCRED of unix(7)."""
-    with socket.socket(socket.AF_UNIX) as connection, socket_name(directory) as name:
+    with socket.socket(socket.AF_UNIX) as connection, socket_path(directory, SOCKET) as name:
         connection.connect(name)
-        size = struct.calcsize("3i")
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-        return int(struct.unpack("3i", credentials)[0])
+        return peer_of(connection).process

@@ -65,16 +65,6 @@ def _code() -> str:
 
 
 @contextlib.contextmanager
-def socket_name(directory: Path) -> Iterator[str]:
-    """Yield a name of the socket in a directory that is short enough: unix(7) allows 107 bytes."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{SOCKET}"
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
 def leased(directory: Path) -> Iterator[bool]:
     """Use the directory of a kept guest alone, as long as it lasts; yields whether that is possible.
 

@@ -22,9 +22,10 @@ import msgspec
 from foothold_lab.harness.api.guest import OpenGuest, open_guest
 from foothold_lab.harness.guests.virtual_machine import VirtualMachine
 from foothold_lab.harness.keeper.messages import Answer, Failed, Ran, Ready, RunCell, receive, send
-from foothold_lab.harness.keeper.place import RECORD, leased, remove, socket_name
+from foothold_lab.harness.keeper.place import RECORD, SOCKET, leased, remove
 from foothold_lab.harness.model.errors import FootholdError, GuestError
 from foothold_lab.harness.runner import run_added_cell
+from foothold_lab.harness.transport.unix_socket import socket_path
 from foothold_lab.images.errors import ImageError
 
 
@@ -61,7 +62,7 @@ def main(name: str, directory: Path, seconds: float, pipe: int) -> None:
 
 def _listen(directory: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
-    with socket_name(directory) as name:
+    with socket_path(directory, SOCKET) as name:
         listener.bind(name)
     listener.listen()
     return listener

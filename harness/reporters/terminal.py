@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -65,6 +65,22 @@ class _Display(Protocol):
     def close(self) -> None: ...
 
 
+C = TypeVar("C", bound=Console)
+
+
+def make_console(kind: type[C], stream: IO[str], *, live: bool) -> C:
+    """Return a console that prints texts as they are; `live` is as in `is_live`."""
+    return kind(
+        file=stream,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not live,
+        no_color=not live,
+        force_terminal=live,
+    )
+
+
 class _Console(Console):
     """Interrupts the main thread if the reader of the stream has gone, as SIGPIPE would.
 
@@ -88,15 +104,7 @@ class TerminalReporter:
     """
 
     def __init__(self, stream: IO[str], *, live: bool, quiet: bool = False) -> None:
-        self._console = _Console(
-            file=stream,
-            highlight=False,
-            markup=False,
-            emoji=False,
-            soft_wrap=not live,
-            no_color=not live,
-            force_terminal=live,
-        )
+        self._console = make_console(_Console, stream, live=live)
         self._result = RunResult()
         self._is_live = live and not quiet
         self._display: _Display

@@ -27,7 +27,7 @@ from foothold_lab.harness.model.events import (
 )
 from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.harness.reporters.result_matrix import RESULT_SIGNS
-from foothold_lab.harness.reporters.terminal import RESULT_STYLES
+from foothold_lab.harness.reporters.terminal import RESULT_STYLES, make_console
 from foothold_lab.harness.watch.answers import Answers
 from foothold_lab.harness.watch.build import BuildResult
 
@@ -81,15 +81,7 @@ class View(Protocol):
 
 def make_view(stream: IO[str], *, live: bool) -> View:
     """Return the view for a stream. `live` is as in `reporters.terminal.is_live`."""
-    console = Console(
-        file=stream,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        soft_wrap=not live,
-        no_color=not live,
-        force_terminal=live,
-    )
+    console = make_console(Console, stream, live=live)
     return _Table(console) if live else _Lines(console)
 
 
