@@ -8,7 +8,6 @@ sleep as long as measured guests and cells take, divided by a factor that keeps 
 
 from __future__ import annotations
 
-import io
 import os
 import resource
 import tempfile
@@ -96,13 +95,16 @@ def run_events(cells: Sequence[Cell], directory: Path) -> Iterator[events.AnyEve
     yield events.RunFinished(seconds=1.0, counts={"pass": len(cells)})
 
 
-def coordinator(count: int) -> Cost:
-    """Give the events of a run to the reporters."""
+def coordinator(count: int, *, live: bool) -> Cost:
+    """Give the events of a run to the reporters; `live` draws the table of a terminal eight times a second."""
     cells = cells_of(count)
-    with tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder,
+        open(os.devnull, "w") as screen,
+    ):
         directory = Path(folder) / "run"
         reporters: list[Reporter] = [
-            TerminalReporter(io.StringIO(), live=False, quiet=True),
+            TerminalReporter(screen, live=live, quiet=not live),
             RunDirectoryReporter(directory),
             HistoryReporter(Path(folder) / "history.db"),
         ]
@@ -162,7 +164,9 @@ def print_coordinator() -> None:
         f"coordinator: terminal, run directory, history; goal {GOAL:.0f} ms of cpu a cell\n{'':24} {head}"
     )
     for count in SIZES:
-        print(f"{count:12,} cells       {coordinator(count)}", flush=True)
+        for live in (False, True):
+            terminal = "live" if live else "quiet"
+            print(f"{count:12,} cells {terminal:5} {coordinator(count, live=live)}", flush=True)
     print()
 
 
