@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from foothold_lab.harness.model.facts import Facts
@@ -66,9 +66,19 @@ class Form:
         return (512 << 20) + (2 << 30) // self.part
 
     @property
+    def pieces(self) -> Sequence[tuple[int, int]]:
+        """The pieces in which the arena grows: where each begins in it, and its length."""
+        return (0, MIB), (MIB, MIB), (2 * MIB, MIB), (3 * MIB, 3 * MIB)
+
+    @property
+    def arena(self) -> int:
+        """How much of the arena is mapped in the end."""
+        return sum(length for _, length in self.pieces)
+
+    @property
     def heap(self) -> int:
-        """All that there is in the end, in three pieces of a MiB and one of three."""
-        return TABLES + 6 * MIB + 6 * MIB // self.part
+        """All that is mapped in the end: tables, arena and bitmap."""
+        return TABLES + self.arena + self.arena // self.part
 
     @property
     def first_heap(self) -> int:

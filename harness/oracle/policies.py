@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from foothold_lab.harness.model.errors import UndecidedError, UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Facts
@@ -324,17 +325,16 @@ def _high(space: Space, nth: int, before: str) -> Expectation:
     all of that place is taken. `nth` is the number of the first of those hints.
     """
     form, heap = space.form, space.form.heap
-    end = HIGH_ARENA + heap
+    end = HIGH_ARENA + form.arena
+    beyond = f"lies beyond the task size {space.facts.task_size:#x}, and {before}"
     if space.place(TABLES // 2) is None:
         return _dies(NO_TABLE, NO_FIRST_TABLE)
-    if space.facts.task_size < end:
-        return _dies(
-            OUT_OF_MEMORY,
-            f"{HIGH_ARENA:#x} lies beyond the task size {space.facts.task_size:#x}, and {before}",
-        )
-    if taken := space.taken(HIGH_ARENA - MIB, heap + MIB):
+    if space.facts.task_size < HIGH_ARENA + MIB:
+        return _dies(OUT_OF_MEMORY, f"{HIGH_ARENA:#x} {beyond}")
+    if taken := space.taken(HIGH_ARENA - MIB, MIB + form.arena):
         if space.taken(HIGH_ARENA, MIB) == MIB:
-            return _conflicts(space, f"{HIGH_ARENA:#x} is occupied, and {before}", nth)
+            reason = f"{HIGH_ARENA:#x} is occupied, and {before}"
+            return _conflicts(space, reason, _Piece(nth=nth))
         raise UndecidedError(
             f"{format_size(taken)} of the place of the heap are occupied: mappings that are "
             "partly in the way are overwritten",
@@ -347,6 +347,9 @@ def _high(space: Space, nth: int, before: str) -> Expectation:
             return _dies(NO_TABLE, "no addresses are free for the second table")
     if space.lacks(0, heap):
         return _starves(space, ReservationPath.HIGH)
+    if space.facts.task_size < end:
+        reason = f"{HIGH_ARENA:#x} is granted, but the end of the heap at {end:#x} {beyond}"
+        return _dies(OUT_OF_MEMORY, reason, ReservationPath.HIGH)
     if why:
         return _allocates(ReservationPath.HIGH, f"{why}, but it is free, and so MAP_FIXED takes it")
     return _allocates(
@@ -384,7 +387,8 @@ def _low(space: Space, why: str, nth: int, length: int = 0, stray: int = 0) -> E
         return _dies(NO_TABLE, no_addresses)
     if in_the_way:
         where = f"the reservation lands at {base:#x}, above 4G, where it is not taken as reserved"
-        return _conflicts(space, f"{why}, and {where}", nth + 1, length + stray)
+        piece = _Piece(nth=nth + 1, reserved=length + stray)
+        return _conflicts(space, f"{why}, and {where}", piece)
     if arena % space.facts.page_size:
         page = format_size(space.facts.page_size)
         return _dies(
@@ -394,23 +398,64 @@ def _low(space: Space, why: str, nth: int, length: int = 0, stray: int = 0) -> E
         )
     if space.place(TABLES // 2) is None:
         return _dies(NO_TABLE, no_addresses)
-    if space.lacks(length + stray + TABLES - form.heap, form.heap, last=form.last_bitmap):
-        return _starves(space, ReservationPath.LOW, length + stray + TABLES, f"{why}, and ")
-    return _allocates(ReservationPath.LOW, f"{why}, and {size} are to be had at {base:#x}")
+    return _grow(
+        space, nth + 1, length + stray, arena, f"{why}, and {size} are to be had at {base:#x}"
+    )
 
 
-def _conflicts(space: Space, reason: str, nth: int, reserved: int = 0) -> Expectation:
-    """The range of the heap is taken, so its `nth` hint is moved. Or the hint fails; if memory is
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    """The next piece of the heap, which does not get its place. All in bytes: its `length`, what is
+    `reserved` and what is `used` before it, the tables included. `nth`: the number of its hint.
+    `path`: the one that shows by then.
+    """
+
+    nth: int
+    reserved: int = 0
+    used: int = TABLES // 2
+    length: int = MIB
+    path: ReservationPath = ReservationPath.REFUSED
+
+
+def _grow(space: Space, nth: int, reserved: int, arena: int, why: str) -> Expectation:
+    """Map the heap in the low arena at that address. A piece that begins above 4 GiB is not taken as
+    reserved, and is moved. `nth` is the number of its hint.
+    """
+    form = space.form
+    above = (each for each in form.pieces if arena + each[0] >= BELOW_4G)
+    mapped, length = next(above, (form.arena, 0))
+    used = mapped + mapped // form.part  # in the reservation
+    # the last of it is a bitmap; but the second table is mapped behind the first piece
+    last = 0 if mapped == MIB else form.first_bitmap if length else form.last_bitmap
+    if space.lacks(reserved - used, TABLES + used, last=last):
+        return _starves(space, ReservationPath.LOW, reserved + TABLES, f"{why}, and ")
+    if not length:
+        return _allocates(ReservationPath.LOW, why)
+    piece = _Piece(
+        nth=nth,
+        reserved=reserved - used,
+        used=TABLES + used,
+        length=length,
+        path=ReservationPath.LOW,
+    )
+    where = f"the arena at {arena:#x} crosses 4G, above which it is not taken as reserved"
+    return _conflicts(space, f"{why}, and {where}", piece)
+
+
+def _conflicts(space: Space, reason: str, piece: _Piece) -> Expectation:
+    """The range of a piece of the heap is taken, so its hint is moved. Or the hint fails; if memory is
     missing, the message differs.
     """
-    error = space.failure(nth)  # comes before the kernel has a say
+    length, path = piece.length, piece.path
+    error = space.failure(piece.nth)  # comes before the kernel has a say
     if error == "ENOMEM":
-        return _dies(OUT_OF_MEMORY, f"{reason}, and the next mapping fails with ENOMEM")
-    if not error and (lacking := space.lacks(reserved, TABLES // 2 + MIB)):
-        return _dies(OUT_OF_MEMORY, f"{reason}, and {lacking} has no room to try elsewhere")
-    if not error and space.elsewhere(MIB) is None:
-        return _dies(OUT_OF_MEMORY, f"{reason}, and no other addresses are free")
-    return _dies(CONFLICT, reason)
+        return _dies(OUT_OF_MEMORY, f"{reason}, and the next mapping fails with ENOMEM", path)
+    lacking = "" if error else space.lacks(piece.reserved, piece.used + length, largest=length)
+    if lacking:
+        return _dies(OUT_OF_MEMORY, f"{reason}, and {lacking} has no room to try elsewhere", path)
+    if not error and space.elsewhere(length) is None:
+        return _dies(OUT_OF_MEMORY, f"{reason}, and no other addresses are free", path)
+    return _dies(CONFLICT, reason, path)
 
 
 def _low_base(space: Space, length: int, nth: int) -> int | None:
