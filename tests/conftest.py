@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from foothold_lab.harness.api import guest, running
 from foothold_lab.harness.guests.catalogue import known_guests
 from foothold_lab.harness.runner import RunOptions
 from foothold_lab.images.builder import Builder
@@ -68,6 +69,15 @@ def processors() -> list[int]:
     usable = sorted(os.sched_getaffinity(0))
     first = _WORKER % len(usable)
     return usable[first:] + usable[:first]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Put the evidence of guests that are opened without a directory where pytest removes it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (guest, running):
+            patch.setattr(module, "new_directory", lambda: tmp_path_factory.mktemp("evidence"))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
