@@ -308,3 +308,22 @@ def test_a_newer_python_takes_more_of_a_limit() -> None:
     with pytest.raises(UnsupportedError, match="too close"):
         predict(there, Limits(rlimit_as=655 * MIB), "after")
     assert predict(there, Limits(rlimit_as=658 * MIB), "after").agrees(LOW_ALLOCATES)
+
+
+@pytest.mark.parametrize("policy", oracle.POLICIES)
+@pytest.mark.parametrize(("space", "is_low"), [(UML_6_1, True), (NATIVE, False)])
+@pytest.mark.parametrize("workload", ["none", "hello", "grow:8M", "block:2M", "small:20:100"])
+def test_of_other_workloads_it_predicts_the_path_alone(
+    workload: str, space: int, is_low: bool, policy: str
+) -> None:
+    """Whether a low arena is large enough depends on the workload; modern arenas have no end."""
+    if is_low and policy == "before":
+        assert predict(facts(space), Limits(), policy, workload=workload).agrees(DIES)
+    elif is_low and not policy.startswith("modern") and workload not in ("none", "hello"):
+        with pytest.raises(UnsupportedError, match=f"depends on {workload}"):
+            predict(facts(space), Limits(), policy, workload=workload)
+    else:
+        foretold = predict(facts(space), Limits(), policy, workload=workload)
+        goes_low = is_low and policy != "modern-arm64"  # whose hint has 39 bits
+        assert foretold.path is (ReservationPath.LOW if goes_low else ReservationPath.HIGH)
+        assert foretold.outcome is None

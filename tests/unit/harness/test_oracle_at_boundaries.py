@@ -15,7 +15,7 @@ import pytest
 from foothold_lab.harness import oracle
 from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.facts import Facts, Hint
-from foothold_lab.harness.model.limits import Limits, Range
+from foothold_lab.harness.model.limits import EVERYWHERE, Limits, Range
 from foothold_lab.harness.model.verdict import Expectation
 from foothold_lab.harness.oracle import modelled
 from tests.unit.harness.samples import facts
@@ -116,18 +116,30 @@ UPWARD = space_of(0x7FC0000000, 4096, upward=True)
 # the low arena begins 64 KiB below 4 GiB: behind a misplaced probe, and 128 MiB of bitmap
 ACROSS = replace(UPWARD, first=0xFFFF0000 - (128 << 20) - 65536)
 NOTHING_BEHIND_THE_IMAGE = Limits(hints_ignored=Range(0x1000000, 0x10000000))
+WIDE = space_of(0x7FFFFFFFF000, 4096)
+OCCUPIED = Limits(occupied=(Range(HIGH + (1 << 30), HIGH + (1 << 30) + 8 * MIB),))
 QUESTIONS = {
     "39 bits upward": Question(space=UPWARD, limits=Limits()),
     "47 bits, pages of 64 KiB": Question(space=space_of(0x7FFFFFFF0000, 65536), limits=Limits()),
+    "the high arena occupied": Question(space=WIDE, limits=OCCUPIED),
+    "hints ignored": Question(space=WIDE, limits=Limits(hints_ignored=EVERYWHERE)),
     "across 4 GiB": Question(space=ACROSS, limits=NOTHING_BEHIND_THE_IMAGE),
     "3 GiB": Question(space=space_of(0xC0000000, 4096, 4), limits=Limits()),
     "4 GiB upward": Question(space=space_of(0xFFFFE000, 4096, 4, upward=True), limits=Limits()),
 }
 
 
+# the policies that such a space concerns; all without an entry
+POLICIES = {
+    "the high arena occupied": ("before", "grsec"),
+    "hints ignored": ("after", "grsec", "modern", "modern-1.24"),
+    "across 4 GiB": ("after", "memlimit"),
+}
+
+
 def policies_of(name: str) -> Iterable[str]:
-    if name == "across 4 GiB":
-        return ["after", "memlimit"]  # others reserve nothing low
+    if name in POLICIES:
+        return POLICIES[name]
     return oracle.POLICIES if QUESTIONS[name].space.pointer_size == 8 else oracle.NARROW
 
 
@@ -163,15 +175,16 @@ def boundaries(
         return here is not there and not (here and there and here.agrees(there))
 
     for start, end in itertools.pairwise(values):
-        if differs(start, end):
-            while end - start > unit:
-                middle = (start + end) // 2 // unit * unit
-                middle = middle if middle > start else start + unit
+        while differs(start, end):
+            same, other = start, end
+            while other - same > unit:
+                middle = max((same + other) // 2 // unit * unit, same + unit)
                 if differs(start, middle):
-                    end = middle
+                    other = middle
                 else:
-                    start = middle
-            yield end
+                    same = middle
+            yield other
+            start = other
 
 
 def check(ask: Callable[[int], Question], policy: str, values: Sequence[int], unit: int) -> int:
@@ -218,5 +231,7 @@ def test_an_address_that_grows_changes_both_answers_at_the_same_address(
         *(sign * size for size in (65536, MIB, 8 * MIB, 64 * MIB, 800 * MIB) for sign in (-1, 1)),
     ]
     places = {place + each for place in (*PLACES, end, space.first) for each in near}
-    addresses = [each // unit * unit for each in sorted(places) if MIB <= each <= end - MIB]
+    # an address space does not end within what limits occupy
+    lowest = max((each.end for each in asked.limits.occupied), default=MIB)
+    addresses = [each // unit * unit for each in sorted(places) if lowest <= each <= end - MIB]
     check(lambda address: SIDES[kind](asked, address), policy, addresses, unit)
