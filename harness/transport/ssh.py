@@ -146,11 +146,7 @@ def log_in_to_guest(line: socket.socket, keys: Keys, deadline: Deadline) -> Ssh:
     options.key_types = ["ssh-ed25519"]
     try:
         if not negotiate(transport, deadline):
-            raise GuestError(
-                "the guest does not speak SSH",
-                "is dropbear in its root?",
-                code=Code.GUEST_LOGIN,
-            )
+            raise _no_key_exchange(deadline)
         shown = transport.get_remote_server_key()
         if shown.asbytes() != _as_paramiko(keys.host).asbytes():
             raise GuestError(
@@ -167,6 +163,15 @@ def log_in_to_guest(line: socket.socket, keys: Keys, deadline: Deadline) -> Ssh:
         transport.close()
         raise
     return Ssh(transport, bounded)
+
+
+def _no_key_exchange(deadline: Deadline) -> GuestError:
+    if deadline.expired:
+        what = "the guest did not answer over SSH in time"
+        remedy = "the machine may be too busy: run fewer guests at once, as with --jobs 1"
+    else:
+        what, remedy = "the guest does not speak SSH", "is dropbear in its root?"
+    return GuestError(what, remedy, code=Code.GUEST_LOGIN)
 
 
 def negotiate(transport: paramiko.Transport, deadline: Deadline) -> bool:

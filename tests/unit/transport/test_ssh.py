@@ -14,6 +14,8 @@ import pytest
 from paramiko.sftp_attr import SFTPAttributes
 
 from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import GuestError
+from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.transport import ssh
 from foothold_lab.harness.transport.keys import Keys
 from foothold_lab.harness.transport.ssh import Ssh, log_in_to_guest
@@ -80,6 +82,26 @@ def connected(server: Server) -> Iterator[tuple[Ssh, paramiko.Transport, socket.
         server.end.set()
         one.close()
         transport.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        (b"", "run fewer guests at once, as with --jobs 1"),
+        (b"HTTP/1.0\r\n", "is dropbear in its root?"),
+    ],
+)
+def test_a_guest_that_does_not_answer_may_have_been_too_slow(said: bytes, remedy: str) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        if said:
+            theirs.sendall(said)
+            theirs.shutdown(socket.SHUT_WR)
+        seconds = 30 if said else 0.2
+        with pytest.raises(GuestError) as caught:
+            log_in_to_guest(ours, Keys(), Deadline.after(seconds))
+    assert caught.value.code is Code.GUEST_LOGIN
+    assert remedy in caught.value.remedy
 
 
 def test_a_program_that_is_never_started_ends_at_the_deadline() -> None:
