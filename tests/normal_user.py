@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,18 @@ def normal_user() -> Iterator[NormalUser]:
             directory.mkdir(exist_ok=True)
             directory.chmod(0o755)
         os.chown(home, NUMBER, NUMBER)
-        yield NormalUser(home, (*_namespace(shown, stash), *_BECOME))
+        try:
+            yield NormalUser(home, (*_namespace(shown, stash), *_BECOME))
+        finally:
+            _end_processes(home)
+
+
+def _end_processes(home: Path) -> None:
+    """End what the user's commands left: rootless Podman keeps a process for its user namespace."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _namespace(shown: set[Path], stash: Path) -> tuple[str, ...]:
