@@ -113,9 +113,14 @@ def ignored_from(asked: Question, address: int) -> Question:
 
 GROWING = {each.__name__: each for each in (rlimit_as, rlimit_data, promised, memory)}
 UPWARD = space_of(0x7FC0000000, 4096, upward=True)
-# the low arena begins 64 KiB below 4 GiB: behind a misplaced probe, and 128 MiB of bitmap
-ACROSS = replace(UPWARD, first=0xFFFF0000 - (128 << 20) - 65536)
-NOTHING_BEHIND_THE_IMAGE = Limits(hints_ignored=Range(0x1000000, 0x10000000))
+# so many MiB and 64 KiB of the low arena lie below 4 GiB: behind a misplaced probe, and 128 MiB of bitmap
+ACROSS = {
+    f"{below} MiB below 4 GiB": Question(
+        space=replace(UPWARD, first=0xFFFF0000 - (128 + below) * MIB - 65536),
+        limits=Limits(hints_ignored=Range(0x1000000, 0x10000000)),
+    )
+    for below in (0, 1, 2, 5)
+}
 WIDE = space_of(0x7FFFFFFFF000, 4096)
 OCCUPIED = Limits(occupied=(Range(HIGH + (1 << 30), HIGH + (1 << 30) + 8 * MIB),))
 QUESTIONS = {
@@ -123,7 +128,7 @@ QUESTIONS = {
     "47 bits, pages of 64 KiB": Question(space=space_of(0x7FFFFFFF0000, 65536), limits=Limits()),
     "the high arena occupied": Question(space=WIDE, limits=OCCUPIED),
     "hints ignored": Question(space=WIDE, limits=Limits(hints_ignored=EVERYWHERE)),
-    "across 4 GiB": Question(space=ACROSS, limits=NOTHING_BEHIND_THE_IMAGE),
+    **ACROSS,
     "3 GiB": Question(space=space_of(0xC0000000, 4096, 4), limits=Limits()),
     "4 GiB upward": Question(space=space_of(0xFFFFE000, 4096, 4, upward=True), limits=Limits()),
 }
@@ -133,7 +138,7 @@ QUESTIONS = {
 POLICIES = {
     "the high arena occupied": ("before", "grsec"),
     "hints ignored": ("after", "grsec", "modern", "modern-1.24"),
-    "across 4 GiB": ("after", "memlimit"),
+    **dict.fromkeys(ACROSS, ("after",)),
 }
 
 
