@@ -100,7 +100,7 @@ def coordinator(count: int, *, live: bool) -> Cost:
     cells = cells_of(count)
     with (
         tempfile.TemporaryDirectory(prefix="foothold-bench-") as folder,
-        open(os.devnull, "w") as screen,
+        Path(os.devnull).open("w") as screen,
     ):
         directory = Path(folder) / "run"
         reporters: list[Reporter] = [

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.host_compiler import host_compiler
+
 _MEDIA = "application/vnd.docker"
 _MANIFEST = f"{_MEDIA}.distribution.manifest.v2+json"
 # A program for musl without its headers: it is linked with the library of the image itself.
@@ -51,7 +53,8 @@ def musl_files(directory: Path) -> Mapping[str, Path]:
     loader = "/lib/ld-musl-x86_64.so.1"
     flags = ["-O1", "-w", "-nostdlib", "-fno-stack-protector", f"-Wl,--dynamic-linker={loader}"]
     subprocess.run(
-        ["gcc", *flags, "-o", program, source, "-L", library.parent, "-l:libc.so"], check=True
+        [*host_compiler(), *flags, "-o", program, source, "-L", library.parent, "-l:libc.so"],
+        check=True,
     )
     return {loader: library, "/lib/libc.so": library, "/usr/bin/program": program}
 

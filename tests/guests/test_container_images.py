@@ -29,6 +29,7 @@ from foothold_lab.harness.runner import RunOptions
 from foothold_lab.images import processes
 from foothold_lab.images.builder import Builder
 from tests.guests.container_images import load_image, musl_files, registry
+from tests.host_compiler import host_compiler
 
 pytestmark = pytest.mark.xdist_group("container-images")
 SETTINGS = {
@@ -63,7 +64,7 @@ def images(
     place = tmp_path_factory.mktemp("images")
     program = place / "server"
     source = Path(__file__).with_name("in_image.c")
-    subprocess.run(["gcc", "-O1", "-static", "-o", program, source], check=True)
+    subprocess.run([*host_compiler(), "-O1", "-static", "-o", program, source], check=True)
     try:
         client = engine.connect(60)
     except (DockerException, OSError, UnsupportedError) as error:
@@ -116,7 +117,7 @@ def test_a_program_is_put_into_the_image(
     )
     dynamic = tmp_path / "dynamic"
     source = Path(__file__).with_name("in_image.c")
-    subprocess.run(["gcc", "-O1", "-o", dynamic, source], check=True)
+    subprocess.run([*host_compiler(), "-O1", "-o", dynamic, source], check=True)
     assert printed(distroless.run_cell(dynamic)).startswith("user 65532")
 
 

@@ -14,6 +14,7 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Outcome, ReservationPath, Result, Verdict
 from foothold_lab.images import processes
 from tests.guests.conftest import open_or_skip
+from tests.host_compiler import host_compiler
 
 GUESTS = ("native", "uml-6.1", "uml-7.2", "qemu-x86_64")
 SERVER = """#!/usr/bin/python3
@@ -38,7 +39,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("programs")
     for name in ("churn", "probe"):
         source = Path(__file__).with_name(f"{name}.c")
-        done = processes.run(["gcc", "-O1", "-static-pie", "-o", directory / name, source])
+        done = processes.run(
+            [*host_compiler(), "-O1", "-static-pie", "-o", directory / name, source]
+        )
         if done.returncode:
             pytest.skip(f"no C compiler: {done.stderr.strip()}")
     (directory / "server").write_text(SERVER)
@@ -193,7 +196,7 @@ def test_more_pages_than_the_host_maps_hang(tmp_path: Path) -> None:
         pytest.skip("the host maps all pages of the program: vm.max_map_count is above 80,000")
     program = tmp_path / "scattered_pages"
     source = Path(__file__).with_name("scattered_pages.c")
-    done = processes.run(["gcc", "-O1", "-static-pie", "-o", program, source])
+    done = processes.run([*host_compiler(), "-O1", "-static-pie", "-o", program, source])
     if done.returncode:
         pytest.skip(f"no C compiler: {done.stderr.strip()}")
     with open_guest("uml-7.2") as opened:

@@ -14,6 +14,7 @@ from foothold_lab.harness.api.guest import open_guest
 from foothold_lab.harness.model.errors import UsageError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.images import processes
+from tests.host_compiler import host_compiler
 
 FOOTHOLD = [sys.executable, "-m", "foothold_lab.harness.cli"]
 DIFFERENCE = "differs in line 2: expected `45 bits`, printed `31 bits`"
@@ -24,7 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a program that prints how many bits the address of its memory has."""
     program = tmp_path_factory.mktemp("program") / "place"
     source = Path(__file__).with_name("place.c")
-    done = processes.run(["gcc", "-O1", "-static", "-o", program, source])
+    done = processes.run([*host_compiler(), "-O1", "-static", "-o", program, source])
     if done.returncode:
         pytest.skip(f"no C compiler: {done.stderr.strip()}")
     return program

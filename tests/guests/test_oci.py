@@ -30,6 +30,7 @@ from foothold_lab.images.oci import (
     write_layers,
 )
 from foothold_lab.images.transfer import stage
+from tests.host_compiler import host_compiler
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 1800  # of one command; the machine may be busy
@@ -137,7 +138,7 @@ def test_a_container_tests_a_program_without_a_network(
     source = tmp_path / "server.c"
     source.write_text(SERVER)
     tmp_path.chmod(0o755)
-    subprocess.run(["gcc", "-o", tmp_path / "server", source], check=True)
+    subprocess.run([*host_compiler(), "-o", tmp_path / "server", source], check=True)
     container = engine.containers.create(
         "foothold-test:oci",
         ["run", "--subject", "/w/server", "--ready-pattern", "listening", "--require", "uml-7.2"],

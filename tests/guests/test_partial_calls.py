@@ -11,6 +11,7 @@ from foothold_lab.harness.api.guest import OpenGuest, open_guest
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.images import processes
 from tests.guests.conftest import open_or_skip
+from tests.host_compiler import host_compiler
 
 HERE = Path(__file__).parent
 GUESTS = ("native", "uml-6.1", "uml-7.2", "qemu-x86_64")
@@ -25,7 +26,7 @@ def guest(request: pytest.FixtureRequest) -> Iterator[OpenGuest]:
 
 def compiled(source: str, directory: Path, *options: str) -> Path:
     program = directory / source.partition(".")[0]
-    done = processes.run(["gcc", *options, "-o", program, HERE / source])
+    done = processes.run([*host_compiler(), *options, "-o", program, HERE / source])
     if done.returncode:
         pytest.skip(f"no C compiler: {done.stderr.strip()}")
     return program

@@ -21,6 +21,7 @@ from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.subjects import Subject, deploy, of_program, supervision
 from foothold_lab.images.builder import Builder
+from tests.host_compiler import host_compiler
 
 GUESTS = ("native", "uml-bookworm", "uml-trixie", "uml-testing", "qemu-x86_64", "docker")
 # one of each kind, and what it is by hand: the arguments of _LAUNCHER. The agent injects faults by
@@ -136,7 +137,9 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, Subject
     made = []
     for name, flags in (("dynamic", ["-pie"]), ("static", ["-static-pie"])):
         program = place / name
-        subprocess.run(["gcc", "-w", *flags, "-o", program, place / "place.c"], check=True)
+        subprocess.run(
+            [*host_compiler(), "-w", *flags, "-o", program, place / "place.c"], check=True
+        )
         made.append(of_program(str(program)))
     dynamic, static = made
     return dynamic, static

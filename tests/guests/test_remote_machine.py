@@ -40,6 +40,7 @@ from foothold_lab.harness.transport.supervised import supervise
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Happened, happen
 from tests.guests.ssh_server import OpenSsh, SshServer, make_key, ssh_server, trust
+from tests.host_compiler import host_compiler
 
 GONE_SECONDS = 5.0  # after which nothing of ours may be left there
 SECONDS = 60.0
@@ -165,7 +166,7 @@ def probe(tmp_path: Path) -> Callable[..., Subject]:
 
     def make(source: str, **options: object) -> Subject:
         (tmp_path / "probe.c").write_text(source)
-        argv = ["gcc", "-static", "-o", tmp_path / "probe", tmp_path / "probe.c"]
+        argv = [*host_compiler(), "-static", "-o", tmp_path / "probe", tmp_path / "probe.c"]
         subprocess.run(argv, check=True)
         return of_program(str(tmp_path / "probe"), (), ProgramOptions(**options))  # type: ignore[arg-type]
 

@@ -18,6 +18,7 @@ from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import open_or_skip
 from tests.guests.processes import living, wait_until_gone
+from tests.host_compiler import host_compiler
 
 GVISOR = ("gvisor", "gvisor-ptrace")
 GUESTS = (*GVISOR, "bubblewrap", "nspawn")
@@ -33,7 +34,7 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[OpenGuest]:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("program") / "in_sandbox"
     source = Path(__file__).with_name("in_sandbox.c")
-    subprocess.run(["gcc", "-O1", "-o", made, source], check=True)
+    subprocess.run([*host_compiler(), "-O1", "-o", made, source], check=True)
     return made
 
 
@@ -102,7 +103,7 @@ def test_noreplace_is_only_a_hint_in_gvisor(sandbox: OpenGuest, tmp_path: Path) 
     """The release of Debian has google/gvisor#14008; the ledger says what the kernel did."""
     program = tmp_path / "noreplace"
     source = Path(__file__).with_name("noreplace.c")
-    subprocess.run(["gcc", "-O1", "-static", "-o", program, source], check=True)
+    subprocess.run([*host_compiler(), "-O1", "-static", "-o", program, source], check=True)
     verdict = passed(sandbox.run_cell(program))
     assert verdict.observed
     said = (Path(verdict.artefacts) / "stdout").read_text()

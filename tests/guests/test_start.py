@@ -32,6 +32,7 @@ from foothold_lab.images import elf
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import ARM64, PORTS
 from tests.guests.conftest import dynamic_compiler, happen, open_or_skip
+from tests.host_compiler import host_compiler
 
 GUESTS = ("native", "uml-bookworm", "uml-testing", "qemu-x86_64", "docker")
 _SOURCES = {
@@ -98,7 +99,14 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     place = tmp_path_factory.mktemp("programs")
     (place / "lib").mkdir()
     (place / "answer.c").write_text("int answer(void){return 42;}")
-    library = ["gcc", "-shared", "-fPIC", "-o", place / "lib/libplugin.so", place / "answer.c"]
+    library = [
+        *host_compiler(),
+        "-shared",
+        "-fPIC",
+        "-o",
+        place / "lib/libplugin.so",
+        place / "answer.c",
+    ]
     subprocess.run(library, check=True)
     (place / "given.txt").write_text("given")
     made = {}
@@ -107,7 +115,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
         flags = ["-Wl,-rpath,$ORIGIN/lib", "-Wl,--enable-new-dtags"] if name == "plugin" else []
         program = place / name
         subprocess.run(
-            ["gcc", "-w", *flags, "-o", program, place / f"{name}.c", "-ldl"], check=True
+            [*host_compiler(), "-w", *flags, "-o", program, place / f"{name}.c", "-ldl"], check=True
         )
         made[name] = of_program(
             str(program),
@@ -276,7 +284,7 @@ def test_gives_each_program_its_own_libc(guest: str, builder: Builder, tmp_path:
     """One guest runs two programs with different libcs, and the allocator with that of the guest."""
     source, program = tmp_path / "version.c", tmp_path / "version"
     source.write_text(_VERSION)
-    subprocess.run(["gcc", "-w", "-o", program, source], check=True)
+    subprocess.run([*host_compiler(), "-w", "-o", program, source], check=True)
     sysroot, version = tmp_path / "sysroot", ""
     for path, library in libraries.of_host(
         program, elf.interpreter(program) or "", {}
@@ -351,7 +359,7 @@ def test_brings_what_a_libc_loads(guest: str, builder: Builder, tmp_path: Path) 
     """Name services, character sets and the locale that the environment names, as by hand."""
     source, program = tmp_path / "data.c", tmp_path / "data"
     source.write_text(_DATA)
-    subprocess.run(["gcc", "-w", "-o", program, source], check=True)
+    subprocess.run([*host_compiler(), "-w", "-o", program, source], check=True)
     environment = {"LC_ALL": "C.UTF-8"}
     by_hand = subprocess.run([program], env=environment, check=False)
     assert by_hand.returncode == 0
@@ -393,7 +401,7 @@ def test_runs_a_program_that_refuses_root(
         pytest.skip("only root can change the user natively")
     source, program = reachable / "refuses.c", reachable / "refuses"
     source.write_text(_REFUSES_ROOT)
-    subprocess.run(["gcc", "-w", "-o", program, source], check=True)
+    subprocess.run([*host_compiler(), "-w", "-o", program, source], check=True)
     private = reachable / "private"
     (private / "empty").mkdir(parents=True)
     (private / "given").write_text("given")

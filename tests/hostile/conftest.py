@@ -14,6 +14,7 @@ from foothold_lab.harness.subjects import ProgramOptions, of_program
 from foothold_lab.images import processes
 from foothold_lab.images.builder import Builder
 from tests.guests.conftest import Happened, builder, happen, history, images
+from tests.host_compiler import host_compiler
 
 __all__ = ["builder", "history", "images"]
 
@@ -39,11 +40,13 @@ class Attackers:
         self._builder = builder
         self._directory = directory
 
-    def compile(self, name: str, *flags: str, compiler: Sequence[str | Path] = ("gcc",)) -> Path:
+    def compile(self, name: str, *flags: str, compiler: Sequence[str | Path] = ()) -> Path:
         """Compile NAME.c of this directory, linked statically."""
         out = self._directory / name
         source = Path(__file__).with_name(f"{name}.c")
-        done = processes.run([*compiler, "-O1", "-static", *flags, "-o", out, source])
+        done = processes.run(
+            [*(compiler or host_compiler()), "-O1", "-static", *flags, "-o", out, source]
+        )
         if done.returncode:
             pytest.skip(f"no C compiler: {done.stderr.strip()}")
         return out

@@ -27,6 +27,7 @@ from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.images.builder import Builder
 from tests import refusing
 from tests.guests.conftest import BootGuest, boot, builder, history, images, place
+from tests.host_compiler import host_compiler
 
 __all__ = ["boot", "builder", "history", "images", "place"]
 
@@ -136,11 +137,8 @@ def test_a_kernel_of_the_user_sees_no_file_beside_it(
 @pytest.fixture
 def hostile_kernel(tmp_path: Path) -> Path:
     program = tmp_path / "confined"
-    compiler = shutil.which("gcc")
-    if not compiler:
-        pytest.skip("no C compiler")
     source = Path(__file__).with_name("confined.c")
-    subprocess.run([compiler, "-O1", "-static", "-o", program, source], check=True)
+    subprocess.run([*host_compiler(), "-O1", "-static", "-o", program, source], check=True)
     return program
 
 
