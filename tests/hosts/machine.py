@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +35,8 @@ class Distribution:
     """What a machine looks like.
 
     title: as in the table. suite: the suite of Debian that its programs are from.
-    packages: those that it has beside `BASE`; absent: names that no package begins with.
+    base, packages: those that it has; absent: names that no package begins with.
+    complete: what is done in the tree when they are unpacked.
     release: /etc/os-release. files: other files, by path; `MIRROR` stands for the Debian mirror.
     certificates: where the certificates of authorities are.
     refused: system calls that fail for users but root. needs_mirror: whether a mirror must be chosen.
@@ -44,54 +45,14 @@ class Distribution:
     title: str
     suite: str
     release: str
+    base: tuple[str, ...] = BASE
     packages: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    complete: Callable[[Path], None] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     certificates: str = str(_CERTIFICATES)
     refused: tuple[str, ...] = ()
     needs_mirror: bool = True
-
-
-def _debian(title: str, suite: str, release: str) -> Distribution:
-    return Distribution(
-        title=title,
-        suite=suite,
-        packages=("apt", "dpkg"),
-        release=f"ID=debian\n{release}",
-        files={
-            "etc/apt/sources.list": f"deb MIRROR {suite} main\n",
-        },
-        needs_mirror=False,
-    )
-
-
-DISTRIBUTIONS: Mapping[str, Distribution] = {
-    "debian-12": _debian("Debian 12", "bookworm", 'VERSION_ID="12"\n'),
-    "debian-13": _debian("Debian 13", "trixie", 'VERSION_ID="13"\n'),
-    "debian-testing": _debian("Debian testing", "forky", "VERSION_CODENAME=forky\n"),
-    "ubuntu": Distribution(
-        title="like Ubuntu 24.04",
-        suite="trixie",
-        packages=("apt", "dpkg"),
-        absent=("debian-archive-keyring",),
-        release='ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\n',
-        files={
-            "etc/apt/sources.list.d/ubuntu.sources": "Types: deb\nURIs: http://ubuntu.invalid/ubuntu\n"
-            "Suites: noble noble-updates\nComponents: main universe\n"
-            "Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n",
-        },
-        # a user gets a namespace, and no capability in it (apparmor_restrict_unprivileged_userns)
-        refused=("mount",),
-    ),
-    "fedora": Distribution(
-        title="like Fedora",
-        suite="trixie",
-        packages=("libstdc++6",),  # dnf is linked with it
-        absent=("apt", "dpkg", "debian-archive-keyring", "debconf"),
-        release='ID=fedora\nVERSION_ID="42"\n',
-        certificates="/etc/pki/tls/certs/ca-bundle.crt",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -156,10 +117,10 @@ def machine(distribution: Distribution, folder: Path) -> Iterator[Machine]:
 
 
 def _install(distribution: Distribution, tree: Path) -> None:
-    """Unpack the packages: nothing in them is run."""
+    """Unpack the packages: none of their scripts is run."""
     wanted = PackageSet(
         suite=distribution.suite,
-        packages=(*BASE, *distribution.packages),
+        packages=(*distribution.base, *distribution.packages),
         only=(rf"(?!({'|'.join(distribution.absent)})(?![a-z])).*",) if distribution.absent else (),
     )
     apt = Apt(Cache())
@@ -174,6 +135,8 @@ def _install(distribution: Distribution, tree: Path) -> None:
         (tree / target).mkdir(parents=True)
         (tree / link).symlink_to(target)
     apt.unpack(debs, tree)
+    if distribution.complete:
+        distribution.complete(tree)
 
 
 def _configure(distribution: Distribution, tree: Path) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from foothold_lab.images.mirror import find_mirror
-from tests.hosts.machine import DISTRIBUTIONS, USERS, Machine, machine
+from tests.hosts.distributions import DISTRIBUTIONS
+from tests.hosts.machine import USERS, Machine, machine
 
 PAGE = Path(__file__).parents[2] / "docs/hosts.md"
 _RULE = "|---|---|---|---|---|---|---|---|\n"  # below the head of the table

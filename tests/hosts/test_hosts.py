@@ -18,7 +18,8 @@ from foothold_lab.harness.plan import Selection
 from foothold_lab.harness.runner.preparation import images_of
 from foothold_lab.images.mirror import CHOOSE_MIRROR
 from foothold_lab.images.transfer import pack
-from tests.hosts.machine import DISTRIBUTIONS, SECONDS, Machine, machine
+from tests.hosts.distributions import DISTRIBUTIONS
+from tests.hosts.machine import SECONDS, Machine, machine
 from tests.hosts.survey import prepare, run_default_plan, unsupported
 
 pytestmark = [
