@@ -271,6 +271,7 @@ def test_flaky_cells_are_on_the_first_page(database: Database, tmp_path: Path) -
 
 
 def test_charts_are_drawn(database: Database, tmp_path: Path) -> None:
+    pytest.importorskip("vl_convert", reason="vl-convert-python has no wheel for musl")
     write_site(database, tmp_path, SiteOptions())
     folder = tmp_path / "plans/nightly"
     page = (folder / "index.html").read_text()
