@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,6 +22,8 @@ from tests.hostile.targets import describe_bundle, run_directory_of_a_program
 FOOTHOLD = [sys.executable, "-m", "foothold_lab.harness.cli"]
 WORDS = [word.replace("\0", "") for word in HOSTILE.values()]  # no argument holds NUL
 
+needs_bash = pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")
+
 
 def bash(script: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
@@ -28,6 +31,7 @@ def bash(script: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
     )
 
 
+@needs_bash
 @pytest.mark.parametrize("evil", EVIL)
 def test_a_command_line_is_its_words_and_nothing_more(evil: str, tmp_path: Path) -> None:
     words = (evil.replace("\0", ""), "", "it's", "\\ \x01\u202e")
@@ -41,6 +45,7 @@ def test_a_command_line_is_its_words_and_nothing_more(evil: str, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+@needs_bash
 def test_a_long_command_is_whole(tmp_path: Path) -> None:
     words = ("printf", r"%s\0", *WORDS * 60, "the end")
     line = repeat_command(words)
@@ -94,6 +99,7 @@ def unpacked(tarball: Path, into: Path) -> Path:
     return directory
 
 
+@needs_bash
 @pytest.mark.guests
 @pytest.mark.parametrize("guest", ["native", "uml-6.1", "qemu-x86_64"])
 def test_hostile_words_go_through_run_again_and_bundle(guest: str, tmp_path: Path) -> None:

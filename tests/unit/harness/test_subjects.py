@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from foothold_lab.harness.subjects.subject import (
     of_program,
     supervision,
 )
+from foothold_lab.images.elf import interpreter
 
 CELL = Cell(guest="docker:server", limits=Limits(), policy="", subject="node")
 
@@ -47,6 +49,8 @@ def elf(machine: int, interpreter: bytes = b"") -> bytes:
 
 def test_brings_a_dynamic_program_at_its_own_paths() -> None:
     ls = Path("/bin/ls")
+    if "ld-linux" not in (interpreter(ls) or ""):
+        pytest.skip("ls is not linked with glibc here")
     subject = of_program("/bin/ls", ["-l", "{x}"], options=ProgramOptions(environment=["A=b=c"]))
     names = {*subject.files, *subject.links}
     assert {"root/bin/ls", f"root{ls.resolve()}", "root/lib64/ld-linux-x86-64.so.2"} <= names
@@ -54,6 +58,16 @@ def test_brings_a_dynamic_program_at_its_own_paths() -> None:
     assert subject.argv == ("/bin/ls", "-l", "{x}")
     assert all(path.is_file() for path in subject.files.values())
     assert subject.environment["A"] == "b=c"
+
+
+def test_brings_the_loader_of_this_python() -> None:
+    """Also where it is that of musl."""
+    python = Path(sys.executable).resolve()
+    loader = interpreter(python)
+    if not loader:
+        pytest.skip("this Python is static")
+    subject = of_program(str(python))
+    assert {f"root{python}", f"root{loader}"} <= {*subject.files, *subject.links}
 
 
 def test_deploys_both_names_of_a_linked_program(tmp_path: Path) -> None:

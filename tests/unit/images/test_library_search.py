@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -58,7 +59,8 @@ def programs_of_this_machine() -> Iterator[Path]:
 
 def test_200_programs_have_the_libraries_that_the_loader_finds() -> None:
     programs = list(itertools.islice(programs_of_this_machine(), 200))
-    assert len(programs) > 50
+    # busybox is one program, and may be static: then Python is the only one with a loader
+    assert len(programs) > 50 or "ld-musl" in loader_of(programs[0])
     differ = {each: (found_here(each), listed(each)) for each in programs}
     assert {each: sets for each, sets in differ.items() if sets[0] != sets[1]} == {}
 
@@ -279,8 +281,9 @@ def test_links_stay_beneath_their_root(tmp_path: Path) -> None:
     assert resolve_beneath(tmp_path, "/lib/libc.so.6") == tmp_path / "usr/lib/libc.so.6"
     assert resolve_beneath(tmp_path, "/out/shadow") == tmp_path / "etc/shadow"
     assert resolve_beneath(tmp_path, "/../usr/../x") == tmp_path / "x"
-    with pytest.raises(OSError, match="Too many levels"):
+    with pytest.raises(OSError) as caught:
         resolve_beneath(tmp_path, "/loop/x")
+    assert caught.value.errno == errno.ELOOP
     assert not SearchRoot(loader="/ld.so", root=tmp_path).is_file("/loop/x")
 
 

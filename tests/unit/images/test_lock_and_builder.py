@@ -172,12 +172,13 @@ def test_a_stopped_builder_leaves_no_partial_image(tmp_path: Path) -> None:
 
 
 def test_stop_ends_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "bin/apt-get"
-    program.parent.mkdir()
+    programs = tmp_path / "bin"
+    programs.mkdir()
     os.mkfifo(tmp_path / "begun")
-    program.write_text(f"#!/bin/sh\necho > {tmp_path}/begun\nexec sleep 600\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    for name in ("apt-get", "dpkg", "dpkg-deb"):  # with fewer, Foothold takes an apt of its own
+        (programs / name).write_text(f"#!/bin/sh\necho > {tmp_path}/begun\nexec sleep 600\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setenv("FOOTHOLD_MIRROR", "file:///nowhere")
     one = Builder(
         Cache(tmp_path / "cache"),
