@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,14 @@ class NormalUser:
             "FOOTHOLD_CACHE": str(Builder().cache.root),
             "FOOTHOLD_HISTORY": str(self.home / "history.db"),
         }  # fmt: skip
+
+
+def changes_users() -> bool:
+    """Return whether setpriv runs a command as another user. That of busybox does not."""
+    if not shutil.which(_BECOME[0]):
+        return False
+    done = subprocess.run([_BECOME[0], "--help"], capture_output=True, text=True, check=False)
+    return "--reuid" in done.stdout + done.stderr
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from foothold_lab.harness.guests.qemu import QemuParts, command
 from foothold_lab.harness.guests.snapshot import Monitor, Snapshot
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
+from tests.normal_user import changes_users
 
 GREETING: dict[str, Any] = {"QMP": {"version": {}, "capabilities": []}}
 OK: dict[str, Any] = {"return": {}}
@@ -124,6 +125,7 @@ with saved.readable_memory() as (path, [descriptor]):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a process as another user")
+@pytest.mark.skipif(not changes_users(), reason="needs setpriv of util-linux")
 def test_a_user_who_can_only_read_the_memory_gets_a_sparse_copy(tmp_path: Path) -> None:
     size = 64 << 20
     with (tmp_path / "memory").open("wb") as file:

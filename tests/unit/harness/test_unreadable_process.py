@@ -12,6 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from foothold_lab.harness.guests.unreadable_process import unreadable_process
+from tests.normal_user import changes_users
 
 GET_DUMPABLE = 3
 
@@ -70,6 +71,7 @@ with unreadable_process():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a process as another user")
+@pytest.mark.skipif(not changes_users(), reason="needs setpriv of util-linux")
 def test_works_as_before_for_a_normal_user() -> None:
     subprocess.run(
         [
