@@ -308,7 +308,7 @@ def _library() -> ctypes.CDLL:
     except OSError:
         raise _unsupported(
             f"{_LIBRARY}, which compiles seccomp profiles, is not installed here",
-            "apt-get install libseccomp2",
+            "install it: the package is libseccomp2 of Debian and Ubuntu, libseccomp of others",
         ) from None
     library.seccomp_init.restype = ctypes.c_void_p
     library.seccomp_init.argtypes = [ctypes.c_uint32]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,17 @@ from foothold_lab.images.debian_arch import Port
 from tests.guests.person import Person
 
 BOOT = 120.0  # seconds; the machine may be busy
+
+
+def _has_libseccomp() -> bool:
+    try:
+        ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        return False
+    return True
+
+
+needs_libseccomp = pytest.mark.skipif(not _has_libseccomp(), reason="no libseccomp here")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,7 @@ def repository(tmp_path: Path, builder: Builder) -> Path:
     return path
 
 
+@pytest.mark.skipif(not shutil.which("git"), reason="no git here")
 def test_git_finds_the_commit(repository: Path) -> None:
     script = repository.parent / "try"
     script.write_text(SCRIPT.format(python=sys.executable))

@@ -133,12 +133,16 @@ def _assignments(file: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in file.read_text().splitlines())
 
 
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+
+
 def _recipe(name: str) -> dict[str, Any]:
     [text] = [text for _, text in recipes() if text.startswith(f"# your repository: {name}")][:1]
     parsed: dict[str, Any] = yaml.safe_load(text)
     return parsed
 
 
+@needs_make
 def test_the_action_tests_the_program_of_another_repository(
     repository: Path, source: Path, machine: dict[str, str], tmp_path: Path
 ) -> None:
@@ -182,6 +186,7 @@ def test_the_action_tests_the_program_of_another_repository(
     assert runner.evaluate(action["outputs"]["failed"]["value"]) == "2"
 
 
+@needs_make
 def test_the_component_tests_the_program_of_another_repository(
     repository: Path, source: Path, machine: dict[str, str]
 ) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import PORTS
+from foothold_lab.images.mirror import find_mirror
 
 ROOT = Path(__file__).parents[2]
 NO_GIT = "0.0.0"  # the version of a wheel that is built without git
@@ -287,6 +288,7 @@ def test_says_what_to_set_where_the_home_cannot_be_written(
 ) -> None:
     by = _MAY_NOT_WRITE if os.geteuid() == 0 else ()
     given = {"HOME": str(home), "FOOTHOLD_CACHE": "", "FOOTHOLD_HISTORY": "", "XDG_STATE_HOME": ""}
+    given["FOOTHOLD_MIRROR"] = find_mirror().url  # the user may have chosen it in the home
 
     def foothold(*words: str) -> tuple[int, str]:
         done = run([*by, installed.bin / "foothold", *words], home, **given)

@@ -189,6 +189,7 @@ def test_a_hostile_kernel_is_refused_everything_it_does_not_need(
     )  # fmt: skip
 
 
+@pytest.mark.skipif(not shutil.which("mount"), reason="no mount here")
 @pytest.mark.parametrize("kernel", ["of today", "before 5.12"])
 def test_a_mount_below_a_directory_is_read_only_too(
     kernel: str, builder: Builder, tmp_path: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,10 @@ def environment(tmp_path: Path) -> dict[str, str]:
         (tmp_path / "cache/debs" / deb.file).write_bytes(data)
     lock.remember(packages, debs, tmp_path / "cache/lock.json")
     os.mkfifo(tmp_path / "started")
+    for name in {"apt-get", "dpkg"} - {each for each in ("apt-get", "dpkg") if shutil.which(each)}:
+        # without one of them, Foothold takes an apt of its own
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).symlink_to("/bin/true")
     dpkg_deb(tmp_path, f'echo partial > "$3/file"; echo $$ > {tmp_path}/started; exec sleep 600')
     return {
         **os.environ,
