@@ -117,10 +117,12 @@ def lay_out(path: Path) -> Workspace:
 
 
 def fill(workspace: Workspace, builder: Builder) -> None:
-    """Put real programs and a real kernel into a workspace."""
+    """Put real programs and a real kernel into a workspace. The programs are static: a libc of this machine
+    would show in their mappings.
+    """
     compiler = dynamic_compiler(builder, AMD64)
     for name in ("server", "checksum"):
         program = workspace.path / name
-        subprocess.run([*compiler, "-o", program, _HERE / f"{name}.c"], check=True)
+        subprocess.run([*compiler, "-static", "-o", program, _HERE / f"{name}.c"], check=True)
     (workspace.path / "linux").unlink()
     (workspace.path / "linux").symlink_to(builder.image("uml-bookworm") / "linux")
