@@ -33,7 +33,7 @@ expect = "dies:good bye, you"
 
 [subject.sh]
 program = "sh"
-args = ["-c", "test -x /usr/bin/dpkg"]
+args = ["-c", "test -e /etc/os-release"]
 root = "host"
 
 [[override]]

@@ -25,8 +25,9 @@ SECONDS = 5400  # of one command: from nothing, 84 s on a quiet machine, 378 s o
 USERS = {"root": (0, "/root"), "user": (1000, "/home/user")}
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _ACCOUNTS = {
-    "passwd": "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n",
-    "group": "root:x:0:\nuser:x:1000:\n",
+    "passwd": "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n"
+    "nobody:x:65534:65534::/nonexistent:/bin/false\n",
+    "group": "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n",
 }
 
 
