@@ -3,7 +3,7 @@
 apt in that machine downloads the sources. It verifies the signatures of the suites, with the keys of
 Debian, and the hash of each archive. The machine that runs the tests needs no compiler. The result
 stays in the store of images, whose manifest shows damage, until this file changes or
-`foothold images prune` removes it. The first build takes 5 minutes on two processors.
+`foothold images prune` removes it. The first build takes 4.5 minutes of processor time.
 """
 
 from __future__ import annotations

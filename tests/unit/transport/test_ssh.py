@@ -93,7 +93,7 @@ def connected(server: Server) -> Iterator[tuple[Ssh, paramiko.Transport, socket.
 )
 def test_a_guest_that_does_not_answer_may_have_been_too_slow(said: bytes, remedy: str) -> None:
     ours, theirs = socket.socketpair()
-    with theirs:
+    with ours, theirs:
         if said:
             theirs.sendall(said)
             theirs.shutdown(socket.SHUT_WR)
