@@ -18,7 +18,7 @@
 
 #define LIST "/share/shown"
 #define NEW_ROOT "/host" /* unused in guests that do not have the host's root there */
-#define MOST_WRITABLE 8	 /* directories of the root: all images lie in one store */
+#define MOST_WRITABLE 8  /* directories of the root: all images lie in one store */
 
 static void complain(const char *action, const char *object, int error)
 {
@@ -58,12 +58,12 @@ static bool move_new_root(const char *directory)
 	if (*directory)
 		return mount(NEW_ROOT, directory, NULL, MS_MOVE, NULL) == 0;
 	mkdir(NEW_ROOT NEW_ROOT, 0755);
-	return chdir(NEW_ROOT) == 0 && mount(".", "/", NULL, MS_MOVE, NULL) == 0 && chroot(".") == 0 &&
-		chdir("/") == 0;
+	return chdir(NEW_ROOT) == 0 && mount(".", "/", NULL, MS_MOVE, NULL) == 0 &&
+	       chroot(".") == 0 && chdir("/") == 0;
 }
 
-/* Put a tmpfs with the same entries in the place of a read-only DIRECTORY: others can be made in it.
- * The root is "". */
+/* Put a tmpfs with the same entries in the place of a read-only DIRECTORY: others can be made in
+ * it. The root is "". */
 static bool make_writable(const char *directory)
 {
 	char whole[PATH_MAX];
@@ -87,7 +87,7 @@ static bool make_writable(const char *directory)
 
 /* Directories that were made writable. */
 struct writable {
-	char *directories[MOST_WRITABLE];
+	char directories[MOST_WRITABLE][PATH_MAX];
 	int count;
 };
 
@@ -104,17 +104,16 @@ static void make_room(struct writable *writable, const char *place)
 		!strcmp(directory, place) || writable->count == MOST_WRITABLE)
 		return;
 	if (make_writable(directory))
-		writable->directories[writable->count++] = strdup(directory);
+		memcpy(writable->directories[writable->count++], directory, sizeof directory);
 }
 
 static void make_read_only(struct writable *writable)
 {
 	for (int i = 0; i < writable->count; i++) {
-		char *directory = writable->directories[i];
+		const char *directory = writable->directories[i];
 		unsigned long flags = MS_REMOUNT | MS_BIND | MS_RDONLY;
 		if (mount(NULL, *directory ? directory : "/", NULL, flags, NULL) < 0)
 			complain("make read-only", directory, errno);
-		free(directory);
 	}
 }
 

@@ -21,9 +21,8 @@
 
 #define ROOT "/tmp" /* where the new root is mounted until it is the root */
 
-#define EMPTY_FILE ROOT "/empty" /* what masks a file, and a directory */
-#define EMPTY_DIRECTORY ROOT "/empty.d"
-#define MOST_FILES "1024" /* of a tmpfs: each costs the host a kilobyte beside its size */
+#define EMPTY_FILE ROOT "/empty" /* what masks a file */
+#define MOST_FILES "1024"        /* of a tmpfs: each costs the host a kilobyte beside its size */
 
 /* linux/mount.h, Linux 5.12; older headers lack them. The number is the same everywhere. */
 #define MOUNT_SETATTR 442
@@ -148,8 +147,13 @@ static int mask(const char *to)
 	struct stat status;
 	if (lstat(to, &status) < 0 || S_ISLNK(status.st_mode))
 		return 0;
-	const char *cover = S_ISDIR(status.st_mode) ? EMPTY_DIRECTORY : EMPTY_FILE;
-	return mount(cover, to, NULL, MS_BIND, NULL) < 0 ? -errno : make_tree_read_only(to);
+	if (S_ISDIR(status.st_mode)) {
+		/* one of its own: for the hostfs of UML 6.12, paths with one inode are one
+		 * directory, also for what the guest mounts there */
+		unsigned long flags = MS_RDONLY | MS_NOSUID | MS_NODEV;
+		return mount("tmpfs", to, "tmpfs", flags, "mode=755,size=4096") < 0 ? -errno : 0;
+	}
+	return mount(EMPTY_FILE, to, NULL, MS_BIND, NULL) < 0 ? -errno : make_tree_read_only(to);
 }
 
 /* Make one path of the new root. SOURCE is its open source. */
@@ -210,7 +214,6 @@ static int make_root(void)
 	if (mount("tmpfs", ROOT, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m") < 0)
 		return -errno;
 	make_mount_point("", EMPTY_FILE, false);
-	make_mount_point("", EMPTY_DIRECTORY, true);
 	return 0;
 }
 

@@ -33,7 +33,7 @@ expect = "dies:good bye, you"
 
 [subject.sh]
 program = "sh"
-args = ["-c", "test -e /etc/os-release"]
+args = ["-c", "test -e /etc/os-release && read stat < /proc/self/stat && test -d /sys/kernel"]
 root = "host"
 
 [[override]]
