@@ -41,7 +41,12 @@ def read(path: Path) -> LockFile:
         return _decode(path, version.st_ino, version.st_mtime_ns, version.st_size)
     except FileNotFoundError:
         return LockFile()
-    except (OSError, msgspec.MsgspecError) as error:
+    except OSError as error:
+        raise ImageError(
+            f"{path} cannot be read: {error.strerror}",
+            "let this user read it, or choose another image store with FOOTHOLD_CACHE",
+        ) from error
+    except msgspec.MsgspecError as error:
         raise ImageError(
             f"{path} is not a lock file: {error}", "remove it and build again"
         ) from error

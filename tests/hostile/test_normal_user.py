@@ -70,3 +70,32 @@ def test_attacks_fail_for_an_ordinary_user(guest: str, user: NormalUser, builder
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed and int(passed[1]) >= at_least, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "words", "code", "told"),
+    [
+        ("", ["report", "-o", "{closed}/x.html"], 2, "--output: {closed}/x.html cannot be written"),
+        ("FOOTHOLD_RUNS", ["run", "--guest", "native"], 3, "set FOOTHOLD_RUNS"),
+        ("FOOTHOLD_CACHE", ["run", "--guest", "native"], 3, "image store with FOOTHOLD_CACHE"),
+    ],
+)
+def test_a_directory_that_the_user_may_not_search_is_named(
+    setting: str, words: list[str], code: int, told: str, user: NormalUser, tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    for each in (tmp_path, *tmp_path.parents[:-1]):
+        if each.stat().st_uid == 0 and each != Path("/"):
+            each.chmod(each.stat().st_mode | 0o111)
+    chosen = {setting: str(closed / "x")} if setting else {}
+    done = subprocess.run(
+        user.command(
+            sys.executable, "-m", "foothold_lab.harness.cli",
+            *(word.format(closed=closed) for word in words),
+        ),
+        env=user.environment | chosen, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert told.format(closed=closed) in done.stderr
+    assert "traceback" not in done.stderr
