@@ -203,7 +203,8 @@ class Overrides:
         described = self.arguments(*OF_PROGRAMS)
         if described and programs != 1:
             raise UsageError(
-                f"{described[0]} needs a program", "give its path: --subject ./PROGRAM"
+                f"{described[0]} needs a program of yours: packaged runtimes bring all that they need",
+                "give its path: --subject ./PROGRAM",
             )
         return plan, tuple(names)
 

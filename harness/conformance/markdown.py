@@ -29,10 +29,11 @@ it is Linux 4.4.0.
 
 The plan passes if each kernel differs only as this page says. A probe that differs and is not listed
 is the finding [`conformance/differs`](findings.md); one that is listed and conforms is
-`conformance/repaired`. The sources of the probes are in `images/conformance`. In the columns of the
-guests, `x` means that the probe differs, and `n/a` that the question does not arise: the processor
-or the kernel lacks an optional feature. `3/5` means that it differed in three of five runs: some
-differences depend on timing or on the processor. A known one is listed even if it was `0/5`.
+`conformance/repaired`. A probe that `--probe` chooses fails if it differs, listed or not: `git bisect`
+needs that. The sources of the probes are in `images/conformance`. In the columns of the guests, `x`
+means that the probe differs, and `n/a` that the question does not arise: the processor or the kernel
+lacks an optional feature. `3/5` means that it differed in three of five runs: some differences depend
+on timing or on the processor. A known one is listed even if it was `0/5`.
 
 `./foothold repro RUN CELL --bundle FILE` packs a cell that shows a row, to run it without Foothold. To
 add a probe, write a function with `PROBE` in the file of its group. It must conform natively in every

@@ -582,18 +582,27 @@ def _find(program: str) -> Path:
     """Find a program as a shell does. Raises UsageError."""
     found = shutil.which(program)
     if not found:
-        path = Path(program)
         why, remedy = (
             "is not a program of this machine",
             "give the path of one, for example ./server",
         )
-        if path.is_dir():
+        # unlike Path.is_dir and Path.exists, these accept a directory that this user may not search
+        if os.path.isdir(program):  # noqa: PTH112
             why = "is a directory"
-        elif path.exists():
+        elif os.path.exists(program) and _begins_as_program(Path(program)):  # noqa: PTH110
             why, remedy = "exists but is not executable", escape_shell(("chmod", "+x", program))
         raise UsageError(f"{program} {why}", remedy)
     path = Path(found).absolute()
     return path.parent.resolve() / path.name if ".." in path.parts else path
+
+
+def _begins_as_program(path: Path) -> bool:
+    """Return whether a file can be read, and is an ELF file or a script."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith((b"\x7fELF", b"#!"))
+    except OSError:
+        return False
 
 
 def _given_files(options: ProgramOptions) -> Overlay:

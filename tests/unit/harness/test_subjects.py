@@ -134,10 +134,13 @@ def test_rejects_a_program_that_cannot_run(tmp_path: Path, data: bytes, why: str
 def test_rejects_files_that_are_missing_or_not_executable(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a program of this machine"):
         of_program("./nothing-of-this-name")
-    (tmp_path / "plain").touch()
+    (tmp_path / "text").write_text("no program")
+    with pytest.raises(UsageError, match="is not a program of this machine"):
+        of_program(str(tmp_path / "text"))
+    (tmp_path / "script").write_text("#!/bin/sh\n")
     with pytest.raises(UsageError, match="is not executable") as caught:
-        of_program(str(tmp_path / "plain"))
-    assert caught.value.remedy == f"chmod +x {tmp_path / 'plain'}"
+        of_program(str(tmp_path / "script"))
+    assert caught.value.remedy == f"chmod +x {tmp_path / 'script'}"
     with pytest.raises(UsageError, match="is a directory"):
         of_program(str(tmp_path))
     with pytest.raises(UsageError, match="absent is not a readable file"):
