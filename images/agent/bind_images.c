@@ -28,7 +28,7 @@ static void complain(const char *action, const char *object, int error)
 /* Have an entry of DIRECTORY below NEW_ROOT: a link is copied, anything else is bound. */
 static void bind_entry(const char *directory, const char *name)
 {
-	char from[PATH_MAX], to[PATH_MAX], target[PATH_MAX];
+	char from[PATH_MAX + NAME_MAX + 2], to[sizeof NEW_ROOT + NAME_MAX + 2], target[PATH_MAX];
 	struct stat status;
 	snprintf(from, sizeof from, "%s/%s", directory, name);
 	snprintf(to, sizeof to, NEW_ROOT "/%s", name);
@@ -66,7 +66,7 @@ static bool move_new_root(const char *directory)
  * it. The root is "". */
 static bool make_writable(const char *directory)
 {
-	char whole[PATH_MAX];
+	char whole[PATH_MAX + 1];
 	snprintf(whole, sizeof whole, "%s/", directory);
 	DIR *old = opendir(whole);
 	if (!old || mount("tmpfs", NEW_ROOT, "tmpfs", 0, "mode=755") < 0) {
