@@ -33,6 +33,13 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def is_directory(path: str | Path) -> bool:
+    """Return whether it is a directory that this user can reach. Path.is_dir raises PermissionError below
+    one that the user may not search (Python 3.11 to 3.13).
+    """
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def overlapping_blocks(file: BinaryIO, overlap: int) -> Iterator[bytes]:
     """Yield the contents of a file in blocks that start with the last `overlap` bytes of the one before.
 

@@ -126,11 +126,11 @@ def make_run_directory(chosen: Path | None) -> Path:
     Raises UsageError if it holds a run already, InfrastructureError if it cannot be created.
     """
     directory = (chosen or runs_directory() / unique_name()).absolute()
-    # unlike Path.exists, os.path.exists accepts a directory that this user may not search
-    if os.path.exists(directory / "run.json"):  # noqa: PTH110
-        raise UsageError(f"{directory} already holds a run", "give --run-dir a new directory")
     remedy = "give --run-dir another directory, or set FOOTHOLD_RUNS to one for all runs"
-    return _create(directory, remedy, exist_ok=chosen is not None)
+    _create(directory, remedy, exist_ok=chosen is not None)
+    if (directory / "run.json").exists():
+        raise UsageError(f"{directory} already holds a run", "give --run-dir a new directory")
+    return directory
 
 
 def make_repro_directory() -> Path:

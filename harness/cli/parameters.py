@@ -12,6 +12,7 @@ import click
 
 from foothold_lab.harness.cli.streams import was_stdout_closed
 from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.images.regular_file import is_directory
 
 F = TypeVar("F", bound=Callable[..., Any])
 STDOUT = "-"
@@ -45,23 +46,18 @@ def check_output_file(option: str, path: Path, creates: Path | None = None) -> N
     Its directory has to exist, because a mistyped path must not create one; or it is `creates`,
     a directory that the command itself creates, or within it.
     """
-    if _is_directory(path):
+    if is_directory(path):
         raise UsageError(f"{option}: {path} is a directory", "give the path of a file")
     parent = path.absolute().parent
     if creates and parent.is_relative_to(creates.absolute()):
         return
     closed = any(
-        _is_directory(each) and not os.access(each, os.X_OK) for each in path.absolute().parents
+        is_directory(each) and not os.access(each, os.X_OK) for each in path.absolute().parents
     )
     if not closed and not parent.is_dir():
         raise UsageError(f"{option}: there is no directory {parent}", f"mkdir -p {parent}")
     if closed or not os.access(path if path.exists() else parent, os.W_OK):
         raise UsageError(f"{option}: {path} cannot be written", "choose another file")
-
-
-def _is_directory(path: Path) -> bool:
-    """As Path.is_dir, which raises PermissionError below a directory that this user may not search."""
-    return os.path.isdir(path)  # noqa: PTH112
 
 
 def check_stdout(option: str) -> None:

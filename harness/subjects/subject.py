@@ -29,7 +29,7 @@ from foothold_lab.harness.subjects.overlay import ROOT, STDIN, WORK, Overlay, is
 from foothold_lab.harness.subjects.program_file import program_file
 from foothold_lab.images.debian_arch import PORTS
 from foothold_lab.images.elf_file import ElfFile
-from foothold_lab.images.regular_file import open_regular
+from foothold_lab.images.regular_file import is_directory, open_regular
 
 FILE = f"{bundle.PACKAGE}/{bundle.SCRIPT}"
 _DEPLOYED = "subjects.json"  # in the directory of a boot
@@ -586,10 +586,9 @@ def _find(program: str) -> Path:
             "is not a program of this machine",
             "give the path of one, for example ./server",
         )
-        # unlike Path.is_dir and Path.exists, these accept a directory that this user may not search
-        if os.path.isdir(program):  # noqa: PTH112
+        if is_directory(program):
             why = "is a directory"
-        elif os.path.exists(program) and _begins_as_program(Path(program)):  # noqa: PTH110
+        elif _begins_as_program(Path(program)):
             why, remedy = "exists but is not executable", escape_shell(("chmod", "+x", program))
         raise UsageError(f"{program} {why}", remedy)
     path = Path(found).absolute()
@@ -597,11 +596,11 @@ def _find(program: str) -> Path:
 
 
 def _begins_as_program(path: Path) -> bool:
-    """Return whether a file can be read, and is an ELF file or a script."""
+    """Return whether a regular file can be read, and is an ELF file or a script."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(4).startswith((b"\x7fELF", b"#!"))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the path has a NUL
         return False
 
 

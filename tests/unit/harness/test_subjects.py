@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import sys
@@ -137,6 +138,9 @@ def test_rejects_files_that_are_missing_or_not_executable(tmp_path: Path) -> Non
     (tmp_path / "text").write_text("no program")
     with pytest.raises(UsageError, match="is not a program of this machine"):
         of_program(str(tmp_path / "text"))
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UsageError, match="is not a program of this machine"):
+        of_program(str(tmp_path / "fifo"))
     (tmp_path / "script").write_text("#!/bin/sh\n")
     with pytest.raises(UsageError, match="is not executable") as caught:
         of_program(str(tmp_path / "script"))
