@@ -425,8 +425,9 @@ def _grow(space: Space, nth: int, reserved: int, arena: int, why: str) -> Expect
     above = (each for each in form.pieces if arena + each[0] >= BELOW_4G)
     mapped, length = next(above, (form.arena, 0))
     used = mapped + mapped // form.part  # in the reservation
-    # the last of it is a bitmap; but the second table is mapped behind the first piece
-    last = 0 if mapped == MIB else form.first_bitmap if length else form.last_bitmap
+    last = form.first_bitmap if length else form.last_bitmap
+    if mapped == MIB:  # the second table is mapped behind the first piece and its bitmap
+        last = 0
     if space.lacks(reserved - used, TABLES + used, last=last):
         return _starves(space, ReservationPath.LOW, reserved + TABLES, f"{why}, and ")
     if not length:

@@ -20,6 +20,7 @@ from foothold_lab.harness.model.facts import Facts, Hint, Tools
 from foothold_lab.harness.model.failures import Failure
 from foothold_lab.harness.model.limits import EVERYWHERE, Limits, Range
 from foothold_lab.harness.oracle import modelled
+from tests.unit.harness.oracle_spaces import INTERESTING, empty_process, space_of
 from tests.unit.harness.samples import facts
 
 pytestmark = pytest.mark.thorough
@@ -27,7 +28,6 @@ pytestmark = pytest.mark.thorough
 MIB = 1 << 20
 HIGH = 0xF8 << 32
 EXAMPLES = int(os.environ.get("FOOTHOLD_EXAMPLES", "0"))
-LOW = {pointer: modelled.low_arena(pointer) for pointer in (4, 8)}
 SIZES = {
     4: [0xC0000000, 0xFFFFE000, 0x80000000, 0xFFFFF000],
     8: [0x7FC0000000, 0x7F80000000, 0x4000000000, 0x7F8000000000, 0x7FFFFFFFF000],
@@ -38,17 +38,6 @@ def multiples(low: int, high: int, unit: int = 4096) -> st.SearchStrategy[int]:
     return st.integers(low // unit, high // unit).map(lambda n: n * unit)
 
 
-INTERESTING = [
-    LOW[8].start,
-    LOW[4].start,
-    HIGH,
-    HIGH + (1 << 30),
-    0xC0 << 32,
-    0x40 << 32,
-    0x40000000,
-    0x80000000,
-    1 << 32,
-]
 rooms = st.none() | st.one_of(
     st.integers(0, 40).map(lambda n: n * MIB // 2),
     st.integers(1, 64).map(lambda n: n * 32 * MIB),
@@ -91,18 +80,8 @@ def spaces(draw: st.DrawFn, pointer_size: int, page: int) -> Facts:
     whole = [size // page * page for size in SIZES[pointer_size]]
     size = draw(st.sampled_from(whole) | multiples(low, high, page))
     upward = draw(st.booleans())
-    first = 0x40000000 if upward else size - (256 << 20)
-    high_hint = HIGH if size >= HIGH + 65536 else first
-    space = facts(size, high=high_hint, pointer_size=pointer_size)
-    commit = draw(st.integers(0, 200)) * MIB
-    return replace(
-        space,
-        page_size=page,
-        placement="bottom-up" if upward else "top-down",
-        first=first,
-        hint_low=Hint(0x10000000, 0x10000000, 0),
-        commit_limit=commit + space.committed,
-    )
+    space = space_of(size, page, pointer_size, upward=upward)
+    return replace(space, commit_limit=draw(st.integers(0, 200)) * MIB + space.committed)
 
 
 FORMS = [(8, policy) for policy in oracle.POLICIES] + [(4, policy) for policy in oracle.NARROW]
@@ -134,7 +113,7 @@ def compare(pointer_size: int, policy: str, page: int, data: st.DataObject) -> N
     assume(all(one.end <= other.start for one, other in itertools.pairwise(taken)))
     if narrowed.rlimit_as is not None:
         assume(sum(each.length for each in taken) < narrowed.rlimit_as)
-    process = oracle.Process(size=0, data=0, unsure=0, low=LOW[pointer_size])
+    process = empty_process(pointer_size)
     try:
         foretold = oracle.predict(space, narrowed, policy, process)
     except UnsupportedError as error:
@@ -159,7 +138,7 @@ def test_two_arenas_at_once_need_that_much_memory() -> None:
         first=end - (256 << 20),
         hint_low=Hint(0x10000000, 0x10000000, 0),
     )
-    process = oracle.Process(size=0, data=0, unsure=0, low=LOW[8])
+    process = empty_process(8)
     foretold = oracle.predict(space, Limits(), "modern-arm64", process)
     assert foretold.message == "throw: runtime: out of memory"
     assert "promises at most 122M" in foretold.reason
@@ -178,7 +157,7 @@ def test_the_runtimes_of_2012_map_all_memory_as_executable(
     """
     space = replace(facts(task_size), tools=Tools(mdwe=mdwe))
     limits = Limits.parse("wx=refused")
-    process = oracle.Process(size=0, data=0, unsure=0, low=LOW[8])
+    process = empty_process(8)
     foretold = oracle.predict(space, limits, policy, process)
     assert foretold.agrees(modelled.expectation(modelled.run(policy, space, limits, process)))
     old = policy in oracle.NARROW

@@ -14,27 +14,16 @@ import pytest
 
 from foothold_lab.harness import oracle
 from foothold_lab.harness.model.errors import UnsupportedError
-from foothold_lab.harness.model.facts import Facts, Hint
+from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.limits import EVERYWHERE, Limits, Range
 from foothold_lab.harness.model.verdict import Expectation
 from foothold_lab.harness.oracle import modelled
-from tests.unit.harness.samples import facts
+from tests.unit.harness.oracle_spaces import INTERESTING, empty_process, space_of
 
 pytestmark = pytest.mark.thorough
 
 MIB = 1 << 20
 HIGH = 0xF8 << 32
-LOW = {pointer: modelled.low_arena(pointer) for pointer in (4, 8)}
-PLACES = (
-    LOW[8].start,
-    0x40000000,
-    0x80000000,
-    1 << 32,
-    0x40 << 32,
-    0xC0 << 32,
-    HIGH,
-    HIGH + (1 << 30),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +34,10 @@ class Question:
     limits: Limits
 
 
-def space_of(size: int, page: int, pointer: int = 8, *, upward: bool = False) -> Facts:
-    first = 0x40000000 if upward else size - (256 << 20)
-    high = HIGH if size >= HIGH + 65536 else first
-    space = facts(size, high=high, pointer_size=pointer)
-    return replace(
-        space,
-        page_size=page,
-        placement="bottom-up" if upward else "top-down",
-        first=first,
-        hint_low=Hint(0x10000000, 0x10000000, 0),
-        commit_limit=-1,
-        committed=-1,
-        memory=-1,
-    )
+def unlimited_space(size: int, page: int, pointer_size: int = 8, *, upward: bool = False) -> Facts:
+    """Return an address space of a machine with unlimited memory."""
+    space = space_of(size, page, pointer_size, upward=upward)
+    return replace(space, commit_limit=-1, committed=-1, memory=-1)
 
 
 def rlimit_as(asked: Question, size: int) -> Question:
@@ -84,7 +63,7 @@ def ends_at(asked: Question, address: int) -> Question:
     """The address space ends there."""
     space = asked.space
     upward = space.placement == "bottom-up"
-    ended = space_of(address, space.page_size, space.pointer_size, upward=upward)
+    ended = unlimited_space(address, space.page_size, space.pointer_size, upward=upward)
     return replace(asked, space=replace(ended, first=space.first) if upward else ended)
 
 
@@ -112,7 +91,7 @@ def ignored_from(asked: Question, address: int) -> Question:
 
 
 GROWING = {each.__name__: each for each in (rlimit_as, rlimit_data, promised, memory)}
-UPWARD = space_of(0x7FC0000000, 4096, upward=True)
+UPWARD = unlimited_space(0x7FC0000000, 4096, upward=True)
 # so many MiB and 64 KiB of the low arena lie below 4 GiB: behind a misplaced probe, and 128 MiB of bitmap
 ACROSS = {
     f"{below} MiB below 4 GiB": Question(
@@ -121,16 +100,20 @@ ACROSS = {
     )
     for below in (0, 1, 2, 5)
 }
-WIDE = space_of(0x7FFFFFFFF000, 4096)
+WIDE = unlimited_space(0x7FFFFFFFF000, 4096)
 OCCUPIED = Limits(occupied=(Range(HIGH + (1 << 30), HIGH + (1 << 30) + 8 * MIB),))
 QUESTIONS = {
     "39 bits upward": Question(space=UPWARD, limits=Limits()),
-    "47 bits, pages of 64 KiB": Question(space=space_of(0x7FFFFFFF0000, 65536), limits=Limits()),
+    "47 bits, pages of 64 KiB": Question(
+        space=unlimited_space(0x7FFFFFFF0000, 65536), limits=Limits()
+    ),
     "the high arena occupied": Question(space=WIDE, limits=OCCUPIED),
     "hints ignored": Question(space=WIDE, limits=Limits(hints_ignored=EVERYWHERE)),
     **ACROSS,
-    "3 GiB": Question(space=space_of(0xC0000000, 4096, 4), limits=Limits()),
-    "4 GiB upward": Question(space=space_of(0xFFFFE000, 4096, 4, upward=True), limits=Limits()),
+    "3 GiB": Question(space=unlimited_space(0xC0000000, 4096, 4), limits=Limits()),
+    "4 GiB upward": Question(
+        space=unlimited_space(0xFFFFE000, 4096, 4, upward=True), limits=Limits()
+    ),
 }
 
 
@@ -157,7 +140,7 @@ CASES = [
 
 def answer(question: Question, policy: str) -> Expectation | None:
     """Return the oracle's answer; None if it is undecided."""
-    process = oracle.Process(size=0, data=0, unsure=0, low=LOW[question.space.pointer_size])
+    process = empty_process(question.space.pointer_size)
     try:
         return oracle.predict(question.space, question.limits, policy, process)
     except UnsupportedError:
@@ -165,7 +148,7 @@ def answer(question: Question, policy: str) -> Expectation | None:
 
 
 def agree(question: Question, policy: str, expected: Expectation) -> bool:
-    process = oracle.Process(size=0, data=0, unsure=0, low=LOW[question.space.pointer_size])
+    process = empty_process(question.space.pointer_size)
     model = modelled.run(policy, question.space, question.limits, process)
     return expected.agrees(modelled.expectation(model))
 
@@ -235,7 +218,7 @@ def test_an_address_that_grows_changes_both_answers_at_the_same_address(
         0,
         *(sign * size for size in (65536, MIB, 8 * MIB, 64 * MIB, 800 * MIB) for sign in (-1, 1)),
     ]
-    places = {place + each for place in (*PLACES, end, space.first) for each in near}
+    places = {place + each for place in (*INTERESTING, end, space.first) for each in near}
     # an address space does not end within what limits occupy
     lowest = max((each.end for each in asked.limits.occupied), default=MIB)
     addresses = [each // unit * unit for each in sorted(places) if lowest <= each <= end - MIB]
