@@ -63,7 +63,7 @@ def check_user(guest: str, user: str, *paths: str | Path) -> None:
         )
     if user and (closed := closed_directory(user, *paths)):
         raise UnsupportedError(
-            f"the user {user} cannot enter {closed}",
+            f"the user `{user}` may not search the directory {closed}",
             "set FOOTHOLD_CACHE and --run-dir to directories that this user can reach, or take "
             "another guest",
             code=Code.UNSUPPORTED_SUBJECT,
