@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,23 +27,10 @@ from foothold_lab.harness.reporters import Bus
 from foothold_lab.harness.reporters.rundir import RunDirectoryReporter
 from foothold_lab.harness.runner import RunOptions, RunSummary, run_cells
 from foothold_lab.harness.subjects.packaged import subject
-from foothold_lab.images import compiler
 from foothold_lab.images.builder import Builder
-from foothold_lab.images.debian_arch import Port
 from tests.guests.person import Person
 
 BOOT = 120.0  # seconds; the machine may be busy
-
-
-def _has_libseccomp() -> bool:
-    try:
-        ctypes.CDLL("libseccomp.so.2")
-    except OSError:
-        return False
-    return True
-
-
-needs_libseccomp = pytest.mark.skipif(not _has_libseccomp(), reason="no libseccomp here")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,12 +58,6 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def builder() -> Builder:
     return Builder()
-
-
-def dynamic_compiler(builder: Builder, port: Port) -> list[str | Path]:
-    """Return the start of a command line that links C programs with the libraries of a port's root."""
-    libraries = builder.image(port.image("root")) / "lib" / port.libraries
-    return [*compiler.command(builder.image, port), "-static-libgcc", f"-L{libraries}"]
 
 
 @contextlib.contextmanager

@@ -16,7 +16,8 @@ from foothold_lab.harness.subjects.subject import of_program
 from foothold_lab.images import compiler, rootfs
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import AMD64, PORTS, Port
-from tests.guests.conftest import dynamic_compiler, happen
+from tests.guests.conftest import happen
+from tests.host_compiler import dynamic_compiler
 
 LOW, HIGH = (ReservationPath.LOW, Outcome.ALLOCATES), (ReservationPath.HIGH, Outcome.ALLOCATES)
 DIES = (ReservationPath.REFUSED, Outcome.DIES)

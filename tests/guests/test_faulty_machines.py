@@ -15,7 +15,8 @@ from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.images import compiler
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import AMD64, ARMHF, I386, S390X, Port
-from tests.guests.conftest import needs_libseccomp, open_or_skip
+from tests.guests.conftest import open_or_skip
+from tests.libseccomp import needs_libseccomp
 
 ONE, TWO, CHILD = 0x60000000, 0x61000000, 0x62000000
 # guest, the port of the program, its machine

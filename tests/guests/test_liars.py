@@ -23,7 +23,7 @@ from foothold_lab.harness.runner import RunOptions, run_cells
 from foothold_lab.harness.subjects import ProgramOptions, Subject, of_program
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import AMD64
-from tests.guests.conftest import dynamic_compiler
+from tests.host_compiler import dynamic_compiler
 
 GUESTS = ("native", "uml-bookworm", "uml-testing")
 

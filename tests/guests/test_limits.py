@@ -30,7 +30,8 @@ from foothold_lab.harness.model.limits import Limits
 from foothold_lab.harness.model.record import Record, Supervision
 from foothold_lab.harness.model.verdict import Result
 from foothold_lab.images.builder import Builder
-from tests.guests.conftest import happen, needs_libseccomp
+from tests.guests.conftest import happen
+from tests.libseccomp import needs_libseccomp
 
 GUESTS = (
     "native", "docker", "podman", "qemu-x86_64", "qemu-arm64-16k",

@@ -50,7 +50,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("covered", "store"),
     [
-        ("/home", "/home/somebody/.cache/foothold"),  # the guest has an empty /home
+        ("/home", "/home/user/.cache/foothold"),  # the guest has an empty /home
         ("/var/opt", "/var/opt/foothold"),  # and a /var with other entries
         ("/srv", "/srv/foothold"),  # and no /srv
     ],

@@ -21,7 +21,8 @@ from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.subjects.subject import ALLOCATOR, command
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import AMD64
-from tests.guests.conftest import BootGuest, dynamic_compiler
+from tests.guests.conftest import BootGuest
+from tests.host_compiler import dynamic_compiler
 
 SHORT = (
     1088  # bytes: less than the whole area of every host with AVX-512, more than the legacy part

@@ -99,7 +99,7 @@ def test_two_archives_of_the_same_images_are_equal(
 
 
 def test_the_store_at_the_same_path_has_all_images_again(store: Builder, packed: Path) -> None:
-    # as a user, directories that nobody may enter have to be opened first
+    # only root can remove the contents of a directory without permissions
     subprocess.run(["chmod", "-R", "u+rwX", store.cache.root / "store"], check=True)
     shutil.rmtree(store.cache.root / "store")
     assert take(builder(store.cache.root), packed).left_out == ()

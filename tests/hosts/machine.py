@@ -24,11 +24,7 @@ BASE = (
 SECONDS = 5400  # of one command: from nothing, 84 s on a quiet machine, 378 s on one with load 14
 USERS = {"root": (0, "/root"), "user": (1000, "/home/user")}
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-_ACCOUNTS = {
-    "passwd": "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n"
-    "nobody:x:65534:65534::/nonexistent:/bin/false\n",
-    "group": "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n",
-}
+_ACCOUNTS = {**USERS, "nobody": (65534, "/nonexistent")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,13 +145,20 @@ def _configure(distribution: Distribution, tree: Path) -> None:
     (tree / "var/tmp").chmod(0o1777)
     if not (tree / "usr/bin/sh").exists():
         (tree / "usr/bin/sh").symlink_to("dash")
-    files = {f"etc/{name}": text for name, text in _ACCOUNTS.items()}
-    files |= {"etc/os-release": distribution.release, **distribution.files}
+    files = {
+        "etc/passwd": "".join(
+            f"{name}:x:{number}:{number}::{home}:/bin/sh\n"
+            for name, (number, home) in _ACCOUNTS.items()
+        ),
+        "etc/group": "".join(f"{name}:x:{number}:\n" for name, (number, _) in _ACCOUNTS.items()),
+        "etc/os-release": distribution.release,
+        **distribution.files,
+    }
     for name in ("hosts", "resolv.conf", "nsswitch.conf"):
         files[f"etc/{name}"] = Path("/etc", name).read_text()
     # Debian's pip reads them from Debian's place alone
-    for place in (str(_CERTIFICATES), distribution.certificates):
-        files[place.lstrip("/")] = _CERTIFICATES.read_text()
+    for path in (str(_CERTIFICATES), distribution.certificates):
+        files[path.lstrip("/")] = _CERTIFICATES.read_text()
     for name, text in files.items():
         place = tree / name
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import pexpect
 
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import AMD64
-from tests.guests.conftest import dynamic_compiler
+from tests.host_compiler import dynamic_compiler
 
 SECONDS = 3600  # of one command: those of weekly blocks build kernels
 HOME = "/home/you"  # how the pages call the directory

@@ -5,7 +5,6 @@ A small interpreter of BPF asks the filter, so that no program is killed.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import struct
 from dataclasses import replace
@@ -16,12 +15,10 @@ import pytest
 from foothold_lab.harness.guests.seccomp_profile import compile_profile, read_profile
 from foothold_lab.harness.model.errors import UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Facts
+from tests.libseccomp import needs_libseccomp
 from tests.unit.harness.samples import facts
 
-try:
-    ctypes.CDLL("libseccomp.so.2")
-except OSError:
-    pytest.skip("apt-get install libseccomp2", allow_module_level=True)
+pytestmark = needs_libseccomp
 
 ALLOW, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 X86_64, I386, AARCH64 = 0xC000003E, 0x40000003, 0xC00000B7

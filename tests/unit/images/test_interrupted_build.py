@@ -38,10 +38,10 @@ def environment(tmp_path: Path) -> dict[str, str]:
         (tmp_path / "cache/debs" / deb.file).write_bytes(data)
     lock.remember(packages, debs, tmp_path / "cache/lock.json")
     os.mkfifo(tmp_path / "started")
-    for name in {"apt-get", "dpkg"} - {each for each in ("apt-get", "dpkg") if shutil.which(each)}:
-        # without one of them, Foothold takes an apt of its own
-        (tmp_path / "bin").mkdir(exist_ok=True)
-        (tmp_path / "bin" / name).symlink_to("/bin/true")
+    (tmp_path / "bin").mkdir()
+    for name in ("apt-get", "dpkg"):
+        if not shutil.which(name):  # without it, Foothold takes an apt of its own
+            (tmp_path / "bin" / name).symlink_to("/bin/true")
     dpkg_deb(tmp_path, f'echo partial > "$3/file"; echo $$ > {tmp_path}/started; exec sleep 600')
     return {
         **os.environ,
