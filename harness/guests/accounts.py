@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foothold_lab.harness.model.errors import UsageError
+from foothold_lab.harness.transport.frames import unknown_user
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,5 @@ def find_account(passwd: str, user: str) -> Account:
             name, _, uid, gid, _, home, _ = fields
             return Account(int(uid), int(gid), name, home)
     if not user.isdecimal():
-        raise UsageError(
-            f"--user {user}: the root file system of the guest has no such user",
-            f"give the number of a user, or bring a passwd that has {user}: --file /etc/passwd",
-        )
+        raise unknown_user(user)
     return Account(int(user), int(user))

@@ -38,7 +38,7 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import UNTRACED, Supervision
 from foothold_lab.harness.transport.arguments import ArgumentStream
 from foothold_lab.harness.transport.container import ExecStream
-from foothold_lab.harness.transport.frames import LostContactError
+from foothold_lab.harness.transport.frames import LostContactError, unknown_user
 from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.harness.transport.supervised import agent_arguments, measured
 
@@ -321,10 +321,7 @@ def _last_lines(running: _Running) -> str:
 def _not_taken(error: Exception, user: str) -> GuestError | UsageError:
     """Return why a container does not start a program."""
     if user and "unable to find user" in str(error):
-        return UsageError(
-            f"--user {user}: the image has no such user",
-            "give the number of a user, or a name of the image's /etc/passwd",
-        )
+        return unknown_user(user)
     return GuestError(f"the container takes no more programs: {error}", code=Code.GUEST_DIED)
 
 

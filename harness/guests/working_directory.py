@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from foothold_lab.harness.model.errors import UnsupportedError, UsageError
+from foothold_lab.harness.model.errors import UnsupportedError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
+from foothold_lab.harness.transport.frames import unknown_user
 
 
 @contextlib.contextmanager
@@ -47,7 +48,7 @@ def _give(directory: Path, user: str) -> None:
         for path in (directory, *directory.rglob("*")):
             shutil.chown(path, owner)
     except LookupError as error:
-        raise UsageError(f"--user {user}: this machine has no such user", "name another") from error
+        raise unknown_user(user) from error
 
 
 def check_user(guest: str, user: str, *paths: str | Path) -> None:
@@ -64,8 +65,8 @@ def check_user(guest: str, user: str, *paths: str | Path) -> None:
     if user and (closed := closed_directory(user, *paths)):
         raise UnsupportedError(
             f"the user `{user}` may not search the directory {closed}",
-            "set FOOTHOLD_CACHE and --run-dir to directories that this user can reach, or take "
-            "another guest",
+            "let this user search it, set FOOTHOLD_CACHE and --run-dir to directories that the user "
+            "can reach, or take another guest",
             code=Code.UNSUPPORTED_SUBJECT,
         )
 

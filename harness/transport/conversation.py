@@ -19,6 +19,7 @@ from foothold_lab.harness.transport.frames import (
     frame,
     new_key,
     refused_limit,
+    unknown_user,
 )
 from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.harness.transport.supervised import decode
@@ -89,6 +90,8 @@ class Conversation:
             raise SubjectError(what, code=Code.SUBJECT_NOT_STARTED)
         elif kind == FrameKind.REFUSED:
             raise refused_limit(payload)
+        elif kind == FrameKind.UNKNOWN_USER:
+            raise unknown_user(payload.decode(errors="replace"))
         elif kind not in (FrameKind.STARTED, FrameKind.STOPPED, FrameKind.MAPS, FrameKind.TRACE):
             raise LostContactError(f"a frame of kind {kind!r}, which the agent does not send")
 

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 from enum import Enum
 
-from foothold_lab.harness.model.errors import SubjectError, UnsupportedError
+from foothold_lab.harness.model.errors import SubjectError, UnsupportedError, UsageError
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Record
 
@@ -77,8 +77,10 @@ class FrameKind(bytes, Enum):
     """Text: why the subject was not started; before STARTED: it was not traced."""
     REFUSED = b"u"
     """Text: which limit this guest refuses; nothing was started."""
+    UNKNOWN_USER = b"z"
+    """Text: a user that its root file system does not have; nothing was started."""
     ENDED = b"x"
-    """{"status":...}; this frame, FAILED or REFUSED is the last."""
+    """{"status":...}; this frame or one of the three above is the last."""
 
 
 def refused_limit(payload: bytes) -> UnsupportedError:
@@ -87,6 +89,14 @@ def refused_limit(payload: bytes) -> UnsupportedError:
         f"the guest refuses the limit: {payload.decode(errors='replace')}",
         "take another value, or another guest",
         code=Code.UNSUPPORTED_LIMIT,
+    )
+
+
+def unknown_user(user: str) -> UsageError:
+    """Return the error for a user that the root file system of a program does not have."""
+    return UsageError(
+        f"--user {user}: the root file system of the program has no such user",
+        "give the number of a user, or a name of /etc/passwd there; --file /etc/passwd brings one",
     )
 
 

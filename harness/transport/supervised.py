@@ -40,6 +40,7 @@ from foothold_lab.harness.transport.frames import (
     frame,
     new_key,
     refused_limit,
+    unknown_user,
 )
 from foothold_lab.harness.transport.stream import Stream
 
@@ -244,6 +245,7 @@ class _Supervision:
         self._stop: Stop | None = None
         self._stream = stream
         self._argv = argv
+        self._user = how.user
         self._on_checkpoint = on_checkpoint
         self._pid = 0
         self._page_size = PAGE
@@ -305,6 +307,7 @@ class _Supervision:
             FrameKind.STARTED: self._take_start,
             FrameKind.FAILED: self._take_failure,
             FrameKind.REFUSED: self._take_refusal,
+            FrameKind.UNKNOWN_USER: self._take_unknown_user,
             FrameKind.TRACE: self._take_trace,
             FrameKind.MAPS: self._take_maps,
             FrameKind.STOPPED: self._take_stop,
@@ -329,6 +332,9 @@ class _Supervision:
 
     def _take_refusal(self, payload: bytes) -> None:
         raise refused_limit(payload)
+
+    def _take_unknown_user(self, payload: bytes) -> None:
+        raise unknown_user(payload.decode(errors="replace"))
 
     def _take_cut(self, _: bytes) -> None:
         self._maps_cut = True
@@ -423,11 +429,19 @@ class _Supervision:
             return refused_arguments(self._argv)
         if self._pid:
             what = f"the subject could not be started: {complaint}"
-            return SubjectError(what, code=Code.SUBJECT_NOT_STARTED)
+            return SubjectError(what, self._remedy(complaint), code=Code.SUBJECT_NOT_STARTED)
         return InfrastructureError(
             f"the subject could not be traced: {printed[-500:] or 'strace printed nothing'}",
             "--no-trace runs it without a tracer",
             code=Code.INFRASTRUCTURE_TRACER,
+        )
+
+    def _remedy(self, complaint: str) -> str:
+        if not self._user or os.strerror(errno.EACCES) not in complaint:
+            return ""
+        return (
+            f"let the user `{self._user}` search each directory of this path and execute the program "
+            f"(`namei -l {self._argv[0]}` lists their permissions), or leave --user out"
         )
 
     def _send(self, frames: bytes) -> None:

@@ -407,6 +407,14 @@ static void make_home(const char *root, const struct account *account)
 		die(errno, "cannot give away", home);
 }
 
+/* Say why nothing is started, and exit. */
+static noreturn void refuse(
+	const struct supervisor *supervisor, enum frame_kind kind, const char *text)
+{
+	send_frame(kind, text, strlen(text));
+	exit(supervisor->options.text ? EXIT_AGENT : 0);
+}
+
 /* Make the root of the subject and its working directory. */
 static void make_place(struct supervisor *supervisor)
 {
@@ -421,9 +429,8 @@ static void make_place(struct supervisor *supervisor)
 		output_set_root(root);
 	}
 	if (options->limits.user) {
-		error = account_find(root, options->limits.user, &account);
-		if (error)
-			die(-error, "cannot find the user", options->limits.user);
+		if (account_find(root, options->limits.user, &account) < 0)
+			refuse(supervisor, FRAME_UNKNOWN_USER, options->limits.user);
 		make_home(root, &account);
 		supervisor->fifo_owner = account.uid;
 	}
@@ -489,10 +496,8 @@ static noreturn void become_program(
 static void enter_limits(struct supervisor *supervisor)
 {
 	char refused[512];
-	if (!limits_enter(&supervisor->options.limits, refused, sizeof refused))
-		return;
-	send_frame(FRAME_REFUSED, refused, strlen(refused));
-	exit(supervisor->options.text ? EXIT_AGENT : 0);
+	if (limits_enter(&supervisor->options.limits, refused, sizeof refused))
+		refuse(supervisor, FRAME_REFUSED, refused);
 }
 
 static void start(struct supervisor *supervisor, char **options)

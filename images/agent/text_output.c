@@ -85,6 +85,7 @@ void text_output(enum frame_kind kind, const void *data, size_t length)
 		break;
 	case FRAME_FAILED:
 	case FRAME_REFUSED:
+	case FRAME_UNKNOWN_USER:
 		write_end("not started:", data, length);
 		break;
 	default: /* a person does not need it */

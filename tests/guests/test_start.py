@@ -416,6 +416,21 @@ def test_runs_a_program_that_refuses_root(
     assert written == ["written"]
 
 
+@pytest.mark.parametrize("guest", GUESTS)
+def test_refuses_a_user_that_its_root_does_not_have(
+    guest: str, builder: Builder, reachable: Path, tmp_path: Path
+) -> None:
+    if guest == "native" and os.getuid() != 0:
+        pytest.skip("only root can change the user natively")
+    program = builder.image("root") / "bin/busybox"
+    subject = of_program(str(program), ["true"], ProgramOptions(user="nosuchuser"))
+    verdict = run(Programs(reachable, {"true": subject}), guest, builder, tmp_path / "run", "true")[
+        "true"
+    ]
+    found = [finding.code for finding in verdict.findings]
+    assert (verdict.result, found) == (Result.ERROR, [Code.USAGE_ERROR])
+
+
 def test_another_user_opens_the_log_of_its_emulator(builder: Builder, reachable: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can change the user natively")

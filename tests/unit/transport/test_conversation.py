@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.model.errors import SubjectError
+from foothold_lab.harness.model.errors import SubjectError, UsageError
 from foothold_lab.harness.model.record import Ending, Window
 from foothold_lab.harness.transport.conversation import Conversation, Output
 from foothold_lab.harness.transport.frames import FrameKind, LostContactError, frame
@@ -89,6 +89,11 @@ def test_sends_input_in_frames_that_fit_a_uml_line() -> None:
 def test_reports_a_program_that_cannot_start() -> None:
     with pytest.raises(SubjectError, match="could not be started: no such file"):
         Conversation(Stream([frame(FrameKind.FAILED, b"no such file")])).receive(SOON)
+
+
+def test_reports_a_user_that_is_unknown() -> None:
+    with pytest.raises(UsageError, match="--user nosuch"):
+        Conversation(Stream([frame(FrameKind.UNKNOWN_USER, b"nosuch")])).receive(SOON)
 
 
 @pytest.mark.parametrize(

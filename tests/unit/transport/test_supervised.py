@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 
 from foothold_lab.harness.model.cells import Limits
 from foothold_lab.harness.model.deadline import Deadline
-from foothold_lab.harness.model.errors import GuestError, InfrastructureError, SubjectError
+from foothold_lab.harness.model.errors import (
+    GuestError,
+    InfrastructureError,
+    SubjectError,
+    UsageError,
+)
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Record, Stop, Supervision
 from foothold_lab.harness.transport import supervised
@@ -396,6 +401,23 @@ def test_reports_a_subject_that_cannot_start() -> None:
             frame("s", b'{"pid":7,"page_size":4096}')
             + frame("f", b"cannot execute x: No such file")
         )
+
+
+def test_names_what_another_user_lacks_to_start_a_program() -> None:
+    refused = frame("s", STARTED) + frame("f", b"cannot execute /x/p: Permission denied")
+    deadline = Deadline.after(5)
+    with pytest.raises(SubjectError) as as_agent:
+        supervise(Script([refused]), ["/x/p"], deadline)
+    with pytest.raises(SubjectError) as as_user:
+        supervise(Script([refused]), ["/x/p"], deadline, how=Supervision(user="daemon"))
+    assert as_agent.value.remedy == ""
+    assert "`daemon`" in as_user.value.remedy
+    assert "namei -l /x/p" in as_user.value.remedy
+
+
+def test_reports_a_user_that_is_unknown() -> None:
+    with pytest.raises(UsageError, match="--user nosuch"):
+        watch(frame("z", b"nosuch"))
 
 
 def test_bounds_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:
