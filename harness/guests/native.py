@@ -101,6 +101,7 @@ class Native:
         self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
     ) -> Iterator[Stream]:
         """See `Guest.open`."""
+        how = how.started_by(os.geteuid())
         check_user(self.name, how.user, argv[0], self._config.directory)
         with working_directory(self._config.directory, how) as placed:
             arguments = agent_arguments(limits, argv, placed, self._strace)

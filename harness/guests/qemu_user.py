@@ -8,6 +8,7 @@ logs calls and pages, and the log takes the place of a trace; see harness/eviden
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -121,6 +122,7 @@ class QemuUser:
         """See `Guest.open`. Raises UnsupportedError for a file that is not a program of this machine:
         no kernel is there that would find the interpreter of a script.
         """
+        how = how.started_by(os.geteuid())
         check_user(self.name, how.user, *self._start[:1], *argv[:1], self._config.directory)
         program, machine = Path(how.directory, argv[0]), self._emulation.port.machine
         if program.is_file() and _headers(program).machine != machine:

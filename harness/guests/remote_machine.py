@@ -182,10 +182,7 @@ class RemoteMachine:
                 "install it there, or run a program as subject",
                 code=Code.UNSUPPORTED_SUBJECT,
             )
-        needs_no_root = (
-            bool(how.image) and self._user_id != 0
-        )  # a packaged program that refuses root
-        if how.user and not needs_no_root:
+        if how.started_by(self._user_id).user:
             raise UnsupportedError(
                 f"a program runs there as the user who logs in, not as {how.user}",
                 _AS_USER,

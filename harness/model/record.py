@@ -34,8 +34,8 @@ class Supervision:
     `own_root` it gets a root directory of its own, made of `root`, of the tree `overlay`, which is
     laid over it, and of the directory `image` of the guest, which keeps its path. `stdin` is the file
     that is its standard input, empty for a pipe of the harness. `user` is the name or number of the
-    user that it runs as, empty for that of the agent. With a `terminal` it has a terminal of that
-    size instead of pipes.
+    user that it runs as, empty for that of the agent. With `refuses_root` that of the agent will do
+    too, unless it is root. With a `terminal` it has a terminal of that size instead of pipes.
 
     After `timeout` seconds, if given, all its threads are stopped, its maps are read at the checkpoint
     `running`, and it is ended; likewise as soon as it is ready: a line of its output matches the
@@ -60,6 +60,7 @@ class Supervision:
     image: str = ""
     stdin: str = ""
     user: str = ""
+    refuses_root: bool = False
     timeout: float | None = None
     terminal: Window | None = None
     ready_pattern: str = ""
@@ -74,7 +75,11 @@ class Supervision:
 
     def under(self, limits: Limits) -> Supervision:
         """Return it with the user that limits name."""
-        return replace(self, user=limits.user) if limits.user else self
+        return replace(self, user=limits.user, refuses_root=False) if limits.user else self
+
+    def started_by(self, uid: int) -> Supervision:
+        """Return it with the user that an agent must become that runs as the user `uid`."""
+        return replace(self, user="") if self.refuses_root and uid != 0 else self
 
 
 UNTRACED = Supervision()

@@ -17,7 +17,8 @@ class PackagedProgram:
 
     package: the Debian package that goes into the image and gives it its version; a version that
         starts with a digit is that of a wheel.
-    ready_pattern, ready_port, ready_notify, user, timeout: as in a plan.
+    ready_pattern, ready_port, ready_notify, timeout: as in a plan.
+    refuses_root: it runs as any user but root.
     ends: it has to end by itself, with status 0 and a line that matches `ready_pattern`.
     writes: it starts in a fresh directory, not in its image.
     port: the machine of its image, which is named as this machine's.
@@ -32,6 +33,6 @@ class PackagedProgram:
     ends: bool = True
     writes: bool = False
     ready_port: int = 0
-    user: str = ""
+    refuses_root: bool = False
     timeout: float = TIMEOUT
     port: Port = AMD64

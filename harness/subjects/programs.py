@@ -40,7 +40,7 @@ _HERE: Mapping[str, PackagedProgram] = {
     ),
     "postgres": PackagedProgram(
         title="PostgreSQL, 256 MiB of shared buffers", image="postgres", package="postgresql-17",
-        writes=True, ends=False, user="nobody",  # it refuses root
+        writes=True, ends=False, refuses_root=True,
         argv=(f"{IMAGE}/postgres.sh", f"{IMAGE}/usr/lib/postgresql/17/bin", "46432"),
         ready_pattern="database system is ready to accept connections", timeout=_TIMEOUT,
         environment={"TZ": "GMT"},

@@ -64,6 +64,7 @@ class Subject:
     interpreter: of a script, a path or, after env(1), a name.
     machine: the only one that runs it; empty: any.
     user: name or number of the user that it runs as; empty: that of the agent.
+    refuses_root: whether any user but root will do instead of `user`.
     keep_secrets: whether secrets of its environment are recorded (model/secret_values.py).
     sysroot: whether its loader and libraries are those of another root file system.
     linked: whether it takes libraries of the root file system of its guest.
@@ -92,6 +93,7 @@ class Subject:
     machine: str = ""
     linked: bool = False
     user: str = ""
+    refuses_root: bool = False
     sysroot: bool = False
     of_guest: bool = False
 
@@ -295,6 +297,7 @@ def supervision(subject: Subject, paths: GuestPaths, scale: float, *, trace: boo
         overlay=_deployed(subject, paths, ROOT),
         stdin=f"{paths.share}/{subject.place}/{STDIN}" if STDIN in subject.files else os.devnull,
         user=subject.user,
+        refuses_root=subject.refuses_root,
         root=paths.root,
         timeout=subject.timeout * scale,
         ready_pattern="" if subject.ends else subject.ready_pattern,

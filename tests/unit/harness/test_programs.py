@@ -63,6 +63,9 @@ def test_a_program_that_writes_gets_a_root_and_its_image_there(
     assert argv[argv.index("--image") + 1] == "/root/store/postgres-1"
     assert "--subject-root" in argv
     assert argv[argv.index("--user") + 1] == "nobody"
+    assert how.started_by(0).user == "nobody"  # it refuses root
+    assert how.started_by(1000).user == ""
+    assert how.under(Limits(user="daemon")).started_by(1000).user == "daemon"
     node = supervision(subject("node", empty), guest, 1.0, trace=False)
     assert "--subject-root" not in agent_arguments(Limits(), ("/x",), node)
 
