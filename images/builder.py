@@ -16,6 +16,7 @@ from foothold_lab.images.apt import Apt, Deb, PackageSet
 from foothold_lab.images.cache import DEBS, WHEELS, Cache, Entry, size_of
 from foothold_lab.images.catalogue import RECIPES
 from foothold_lab.images.errors import ImageError, SuiteChanged, WrongPackage
+from foothold_lab.images.manifest import Manifest
 from foothold_lab.images.mirror import CHOOSE_MIRROR
 from foothold_lab.images.progress import Progress, no_progress
 from foothold_lab.images.recipes import Materials, Recipe, release
@@ -91,6 +92,13 @@ class Builder:
         if name not in self._checked:
             self._checked[name] = self._obtain(self._recipe(name))
         return self._checked[name]
+
+    def build_again(self, name: str) -> tuple[Entry, Manifest]:
+        """Return an image, and the manifest of a second build from the same packages and images."""
+        entry, recipe = self.entry(name), self._recipe(name)
+        needs = {each: self.entry(each) for each in recipe.needs}
+        make = self._maker(recipe, self.packages(name), needs, entry.path)
+        return entry, self.cache.build_again(entry, make, space=recipe.space)
 
     def obtain(
         self,
@@ -276,6 +284,14 @@ class Builder:
     def _build(
         self, recipe: Recipe, debs: list[Deb], needs: Mapping[str, Entry], key: str
     ) -> Entry:
+        make = self._maker(recipe, debs, needs, self.cache.path(recipe.name, key))
+        return self.cache.obtain(recipe.name, key, make, space=recipe.space, progress=self.progress)
+
+    def _maker(
+        self, recipe: Recipe, debs: list[Deb], needs: Mapping[str, Entry], target: Path
+    ) -> Callable[[Path], Mapping[str, object]]:
+        """Return what fills the directory of an image. `target`: its path when it is finished."""
+
         def make(out: Path) -> Mapping[str, object]:
             started = time.monotonic()
             packages = out.parent / "packages"
@@ -290,7 +306,7 @@ class Builder:
             materials = Materials(
                 packages=packages,
                 images={name: entry.path for name, entry in needs.items()},
-                target=self.cache.path(recipe.name, key),
+                target=target,
                 port=recipe.port,
                 progress=self.progress,
             )
@@ -303,7 +319,7 @@ class Builder:
                 "images": {name: entry.manifest.key for name, entry in needs.items()},
             }
 
-        return self.cache.obtain(recipe.name, key, make, space=recipe.space, progress=self.progress)
+        return make
 
     def _unpack(self, recipe: Recipe, wanted: PackageSet, debs: list[Deb], packages: Path) -> None:
         """Download and unpack packages. A file that was replaced is downloaded again."""

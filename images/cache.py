@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,21 @@ class Cache:
                 tree.rename(target)
                 usage.moved(target)
         return Entry(target, built, usage)
+
+    def build_again(
+        self, entry: Entry, build: Callable[[Path], object], *, space: int = 0
+    ) -> Manifest:
+        """Build an entry a second time, as `obtain` does, and return what its manifest would be.
+
+        The entry stays, and the second tree is removed.
+        """
+        target = entry.path
+        with self.locked(target.name), self._building(target.name, space) as tree:
+            started = time.monotonic()
+            build(tree)
+            files, directories = _describe(tree)
+            seconds = time.monotonic() - started
+        return replace(entry.manifest, files=files, directories=directories, seconds=seconds)
 
     def built_at(self) -> Path:
         """Return the path that the store had when its images were built. Programs contain it."""

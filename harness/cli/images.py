@@ -310,6 +310,38 @@ def verify() -> int:
     return FINDING if found else OK
 
 
+@images.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def reproduce(names: tuple[str, ...]) -> int:
+    """Build images a second time, and compare each file with that in the store.
+
+    Without NAME, all images of this version that are in the store are built. Their packages are
+    downloaded again. The store does not change. Ends with 1 if a file differs.
+    """
+    from foothold_lab.images.catalogue import RECIPES
+    from foothold_lab.images.reproduction import reproduce as build_again
+
+    builder = make_builder()
+    chosen = _known(names) or tuple(name for name in RECIPES if builder.ready(name))
+    if not chosen:
+        raise UsageError("the store has no image", "build them: `foothold images build`")
+    different = 0
+    try:
+        for each in build_again(builder, chosen):
+            if each.differences:
+                different += 1
+                what = f"{len(each.differences)} of {each.files} files differ"
+            else:
+                what = f"{each.files} files, all equal"
+            print_text(f"{each.name:<24} {each.seconds:6.1f} s  {what}")
+            for path in each.differences[:_SHOWN]:
+                print_text(f"  {path}")
+    finally:
+        builder.discard_downloads()
+    print_text(f"{len(chosen) - different} images are reproducible, {different} are not")
+    return FINDING if different else OK
+
+
 def _became_of(removal: Removal) -> str:
     if removal.obstacle:
         return f"not removed: {removal.obstacle}"
