@@ -27,6 +27,7 @@ from bench.scaling import scaling
 from bench.soak.boots import boots
 from bench.soak.builds import builds
 from bench.soak.chaos import chaos
+from bench.soak.hostile import hostile
 
 PAGES = click.Choice(tuple(oracle.PAGES))
 TABLES = {
@@ -112,5 +113,6 @@ def soak() -> None:
 soak.add_command(boots)
 soak.add_command(builds)
 soak.add_command(chaos)
+soak.add_command(hostile)
 
 bench(prog_name="./foothold bench" if "FOOTHOLD_PROGRAM" in os.environ else "python -m bench")

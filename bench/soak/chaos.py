@@ -204,12 +204,17 @@ def repeat(seconds: float, seed: int, folder: Path, others: frozenset[int]) -> d
     return tallies
 
 
-def unsound(folder: Path) -> Iterator[str]:
-    """Yield what is wrong with the store and the history after all rounds."""
+def unsound_store() -> Iterator[str]:
+    """Yield what is wrong with the image store."""
     program = [sys.executable, "-m", "foothold_lab.harness.cli", "images", "verify"]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     if done.returncode:
         yield f"images verify: {done.stdout}{done.stderr}"
+
+
+def unsound(folder: Path) -> Iterator[str]:
+    """Yield what is wrong with the store and the history after all rounds."""
+    yield from unsound_store()
     history = folder / "history"
     with contextlib.closing(sqlite3.connect(history)) as database:
         [[answer]] = database.execute("PRAGMA integrity_check")
