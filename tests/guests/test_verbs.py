@@ -34,7 +34,8 @@ def test_open_push_pull_and_diagnose(foothold_guest: OpenGuest, tmp_path: Path) 
     assert record.stdout.decode() == f"{512 << 20} True {odd}\n"
     assert record.stderr == b"and on stderr\n"
     assert (record.ending.status, record.ending.signal, record.ending.outlived) == (7, 0, 0)
-    assert 0 < record.ending.wall <= record.seconds < 120
+    assert 0 < record.seconds < 120
+    assert 0 < record.ending.wall < 120  # of the guest's clock: it catches up after it had to wait
     assert record.ending.max_rss > 1 << 20
 
     killed = run_program(
