@@ -11,6 +11,8 @@ from hypothesis import settings
 
 from foothold_lab.harness.api import guest, running
 from foothold_lab.harness.guests.catalogue import known_guests
+from foothold_lab.harness.guests.host_probe import probe_host
+from foothold_lab.harness.guests.uml import unconfined_allowed
 from foothold_lab.harness.runner import RunOptions
 from foothold_lab.images.builder import Builder
 from tests.failures import pytest_terminal_summary as pytest_terminal_summary  # a hook
@@ -37,10 +39,25 @@ EVERY_PYTHON = frozenset(
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
+@pytest.hookimpl(trylast=True)  # the directories have marked their tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.get_closest_marker("guests") and _boots_uml(item) and _refuses_uml():
+            item.add_marker(
+                pytest.mark.skip(reason="this machine refuses namespaces to UML guests")
+            )
         if not EVERY_PYTHON.isdisjoint((item.path.stem, item.path.parent.name)):
             item.add_marker(pytest.mark.every_python)
+
+
+def _boots_uml(item: pytest.Item) -> bool:
+    """Does a test boot a UML guest? One of its parameters names such a guest, or it is marked."""
+    parameters = item.name.partition("[")[2].removeprefix("foothold:")
+    return parameters.startswith("uml") or item.get_closest_marker("uml") is not None
+
+
+def _refuses_uml() -> bool:
+    return probe_host().namespaces != 0 and not unconfined_allowed()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

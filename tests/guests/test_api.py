@@ -26,6 +26,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
+@pytest.mark.uml
 def test_the_page_shows_what_happens() -> None:
     results = doctest.testfile(str(PAGE), module_relative=False)
     assert results.attempted > 10
@@ -66,6 +67,7 @@ def test_mypy_sees_the_types(tmp_path: Path) -> None:
     assert "Found 2 errors in 1 file" in done.stdout
 
 
+@pytest.mark.uml
 def test_cells_use_aliases_and_run_once(tmp_path: Path) -> None:
     alias = Cell(guest="uml-bookworm", limits=Limits(), policy="before")
     result = run([alias, ALLOCATOR, alias], directory=tmp_path / "run", jobs=1)
@@ -123,6 +125,7 @@ def test_a_required_guest_that_cannot_boot_fails_the_run(
     assert (str(caught.value.blame), bool(caught.value.remedy)) == ("unsupported", True)
 
 
+@pytest.mark.uml
 def test_a_cell_that_a_guest_cannot_run_is_unsupported(builder: Builder) -> None:
     with open_guest("uml-6.1", builder=builder) as guest:
         verdict = guest.run_cell("/bin/ls", limits=Limits(ceiling=1 << 39))
@@ -142,6 +145,7 @@ def test_a_verdict_names_the_command_that_repeats_it() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.uml
 @pytest.mark.parametrize("use", [
     lambda builder: open_guest("uml-6.1", builder=builder).__enter__(),
     lambda builder: run([Cell(guest="native", limits=Limits(), policy="", subject="go-hello")], builder=builder),

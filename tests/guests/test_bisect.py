@@ -63,6 +63,7 @@ def repository(tmp_path: Path, builder: Builder) -> Path:
     return path
 
 
+@pytest.mark.uml
 @pytest.mark.skipif(not shutil.which("git"), reason="no git here")
 def test_git_finds_the_commit(repository: Path) -> None:
     script = repository.parent / "try"
@@ -80,6 +81,7 @@ def test_git_finds_the_commit(repository: Path) -> None:
 CRASH = ("/bin/sh", "-c", "sleep 1; echo c > /proc/sysrq-trigger; sleep 60")
 
 
+@pytest.mark.uml
 @pytest.mark.parametrize(
     ("program", "expect", "code"),
     [

@@ -45,6 +45,7 @@ FIRST_KNOWN_AVX512 = {
 }
 
 
+@pytest.mark.uml
 def test_a_uml_kernel_differs_only_as_is_known(builder: Builder, tmp_path: Path) -> None:
     groups = tuple(f"conformance-{group}" for group in GROUPS)
     axes = Axes(guests=("uml-7.2",), subjects=groups)
@@ -62,6 +63,7 @@ def test_a_uml_kernel_differs_only_as_is_known(builder: Builder, tmp_path: Path)
     assert "futex-pi" in text.partition("## Probes that conform in all guests")[2]
 
 
+@pytest.mark.uml
 @pytest.mark.parametrize(
     ("probe", "words", "code"),
     [
@@ -79,6 +81,7 @@ def test_a_probe_answers_a_bisection(
     assert main(["run", "conformance", *options, "--run-dir", str(tmp_path / "run"), "-q"]) == code
 
 
+@pytest.mark.uml
 def test_a_fault_of_the_kernel_is_of_the_probe_that_ran(builder: Builder, tmp_path: Path) -> None:
     """`Bad page map`: the kernel goes on and is tainted, the probe hangs, or the kernel panics."""
     kernel, probe = builder.image("uml-trixie") / "linux", "memory/io-uring-over-fork"

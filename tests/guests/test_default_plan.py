@@ -113,6 +113,7 @@ def test_boots_each_guest_once(default_plan: Happened) -> None:
     assert len(booted) == len(set(booted)) >= 4
 
 
+@pytest.mark.uml
 def test_the_run_directory_holds_the_evidence(default_plan: Happened, builder: Builder) -> None:
     name = canonical("uml-bookworm", builder)
     guest = default_plan.directory / "guests" / name

@@ -50,6 +50,7 @@ def codes(verdict: dict[str, object]) -> list[object]:
     return [each["code"] for each in findings]
 
 
+@pytest.mark.uml
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_compares_the_output_with_that_in_another_guest(
     place: Path, tmp_path: Path, jobs: int
@@ -67,6 +68,7 @@ def test_compares_the_output_with_that_in_another_guest(
     assert DIFFERENCE in printed
 
 
+@pytest.mark.uml
 def test_retries_are_compared_with_the_same_output(place: Path, tmp_path: Path) -> None:
     words = ("--guest", "uml-6.1", "--subject", place, "--expect", "same-output-as:native")
     code, verdicts, _ = run(tmp_path, *words, "--retries", 1)
@@ -76,6 +78,7 @@ def test_retries_are_compared_with_the_same_output(place: Path, tmp_path: Path) 
     assert (code, len(attempts), codes(verdict)) == (1, 1, [Code.PLAN_SAME_OUTPUT])
 
 
+@pytest.mark.uml
 def test_compares_the_output_with_a_file(place: Path, tmp_path: Path) -> None:
     (tmp_path / "expected").write_text("reserved\n45 bits\n")
     words = ("--guest", "native", "--guest", "uml-6.1", "--subject", place)
@@ -90,6 +93,7 @@ def test_compares_the_output_with_a_file(place: Path, tmp_path: Path) -> None:
     assert "missing: No such file" in printed
 
 
+@pytest.mark.uml
 def test_a_cell_is_repeated_without_the_other_guest(place: Path, tmp_path: Path) -> None:
     words = ("--guest", "uml-6.1", "--subject", place, "--expect", "same-output-as:native")
     run(tmp_path, *words, "--run-dir", tmp_path / "run")

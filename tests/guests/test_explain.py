@@ -187,6 +187,7 @@ def verdicts(
     return {key: each for key, each in found.items() if each.observed}
 
 
+@pytest.mark.uml
 def test_calls_that_map_agree_with_the_maps(builder: Builder, tmp_path: Path) -> None:
     programs = compiled(builder, tmp_path, pkey=PKEY, segment=SEGMENT, moves=MOVES)
     found = verdicts(builder, tmp_path / "run", programs)
@@ -262,6 +263,7 @@ def test_the_path_is_that_of_the_decisive_reservation(
         assert observed.outcome == ("dies" if path == "refused" else "starts")
 
 
+@pytest.mark.uml
 def test_a_program_that_the_kernel_kills_in_execve_is_no_contradiction(
     builder: Builder, tmp_path: Path
 ) -> None:
@@ -321,6 +323,7 @@ def test_a_server_is_idle_under_the_emulator(builder: Builder, tmp_path: Path) -
     assert float(ending[1]) < 10  # 2 on a busy machine; its timeout is longer
 
 
+@pytest.mark.uml
 def test_a_sweep_draws_the_bands_of_a_program(
     builder: Builder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ def run(*words: str) -> tuple[int, str]:
     return int(done.return_value), done.output
 
 
+@pytest.mark.uml
 def test_the_corpus_differs_as_is_known() -> None:
     code, text = run("--guest", "uml-7.2", "--seconds", "0")
     assert code == OK, text
@@ -26,6 +27,7 @@ def test_the_corpus_differs_as_is_known() -> None:
     assert "repaired" not in text
 
 
+@pytest.mark.uml
 def test_a_program_shows_what_an_old_kernel_does_with_dontfork() -> None:
     code, text = run("--guest", "uml-6.1", "--program", DONTFORK)
     assert code == FINDING

@@ -77,6 +77,7 @@ def test_the_imitation_answers_as_the_real_kernel_does(
     assert answers.stdout.decode() == true.stdout.decode()
 
 
+@pytest.mark.uml
 def test_the_allocator_goes_the_same_way_in_both(builder: Builder, tmp_path: Path) -> None:
     name = known_guests(builder)[NARROW[0]]
     limits = ("none", "rlimit_as=300M", "rlimit_data=9M", "hints=ignored", "fail=hinted:2:ENOMEM")

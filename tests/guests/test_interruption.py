@@ -144,6 +144,7 @@ def test_kill_9_leaves_no_guest_and_no_lock(tmp_path: Path, delay: float, histor
         assert len(finished - {cell.name for cell in kept.cells if cell.result}) <= 1
 
 
+@pytest.mark.uml
 def test_two_runs_at_the_same_time(tmp_path: Path, history: Path) -> None:
     runs = [start(tmp_path / name) for name in ("one", "two")]
     for run in runs:

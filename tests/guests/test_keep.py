@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.guests.conftest import Sit
 from tests.guests.person import PROMPT
 
@@ -17,6 +19,7 @@ FOOTHOLD = [sys.executable, "-m", "foothold_lab.harness.cli"]
 WRONG = ("--limit", "none", "--policy", "after", "--expect", "path:high")
 
 
+@pytest.mark.uml
 def test_the_guest_of_a_failed_cell_is_kept(sit: Sit, tmp_path: Path) -> None:
     run = tmp_path / "run"
     runner = sit(

@@ -74,6 +74,7 @@ def keeper() -> int:
     return int(found[1])
 
 
+@pytest.mark.uml
 def test_the_next_session_finds_the_guest_and_sees_the_new_program(
     project: pytest.Pytester, kept: Path
 ) -> None:
@@ -92,17 +93,20 @@ def test_the_next_session_finds_the_guest_and_sees_the_new_program(
     assert "uml-6.1 is not kept" in foothold("guests", "uml-6.1")
 
 
+@pytest.mark.uml
 def test_without_the_option_nothing_stays(project: pytest.Pytester, kept: Path) -> None:
     project.runpytest_subprocess().assert_outcomes(passed=3)
     assert foothold("guests") == "no guest is kept\n"
 
 
+@pytest.mark.uml
 def test_a_kept_guest_ends_after_its_time(project: pytest.Pytester, kept: Path) -> None:
     options = ("--foothold-keep", "--foothold-keep-for", "1")
     project.runpytest_subprocess(*options).assert_outcomes(passed=3)
     assert wait_until_gone(kept, 20) == []
 
 
+@pytest.mark.uml
 def test_a_guest_ends_with_its_keeper_and_is_booted_again(
     project: pytest.Pytester, kept: Path
 ) -> None:
@@ -113,6 +117,7 @@ def test_a_guest_ends_with_its_keeper_and_is_booted_again(
     assert keeper() != first
 
 
+@pytest.mark.uml
 def test_a_guest_that_died_or_was_damaged_is_replaced(project: pytest.Pytester, kept: Path) -> None:
     project.runpytest_subprocess("--foothold-keep").assert_outcomes(passed=3)
     first = keeper()
@@ -129,6 +134,7 @@ def test_a_guest_that_died_or_was_damaged_is_replaced(project: pytest.Pytester, 
     assert keeper() != second
 
 
+@pytest.mark.uml
 def test_two_sessions_do_not_share_a_guest(project: pytest.Pytester, kept: Path) -> None:
     project.makepyfile(
         test_wait="""

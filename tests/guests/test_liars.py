@@ -139,6 +139,7 @@ say("end", stats={}, **high)
 """
 
 
+@pytest.mark.uml
 def test_a_subject_with_a_false_report(
     builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ def foothold(*words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.uml
 def test_a_uml_kernel_of_ones_own(builder: Builder, tmp_path: Path) -> None:
     kernel = builder.image("uml-trixie") / "linux"
     done = foothold(

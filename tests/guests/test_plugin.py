@@ -34,6 +34,7 @@ def mine(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
+@pytest.mark.uml
 def test_makes_one_test_for_each_guest_and_reports_evidence(mine: pytest.Pytester) -> None:
     done = mine.runpytest_subprocess("-v", "--strict-markers")
     done.assert_outcomes(passed=7, failed=2)
@@ -90,6 +91,7 @@ def test_writes_progress_on_lines_of_its_own(pytester: pytest.Pytester) -> None:
     done.stdout.no_fnmatch_line("*3 of 9*")
 
 
+@pytest.mark.uml
 def test_xdist_runs_a_guest_in_one_process(mine: pytest.Pytester) -> None:
     done = mine.runpytest_subprocess("-v", "-n", "2")
     done.assert_outcomes(passed=7, failed=2)
@@ -102,6 +104,7 @@ def test_xdist_runs_a_guest_in_one_process(mine: pytest.Pytester) -> None:
     assert all(len(each) == 1 for each in process.values()), process
 
 
+@pytest.mark.uml
 def test_options_select_guests(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nfoothold_guests =\n    native\n    uml-trixie\n")
     pytester.makepyfile("def test_x(foothold_guest): assert foothold_guest.facts.task_size")
@@ -131,6 +134,7 @@ def test_a_guest_that_cannot_boot_skips_or_fails_its_tests(
     pytester.runpytest_subprocess("--foothold-require").assert_outcomes(errors=1)
 
 
+@pytest.mark.uml
 def test_boots_guests_for_one_test(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

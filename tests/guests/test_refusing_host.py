@@ -57,6 +57,7 @@ def test_without_seccomp_the_same_kernel_boots_by_ptrace(tmp_path: Path) -> None
     assert code == 0, printed
 
 
+@pytest.mark.uml
 def test_a_full_file_system_for_the_memory_of_uml_has_a_remedy(tmp_path: Path) -> None:
     by = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh")
     code, printed = foothold(tmp_path, *RUN, "--guest", "uml-6.1", by=by)

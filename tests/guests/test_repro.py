@@ -82,6 +82,7 @@ def alone(directory: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(script, capture_output=True, text=True, timeout=120, cwd="/")
 
 
+@pytest.mark.uml
 @pytest.mark.parametrize(
     "cell, form, status, said",
     [
@@ -117,6 +118,7 @@ def test_a_tarball_needs_nothing_of_ours(
     assert not list(directory.rglob("hostkey"))
 
 
+@pytest.mark.uml
 def test_a_cell_again_comes_to_the_same(run: Path) -> None:
     for cell in ("uml-6.1/none/after", "native/none/sh"):
         done = foothold("repro", run, cell, "--trust")
@@ -135,6 +137,7 @@ def test_a_cell_with_another_result(run: Path, tmp_path: Path) -> None:
     assert "which was: dies, status 0" in done.stdout
 
 
+@pytest.mark.uml
 def test_images_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
     done = foothold("repro", run, "uml-6.1/none/after", FOOTHOLD_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 2
@@ -145,6 +148,7 @@ def test_images_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.uml
 def test_what_cannot_go_into_a_tarball(run: Path, tmp_path: Path) -> None:
     done = foothold(
         "repro", run, "uml-6.1/none/after", "--trust", "--bundle", tmp_path / "cell.zip"
@@ -154,6 +158,7 @@ def test_what_cannot_go_into_a_tarball(run: Path, tmp_path: Path) -> None:
     assert (done.returncode, "names no cell" in done.stderr) == (2, True)
 
 
+@pytest.mark.uml
 def test_a_shell_in_the_guest_of_the_cell(run: Path, sit: Sit) -> None:
     person = sit("repro", str(run), "uml-6.1/none/after", "--shell")
     person.sees(f"as in {run.name}")

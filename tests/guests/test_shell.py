@@ -78,6 +78,7 @@ def test_the_terminal_is_as_it_was_even_if_the_shell_is_killed(sit: Sit) -> None
     assert person.now == person.before
 
 
+@pytest.mark.uml
 def test_the_way_out_of_a_guest_that_hangs(sit: Sit) -> None:
     person = sit(
         "shell",
@@ -92,6 +93,7 @@ def test_the_way_out_of_a_guest_that_hangs(sit: Sit) -> None:
     assert person.leaves() == 130
 
 
+@pytest.mark.uml
 def test_limits_are_there_to_be_tried_by_hand(sit: Sit) -> None:
     person = sit("shell", "uml-bookworm", "--limit", "rlimit_as=300M+hints=ignored")
     person.sees(PROMPT)
@@ -104,6 +106,7 @@ def run(*words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([*SHELL, *words], input=data, capture_output=True, timeout=120)
 
 
+@pytest.mark.uml
 def test_one_command_is_a_filter_like_any_other() -> None:
     data = os.urandom(200_000)
     done = run("uml-bookworm", "--", "sh", "-c", "cat; echo aside >&2; exit 9", data=data)

@@ -17,6 +17,7 @@ from tests.guests.conftest import happen
 GUESTS = ("qemu-x86_64", "uml-bookworm", "uml-testing", "native")
 
 
+@pytest.mark.uml
 @pytest.mark.parametrize(
     ("memory", "at_once"),
     [

@@ -195,6 +195,7 @@ def test_copies_files_in_and_out(
     assert (tmp_path / "out").read_bytes() == data
 
 
+@pytest.mark.uml
 def test_a_run_continues_after_a_guest_died(
     builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
@@ -35,15 +35,20 @@ def blocks(*languages: str) -> list[object]:
         pytest.param(
             block,
             id=block.name,
-            marks=[pytest.mark.weekly, pytest.mark.timeout(SECONDS)]
-            if "when" in block.settings
-            else [],
+            marks=list(_marks(block)),
         )
         for block in BLOCKS
         if block.language in languages
         and (block.commands or block.language == "toml")
         and "only-parsed" not in block.settings
     ]
+
+
+def _marks(block: Block) -> Iterator[pytest.MarkDecorator]:
+    if "when" in block.settings:
+        yield from (pytest.mark.weekly, pytest.mark.timeout(SECONDS))
+    if "uml" in " ".join((block.text, *block.settings.values())):
+        yield pytest.mark.uml
 
 
 @pytest.mark.parametrize("block", blocks("toml"))
@@ -54,6 +59,7 @@ def test_a_plan_of_a_page_passes(block: Block, workspace: Open) -> None:
     assert status == 0, printed
 
 
+@pytest.mark.uml
 def test_the_tests_of_a_page_pass(workspace: Open) -> None:
     """The page of the pytest plugin shows tests of `./server`, which UML 6.1 kills."""
     place = workspace("pytest.md")

@@ -112,6 +112,18 @@ def test_a_program_that_is_never_started_ends_at_the_deadline() -> None:
         assert time.monotonic() - started < 5
 
 
+def test_a_program_ends_after_its_connection_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> None:
+        raise EOFError  # as paramiko does
+
+    with connected(Server(friendly=True)) as (one, transport, _):
+        stream = one.open(["/bin/true"], Deadline.after(20))
+        transport.close()
+        monkeypatch.setattr(stream._channel, "close", gone)
+        stream.close(0.1)
+        assert stream.ended
+
+
 def test_a_guest_that_reads_nothing_ends_a_send(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssh, "STALL", 0.3)
     with connected(Server(friendly=True)) as (one, transport, _):
