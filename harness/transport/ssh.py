@@ -73,7 +73,7 @@ class Ssh:
         with _connection_errors("the SSH connection is gone"):
             channel = self._transport.open_session(timeout=deadline.socket_timeout)
             # this wait has no timeout of its own
-            late = threading.Timer(deadline.remaining, channel.close)
+            late = threading.Timer(deadline.remaining, _close, [channel])
             late.daemon = True
             late.start()
             try:
@@ -307,6 +307,12 @@ def _make_directory(sftp: paramiko.SFTPClient, path: str) -> None:
         sftp.mkdir(path)
 
 
+def _close(channel: paramiko.Channel) -> None:
+    """Close a channel, also if its connection is gone: then paramiko raises EOFError."""
+    with contextlib.suppress(OSError, paramiko.SSHException, EOFError):
+        channel.close()
+
+
 def _part_from(channel: paramiko.Channel, seconds: float = PARTING) -> bool:
     """End a program's stdin, wait until it has exited, and close. Returns whether it has exited.
 
@@ -320,5 +326,5 @@ def _part_from(channel: paramiko.Channel, seconds: float = PARTING) -> bool:
     except (OSError, paramiko.SSHException, EOFError):
         pass
     finally:
-        channel.close()
+        _close(channel)
     return True  # the connection is gone, and the program with it

@@ -41,8 +41,7 @@ enum frame_kind {
 	FRAME_STOPPED = 'h', /* {"reason":...}: it is stopped; its maps follow, then it is killed */
 	FRAME_FAILED = 'f',  /* text: why it was not started; without text: not traced */
 	FRAME_REFUSED = 'u', /* text: which limit this guest refuses; nothing was started */
-	FRAME_UNKNOWN_USER =
-		'z',       /* text: a user that its root does not have; nothing was started */
+	FRAME_UNKNOWN_USER = 'z', /* text: a user that its root lacks; nothing was started */
 	FRAME_ENDED = 'x', /* {"status":...}; this one or one of the three above is the last */
 };
 
