@@ -41,7 +41,7 @@ def make_disk(materials: Materials, out: Path) -> None:
     [image] = (path for name, path in materials.images.items() if name != TYPE)
     argv: list[str | Path] = [
         materials.images[TYPE] / "usr/bin/mksquashfs", image, out / FILE,
-        "-comp", "lz4", "-all-root", "-no-xattrs", "-no-progress", "-quiet",
+        "-comp", "lz4", "-all-root", "-no-xattrs", "-mkfs-time", "0", "-no-progress", "-quiet",
     ]  # fmt: skip
     done = processes.run(argv)
     if done.returncode:

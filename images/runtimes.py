@@ -25,6 +25,7 @@ HELLO = Path(__file__).with_name("hello")
 SUITE = "trixie"
 PORTS = (AMD64, ARM64, RISCV64)
 COMPILER = f"toolchain-{SUITE}"
+SCRATCH = "{scratch}"  # in the arguments of a tool
 GCC = "14"
 GO = "1.24"
 JAVA = "25"
@@ -104,12 +105,22 @@ def copy_tree(packages: Path, tree: str, out: Path) -> None:
             shutil.copy2(target, path)
 
 
-def run_tool(argv: Iterable[str | Path], what: str, **environment: str | Path) -> None:
-    """Run a compiler or another tool of an image, without the environment of this process."""
+def run_tool(
+    argv: Iterable[str | Path],
+    what: str,
+    *,
+    directory: Path | None = None,
+    **environment: str | Path,
+) -> None:
+    """Run a compiler or another tool of an image, without the environment of this process.
+
+    It starts in `directory`, else in a new one, whose path takes the place of SCRATCH in its
+    arguments.
+    """
     with tempfile.TemporaryDirectory(prefix="foothold-") as scratch:
         done = processes.run(
-            [str(word) for word in argv],
-            cwd=scratch,
+            [str(word).replace(SCRATCH, scratch) for word in argv],
+            cwd=directory or scratch,
             env={"HOME": scratch, "TMPDIR": scratch, **{k: str(v) for k, v in environment.items()}},
         )
     if done.returncode:
@@ -139,9 +150,12 @@ def _gcc(materials: Materials) -> list[str]:
 
 def _compile(materials: Materials, source: str, program: Path, *flags: str) -> None:
     strict = ("-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-rdynamic")
+    # names in the program depend neither on chance nor on directories of this machine
+    places = (HELLO, materials.image(COMPILER), SCRATCH)
+    reproducible = ("-frandom-seed=0", *(f"-ffile-prefix-map={each}=." for each in places))
     program.parent.mkdir(parents=True, exist_ok=True)
     run_tool(
-        [*_gcc(materials), *strict, *flags, "-o", program, HELLO / source],
+        [*_gcc(materials), *strict, *reproducible, *flags, "-o", program, HELLO / source],
         f"{source} does not compile",
     )
 
@@ -203,13 +217,14 @@ def make_ocaml(materials: Materials, out: Path) -> None:
     packages, port, compiler = materials.packages, materials.port, materials.image(COMPILER)
     own = packages / "usr/lib" / port.libraries
     [standard] = (own / "ocaml").iterdir()  # its name has the version
-    source = Path(shutil.copy2(HELLO / "hello.ml", packages))  # the output is written beside it
+    # the output is written beside it, and the program names it as it is named here
+    source = Path(shutil.copy2(HELLO / "hello.ml", packages))
     libraries = [own, *(compiler / folder for folder in (*library_directories(port), _cross(port)))]
     ocamlopt = _command(materials, packages / "usr/bin/ocamlopt.opt", libraries)
     run_tool(
         [*ocamlopt, "-cc", " ".join(_gcc(materials)), "-ccopt", f"-L{own}",
-         "-o", out / "hello", source],
-        "hello.ml does not compile", OCAMLLIB=standard,
+         "-o", out / "hello", source.name],
+        "hello.ml does not compile", directory=source.parent, OCAMLLIB=standard,
         PATH=f"{compiler}/usr/{port.libraries}/bin:{compiler}/usr/bin:{os.defpath}",
     )  # fmt: skip
     install(materials, out, ["hello"])
