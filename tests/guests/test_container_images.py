@@ -64,7 +64,9 @@ def images(
     place = tmp_path_factory.mktemp("images")
     program = place / "server"
     source = Path(__file__).with_name("in_image.c")
-    subprocess.run([*host_compiler(), "-O1", "-static", "-o", program, source], check=True)
+    subprocess.run(
+        [*host_compiler(static=True), "-O1", "-static", "-o", program, source], check=True
+    )
     try:
         client = engine.connect(60)
     except (DockerException, OSError, UnsupportedError) as error:

@@ -40,7 +40,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("churn", "probe"):
         source = Path(__file__).with_name(f"{name}.c")
         done = processes.run(
-            [*host_compiler(), "-O1", "-static-pie", "-o", directory / name, source]
+            [*host_compiler(static=True), "-O1", "-static-pie", "-o", directory / name, source]
         )
         if done.returncode:
             pytest.skip(f"no C compiler: {done.stderr.strip()}")
@@ -197,7 +197,7 @@ def test_more_pages_than_the_host_maps_hang(tmp_path: Path) -> None:
         pytest.skip("the host maps all pages of the program: vm.max_map_count is above 80,000")
     program = tmp_path / "scattered_pages"
     source = Path(__file__).with_name("scattered_pages.c")
-    done = processes.run([*host_compiler(), "-O1", "-static-pie", "-o", program, source])
+    done = processes.run([*host_compiler(static=True), "-O1", "-static-pie", "-o", program, source])
     if done.returncode:
         pytest.skip(f"no C compiler: {done.stderr.strip()}")
     with open_guest("uml-7.2") as opened:

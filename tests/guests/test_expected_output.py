@@ -25,7 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a program that prints how many bits the address of its memory has."""
     program = tmp_path_factory.mktemp("program") / "place"
     source = Path(__file__).with_name("place.c")
-    done = processes.run([*host_compiler(), "-O1", "-static", "-o", program, source])
+    done = processes.run([*host_compiler(static=True), "-O1", "-static", "-o", program, source])
     if done.returncode:
         pytest.skip(f"no C compiler: {done.stderr.strip()}")
     return program

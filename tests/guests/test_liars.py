@@ -23,7 +23,7 @@ from foothold_lab.harness.runner import RunOptions, run_cells
 from foothold_lab.harness.subjects import ProgramOptions, Subject, of_program
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.debian_arch import AMD64
-from tests.host_compiler import dynamic_compiler
+from tests.host_compiler import dynamic_compiler, need_glibc
 
 GUESTS = ("native", "uml-bookworm", "uml-testing")
 
@@ -181,6 +181,7 @@ int main(void) {
 @pytest.fixture(scope="module")
 def compiled(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A dynamically linked program, made with the images' own compiler."""
+    need_glibc()
     folder = tmp_path_factory.mktemp("program")
     (folder / "reserve.c").write_text(PROGRAM)
     command = dynamic_compiler(builder, AMD64)

@@ -71,7 +71,7 @@ def test_what_is_no_kernel_is_told(
     if kind == "text":
         path.write_text("not a kernel\n" * 100)
     elif kind == "elf":
-        path = Path("/bin/ls") if option == "--uml" else path
+        path = Path("/bin/ls").resolve() if option == "--uml" else path
         if option == "--kernel":
             path.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(11) + b"\xb7\x00" + bytes(100))
     elif kind == "directory":

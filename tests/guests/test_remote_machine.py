@@ -166,7 +166,13 @@ def probe(tmp_path: Path) -> Callable[..., Subject]:
 
     def make(source: str, **options: object) -> Subject:
         (tmp_path / "probe.c").write_text(source)
-        argv = [*host_compiler(), "-static", "-o", tmp_path / "probe", tmp_path / "probe.c"]
+        argv = [
+            *host_compiler(static=True),
+            "-static",
+            "-o",
+            tmp_path / "probe",
+            tmp_path / "probe.c",
+        ]
         subprocess.run(argv, check=True)
         return of_program(str(tmp_path / "probe"), (), ProgramOptions(**options))  # type: ignore[arg-type]
 

@@ -103,7 +103,9 @@ def test_noreplace_is_only_a_hint_in_gvisor(sandbox: OpenGuest, tmp_path: Path) 
     """The release of Debian has google/gvisor#14008; the ledger says what the kernel did."""
     program = tmp_path / "noreplace"
     source = Path(__file__).with_name("noreplace.c")
-    subprocess.run([*host_compiler(), "-O1", "-static", "-o", program, source], check=True)
+    subprocess.run(
+        [*host_compiler(static=True), "-O1", "-static", "-o", program, source], check=True
+    )
     verdict = passed(sandbox.run_cell(program))
     assert verdict.observed
     said = (Path(verdict.artefacts) / "stdout").read_text()

@@ -45,7 +45,7 @@ class Attackers:
         out = self._directory / name
         source = Path(__file__).with_name(f"{name}.c")
         done = processes.run(
-            [*(compiler or host_compiler()), "-O1", "-static", *flags, "-o", out, source]
+            [*(compiler or host_compiler(static=True)), "-O1", "-static", *flags, "-o", out, source]
         )
         if done.returncode:
             pytest.skip(f"no C compiler: {done.stderr.strip()}")

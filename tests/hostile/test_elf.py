@@ -56,7 +56,7 @@ def at_interpreter(data: bytes) -> tuple[int, int]:
             return struct.unpack_from("<Q", data, at + 8)[0], struct.unpack_from(
                 "<Q", data, at + 32
             )[0]
-    raise AssertionError("a static program")
+    pytest.skip(f"{TRUE} is static: it names no loader")
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,9 @@ def test_a_kernel_of_the_user_sees_no_file_beside_it(
 def hostile_kernel(tmp_path: Path) -> Path:
     program = tmp_path / "confined"
     source = Path(__file__).with_name("confined.c")
-    subprocess.run([*host_compiler(), "-O1", "-static", "-o", program, source], check=True)
+    subprocess.run(
+        [*host_compiler(static=True), "-O1", "-static", "-o", program, source], check=True
+    )
     return program
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -12,7 +13,12 @@ from tests.pages.blocks import BLOCKS, Block
 from tests.pages.comparison import difference
 from tests.pages.workspace import SECONDS, Workspace, fill, lay_out, needs_terminal
 
-pytestmark = pytest.mark.guests
+pytestmark = [
+    pytest.mark.guests,
+    pytest.mark.skipif(
+        not shutil.which("bash"), reason="no bash here, for which the pages are written"
+    ),
+]
 Open = Callable[[str], Workspace]
 
 
