@@ -30,6 +30,7 @@ BATCH = 24  # tests of one pytest process
 SECONDS = 1800  # of a batch: pytest ends each test after 300 s
 _PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 _CHOSEN = "guests and not weekly"
+_RESULTS = ("failure", "error", "skipped")  # of a test, in a report for JUnit
 
 
 @dataclass
@@ -65,13 +66,8 @@ def run(batch: Sequence[str], place: Path, tally: Tally) -> None:
     report = place / "report.xml"
     workers = len(os.sched_getaffinity(0))
     words = (
-        "-n",
-        str(workers),
-        "--dist",
-        "load",
-        f"--junitxml={report}",
-        f"--basetemp={place}/pytest",
-    )
+        "-n", str(workers), "--dist", "load", f"--junitxml={report}", f"--basetemp={place}/pytest",
+    )  # fmt: skip
     with (place / "output").open("wb") as output:
         pytest = subprocess.Popen(
             [*_PYTEST, *words, *batch], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output,
@@ -95,9 +91,6 @@ def run(batch: Sequence[str], place: Path, tally: Tally) -> None:
         if result in ("failure", "error"):
             what = next(each.get("message", "") for each in case if each.tag == result)
             tally.faults.append(f"{case.get('classname')}::{case.get('name')}: {what}")
-
-
-_RESULTS = ("failure", "error", "skipped")
 
 
 def leftovers(before: Machine, others: frozenset[int], place: Path) -> Iterator[str]:
