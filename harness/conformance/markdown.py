@@ -21,6 +21,7 @@ sandbox gVisor, and a Linux kernel under QEMU, were asked the same questions. gV
 it is Linux 4.4.0.
 
 <!-- when: weekly -->
+<!-- exit: 0 1 1 -->
 ```sh
 ./foothold run conformance                                     # all probes in all guests
 ./foothold run conformance --guest uml-6.1 --probe trap/int80  # one probe in one guest
