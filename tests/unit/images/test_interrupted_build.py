@@ -39,9 +39,10 @@ def environment(tmp_path: Path) -> dict[str, str]:
     lock.remember(packages, debs, tmp_path / "cache/lock.json")
     os.mkfifo(tmp_path / "started")
     (tmp_path / "bin").mkdir()
-    for name in ("apt-get", "dpkg"):
-        if not shutil.which(name):  # without it, Foothold takes an apt of its own
-            (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
+    # without apt-get and dpkg, Foothold takes an apt of its own; busybox has no prlimit
+    for name, script in {"apt-get": "", "dpkg": "", "prlimit": 'shift; exec "$@"'}.items():
+        if not shutil.which(name):
+            (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
             (tmp_path / "bin" / name).chmod(0o755)
     dpkg_deb(tmp_path, f'echo partial > "$3/file"; echo $$ > {tmp_path}/started; exec sleep 600')
     return {
