@@ -102,7 +102,8 @@ class Native:
     ) -> Iterator[Stream]:
         """See `Guest.open`."""
         how = how.started_by(os.geteuid())
-        check_user(self.name, how.user, argv[0], self._config.directory)
+        ours = [word for word in argv[1:] if word.startswith(f"{self._config.directory}/")]
+        check_user(self.name, how.user, argv[0], *ours)
         with working_directory(self._config.directory, how) as placed:
             arguments = agent_arguments(limits, argv, placed, self._strace)
             command = (self.paths.agent, "run")

@@ -7,6 +7,7 @@ kernel of its own. A keeper on the host ends all of it if the harness dies.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -143,10 +144,11 @@ class Sandbox:
         self, argv: Sequence[str], limits: Limits, deadline: Deadline, how: Supervision = UNTRACED
     ) -> Iterator[Stream]:
         """See `Guest.open`."""
+        how = how.started_by(os.geteuid())
         if how.user and not self._type.has_users:
             raise UnsupportedError(
-                f"{self.name} has no other users",
-                "leave --user out, or take a UML or QEMU guest",
+                f"{self.name} has no other users, and the program is to run as `{how.user}`",
+                "take a UML or QEMU guest",
                 code=Code.UNSUPPORTED_SUBJECT,
             )
         overlay = None

@@ -23,6 +23,7 @@ LOWEST_CEILING, HIGHEST_CEILING = 1 << 32, 1 << 57
 # A plan does not know the pages of its guests: `misaligned` checks a limit against those of a guest.
 SMALLEST_PAGE = 4096
 DOCKER = "docker"  # instead of the file of a seccomp profile: Docker's own
+_LARGEST_UID = 2**32 - 2  # -1 stands for none: setresuid(2)
 SOFT = ":soft"  # behind the value of a resource limit: the hard limit stays as it is
 
 
@@ -230,9 +231,14 @@ def _width(end: int) -> str:
     return f"{end.bit_length() - 1}bit" if end & end - 1 == 0 else hex(end)
 
 
-def _user(text: str) -> str:
+def parse_user(text: str) -> str:
+    """Check the name or number of a user. Raises UsageError."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
         raise UsageError(f"{text!r} is not a user", "write a name or a number, such as nobody")
+    if text.isdecimal() and int(text) > _LARGEST_UID:
+        raise UsageError(
+            f"{text} is not the number of a user", f"write a number up to {_LARGEST_UID}"
+        )
     return text
 
 
@@ -282,7 +288,7 @@ _WORDS: Mapping[str, _Word] = {
     "rlimit_memlock": _rlimit("memlock"),
     "rlimit_nofile": _rlimit("nofile", counts=True),
     "rlimit_nproc": _rlimit("nproc", counts=True),
-    "user": _Word("user", "user=NAME", _user, str),
+    "user": _Word("user", "user=NAME", parse_user, str),
     "memory": _size("memory"),
     "overcommit": _Word(
         "overcommit", "overcommit=0|1|2", lambda text: int(_one_of("0", "1", "2")(text)), str

@@ -22,6 +22,7 @@ from foothold_lab.harness.model.container_name import parse_container
 from foothold_lab.harness.model.errors import UnsupportedError, UsageError
 from foothold_lab.harness.model.escape import escape_shell
 from foothold_lab.harness.model.findings import Code
+from foothold_lab.harness.model.limits import parse_user
 from foothold_lab.harness.model.record import Supervision
 from foothold_lab.harness.model.secret_values import mask_environment, unmask_environment
 from foothold_lab.harness.run_directory import DAMAGED, RunFiles, decode, write_private
@@ -443,7 +444,7 @@ def _described(options: ProgramOptions) -> Subject:
         environment=unmask_environment(dict(_assignment(each) for each in options.environment)),
         keep_secrets=options.keep_secrets,
         root=options.root,
-        user=options.user,
+        user=parse_user(options.user) if options.user else "",
         timeout=options.timeout,
         ready_pattern=options.ready_pattern,
         ready_port=options.ready_port,

@@ -96,7 +96,8 @@ def unknown_user(user: str) -> UsageError:
     """Return the error for a user that the root file system of a program does not have."""
     return UsageError(
         f"--user {user}: the root file system of the program has no such user",
-        "give the number of a user, or a name of /etc/passwd there; --file /etc/passwd brings one",
+        "give the number of a user, or a name of /etc/passwd there; in a guest, --file /etc/passwd "
+        "brings one",
     )
 
 

@@ -18,6 +18,7 @@ from foothold_lab.harness.model.limits import (
     LOWEST_CEILING,
     Limits,
     Range,
+    parse_user,
 )
 
 sizes = st.none() | st.integers(0, 1 << 50)
@@ -178,3 +179,10 @@ def test_the_name_of_a_cell_is_a_relative_path_of_three_parts() -> None:
     cell = Cell(guest="native", limits=limits, policy="", subject="server")
     assert cell.id == "native/rlimit_as=1G+seccomp=..%2Fprofiles%2Fmine.json/server"
     assert "seccomp=../profiles/mine.json" in " ".join(cell.command)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "a b", "4294967295", "9" * 30])
+def test_a_user_is_a_name_or_a_number_that_there_may_be(text: str) -> None:
+    with pytest.raises(UsageError, match="is not"):
+        parse_user(text)
+    assert parse_user("4294967294") == "4294967294"
