@@ -153,6 +153,12 @@ class Cache:
         The entry stays, and the second tree is removed.
         """
         target = entry.path
+        if not os.access(self.root, os.W_OK):
+            raise ReadOnlyStore(
+                f"this user cannot write to the image store {self.root}, in which {entry.manifest.name} "
+                "is to be built again",
+                "run it as the owner of the store, or set FOOTHOLD_CACHE to a directory of your own",
+            )
         with self.locked(target.name), self._building(target.name, space) as tree:
             started = time.monotonic()
             build(tree)

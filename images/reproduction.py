@@ -1,15 +1,16 @@
-"""Builds images a second time, and compares every file with that of the first build.
+"""Builds images a second time, and compares every file with that in the store.
 
 Times of files are not compared: packages give them, and programs that were compiled have new ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from foothold_lab.images import manifest
 from foothold_lab.images.builder import Builder
-from foothold_lab.images.manifest import File, Manifest
+from foothold_lab.images.manifest import File
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,27 +27,24 @@ class Reproduction:
 
 
 def reproduce(builder: Builder, names: Iterable[str]) -> Iterator[Reproduction]:
-    """Build each of these images again, and yield what differs. The store does not change."""
+    """Build each of these images again, and yield what differs. Those in the store stay."""
     for name in names:
         entry, again = builder.build_again(name)
+        files, directories = manifest.describe(entry.path)
+        del files[manifest.MANIFEST]
+        before = _comparable(files, directories)
+        after = _comparable(again.files, again.directories)
+        paths = sorted(before.keys() | after.keys())
         yield Reproduction(
             name=name,
             files=len(again.files),
             seconds=again.seconds,
-            differences=tuple(_differences(entry.manifest, again)),
+            differences=tuple(path for path in paths if before.get(path) != after.get(path)),
         )
 
 
-def _differences(first: Manifest, second: Manifest) -> Iterator[str]:
-    before, after = _comparable(first), _comparable(second)
-    for path in sorted(before.keys() | after.keys()):
-        if before.get(path) != after.get(path):
-            yield path
-
-
-def _comparable(built: Manifest) -> dict[str, object]:
-    files = {path: _without_time(file) for path, file in built.files.items()}
-    return {**files, **built.directories}
+def _comparable(files: Mapping[str, File], directories: Mapping[str, int]) -> dict[str, object]:
+    return {**{path: _without_time(file) for path, file in files.items()}, **directories}
 
 
 def _without_time(file: File) -> tuple[object, ...]:

@@ -316,13 +316,16 @@ def reproduce(names: tuple[str, ...]) -> int:
     """Build images a second time, and compare each file with that in the store.
 
     Without NAME, all images of this version that are in the store are built. Their packages are
-    downloaded again. The store does not change. Ends with 1 if a file differs.
+    downloaded again. The images in the store stay as they are; one that lacks a file, or has a file of
+    another size, is first made anew. Ends with 1 if a file differs.
     """
     from foothold_lab.images.catalogue import RECIPES
     from foothold_lab.images.reproduction import reproduce as build_again
 
     builder = make_builder()
-    chosen = _known(names) or tuple(name for name in RECIPES if builder.ready(name))
+    chosen = tuple(dict.fromkeys(_known(names))) or tuple(
+        name for name in RECIPES if builder.ready(name)
+    )
     if not chosen:
         raise UsageError("the store has no image", "build them: `foothold images build`")
     different = 0
@@ -336,6 +339,8 @@ def reproduce(names: tuple[str, ...]) -> int:
             print_text(f"{each.name:<24} {each.seconds:6.1f} s  {what}")
             for path in each.differences[:_SHOWN]:
                 print_text(f"  {path}")
+            if (more := len(each.differences) - _SHOWN) > 0:
+                print_text(f"  and {more} more")
     finally:
         builder.discard_downloads()
     print_text(f"{len(chosen) - different} images are reproducible, {different} are not")

@@ -76,13 +76,15 @@ def test_attacks_fail_for_an_ordinary_user(guest: str, user: NormalUser, builder
     ("setting", "words", "code", "told"),
     [
         ("", ["report", "-o", "{closed}/x.html"], 2, "--output: {closed}/x.html cannot be written"),
+        ("", ["images", "reproduce", "root"], 3, "this user cannot write to the image store"),
         ("FOOTHOLD_RUNS", ["run", "--guest", "native"], 3, "set FOOTHOLD_RUNS"),
         ("FOOTHOLD_CACHE", ["run", "--guest", "native"], 3, "image store with FOOTHOLD_CACHE"),
     ],
 )
-def test_a_directory_that_the_user_may_not_search_is_named(
-    setting: str, words: list[str], code: int, told: str, user: NormalUser
+def test_a_directory_that_is_closed_to_the_user_is_named(
+    setting: str, words: list[str], code: int, told: str, user: NormalUser, builder: Builder
 ) -> None:
+    builder.image("root")
     closed = user.home.parent / "closed"
     closed.mkdir(mode=0o700)
     chosen = {setting: str(closed / "x")} if setting else {}

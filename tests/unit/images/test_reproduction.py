@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 
@@ -58,3 +59,16 @@ def test_names_a_file_with_another_mode(tmp_path: Path) -> None:
 
     found, _ = rebuilt(tmp_path, Recipe(name="mode", make=make, space=0))
     assert found.differences == ("file",)
+
+
+def test_reads_the_files_in_the_store(tmp_path: Path) -> None:
+    """Damage that keeps size and time is not in the manifest."""
+    builder = Builder(
+        Cache(tmp_path), recipes={"equal": Recipe(name="equal", make=make_equal, space=0)}
+    )
+    program = builder.image("equal") / "program"
+    time, size = program.stat().st_mtime_ns, program.stat().st_size
+    program.write_text("x" * size)
+    os.utime(program, ns=(time, time))
+    [found] = reproduce(builder, ["equal"])
+    assert found.differences == ("program",)
