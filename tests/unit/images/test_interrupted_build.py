@@ -39,8 +39,10 @@ def environment(tmp_path: Path) -> dict[str, str]:
     lock.remember(packages, debs, tmp_path / "cache/lock.json")
     os.mkfifo(tmp_path / "started")
     (tmp_path / "bin").mkdir()
-    # without apt-get and dpkg, Foothold takes an apt of its own; busybox has no prlimit
-    for name, script in {"apt-get": "", "dpkg": "", "prlimit": 'shift; exec "$@"'}.items():
+    # without apt-get and dpkg, Foothold takes an apt of its own. busybox has no prlimit, and its shell
+    # starts its own dpkg-deb unless a path is given
+    prlimit = f'shift; name=$1; shift; exec {tmp_path}/bin/$name "$@"'
+    for name, script in {"apt-get": "", "dpkg": "", "prlimit": prlimit}.items():
         if not shutil.which(name):
             (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
             (tmp_path / "bin" / name).chmod(0o755)
