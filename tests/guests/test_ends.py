@@ -191,6 +191,7 @@ def test_a_script_whose_child_died_by_a_signal(guest: OpenGuest, tmp_path: Path)
 
 
 @pytest.mark.uml
+@pytest.mark.timeout(600)  # 281 s on a busy machine
 def test_more_pages_than_the_host_maps_hang(tmp_path: Path) -> None:
     """UML 7.2 ignores that the host refuses a mapping: the page fault repeats without end."""
     if int(Path("/proc/sys/vm/max_map_count").read_text()) > 80_000:
