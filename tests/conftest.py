@@ -39,15 +39,16 @@ EVERY_PYTHON = frozenset(
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
-@pytest.hookimpl(trylast=True)  # the directories have marked their tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("guests") and _boots_uml(item) and _refuses_uml():
-            item.add_marker(
-                pytest.mark.skip(reason="this machine refuses namespaces to UML guests")
-            )
         if not EVERY_PYTHON.isdisjoint((item.path.stem, item.path.parent.name)):
             item.add_marker(pytest.mark.every_python)
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures boot a guest
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("guests") and _boots_uml(item) and _refuses_uml():
+        pytest.skip("this machine refuses namespaces to UML guests")
 
 
 def _boots_uml(item: pytest.Item) -> bool:
