@@ -27,8 +27,8 @@ from bench.soak.leftovers import (
     Machine,
     adopt_orphans,
     descendants,
-    reap,
-    remaining,
+    leftovers,
+    temporary_files,
 )
 from bench.soak.load import neighbour
 from foothold_lab.harness.results_db import reader
@@ -155,15 +155,11 @@ def check(
     output = (place / "output").read_text(errors="replace")
     if "Traceback" in output:
         yield f"traceback: {output[-2000:]}"
-    if left := remaining(
-        lambda: [v for k, v in descendants(os.getpid()).items() if k not in others]
-    ):
-        yield f"alive: {left}"
-    reap()
-    yield from remaining(lambda: Machine.now().added_since(before))
-    # a killed harness cannot delete its temporary files: the next run of the same user does
-    if not hit and (files := [each.name for each in (place / "tmp").iterdir()]):
-        yield f"temporary files: {files}"
+    yield from leftovers(before, others)
+    if (
+        not hit
+    ):  # a killed harness cannot delete its temporary files: the next run of this user does
+        yield from temporary_files(place / "tmp")
 
 
 def results(place: Path) -> Counter[str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 
 from bench.soak.chaos import unsound_store
-from bench.soak.leftovers import Machine, adopt_orphans, descendants, reap, remaining
+from bench.soak.leftovers import Machine, adopt_orphans, leftovers, temporary_files
 from bench.soak.load import neighbour
 
 ROOT = Path(__file__).parents[2]
@@ -93,18 +93,6 @@ def run(batch: Sequence[str], place: Path, tally: Tally) -> None:
             tally.faults.append(f"{case.get('classname')}::{case.get('name')}: {what}")
 
 
-def leftovers(before: Machine, others: frozenset[int], place: Path) -> Iterator[str]:
-    """Yield what a batch left on the machine. `others` are processes of the soak itself."""
-    if alive := remaining(
-        lambda: [line for pid, line in descendants(os.getpid()).items() if pid not in others]
-    ):
-        yield f"alive: {alive}"
-    reap()
-    yield from remaining(lambda: Machine.now().added_since(before))
-    if files := [each.name for each in (place / "tmp").iterdir()]:
-        yield f"temporary files: {files}"
-
-
 def repeat(seconds: float, seed: int, folder: Path, others: frozenset[int]) -> Tally:
     """Run batches until the time is over."""
     tally, before, end = Tally(), Machine.now(), time.monotonic() + seconds
@@ -114,9 +102,8 @@ def repeat(seconds: float, seed: int, folder: Path, others: frozenset[int]) -> T
         tally.batches += 1
         place = folder / f"batch-{tally.batches}"
         run(batch, place, tally)
-        tally.faults += [
-            f"batch {tally.batches}: {each}" for each in leftovers(before, others, place)
-        ]
+        left = (*leftovers(before, others), *temporary_files(place / "tmp"))
+        tally.faults += [f"batch {tally.batches}: {each}" for each in left]
     return tally
 
 

@@ -99,6 +99,25 @@ def reap() -> None:
                 continue
 
 
+def leftovers(before: Machine, others: frozenset[int]) -> Iterator[str]:
+    """Yield what is left on the machine that was not there `before`, and the processes below this one.
+
+    `others` are processes of the soak itself.
+    """
+    if alive := remaining(
+        lambda: [line for pid, line in descendants(os.getpid()).items() if pid not in others]
+    ):
+        yield f"alive: {alive}"
+    reap()
+    yield from remaining(lambda: Machine.now().added_since(before))
+
+
+def temporary_files(folder: Path) -> Iterator[str]:
+    """Yield what is left in the directory for temporary files."""
+    if files := [each.name for each in folder.iterdir()]:
+        yield f"temporary files: {files}"
+
+
 def _command_line(pid: int) -> str:
     try:
         return (

@@ -19,6 +19,8 @@ from foothold_lab.harness.subjects.survey_programs import SURVEY_PROGRAMS
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.runtimes import PORTS
 
+_UNPRIVILEGED = "nobody"  # a user of every root file system
+
 
 def _java(title: str, *options: str) -> PackagedProgram:
     ready_pattern = "openjdk version" if options == ("-version",) else "^hello$"
@@ -157,7 +159,7 @@ def subject(name: str, builder: Builder) -> Subject:
         directory="" if this.writes else image,
         ready_pattern=this.ready_pattern,
         ready_port=this.ready_port,
-        user="nobody" if this.refuses_root else "",
+        user=_UNPRIVILEGED if this.refuses_root else "",
         refuses_root=this.refuses_root,
         timeout=this.timeout,
         ends=this.ends,

@@ -393,12 +393,17 @@ def reachable() -> Iterator[Path]:
         yield Path(folder)
 
 
+def skip_without_root(guest: str) -> None:
+    """Skip a test in which a program changes its user, if only root can do that."""
+    if guest == "native" and os.getuid() != 0:
+        pytest.skip("only root can change the user natively")
+
+
 @pytest.mark.parametrize("guest", GUESTS)
 def test_runs_a_program_that_refuses_root(
     guest: str, builder: Builder, reachable: Path, tmp_path: Path
 ) -> None:
-    if guest == "native" and os.getuid() != 0:
-        pytest.skip("only root can change the user natively")
+    skip_without_root(guest)
     source, program = reachable / "refuses.c", reachable / "refuses"
     source.write_text(_REFUSES_ROOT)
     subprocess.run([*host_compiler(), "-w", "-o", program, source], check=True)
@@ -420,20 +425,17 @@ def test_runs_a_program_that_refuses_root(
 def test_refuses_a_user_that_its_root_does_not_have(
     guest: str, builder: Builder, reachable: Path, tmp_path: Path
 ) -> None:
-    if guest == "native" and os.getuid() != 0:
-        pytest.skip("only root can change the user natively")
+    skip_without_root(guest)
     program = builder.image("root") / "bin/busybox"
     subject = of_program(str(program), ["true"], ProgramOptions(user="nosuchuser"))
-    verdict = run(Programs(reachable, {"true": subject}), guest, builder, tmp_path / "run", "true")[
-        "true"
-    ]
+    programs = Programs(reachable, {"true": subject})
+    verdict = run(programs, guest, builder, tmp_path / "run", "true")["true"]
     found = [finding.code for finding in verdict.findings]
     assert (verdict.result, found) == (Result.ERROR, [Code.USAGE_ERROR])
 
 
 def test_another_user_opens_the_log_of_its_emulator(builder: Builder, reachable: Path) -> None:
-    if os.getuid() != 0:
-        pytest.skip("only root can change the user natively")
+    skip_without_root("native")
     fifo, agent = reachable / "log", str(builder.image("agent") / "agent")
     script = f"id -u > {fifo}"
     command = (agent, "run", "--user", "nobody", "--trace", f"{OWN_TRACE}{fifo}", "--",
@@ -450,8 +452,7 @@ def test_another_user_opens_the_log_of_its_emulator(builder: Builder, reachable:
 def test_an_emulator_names_a_directory_that_a_user_cannot_enter(
     builder: Builder, tmp_path: Path
 ) -> None:
-    if os.getuid() != 0:
-        pytest.skip("only root can change the user natively")
+    skip_without_root("native")
     tmp_path.chmod(0o700)
     program = builder.image(PORTS["arm64"].image("root")) / "bin/busybox"
     subject = of_program(str(program), ["true"], ProgramOptions(user="nobody"))
