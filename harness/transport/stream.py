@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -36,16 +37,17 @@ class Stream(Protocol):
 class PipeStream:
     """A program on this machine, over pipes.
 
-    keeper: the command line of `agent keep`, which keeps the program. All that the program starts
-    ends with it, also if the program is killed or stopped.
+    The program is searched in PATH. keeper: the command line of `agent keep`, which keeps it. All that
+    the program starts ends with it, also if the program is killed or stopped.
     """
 
     def __init__(self, argv: Sequence[str], keeper: Sequence[str] = ()) -> None:
         owned, self._owner = os.pipe()
+        program = shutil.which(argv[0]) or argv[0]  # a keeper does not search PATH
         keep = [*keeper, "--owner", str(owned), "--"] if keeper else []
         try:
             self._process = subprocess.Popen(
-                [*keep, *argv],
+                [*keep, program, *argv[1:]],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

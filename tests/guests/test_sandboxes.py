@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from foothold_lab.harness.api.guest import OpenGuest
+from foothold_lab.harness.guests.bubblewrap import needs
 from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.verdict import Result, Verdict
 from foothold_lab.images.builder import Builder
@@ -150,3 +151,15 @@ def test_a_killed_run_leaves_no_sandbox(name: str, tmp_path: Path) -> None:
     run.kill()
     run.communicate()
     assert wait_until_gone(tmp_path, 10) == []
+
+
+@pytest.mark.parametrize("guest", ["bubblewrap", "nspawn"])
+def test_the_bwrap_of_this_machine_is_used_if_there_is_one(
+    guest: str, builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = builder.image("bubblewrap") / "usr/bin/bwrap"
+    (tmp_path / "bwrap").symlink_to(program)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert not needs()
+    with open_or_skip(guest) as opened:
+        passed(opened.run_cell("guest:/bin/busybox", "true", expect="status:0"))
