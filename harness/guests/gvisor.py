@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -62,12 +63,25 @@ class GVisor:
         name = f"s{next(self._numbers)}"
         bundle = view.scratch / name
         bundle.mkdir()
+        view = replace(view, root=_root_with_mount_points(view))
         (bundle / "config.json").write_text(json.dumps(_specification(view, argv)))
         return [
             str(images[RUNSC] / "usr/bin/runsc"), f"--platform={self.platform}", "--network=none",
             "--ignore-cgroups", "--overlay2=root:memory", f"--root={view.scratch}", "run",
             f"--bundle={bundle}", name,
         ]  # fmt: skip
+
+
+def _root_with_mount_points(view: SandboxView) -> Path:
+    """Return the root, or a copy of it if it lacks a directory at which something is mounted: `runsc`
+    would make the directory in our image.
+    """
+    if all((view.root / place.removeprefix("/")).is_dir() for place in view.shown):
+        return view.root
+    copy = view.scratch / "rootfs"
+    if not copy.exists():
+        shutil.copytree(view.root, copy, symlinks=True)
+    return copy
 
 
 def _specification(view: SandboxView, argv: Sequence[str]) -> Mapping[str, object]:

@@ -18,6 +18,7 @@ from foothold_lab.images.debian_arch import AMD64
 from foothold_lab.images.recipes import library_directories, loader
 
 _OWN = ("/run", "/tmp")  # systemd-nspawn mounts them
+_ROOT = "/run/systemd/root"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +47,21 @@ class Nspawn:
     ) -> list[str]:
         """Return the command line that runs a program in a container.
 
-        The root is the lower directory of an overlay, so our root is not changed. The program has no
-        capabilities: with those of the default it could mount file systems of the host. bubblewrap
-        keeps what systemd-nspawn leaves in /run/systemd from the host. Its filter of system calls
-        would refuse tracers.
+        The root is the lower directory of an overlay. bubblewrap makes it read-only: systemd-nspawn
+        makes a lock file beside it, and mount points in it. bubblewrap also keeps from the host what
+        systemd-nspawn leaves in /run/systemd. The program has no capabilities: with those of the
+        default it could mount file systems of the host. The default filter of system calls would
+        refuse tracers.
         """
         return [
-            bubblewrap.program(images), "--dev-bind", "/", "/", "--tmpfs", "/run/systemd", "--",
+            bubblewrap.program(images), "--dev-bind", "/", "/", "--tmpfs", "/run/systemd",
+            "--ro-bind", str(view.root), _ROOT, "--",
             *(_packaged(images[NSPAWN]) if NSPAWN in images else ["systemd-nspawn"]),
             "--quiet", "--register=no", "--keep-unit", "--settings=no", "--machine=foothold",
             "--console=pipe", "--private-network", "--link-journal=no", "--resolv-conf=off",
             "--timezone=off", "--drop-capability=all", "--no-new-privileges=yes",
             "--system-call-filter=ptrace process_vm_readv", "--volatile=overlay", "--read-only",
-            f"--directory={view.root}",
+            f"--directory={_ROOT}",
             *(f"--setenv={name}={value}" for name, value in ENVIRONMENT.items()),
             *(f"--tmpfs={path}:mode={mode:o}" for path, mode in FRESH.items() if path not in _OWN),
             *_mounts(view), "--", *argv,

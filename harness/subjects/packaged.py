@@ -110,7 +110,7 @@ _HERE: Mapping[str, PackagedProgram] = {
         ready_pattern="^hello$", package="luajit",
     ),
     "python-hello": PackagedProgram(
-        title="CPython", image="python", argv=(f"{IMAGE}/usr/bin/python3", "-I", "-c", "print('hello')"),
+        title="CPython", image="python", argv=(f"{IMAGE}/usr/bin/python3", "-I", "-B", "-c", "print('hello')"),
         ready_pattern="^hello$", package="python3-minimal",
     ),
     "c-glibc": _c("glibc's malloc", "plain", "libc6"),
@@ -156,7 +156,6 @@ def subject(name: str, builder: Builder) -> Subject:
         environment={key: placed(value) for key, value in this.environment.items()},
         image=lies_in,
         image_directory=image,
-        directory="" if this.writes else image,
         ready_pattern=this.ready_pattern,
         ready_port=this.ready_port,
         user=_UNPRIVILEGED if this.refuses_root else "",

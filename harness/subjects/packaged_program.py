@@ -20,7 +20,6 @@ class PackagedProgram:
     ready_pattern, ready_port, ready_notify, timeout: as in a plan.
     refuses_root: it runs as any user but root.
     ends: it has to end by itself, with status 0 and a line that matches `ready_pattern`.
-    writes: it starts in a fresh directory, not in its image.
     port: the machine of its image, which is named as this machine's.
     """
 
@@ -31,7 +30,6 @@ class PackagedProgram:
     package: str
     environment: Mapping[str, str] = field(default_factory=dict)
     ends: bool = True
-    writes: bool = False
     ready_port: int = 0
     refuses_root: bool = False
     timeout: float = TIMEOUT

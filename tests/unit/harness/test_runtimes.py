@@ -55,7 +55,7 @@ def test_a_subject_knows_where_its_image_is(
     monkeypatch.setattr(empty, "image", lambda name: Path(f"/store/{name}-1"))
     java = subject("java-zgc", empty)
     assert java.argv[:2] == ("/store/java-1/jdk/bin/java", "-XX:+UseZGC")
-    assert (java.image, java.directory, java.ends) == ("java", "/store/java-1", True)
+    assert (java.image, java.directory, java.ends) == ("java", "", True)
     malloc = packaged(empty)["c-jemalloc"]()
     assert malloc.environment == {"LD_PRELOAD": "/store/allocators-1/lib/libjemalloc.so.2"}
     foreign = packaged(empty)["c-jemalloc-riscv64"]()
