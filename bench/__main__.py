@@ -15,6 +15,7 @@ from bench import (
     judge,
     nights,
     oracle,
+    phases,
     plans,
     report,
     site,
@@ -33,6 +34,7 @@ PAGES = click.Choice(tuple(oracle.PAGES))
 TABLES = {
     "guests": (guests.main, "Measure cells, tracing and facts in all guests."),
     "snapshots": (snapshots.main, "Measure guests that start from snapshots."),
+    "phases": (phases.main, "Measure where the time of a cell goes."),
     "plans": (plans.main, "Measure the plans default and nightly."),
     "watch": (watching.main, "Measure the answers to a change of a program."),
     "allocator": (allocator.main, "Measure the allocator's own speed."),
