@@ -47,6 +47,7 @@ _SETTINGS: Mapping[str, Setting] = {
     each.key: each
     for each in sorted(_WITH_OPTION, key=lambda each: schema.AXES not in each.sections)
 }
+_MAY_BE_EMPTY = "args"  # an argument of a program
 # settings that change how a run is done, but not its cells
 _OF_RUNS = ("require", "boot_per_cell", "retries", "jobs")
 # settings that describe a program given by --subject
@@ -101,7 +102,21 @@ def _option(setting: Setting) -> click.Option:
         metavar=option.metavar,
         help=option.help,
         multiple=setting.shape is not Shape.ONE,
+        callback=None if setting.key == _MAY_BE_EMPTY else _refuse_empty,
     )
+
+
+def _refuse_empty(_: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Return the value of an option. Raises UsageError for an empty word: the variable of a script
+    that is not set. A plan has such a word for the value that is in effect without the option.
+    """
+    if "" in (value if isinstance(value, tuple) else (value,)):
+        name = parameter.opts[-1]
+        raise UsageError(
+            f"{name}: the value is empty",
+            f"write {name} {parameter.metavar}, or leave the option out",
+        )
+    return value
 
 
 @dataclass(frozen=True)
@@ -125,7 +140,17 @@ class Overrides:
         selection = chosen._selection(plan, guests, subjects)
         repeated = self._repeated()
         cells = plan.cells(selection)
+        self._check_user(cells)
         return plan, tuple(replace(each, asked=each.asked + repeated) for each in cells)
+
+    def _check_user(self, cells: Sequence[Cell]) -> None:
+        user = self.given.get("user")
+        for limits in (each.limits for each in cells):
+            if user and limits.user not in (None, user):
+                raise UsageError(
+                    f"--user {user} contradicts the limit `user={limits.user}`",
+                    "leave one of the two out",
+                )
 
     def resolve_machines(self, plan: PlanFile) -> tuple[PlanFile, Overrides]:
         """Return the plan that knows the machines of `--guest NAME=ssh:ADDRESS`, and the same
@@ -373,7 +398,7 @@ def parse_shard(text: str | None) -> Shard:
     from foothold_lab.harness.plan import Shard
 
     try:
-        return Shard.parse(text or "1/1")
+        return Shard.parse("1/1" if text is None else text)
     except UsageError as error:
         raise UsageError(f"--shard: {error}", error.remedy) from error
 
