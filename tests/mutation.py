@@ -1,30 +1,39 @@
 """Changes the code in small ways, and looks whether a test fails: `python -m tests.mutation AREA`.
 
 cosmic-ray makes the mutants. They are too many to run all, so a random sample of the places in the
-code is taken, with one mutant each. Mutants that survive are printed. The work is done in a clone of
-this checkout. docs/reliability.md says how it is run.
+code is taken, with one mutant each. A mutant meets the tests that execute its lines, the fastest
+first, until one fails. Mutants that survive are printed. The work is done in clones of this checkout,
+one a processor. docs/reliability.md says how it is run.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import random
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
+import coverage
+from cosmic_ray.mutating import use_mutation
+from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+from cosmic_ray.work_item import MutationSpec
 
 ROOT = Path(__file__).parents[1]
 # a mutant of an annotation changes nothing: annotations are not evaluated
 _ANNOTATIONS = "core/ReplaceBinaryOperator_BitOr_"
 TIMEOUT = 300  # seconds of the tests of one mutant: a loop that does not end is killed
+MEASURE_TIMEOUT = 3600  # of all tests without a mutant, whose lines are recorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,46 +57,131 @@ AREAS = {
             )
         ],
     ),
-    "allocator": Area(code="allocator", tests=("tests/unit/allocator",)),
+    "allocator": Area(code="allocator", tests=("tests/unit/allocator/test_*.py",)),
 }  # fmt: skip
 
 
-def sample(work: WorkDB, count: int, seed: int) -> list[str]:
-    """Choose one mutant at each of `count` random places; the others are marked as skipped."""
-    places: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
+def sample(work: WorkDB, count: int, seed: int) -> list[MutationSpec]:
+    """Choose one mutant at each of `count` random places."""
+    places: defaultdict[tuple[Path, tuple[int, int]], list[MutationSpec]] = defaultdict(list)
     for item in work.work_items:
         [mutation] = item.mutations
         if not mutation.operator_name.startswith(_ANNOTATIONS):
-            places[(mutation.module_path, mutation.start_pos)].append(item.job_id)
+            places[mutation.module_path, mutation.start_pos].append(mutation)
     source = random.Random(seed)
-    ordered = [places[key] for key in sorted(places, key=str)]
-    chosen = [source.choice(jobs) for jobs in source.sample(ordered, min(count, len(ordered)))]
-    wanted = set(chosen)
-    skipped = WorkResult(worker_outcome=WorkerOutcome.SKIPPED)
-    work.set_multiple_results(
-        [each.job_id for each in work.work_items if each.job_id not in wanted], skipped
-    )
-    return chosen
+    ordered = [places[key] for key in sorted(places)]
+    return [source.choice(each) for each in source.sample(ordered, min(count, len(ordered)))]
 
 
-def survivors(work: WorkDB, chosen: Sequence[str]) -> Iterator[str]:
-    """Yield the difference of each mutant that no test noticed."""
-    for job, result in work.results:
-        if job in chosen and result.test_outcome is TestOutcome.SURVIVED:
-            yield result.diff or ""
+@dataclass(frozen=True, kw_only=True)
+class Clone:
+    """A clone of this checkout, in which one mutant at a time is tested."""
+
+    root: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its tests, which import the clone's code."""
+        return {
+            **os.environ, "PYTHONPATH": str(self.root / "src"), "PYTHONDONTWRITEBYTECODE": "1",
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(self.root / ".hypothesis"),
+        }  # fmt: skip
+
+    def pytest(self, *words: str, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
+        """Run pytest in one process. Raises subprocess.TimeoutExpired."""
+        program = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider"]
+        return subprocess.run(
+            [*program, "-m", "not guests and not browser", "--hypothesis-seed=0", *words],
+            cwd=self.root, env=self.environment, timeout=timeout, check=False, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def survivor(self, mutation: MutationSpec, tests: Sequence[str]) -> str:
+        """Return the difference that a mutant makes if these tests pass, or else an empty text."""
+        operator = get_operator(mutation.operator_name)(**mutation.operator_args)
+        with use_mutation(self.root / mutation.module_path, operator, mutation.occurrence) as texts:
+            try:
+                if tests and self.pytest("-x", *tests).returncode:
+                    return ""
+            except subprocess.TimeoutExpired:  # a loop that does not end
+                return ""
+        name = str(mutation.module_path)
+        before, after = (text.splitlines() for text in texts)
+        return "\n".join(difflib.unified_diff(before, after, name, name, lineterm=""))
 
 
-def configuration(area: Area, python: str) -> str:
-    """Return the configuration file of cosmic-ray for an area."""
-    tests = " ".join(
-        str(path) for each in area.tests for path in (sorted(ROOT.glob(each)) or [each])
-    ).replace(f"{ROOT}/", "")
-    marks = "not guests and not browser"
-    return (
+@dataclass(frozen=True, kw_only=True)
+class TestsOfLines:
+    """Which tests execute which lines. seconds: of each test, by its node id."""
+
+    __test__ = False
+    seconds: Mapping[str, float]
+    lines: Mapping[str, Mapping[int, Sequence[str]]]
+
+    @classmethod
+    def measure(cls, area: Area, clone: Clone, folder: Path) -> TestsOfLines:
+        """Run all tests of an area. Raises SystemExit if one fails."""
+        files = [
+            str(each.relative_to(clone.root))
+            for name in area.tests
+            for each in clone.root.glob(name)
+        ]
+        report, data = folder / "report.xml", folder / "coverage"
+        settings = folder / "coveragerc"
+        settings.write_text(f"[run]\ndata_file = {data}\nsource = {area.code}\n")
+        options = (f"--cov-config={settings}", "--cov", "--cov-context=test", "--cov-report=")
+        done = clone.pytest(
+            *options,
+            f"--junitxml={report}",
+            "-o",
+            "junit_family=xunit1",
+            *files,
+            timeout=MEASURE_TIMEOUT,
+        )
+        if done.returncode:
+            raise SystemExit(f"the tests fail without a mutant:\n{done.stdout}")
+        seconds = {
+            f"{case.get('file')}::{case.get('name')}": float(case.get("time", 0))
+            for case in ElementTree.parse(report).iter("testcase")
+        }
+        if (listed := clone.pytest("--collect-only", *seconds)).returncode:
+            raise SystemExit(f"pytest does not find its own tests again:\n{listed.stdout}")
+        measured = coverage.CoverageData(str(data))
+        measured.read()
+        return cls(
+            seconds=seconds,
+            lines={
+                str(Path(file).relative_to(clone.root)): measured.contexts_by_lineno(file)
+                for file in measured.measured_files()
+            },
+        )
+
+    def of(self, mutation: MutationSpec) -> list[str]:
+        """Return the tests that execute a line of a mutant, the fastest first.
+
+        A line that is executed at import has an empty context: it concerns all tests.
+        """
+        (first, _), (last, _) = mutation.start_pos, mutation.end_pos
+        lines = self.lines.get(str(mutation.module_path), {})
+        contexts = {each for line in range(first, last + 1) for each in lines.get(line, ())}
+        if "" in contexts:
+            found = set(self.seconds)
+        else:
+            found = {each.rpartition("|")[0] for each in contexts} & set(self.seconds)
+        return sorted(found, key=lambda each: (self.seconds[each], each))
+
+
+def mutants(area: Area, clone: Clone, folder: Path, count: int, seed: int) -> list[MutationSpec]:
+    """Let cosmic-ray list all mutants of an area; return a sample."""
+    settings, database = folder / "settings.toml", folder / "work.sqlite"
+    settings.write_text(
         f'[cosmic-ray]\nmodule-path = "{area.code}"\ntimeout = {TIMEOUT}.0\nexcluded-modules = []\n'
-        f"test-command = \"{python} -m pytest -x -q -p no:cacheprovider -m '{marks}' {tests}\"\n"
-        '[cosmic-ray.distributor]\nname = "local"\n'
+        'test-command = "true"\n[cosmic-ray.distributor]\nname = "local"\n'
     )
+    tool = [sys.executable, "-m", "cosmic_ray.cli", "init", str(settings), str(database)]
+    subprocess.run(tool, cwd=clone.root, check=True)
+    with use_db(str(database), WorkDB.Mode.open) as work:
+        return sample(work, count, seed)
 
 
 def main() -> int:
@@ -98,34 +192,32 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="repeats the same sample")
     given = parser.parse_args()
     area = AREAS[given.area]
-    with tempfile.TemporaryDirectory(prefix="foothold-mutation-") as folder:
-        clone = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        settings, database = Path(folder) / "settings.toml", Path(folder) / "work.sqlite"
-        settings.write_text(configuration(area, sys.executable))
-        environment = {
-            **os.environ, "PYTHONPATH": str(clone / "src"), "PYTHONDONTWRITEBYTECODE": "1",
-            "HYPOTHESIS_STORAGE_DIRECTORY": str(Path(folder) / "hypothesis"),
-        }  # fmt: skip
-        tool = [sys.executable, "-m", "cosmic_ray.cli"]
+    with tempfile.TemporaryDirectory(prefix="foothold-mutation-") as name:
+        folder = Path(name)
+        clones = [Clone(root=folder / f"clone-{cpu}") for cpu in os.sched_getaffinity(0)]
+        free: SimpleQueue[Clone] = SimpleQueue()
+        for clone in clones:
+            subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone.root)], check=True)
+            free.put(clone)
+        chosen = mutants(area, clones[0], folder, given.sample, given.seed)
+        tests = TestsOfLines.measure(area, clones[0], folder)
 
-        def cosmic_ray(*words: str | Path) -> None:
-            subprocess.run([*tool, *map(str, words)], cwd=clone, env=environment, check=True)
+        def survivor(mutation: MutationSpec) -> str:
+            clone = free.get()
+            try:
+                return clone.survivor(mutation, tests.of(mutation))
+            finally:
+                free.put(clone)
 
-        cosmic_ray("init", settings, database)
-        with use_db(str(database), WorkDB.Mode.open) as work:
-            total = work.num_work_items
-            chosen = sample(work, given.sample, given.seed)
-        cosmic_ray("baseline", settings)
-        cosmic_ray("exec", settings, database)
-        with use_db(str(database), WorkDB.Mode.open) as work:
-            alive = list(survivors(work, chosen))
-    for each in alive:
-        sys.stdout.write(f"{each}\n\n")
-    killed = len(chosen) - len(alive)
-    sys.stdout.write(
-        f"{given.area}: {killed} of {len(chosen)} mutants killed, of {total} that there are\n"
-    )
+        alive = []
+        with ThreadPoolExecutor(len(clones)) as pool:
+            for count, found in enumerate(pool.map(survivor, chosen), 1):
+                sys.stderr.write(f"{count} of {len(chosen)}\n")
+                if found:
+                    alive.append(found)
+                    sys.stdout.write(f"{found}\n\n")
+                    sys.stdout.flush()
+    sys.stdout.write(f"{given.area}: {len(chosen) - len(alive)} of {len(chosen)} mutants killed\n")
     return 1 if alive else 0
 
 
