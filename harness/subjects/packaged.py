@@ -41,6 +41,7 @@ def _node(title: str, code: str) -> PackagedProgram:
         title=title,
         image="node",
         argv=(f"{IMAGE}/usr/bin/node", "-e", code),
+        starts_in_image=True,  # Debian's looks for usr//share/nodejs
         ready_pattern="^hello$",
         package="nodejs",
     )
@@ -156,6 +157,7 @@ def subject(name: str, builder: Builder) -> Subject:
         environment={key: placed(value) for key, value in this.environment.items()},
         image=lies_in,
         image_directory=image,
+        directory=image if this.starts_in_image else "",
         ready_pattern=this.ready_pattern,
         ready_port=this.ready_port,
         user=_UNPRIVILEGED if this.refuses_root else "",

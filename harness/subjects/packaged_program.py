@@ -20,6 +20,8 @@ class PackagedProgram:
     ready_pattern, ready_port, ready_notify, timeout: as in a plan.
     refuses_root: it runs as any user but root.
     ends: it has to end by itself, with status 0 and a line that matches `ready_pattern`.
+    starts_in_image: it finds its own files only there. Others start in a fresh directory, so that what
+        they write, such as the log of a crash, does not change their image.
     port: the machine of its image, which is named as this machine's.
     """
 
@@ -30,6 +32,7 @@ class PackagedProgram:
     package: str
     environment: Mapping[str, str] = field(default_factory=dict)
     ends: bool = True
+    starts_in_image: bool = False
     ready_port: int = 0
     refuses_root: bool = False
     timeout: float = TIMEOUT

@@ -75,7 +75,7 @@ _HERE: Mapping[str, PackagedProgram] = {
         ready_pattern="^computed ", timeout=_TIMEOUT,
     ),
     "node": PackagedProgram(
-        title="Node.js, a hot loop", image="node", package="nodejs",
+        title="Node.js, a hot loop", image="node", package="nodejs", starts_in_image=True,
         environment=_ONE_MALLOC,
         argv=(f"{IMAGE}/usr/bin/node", "-e",
          "function hash(count) { let sum = 0; for (let i = 0; i < count; i++)"

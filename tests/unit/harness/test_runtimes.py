@@ -56,6 +56,7 @@ def test_a_subject_knows_where_its_image_is(
     java = subject("java-zgc", empty)
     assert java.argv[:2] == ("/store/java-1/jdk/bin/java", "-XX:+UseZGC")
     assert (java.image, java.directory, java.ends) == ("java", "", True)
+    assert subject("node-hello", empty).directory == "/store/node-1"
     malloc = packaged(empty)["c-jemalloc"]()
     assert malloc.environment == {"LD_PRELOAD": "/store/allocators-1/lib/libjemalloc.so.2"}
     foreign = packaged(empty)["c-jemalloc-riscv64"]()
