@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -327,3 +328,8 @@ def test_of_other_workloads_it_predicts_the_path_alone(
         goes_low = is_low and policy != "modern-arm64"  # whose hint has 39 bits
         assert foretold.path is (ReservationPath.LOW if goes_low else ReservationPath.HIGH)
         assert foretold.outcome is None
+
+
+def test_names_each_mapping_that_fails() -> None:
+    foretold = predict(facts(UML_6_1), Limits.parse("fail=hinted:*:EACCES"), "after")
+    assert re.findall("0x[0-9a-f]+", foretold.reason) == ["0xf800000000", "0x0"]
