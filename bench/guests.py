@@ -234,7 +234,7 @@ def trace_lines(builder: Builder, times: int) -> Iterator[Line]:
             finally:
                 guest.stop()
         yield Line(
-            name=f"{name}: a cell, traced / untraced", ours=traced, reference=untraced, goal=2.0
+            name=f"{name}: a cell, traced / untraced", ours=traced, reference=untraced, goal=1.25
         )
 
 

@@ -128,7 +128,8 @@ class Capabilities:
     fresh: each program gets a new one, so nothing of a cell stays for the next.
     shares_live: files that are added to the share after the boot appear in the guest.
     shows_directories: it can show a directory of the host.
-    tracer: what records the system calls of a subject. An emulator records them always.
+    tracer: what records the system calls of a subject. An emulator records them always. In a virtual
+        machine with `strace` the agent records them, and strace if the agent cannot.
     unsupported_limits: fields of Limits that it never supports, each with the reason.
     """
 

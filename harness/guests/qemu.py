@@ -25,12 +25,11 @@ from foothold_lab.harness.guests.base import (
 from foothold_lab.harness.guests.kvm_probe import Kvm
 from foothold_lab.harness.guests.snapshot import Monitor, Snapshot
 from foothold_lab.harness.guests.virtual_machine import Start
-from foothold_lab.harness.guests.vm_process import IMAGE_LIST, STRACE, Launch, VmProcess
+from foothold_lab.harness.guests.vm_process import IMAGE_LIST, Launch, VmProcess
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.errors import GuestError
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.transport.keys import Keys
-from foothold_lab.harness.transport.supervised import OWN_TRACER
 from foothold_lab.images import disks, initramfs
 from foothold_lab.images.errors import ImageError
 
@@ -314,7 +313,7 @@ class Qemu:
                 environment={"QEMU_MODULE_DIR": str(tool / "usr/lib/x86_64-linux-gnu/qemu")},
                 descriptors=how.descriptors,
                 payload=self._payload,
-                tracer=OWN_TRACER if self.capabilities.tracer == "agent" else STRACE,
+                has_strace=self.capabilities.tracer == "strace",
             )
         )
         self.boot_record.provenance["accelerator"] = how.accelerator

@@ -31,7 +31,7 @@ from foothold_lab.harness.transport.console import KERNEL_PANIC, Console
 from foothold_lab.harness.transport.frames import LostContactError
 from foothold_lab.harness.transport.keys import Keys
 from foothold_lab.harness.transport.stream import Stream
-from foothold_lab.harness.transport.supervised import agent_arguments
+from foothold_lab.harness.transport.supervised import OWN_TRACER, agent_arguments
 
 if TYPE_CHECKING:
     from foothold_lab.harness.transport.ssh import Ssh
@@ -59,7 +59,9 @@ class Launch:
     cpu: the processor that it is pinned to; None: any.
     descriptors: stay open in it beside the connection.
     payload: returns what is sent to the guest before its hello; None: nothing.
-    tracer: path of strace in the guest, or OWN_TRACER.
+    has_strace: strace works in the guest. It traces instead of the agent if the kernel refuses the
+        filters of seccomp by which the agent traces, and under a seccomp profile: the agent sees no
+        call that another filter refuses.
     """
 
     agent: Path
@@ -71,7 +73,7 @@ class Launch:
     environment: Mapping[str, str] = field(default_factory=dict)
     descriptors: tuple[int, ...] = ()
     payload: Callable[[], bytes] | None = None
-    tracer: str = STRACE
+    has_strace: bool = True
 
 
 class _Failure:
@@ -111,6 +113,7 @@ class VmProcess:
         self._panic_guard = threading.Lock()
         self._stopping = False
         self._ssh: Ssh | None = None
+        self._agent_traces = False
         self._line, theirs = socket.socketpair()
         owned, self._owner = os.pipe()
         self._console = Console(launch.directory / "console.log", self._fail)
@@ -163,6 +166,7 @@ class VmProcess:
             from foothold_lab.harness.transport.ssh import log_in_to_guest
 
             facts = parse_facts(self._hello(deadline))
+            self._agent_traces = not facts.tools.seccomp
             self._ssh = log_in_to_guest(self._line, self._launch.keys, deadline)
         except GuestError as error:
             raise self._explain(str(error), error.remedy, error.code) from error
@@ -178,7 +182,8 @@ class VmProcess:
     ) -> Iterator[Stream]:
         """Start a program under the guest's agent."""
         assert self._ssh, "connect first"
-        arguments = agent_arguments(limits, argv, how, self._launch.tracer)
+        own = not self._launch.has_strace or (self._agent_traces and not how.seccomp)
+        arguments = agent_arguments(limits, argv, how, OWN_TRACER if own else STRACE)
         try:
             stream = self._ssh.open((AGENT, "run"), deadline)
         except OSError as error:
