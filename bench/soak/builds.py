@@ -26,6 +26,7 @@ PROGRAM = (sys.executable, "-m", "foothold_lab.harness.cli", "images")
 VERIFY_EVERY = 20  # kills
 LONGEST = 8.0  # seconds until a kill
 SECONDS = 1800  # for a command that nothing kills
+TOOL_SECONDS = 60  # for a tool of a killed builder, such as apt-get, to end: it ends by itself
 
 
 @dataclass
@@ -98,7 +99,7 @@ def kill_one(store: Store, source: random.Random, tally: Tally) -> Iterator[str]
             if builder.returncode:
                 yield f"build: exit code {builder.returncode}: {said}"
             store.remove_some(source)
-    if left := remaining(lambda: list(descendants(os.getpid()).values())):
+    if left := remaining(lambda: list(descendants(os.getpid()).values()), TOOL_SECONDS):
         yield f"alive: {left}"
     reap()
 
