@@ -16,6 +16,7 @@ from foothold_lab.harness.model.errors import UnsupportedError, UsageError
 from foothold_lab.harness.model.facts import Hint
 from foothold_lab.harness.model.verdict import Expectation, Outcome, ReservationPath
 from foothold_lab.harness.oracle import Process, predict
+from foothold_lab.harness.oracle.forms import process_of
 from tests.unit.harness.samples import (
     CANNOT_RESERVE,
     DIES,
@@ -333,3 +334,42 @@ def test_of_other_workloads_it_predicts_the_path_alone(
 def test_names_each_mapping_that_fails() -> None:
     foretold = predict(facts(UML_6_1), Limits.parse("fail=hinted:*:EACCES"), "after")
     assert re.findall("0x[0-9a-f]+", foretold.reason) == ["0xf800000000", "0x0"]
+
+
+def test_a_failing_probe_is_the_reason_for_the_low_arena_under_grsec() -> None:
+    first = predict(facts(UML_6_1), Limits.parse("fail=hinted:1:EACCES"), "grsec")
+    assert (first.path, "EACCES" in first.reason) == (ReservationPath.LOW, True)
+    second = predict(facts(UML_6_1), Limits.parse("fail=hinted:2:EACCES"), "grsec")
+    assert (second.path, second.message) == (ReservationPath.REFUSED, CANNOT_RESERVE)
+
+
+def test_more_than_all_promises_is_none() -> None:
+    """More is committed than the limit: it was lowered later."""
+    full = replace(facts(NATIVE), commit_limit=100 << 20, committed=90 << 20, memory=1 << 30)
+    with pytest.raises(UnsupportedError) as told:
+        predict(full, Limits.parse("overcommit=2"), "after")
+    assert re.findall(r"leaves (\S+) to", str(told.value)) == ["0"]
+
+
+# MiB of the address space of a Python with ctypes, and of its private writable memory, in guests
+MEASURED = {
+    ("x86_64", 8): (13.8, 4.8),
+    ("i686", 4): (12.5, 2.9),
+    ("aarch64", 8): (13.1, 4.7),
+    ("riscv64", 8): (14.8, 6.8),
+    ("s390x", 8): (13.3, 4.9),
+    ("ppc64le", 8): (17.2, 5.6),
+    ("armv7l", 4): (8.5, 2.6),
+}
+
+
+@pytest.mark.parametrize(("machine", "pointer_size"), MEASURED)
+def test_the_process_of_each_machine_is_as_measured(machine: str, pointer_size: int) -> None:
+    process = process_of(replace(facts(pointer_size=pointer_size), machine=machine))
+    size, data = MEASURED[machine, pointer_size]
+    assert abs(process.size / MIB - size) < 1
+    assert abs(process.data / MIB - data) <= 0.5
+    assert process.unsure == MIB // 2
+    assert process.low.start % (64 << 10) == process.low.end % (64 << 10) == 0
+    # behind the image, and behind a heap that begins up to 32 MiB or 1 GiB later (arch_randomize_brk)
+    assert 32 * MIB <= process.low.length <= 1100 * MIB
