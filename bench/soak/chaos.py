@@ -40,7 +40,8 @@ GUESTS = (
     "gvisor", "bubblewrap", "docker",
 )  # fmt: skip
 LIMITS = ("none", "rlimit_as=300M", "ceiling=39bit", "fail=mmap:1:ENOMEM", "rlimit_as=800M")
-# what a process is, by the beginning of the name of its program
+# what a process is, by the beginning of the name of its program; UML's other processes called `linux`
+# are those of the subject, and are children of the one that is the kernel
 ROLES = {
     "agent": ("agent",), "tracer": ("strace",),
     "emulator": ("linux", "qemu-"), "sandbox": ("runsc", "bwrap", "exe"),
@@ -139,10 +140,10 @@ def has_ended(run: subprocess.Popen[bytes], seconds: float) -> bool:
 def with_role(action: str, pid: int) -> list[int]:
     """Return the processes below one that an action may kill."""
     names = ROLES[action.removeprefix("kill ")]
-    return [
-        each for each, line in descendants(pid).items()
-        if PurePath(line.split(" ")[0]).name.startswith(names)
-    ]  # fmt: skip
+    found = {each: PurePath(line.split(" ")[0]).name for each, line in descendants(pid).items()}
+    kernels = {each for each, name in found.items() if name == "linux"}
+    of_subjects = {each for kernel in kernels for each in descendants(kernel)}
+    return [each for each in found if found[each].startswith(names) and each not in of_subjects]
 
 
 def check(
@@ -150,7 +151,10 @@ def check(
 ) -> Iterator[str]:
     """Yield what is wrong after a round. `others` are processes of the soak itself."""
     hit = one.action == "kill harness"
-    if code not in CODES | ({KILLED} if hit else set()):
+    allowed = CODES | ({KILLED} if hit else set())
+    if one.action == "SIGTERM" and not (place / "run").exists():
+        allowed |= {-signal.SIGTERM}  # Python has not started: it has no handler yet
+    if code not in allowed:
         yield f"exit code {code}"
     output = (place / "output").read_text(errors="replace")
     if "Traceback" in output:

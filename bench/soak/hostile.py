@@ -116,6 +116,7 @@ def hostile(minutes: float, seed: int, load: bool) -> None:
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="foothold-soak-") as name:
         folder = Path(name)
+        folder.chmod(0o755)  # some programs run as another user
         with neighbour() if load else contextlib.nullcontext(()) as others:
             tally = repeat(60 * minutes, seed, folder, frozenset(others))
         faults = [*tally.faults, *unsound_store()]

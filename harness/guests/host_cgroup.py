@@ -18,10 +18,9 @@ from pathlib import Path
 from foothold_lab.harness.model.deadline import Deadline
 
 END_SECONDS = 10.0  # for killed processes to be gone; they are within 0.01 s
-_HIERARCHIES = (
-    Path("/sys/fs/cgroup"),
-    Path("/sys/fs/cgroup/unified"),
-)  # where systemd mounts version 2
+_UNIFIED = Path("/sys/fs/cgroup/unified")
+_HIERARCHIES = (Path("/sys/fs/cgroup"), _UNIFIED)  # where systemd mounts version 2
+_LEGACY = Path("/sys/fs/cgroup/systemd")  # its own of version 1, on a host with both
 
 
 def make_cgroup() -> Path | None:
@@ -46,6 +45,7 @@ def end_cgroup(directory: Path) -> bool:
 
     False as well if the cgroup is gone: the keeper has removed it, and may not have used it.
     """
+    _remove_copy(directory)
     if not os.path.lexists(directory):
         return False
     deadline = Deadline.after(END_SECONDS)
@@ -60,6 +60,17 @@ def end_cgroup(directory: Path) -> bool:
                 return True
             changed.poll(deadline.remaining * 1000)
     return False
+
+
+def _remove_copy(directory: Path) -> None:
+    """Remove the cgroup of the same path that systemd-nspawn makes in systemd's hierarchy of version 1,
+    where a host has both versions. Its processes have ended, or are killed by that of version 2.
+    """
+    if directory.is_relative_to(_UNIFIED):
+        copy = _LEGACY / directory.relative_to(_UNIFIED)
+        if copy.exists():
+            with contextlib.suppress(OSError):  # its processes have not ended
+                _removed(copy)
 
 
 def _removed(directory: Path) -> bool:

@@ -163,3 +163,9 @@ def test_the_bwrap_of_this_machine_is_used_if_there_is_one(
     assert not needs()
     with open_or_skip(guest) as opened:
         passed(opened.run_cell("guest:/bin/busybox", "true", expect="status:0"))
+
+
+def test_no_cgroup_of_a_cell_stays(sandbox: OpenGuest) -> None:
+    """On a host with both versions systemd-nspawn makes another one, of version 1."""
+    passed(sandbox.run_cell("guest:/bin/busybox", "true", expect="status:0"))
+    assert not [*Path("/sys/fs/cgroup").rglob(f"foothold-{os.getpid()}-*")]
