@@ -373,3 +373,11 @@ def test_the_process_of_each_machine_is_as_measured(machine: str, pointer_size: 
     assert process.low.start % (64 << 10) == process.low.end % (64 << 10) == 0
     # behind the image, and behind a heap that begins up to 32 MiB or 1 GiB later (arch_randomize_brk)
     assert 32 * MIB <= process.low.length <= 1100 * MIB
+
+
+@pytest.mark.parametrize("task_size", [64 * MIB, 128 * MIB])
+def test_a_space_without_room_for_two_arenas(task_size: int) -> None:
+    top = replace(facts(task_size), placement="top-down", first=task_size - (64 << 10))
+    foretold = predict(top, Limits(), "modern")
+    assert (foretold.outcome, foretold.message) == (Outcome.DIES, "throw: out of memory")
+    assert re.findall(r" (\S+)M are", foretold.reason) == ["128"]
