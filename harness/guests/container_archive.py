@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from foothold_lab.harness.guests.accounts import Account
@@ -14,6 +16,7 @@ from foothold_lab.harness.model.findings import Code
 from foothold_lab.harness.model.record import Supervision
 
 MOST_BYTES = 256 << 20  # of a file that is read
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
 class _Archive:
@@ -37,10 +40,12 @@ class _Archive:
         self.data = self._buffer.getvalue()[:end]
 
 
-def tar_of(path: Path, name: str = ".") -> bytes:
-    """Pack a file or a directory's contents, owned by root."""
+def tar_of(path: Path, name: str = ".", directories: Mapping[str, int] = _NONE) -> bytes:
+    """Pack a file or a directory's contents, and directories with these modes, owned by root."""
     with _Archive() as archive:
         archive.tar.add(path, name, filter=_by_root)
+        for place, mode in directories.items():
+            archive.tar.addfile(_directory(place, mode))
     return archive.data
 
 
@@ -66,12 +71,16 @@ def directory_for(account: Account, path: str, mode: int, files: Path | None = N
         return member
 
     with _Archive() as archive:
-        member = owned(tarfile.TarInfo(path[1:]))
-        member.type, member.mode = tarfile.DIRTYPE, mode
-        archive.tar.addfile(member)
+        archive.tar.addfile(owned(_directory(path, mode)))
         for each in sorted(files.iterdir()) if files else ():
             archive.tar.add(each, f"{path[1:]}/{each.name}", filter=owned)
     return archive.data
+
+
+def _directory(path: str, mode: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(path[1:])
+    member.type, member.mode = tarfile.DIRTYPE, mode
+    return member
 
 
 def read_file(container: Any, path: str) -> bytes:

@@ -93,10 +93,12 @@ class FootholdRoot:
         return client.containers.create(self._image, [AGENT, "idle"], **settings)
 
     def fill(self, container: Any, _: str) -> None:
-        """Copy the share, and make the directories that a subject may write."""
-        container.put_archive("/share", tar_of(self.config.share))
-        for path in (_WORK, "/var/tmp"):
-            container.put_archive("/", directory_for(Account(0, 0), path, 0o1777))
+        """Copy the share, and make the directories that a subject may write.
+
+        One archive: for each the engine mounts the file system of the container, 40 ms.
+        """
+        writable = dict.fromkeys((_WORK, "/var/tmp"), 0o1777)
+        container.put_archive("/", tar_of(self.config.share, "share", writable))
 
     def finish(self, container: Any, overlay: str) -> str:
         """Copy the files of a subject to their own paths. Return the path of the tracer."""
