@@ -36,8 +36,10 @@ def test_gvisor_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bundle_of_gvisor(tmp_path: Path) -> None:
     gvisor = GVisor(platform="ptrace", scale=1)
     images = {"runsc": Path("/images/runsc")}
-    first = gvisor.command(images, view(tmp_path), ["/init", "facts"])
-    second = gvisor.command(images, view(tmp_path), ["/init", "facts"])
+    (tmp_path / "root/share").mkdir(parents=True)
+    whole = replace(view(tmp_path), root=tmp_path / "root")
+    first = gvisor.command(images, whole, ["/init", "facts"])
+    second = gvisor.command(images, whole, ["/init", "facts"])
     assert first[0] == "/images/runsc/usr/bin/runsc"
     assert {"--platform=ptrace", "--network=none", "--overlay2=root:memory"} <= set(first)
     assert first[-1] != second[-1]
@@ -46,6 +48,17 @@ def test_a_bundle_of_gvisor(tmp_path: Path) -> None:
     [share] = [each for each in bundle["mounts"] if each["type"] == "bind"]
     assert (share["source"], share["destination"]) == ("/runs/share", "/share")
     assert "ro" in share["options"]
+    assert bundle["root"]["path"] == str(tmp_path / "root")
+
+
+def test_gvisor_makes_mount_points_in_a_copy_of_the_root(rooted: SandboxView) -> None:
+    """`runsc` makes the directories at which something is mounted, if they are missing."""
+    command = GVisor(platform="ptrace", scale=1).command({"runsc": Path("/r")}, rooted, ["/init"])
+    bundle = json.loads((rooted.scratch / command[-1] / "config.json").read_text())
+    copy = Path(bundle["root"]["path"])
+    assert copy != rooted.root
+    assert (copy / "etc/passwd").read_text() == "root/etc/passwd"
+    assert copy.is_relative_to(rooted.scratch)
 
 
 def test_nspawn_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
