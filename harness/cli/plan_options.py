@@ -226,7 +226,12 @@ class Overrides:
             names.append(program.name)
             programs += 1
         described = self.arguments(*OF_PROGRAMS)
-        if described and programs != 1:
+        if described and programs > 1:
+            raise UsageError(
+                f"{described[0]} describes one program, and {programs} are given",
+                "give one --subject, or write a plan with a section for each (docs/plans.md)",
+            )
+        if described and not programs:
             raise UsageError(
                 f"{described[0]} needs a program of yours: packaged runtimes bring all that they need",
                 "give its path: --subject ./PROGRAM",

@@ -80,7 +80,10 @@ def _root_with_mount_points(view: SandboxView) -> Path:
         return view.root
     copy = view.scratch / "rootfs"
     if not copy.exists():
-        shutil.copytree(view.root, copy, symlinks=True)
+        part = view.scratch / "rootfs.part"  # of a copy that was not finished
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(view.root, part, symlinks=True)
+        part.rename(copy)
     return copy
 
 

@@ -183,6 +183,8 @@ class Sandbox:
         return str(self._config.builder.image("agent") / "agent")
 
     def _command(self, argv: Sequence[str], overlay: Path | None = None) -> list[str]:
+        if not self._scratch:  # another thread has stopped it: a relative path would be used
+            raise GuestError(f"{self.name} has been stopped", code=Code.GUEST_DIED)
         config = self._config
         shown = {self.paths.share: config.share.absolute()}
         shown |= {str(path): path for path in config.image_paths()}

@@ -166,7 +166,7 @@ class VmProcess:
             from foothold_lab.harness.transport.ssh import log_in_to_guest
 
             facts = parse_facts(self._hello(deadline))
-            self._agent_traces = not facts.tools.seccomp
+            self._agent_traces = facts.tools.seccomp == 0  # else the errno of the refusal
             self._ssh = log_in_to_guest(self._line, self._launch.keys, deadline)
         except GuestError as error:
             raise self._explain(str(error), error.remedy, error.code) from error

@@ -195,6 +195,16 @@ def test_reports_are_whole_if_a_run_breaks_off(
         ),
         (["run", "-j", "0"], "-j", "foothold run --help"),
         (["run", "--user", ""], "--user: the value is empty", "--user NAME|UID"),
+        (
+            ["run", "--subject", "/bin/true", "--subject", "/bin/false", "--timeout", "3"],
+            "--timeout describes one program, and 2 are given",
+            "give one --subject",
+        ),
+        (
+            ["run", "--subject", "go-hello", "--timeout", "3"],
+            "--timeout needs a program",
+            "PROGRAM",
+        ),
         (["run", "--file", "/etc/passwd", "--file", ""], "--file: the value is empty", "FILE"),
         (["run", "--shard", ""], "--shard: '' is not a shard", "number/count"),
         (

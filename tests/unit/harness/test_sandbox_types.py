@@ -10,10 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from foothold_lab.harness.guests.base import GuestConfig
 from foothold_lab.harness.guests.bubblewrap import Bubblewrap
 from foothold_lab.harness.guests.gvisor import GVisor
 from foothold_lab.harness.guests.nspawn import Nspawn
-from foothold_lab.harness.guests.sandbox import SandboxView
+from foothold_lab.harness.guests.sandbox import Sandbox, SandboxType, SandboxView
+from foothold_lab.harness.model.cells import Limits
+from foothold_lab.harness.model.deadline import Deadline
+from foothold_lab.harness.model.errors import GuestError
+from foothold_lab.harness.model.findings import Code
+from foothold_lab.images.builder import Builder
+from foothold_lab.images.cache import Cache
 
 
 def view(scratch: Path, overlay: Path | None = None) -> SandboxView:
@@ -118,3 +125,20 @@ def test_a_subject_has_no_capabilities_on_the_kernel_of_the_host(
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     line = " ".join(sandbox.command({}, rooted, ["/init"]))
     assert [word for word in words if word not in line] == []
+
+
+@pytest.mark.parametrize("kind", [Nspawn(), Bubblewrap(), GVisor(platform="ptrace", scale=1)])
+def test_a_stopped_sandbox_starts_no_program(
+    kind: SandboxType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory is gone: what it makes there would be in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    config = GuestConfig(directory=tmp_path, share=tmp_path, builder=Builder(Cache(tmp_path / "c")))
+    guest = Sandbox("sandbox", kind, config)
+    with (
+        pytest.raises(GuestError) as error,
+        guest.open(["/bin/true"], Limits(), Deadline.after(1)),
+    ):
+        pass
+    assert error.value.code is Code.GUEST_DIED
+    assert not [*tmp_path.iterdir()]
