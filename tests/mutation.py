@@ -130,20 +130,12 @@ class TestsOfLines:
         settings = folder / "coveragerc"
         settings.write_text(f"[run]\ndata_file = {data}\nsource = {area.code}\n")
         options = (f"--cov-config={settings}", "--cov", "--cov-context=test", "--cov-report=")
-        done = clone.pytest(
-            *options,
-            f"--junitxml={report}",
-            "-o",
-            "junit_family=xunit1",
-            *files,
-            timeout=MEASURE_TIMEOUT,
-        )
+        options += (f"--junitxml={report}", "--override-ini=junit_family=xunit1")
+        done = clone.pytest(*options, *files, timeout=MEASURE_TIMEOUT)
         if done.returncode:
             raise SystemExit(f"the tests fail without a mutant:\n{done.stdout}")
-        seconds = {
-            f"{case.get('file')}::{case.get('name')}": float(case.get("time", 0))
-            for case in ElementTree.parse(report).iter("testcase")
-        }
+        cases = ElementTree.parse(report).iter("testcase")
+        seconds = {_node_id(case.attrib): float(case.get("time", 0)) for case in cases}
         if (listed := clone.pytest("--collect-only", *seconds)).returncode:
             raise SystemExit(f"pytest does not find its own tests again:\n{listed.stdout}")
         measured = coverage.CoverageData(str(data))
@@ -169,6 +161,13 @@ class TestsOfLines:
         else:
             found = {each.rpartition("|")[0] for each in contexts} & set(self.seconds)
         return sorted(found, key=lambda each: (self.seconds[each], each))
+
+
+def _node_id(case: Mapping[str, str]) -> str:
+    """Return the node id of a test in a report: `file::class::name`."""
+    module = case["file"].removesuffix(".py").replace("/", ".")
+    inner = case["classname"].removeprefix(module).split(".")[1:]
+    return "::".join((case["file"], *inner, case["name"]))
 
 
 def mutants(area: Area, clone: Clone, folder: Path, count: int, seed: int) -> list[MutationSpec]:
