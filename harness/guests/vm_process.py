@@ -264,16 +264,19 @@ class VmProcess:
 
     def _first_line(self, deadline: Deadline) -> bytes:
         """Read one line and not a byte more, because SSH may begin after it."""
+        before = b""
         while True:
             self._line.settimeout(deadline.socket_timeout)
             try:
+                if before and deadline.expired:  # the part is still there: recv() does not wait
+                    raise TimeoutError
                 seen = self._line.recv(LARGEST, socket.MSG_PEEK)
             except TimeoutError:
                 quiet = "printed nothing at all" if not self._console.tail else "did not get ready"
                 what = f"the guest {quiet} before its deadline"
                 raise GuestError(what, code=Code.GUEST_BOOT) from None
             end = seen.find(b"\n") + 1
-            if not seen:
+            if not seen or (seen == before and self._failure.wait(0)):
                 raise GuestError("the guest ended before it was ready", code=Code.GUEST_BOOT)
             if end == 0 and len(seen) == LARGEST:
                 raise GuestError("the guest's first line has no end", code=Code.GUEST_BOOT)
@@ -282,6 +285,7 @@ class VmProcess:
                 self._line.settimeout(None)
                 return line
             # part of a line: wait for more than what has been seen
+            before = seen
             self._failure.wait(0.005)
 
     def _fail(self, error: GuestError) -> None:
