@@ -60,8 +60,8 @@ class Launch:
     descriptors: stay open in it beside the connection.
     payload: returns what is sent to the guest before its hello; None: nothing.
     has_strace: strace works in the guest. It traces instead of the agent if the kernel refuses the
-        filters of seccomp by which the agent traces, and under a seccomp profile: the agent sees no
-        call that another filter refuses.
+        filters of seccomp by which the agent traces, under a seccomp profile (the agent sees no call
+        that another filter refuses), and if the calls with file names are to be seen.
     """
 
     agent: Path
@@ -182,7 +182,8 @@ class VmProcess:
     ) -> Iterator[Stream]:
         """Start a program under the guest's agent."""
         assert self._ssh, "connect first"
-        own = not self._launch.has_strace or (self._agent_traces and not how.seccomp)
+        only_strace = how.seccomp or how.trace_files  # what the agent does not see
+        own = not self._launch.has_strace or (self._agent_traces and not only_strace)
         arguments = agent_arguments(limits, argv, how, OWN_TRACER if own else STRACE)
         try:
             stream = self._ssh.open((AGENT, "run"), deadline)

@@ -172,7 +172,7 @@ def test_expect_replaces_the_expectation_of_the_allocator(tmp_path: Path) -> Non
     [
         (overrides("server", args=("-x",)), "--arg needs a program"),
         (overrides(root="host"), "--root needs a program"),
-        (overrides("/bin/ls", "/bin/cat", timeout="2"), "--timeout needs a program"),
+        (overrides("/bin/ls", "/bin/cat", timeout="2"), "--timeout describes one program, and 2 "),
         (overrides("/elsewhere/server"), "a subject 'server' exists already"),
         (overrides("/bin/ls", "/usr/bin/ls"), "a subject 'ls' exists already"),
     ],
