@@ -479,16 +479,19 @@ class Apt:
         cleared.write_text("".join(f"#clear {hook};\n" for hook in _HOOKS))
         quiet = "-q" if verb == "update" else "-qq"
         argv = [self._tools.program("apt-get"), "-c", str(cleared), quiet, *flags, *arguments]
-        with processes.started(
-            argv,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="backslashreplace",
-            pass_fds=(held, *keep),
-            cwd=directory,
-            env=self._tools.environment(KEYS),
-        ) as process:
+        with (
+            tempfile.TemporaryDirectory(prefix="foothold-apt-") as scratch,  # apt-get may be killed
+            processes.started(
+                argv,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="backslashreplace",
+                pass_fds=(held, *keep),
+                cwd=directory,
+                env={**self._tools.environment(KEYS), "TMPDIR": scratch},
+            ) as process,
+        ):
             self._running.add(process)
             if self._stopped:  # after the last check
                 process.terminate()

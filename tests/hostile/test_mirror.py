@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -114,6 +115,9 @@ def test_a_slow_mirror_has_a_deadline_and_progress(
     monkeypatch.setattr(apt, "INDEX_DEADLINE", 2)
     monkeypatch.setattr(apt, "_TICK", 0.5)
     mirror.hangs(INDEX)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     kept: list[str] = []
     shown: list[str] = []
 
@@ -127,6 +131,7 @@ def test_a_slow_mirror_has_a_deadline_and_progress(
     assert mirror.url in error.value.remedy
     assert sum("waiting for the package index" in line for line in kept) == 1
     assert sum("waiting for the package index" in line for line in shown) >= 1
+    assert not [*(tmp_path / "tmp").iterdir()], "apt-get was killed"
 
 
 PACKAGE_FAULTS: dict[str, Callable[[Mirror, Deb], None]] = {
