@@ -425,10 +425,10 @@ def last_refusal(trace: Trace, pid: int) -> str:
     started; empty if none was.
     """
     refused = RefusedCalls()
-    executed = 0
+    missing = 1 if trace.by_agent else 2  # programs to execute: before the subject `agent exec`
     for call in trace.calls:
-        executed += call.pid == pid and call.name == "execve" and call.result == 0
-        if executed > 1:
+        missing -= call.pid == pid and call.name == "execve" and call.result == 0
+        if missing <= 0:
             _note_refusal(refused, call)
     return refused.last
 

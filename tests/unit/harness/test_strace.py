@@ -259,6 +259,8 @@ def test_the_last_that_was_refused(lines: list[str], told: str) -> None:
     begin = ['execve("/init", [], 0) = 0', "brk(0x9000) = 0x5000", 'execve("/server", [], 0) = 0']
     log = "".join(f"7 {line}\n" for line in [*begin, *lines])
     assert last_refusal(parse_trace(log.encode()), 7) == told
+    own = "".join(f"7 {line}\n" for line in ['execve("/server", 0x1, 0x2) = 0', *lines])
+    assert last_refusal(parse_trace(f"agent: Process 7 attached\n{own}".encode()), 7) == told
 
 
 def test_the_last_that_was_refused_to_a_real_program() -> None:
