@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-import struct
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from foothold_lab.harness.model.cells import Cell, Limits
 from foothold_lab.harness.model.deadline import Deadline
 from foothold_lab.harness.model.facts import Facts
 from foothold_lab.harness.model.record import UNTRACED, Supervision
-from foothold_lab.harness.transport.frames import FrameKind
+from foothold_lab.harness.transport.frames import HEAD_SIZE, HEADER, FrameKind
 from foothold_lab.harness.transport.stream import Stream
 from foothold_lab.images.builder import Builder
 
@@ -29,8 +28,6 @@ GUESTS = (
     "uml-7.2", "qemu-x86_64", "qemu-arm64-16k",
 )  # fmt: skip
 PHASES = ("boot", "connect", "agent", "load", "allocate", "end", "close", "judge", "cell")
-_HEADER = struct.Struct("<cI")
-_SEAL_SIZE = 8
 
 
 @dataclass
@@ -60,9 +57,9 @@ class TimedStream:
         data = self._stream.receive(deadline)
         now = time.perf_counter()
         self._buffer += data
-        while len(self._buffer) >= _HEADER.size:
-            kind, length = _HEADER.unpack_from(self._buffer)
-            if len(self._buffer) < (end := _HEADER.size + _SEAL_SIZE + length):
+        while len(self._buffer) >= HEADER.size:
+            kind, length = HEADER.unpack_from(self._buffer)
+            if len(self._buffer) < (end := HEAD_SIZE + length):
                 break
             del self._buffer[:end]
             self._arrivals.first.setdefault(kind, now)

@@ -160,9 +160,8 @@ def check(
     if "Traceback" in output:
         yield f"traceback: {output[-2000:]}"
     yield from leftovers(before, others)
-    if (
-        not hit
-    ):  # a killed harness cannot delete its temporary files: the next run of this user does
+    # a killed harness cannot delete its temporary files: the next run of this user does
+    if not hit:
         yield from temporary_files(place / "tmp")
 
 

@@ -145,12 +145,12 @@ class Overrides:
 
     def _check_user(self, cells: Sequence[Cell]) -> None:
         user = self.given.get("user")
-        for limits in (each.limits for each in cells):
-            if user and limits.user not in (None, user):
-                raise UsageError(
-                    f"--user {user} contradicts the limit `user={limits.user}`",
-                    "leave one of the two out",
-                )
+        others = sorted({each.limits.user for each in cells if each.limits.user} - {user})
+        if user and others:
+            raise UsageError(
+                f"--user {user} and the limit user={others[0]} name different users",
+                "leave one of the two out",
+            )
 
     def resolve_machines(self, plan: PlanFile) -> tuple[PlanFile, Overrides]:
         """Return the plan that knows the machines of `--guest NAME=ssh:ADDRESS`, and the same

@@ -425,10 +425,10 @@ def last_refusal(trace: Trace, pid: int) -> str:
     started; empty if none was.
     """
     refused = RefusedCalls()
-    missing = 1 if trace.by_agent else 2  # programs to execute: before the subject `agent exec`
+    executed = int(trace.by_agent)  # the agent's own log begins with the subject
     for call in trace.calls:
-        missing -= call.pid == pid and call.name == "execve" and call.result == 0
-        if missing <= 0:
+        executed += call.pid == pid and call.name == "execve" and call.result == 0
+        if executed > 1:
             _note_refusal(refused, call)
     return refused.last
 

@@ -45,7 +45,13 @@ def end_cgroup(directory: Path) -> bool:
 
     False as well if the cgroup is gone: the keeper has removed it, and may not have used it.
     """
-    _remove_copy(directory)
+    try:
+        return _ended(directory)
+    finally:
+        _remove_copy(directory)
+
+
+def _ended(directory: Path) -> bool:
     if not os.path.lexists(directory):
         return False
     deadline = Deadline.after(END_SECONDS)
@@ -64,13 +70,11 @@ def end_cgroup(directory: Path) -> bool:
 
 def _remove_copy(directory: Path) -> None:
     """Remove the cgroup of the same path that systemd-nspawn makes in systemd's hierarchy of version 1,
-    where a host has both versions. Its processes have ended, or are killed by that of version 2.
+    where a host has both versions. Often there is none.
     """
     if directory.is_relative_to(_UNIFIED):
-        copy = _LEGACY / directory.relative_to(_UNIFIED)
-        if copy.exists():
-            with contextlib.suppress(OSError):  # its processes have not ended
-                _removed(copy)
+        with contextlib.suppress(OSError):
+            _removed(_LEGACY / directory.relative_to(_UNIFIED))
 
 
 def _removed(directory: Path) -> bool:

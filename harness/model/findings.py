@@ -235,8 +235,7 @@ class Code(StrEnum):
     GUEST_KILLED = (
         "guest/killed",
         "A program in the guest killed or stopped a process that connects the guest to the harness or that "
-        "traces it, or used "
-        "their line. Nothing else than the subject runs there: it did, such as by `kill -9 -1`.",
+        "traces it, or used their line. Nothing else than the subject runs there: it did, such as by `kill -9 -1`.",
         "Run the subject as another user (`--user`), or find out why it kills what is not its own.",
     )
     GUEST_CHANGED = (

@@ -19,7 +19,7 @@ from foothold_lab.harness.subjects.survey_programs import SURVEY_PROGRAMS
 from foothold_lab.images.builder import Builder
 from foothold_lab.images.runtimes import PORTS
 
-_UNPRIVILEGED = "nobody"  # a user of every root file system
+_UNPRIVILEGED = "nobody"  # each root file system has this user in /etc/passwd
 
 
 def _java(title: str, *options: str) -> PackagedProgram:

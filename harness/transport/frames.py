@@ -19,9 +19,9 @@ from foothold_lab.harness.model.record import Record
 
 MOST_FRAME = 16 << 20  # bytes; the agent sends no longer frame
 KEY_SIZE = 32  # bytes
-_HEADER = struct.Struct("<cI")
+HEADER = struct.Struct("<cI")  # of a frame: its kind, and the length of its payload
 _SEAL_SIZE = 8
-_HEAD_SIZE = _HEADER.size + _SEAL_SIZE
+HEAD_SIZE = HEADER.size + _SEAL_SIZE  # of a frame of the agent
 
 
 class FrameKind(bytes, Enum):
@@ -112,7 +112,7 @@ class LostContactError(Exception):
 
 def frame(kind: FrameKind, payload: bytes = b"") -> bytes:
     """Return a frame as it is sent."""
-    return _HEADER.pack(kind.value, len(payload)) + payload
+    return HEADER.pack(kind.value, len(payload)) + payload
 
 
 def new_key() -> bytes:
@@ -142,17 +142,17 @@ class Frames:
         program under test has written them.
         """
         self._buffer += data
-        while len(self._buffer) >= _HEADER.size:
-            head = bytes(self._buffer[: _HEADER.size])
-            letter, length = _HEADER.unpack(head)
+        while len(self._buffer) >= HEADER.size:
+            head = bytes(self._buffer[: HEADER.size])
+            letter, length = HEADER.unpack(head)
             if length > MOST_FRAME or letter not in _KINDS:
                 raise self._foreign(f"a frame of kind {letter!r} with {length} bytes")
-            end = _HEAD_SIZE + length
+            end = HEAD_SIZE + length
             if len(self._buffer) < end:
                 return
-            payload = bytes(self._buffer[_HEAD_SIZE:end])
+            payload = bytes(self._buffer[HEAD_SIZE:end])
             expected = seal(self._key, self._count, head, payload)
-            if not hmac.compare_digest(self._buffer[_HEADER.size : _HEAD_SIZE], expected):
+            if not hmac.compare_digest(self._buffer[HEADER.size : HEAD_SIZE], expected):
                 raise self._foreign(f"a frame of kind {letter!r} without the seal of the agent")
             self._count += 1
             del self._buffer[:end]

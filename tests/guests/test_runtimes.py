@@ -103,7 +103,7 @@ def test_thread_sanitizer_dies_of_32_random_bits(builder: Builder, tmp_path: Pat
 
 @pytest.mark.parametrize("guest", ["native", "bubblewrap", "nspawn", "docker", "gvisor", "uml-6.1"])
 def test_a_runtime_changes_no_image(guest: str, builder: Builder, tmp_path: Path) -> None:
-    """CPython writes its bytecode beside its modules, unless it is told not to."""
+    """Without -B, CPython writes files of bytecode (.pyc) beside its modules."""
     python = subject("python-hello", builder)
     found = verdicts(builder, tmp_path / "run", (guest,), python)
     if found[guest, python.name].result is Result.UNSUPPORTED:

@@ -208,8 +208,8 @@ def test_reports_are_whole_if_a_run_breaks_off(
         (["run", "--file", "/etc/passwd", "--file", ""], "--file: the value is empty", "FILE"),
         (["run", "--shard", ""], "--shard: '' is not a shard", "number/count"),
         (
-            ["run", "--subject", "/bin/true", "--user", "root", "--limit", "user=nobody"],
-            "--user root contradicts the limit `user=nobody`",
+            ["run", "--subject", "/bin/true", "--user", "root", "--limit", "user=daemon"],
+            "--user root and the limit user=daemon name different users",
             "leave one",
         ),
         (["run", "--nonsense"], "No such option", "foothold run --help"),
